@@ -1,0 +1,57 @@
+# Everything lives in .venv; nothing outside this folder is written but caches.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+UV_VERSION := 0.13.8
+PROJECT := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check format schemas lock build clean
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.run: $(VENV)/.uv $(PROJECT)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group test --group tools
+	@touch $@
+
+demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local service
+	$(BIN)/tts-pipeline demo
+
+test: $(VENV)/.test  ## Set up and run all tests
+	$(BIN)/pytest -n 2
+
+quick: $(VENV)/.test  ## The contributor's loop: the quick tests, within a minute
+	$(BIN)/pytest -n 2 -m 'not slow'
+
+check: $(VENV)/.test  ## Format, lint and types, as CI runs them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test  ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: $(VENV)/.test  ## Write schemas/ from the code
+	$(BIN)/python -m schemas
+
+lock: $(VENV)/.uv  ## Write constraints.txt: every version pinned
+	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group test --group tools --upgrade \
+	    --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
+
+build: $(VENV)/.test  ## Build the wheel
+	$(UV) build --quiet --wheel
+
+clean:  ## Remove everything that was made here
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,90 @@
+"""Frozen configuration values. Every default of the package is written here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PART_ROWS = 500
+"""Rows in a part, unless the source is so large that there would be more than ``MAX_PARTS``."""
+
+MAX_PARTS = 2_000
+"""A dataset has at most this many parts, so that listing it stays cheap."""
+
+ROW_GROUP_BYTES = 16 * 1024 * 1024
+"""Audio in one Parquet row group of the speech table, at most (one larger row is a group of its own)."""
+
+MAX_AUDIO_BYTES = 256 * 1024 * 1024
+"""An answer larger than this is refused, so that an endless body cannot fill the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How hard the service is used and how long we are patient with it.
+
+    Args:
+        max_concurrency: Attempts in flight at one time.
+        requests_per_minute: A smooth rate; None is no limit of ours.
+        characters_per_minute: A smooth rate of counted characters; None is no limit of ours.
+        max_attempts: Attempts of one segment that count (a 429 does not) before the row is a reject.
+        timeout_s: The longest silence of the service within an attempt.
+        connect_timeout_s: The longest wait for a connection.
+        max_pause_s: A pause that the service asks for beyond this stops the run (exit 5).
+        max_outage_s: An outage beyond this stops the run (exit 5).
+        stop_grace_s: How long an orderly stop waits for answers that are already paid for.
+        retry_wait_s: The first wait before a row's own retry; doubles, with full jitter.
+        retry_wait_max_s: The longest such wait.
+    """
+
+    max_concurrency: int = 16
+    requests_per_minute: float | None = None
+    characters_per_minute: float | None = None
+    max_attempts: int = 5
+    timeout_s: float = 120.0
+    connect_timeout_s: float = 10.0
+    max_pause_s: float = 3_600.0
+    max_outage_s: float = 900.0
+    stop_grace_s: float = 3.0
+    retry_wait_s: float = 0.5
+    retry_wait_max_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """What the dataset's audio is.
+
+    Args:
+        format: ``as-received``, or the format every speech is converted to.
+        sample_rate_hz: Resampled to this; None keeps what was received.
+    """
+
+    format: str = "as-received"
+    sample_rate_hz: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InputColumns:
+    """Where in the source an utterance is found.
+
+    Args:
+        text: The column of the text (string).
+        utterance_id: The column of the id (string or integer); ignored with ``generate_ids``.
+        generate_ids: Make ids from the file and the row instead.
+        parameters: Parameter -> column that carries it row by row; also ``take`` and ``stream``.
+        rename: Input column -> its name in the speech table.
+    """
+
+    text: str = "text"
+    utterance_id: str = "id"
+    generate_ids: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows of the source are taken: all, the first ``limit``, or ``sample`` of them by ``seed``."""
+
+    limit: int | None = None
+    sample: int | None = None
+    seed: int = 0

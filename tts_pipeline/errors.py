@@ -1,0 +1,153 @@
+"""The exception tree, split by what the caller does about it.
+
+::
+
+    TtsPipelineError
+    ├── ConfigurationError   a setting, an input or a parameter is wrong; nothing was sent (exit 2)
+    ├── StorageError         disk, destination or lock; what was received is kept (exit 6)
+    ├── ServiceError         what one attempt met; says whether it may have cost money
+    │   ├── TransientError   the same attempt may succeed later: retried with jitter
+    │   │   └── ThrottledError   429: pauses the run, never uses up a row's attempts
+    │   ├── PermanentError   this utterance will never succeed: it becomes a reject
+    │   └── FatalError       no utterance can succeed: the run stops in good order (exit 5)
+    └── StoppedError         a run stopped in good order before its end; says by what
+
+Errors are told apart by type and by the fields below, never by the text of the message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Self
+
+
+class TtsPipelineError(Exception):
+    """Root of everything this package raises on purpose.
+
+    Args:
+        message: What failed, and where; one sentence, never a key, never a whole text.
+        hint: What the reader can do about it; printed after the message.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigurationError(TtsPipelineError):
+    """A setting, an input or a parameter is wrong; nothing was sent. Never retried."""
+
+
+class StorageError(TtsPipelineError):
+    """A disk, a destination or a lock failed; what was received is kept. Never retried."""
+
+
+class StoppedError(TtsPipelineError):
+    """A run stopped in good order before its end; running it again continues.
+
+    Args:
+        message: What stopped the run.
+        stopped_by: ``budget``, ``service``, ``outage``, ``rejects`` or ``interrupted``.
+        hint: What to do before running again.
+    """
+
+    def __init__(self, message: str, *, stopped_by: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.stopped_by = stopped_by
+
+
+class ServiceError(TtsPipelineError):
+    """What one attempt met at the service.
+
+    Args:
+        message: What the service said, cut to a readable length, or what broke.
+        code: The service's own code (``Throttling.RateQuota``), or ours for what has none
+            (``ConnectionLost``, ``MalformedBody``); goes into ``error_code``.
+        http_status: The status that was received; None when none was.
+        request_id: The service's request id; None when none was received.
+        may_be_billed: False only where surely nothing was charged: never sent, or status 400, 401,
+            402, 403, 404, 413, 422, 429.
+        retry_after_s: Seconds the service asked us to wait; None when it did not say.
+        characters_reported: Billed characters the failing answer itself reported; None mostly.
+        input_limit: The service's own limit when it refused a text as too long; None otherwise.
+        hint: What the reader can do about it.
+    """
+
+    def __init__(  # noqa: PLR0913 (an error carries all that was received)
+        self,
+        message: str,
+        *,
+        code: str,
+        http_status: int | None = None,
+        request_id: str | None = None,
+        may_be_billed: bool = True,
+        retry_after_s: float | None = None,
+        characters_reported: int | None = None,
+        input_limit: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+        self.http_status = http_status
+        self.request_id = request_id
+        self.may_be_billed = may_be_billed
+        self.retry_after_s = retry_after_s
+        self.characters_reported = characters_reported
+        self.input_limit = input_limit
+        self.utterance_id: str | None = None
+        self.attempts = 0
+        self.cost: Decimal | None = None
+        self.currency: str | None = None
+
+    def concerning(
+        self, utterance_id: str, *, attempts: int, cost: Decimal | None, currency: str | None = None
+    ) -> Self:
+        """Say whose error this is, after how many requests, at which confirmed cost; returns itself to be raised."""
+        self.utterance_id = utterance_id
+        self.attempts = attempts
+        self.cost = cost
+        self.currency = currency
+        return self
+
+    def __str__(self) -> str:
+        facts = [f"code {self.code}"]
+        if self.utterance_id is not None:
+            facts.insert(0, f"utterance {self.utterance_id!r}")
+        if self.attempts:
+            facts.append(f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}")
+        if self.http_status is not None:
+            facts.append(f"status {self.http_status}")
+        if self.request_id:
+            facts.append(f"request {self.request_id}")
+        said = f"{self.message} [{', '.join(facts)}]"
+        return f"{said} ({self.hint})" if self.hint else said
+
+
+class TransientError(ServiceError):
+    """The same attempt may succeed later: retried with jitter, up to ``max_attempts``."""
+
+
+class ThrottledError(TransientError):
+    """The service said 429: the whole run pauses; retried without using up the row's attempts."""
+
+
+class PermanentError(ServiceError):
+    """This utterance will never succeed as it is: it becomes a reject. Never retried."""
+
+
+class FatalError(ServiceError):
+    """No utterance can succeed (key, balance, access, model): the run stops. Never retried."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return ``Did you mean 'x'? `` for the nearest known name, or an empty string."""
+    names = [str(name) for name in known]
+    folded = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(given.casefold(), list(folded), n=1, cutoff=0.6)
+    return f"Did you mean {folded[near[0]]!r}? " if near else ""

@@ -1,0 +1,395 @@
+"""The shared value types: what one floor hands to the next. Frozen, and none of them does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+ParameterValue = str | int | float | bool
+"""What a voice parameter may be. ``True`` is a boolean, never the number 1."""
+
+Parameters = Mapping[str, ParameterValue]
+"""Voice parameters by the service's own names (``voice``, ``speed``, ...), only those that are set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One input row: what is to be said, and how.
+
+    Args:
+        utterance_id: Unique together with ``take``.
+        text: What is to be said; may be empty, which is a reject.
+        parameters: The voice parameters that apply to this row; unset ones are absent, never None.
+        take: Tells several readings of one text apart.
+    """
+
+    utterance_id: str
+    text: str
+    parameters: Parameters = field(default_factory=dict)
+    take: int = 0
+
+    @property
+    def voice(self) -> str | None:
+        """The voice asked for; None when left to the service."""
+        voice = self.parameters.get("voice")
+        return None if voice is None else str(voice)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of an utterance that fits the model's input limit.
+
+    Args:
+        index: Place among the utterance's segments, from 0.
+        text: What is sent, exactly ``utterance.text[start:end]``.
+        start: Place of the first character in the utterance's text.
+        end: Place after the last character.
+    """
+
+    index: int
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One timed piece of text; ``text_start`` and ``text_end`` are places in the utterance's text (half open)."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    text_start: int | None
+    text_end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the service says one attempt consumed; None where it said nothing."""
+
+    characters_reported: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Playable audio and what its bytes say of themselves.
+
+    Args:
+        data: A complete file: headerless PCM is wrapped as WAV, a lying WAV header is mended.
+        format: ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac``, ... as found in the bytes, not as asked for.
+        sample_rate_hz: Samples per second and channel.
+        channels: 1 is mono.
+        duration_ms: Measured from the bytes, rounded to the nearest millisecond.
+    """
+
+    data: bytes = field(repr=False)
+    format: str
+    sample_rate_hz: int
+    channels: int
+    duration_ms: int
+
+
+class Outcome(StrEnum):
+    """How an attempt ended, for the bill."""
+
+    SUCCEEDED = "succeeded"
+    DISCARDED = "discarded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One HTTP request for one segment, as it is known before it is sent.
+
+    Args:
+        attempt_id: Unique for all time.
+        utterance_id: Whose it is.
+        take: Whose it is.
+        segment: Place of the segment, from 0.
+        number: Which attempt for this segment, from 1.
+        voice: The voice sent; None when left to the service.
+        started_at_us: Microseconds since 1970 UTC.
+        characters_counted: Our count, by the card's billing rule.
+        characters_upper_bound: The most it may be billed for.
+        price_id: The price that applies at ``started_at_us``; None without a price.
+        cost_upper_bound: The most it may cost in the price's currency; None without a price.
+    """
+
+    attempt_id: str
+    utterance_id: str
+    take: int
+    segment: int
+    number: int
+    voice: str | None
+    started_at_us: int
+    characters_counted: int
+    characters_upper_bound: int
+    price_id: str | None
+    cost_upper_bound: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How an attempt ended: the bill's second half, written when the outcome is known.
+
+    Args:
+        attempt_id: The attempt it settles.
+        outcome: See the table of outcomes in the documentation of the usage table.
+        finished_at_us: Microseconds since 1970 UTC.
+        latency_ms: From before sending to after reading, by a clock that never goes backwards.
+        http_status: None when no answer came.
+        error_code: The service's code or ours; None on success.
+        request_id: The service's; None when none came.
+        usage: What the service reported.
+        characters_billed: Confirmed: reported if reported, else counted; 0 without success.
+        characters_upper_bound: What it may have been billed for.
+        cost: Confirmed, in the price's currency; None without a price.
+        cost_upper_bound: At most; None without a price.
+    """
+
+    attempt_id: str
+    outcome: Outcome
+    finished_at_us: int
+    latency_ms: int
+    http_status: int | None
+    error_code: str | None
+    request_id: str | None
+    usage: Usage
+    characters_billed: int
+    characters_upper_bound: int
+    cost: Decimal | None
+    cost_upper_bound: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One segment's audio, paid for: what a successful attempt brought.
+
+    Args:
+        segment: Place of the segment, from 0.
+        audio: As received, but wrapped or mended so that it plays.
+        words: Timed words, places relative to the *segment's* text; None where there are none.
+        usage: What the service reported.
+        request_id: The service's; None when none came.
+        quality: Flags found so far, such as ``unverified_length``.
+    """
+
+    segment: int
+    audio: Audio
+    words: tuple[Word, ...] | None = None
+    usage: Usage = Usage()
+    request_id: str | None = None
+    quality: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of an utterance from earlier invocations, or from before a crash.
+
+    Args:
+        answers: Segments that are already paid for, by their place; not to be bought again.
+        boundaries: The (start, end) of each segment as first planned; None when it was never begun, so that a
+            later version that would cut elsewhere still fits the answers already paid for.
+        attempts: Requests that were sent for it.
+        characters_billed: Confirmed, over those attempts.
+        cost: Confirmed, over those attempts; None without a price.
+    """
+
+    answers: Mapping[int, Answer] = field(default_factory=dict)
+    boundaries: tuple[tuple[int, int], ...] | None = None
+    attempts: int = 0
+    characters_billed: int = 0
+    cost: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """The result of an utterance.
+
+    Args:
+        utterance: What was said.
+        audio: The whole of it.
+        words: Timed words with places in the utterance's text; None where there are none.
+        language: BCP-47; None when left to the service.
+        segments: How many segments it was said in.
+        attempts: How many requests were sent for it, over all invocations known.
+        request_id: The last segment's.
+        request_key: Hash of exactly what was sent.
+        usage: Summed over the segments' successful attempts.
+        characters_counted: Our count over the text sent.
+        characters_billed: Confirmed, over all its attempts.
+        cost: Of all its confirmed attempts; None without a price.
+        currency: Of ``cost``; None without a price.
+        quality: Flags, sorted.
+        created_at_us: Microseconds since 1970 UTC.
+        deduplicated_from: Where the audio was taken from when this utterance bought nothing.
+    """
+
+    utterance: Utterance
+    audio: Audio
+    words: tuple[Word, ...] | None
+    language: str | None
+    segments: int
+    attempts: int
+    request_id: str | None
+    request_key: str
+    usage: Usage
+    characters_counted: int
+    characters_billed: int
+    cost: Decimal | None
+    currency: str | None
+    quality: tuple[str, ...]
+    created_at_us: int
+    deduplicated_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """An utterance that failed for good.
+
+    Args:
+        utterance: What was to be said.
+        error_class: ``input`` (never sent), ``permanent`` or ``transient`` (attempts used up).
+        error_code: The service's code or ours.
+        message: What happened, with a hint; never the whole text.
+        attempts: How many requests were sent for it.
+        cost: Of its confirmed attempts; None without a price.
+        currency: Of ``cost``.
+        failed_at_us: Microseconds since 1970 UTC.
+    """
+
+    utterance: Utterance
+    error_class: str
+    error_code: str
+    message: str
+    attempts: int
+    cost: Decimal | None
+    currency: str | None
+    failed_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs on a service, from when to when, and who says so.
+
+    Exactly one of ``per_10k_characters`` and the two ``per_1m_*`` prices is set. Money is decimal.
+
+    Args:
+        price_id: Stable name, stored with every attempt.
+        currency: ISO 4217.
+        basis: ``list`` (the maker's published price) or ``user``.
+        per_10k_characters: By billed characters.
+        per_1m_input_tokens: By token, text in.
+        per_1m_output_tokens: By token, audio out.
+        effective_from: First day (UTC) it holds; None is always.
+        effective_until: First day (UTC) it no longer holds; None is open.
+        source: Where the figure was read, and when.
+    """
+
+    price_id: str
+    currency: str
+    basis: Literal["list", "user"]
+    per_10k_characters: Decimal | None = None
+    per_1m_input_tokens: Decimal | None = None
+    per_1m_output_tokens: Decimal | None = None
+    effective_from: date | None = None
+    effective_until: date | None = None
+    source: str = ""
+
+
+ParameterType = Literal["string", "number", "integer", "boolean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter a model takes.
+
+    Args:
+        name: The service's own name, also the key in the request body.
+        type: The JSON type that is sent.
+        required: A request without it is refused before it is sent.
+        choices: Allowed values; None is any value of the type and range.
+        labels: What a choice means, for people (``{"Cherry": "Intellectual Female"}``).
+        minimum: Smallest number allowed, inclusive.
+        maximum: Largest number allowed, inclusive.
+        step: Numbers are ``minimum`` plus a multiple of it, compared as decimals; None is any.
+        in_body: False for a switch of the client's that is never in the body (``stream``).
+        description: One sentence.
+    """
+
+    name: str
+    type: ParameterType
+    required: bool = False
+    choices: tuple[ParameterValue, ...] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    minimum: Decimal | None = None
+    maximum: Decimal | None = None
+    step: Decimal | None = None
+    in_body: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a model on a service takes and costs, each figure with its source.
+
+    Args:
+        service: The service's name, or ``*`` for a card that holds on any service.
+        model: The model's name as sent.
+        snapshot: The dated name it stands for; None when unknown.
+        parameters: By name, in the order of the documentation.
+        languages: BCP-47 tag -> the service's word (``{"de": "German"}``); empty when it takes none.
+        language_parameter: The parameter that carries the language; None when there is none.
+        input_limit: The longest text of one request, in ``input_unit``; None is no limit known.
+        input_unit: What ``input_limit`` counts.
+        billing: The counter that the bill follows.
+        prices: In order of time.
+        requests_per_minute: The service's own limit for this model and an account; None is none known.
+        permissive: True where parameters that the card does not know are let through.
+        source: Where the card's figures were read, and when.
+    """
+
+    service: str
+    model: str
+    snapshot: str | None = None
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    languages: Mapping[str, str] = field(default_factory=dict)
+    language_parameter: str | None = None
+    input_limit: int | None = None
+    input_unit: Literal["characters", "bytes", "tokens"] = "characters"
+    billing: Literal["han_double", "characters", "tokens"] = "characters"
+    prices: tuple[Price, ...] = ()
+    requests_per_minute: int | None = None
+    permissive: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An endpoint: where, in which dialect, with which key. ``tts_pipeline.Service`` adds the look-up by name.
+
+    Args:
+        name: ``local``, ``modelstream``, ``baze``, ``dashscope``, the user's own, or the URL itself.
+        base_url: Without ``/v1`` and without a trailing slash.
+        dialect: How requests are built.
+        auth: ``bearer`` or ``none``.
+        api_key: Never shown, logged, stored or part of an identity.
+        account: A label for the bill, never the key.
+        source: Where these facts were read, and when.
+    """
+
+    name: str
+    base_url: str
+    dialect: str = "openai"
+    auth: Literal["bearer", "none"] = "bearer"
+    api_key: str | None = field(default=None, repr=False, compare=False)
+    account: str | None = None
+    source: str = ""
