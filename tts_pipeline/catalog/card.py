@@ -1,0 +1,111 @@
+"""Model cards as they stand in a catalog file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Literal, cast
+
+from tts_pipeline.catalog.entries import read_parameter
+from tts_pipeline.catalog.table import Table
+from tts_pipeline.catalog.union import union
+from tts_pipeline.errors import did_you_mean
+from tts_pipeline.models import Card, Parameter, Price
+
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+"""The shape of a BCP-47 tag whose language is an ISO 639 code (RFC 5646; other primary subtags are not in use)."""
+
+_UNITS = ("characters", "bytes", "tokens")
+_COUNTERS = ("han_double", "characters", "tokens")
+
+
+def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Price]) -> Card:
+    """Read one ``[[cards]]`` table.
+
+    Args:
+        table: The table. What it does not say is taken from the cards it is ``like``; single parameters and
+            languages add to theirs or replace them.
+        like: Looks a card up by ``service/model``.
+        prices: Every price of the catalog, by id.
+
+    Raises:
+        ConfigurationError: A mistake in it; names file and key.
+    """
+    service = table.text(table.required("service")) or ""
+    model = table.text(table.required("model")) or ""
+    base = union([like(reference) for reference in table.texts("like") or ()]) or Card(service, model)
+    unit = table.one_of("input_unit", _UNITS) or base.input_unit
+    billing = table.one_of("billing", _COUNTERS) or base.billing
+    card = Card(
+        service=service,
+        model=model,
+        snapshot=table.text("snapshot") or base.snapshot,
+        parameters={**base.parameters, **_parameters(table)},
+        languages={**base.languages, **table.words("languages")},
+        language_parameter=table.text("language_parameter") or base.language_parameter,
+        input_limit=table.positive("input_limit") or base.input_limit,
+        input_unit=cast("Literal['characters', 'bytes', 'tokens']", unit),
+        billing=cast("Literal['han_double', 'characters', 'tokens']", billing),
+        prices=_prices(table, prices) if "prices" in table else base.prices,
+        requests_per_minute=table.positive("requests_per_minute") or base.requests_per_minute,
+        permissive=table.switch("permissive", default=base.permissive),
+        source=table.text("source") or base.source,
+    )
+    table.finish()
+    _check_names(table, card)
+    _check_languages(table, card)
+    _check_prices(table, card)
+    return card
+
+
+def _parameters(table: Table) -> dict[str, Parameter]:
+    return {name: read_parameter(name, inner) for name, inner in table.tables("parameters")}
+
+
+def _prices(table: Table, known: Mapping[str, Price]) -> tuple[Price, ...]:
+    named = table.texts("prices") or ()
+    for price_id in named:
+        if price_id not in known:
+            raise table.mistake("prices", f"names an unknown price {price_id!r}", did_you_mean(price_id, known))
+    return tuple(sorted((known[price_id] for price_id in named), key=_begin))
+
+
+def _begin(price: Price) -> str:
+    return price.effective_from.isoformat() if price.effective_from else ""
+
+
+def _check_names(table: Table, card: Card) -> None:
+    for key, value in (("service", card.service), ("model", card.model)):
+        if not value.strip():
+            raise table.mistake(key, "must not be empty")
+
+
+def _check_languages(table: Table, card: Card) -> None:
+    carrier = card.parameters.get(card.language_parameter or "")
+    if card.language_parameter and carrier is None:
+        hint = did_you_mean(card.language_parameter, card.parameters)
+        raise table.mistake("language_parameter", "must be one of the card's parameters", hint)
+    if card.languages and carrier is None:
+        raise table.mistake("language_parameter", "is missing: the card has languages")
+    words = list(card.languages.values())
+    for tag, word in card.languages.items():
+        if not LANGUAGE_TAG.fullmatch(tag):
+            raise table.mistake(f"languages.{tag}", "must be a BCP-47 tag, as de or zh-CN")
+        if words.count(word) > 1 or (carrier and carrier.choices is not None and word not in carrier.choices):
+            raise table.mistake(
+                f"languages.{tag}", f"must be a word of its own, among the choices of {carrier and carrier.name}"
+            )
+
+
+def _check_prices(table: Table, card: Card) -> None:
+    for price in card.prices:
+        if (price.per_10k_characters is None) != (card.billing == "tokens"):
+            raise table.mistake("prices", f"has {price.price_id!r}, which is not a price for billing by {card.billing}")
+    if len({price.currency for price in card.prices}) > 1:
+        raise table.mistake("prices", "must be in one currency: costs of a model are added up")
+    for earlier, later in pairwise(card.prices):
+        ends, begins = earlier.effective_until, later.effective_from
+        if ends is None or begins is None or begins < ends:
+            both = f"{earlier.price_id!r} and {later.price_id!r}"
+            raise table.mistake("prices", f"overlap: {both} hold on the same day", "effective_until is exclusive")

@@ -1,0 +1,104 @@
+"""The catalog: services and model cards by name, from the package's data and a user's own file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tts_pipeline import models
+from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
+from tts_pipeline.catalog.layers import built_in_layer, resolve_cards, user_layer
+from tts_pipeline.catalog.service import Service
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.models import Card, Parameter
+
+_STREAM = Parameter("stream", "boolean", in_body=False, description="Ask for server-sent events.")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Services and model cards by name.
+
+    Args:
+        services: By name, in the order of the files.
+        cards: By (service, model), in the order of the files.
+    """
+
+    services: Mapping[str, Service]
+    cards: Mapping[tuple[str, str], Card]
+
+    def service(self, name_or_url: str) -> Service:
+        """Look a service up.
+
+        Args:
+            name_or_url: A name of the catalog, or a URL with or without ``/v1``, which becomes the name.
+
+        Returns:
+            The service, without a key.
+
+        Raises:
+            ConfigurationError: Neither a known name nor a URL.
+        """
+        if "://" in name_or_url:
+            return Service(base_url=name_or_url)
+        if name_or_url not in self.services:
+            hint = (
+                f"{did_you_mean(name_or_url, self.services)}Known: {', '.join(self.services)}; or give a URL, http..."
+            )
+            raise ConfigurationError(f"unknown service {name_or_url!r}", hint=hint)
+        return self.services[name_or_url]
+
+    def card(self, service: models.Service, model: str) -> Card:
+        """Find the card that holds for a model on a service.
+
+        Args:
+            service: A service of the catalog, or any other: that is one by URL.
+            model: The model's name as sent.
+
+        Returns:
+            The card of that service, else one for any service. On a service by URL also the card of that model's name
+            on the first other service in the catalog, one of the same dialect preferred: its prices are the maker's,
+            its rate limit is another account's and left out; and for an unknown model a card that lets any parameter
+            through and knows no price and no limit.
+
+        Raises:
+            ConfigurationError: A service of the catalog has no such model; names those it has.
+        """
+        exact = self.cards.get((service.name, model)) or self.cards.get((ANY_SERVICE, model))
+        if exact is not None:
+            return replace(exact, service=service.name)
+        if service.name in self.services:
+            raise self._unknown_model(service.name, model)
+        elsewhere = self._elsewhere(service, model)
+        if elsewhere is None:
+            return Card(service.name, model, parameters={_STREAM.name: _STREAM}, permissive=True)
+        return replace(elsewhere, service=service.name, requests_per_minute=None)
+
+    def _elsewhere(self, service: models.Service, model: str) -> Card | None:
+        # The emulator's cards are nobody's real card: they come last.
+        names = sorted(self.services, key=lambda name: (name == LOCAL, self.services[name].dialect != service.dialect))
+        return next((self.cards[name, model] for name in names if (name, model) in self.cards), None)
+
+    def _unknown_model(self, service: str, model: str) -> ConfigurationError:
+        known = [card.model for card in self.cards.values() if card.service in {service, ANY_SERVICE}]
+        hint = f"{did_you_mean(model, known)}It has: {', '.join(known) or 'no model'}; add a card with --catalog"
+        return ConfigurationError(f"service {service!r} has no model {model!r}", hint=hint)
+
+
+def load_catalog(path: Path | None = None) -> Catalog:
+    """Load the built-in catalog and a user's own.
+
+    Args:
+        path: A TOML file that adds services, prices and cards, or replaces those of the same name; None is none.
+            ``example.toml`` beside this module shows every form.
+
+    Returns:
+        The catalog.
+
+    Raises:
+        ConfigurationError: A mistake in the file; names file, key and what was expected.
+    """
+    layers = [built_in_layer()] if path is None else [built_in_layer(), user_layer(path)]
+    services = {name: service for layer in layers for name, service in layer.services.items()}
+    return Catalog(services, resolve_cards(layers, services))

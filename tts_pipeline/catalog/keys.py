@@ -1,0 +1,55 @@
+"""Where a service's key comes from. The one place, with the command line and Airflow, that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from tts_pipeline import models
+from tts_pipeline.catalog.service import Service, is_loopback, refuse_plain_http
+from tts_pipeline.errors import ConfigurationError
+
+AnyService = TypeVar("AnyService", bound=models.Service)
+
+URL_KEY_VARIABLE = "TTS_API_KEY"
+"""Holds the key of a service that is given by URL only."""
+
+
+def environment() -> Mapping[str, str]:
+    """Return the process's environment."""
+    return os.environ
+
+
+def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
+    """Give a service its key.
+
+    Args:
+        service: A service; one that has a key keeps it, one without authentication gets none.
+        environ: Where the variable that the catalog names is looked up; ``TTS_API_KEY`` for a service by URL.
+
+    Returns:
+        The service with its key. A service by URL on loopback without a key needs none: its ``auth`` is ``none``.
+
+    Raises:
+        ConfigurationError: The key is missing or cannot be one, or would travel over plain http off loopback.
+    """
+    if service.auth == "none":
+        return service
+    variable = _key_variable(service)
+    key = service.api_key or environ.get(variable, "").strip()
+    if not key and variable == URL_KEY_VARIABLE and is_loopback(service.base_url):
+        return replace(service, auth="none")
+    if not key:
+        raise ConfigurationError(f"service {service.name!r} needs a key", hint=f"set {variable} in the environment")
+    if not key.isascii() or not key.isprintable():  # the value is never shown: it may be the key but for one character
+        raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
+    keyed = replace(service, api_key=key)
+    refuse_plain_http(keyed)
+    return keyed
+
+
+def _key_variable(service: models.Service) -> str:
+    named = service.key_variable if isinstance(service, Service) else None
+    return named or URL_KEY_VARIABLE

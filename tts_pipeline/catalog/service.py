@@ -1,0 +1,126 @@
+"""A service as users hold it: by name, or by URL."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from tts_pipeline import models
+from tts_pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from tts_pipeline.catalog.catalog import Catalog
+
+_ENDINGS = ("/audio/speech", "/v1")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Service(models.Service):
+    """An endpoint: where, in which dialect, with which key.
+
+    ``Service(base_url="https://gateway.example", api_key=key)`` is a service of one's own, named by its URL;
+    ``Service.named("modelstream")`` is one of the catalog's, with its key from the environment.
+
+    Args:
+        name: The catalog's name; the URL when it is not given.
+        key_variable: The environment variable that holds the key; None where the catalog names none.
+
+    Raises:
+        ConfigurationError: The URL is not one, or the key would travel over plain http off loopback.
+    """
+
+    name: str = field(default="", kw_only=True)
+    key_variable: str | None = field(default=None, kw_only=True, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.base_url:  # the local service has none until it is started
+            object.__setattr__(self, "base_url", normalised_url(self.base_url))
+        if not self.name:
+            object.__setattr__(self, "name", self.base_url)
+        if self.api_key is not None:
+            refuse_plain_http(self)
+
+    @classmethod
+    def named(cls, name: str, *, catalog: Catalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
+        """Look a service up, with its key from the environment.
+
+        Args:
+            name: A name of the catalog, or a URL.
+            catalog: Where to look; None is the built-in catalog.
+            environ: Where the key is; None is the process's environment.
+
+        Raises:
+            ConfigurationError: The name is unknown, or the key is missing.
+        """
+        # Imported here because both build on this class.
+        from tts_pipeline.catalog.catalog import load_catalog
+        from tts_pipeline.catalog.keys import environment, with_key
+
+        found = (load_catalog() if catalog is None else catalog).service(name)
+        return with_key(found, environment() if environ is None else environ)
+
+
+def normalised_url(url: str) -> str:
+    """Reduce a service's URL to the one form in which it is compared, stored and requested.
+
+    Args:
+        url: With or without ``/v1``, ``/v1/audio/speech`` or a trailing slash.
+
+    Returns:
+        ``scheme://host[:port][/path]``: host in lower case, without a default port.
+
+    Raises:
+        ConfigurationError: Not http or https, without a host, or with a user, a query or a fragment: a key may hide
+            there, and a service's name is stored. The message does not repeat them.
+    """
+    parts = _split(url)
+    host = (parts.hostname or "").lower()
+    bracketed = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    path = parts.path.rstrip("/")
+    for ending in _ENDINGS:
+        path = path.removesuffix(ending).rstrip("/")
+    return f"{parts.scheme}://{bracketed}{port}{path}"
+
+
+def is_loopback(url: str) -> bool:
+    """Say whether a URL's host is this machine: ``localhost``, 127.0.0.0/8 or ::1. Names are not resolved."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_plain_http(service: models.Service) -> None:
+    """Refuse to send a key where anybody on the way can read it.
+
+    Raises:
+        ConfigurationError: The service would get a key over plain http off loopback.
+    """
+    plain = service.auth != "none" and service.base_url.lower().startswith("http:")
+    if plain and not is_loopback(service.base_url):
+        raise ConfigurationError(
+            f"service {service.name!r}: a key is not sent over plain http",
+            hint='use https; for a service without a key, say auth = "none" in a catalog of your own',
+        )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url.strip())
+        sound = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise ConfigurationError("the service's URL is malformed") from None
+    if parts.scheme not in _DEFAULT_PORTS or not sound:
+        raise ConfigurationError("a service's URL must be http:// or https:// and a host, with port and path if needed")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"the URL of the service at {parts.hostname} must have no user, query or fragment",
+            hint="a key comes from the environment, not from a URL",
+        )
+    return parts

@@ -1,0 +1,124 @@
+"""One value of one parameter: has it the type, is it allowed, and how is it sent."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from decimal import Decimal
+
+from tts_pipeline.models import Parameter, ParameterType, ParameterValue
+
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_SWITCHES = {"true": True, "false": False}
+_MAX_DIGITS = 18
+"""Numbers beyond 10^18 are no parameter of speech, and would be slow to expand."""
+
+
+def typed(kind: ParameterType, value: object) -> ParameterValue | None:
+    """Bring a value to a parameter's type, where nothing is lost by it.
+
+    Text from a shell or a template counts as what it spells: ``"1.2"`` is a number, ``"false"`` a boolean. A whole
+    number is an integer however it is written (``1``, ``1.0``, ``"1"``), so that equal requests are the same bytes.
+
+    Args:
+        kind: The type that is sent.
+        value: What was given, from a shell, a column or a caller.
+
+    Returns:
+        The value as it is sent; None when it has not the type. True is a boolean, never 1.
+    """
+    match kind:
+        case "string":
+            return value if isinstance(value, str) else None
+        case "boolean":
+            spelled = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
+            return value if isinstance(value, bool) else spelled
+        case "number":
+            return _json_number(_exact(value))
+        case "integer":
+            number = _json_number(_exact(value))
+            return number if isinstance(number, int) else None
+
+
+def has_type(kind: ParameterType, value: object) -> bool:
+    """Say whether a value has a parameter's type without being spelled as text."""
+    return typed(kind, value) is not None and (kind == "string" or not isinstance(value, str))
+
+
+def untyped(value: object) -> ParameterValue | None:
+    """Bring a value for a parameter of unknown type to what JSON can carry; None when it cannot."""
+    if isinstance(value, str | bool):
+        return value
+    return _json_number(_exact(value))
+
+
+def from_text(text: str) -> ParameterValue:
+    """Read the value of a parameter of unknown type from a shell, as JSON would; anything else is the text itself.
+
+    ``5`` is a number, ``true`` a boolean, ``"5"`` in quotes is the text 5, and ``warm`` is the text warm.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    sent = untyped(value)
+    return text if sent is None else sent
+
+
+def allows(parameter: Parameter, value: ParameterValue) -> bool:
+    """Say whether a value of the right type is among a parameter's choices and within its range and step."""
+    if parameter.choices is not None and value not in parameter.choices:
+        return False
+    if isinstance(value, str | bool):
+        return True
+    number = Decimal(str(value))
+    low, high, step = parameter.minimum, parameter.maximum, parameter.step
+    within = (low is None or number >= low) and (high is None or number <= high)
+    return within and (step is None or (number - (low or 0)) % step == 0)
+
+
+def expectation(parameter: Parameter) -> str:
+    """Say what a parameter takes, for an error message."""
+    if parameter.choices is not None:
+        return f"one of {', '.join(map(repr, parameter.choices))}"
+    article = "an" if parameter.type == "integer" else "a"
+    said = f"{article} {parameter.type}"
+    if parameter.minimum is not None:
+        said += f" from {parameter.minimum}"
+    if parameter.maximum is not None:
+        said += f" to {parameter.maximum}"
+    return f"{said} in steps of {parameter.step}" if parameter.step is not None else said
+
+
+def _exact(value: object) -> Decimal | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | Decimal):
+        number = Decimal(value)
+    elif isinstance(value, float):
+        number = Decimal(_shortest(value))
+    elif isinstance(value, str) and _NUMBER.fullmatch(value):
+        number = Decimal(value)
+    else:
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) <= _MAX_DIGITS else None
+
+
+def _shortest(value: float) -> str:
+    """Write a float as it was meant: a float32 column holds 1.2 as 1.2000000476837158, which is in no step of 0.1."""
+    if math.isfinite(value) and abs(value) < 1e38 and _as_float32(value) == value:
+        spellings = (f"{value:.{digits}g}" for digits in range(1, 10))
+        return next((text for text in spellings if _as_float32(float(text)) == value), repr(value))
+    return repr(value)
+
+
+def _as_float32(value: float) -> float:
+    return float(struct.unpack("f", struct.pack("f", value))[0])
+
+
+def _json_number(number: Decimal | None) -> int | float | None:
+    if number is None:
+        return None
+    return int(number) if number == number.to_integral_value() else float(number)

@@ -1,0 +1,61 @@
+"""Usage x price -> money. Exact decimals, never floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+
+from tts_pipeline.models import Price, Usage
+
+_NANO = Decimal("1e-9")
+"""The scale of every cost: what ``decimal128(18, 9)`` in the tables holds."""
+
+_ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
+"""So that a bill does not depend on the decimal context that a caller happens to have set."""
+
+
+def price_at(prices: Sequence[Price], at: date) -> Price | None:
+    """Choose the price that holds on a day.
+
+    Args:
+        prices: A card's prices; the catalog refuses overlapping ones, so at most one fits.
+        at: A day in UTC; a price holds from its ``effective_from`` up to, not including, its ``effective_until``.
+
+    Returns:
+        The price; None when there is none that day: then cost is unknown, which is not 0.
+    """
+    for price in prices:
+        begun = price.effective_from is None or price.effective_from <= at
+        if begun and (price.effective_until is None or at < price.effective_until):
+            return price
+    return None
+
+
+def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | None:
+    """Work out what an attempt costs.
+
+    Args:
+        price: The price that holds at the attempt's time; None where there is none.
+        characters: Billed characters; used by a price per character.
+        usage: What the service reported; a price by token needs its input and output tokens.
+
+    Returns:
+        Money in the price's currency with 9 decimals, rounded half to even; None without a price, and with a price
+        by token when the service did not report both kinds of tokens.
+    """
+    if price is None:
+        return None
+    with localcontext(_ARITHMETIC):
+        exact = _exact_cost(price, characters, usage)
+        return None if exact is None else exact.quantize(_NANO)
+
+
+def _exact_cost(price: Price, characters: int, usage: Usage) -> Decimal | None:
+    if price.per_10k_characters is not None:
+        return price.per_10k_characters * characters / 10_000
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    text = (price.per_1m_input_tokens or Decimal(0)) * usage.input_tokens
+    audio = (price.per_1m_output_tokens or Decimal(0)) * usage.output_tokens
+    return (text + audio) / 1_000_000
