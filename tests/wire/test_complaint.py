@@ -1,0 +1,70 @@
+"""What a failing answer says, in each of its forms, before anybody judges it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.wire.complaint import Complaint, complaint_in, input_limit_in, is_failure, tells_of_free_quota
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"request_id":"r","code":"C.D","message":"m"}', Complaint(("C.D",), "m", None, "r")),
+        (b'{"error":{"message":"m","type":"t","code":"c"}}', Complaint(("c", "t"), "m")),
+        (b'{"error":{"message":"m","code":429}}', Complaint((), "m", 429)),
+        (b'{"error":{"message":"m","code":"429"}}', Complaint((), "m", 429)),
+        (b'{"error":"text"}', Complaint((), "text")),
+        (b'{"detail":"text"}', Complaint((), "text")),
+        (b'{"detail":[1]}', Complaint((), "[1]")),
+        (b'{"status_code":503,"message":"m"}', Complaint((), "m", 503)),
+        (b'{"status":200,"message":"m"}', Complaint((), "m")),
+        (b'{"output":{"code":"c","message":"m"}}', Complaint(("c",), "m")),
+        (b'{"message":"<429> Throttling: x"}', Complaint(("Throttling",), "<429> Throttling: x", 429)),
+        (b'"text"', Complaint((), "text")),
+        (b"plain text", Complaint((), "plain text")),
+        (b"", Complaint()),
+        (b"event:error\n:HTTP_STATUS/500\ndata:{}\n\n", Complaint((), "", 500)),
+        (b'data:nothing\n\ndata:{"code":"c","message":"m"}\n\n', Complaint(("c",), "m")),
+    ],
+)
+def test_forms(body: bytes, expected: Complaint) -> None:
+    """Flat, nested, text, lists, statuses inside, events: the same few facts."""
+    assert complaint_in(body) == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"error": {"message": "m"}}, True),
+        ({"error": "m"}, True),
+        ({"status_code": 400}, True),
+        ({"code": "Arrearage"}, True),
+        ({"code": 500}, True),
+        ({"code": "Success"}, False),
+        ({"code": "", "error": None, "status_code": 200}, False),
+        ({"code": 0, "error": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_failure_inside_a_200_is_told_from_a_success(payload: dict[str, object], expected: bool) -> None:
+    """An error, a failing status or a known code; words for success are not failures."""
+    assert is_failure(payload) is expected
+
+
+def test_the_free_quota_is_told_from_a_rate() -> None:
+    """What no waiting gives back; a rate of a free plan passes."""
+    assert tells_of_free_quota("Free allocated quota exceeded.")
+    assert tells_of_free_quota("The free tier of the model has been exhausted.")
+    assert not tells_of_free_quota("Allocated quota exceeded, please increase your quota limit.")
+    assert not tells_of_free_quota("Rate limit of the free tier: 3 a minute")
+
+
+@given(st.binary(max_size=300))
+def test_any_body_says_something(body: bytes) -> None:
+    """Reading a complaint never fails."""
+    said = complaint_in(body)
+    input_limit_in(said.message)
+    assert all(said.codes)

@@ -1,0 +1,256 @@
+"""Failures: a table of what services and gateways really send, and the class that each must become."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
+from tts_pipeline.wire.failure import SuspectError, classify, classify_payload, malformed, retry_after_s
+from tts_pipeline.wire.reading import Reply
+
+HTML = b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>nginx</body></html>"
+
+
+def flat(code: str, message: str = "m") -> bytes:
+    return orjson.dumps({"request_id": "req-1", "code": code, "message": message})
+
+
+def nested(code: str | None, message: str = "m", kind: str | None = None) -> bytes:
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+
+
+def event(status: int, code: str, message: str = "m") -> bytes:
+    return b"id:1\nevent:error\n:HTTP_STATUS/%d\ndata:%b\n\n" % (status, flat(code, message))
+
+
+CASES: list[tuple[int, bytes, type[ServiceError], str]] = [
+    # Throttled: the run pauses, whatever the form
+    (429, flat("Throttling"), ThrottledError, "Throttling"),
+    (429, flat("Throttling.RateQuota"), ThrottledError, "Throttling.RateQuota"),
+    (429, flat("Throttling.BurstRate"), ThrottledError, "Throttling.BurstRate"),
+    (429, flat("Throttling.SomethingNew"), ThrottledError, "Throttling.SomethingNew"),
+    (429, flat("Throttling.AllocationQuota", "Allocated quota exceeded"), ThrottledError, "Throttling.AllocationQuota"),
+    (429, nested("insufficient_quota", "You exceeded your current quota"), ThrottledError, "insufficient_quota"),
+    (429, nested("limit_requests"), ThrottledError, "limit_requests"),
+    (
+        429,
+        nested("rate_limit_exceeded", "Limit 3 / min for input tokens: limit 9 tokens"),
+        ThrottledError,
+        "rate_limit_exceeded",
+    ),
+    (429, b"", ThrottledError, "HTTP429"),
+    (429, HTML, ThrottledError, "HTTP429"),
+    # Transient, so retried
+    (500, flat("InternalError"), TransientError, "InternalError"),
+    (500, nested("internal_error"), TransientError, "internal_error"),
+    (500, flat("InternalError.Algo", "inference internal error."), TransientError, "InternalError.Algo"),
+    (500, flat("RequestTimeOut"), TransientError, "RequestTimeOut"),
+    (503, flat("ModelServingError", "Too many requests."), TransientError, "ModelServingError"),
+    (503, nested("model_not_found", "No available channel for model x"), TransientError, "model_not_found"),
+    (408, b"", TransientError, "HTTP408"),
+    (502, b"<html><h1>Bad Gateway</h1></html>", TransientError, "HTTP502"),
+    (504, b"", TransientError, "HTTP504"),
+    (529, b"overloaded", TransientError, "HTTP529"),
+    # Permanent: the row's own
+    (400, flat("InvalidParameter"), PermanentError, "InvalidParameter"),
+    (400, nested("invalid_parameter_error"), PermanentError, "invalid_parameter_error"),
+    (400, flat("InvalidParameter", "<400> InternalError.Algo.InvalidParameter: x"), PermanentError, "InvalidParameter"),
+    (400, flat("DataInspectionFailed"), PermanentError, "DataInspectionFailed"),
+    (400, nested("data_inspection_failed"), PermanentError, "data_inspection_failed"),
+    (500, flat("InternalError.Algo.DataInspectionFailed"), PermanentError, "InternalError.Algo.DataInspectionFailed"),
+    (400, b"what?", PermanentError, "HTTP400"),
+    (413, HTML, PermanentError, "HTTP413"),
+    (422, b'{"detail":[{"loc":["body","voice"],"msg":"field required"}]}', PermanentError, "HTTP422"),
+    (418, b"", PermanentError, "HTTP418"),
+    # Suspect: fatal only when two rows meet it in succession
+    (403, HTML, SuspectError, "HTTP403"),
+    (403, b'{"error": "forbidden"}', SuspectError, "HTTP403"),
+    (403, flat("SomethingNew"), SuspectError, "SomethingNew"),
+    (404, b"404 page not found", SuspectError, "HTTP404"),
+    (405, b"", SuspectError, "HTTP405"),
+    # Fatal: no row can succeed
+    (401, flat("InvalidApiKey"), FatalError, "InvalidApiKey"),
+    (401, nested("invalid_api_key"), FatalError, "invalid_api_key"),
+    (401, b"", FatalError, "HTTP401"),
+    (401, HTML, FatalError, "HTTP401"),
+    (402, b"", FatalError, "HTTP402"),
+    (403, flat("AccessDenied"), FatalError, "AccessDenied"),
+    (403, flat("AccessDenied.Unpurchased"), FatalError, "AccessDenied.Unpurchased"),
+    (403, flat("Model.AccessDenied"), FatalError, "Model.AccessDenied"),
+    (403, nested("access_denied"), FatalError, "access_denied"),
+    (403, nested("insufficient_user_quota", kind="new_api_error"), FatalError, "insufficient_user_quota"),
+    (403, nested("insufficient_quota"), FatalError, "insufficient_quota"),
+    (403, flat("AllocationQuota.FreeTierOnly"), FatalError, "AllocationQuota.FreeTierOnly"),
+    (404, flat("ModelNotFound"), FatalError, "ModelNotFound"),
+    (404, nested("model_not_found", kind="invalid_request_error"), FatalError, "model_not_found"),
+    (400, flat("Arrearage"), FatalError, "Arrearage"),
+    (429, flat("PrepaidBillOverdue"), FatalError, "PrepaidBillOverdue"),
+    (429, flat("PostpaidBillOverdue"), FatalError, "PostpaidBillOverdue"),
+    (
+        400,
+        flat("Throttling.AllocationQuota", "Free allocated quota exceeded."),
+        FatalError,
+        "Throttling.AllocationQuota",
+    ),
+    (429, nested("insufficient_quota", "Free allocated quota exceeded."), FatalError, "insufficient_quota"),
+    (403, b'{"message": "free quota exhausted"}', FatalError, "HTTP403"),
+    # Flattened by a gateway: the message carries the code, the status, or both
+    (
+        400,
+        nested("bad_response_status_code", "<429> Throttling.RateQuota: slow"),
+        ThrottledError,
+        "Throttling.RateQuota",
+    ),
+    (400, nested(None, "Throttling: Requests throttling triggered."), ThrottledError, "Throttling"),
+    (400, nested("400", "InvalidApiKey: no"), FatalError, "InvalidApiKey"),
+    (400, nested("invalid_request_error", "code=Arrearage, message=in arrears"), FatalError, "Arrearage"),
+    (500, b'{"error":"status_code=401 {\\"code\\":\\"InvalidApiKey\\"}"}', FatalError, "InvalidApiKey"),
+    (
+        400,
+        nested(None, "Error code: 429 - {'error': {'code': 'limit_burst_rate'}}"),
+        ThrottledError,
+        "limit_burst_rate",
+    ),
+    (400, nested("upstream_error", "upstream said status code: 503"), TransientError, "upstream_error"),
+    (
+        500,
+        nested(None, "<400> InternalError.Algo.InvalidParameter: bad"),
+        PermanentError,
+        "InternalError.Algo.InvalidParameter",
+    ),
+    (400, flat("InvalidParameter", "Arrearage is not a voice"), PermanentError, "InvalidParameter"),
+    # Inside a 200, and inside server-sent events, also when those are labelled JSON under a 400
+    (200, flat("Arrearage"), FatalError, "Arrearage"),
+    (200, b'{"status_code": 429, "message": "m"}', ThrottledError, "HTTP429"),
+    (200, event(400, "InvalidParameter"), PermanentError, "InvalidParameter"),
+    (400, event(400, "Arrearage"), FatalError, "Arrearage"),
+    (400, event(429, "Throttling"), ThrottledError, "Throttling"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "error", "code"), CASES)
+def test_forms_and_classes(status: int, body: bytes, error: type[ServiceError], code: str) -> None:
+    """What the caller does about it decides the class; the code is the service's own where it has one."""
+    met = classify(status, {}, body)
+    assert (type(met), met.code) == (error, code)
+    assert met.http_status == status
+
+
+@pytest.mark.parametrize(
+    ("pascal", "snake"),
+    [
+        ("InvalidApiKey", "invalid_api_key"),
+        ("ModelNotFound", "model_not_found"),
+        ("AccessDenied", "access_denied"),
+        ("DataInspectionFailed", "data_inspection_failed"),
+        ("InvalidParameter", "invalid_parameter"),
+        ("InternalError", "internal_error"),
+        ("LimitRequests", "limit_requests"),
+    ],
+)
+def test_both_spellings_are_one_code(pascal: str, snake: str) -> None:
+    """A gateway's snake case means the same as the maker's own spelling, at any status."""
+    for status in (200, 400, 418, 500):
+        assert type(classify(status, {}, flat(pascal))) is type(classify(status, {}, nested(snake)))
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504])
+def test_what_may_have_been_billed(status: int) -> None:
+    """Surely nothing was charged for these client errors; anything else may have been, also a failure in a 200."""
+    free = status in {400, 401, 402, 403, 404, 413, 422, 429}
+    for body in (b"", flat("Throttling"), flat("Arrearage")):
+        assert classify(status, {}, body).may_be_billed is not free
+
+
+def test_what_is_known_of_the_request_is_kept() -> None:
+    """Request id, charged characters, status and message go with the error."""
+    body = orjson.dumps({"request_id": "b", "code": "InternalError", "message": "so sorry", "usage": {"characters": 9}})
+    met = classify(500, {"x-request-id": "h"}, body)
+    assert (met.request_id, met.characters_reported, met.message) == ("b", 9, "so sorry")
+    assert classify(500, {"x-request-id": "h"}, b"").request_id == "h"
+    assert classify(503, {}, b"").message == "HTTP 503 Service Unavailable"
+    assert classify(599, {}, b"").message == "HTTP 599"
+
+
+def test_html_is_shown_as_its_title() -> None:
+    """A proxy's page is one readable line."""
+    assert classify(403, {}, HTML).message == "403 Forbidden"
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 413, 429])
+def test_a_hint_says_what_to_do(status: int) -> None:
+    """Where the reader can do something, the error ends with it."""
+    assert classify(status, {}, b"").hint
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "limit"),
+    [
+        (400, flat("InvalidParameter", "Range of input length should be [1, 600]"), 600),
+        (
+            500,
+            flat(
+                "InternalError.Algo",
+                "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 512]",
+            ),
+            512,
+        ),
+        (422, b'{"detail":[{"type":"string_too_long","msg":"String should have at most 4096 characters"}]}', 4096),
+        (400, nested(None, "The input text exceeds the maximum length of 1000 characters"), 1000),
+        (413, b"input must be at most 300 tokens", 300),
+        (400, flat("InvalidParameter", "Range of max_tokens should be [1, 32768]"), None),
+        (400, flat("InvalidParameter", "Range of input length should be [0, 0]"), None),
+        (429, nested("rate_limit_exceeded", "input tokens at most 300 tokens"), None),
+    ],
+)
+def test_a_told_input_limit_is_learnt(status: int, body: bytes, limit: int | None) -> None:
+    """A text refused as too long is permanent whatever the code, and the service's own number goes with it."""
+    met = classify(status, {}, body)
+    assert met.input_limit == limit
+    assert limit is None or type(met) is PermanentError
+
+
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": DATE}, 60.0),
+        ({"retry-after": DATE, "date": "Wed, 21 Oct 2026 07:27:50 GMT"}, 10.0),
+        ({"retry-after": "Wed, 21 Oct 2020 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Wed, 99 Oct 99999 99:99:99 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds or a date; a date against the answer's own clock, else ours; never negative, never nonsense."""
+    assert retry_after_s(headers, datetime(2026, 10, 21, 7, 27, tzinfo=UTC)) == seconds
+
+
+def test_a_date_without_a_clock_says_nothing() -> None:
+    """Without ``Date`` and without a now there is nothing to measure against."""
+    assert classify(429, {"retry-after": DATE}, b"").retry_after_s is None
+    assert classify(429, {"retry-after": "3"}, b"").retry_after_s == 3.0
+
+
+def test_a_parsed_object_takes_the_events_status() -> None:
+    """The class follows the event's status, the bill the HTTP status."""
+    met = classify_payload({"message": "m"}, 200, {}, event_status=403)
+    assert (type(met), met.code, met.may_be_billed, met.http_status) == (SuspectError, "HTTP403", True, 200)
+
+
+def test_an_unusable_answer_is_transient() -> None:
+    """Our own codes for answers that should have been successes."""
+    met = malformed("NoAudio", "no audio", Reply(200, {"x-request-id": "h"}, b""), characters=3)
+    assert (type(met), met.code, met.request_id, met.characters_reported) == (TransientError, "NoAudio", "h", 3)

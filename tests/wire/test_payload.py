@@ -1,0 +1,75 @@
+"""Strings and objects that stand for audio."""
+
+from __future__ import annotations
+
+import pybase64
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.wire.payload import Sound, decode_base64, sound_at, sound_from, sound_in
+
+
+@given(st.binary())
+def test_base64_round_trip(data: bytes) -> None:
+    """Decoding gives the very bytes, also with the line ends of mail."""
+    text = pybase64.b64encode(data).decode()
+    wrapped = "\r\n".join(text[start : start + 76] for start in range(0, len(text), 76))
+    assert decode_base64(text) == decode_base64(wrapped) == data
+
+
+@pytest.mark.parametrize("text", ["abc", "ab=c", "äöüß", "a b c", "abcd-_", "\ud800abc"])
+def test_what_is_no_base64(text: str) -> None:
+    """Wrong characters or padding are errors, never guesses."""
+    with pytest.raises(ValueError, match=r"."):
+        decode_base64(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data:audio/wav;base64,AAAA", Sound(b"\0\0\0", content_type="audio/wav")),
+        ("data:;charset=x;BASE64,AAAA", Sound(b"\0\0\0")),
+        ("data:audio/x,%00a", Sound(b"\0a", content_type="audio/x")),
+        ("https://h/a", Sound(url="https://h/a")),
+        ("gopher://h/a", Sound(url="gopher://h/a")),
+        ("AAAA", Sound(b"\0\0\0")),
+    ],
+)
+def test_what_a_string_stands_for(text: str, expected: Sound) -> None:
+    """A data URI, an address of any scheme, or base64."""
+    assert sound_from(text) == expected
+
+
+def test_a_data_uri_without_data_is_nothing() -> None:
+    """It ends before its comma."""
+    with pytest.raises(ValueError, match="data URI"):
+        sound_from("data:audio/wav;base64")
+
+
+@pytest.mark.parametrize(
+    ("url", "expires_at"),
+    [
+        ("/a", None),
+        ("http://h/a?Expires=1766113409", 1766113409),
+        ("http://h/a?Expires=soon", None),
+        ("http://[", None),
+    ],
+)
+def test_expiry_from_the_signature(url: str, expires_at: int | None) -> None:
+    """Signed links tell when they end."""
+    assert sound_at(url).expires_at == expires_at
+
+
+def test_the_fields_word_goes_before_the_signatures() -> None:
+    """``expires_at`` beside the URL is what the service says; nonsense there is passed over."""
+    url = "http://h/a?Expires=1766113409"
+    assert sound_at(url, {"expires_at": 5}).expires_at == 5
+    assert sound_at(url, {"expires_at": "5"}).expires_at == 1766113409
+
+
+def test_no_audio_is_none_and_broken_audio_is_an_error() -> None:
+    """The two are told apart: one may be another shape, the other is damage."""
+    assert sound_in({"output": {"audio": None}, "audio": "", "url": None}) is None
+    with pytest.raises(ValueError, match=r"."):
+        sound_in({"audio": {"data": "%"}})

@@ -1,0 +1,257 @@
+"""Every success shape, and every way a success can be unusable, by status, label and first bytes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pybase64
+import pytest
+
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
+from tts_pipeline.models import Usage
+from tts_pipeline.wire.response import Reply, read_reply
+from tts_pipeline.wire.timestamps import TimedText
+
+SOUND = b"RIFF" + bytes(range(256)) * 4
+DATA = pybase64.b64encode(SOUND).decode()
+URL = "https://bucket.oss-cn-beijing.aliyuncs.com/a.wav?Expires=1766113409&Signature=x%2By"
+JSON = {"content-type": "application/json"}
+
+
+def ali(**audio: Any) -> dict[str, Any]:
+    return {
+        "status_code": 200,
+        "request_id": "req-1",
+        "code": "",
+        "message": "",
+        "output": {"text": None, "finish_reason": "stop", "choices": None, "audio": audio},
+        "usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "characters": 195},
+    }
+
+
+def reply(body: object, status: int = 200, headers: dict[str, str] | None = None, *, complete: bool = True) -> Reply:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    return Reply(status, JSON if headers is None else headers, raw, complete)
+
+
+def test_ali_json_with_data() -> None:
+    """The usual answer: the bytes, the usage and the request id; the URL is not needed."""
+    reading = read_reply(reply(ali(data=DATA, url=URL, id="audio_1", expires_at=1766113409)))
+    assert (reading.data, reading.url, reading.request_id) == (SOUND, None, "req-1")
+    assert reading.usage == Usage(195, 0, 0, 0)
+    assert (reading.words, reading.quality, reading.complete) == (None, (), True)
+
+
+def test_ali_json_with_a_url() -> None:
+    """Without data the URL is the audio, with the moment it stops working; an Alibaba link is taken by https."""
+    plain = URL.replace("https:", "http:")
+    reading = read_reply(reply(ali(data="", url=plain, expires_at=1766113400)))
+    assert (reading.data, reading.url, reading.url_expires_at) == (None, URL, 1766113400)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://a.oss.aliyuncs.com:80/x", "https://a.oss.aliyuncs.com/x"),
+        ("http://a.oss.aliyuncs.com:8080/x", "http://a.oss.aliyuncs.com:8080/x"),
+        ("http://127.0.0.1:4000/x", "http://127.0.0.1:4000/x"),
+        ("http://aliyuncs.com.evil.example/x", "http://aliyuncs.com.evil.example/x"),
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("http://[broken/x", "http://[broken/x"),
+    ],
+)
+def test_only_alibabas_links_become_https(url: str, expected: str) -> None:
+    """Other addresses stay as they are: whoever fetches decides about them."""
+    assert read_reply(reply({"audio": {"url": url}})).url == expected
+
+
+@pytest.mark.parametrize("missing", ["status_code", "request_id", "code", "message", "usage"])
+def test_any_field_of_the_json_may_be_absent(missing: str) -> None:
+    """Only the audio is needed."""
+    body = ali(data=DATA)
+    del body[missing]
+    assert read_reply(reply(body)).data == SOUND
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"output": {"audio": {"data": DATA}}},
+        {"audio": {"data": DATA}},
+        {"audio": DATA},
+        {"audio_base64": DATA},
+        {"data": {"audio": DATA}},
+        {"audio": {"data": f"data:audio/wav;base64,{DATA}"}},
+        {"code": "Success", "audio": {"data": DATA}},
+        {"error": None, "code": 200, "audio": {"data": DATA}},
+        DATA,
+        f"data:audio/wav;base64,{DATA}",
+        f"data:audio/wav;base64,{DATA[:100]}\n{DATA[100:]}",
+    ],
+)
+def test_data_in_json(body: object) -> None:
+    """Objects of any make, and strings: base64 and data URIs."""
+    assert read_reply(reply(body)).data == SOUND
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"audio": {"url": URL}, "usage": {"characters": 7}},
+        {"audio": URL},
+        {"url": URL},
+        {"audio_url": URL},
+        {"output": {"audio": {"data": None, "url": URL}}},
+        URL,
+        f"  {URL}\n",
+    ],
+)
+def test_urls_in_json(body: object) -> None:
+    """A URL in its usual places, or as the whole answer; its end of life is read from the signature."""
+    reading = read_reply(reply(body))
+    assert (reading.data, reading.url, reading.url_expires_at) == (None, URL, 1766113409)
+
+
+@pytest.mark.parametrize("body", [URL.encode(), DATA.encode(), b"\xef\xbb\xbf" + orjson.dumps({"audio": DATA})])
+def test_bare_text(body: bytes) -> None:
+    """A URL or base64 without quotes, and JSON behind a byte order mark, are read the same."""
+    reading = read_reply(reply(body, headers={"content-type": "text/plain"}))
+    assert reading.data == SOUND or reading.url == URL
+
+
+def test_broken_data_beside_a_url() -> None:
+    """A URL saves what was paid for when the data cannot be decoded."""
+    assert read_reply(reply(ali(data=DATA[:-1], url=URL))).url == URL
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("location", [URL, "/files/a.wav", "abcd"])
+def test_redirects(status: int, location: str) -> None:
+    """A redirect is a URL to fetch, also a relative one; the body does not matter."""
+    reading = read_reply(reply(b"<html>moved</html>", status, {"location": location, "x-request-id": "r"}))
+    assert (reading.data, reading.url, reading.request_id) == (None, location, "r")
+
+
+@pytest.mark.parametrize("label", ["audio/mpeg", "audio/wav", "application/json", "text/event-stream", None])
+def test_raw_bytes_under_any_label(label: str | None) -> None:
+    """Audio is known by its bytes: a wrong or missing content type does not matter."""
+    headers = {} if label is None else {"content-type": label}
+    reading = read_reply(reply(SOUND, headers=headers, complete=False))
+    assert (reading.data, reading.content_type, reading.complete) == (SOUND, label, False)
+
+
+def test_pcm_that_begins_like_json() -> None:
+    """Samples may begin with any byte, also with a brace."""
+    samples = b"{\x00" + bytes(range(256)) * 3
+    assert read_reply(reply(samples, headers={"content-type": "audio/pcm"})).data == samples
+
+
+def test_base64_without_quotes_may_be_cut() -> None:
+    """Four characters less are base64 too: only the quotes of JSON prove a string whole."""
+    assert read_reply(reply(DATA.encode()[:-4], complete=False)).complete is False
+    assert read_reply(reply(DATA, complete=False)).complete is True
+
+
+def test_json_is_whole_however_the_connection_ended() -> None:
+    """What parses as JSON was not cut, so its audio needs no flag."""
+    assert read_reply(reply(ali(data=DATA), complete=False)).complete is True
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "EmptyBody"),
+        (orjson.dumps(ali(data=DATA))[:-40], "MalformedBody"),
+        (orjson.dumps(ali(data=DATA))[:700], "MalformedBody"),
+        (orjson.dumps(DATA)[:-10], "MalformedBody"),
+        (orjson.dumps(ali(data=DATA[:-1])), "MalformedBody"),
+        (orjson.dumps(ali(data="not base64 at all")), "MalformedBody"),
+        (orjson.dumps(ali(data="", url="")), "NoAudio"),
+        (orjson.dumps(ali(data="data:audio/wav;base64,")), "NoAudio"),
+        (b"{}", "NoAudio"),
+        (b"[]", "MalformedBody"),
+        (b"null", "MalformedBody"),
+        (b'"success"', "MalformedBody"),
+        (b'"done"', "MalformedBody"),
+        (b"<html><title>Welcome</title></html>", "MalformedBody"),
+        (b"upstream is sorry", "MalformedBody"),
+    ],
+)
+@pytest.mark.parametrize("label", ["application/json", "audio/mpeg"])
+def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: str, label: str) -> None:
+    """Zero bytes, cut JSON, no audio, broken base64, somebody's page: never half a row, whatever the label."""
+    with pytest.raises(TransientError) as met:
+        read_reply(reply(body, headers={"content-type": label, "x-request-id": "r"}))
+    assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, True, 200)
+    assert met.value.request_id in {"r", "req-1"}
+
+
+def test_an_answer_without_audio_tells_what_it_charged() -> None:
+    """The bill's upper bound needs what a useless answer says it cost."""
+    with pytest.raises(TransientError) as met:
+        read_reply(reply(ali(data="")))
+    assert (met.value.characters_reported, met.value.request_id) == (195, "req-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "code"),
+    [
+        ({"code": "Arrearage", "message": "m", "request_id": "req-1"}, FatalError, "Arrearage"),
+        ({"status_code": 400, "code": "InvalidParameter", "message": "m"}, PermanentError, "InvalidParameter"),
+        ({"error": {"code": "rate_limit_exceeded", "message": "m"}}, ThrottledError, "rate_limit_exceeded"),
+        ({"error": "busy"}, TransientError, "UnnamedError"),
+        ({"code": "SomethingNew", "message": "m"}, TransientError, "SomethingNew"),
+        ({**ali(data=DATA), "code": "InternalError"}, TransientError, "InternalError"),
+    ],
+)
+def test_failures_inside_a_200(body: object, error: type[ServiceError], code: str) -> None:
+    """The code decides the class; the 200 decides that it may have been billed."""
+    with pytest.raises(error) as met:
+        read_reply(reply(body))
+    assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, True, 200)
+
+
+def test_statuses_that_are_no_success() -> None:
+    """A redirect without a place and a failing status are failures by their status."""
+    with pytest.raises(TransientError):
+        read_reply(reply(b"", 304, {}))
+    with pytest.raises(FatalError):
+        read_reply(reply(b"", 401, {}))
+
+
+def test_a_date_to_retry_at_needs_a_clock() -> None:
+    """The clock is an argument, so that reading stays pure."""
+    headers = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    with pytest.raises(ThrottledError) as met:
+        read_reply(reply(b"", 429, headers), now=datetime(2026, 10, 21, 7, 27, 50, tzinfo=UTC))
+    assert met.value.retry_after_s == 10.0
+
+
+def test_the_request_id_may_be_in_the_headers() -> None:
+    """The body's goes first; what cannot be stored is left out."""
+    body = {"audio": {"data": DATA}}
+    assert read_reply(reply(body, headers={"x-dashscope-request-id": "h"})).request_id == "h"
+    assert read_reply(reply({**body, "request_id": "b"}, headers={"x-request-id": "h"})).request_id == "b"
+    assert read_reply(reply({**body, "request_id": {"a": 1}}, headers={})).request_id is None
+    assert read_reply(reply({**body, "request_id": "a\nb"}, headers={})).request_id is None
+
+
+def test_words_come_with_the_audio() -> None:
+    """Timed words are read out of the same object; a ragged list costs only the words."""
+    body = ali(data=DATA)
+    body["output"]["sentence"] = {
+        "words": [{"text": "Hi", "begin_time": 0, "end_time": 90, "begin_index": 0, "end_index": 2}]
+    }
+    assert read_reply(reply(body)).words == (TimedText("Hi", 0, 90, 0, 2),)
+    body["output"]["sentence"]["words"][0]["end_time"] = "soon"
+    reading = read_reply(reply(body))
+    assert (reading.data, reading.words, reading.quality) == (SOUND, None, ("timestamps_dropped",))
+
+
+def test_a_replys_repr_is_short() -> None:
+    """A log line never holds a megabyte of audio."""
+    big = reply(ali(data=pybase64.b64encode(SOUND * 50).decode()))
+    assert len(repr(big)) < 200
+    assert len(repr(read_reply(big))) < 400

@@ -1,0 +1,35 @@
+"""Usage: whichever fields a service tells, as counts that a column can hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tts_pipeline.models import Usage
+from tts_pipeline.wire.usage import usage_of
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"usage": {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "characters": 195}}, Usage(195, 0, 0, 0)),
+        ({"usage": {"characters": 7}}, Usage(7)),
+        (
+            {"usage": {"input_tokens_details": {"text_tokens": 5}, "output_tokens_details": {"audio_tokens": 90}}},
+            Usage(None, 5, 90),
+        ),
+        ({"usage": {"input_tokens": 6, "input_tokens_details": {"text_tokens": 5}}}, Usage(None, 6)),
+        ({"usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}, Usage(None, 1, 2, 3)),
+        ({"output": {"usage": {"characters": 7}}}, Usage(7)),
+        ({"token_usage": {"input_tokens": 1}}, Usage(None, 1)),
+        ({"usage": {"characters": 7.0}}, Usage(7)),
+        ({"usage": {"characters": True, "input_tokens": "9", "output_tokens": -1, "total_tokens": 2**70}}, Usage()),
+        ({"usage": {"characters": 7.5}}, Usage()),
+        ({"usage": []}, Usage()),
+        ({}, Usage()),
+    ],
+)
+def test_usage(payload: dict[str, Any], expected: Usage) -> None:
+    """None for what is not told, or told as nonsense."""
+    assert usage_of(payload) == expected

@@ -1,0 +1,46 @@
+"""Say what audio bytes are, by their first bytes and never by a label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, starts_with_frames
+
+# (place, magic bytes, format), tried in order.
+_MAGIC: Sequence[tuple[int, bytes, str]] = (
+    (0, b"fLaC", "flac"),
+    (0, b"OggS", "ogg"),
+    (4, b"ftyp", "m4a"),
+    (0, b"\x1a\x45\xdf\xa3", "webm"),
+    (0, b"#!AMR", "amr"),
+    (0, b"caff", "caf"),
+    (8, b"AIFF", "aiff"),
+    (8, b"AIFC", "aiff"),
+    (0, b".snd", "au"),
+)
+_WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+
+
+def identify(data: bytes) -> str | None:
+    """Return ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac`` (ADTS), ``m4a``, ``webm``, ...; None for anything else.
+
+    Headerless PCM is None. MP3 and AAC have no magic number: two frames in a row must agree, so that samples that
+    happen to look like one header are not taken for it.
+    """
+    if data[:4] in _WAV and data[8:12] == b"WAVE":
+        return "wav"
+    for place, magic, name in _MAGIC:
+        if data.startswith(magic, place):
+            return name
+    return _identify_frames(data)
+
+
+def _identify_frames(data: bytes) -> str | None:
+    tag = id3_length(data)
+    if tag and data.startswith(b"fLaC", tag):
+        return "flac"
+    if starts_with_frames(data, tag, read_adts_frame):
+        return "aac"
+    if tag or starts_with_frames(data, tag, read_mp3_frame):
+        return "mp3"
+    return None

@@ -1,0 +1,199 @@
+"""Read, mend and write WAV headers (RIFF, big-endian RIFX, 64-bit RF64).
+
+The sizes in a streamed header are written before the length is known, and are then placeholders: the bytes are what
+counts. Layouts: Microsoft's RIFF/WAVE documents, EBU Tech 3306 (RF64).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_LINEAR = frozenset({1, 3, 6, 7, 0xFFFE})
+"""PCM, float, A-law, mu-law, extensible: every sample has the same size."""
+
+_PLACEHOLDER = 0x7FFF0000
+"""From here on a size is a placeholder (0x7FFFFFBF, 0x7FFFFFFF, 0xFFFFFFFF are seen): no answer may be that large."""
+
+_MAX_SAMPLE_RATE_HZ = 1_000_000
+
+
+class MalformedWavError(ValueError):
+    """The bytes are no whole WAV; never leaves the package: it becomes ``MalformedAudio``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wav:
+    """A WAV file that plays.
+
+    Args:
+        data: The file, the very bytes given where its header was right.
+        sample_rate_hz: From the header.
+        channels: From the header.
+        frames: Samples per channel, by the bytes that are there.
+        is_measured: Whether the header had no length of its own, so that a cut would not show.
+    """
+
+    data: bytes
+    sample_rate_hz: int
+    channels: int
+    frames: int
+    is_measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    tag: int
+    channels: int
+    sample_rate_hz: int
+    byte_rate: int
+    block_bytes: int
+    chunk: bytes
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """What the chunks of a file say; sizes as declared."""
+
+    format: _Format | None = None
+    data_at: int | None = None
+    declared_bytes: int = 0
+    long_bytes: int = 0
+    fact_frames: int | None = None
+
+
+def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
+    """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
+    block = 2 * channels
+    rate = (channels, sample_rate_hz, sample_rate_hz * block, block, 16)
+    riff = (b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1)
+    header = _CANONICAL.pack(*riff, *rate, b"data", len(samples))
+    return header + samples
+
+
+def read_wav(data: bytes) -> Wav:
+    """Return a WAV file that plays, mended where its sizes lie; the very bytes given where they do not.
+
+    Raises:
+        MalformedWavError: It is cut (shorter than its header truly says), empty, or no WAV that can be understood.
+    """
+    return _read_canonical(data) or _read_chunks(data)
+
+
+def _read_canonical(data: bytes) -> Wav | None:
+    """Take the usual file (44 bytes of header, right sizes) without looking further; None for any other."""
+    if len(data) <= _CANONICAL.size:
+        return None
+    riff, size, _, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = _CANONICAL.unpack_from(data)
+    is_usual = riff == b"RIFF" and fmt == b"fmt " and fmt_size == 16 and tag == 1 and name == b"data"
+    if not is_usual or size != len(data) - 8 or length != len(data) - 44:
+        return None
+    if not channels or block * 8 != channels * bits or not 0 < rate <= _MAX_SAMPLE_RATE_HZ or length % block:
+        return None
+    return Wav(data, rate, channels, length // block, is_measured=False)
+
+
+def _read_chunks(data: bytes) -> Wav:
+    order = ">" if data[:4] == b"RIFX" else "<"
+    chunks = _walk(data, order)
+    if chunks.format is None or chunks.data_at is None:
+        raise MalformedWavError("the WAV has no format or no data")
+    present = len(data) - chunks.data_at
+    length, is_measured = _true_length(data, order, chunks, present)
+    if chunks.format.tag in _LINEAR:
+        length -= length % chunks.format.block_bytes
+    frames = _frames(chunks, length)
+    if frames <= 0:
+        raise MalformedWavError("the WAV has a header and no sound")
+    whole = _mended(data, order, chunks, length)
+    return Wav(whole, chunks.format.sample_rate_hz, chunks.format.channels, frames, is_measured)
+
+
+def _walk(data: bytes, order: str) -> _Chunks:
+    header = struct.Struct(order + "4sI")
+    chunks, at = _Chunks(), 12
+    while at + 8 <= len(data):
+        name, size = header.unpack_from(data, at)
+        body = at + 8
+        if name == b"data":
+            chunks.data_at, chunks.declared_bytes = body, size
+            break
+        if name == b"fmt ":
+            chunks.format = _read_format(data[body : body + size], order)
+        elif name == b"fact" and size >= 4 and body + 4 <= len(data):
+            chunks.fact_frames = struct.unpack_from(order + "I", data, body)[0]
+        elif name == b"ds64" and size >= 16 and body + 16 <= len(data):
+            chunks.long_bytes = struct.unpack_from(order + "Q", data, body + 8)[0]
+        at = body + size + (size & 1)
+    return chunks
+
+
+def _read_format(chunk: bytes, order: str) -> _Format:
+    if len(chunk) < 16:
+        raise MalformedWavError("the WAV's format is cut")
+    tag, channels, rate, byte_rate, block, bits = struct.unpack_from(order + "HHIIHH", chunk)
+    if not 0 < channels <= 64 or not 0 < rate <= _MAX_SAMPLE_RATE_HZ:
+        raise MalformedWavError(f"the WAV says {channels} channels at {rate} Hz")
+    if tag in _LINEAR:
+        block = channels * ((bits + 7) // 8)
+    if not block:
+        raise MalformedWavError("the WAV says that a sample has no bits")
+    return _Format(tag, channels, rate, byte_rate, block, chunk)
+
+
+def _true_length(data: bytes, order: str, chunks: _Chunks, present: int) -> tuple[int, bool]:
+    """Return the length of the samples, and whether only the bytes told it."""
+    declared = chunks.long_bytes if chunks.declared_bytes == 0xFFFFFFFF and chunks.long_bytes else chunks.declared_bytes
+    if declared == 0 or declared >= _PLACEHOLDER:
+        riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
+        if declared == 0 and riff_bytes == len(data):
+            return 0, False
+        if len(data) < riff_bytes < _PLACEHOLDER:
+            raise MalformedWavError(f"the WAV is cut: {len(data)} bytes of {riff_bytes}")
+        return present, riff_bytes != len(data)
+    if declared > present:
+        raise MalformedWavError(f"the WAV is cut: {present} bytes of samples of {declared}")
+    if declared < present and not _is_chunks(data, order, (chunks.data_at or 0) + declared + (declared & 1)):
+        # A header patched for the first piece of a stream: more samples follow than it says.
+        return present, True
+    return declared, False
+
+
+def _is_chunks(data: bytes, order: str, at: int) -> bool:
+    """Whether what follows the samples is chunks (LIST, id3, ...) up to the end, the last of which may be cut."""
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from(order + "4sI", data, at)
+        if not (name.isascii() and name.decode("ascii").isprintable()):
+            return False
+        at += 8 + size + (size & 1)
+    return True
+
+
+def _frames(chunks: _Chunks, length: int) -> int:
+    form = chunks.format
+    if form is None:
+        return 0
+    if form.tag in _LINEAR:
+        return length // form.block_bytes
+    if chunks.fact_frames and length:
+        return chunks.fact_frames
+    return length * form.sample_rate_hz // form.byte_rate if form.byte_rate else 0
+
+
+def _mended(data: bytes, order: str, chunks: _Chunks, length: int) -> bytes:
+    """Return the file with sizes that are true; the very bytes where they were, else only what is needed to play."""
+    data_at, form = chunks.data_at or 0, chunks.format
+    is_riff = data[:4] in {b"RIFF", b"RIFX"}
+    riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
+    if form is None or (is_riff and riff_bytes == len(data) and chunks.declared_bytes == length):
+        return data
+    fmt = form.chunk + b"\0" * (len(form.chunk) & 1)
+    fact = b"" if chunks.fact_frames is None else struct.pack(order + "4sII", b"fact", 4, _frames(chunks, length))
+    padding = b"\0" * (length & 1)
+    body = 4 + 8 + len(fmt) + len(fact) + 8 + length + len(padding)
+    head = struct.pack(
+        order + "4sI4s4sI", b"RIFX" if order == ">" else b"RIFF", body, b"WAVE", b"fmt ", len(form.chunk)
+    )
+    samples = memoryview(data)[data_at : data_at + length]
+    return b"".join((head, fmt, fact, struct.pack(order + "4sI", b"data", length), samples, padding))

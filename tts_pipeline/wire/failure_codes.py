@@ -1,0 +1,195 @@
+"""What each failure code and status means, as data: which error it is, and what to do about it.
+
+Sources: https://www.alibabacloud.com/help/en/model-studio/error-code (with the OpenAI-style aliases that it lists),
+https://platform.openai.com/docs/guides/error-codes, and the codes of the one-api / new-api gateways; all read in 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
+
+
+class SuspectError(PermanentError):
+    """A refusal without a known code (403, 404, ...): this row's own until two different rows meet it in succession.
+
+    Whoever sees several rows treats the second one in succession as fatal; alone it is a reject.
+    """
+
+
+class Rule(NamedTuple):
+    """What a failure is: its class, and a hint for people."""
+
+    error: type[ServiceError]
+    hint: str | None = None
+
+
+_KEY = "check the service's key and that it belongs to this address and region, then run again"
+_BALANCE = "settle the bill or top up the account, then run again: what is done is kept"
+_ACCESS = "ask for access to this model or choose another with --model, then run again"
+_MODEL = "check --model; `tts-pipeline models` lists what each service has"
+_PARAMETER = "compare the parameters with `tts-pipeline models`"
+_TEXT = "the service refuses this text: change it, or leave the row rejected"
+_LENGTH = "split the text, or choose a model with a larger limit"
+_PACE = "if this goes on, lower --requests-per-minute or --max-concurrency"
+_ADDRESS = "check the service's address: this may be another server's page"
+
+_THROTTLED = Rule(ThrottledError, _PACE)
+_TRANSIENT = Rule(TransientError)
+_BAD_PARAMETER = Rule(PermanentError, _PARAMETER)
+_BAD_TEXT = Rule(PermanentError, _TEXT)
+_BAD_KEY = Rule(FatalError, _KEY)
+_NO_BALANCE = Rule(FatalError, _BALANCE)
+_NO_ACCESS = Rule(FatalError, _ACCESS)
+_NO_MODEL = Rule(FatalError, _MODEL)
+
+FREE_QUOTA = Rule(FatalError, "the free quota is used up: allow paid use in the service's console, then run again")
+TOO_LONG = Rule(PermanentError, _LENGTH)
+
+_SPELLINGS: Mapping[Rule, Sequence[str]] = {
+    _THROTTLED: (
+        *("Throttling", "Throttling.RateQuota", "LimitRequests", "limit_requests", "Throttling.BurstRate"),
+        *("limit_burst_rate", "Throttling.AllocationQuota", "insufficient_quota", "Throttling.Concurrency"),
+        *("rate_limit_exceeded", "rate_limit_error", "RateLimitExceeded", "too_many_requests", "TooManyRequests"),
+    ),
+    _TRANSIENT: (
+        *("InternalError", "internal_error", "InternalError.Algo", "InternalError.Timeout", "InternalError.Upload"),
+        *("ModelServingError", "ModelServiceFailed", "ModelUnavailable", "RequestTimeOut", "ResponseTimeout"),
+        *("SystemError", "ServiceUnavailable", "ServiceUnavailableError", "server_error", "internal_server_error"),
+        *("do_request_failed", "read_response_body_failed", "bad_response", "bad_response_body", "get_channel_failed"),
+        *("service_unavailable_error", "server_is_overloaded", "overloaded_error", "slow_down", "ClientDisconnect"),
+    ),
+    _BAD_PARAMETER: (
+        *("InvalidParameter", "invalid_parameter_error", "invalid_parameter", "InternalError.Algo.InvalidParameter"),
+        *("invalid_request_error", "invalid_value", "BadRequest", "BadRequest.EmptyInput", "BadRequest.EmptyModel"),
+        *("BadRequest.EmptyParameters", "BadRequest.IllegalInput", "BadRequest.VoiceNotFound", "UnsupportedOperation"),
+        *("InvalidParameter.NotSupportEnableThinking", "InvalidURL", "unsupported_value", "missing_required_parameter"),
+    ),
+    _BAD_TEXT: (
+        *("DataInspectionFailed", "data_inspection_failed", "InternalError.Algo.DataInspectionFailed"),
+        *("CustomRoleBlocked", "FaqRuleBlocked", "IPInfringementSuspect", "content_policy_violation"),
+        *("sensitive_words_detected", "prompt_blocked", "content_filter"),
+    ),
+    TOO_LONG: (
+        *("BadRequest.TooLarge", "InvalidInputLength", "text_too_long", "prompt_too_long", "string_too_long"),
+        *("string_above_max_length", "context_length_exceeded"),
+    ),
+    _BAD_KEY: (
+        *("InvalidApiKey", "invalid_api_key", "authentication_error", "NotAuthorized", "NOT AUTHORIZED"),
+        *("account_deactivated", "ip_not_authorized", "invalid_token", "InvalidAccessKeyId"),
+    ),
+    _NO_BALANCE: (
+        *("Arrearage", "PrepaidBillOverdue", "PostpaidBillOverdue", "CommodityNotPurchased", "BudgetLimitExceeded"),
+        *("insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_balance", "InsufficientBalance"),
+        *("billing_hard_limit_reached", "billing_not_active", "credit_balance_exhausted", "quota_not_enough"),
+    ),
+    _NO_ACCESS: (
+        *("AccessDenied", "access_denied", "AccessDenied.Unpurchased", "Model.AccessDenied", "App.AccessDenied"),
+        *("Workspace.AccessDenied", "permission_error", "permission_denied", "unsupported_country_region_territory"),
+    ),
+    _NO_MODEL: ("ModelNotFound", "model_not_found", "model_not_supported", "ModelNotSupported", "WorkSpaceNotFound"),
+    FREE_QUOTA: ("AllocationQuota.FreeTierOnly",),
+}
+
+
+def normal(code: str) -> str:
+    """Return a code without its spelling: ``InvalidApiKey`` and ``invalid_api_key`` are one code."""
+    return re.sub(r"[^a-z0-9]", "", code.lower())
+
+
+CODES: Mapping[str, Rule] = {normal(code): rule for rule, codes in _SPELLINGS.items() for code in codes}
+"""Normal code -> what it means."""
+
+CODES_AT_STATUS: Mapping[tuple[str, int], Rule] = {
+    # Per-minute tokens where it is throttled; a gateway's word for an empty account where it is refused.
+    ("insufficientquota", 402): _NO_BALANCE,
+    ("insufficientquota", 403): _NO_BALANCE,
+    # new-api says so when no channel serves the model just now, which passes.
+    ("modelnotfound", 500): _TRANSIENT,
+    ("modelnotfound", 503): _TRANSIENT,
+}
+"""Where the status changes what a code means."""
+
+GENERIC_CODES = frozenset(
+    normal(code)
+    for code in (
+        *("InvalidParameter", "invalid_parameter_error", "invalid_request_error", "BadRequest", "bad_request"),
+        *("InternalError", "internal_error", "internal_server_error", "server_error", "InternalError.Algo"),
+        *(
+            "InternalError.Algo.InvalidParameter",
+            "bad_response_status_code",
+            "upstream_error",
+            "api_error",
+            "new_api_error",
+            "one_api_error",
+            "unknown",
+        ),
+    )
+)
+"""Codes that gateways give to whatever came from behind them: a known code inside the message says more."""
+
+QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota"})
+"""Codes that mean tokens per minute, unless the message speaks of the free quota."""
+
+_PASSED_ON = sorted({code for codes in _SPELLINGS.values() for code in codes}, key=len, reverse=True)
+_CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _PASSED_ON))})(?![\w.]*\w)")
+_COMPOUND = re.compile(r"[a-z][A-Z]|[._]")
+_DELIMITER = re.compile(r"""\s*(?:[:"',)\]}-]|$)""")
+
+
+def code_in(message: str) -> str | None:
+    """Return the known code that a flattened message carries (``<429> Throttling.RateQuota: ...``); None without.
+
+    A code that could also be a plain word (``Throttling``, ``Arrearage``) counts only before a delimiter.
+    """
+    for found in _CODE_IN_MESSAGE.finditer(message):
+        code = found[1]
+        if _COMPOUND.search(code) or _DELIMITER.match(message, found.end()):
+            return code
+    return None
+
+
+_SUSPECT = Rule(SuspectError, _ADDRESS)
+
+_STATUSES: Mapping[int, Rule] = {
+    401: _BAD_KEY,
+    402: _NO_BALANCE,
+    403: Rule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
+    404: _SUSPECT,
+    405: _SUSPECT,
+    407: Rule(FatalError, "the proxy wants a login: check the proxy's settings"),
+    408: _TRANSIENT,
+    409: _TRANSIENT,
+    410: _SUSPECT,
+    413: TOO_LONG,
+    421: _TRANSIENT,
+    425: _TRANSIENT,
+    429: _THROTTLED,
+    499: _TRANSIENT,
+    501: _SUSPECT,
+}
+
+SURELY_NOT_BILLED = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
+"""Statuses after which surely nothing was charged."""
+
+
+def rule_for(code: str | None, status: int) -> Rule:
+    """Return what a failure means: by its code at this status, by its code, by its code's family, by its status."""
+    parts = [] if code is None else code.split(".")
+    for length in range(len(parts), 0, -1):
+        name = normal(".".join(parts[:length]))
+        rule = CODES_AT_STATUS.get((name, status)) or CODES.get(name)
+        if rule:
+            return rule
+    if status in _STATUSES:
+        return _STATUSES[status]
+    return _BAD_PARAMETER if 400 <= status < 500 else _TRANSIENT
+
+
+def is_known(code: str) -> bool:
+    """Whether a code, or the family before one of its dots, is in the table."""
+    parts = code.split(".")
+    return any(normal(".".join(parts[:length])) in CODES for length in range(len(parts), 0, -1))

@@ -1,0 +1,50 @@
+"""Make a service's message fit to be shown and stored: short, printable, without markup and without keys."""
+
+from __future__ import annotations
+
+import html
+import re
+
+MAX_CHARACTERS = 300
+_READ_CHARACTERS = 20_000
+
+_TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
+_HEADING = re.compile(r"<h1[^>]{0,200}>(.{0,500}?)</h1", re.IGNORECASE | re.DOTALL)
+_HIDDEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile(r"<[/!a-zA-Z][^<>]{0,500}>")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+
+_REDACTED = "[redacted]"
+_SECRETS = (
+    re.compile(r"(\bbearer\s+)[^\s\"',;}]+", re.IGNORECASE),
+    re.compile(r"()\bsk-[^\s\"',;})\]]+", re.IGNORECASE),
+    # key=..., "api_key": "...", token provided: ...
+    re.compile(
+        r"(\b(?:api[\s_-]?key|access[\s_-]?key(?:[\s_-]?id)?|access[\s_-]?token|token|secret|authorization|password"
+        r"|signature)\b(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)(?!bearer\b|\[redacted)[^\s\"',;}&]+",
+        re.IGNORECASE,
+    ),
+    # Any long mixed run of letters and digits; a request id (dashed groups) is none.
+    re.compile(r"()\b(?=[A-Za-z_]*\d)(?=\d*[A-Za-z_])[A-Za-z0-9_]{32,}\b"),
+)
+
+
+def readable(message: str) -> str:
+    """Return a message as one printable line of at most 300 characters: HTML as its title, keys redacted."""
+    text = message[:_READ_CHARACTERS]
+    if "<" in text:
+        text = _without_markup(text)
+    text = _UNPRINTABLE.sub(" ", text).strip()
+    for secret in _SECRETS:
+        text = secret.sub(rf"\g<1>{_REDACTED}", text)
+    return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1].rstrip() + "…"
+
+
+def _without_markup(text: str) -> str:
+    for telling in (_TITLE, _HEADING):
+        found = telling.search(text)
+        if found and found[1].strip():
+            return html.unescape(_TAG.sub(" ", found[1]))
+    if _TAG.search(text):
+        return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
+    return text

@@ -1,0 +1,142 @@
+"""Read one JSON object of an answer, whoever wrote it: where the audio is, in base64 or behind a URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
+
+import pybase64
+
+SHORTEST_BASE64 = 64
+"""A bare string shorter than this (48 bytes of audio) is taken for a word, not for base64."""
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
+_HOLDERS = ("output", "data", "result")
+_DATA_NAMES = ("data", "audio_base64", "b64_json", "audio")
+_URL_NAMES = ("url", "audio_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Where an answer has its audio: exactly one of ``data`` and ``url`` is set.
+
+    Args:
+        data: Decoded bytes.
+        url: Absolute; ``https`` on Alibaba's object store, whatever was said.
+        expires_at: When the URL stops working, seconds since 1970 UTC; None when not said.
+        content_type: What a data URI says; None otherwise.
+    """
+
+    data: bytes | None = field(default=None, repr=False)
+    url: str | None = None
+    expires_at: int | None = None
+    content_type: str | None = None
+
+
+def sound_in(payload: Mapping[str, Any]) -> Sound | None:
+    """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
+
+    Raises:
+        ValueError: There is data that is no base64, and no URL to fall back on.
+    """
+    broken: ValueError | None = None
+    for holder in _audio_holders(payload):
+        data = next(_texts(holder, _DATA_NAMES), None)
+        url = next(_texts(holder, _URL_NAMES), None)
+        if data is not None:
+            try:
+                return sound_from(data, holder)
+            except ValueError as error:
+                broken = error
+        if url is not None:
+            return sound_from(url, holder)
+    if broken is not None:
+        raise broken
+    return None
+
+
+def sound_from(text: str, holder: Mapping[str, Any] | None = None) -> Sound:
+    """Return what a string stands for: a data URI, a URL, or base64.
+
+    Args:
+        text: Not empty.
+        holder: The object the string is in, for its ``expires_at``; None without.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text.startswith("data:"):
+        return _from_data_uri(text)
+    # Base64 has no colon, so this is decided in its first few characters.
+    if _SCHEME.match(text):
+        return sound_at(text.strip(), holder)
+    return Sound(data=decode_base64(text))
+
+
+def sound_at(url: str, holder: Mapping[str, Any] | None = None) -> Sound:
+    """Return the audio behind a URL, which may be relative; never raises."""
+    return Sound(url=_secured(url), expires_at=_expiry(url, holder or {}))
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the decoded bytes; line ends, as in mail, are left out first where there are any.
+
+    Raises:
+        ValueError: A character or the padding is wrong.
+    """
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        unbroken = "".join(text.split())
+        if len(unbroken) == len(text):
+            raise
+        return pybase64.b64decode(unbroken, validate=True)
+
+
+def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    inner = [payload[name] for name in _HOLDERS if isinstance(payload.get(name), dict)]
+    for outer in (*inner, payload):
+        audio = outer.get("audio")
+        if isinstance(audio, dict):
+            yield audio
+        yield outer
+
+
+def _texts(holder: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
+    return (holder[name] for name in names if isinstance(holder.get(name), str) and holder[name])
+
+
+def _from_data_uri(text: str) -> Sound:
+    head, comma, content = text.removeprefix("data:").partition(",")
+    if not comma:
+        raise ValueError("a data URI without data")
+    media_type, *options = head.split(";")
+    is_base64 = any(option.strip().lower() == "base64" for option in options)
+    data = decode_base64(content) if is_base64 else unquote_to_bytes(content)
+    return Sound(data=data, content_type=media_type or None)
+
+
+def _secured(url: str) -> str:
+    # Alibaba hands out plain http links to an object store that also answers on https.
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme.lower() == "http" and parts.port in (None, 80)
+        if plain and (parts.hostname or "").endswith(".aliyuncs.com"):
+            return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
+    except ValueError:
+        pass  # an address that cannot be parsed is refused where it is fetched
+    return url
+
+
+def _expiry(url: str, holder: Mapping[str, Any]) -> int | None:
+    told = holder.get("expires_at")
+    if type(told) is int and 0 < told < 2**53:
+        return told
+    try:
+        in_query = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
+    except ValueError:
+        return None
+    return int(in_query) if re.fullmatch(r"[0-9]{9,12}", in_query) else None

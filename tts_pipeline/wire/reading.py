@@ -1,0 +1,81 @@
+"""What comes in from the wire, and what is read out of it: the two values between the client and the readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tts_pipeline.models import Usage
+from tts_pipeline.wire.timestamps import TimedText
+
+_REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-request-id", "request-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole HTTP answer.
+
+    Args:
+        status: The HTTP status.
+        headers: By lower-case name.
+        body: All of it, decompressed.
+        complete: False when the body ended with the connection, without a length or chunks: it may be cut.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    complete: bool = True
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type with its parameters; None when there is none."""
+        return self.headers.get("content-type")
+
+    @property
+    def request_id(self) -> str | None:
+        """The service's request id by its headers; None when they have none."""
+        return request_id_of(self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a successful answer said: audio, or where to fetch it. Exactly one of ``data`` and ``url`` is set.
+
+    Args:
+        data: The audio as received; not yet looked at.
+        url: Where the audio is to be fetched, without the key; may be relative after a redirect.
+        url_expires_at: Seconds since 1970 UTC; None when not said.
+        content_type: What the answer called the audio, true or not; None when it said nothing.
+        usage: What the service reported.
+        request_id: The service's; None when none came.
+        words: Timed words, not yet placed in the text; None where there are none.
+        quality: Flags, such as ``timestamps_dropped``.
+        complete: False when ``data`` is a body that ended with the connection; what came inside JSON or a finished
+            stream is whole, however the connection ended.
+    """
+
+    data: bytes | None = field(repr=False)
+    url: str | None
+    url_expires_at: int | None
+    content_type: str | None
+    usage: Usage
+    request_id: str | None
+    words: tuple[TimedText, ...] | None
+    quality: tuple[str, ...]
+    complete: bool = True
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the request id that a service or gateway put into its headers; None when there is none."""
+    for name in _REQUEST_ID_HEADERS:
+        if name in headers:
+            return clean_id(headers[name])
+    return None
+
+
+def clean_id(value: object) -> str | None:
+    """Return a request id as it may be stored: printable and at most 200 characters; None for anything else."""
+    if isinstance(value, str) and value and value.isprintable():
+        return value[:200]
+    return None

@@ -1,0 +1,150 @@
+"""Build the one HTTP request of an attempt: a table of dialects, one small body builder each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from tts_pipeline.errors import ConfigurationError, PermanentError
+from tts_pipeline.models import Card, Parameters, ParameterValue, Service
+
+STREAM_PARAMETER = "stream"
+"""The client's own switch: it asks for server-sent events and is never in a body."""
+
+_STREAM_HEADER = "x-dashscope-sse"
+_RESERVED = frozenset({"model", "input"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent for one segment, without the key: whoever sends it adds ``Authorization``.
+
+    Args:
+        method: Always ``POST`` so far.
+        url: The whole address.
+        headers: By lower-case name; never ``authorization``.
+        body: UTF-8 JSON in a fixed order of keys, so that equal requests are equal bytes.
+        request_key: Hex SHA-256 over the service's name, the path and the body. Not over the base URL, the stream
+            switch or the key: the same request through a restarted local service, another mirror, or streamed, is the
+            same purchase.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    request_key: str
+
+
+_BodyBuilder = Callable[[str, str, dict[str, ParameterValue]], dict[str, object]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialect:
+    prefix: str
+    route: str
+    build_body: _BodyBuilder
+
+
+def _flat_body(model: str, text: str, parameters: dict[str, ParameterValue]) -> dict[str, object]:
+    return {"model": model, "input": text, **parameters}
+
+
+_DASHSCOPE_INPUT = ("voice", "language_type")
+
+
+def _nested_body(model: str, text: str, parameters: dict[str, ParameterValue]) -> dict[str, object]:
+    # As the maker's own SDK does (dashscope-sdk-python, aigc/multimodal_conversation.py): the text, the voice and the
+    # language go into "input", anything else into "parameters".
+    beside_text = {name: parameters[name] for name in _DASHSCOPE_INPUT if name in parameters}
+    others = {name: value for name, value in parameters.items() if name not in beside_text}
+    body: dict[str, object] = {"model": model, "input": {"text": text, **beside_text}}
+    return {**body, "parameters": others} if others else body
+
+
+_DIALECTS: Mapping[str, _Dialect] = {
+    "openai": _Dialect("/v1", "/audio/speech", _flat_body),
+    "dashscope": _Dialect("/api/v1", "/services/aigc/multimodal-generation/generation", _nested_body),
+}
+
+DIALECTS = tuple(_DIALECTS)
+"""The dialects a service may speak."""
+
+
+def build_request(service: Service, card: Card, text: str, parameters: Parameters) -> Request:
+    """Build the request for one segment; unset parameters are not sent, an explicit ``False`` is.
+
+    Args:
+        service: Where to; its base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not.
+        card: The model; gives the order of keys, and says which parameters stay out of the body.
+        text: What is to be said, sent exactly as it is.
+        parameters: Already checked and normalised; only those that are set.
+
+    Raises:
+        ConfigurationError: The dialect is unknown, or a parameter would overwrite the model or the text.
+        PermanentError: ``UnencodableText``: the text is not valid Unicode (a lone surrogate). Nothing was sent.
+    """
+    dialect = _dialect_of(service)
+    body = _encoded(dialect.build_body(card.model, text, _body_parameters(card, parameters)))
+    path = dialect.prefix + dialect.route
+    return Request(
+        method="POST",
+        url=service.base_url.rstrip("/").removesuffix(dialect.prefix) + path,
+        headers=_headers(card, parameters),
+        body=body,
+        request_key=_request_key(service, path, body),
+    )
+
+
+def _dialect_of(service: Service) -> _Dialect:
+    try:
+        return _DIALECTS[service.dialect]
+    except KeyError:
+        known = ", ".join(DIALECTS)
+        raise ConfigurationError(
+            f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"one of {known}"
+        ) from None
+
+
+def _body_parameters(card: Card, parameters: Parameters) -> dict[str, ParameterValue]:
+    """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
+    reserved = _RESERVED & parameters.keys()
+    if reserved:
+        names = ", ".join(sorted(reserved))
+        raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
+    unknown = sorted(parameters.keys() - card.parameters.keys() - {"voice", STREAM_PARAMETER})
+    order = dict.fromkeys(("voice", *card.parameters, *unknown))
+    return {name: parameters[name] for name in order if name in parameters and _is_in_body(card, name)}
+
+
+def _is_in_body(card: Card, name: str) -> bool:
+    known = card.parameters.get(name)
+    return name != STREAM_PARAMETER and (known is None or known.in_body)
+
+
+def _headers(card: Card, parameters: Parameters) -> dict[str, str]:
+    headers = {"content-type": "application/json"}
+    if STREAM_PARAMETER in card.parameters and parameters.get(STREAM_PARAMETER) is True:
+        headers[_STREAM_HEADER] = "enable"
+    return headers
+
+
+def _encoded(body: Mapping[str, object]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise PermanentError(
+            "the text or a parameter cannot be written as UTF-8 JSON",
+            code="UnencodableText",
+            may_be_billed=False,
+            hint="look for lone surrogates or broken characters in the row",
+        ) from None
+
+
+def _request_key(service: Service, path: str, body: bytes) -> str:
+    digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
+    digest.update(body)
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""Parse server-sent events as services really send them (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+
+Beyond the standard: Alibaba puts the status into a *comment* (``:HTTP_STATUS/400``), and events are also taken when
+the last blank line is missing, because a whole last frame without it is common and a cut one shows in its JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+
+_FIRST_BYTES = (b"data:", b"event:", b"id:", b"retry:", b":")
+_STATUS_COMMENT = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
+_BOM = b"\xef\xbb\xbf"
+DONE = "[DONE]"
+"""The sentinel that OpenAI-style streams may end with; it is not JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event.
+
+    Args:
+        name: The ``event`` field; ``message`` when there is none, as the standard says.
+        status: The HTTP status told in a comment; None when none was.
+        data: The lines of ``data``, in order, never empty.
+    """
+
+    name: str
+    status: int | None
+    data: tuple[bytes, ...]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether this is the ``[DONE]`` sentinel."""
+        return self.data[0].strip() == DONE.encode()
+
+    def payloads(self) -> list[object]:
+        """Return the JSON of the event, mostly one value.
+
+        Lines are joined as the standard says. Where that is no JSON, they are joined without line ends (a gateway
+        split a long string), then taken one by one (a gateway lost the blank lines between events).
+
+        Raises:
+            ValueError: It is no JSON in any of these ways.
+        """
+        for candidates in ((b"\n".join(self.data),), (b"".join(self.data),)):
+            try:
+                return [orjson.loads(candidate) for candidate in candidates]
+            except orjson.JSONDecodeError:
+                continue
+        return [orjson.loads(line) for line in self.data]
+
+
+def is_event_stream(body: bytes) -> bool:
+    """Whether the first bytes are those of an event stream, whatever the content type says."""
+    return body[:16].removeprefix(_BOM).lstrip().startswith(_FIRST_BYTES)
+
+
+def parse_events(body: bytes) -> Iterator[Event]:
+    """Yield the events that carry data, in order; comments other than the status, ids and retry hints are dropped."""
+    name, status = "", None
+    data: list[bytes] = []
+    for line in (*body.removeprefix(_BOM).splitlines(), b""):
+        if not line:
+            if data:
+                yield Event(name or "message", status, tuple(data))
+            name, status, data = "", None, []
+            continue
+        if line.startswith(b":"):
+            told = _STATUS_COMMENT.match(line)
+            status = int(told[1]) if told else status
+            continue
+        field, _, value = line.lstrip().partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value.decode("utf-8", "replace").strip()

@@ -1,0 +1,268 @@
+"""Read timed words in every form services send them, and place them in the utterance's own text.
+
+Two steps: ``find_words`` finds a timed list in an answer and normalises it to milliseconds (pure, without the text);
+``place_words`` orders it, holds it within the audio and maps each word to its place in the text. What cannot be
+believed is dropped with a flag, never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from tts_pipeline.models import Word
+from tts_pipeline.wire.places import Placer, stands_alone
+
+TIMESTAMPS_DROPPED = "timestamps_dropped"
+"""The flag of a reading whose timestamps were ragged or absurd, and so are null."""
+
+_MAX_MS = 86_400_000
+_OVERSHOOT_MS = 500
+"""A last word may end this much (or 5 %) after the audio: services round, and count trailing silence differently."""
+_OVERLAP_MS = 250
+"""Neighbouring words may overlap this much: coarticulation and rounding; more is a broken alignment."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedText:
+    """One timed piece of text as the service gave it.
+
+    Args:
+        text: What is said; may differ from what was written (``twelve`` for ``12``).
+        start_ms: From the start of the segment's audio.
+        end_ms: From the start of the segment's audio.
+        index_start: The service's own place in the text, to be believed only where the text agrees; None without.
+        index_end: The place after it.
+    """
+
+    text: str
+    start_ms: int
+    end_ms: int
+    index_start: int | None = None
+    index_end: int | None = None
+
+
+class RaggedTimestampsError(ValueError):
+    """A timed list that is there and broken: arrays of different lengths, missing texts, times that are no numbers.
+
+    Never leaves the wire: the reader turns it into the flag ``timestamps_dropped``.
+    """
+
+
+# (start, end, milliseconds in one unit), tried in order. Names with a unit in them come first; begin_time/end_time and
+# BeginTime/EndTime are milliseconds (Alibaba CosyVoice and ISI, Tencent), start/end and their kin are seconds
+# (Cartesia, LMNT, Inworld, OpenAI-style word lists).
+_TIMES: Sequence[tuple[str, str, int]] = (
+    ("start_ms", "end_ms", 1),
+    ("startMs", "endMs", 1),
+    ("start_time_ms", "end_time_ms", 1),
+    ("startTimeMs", "endTimeMs", 1),
+    ("begin_time", "end_time", 1),
+    ("BeginTime", "EndTime", 1),
+    ("start", "end", 1000),
+    ("start_time", "end_time", 1000),
+    ("startTime", "endTime", 1000),
+    ("start_s", "end_s", 1000),
+)
+_TEXTS = ("text", "word", "Text", "token", "value")
+_INDEXES = (("begin_index", "end_index"), ("BeginIndex", "EndIndex"), ("text_start", "text_end"))
+_LISTS = ("words", "timestamps", "word_timestamps", "subtitles", "Subtitles", "alignment", "normalized_alignment")
+_CHARACTER_ARRAYS = ("characters", "character_start_times_seconds", "character_end_times_seconds")
+_WORD_ARRAYS = ("words", "start", "end")
+
+
+def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
+    """Return the timed words of one JSON object; None where it has none.
+
+    Raises:
+        RaggedTimestampsError: There is a timed list, and it is broken.
+    """
+    for holder in _holders(payload):
+        for name in _LISTS:
+            found = holder.get(name)
+            words = _read(found, holder) if found else ()
+            if words:
+                return tuple(words)
+    return None
+
+
+def _holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    output = payload.get("output")
+    for outer in (output, payload):
+        if not isinstance(outer, dict):
+            continue
+        sentences = outer.get("sentence") or outer.get("sentences")
+        if sentences:
+            yield {"words": _words_of_sentences(sentences)}
+        yield outer
+        if isinstance(outer.get("audio"), dict):
+            yield outer["audio"]
+
+
+def _words_of_sentences(sentences: object) -> list[Any]:
+    found: list[Any] = []
+    for sentence in sentences if isinstance(sentences, list) else [sentences]:
+        words = sentence.get("words") if isinstance(sentence, dict) else None
+        found.extend(words if isinstance(words, list) else ())
+    return found
+
+
+def _read(found: object, holder: Mapping[str, Any]) -> list[TimedText]:
+    """Read whichever of the three forms this is; an unknown one (a plain string) is no timestamps at all."""
+    if isinstance(found, dict):
+        if _CHARACTER_ARRAYS[0] in found:
+            return _from_characters(found)
+        inner = found.get(_WORD_ARRAYS[0])
+        return _read(inner, found) if isinstance(inner, list) and inner else []
+    if isinstance(found, list):
+        if isinstance(found[0], str) and _WORD_ARRAYS[1] in holder:
+            return _from_arrays(holder)
+        if isinstance(found[0], dict):
+            return [_from_object(item) for item in found if not _is_sentence_mark(item)]
+    return []
+
+
+def _is_sentence_mark(item: object) -> bool:
+    # Alibaba ISI lists whole sentences among the words, told apart by this flag.
+    return isinstance(item, dict) and item.get("sentence") is True
+
+
+def _from_object(item: object) -> TimedText:
+    if not isinstance(item, dict):
+        raise RaggedTimestampsError("an entry is no object")
+    text = next((item[name] for name in _TEXTS if isinstance(item.get(name), str)), None)
+    if text is None:
+        raise RaggedTimestampsError("an entry has no text")
+    for start, end, unit_ms in _TIMES:
+        if start in item and end in item:
+            return TimedText(text, _ms(item[start], unit_ms), _ms(item[end], unit_ms), *_index_of(item))
+    if "start" in item and "duration" in item:
+        start_ms = _ms(item["start"], 1000)
+        return TimedText(text, start_ms, start_ms + _ms(item["duration"], 1000), *_index_of(item))
+    raise RaggedTimestampsError("an entry has no times")
+
+
+def _index_of(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    for start, end in _INDEXES:
+        if type(item.get(start)) is int and type(item.get(end)) is int:
+            return item[start], item[end]
+    return None, None
+
+
+def _ms(value: object, unit_ms: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RaggedTimestampsError("a time is no number")
+    if not 0 <= value * unit_ms <= _MAX_MS:  # also false for NaN
+        raise RaggedTimestampsError("a time is negative or beyond a day")
+    return round(value * unit_ms)
+
+
+def _columns(arrays: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[str, int, int]]:
+    texts, starts, ends = (arrays.get(name) for name in names)
+    if not (isinstance(texts, list) and isinstance(starts, list) and isinstance(ends, list)):
+        raise RaggedTimestampsError("an array is missing")
+    if not len(texts) == len(starts) == len(ends):
+        raise RaggedTimestampsError("the arrays differ in length")
+    if not all(isinstance(text, str) for text in texts):
+        raise RaggedTimestampsError("a text is no string")
+    return [(text, _ms(start, 1000), _ms(end, 1000)) for text, start, end in zip(texts, starts, ends, strict=True)]
+
+
+def _from_arrays(arrays: Mapping[str, Any]) -> list[TimedText]:
+    return [TimedText(text, start, end) for text, start, end in _columns(arrays, _WORD_ARRAYS)]
+
+
+def _from_characters(arrays: Mapping[str, Any]) -> list[TimedText]:
+    """Join characters into words at white space; a letter of a script without spaces is a word of its own."""
+    words: list[TimedText] = []
+    index, in_word = 0, False
+    for character, start, end in _columns(arrays, _CHARACTER_ARRAYS):
+        after = index + len(character)
+        alone = bool(character) and stands_alone(character)
+        if character.isspace() or not character:
+            in_word = False
+        elif in_word and not alone:
+            before = words[-1]
+            words[-1] = TimedText(before.text + character, before.start_ms, end, before.index_start, after)
+        else:
+            words.append(TimedText(character, start, end, index, after))
+            in_word = not alone
+        index = after
+    return words
+
+
+def merged(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
+    """Return the words of a whole stream once each: services repeat and extend the list in every frame.
+
+    A word is the same when its text, start and place are; its last mention wins, because ends are corrected later.
+    """
+    unique = {(word.text, word.start_ms, word.index_start): word for word in words}
+    return tuple(unique.values())
+
+
+def place_words(
+    words: Sequence[TimedText] | None, text: str, duration_ms: int
+) -> tuple[tuple[Word, ...] | None, tuple[str, ...]]:
+    """Order words, hold them within the audio and map them to places in the text.
+
+    Args:
+        words: As the service gave them; None or empty is no timestamps.
+        text: The text they speak, as it was sent.
+        duration_ms: The measured length of the audio.
+
+    Returns:
+        The words and no flag, each with ``0 <= start_ms <= end_ms <= duration_ms``, no word beginning before the one
+        before it has ended, and places that never overlap (None where the text does not hold the word: ``twelve`` for
+        ``12`` among other unknown words). Or None, and the flag ``timestamps_dropped`` where there were words that
+        cannot be believed.
+    """
+    spoken = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
+    if not spoken:
+        return None, ()
+    if any(is_absurd(spoken, duration_ms) for is_absurd in _ABSURDITIES):
+        return None, (TIMESTAMPS_DROPPED,)
+    placer = Placer(text)
+    for word in spoken:
+        placer.place(word.text.strip(), word.index_start, word.index_end)
+    times = _within(spoken, duration_ms)
+    return tuple(
+        Word(word.text.strip(), start, end, *place)
+        for word, (start, end), place in zip(spoken, times, placer.places(), strict=True)
+    ), ()
+
+
+def _within(spoken: Sequence[TimedText], duration_ms: int) -> list[tuple[int, int]]:
+    """Clamp small overshoots: to the audio's end, and to the start of the next word."""
+    limits = [*(word.start_ms for word in spoken[1:]), duration_ms]
+    return [
+        (min(word.start_ms, duration_ms), min(word.end_ms, limit, duration_ms))
+        for word, limit in zip(spoken, limits, strict=True)
+    ]
+
+
+def _runs_backwards(spoken: Sequence[TimedText], _: int) -> bool:
+    return any(word.end_ms < word.start_ms for word in spoken)
+
+
+def _leaves_the_audio(spoken: Sequence[TimedText], duration_ms: int) -> bool:
+    return max(word.end_ms for word in spoken) > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20)
+
+
+def _overlaps(spoken: Sequence[TimedText], _: int) -> bool:
+    return any(before.end_ms - after.start_ms > _OVERLAP_MS for before, after in pairwise(spoken))
+
+
+def _covers_nothing(spoken: Sequence[TimedText], duration_ms: int) -> bool:
+    """All words within a tenth of a long audio, or in no time at all: another unit, or no alignment."""
+    last_ms = max(word.end_ms for word in spoken)
+    return last_ms == 0 or (len(spoken) >= 3 and duration_ms > 2_000 and last_ms * 10 < duration_ms)
+
+
+_ABSURDITIES: Sequence[Callable[[Sequence[TimedText], int], bool]] = (
+    _runs_backwards,
+    _leaves_the_audio,
+    _overlaps,
+    _covers_nothing,
+)
