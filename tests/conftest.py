@@ -1,0 +1,63 @@
+"""The local speech service for tests: always a real process, never a stand-in."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.options import EmulatorOptions
+
+StartEmulator = Callable[..., LocalService]
+"""``emulator(**options)`` with the fields of ``EmulatorOptions``."""
+
+_SHARED = ("espeak_service", "tone_service")
+
+
+def _skip_without_espeak(options: EmulatorOptions) -> None:
+    if options.voice_mode == "espeak" and importlib.util.find_spec("espeakng_loader") is None:
+        pytest.skip("espeakng-loader is not installed (pip install 'tts-pipeline[local]')")
+
+
+@pytest.fixture
+def emulator() -> Iterator[StartEmulator]:
+    """Start services of the test's own: ``emulator(voice_mode="tone", latency_ms=20)``; they end with the test."""
+    with ExitStack() as running:
+
+        def start(**options: Any) -> LocalService:
+            chosen = EmulatorOptions(**options)
+            _skip_without_espeak(chosen)
+            return running.enter_context(LocalService(chosen))
+
+        yield start
+
+
+def _shared(options: EmulatorOptions) -> Iterator[LocalService]:
+    _skip_without_espeak(options)
+    with LocalService(options) as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def espeak_service() -> Iterator[LocalService]:
+    """One service that really speaks, shared; every test that names it finds its bill and its faults empty."""
+    yield from _shared(EmulatorOptions(speakers=1))
+
+
+@pytest.fixture(scope="session")
+def tone_service() -> Iterator[LocalService]:
+    """One service that hums, shared; every test that names it finds its bill and its faults empty."""
+    yield from _shared(EmulatorOptions(voice_mode="tone"))
+
+
+@pytest.fixture(autouse=True)
+def _clean_shared_services(request: pytest.FixtureRequest) -> None:
+    for name in _SHARED:
+        if name in request.fixturenames:
+            service: LocalService = request.getfixturevalue(name)
+            service.clear_faults()
+            service.reset_bill()

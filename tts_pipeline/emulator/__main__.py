@@ -1,0 +1,26 @@
+"""``python -m tts_pipeline.emulator``: the local speech service alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tts_pipeline.emulator.options import add_arguments, options_from
+from tts_pipeline.emulator.serving import serve
+from tts_pipeline.errors import ConfigurationError
+
+
+def main() -> int:
+    """Serve until told to end; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tts_pipeline.emulator", description="A local speech service.")
+    add_arguments(parser)
+    try:
+        serve(options_from(parser.parse_args()))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""What a request asks for, read and checked as the services document it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tts_pipeline.emulator.voices import AUTO, DEFAULT_VOICE, LANGUAGES, VOICES, guess_language
+
+MODELS = ("qwen3-tts-flash", "qwen3-tts-flash-2025-11-27", "qwen3-tts-instruct-flash")
+"""The models of both services, and the dated name of the first."""
+
+INPUT_LIMIT = 600
+"""Longest text in characters (Alibaba Cloud Model Studio, Qwen3-TTS-Flash, read 2026-01)."""
+
+FORMATS = ("wav", "mp3", "pcm")
+SAMPLE_RATES_HZ = (24_000, 16_000)
+
+
+class RefusalError(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: The HTTP status.
+        code: The service's code.
+        message: The service's words.
+        headers: Sent beside the usual ones.
+    """
+
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def invalid(message: str) -> RefusalError:
+    """Return the refusal of a wrong parameter."""
+    return RefusalError(400, "InvalidParameter", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that can be answered.
+
+    Args:
+        model: One of ``MODELS``.
+        text: 1 to ``INPUT_LIMIT`` characters.
+        voice: One of the known voices.
+        language: A language type, never ``Auto``.
+        response_format: ``wav``, ``mp3`` or ``pcm`` (samples without a header, 16 bits, little endian, mono).
+        sample_rate_hz: 24,000 or 16,000.
+        speed: Times the usual rate, 0.5 to 2.
+        pitch: Times the usual pitch, 0.5 to 2.
+        volume: Times the usual amplitude, 0.1 to 2.
+        timestamps: Whether words with their times are asked for.
+    """
+
+    model: str
+    text: str
+    voice: str
+    language: str
+    response_format: str = "wav"
+    sample_rate_hz: int = 24_000
+    speed: float = 1.0
+    pitch: float = 1.0
+    volume: float = 1.0
+    timestamps: bool = False
+
+
+def unnested(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a body, also of one in the nested form of Alibaba Cloud's own endpoint.
+
+    There the text, the voice and the language are inside ``input``, other parameters inside ``parameters``.
+    """
+    inside = fields.get("input")
+    if not isinstance(inside, dict):
+        return dict(fields)
+    parameters = fields.get("parameters")
+    said = {**inside, **(parameters if isinstance(parameters, dict) else {})}
+    return {"model": fields.get("model"), "input": said.pop("text", None), **said}
+
+
+def check(fields: Mapping[str, Any]) -> Asked:
+    """Return what a request asks for.
+
+    Both models take the parameters of both services. A parameter that neither knows is ignored, as the services do.
+
+    Args:
+        fields: The JSON object of the body.
+
+    Raises:
+        RefusalError: 404 for an unknown model, 400 for what is missing, of a wrong type or out of range.
+    """
+    for required in ("model", "input"):
+        if not isinstance(fields.get(required), str):
+            raise invalid(f"'{required}' is required and must be a string.")
+    model, text = fields["model"], fields["input"]
+    if model not in MODELS:
+        raise RefusalError(404, "ModelNotFound", f"Model not exist: {model[:100]}")
+    if not 1 <= len(text) <= INPUT_LIMIT:
+        raise invalid(f"Range of input length should be [1, {INPUT_LIMIT}]")
+    for name, permits in _PARAMETERS.items():
+        if name in fields:
+            permits(name, fields[name])
+    language = fields.get("language_type", AUTO)
+    return Asked(
+        model=model,
+        text=text,
+        voice=fields.get("voice", DEFAULT_VOICE),
+        language=guess_language(text) if language == AUTO else language,
+        response_format=fields.get("response_format", "wav"),
+        sample_rate_hz=fields.get("sample_rate", 24_000),
+        speed=fields.get("speed", 1.0),
+        pitch=fields.get("pitch", 1.0),
+        volume=fields.get("volume", 1.0),
+        timestamps=fields.get("enable_timestamp", False),
+    )
+
+
+def _one_of(*choices: object) -> Callable[[str, object], None]:
+    def permits(name: str, value: object) -> None:
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
+            raise invalid(f"'{name}' must be one of {', '.join(map(str, choices))}, not {str(value)[:60]!r}.")
+
+    return permits
+
+
+def _tenths(minimum: str, maximum: str) -> Callable[[str, object], None]:
+    least, most, step = Decimal(minimum), Decimal(maximum), Decimal("0.1")
+
+    def permits(name: str, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise invalid(f"'{name}' must be a number.")
+        number = Decimal(str(value))
+        if not least <= number <= most or number % step:
+            raise invalid(f"'{name}' must be between {least} and {most} in steps of {step}, not {number}.")
+
+    return permits
+
+
+def _of_type(wanted: type, word: str) -> Callable[[str, object], None]:
+    def permits(name: str, value: object) -> None:
+        if not isinstance(value, wanted):
+            raise invalid(f"'{name}' must be a {word}.")
+
+    return permits
+
+
+_PARAMETERS: Mapping[str, Callable[[str, object], None]] = {
+    "voice": _one_of(*VOICES),
+    "language_type": _one_of(AUTO, *LANGUAGES),
+    "response_format": _one_of(*FORMATS),
+    "sample_rate": _one_of(*SAMPLE_RATES_HZ),
+    "volume": _tenths("0.1", "2"),
+    "speed": _tenths("0.5", "2"),
+    "pitch": _tenths("0.5", "2"),
+    "instructions": _of_type(str, "string"),
+    "optimize_instructions": _of_type(bool, "boolean"),
+    "enable_timestamp": _of_type(bool, "boolean"),
+}

@@ -1,0 +1,137 @@
+"""What the service charges: its own counter and its own bill, to be compared with the pipeline's."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
+
+
+def charged_characters(text: str) -> int:
+    """Return what a text is charged for: a Han character counts 2, everything else 1, spaces and signs included.
+
+    Alibaba Cloud Model Studio's rule for Qwen-TTS; that its "Chinese character" is one of these Unicode ranges is our
+    assumption.
+    """
+    return len(text) + len(_HAN.findall(text))
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request, from its arrival on.
+
+    Args:
+        seq: Counts the requests, from 1.
+        request_id: As answered.
+        received_at: Seconds since 1970 UTC.
+        text: What was to be said; empty where the request could not be read.
+        model: As asked for.
+        voice: As asked for, or the one that spoke.
+        parameters: All the other parameters of the request's body.
+        characters: What it is charged for, or would be.
+        charged: Whether it is on the bill.
+        status: The HTTP status answered; None while it is in flight.
+        sha256: Of the audio served; None where none was.
+    """
+
+    seq: int
+    request_id: str
+    received_at: float
+    text: str = ""
+    model: str = ""
+    voice: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    characters: int = 0
+    charged: bool = False
+    status: int | None = None
+    sha256: str | None = None
+
+    def note(self, fields: Mapping[str, Any]) -> None:
+        """Take over what can be read from the body of the request."""
+        said = {name: fields.get(name) for name in ("input", "model", "voice")}
+        self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in said.values())
+        self.parameters = {name: value for name, value in fields.items() if name not in said}
+
+    @property
+    def refused(self) -> bool:
+        """Whether it was turned away at the door (any 4xx)."""
+        return self.status is not None and 400 <= self.status < 500
+
+
+class Bill:
+    """Every request that came, and which of them were charged.
+
+    Args:
+        file: Charged requests are also appended here, one JSON line each, before their answer is sent; None
+            keeps them in memory only.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        # Unbuffered, so that the lines survive a kill of this process.
+        self._file: BinaryIO | None = file.open("ab", buffering=0) if file else None
+        self._in_flight = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything; a request still in flight is not counted any more."""
+        self._entries: list[Entry] = []
+        self._max_in_flight = self._in_flight
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being answered at this moment."""
+        return self._in_flight
+
+    @contextmanager
+    def receive(self) -> Iterator[Entry]:
+        """Open the entry of a request and count it as in flight inside the ``with``."""
+        seq = len(self._entries) + 1
+        received_at = time.time()
+        entry = Entry(seq, f"local-{time.time_ns():x}-{seq}", received_at)
+        self._entries.append(entry)
+        self._in_flight += 1
+        self._max_in_flight = max(self._max_in_flight, self._in_flight)
+        try:
+            yield entry
+        finally:
+            self._in_flight -= 1
+
+    def charge(self, entry: Entry) -> None:
+        """Put a request on the bill; called before the first byte of its answer is written."""
+        entry.charged = True
+        if self._file:
+            self._file.write(orjson.dumps(asdict(entry)) + b"\n")
+
+    def summary(self, *, entries: bool = False) -> dict[str, Any]:
+        """Return the bill as it is served.
+
+        Returns:
+            ``received`` (all requests), ``requests`` (those not turned away with a 4xx), ``charged`` (those on the
+            bill), ``characters`` (of those), ``in_flight`` and ``max_in_flight``; ``entries`` in order of arrival when
+            asked for.
+        """
+        charged = [entry for entry in self._entries if entry.charged]
+        said: dict[str, Any] = {
+            "received": len(self._entries),
+            "requests": sum(not entry.refused for entry in self._entries),
+            "charged": len(charged),
+            "characters": sum(entry.characters for entry in charged),
+            "in_flight": self._in_flight,
+            "max_in_flight": self._max_in_flight,
+        }
+        if entries:
+            said["entries"] = [asdict(entry) for entry in self._entries]
+        return said

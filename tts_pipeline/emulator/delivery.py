@@ -1,0 +1,75 @@
+"""How an answer goes out: whole or cut, with a length, in chunks, or ending with the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from aiohttp import web
+
+_CHUNK_BYTES = 4_093
+"""A prime, so that the pieces that a client receives end in the middle of everything."""
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An answer, ready to be written.
+
+    Args:
+        status: The HTTP status.
+        body: The whole body.
+        content_type: None sends no such header.
+        headers: Beside the usual ones.
+        framing: ``length``, ``chunks``, or ``connection`` (the body's end is the connection's).
+        cut: Whether the connection is cut before the end.
+        cut_after: Bytes of the body before the cut; None cuts before the first byte of the answer.
+    """
+
+    status: int
+    body: bytes
+    content_type: str | None = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    framing: str = "length"
+    cut: bool = False
+    cut_after: int | None = None
+
+
+async def deliver(request: web.Request, delivery: Delivery) -> web.StreamResponse:
+    """Write an answer, or hand it over to be written."""
+    if delivery.content_type is None or delivery.framing != "length" or delivery.cut:
+        return _write(request, delivery)
+    headers = {"Content-Type": delivery.content_type, **delivery.headers}
+    return web.Response(status=delivery.status, body=delivery.body, headers=headers)
+
+
+def _write(request: web.Request, delivery: Delivery) -> web.StreamResponse:
+    """Write what aiohttp would not, such as a body without a label, and close the connection."""
+    transport = request.transport
+    if transport is not None and not (delivery.cut and delivery.cut_after is None):
+        body = delivery.body[: delivery.cut_after] if delivery.cut else delivery.body
+        transport.write(_head(delivery))
+        transport.write(_chunked(body, whole=not delivery.cut) if delivery.framing == "chunks" else body)
+    if transport is not None:
+        transport.close()
+    return web.StreamResponse(status=delivery.status)
+
+
+def _head(delivery: Delivery) -> bytes:
+    headers = {"Connection": "close", **delivery.headers}
+    if delivery.content_type is not None:
+        headers["Content-Type"] = delivery.content_type
+    if delivery.framing == "length":
+        headers["Content-Length"] = str(len(delivery.body))
+    elif delivery.framing == "chunks":
+        headers["Transfer-Encoding"] = "chunked"
+    lines = [f"HTTP/1.1 {delivery.status} {_REASONS.get(delivery.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _chunked(body: bytes, *, whole: bool) -> bytes:
+    pieces = [body[start : start + _CHUNK_BYTES] for start in range(0, len(body), _CHUNK_BYTES)]
+    encoded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return encoded + b"0\r\n\r\n" if whole else encoded

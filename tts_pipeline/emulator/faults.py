@@ -1,0 +1,98 @@
+"""Misbehaviour on demand: which rule holds for a request, and what it answers."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
+from typing import Any
+
+from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.emulator.rules import ALL_WELL, Rule
+
+
+class _Armed:
+    """A rule and what it has met so far."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.seen = 0
+        self.hits = 0
+        self._random = random.Random(rule.seed)
+
+    def holds(self, text: str, age_s: float) -> bool:
+        if not self._suits(text, age_s):
+            return False
+        self.seen += 1
+        if self._is_its_turn(self.seen - self.rule.after):
+            self.hits += 1
+            return True
+        return False
+
+    def _suits(self, text: str, age_s: float) -> bool:
+        rule = self.rule
+        if rule.text is not None and rule.text not in text:
+            return False
+        return age_s >= rule.from_s and (rule.until_s is None or age_s < rule.until_s)
+
+    def _is_its_turn(self, turn: int) -> bool:
+        rule = self.rule
+        if turn < 1 or turn % rule.every or (rule.first is not None and turn > rule.first):
+            return False
+        if rule.ratio is not None and self._random.random() >= rule.ratio:
+            return False
+        return rule.count is None or self.hits < rule.count
+
+
+class Faults:
+    """The rules in force.
+
+    Args:
+        clock: Seconds that never go backwards.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.put(())
+
+    def put(self, rules: Sequence[Rule]) -> None:
+        """Replace all rules; their time and their counts begin anew."""
+        self._armed = [_Armed(rule) for rule in rules]
+        self._since = self._clock()
+
+    def match(self, text: str) -> Rule:
+        """Return the first rule that holds for a request, ``ALL_WELL`` where none does."""
+        if not self._armed:
+            return ALL_WELL
+        age_s = self._clock() - self._since
+        return next((armed.rule for armed in self._armed if armed.holds(text, age_s)), ALL_WELL)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Return each rule as it was put, with ``seen`` (requests that suited it) and ``hits``."""
+        return [{**armed.rule.given, "seen": armed.seen, "hits": armed.hits} for armed in self._armed]
+
+
+def refusal_of(rule: Rule) -> RefusalError | None:
+    """Return the error that a rule answers with; None for a rule that lets the request be spoken."""
+    if rule.what == "throttle":
+        return throttled(_retry_after(rule))
+    if rule.what == "refuse":
+        return RefusalError(400, "DataInspectionFailed", "Input text data may contain inappropriate content.")
+    if rule.what == "error":
+        return RefusalError(rule.status, rule.code, rule.message)
+    return None
+
+
+def _retry_after(rule: Rule) -> dict[str, str]:
+    if rule.retry_after_s is None:
+        return {}
+    if rule.retry_after_date:
+        return {"Retry-After": formatdate(time.time() + rule.retry_after_s, usegmt=True)}
+    return {"Retry-After": f"{rule.retry_after_s:g}"}
+
+
+def throttled(headers: Mapping[str, str] | None = None) -> RefusalError:
+    """Return the refusal of a request that comes too early."""
+    message = "Requests rate limit exceeded, please try again later."
+    return RefusalError(429, "Throttling.RateQuota", message, headers)

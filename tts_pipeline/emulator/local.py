@@ -1,0 +1,169 @@
+"""The local service for the length of a job: a process that lives inside a ``with``."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import urlsplit
+
+from tts_pipeline.emulator.options import EmulatorOptions, require_voice, to_arguments
+from tts_pipeline.errors import ConfigurationError
+
+_START_S = 60.0
+_END_S = 5.0
+
+
+class LocalService:
+    """The local speech service as a process of its own, started by ``with`` (or ``start``) and ended with it.
+
+    It also ends when this process dies, however it dies, and is not hit by the terminal's Ctrl-C.
+
+    Args:
+        options: How it is started; None is the default.
+
+    Example:
+        >>> with LocalService(EmulatorOptions(voice_mode="tone")) as local:
+        ...     local.bill()["charged"]
+        0
+    """
+
+    def __init__(self, options: EmulatorOptions | None = None) -> None:
+        self.options = replace(options or EmulatorOptions(), while_stdin=True)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Where the service is, without ``/v1`` and without a trailing slash."""
+        return self._url
+
+    @property
+    def pid(self) -> int:
+        """The process, while it runs.
+
+        Raises:
+            ConfigurationError: It does not run.
+        """
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the process and wait until it answers.
+
+        Raises:
+            ConfigurationError: espeak-ng is not installed, or the service did not start; says why.
+        """
+        require_voice(self.options)
+        command = [sys.executable, "-m", "tts_pipeline.emulator", *to_arguments(self.options)]
+        with tempfile.TemporaryFile() as complaints:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                start_new_session=True,
+            )
+            self._url = self._wait_until_ready(self._process, complaints)
+
+    def close(self) -> None:
+        """End the process; harmless when it has ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.close()
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+
+    def kill(self) -> None:
+        """End the process as a power cut would."""
+        self._running().kill()
+        self.close()
+
+    def bill(self, *, entries: bool = False) -> dict[str, Any]:
+        """Return the bill: ``received``, ``requests``, ``charged``, ``characters``, ``max_in_flight``, ``in_flight``.
+
+        Args:
+            entries: Also ``entries``, one object for every request in order of arrival.
+        """
+        said: dict[str, Any] = self._call("GET", f"/emulator/bill?entries={int(entries)}")
+        return said
+
+    def reset_bill(self) -> None:
+        """Forget every request so far."""
+        self._call("DELETE", "/emulator/bill")
+
+    def set_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Replace the rules of misbehaviour; ``tts_pipeline.emulator.rules`` describes them.
+
+        Raises:
+            ConfigurationError: A rule is not understood; says what is known.
+        """
+        self._call("PUT", "/emulator/faults", list(rules))
+
+    def faults(self) -> list[dict[str, Any]]:
+        """Return the rules in force, each with ``seen`` and ``hits``."""
+        said: list[dict[str, Any]] = self._call("GET", "/emulator/faults")
+        return said
+
+    def clear_faults(self) -> None:
+        """Behave well again."""
+        self._call("DELETE", "/emulator/faults")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ConfigurationError("The local speech service is not running.")
+        return self._process
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
+        assert process.stdout is not None
+        with _killed_after(_START_S, process):
+            line = process.stdout.readline()
+        if line:
+            return str(json.loads(line)["url"])
+        self.close()
+        complaints.seek(0)
+        last = complaints.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise ConfigurationError(f"The local speech service did not start: {last[0]}")
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        # Not a client with proxies: the environment must not lead this astray.
+        with closing(http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=_START_S)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            said = json.loads(response.read() or b"null")
+        if response.status >= 400:
+            raise ConfigurationError(f"The local speech service refused this: {said['message']}")
+        return said
+
+
+@contextmanager
+def _killed_after(timeout_s: float, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    timer = threading.Timer(timeout_s, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,128 @@
+"""How the local service is started: one value, and its way to a command line and back."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from tts_pipeline.errors import ConfigurationError
+
+MAX_BODY_BYTES = 1024 * 1024
+"""A request body larger than this is answered with 413; the longest permitted text is 600 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """Everything that can be set about the local service.
+
+    Args:
+        host: The address it listens on; anything but loopback lets others in.
+        port: 0 takes any free one.
+        voice_mode: ``espeak`` speaks; ``tone`` makes cheap audio from a hash of the text, for load.
+        tone_bytes: Bytes of samples in a tone, header not counted; None follows the length of the text.
+        latency_ms: Least time from a request to its answer.
+        requests_per_minute: Enforced smoothly: a request before its slot gets a 429; None is no limit.
+        rate_tolerance_ms: How early a request may come.
+        max_in_flight: Requests beyond this number at one time get a 429; None is no limit.
+        required_key: A made-up bearer key that requests must carry; None takes any request.
+        answer: Whether audio comes as base64 ``data`` or as a ``url`` that the service serves; a request may say
+            otherwise with ``?answer=``.
+        bill: Every charged request is also appended to this file as a JSON line; None keeps the bill in memory only.
+        speakers: espeak-ng processes that speak at one time.
+        while_stdin: End when standard input closes, so that it never outlives the process that started it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    voice_mode: Literal["espeak", "tone"] = "espeak"
+    tone_bytes: int | None = None
+    latency_ms: float = 0.0
+    requests_per_minute: float | None = None
+    rate_tolerance_ms: float = 50.0
+    max_in_flight: int | None = None
+    required_key: str | None = field(default=None, repr=False)
+    answer: Literal["data", "url"] = "data"
+    bill: Path | None = None
+    speakers: int = 2
+    while_stdin: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one flag for every field of ``EmulatorOptions`` to the parser."""
+    flag = parser.add_argument
+    default = EmulatorOptions()
+    flag("--host", default=default.host, help="address to listen on (default: %(default)s, this machine only)")
+    flag("--port", type=_count, default=default.port, help="port to listen on (default: any free one)")
+    flag("--voice-mode", choices=["espeak", "tone"], default=default.voice_mode, help="speak, or make tones for load")
+    flag("--tone-bytes", type=_positive, help="bytes of samples in a tone (default: by the text's length)")
+    flag("--latency-ms", type=_amount, default=default.latency_ms, help="least time to an answer")
+    flag("--requests-per-minute", type=_amount_above_zero, help="smooth rate limit (default: none)")
+    flag("--rate-tolerance-ms", type=_amount, default=default.rate_tolerance_ms, help="how early a request may come")
+    flag("--max-in-flight", type=_positive, help="requests at one time (default: no limit)")
+    flag("--required-key", help="a made-up bearer key that requests must carry (default: none)")
+    flag("--answer", choices=["data", "url"], default=default.answer, help="audio inside the JSON, or as a URL")
+    flag("--bill", type=Path, help="append every charged request to this file as a JSON line")
+    flag("--speakers", type=_positive, default=default.speakers, help="espeak-ng processes (default: %(default)s)")
+    flag("--while-stdin", action="store_true", help="end when standard input closes")
+
+
+def options_from(namespace: argparse.Namespace) -> EmulatorOptions:
+    """Return the options that a parser with these arguments has read."""
+    return EmulatorOptions(**{each.name: getattr(namespace, each.name) for each in fields(EmulatorOptions)})
+
+
+def to_arguments(options: EmulatorOptions) -> list[str]:
+    """Return the command line that ``options_from`` reads back as the same options."""
+    words: list[str] = []
+    for each in fields(options):
+        value = getattr(options, each.name)
+        flag = "--" + each.name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words.append(f"{flag}={value}")
+    return words
+
+
+def require_voice(options: EmulatorOptions) -> None:
+    """Make sure that the voice asked for is installed.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if options.voice_mode == "espeak" and importlib.util.find_spec("espeakng_loader") is None:
+        raise ConfigurationError(
+            "The local speech service needs espeak-ng, which is not installed.",
+            hint="pip install 'tts-pipeline[local]'",
+        )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def _amount_above_zero(text: str) -> float:
+    number = _amount(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return number

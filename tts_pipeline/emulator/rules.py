@@ -1,0 +1,174 @@
+"""The rules of misbehaviour, read from JSON. Pure.
+
+A rule is a JSON object. ``what`` is one of
+
+* ``throttle``: 429 ``Throttling.RateQuota``, with ``Retry-After`` when ``retry_after_s`` is given (as a date with
+  ``"retry_after_date": true``);
+* ``error``: ``status`` (500), ``code`` and ``message``, or a raw ``body`` of ``content_type``;
+* ``refuse``: 400 ``DataInspectionFailed``;
+* ``slow``: a right answer, ``delay_s`` later (1);
+* ``cut``: the connection is cut before the answer, or after ``after_bytes`` of its body;
+* ``shape``: a right answer in an unusual form.
+
+``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` says otherwise. ``delay_s`` goes with every
+rule. The three kinds of error take a ``form``, one of ``FORMS``. The three kinds of answer take
+
+* ``shape``, one of ``SHAPES``;
+* ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
+* ``wav_length``: what a WAV header claims to be the bytes of its samples (placeholders: 2147483583, 4294967295);
+* ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
+* for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
+  ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``.
+
+All of a rule's conditions must hold: ``text`` (substring), ``from_s`` and ``until_s`` (since the rules were put),
+``after`` N requests, only the ``first`` N after those, ``every`` Nth of them, with probability ``ratio`` (drawn from
+the rule's own ``seed``), at most ``count`` times. ``after``, ``first`` and ``every`` count the requests that suit the
+rule by text and time. The first rule that holds wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tts_pipeline.emulator.asked import invalid
+
+SHAPES = (
+    *("ali_data", "ali_url", "bare_fields", "json_string_url", "json_string_data_uri", "json_string_base64"),
+    *("audio_url_object", "redirect", "raw", "raw_mislabelled", "raw_unlabelled", "ali_sse", "openai_sse", "sse_cut"),
+    *("no_audio", "bad_base64", "empty"),
+)
+FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened")
+TIMESTAMPS = ("ali", "characters", "arrays", "objects", "ragged", "absurd")
+FETCHES = ("redirect", "endless", "slow", "cut", "missing")
+
+URL_LIFETIME_S = 24 * 3600
+"""How long an audio URL is good for, as Alibaba Cloud's are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, as in the module's description; None is no condition, or not given."""
+
+    what: str
+    text: str | None = None
+    from_s: float = 0.0
+    until_s: float | None = None
+    after: int = 0
+    first: int | None = None
+    every: int = 1
+    ratio: float | None = None
+    seed: int = 0
+    count: int | None = None
+    charge: bool = True
+    delay_s: float = 0.0
+    retry_after_s: float | None = None
+    status: int = 500
+    code: str = "InternalError"
+    message: str = "An internal error has occurred, please try again later."
+    body: str | None = None
+    content_type: str = "text/html"
+    after_bytes: int | None = None
+    retry_after_date: bool = False
+    form: str = "flat"
+    shape: str | None = None
+    timestamps: str = "ali"
+    wav_length: int | None = None
+    ends: str = "length"
+    url: str | None = None
+    lifetime_s: float = URL_LIFETIME_S
+    fetch: str | None = None
+    fetch_delay_s: float = 2.0
+    location: str = ""
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+ALL_WELL = Rule("nothing")
+"""What holds where no rule does."""
+
+_USUAL: Mapping[str, Mapping[str, Any]] = {
+    "throttle": {"charge": False},
+    "error": {"charge": False},
+    "refuse": {"charge": False},
+    "slow": {"delay_s": 1.0},
+    "cut": {},
+    "shape": {},
+}
+_COMMON = ("text", "from_s", "until_s", "after", "first", "every", "ratio", "seed", "count", "charge", "delay_s")
+_SPOILT = ("shape", "timestamps", "wav_length", "ends", "url", "lifetime_s", "fetch", "fetch_delay_s", "location")
+_OWN: Mapping[str, tuple[str, ...]] = {
+    "throttle": ("retry_after_s", "retry_after_date", "form"),
+    "error": ("status", "code", "message", "body", "content_type", "form"),
+    "refuse": ("form",),
+    "slow": _SPOILT,
+    "cut": ("after_bytes", *_SPOILT),
+    "shape": _SPOILT,
+}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "shape": SHAPES,
+    "form": FORMS,
+    "timestamps": TIMESTAMPS,
+    "ends": ("length", "connection"),
+    "fetch": FETCHES,
+}
+_TEXTS = ("text", "code", "message", "body", "content_type", "url", "location")
+_BOOLEANS = ("charge", "retry_after_date")
+_AMOUNTS = ("from_s", "until_s", "ratio", "retry_after_s", "delay_s", "lifetime_s", "fetch_delay_s")
+_RANGES = {
+    "ratio": (0, 1),
+    "status": (200, 599),
+    "wav_length": (0, 0xFFFFFFFF),
+    "every": (1, 1e12),
+    "first": (1, 1e12),
+    "count": (1, 1e12),
+}
+
+
+def read_rules(payload: object) -> tuple[Rule, ...]:
+    """Return the rules in a request's body, in order.
+
+    Raises:
+        RefusalError: 400 that says what is known, when something is not.
+    """
+    if not isinstance(payload, list):
+        raise invalid("The faults must be a list of rules.")
+    return tuple(_read_rule(each) for each in payload)
+
+
+def _read_rule(given: object) -> Rule:
+    if not isinstance(given, dict):
+        raise invalid("A rule must be an object.")
+    what = given.get("what")
+    if not isinstance(what, str) or what not in _OWN:
+        raise invalid(f"'what' must be one of {', '.join(_OWN)}, not {what!r}.")
+    known = ("what", *_COMMON, *_OWN[what])
+    for name, value in given.items():
+        if name not in known:
+            raise invalid(f"A rule with what={what} has no {name!r}; it knows {', '.join(known)}.")
+        _check_value(name, value)
+    return Rule(**{**_USUAL[what], **given}, given=given)
+
+
+def _check_value(name: str, value: object) -> None:
+    if name == "what":
+        return
+    if name in _CHOICES:
+        wanted, right = f"one of {', '.join(_CHOICES[name])}", value in _CHOICES[name]
+    elif name in _TEXTS:
+        wanted, right = "a string", isinstance(value, str)
+    elif name in _BOOLEANS:
+        wanted, right = "true or false", isinstance(value, bool)
+    else:
+        least, most = _RANGES.get(name, (0, 1e12))
+        whole = name not in _AMOUNTS
+        wanted = f"a{' whole' if whole else ''} number from {least} to {most:g}"
+        right = _is_number(value, whole=whole, least=least, most=most)
+    if not right:
+        raise invalid(f"'{name}' must be {wanted}, not {str(value)[:60]!r}.")
+
+
+def _is_number(value: object, *, whole: bool, least: float, most: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+        return False
+    return least <= value <= most

@@ -1,0 +1,194 @@
+"""The HTTP service: the way of a request from its arrival to its answer, and the doors for its users."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from tts_pipeline.emulator.asked import Asked, RefusalError, check, invalid, unnested
+from tts_pipeline.emulator.billing import Bill, Entry, charged_characters
+from tts_pipeline.emulator.delivery import Delivery, deliver
+from tts_pipeline.emulator.failures import refuse
+from tts_pipeline.emulator.faults import Faults, refusal_of, throttled
+from tts_pipeline.emulator.fetches import fetch
+from tts_pipeline.emulator.gate import SmoothRate
+from tts_pipeline.emulator.options import MAX_BODY_BYTES, EmulatorOptions
+from tts_pipeline.emulator.rules import Rule, read_rules
+from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, answer, with_wav_length
+from tts_pipeline.emulator.sound import CONTENT_TYPES, SpeakingError, Spoken
+from tts_pipeline.emulator.store import AudioStore, Stored
+
+Voice = Callable[[Asked], Awaitable[Spoken]]
+"""Speaks a request; raises ``SpeakingError``."""
+
+
+class SpeechServer:
+    """The service: who may ask, what goes wrong, what is answered and what it costs.
+
+    Args:
+        options: How it is started.
+        voice: Who speaks.
+    """
+
+    def __init__(self, options: EmulatorOptions, voice: Voice) -> None:
+        self._options = options
+        self._voice = voice
+        self._bill = Bill(options.bill)
+        self._faults = Faults()
+        self._rate = SmoothRate(options.requests_per_minute, options.rate_tolerance_ms / 1_000)
+        self._store = AudioStore()
+
+    def application(self) -> web.Application:
+        """Return the service as an application of aiohttp."""
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
+        application.add_routes(
+            [
+                web.post("/v1/audio/speech", self._speech),
+                web.post("/api/v1/services/aigc/multimodal-generation/generation", self._speech),
+                web.get("/emulator/audio/{name}", self._audio),
+                web.get("/emulator/bill", self._show_bill),
+                web.delete("/emulator/bill", self._reset_bill),
+                web.put("/emulator/faults", self._put_faults),
+                web.get("/emulator/faults", self._show_faults),
+                web.delete("/emulator/faults", self._clear_faults),
+            ]
+        )
+        return application
+
+    def close(self) -> None:
+        """Close the file of the bill."""
+        self._bill.close()
+
+    async def _speech(self, request: web.Request) -> web.StreamResponse:
+        with self._bill.receive() as entry:
+            try:
+                delivery = await self._answer(request, entry)
+            except RefusalError as error:
+                delivery = refuse(error, entry.request_id)
+            except SpeakingError as error:
+                delivery = refuse(RefusalError(500, "InternalError", str(error)), entry.request_id)
+            entry.status = delivery.status
+            return await deliver(request, delivery)
+
+    async def _answer(self, request: web.Request, entry: Entry) -> Delivery:
+        arrived_s = asyncio.get_running_loop().time()
+        self._admit(request)
+        asked = _read(await _body(request), entry)
+        rule = self._faults.match(asked.text)
+        if refusal := refusal_of(rule):
+            await _until(arrived_s + rule.delay_s)
+            delivery = refuse(refusal, entry.request_id, rule)
+        else:
+            spoken = await self._voice(asked)
+            await _until(arrived_s + self._options.latency_ms / 1_000 + rule.delay_s)
+            delivery = self._finish(request, entry, asked, spoken, rule)
+        entry.status = delivery.status
+        if rule.charge:
+            self._bill.charge(entry)
+        return delivery
+
+    def _admit(self, request: web.Request) -> None:
+        key, most = self._options.required_key, self._options.max_in_flight
+        given = request.headers.get("Authorization", "")
+        if key is not None and not hmac.compare_digest(
+            given.encode(errors="surrogateescape"), f"Bearer {key}".encode()
+        ):
+            raise RefusalError(401, "InvalidApiKey", "Invalid API-key provided.")
+        if most is not None and self._bill.in_flight > most:
+            raise RefusalError(429, "Throttling", "Too many requests in flight, please try again later.")
+        if not self._rate.admits():
+            raise throttled()
+
+    def _finish(self, request: web.Request, entry: Entry, asked: Asked, spoken: Spoken, rule: Rule) -> Delivery:
+        audio = with_wav_length(spoken.audio, rule.wav_length)
+        entry.sha256 = hashlib.sha256(audio).hexdigest()
+        shape = rule.shape or self._usual_shape(request)
+        expires_at = int(entry.received_at + rule.lifetime_s)
+        said = Answer(
+            request_id=entry.request_id,
+            text=asked.text,
+            audio=audio,
+            content_type=CONTENT_TYPES[asked.response_format],
+            url=None,
+            expires_at=expires_at,
+            characters=entry.characters,
+            words=spoken.words,
+        )
+        if shape in NEEDS_URL:
+            name = f"{entry.request_id}.{asked.response_format}"
+            self._store.put(name, Stored(audio, said.content_type, expires_at, rule))
+            ours = f"{request.scheme}://{request.host}/emulator/audio/{name}?Expires={expires_at}"
+            said = replace(said, url=ours if rule.url is None else rule.url)
+        return answer(said, shape, rule)
+
+    def _usual_shape(self, request: web.Request) -> str:
+        if request.headers.get("X-DashScope-SSE", "").lower() == "enable":
+            return "ali_sse"
+        return "ali_url" if request.query.get("answer", self._options.answer) == "url" else "ali_data"
+
+    async def _audio(self, request: web.Request) -> web.StreamResponse:
+        return await fetch(request, self._store.get(request.match_info["name"]))
+
+    async def _show_bill(self, request: web.Request) -> web.Response:
+        return _json(self._bill.summary(entries=request.query.get("entries") == "1"))
+
+    async def _reset_bill(self, _request: web.Request) -> web.Response:
+        self._bill.reset()
+        return web.Response(status=204)
+
+    async def _put_faults(self, request: web.Request) -> web.Response:
+        try:
+            self._faults.put(read_rules(_parsed(await _body(request))))
+        except RefusalError as error:
+            return _json({"code": error.code, "message": error.message}, error.status)
+        return _json(self._faults.summary())
+
+    async def _show_faults(self, _request: web.Request) -> web.Response:
+        return _json(self._faults.summary())
+
+    async def _clear_faults(self, _request: web.Request) -> web.Response:
+        self._faults.put(())
+        return web.Response(status=204)
+
+
+def _read(body: bytes, entry: Entry) -> Asked:
+    """Return what is asked for; what can be read is on the bill's entry also when it is refused."""
+    fields = _parsed(body)
+    if not isinstance(fields, dict):
+        raise invalid("The request body must be a JSON object.")
+    fields = unnested(fields)
+    entry.note(fields)
+    asked = check(fields)
+    entry.voice, entry.characters = asked.voice, charged_characters(asked.text)
+    return asked
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise RefusalError(413, "RequestTooLarge", f"The body is larger than {MAX_BODY_BYTES} bytes.") from None
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise invalid("The request body is not valid JSON.") from None
+
+
+def _json(value: Mapping[str, Any] | list[dict[str, Any]], status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
+
+
+async def _until(moment_s: float) -> None:
+    delay_s = moment_s - asyncio.get_running_loop().time()
+    if delay_s > 0:
+        await asyncio.sleep(delay_s)

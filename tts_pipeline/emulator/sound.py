@@ -1,0 +1,81 @@
+"""Samples into the bytes that are served: resampled, with a header or compressed."""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    # Only the processes that make sound load it: the one that serves starts sooner.
+    import numpy as np
+    import numpy.typing as npt
+
+Samples: TypeAlias = "npt.NDArray[np.int16]"
+"""Mono, 16 bits."""
+
+CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "pcm": "audio/pcm"}
+
+
+class SpeakingError(Exception):
+    """The voice failed; nothing was spoken."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word of the text and when it is heard; ``begin_index`` and ``end_index`` are places in the text (half open)."""
+
+    text: str
+    begin_ms: int
+    end_ms: int
+    begin_index: int
+    end_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A text, spoken.
+
+    Args:
+        audio: In the format asked for.
+        words: In order; None where they were not asked for.
+    """
+
+    audio: bytes
+    words: tuple[TimedWord, ...] | None = None
+
+
+@lru_cache(maxsize=256)
+def wav_header(sample_bytes: int, sample_rate_hz: int) -> bytes:
+    """Return the 44 bytes before mono samples of 16 bits."""
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", sample_bytes + 36, b"WAVE", b"fmt ", 16),
+        *(1, 1, sample_rate_hz, sample_rate_hz * 2, 2, 16),
+        *(b"data", sample_bytes),
+    )
+
+
+def encode(samples: Samples, sample_rate_hz: int, response_format: str) -> bytes:
+    """Return samples as ``wav``, ``mp3`` or headerless ``pcm``."""
+    if response_format == "mp3":
+        return _mp3(samples, sample_rate_hz)
+    data = samples.tobytes()
+    return data if response_format == "pcm" else wav_header(len(data), sample_rate_hz) + data
+
+
+def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """Return the same sound at another sample rate."""
+    import soxr
+
+    return samples if from_hz == to_hz else soxr.resample(samples, from_hz, to_hz)
+
+
+def _mp3(samples: Samples, sample_rate_hz: int) -> bytes:
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, sample_rate_hz, format="MP3")
+    return file.getvalue()

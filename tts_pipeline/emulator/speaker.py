@@ -1,0 +1,54 @@
+"""A process that speaks with espeak-ng: ``python -m tts_pipeline.emulator.speaker``. It ends when its input does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from tts_pipeline.emulator.alignment import align
+from tts_pipeline.emulator.asked import Asked
+from tts_pipeline.emulator.espeak import Espeak
+from tts_pipeline.emulator.frames import frames, pack_answer, pack_error, unpack_request
+from tts_pipeline.emulator.sound import SpeakingError, Spoken, encode, resample
+
+
+def speak(espeak: Espeak, asked: Asked) -> Spoken:
+    """Return a text spoken as asked.
+
+    Raises:
+        SpeakingError: The library failed.
+    """
+    samples, events = espeak.speak(asked)
+    words = None
+    if asked.timestamps:
+        words = align(
+            asked.text,
+            events,
+            language=asked.language,
+            samples=len(samples),
+            sample_rate_hz=espeak.sample_rate_hz,
+        )
+    resampled = resample(samples, espeak.sample_rate_hz, asked.sample_rate_hz)
+    return Spoken(encode(resampled, asked.sample_rate_hz, asked.response_format), words)
+
+
+def main() -> None:
+    """Speak until standard input ends."""
+    # An interrupt from the terminal goes to the whole group; the server decides when this process ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The library must not be able to print into the frames.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    espeak = Espeak()
+    for request in frames(sys.stdin.buffer):
+        try:
+            answer = pack_answer(speak(espeak, unpack_request(request)))
+        except SpeakingError as error:
+            answer = pack_error(error)
+        answers.write(answer)
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
