@@ -1,0 +1,175 @@
+"""A real HTTP server that does to each request what a script says, down to cutting the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pybase64
+
+
+@dataclass
+class Request:
+    """One request as it was read, and the connection it came on."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    writer: asyncio.StreamWriter = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """What was to be said."""
+        return str(json.loads(self.body)["input"])
+
+
+Step = Callable[[Request], Awaitable[None]]
+
+
+def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
+    """Make a WAV file of a quiet ramp."""
+    frames = int(seconds * rate_hz)
+    samples = b"".join(struct.pack("<h", index % 99) for index in range(frames))
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, rate_hz,
+                       2 * rate_hz, 2, 16, b"data", len(samples))  # fmt: skip
+    return head + samples
+
+
+def raw(status: int, headers: dict[str, str], body: bytes) -> bytes:
+    """Write an answer down; no header is added."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body
+
+
+def answer(status: int, body: bytes | dict[str, Any] = b"", headers: dict[str, str] | None = None) -> Step:
+    """Answer properly."""
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    kind = {"content-type": "application/json"} if isinstance(body, dict) else {}
+
+    async def step(request: Request) -> None:
+        request.writer.write(raw(status, {"content-length": str(len(content)), **kind, **(headers or {})}, content))
+
+    return step
+
+
+def spoken(audio: bytes | None = None, *, characters: int | None = None, **changes: Any) -> dict[str, Any]:
+    """Return the JSON of a good answer."""
+    data = pybase64.b64encode(wav() if audio is None else audio).decode()
+    usage = {} if characters is None else {"characters": characters}
+    output = {"finish_reason": "stop", "audio": {"data": data, "url": ""}}
+    return {"status_code": 200, "request_id": "r-1", "code": "", "output": output, "usage": usage, **changes}
+
+
+def pointing_to(url: str, *, expires_at: int | None = None, characters: int | None = None) -> dict[str, Any]:
+    """Return the JSON of an answer whose audio is elsewhere."""
+    audio = {"data": "", "url": url, **({} if expires_at is None else {"expires_at": expires_at})}
+    return spoken(characters=characters, output={"finish_reason": "stop", "audio": audio})
+
+
+def verbatim(content: bytes, *, close: bool = True) -> Step:
+    """Write bytes as they are, then close the connection."""
+
+    async def step(request: Request) -> None:
+        request.writer.write(content)
+        if close:
+            await request.writer.drain()
+            request.writer.close()
+
+    return step
+
+
+async def disconnect(request: Request) -> None:
+    """Hang up after the request was read."""
+    request.writer.close()
+
+
+async def silence(_: Request) -> None:
+    """Never answer."""
+
+
+def after(event: asyncio.Event, then: Step) -> Step:
+    """Wait for the test's word before going on."""
+
+    async def step(request: Request) -> None:
+        await event.wait()
+        await then(request)
+
+    return step
+
+
+class ScriptedServer:
+    """Does to each request what the next step says; when the steps are used up, what ``otherwise`` says.
+
+    Attributes:
+        requests: Every request, in the order of arrival.
+        url: Where it listens.
+    """
+
+    def __init__(self, *steps: Step, otherwise: Step | None = None) -> None:
+        self.requests: list[Request] = []
+        self.url = ""
+        self.steps = list(steps)
+        self.otherwise = otherwise or answer(200, spoken())
+        self._connections: set[asyncio.Task[None]] = set()
+        self._arrival = asyncio.Condition()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while not writer.is_closing():
+                request = await _read(reader, writer)
+                await self._note(request)
+                step = self.steps.pop(0) if self.steps else self.otherwise
+                await step(request)
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def arrived(self, count: int) -> None:
+        """Wait until that many requests have come in all."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: len(self.requests) >= count)
+
+    async def _note(self, request: Request) -> None:
+        async with self._arrival:
+            self.requests.append(request)
+            self._arrival.notify_all()
+
+    async def close(self) -> None:
+        """End every connection."""
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections)
+
+
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    method, path, _ = head[0].split(" ")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in head[1:] if line)}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, body, writer)
+
+
+@asynccontextmanager
+async def serving(*steps: Step, otherwise: Step | None = None) -> AsyncIterator[ScriptedServer]:
+    """Run a scripted server on a free port of this machine."""
+    scripted = ScriptedServer(*steps, otherwise=otherwise)
+    server = await asyncio.start_server(scripted.serve, "127.0.0.1", 0, backlog=1_024)
+    scripted.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield scripted
+    finally:
+        server.close()
+        await scripted.close()
+        await server.wait_closed()

@@ -1,0 +1,453 @@
+"""The client, against a real server: what is bought, what is written down, and what ends in which error."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Coroutine
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.client.scripted_server import (
+    ScriptedServer,
+    Step,
+    after,
+    answer,
+    disconnect,
+    pointing_to,
+    raw,
+    serving,
+    silence,
+    spoken,
+    verbatim,
+    wav,
+)
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.ledger import Boundaries, MemoryLedger
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import (
+    ConfigurationError,
+    FatalError,
+    PermanentError,
+    ServiceError,
+    StoppedError,
+    StorageError,
+    TransientError,
+)
+from tts_pipeline.models import Attempt, Card, Outcome, Price, Service, Speech, Utterance
+
+PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
+CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
+HELLO = Utterance("a", "Hello.", {"voice": "Cherry"})
+KEY = "sk-very-secret-key"
+LIMITS = Limits(max_concurrency=8, max_attempts=3, timeout_s=20)
+
+
+def instant() -> Clock:
+    """Return a clock on which waiting takes no time."""
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0)
+
+    return Clock(sleep=sleep)
+
+
+def client_of(
+    server: ScriptedServer, *, limits: Limits = LIMITS, card: Card = CARD, clock: Clock | None = None
+) -> SpeechClient:
+    return SpeechClient(Service("s", server.url, api_key=KEY), card, limits, clock=clock or instant(), random=Random(1))
+
+
+def said(
+    *steps: Step, utterance: Utterance = HELLO, limits: Limits = LIMITS, otherwise: Step | None = None
+) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+    """Say one utterance to a server that follows a script."""
+    ledger = MemoryLedger()
+
+    async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+        async with serving(*steps, otherwise=otherwise) as server, client_of(server, limits=limits) as client:
+            try:
+                return await client.synthesize(utterance, ledger), ledger, server
+            except (ServiceError, StoppedError) as error:
+                return error, ledger, server
+
+    return asyncio.run(main())
+
+
+def speech_of(*steps: Step, utterance: Utterance = HELLO) -> Speech:
+    speech, _, _ = said(*steps, utterance=utterance)
+    assert isinstance(speech, Speech)
+    return speech
+
+
+def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None, int, int]]:
+    """Return each settlement: outcome, code, status, billed, at most."""
+    settled = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
+    return [
+        (it.outcome, it.error_code, it.http_status, it.characters_billed, it.characters_upper_bound) for it in settled
+    ]
+
+
+def with_client(
+    main: Callable[[SpeechClient, ScriptedServer], Coroutine[Any, Any, Any]],
+    *steps: Step,
+    otherwise: Step | None = None,
+    limits: Limits = LIMITS,
+) -> None:
+    async def run() -> None:
+        async with serving(*steps, otherwise=otherwise) as server, client_of(server, limits=limits) as client:
+            await main(client, server)
+
+    asyncio.run(run())
+
+
+def test_an_utterance_becomes_a_speech() -> None:
+    """The very bytes that the service sent, measured, with its usage and cost."""
+    speech, ledger, server = said(answer(200, spoken(characters=6)))
+    assert isinstance(speech, Speech)
+    assert (speech.audio.data, speech.audio.format, speech.audio.duration_ms) == (wav(), "wav", 500)
+    assert (speech.utterance, speech.attempts, speech.segments, speech.request_id) == (HELLO, 1, 1, "r-1")
+    assert (speech.characters_counted, speech.usage.characters_reported, speech.characters_billed) == (6, 6, 6)
+    assert (speech.cost, speech.currency, speech.quality) == (Decimal("0.000600000"), "CNY", ())
+    assert outcomes(ledger) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    assert server.requests[0].path == "/v1/audio/speech"
+
+
+def test_a_client_alone_needs_no_ledger() -> None:
+    """It keeps one in memory for the call."""
+
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        assert (await client.synthesize(HELLO)).attempts == 1
+
+    with_client(main)
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        answer(500, {"code": "InternalError", "message": "oops"}),
+        answer(200, {"code": "InternalError", "message": "oops"}),
+        answer(200, spoken(b"no audio")),
+        answer(200, b""),
+        verbatim(raw(200, {"content-length": "999"}, b"{")),
+        disconnect,
+    ],
+)
+def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
+    """An attempt that may have been billed is never hidden by its retry."""
+    speech, ledger, _ = said(failing)
+    assert isinstance(speech, Speech)
+    assert (speech.attempts, speech.characters_billed, speech.cost) == (2, 6, Decimal("0.000600000"))
+    first, second = outcomes(ledger)
+    assert (first[0], first[3:]) == (Outcome.FAILED, (0, 6))
+    assert second == (Outcome.SUCCEEDED, None, 200, 6, 6)
+    assert [attempt.number for attempt in ledger.attempts] == [1, 2]
+
+
+def test_a_failed_answers_own_report_is_on_the_bill() -> None:
+    """It says what it charged: at most that."""
+    _, ledger, _ = said(answer(200, spoken(b"no audio", characters=60)))
+    settled = ledger.settlements[ledger.attempts[0].attempt_id]
+    assert (settled.usage.characters_reported, settled.characters_upper_bound) == (60, 60)
+    assert (settled.error_code, settled.http_status, settled.request_id) == ("MalformedAudio", 200, "r-1")
+
+
+def test_an_error_carries_what_its_answer_said_of_itself() -> None:
+    """Status and request id, also where the answer was good and only its audio was not."""
+    error, _, _ = said(otherwise=answer(200, spoken(b"no audio")))
+    assert isinstance(error, TransientError)
+    assert (error.code, error.http_status, error.request_id) == ("MalformedAudio", 200, "r-1")
+
+
+def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
+    """After ``max_attempts``, with what it has cost."""
+    error, ledger, server = said(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
+    assert isinstance(error, TransientError)
+    assert (error.utterance_id, error.attempts, error.cost, error.code) == ("a", 3, Decimal(0), "InternalError")
+    assert len(server.requests) == len(ledger.settlements) == 3
+
+
+def test_a_429_does_not_use_up_attempts() -> None:
+    """It is not billed either."""
+    throttled = answer(429, {"code": "Throttling.RateQuota", "message": "slow down"}, {"Retry-After": "0.01"})
+    speech, ledger, _ = said(*[throttled] * 5)
+    assert isinstance(speech, Speech)
+    assert speech.attempts == 6
+    assert outcomes(ledger)[:5] == [(Outcome.FAILED, "Throttling.RateQuota", 429, 0, 0)] * 5
+
+
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        (answer(400, {"code": "InvalidParameter", "message": "no"}), PermanentError),
+        (answer(401, {"code": "InvalidApiKey", "message": "no"}), FatalError),
+        (answer(403, b"<html>no</html>"), PermanentError),
+    ],
+)
+def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[ServiceError]) -> None:
+    """One request, nothing on the bill."""
+    error, ledger, server = said(step)
+    assert isinstance(error, kind)
+    assert (error.utterance_id, error.attempts, error.currency) == ("a", 1, "CNY")
+    assert len(server.requests) == 1
+    assert outcomes(ledger)[0][3:] == (0, 0)
+
+
+@pytest.mark.parametrize(("text", "code"), [("", "EmptyText"), ("  \n", "EmptyText"), ("x" * 601, "TextTooLong")])
+def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
+    """Its own reject, with no attempt."""
+    error, ledger, server = said(utterance=Utterance("a", text))
+    assert isinstance(error, PermanentError)
+    assert (error.code, error.attempts, error.cost) == (code, 0, None)
+    assert not server.requests
+    assert not ledger.attempts
+
+
+def test_after_a_fatal_error_nothing_is_sent() -> None:
+    """The key does not get better."""
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        with pytest.raises(FatalError):
+            await client.synthesize(HELLO)
+        with pytest.raises(StoppedError) as caught:
+            await client.synthesize(HELLO)
+        assert caught.value.stopped_by == "service"
+        assert len(server.requests) == 1
+
+    with_client(main, otherwise=answer(401, {"code": "InvalidApiKey", "message": "no"}))
+
+
+def test_a_url_is_fetched_in_the_same_attempt() -> None:
+    """Without the key."""
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        server.steps = [answer(200, pointing_to(server.url + "/a.wav", characters=6)), answer(200, wav(1.0))]
+        speech = await client.synthesize(HELLO)
+        assert (speech.audio.data, speech.attempts, speech.request_id) == (wav(1.0), 1, "r-1")
+        assert "authorization" not in server.requests[1].headers
+
+    with_client(main)
+
+
+def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
+    """The first answer was billed, its audio never arrived."""
+    ledger = MemoryLedger()
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        lost = answer(200, pointing_to(server.url + "/a.wav", characters=6))
+        server.steps = [lost, *[answer(404)] * 3]
+        speech = await client.synthesize(HELLO, ledger)
+        assert speech.attempts == 2
+        assert outcomes(ledger) == [(Outcome.FAILED, "LostUrl", 200, 0, 6), (Outcome.SUCCEEDED, None, 200, 6, 6)]
+
+    with_client(main)
+
+
+def test_a_refused_url_is_a_reject_that_was_billed() -> None:
+    """It would be refused again."""
+    error, ledger, server = said(answer(200, pointing_to("http://169.254.169.254/latest", characters=6)))
+    assert isinstance(error, PermanentError)
+    assert "169.254.169.254" in str(error)
+    assert outcomes(ledger) == [(Outcome.FAILED, "RefusedUrl", 200, 0, 6)]
+    assert len(server.requests) == 1
+
+
+def test_an_attempt_is_written_down_before_it_is_sent() -> None:
+    """A crash between the two leaves an attempt that is unknown, never a request that is on no bill."""
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        class Strict(MemoryLedger):
+            async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
+                assert not server.requests
+                await super().intend(attempt, boundaries)
+
+        ledger = Strict()
+        await client.synthesize(HELLO, ledger)
+        assert (len(ledger.attempts), len(server.requests)) == (1, 1)
+
+    with_client(main)
+
+
+def test_what_cannot_be_written_down_is_not_sent() -> None:
+    """A full disk stops the row before it costs anything."""
+
+    class Full(MemoryLedger):
+        async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
+            raise StorageError("disk full")
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        with pytest.raises(StorageError):
+            await client.synthesize(HELLO, Full())
+        assert not server.requests
+        assert client.in_flight == 0
+
+    with_client(main)
+
+
+def test_what_is_paid_for_is_not_bought_again() -> None:
+    """An answer that the ledger knows makes the speech, with its attempts and cost, and nothing is sent."""
+    ledger = MemoryLedger()
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        first = await client.synthesize(HELLO, ledger)
+        second = await client.synthesize(HELLO, ledger)
+        assert len(server.requests) == 1
+        assert (second.audio, second.attempts, second.cost) == (first.audio, 1, first.cost)
+
+    with_client(main)
+
+
+def test_a_cancelled_attempt_stays_unsettled() -> None:
+    """What became of it is unknown, and its slot is free."""
+    ledger = MemoryLedger()
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        saying = asyncio.create_task(client.synthesize(HELLO, ledger))
+        await server.arrived(1)
+        assert client.in_flight == 1
+        saying.cancel()
+        await asyncio.gather(saying, return_exceptions=True)
+        assert client.in_flight == 0
+
+    with_client(main, otherwise=silence)
+    assert (len(ledger.attempts), len(ledger.settlements)) == (1, 0)
+
+
+def test_a_stop_lets_attempts_in_flight_end() -> None:
+    """They are paid for; whoever waits gets the reason."""
+    go = asyncio.Event()
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        saying = [asyncio.create_task(client.synthesize(HELLO)) for _ in range(3)]
+        await server.arrived(2)
+        client.stop(StoppedError("enough", stopped_by="budget"))
+        go.set()
+        results = await asyncio.gather(*saying, return_exceptions=True)
+        assert [type(result) for result in results] == [Speech, Speech, StoppedError]
+
+    with_client(main, otherwise=after(go, answer(200, spoken())), limits=Limits(max_concurrency=2))
+
+
+def test_every_row_gets_its_own_audio() -> None:
+    """The bytes that the service sent for that text, with 256 in flight."""
+
+    async def own(request: Any) -> None:
+        await answer(200, spoken(wav(int(request.text.split()[1]) / 1_000)))(request)
+
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        utterances = [Utterance(str(number), f"Row {number}") for number in range(1, 401)]
+        speeches = await asyncio.gather(*map(client.synthesize, utterances))
+        assert [speech.audio.duration_ms for speech in speeches] == list(range(1, 401))
+
+    with_client(main, otherwise=own, limits=Limits(max_concurrency=256))
+
+
+def test_a_poisonous_text_is_one_reject_and_the_rest_is_done() -> None:
+    """A text that always gets a 500, and one that a proxy forbids."""
+
+    async def moody(request: Any) -> None:
+        bad = {"Row 50": answer(500, b"oops"), "Row 99": answer(403, b"<html>no</html>")}
+        await bad.get(request.text, answer(200, spoken()))(request)
+
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        utterances = [Utterance(str(number), f"Row {number}") for number in range(200)]
+        results = await asyncio.gather(*map(client.synthesize, utterances), return_exceptions=True)
+        rejected = {number: type(result) for number, result in enumerate(results) if not isinstance(result, Speech)}
+        assert rejected.keys() == {50, 99}
+        assert rejected[50] is TransientError
+        assert issubclass(rejected[99], PermanentError)
+
+    with_client(main, otherwise=moody)
+
+
+def test_compressed_audio_is_measured_off_the_loop() -> None:
+    """Large files are decoded in a thread; the result is the same."""
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 24_000 * 5).astype(np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, 24_000, format="FLAC")
+    assert len(buffer.getvalue()) > 100_000
+    speech = speech_of(answer(200, buffer.getvalue(), {"content-type": "audio/mpeg"}))
+    assert (speech.audio.format, speech.audio.duration_ms) == ("flac", 5_000)
+
+
+@pytest.mark.parametrize(("parameters", "rate_hz"), [({}, 24_000), ({"sample_rate": 16_000}, 16_000)])
+def test_headerless_pcm_that_was_asked_for_is_wrapped(parameters: dict[str, int], rate_hz: int) -> None:
+    """At the rate that was asked for, else at the model's."""
+    utterance = Utterance("a", "Hello.", {"response_format": "pcm", **parameters})
+    speech = speech_of(answer(200, b"\1\0\2\0" * 6_000, {"content-type": "audio/pcm"}), utterance=utterance)
+    assert (speech.audio.format, speech.audio.sample_rate_hz) == ("wav", rate_hz)
+
+
+def test_a_count_that_differs_from_ours_is_flagged_and_billed() -> None:
+    """The bill follows the report."""
+    speech = speech_of(answer(200, spoken(characters=9)))
+    assert (speech.quality, speech.characters_counted, speech.characters_billed) == (("characters_mismatch",), 6, 9)
+
+
+def test_the_request_key_does_not_depend_on_the_key_or_the_row() -> None:
+    """Equal requests are equal."""
+    keys = {speech_of(utterance=Utterance(name, "Hello.", {"voice": "Cherry"})).request_key for name in "ab"}
+    assert len(keys) == 1
+    assert speech_of(utterance=Utterance("a", "Hello.")).request_key not in keys
+
+
+@pytest.mark.parametrize("key", ["sk-\n", "sk-ключ"])
+def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
+    """The message does not repeat it."""
+    with pytest.raises(ConfigurationError) as caught:
+        SpeechClient(Service("s", "https://api.example", api_key=key), CARD)
+    assert key not in str(caught.value)
+
+
+def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:
+    """Whoever is in between could read it."""
+    with pytest.raises(ConfigurationError):
+        SpeechClient(Service("s", "http://api.example", api_key=KEY), CARD)
+
+
+def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
+    """What the maker enforces is kept to without being asked."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    now = [1_000.0]
+
+    async def main(limits: Limits) -> None:
+        card = Card("s", "m", requests_per_minute=60)
+        clock = Clock(monotonic_s=lambda: now[0], sleep=sleep)
+        async with serving() as server, client_of(server, card=card, limits=limits, clock=clock) as client:
+            for _ in range(3):
+                await client.synthesize(HELLO)
+
+    asyncio.run(main(Limits()))
+    assert sum(slept) == pytest.approx(2.0)
+    asyncio.run(main(Limits(requests_per_minute=120)))
+    assert sum(slept) == pytest.approx(3.0)
+    asyncio.run(main(Limits(requests_per_minute=6_000, characters_per_minute=60)))
+    assert sum(slept) == pytest.approx(15.0), "two waits for six characters each"
+
+
+def test_the_key_is_in_no_repr_and_no_error() -> None:
+    """Of the client or of what it raises."""
+
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        with pytest.raises(TransientError) as caught:
+            await client.synthesize(HELLO)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert KEY not in f"{error!r} {error} {vars(error)}"
+            error = error.__cause__ or error.__context__
+        assert KEY not in repr(client)
+
+    with_client(main, otherwise=disconnect)

@@ -1,0 +1,309 @@
+"""The governor, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.client.virtual_time import run_virtually, virtual_clock
+from tts_pipeline.client.governor import Governor
+from tts_pipeline.client.row import Row, Verdict
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import FatalError, ServiceError, StoppedError, StorageError, ThrottledError, TransientError
+from tts_pipeline.models import Attempt
+from tts_pipeline.wire.failure import SuspectError
+
+Result = TypeVar("Result")
+Serve = Callable[[Row, int], Awaitable[None]]
+
+
+def attempt() -> Attempt:
+    return Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
+
+
+def broken() -> TransientError:
+    return TransientError("broken", code="InternalError", http_status=500)
+
+
+def governed(limits: Limits, main: Callable[[Governor], Coroutine[Any, Any, Result]]) -> Result:
+    async def run() -> Result:
+        governor = Governor(limits, virtual_clock())
+        try:
+            return await main(governor)
+        finally:
+            governor.close()
+
+    return run_virtually(run())
+
+
+async def say(governor: Governor, serve: Serve, *, retry_wait_s: float = 0.1) -> None:
+    """Do what a client does with one row: try until it succeeds or it is to blame."""
+    with governor.row() as row:
+        for number in range(1_000):
+            try:
+                async with governor.permit(row, attempt):
+                    await serve(row, number)
+            except TransientError:
+                if row.verdict is Verdict.OWN:
+                    raise
+                await governor.rest(0.0 if row.verdict is Verdict.PACED else retry_wait_s)
+            else:
+                return
+
+
+def test_no_more_in_flight_than_allowed_and_no_fewer() -> None:
+    """Every slot is used while there is work."""
+
+    async def main(governor: Governor) -> tuple[int, float]:
+        most, began_s = 0, asyncio.get_running_loop().time()
+
+        async def serve(_: Row, __: int) -> None:
+            nonlocal most
+            most = max(most, governor.in_flight)
+            await asyncio.sleep(1)
+
+        await asyncio.gather(*(say(governor, serve) for _ in range(12)))
+        return most, asyncio.get_running_loop().time() - began_s
+
+    most, took_s = governed(Limits(max_concurrency=4), main)
+    assert most == 4
+    assert took_s == pytest.approx(3.0)
+
+
+def test_a_cancelled_row_gives_its_place_back() -> None:
+    """In the queue, in flight, and in the instant in which its turn comes."""
+
+    async def main(governor: Governor) -> None:
+        async def forever(_: Row, __: int) -> None:
+            await asyncio.Event().wait()
+
+        tasks = [asyncio.create_task(say(governor, forever)) for _ in range(3)]
+        await asyncio.sleep(1)
+        tasks[0].cancel()
+        await asyncio.sleep(0)  # the second's turn has come ...
+        tasks[1].cancel()  # ... and is not taken
+        await asyncio.sleep(1)
+        assert governor.in_flight == 1
+        tasks[2].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert governor.in_flight == 0
+
+    governed(Limits(max_concurrency=1), main)
+
+
+def test_an_error_that_is_not_the_services_gives_the_place_back() -> None:
+    """A full disk says nothing about the service; neither does an attempt that cannot be described."""
+
+    async def main(governor: Governor) -> None:
+        async def full(_: Row, __: int) -> None:
+            raise StorageError("disk full")
+
+        def indescribable() -> Attempt:
+            raise LookupError
+
+        for _ in range(3):
+            with pytest.raises(StorageError):
+                await say(governor, full)
+            with governor.row() as row, pytest.raises(LookupError):
+                await governor.permit(row, indescribable).__aenter__()
+        assert governor.in_flight == 0
+
+    governed(Limits(max_concurrency=1), main)
+
+
+def test_a_429_pauses_everybody_once() -> None:
+    """Many 429s at one time are one pause; then all go on, and no row has lost an attempt."""
+
+    async def main(governor: Governor) -> list[float]:
+        began_s, sent_s = asyncio.get_running_loop().time(), list[float]()
+
+        async def serve(_: Row, number: int) -> None:
+            sent_s.append(asyncio.get_running_loop().time() - began_s)
+            await asyncio.sleep(0.1)
+            if number < 2:
+                raise ThrottledError("", code="Throttling", http_status=429, retry_after_s=60.0, may_be_billed=False)
+
+        await asyncio.gather(*(say(governor, serve) for _ in range(8)))
+        return sent_s
+
+    sent_s = governed(Limits(max_concurrency=8, max_attempts=1), main)
+    assert sent_s == pytest.approx([0.0] * 8 + [60.1] * 8 + [120.2] * 8, abs=0.01)
+
+
+def test_requests_are_spread_at_the_permitted_rate() -> None:
+    """98 % of it at least, and never two closer than the interval."""
+
+    async def main(governor: Governor) -> list[float]:
+        sent_s: list[float] = []
+
+        async def serve(_: Row, __: int) -> None:
+            sent_s.append(asyncio.get_running_loop().time())
+
+        await asyncio.gather(*(say(governor, serve) for _ in range(181)))
+        return sent_s
+
+    sent_s = governed(Limits(max_concurrency=16, requests_per_minute=180), main)
+    assert sent_s[-1] - sent_s[0] == pytest.approx(60, rel=0.02)
+    assert min(after - before for before, after in pairwise(sent_s)) > 0.333
+
+
+def test_an_outage_costs_few_requests_and_no_row() -> None:
+    """Thirty seconds of failures at 64 in flight: nobody is rejected, and all goes on within 3 s of its end."""
+
+    async def main(governor: Governor) -> tuple[int, float]:
+        loop = asyncio.get_running_loop()
+        begin_s, end_s = loop.time() + 5, loop.time() + 35
+        during, first_success_s = 0, [0.0]
+
+        async def serve(_: Row, __: int) -> None:
+            nonlocal during
+            fails = begin_s <= loop.time() < end_s
+            during += fails
+            await asyncio.sleep(0.2)
+            if fails:
+                raise broken()
+            if loop.time() > end_s and not first_success_s[0]:
+                first_success_s[0] = loop.time() - end_s
+
+        async def worker(rows: list[int]) -> None:
+            while rows:
+                rows.pop()
+                await say(governor, serve)
+
+        rows = list(range(5_000))
+        await asyncio.gather(*(worker(rows) for _ in range(64)))
+        return during, first_success_s[0]
+
+    during, noticed_after_s = governed(Limits(max_concurrency=64), main)
+    assert during < 3 * 64
+    assert noticed_after_s < 3.5
+
+
+def test_probes_are_of_different_rows() -> None:
+    """One poisonous row must not stand for the service."""
+
+    async def main(governor: Governor) -> list[Row]:
+        probes: list[Row] = []
+
+        async def serve(row: Row, _: int) -> None:
+            if governor.in_flight == 1:
+                probes.append(row)
+            await asyncio.sleep(0.01)
+            raise broken()
+
+        tasks = [asyncio.create_task(say(governor, serve)) for _ in range(8)]
+        await asyncio.sleep(20)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return probes
+
+    probes = governed(Limits(max_concurrency=8), main)[-6:]
+    assert len(set(probes)) == len(probes)
+
+
+def test_a_long_outage_stops_everybody() -> None:
+    """After ``max_outage_s``, whether they wait, rest or fail."""
+
+    async def main(governor: Governor) -> list[object]:
+        async def serve(_: Row, __: int) -> None:
+            await asyncio.sleep(0.1)
+            raise broken()
+
+        return list(await asyncio.gather(*(say(governor, serve) for _ in range(40)), return_exceptions=True))
+
+    results = governed(Limits(max_concurrency=16, max_outage_s=60), main)
+    assert [getattr(result, "stopped_by", None) for result in results] == ["outage"] * 40
+    assert len({id(result) for result in results}) == 40
+
+
+def test_a_poisonous_row_is_rejected_and_the_rest_is_done() -> None:
+    """It fails on its own, while others succeed."""
+
+    async def main(governor: Governor) -> list[object]:
+        async def serve(row: Row, _: int) -> None:
+            await asyncio.sleep(0.1)
+            if row is poison[0]:
+                raise broken()
+
+        poison: list[Row] = []
+
+        async def poisonous(row: Row, number: int) -> None:
+            poison[:] = [row]
+            await serve(row, number)
+
+        others = [say(governor, serve) for _ in range(100)]
+        return list(await asyncio.gather(say(governor, poisonous), *others, return_exceptions=True))
+
+    first, *rest = governed(Limits(max_concurrency=4), main)
+    assert isinstance(first, TransientError)
+    assert rest == [None] * 100
+
+
+def test_a_stop_reaches_whoever_waits_and_not_what_is_in_flight() -> None:
+    """Queued and resting rows get the reason at once; an attempt in flight may end."""
+
+    async def main(governor: Governor) -> list[object]:
+        async def slow(_: Row, __: int) -> None:
+            await asyncio.sleep(10)
+
+        async def failing(_: Row, __: int) -> None:
+            raise broken()
+
+        tasks = [asyncio.create_task(say(governor, failing, retry_wait_s=100.0))]
+        tasks += [asyncio.create_task(say(governor, slow)) for _ in range(2)]
+        await asyncio.sleep(1)
+        governor.stop(StoppedError("enough", stopped_by="budget"))
+        governor.stop(StoppedError("later", stopped_by="interrupted"))
+        await asyncio.sleep(1)
+        assert [task.done() for task in tasks] == [True, False, True]
+        return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+    resting, in_flight, queued = governed(Limits(max_concurrency=1), main)
+    assert in_flight is None
+    assert [(error.message, error.stopped_by) for error in (resting, queued) if isinstance(error, StoppedError)] == [
+        ("enough", "budget")
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FatalError("no", code="InvalidApiKey", http_status=401, may_be_billed=False),
+        SuspectError("no", code="HTTP403", http_status=403, may_be_billed=False),
+    ],
+)
+def test_a_fatal_error_stops_the_rest(error: ServiceError) -> None:
+    """Whoever met it gets it; whoever waited is stopped. A 403 counts as one when two rows meet it in succession."""
+
+    async def main(governor: Governor) -> list[object]:
+        async def refuse(_: Row, __: int) -> None:
+            await asyncio.sleep(1)
+            raise type(error)("no", code=error.code, http_status=error.http_status, may_be_billed=False)
+
+        return list(await asyncio.gather(*(say(governor, refuse) for _ in range(9)), return_exceptions=True))
+
+    results = governed(Limits(max_concurrency=3), main)
+    kinds = [type(result) for result in results]
+    # The first 403 gives its slot to a fourth row before the second shows what it was.
+    fatal = 4 if isinstance(error, SuspectError) else 3
+    assert kinds == [FatalError] * fatal + [StoppedError] * (9 - fatal)
+
+
+def test_rest_is_not_disturbed_by_cancelling_somebody_else() -> None:
+    """Cancelling a resting row is the row's cancellation, and ends its nap."""
+
+    async def main(governor: Governor) -> None:
+        resting = asyncio.create_task(governor.rest(100))
+        await asyncio.sleep(1)
+        resting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await resting
+        await governor.rest(0)
+        assert len(asyncio.all_tasks()) <= 2
+
+    governed(Limits(), main)

@@ -1,0 +1,43 @@
+"""The ledger that lives in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.ledger import MemoryLedger
+from tts_pipeline.client.meter import Meter, Sent
+from tts_pipeline.errors import TransientError
+from tts_pipeline.models import Answer, Audio, Card, History, Price, Segment, Utterance
+
+PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
+METER = Meter(Card("s", "m", prices=(PRICE,)), Clock())
+ANSWER = Answer(1, Audio(b"", "wav", 24_000, 1, 10))
+
+
+def test_history_tells_what_was_bought_for_an_utterance() -> None:
+    """Its answers, boundaries, requests and confirmed cost; the attempt in flight is a request without any."""
+    utterance = Utterance("a", "Hello. World.")
+    ledger = MemoryLedger()
+
+    async def main() -> None:
+        failed, answered, in_flight = (
+            METER.attempt(utterance, Segment(1, "World.", 7, 13), number=number) for number in (1, 2, 3)
+        )
+        await ledger.intend(failed, ((0, 7), (7, 13)))
+        ledger.settle(METER.failed(Sent(failed, 5), TransientError("", code="Timeout")), None)
+        await ledger.intend(answered, None)
+        ledger.settle(METER.answered(Sent(answered, 5)), ANSWER)
+        await ledger.intend(in_flight, None)
+
+    asyncio.run(main())
+    assert ledger.history(utterance) == History({1: ANSWER}, ((0, 7), (7, 13)), 3, 6, Decimal("0.000600000"))
+
+
+def test_takes_are_told_apart() -> None:
+    """Another reading of the same text is another purchase; nothing is known of it."""
+    ledger = MemoryLedger()
+    attempt = METER.attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), number=1)
+    asyncio.run(ledger.intend(attempt, None))
+    assert ledger.history(Utterance("a", "Hello.", take=1)) == History()

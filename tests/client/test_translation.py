@@ -1,0 +1,73 @@
+"""The boundary at which the HTTP stack's exceptions become ours."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import ssl
+from collections.abc import Iterator
+
+import aiohttp
+import httpx
+import pytest
+
+from tts_pipeline.client.translation import FAILURES, RefusedAddressError, translate
+from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+
+
+def tree(root: type[Exception]) -> Iterator[type[Exception]]:
+    yield root
+    for leaf in root.__subclasses__():
+        yield from tree(leaf)
+
+
+HTTPX = [
+    kind for name in httpx.__all__ if inspect.isclass(kind := getattr(httpx, name)) and issubclass(kind, Exception)
+]
+AIOHTTP = sorted(set(tree(aiohttp.ClientError)), key=lambda kind: kind.__name__)
+NEVER_SENT = {"ConnectionFailed", "InvalidUrl"}
+CONNECTOR = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+def made(kind: type[Exception]) -> Exception:
+    """Make an exception of a class without going through its own, often demanding, constructor."""
+    error = kind.__new__(kind)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error._os_error = ConnectionRefusedError(111, "Connection refused")
+    return error
+
+
+@pytest.mark.parametrize("kind", [*HTTPX, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError])
+def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -> None:
+    """Nothing that the HTTP stack raises about a request passes the boundary as it is."""
+    assert issubclass(kind, FAILURES)
+    error = translate(made(kind), host="api.example")
+    assert isinstance(error, TransientError | PermanentError)
+    assert error.may_be_billed == (error.code not in NEVER_SENT)
+
+
+@pytest.mark.parametrize("kind", AIOHTTP)
+def test_the_cause_decides_whether_a_request_was_sent(kind: type[Exception]) -> None:
+    """A ``ConnectTimeout`` of the transport may be a disconnect after the request was read: only its cause tells."""
+    error = httpx.ConnectTimeout("")
+    error.__cause__ = made(kind)
+    translated = translate(error, host="api.example")
+    if issubclass(kind, CONNECTOR):
+        assert not translated.may_be_billed
+    if kind in (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.SocketTimeoutError):
+        assert translated.may_be_billed
+
+
+def test_without_a_known_cause_a_request_may_have_been_billed() -> None:
+    """Doubt goes to the bill."""
+    assert translate(httpx.ConnectTimeout(""), host="api.example").may_be_billed
+
+
+def test_a_refused_address_is_permanent() -> None:
+    """A resolver that refuses an address is not a network that fails."""
+    error = made(aiohttp.ClientConnectorDNSError)
+    assert isinstance(error, aiohttp.ClientConnectorError)
+    error._os_error = RefusedAddressError(0, "inside a private network")
+    translated: ServiceError = translate(error, host="audio.example")
+    assert (type(translated), translated.code, translated.may_be_billed) == (PermanentError, "RefusedAddress", False)
+    assert "inside a private network" in translated.message

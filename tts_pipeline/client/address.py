@@ -1,0 +1,100 @@
+"""Which addresses an audio URL may lead to: an answer must not make us read what only this machine can reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Iterable
+from enum import Enum, auto
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from tts_pipeline.client.translation import RefusedAddressError
+
+
+class Reach(Enum):
+    """From where an address can be reached."""
+
+    PUBLIC = auto()
+    PRIVATE = auto()
+    LOOPBACK = auto()
+    SPECIAL = auto()
+    """Link-local (cloud metadata), multicast, reserved, unspecified: never visited."""
+
+
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+"""RFC 1918, RFC 6598 (shared, inside clouds) and RFC 4193; the standard library's ``is_private`` holds far more."""
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def reach_of(address: str) -> Reach:
+    """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is.
+
+    Raises:
+        ValueError: It is no IP address.
+    """
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = _embedded(parsed) or parsed
+    if parsed.is_loopback:
+        return Reach.LOOPBACK
+    if any(parsed in network for network in _PRIVATE):
+        return Reach.PRIVATE
+    return Reach.PUBLIC if parsed.is_global and not parsed.is_multicast else Reach.SPECIAL
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def visitable(service_addresses: Iterable[str]) -> frozenset[Reach]:
+    """Say what the URLs of a service may lead to: to the public, and to where the service itself is.
+
+    A loopback service may also hand out private addresses; a private one must not lead to this machine.
+
+    Args:
+        service_addresses: The service's own IP addresses.
+    """
+    reaches = {reach_of(address) for address in service_addresses}
+    if Reach.LOOPBACK in reaches:
+        return frozenset({Reach.PUBLIC, Reach.PRIVATE, Reach.LOOPBACK})
+    return frozenset({Reach.PUBLIC, Reach.PRIVATE}) if Reach.PRIVATE in reaches else frozenset({Reach.PUBLIC})
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves host names to those of their addresses that may be visited.
+
+    The connection is made to what this returns, so a name that means another address a moment later gains nothing.
+
+    Args:
+        may_visit: Judges an IP address.
+    """
+
+    def __init__(self, may_visit: Callable[[str], bool]) -> None:
+        self._may_visit = may_visit
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Look a host name up.
+
+        Raises:
+            RefusedAddressError: None of its addresses may be visited.
+            OSError: It is not known.
+        """
+        found = await self._inner.resolve(host, port, family)
+        allowed = [result for result in found if self._may_visit(result["host"])]
+        if not allowed:
+            raise RefusedAddressError(0, "it stands for an address inside a private network")
+        return allowed
+
+    async def close(self) -> None:
+        """Release the look-ups."""
+        await self._inner.close()

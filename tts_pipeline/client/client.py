@@ -1,0 +1,155 @@
+"""The client: one utterance in, one speech out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from tts_pipeline.catalog.check import language_tag
+from tts_pipeline.catalog.service import refuse_plain_http
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.exchange import Exchange
+from tts_pipeline.client.fetch import Fetcher
+from tts_pipeline.client.governor import Governor
+from tts_pipeline.client.ledger import Ledger, MemoryLedger
+from tts_pipeline.client.meter import Meter
+from tts_pipeline.client.purchase import Counter, Purchase
+from tts_pipeline.client.retry import Patience
+from tts_pipeline.client.speech import speech_of
+from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import ConfigurationError, ServiceError, StoppedError
+from tts_pipeline.models import Card, Segment, Service, Speech, Utterance
+from tts_pipeline.text import segment_text
+from tts_pipeline.wire.request import Request, build_request
+
+
+class SpeechClient:
+    """Says utterances with one model of one service, as many at one time as callers ask for and limits allow.
+
+    ::
+
+        async with SpeechClient(service, card) as client:
+            speech = await client.synthesize(Utterance("a", "Hello.", {"voice": "Cherry"}))
+
+    Args:
+        service: Where, with its key.
+        card: The model; its parameters are not checked here, see ``catalog.check``.
+        limits: Concurrency, rates and patience. Without ``requests_per_minute`` the card's own rate holds.
+        clock: Time, and how to wait.
+        random: The source of jitter.
+
+    Raises:
+        ConfigurationError: The key cannot be sent, or would travel over plain http off loopback.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        card: Card,
+        limits: Limits | None = None,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        limits = _with_rate_of(card, limits or Limits())
+        clock = clock or Clock()
+        bounds = Bounds(limits.timeout_s, limits.connect_timeout_s)
+        self._service = service
+        self._card = card
+        self._governor = Governor(limits, clock)
+        patience = Patience(limits, random or Random(), self._governor.rest)
+        self._transport = Transport(bounds, authorization=_authorization(service))
+        self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
+        self._meter = Meter(card, clock)
+        exchange = Exchange(self._transport, self._fetcher)
+        self._counter = Counter(self._governor, patience, exchange, self._meter, clock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._governor.close()
+        await self._transport.aclose()
+        await self._fetcher.aclose()
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that are sent and not settled."""
+        return self._governor.in_flight
+
+    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+        """Say one utterance, with as many attempts as it takes and the limits allow.
+
+        Cancelling it leaves an attempt that is in flight unsettled in the ledger.
+
+        Args:
+            utterance: What is to be said; its parameters are already checked.
+            ledger: Knows what is paid for, and takes down every attempt; None is one in memory for this call.
+
+        Raises:
+            PermanentError: The utterance will never succeed. Never retried.
+            TransientError: Its attempts are used up while others succeed.
+            FatalError: No utterance can succeed; nothing is sent any more.
+            StoppedError: Nothing is sent any more, for the reason it gives.
+            StorageError: The ledger could not write; nothing was sent.
+        """
+        purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
+        try:
+            return await self._speech(purchase)
+        except ServiceError as error:
+            error.concerning(
+                utterance.utterance_id,
+                attempts=purchase.attempts,
+                cost=purchase.cost,
+                currency=self._meter.currency,
+            )
+            raise
+
+    def stop(self, reason: StoppedError) -> None:
+        """Send no new attempt from now on.
+
+        Callers that wait get the reason; attempts in flight go on, and whoever owns them cancels them when the grace
+        is over. The first reason stays.
+        """
+        self._governor.stop(reason)
+
+    async def _speech(self, purchase: Purchase) -> Speech:
+        utterance = purchase.utterance
+        segments = self._segments(purchase)
+        whole = build_request(self._service, self._card, utterance.text, utterance.parameters)
+        requests = tuple(self._request(segment, utterance, whole) for segment in segments)
+        answers = await purchase.answers(segments, requests)
+        language = language_tag(self._card, utterance.parameters)
+        return speech_of(purchase, tuple(zip(segments, answers, strict=True)), whole.request_key, language)
+
+    def _segments(self, purchase: Purchase) -> tuple[Segment, ...]:
+        """Cut the text, but as it was cut before where some of it is paid for already."""
+        text, boundaries = purchase.utterance.text, purchase.history.boundaries
+        if boundaries is None:
+            return segment_text(text, self._card)
+        return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(boundaries))
+
+    def _request(self, segment: Segment, utterance: Utterance, whole: Request) -> Request:
+        if segment.text == utterance.text:
+            return whole
+        return build_request(self._service, self._card, segment.text, utterance.parameters)
+
+
+def _with_rate_of(card: Card, limits: Limits) -> Limits:
+    if limits.requests_per_minute is not None or card.requests_per_minute is None:
+        return limits
+    return replace(limits, requests_per_minute=float(card.requests_per_minute))
+
+
+def _authorization(service: Service) -> str | None:
+    if service.auth == "none" or service.api_key is None:
+        return None
+    refuse_plain_http(service)
+    if not service.api_key.isascii() or not service.api_key.isprintable():
+        raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
+    return f"Bearer {service.api_key}"

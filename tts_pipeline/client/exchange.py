@@ -1,0 +1,103 @@
+"""One request's way out and its answer's way back: send, read, parse, fetch, make playable."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.audio.measure import Playable, playable
+from tts_pipeline.client.fetch import Fetcher
+from tts_pipeline.client.transport import Transport
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Answer, Parameters, Segment, Usage
+from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.request import Request
+from tts_pipeline.wire.response import read_reply
+from tts_pipeline.wire.timestamps import place_words
+
+_INLINE_AUDIO_BYTES = 100_000
+"""Larger audio is measured in a thread: a compressed file is walked or decoded. WAV is not, it takes microseconds."""
+
+_INLINE_BODY_BYTES = 1_000_000
+"""A larger body is parsed in a thread: about 1 ms of JSON and base64, in which every other row would wait."""
+
+_PCM_RATE_HZ = 24_000
+"""What the models speak at when no ``sample_rate`` is asked for."""
+
+
+@dataclass(slots=True)
+class Received:
+    """What of an answer matters for the bill; filled in as it becomes known, so that it is there after a failure."""
+
+    http_status: int | None = None
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+class Exchange:
+    """Gets the answer to one request.
+
+    Args:
+        transport: To the service, with its key.
+        fetcher: To wherever the service's audio is, without it.
+    """
+
+    def __init__(self, transport: Transport, fetcher: Fetcher) -> None:
+        self._transport = transport
+        self._fetcher = fetcher
+
+    async def answer(self, request: Request, segment: Segment, parameters: Parameters, received: Received) -> Answer:
+        """Send a request and return the audio that it brought.
+
+        Args:
+            request: What is sent.
+            segment: Whose text the words belong to.
+            parameters: What was asked for: how headerless PCM is to be read.
+            received: Filled in with what the answer says of itself.
+
+        Raises:
+            ServiceError: One of its leaves, with the answer's status and request id.
+        """
+        try:
+            reply = await self._transport.exchange(request.method, request.url, request.headers, request.body)
+            received.http_status, received.request_id = reply.status, reply.request_id
+            reading = await _read(reply)
+            received.request_id, received.usage = reading.request_id, reading.usage
+            audio, flags = await self._audio(reply, reading, parameters)
+        except ServiceError as error:
+            _complete(error, received)
+            raise
+        words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
+        quality = tuple(sorted({*reading.quality, *flags, *dropped}))
+        return Answer(segment.index, audio, words, reading.usage, reading.request_id, quality)
+
+    async def _audio(self, reply: Reply, reading: Reading, parameters: Parameters) -> Playable:
+        data, complete = reading.data, reading.complete
+        if data is None:
+            fetched = await self._fetcher.fetch(reading)
+            data, complete = fetched.body, fetched.complete
+        rate_hz = _pcm_rate_hz(parameters, reply)
+        if len(data) > _INLINE_AUDIO_BYTES and identify(data) not in (None, "wav"):
+            return await asyncio.to_thread(playable, data, pcm_sample_rate_hz=rate_hz, complete=complete)
+        return playable(data, pcm_sample_rate_hz=rate_hz, complete=complete)
+
+
+async def _read(reply: Reply) -> Reading:
+    if len(reply.body) > _INLINE_BODY_BYTES:
+        return await asyncio.to_thread(read_reply, reply)
+    return read_reply(reply)
+
+
+def _complete(error: ServiceError, received: Received) -> None:
+    """Give an error the answer's status and id where it has none, and the bill the error's where that has none."""
+    error.http_status = received.http_status = error.http_status or received.http_status
+    error.request_id = received.request_id = error.request_id or received.request_id
+
+
+def _pcm_rate_hz(parameters: Parameters, reply: Reply) -> int | None:
+    """Return the rate of headerless samples where such were asked for: PCM, or a stream of chunks without a header."""
+    is_stream = (reply.content_type or "").lower().startswith("text/event-stream")
+    if parameters.get("response_format") != "pcm" and not is_stream:
+        return None
+    return int(parameters.get("sample_rate", _PCM_RATE_HZ))

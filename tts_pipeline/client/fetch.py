@@ -1,0 +1,131 @@
+"""Fetch audio from the URL in an answer: at once, without the key, and only from where a service may send us."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+
+from tts_pipeline.client.address import GuardedResolver, Reach, reach_of, visitable
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.retry import Patience
+from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.wire.payload import sound_at
+from tts_pipeline.wire.reading import Reading, Reply
+
+_MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REFUSALS = frozenset({"RefusedAddress", "InvalidUrl"})
+
+
+class Fetcher:
+    """Fetches what a service's answers point to.
+
+    Args:
+        service_url: Whose answers; relative URLs are relative to it, and where it is says what may be visited.
+        bounds: Timeouts and the size cap.
+        patience: Retries the fetch alone, not the attempt that was paid for.
+        clock: Tells whether a URL has expired.
+    """
+
+    def __init__(self, service_url: str, bounds: Bounds, patience: Patience, clock: Clock) -> None:
+        self._service_url = service_url
+        self._patience = patience
+        self._clock = clock
+        self._visitable: frozenset[Reach] | None = None
+        # A transport of its own: it has no key, and it cannot connect to where its resolver does not lead.
+        self._transport = Transport(bounds, make_resolver=lambda: GuardedResolver(self._may_visit))
+
+    async def fetch(self, reading: Reading) -> Reply:
+        """Fetch what a reading's URL points to.
+
+        Returns:
+            The answer with the audio as its body.
+
+        Raises:
+            TransientError: ``LostUrl``: not there any more, expired, or not reachable after several tries. Retried by a
+                new attempt; this one has been billed.
+            PermanentError: ``RefusedUrl`` (an address, scheme or redirect that is not followed) or ``AnswerTooLarge``.
+        """
+        if self._visitable is None:
+            self._visitable = visitable(await _addresses_of(self._service_url))
+        url = _joined(self._service_url, reading.url or "")
+        try:
+            return await self._patience.for_fetch()(self._follow, url)
+        except TransientError as error:
+            raise self._lost(error, reading) from None
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    async def _follow(self, url: str) -> Reply:
+        for _ in range(_MAX_REDIRECTS + 1):
+            self._check(url)
+            try:
+                reply = await self._transport.exchange("GET", url, {})
+            except PermanentError as error:
+                raise (_refused(url, error.message) if error.code in _REFUSALS else error) from None
+            if reply.status not in _REDIRECTS or "location" not in reply.headers:
+                return _found(reply)
+            url = _joined(url, reply.headers["location"])
+        raise _refused(url, f"it is the end of more than {_MAX_REDIRECTS} redirects")
+
+    def _check(self, url: str) -> None:
+        """Refuse what the resolver never sees: other schemes, and hosts that are addresses already."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise _refused(url, "it is neither http nor https")
+        if _is_address(parts.hostname) and not self._may_visit(parts.hostname):
+            raise _refused(url, "it is an address inside a private network")
+
+    def _may_visit(self, address: str) -> bool:
+        return self._visitable is not None and reach_of(address) in self._visitable
+
+    def _lost(self, error: ServiceError, reading: Reading) -> TransientError:
+        expired = reading.url_expires_at is not None and self._clock.utc_us() >= reading.url_expires_at * 1_000_000
+        reason = "its URL had expired" if expired else error.message
+        return TransientError(f"the audio could not be fetched: {reason}", code="LostUrl")
+
+
+def _found(reply: Reply) -> Reply:
+    if 200 <= reply.status < 300:
+        return reply
+    raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
+
+
+def _joined(base: str, target: str) -> str:
+    try:
+        return sound_at(str(httpx.URL(base).join(target))).url or ""
+    except (httpx.InvalidURL, ValueError):
+        raise _refused(base, "it redirects to what is no URL") from None
+
+
+def _refused(url: str, reason: str) -> PermanentError:
+    # The attempt has been answered, so it has been billed; never the whole URL, its query is a signature.
+    parts = urlsplit(url)
+    return PermanentError(
+        f"the audio's URL leads to {parts.scheme}://{parts.hostname or ''}, which is not visited: {reason}",
+        code="RefusedUrl",
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        reach_of(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _addresses_of(url: str) -> list[str]:
+    """Find where a service is; nothing for a name that is not known."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [str(address[0]) for *_, address in found]

@@ -1,0 +1,188 @@
+"""What an attempt's outcome means: for its row, and for the run. Pure: times are given, in seconds by one clock.
+
+A row must not pay for the service's troubles, nor the run for a row's. Where one failure alone does not tell whose it
+is, the row is held until the outcomes of other rows do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from tts_pipeline.client.outage import Outage
+from tts_pipeline.client.pause import Pause
+from tts_pipeline.client.rate import SmoothRate
+from tts_pipeline.client.row import Row, Verdict
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import FatalError, ServiceError, StoppedError, ThrottledError, TransientError
+from tts_pipeline.wire.failure import SuspectError
+
+_LATER = "run again when the service is back: what is done is kept"
+
+
+class Judge:
+    """The rules, as a state machine: outcomes in, verdicts and delays out.
+
+    Args:
+        limits: Rates, attempts, and how long the run is patient.
+        utc_us: Microseconds since 1970 UTC, to say until when a pause is asked for.
+
+    Attributes:
+        stopped: Why nothing is sent any more; None while it is.
+        decided: Rows that were held and are no longer, with their verdicts; whoever applies them empties it.
+    """
+
+    def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
+        self._limits = limits
+        self._utc_us = utc_us
+        self._pause = Pause()
+        self._outage = Outage(limits.max_concurrency)
+        self._requests = SmoothRate(limits.requests_per_minute)
+        self._characters = SmoothRate(limits.characters_per_minute)
+        self._rows = 0
+        self._last_failure = ""
+        self._suspect: Row | None = None
+        self._suspects_held: list[Row] = []
+        self._used_up_held: list[Row] = []
+        self.stopped: StoppedError | None = None
+        self.decided: list[tuple[Row, Verdict]] = []
+
+    def entered(self) -> None:
+        """Take note of one more row on its way."""
+        self._rows += 1
+
+    def left(self, row: Row, now_s: float) -> None:
+        """Take note that a row is on its way no more; those held may be all that is left."""
+        self._rows -= 1
+        for held in (self._suspects_held, self._used_up_held):
+            if row in held:
+                held.remove(row)  # whoever waited for its verdict was cancelled
+        self._decide_if_all_are_held(now_s)
+
+    def delay_s(self, now_s: float) -> float:
+        """Seconds until the next attempt may be sent; 0 or less is now. An outage may turn out too long here."""
+        if self._outage.is_open:
+            self._give_up_after_a_long_outage(now_s)
+        return max(
+            self._pause.delay_s(now_s),
+            self._outage.delay_s(now_s),
+            self._requests.delay_s(now_s),
+            self._characters.delay_s(now_s),
+        )
+
+    def sent(self, row: Row, now_s: float) -> None:
+        """Take note that a row's attempt is sent now."""
+        self._requests.used(now_s)
+        self._characters.used(now_s, row.characters)
+        self._outage.sent(now_s)
+
+    def succeeded(self, now_s: float, *, sent_at_s: float) -> None:
+        """Take a success: the row may leave, and the failures of those that are held are their own."""
+        self._pause.succeeded(sent_at_s)
+        self._outage.succeeded(now_s, sent_at_s=sent_at_s)
+        self._clear_suspicion()
+        if self._used_up_held:
+            self._decide(self._used_up_held, Verdict.OWN)
+
+    def failed(self, row: Row, error: ServiceError, now_s: float, *, sent_at_s: float) -> Verdict:
+        """Take a failure and say what becomes of its row.
+
+        Args:
+            row: Whose attempt failed.
+            error: How.
+            now_s: When.
+            sent_at_s: When that attempt was sent.
+        """
+        if isinstance(error, ThrottledError):
+            return self._throttled(error, now_s, sent_at_s)
+        if isinstance(error, TransientError):
+            return self._transient(row, error, now_s)
+        if isinstance(error, FatalError):
+            self._stop_for(error)
+            return Verdict.FATAL
+        if isinstance(error, SuspectError):
+            return self._suspected(row, error, now_s)
+        self._clear_suspicion()  # the service judged this text or these parameters, so it does serve us
+        return Verdict.OWN
+
+    def stop(self, reason: StoppedError) -> None:
+        """Send nothing any more; the first reason stays."""
+        if self.stopped is None:
+            self.stopped = reason
+
+    def _throttled(self, error: ThrottledError, now_s: float, sent_at_s: float) -> Verdict:
+        asked_s = self._pause.throttled(now_s, sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
+        if asked_s > self._limits.max_pause_s:
+            until = datetime.fromtimestamp(self._utc_us() / 1e6 + asked_s, UTC)
+            self.stop(
+                StoppedError(
+                    f"the service asks for a pause of {asked_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC",
+                    stopped_by="service",
+                    hint="run again then: what is done is kept",
+                )
+            )
+        return Verdict.PACED
+
+    def _transient(self, row: Row, error: TransientError, now_s: float) -> Verdict:
+        never_sent = error.http_status is None and not error.may_be_billed
+        self._outage.failed(row, now_s, was_sent=not never_sent)
+        self._last_failure = error.message
+        if self._outage.is_open:
+            self._decide(self._used_up_held, Verdict.PACED)
+            self._give_up_after_a_long_outage(now_s)
+            return Verdict.PACED
+        if never_sent or self._outage.own_failures(row) < self._limits.max_attempts:
+            row.retries += 1
+            return Verdict.RETRY
+        return self._held(row, self._used_up_held, now_s)
+
+    def _suspected(self, row: Row, error: SuspectError, now_s: float) -> Verdict:
+        if self._suspect is not None and self._suspect is not row:
+            self._stop_for(error)
+            self._decide(self._suspects_held, Verdict.FATAL)
+            return Verdict.FATAL
+        self._suspect = row
+        return self._held(row, self._suspects_held, now_s)
+
+    def _held(self, row: Row, where: list[Row], now_s: float) -> Verdict:
+        if self._rows <= 1:
+            return Verdict.OWN
+        where.append(row)
+        self._decide_if_all_are_held(now_s)
+        return Verdict.HOLD
+
+    def _decide_if_all_are_held(self, now_s: float) -> None:
+        """Decide without other rows' outcomes where none is on its way that could have one."""
+        held = len(self._suspects_held) + len(self._used_up_held)
+        if not held or held < self._rows:
+            return
+        if self._suspects_held:
+            self._decide(self._suspects_held, Verdict.OWN)  # they leave, and this is asked again for the others
+        elif self._rows == 1:
+            self._decide(self._used_up_held, Verdict.OWN)
+        else:
+            self._outage.begin(now_s)
+            self._decide(self._used_up_held, Verdict.PACED)
+
+    def _clear_suspicion(self) -> None:
+        self._suspect = None
+        if self._suspects_held:
+            self._decide(self._suspects_held, Verdict.OWN)
+
+    def _decide(self, held: list[Row], verdict: Verdict) -> None:
+        self.decided.extend((row, verdict) for row in held)
+        held.clear()
+
+    def _stop_for(self, error: ServiceError) -> None:
+        reason = StoppedError(
+            f"the service refuses every request: {error.message} [code {error.code}]",
+            stopped_by="service",
+            hint=error.hint,
+        )
+        self.stop(reason)
+
+    def _give_up_after_a_long_outage(self, now_s: float) -> None:
+        lasted_s = self._outage.lasted_s(now_s)
+        if lasted_s > self._limits.max_outage_s:
+            reason = f"the service has not been usable for {lasted_s:.0f} s: {self._last_failure}"
+            self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER))

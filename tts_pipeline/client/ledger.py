@@ -1,0 +1,82 @@
+"""What must be written down before a request is sent and after it is answered, and a ledger that lives in memory."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Protocol
+
+from tts_pipeline.client.meter import total_cost
+from tts_pipeline.models import Answer, Attempt, History, Settlement, Utterance
+
+Boundaries = tuple[tuple[int, int], ...]
+"""The (start, end) of each segment in the utterance's text."""
+
+
+class Ledger(Protocol):
+    """The record of a client's purchases. Every sent attempt is intended once, and settled at most once.
+
+    An attempt that is intended and never settled was in flight when the process died or was stopped: what became of it
+    is unknown.
+    """
+
+    def history(self, utterance: Utterance) -> History:
+        """Tell what is known of an utterance: answers that are paid for are not bought again."""
+
+    async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
+        """Write an attempt down; returns when it is as safe as this ledger makes things, and only then it is sent.
+
+        Args:
+            attempt: What is about to be sent.
+            boundaries: Given with the first attempt of an utterance of several segments, else None.
+
+        Raises:
+            StorageError: It could not be written; nothing is sent.
+        """
+
+    def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+        """Take an attempt's end, and with ``succeeded`` its answer; never waits, and keeps the order of calls."""
+
+
+class MemoryLedger:
+    """A ledger that forgets with the process: for a client that is used alone.
+
+    Attributes:
+        attempts: Every attempt, in the order of sending.
+        settlements: Every settlement by ``attempt_id``, in the order of ending.
+    """
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+        self.settlements: dict[str, Settlement] = {}
+        self._answers: dict[tuple[str, int], dict[int, Answer]] = defaultdict(dict)
+        self._boundaries: dict[tuple[str, int], Boundaries] = {}
+
+    def history(self, utterance: Utterance) -> History:
+        """Add up what this ledger holds of an utterance; looks at every attempt it holds."""
+        key = utterance.utterance_id, utterance.take
+        attempts = [attempt for attempt in self.attempts if _key(attempt) == key]
+        settled = [self.settlements[it.attempt_id] for it in attempts if it.attempt_id in self.settlements]
+        return History(
+            answers=dict(self._answers.get(key, {})),
+            boundaries=self._boundaries.get(key),
+            attempts=len(attempts),
+            characters_billed=sum(it.characters_billed for it in settled),
+            cost=total_cost(it.cost for it in settled),
+        )
+
+    async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
+        """Remember an attempt."""
+        self.attempts.append(attempt)
+        if boundaries is not None:
+            self._boundaries[_key(attempt)] = boundaries
+
+    def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+        """Remember how an attempt ended, and what it brought."""
+        self.settlements[settlement.attempt_id] = settlement
+        if answer is not None:
+            attempt = next(it for it in reversed(self.attempts) if it.attempt_id == settlement.attempt_id)
+            self._answers[_key(attempt)][answer.segment] = answer
+
+
+def _key(attempt: Attempt) -> tuple[str, int]:
+    return attempt.utterance_id, attempt.take

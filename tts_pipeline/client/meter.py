@@ -1,0 +1,188 @@
+"""The bill's two halves: what an attempt may cost before it is sent, and what it did cost when it has ended."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.cost import cost_of, price_at
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Settlement, Usage, Utterance
+from tts_pipeline.text import billed_characters, input_length
+
+_DAY_US = 86_400_000_000
+_NOTHING = Usage(input_tokens=0, output_tokens=0)
+
+_OUTPUT_TOKENS_PER_CHARACTER = 50
+"""A second of speech, which no character of any language takes in ordinary reading: our bound until more is seen."""
+
+_OUTPUT_TOKENS_AT_LEAST = 50
+"""What the maker bills for audio under a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An attempt that ended, and what of its answer matters for the bill.
+
+    Args:
+        attempt: As it was before it was sent.
+        latency_ms: From before sending to after reading.
+        http_status: None when no answer came.
+        request_id: None when none came.
+        usage: What the service reported, also with an answer that could not be used.
+    """
+
+    attempt: Attempt
+    latency_ms: int
+    http_status: int | None = None
+    request_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+class Meter:
+    """Makes attempts and settlements for one model card, and learns how a service's count relates to ours.
+
+    Args:
+        card: Its billing rule and its prices.
+        clock: Dates the attempts, and by that chooses the price.
+    """
+
+    def __init__(self, card: Card, clock: Clock) -> None:
+        self._card = card
+        self._clock = clock
+        self._prices: dict[int, Price | None] = {}
+        self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
+        self._output_tokens_per_character = float(_OUTPUT_TOKENS_PER_CHARACTER)
+
+    @property
+    def currency(self) -> str | None:
+        """The currency of today's price; None without one."""
+        price = self._price_at(self._clock.utc_us())
+        return price.currency if price else None
+
+    def count(self, text: str) -> int:
+        """Count a text by the card's billing rule."""
+        return billed_characters(text, self._card.billing)
+
+    def attempt(self, utterance: Utterance, segment: Segment, *, number: int) -> Attempt:
+        """Describe the request that is about to be sent: now, at today's price, with the most it may cost.
+
+        Args:
+            utterance: Whose it is.
+            segment: What is sent.
+            number: Which attempt for this segment, from 1.
+        """
+        now_us = self._clock.utc_us()
+        price = self._price_at(now_us)
+        counted = self.count(segment.text)
+        reported, seen = self._largest_ratio
+        bound = max(counted, -(-reported * counted // seen))
+        return Attempt(
+            attempt_id=uuid.uuid4().hex,
+            utterance_id=utterance.utterance_id,
+            take=utterance.take,
+            segment=segment.index,
+            number=number,
+            voice=utterance.voice,
+            started_at_us=now_us,
+            characters_counted=counted,
+            characters_upper_bound=bound,
+            price_id=price.price_id if price else None,
+            cost_upper_bound=cost_of(price, characters=bound, usage=self._most_tokens(segment.text)),
+        )
+
+    def answered(self, sent: Sent, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
+        """Settle an attempt that brought audio: billed by the service's count where it gave one, else by ours.
+
+        Args:
+            sent: The attempt and what its answer reported.
+            outcome: ``succeeded``, or ``discarded`` when the audio is not kept; both are billed alike.
+        """
+        attempt = sent.attempt
+        self._learn(attempt.characters_counted, sent.usage)
+        reported = sent.usage.characters_reported
+        billed = attempt.characters_counted if reported is None else reported
+        cost = cost_of(self._price_at(attempt.started_at_us), characters=billed, usage=sent.usage)
+        return self._settlement(
+            sent, outcome, characters=(billed, billed), cost=(cost, attempt.cost_upper_bound if cost is None else cost)
+        )
+
+    def failed(self, sent: Sent, error: ServiceError) -> Settlement:
+        """Settle an attempt that brought an error: nothing confirmed, and nothing possible where that is sure."""
+        attempt = sent.attempt
+        price = self._price_at(attempt.started_at_us)
+        none = cost_of(price, characters=0, usage=_NOTHING)
+        if not error.may_be_billed:
+            return self._settlement(sent, Outcome.FAILED, characters=(0, 0), cost=(none, none), error=error)
+        reports = (sent.usage.characters_reported, error.characters_reported)
+        most = max(attempt.characters_counted, *(reported or 0 for reported in reports))
+        at_most = cost_of(price, characters=most, usage=sent.usage)
+        return self._settlement(
+            sent,
+            Outcome.FAILED,
+            characters=(0, most),
+            cost=(none, attempt.cost_upper_bound if at_most is None else at_most),
+            error=error,
+        )
+
+    def mismatch(self, text: str, usage: Usage) -> bool:
+        """Say whether the service counted otherwise than we did; False when it reported nothing."""
+        return usage.characters_reported is not None and usage.characters_reported != self.count(text)
+
+    def _settlement(
+        self,
+        sent: Sent,
+        outcome: Outcome,
+        *,
+        characters: tuple[int, int],
+        cost: tuple[Decimal | None, Decimal | None],
+        error: ServiceError | None = None,
+    ) -> Settlement:
+        return Settlement(
+            attempt_id=sent.attempt.attempt_id,
+            outcome=outcome,
+            finished_at_us=self._clock.utc_us(),
+            latency_ms=sent.latency_ms,
+            http_status=sent.http_status,
+            error_code=error.code if error else None,
+            request_id=sent.request_id,
+            usage=sent.usage,
+            characters_billed=characters[0],
+            characters_upper_bound=characters[1],
+            cost=cost[0],
+            cost_upper_bound=cost[1],
+        )
+
+    def _learn(self, counted: int, usage: Usage) -> None:
+        if not counted:
+            return
+        reported, seen = self._largest_ratio
+        if usage.characters_reported is not None and usage.characters_reported * seen > reported * counted:
+            self._largest_ratio = (usage.characters_reported, counted)
+        if usage.output_tokens is not None:
+            per_character = usage.output_tokens / counted
+            self._output_tokens_per_character = max(self._output_tokens_per_character, per_character)
+
+    def _most_tokens(self, text: str) -> Usage:
+        """Bound what a price by token may charge for a text; a price by character does not look at it."""
+        if self._card.billing != "tokens":
+            return _NOTHING
+        output = math.ceil(self._output_tokens_per_character * len(text))
+        return Usage(input_tokens=input_length(text, "tokens"), output_tokens=max(output, _OUTPUT_TOKENS_AT_LEAST))
+
+    def _price_at(self, utc_us: int) -> Price | None:
+        day = utc_us // _DAY_US
+        if day not in self._prices:
+            self._prices[day] = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
+        return self._prices[day]
+
+
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Add up confirmed costs; None when none of them is known."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known, Decimal(0)) if known else None

@@ -1,0 +1,33 @@
+"""A smooth rate: requests, or characters, evenly over the minute, because services count bursts as too much."""
+
+from __future__ import annotations
+
+_EXACT_ABOVE_S = 0.1
+"""Timers fire about 1 ms late. Over an interval this long that is under 1 % and left alone, so that two requests are
+never closer than the interval; under shorter ones it is made up, or a tenth of the rate would be lost."""
+
+
+class SmoothRate:
+    """Units are spread evenly: after one that weighs ``w``, the next may follow ``w * 60 / per_minute`` seconds later.
+
+    Time that nothing used is not saved up. Pure: times are given, in seconds by one clock.
+
+    Args:
+        per_minute: Units a minute; None is no limit.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._interval_s = 60.0 / per_minute if per_minute else 0.0
+        self._free_at_s = 0.0
+
+    def delay_s(self, now_s: float) -> float:
+        """Seconds until the next unit may be used; 0 or less is now."""
+        return self._free_at_s - now_s
+
+    def used(self, now_s: float, weight: int = 1) -> None:
+        """Take note that ``weight`` units are used now."""
+        if not self._interval_s:
+            return
+        interval_s = weight * self._interval_s
+        lateness_s = 0.0 if interval_s >= _EXACT_ABOVE_S else interval_s
+        self._free_at_s = max(self._free_at_s, now_s - lateness_s) + interval_s

@@ -1,0 +1,44 @@
+"""One utterance on its way through the client, and what may become of it when an attempt fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+
+class Verdict(Enum):
+    """What becomes of a row whose attempt failed."""
+
+    RETRY = auto()
+    """Try again, after a wait of its own."""
+    PACED = auto()
+    """Try again; the run's pause or outage is all the wait it needs."""
+    OWN = auto()
+    """It is the row's own failure."""
+    HOLD = auto()
+    """Not known until other rows have an outcome."""
+    FATAL = auto()
+    """No row can succeed."""
+
+
+@dataclass(eq=False, slots=True)
+class Row:
+    """One utterance on its way through the client; told apart by identity.
+
+    Args:
+        characters: Our count of what its next attempt sends.
+        retries: How often it was told to try again after a wait of its own.
+        streaks: The streak of failures that each failure which may be its own fell into.
+        verdict: What became of it when its last attempt failed; None as long as none did.
+    """
+
+    characters: int = 0
+    retries: int = 0
+    streaks: list[int] = field(default_factory=list)
+    verdict: Verdict | None = None
+
+    def begin(self, characters: int) -> None:
+        """Begin the next segment, whose attempts are counted anew."""
+        self.characters = characters
+        self.retries = 0
+        self.streaks.clear()
