@@ -9,6 +9,7 @@
     │   ├── TransientError   the same attempt may succeed later: retried with jitter
     │   │   └── ThrottledError   429: pauses the run, never uses up a row's attempts
     │   ├── PermanentError   this utterance will never succeed: it becomes a reject
+    │   │   └── SuspectError     it may be every utterance's: fatal when two rows meet it in succession
     │   └── FatalError       no utterance can succeed: the run stops in good order (exit 5)
     └── StoppedError         a run stopped in good order before its end; says by what
 
@@ -139,6 +140,13 @@ class ThrottledError(TransientError):
 
 class PermanentError(ServiceError):
     """This utterance will never succeed as it is: it becomes a reject. Never retried."""
+
+
+class SuspectError(PermanentError):
+    """A refusal without a known code (403, 404, ...): this row's own until two different rows meet it in succession.
+
+    Whoever sees several rows treats the second one in succession as fatal; alone it is a reject. Never retried.
+    """
 
 
 class FatalError(ServiceError):

@@ -13,9 +13,16 @@ from tests.client.virtual_time import run_virtually, virtual_clock
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import FatalError, ServiceError, StoppedError, StorageError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    ServiceError,
+    StoppedError,
+    StorageError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+)
 from tts_pipeline.models import Attempt
-from tts_pipeline.wire.failure import SuspectError
 
 Result = TypeVar("Result")
 Serve = Callable[[Row, int], Awaitable[None]]

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from tts_pipeline.client.judge import Judge
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
-from tts_pipeline.wire.failure import SuspectError
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
 
 LIMITS = Limits(max_concurrency=16, max_attempts=3)
 

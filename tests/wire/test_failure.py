@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
-from tts_pipeline.wire.failure import SuspectError, classify, classify_payload, malformed, retry_after_s
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
+from tts_pipeline.wire.failure import classify, classify_payload, malformed, retry_after_s
 from tts_pipeline.wire.reading import Reply
 
 HTML = b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>nginx</body></html>"

@@ -14,8 +14,7 @@ from tts_pipeline.client.pause import Pause
 from tts_pipeline.client.rate import SmoothRate
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import FatalError, ServiceError, StoppedError, ThrottledError, TransientError
-from tts_pipeline.wire.failure import SuspectError
+from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError, ThrottledError, TransientError
 
 _LATER = "run again when the service is back: what is done is kept"
 

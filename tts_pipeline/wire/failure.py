@@ -19,7 +19,6 @@ from tts_pipeline.wire.complaint import (
     complaint_in,
     complaint_of,
     input_limit_in,
-    is_failure,
     tells_of_free_quota,
 )
 from tts_pipeline.wire.failure_codes import (
@@ -29,15 +28,12 @@ from tts_pipeline.wire.failure_codes import (
     SURELY_NOT_BILLED,
     TOO_LONG,
     Rule,
-    SuspectError,
     is_known,
     normal,
     rule_for,
 )
 from tts_pipeline.wire.messages import readable
 from tts_pipeline.wire.reading import Reply, request_id_of
-
-__all__ = ["SuspectError", "classify", "classify_payload", "is_failure", "malformed", "retry_after_s"]
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:

@@ -10,14 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
-
-
-class SuspectError(PermanentError):
-    """A refusal without a known code (403, 404, ...): this row's own until two different rows meet it in succession.
-
-    Whoever sees several rows treats the second one in succession as fatal; alone it is a reject.
-    """
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
 
 
 class Rule(NamedTuple):

@@ -15,7 +15,8 @@ import orjson
 
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.failure import classify, classify_payload, is_failure, malformed
+from tts_pipeline.wire.complaint import is_failure
+from tts_pipeline.wire.failure import classify, classify_payload, malformed
 from tts_pipeline.wire.payload import SHORTEST_BASE64, Sound, sound_at, sound_from, sound_in
 from tts_pipeline.wire.reading import Reading, Reply, clean_id
 from tts_pipeline.wire.sse import is_event_stream

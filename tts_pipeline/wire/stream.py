@@ -8,7 +8,8 @@ from typing import Any
 
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.failure import classify_payload, is_failure, malformed
+from tts_pipeline.wire.complaint import is_failure
+from tts_pipeline.wire.failure import classify_payload, malformed
 from tts_pipeline.wire.payload import Sound, sound_in
 from tts_pipeline.wire.reading import Reading, Reply, clean_id
 from tts_pipeline.wire.sse import Event, parse_events
