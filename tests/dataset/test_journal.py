@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import os
+import queue
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+import pytest
+
+from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record, frame
+from tts_pipeline.dataset.replay import replay
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Usage
+
+HEADER = {"journal_id": "j", "part": 0}
+
+
+def _record(number: int) -> bytes:
+    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0})
+
+
+def _notes(path: Path) -> list[int]:
+    """Return the numbers of the notes in a journal, in order (replay keeps the order of first mention)."""
+    found = replay(path)
+    assert found is not None
+    return [int(utterance_id) for utterance_id, _ in found.said]
+
+
+def test_money_values_and_mappings_are_encoded_as_they_are() -> None:
+    """Money is text, values are objects, read-only mappings are objects; anything else is a mistake of ours."""
+    record = {"cost": Decimal("0.100000000"), "usage": Usage(5), "tags": MappingProxyType({"a": "b"})}
+    assert orjson.loads(encode_record(record)) == {
+        "cost": "0.100000000",
+        "usage": {"characters_reported": 5, "input_tokens": None, "output_tokens": None, "total_tokens": None},
+        "tags": {"a": "b"},
+    }
+    with pytest.raises(TypeError):
+        encode_record({"x": object()})
+
+
+def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> None:
+    """Texts and audio are nobody else's: mode 0600. The header is there before anything is sent."""
+    path = tmp_path / "deep" / "part-00000-j.journal"
+    Journal.create(path, HEADER).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found = replay(path)
+    assert found is not None
+    assert (found.journal_id, found.header["part"]) == ("j", 0)
+
+
+def test_a_journal_is_never_made_twice(tmp_path: Path) -> None:
+    """A name that is taken is an error: what is there is never written over."""
+    Journal.create(tmp_path / "x.journal", HEADER).close()
+    with pytest.raises(StorageError, match="creating the journal"):
+        Journal.create(tmp_path / "x.journal", HEADER)
+
+
+class _SlowDisk(Journal):
+    """A journal on a disk whose syncs wait for the test, and are counted."""
+
+    def begin(self) -> None:
+        self.syncs = 0
+        self.reached = threading.Event()
+        self.may_sync = threading.Event()
+
+    def sync(self) -> None:
+        self.reached.set()
+        assert self.may_sync.wait(10)
+        super().sync()
+        self.syncs += 1
+
+
+def _slow_disk(path: Path) -> _SlowDisk:
+    journal = _SlowDisk(path, os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 0)
+    journal.begin()
+    journal.append([frame(encode_record({"kind": "open", "format": 1, **HEADER}))], durable=False)
+    return journal
+
+
+def _writer() -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
+    deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    return JournalWriter(deliveries.put), deliveries
+
+
+def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
+    """1,000 concurrent intents: those that gather during one sync share the next; each waits for its own."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    told: dict[int, int] = {}
+    synced_when_told: dict[int, int] = {}
+
+    def put(number: int) -> None:
+        def done(error: StorageError | None) -> None:
+            assert error is None
+            told[number] = len(told)
+            synced_when_told[number] = journal.syncs
+
+        writer.put(Write(journal, _record(number), durable=True, done=done))
+
+    put(0)
+    assert journal.reached.wait(10)
+    for number in range(1, 1_000):
+        put(number)
+    assert deliveries.empty(), "nothing is told while the first sync has not returned"
+    journal.may_sync.set()
+    while len(told) < 1_000:
+        deliveries.get(timeout=10)()
+    writer.close()
+    journal.close()
+    assert journal.syncs <= 3
+    assert synced_when_told[0] == 1
+    assert min(synced_when_told[number] for number in range(1, 1_000)) >= 2
+    assert [told[number] for number in range(1_000)] == list(range(1_000))
+    assert _notes(tmp_path / "x.journal") == list(range(1_000))
+
+
+def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
+    """A result is written, not synced: the next intent's sync takes it along."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    told: list[StorageError | None] = []
+    writer.put(Write(journal, _record(1), b"audio", done=told.append))
+    deliveries.get(timeout=10)()
+    assert told == [None]
+    assert journal.syncs == 0
+    assert not journal.reached.is_set()
+    writer.close()
+    journal.close()
+
+
+def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
+    """Everything put before the end is written, also what nobody waits for, for all journals."""
+    journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
+    writer, _ = _writer()
+    for number in range(300):
+        writer.put(Write(journals[number % 3], _record(number), b"x" * number))
+    writer.close()
+    for number, journal in enumerate(journals):
+        journal.close()
+        assert _notes(tmp_path / f"{number}.journal") == list(range(number, 300, 3))
+
+
+def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
+    """More pieces than the system takes in one call, with payloads between: all of it, in order."""
+    journal = Journal.create(tmp_path / "x.journal", HEADER)
+    journal.append([frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
+    journal.close()
+    assert _notes(tmp_path / "x.journal") == list(range(3_000))
+
+
+def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Each waiter gets the answer of its own journal."""
+    good, bad = (Journal.create(tmp_path / f"{name}.journal", HEADER) for name in ("good", "bad"))
+    bad.close()
+    writer, deliveries = _writer()
+    told: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
+    for name, journal in (("bad", bad), ("good", good)):
+        writer.put(Write(journal, _record(1), durable=True, done=told[name].append))
+    while not all(told.values()):
+        deliveries.get(timeout=10)()
+    writer.close()
+    good.close()
+    assert told["good"] == [None]
+    assert isinstance(told["bad"][0], StorageError)
+
+
+_FULL = """
+import queue, resource, signal, sys, threading
+from pathlib import Path
+from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+path = Path(sys.argv[1])
+journal = Journal.create(path, {"journal_id": "j"})
+
+def record(number, size):
+    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0}), bytes(size)
+
+frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
+told = queue.SimpleQueue()
+writer = JournalWriter(lambda notify: notify())
+# One batch: the writer is held by a first record whose delivery waits until the others are queued.
+queued = threading.Event()
+writer.put(Write(journal, *record(9, 10), done=lambda error: queued.wait(10)))
+for pieces in frames:
+    writer.put(Write(journal, *pieces, durable=True, done=told.put))
+queued.set()
+told = [told.get(timeout=10) for _ in frames]
+later = []
+writer.put(Write(journal, *record(4, 10), done=later.append))
+writer.close()
+print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
+print(told[0])
+"""
+
+
+def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_path: Path) -> None:
+    """Every waiter of the batch is told, so nothing of it is sent; whole frames stay; nothing comes after them."""
+    path = tmp_path / "x.journal"
+    command = [sys.executable, "-c", _FULL, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] == f"{['StorageError'] * 4} ['StorageError']"
+    assert said[1].startswith(f"writing the journal {path}: File too large (")
+    found = replay(path)
+    assert found is not None
+    assert [key for key, _ in found.said] == ["9", "0", "1"]
+    assert found.size_bytes == path.stat().st_size, "the torn frame is cut off"
+
+
+def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> None:
+    """What is not known to be on the disk is not acted upon; what was written may stay."""
+
+    class _Broken(Journal):
+        def sync(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    path = tmp_path / "x.journal"
+    Journal.create(path, HEADER).close()
+    journal = _Broken(path, os.open(path, os.O_WRONLY | os.O_APPEND), path.stat().st_size)
+    with pytest.raises(StorageError, match="Input/output error"):
+        journal.append([frame(_record(1))], durable=True)
+    with pytest.raises(StorageError, match="Input/output error"):
+        journal.append([frame(_record(2))], durable=False)
+    journal.close()
+    assert _notes(path) == [1]

@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settle, speech_of
+from tts_pipeline.dataset.journal import FORMAT_VERSION, encode_record, frame
+from tts_pipeline.dataset.replay import Blob, Replay, Said, answer_record, history_of, replay
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Usage, Utterance, Word
+from tts_pipeline.schema import speech_values
+
+OPENING = encode_record({"kind": "open", "format": FORMAT_VERSION, "journal_id": "j", "dataset_fingerprint": "f"})
+
+
+def _attempt(number: int, *, segment: int = 0, utterance_id: str = "r") -> Attempt:
+    return Attempt(
+        f"a{number}", utterance_id, 0, segment, number, "Cherry", NOW_US, 10, 12, PRICE.price_id, cost_of(12)
+    )
+
+
+def _intent(attempt: Attempt, boundaries: Any = None) -> bytes:
+    return encode_record({"kind": "intent", "attempt": attempt, "boundaries": boundaries})
+
+
+def _settled(attempt: Attempt, answer: Answer | None = None, **given: Any) -> tuple[bytes, bytes]:
+    settlement = settle(attempt, **given)
+    record = {"kind": "settled", "settlement": settlement, "answer": answer and answer_record(answer)}
+    return encode_record(record), b"" if answer is None else answer.audio.data
+
+
+def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
+    utterance = Utterance(utterance_id, "Hello.")
+    values = speech_values(speech_of(utterance, audio_of("Hello."), 10))
+    return encode_record(
+        {"kind": "speech", "utterance_id": utterance_id, "take": 0, "values": values, "answer": answer}
+    )
+
+
+def _write(path: Path, *frames: tuple[bytes, bytes] | bytes) -> Path:
+    pieces = [one if isinstance(one, tuple) else (one, b"") for one in (OPENING, *frames)]
+    path.write_bytes(b"".join(piece for one in pieces for piece in frame(*one)))
+    return path
+
+
+def _read(path: Path) -> Replay:
+    found = replay(path)
+    assert found is not None
+    return found
+
+
+def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Audio byte for byte, words, usage and flags: what was paid for need not be bought again."""
+    attempt = _attempt(1)
+    answer = Answer(
+        0,
+        Audio(b"\x00RIFF\xff" * 50, "wav", 16_000, 2, 1_234),
+        words=(Word("Hi", 0, 5, 0, 2), Word("?", 5, 6, None, None)),
+        usage=Usage(11, 1, 2, 3),
+        request_id="q",
+        quality=("unverified_length",),
+    )
+    found = _read(_write(tmp_path / "j", _intent(attempt), _settled(attempt, answer)))
+    assert history_of(("r", 0), [found]) == History(
+        answers={0: answer}, boundaries=None, attempts=1, characters_billed=10, cost=cost_of(10)
+    )
+    assert found.attempts == {"a1": (attempt, settle(attempt))}
+
+
+def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
+    """An intent alone says that something may have been sent; its history counts the request and no money."""
+    found = _read(_write(tmp_path / "j", _intent(_attempt(1))))
+    assert found.attempts == {"a1": (_attempt(1), None)}
+    assert history_of(("r", 0), [found]) == History(attempts=1)
+    assert found.finished() == set()
+
+
+def test_boundaries_are_those_of_the_first_intent(tmp_path: Path) -> None:
+    """They come with the first attempt, are kept while later ones have none, and go before a later journal's."""
+    first = _write(
+        tmp_path / "1",
+        _intent(_attempt(1), [(0, 4), (4, 9)]),
+        _settled(_attempt(1), Answer(0, audio_of("a"))),
+        _intent(_attempt(2, segment=1)),
+    )
+    later = _write(tmp_path / "2", _intent(_attempt(3, segment=1), [(0, 9)]))
+    history = history_of(("r", 0), [_read(first), _read(later)])
+    assert history.boundaries == ((0, 4), (4, 9))
+    assert list(history.answers) == [0]
+    assert history.attempts == 3
+
+
+def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -> None:
+    """Audio that is one answer as it came is not written twice."""
+    answer = Answer(0, audio_of("a"))
+    record = _speech("s")
+    found = _read(
+        _write(
+            tmp_path / "j",
+            _intent(_attempt(1, utterance_id="r")),
+            _settled(_attempt(1, utterance_id="r"), answer),
+            _speech("r"),
+            (record, b"joined audio"),
+        )
+    )
+    assert found.finished() == {("r", 0), ("s", 0)}
+    own, other = found.said["r", 0].audio, found.said["s", 0].audio
+    assert isinstance(own, Blob)
+    assert isinstance(other, Blob)
+    assert own.read() == answer.audio.data
+    assert other.read() == b"joined audio"
+
+
+def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
+    """An utterance that was rejected and then said is speech."""
+    reject = {"kind": "reject", "utterance_id": "r", "take": 0, "values": {"error_code": "X"}}
+    found = _read(_write(tmp_path / "j", encode_record(reject), (_speech("r", answer=None), b"audio")))
+    said = found.said["r", 0]
+    assert said.reject is None
+    assert said.speech is not None
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"\0" * 12, b"\0" * 5_000, b"x" * 16, b"x" * 5_000])
+def test_a_journal_torn_in_its_first_frame_is_none(tmp_path: Path, content: bytes) -> None:
+    """Nothing can have been sent under it."""
+    (tmp_path / "j").write_bytes(content)
+    assert replay(tmp_path / "j") is None
+
+
+@pytest.mark.parametrize("version", [0, 2, None, "1"])
+def test_another_format_version_is_a_storage_error(tmp_path: Path, version: object) -> None:
+    """It may hold paid audio: it is neither guessed at nor thrown away."""
+    opening = encode_record({"kind": "open", "format": version, "journal_id": "j"})
+    (tmp_path / "j").write_bytes(b"".join(frame(opening)))
+    with pytest.raises(StorageError, match="is of format") as told:
+        replay(tmp_path / "j")
+    assert "already paid for" in (told.value.hint or "")
+
+
+def test_a_journal_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
+    """A folder in its place, for one."""
+    with pytest.raises(StorageError, match="reading the journal"):
+        replay(tmp_path)
+
+
+IDS = st.sampled_from(["a", "b", "c"])
+
+
+@st.composite
+def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
+    """Any order of events that can happen: intents, settlements of open ones, speeches and rejects."""
+    frames: list[tuple[bytes, bytes]] = []
+    open_attempts: list[Attempt] = []
+    answered: set[str] = set()
+    for number in range(draw(st.integers(0, 12))):
+        kind = draw(st.sampled_from(["intent", "settled", "failed", "speech", "reject"]))
+        utterance_id = draw(IDS)
+        if kind in {"settled", "failed"} and open_attempts:
+            attempt = open_attempts.pop(draw(st.integers(0, len(open_attempts) - 1)))
+            if kind == "settled":
+                answered.add(attempt.utterance_id)
+                frames.append(_settled(attempt, Answer(0, audio_of("", audio_bytes=draw(st.integers(1, 60))))))
+            else:
+                frames.append(_settled(attempt, outcome=Outcome.FAILED))
+        elif kind == "speech":
+            shared = utterance_id in answered and draw(st.booleans())
+            payload = b"" if shared else draw(st.binary(min_size=1, max_size=60))
+            frames.append((_speech(utterance_id, answer=0 if shared else None), payload))
+        elif kind == "reject":
+            record = {"kind": "reject", "utterance_id": utterance_id, "take": 0, "values": {"error_code": "X"}}
+            frames.append((encode_record(record), b""))
+        else:
+            attempt = _attempt(number, utterance_id=utterance_id)
+            open_attempts.append(attempt)
+            frames.append((_intent(attempt), b""))
+    return frames
+
+
+def _ends(frames: list[tuple[bytes, bytes]]) -> list[int]:
+    """Return where each frame ends, the opening's first."""
+    ends = [len(b"".join(frame(OPENING)))]
+    for one in frames:
+        ends.append(ends[-1] + len(b"".join(frame(*one))))
+    return ends
+
+
+def _same(one: Replay, other: Replay) -> bool:
+    """Compare what two journals say, but for the files' names."""
+    return (one.header, one.attempts, one.size_bytes) == (other.header, other.attempts, other.size_bytes) and {
+        key: _plain(said) for key, said in one.said.items()
+    } == {key: _plain(said) for key, said in other.said.items()}
+
+
+def _plain(said: Said) -> Any:
+    answers = {segment: (values, blob.offset, blob.length) for segment, (values, blob) in said.answers.items()}
+    audio = None if said.audio is None else said.audio.read()
+    return said.attempts, said.boundaries, answers, said.speech, audio, said.reject
+
+
+@settings(max_examples=150, deadline=None)
+@given(frames=_histories(), data=st.data(), damage=st.sampled_from(["cut", "flip", "zero", "garbage"]))
+def test_a_torn_tail_loses_only_what_was_not_whole(
+    frames: list[tuple[bytes, bytes]], data: st.DataObject, damage: str
+) -> None:
+    """Cut, flipped, zeroed or overwritten at any byte: exactly the records whole before it, and no exception."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = _write(Path(folder) / "whole", *frames).read_bytes()
+        at = data.draw(st.integers(0, len(whole) - 1))
+        tail = {
+            "cut": b"",
+            "flip": bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :],
+            "zero": bytes(len(whole) - at),
+            "garbage": data.draw(st.binary(max_size=200)),
+        }[damage]
+        torn = Path(folder) / "torn"
+        torn.write_bytes(whole[:at] + tail)
+        # Bytes that happen to be what was there (zeros, say) tear nothing.
+        same = next((n for n, (a, b) in enumerate(zip(torn.read_bytes(), whole, strict=False)) if a != b), None)
+        reach = min(len(whole), torn.stat().st_size) if same is None else same
+        left = sum(end <= reach for end in _ends(frames))
+        if left == 0:
+            assert replay(torn) is None
+            return
+        expected = _write(Path(folder) / "expected", *frames[: left - 1])
+        assert _same(_read(torn), _read(expected))
+
+
+@settings(max_examples=60, deadline=None)
+@given(frames=_histories())
+def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_audio(
+    frames: list[tuple[bytes, bytes]],
+) -> None:
+    """Leaving the payloads' checksums out changes nothing about a whole journal."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = _write(Path(folder) / "j", *frames)
+        quick = replay(path, check_payloads=False)
+        assert quick is not None
+        assert _same(quick, _read(path))
+
+
+def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
+    """One flipped bit in a payload, whose record is whole, ends the reading there."""
+    attempt = _attempt(1)
+    path = _write(tmp_path / "j", _intent(attempt), _settled(attempt, Answer(0, audio_of("a"))))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert _read(path).attempts == {"a1": (attempt, None)}
+
+
+def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:
+    """Nothing known is nothing known."""
+    assert history_of(("x", 0), [_read(_write(tmp_path / "j", _intent(_attempt(1))))]) == History()

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from tts_pipeline.dataset.store import (
+    FsspecStore,
+    LocalStore,
+    Store,
+    is_local,
+    local_path,
+    make_folder,
+    open_store,
+    storage_errors,
+)
+from tts_pipeline.errors import ConfigurationError, StorageError
+
+
+def test_a_file_written_is_read_back_and_replaced_whole(store: Store) -> None:
+    """What is written is there; writing again replaces it; what was never written is None."""
+    assert store.read("folder/name.json") is None
+    store.write("folder/name.json", b"one")
+    store.write("folder/name.json", b"second")
+    assert store.read("folder/name.json") == b"second"
+
+
+def test_names_are_sorted_and_chosen_by_prefix(store: Store) -> None:
+    """Names come sorted, without those of other prefixes and without hidden ones; no folder has no names."""
+    assert store.names("usage") == []
+    for name in ("part-00001-b", "part-00001-a", "part-00010-a", "other", ".hidden"):
+        store.write(f"usage/{name}", b"x")
+    assert store.names("usage", "part-00001-") == ["part-00001-a", "part-00001-b"]
+    assert store.names("usage") == ["other", "part-00001-a", "part-00001-b", "part-00010-a"]
+
+
+def test_removing_is_harmless_when_done_again(store: Store) -> None:
+    """A removed file is gone; removing one that is not there is no error."""
+    store.write("claims/one.json", b"x")
+    store.remove("claims/one.json")
+    store.remove("claims/one.json")
+    assert store.read("claims/one.json") is None
+    assert store.names("claims") == []
+
+
+def test_create_never_replaces(store: Store) -> None:
+    """The first to create a file has it; the second is told, and changes nothing."""
+    assert store.create("dataset.json", b"first")
+    assert not store.create("dataset.json", b"second")
+    assert store.read("dataset.json") == b"first"
+
+
+def test_a_destination_is_empty_until_something_visible_is_in_it(store: Store) -> None:
+    """Files whose name begins with a dot do not count: a work folder alone is still an empty destination."""
+    assert store.is_empty()
+    store.write(".work/journals/x", b"x")
+    assert store.is_empty()
+    store.write("dataset.json", b"x")
+    assert not store.is_empty()
+
+
+def test_a_staged_file_is_visible_whole_and_only_after_the_end(store: Store) -> None:
+    """While it is being written nothing is seen; afterwards the whole is."""
+    with store.stage("speech/part-00000.parquet") as path:
+        path.write_bytes(b"half")
+        assert store.read("speech/part-00000.parquet") is None
+        assert store.names("speech") == []
+        path.write_bytes(b"the whole")
+    assert store.read("speech/part-00000.parquet") == b"the whole"
+
+
+def _stage_half(store: Store, name: str) -> None:
+    with store.stage(name) as path:
+        path.write_bytes(b"half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("earlier", [None, b"earlier"])
+def test_an_exception_while_staging_leaves_everything_as_it_was(
+    store: Store, tmp_path: Path, earlier: bytes | None
+) -> None:
+    """No half file, no temporary file, and one that was there before is still there."""
+    if earlier is not None:
+        store.write("speech/part-00000.parquet", earlier)
+    with pytest.raises(ZeroDivisionError):
+        _stage_half(store, "speech/part-00000.parquet")
+    assert store.read("speech/part-00000.parquet") == earlier
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "part-00000.parquet"]
+    assert left == []
+
+
+def test_a_full_disk_while_staging_is_a_storage_error_that_names_the_file(store: Store) -> None:
+    """What the disk says (ENOSPC) is told once, with the file's full name and a way out."""
+    with (
+        pytest.raises(StorageError, match=r"writing .*part-00000\.parquet: No space left") as told,
+        store.stage("speech/part-00000.parquet"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+    assert told.value.hint is not None
+    assert store.read("speech/part-00000.parquet") is None
+
+
+_WITH_SMALL_FILES_ONLY = """
+import resource, signal, sys
+from pathlib import Path
+from tts_pipeline.dataset.store import open_store
+from tts_pipeline.errors import StorageError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+store = open_store(sys.argv[1], Path(sys.argv[2]))
+try:
+    if sys.argv[3] == "create":
+        store.create("dataset.json", b"x" * 5_000)
+    elif sys.argv[3] == "write":
+        store.write("dataset.json", b"x" * 5_000)
+    else:
+        with store.stage("dataset.json") as path:
+            path.write_bytes(b"x" * 5_000)
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("way", ["create", "write", "stage"])
+def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: str) -> None:
+    """When writing breaks in the middle, neither the file nor a temporary one stays behind."""
+    command = [sys.executable, "-c", _WITH_SMALL_FILES_ONLY, str(tmp_path / "out"), str(tmp_path / "staging"), way]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "File too large" in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
+    """Every way of touching a folder that is a file says so, and none raises what the system raised."""
+    (tmp_path / "speech").write_bytes(b"")
+    store = LocalStore(tmp_path)
+    doings: list[Callable[[], object]] = [
+        lambda: store.names("speech"),
+        lambda: store.remove("speech/x"),
+        lambda: store.write("speech/x", b""),
+        lambda: store.create("speech/x", b""),
+        lambda: store.stage("speech/x").__enter__(),
+    ]
+    for doing in doings:
+        with pytest.raises(StorageError, match="speech"):
+            doing()
+
+
+def test_a_destination_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
+    """A file in place of the destination is not read as an empty dataset."""
+    (tmp_path / "out").write_bytes(b"")
+    store = LocalStore(tmp_path / "out")
+    assert store.read("dataset.json") is None
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        store.is_empty()
+
+
+def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
+    """Two processes that seal one dataset at once disturb each other in no way: one of the whole files stays."""
+    store = LocalStore(tmp_path)
+    failures: list[BaseException] = []
+
+    def write(letter: bytes) -> None:
+        try:
+            for _ in range(25):
+                store.write("parts.json", letter * 10_000)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.read("parts.json") in {b"a" * 10_000, b"b" * 10_000, b"c" * 10_000}
+    assert os.listdir(tmp_path) == ["parts.json"]
+
+
+def test_only_one_of_many_creates(tmp_path: Path) -> None:
+    """Of many that create one name at once, exactly one is told that it did, and its bytes are there."""
+    store = LocalStore(tmp_path)
+    start = threading.Barrier(8)
+    made: list[int] = []
+
+    def create(number: int) -> None:
+        start.wait()
+        if store.create("dataset.json", f"{number}".encode() * 1_000):
+            made.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert store.read("dataset.json") == f"{made[0]}".encode() * 1_000
+
+
+class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store whose driver raises an exception of its own making, as those of clouds do."""
+
+    cachable = False
+
+    class ExpiredTokenError(Exception):
+        """No OSError."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.ExpiredTokenError("the token has expired")
+
+    ls = cat_file = rm_file = put_file = pipe_file = _refuse
+
+
+def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
+    """Drivers raise exceptions of their own; each is translated once, with what was being done."""
+    store = FsspecStore(_MoodyFileSystem(), "/x", url="cloud://x", staging=tmp_path)
+    doings: list[tuple[str, Callable[[], object]]] = [
+        ("listing", lambda: store.names("done")),
+        ("reading", lambda: store.read("done/x")),
+        ("removing", lambda: store.remove("done/x")),
+        ("writing", lambda: store.write("done/x", b"")),
+        ("reading", lambda: store.create("done/x", b"")),
+    ]
+    for doing, call in doings:
+        with pytest.raises(StorageError, match=f"{doing} cloud://x/done.*expired"):
+            call()
+    with pytest.raises(StorageError, match=r"writing cloud://x/done/x.*expired"), store.stage("done/x") as path:
+        path.write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_inside_a_stage_is_not_taken_for_the_disk(store: Store) -> None:
+    """Only what a disk or a driver raises becomes a StorageError; a mistake of ours shows as itself."""
+    with pytest.raises(KeyError), store.stage("x"):
+        raise KeyError("x")
+
+
+def test_a_storage_error_is_told_once() -> None:
+    """What was translated further inside keeps its own message."""
+    with pytest.raises(StorageError, match=r"^inner"), storage_errors("outer", Exception), storage_errors("inner"):
+        raise OSError("broken")
+
+
+def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path) -> None:
+    """Folders above are made too; a folder that is there is left alone."""
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("location", "local"), [("out", True), ("/data/out", True), ("file:///data/out", True), ("s3://bucket/out", False)]
+)
+def test_locations_are_local_or_not(location: str, local: bool) -> None:
+    """A path and a file URL are local; any other URL is not."""
+    assert is_local(location) is local
+
+
+def test_a_file_url_is_a_path(tmp_path: Path) -> None:
+    """``file://`` is taken off, ``~`` stands for the home, and the path is absolute."""
+    assert local_path(f"file://{tmp_path}") == tmp_path
+    assert local_path("~/out") == Path.home() / "out"
+    assert local_path("out").is_absolute()
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket/out", "nosuch2+x://out"])
+def test_an_unknown_kind_of_destination_is_refused_with_a_way_out(tmp_path: Path, url: str) -> None:
+    """A URL that no installed driver knows is a ConfigurationError that says what to install."""
+    with pytest.raises(ConfigurationError, match="cannot open the destination") as told:
+        open_store(url, tmp_path)
+    assert "driver" in (told.value.hint or "")

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from decimal import Decimal
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.dataset.totals import Totals
+
+COUNTS = st.integers(0, 10**12)
+MONEY = st.none() | st.decimals(0, 10**6, places=9)
+TOTALS = st.builds(
+    Totals,
+    *[COUNTS] * 8,
+    cost=MONEY,
+    cost_upper_bound=MONEY,
+    currency=st.sampled_from([None, "CNY"]),
+    audio_ms=COUNTS,
+)
+
+
+@given(totals=TOTALS)
+def test_totals_survive_json(totals: Totals) -> None:
+    """Counts and money are exactly the same after the way through a marker; unknown keys are passed over."""
+    values = orjson.loads(orjson.dumps({**totals.to_json(), "of a later version": 1}))
+    assert Totals.from_json(values) == totals
+
+
+@given(one=TOTALS, other=TOTALS)
+def test_adding_adds_every_count(one: Totals, other: Totals) -> None:
+    """The sum has every count of both; money is exact."""
+    both = Totals()
+    both.add(one)
+    both.add(other)
+    for name in ("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused", "audio_ms"):
+        assert getattr(both, name) == getattr(one, name) + getattr(other, name)
+    assert both.characters_billed == one.characters_billed + other.characters_billed
+    assert both.characters_upper_bound == one.characters_upper_bound + other.characters_upper_bound
+    known = [cost for cost in (one.cost, other.cost) if cost is not None]
+    assert both.cost == (sum(known) if known else None)
+
+
+def test_cost_stays_unknown_until_something_has_a_price() -> None:
+    """Unknown is not 0: adding None leaves None; adding money makes it known."""
+    totals = Totals()
+    totals.add(Totals(rows=1))
+    assert totals == Totals(rows=1)
+    totals.add_cost(Decimal("0.5"), Decimal(1), "CNY")
+    totals.add_cost(None, None, None)
+    assert totals == Totals(rows=1, cost=Decimal("0.5"), cost_upper_bound=Decimal(1), currency="CNY")

@@ -1,0 +1,134 @@
+"""Who works on a part: a lock on this machine, and a claim at the destination that all machines see."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import orjson
+
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.errors import StorageError
+
+
+class PartLock:
+    """An operating-system lock on one part: two processes of one machine never work on it at a time.
+
+    It is free the instant its owner dies. Held by ``with``.
+
+    Args:
+        path: The lock's file; removed on release.
+
+    Raises:
+        StorageError: On entering, when another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        with storage_errors(f"locking {self.path}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while self._descriptor is None:
+                self._descriptor = self._try()
+        return self
+
+    def _try(self) -> int | None:
+        descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StorageError(
+                f"another process ({owner or 'unknown'}) is working on {self.path.stem} of this dataset",
+                hint="wait for it to end, or give each process parts of its own",
+            ) from error
+        # The last owner may have removed the file between our opening and locking it: then we hold nothing.
+        if not self._is_current(descriptor):
+            os.close(descriptor)
+            return None
+        with suppress(OSError):  # who holds it is good to know, but a full disk need not know
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        return descriptor
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which journal has opened a part, since when, and what it may spend at most.
+
+    Args:
+        journal_id: The journal.
+        invocation_id: The execution that opened it.
+        opened_at_us: Microseconds since 1970 UTC.
+        characters_upper_bound: It will not spend more than this without raising the claim first.
+        cost_upper_bound: The same in money; None without a price.
+        currency: Of the cost.
+        service: For the bill, should the journal be lost.
+        model: For the bill, should the journal be lost.
+        account: For the bill, should the journal be lost.
+        host: The machine that holds the journal.
+        process: The process there.
+    """
+
+    journal_id: str
+    invocation_id: str
+    opened_at_us: int
+    characters_upper_bound: int
+    cost_upper_bound: Decimal | None
+    currency: str | None
+    service: str
+    model: str
+    account: str | None
+    host: str = ""
+    process: int = 0
+
+
+def write_claim(store: Store, part: int, claim: Claim) -> None:
+    """Put a claim at the destination, replacing an earlier one of the same journal."""
+    values = {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
+    values |= {"host": socket.gethostname(), "process": os.getpid()}
+    store.write(claim_name(part, claim.journal_id), orjson.dumps(values, default=str))
+
+
+def read_claim(store: Store, name: str) -> Claim | None:
+    """Read a claim by its full name; None when it is gone."""
+    data = store.read(name)
+    if data is None:
+        return None
+    values = orjson.loads(data)
+    cost = values["cost_upper_bound"]
+    return Claim(**{**values, "cost_upper_bound": None if cost is None else Decimal(cost)})
+
+
+def claim_name(part: int, journal_id: str) -> str:
+    """Return a claim's name within the dataset."""
+    return f"claims/part-{part:05}-{journal_id}.json"
+
+
+def claim_names(store: Store, part: int) -> list[str]:
+    """Return the names of all claims on a part."""
+    return [f"claims/{name}" for name in store.names("claims", f"part-{part:05}-")]

@@ -1,0 +1,149 @@
+"""The dataset as a whole: which parts are done, what they add up to, and its seal: ``parts.json`` and the card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.publish import marker_name, usage_totals
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StorageError
+from tts_pipeline.schema import TABLES
+
+SEAL = "parts.json"
+CARD = "README.md"
+MARKER_READERS = 16
+
+
+def is_finished(store: Store) -> bool:
+    """Return whether the dataset is sealed."""
+    return store.read(SEAL) is not None
+
+
+def done_parts(store: Store, descriptor: Descriptor) -> set[int]:
+    """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
+    if is_finished(store):
+        return set(range(descriptor.parts))
+    return {_number(name) for name in store.names("done", "part-") if name.endswith(".json")}
+
+
+def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
+    """Add up the dataset: the markers of its done parts and the published usage of the others.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    sealed = store.read(SEAL)
+    if sealed is not None:
+        return Totals.from_json(orjson.loads(sealed)["totals"])
+    done = done_parts(store, descriptor)
+    totals = Totals()
+    for marker in _markers(store, done):
+        totals.add(Totals.from_json(marker["totals"]))
+    for name in store.names("usage", "part-"):
+        if _number(name) not in done:
+            data = store.read(f"usage/{name}")
+            if data is not None:
+                totals.add(usage_totals(data))
+    totals.rows = descriptor.rows
+    return totals
+
+
+def finish(store: Store, descriptor: Descriptor) -> None:
+    """Seal a dataset: the card, then ``parts.json``, last. Harmless when done again.
+
+    Raises:
+        StorageError: Parts have no marker yet, or files that a marker tells of are gone; names some.
+    """
+    done = done_parts(store, descriptor)
+    missing = [number for number in range(descriptor.parts) if number not in done]
+    if missing:
+        shown = ", ".join(part_name(number) for number in missing[:5])
+        raise StorageError(
+            f"{len(missing)} of {descriptor.parts} parts are not done: {shown}", hint="run the job again, then publish"
+        )
+    markers = _markers(store, range(descriptor.parts))
+    _refuse_lost_files(store, markers)
+    totals = Totals()
+    for marker in markers:
+        totals.add(Totals.from_json(marker["totals"]))
+    store.write(CARD, dataset_card(descriptor, totals, markers).encode())
+    sealed = {
+        "totals": totals.to_json(),
+        "parts": [{name: marker[name] for name in ("part", "totals", "files")} for marker in markers],
+    }
+    store.write(SEAL, orjson.dumps(sealed))
+
+
+def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> None:
+    there = {f"{folder}/{name}" for folder in TABLES for name in store.names(folder)}
+    lost = sorted(name for marker in markers for name in marker["files"] if name not in there)
+    if lost:
+        raise StorageError(
+            f"{len(lost)} files of the dataset are gone: {', '.join(lost[:5])}",
+            hint="restore them, or remove the markers of their parts in done/ and run the job again",
+        )
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("part-").split("-")[0].split(".")[0])
+
+
+def _markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
+    """Read markers, many at a time: on an object store each is a round trip."""
+    with ThreadPoolExecutor(MARKER_READERS, thread_name_prefix="markers") as readers:
+        found = readers.map(lambda number: store.read(marker_name(number)), sorted(numbers))
+        return [orjson.loads(data) for data in found if data is not None]
+
+
+def dataset_card(descriptor: Descriptor, totals: Totals, markers: Iterable[Mapping[str, Any]]) -> str:
+    """Return the dataset's card: its YAML head makes Hugging Face's ``load_dataset`` open tables by name."""
+    voices: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    for marker in markers:
+        voices.update(marker["voices"])
+        languages.update(marker["languages"])
+    tags = sorted(language for language in languages if language)
+    # Without usage: datasets 5.2 knows no maps, and a configuration that cannot be opened is none.
+    present = [name for name, count in (("speech", totals.speech), ("rejects", totals.rejects)) if count]
+    return "\n".join([*_head(present, tags), "", *_body(descriptor, totals, voices, languages)]) + "\n"
+
+
+def _head(present: list[str], tags: list[str]) -> list[str]:
+    lines = ["---", "configs:"]
+    for name in present:
+        lines += [f"- config_name: {name}", f"  data_files: {name}/*.parquet"]
+        lines += ["  default: true"] if name == "speech" else []
+    if tags:
+        lines += ["language:", *(f"- {tag}" for tag in tags)]
+    return [*lines, "tags:", "- audio", "- text-to-speech", "- synthetic", "---"]
+
+
+def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], languages: Mapping[str, int]) -> list[str]:
+    job = descriptor.job
+    cost = "unknown" if totals.cost is None else f"{totals.cost.normalize():f} {totals.currency}"
+    return [
+        "# Synthetic speech",
+        "",
+        f"Every voice in this dataset is synthetic: made from text by the model `{job['model']}` on the service "
+        f"`{job['service']}` with tts-pipeline.",
+        "",
+        f"- {totals.speech} utterances, {totals.audio_ms / 3_600_000:.2f} hours; {totals.rejects} rejected",
+        f"- voices: {_listed(voices)}",
+        f"- languages: {_listed(languages)}",
+        f"- {totals.characters_billed} characters billed, cost {cost}",
+        "",
+        "Tables: `speech/` (audio, words, provenance), `usage/` (one row per request: the bill), `rejects/`. "
+        "A table without rows has no file.",
+    ]
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name or 'left to the service'} ({count})" for name, count in sorted(counts.items())) or "none"

@@ -1,0 +1,239 @@
+"""The journal: the append-only record of a part that is not published yet, and the thread that writes it.
+
+A journal is a file of frames. A frame is a header of 16 bytes (length of its record, length of its payload, CRC-32 of
+the payload, CRC-32 of these three and the record; little endian), then the record as JSON, then the payload (audio, or
+nothing). The first record names the journal and its format. Records, by ``kind``:
+
+``intent``   an attempt, on the disk (fdatasync) before its request is sent; with the segments' boundaries, once
+``settled``  how an attempt ended; with the answer's audio as payload when there is one
+``speech``   an utterance is done; its audio is the payload, or that of the answer with the same segment when empty
+``reject``   an utterance failed for good
+
+A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. So
+reading stops at the first frame that is short or whose CRC differs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tts_pipeline.dataset.store import DISK_HINT, make_folder, storage_errors, sync_path
+from tts_pipeline.errors import StorageError
+
+FORMAT_VERSION = 1
+FRAME = struct.Struct("<IIII")
+_LENGTHS = struct.Struct("<III")
+SUFFIX = ".journal"
+
+
+def _plain(value: object) -> object:
+    """Give orjson what it does not know: money as text."""
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not for a journal: {type(value).__name__}")
+
+
+def encode_record(record: Mapping[str, Any]) -> bytes:
+    """Return a record as JSON; dataclasses become objects, money becomes text."""
+    return orjson.dumps(record, default=_plain)
+
+
+class Journal:
+    """An open journal file; only the writer's thread writes to it.
+
+    Args:
+        path: The file.
+        descriptor: Opened for appending.
+        size_bytes: Length of what is known to be whole.
+    """
+
+    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+        self._size_bytes = size_bytes
+        self._failed: StorageError | None = None
+
+    @classmethod
+    def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
+        """Make a new journal, readable by its owner only, whose header and name are on the disk on return.
+
+        Raises:
+            StorageError: The disk is full or cannot be written.
+        """
+        with storage_errors(f"creating the journal {path}"):
+            make_folder(path.parent)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+            journal = cls(path, descriptor, 0)
+            opening = encode_record({"kind": "open", "format": FORMAT_VERSION, **header})
+            try:
+                journal.append([frame(opening)], durable=True)
+                sync_path(path.parent)
+            except BaseException:
+                journal.close()
+                raise
+        return journal
+
+    def append(self, frames: Sequence[tuple[bytes, ...]], *, durable: bool) -> None:
+        """Write frames, and wait until they are on the disk when ``durable``.
+
+        Raises:
+            StorageError: The write failed. The file is cut back to its last whole frame, and refuses what comes
+                after: an attempt whose intent is not known to be on the disk is never sent.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            _write_all(self._descriptor, [piece for one in frames for piece in one])
+            if durable:
+                self.sync()
+        except OSError as error:
+            self._failed = StorageError(f"writing the journal {self.path}: {error.strerror}", hint=DISK_HINT)
+            with suppress(OSError):  # reading stops at a torn frame all the same
+                self._cut(frames)
+            raise self._failed from error
+        self._size_bytes += sum(_length(one) for one in frames)
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        _fdatasync(self._descriptor)
+
+    def _cut(self, frames: Sequence[tuple[bytes, ...]]) -> None:
+        """Keep the frames that were written whole: they may hold audio that is paid for."""
+        written = os.fstat(self._descriptor).st_size
+        ends = itertools.accumulate(map(_length, frames), initial=self._size_bytes)
+        os.ftruncate(self._descriptor, max((end for end in ends if end <= written), default=written))
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        os.close(self._descriptor)
+
+
+def frame(record: bytes, payload: bytes = b"") -> tuple[bytes, ...]:
+    """Return the pieces of one frame; the payload is not copied."""
+    payload_crc = zlib.crc32(payload)
+    head = FRAME.pack(len(record), len(payload), payload_crc, record_crc(record, len(payload), payload_crc)) + record
+    return (head, payload) if payload else (head,)
+
+
+def record_crc(record: bytes, payload_length: int, payload_crc: int) -> int:
+    """Return the CRC of a frame's record and of what its header says of the payload."""
+    return zlib.crc32(record, zlib.crc32(_LENGTHS.pack(len(record), payload_length, payload_crc)))
+
+
+_MOST_PIECES = 512  # Linux and macOS take 1,024 in one call
+_fdatasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has none
+
+
+def _length(one: tuple[bytes, ...]) -> int:
+    return sum(map(len, one))
+
+
+def _write_all(descriptor: int, pieces: list[bytes]) -> None:
+    for first in range(0, len(pieces), _MOST_PIECES):
+        some = pieces[first : first + _MOST_PIECES]
+        length = sum(map(len, some))
+        done = os.writev(descriptor, some)
+        if done < length:  # a full disk, a file size limit or a very large batch: go on to learn which
+            rest = memoryview(b"".join(some))[done:]
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+
+
+@dataclass(slots=True)
+class Write:
+    """One record on its way to a journal.
+
+    Args:
+        journal: Where to.
+        record: What, encoded where it was made, so that a mistake shows there and never stops the writer.
+        payload: Audio, or nothing.
+        durable: Whether it must be on the disk, not only with the operating system.
+        done: Called from the writer's thread by way of ``deliver``, with the error or None; None when nobody waits.
+    """
+
+    journal: Journal
+    record: bytes
+    payload: bytes = b""
+    durable: bool = False
+    done: Callable[[StorageError | None], None] | None = None
+
+
+class JournalWriter:
+    """One thread that writes for all open journals: at each wake-up it takes whatever is ready.
+
+    No timers: a lone record is written at once, and under load many share one write and one fdatasync.
+
+    Args:
+        deliver: Runs a function where the waiters live, such as an event loop's ``call_soon_threadsafe``. Called
+            once for a batch.
+    """
+
+    def __init__(self, deliver: Callable[[Callable[[], None]], object]) -> None:
+        self._deliver = deliver
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Write) -> None:
+        """Queue a record; records of one journal are written in the order in which they were put."""
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Write what is queued, then end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            ended = None in batch
+            finished = self._write([write for write in batch if write is not None])
+            if finished:
+                self._deliver(_notify(finished))
+
+    def _write(self, writes: list[Write]) -> list[tuple[Callable[[StorageError | None], None], StorageError | None]]:
+        by_journal: dict[int, list[Write]] = {}
+        for write in writes:
+            by_journal.setdefault(id(write.journal), []).append(write)
+        finished: list[tuple[Callable[[StorageError | None], None], StorageError | None]] = []
+        for some in by_journal.values():
+            error = self._write_some(some)
+            finished.extend((write.done, error) for write in some if write.done is not None)
+        return finished
+
+    @staticmethod
+    def _write_some(writes: list[Write]) -> StorageError | None:
+        try:
+            frames = [frame(write.record, write.payload) for write in writes]
+            writes[0].journal.append(frames, durable=any(write.durable for write in writes))
+        except StorageError as error:
+            return error
+        return None
+
+
+def _notify(
+    finished: list[tuple[Callable[[StorageError | None], None], StorageError | None]],
+) -> Callable[[], None]:
+    def notify() -> None:
+        for done, error in finished:
+            done(error)
+
+    return notify

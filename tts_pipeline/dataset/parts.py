@@ -1,0 +1,387 @@
+"""A part that is being worked on: its rows, its journal, and the ledger that its attempts are written to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tts_pipeline.cost import cost_of
+from tts_pipeline.dataset.claims import Claim, write_claim
+from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
+from tts_pipeline.dataset.replay import Key, Replay, answer_record, history_of, replay
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Answer, Attempt, Audio, History, Price, Reject, Settlement, Speech, Usage, Utterance
+from tts_pipeline.schema import reject_values, speech_values
+
+
+@dataclass(frozen=True, slots=True)
+class PartRows:
+    """A part's rows as they are in the source, and what names and voices them, in source order.
+
+    Args:
+        number: The part's, from 0.
+        table: The whole input rows.
+        keys: What names each.
+        utterances: What is to be said for each.
+    """
+
+    number: int
+    table: pa.Table
+    keys: Sequence[Key]
+    utterances: Sequence[Utterance]
+
+    @property
+    def name(self) -> str:
+        """The part's name within the dataset, ``part-00007``."""
+        return part_name(self.number)
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part within the dataset."""
+    return f"part-{number:05}"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common.
+
+    Args:
+        invocation_id: One execution of a job by one process.
+        service: Its name, or its URL.
+        model: As sent.
+        account: A label for the bill.
+        prices: By their id.
+        tags: The user's own, for the bill.
+        dataset_fingerprint: Of the job and its source.
+    """
+
+    invocation_id: str
+    service: str
+    model: str
+    account: str | None
+    prices: Mapping[str, Price]
+    tags: Mapping[str, str]
+    dataset_fingerprint: str
+
+    def header(self, part: int, journal_id: str) -> dict[str, Any]:
+        """Return what a journal says of itself in its first record."""
+        return {
+            "journal_id": journal_id,
+            "part": part,
+            "invocation_id": self.invocation_id,
+            "service": self.service,
+            "model": self.model,
+            "account": self.account,
+            "prices": {name: _price_record(price) for name, price in self.prices.items()},
+            "tags": self.tags,
+            "dataset_fingerprint": self.dataset_fingerprint,
+        }
+
+
+def _price_record(price: Price) -> dict[str, Any]:
+    return {"basis": price.basis, "currency": price.currency}
+
+
+def new_journal_id() -> str:
+    """Return an id that sorts by time and is unique for all time."""
+    return f"{time.time_ns():016x}{secrets.token_hex(4)}"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; written by the ledgers, read by displays whenever they like.
+
+    Args:
+        totals: Of this invocation.
+        in_flight: Attempts sent and not settled.
+        retries: Attempts beyond a segment's first.
+        done_before: Rows that were done before this invocation began.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    in_flight: int = 0
+    retries: int = 0
+    done_before: int = 0
+
+
+class OpenPart:
+    """A part being worked on; it is the ledger of its utterances' attempts.
+
+    Args:
+        rows: The part.
+        earlier: Journals of earlier invocations, read back.
+        invocation: Who is working.
+        progress: Where to count.
+    """
+
+    def __init__(self, rows: PartRows, earlier: Sequence[Replay], invocation: Invocation, progress: Progress) -> None:
+        self.rows = rows
+        self.earlier = tuple(earlier)
+        self.journal_id = new_journal_id()
+        self._invocation = invocation
+        self._progress = progress
+        self._journal: Journal | None = None
+        self._writer: JournalWriter | None = None
+        self._cover: _Cover | None = None
+        self._held = ExitStack()
+        self._sent: dict[str, Attempt] = {}
+        self._answered: dict[Key, tuple[int, Audio]] = {}
+        self.on_complete: Callable[[OpenPart], None] = lambda _: None
+        self._known = {key for one in earlier for key in one.said}
+        finished = {key for one in earlier for key in one.finished()}
+        self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished]
+        self.left = len(self.todo)
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal of this invocation; None when it had nothing to do."""
+        return None if self._journal is None else self._journal.path
+
+    def begin(self, folder: Path, writer: JournalWriter, store: Store, characters: int) -> None:
+        """Make the journal, then the claim. Blocking.
+
+        Args:
+            folder: Where journals are, on a local disk.
+            writer: Writes for all parts.
+            store: The destination.
+            characters: What the rows to do are counted at, for the claim.
+
+        Raises:
+            StorageError: The disk or the destination failed.
+        """
+        invocation = self._invocation
+        path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
+        self._journal = Journal.create(path, invocation.header(self.rows.number, self.journal_id))
+        self._writer = writer
+        self._cover = _Cover(store, self.rows.number, self.journal_id, invocation, characters)
+        self._cover.raise_to(characters)
+
+    def hold(self, held: ExitStack) -> None:
+        """Keep what is held, the part's lock, until the part is closed."""
+        self._held = held
+
+    def close(self) -> None:
+        """Close the journal and let the lock go; nothing is removed."""
+        if self._journal is not None:
+            self._journal.close()
+        self._held.close()
+
+    def history(self, utterance: Utterance) -> History:
+        """Return what earlier invocations know of an utterance."""
+        key = (utterance.utterance_id, utterance.take)
+        return history_of(key, self.earlier) if key in self._known else _NO_HISTORY
+
+    async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
+        """Record an attempt; returns when it is on the disk.
+
+        Raises:
+            StorageError: It is not on the disk: it must not be sent.
+        """
+        if self._cover is not None:
+            await self._cover.add(attempt)
+        record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
+        await self._written(record, durable=True)
+        self._sent[attempt.attempt_id] = attempt
+        progress = self._progress
+        progress.in_flight += 1
+        progress.retries += attempt.number > 1
+        progress.totals.attempts += 1
+        progress.totals.unknown_attempts += 1
+        progress.totals.characters_upper_bound += attempt.characters_upper_bound
+        price = self._price(attempt)
+        progress.totals.add_cost(None, attempt.cost_upper_bound, price.currency if price else None)
+
+    def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+        """Record how an attempt ended; never waits, and is written before anything that is recorded later."""
+        attempt = self._sent.pop(settlement.attempt_id)
+        if answer is not None:
+            self._answered[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
+        record = {
+            "kind": "settled",
+            "settlement": settlement,
+            "answer": None if answer is None else answer_record(answer),
+        }
+        self._put(Write(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
+        self._count(attempt, settlement)
+
+    def _count(self, attempt: Attempt, settlement: Settlement) -> None:
+        progress, totals = self._progress, self._progress.totals
+        progress.in_flight -= 1
+        totals.unknown_attempts -= 1
+        totals.characters_billed += settlement.characters_billed
+        totals.characters_upper_bound += settlement.characters_upper_bound - attempt.characters_upper_bound
+        price = self._price(attempt)
+        if price is not None and settlement.cost_upper_bound is not None and attempt.cost_upper_bound is not None:
+            totals.add_cost(settlement.cost, settlement.cost_upper_bound - attempt.cost_upper_bound, price.currency)
+        if self._cover is not None:
+            self._cover.settle(attempt, settlement)
+
+    def _price(self, attempt: Attempt) -> Price | None:
+        return self._invocation.prices.get(attempt.price_id) if attempt.price_id else None
+
+    async def keep(self, speech: Speech) -> None:
+        """Record an utterance's speech; returns when it is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        utterance = speech.utterance
+        segment, audio = self._answered.pop((utterance.utterance_id, utterance.take), (0, None))
+        # Audio that is one answer as it came lies in the journal already: it is not written twice.
+        is_answer = audio is speech.audio
+        record = {
+            "kind": "speech",
+            "utterance_id": utterance.utterance_id,
+            "take": utterance.take,
+            "values": speech_values(speech),
+            "answer": segment if is_answer else None,
+        }
+        await self._written(record, b"" if is_answer else speech.audio.data)
+        self._progress.totals.speech += 1
+        self._progress.totals.audio_ms += speech.audio.duration_ms
+        self._finish_one()
+
+    async def refuse(self, reject: Reject) -> None:
+        """Record that an utterance failed for good; returns when it is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        utterance = reject.utterance
+        self._answered.pop((utterance.utterance_id, utterance.take), None)
+        record = {
+            "kind": "reject",
+            "utterance_id": utterance.utterance_id,
+            "take": utterance.take,
+            "values": reject_values(reject),
+        }
+        await self._written(record)
+        self._progress.totals.rejects += 1
+        self._finish_one()
+
+    def _finish_one(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.on_complete(self)
+
+    async def _written(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        encoded = encode_record(record)
+        self._put(Write(self._open_journal(), encoded, payload, durable=durable, done=partial(_resolve, future)))
+        await future
+
+    def _put(self, write: Write) -> None:
+        assert self._writer is not None
+        self._writer.put(write)
+
+    def _open_journal(self) -> Journal:
+        assert self._journal is not None
+        return self._journal
+
+
+_NO_HISTORY = History()
+
+
+def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
+    if future.done():  # its waiter was cancelled in an orderly stop
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+class _Cover:
+    """Keeps a part's claim above what the part may have spent: raised before an attempt that would pass it."""
+
+    def __init__(self, store: Store, part: int, journal_id: str, invocation: Invocation, characters: int) -> None:
+        self._store = store
+        self._part = part
+        self._journal_id = journal_id
+        self._invocation = invocation
+        self._step = max(characters, 1)
+        self._claimed = 0
+        self._spent = 0
+        self._raising = asyncio.Lock()
+
+    async def add(self, attempt: Attempt) -> None:
+        """Count an attempt that is about to be sent; raises the claim first when it does not fit."""
+        self._spent += attempt.characters_upper_bound
+        if self._spent <= self._claimed:
+            return
+        async with self._raising:
+            if self._spent > self._claimed:
+                await asyncio.to_thread(self.raise_to, self._spent + self._step)
+
+    def settle(self, attempt: Attempt, settlement: Settlement) -> None:
+        """Give back what an attempt surely did not spend."""
+        self._spent += settlement.characters_upper_bound - attempt.characters_upper_bound
+
+    def raise_to(self, characters: int) -> None:
+        """Write the claim. Blocking."""
+        invocation = self._invocation
+        prices = list(invocation.prices.values())
+        costs = [cost_of(price, characters=characters, usage=Usage()) for price in prices]
+        known = [cost for cost in costs if cost is not None]
+        claim = Claim(
+            journal_id=self._journal_id,
+            invocation_id=invocation.invocation_id,
+            opened_at_us=time.time_ns() // 1_000,
+            characters_upper_bound=characters,
+            cost_upper_bound=max(known, default=None),
+            currency=prices[0].currency if prices else None,
+            service=invocation.service,
+            model=invocation.model,
+            account=invocation.account,
+        )
+        write_claim(self._store, self._part, claim)
+        self._claimed = characters
+
+
+def journals_of(folder: Path, part: int) -> list[Path]:
+    """Return the local journals of a part, oldest first."""
+    return sorted(folder.glob(f"{part_name(part)}-*{SUFFIX}"))
+
+
+def replays_of(folder: Path, part: int, dataset_fingerprint: str, *, ours: str | None = None) -> list[Replay]:
+    """Read the local journals of a part back; one that was torn in its first frame sent nothing and is removed.
+
+    Args:
+        folder: Where the journals are.
+        part: Whose.
+        dataset_fingerprint: What they must be of.
+        ours: A journal that this process wrote, whose payloads need no check.
+
+    Raises:
+        StorageError: The disk failed, or a journal is of another version, or of another dataset that was at the same
+            destination: its audio is of other texts or other voices.
+    """
+    found = []
+    for path in journals_of(folder, part):
+        one = replay(path, check_payloads=ours is None or not path.stem.endswith(ours))
+        if one is None:
+            with storage_errors(f"removing the journal {path}"):
+                path.unlink(missing_ok=True)
+        else:
+            _refuse_foreign(path, one, dataset_fingerprint)
+            found.append(one)
+    return found
+
+
+def _refuse_foreign(path: Path, one: Replay, dataset_fingerprint: str) -> None:
+    if one.header["dataset_fingerprint"] != dataset_fingerprint:
+        raise StorageError(
+            f"the journal {path} is of another job or source than the dataset now at the destination",
+            hint="it may hold audio already paid for: go on with that dataset, or remove the journal to give it up",
+        )

@@ -1,0 +1,236 @@
+"""Reading journals back: after a crash, after an orderly stop, and always for publishing. A pure function of files."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from tts_pipeline.dataset.journal import FORMAT_VERSION, FRAME, record_crc
+from tts_pipeline.dataset.store import storage_errors
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Settlement, Usage, Word
+
+Key = tuple[str, int]
+"""``(utterance_id, take)``: what names an utterance within a dataset."""
+
+
+_READ_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes that lie in a journal: read when they are needed, so that memory stays flat."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with storage_errors(f"reading the journal {self.path}"), self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(slots=True)
+class Said:
+    """What the journals say of one utterance, in the order in which it happened."""
+
+    attempts: list[str] = field(default_factory=list)
+    boundaries: tuple[tuple[int, int], ...] | None = None
+    answers: dict[int, tuple[Mapping[str, Any], Blob]] = field(default_factory=dict)
+    speech: Mapping[str, Any] | None = None
+    audio: Blob | None = None
+    reject: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Replay:
+    """One journal, read back.
+
+    Args:
+        header: Who wrote it, for which job, at which prices.
+        attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
+        said: By utterance.
+        size_bytes: Length of what is whole; what lies behind is a torn tail.
+    """
+
+    header: Mapping[str, Any]
+    attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
+    said: dict[Key, Said] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @property
+    def journal_id(self) -> str:
+        """The journal's id."""
+        return str(self.header["journal_id"])
+
+    def finished(self) -> set[Key]:
+        """Return the utterances that are speech or rejected."""
+        return {key for key, said in self.said.items() if said.speech is not None or said.reject is not None}
+
+
+def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
+    """Read a journal; None when not even its first frame is whole, so that nothing was ever sent under it.
+
+    Args:
+        path: The journal.
+        check_payloads: False where this process wrote it: then only the records are read.
+
+    Raises:
+        StorageError: The disk failed, or the journal is of another version of this package.
+    """
+    found: Replay | None = None
+    with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=_READ_BYTES) as file:
+        for record, blob in _frames(path, file, check_payloads=check_payloads):
+            if found is None:
+                found = Replay(_header(path, record))
+            else:
+                _take_in(found, record, blob)
+            found.size_bytes = blob.offset + blob.length
+    return found
+
+
+def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    if record.get("kind") == "open" and record.get("format") == FORMAT_VERSION:
+        return record
+    raise StorageError(
+        f"the journal {path} is of format {record.get('format')!r}, not {FORMAT_VERSION}",
+        hint="finish it with the version of tts-pipeline that wrote it; it may hold audio already paid for",
+    )
+
+
+def _frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[tuple[dict[str, Any], Blob]]:
+    size_bytes = path.stat().st_size
+    while len(head := file.read(FRAME.size)) == FRAME.size:
+        record_length, payload_length, payload_crc, checksum = FRAME.unpack(head)
+        offset = file.tell() + record_length
+        if record_length == 0 or offset + payload_length > size_bytes:
+            return
+        record = file.read(record_length)
+        if record_crc(record, payload_length, payload_crc) != checksum:
+            return
+        if not check_payloads:
+            file.seek(payload_length, os.SEEK_CUR)
+        elif _crc_of(file, payload_length) != payload_crc:
+            return
+        yield orjson.loads(record), Blob(path, offset, payload_length)
+
+
+def _crc_of(file: BinaryIO, length: int) -> int:
+    crc = 0
+    while length and (piece := file.read(min(length, _READ_BYTES))):
+        crc = zlib.crc32(piece, crc)
+        length -= len(piece)
+    return crc
+
+
+def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
+    kind = record["kind"]
+    if kind == "settled":
+        settlement = _settlement(record["settlement"])
+        attempt, _ = found.attempts[settlement.attempt_id]
+        found.attempts[settlement.attempt_id] = (attempt, settlement)
+        if record.get("answer") is not None:
+            _said(found, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (record["answer"], blob)
+        return
+    if kind == "intent":
+        attempt = _attempt(record["attempt"])
+        said = _said(found, (attempt.utterance_id, attempt.take))
+        found.attempts[attempt.attempt_id] = (attempt, None)
+        said.attempts.append(attempt.attempt_id)
+        if record.get("boundaries"):
+            said.boundaries = tuple((start, end) for start, end in record["boundaries"])
+        return
+    said = _said(found, (record["utterance_id"], record["take"]))
+    if kind == "speech":
+        said.speech, said.reject = record["values"], None
+        said.audio = blob if blob.length else said.answers[record["answer"]][1]
+    elif kind == "reject":
+        said.reject = record["values"]
+
+
+def _said(found: Replay, key: Key) -> Said:
+    return found.said.setdefault(key, Said())
+
+
+def _money(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _attempt(values: dict[str, Any]) -> Attempt:
+    return Attempt(**{**values, "cost_upper_bound": _money(values["cost_upper_bound"])})
+
+
+def _settlement(values: dict[str, Any]) -> Settlement:
+    decoded = {
+        "outcome": Outcome(values["outcome"]),
+        "usage": Usage(**values["usage"]),
+        "cost": _money(values["cost"]),
+        "cost_upper_bound": _money(values["cost_upper_bound"]),
+    }
+    return Settlement(**{**values, **decoded})
+
+
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """Return an answer as a journal holds it, without the audio's bytes."""
+    audio = answer.audio
+    return {
+        "segment": answer.segment,
+        "words": answer.words,
+        "usage": answer.usage,
+        "request_id": answer.request_id,
+        "quality": answer.quality,
+        "format": audio.format,
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channels,
+        "duration_ms": audio.duration_ms,
+    }
+
+
+def _answer(values: Mapping[str, Any], blob: Blob) -> Answer:
+    audio = Audio(
+        data=blob.read(),
+        format=values["format"],
+        sample_rate_hz=values["sample_rate_hz"],
+        channels=values["channels"],
+        duration_ms=values["duration_ms"],
+    )
+    words = None if values["words"] is None else tuple(Word(**word) for word in values["words"])
+    return Answer(
+        segment=values["segment"],
+        audio=audio,
+        words=words,
+        usage=Usage(**values["usage"]),
+        request_id=values["request_id"],
+        quality=tuple(values["quality"]),
+    )
+
+
+def history_of(key: Key, replays: Sequence[Replay]) -> History:
+    """Return what earlier journals know of an utterance; the answers' audio is read now."""
+    answers: dict[int, Answer] = {}
+    boundaries: tuple[tuple[int, int], ...] | None = None
+    settlements: list[Settlement | None] = []
+    for one in replays:
+        said = one.said.get(key)
+        if said is None:
+            continue
+        boundaries = boundaries or said.boundaries
+        answers |= {segment: _answer(values, blob) for segment, (values, blob) in said.answers.items()}
+        settlements += [one.attempts[attempt_id][1] for attempt_id in said.attempts]
+    costs = [s.cost for s in settlements if s is not None and s.cost is not None]
+    return History(
+        answers=answers,
+        boundaries=boundaries,
+        attempts=len(settlements),
+        characters_billed=sum(s.characters_billed for s in settlements if s is not None),
+        cost=sum(costs, Decimal(0)) if costs else None,
+    )

@@ -1,0 +1,202 @@
+"""Where utterances are found in the source's rows, and which of its columns pass through to the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tts_pipeline.catalog.check import check_column
+from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.replay import Key
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance
+from tts_pipeline.schema import SPEECH
+
+TAKE = "take"
+
+
+class Layout:
+    """The source's columns by their role, checked against its schema.
+
+    Args:
+        columns: Which column is what.
+        schema: The source's.
+
+    Raises:
+        ConfigurationError: A column is missing, of the wrong type, or would collide with one of the speech table's.
+    """
+
+    def __init__(self, columns: InputColumns, schema: pa.Schema) -> None:
+        self.columns = columns
+        self.schema = schema
+        _require(schema, columns.text, _TEXT)
+        if not columns.generate_ids:
+            _require(schema, columns.utterance_id, _ID)
+        for parameter, column in columns.parameters.items():
+            _require(schema, column, _TAKE if parameter == TAKE else _parameter(parameter))
+        self.passed_through = self._passed_through()
+
+    def _passed_through(self) -> tuple[tuple[str, pa.Field], ...]:
+        columns = self.columns
+        used = {columns.text, *columns.parameters.values()}
+        if not columns.generate_ids:
+            used.add(columns.utterance_id)
+        unknown = sorted(set(columns.rename) - set(self.schema.names))
+        if unknown:
+            hint = did_you_mean(unknown[0], self.schema.names) + f"the columns are {_listed(self.schema.names)}"
+            raise ConfigurationError(
+                f"--rename names a column that the source does not have: {unknown[0]!r}", hint=hint
+            )
+        kept = [(f.name, f.with_name(columns.rename.get(f.name, f.name))) for f in self.schema if f.name not in used]
+        _refuse_collisions([field.name for _, field in kept])
+        return tuple(kept)
+
+    def texts(self, rows: pa.Table) -> list[str | None]:
+        """Return the texts of rows."""
+        return _values(rows, self.columns.text)
+
+    def keys(self, rows: pa.Table, located: Sequence[tuple[str, int]]) -> list[Key]:
+        """Return what names each row's utterance.
+
+        Args:
+            rows: Rows of the source.
+            located: Each row's file and its place in that file.
+        """
+        if self.columns.generate_ids:
+            ids = [f"{path.removesuffix('.parquet')}:{place}" for path, place in located]
+        else:
+            ids = [str(value) for value in _values(rows, self.columns.utterance_id)]
+        column = self.columns.parameters.get(TAKE)
+        takes = [0] * len(ids) if column is None else [int(take or 0) for take in _values(rows, column)]
+        return list(zip(ids, takes, strict=True))
+
+    def naming_columns(self) -> list[str]:
+        """Return the columns of ids, takes and parameters, each once: what is looked at before anything is sent."""
+        ids = [] if self.columns.generate_ids else [self.columns.utterance_id]
+        return list(dict.fromkeys([*ids, *self.columns.parameters.values()]))
+
+    def parameter_columns(self) -> dict[str, str]:
+        """Return the voice parameters that are taken from columns, with their columns; ``take`` is none of them."""
+        return {name: column for name, column in self.columns.parameters.items() if name != TAKE}
+
+
+@dataclass(frozen=True, slots=True)
+class Voicing:
+    """How rows become utterances: the card that says what is allowed, and what is the same for all rows.
+
+    Args:
+        layout: Where things are.
+        card: What is allowed.
+        fixed: Parameters that are the same for all rows; a row's own value goes before.
+        unchecked: Parameters whose values are not held against the card's lists.
+    """
+
+    layout: Layout
+    card: Card
+    fixed: Parameters
+    unchecked: Collection[str] = ()
+
+    def utterances(self, rows: pa.Table, keys: Sequence[Key]) -> list[Utterance]:
+        """Return the utterances of rows; a null text becomes an empty one, a null parameter is not set."""
+        varying = [self._values(rows, name, column) for name, column in self.layout.parameter_columns().items()]
+        texts = self.layout.texts(rows)
+        made = []
+        for place, (text, (utterance_id, take)) in enumerate(zip(texts, keys, strict=True)):
+            own = {name: value for name, values in varying if (value := values[place]) is not None}
+            made.append(Utterance(utterance_id, text or "", {**self.fixed, **own} if own else self.fixed, take))
+        return made
+
+    def _values(self, rows: pa.Table, name: str, column: str) -> tuple[str, list[ParameterValue | None]]:
+        given = _values(rows, column)
+        sent = self.check(name, Counter(given))
+        return name, [sent.get(value) for value in given]
+
+    def check(self, name: str, counts: Mapping[Any, int]) -> dict[Any, ParameterValue]:
+        """Return what is sent for each distinct value of a parameter's column.
+
+        Raises:
+            ConfigurationError: Some values are not allowed; says which, in how many rows.
+        """
+        return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
+
+
+def _values(rows: pa.Table, column: str) -> list[Any]:
+    found: list[Any] = rows.column(column).to_pylist()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Role:
+    """What a column is for, which types fit, and what to do when there is none."""
+
+    name: str
+    fits: Callable[[pa.DataType], bool]
+    wanted: str
+    hint: str
+
+
+def _require(schema: pa.Schema, column: str, role: _Role) -> None:
+    places = schema.get_all_field_indices(column)
+    if not places:
+        raise ConfigurationError(
+            f"the source has no column {column!r} for {role.name}; its columns are {_listed(schema.names)}",
+            hint=did_you_mean(column, schema.names) + role.hint,
+        )
+    if len(places) > 1:
+        raise ConfigurationError(f"the source has {len(places)} columns named {column!r}", hint="rename one of them")
+    found = schema.field(column).type
+    if not role.fits(found.value_type if pa.types.is_dictionary(found) else found):
+        raise ConfigurationError(
+            f"column {column!r} for {role.name} is of type {found}, not {role.wanted}",
+            hint="convert it, or name another column",
+        )
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return bool(pa.types.is_string(found) or pa.types.is_large_string(found) or pa.types.is_string_view(found))
+
+
+def _is_integer(found: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(found))
+
+
+def _is_id(found: pa.DataType) -> bool:
+    return _is_text(found) or _is_integer(found)
+
+
+def _is_scalar(found: pa.DataType) -> bool:
+    is_other = pa.types.is_floating(found) or pa.types.is_boolean(found) or pa.types.is_null(found)
+    return bool(is_other) or _is_id(found)
+
+
+_TEXT = _Role("the text", _is_text, "string", "use --text-column NAME")
+_ID = _Role(
+    "the id", _is_id, "string or integer", "use --id-column NAME, or --generate-ids to make ids from file and row"
+)
+_TAKE = _Role("the take", _is_integer, "integer", "use --column take=COLUMN")
+
+
+def _parameter(name: str) -> _Role:
+    return _Role(f"the parameter {name!r}", _is_scalar, "string, number or boolean", f"use --column {name}=COLUMN")
+
+
+def _refuse_collisions(names: Sequence[str]) -> None:
+    own = {column.name for column in SPEECH}
+    clashes = [name for name in names if name in own]
+    if clashes:
+        raise ConfigurationError(
+            f"the source's column {clashes[0]!r} has the name of a column of the speech table",
+            hint=f"use --rename {clashes[0]}=NEW, for example --rename {clashes[0]}=source_{clashes[0]}",
+        )
+    doubled = [name for name, count in Counter(names).items() if count > 1]
+    if doubled:
+        raise ConfigurationError(f"two columns would be named {doubled[0]!r}", hint="mend --rename, or the source")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:12])
+    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,279 @@
+"""The source: Parquet files as one run of rows, read in parts, each row group decoded at most once."""
+
+from __future__ import annotations
+
+import bisect
+import glob
+import hashlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.dataset.store import is_local, local_path
+from tts_pipeline.dataset.views import without_views
+from tts_pipeline.errors import ConfigurationError, StorageError
+
+BATCH_ROWS = 4_096
+FOOTER_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One Parquet file of the source.
+
+    Args:
+        path: Relative to the source's root, part of the fingerprint.
+        location: Where to open it.
+        size_bytes: Of the file.
+        footer_sha256: Hash of the Parquet footer, which holds counts and sizes of every column chunk.
+        row_group_rows: Rows in each row group.
+    """
+
+    path: str
+    location: str
+    size_bytes: int
+    footer_sha256: str
+    row_group_rows: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows in the file."""
+        return sum(self.row_group_rows)
+
+
+class Source:
+    """Rows of one or many Parquet files, in the order of the files' relative paths.
+
+    Args:
+        files: In order.
+        schema: Common to all files.
+        filesystem: The fsspec file system they are on; None is the local disk.
+    """
+
+    def __init__(self, files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None = None) -> None:
+        self.files = tuple(files)
+        self.schema = schema
+        self._filesystem = filesystem
+        groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
+        self._groups = groups
+        self._group_ends = list(itertools.accumulate(file.row_group_rows[group] for file, group in groups))
+        self._file_starts = [0, *itertools.accumulate(file.rows for file in self.files)]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the whole source."""
+        return self._file_starts[-1]
+
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """Return what identifies the source: each file's relative path, size and footer hash; no times, no root."""
+        return [
+            {"path": f.path, "bytes": f.size_bytes, "rows": f.rows, "footer_sha256": f.footer_sha256}
+            for f in self.files
+        ]
+
+    def locate(self, row: int) -> tuple[str, int]:
+        """Return the file (relative path) that holds a row of the source, and its place in that file."""
+        index = bisect.bisect_right(self._file_starts, row) - 1
+        return self.files[index].path, row - self._file_starts[index]
+
+    def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Stream record batches from the row group that holds row ``start``, each with its first row's place.
+
+        Args:
+            start: A row of the source; reading begins at its row group, so the first place may be smaller.
+            columns: Only these; None is all.
+
+        Raises:
+            StorageError: A file cannot be read any more, or is damaged.
+        """
+        first_group = bisect.bisect_right(self._group_ends, start)
+        place = self._group_ends[first_group - 1] if first_group else 0
+        schema = self.schema_of(columns)
+        for file, group_numbers in itertools.groupby(self._groups[first_group:], key=lambda pair: pair[0]):
+            with self._open(file) as parquet:
+                numbers = [number for _, number in group_numbers]
+                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=numbers, columns=columns, use_threads=False):
+                    yield place, batch.select(schema.names).cast(schema)
+                    place += batch.num_rows
+
+    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
+        """Return the schema of some columns; None is all."""
+        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+
+    def group_of(self, row: int) -> int:
+        """Return the number of the row group, counted over all files, that holds a row."""
+        return bisect.bisect_right(self._group_ends, row)
+
+    @contextmanager
+    def _open(self, file: SourceFile) -> Iterator[pq.ParquetFile]:
+        try:
+            with _stream(self._filesystem, file.location) as stream, pq.ParquetFile(stream) as parquet:
+                yield parquet
+        except (OSError, pa.ArrowException) as error:
+            hint = "was it changed meanwhile? restore it and run again: what was received is kept"
+            raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from error
+
+
+class RowReader:
+    """Reads runs of rows in ascending order, going through the source once.
+
+    Args:
+        source: The rows.
+        columns: Only these; None is all.
+    """
+
+    def __init__(self, source: Source, columns: Sequence[str] | None = None) -> None:
+        self._source = source
+        self._columns = columns
+        self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
+        self._first = 0
+        self._batch: pa.RecordBatch | None = None
+
+    def read(self, places: Sequence[int]) -> pa.Table:
+        """Return the rows at these places, which ascend."""
+        pieces: list[pa.RecordBatch] = []
+        done = 0
+        while done < len(places):
+            self._advance_to(places[done])
+            batch, first = self._batch, self._first
+            if batch is None:
+                raise ConfigurationError(f"the source has no row {places[done]}", hint="was it changed meanwhile?")
+            until = bisect.bisect_left(places, first + batch.num_rows, lo=done)
+            pieces.append(_rows_of(batch, [place - first for place in places[done:until]]))
+            done = until
+        return pa.Table.from_batches(pieces, schema=self._source.schema_of(self._columns))
+
+    def _advance_to(self, place: int) -> None:
+        if self._holds(place):
+            return
+        reached = self._first + (self._batch.num_rows if self._batch is not None else 0)
+        if self._batch is None or place < self._first or self._source.group_of(place) > self._source.group_of(reached):
+            self._batches = self._source.batches(place, self._columns)
+        while not self._holds(place):
+            following = next(self._batches, None)
+            self._first, self._batch = following or (self._first, None)
+            if self._batch is None:
+                return
+
+    def _holds(self, place: int) -> bool:
+        return self._batch is not None and self._first <= place < self._first + self._batch.num_rows
+
+
+def _rows_of(batch: pa.RecordBatch, places: list[int]) -> pa.RecordBatch:
+    if places[-1] - places[0] + 1 == len(places):
+        return batch.slice(places[0], len(places))
+    return batch.take(pa.array(places))
+
+
+def open_source(location: str | os.PathLike[str]) -> Source:
+    """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
+
+    Raises:
+        ConfigurationError: Nothing there, not Parquet, or files whose columns differ.
+    """
+    text = os.fspath(location)
+    filesystem, found = _find_local(text) if is_local(text) else _find_remote(text)
+    if not found:
+        raise ConfigurationError(f"no Parquet file at {text!r}", hint="name a file, a folder, a glob or a URL of some")
+    with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
+        opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
+    schema = opened[0][1]
+    for file, other in opened[1:]:
+        if not other.equals(schema):
+            raise ConfigurationError(
+                f"the columns of {file.path!r} differ from those of {opened[0][0].path!r}: "
+                f"{_difference(schema, other)}",
+                hint="give all files of the source the same columns and types",
+            )
+    return Source([file for file, _ in opened], without_views(schema.remove_metadata()), filesystem)
+
+
+def _find_local(text: str) -> tuple[None, list[tuple[str, str]]]:
+    path = local_path(text)
+    if path.is_dir():
+        located = [(str(p.relative_to(path)), str(p)) for p in path.rglob("*.parquet") if p.is_file()]
+        return None, sorted(pair for pair in located if not _hidden(pair[0]))
+    if path.exists():
+        return None, [(path.name, str(path))]
+    if glob.has_magic(str(path)):
+        matches = [match for match in glob.glob(str(path), recursive=True) if Path(match).is_file()]
+        root = _fixed_part(str(path))
+        located = [(os.path.relpath(match, root), match) for match in matches]
+        return None, sorted(pair for pair in located if not _hidden(pair[0]))
+    raise ConfigurationError(f"no such file or folder: {text!r}", hint="check the path of the source")
+
+
+def _find_remote(text: str) -> tuple[Any, list[tuple[str, str]]]:
+    import fsspec
+
+    try:
+        filesystem, path = fsspec.core.url_to_fs(text)
+        if glob.has_magic(path):
+            root, matches = _fixed_part(path), sorted(filesystem.glob(path))
+        elif filesystem.isdir(path):
+            root, matches = path, sorted(p for p in filesystem.find(path) if p.endswith(".parquet"))
+        elif filesystem.exists(path):
+            root, matches = path.rsplit("/", 1)[0], [path]
+        else:
+            raise ConfigurationError(f"no such file or folder: {text!r}", hint="check the URL of the source")
+    except (ImportError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            f"cannot open the source {text!r}: {error}", hint="check its URL and access"
+        ) from error
+    located = [(os.path.relpath(match, root), match) for match in matches]
+    return filesystem, [pair for pair in located if not _hidden(pair[0])]
+
+
+def _hidden(path: str) -> bool:
+    return any(piece.startswith((".", "_")) for piece in path.split("/"))
+
+
+def _fixed_part(pattern: str) -> str:
+    pieces = pattern.split("/")
+    fixed = list(itertools.takewhile(lambda piece: not glob.has_magic(piece), pieces))
+    return "/".join(fixed)
+
+
+def _stream(filesystem: Any | None, location: str) -> Any:
+    return pa.OSFile(location, "rb") if filesystem is None else filesystem.open(location, "rb")
+
+
+def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[SourceFile, pa.Schema]:
+    try:
+        with _stream(filesystem, location) as stream:
+            metadata = pq.ParquetFile(stream).metadata
+            size_bytes, footer_sha256 = _footer(stream)
+            groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+            return SourceFile(path, location, size_bytes, footer_sha256, groups), metadata.schema.to_arrow_schema()
+    except pa.ArrowInvalid as error:
+        raise ConfigurationError(
+            f"{location!r} is not a Parquet file: {error}", hint="the source is Parquet"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {location!r}: {error}", hint="check the source") from error
+
+
+def _footer(stream: BinaryIO) -> tuple[int, str]:
+    """Return a Parquet file's size and the hash of its footer, which its length (4 bytes) and ``PAR1`` follow."""
+    stream.seek(0, os.SEEK_END)
+    size_bytes = stream.tell()  # a pyarrow file's seek returns nothing
+    stream.seek(size_bytes - 8)
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(size_bytes - 8 - length)
+    return size_bytes, hashlib.sha256(stream.read(length)).hexdigest()
+
+
+def _difference(expected: pa.Schema, found: pa.Schema) -> str:
+    one = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in expected}
+    two = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in found}
+    names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+    shown = [f"{name}: {one.get(name, 'absent')} / {two.get(name, 'absent')}" for name in names[:5]]
+    return "; ".join(shown) or "their order"

@@ -1,0 +1,75 @@
+"""Counts of a run, a part or a dataset: they add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
+from typing import Any, Self
+
+
+@dataclass(slots=True)
+class Totals:
+    """What was made and what it cost; ``cost`` stays None as long as nothing had a price.
+
+    Args:
+        rows: Utterances in the source.
+        speech: Utterances that are speech.
+        rejects: Utterances that failed for good.
+        attempts: Requests sent.
+        unknown_attempts: Of these, those whose outcome is not known.
+        reused: Utterances whose audio was not bought again.
+        characters_billed: Confirmed.
+        characters_upper_bound: At most.
+        cost: Confirmed.
+        cost_upper_bound: At most.
+        currency: Of both.
+        audio_ms: Duration of all speech.
+    """
+
+    rows: int = 0
+    speech: int = 0
+    rejects: int = 0
+    attempts: int = 0
+    unknown_attempts: int = 0
+    reused: int = 0
+    characters_billed: int = 0
+    characters_upper_bound: int = 0
+    cost: Decimal | None = None
+    cost_upper_bound: Decimal | None = None
+    currency: str | None = None
+    audio_ms: int = 0
+
+    def add(self, other: Totals) -> None:
+        """Add another's counts to these."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.add_cost(other.cost, other.cost_upper_bound, other.currency)
+
+    def add_cost(self, cost: Decimal | None, upper_bound: Decimal | None, currency: str | None) -> None:
+        """Add money; None adds nothing."""
+        self.cost = _sum(self.cost, cost)
+        self.cost_upper_bound = _sum(self.cost_upper_bound, upper_bound)
+        self.currency = self.currency or currency
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts as JSON holds them; money is text."""
+        return {name: str(v) if isinstance(v, Decimal) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return counts that ``to_json`` gave; other keys are passed over."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for name in ("cost", "cost_upper_bound"):
+            if known.get(name) is not None:
+                known[name] = Decimal(known[name])
+        return cls(**known)
+
+
+_COUNTS = tuple(field.name for field in fields(Totals) if field.type == "int")
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other

@@ -1,0 +1,294 @@
+"""The three tables as Arrow schemas, and the way from values to Arrow. Published as JSON in ``schemas/``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from tts_pipeline.models import Attempt, Price, Reject, Settlement, Speech
+
+MONEY = pa.decimal128(18, 9)
+INSTANT = pa.timestamp("us", tz="UTC")
+AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+TIMESTAMPS = pa.list_(
+    pa.struct(
+        [
+            ("text", pa.string()),
+            ("start_ms", pa.int64()),
+            ("end_ms", pa.int64()),
+            ("text_start", pa.int32()),
+            ("text_end", pa.int32()),
+        ]
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a published table: Arrow type, whether it may be null, its unit and what it means."""
+
+    name: str
+    type: pa.DataType
+    nullable: bool
+    unit: str | None
+    meaning: str
+
+
+def _column(name: str, type_: pa.DataType, meaning: str, *, unit: str | None = None, null: bool = False) -> Column:
+    return Column(name, type_, null, unit, meaning)
+
+
+SPEECH: tuple[Column, ...] = (
+    _column("utterance_id", pa.string(), "The row's id; unique together with take."),
+    _column("take", pa.int32(), "Tells several readings of one text apart; 0 when not given."),
+    _column("text", pa.string(), "What was to be said, as in the source."),
+    _column("service", pa.string(), "The service's name, or its URL when it was given by URL."),
+    _column("model", pa.string(), "The model's name as sent."),
+    _column("voice", pa.string(), "The voice asked for; null when left to the service.", null=True),
+    _column("language", pa.string(), "BCP-47 tag; null when left to the service.", null=True),
+    # Never null, but Hugging Face compares the field with its own, which is nullable.
+    _column("audio", AUDIO, "The file's bytes and a name for it; Hugging Face datasets reads it as Audio.", null=True),
+    _column("audio_format", pa.string(), "As found in the bytes, not as asked for: wav, mp3, flac, ogg, ..."),
+    _column("sample_rate_hz", pa.int32(), "Of the audio.", unit="Hz"),
+    _column("channels", pa.int32(), "Of the audio; 1 is mono."),
+    _column("duration_ms", pa.int64(), "Measured from the bytes.", unit="ms"),
+    _column("audio_sha256", pa.string(), "Hash of audio.bytes, hexadecimal."),
+    _column(
+        "timestamps",
+        TIMESTAMPS,
+        "Timed words; text_start and text_end are code point places in text, half open. Null where there are none.",
+        unit="ms",
+        null=True,
+    ),
+    _column("timestamps_source", pa.string(), "service, or null where there are none.", null=True),
+    _column("segments", pa.int16(), "How many segments the text was said in."),
+    _column("attempts", pa.int16(), "How many requests were sent for it, over all invocations."),
+    _column("request_id", pa.string(), "The service's, of the last segment.", null=True),
+    _column("request_key", pa.string(), "Hash of exactly what was sent, hexadecimal."),
+    _column("deduplicated_from", pa.string(), "Where the audio came from when nothing was bought.", null=True),
+    _column("characters_counted", pa.int64(), "Our count of what was sent, by the billing rule.", unit="characters"),
+    _column("characters_reported", pa.int64(), "The service's count.", unit="characters", null=True),
+    _column("characters_billed", pa.int64(), "Confirmed, over all attempts of this row.", unit="characters"),
+    _column("input_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("output_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("total_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("cost", MONEY, "Of all confirmed attempts of this row; null without a price.", unit="currency", null=True),
+    _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
+    _column("quality", pa.list_(pa.string()), "Flags; empty when nothing was found."),
+    _column("created_at", INSTANT, "When the row was finished."),
+    _column("invocation_id", pa.string(), "The execution that finished the row."),
+)
+
+USAGE: tuple[Column, ...] = (
+    _column("attempt_id", pa.string(), "Unique for all time."),
+    _column("invocation_id", pa.string(), "The execution that sent it."),
+    _column("journal_id", pa.string(), "The journal it was recorded in, also in the file's name."),
+    _column("utterance_id", pa.string(), "Whose it is; null for a claim whose journal was lost.", null=True),
+    _column("take", pa.int32(), "Whose it is; null as utterance_id.", null=True),
+    _column("segment", pa.int16(), "Place of the segment in the utterance, from 0.", null=True),
+    _column("attempt", pa.int16(), "Which attempt for this segment, from 1.", null=True),
+    _column("account", pa.string(), "A label from the service's configuration, never the key.", null=True),
+    _column("service", pa.string(), "The service's name, or its URL when it was given by URL."),
+    _column("model", pa.string(), "The model's name as sent."),
+    _column("voice", pa.string(), "The voice sent; null when left to the service.", null=True),
+    _column("started_at", INSTANT, "Just before it was sent."),
+    _column("finished_at", INSTANT, "When its outcome was known; null for unknown.", null=True),
+    _column("latency_ms", pa.int64(), "From sending to having read the answer.", unit="ms", null=True),
+    _column("http_status", pa.int16(), "Null when no answer came.", null=True),
+    _column("outcome", pa.string(), "succeeded, discarded, failed or unknown."),
+    _column("error_code", pa.string(), "The service's code or ours; null on success.", null=True),
+    _column("request_id", pa.string(), "The service's; null when none came.", null=True),
+    _column("characters_counted", pa.int64(), "Our count of what was sent, by the billing rule.", unit="characters"),
+    _column("characters_reported", pa.int64(), "The service's count.", unit="characters", null=True),
+    _column(
+        "characters_billed",
+        pa.int64(),
+        "Confirmed: reported if reported, else counted; 0 without success.",
+        unit="characters",
+    ),
+    _column("characters_upper_bound", pa.int64(), "What it may have been billed for.", unit="characters"),
+    _column("input_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("output_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("total_tokens", pa.int64(), "As reported.", unit="tokens", null=True),
+    _column("price_id", pa.string(), "The price that applied when it was sent.", null=True),
+    _column("price_basis", pa.string(), "list (the maker's published price) or user.", null=True),
+    _column("cost", MONEY, "Confirmed; null without a price.", unit="currency", null=True),
+    _column("cost_upper_bound", MONEY, "At most; null without a price.", unit="currency", null=True),
+    _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
+    _column("tags", pa.map_(pa.string(), pa.string()), "The user's own, for reports."),
+)
+
+REJECTS: tuple[Column, ...] = (
+    _column("utterance_id", pa.string(), "The row's id; unique together with take."),
+    _column("take", pa.int32(), "Tells several readings of one text apart; 0 when not given."),
+    _column("error_class", pa.string(), "input (never sent), permanent, or transient (its attempts used up)."),
+    _column("error_code", pa.string(), "The service's code or ours."),
+    _column("message", pa.string(), "What happened, with a hint; never the whole text."),
+    _column("attempts", pa.int16(), "How many requests were sent for it, over all invocations."),
+    _column("cost", MONEY, "Of its confirmed attempts; null without a price.", unit="currency", null=True),
+    _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
+    _column("failed_at", INSTANT, "When it was given up."),
+    _column("invocation_id", pa.string(), "The execution that gave it up."),
+)
+
+TABLES: Mapping[str, tuple[Column, ...]] = {"speech": SPEECH, "usage": USAGE, "rejects": REJECTS}
+
+INPUT_COLUMN = Column("input", pa.struct([]), False, None, "The whole input row, with the source's own column types.")
+"""Last column of ``rejects``; its fields are those of the source."""
+
+HUGGING_FACE = {b"huggingface": json.dumps({"info": {"features": {"audio": {"_type": "Audio"}}}}).encode()}
+"""What Hugging Face ``datasets`` looks for in a Parquet schema to read ``audio`` as Audio (datasets 5.2)."""
+
+
+def fields(columns: Iterable[Column]) -> list[pa.Field]:
+    """Return the Arrow fields of a table's columns, in order."""
+    return [pa.field(column.name, column.type, nullable=column.nullable) for column in columns]
+
+
+def speech_schema(passed_through: Iterable[pa.Field]) -> pa.Schema:
+    """Return the speech table's schema: its own columns, then the input's others."""
+    return pa.schema([*fields(SPEECH), *passed_through], metadata=HUGGING_FACE)
+
+
+def usage_schema() -> pa.Schema:
+    """Return the usage table's schema."""
+    return pa.schema(fields(USAGE))
+
+
+def rejects_schema(source: pa.Schema) -> pa.Schema:
+    """Return the rejects table's schema: its own columns, then the whole input row as a struct."""
+    return pa.schema([*fields(REJECTS), pa.field("input", pa.struct(list(source)), nullable=False)])
+
+
+def describe(table: str) -> dict[str, Any]:
+    """Return the published description of a table, as its file in ``schemas/`` holds it."""
+    columns = [*TABLES[table], *([INPUT_COLUMN] if table == "rejects" else [])]
+    return {
+        "table": table,
+        "columns": [
+            {"name": c.name, "type": _type_name(c), "nullable": c.nullable, "unit": c.unit, "meaning": c.meaning}
+            for c in columns
+        ],
+    }
+
+
+def _type_name(column: Column) -> str:
+    # A list's item has a name in Arrow that says nothing, and another one in Parquet.
+    return "struct" if column is INPUT_COLUMN else str(column.type).replace("list<item: ", "list<")
+
+
+def speech_values(speech: Speech) -> dict[str, Any]:
+    """Return what a speech says of itself, by column, as JSON can hold it (money as text, no audio bytes)."""
+    usage = speech.usage
+    return {
+        "voice": speech.utterance.voice,
+        "language": speech.language,
+        "audio_format": speech.audio.format,
+        "sample_rate_hz": speech.audio.sample_rate_hz,
+        "channels": speech.audio.channels,
+        "duration_ms": speech.audio.duration_ms,
+        "timestamps": speech.words,
+        "timestamps_source": None if speech.words is None else "service",
+        "segments": speech.segments,
+        "attempts": speech.attempts,
+        "request_id": speech.request_id,
+        "request_key": speech.request_key,
+        "deduplicated_from": speech.deduplicated_from,
+        "characters_counted": speech.characters_counted,
+        "characters_reported": usage.characters_reported,
+        "characters_billed": speech.characters_billed,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cost": speech.cost,
+        "currency": speech.currency,
+        "quality": speech.quality,
+        "created_at": speech.created_at_us,
+    }
+
+
+def reject_values(reject: Reject) -> dict[str, Any]:
+    """Return what a reject says of itself, by column, as JSON can hold it."""
+    return {
+        "error_class": reject.error_class,
+        "error_code": reject.error_code,
+        "message": reject.message,
+        "attempts": reject.attempts,
+        "cost": reject.cost,
+        "currency": reject.currency,
+        "failed_at": reject.failed_at_us,
+    }
+
+
+def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mapping[str, Price]) -> dict[str, Any]:
+    """Return an attempt's row of the usage table, by column; without a settlement its outcome is ``unknown``."""
+    price = prices.get(attempt.price_id) if attempt.price_id else None
+    row: dict[str, Any] = {
+        "attempt_id": attempt.attempt_id,
+        "utterance_id": attempt.utterance_id,
+        "take": attempt.take,
+        "segment": attempt.segment,
+        "attempt": attempt.number,
+        "voice": attempt.voice,
+        "started_at": attempt.started_at_us,
+        "characters_counted": attempt.characters_counted,
+        "price_id": attempt.price_id,
+        "price_basis": price.basis if price else None,
+        "currency": price.currency if price else None,
+    }
+    return row | (_unknown(attempt) if settlement is None else _settled(settlement))
+
+
+def _settled(settlement: Settlement) -> dict[str, Any]:
+    usage = settlement.usage
+    return {
+        "finished_at": settlement.finished_at_us,
+        "latency_ms": settlement.latency_ms,
+        "http_status": settlement.http_status,
+        "outcome": str(settlement.outcome),
+        "error_code": settlement.error_code,
+        "request_id": settlement.request_id,
+        "characters_reported": usage.characters_reported,
+        "characters_billed": settlement.characters_billed,
+        "characters_upper_bound": settlement.characters_upper_bound,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "cost": settlement.cost,
+        "cost_upper_bound": settlement.cost_upper_bound,
+    }
+
+
+def _unknown(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "outcome": "unknown",
+        "characters_billed": 0,
+        "characters_upper_bound": attempt.characters_upper_bound,
+        "cost": None if attempt.cost_upper_bound is None else Decimal(0),
+        "cost_upper_bound": attempt.cost_upper_bound,
+    }
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Build a table of rows given as mappings by column name; a missing name is null.
+
+    Raises:
+        ValueError: A column that must not be null has one (a bug of ours, found before it is written).
+    """
+    table = pa.table([column_of([row.get(f.name) for row in rows], f) for f in schema], schema=schema)
+    for field in schema:
+        if not field.nullable and table.column(field.name).null_count:
+            raise ValueError(f"column {field.name!r} must not be null")
+    return table
+
+
+def column_of(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    """Build one Arrow column; money may come as text, as the journal holds it."""
+    if field.type == MONEY:
+        return pa.array([None if value is None else Decimal(value) for value in values], MONEY)
+    return pa.array(values, field.type)
