@@ -1,0 +1,186 @@
+"""N workers over utterances: one client, one queue, an orderly stop. Knows neither files nor Airflow."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tts_pipeline.client.ledger import Ledger
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, StoppedError, TransientError
+from tts_pipeline.models import Reject, Speech, Utterance
+
+SAME_ERRORS = 50
+"""As many first outcomes that are one and the same permanent error mean a wrong setting, not wrong rows."""
+
+
+class Speaker(Protocol):
+    """Says one utterance: what a batch needs of a ``SpeechClient``."""
+
+    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+        """Say one utterance, with every attempt in the ledger; see ``SpeechClient`` for what it raises."""
+
+    def stop(self, reason: StoppedError) -> None:
+        """Send nothing any more: waiting callers get the reason, what is in flight goes on."""
+
+
+class Book(Ledger, Protocol):
+    """Where an utterance's attempts and its end are recorded."""
+
+    async def keep(self, speech: Speech) -> None:
+        """Record its speech; the slot is free again when this returns."""
+
+    async def refuse(self, reject: Reject) -> None:
+        """Record that it failed for good; the slot is free again when this returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One utterance to do, and the book it belongs to."""
+
+    utterance: Utterance
+    book: Book
+
+
+class RejectGuard:
+    """Tells a wrong setting from wrong rows: a million rejects are not a result.
+
+    Args:
+        max_rejects: More rejects than this stop the run; None is any number.
+    """
+
+    def __init__(self, max_rejects: int | None = None) -> None:
+        self._max_rejects = max_rejects
+        self._rejects = 0
+        self._first_code: str | None = None
+        self._same = 0
+        self._mixed = False
+
+    def speech(self) -> None:
+        """Note an utterance that succeeded."""
+        self._mixed = True
+
+    def reject(self, error: ServiceError) -> StoppedError | None:
+        """Note a reject; returns why the run should stop, if it should."""
+        self._rejects += 1
+        if self._max_rejects is not None and self._rejects > self._max_rejects:
+            return StoppedError(
+                f"more than {self._max_rejects} utterances were rejected, the last one: {error}",
+                stopped_by="rejects",
+                hint="look at the rejects table, mend the cause or raise --max-rejects, and run again",
+            )
+        if self._mixed or not isinstance(error, PermanentError) or error.http_status is None:
+            return None
+        self._first_code = self._first_code or error.code
+        self._same += 1
+        self._mixed = error.code != self._first_code
+        if self._mixed or self._same < SAME_ERRORS:
+            return None
+        return StoppedError(
+            f"the first {SAME_ERRORS} utterances were all refused alike: {error}",
+            stopped_by="rejects",
+            hint="a setting is probably wrong for all rows: mend it and run again into a new destination",
+        )
+
+
+class Batch:
+    """Says utterances with a fixed number of workers, until the queue ends or something stops it.
+
+    Args:
+        client: Says one utterance.
+        workers: How many at a time.
+        stop_grace_s: How long an orderly stop waits for answers that are already paid for.
+        guard: Watches the rejects.
+    """
+
+    def __init__(self, client: Speaker, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
+        self.queue: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=workers)
+        self.reason: BaseException | None = None
+        self._client = client
+        self._workers = workers
+        self._stop_grace_s = stop_grace_s
+        self._guard = guard
+        self._idle: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+
+    def stop(self, reason: BaseException) -> None:
+        """Stop in good order: nothing new is sent, what is in flight has the grace; the first reason counts."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        stopped = reason if isinstance(reason, StoppedError) else StoppedError(str(reason), stopped_by="service")
+        self._client.stop(stopped)
+        self._stopping.set()
+        for task in self._idle:
+            task.cancel()
+
+    async def run(self) -> None:
+        """Work until the queue gives None, or until stopped; ``reason`` then says why. Raises nothing of the work's."""
+        tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        stopping = asyncio.create_task(self._stopping.wait())
+        ended = asyncio.create_task(_all(tasks))
+        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            await asyncio.wait(tasks, timeout=self._stop_grace_s)
+            for task in tasks:
+                task.cancel()
+        stopping.cancel()
+        await ended
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        while self.reason is None:
+            self._idle.add(task)
+            try:
+                work = await self.queue.get()
+            finally:
+                self._idle.discard(task)
+            if work is None:
+                self.queue.put_nowait(None)  # for the next worker
+                return
+            try:
+                await self._say(work)
+            except Exception as error:
+                self.stop(error)
+
+    async def _say(self, work: Work) -> None:
+        try:
+            speech = await self._client.synthesize(work.utterance, work.book)
+        except (PermanentError, TransientError) as error:
+            await work.book.refuse(_reject(work.utterance, error))
+            stopped = self._guard.reject(error)
+            if stopped is not None:
+                self.stop(stopped)
+        except FatalError as error:
+            self.stop(error)
+        else:
+            await work.book.keep(speech)
+            self._guard.speech()
+
+
+async def _all(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _reject(
+    utterance: Utterance, error: ServiceError, now_us: Callable[[], int] = lambda: time.time_ns() // 1_000
+) -> Reject:
+    return Reject(
+        utterance=utterance,
+        error_class=_error_class(error),
+        error_code=error.code,
+        message=str(error),
+        attempts=error.attempts,
+        cost=error.cost,
+        currency=error.currency,
+        failed_at_us=now_us(),
+    )
+
+
+def _error_class(error: ServiceError) -> str:
+    if isinstance(error, TransientError):
+        return "transient"
+    return "input" if error.http_status is None and not error.may_be_billed else "permanent"

@@ -1,0 +1,131 @@
+"""A job as a value: what is to be made of which source, and how it is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tts_pipeline.catalog import Catalog, load_catalog
+from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.models import Card, Parameters, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How a job is run; none of it determines the dataset.
+
+    Args:
+        limits: How hard the service is used.
+        part_rows: Rows in a part of a new dataset; None is 500, or more for a large source.
+        work_dir: A folder on a local disk for journals; None is inside a local destination, else in the user's state.
+        max_open_parts: Parts that are worked on at one time; bounds the memory, not the concurrency.
+        max_rejects: More rejects than this stop the run; below 1 it is a share of the rows; None is any number.
+        tags: For the bill, the same for all rows.
+        tag_columns: Tag -> source column that carries it row by row.
+    """
+
+    limits: Limits = Limits()
+    part_rows: int | None = None
+    work_dir: Path | None = None
+    max_open_parts: int = 8
+    max_rejects: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    tag_columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Source + destination + service + parameters.
+
+    Args:
+        source: A Parquet file, a folder of them, a glob or an fsspec URL of these.
+        destination: A folder or an fsspec URL; becomes the dataset.
+        service: With its key.
+        model: As sent.
+        parameters: Voice parameters that are the same for all rows.
+        columns: Where in the source an utterance is found.
+        selection: Which rows are taken.
+        audio: What the dataset's audio is.
+        unchecked: Parameters whose values are not held against the card's lists.
+        catalog: Services and cards; None is the built-in ones.
+        running: How it is run.
+    """
+
+    source: str | os.PathLike[str]
+    destination: str | os.PathLike[str]
+    service: Service
+    model: str
+    parameters: Parameters = field(default_factory=dict)
+    columns: InputColumns = InputColumns()
+    selection: Selection = Selection()
+    audio: AudioSettings = AudioSettings()
+    unchecked: tuple[str, ...] = ()
+    catalog: Catalog | None = None
+    running: Running = Running()
+
+    def card(self) -> Card:
+        """Return the card of the job's model on its service.
+
+        Raises:
+            ConfigurationError: The service has no such model.
+        """
+        return (self.catalog or load_catalog()).card(self.service, self.model)
+
+    def identity(self, parameters: Parameters) -> dict[str, Any]:
+        """Return what determines the dataset, by name: the descriptor holds it, and a difference is told by name.
+
+        Args:
+            parameters: The fixed ones as they are sent.
+        """
+        columns = self.columns
+        return {
+            "service": self.service.name,
+            "model": self.model,
+            "parameters": dict(sorted(parameters.items())),
+            "columns": dict(sorted(columns.parameters.items())),
+            "text_column": columns.text,
+            "id_column": None if columns.generate_ids else columns.utterance_id,
+            "rename": dict(sorted(columns.rename.items())),
+            "limit": self.selection.limit,
+            "sample": self.selection.sample,
+            "seed": None if self.selection.sample is None else self.selection.seed,
+            "audio_format": self.audio.format,
+            "sample_rate_hz": self.audio.sample_rate_hz,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of parts given to one worker.
+
+    Args:
+        index: From 0.
+        first_part: Its first part.
+        parts: How many.
+    """
+
+    index: int
+    first_part: int
+    parts: int
+
+    def numbers(self) -> range:
+        """Return the parts' numbers."""
+        return range(self.first_part, self.first_part + self.parts)
+
+
+def shards_of(parts: int, max_shards: int) -> list[Shard]:
+    """Divide parts into at most ``max_shards`` even runs; at least one shard, also of nothing.
+
+    Raises:
+        ConfigurationError: ``max_shards`` is below 1.
+    """
+    if max_shards < 1:
+        raise ConfigurationError(f"max_shards is {max_shards}", hint="give at least 1")
+    count = max(1, min(parts, max_shards))
+    ends = [parts * (index + 1) // count for index in range(count)]
+    starts = [0, *ends[:-1]]
+    return [Shard(i, start, end - start) for i, (start, end) in enumerate(zip(starts, ends, strict=True))]

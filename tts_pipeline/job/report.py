@@ -1,0 +1,58 @@
+"""What a run did: counts of the dataset, counts of this invocation, and what stopped it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StoppedError, StorageError, TtsPipelineError
+
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did.
+
+    Args:
+        dataset: Counts of the dataset, over all invocations.
+        this_run: Counts of this invocation.
+        elapsed_s: Of the run itself, imports excluded.
+        invocation_id: This execution.
+        destination: Where the dataset is.
+        stopped: What stopped the run before its end; None when it reached it.
+    """
+
+    dataset: Totals
+    this_run: Totals
+    elapsed_s: float
+    invocation_id: str
+    destination: str
+    stopped: TtsPipelineError | None = None
+
+    @property
+    def stopped_by(self) -> str | None:
+        """``budget``, ``service``, ``outage``, ``rejects``, ``interrupted``, ``storage``, or None."""
+        if isinstance(self.stopped, StoppedError):
+            return self.stopped.stopped_by
+        if self.stopped is None:
+            return None
+        return "storage" if isinstance(self.stopped, StorageError) else "service"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summary that ``--json`` prints."""
+        return {
+            **_counts(self.dataset),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "invocation_id": self.invocation_id,
+            "destination": self.destination,
+            "stopped_by": self.stopped_by,
+            "this_run": _counts(self.this_run),
+        }
+
+
+def _counts(totals: Totals) -> dict[str, Any]:
+    values = totals.to_json()
+    audio_ms = values.pop("audio_ms")
+    return {**values, "audio_hours": round(audio_ms / _HOUR_MS, 6)}

@@ -1,0 +1,194 @@
+"""Running parts: open, say, publish, many at a time; an orderly stop keeps everything that was received."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from tts_pipeline.batch import Batch, RejectGuard, Work
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.journal import JournalWriter
+from tts_pipeline.dataset.parts import Invocation, OpenPart, Progress, part_name, replays_of
+from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
+from tts_pipeline.dataset.replay import Replay
+from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.job.prepared import Prepared
+from tts_pipeline.text import billed_characters
+
+
+class Runner:
+    """Runs parts of a prepared job.
+
+    Args:
+        prepared: The job.
+        invocation: Who is working.
+        progress: Where to count.
+    """
+
+    def __init__(self, prepared: Prepared, invocation: Invocation, progress: Progress) -> None:
+        self._prepared = prepared
+        self._invocation = invocation
+        self._progress = progress
+        self._reader = RowReader(prepared.source)
+        self._publisher = Publisher(prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns)
+        # Reading and publishing each in one thread of their own: in order, and never on the event loop.
+        self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
+        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._open: dict[int, OpenPart] = {}
+        self._publications: set[asyncio.Task[None]] = set()
+        self.kept = Totals()
+        """What is done in parts that stayed open: in their journals, not published yet."""
+
+    def run(self, parts: Sequence[int]) -> BaseException | None:
+        """Run parts to their end, or until something stops it, which is returned.
+
+        Args:
+            parts: Numbers of parts without a marker, ascending.
+        """
+        with self._reading, self._publishing:
+            return asyncio.run(self._run(parts))
+
+    async def _run(self, parts: Sequence[int]) -> BaseException | None:
+        job, limits = self._prepared.job, self._prepared.job.running.limits
+        self._loop = asyncio.get_running_loop()
+        self._free = asyncio.Semaphore(job.running.max_open_parts)
+        self._writer = JournalWriter(self._loop.call_soon_threadsafe)
+        async with SpeechClient(job.service, self._prepared.card, limits) as client:
+            self._batch = Batch(
+                client,
+                workers=limits.max_concurrency,
+                stop_grace_s=limits.stop_grace_s,
+                guard=RejectGuard(self._max_rejects()),
+            )
+            with _stopped_by_signals(self._loop, self._batch):
+                feeding = asyncio.create_task(self._feed(parts))
+                await self._batch.run()
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
+                await self._loop.run_in_executor(self._reading, _nothing)  # a part that is being opened is then open
+                await asyncio.gather(*self._publications)
+        await asyncio.to_thread(self._writer.close)
+        failed = await self._loop.run_in_executor(self._publishing, self._leave)
+        return self._batch.reason or failed
+
+    def _max_rejects(self) -> int | None:
+        given = self._prepared.job.running.max_rejects
+        if given is None:
+            return None
+        return int(given * self._prepared.descriptor.rows) if given < 1 else int(given)
+
+    async def _feed(self, parts: Sequence[int]) -> None:
+        """Open parts in order and queue their utterances; back-pressure is the queue and the number of open parts."""
+        try:
+            for number in parts:
+                await self._free.acquire()
+                part = await self._loop.run_in_executor(self._reading, self._open_part, number)
+                if part is None:  # another process published it meanwhile
+                    self._free.release()
+                elif part.left == 0:
+                    self._complete(part)
+                else:
+                    part.on_complete = self._complete
+                    for utterance in part.todo:
+                        await self._batch.queue.put(Work(utterance, part))
+            await self._batch.queue.put(None)
+        except Exception as error:
+            self._batch.stop(error)
+
+    def _replays(self, number: int, *, ours: str | None = None) -> list[Replay]:
+        return replays_of(self._prepared.journals, number, self._invocation.dataset_fingerprint, ours=ours)
+
+    def _open_part(self, number: int) -> OpenPart | None:
+        prepared = self._prepared
+        rows = prepared.read_part(self._reader, number)
+        with ExitStack() as held:
+            held.enter_context(PartLock(prepared.locks / f"{part_name(number)}.lock"))
+            if prepared.store.read(marker_name(number)) is not None:
+                return None
+            earlier = self._replays(number)
+            self._publisher.account_for_lost(number, earlier)
+            part = OpenPart(rows, earlier, self._invocation, self._progress)
+            self._progress.done_before += len(rows.keys) - part.left
+            if part.left:
+                billing = prepared.card.billing
+                characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
+                part.begin(prepared.journals, self._writer, prepared.store, characters)
+            part.hold(held.pop_all())
+        self._open[number] = part
+        return part
+
+    def _complete(self, part: OpenPart) -> None:
+        task = asyncio.create_task(self._publish(part))
+        self._publications.add(task)
+        task.add_done_callback(self._publications.discard)
+
+    async def _publish(self, part: OpenPart) -> None:
+        try:
+            await self._loop.run_in_executor(self._publishing, self._publish_part, part)
+        except Exception as error:
+            self._batch.stop(error)
+        else:
+            self._free.release()
+
+    def _publish_part(self, part: OpenPart) -> None:
+        number, journals = part.rows.number, self._prepared.journals
+        replays = self._replays(number, ours=part.journal_id)
+        self._publisher.publish(part.rows, replays)
+        remove_journals(journals, number, [one.journal_id for one in replays])
+        del self._open[number]
+        part.close()
+
+    def _leave(self) -> StorageError | None:
+        """Publish the usage of the parts that stay open, and let them go with their journals."""
+        failed: StorageError | None = None
+        for part in self._open.values():
+            try:
+                replays = self._replays(part.rows.number, ours=part.journal_id)
+                self._publisher.leave(part.rows, replays)
+                self.kept.add(said_totals(replays))
+            except StorageError as error:  # the journals stay: the next run publishes them
+                failed = error
+            finally:
+                part.close()
+        return failed
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextmanager
+def _stopped_by_signals(loop: asyncio.AbstractEventLoop, batch: Batch) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM stop in good order; a second one acts as it would without us.
+
+    Whoever handled them before, a notebook or a worker of Airflow's, does so again afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(name: str) -> None:
+        restore()
+        batch.stop(StoppedError(f"interrupted by {name}", stopped_by="interrupted", hint="run again to go on"))
+
+    def restore() -> None:
+        while earlier:
+            number, handler = earlier.popitem()
+            loop.remove_signal_handler(number)
+            if handler is not None:  # None was set by another language
+                signal.signal(number, handler)
+
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in tuple(earlier):
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        restore()
