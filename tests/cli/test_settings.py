@@ -1,0 +1,154 @@
+"""Settings: a job file says what the flags say, and a flag goes before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tts_pipeline.cli.options import OPTIONS
+from tts_pipeline.cli.parser import read_arguments
+from tts_pipeline.cli.settings import Settings, settings_from
+from tts_pipeline.errors import ConfigurationError
+
+EVERYTHING = """
+service = "local"
+model = "qwen3-tts-flash"
+voice = "Cherry"
+column = { language_type = "language" }
+set = { speed = 1.2, enable_timestamp = true, instructions = "warm" }
+unchecked = ["voice"]
+rename = { text_id = "id" }
+id_column = "uid"
+text_column = "sentence"
+sample = 10
+seed = 7
+max_concurrency = 32
+requests_per_minute = 90.5
+characters_per_minute = 10_000
+max_rejects = 0.05
+max_attempts = 3
+timeout_s = 30
+part_rows = 100
+work_dir = "work"
+catalog = "mine.toml"
+tag = { team = "books" }
+tag_column = { chapter = "chapter" }
+json = true
+quiet = true
+"""
+
+
+def _settings(*flags: str) -> Settings:
+    return settings_from(read_arguments(["run", "SOURCE", "DESTINATION", *flags]))
+
+
+def _file(folder: Path, content: str) -> str:
+    path = folder / "job.toml"
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def test_every_option_is_a_setting() -> None:
+    """The table of options and the value they fill cannot drift apart."""
+    fields = {each.name for each in dataclasses.fields(Settings)}
+    assert fields == {option.name for option in OPTIONS} - {"voice"} | {"source", "destination", "spelled"}
+
+
+def test_a_job_file_gives_every_setting(tmp_path: Path) -> None:
+    """The keys are the flags with underscores; paths are seen from the file."""
+    assert _settings("--config", _file(tmp_path, EVERYTHING)) == Settings(
+        source="SOURCE",
+        destination="DESTINATION",
+        service="local",
+        model="qwen3-tts-flash",
+        set={"speed": 1.2, "enable_timestamp": True, "instructions": "warm", "voice": "Cherry"},
+        column={"language_type": "language"},
+        unchecked=("voice",),
+        rename={"text_id": "id"},
+        id_column="uid",
+        text_column="sentence",
+        sample=10,
+        seed=7,
+        max_concurrency=32,
+        requests_per_minute=90.5,
+        characters_per_minute=10_000,
+        max_rejects=0.05,
+        max_attempts=3,
+        timeout_s=30,
+        part_rows=100,
+        work_dir=str(tmp_path / "work"),
+        catalog=str(tmp_path / "mine.toml"),
+        tag={"team": "books"},
+        tag_column={"chapter": "chapter"},
+        json=True,
+        quiet=True,
+    )
+
+
+def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
+    """Values are replaced, tables laid over one another, and a flag drops what it excludes."""
+    flags = ("--voice", "Stella", "--set", "speed=2", "--limit", "5", "--generate-ids", "--tag", "team=films")
+    more = ("--unchecked", "speed", "--max-attempts", "9")
+    found = _settings("--config", _file(tmp_path, EVERYTHING.replace("seed = 7", "")), *flags, *more)
+    assert found.spelled == {"speed": "2", "voice": "Stella"}
+    assert found.set == {"enable_timestamp": True, "instructions": "warm"}
+    assert (found.limit, found.sample) == (5, None)
+    assert (found.generate_ids, found.id_column) == (True, None)
+    assert found.tag == {"team": "films"}
+    assert found.unchecked == ("voice", "speed")
+    assert (found.max_attempts, found.max_concurrency) == (9, 32)
+
+
+def test_what_is_not_given_stays_not_given() -> None:
+    """So that every default is written in one place only."""
+    assert _settings() == Settings("SOURCE", "DESTINATION")
+
+
+def test_the_value_of_a_pair_may_hold_anything() -> None:
+    """Only the first equals sign separates; an empty text is a value."""
+    found = _settings("--set", "instructions=a=b", "--tag", "note=")
+    assert found.spelled == {"instructions": "a=b"}
+    assert found.tag == {"note": ""}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("max_concurency = 3", "'max_concurency' is not a known key (Did you mean 'max_concurrency'?"),
+        ("max-concurrency = 3", "Did you mean 'max_concurrency'?"),
+        ("source = 'a.parquet'", "stand on the command line"),
+        ("max_concurrency = true", "'max_concurrency' must be a text or a number"),
+        ("max_concurrency = 1.5", "'max_concurrency' must be a whole number"),
+        ("timeout_s = -1", "'timeout_s' must be more than 0"),
+        ("timeout_s = nan", "'timeout_s' must be more than 0"),
+        ("generate_ids = 'yes'", "'generate_ids' must be true or false"),
+        ("unchecked = 'voice'", "'unchecked' must be an array of names"),
+        ("column = { voice = 3 }", "'column' must be a table of texts"),
+        ("set = { speed = [1] }", "'set' must be a table of numbers, booleans and texts"),
+        ("voice = 'Cherry'\nset = { voice = 'Stella' }", "a second value"),
+        ("limit = 1\nsample = 1", "exclude each other"),
+        ("model = ''", "'model' must not be empty"),
+        ("this is no TOML", "is not TOML"),
+    ],
+)
+def test_a_mistake_in_a_job_file_names_file_and_key(tmp_path: Path, content: str, said: str) -> None:
+    """Whoever reads the message finds the line."""
+    with pytest.raises(ConfigurationError) as raised:
+        _settings("--config", _file(tmp_path, content))
+    assert "job.toml" in str(raised.value)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("100", 100), ("0.05", 0.05), ("1", 1)])
+def test_max_rejects_is_a_number_or_a_share(text: str, value: float) -> None:
+    """Below 1 it is a share of the rows; 0 allows none."""
+    assert _settings("--max-rejects", text).max_rejects == value
+
+
+@pytest.mark.parametrize("text", ["1.0", "1.5", "-1", "5%", "nan", "inf", ""])
+def test_max_rejects_is_never_ambiguous(text: str) -> None:
+    """1.0 could be meant as one reject or as all rows: it is neither."""
+    with pytest.raises(ConfigurationError, match="share of the rows"):
+        _settings("--max-rejects", text)

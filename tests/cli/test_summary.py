@@ -1,0 +1,101 @@
+"""The summary: every figure a person needs, and no false zero."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from tts_pipeline.catalog import load_catalog
+from tts_pipeline.cli.summary import Causes, result_without_report, summary
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.job import Report
+from tts_pipeline.models import Card
+
+CARDS = load_catalog().cards
+
+
+def _report(*, cost: str | None = "0.118", at_most: str | None = "0.118", **counts: int) -> Report:
+    totals = Totals(
+        rows=10, speech=10, attempts=11, characters_billed=1_482, characters_upper_bound=1_482, audio_ms=90_000
+    )
+    for name, count in counts.items():
+        setattr(totals, name, count)
+    if cost is not None and at_most is not None:
+        totals.add_cost(Decimal(cost), Decimal(at_most), "CNY")
+    return Report(totals, Totals(), 1.5, "invocation", "/data/out")
+
+
+def _summary(report: Report, card: Card = CARDS["local", "qwen3-tts-flash"], causes: Causes | None = None) -> str:
+    return summary(report, card, causes or Causes())
+
+
+def test_a_run_that_went_well_is_told_in_figures() -> None:
+    """Rows, audio, requests, characters, cost, and where the files are."""
+    told = _summary(_report())
+    for figure in ("10: 10 speech, 0 rejects", "1.5 minutes", "1,482 billed\n", "0.1180 CNY\n", "/data/out (speech/"):
+        assert figure in told
+    assert "stopped" not in told
+
+
+def test_what_is_not_sure_is_told_as_a_range() -> None:
+    """Unknown attempts, characters and money at most."""
+    report = _report(at_most="0.2", unknown_attempts=2, characters_upper_bound=2_000)
+    told = _summary(report)
+    assert "11, 2 of them with an unknown outcome" in told
+    assert "1,482 billed (at most 2,000)" in told
+    assert "0.1180 CNY (at most 0.2000)" in told
+
+
+def test_rejects_are_told_by_their_causes() -> None:
+    """The most frequent codes with a message each; what was not read is counted too."""
+    causes = Causes()
+    for number in range(7):
+        causes.counts[f"Code{number}"] = 7 - number
+        causes.examples[f"Code{number}"] = f"message {number}"
+    causes.seen = 28
+    told = _summary(_report(rows=40, speech=10, rejects=30), causes=causes)
+    assert "7 x Code0, for example: message 0" in told
+    assert "Code5" not in told
+    assert "and 2 other codes" in told
+    assert "2 more, in parts that are still open" in told
+
+
+def test_a_stopped_run_says_what_to_do() -> None:
+    """By what it was stopped, that nothing is lost, and how it goes on."""
+    stopped = StoppedError("the service is out", stopped_by="outage", hint="run again later")
+    told = _summary(replace(_report(speech=4), stopped=stopped))
+    assert "6 not done yet" in told
+    assert "by: outage" in told
+    assert "the same command goes on" in told
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "said"),
+    [
+        ("modelstream", "qwen3-tts-flash", "modelstream may charge otherwise"),
+        ("local", "qwen3-tts-flash", "nobody charges for the local service"),
+        ("dashscope", "qwen3-tts-flash", None),
+    ],
+)
+def test_a_list_price_is_named_where_it_may_not_hold(service: str, model: str, said: str | None) -> None:
+    """A gateway may charge otherwise than the maker; the maker itself does not."""
+    told = _summary(_report(), CARDS[service, model])
+    assert (said in told) if said else ("list price" not in told)
+
+
+def test_a_cost_that_is_not_known_is_not_0() -> None:
+    """Without a price there is a warning in place of an amount."""
+    told = _summary(_report(cost=None), Card("studio", "narrator"))
+    assert "cost        not known" in told
+    assert "which is not 0: the catalog has no price for narrator on studio" in told
+
+
+def test_a_result_without_counts_has_the_same_keys() -> None:
+    """What reads the JSON finds every key; null is not known."""
+    counted, uncounted = _report().to_json(), result_without_report("storage", "/data/out")
+    assert list(counted) == list(uncounted)
+    assert list(counted["this_run"]) == list(uncounted["this_run"])
+    assert (uncounted["rows"], uncounted["stopped_by"]) == (None, "storage")

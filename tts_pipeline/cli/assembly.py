@@ -1,0 +1,88 @@
+"""From settings to a job: names are looked up, keys found, and text becomes parameters of the model's types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tts_pipeline.catalog import Catalog, load_catalog
+from tts_pipeline.catalog.check import parameter_from_text
+from tts_pipeline.catalog.keys import with_key
+from tts_pipeline.cli.settings import Settings
+from tts_pipeline.config import InputColumns, Limits, Selection
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.job import Job, Running
+from tts_pipeline.models import Card, ParameterValue
+
+
+def job_of(settings: Settings, environ: Mapping[str, str]) -> Job:
+    """Make the job that settings describe.
+
+    Args:
+        settings: As given.
+        environ: Where the service's key is.
+
+    Raises:
+        ConfigurationError: No service or model, an unknown one, no key, or text that is no value of its parameter.
+    """
+    catalog = load_catalog(None if settings.catalog is None else Path(settings.catalog).expanduser())
+    if settings.service is None:
+        raise ConfigurationError("no service is given", hint=f"use --service with {_any(catalog.services)}, or a URL")
+    service = with_key(catalog.service(settings.service), environ)
+    if settings.model is None:
+        raise ConfigurationError("no model is given", hint=f"use --model with {_models(catalog, service.name)}")
+    card = catalog.card(service, settings.model)
+    return Job(
+        source=settings.source,
+        destination=settings.destination,
+        service=service,
+        model=settings.model,
+        parameters=_parameters(settings, card),
+        columns=_columns(settings),
+        selection=Selection(**_given(settings, Selection)),
+        unchecked=settings.unchecked,
+        catalog=catalog,
+        running=_running(settings),
+    )
+
+
+def _parameters(settings: Settings, card: Card) -> dict[str, ParameterValue]:
+    spelled = {name: parameter_from_text(card, name, text) for name, text in settings.spelled.items()}
+    return {**settings.set, **spelled}
+
+
+def _columns(settings: Settings) -> InputColumns:
+    named = {"text": settings.text_column, "utterance_id": settings.id_column}
+    return InputColumns(
+        generate_ids=settings.generate_ids,
+        parameters=settings.column,
+        rename=settings.rename,
+        **{name: column for name, column in named.items() if column is not None},
+    )
+
+
+def _running(settings: Settings) -> Running:
+    return Running(
+        limits=Limits(**_given(settings, Limits)),
+        part_rows=settings.part_rows,
+        work_dir=None if settings.work_dir is None else Path(settings.work_dir),
+        max_rejects=settings.max_rejects,
+        tags=settings.tag,
+        tag_columns=settings.tag_column,
+    )
+
+
+def _given(settings: Settings, kind: type[Any]) -> dict[str, Any]:
+    """Return what was given of a value's fields; the others keep the defaults of ``config``."""
+    found = {each.name: getattr(settings, each.name, None) for each in fields(kind)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _models(catalog: Catalog, service: str) -> str:
+    return _any([card.model for card in catalog.cards.values() if card.service == service]) or "the name it has there"
+
+
+def _any(names: Iterable[str]) -> str:
+    return " or ".join(names)

@@ -1,0 +1,117 @@
+"""The command ``demo``: a small dataset in ten languages, made by the local voice, from lines of the project's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.catalog import load_catalog
+from tts_pipeline.cli.jobs import run_shown, told
+from tts_pipeline.cli.status import OK, status_of_run
+from tts_pipeline.cli.terminal import columns, say, tell
+from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.store import is_local, local_path
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.job import Job, Report
+
+MODEL = "qwen3-tts-flash"
+SHOWN = ("harbour", "baker", "orange")
+WORDS = 5
+
+_PARAMETERS = {"voice": "voice", "language_type": "language_type"}
+
+
+def demo(destination: str, *, quiet: bool) -> int:
+    """Make the demo's dataset, or show the one that is there.
+
+    The lines are written beside it, as Parquet, so that they can be looked at and run again with ``run``. A second
+    run finds everything done, sends nothing and shows the same.
+
+    Args:
+        destination: A local folder.
+        quiet: No progress.
+
+    Returns:
+        0 when every line is speech but the one that the service is told to refuse; else the status of a run.
+    """
+    if not is_local(destination):
+        raise ConfigurationError(f"the demo writes to a local folder, not to {destination!r}")
+    script = _script()
+    folder = local_path(destination)
+    source = folder.with_name(f"{folder.name}-lines.parquet")
+    _write_lines(source, script["lines"])
+    job = Job(
+        source=source,
+        destination=destination,
+        service=load_catalog().service("local"),
+        model=MODEL,
+        parameters={"enable_timestamp": True},
+        columns=InputColumns(parameters=_PARAMETERS),
+    )
+    tell(f"The same by hand:\n  {_by_hand(source, destination)}\n")
+    report = run_shown(job, quiet=quiet, faults=[{"what": "refuse", "text": script["refused"]}])
+    say(told(job, report))
+    if report.stopped is None and not report.this_run.attempts:
+        say("\nIt was all there already: nothing was sent.")
+    _show_rows(folder)
+    return _status(report, script)
+
+
+def _script() -> dict[str, Any]:
+    return tomllib.loads((files(__package__) / "demo_lines.toml").read_text(encoding="utf-8"))
+
+
+def _write_lines(path: Path, lines: list[Mapping[str, str]]) -> None:
+    """Write the lines as Parquet, but never over a file that holds something else."""
+    table = pa.Table.from_pylist(lines)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, path)
+        return
+    try:
+        same = pq.read_table(path).equals(table)
+    except (pa.ArrowInvalid, OSError):
+        same = False
+    if not same:
+        raise ConfigurationError(
+            f"{path} is there and does not hold the demo's lines", hint="move it away, or name another destination"
+        )
+
+
+def _by_hand(source: Path, destination: str) -> str:
+    chosen = " ".join(f"--column {name}={column}" for name, column in _PARAMETERS.items())
+    return (
+        f"tts-pipeline run {source} {destination} --service local --model {MODEL} {chosen} --set enable_timestamp=true"
+    )
+
+
+def _show_rows(folder: Path) -> None:
+    found = sorted(folder.glob("speech/*.parquet"))
+    if not found:
+        return
+    wanted = ["utterance_id", "language", "voice", "duration_ms", "timestamps"]
+    rows = {row["utterance_id"]: row for row in pq.read_table(found, columns=wanted).to_pylist()}
+    head = ("id", "language", "voice", "seconds", "first words, with their seconds")
+    say("\n" + columns([head, *(_row(rows[name]) for name in SHOWN if name in rows)]))
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    words = " ".join(_words(row["timestamps"] or []))
+    return row["utterance_id"], row["language"] or "", row["voice"], f"{row['duration_ms'] / 1_000:.2f}", words
+
+
+def _words(timestamps: list[Mapping[str, Any]]) -> Iterator[str]:
+    for word in timestamps[:WORDS]:
+        yield f"{word['text']} [{word['start_ms'] / 1_000:.2f}-{word['end_ms'] / 1_000:.2f}]"
+
+
+def _status(report: Report, script: Mapping[str, Any]) -> int:
+    refused = sum(script["refused"] in line["text"] for line in script["lines"])
+    as_meant = report.stopped is None and report.dataset.rejects == refused
+    return OK if as_meant else status_of_run(report.stopped_by, report.dataset.rejects)

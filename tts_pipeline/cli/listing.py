@@ -1,0 +1,171 @@
+"""The commands ``services`` and ``models``: the catalog as people and programs read it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tts_pipeline.catalog import Catalog, Service, load_catalog
+from tts_pipeline.catalog.entries import ANY_SERVICE
+from tts_pipeline.catalog.value import expectation
+from tts_pipeline.cli.local import URL_VARIABLE
+from tts_pipeline.cli.status import OK
+from tts_pipeline.cli.terminal import columns, say
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.models import Card, Parameter, Price
+
+_VOICE = "voice"
+
+
+def list_services(given: argparse.Namespace) -> int:
+    """Print the services that are known by name."""
+    catalog = _catalog(given)
+    if given.json:
+        say(json.dumps({"services": [_plain(service) for service in catalog.services.values()]}, ensure_ascii=False))
+        return OK
+    head = ("SERVICE", "KEY FROM", "DIALECT", "MODELS", "URL")
+    rows = [
+        (one.name, _key(one), one.dialect, str(len(_cards(catalog, one.name))), one.base_url or _LOCAL_URL)
+        for one in catalog.services.values()
+    ]
+    say(columns([head, *rows]))
+    say(
+        "\nAny other service is given by its URL, with its key in TTS_API_KEY, or by a catalog of your own (--catalog)."
+    )
+    return OK
+
+
+_LOCAL_URL = f"started for the job, or ${URL_VARIABLE}"
+
+
+def list_models(given: argparse.Namespace) -> int:
+    """Print models: briefly all of them, in full those of a service or of a name."""
+    cards = _chosen(_catalog(given), given.service, given.model)
+    if given.json:
+        say(json.dumps({"models": [_plain(card) for card in cards]}, ensure_ascii=False))
+    elif given.service or given.model:
+        say("\n\n".join(_in_full(card) for card in cards))
+    else:
+        head = ("SERVICE", "MODEL", "VOICES", "LANGUAGES", "LIMIT", "PRICE")
+        say(columns([head, *(_in_brief(card) for card in cards)]))
+        say("\ntts-pipeline models MODEL [--service NAME] shows voices, languages, parameters and sources.")
+    return OK
+
+
+def _catalog(given: argparse.Namespace) -> Catalog:
+    return load_catalog(None if given.catalog is None else Path(given.catalog).expanduser())
+
+
+def _chosen(catalog: Catalog, service: str | None, model: str | None) -> list[Card]:
+    if service is not None and model is not None:
+        return [catalog.card(catalog.service(service), model)]
+    if service is not None:
+        found = _cards(catalog, catalog.service(service).name)
+        if not found:
+            raise ConfigurationError(f"no models are known of {service!r}", hint="name one: models MODEL --service ...")
+        return found
+    cards = [card for card in catalog.cards.values() if model in {None, card.model}]
+    if not cards:
+        known = dict.fromkeys(card.model for card in catalog.cards.values())
+        raise ConfigurationError(
+            f"no service of the catalog has a model {model!r}",
+            hint=f"{did_you_mean(model or '', known)}Known: {', '.join(known)}",
+        )
+    return cards
+
+
+def _cards(catalog: Catalog, service: str) -> list[Card]:
+    return [card for card in catalog.cards.values() if card.service in {service, ANY_SERVICE}]
+
+
+def _key(service: Service) -> str:
+    return "no key" if service.auth == "none" else service.key_variable or "TTS_API_KEY"
+
+
+def _in_brief(card: Card) -> tuple[str, ...]:
+    voice = card.parameters.get(_VOICE)
+    voices = "any" if voice is None or voice.choices is None else str(len(voice.choices))
+    prices = "; ".join(_price(price) for price in card.prices) or "not known"
+    return card.service, card.model, voices, " ".join(card.languages) or "-", _limit(card), prices
+
+
+def _in_full(card: Card) -> str:
+    name = card.model if card.snapshot in {None, card.model} else f"{card.model} (= {card.snapshot})"
+    rate = "" if card.requests_per_minute is None else f", {card.requests_per_minute} requests a minute"
+    lines = [f"{name} on {card.service}", columns(list(_facts(card, rate)), indent="  ")]
+    for title, rows in (("voices", list(_voices(card))), ("parameters", list(_parameters(card)))):
+        if rows:
+            lines += [f"  {title}", columns(rows, indent="    ")]
+    return "\n".join(lines)
+
+
+def _facts(card: Card, rate: str) -> Iterator[tuple[str, str]]:
+    if card.languages:
+        yield "languages", ", ".join(f"{tag} ({word})" for tag, word in card.languages.items())
+    yield "limit", f"{_limit(card)}{rate}"
+    yield "billed by", _BILLING[card.billing]
+    for price in card.prices:
+        yield "price", f"{_price(price)} ({_BASIS[price.basis]}{_period(price)}); {price.source or 'no source given'}"
+    if not card.prices:
+        yield "price", "not known: costs will be null"
+    if card.permissive:
+        yield "takes", "any parameter"
+    if card.source:
+        yield "source", card.source
+
+
+_BILLING = {
+    "han_double": "characters, a Han character counts 2",
+    "characters": "characters",
+    "tokens": "tokens",
+}
+_BASIS = {"list": "the maker's list price", "user": "your own price"}
+
+
+def _voices(card: Card) -> Iterator[tuple[str, str]]:
+    voice = card.parameters.get(_VOICE)
+    for choice in (voice and voice.choices) or ():
+        yield str(choice), (voice.labels if voice else {}).get(str(choice), "")
+
+
+def _parameters(card: Card) -> Iterator[tuple[str, str, str]]:
+    for parameter in card.parameters.values():
+        yield parameter.name, _takes(parameter), parameter.description
+
+
+def _takes(parameter: Parameter) -> str:
+    takes = "one of the voices" if parameter.name == _VOICE and parameter.choices else expectation(parameter)
+    return f"{takes}, required" if parameter.required else takes
+
+
+def _limit(card: Card) -> str:
+    return "no limit known" if card.input_limit is None else f"{card.input_limit} {card.input_unit}"
+
+
+def _price(price: Price) -> str:
+    if price.per_10k_characters is not None:
+        return f"{price.per_10k_characters} {price.currency} per 10,000 characters"
+    tokens = f"{price.per_1m_input_tokens} in and {price.per_1m_output_tokens} out"
+    return f"{tokens} {price.currency} per 1,000,000 tokens"
+
+
+def _period(price: Price) -> str:
+    begins = f", from {price.effective_from}" if price.effective_from else ""
+    return begins + (f", until before {price.effective_until}" if price.effective_until else "")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON holds it: money as text, a key never."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.name != "api_key"}
+    if isinstance(value, dict):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Decimal | date) else value

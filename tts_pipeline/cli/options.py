@@ -1,0 +1,142 @@
+"""What can be set for a job, each once: as a flag of the command line and as a key of a job file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from tts_pipeline.config import PART_ROWS, InputColumns, Limits, Selection
+
+
+class Shape(Enum):
+    """How a setting is given."""
+
+    VALUE = "one value; the last one counts"
+    SWITCH = "on or off"
+    NAMES = "a name each time; an array in a job file"
+    PAIRS = "NAME=VALUE each time; a table in a job file"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting.
+
+    Args:
+        name: The key in a job file; with hyphens, the flag.
+        help: For ``--help``.
+        metavar: What stands for the value in ``--help``.
+        shape: How it is given.
+        read: Text -> value, for ``Shape.VALUE``.
+    """
+
+    name: str
+    help: str
+    metavar: str | None = None
+    shape: Shape = Shape.VALUE
+    read: Callable[[str], Any] = str
+
+    @property
+    def flag(self) -> str:
+        """The setting as a flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _any_whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"must be a whole number, not {text!r}") from None
+
+
+def _whole(text: str) -> int:
+    number = _any_whole(text)
+    if number < 1:
+        raise ValueError(f"must be 1 or more, not {text}")
+    return number
+
+
+def _amount(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"must be a number, not {text!r}") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"must be more than 0, not {text}")
+    return number
+
+
+def _rejects(text: str) -> float:
+    """Read a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    is_share = 0 < number < 1
+    if not is_share and not (number >= 0 and text.isdecimal()):
+        raise ValueError(f"must be a whole number, or a share of the rows between 0 and 1, not {text!r}")
+    return number
+
+
+_LIMITS = Limits()
+_COLUMNS = InputColumns()
+
+OPTIONS = (
+    Option("service", "a name (see 'tts-pipeline services') or a URL; 'local' speaks on this machine", "NAME|URL"),
+    Option("model", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", read=_text),
+    Option("voice", "the voice of all rows; the same as --set voice=V", "V"),
+    Option("column", "take a parameter from a column, row by row", "PARAM=COLUMN", Shape.PAIRS),
+    Option(
+        "set", "one value of a parameter for all rows, or for those whose column is null", "PARAM=VALUE", Shape.PAIRS
+    ),
+    Option("unchecked", "let any value of this parameter through", "PARAM", Shape.NAMES),
+    Option("rename", "another name for an input column in the speech table", "OLD=NEW", Shape.PAIRS),
+    Option("id_column", f"the column of the ids (default: {_COLUMNS.utterance_id})", "NAME", read=_text),
+    Option("generate_ids", "make ids from file and row", shape=Shape.SWITCH),
+    Option("text_column", f"the column of the texts (default: {_COLUMNS.text})", "NAME", read=_text),
+    Option("limit", "only the first N rows, for a pilot", "N", read=_whole),
+    Option("sample", "only N rows, drawn by --seed", "N", read=_whole),
+    Option("seed", f"which rows --sample draws (default: {Selection().seed})", "S", read=_any_whole),
+    Option("max_concurrency", f"requests in flight at one time (default: {_LIMITS.max_concurrency})", "N", read=_whole),
+    Option("requests_per_minute", "a smooth rate (default: the service's own limit, where known)", "N", read=_amount),
+    Option("characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", read=_amount),
+    Option("max_rejects", "more rejects, or a greater share of the rows, stop the run", "N|RATIO", read=_rejects),
+    Option(
+        "max_attempts",
+        f"attempts before a row is a reject; a 429 is none (default: {_LIMITS.max_attempts})",
+        "N",
+        read=_whole,
+    ),
+    Option(
+        "timeout_s",
+        f"the longest silence of the service, in seconds (default: {_LIMITS.timeout_s:g})",
+        "S",
+        read=_amount,
+    ),
+    Option(
+        "part_rows",
+        f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",
+        "N",
+        read=_whole,
+    ),
+    Option("work_dir", "a local folder for journals (default: inside a local destination)", "DIR", read=_text),
+    Option("catalog", "services, models and prices of your own", "FILE.toml", read=_text),
+    Option("tag", "a label for the bill", "KEY=VALUE", Shape.PAIRS),
+    Option("tag_column", "a label for the bill from a column, row by row", "KEY=COLUMN", Shape.PAIRS),
+    Option("json", "print the result as one JSON object, the last line of standard output", shape=Shape.SWITCH),
+    Option("quiet", "no progress", shape=Shape.SWITCH),
+)
+"""In the order of ``--help``."""
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
+"""Pairs of which only one may be given; a flag goes before the other one in a job file."""

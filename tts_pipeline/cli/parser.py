@@ -1,0 +1,122 @@
+"""The commands and their flags."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from tts_pipeline.cli.options import OPTIONS, Option, Shape
+from tts_pipeline.cli.status import MEANINGS
+from tts_pipeline.emulator.options import add_arguments
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+
+Namespace = argparse.Namespace
+
+_RUN_EPILOG = "\n".join(
+    [
+        "SOURCE is a Parquet file, a folder, a glob or a URL of these. DESTINATION is a folder or a URL; a destination",
+        "that holds the same job already is continued, and nothing that is there is bought again.",
+        "",
+        "A key comes from the environment: see 'tts-pipeline services'. --service local needs none; when TTS_LOCAL_URL",
+        "is set, it is the service that 'tts-pipeline emulate' runs there.",
+        "",
+        "JOB.toml holds the same settings, with underscores: max_concurrency = 32, generate_ids = true,",
+        'unchecked = ["voice"]; tables for what is given as NAME=VALUE: column = { voice = "speaker" },',
+        'set = { speed = 1.2 }. "work_dir" and "catalog" are seen from the folder of the file. A flag goes before it.',
+        "",
+        "exit status:",
+        *(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items()),
+        "In all of them everything done so far is kept.",
+    ]
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are told like all others."""
+
+    def __init__(self, **given: Any) -> None:
+        # An abbreviation that is clear today is ambiguous with the next flag, in somebody's nightly job.
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **given)
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(message, hint=f"see {self.prog} --help")
+
+
+def read_arguments(argv: Sequence[str]) -> Namespace:
+    """Read a command line.
+
+    Returns:
+        ``command``, and only the flags that were given, except for ``emulate``, whose flags have defaults.
+
+    Raises:
+        ConfigurationError: A mistake in it; names it, and the nearest flag there is.
+        SystemExit: Help was asked for, and printed.
+    """
+    parser, commands = _parser()
+    given, unknown = parser.parse_known_args(argv)
+    if unknown:
+        known = re.findall(r"--[a-z-]+", commands[given.command].format_usage())
+        near = did_you_mean(unknown[0].partition("=")[0], known) if unknown[0].startswith("-") else ""
+        raise ConfigurationError(
+            f"unknown argument {unknown[0]!r}", hint=f"{near}See tts-pipeline {given.command} --help"
+        )
+    return given
+
+
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    parser = _Parser(
+        prog="tts-pipeline", description="Speech from text in bulk: Parquet in; audio, word timestamps and a bill out."
+    )
+    adding = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = {
+        name: adding.add_parser(name, help=brief, description=brief, epilog=epilog)
+        for name, brief, epilog in (
+            ("run", "make a speech dataset, or go on with one", _RUN_EPILOG),
+            ("demo", "make a small dataset with the local voice", None),
+            ("validate", "check a job whole, without sending or writing anything", _RUN_EPILOG),
+            ("services", "list the services that are known by name", None),
+            ("models", "show models: voices, languages, parameters, limits, prices", None),
+            ("emulate", "run the local speech service in the foreground", None),
+        )
+    }
+    for name in ("run", "validate"):
+        _add_job(commands[name])
+    _add_demo(commands["demo"])
+    _add_listings(commands["services"], commands["models"])
+    add_arguments(commands["emulate"])
+    return parser, commands
+
+
+def _add_job(parser: _Parser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id per row")
+    parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
+    for option in OPTIONS:
+        _add_option(parser, option)
+    parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
+
+
+def _add_option(parser: _Parser, option: Option) -> None:
+    if option.shape is Shape.SWITCH:
+        parser.add_argument(option.flag, action="store_true", default=argparse.SUPPRESS, help=option.help)
+    else:
+        action = "store" if option.shape is Shape.VALUE else "append"
+        parser.add_argument(
+            option.flag, action=action, metavar=option.metavar, default=argparse.SUPPRESS, help=option.help
+        )
+
+
+def _add_demo(parser: _Parser) -> None:
+    parser.add_argument(
+        "destination", metavar="DESTINATION", nargs="?", default="tts-demo", help="a folder (default: ./%(default)s)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_listings(services: _Parser, models: _Parser) -> None:
+    models.add_argument("model", metavar="MODEL", nargs="?", help="only this one, in full")
+    models.add_argument("--service", metavar="NAME|URL", help="only this service's, in full")
+    for parser in (services, models):
+        parser.add_argument("--catalog", metavar="FILE.toml", help="services, models and prices of your own")
+        parser.add_argument("--json", action="store_true", help="everything, as one JSON object")

@@ -1,0 +1,209 @@
+"""A job's settings: what the command line says, laid over what a job file says."""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.models import ParameterValue
+
+Layer = dict[str, Any]
+"""Settings by name as one place gives them, read; only those that it gives."""
+
+_PATHS = ("catalog", "work_dir")
+_COLUMNS = ("column", "rename", "tag_column")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a job is to be, as it was given; None is not given, so that a default is written in one place only.
+
+    Args:
+        source: As given.
+        destination: As given.
+        set: Parameters from a job file, which have types.
+        spelled: Parameters from the command line, whose types the model's card knows.
+
+    The others are those of ``options.OPTIONS``.
+    """
+
+    source: str
+    destination: str
+    service: str | None = None
+    model: str | None = None
+    set: Mapping[str, ParameterValue] = field(default_factory=dict)
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    column: Mapping[str, str] = field(default_factory=dict)
+    unchecked: tuple[str, ...] = ()
+    rename: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    generate_ids: bool = False
+    text_column: str | None = None
+    limit: int | None = None
+    sample: int | None = None
+    seed: int | None = None
+    max_concurrency: int | None = None
+    requests_per_minute: float | None = None
+    characters_per_minute: float | None = None
+    max_rejects: float | None = None
+    max_attempts: int | None = None
+    timeout_s: float | None = None
+    part_rows: int | None = None
+    work_dir: str | None = None
+    catalog: str | None = None
+    tag: Mapping[str, str] = field(default_factory=dict)
+    tag_column: Mapping[str, str] = field(default_factory=dict)
+    json: bool = False
+    quiet: bool = False
+
+
+def settings_from(given: argparse.Namespace) -> Settings:
+    """Read a command line's settings, and those of its job file.
+
+    Args:
+        given: What the parser has read; only the flags that were given.
+
+    Raises:
+        ConfigurationError: A value of the wrong kind, two that exclude each other, or an unknown key of the file.
+    """
+    values = dict(vars(given))
+    config = values.pop("config", None)
+    flags = _layer_of_flags(values)
+    file = _layer_of_file(Path(config).expanduser()) if config is not None else {}
+    merged = _merged(file, flags)
+    if "seed" in merged and "sample" not in merged:
+        raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")
+    return Settings(source=values["source"], destination=values["destination"], **merged)
+
+
+def _layer_of_flags(values: Mapping[str, Any]) -> Layer:
+    layer: Layer = {}
+    for option in OPTIONS:
+        if option.name in values:
+            layer[option.name] = _from_flag(option, values[option.name])
+    spelled = layer.pop("set", {})
+    if "voice" in layer:
+        _put(spelled, "voice", layer.pop("voice"), "--voice")
+    if spelled:
+        layer["spelled"] = spelled
+    _refuse_both(layer, lambda name: BY_NAME[name].flag)
+    return layer
+
+
+def _from_flag(option: Option, given: Any) -> Any:
+    if option.shape is Shape.VALUE:
+        return _read(option, given, option.flag)
+    if option.shape is Shape.NAMES:
+        return tuple(dict.fromkeys(given))
+    if option.shape is Shape.SWITCH:
+        return given
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name or (option.name in _COLUMNS and not value):
+            raise ConfigurationError(f"{option.flag} is {text!r}", hint=f"write {option.flag} {option.metavar}")
+        _put(pairs, name, value, option.flag)
+    return pairs
+
+
+def _put(pairs: dict[str, str], name: str, value: str, flag: str) -> None:
+    if pairs.setdefault(name, value) != value:
+        raise ConfigurationError(
+            f"{flag} gives {name!r} a second value: {value!r} beside {pairs[name]!r}", hint="give one value"
+        )
+
+
+def _layer_of_file(path: Path) -> Layer:
+    values = _toml(path)
+    layer: Layer = {}
+    for name, value in values.items():
+        option = BY_NAME.get(name)
+        if option is None:
+            raise ConfigurationError(f"{path}: {name!r} is not a known key", hint=_known_keys(name))
+        layer[name] = _from_file(option, value, f"{path}: {name!r}")
+    for name in _PATHS:
+        if name in layer:
+            layer[name] = str(path.parent / Path(layer[name]).expanduser())
+    if "voice" in layer:
+        _put(layer.setdefault("set", {}), "voice", layer.pop("voice"), f"{path}: 'voice'")
+    _refuse_both(layer, lambda name: f"{path}: {name!r}")
+    return layer
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the job file {str(path)!r}: {error.strerror}", hint="check the path given to --config"
+        ) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"the job file {str(path)!r} is not TOML: {error}") from None
+
+
+def _known_keys(name: str) -> str:
+    if name in {"source", "destination"}:
+        return "SOURCE and DESTINATION stand on the command line"
+    near = did_you_mean(name.replace("-", "_"), BY_NAME)
+    return f"{near}The keys are those of the flags, with underscores; see tts-pipeline run --help"
+
+
+def _from_file(option: Option, value: Any, where: str) -> Any:
+    match option.shape:
+        case Shape.SWITCH:
+            wanted, right = "true or false", isinstance(value, bool)
+        case Shape.NAMES:
+            wanted, right = "an array of names", _is_list_of_texts(value)
+        case Shape.PAIRS:
+            kinds = (str, int, float) if option.name == "set" else (str,)
+            wanted = "a table of numbers, booleans and texts" if option.name == "set" else "a table of texts"
+            right = isinstance(value, dict) and all(isinstance(one, kinds) for one in value.values())
+        case Shape.VALUE:
+            # true and false are no numbers here, though Python counts with them.
+            wanted, right = "a text or a number", isinstance(value, str | int | float) and not isinstance(value, bool)
+    if not right:
+        raise ConfigurationError(f"{where} must be {wanted}")
+    if option.shape is Shape.NAMES:
+        return tuple(dict.fromkeys(value))
+    return _read(option, str(value), where) if option.shape is Shape.VALUE else value
+
+
+def _is_list_of_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _read(option: Option, text: str, where: str) -> Any:
+    try:
+        return option.read(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{where} {error}", hint=option.help) from None
+
+
+def _refuse_both(layer: Layer, named: Callable[[str], str]) -> None:
+    for one, other in EXCLUSIVE:
+        if layer.get(one) and layer.get(other):
+            raise ConfigurationError(f"{named(one)} and {named(other)} exclude each other", hint="give one of them")
+
+
+def _merged(file: Layer, flags: Layer) -> Layer:
+    """Lay the flags over the file: tables are laid over one another name by name."""
+    below = dict(file)
+    for one, other in EXCLUSIVE:
+        for given, excluded in ((one, other), (other, one)):
+            if flags.get(given):
+                below.pop(excluded, None)
+    merged = {**below, **flags}
+    for name in ("column", "rename", "tag", "tag_column"):
+        if name in below and name in flags:
+            merged[name] = {**below[name], **flags[name]}
+    if "unchecked" in below and "unchecked" in flags:
+        merged["unchecked"] = tuple(dict.fromkeys((*below["unchecked"], *flags["unchecked"])))
+    if "set" in below and "spelled" in flags:
+        merged["set"] = {name: value for name, value in below["set"].items() if name not in flags["spelled"]}
+    return merged

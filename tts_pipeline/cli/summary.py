@@ -1,0 +1,170 @@
+"""What a run did, told to people and to programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.cli.terminal import columns
+from tts_pipeline.cost import price_at
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.job import Report
+from tts_pipeline.models import Card
+
+MAX_CODES = 5
+MAX_FILES = 200
+"""Parts whose rejects are looked at, at most: the summary is not to take longer than the run."""
+
+_MESSAGE_CHARACTERS = 300
+_MAKERS = frozenset({"dashscope", "openai"})
+"""Services of the models' own makers: there the list price is what is charged."""
+
+
+@dataclass(slots=True)
+class Causes:
+    """Why utterances were rejected.
+
+    Args:
+        counts: Rejects by error code.
+        examples: A message for each code.
+        seen: Rejects that were looked at.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    seen: int = 0
+
+
+def causes_of(store: Store) -> Causes:
+    """Read the rejects table of a dataset, part by part, for what happened most often."""
+    causes = Causes()
+    for name in store.names("rejects", "part-")[:MAX_FILES]:
+        data = store.read(f"rejects/{name}")
+        if data is None:
+            continue
+        table = pq.read_table(pa.BufferReader(data), columns=["error_code", "message"], use_threads=False)
+        codes = [str(code) for code in table.column("error_code").to_pylist()]
+        causes.counts.update(codes)
+        causes.seen += len(codes)
+        for code, message in zip(codes, table.column("message").to_pylist(), strict=True):
+            causes.examples.setdefault(code, _cut(str(message)))
+    return causes
+
+
+def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
+    """Return what ``--json`` prints when a run ended before it could count: null is not known, which is not 0."""
+    counts = [each.name for each in fields(Totals) if each.name != "audio_ms"] + ["audio_hours"]
+    return {
+        **dict.fromkeys(counts),
+        "elapsed_s": None,
+        "invocation_id": None,
+        "destination": destination,
+        "stopped_by": stopped_by,
+        "this_run": dict.fromkeys(counts),
+    }
+
+
+def summary(report: Report, card: Card, causes: Causes) -> str:
+    """Return the summary for people.
+
+    Args:
+        report: Of the run.
+        card: Of the model.
+        causes: Of the rejects.
+    """
+    dataset, this_run = report.dataset, report.this_run
+    lines = [
+        ("rows", f"{dataset.rows:,}: {dataset.speech:,} speech, {_count(dataset.rejects, 'reject')}{_left(dataset)}"),
+        *_reject_lines(dataset.rejects, causes),
+        ("audio", _duration(dataset.audio_ms)),
+        ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),
+        ("characters", f"{dataset.characters_billed:,} billed{_at_most(dataset)}"),
+        ("cost", _cost(dataset)),
+        ("this run", f"{_requests_of(this_run)} in {report.elapsed_s:,.1f} s"),
+        *_warning_lines(dataset, card),
+        ("files", f"{report.destination} (speech/, usage/, rejects/; a table without rows has no file)"),
+    ]
+    if report.stopped is not None:
+        lines += [
+            ("stopped", f"by: {report.stopped_by}"),
+            ("next", "everything done so far is kept; when the cause is mended, the same command goes on"),
+        ]
+    return columns(lines)
+
+
+def _reject_lines(rejects: int, causes: Causes) -> Iterator[tuple[str, str]]:
+    for code, count in causes.counts.most_common(MAX_CODES):
+        yield "", f"{count:,} x {code}, for example: {causes.examples[code]}"
+    rest = len(causes.counts) - MAX_CODES
+    if rest > 0:
+        yield "", f"and {_count(rest, 'other code')}"
+    if rejects > causes.seen:
+        yield "", f"{rejects - causes.seen:,} more, in parts that are still open or were not looked at"
+
+
+def _warning_lines(totals: Totals, card: Card) -> Iterator[tuple[str, str]]:
+    price = price_at(card.prices, datetime.now(UTC).date())
+    if totals.attempts and totals.cost is None:
+        why = (
+            f"the catalog has no price for {card.model} on {card.service}" if price is None else "no usage was reported"
+        )
+        yield "warning", f"the cost is not known, which is not 0: {why} (give one with --catalog)"
+    elif price is not None and price.basis == "list" and card.service == "local":
+        yield "note", "nobody charges for the local service: the cost is the maker's list price, for comparison"
+    elif price is not None and price.basis == "list" and card.service not in _MAKERS:
+        yield (
+            "warning",
+            f"the cost is at the maker's list price; {card.service} may charge otherwise (give its with --catalog)",
+        )
+
+
+def _left(totals: Totals) -> str:
+    left = totals.rows - totals.speech - totals.rejects
+    return f", {left:,} not done yet" if left else ""
+
+
+def _unknown(totals: Totals) -> str:
+    return f", {totals.unknown_attempts:,} of them with an unknown outcome" if totals.unknown_attempts else ""
+
+
+def _requests_of(totals: Totals) -> str:
+    characters = _count(totals.characters_billed, "character")
+    return f"{_count(totals.attempts, 'request')}, {characters} billed{_at_most(totals)}"
+
+
+def _at_most(totals: Totals) -> str:
+    unsure = totals.characters_upper_bound != totals.characters_billed
+    return f" (at most {totals.characters_upper_bound:,})" if unsure else ""
+
+
+def _cost(totals: Totals) -> str:
+    if totals.cost is None:
+        return "not known" if totals.attempts else "nothing"
+    unsure = totals.cost_upper_bound is not None and totals.cost_upper_bound != totals.cost
+    at_most = f" (at most {_money(totals.cost_upper_bound)})" if unsure else ""
+    return f"{_money(totals.cost)} {totals.currency}{at_most}"
+
+
+def _money(amount: Decimal | None) -> str:
+    return f"{amount or Decimal(0):,.4f}"
+
+
+def _duration(audio_ms: int) -> str:
+    minutes = audio_ms / 60_000
+    return f"{minutes:,.1f} minutes" if minutes < 60 else f"{minutes / 60:,.2f} hours"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}..."
