@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.emulator.local import LocalService
 
-
 COMMAND = Path(sys.executable).with_name("tts-pipeline")
 
 

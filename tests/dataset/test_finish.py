@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-import yaml  # type: ignore[import-untyped]  # its types are a package of their own
+import yaml
 
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
