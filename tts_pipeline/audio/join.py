@@ -1,0 +1,51 @@
+"""Join the audio of several segments into one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+from tts_pipeline.audio.convert import convert, target_of
+from tts_pipeline.audio.encodings import encoding_of
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.models import Audio
+
+
+def join(
+    audios: Sequence[Audio], pause_ms: int, wanted: AudioSettings = AudioSettings()
+) -> tuple[Audio, tuple[int, ...]]:
+    """Return several pieces of audio as one, with silence between them, in the wanted format.
+
+    Each piece is decoded once and brought to the target's rate at once, and the whole is encoded once: a lossy format
+    is gone through once more than it was received in, and never a second time for the conversion.
+
+    Args:
+        audios: At least one, in order. They need not agree in format, rate or channels: the first decides, but for what
+            is wanted.
+        pause_ms: Silence between two pieces; 0 is none.
+        wanted: As ``check_settings`` let it pass; the default keeps the first's format and rate.
+
+    Returns:
+        The whole, and where in it each piece begins, in milliseconds, so that timestamps can be shifted. As WAV it has
+        exactly the samples of the pieces and the pauses. A single piece that is as wanted is the very object given.
+
+    Raises:
+        TransientError: ``MalformedAudio``: a piece does not decode, or has no sound. Retried; may have been billed.
+        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here. Never retried; may have been billed.
+    """
+    if len(audios) == 1:
+        return convert(audios[0], wanted), (0,)
+    # Imported here: most utterances are one segment, and never need it.
+    import numpy as np
+
+    from tts_pipeline.audio.samples import Sound, decode_sounding, encode, to_ms
+
+    channels = audios[0].channels
+    name, rate_hz = target_of(audios[0], wanted)
+    encoding = encoding_of(name)
+    sounds = [decode_sounding(audio).with_channels(channels).resampled(rate_hz) for audio in audios]
+    silence = np.zeros(((pause_ms * rate_hz + 500) // 1000, channels), np.float32)
+    starts = accumulate((sound.frames + len(silence) for sound in sounds[:-1]), initial=0)
+    pieces = [sound.samples if is_sound else silence for sound in sounds for is_sound in (False, True)][1:]
+    whole = Sound(np.concatenate(pieces), rate_hz)
+    return encode(whole, encoding), tuple(to_ms(frames, rate_hz) for frames in starts)

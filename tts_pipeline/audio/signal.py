@@ -1,0 +1,122 @@
+"""What can be measured of a sound without knowing what is said: levels, clipping, its end, how steady it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tts_pipeline.audio.samples import Samples, Sound
+
+_FRAME_S = 0.02
+"""Levels are measured over so long: two pitch periods of a low voice, so that they do not flutter with its pitch."""
+
+_WINDOW_FRAMES = 50
+_HOP_FRAMES = 25
+_TAIL_S = 0.005
+_FULL_SCALE = 32_766 / 32_768
+"""The last step but one of 16 bits, for what a resampler or a lossy format took off."""
+
+_FLOOR = 1e-12
+"""Power added to all, so that digital silence is -120 dBFS and not minus infinity."""
+
+Levels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
+
+    Args:
+        duration_s: All of it.
+        levels_dbfs: Of every 20 ms.
+        tail_db: The last 5 ms, relative to the loud parts (the 95th percentile of the levels of 20 ms).
+        clipped_share: Of all samples, those within three or more in a row at full scale.
+        steadiness_db: For every second (in steps of half a second) how far apart its loud and its soft parts are: the
+            90th and the 10th percentile of its 50 levels.
+        window_dbfs: For every such second the level of its loud parts.
+    """
+
+    duration_s: float
+    levels_dbfs: Levels
+    tail_db: float
+    clipped_share: float
+    steadiness_db: Levels
+    window_dbfs: Levels
+
+    @property
+    def loudest_dbfs(self) -> float:
+        """The loudest 20 ms."""
+        return float(self.levels_dbfs.max())
+
+    @property
+    def loud_dbfs(self) -> float:
+        """The loud parts: the 95th percentile of the levels."""
+        return _loud(self.levels_dbfs)
+
+    def sounding_s(self, *, above_db: float) -> float:
+        """Return the time from the first to the last level that is at least so loud, relative to the loud parts."""
+        places = np.flatnonzero(self.levels_dbfs >= self.loud_dbfs + above_db)
+        return float(places[-1] - places[0] + 1) * _FRAME_S if len(places) else 0.0
+
+    def longest_steady_s(self, *, within_db: float, above_dbfs: float) -> float:
+        """Return the length of the longest stretch whose level neither moves more, nor is softer, than is given.
+
+        Stretches are found by windows of a second: 0 for a shorter sound.
+        """
+        longest = run = 0
+        for is_steady in (self.steadiness_db <= within_db) & (self.window_dbfs >= above_dbfs):
+            run = run + 1 if is_steady else 0
+            longest = max(longest, run)
+        return (longest - 1) * _HOP_FRAMES * _FRAME_S + _WINDOW_FRAMES * _FRAME_S if longest else 0.0
+
+
+def measure(sound: Sound) -> Signal:
+    """Measure a sound of at least one sample."""
+    # One channel is a view; of several, what is in any of them counts.
+    mono = sound.samples[:, 0] if sound.channels == 1 else sound.samples.mean(axis=1, dtype=np.float32)
+    levels = _levels(mono, sound.sample_rate_hz)
+    steadiness, loudness = _windows(levels)
+    tail = mono[-max(1, int(sound.sample_rate_hz * _TAIL_S)) :]
+    return Signal(
+        duration_s=sound.frames / sound.sample_rate_hz,
+        levels_dbfs=levels,
+        tail_db=float(10 * np.log10(np.dot(tail, tail) / len(tail) + _FLOOR)) - _loud(levels),
+        clipped_share=_clipped_share(sound.samples),
+        steadiness_db=steadiness,
+        window_dbfs=loudness,
+    )
+
+
+def _loud(levels: Levels) -> float:
+    return float(np.percentile(levels, 95))
+
+
+def _levels(mono: Samples, rate_hz: int) -> Levels:
+    length = min(len(mono), max(1, int(rate_hz * _FRAME_S)))
+    frames = mono[: len(mono) // length * length].reshape(-1, length)
+    power = np.einsum("ij,ij->i", frames, frames) / np.float32(length)
+    levels: Levels = 10 * np.log10(power + np.float32(_FLOOR))
+    return levels
+
+
+def _windows(levels: Levels) -> tuple[Levels, Levels]:
+    if len(levels) < _WINDOW_FRAMES:
+        return levels[:0], levels[:0]
+    windows = np.lib.stride_tricks.sliding_window_view(levels, _WINDOW_FRAMES)[::_HOP_FRAMES]
+    ordered = np.sort(windows, axis=1)
+    soft, loud = ordered[:, _WINDOW_FRAMES // 10], ordered[:, -1 - _WINDOW_FRAMES // 10]
+    return loud - soft, loud
+
+
+def _clipped_share(samples: Samples) -> float:
+    # Hardly any file comes near: two passes spare it the rest.
+    if max(samples.max(), -samples.min()) < _FULL_SCALE:
+        return 0.0
+    full = np.abs(samples) >= _FULL_SCALE
+    inner = full[2:] & full[1:-1] & full[:-2]
+    within = np.zeros(full.shape, np.bool_)
+    for shift in range(3):
+        within[shift : shift + len(inner)] |= inner
+    return float(within.mean())
