@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 PART_ROWS = 500
 """Rows in a part, unless the source is so large that there would be more than ``MAX_PARTS``."""
@@ -56,10 +57,31 @@ class AudioSettings:
     Args:
         format: ``as-received``, or the format every speech is converted to.
         sample_rate_hz: Resampled to this; None keeps what was received.
+        pause_ms: Silence between the segments of a long text, about what a reader leaves between two sentences.
     """
 
     format: str = "as-received"
     sample_rate_hz: int | None = None
+    pause_ms: int = 300
+
+
+QualityAction = Literal["keep", "retry", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityPolicy:
+    """What is done about audio that a quality flag was raised for.
+
+    ``keep`` keeps it, flag and all. ``retry`` buys it again, at most ``max_retakes`` times, and keeps the best; audio
+    that is then still ``empty`` or ``undecodable`` is rejected. ``reject`` gives the utterance up at once.
+
+    Args:
+        actions: By flag; one that is not named here is kept.
+        max_retakes: Additional purchases of one segment, all of them on the bill.
+    """
+
+    actions: Mapping[str, QualityAction] = field(default_factory=lambda: {"empty": "retry", "undecodable": "retry"})
+    max_retakes: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,16 +198,21 @@ class History:
         answers: Segments that are already paid for, by their place; not to be bought again.
         boundaries: The (start, end) of each segment as first planned; None when it was never begun, so that a
             later version that would cut elsewhere still fits the answers already paid for.
-        attempts: Requests that were sent for it.
+        segment_attempts: Requests that were sent for each segment, by its place.
         characters_billed: Confirmed, over those attempts.
         cost: Confirmed, over those attempts; None without a price.
     """
 
     answers: Mapping[int, Answer] = field(default_factory=dict)
     boundaries: tuple[tuple[int, int], ...] | None = None
-    attempts: int = 0
+    segment_attempts: Mapping[int, int] = field(default_factory=dict)
     characters_billed: int = 0
     cost: Decimal | None = None
+
+    @property
+    def attempts(self) -> int:
+        """Requests that were sent for the utterance."""
+        return sum(self.segment_attempts.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,10 @@ Step = Callable[[Request], Awaitable[None]]
 
 
 def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
-    """Make a WAV file of a quiet ramp."""
+    """Make a WAV file of a hum that dies away, as speech does."""
     frames = int(seconds * rate_hz)
-    samples = b"".join(struct.pack("<h", index % 99) for index in range(frames))
+    loudness = [99 * (frames - index) // frames for index in range(frames)]
+    samples = b"".join(struct.pack("<h", (index % 99) * loud) for index, loud in enumerate(loudness))
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, rate_hz,
                        2 * rate_hz, 2, 16, b"data", len(samples))  # fmt: skip
     return head + samples

@@ -28,7 +28,7 @@ from tests.client.scripted_server import (
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import Boundaries, MemoryLedger
-from tts_pipeline.config import Limits
+from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
 from tts_pipeline.errors import (
     ConfigurationError,
     FatalError,
@@ -57,19 +57,34 @@ def instant() -> Clock:
 
 
 def client_of(
-    server: ScriptedServer, *, limits: Limits = LIMITS, card: Card = CARD, clock: Clock | None = None
+    server: ScriptedServer,
+    *,
+    limits: Limits = LIMITS,
+    card: Card = CARD,
+    clock: Clock | None = None,
+    audio: AudioSettings | None = None,
+    quality: QualityPolicy | None = None,
 ) -> SpeechClient:
-    return SpeechClient(Service("s", server.url, api_key=KEY), card, limits, clock=clock or instant(), random=Random(1))
+    service = Service("s", server.url, api_key=KEY)
+    clock = clock or instant()
+    return SpeechClient(service, card, limits, audio=audio, quality=quality, clock=clock, random=Random(1))
 
 
 def said(
-    *steps: Step, utterance: Utterance = HELLO, limits: Limits = LIMITS, otherwise: Step | None = None
+    *steps: Step,
+    utterance: Utterance = HELLO,
+    limits: Limits = LIMITS,
+    otherwise: Step | None = None,
+    quality: QualityPolicy | None = None,
 ) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
     """Say one utterance to a server that follows a script."""
     ledger = MemoryLedger()
 
     async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
-        async with serving(*steps, otherwise=otherwise) as server, client_of(server, limits=limits) as client:
+        async with (
+            serving(*steps, otherwise=otherwise) as server,
+            client_of(server, limits=limits, quality=quality) as client,
+        ):
             try:
                 return await client.synthesize(utterance, ledger), ledger, server
             except (ServiceError, StoppedError) as error:
@@ -198,7 +213,7 @@ def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[S
     assert outcomes(ledger)[0][3:] == (0, 0)
 
 
-@pytest.mark.parametrize(("text", "code"), [("", "EmptyText"), ("  \n", "EmptyText"), ("x" * 601, "TextTooLong")])
+@pytest.mark.parametrize(("text", "code"), [("", "EmptyText"), ("  \n", "EmptyText"), ("\ud800", "UnencodableText")])
 def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
     """Its own reject, with no attempt."""
     error, ledger, server = said(utterance=Utterance("a", text))
@@ -340,9 +355,9 @@ def test_every_row_gets_its_own_audio() -> None:
         await answer(200, spoken(wav(int(request.text.split()[1]) / 1_000)))(request)
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
-        utterances = [Utterance(str(number), f"Row {number}") for number in range(1, 401)]
+        utterances = [Utterance(str(number), f"Row {number}") for number in range(101, 501)]
         speeches = await asyncio.gather(*map(client.synthesize, utterances))
-        assert [speech.audio.duration_ms for speech in speeches] == list(range(1, 401))
+        assert [speech.audio.duration_ms for speech in speeches] == list(range(101, 501))
 
     with_client(main, otherwise=own, limits=Limits(max_concurrency=256))
 

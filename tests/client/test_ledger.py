@@ -32,7 +32,7 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
         await ledger.intend(in_flight, None)
 
     asyncio.run(main())
-    assert ledger.history(utterance) == History({1: ANSWER}, ((0, 7), (7, 13)), 3, 6, Decimal("0.000600000"))
+    assert ledger.history(utterance) == History({1: ANSWER}, ((0, 7), (7, 13)), {1: 3}, 6, Decimal("0.000600000"))
 
 
 def test_takes_are_told_apart() -> None:

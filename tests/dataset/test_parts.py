@@ -90,7 +90,7 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
         assert [utterance.utterance_id for utterance in part.todo] == ["r0", "r1", "r2", "r3"]
         assert part.history(part.todo[0]) == History()
         assert part.history(part.todo[1]) == History(
-            answers={0: answer}, attempts=1, characters_billed=7, cost=cost_of(7)
+            answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
         )
         await part.keep(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
     seen = bench.replays()[-1].said["r1", 0]

@@ -67,7 +67,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
     )
     found = _read(_write(tmp_path / "j", _intent(attempt), _settled(attempt, answer)))
     assert history_of(("r", 0), [found]) == History(
-        answers={0: answer}, boundaries=None, attempts=1, characters_billed=10, cost=cost_of(10)
+        answers={0: answer}, boundaries=None, segment_attempts={0: 1}, characters_billed=10, cost=cost_of(10)
     )
     assert found.attempts == {"a1": (attempt, settle(attempt))}
 
@@ -76,23 +76,45 @@ def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
     """An intent alone says that something may have been sent; its history counts the request and no money."""
     found = _read(_write(tmp_path / "j", _intent(_attempt(1))))
     assert found.attempts == {"a1": (_attempt(1), None)}
-    assert history_of(("r", 0), [found]) == History(attempts=1)
+    assert history_of(("r", 0), [found]) == History(segment_attempts={0: 1})
     assert found.finished() == set()
 
 
-def test_boundaries_are_those_of_the_first_intent(tmp_path: Path) -> None:
-    """They come with the first attempt, are kept while later ones have none, and go before a later journal's."""
+def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
+    """They come with an attempt, and are kept while later ones have none; a text that was cut anew has new ones."""
     first = _write(
         tmp_path / "1",
         _intent(_attempt(1), [(0, 4), (4, 9)]),
         _settled(_attempt(1), Answer(0, audio_of("a"))),
         _intent(_attempt(2, segment=1)),
     )
-    later = _write(tmp_path / "2", _intent(_attempt(3, segment=1), [(0, 9)]))
-    history = history_of(("r", 0), [_read(first), _read(later)])
+    later = _write(tmp_path / "2", _intent(_attempt(3, segment=1), [(0, 4), (4, 6), (6, 9)]))
+    last = _write(tmp_path / "3", _intent(_attempt(4, segment=1)))
+    history = history_of(("r", 0), [_read(first)])
     assert history.boundaries == ((0, 4), (4, 9))
+    history = history_of(("r", 0), [_read(first), _read(later), _read(last)])
+    assert history.boundaries == ((0, 4), (4, 6), (6, 9))
     assert list(history.answers) == [0]
-    assert history.attempts == 3
+    assert history.segment_attempts == {0: 1, 1: 3}
+
+
+def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
+    """A later answer of the same segment took its place: both stand on the bill, one as discarded."""
+    worse, better = Answer(0, audio_of("a"), quality=("silent",)), Answer(0, audio_of("b"))
+    path = _write(
+        tmp_path / "j",
+        _intent(_attempt(1)),
+        _settled(_attempt(1), worse),
+        _intent(_attempt(2)),
+        _settled(_attempt(2), better),
+        encode_record({"kind": "discarded", "attempt_id": "a1"}),
+    )
+    found = _read(path)
+    outcomes = [settlement.outcome for _, settlement in found.attempts.values() if settlement is not None]
+    assert outcomes == [Outcome.DISCARDED, Outcome.SUCCEEDED]
+    history = history_of(("r", 0), [found])
+    assert history.answers == {0: better}
+    assert history.characters_billed == 20
 
 
 def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -> None:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Self
 
+from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.exchange import Exchange
+from tts_pipeline.client.exchange import Asking, Exchange
 from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
 from tts_pipeline.client.purchase import Counter, Purchase
 from tts_pipeline.client.retry import Patience
+from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.client.speech import speech_of
 from tts_pipeline.client.transport import Bounds, Transport
-from tts_pipeline.config import Limits
+from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
 from tts_pipeline.errors import ConfigurationError, ServiceError, StoppedError
-from tts_pipeline.models import Card, Segment, Service, Speech, Utterance
-from tts_pipeline.text import segment_text
-from tts_pipeline.wire.request import Request, build_request
+from tts_pipeline.models import Card, Service, Speech, Utterance
+from tts_pipeline.wire.request import build_request
+
+logger = logging.getLogger("tts_pipeline")
+
+_TIMESTAMPS = "enable_timestamp"
+"""The parameter that asks for word timestamps, on every card that knows them."""
 
 
 class SpeechClient:
@@ -38,19 +45,24 @@ class SpeechClient:
         service: Where, with its key.
         card: The model; its parameters are not checked here, see ``catalog.check``.
         limits: Concurrency, rates and patience. Without ``requests_per_minute`` the card's own rate holds.
+        audio: What the speech's audio is to be; None is as received.
+        quality: What is done about bad audio; None is the default policy.
         clock: Time, and how to wait.
         random: The source of jitter.
 
     Raises:
-        ConfigurationError: The key cannot be sent, or would travel over plain http off loopback.
+        ConfigurationError: The audio settings cannot be had, the key cannot be sent, or it would travel over plain
+            http off loopback.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the public door: each by name, each with a default)
         self,
         service: Service,
         card: Card,
         limits: Limits | None = None,
         *,
+        audio: AudioSettings | None = None,
+        quality: QualityPolicy | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -65,7 +77,12 @@ class SpeechClient:
         self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
         self._meter = Meter(card, clock)
         exchange = Exchange(self._transport, self._fetcher)
-        self._counter = Counter(self._governor, patience, exchange, self._meter, clock)
+        self._audio = audio or AudioSettings()
+        check_settings(self._audio)
+        self._warned_of_timestamps = False
+        self._counter = Counter(
+            self._governor, patience, exchange, self._meter, Segmenter(card), quality or QualityPolicy(), clock
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,7 +117,8 @@ class SpeechClient:
         """
         purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
         try:
-            return await self._speech(purchase)
+            asking = self._asking(utterance)
+            speech = await speech_of(purchase, await purchase.said(asking), asking, self._audio)
         except ServiceError as error:
             error.concerning(
                 utterance.utterance_id,
@@ -109,6 +127,8 @@ class SpeechClient:
                 currency=self._meter.currency,
             )
             raise
+        self._warn_of_missing_timestamps(speech)
+        return speech
 
     def stop(self, reason: StoppedError) -> None:
         """Send no new attempt from now on.
@@ -118,26 +138,16 @@ class SpeechClient:
         """
         self._governor.stop(reason)
 
-    async def _speech(self, purchase: Purchase) -> Speech:
-        utterance = purchase.utterance
-        segments = self._segments(purchase)
+    def _asking(self, utterance: Utterance) -> Asking:
         whole = build_request(self._service, self._card, utterance.text, utterance.parameters)
-        requests = tuple(self._request(segment, utterance, whole) for segment in segments)
-        answers = await purchase.answers(segments, requests)
         language = language_tag(self._card, utterance.parameters)
-        return speech_of(purchase, tuple(zip(segments, answers, strict=True)), whole.request_key, language)
+        return Asking(self._service, self._card, utterance, whole, language)
 
-    def _segments(self, purchase: Purchase) -> tuple[Segment, ...]:
-        """Cut the text, but as it was cut before where some of it is paid for already."""
-        text, boundaries = purchase.utterance.text, purchase.history.boundaries
-        if boundaries is None:
-            return segment_text(text, self._card)
-        return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(boundaries))
-
-    def _request(self, segment: Segment, utterance: Utterance, whole: Request) -> Request:
-        if segment.text == utterance.text:
-            return whole
-        return build_request(self._service, self._card, segment.text, utterance.parameters)
+    def _warn_of_missing_timestamps(self, speech: Speech) -> None:
+        asked = speech.utterance.parameters.get(_TIMESTAMPS) is True
+        if asked and speech.words is None and not self._warned_of_timestamps:
+            self._warned_of_timestamps = True
+            logger.warning("timestamps were asked for, but %s gives none: they are null", self._service.name)
 
 
 def _with_rate_of(card: Card, limits: Limits) -> Limits:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from tts_pipeline.audio.identify import identify
 from tts_pipeline.audio.measure import Playable, playable
+from tts_pipeline.audio.quality import assess
 from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError
-from tts_pipeline.models import Answer, Parameters, Segment, Usage
+from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
 from tts_pipeline.wire.reading import Reading, Reply
-from tts_pipeline.wire.request import Request
+from tts_pipeline.wire.request import Request, build_request
 from tts_pipeline.wire.response import read_reply
 from tts_pipeline.wire.timestamps import place_words
 
@@ -24,6 +25,42 @@ _INLINE_BODY_BYTES = 1_000_000
 
 _PCM_RATE_HZ = 24_000
 """What the models speak at when no ``sample_rate`` is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One segment as it is asked for."""
+
+    request: Request
+    segment: Segment
+    parameters: Parameters
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How the segments of one utterance are asked for.
+
+    Args:
+        service: Where.
+        card: Which model.
+        utterance: Whose segments.
+        whole: The request for the whole text as one segment.
+        language: BCP-47; None when left to the service.
+    """
+
+    service: Service
+    card: Card
+    utterance: Utterance
+    whole: Request
+    language: str | None
+
+    def of(self, segment: Segment) -> Question:
+        """Return how a segment is asked for."""
+        utterance, request = self.utterance, self.whole
+        if segment.text != utterance.text:
+            request = build_request(self.service, self.card, segment.text, utterance.parameters)
+        return Question(request, segment, utterance.parameters, self.language)
 
 
 @dataclass(slots=True)
@@ -47,29 +84,29 @@ class Exchange:
         self._transport = transport
         self._fetcher = fetcher
 
-    async def answer(self, request: Request, segment: Segment, parameters: Parameters, received: Received) -> Answer:
+    async def answer(self, question: Question, received: Received) -> Answer:
         """Send a request and return the audio that it brought.
 
         Args:
-            request: What is sent.
-            segment: Whose text the words belong to.
-            parameters: What was asked for: how headerless PCM is to be read.
+            question: What is sent.
             received: Filled in with what the answer says of itself.
 
         Raises:
             ServiceError: One of its leaves, with the answer's status and request id.
         """
+        request, segment = question.request, question.segment
         try:
             reply = await self._transport.exchange(request.method, request.url, request.headers, request.body)
             received.http_status, received.request_id = reply.status, reply.request_id
             reading = await _read(reply)
             received.request_id, received.usage = reading.request_id, reading.usage
-            audio, flags = await self._audio(reply, reading, parameters)
+            audio, flags = await self._audio(reply, reading, question.parameters)
         except ServiceError as error:
             _complete(error, received)
             raise
         words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
-        quality = tuple(sorted({*reading.quality, *flags, *dropped}))
+        heard = await asyncio.to_thread(_assess, audio, question)
+        quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
         return Answer(segment.index, audio, words, reading.usage, reading.request_id, quality)
 
     async def _audio(self, reply: Reply, reading: Reading, parameters: Parameters) -> Playable:
@@ -87,6 +124,11 @@ async def _read(reply: Reply) -> Reading:
     if len(reply.body) > _INLINE_BODY_BYTES:
         return await asyncio.to_thread(read_reply, reply)
     return read_reply(reply)
+
+
+def _assess(audio: Audio, question: Question) -> tuple[str, ...]:
+    speed = question.parameters.get("speed", 1.0)
+    return assess(audio, question.segment.text, question.language, speed=float(speed))
 
 
 def _complete(error: ServiceError, received: Received) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import replace
 from typing import Protocol
 
 from tts_pipeline.client.meter import total_cost
-from tts_pipeline.models import Answer, Attempt, History, Settlement, Utterance
+from tts_pipeline.models import Answer, Attempt, History, Outcome, Settlement, Utterance
 
 Boundaries = tuple[tuple[int, int], ...]
 """The (start, end) of each segment in the utterance's text."""
@@ -27,7 +28,7 @@ class Ledger(Protocol):
 
         Args:
             attempt: What is about to be sent.
-            boundaries: Given with the first attempt of an utterance of several segments, else None.
+            boundaries: Given when an utterance is cut into segments, and when it is cut anew; else None.
 
         Raises:
             StorageError: It could not be written; nothing is sent.
@@ -35,6 +36,9 @@ class Ledger(Protocol):
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
         """Take an attempt's end, and with ``succeeded`` its answer; never waits, and keeps the order of calls."""
+
+    def discard(self, attempt_id: str) -> None:
+        """Take back an answer, because a later one of its segment is better: outcome ``discarded``, billed alike."""
 
 
 class MemoryLedger:
@@ -59,7 +63,7 @@ class MemoryLedger:
         return History(
             answers=dict(self._answers.get(key, {})),
             boundaries=self._boundaries.get(key),
-            attempts=len(attempts),
+            segment_attempts=Counter(attempt.segment for attempt in attempts),
             characters_billed=sum(it.characters_billed for it in settled),
             cost=total_cost(it.cost for it in settled),
         )
@@ -76,6 +80,10 @@ class MemoryLedger:
         if answer is not None:
             attempt = next(it for it in reversed(self.attempts) if it.attempt_id == settlement.attempt_id)
             self._answers[_key(attempt)][answer.segment] = answer
+
+    def discard(self, attempt_id: str) -> None:
+        """Remember that an answer is not kept."""
+        self.settlements[attempt_id] = replace(self.settlements[attempt_id], outcome=Outcome.DISCARDED)
 
 
 def _key(attempt: Attempt) -> tuple[str, int]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.exchange import Exchange, Received
+from tts_pipeline.client.exchange import Asking, Exchange, Question, Received
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import Meter, Sent, total_cost
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.row import Row
-from tts_pipeline.errors import ServiceError
-from tts_pipeline.models import Answer, Attempt, History, Segment, Settlement, Utterance
-from tts_pipeline.wire.request import Request
+from tts_pipeline.client.segments import Segmenter
+from tts_pipeline.client.takes import Take, action_for, is_worth_keeping, refusal
+from tts_pipeline.config import QualityPolicy
+from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.models import Answer, Attempt, History, Outcome, Segment, Settlement, Utterance
+
+Said = Sequence[tuple[Segment, Answer]]
+"""An utterance's segments in order, each with its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class Counter:
     patience: Patience
     exchange: Exchange
     meter: Meter
+    segmenter: Segmenter
+    quality: QualityPolicy
     clock: Clock
 
 
@@ -50,46 +59,87 @@ class Purchase:
         self.cost = self.history.cost
         self.counter = counter
         self._ledger = ledger
+        self._segment_attempts = dict(self.history.segment_attempts)
         self._new_boundaries: Boundaries | None = None
 
-    async def answers(self, segments: tuple[Segment, ...], requests: tuple[Request, ...]) -> list[Answer]:
-        """Return the answer of every segment, and buy those that are not paid for yet, one after the other.
+    async def said(self, asking: Asking) -> Said:
+        """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
+
+        Args:
+            asking: How a segment is asked for.
 
         Raises:
             ServiceError: The leaf says what becomes of the utterance; a ``TransientError`` when attempts are used up.
             StoppedError: Nothing is sent any more.
             StorageError: The ledger could not write; nothing was sent.
         """
+        segmenter, text = self.counter.segmenter, self.utterance.text
+        segments = segmenter.cut(text, self.history, asking.language)
         if len(segments) > 1 and self.history.boundaries is None:
-            self._new_boundaries = tuple((segment.start, segment.end) for segment in segments)
+            self._new_boundaries = _boundaries(segments)
+        answers: list[Answer] = []
         with self.counter.governor.row() as row:
-            return [
-                self.history.answers.get(segment.index) or await self._buy(row, segment, request)
-                for segment, request in zip(segments, requests, strict=True)
-            ]
+            while len(answers) < len(segments):
+                segment = segments[len(answers)]
+                try:
+                    answers.append(self.history.answers.get(segment.index) or await self._buy(row, asking.of(segment)))
+                except PermanentError as error:
+                    finer = segmenter.finer(text, segments, segment.index, error)
+                    if finer is None:
+                        raise
+                    segments = finer
+                    self._new_boundaries = _boundaries(segments)
+        return tuple(zip(segments, answers, strict=True))
 
-    async def _buy(self, row: Row, segment: Segment, request: Request) -> Answer:
-        row.begin(self.counter.meter.count(segment.text))
-        return await self.counter.patience.buy(row, lambda: self._attempt(row, segment, request))
+    async def _buy(self, row: Row, question: Question) -> Answer:
+        """Buy a segment, and again as often as its audio asks for and the policy allows; the best take is returned."""
+        policy = self.counter.quality
+        best: Take | None = None
+        for _ in range(1 + policy.max_retakes):
+            row.begin(self.counter.meter.count(question.segment.text))
+            try:
+                take = await self.counter.patience.buy(row, partial(self._attempt, row, question, best))
+            except (PermanentError, TransientError):
+                if best is None:
+                    raise
+                return best.answer  # what is there is better than nothing, and paid for
+            best = take if take.kept else best
+            if action_for(policy, take.answer.quality) != "retry":
+                break
+        if best is None:
+            raise refusal(policy, take.answer)
+        return best.answer
 
-    async def _attempt(self, row: Row, segment: Segment, request: Request) -> Answer:
-        async with self.counter.governor.permit(row, lambda: self._make(segment)) as attempt:
+    async def _attempt(self, row: Row, question: Question, best: Take | None) -> Take:
+        async with self.counter.governor.permit(row, lambda: self._make(question.segment)) as attempt:
             await self._ledger.intend(attempt, self._new_boundaries)
             self._new_boundaries = None
-            self.attempts += 1
+            self._count(attempt)
             received = Received()
             begun_s = self.counter.clock.monotonic_s()
             # Cancelled from here on, an attempt stays unsettled: what became of it is unknown, and the ledger says so.
             try:
-                answer = await self.counter.exchange.answer(request, segment, self.utterance.parameters, received)
+                answer = await self.counter.exchange.answer(question, received)
             except ServiceError as error:
                 self._settle(self.counter.meter.failed(self._sent(attempt, received, begun_s), error), None)
                 raise
-            self._settle(self.counter.meter.answered(self._sent(attempt, received, begun_s)), answer)
-            return answer
+            return self._taken(self._sent(attempt, received, begun_s), answer, best)
+
+    def _taken(self, sent: Sent, answer: Answer, best: Take | None) -> Take:
+        kept = is_worth_keeping(self.counter.quality, answer, best)
+        outcome = Outcome.SUCCEEDED if kept else Outcome.DISCARDED
+        self._settle(self.counter.meter.answered(sent, outcome=outcome), answer if kept else None)
+        if kept and best is not None:
+            self._ledger.discard(best.attempt_id)
+        return Take(sent.attempt.attempt_id, answer, kept)
 
     def _make(self, segment: Segment) -> Attempt:
-        return self.counter.meter.attempt(self.utterance, segment, number=self.attempts + 1)
+        number = self._segment_attempts.get(segment.index, 0) + 1
+        return self.counter.meter.attempt(self.utterance, segment, number=number)
+
+    def _count(self, attempt: Attempt) -> None:
+        self.attempts += 1
+        self._segment_attempts[attempt.segment] = attempt.number
 
     def _sent(self, attempt: Attempt, received: Received, begun_s: float) -> Sent:
         latency_ms = round((self.counter.clock.monotonic_s() - begun_s) * 1_000)
@@ -99,3 +149,7 @@ class Purchase:
         self._ledger.settle(settlement, answer)
         self.characters_billed += settlement.characters_billed
         self.cost = total_cost((self.cost, settlement.cost))
+
+
+def _boundaries(segments: Sequence[Segment]) -> Boundaries:
+    return tuple((segment.start, segment.end) for segment in segments)

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-from tts_pipeline.client.purchase import Purchase
-from tts_pipeline.models import Answer, Segment, Speech, Usage, Word
+from tts_pipeline.audio.convert import target_of
+from tts_pipeline.audio.join import join
+from tts_pipeline.client.exchange import Asking
+from tts_pipeline.client.purchase import Purchase, Said
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.models import Audio, Speech, Usage, Word
 
 CHARACTERS_MISMATCH = "characters_mismatch"
 """The flag of a speech for which the service billed another number of characters than we counted."""
 
-Said = Sequence[tuple[Segment, Answer]]
 
-
-def speech_of(purchase: Purchase, said: Said, request_key: str, language: str | None) -> Speech:
+async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: AudioSettings) -> Speech:
     """Make the speech of an utterance whose segments are all answered.
 
     Args:
         purchase: What was bought, and what it has consumed.
         said: Its segments in order, each with its answer.
-        request_key: Hash of what is sent for the whole utterance.
-        language: BCP-47; None when left to the service.
+        asking: What was asked for.
+        wanted: The format and rate of the audio, and the pauses in it.
+
+    Raises:
+        TransientError: Some audio does not decode, where it is joined or converted.
+        PermanentError: It is of a format that cannot be decoded here.
     """
     answers = [answer for _, answer in said]
     meter = purchase.counter.meter
+    audio, starts_ms = await _joined([answer.audio for answer in answers], wanted)
     return Speech(
         utterance=purchase.utterance,
-        audio=_only(answers).audio,
-        words=_words(said),
-        language=language,
+        audio=audio,
+        words=_words(said, starts_ms, audio.duration_ms),
+        language=asking.language,
         segments=len(answers),
         attempts=purchase.attempts,
         request_id=answers[-1].request_id,
-        request_key=request_key,
+        request_key=asking.whole.request_key,
         usage=total_usage(answer.usage for answer in answers),
         characters_counted=sum(meter.count(segment.text) for segment, _ in said),
         characters_billed=purchase.characters_billed,
@@ -42,6 +49,14 @@ def speech_of(purchase: Purchase, said: Said, request_key: str, language: str | 
         quality=_quality(purchase, said),
         created_at_us=purchase.counter.clock.utc_us(),
     )
+
+
+async def _joined(audios: Sequence[Audio], wanted: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
+    """Join and convert in a thread, where there is anything to do."""
+    first = audios[0]
+    if len(audios) == 1 and target_of(first, wanted) == (first.format, first.sample_rate_hz):
+        return first, (0,)
+    return await asyncio.to_thread(join, audios, wanted.pause_ms, wanted)
 
 
 def total_usage(usages: Iterable[Usage]) -> Usage:
@@ -62,23 +77,29 @@ def _total(figures: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _only(answers: Sequence[Answer]) -> Answer:
-    (answer,) = answers  # a text is one segment: joining the audio of several has no place yet
-    return answer
+def _words(said: Said, starts_ms: Sequence[int], duration_ms: int) -> tuple[Word, ...] | None:
+    """Move words from their segment to the whole, in time and in the text; None where a segment has none."""
+    if len(said) == 1:
+        ((segment, answer),) = said
+        if answer.words is None or not segment.start:
+            return answer.words
+    words: list[Word] = []
+    for (segment, answer), start_ms in zip(said, starts_ms, strict=True):
+        if answer.words is None:
+            return None
+        words += [_moved(word, segment.start, start_ms, duration_ms) for word in answer.words]
+    return tuple(words)
 
 
-def _words(said: Said) -> tuple[Word, ...] | None:
-    """Move words from places in their segment to places in the utterance's text."""
-    ((segment, answer),) = said
-    if answer.words is None or not segment.start:
-        return answer.words
-    return tuple(_moved(word, segment.start) for word in answer.words)
-
-
-def _moved(word: Word, by: int) -> Word:
-    if word.text_start is None or word.text_end is None:
-        return word
-    return replace(word, text_start=word.text_start + by, text_end=word.text_end + by)
+def _moved(word: Word, by: int, start_ms: int, duration_ms: int) -> Word:
+    """Move a word; joining may have rounded the whole's duration down by less than a millisecond."""
+    return Word(
+        text=word.text,
+        start_ms=min(word.start_ms + start_ms, duration_ms),
+        end_ms=min(word.end_ms + start_ms, duration_ms),
+        text_start=None if word.text_start is None else word.text_start + by,
+        text_end=None if word.text_end is None else word.text_end + by,
+    )
 
 
 def _quality(purchase: Purchase, said: Said) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ nothing). The first record names the journal and its format. Records, by ``kind`
 
 ``intent``   an attempt, on the disk (fdatasync) before its request is sent; with the segments' boundaries, once
 ``settled``  how an attempt ended; with the answer's audio as payload when there is one
+``discarded``  an answer is not kept after all, because a later one of the same segment is better
 ``speech``   an utterance is done; its audio is the payload, or that of the answer with the same segment when empty
 ``reject``   an utterance failed for good
 

@@ -215,6 +215,10 @@ class OpenPart:
         self._put(Write(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
         self._count(attempt, settlement)
 
+    def discard(self, attempt_id: str) -> None:
+        """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
+        self._put(Write(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
+
     def _count(self, attempt: Attempt, settlement: Settlement) -> None:
         progress, totals = self._progress, self._progress.totals
         progress.in_flight -= 1

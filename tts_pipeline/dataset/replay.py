@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -141,6 +142,11 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
         if record.get("answer") is not None:
             _said(found, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (record["answer"], blob)
         return
+    if kind == "discarded":
+        attempt, settled = found.attempts[record["attempt_id"]]
+        assert settled is not None
+        found.attempts[attempt.attempt_id] = (attempt, replace(settled, outcome=Outcome.DISCARDED))
+        return
     if kind == "intent":
         attempt = _attempt(record["attempt"])
         said = _said(found, (attempt.utterance_id, attempt.take))
@@ -218,19 +224,20 @@ def history_of(key: Key, replays: Sequence[Replay]) -> History:
     """Return what earlier journals know of an utterance; the answers' audio is read now."""
     answers: dict[int, Answer] = {}
     boundaries: tuple[tuple[int, int], ...] | None = None
-    settlements: list[Settlement | None] = []
+    sent: list[tuple[Attempt, Settlement | None]] = []
     for one in replays:
         said = one.said.get(key)
         if said is None:
             continue
-        boundaries = boundaries or said.boundaries
+        boundaries = said.boundaries or boundaries
         answers |= {segment: _answer(values, blob) for segment, (values, blob) in said.answers.items()}
-        settlements += [one.attempts[attempt_id][1] for attempt_id in said.attempts]
+        sent += [one.attempts[attempt_id] for attempt_id in said.attempts]
+    settlements = [settlement for _, settlement in sent]
     costs = [s.cost for s in settlements if s is not None and s.cost is not None]
     return History(
         answers=answers,
         boundaries=boundaries,
-        attempts=len(settlements),
+        segment_attempts=Counter(attempt.segment for attempt, _ in sent),
         characters_billed=sum(s.characters_billed for s in settlements if s is not None),
         cost=sum(costs, Decimal(0)) if costs else None,
     )

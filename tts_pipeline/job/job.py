@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.catalog import Catalog, load_catalog
-from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
+from tts_pipeline.config import AudioSettings, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameters, Service
 
@@ -24,6 +24,7 @@ class Running:
         work_dir: A folder on a local disk for journals; None is inside a local destination, else in the user's state.
         max_open_parts: Parts that are worked on at one time; bounds the memory, not the concurrency.
         max_rejects: More rejects than this stop the run; below 1 it is a share of the rows; None is any number.
+        quality: What is done about audio that a quality flag was raised for.
         tags: For the bill, the same for all rows.
         tag_columns: Tag -> source column that carries it row by row.
     """
@@ -33,6 +34,7 @@ class Running:
     work_dir: Path | None = None
     max_open_parts: int = 8
     max_rejects: float | None = None
+    quality: QualityPolicy = field(default_factory=QualityPolicy)
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -95,6 +97,7 @@ class Job:
             "seed": None if self.selection.sample is None else self.selection.seed,
             "audio_format": self.audio.format,
             "sample_rate_hz": self.audio.sample_rate_hz,
+            "pause_ms": self.audio.pause_ms,
         }
 
 

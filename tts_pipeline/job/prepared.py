@@ -12,6 +12,7 @@ from typing import Any
 
 import platformdirs
 
+from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import check_parameters
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.config import Selection
@@ -85,6 +86,7 @@ def prepare(job: Job) -> Prepared:
     _refuse_nothing(job.running)
     card = job.card()
     _refuse_missing_key(job)
+    check_settings(job.audio)
     source = open_source(job.source)
     layout = Layout(job.columns, source.schema)
     _refuse_unknown_columns(job, source)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from tts_pipeline.batch import Batch, RejectGuard, Work
 from tts_pipeline.client.client import SpeechClient
@@ -41,6 +41,7 @@ class Runner:
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._writer = JournalWriter(self._deliver)
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
         self.kept = Totals()
@@ -52,15 +53,29 @@ class Runner:
         Args:
             parts: Numbers of parts without a marker, ascending.
         """
-        with self._reading, self._publishing:
-            return asyncio.run(self._run(parts))
+        try:
+            with self._reading, self._publishing:
+                return asyncio.run(self._run(parts))
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice."""
+        self._writer.close()
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _deliver(self, notify: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            self._loop.call_soon_threadsafe(notify)
 
     async def _run(self, parts: Sequence[int]) -> BaseException | None:
         job, limits = self._prepared.job, self._prepared.job.running.limits
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(job.running.max_open_parts)
-        self._writer = JournalWriter(self._loop.call_soon_threadsafe)
-        async with SpeechClient(job.service, self._prepared.card, limits) as client:
+        async with SpeechClient(
+            job.service, self._prepared.card, limits, audio=job.audio, quality=job.running.quality
+        ) as client:
             self._batch = Batch(
                 client,
                 workers=limits.max_concurrency,
@@ -148,7 +163,8 @@ class Runner:
     def _leave(self) -> StorageError | None:
         """Publish the usage of the parts that stay open, and let them go with their journals."""
         failed: StorageError | None = None
-        for part in self._open.values():
+        while self._open:
+            _, part = self._open.popitem()
             try:
                 replays = self._replays(part.rows.number, ours=part.journal_id)
                 self._publisher.leave(part.rows, replays)

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import check_bill, job_of, read, write_lines
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.parts import Invocation, OpenPart, Progress
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job import Job, run_job
+from tts_pipeline.job.prepared import establish, prepare
+from tts_pipeline.job.runner import Runner
+
+
+def _invocation(job: Job, fingerprint: str) -> Invocation:
+    return Invocation("i", job.service.name, job.model, None, {}, {}, fingerprint)
+
+
+class _WatchedRunner(Runner):
+    """A runner that takes down what it opened, and how many parts were open at a time."""
+
+    opened: list[int]
+    most_open = 0
+
+    def _open_part(self, number: int) -> OpenPart | None:
+        part = super()._open_part(number)
+        self.opened.append(number)
+        self.most_open = max(self.most_open, len(self._open))
+        return part
+
+
+def _watched(job: Job) -> _WatchedRunner:
+    prepared = establish(prepare(job))
+    runner = _WatchedRunner(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
+    runner.opened = []
+    return runner
+
+
+@pytest.mark.parametrize("max_open_parts", [1, 3])
+def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: LocalService, max_open_parts: int) -> None:
+    """Memory follows the parts that are open, however many workers wait for work; all parts are done in order."""
+    write_lines(tmp_path / "lines.parquet", 40)
+    running = {"part_rows": 2, "max_open_parts": max_open_parts}
+    runner = _watched(job_of(tmp_path, tone_service.url, running=running, limits={"max_concurrency": 32}))
+    assert runner.run(range(20)) is None
+    assert runner.opened == list(range(20))
+    assert runner.most_open <= max_open_parts
+    assert len(list((tmp_path / "out" / "done").iterdir())) == 20
+
+
+def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmulator) -> None:
+    """When the run is stopped early, only the parts that were in work were ever opened."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
+    write_lines(tmp_path / "lines.parquet", 200)
+    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 10}, limits={"max_concurrency": 2}))
+    assert runner.run(range(20)) is not None
+    assert runner.opened == [0]
+
+
+def test_locks_are_free_after_a_mistake_of_ours(tmp_path: Path, tone_service: LocalService) -> None:
+    """Whatever ended the run at once, the same process can run the job again."""
+
+    class _Mistaken(_WatchedRunner):
+        def _leave(self) -> StorageError | None:
+            raise ZeroDivisionError
+
+    write_lines(tmp_path / "lines.parquet", 20)
+    job = job_of(tmp_path, tone_service.url, limits={"max_concurrency": 1})
+    tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 3}])
+    prepared = establish(prepare(job))
+    runner = _Mistaken(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
+    runner.opened = []
+    with pytest.raises(ZeroDivisionError):
+        runner.run(range(4))
+    with PartLock(prepared.locks / "part-00000.lock"):
+        pass
+    tone_service.clear_faults()
+    assert run_job(job).dataset.speech == 20
+    assert not [thread for thread in threading.enumerate() if thread.name == "journal-writer"]
+
+
+def test_whoever_handled_signals_before_does_so_again(tmp_path: Path, tone_service: LocalService) -> None:
+    """A notebook's or a worker's own handlers are theirs again after a run."""
+    write_lines(tmp_path / "lines.parquet", 5)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def own(number: int, frame: Any) -> None:
+        raise AssertionError
+
+    try:
+        for number in before:
+            signal.signal(number, own)
+        assert run_job(job_of(tmp_path, tone_service.url)).stopped is None
+        assert {signal.getsignal(number) for number in before} == {own}
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_RUN = """
+import json, sys, time
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+limits = {"max_concurrency": 8, "stop_grace_s": float(sys.argv[3])}
+report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], limits=limits))
+print(json.dumps(report.to_json()))
+"""
+
+
+def _interrupted(folder: Path, service: LocalService, number: signal.Signals, *, grace_s: float) -> dict[str, Any]:
+    """Run in a process of its own, interrupt it while requests are in flight, and return what it said."""
+    command = [sys.executable, "-c", _RUN, str(folder), service.url, str(grace_s)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while service.bill()["received"] < 10:
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.01)
+        began = time.monotonic()
+        process.send_signal(number)
+        said, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0, complaints
+    found: dict[str, Any] = json.loads(said)
+    return {**found, "took_s": time.monotonic() - began}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, number: signal.Signals) -> None:
+    """Answers already paid for are waited for, nothing is unknown, and the next run buys only the rest."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000, latency_ms=100)
+    write_lines(tmp_path / "lines.parquet", 200)
+    stopped = _interrupted(tmp_path, service, number, grace_s=3.0)
+    assert stopped["stopped_by"] == "interrupted"
+    assert stopped["took_s"] < 5
+    assert stopped["unknown_attempts"] == 0
+    received = service.bill()["received"]
+    assert stopped["speech"] == stopped["attempts"] == received
+    assert list((tmp_path / "out" / "claims").iterdir()) == []
+    report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}))
+    assert (report.stopped, report.dataset.speech) == (None, 200)
+    assert service.bill()["received"] == 200
+    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(200)]
+    check_bill(tmp_path / "out", service)
+
+
+def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Path, emulator: StartEmulator) -> None:
+    """The run does not wait for ever; what was in flight may cost its bound, and is said again by the next run."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    service.set_faults([{"what": "slow", "delay_s": 20, "after": 4}])
+    write_lines(tmp_path / "lines.parquet", 40)
+    stopped = _interrupted(tmp_path, service, signal.SIGTERM, grace_s=0.3)
+    assert (stopped["stopped_by"], stopped["speech"], stopped["unknown_attempts"]) == ("interrupted", 4, 8)
+    assert stopped["took_s"] < 5
+    assert read(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
+    service.clear_faults()
+    report = run_job(job_of(tmp_path, service.url))
+    assert (report.stopped, report.dataset.speech, report.dataset.unknown_attempts) == (None, 40, 8)
+    check_bill(tmp_path / "out", service)
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, emulator: StartEmulator) -> None:
+    """SIGKILL: what was answered is not bought again; what was in flight is unknown, and bought once more."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    service.set_faults([{"what": "slow", "delay_s": 20, "after": 12}])
+    write_lines(tmp_path / "lines.parquet", 40)
+    command = [sys.executable, "-c", _RUN, str(tmp_path), service.url, "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while service.bill()["received"] < 20:
+            time.sleep(0.01)
+        process.kill()
+    service.clear_faults()
+    report = run_job(job_of(tmp_path, service.url))
+    assert (report.stopped, report.dataset.speech) == (None, 40)
+    assert report.dataset.unknown_attempts == 8
+    assert service.bill()["received"] == 40 + 8
+    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(40)]
+    check_bill(tmp_path / "out", service)
+    assert os.listdir(tmp_path / "out" / ".work" / "journals") == []

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.dataset.samples import audio_of, speech_of
+from tts_pipeline.batch import SAME_ERRORS, Batch, RejectGuard, Work
+from tts_pipeline.client.ledger import Ledger, MemoryLedger
+from tts_pipeline.errors import (
+    ConfigurationError,
+    FatalError,
+    PermanentError,
+    ServiceError,
+    StoppedError,
+    StorageError,
+    ThrottledError,
+    TransientError,
+)
+from tts_pipeline.models import Reject, Speech, Utterance
+
+Behaviour = Callable[[str], Coroutine[Any, Any, None]]
+
+
+async def _at_once(utterance_id: str) -> None:
+    """Answer without delay."""
+
+
+@dataclass
+class Reciter:
+    """A speaker without a service: every utterance is said, once ``behave`` returns."""
+
+    behave: Behaviour = _at_once
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    reason: StoppedError | None = None
+    most: int = 0
+
+    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+        """Say one utterance."""
+        if self.reason is not None:
+            raise self.reason
+        self.begun.append(utterance.utterance_id)
+        self.most = max(self.most, len(self.begun) - len(self.ended) - len(self.cancelled))
+        try:
+            await self.behave(utterance.utterance_id)
+        except asyncio.CancelledError:
+            self.cancelled.append(utterance.utterance_id)
+            raise
+        self.ended.append(utterance.utterance_id)
+        return speech_of(utterance, audio_of(utterance.text), len(utterance.text))
+
+    def stop(self, reason: StoppedError) -> None:
+        """Begin nothing any more."""
+        self.reason = self.reason or reason
+
+
+class Notebook(MemoryLedger):
+    """A book in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[str] = []
+        self.refused: list[Reject] = []
+
+    async def keep(self, speech: Speech) -> None:
+        """Record a speech."""
+        self.kept.append(speech.utterance.utterance_id)
+
+    async def refuse(self, reject: Reject) -> None:
+        """Record a reject."""
+        self.refused.append(reject)
+
+
+def _failing(errors: dict[str, Exception]) -> Behaviour:
+    async def behave(utterance_id: str) -> None:
+        if utterance_id in errors:
+            raise errors[utterance_id]
+
+    return behave
+
+
+async def _feed(batch: Batch, rows: int, book: Notebook) -> None:
+    for number in range(rows):
+        await batch.queue.put(Work(Utterance(f"r{number}", "Hello."), book))
+    await batch.queue.put(None)
+
+
+def _run(
+    reciter: Reciter,
+    *,
+    rows: int = 20,
+    workers: int = 4,
+    stop_grace_s: float = 5.0,
+    guard: RejectGuard | None = None,
+    during: Callable[[Batch], Coroutine[Any, Any, None]] | None = None,
+) -> tuple[Batch, Notebook]:
+    """Run a batch to its end, with a feeder beside it as a job has one."""
+
+    async def main() -> tuple[Batch, Notebook]:
+        book = Notebook()
+        batch = Batch(reciter, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
+        feeding = asyncio.ensure_future(_feed(batch, rows, book))
+        beside = asyncio.ensure_future(during(batch)) if during else None
+        await asyncio.wait_for(batch.run(), 10)
+        feeding.cancel()
+        await asyncio.gather(feeding, *([beside] if beside else []), return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a batch leaves no task behind"
+        return batch, book
+
+    return asyncio.run(main())
+
+
+def _permanent(code: str = "InvalidParameter") -> PermanentError:
+    return PermanentError("refused", code=code, http_status=400, may_be_billed=False)
+
+
+def test_every_utterance_is_said_and_kept_once() -> None:
+    """The queue's end ends the batch, without a reason."""
+    batch, book = _run(Reciter(), rows=100)
+    assert batch.reason is None
+    assert sorted(book.kept) == sorted(f"r{number}" for number in range(100))
+
+
+def test_workers_bound_what_is_in_flight() -> None:
+    """As many at one time as there are workers, and all of them busy while there is work."""
+    reciter = Reciter()
+
+    async def behave(utterance_id: str) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    reciter.behave = behave
+    _run(reciter, rows=50, workers=7)
+    assert reciter.most == 7
+
+
+def test_a_slot_is_free_only_when_the_result_is_written() -> None:
+    """The next utterance of a worker begins after the last one's record."""
+    reciter = Reciter()
+    events: list[str] = []
+
+    class Slow(Notebook):
+        async def keep(self, speech: Speech) -> None:
+            await asyncio.sleep(0)
+            events.append(f"kept {speech.utterance.utterance_id}")
+
+    async def behave(utterance_id: str) -> None:
+        events.append(f"begun {utterance_id}")
+
+    async def main() -> None:
+        batch = Batch(reciter, workers=1, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(batch, 3, Slow()))
+        await batch.run()
+        await feeding
+
+    reciter.behave = behave
+    asyncio.run(main())
+    assert events == [f"{what} r{number}" for number in range(3) for what in ("begun", "kept")]
+
+
+@pytest.mark.parametrize(
+    ("error", "error_class"),
+    [
+        (_permanent(), "permanent"),
+        (PermanentError("proxy", code="X", http_status=403), "permanent"),
+        (PermanentError("in a 200", code="X", http_status=200), "permanent"),
+        (PermanentError("no audio", code="X"), "permanent"),
+        (PermanentError("empty", code="EmptyText", may_be_billed=False), "input"),
+        (TransientError("timed out", code="Timeout"), "transient"),
+        (TransientError("refused", code="ConnectionFailed", may_be_billed=False), "transient"),
+        (ThrottledError("429", code="Throttling", http_status=429), "transient"),
+    ],
+)
+def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: ServiceError, error_class: str) -> None:
+    """Its class says whether it was never sent, refused, or given up; it has attempts, cost and the hint."""
+    error.concerning("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
+    error.hint = "shorten it"
+    batch, book = _run(Reciter(_failing({"r3": error})))
+    assert batch.reason is None
+    (reject,) = book.refused
+    assert (reject.utterance.utterance_id, reject.error_class, reject.error_code) == ("r3", error_class, error.code)
+    assert (reject.attempts, reject.cost, reject.currency) == (5, Decimal("0.5"), "CNY")
+    assert reject.message == str(error)
+    assert "shorten it" in reject.message
+    assert len(book.kept) == 19
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FatalError("no money", code="Arrearage", http_status=403),
+        StoppedError("too long a pause", stopped_by="service"),
+        StorageError("the disk is full"),
+        ConfigurationError("the key cannot be sent"),
+        ZeroDivisionError("a mistake of ours"),
+    ],
+)
+def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
+    """Also a mistake of ours: it is not swallowed, and no row becomes a reject for it."""
+    reciter = Reciter(_failing({"r5": error}))
+    batch, book = _run(reciter, rows=500)
+    assert batch.reason is error
+    assert book.refused == []
+    assert len(reciter.begun) < 20
+    assert reciter.reason is not None
+    assert sorted(book.kept) == sorted(set(reciter.begun) - {"r5"})
+
+
+def test_a_book_that_cannot_be_written_ends_the_run() -> None:
+    """A disk that is full when a result is recorded is the reason, as it is."""
+    full = StorageError("the disk is full")
+
+    class Full(Notebook):
+        async def keep(self, speech: Speech) -> None:
+            raise full
+
+    async def main() -> BaseException | None:
+        batch = Batch(Reciter(), workers=2, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(batch, 50, Full()))
+        await asyncio.wait_for(batch.run(), 10)
+        feeding.cancel()
+        return batch.reason
+
+    assert asyncio.run(main()) is full
+
+
+def test_the_first_reason_counts() -> None:
+    """What fails because the run is stopping does not hide why it stopped."""
+    first, second = StoppedError("first", stopped_by="interrupted"), StoppedError("second", stopped_by="budget")
+
+    async def stop_twice(batch: Batch) -> None:
+        batch.stop(first)
+        batch.stop(second)
+
+    batch, _ = _run(Reciter(), during=stop_twice)
+    assert batch.reason is first
+
+
+def test_idle_workers_end_at_once_when_stopped() -> None:
+    """Workers that wait for work do not wait for the grace."""
+
+    async def main() -> float:
+        batch = Batch(Reciter(), workers=8, stop_grace_s=60, guard=RejectGuard())
+        running = asyncio.ensure_future(batch.run())
+        await asyncio.sleep(0)
+        batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait_for(running, 10)
+        return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(main()) < 1
+
+
+def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
+    """A feeder that fails at once has stopped it already."""
+
+    async def main() -> list[str]:
+        reciter = Reciter()
+        batch = Batch(reciter, workers=2, stop_grace_s=60, guard=RejectGuard())
+        batch.queue.put_nowait(Work(Utterance("a", "Hello."), Notebook()))
+        batch.stop(StorageError("cannot open the part"))
+        await asyncio.wait_for(batch.run(), 10)
+        return reciter.begun
+
+    assert asyncio.run(main()) == []
+
+
+def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
+    """Answers that come within it are kept; what hangs is cancelled, and is neither speech nor reject."""
+    reciter = Reciter()
+
+    async def main() -> tuple[list[str], list[str]]:
+        begun, finish = asyncio.Event(), asyncio.Event()
+        book = Notebook()
+
+        async def behave(utterance_id: str) -> None:
+            if len(reciter.begun) == 3:
+                begun.set()
+            if utterance_id == "r1":
+                await asyncio.get_running_loop().create_future()  # hangs for ever
+            await finish.wait()
+
+        reciter.behave = behave
+        batch = Batch(reciter, workers=3, stop_grace_s=0.2, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(batch, 50, book))
+        running = asyncio.ensure_future(batch.run())
+        await begun.wait()
+        batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        finish.set()
+        await asyncio.wait_for(running, 10)
+        feeding.cancel()
+        return book.kept, reciter.cancelled
+
+    kept, cancelled = asyncio.run(main())
+    assert (sorted(kept), cancelled) == (["r0", "r2"], ["r1"])
+    assert reciter.begun == ["r0", "r1", "r2"]
+
+
+def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
+    """More than that number stops it, and that number does not."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent(f"code-{number}") for number in range(5)}
+    batch, book = _run(Reciter(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
+    assert batch.reason is None
+    batch, book = _run(Reciter(_failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
+    assert isinstance(batch.reason, StoppedError)
+    assert batch.reason.stopped_by == "rejects"
+    assert "more than 4 utterances were rejected" in batch.reason.message
+    assert len(book.refused) == 5
+
+
+def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
+    """A wrong setting is not a million rejects: after 50 alike it stops."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(1_000)}
+    batch, book = _run(Reciter(_failing(errors)), rows=1_000, workers=1)
+    assert isinstance(batch.reason, StoppedError)
+    assert batch.reason.stopped_by == "rejects"
+    assert len(book.refused) == SAME_ERRORS == 50
+
+
+def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
+    """Return after how many outcomes the guard stops: a code is a reject, an empty one speech."""
+    for count, code in enumerate(outcomes, 1):
+        if not code:
+            guard.speech()
+        elif code == "EmptyText":
+            assert guard.reject(PermanentError("empty", code=code, may_be_billed=False)) is None
+        elif code == "Timeout":
+            assert guard.reject(TransientError("slow", code=code)) is None
+        elif guard.reject(_permanent(code)) is not None:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "stops_after"),
+    [
+        (["A"] * 100, 50),
+        (["A"] * 49 + [""] + ["A"] * 100, None),
+        ([""] + ["A"] * 100, None),
+        (["A"] * 49 + ["B"] + ["A"] * 100, None),
+        (["EmptyText"] * 200, None),
+        (["EmptyText"] * 30 + ["A"] * 50, 80),
+        (["Timeout"] * 200, None),
+    ],
+)
+def test_only_one_and_the_same_error_from_the_first_row_on_is_a_wrong_setting(
+    outcomes: list[str], stops_after: int | None
+) -> None:
+    """Speech, or another error, shows that rows differ; rows that were never sent show nothing."""
+    assert _outcomes(RejectGuard(), outcomes) == stops_after

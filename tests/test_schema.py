@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.dataset.samples import NOW_US, PRICE, audio_of, settle, speech_of
+from tts_pipeline.models import Attempt, Outcome, Reject, Usage, Utterance
+from tts_pipeline.schema import (
+    HUGGING_FACE,
+    INPUT_COLUMN,
+    INSTANT,
+    MONEY,
+    REJECTS,
+    SPEECH,
+    TABLES,
+    USAGE,
+    column_of,
+    describe,
+    fields,
+    reject_values,
+    rejects_schema,
+    speech_schema,
+    speech_values,
+    table_of,
+    usage_schema,
+    usage_values,
+)
+
+PUBLISHED = Path(__file__).parent.parent / "schemas"
+
+SPEECH_CONTRACT = """utterance_id string, take int32, text string, service string, model string, voice string,
+language string, audio struct<bytes: binary, path: string>, audio_format string, sample_rate_hz int32, channels int32,
+duration_ms int64, audio_sha256 string, timestamps list<struct<text: string, start_ms: int64, end_ms: int64,
+text_start: int32, text_end: int32>>, timestamps_source string, segments int16, attempts int16, request_id string,
+request_key string, deduplicated_from string, characters_counted int64, characters_reported int64,
+characters_billed int64, input_tokens int64, output_tokens int64, total_tokens int64, cost decimal128(18, 9),
+currency string, quality list<string>, created_at timestamp[us, tz=UTC], invocation_id string"""
+
+USAGE_CONTRACT = """attempt_id string, invocation_id string, journal_id string, utterance_id string, take int32,
+segment int16, attempt int16, account string, service string, model string, voice string,
+started_at timestamp[us, tz=UTC], finished_at timestamp[us, tz=UTC], latency_ms int64, http_status int16,
+outcome string, error_code string, request_id string, characters_counted int64, characters_reported int64,
+characters_billed int64, characters_upper_bound int64, input_tokens int64, output_tokens int64, total_tokens int64,
+price_id string, price_basis string, cost decimal128(18, 9), cost_upper_bound decimal128(18, 9), currency string,
+tags map<string, string>"""
+
+REJECTS_CONTRACT = """utterance_id string, take int32, error_class string, error_code string, message string,
+attempts int16, cost decimal128(18, 9), currency string, failed_at timestamp[us, tz=UTC], invocation_id string"""
+
+
+@pytest.mark.parametrize(
+    ("table", "contract"), [("speech", SPEECH_CONTRACT), ("usage", USAGE_CONTRACT), ("rejects", REJECTS_CONTRACT)]
+)
+def test_the_tables_have_the_columns_that_were_promised(table: str, contract: str) -> None:
+    """Names, types and order; readers depend on them, so a change of this test is a change for every reader."""
+    described = describe(table)["columns"]
+    if table == "rejects":
+        assert described.pop()["name"] == "input"
+    assert ", ".join(f"{column['name']} {column['type']}" for column in described) == contract.replace("\n", " ")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_published_description_is_that_of_the_code(table: str) -> None:
+    """``schemas/<table>.json`` is made from the code; after a change it is written anew from ``schema.describe``."""
+    published = (PUBLISHED / f"{table}.json").read_text(encoding="utf-8")
+    assert published == json.dumps(describe(table), indent=2, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_says_what_it_means(table: str) -> None:
+    """A sentence each; a column with a unit in its name, or with money, names its unit."""
+    for column in describe(table)["columns"]:
+        assert column["meaning"].endswith(".")
+        if column["name"].endswith(("_ms", "_hz")) or "cost" in column["name"]:
+            assert column["unit"], column["name"]
+        if column["name"].startswith("characters_") or column["name"].endswith("_tokens"):
+            assert column["unit"] in {"characters", "tokens"}
+
+
+def test_the_description_and_the_files_agree_on_nullability() -> None:
+    """What the description says may be null is what the files' schema says."""
+    passed = [pa.field("own", pa.list_(pa.int8()), nullable=False)]
+    speech = speech_schema(passed)
+    assert [(f.name, f.nullable) for f in speech] == [*((c.name, c.nullable) for c in SPEECH), ("own", False)]
+    assert speech.metadata == HUGGING_FACE
+    assert [(f.name, f.nullable) for f in usage_schema()] == [(c.name, c.nullable) for c in USAGE]
+    source = pa.schema([("id", pa.int64()), ("text", pa.string())])
+    rejects = rejects_schema(source)
+    assert [(f.name, f.nullable) for f in rejects] == [(c.name, c.nullable) for c in (*REJECTS, INPUT_COLUMN)]
+    assert rejects.field("input").type == pa.struct(list(source))
+
+
+ATTEMPT = Attempt("a1", "u", 2, 1, 3, "Cherry", NOW_US, 10, 12, PRICE.price_id, Decimal("0.000960000"))
+PRICES = {PRICE.price_id: PRICE}
+
+
+def _one(values: dict[str, Any], schema: pa.Schema, **more: Any) -> dict[str, Any]:
+    known = pa.schema([field for field in schema if field.name in {*values, *more}])
+    assert set(values) | set(more) <= set(schema.names), "a value without a column would be lost"
+    (row,) = table_of([{**values, **more}], known).to_pylist()
+    return dict(row)
+
+
+@pytest.mark.parametrize(
+    ("settlement", "expected"),
+    [
+        (None, {"outcome": "unknown", "characters_billed": 0, "characters_upper_bound": 12, "cost": Decimal(0)}),
+        (settle(ATTEMPT), {"outcome": "succeeded", "characters_billed": 10, "characters_reported": 10}),
+        (
+            settle(ATTEMPT, Outcome.DISCARDED, characters_billed=10, usage=Usage(10, 1, 2, 3)),
+            {"outcome": "discarded", "characters_billed": 10, "input_tokens": 1, "total_tokens": 3},
+        ),
+        (
+            settle(ATTEMPT, Outcome.FAILED, characters_upper_bound=10),
+            {"outcome": "failed", "characters_billed": 0, "characters_upper_bound": 10, "http_status": 400},
+        ),
+    ],
+)
+def test_an_attempt_becomes_its_row_of_usage(settlement: Any, expected: dict[str, Any]) -> None:
+    """With what is the same for every outcome, and what the outcome decides."""
+    row = _one(usage_values(ATTEMPT, settlement, PRICES), usage_schema())
+    assert expected.items() <= row.items()
+    same = {"attempt_id": "a1", "utterance_id": "u", "take": 2, "segment": 1, "attempt": 3, "price_basis": "list"}
+    assert same.items() <= row.items()
+    assert row["currency"] == "CNY"
+
+
+def test_an_attempt_without_a_price_costs_nobody_knows_what() -> None:
+    """Null, never 0; also its upper bound and its currency."""
+    unpriced = Attempt("a1", "u", 0, 0, 1, None, NOW_US, 10, 12, None, None)
+    row = _one(usage_values(unpriced, None, PRICES), usage_schema(), account=None)
+    for name in ("cost", "cost_upper_bound", "currency", "price_id", "price_basis", "voice", "finished_at"):
+        assert row.get(name) is None
+
+
+def test_a_speech_and_a_reject_become_their_columns() -> None:
+    """Every value has its column; money and instants come out exact."""
+    utterance = Utterance("u", "Hello.", {"voice": "Cherry"})
+    speech = _one(speech_values(speech_of(utterance, audio_of("Hello."), 6)) | {"timestamps": None}, speech_schema([]))
+    assert (speech["cost"], speech["voice"], speech["language"]) == (Decimal("0.000480000"), "Cherry", "en")
+    assert int(speech["created_at"].timestamp() * 1_000_000) == NOW_US
+    reject = Reject(utterance, "permanent", "X", "why (hint)", 2, Decimal("0.000000001"), "CNY", NOW_US)
+    row = _one(reject_values(reject), pa.schema(fields(REJECTS)))
+    assert (row["error_class"], row["attempts"], row["cost"]) == ("permanent", 2, Decimal("0.000000001"))
+
+
+def test_a_null_where_none_may_be_is_found_before_it_is_written() -> None:
+    """A mistake of ours shows with the column's name."""
+    schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
+    assert table_of([{"a": 1}], schema).num_rows == 1
+    with pytest.raises(ValueError, match="'a' must not be null"):
+        table_of([{"a": 1}, {}], schema)
+
+
+def test_money_may_come_as_text() -> None:
+    """As the journal holds it; an amount with more than nine decimals is a mistake and no rounding."""
+    field = pa.field("cost", MONEY)
+    values = [Decimal("0.1"), "0.000000001", None]
+    assert column_of(values, field).to_pylist() == [Decimal("0.100000000"), Decimal("0.000000001"), None]
+    with pytest.raises(pa.ArrowInvalid):
+        column_of(["0.0000000001"], field)
+    assert column_of([NOW_US], pa.field("at", INSTANT)).type == INSTANT

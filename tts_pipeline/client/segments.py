@@ -1,0 +1,73 @@
+"""How a text is cut for a service, and what the service teaches about its limit on the way."""
+
+from __future__ import annotations
+
+from tts_pipeline.errors import PermanentError
+from tts_pipeline.models import Card, History, Segment
+from tts_pipeline.text import input_length, segment_text
+
+_TOO_LARGE = 413
+
+
+class Segmenter:
+    """Cuts texts for one model, by the card's limit or a smaller one that the service named.
+
+    Args:
+        card: The limit and what it counts.
+    """
+
+    def __init__(self, card: Card) -> None:
+        self._card = card
+        self._learnt: int | None = None
+
+    def cut(self, text: str, history: History, language: str | None) -> tuple[Segment, ...]:
+        """Cut a text, but as it was cut before where some of it may be paid for already.
+
+        Raises:
+            PermanentError: There is nothing to say, or it cannot be sent. Never sent, never retried.
+        """
+        if history.boundaries is not None:
+            return _numbered(text, history.boundaries)
+        return segment_text(text, self._card, self._learnt, max_segments=None, language=language)
+
+    def finer(
+        self, text: str, segments: tuple[Segment, ...], place: int, error: PermanentError
+    ) -> tuple[Segment, ...] | None:
+        """Cut a segment finer that the service found too long; a limit that it names is learnt for the run.
+
+        Args:
+            text: The utterance's.
+            segments: All of the utterance's.
+            place: Which of them was refused; those behind it are not bought yet.
+            error: How it was refused.
+
+        Returns:
+            All of the utterance's segments anew, those before ``place`` as they were; None when the refusal was not
+            about the length, or there is nothing left to cut.
+        """
+        refused = segments[place]
+        limit = self._limit_after(refused, error)
+        if limit < 1:
+            return None
+        try:
+            pieces = segment_text(refused.text, self._card, limit, max_segments=None)
+        except PermanentError:
+            return None
+        if len(pieces) < 2:
+            return None
+        finer = [(refused.start + piece.start, refused.start + piece.end) for piece in pieces]
+        spans = [(segment.start, segment.end) for segment in segments]
+        return _numbered(text, (*spans[:place], *finer, *spans[place + 1 :]))
+
+    def _limit_after(self, refused: Segment, error: PermanentError) -> int:
+        length = input_length(refused.text, self._card.input_unit)
+        if error.input_limit is not None and error.input_limit < length:
+            self._learnt = min(error.input_limit, self._learnt or error.input_limit)
+            return self._learnt
+        if error.input_limit is None and error.http_status != _TOO_LARGE:
+            return 0
+        return length // 2  # the service counts otherwise than we do: what it counts cannot be told from its number
+
+
+def _numbered(text: str, spans: tuple[tuple[int, int], ...]) -> tuple[Segment, ...]:
+    return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(spans))
