@@ -11,7 +11,8 @@ from tts_pipeline.catalog import Catalog, load_catalog
 from tts_pipeline.catalog.check import parameter_from_text
 from tts_pipeline.catalog.keys import with_key
 from tts_pipeline.cli.settings import Settings
-from tts_pipeline.config import InputColumns, Limits, Selection
+from tts_pipeline.client.takes import quality_policy
+from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Running
 from tts_pipeline.models import Card, ParameterValue
@@ -42,6 +43,7 @@ def job_of(settings: Settings, environ: Mapping[str, str]) -> Job:
         parameters=_parameters(settings, card),
         columns=_columns(settings),
         selection=Selection(**_given(settings, Selection)),
+        audio=_audio(settings),
         unchecked=settings.unchecked,
         catalog=catalog,
         running=_running(settings),
@@ -63,12 +65,18 @@ def _columns(settings: Settings) -> InputColumns:
     )
 
 
+def _audio(settings: Settings) -> AudioSettings:
+    given = _given(settings, AudioSettings)
+    return AudioSettings(**given if settings.audio_format is None else {**given, "format": settings.audio_format})
+
+
 def _running(settings: Settings) -> Running:
     return Running(
         limits=Limits(**_given(settings, Limits)),
         part_rows=settings.part_rows,
         work_dir=None if settings.work_dir is None else Path(settings.work_dir),
         max_rejects=settings.max_rejects,
+        quality=quality_policy(settings.quality),
         tags=settings.tag,
         tag_columns=settings.tag_column,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from tts_pipeline.config import PART_ROWS, InputColumns, Limits, Selection
+from tts_pipeline.config import PART_ROWS, AudioSettings, InputColumns, Limits, Selection
 
 
 class Shape(Enum):
@@ -64,6 +64,13 @@ def _whole(text: str) -> int:
     return number
 
 
+def _count(text: str) -> int:
+    number = _any_whole(text)
+    if number < 0:
+        raise ValueError(f"must be 0 or more, not {text}")
+    return number
+
+
 def _amount(text: str) -> float:
     try:
         number = float(text)
@@ -86,6 +93,7 @@ def _rejects(text: str) -> float:
     return number
 
 
+_AUDIO = AudioSettings()
 _LIMITS = Limits()
 _COLUMNS = InputColumns()
 
@@ -121,6 +129,15 @@ OPTIONS = (
         "S",
         read=_amount,
     ),
+    Option(
+        "audio_format",
+        f"as-received, wav, flac, mp3 or ogg (default: {_AUDIO.format})",
+        "FORMAT",
+        read=_text,
+    ),
+    Option("sample_rate_hz", "resample to this rate (default: as received)", "N", read=_whole),
+    Option("pause_ms", f"silence between the segments of a long text (default: {_AUDIO.pause_ms})", "N", read=_count),
+    Option("quality", "what to do about audio with this flag: keep, retry or reject", "FLAG=ACTION", Shape.PAIRS),
     Option(
         "part_rows",
         f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",

@@ -54,6 +54,10 @@ class Settings:
     max_rejects: float | None = None
     max_attempts: int | None = None
     timeout_s: float | None = None
+    audio_format: str | None = None
+    sample_rate_hz: int | None = None
+    pause_ms: int | None = None
+    quality: Mapping[str, str] = field(default_factory=dict)
     part_rows: int | None = None
     work_dir: str | None = None
     catalog: str | None = None
@@ -199,7 +203,7 @@ def _merged(file: Layer, flags: Layer) -> Layer:
             if flags.get(given):
                 below.pop(excluded, None)
     merged = {**below, **flags}
-    for name in ("column", "rename", "tag", "tag_column"):
+    for name in ("column", "quality", "rename", "tag", "tag_column"):
         if name in below and name in flags:
             merged[name] = {**below[name], **flags[name]}
     if "unchecked" in below and "unchecked" in flags:
