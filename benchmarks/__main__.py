@@ -1,0 +1,94 @@
+"""``python -m benchmarks``: measure everything, print tables, write ``results.json`` and ``results.md``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.capacity import measure_capacity
+from benchmarks.contest import Arena
+from benchmarks.results import Results
+from benchmarks.scenarios.layers import LAYERS
+from benchmarks.scenarios.memory import MEMORY
+from benchmarks.scenarios.rate import RATE
+from benchmarks.scenarios.scenario import Scenario
+from benchmarks.scenarios.speed import SHAPE, SPEED
+from benchmarks.scenarios.starting import RESUME, START
+from benchmarks.scenarios.stragglers import STRAGGLERS
+from benchmarks.service import LoadService, load_service
+from benchmarks.settings import FULL, QUICK, Settings
+from benchmarks.tables import Table
+from tts_pipeline.errors import TtsPipelineError
+
+SCENARIOS = (SPEED, SHAPE, STRAGGLERS, MEMORY, RATE, START, RESUME, LAYERS)
+_CAPACITY_S = 1.5
+
+
+def main() -> int:
+    """Measure as the command line says; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few minutes, with less to say")
+    parser.add_argument("--only", choices=[one.name for one in SCENARIOS], action="append", help="default: all")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent, help="folder for results.{json,md}")
+    given = parser.parse_args()
+    settings = QUICK if given.quick else FULL
+    chosen = [one for one in SCENARIOS if given.only is None or one.name in given.only]
+    _announce(chosen, settings)
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    results = Results(quick=given.quick)
+    try:
+        with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
+            results.show(_capacity(service, settings, results))
+            arena = Arena(service, Path(folder), results.warn, partial(print, flush=True))
+            measured = [_measure(scenario, arena, settings, results) for scenario in chosen]
+    finally:  # what was measured until Ctrl-C is not lost
+        results.write(given.results)
+    return 0 if all(measured) else 1
+
+
+def _announce(chosen: Sequence[Scenario], settings: Settings) -> None:
+    total_s = 0.0
+    for scenario in chosen:
+        expected_s = scenario.expected_s(settings)
+        total_s += expected_s
+        print(f"{expected_s:6.0f} s  {scenario.name:<11} {scenario.question}")
+    print(f"{total_s:6.0f} s  in all, about; a loaded machine takes longer and says little", flush=True)
+
+
+def _capacity(service: LoadService, settings: Settings, results: Results) -> Table:
+    table = Table(
+        "The load service alone",
+        ("KB", "answers/s", "its CPU ms per answer"),
+        notes="Asked without latency by a client that only counts bytes, as base64 JSON. "
+        "During every run it is watched: there is a warning when it is the limit.",
+    )
+    for size in settings.sizes:
+        found = measure_capacity(service, size, seconds=_CAPACITY_S)
+        table.rows.append([size // 1_000, found.answers_per_s, f"{found.service_cpu_ms:.3f}"])
+        results.measured.setdefault("capacity", []).append({"audio_bytes": size, "answers_per_s": found.answers_per_s})
+    return table
+
+
+def _measure(scenario: Scenario, arena: Arena, settings: Settings, results: Results) -> bool:
+    """Measure one scenario; one that fails leaves the others their turn."""
+    print(f"\n## {scenario.question}\n", flush=True)
+    started_s = time.monotonic()
+    try:
+        outcome = scenario.run(arena, settings)
+    except (RuntimeError, subprocess.SubprocessError, TtsPipelineError) as error:
+        print(error, file=sys.stderr)
+        results.warn(f"WARNING: {scenario.name} could not be measured")
+        return False
+    results.add(scenario.name, scenario.question, outcome, time.monotonic() - started_s)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

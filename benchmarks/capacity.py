@@ -1,0 +1,87 @@
+"""How much the load service can serve: measured first, so that it is known not to be the limit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from benchmarks.answers import Answering, answer
+from benchmarks.service import LoadService
+
+CONNECTIONS = 32
+BUSY_LIMIT = 0.7
+"""Of one core: a service that is busier than this during a run may be what limits it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the service did at its full speed.
+
+    Args:
+        audio_bytes: In each answer, as base64 JSON.
+        answers_per_s: With a client on the other core that only counts bytes: what it serves at the least.
+        service_cpu_ms: The service's own time per answer.
+    """
+
+    audio_bytes: int
+    answers_per_s: float
+    service_cpu_ms: float
+
+
+class _Asker(asyncio.Protocol):
+    """Asks again as soon as it is answered, and looks at nothing but the length."""
+
+    def __init__(self, request: bytes, answer_bytes: int, until_s: float) -> None:
+        self._request = request
+        self._answer_bytes = answer_bytes
+        self.ended = asyncio.Event()
+        self._until_s = until_s
+        self._received = 0
+        self.answers = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        if self._received < self._answer_bytes:
+            return
+        self._received = 0
+        self.answers += 1
+        if time.monotonic() < self._until_s:
+            self._transport.write(self._request)
+        else:
+            self.ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio gives it)
+        self.ended.set()
+
+
+def measure_capacity(service: LoadService, audio_bytes: int, *, seconds: float) -> Capacity:
+    """Ask for answers without latency, as fast as they come."""
+    answering = Answering(audio_bytes=audio_bytes, latency_ms=0)
+    service.prepare(answering)
+    service.reset()
+    started_s = time.monotonic()
+    answers = asyncio.run(_ask(service.origin, answering, started_s + seconds))
+    elapsed_s = time.monotonic() - started_s
+    return Capacity(audio_bytes, answers / elapsed_s, 1_000 * service.served().cpu_s / max(answers, 1))
+
+
+async def _ask(origin: str, answering: Answering, until_s: float) -> int:
+    parts = urlsplit(answering.base_url(origin))
+    body = b'{"input": "row 0000001"}'
+    head = f"POST {parts.path}/v1/audio/speech HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer_bytes = len(answer(answering.shape, answering.audio_bytes, origin))
+    connect = partial(asyncio.get_running_loop().create_connection, host=parts.hostname, port=parts.port)
+    made = partial(_Asker, head.encode() + body, answer_bytes, until_s)
+    asking = [await connect(made) for _ in range(CONNECTIONS)]
+    for transport, asker in asking:
+        await asker.ended.wait()
+        transport.close()
+    return sum(asker.answers for _, asker in asking)

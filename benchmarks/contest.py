@@ -1,0 +1,247 @@
+"""Contestants beside each other: the same rows, the same service, one after the other, several rounds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.answers import Answering, text_of
+from benchmarks.capacity import BUSY_LIMIT
+from benchmarks.contestants.task import Task
+from benchmarks.service import PROJECT, LoadService
+
+PATIENCE_S = 900.0
+_QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+"""litellm asks the internet for prices when it is imported, unless told not to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """Who competes.
+
+    Args:
+        name: In the tables.
+        module: Within ``benchmarks.contestants``.
+        environment: Folder of its virtual environment, within the project.
+        takes_json: Whether it understands the services' JSON; else it is answered with the bytes.
+        impatient: Whether it is stopped when it takes too long, and judged by what it did until then.
+    """
+
+    name: str
+    module: str
+    environment: str
+    takes_json: bool = True
+    impatient: bool = False
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return PROJECT / self.environment / "bin" / "python"
+
+
+BARE = Contestant("aiohttp script", "aiohttp_script", ".venv-bench/peers")
+OURS = Contestant("tts_pipeline", "ours", ".venv")
+OPENAI = Contestant("openai", "openai_client", ".venv-bench/peers", takes_json=False, impatient=True)
+LITELLM = Contestant("litellm", "litellm_client", ".venv-bench/litellm", takes_json=False, impatient=True)
+HTTPX = Contestant("httpx + tenacity", "httpx_client", ".venv-bench/peers", impatient=True)
+PEERS = (OPENAI, LITELLM, HTTPX)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one contestant did once.
+
+    Args:
+        rows: Rows done.
+        seconds: From reading the source to the last byte on the disk, imports excluded.
+        cpu_s: Of its own process, all threads, children excluded.
+        peak_rss_mb: The most memory it held.
+        slots_busy: The share of its slots that were busy at the service until the source was used up.
+        service_cpu: Of one core, the load service's share meanwhile.
+        versions: Of its libraries.
+        more: What else it told.
+    """
+
+    rows: int
+    seconds: float
+    cpu_s: float
+    peak_rss_mb: float
+    slots_busy: float
+    service_cpu: float
+    versions: dict[str, str] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows done a second."""
+        return self.rows / self.seconds
+
+    @property
+    def cpu_ms_per_row(self) -> float:
+        """Processor time for a row."""
+        return 1_000 * self.cpu_s / self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is run.
+
+    Args:
+        answering: How the service answers those who take JSON.
+        rows: How many.
+        max_concurrency: In flight at one time.
+        stop_after_s: When the impatient ones stop.
+    """
+
+    answering: Answering
+    rows: int
+    max_concurrency: int
+    stop_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several measurements of one thing."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of some values, at least one."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+Rounds = dict[str, list[Run]]
+"""By contestant, the runs in order of the rounds; one that sat out the last rounds has fewer."""
+
+
+class Arena:
+    """Where contests take place.
+
+    Args:
+        service: The load service.
+        folder: For sources and what is made of them, on a real disk.
+        warn: Tells of what spoils a measurement.
+        tell: Tells of each run.
+    """
+
+    def __init__(
+        self,
+        service: LoadService,
+        folder: Path,
+        warn: Callable[[str], object] = print,
+        tell: Callable[[str], object] = print,
+    ) -> None:
+        self.service = service
+        self.folder = folder
+        self.warn = warn
+        self.tell = tell
+
+    def contest(self, course: Course, contestants: Sequence[Contestant], rounds: Sequence[int]) -> Rounds:
+        """Run all, interleaved.
+
+        Args:
+            course: What is run.
+            contestants: In the order of each round.
+            rounds: How many rounds each of them takes part in, in the same order.
+        """
+        kept: Rounds = {one.name: [] for one in contestants}
+        for number in range(max(rounds)):
+            for contestant, most in zip(contestants, rounds, strict=True):
+                if number < most:
+                    kept[contestant.name].append(self.run(contestant, course))
+        return kept
+
+    def run(self, contestant: Contestant, course: Course) -> Run:
+        """Run one contestant once; what it made is removed.
+
+        Args:
+            contestant: Who.
+            course: What.
+        """
+        answering = course.answering if contestant.takes_json else _raw(course.answering)
+        task = Task(
+            base_url=answering.base_url(self.service.origin),
+            source=str(self.source(course.rows)),
+            destination=str(self.folder / "made"),
+            max_concurrency=course.max_concurrency,
+            stop_after_s=course.stop_after_s if contestant.impatient else 0.0,
+        )
+        self.service.prepare(answering)
+        self.service.reset()
+        try:
+            said = told_by([str(contestant.python), "-m", f"benchmarks.contestants.{contestant.module}", *task.flags()])
+        finally:
+            remove(Path(task.destination))
+        served = self.service.served()
+        busy = served.slots_busy(course.max_concurrency)
+        run = Run(**said, slots_busy=busy, service_cpu=served.cpu_s / said["seconds"])
+        self.tell(f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s")
+        if run.service_cpu > BUSY_LIMIT:
+            self.warn(f"WARNING: the load service was {run.service_cpu:.0%} busy: it may be the limit, not the client")
+        return run
+
+    def source(self, rows: int) -> Path:
+        """Return a source of so many rows, written once."""
+        path = self.folder / f"rows-{rows}.parquet"
+        if not path.exists():
+            write_source(path, rows)
+        return path
+
+
+def write_source(path: Path, rows: int) -> None:
+    """Write a source of distinct texts."""
+    numbers = range(rows)
+    table = pa.table({"id": [f"row-{number:07}" for number in numbers], "text": [text_of(each) for each in numbers]})
+    pq.write_table(table, path, row_group_size=65_536)
+
+
+def told_by(command: Sequence[str]) -> dict[str, Any]:
+    """Run a command of the project's and return the JSON in the last line it prints.
+
+    Raises:
+        RuntimeError: It failed; with the end of what it said.
+    """
+    ended = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env={**os.environ, **_QUIET},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    if ended.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:3])} failed:\n{ended.stderr[-2_000:]}")
+    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return told
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; one that is not there is no error."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def ratios(rounds: Rounds, name: str, measure: Callable[[Run], float], base: str = BARE.name) -> Spread:
+    """Return a contestant's measure as a ratio to the base's inside the same round."""
+    pairs = zip(rounds[name], rounds[base], strict=False)  # who sat out rounds is compared in the others
+    return Spread.of([measure(one) / measure(other) for one, other in pairs])
+
+
+def _raw(answering: Answering) -> Answering:
+    return Answering("raw", answering.audio_bytes, answering.latency_ms, answering.slow_every)

@@ -1,0 +1,49 @@
+"""The bare script, by which all are measured: aiohttp, no retries, all in memory, one Parquet file at the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import orjson
+import pybase64
+
+from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Task, compete
+
+
+async def speak_all(task: Task) -> list[Kept]:
+    """Say every row, ``max_concurrency`` at a time."""
+    rows = task.rows()
+    kept: list[Kept] = []
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for name, text in rows:
+            kept.append((name, text, await speak(session, task.url, text)))
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(work(session) for _ in range(task.max_concurrency)))
+    return kept
+
+
+async def speak(session: aiohttp.ClientSession, url: str, text: str) -> bytes:
+    """Say one row."""
+    async with session.post(url, json={"model": MODEL, "input": text, "voice": VOICE}) as response:
+        response.raise_for_status()
+        body = await response.read()
+        if response.content_type != "application/json":
+            return body
+    audio = orjson.loads(body)["output"]["audio"]
+    if "data" in audio:
+        return pybase64.b64decode(audio["data"])
+    async with session.get(audio["url"]) as response:
+        response.raise_for_status()
+        return await response.read()
+
+
+def do(task: Task) -> Done:
+    """Do the task."""
+    return task.keep(asyncio.run(speak_all(task))), {}
+
+
+if __name__ == "__main__":
+    compete(do, ("aiohttp", "orjson", "pybase64", "pyarrow"))

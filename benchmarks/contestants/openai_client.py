@@ -1,0 +1,37 @@
+"""openai's own asynchronous client and a semaphore; it keeps what it got in memory, and writes it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from openai import AsyncOpenAI
+
+from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Row, Task, compete
+
+
+async def speak_all(task: Task) -> list[Kept]:
+    """Say every row, ``max_concurrency`` at a time."""
+    slots = asyncio.Semaphore(task.max_concurrency)
+    rows = task.rows()
+
+    async def say(client: AsyncOpenAI, row: Row) -> Kept:
+        try:
+            response = await client.audio.speech.create(model=MODEL, voice=VOICE, input=row[1])
+            return (*row, await response.aread())
+        finally:
+            slots.release()
+
+    async with AsyncOpenAI(base_url=f"{task.base_url}/v1", api_key="none") as client:
+        said = []
+        while await slots.acquire() and (row := next(rows, None)):
+            said.append(asyncio.create_task(say(client, row)))
+        return list(await asyncio.gather(*said))
+
+
+def do(task: Task) -> Done:
+    """Do the task."""
+    return task.keep(asyncio.run(speak_all(task))), {}
+
+
+if __name__ == "__main__":
+    compete(do, ("openai", "httpx"))

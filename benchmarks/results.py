@@ -1,0 +1,103 @@
+"""What was measured, on which machine, with which versions: printed as it comes, written at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.promises import judged
+from benchmarks.scenarios.scenario import Outcome
+from benchmarks.tables import Table
+
+_GIB = 1 << 30
+
+
+class Results:
+    """Collects what comes out.
+
+    Args:
+        quick: Whether it was only a quick look; it is said with the results.
+    """
+
+    def __init__(self, *, quick: bool) -> None:
+        self._quick = quick
+        self._pages: list[str] = []
+        self.measured: dict[str, Any] = {}
+        self.promised: dict[str, float] = {}
+
+    def show(self, table: Table) -> None:
+        """Print a table, and keep it."""
+        self._say(table.to_markdown())
+
+    def warn(self, message: str) -> None:
+        """Print what spoils a measurement, and keep it."""
+        self._say(f"**{message}**\n")
+
+    def add(self, name: str, question: str, outcome: Outcome, seconds: float) -> None:
+        """Keep what a scenario gave."""
+        self._pages.append(f"## {question}\n")
+        for table in outcome.tables:
+            self.show(table)
+        self.measured[name] = outcome.measured
+        self.promised.update(outcome.promised)
+        print(f"({seconds:.0f} s)", flush=True)
+
+    def write(self, folder: Path) -> None:
+        """Print what holds; write ``results.json``, and ``results.md``, which begins with that."""
+        verdict = judged(self.promised).to_markdown()
+        print(verdict)
+        facts = {
+            "date": datetime.now(UTC).date().isoformat(),
+            "quick": self._quick,
+            "machine": machine(),
+            "versions": {"python": platform.python_version(), **dict(sorted(_versions(self.measured)))},
+        }
+        told = {**facts, "promised": self.promised, "measured": self.measured}
+        (folder / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+        (folder / "results.md").write_text("\n".join([*_head(facts), verdict, *self._pages]))
+
+    def _say(self, text: str) -> None:
+        print(text, flush=True)
+        self._pages.append(text)
+
+
+def machine() -> dict[str, float]:
+    """Return the machine's size, and nothing that would name it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "memory_gib": round(memory / _GIB, 1),
+    }
+
+
+def _versions(measured: Any) -> Iterator[tuple[str, str]]:
+    """Yield the versions that runs told, wherever they stand; one library may have two."""
+    found: dict[str, set[str]] = {}
+    _collect(measured, found)
+    yield from ((name, ", ".join(sorted(versions))) for name, versions in found.items())
+
+
+def _collect(value: Any, found: dict[str, set[str]]) -> None:
+    if isinstance(value, list):
+        for one in value:
+            _collect(one, found)
+    elif isinstance(value, dict):
+        for name, version in value.get("versions", {}).items():
+            found.setdefault(name, set()).add(version)
+        for one in value.values():
+            _collect(one, found)
+
+
+def _head(facts: dict[str, Any]) -> list[str]:
+    size, versions = facts["machine"], facts["versions"]
+    return [
+        "# Benchmarks\n",
+        f"{facts['date']}, {size['cores']} cores shared by service and client, {size['memory_gib']} GiB"
+        f"{'; a quick look only' if facts['quick'] else ''}. Made by `make bench`.\n",
+        f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.\n",
+    ]

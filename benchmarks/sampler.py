@@ -1,0 +1,79 @@
+"""Where processor time goes: looked at whenever some was used, and weighed by each thread's own clock.
+
+A timer of processor time (``ITIMER_PROF``) interrupts the main thread. Each thread is then charged what its clock went
+on by since the last look, under the innermost frame of its stack that a layer owns. So the sum is what was used, and
+only how a thread's time divides into layers is a sample.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+Owner = Callable[[str], str | None]
+"""Tells the layer that owns a source file; None leaves it to the frame that called."""
+
+_LOOK_EVERY_S = 0.004
+"""What a kernel's timers can hold, at 250 ticks a second."""
+
+
+class Sampler:
+    """Charges processor time to (thread, layer) while ``running``.
+
+    Args:
+        owner: Tells layers.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._clocks: dict[int, float] = {}
+        self.spent_s: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """By thread's name without its number, and layer."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Look while the block runs, which must be in the main thread."""
+        before = signal.signal(signal.SIGPROF, self._look)
+        self._look(0, None)
+        self.spent_s.clear()
+        signal.setitimer(signal.ITIMER_PROF, _LOOK_EVERY_S, _LOOK_EVERY_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
+
+    def _look(self, _number: int, interrupted: FrameType | None) -> None:
+        frames = sys._current_frames()  # the documented way to see other threads' stacks
+        for thread in threading.enumerate():
+            if thread.ident is None:
+                continue
+            try:
+                clock_s = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+            except OSError:  # it has just ended
+                continue
+            spent_s = clock_s - self._clocks.get(thread.ident, 0.0)
+            self._clocks[thread.ident] = clock_s
+            frame = interrupted if thread is threading.main_thread() else frames.get(thread.ident)
+            self.spent_s[_kind_of(thread), self._layer(frame)] += spent_s
+
+    def _layer(self, frame: FrameType | None) -> str:
+        while frame is not None:
+            layer = self._owner(frame.f_code.co_filename)
+            if layer is not None:
+                return layer
+            frame = frame.f_back
+        return "other"
+
+
+def _kind_of(thread: threading.Thread) -> str:
+    if thread is threading.main_thread():
+        return "main, event loop"
+    name = thread.name.split("_")[0]
+    return "asyncio.to_thread" if name == "asyncio" else name

@@ -1,0 +1,51 @@
+"""Peak memory of a job and of one ten times its size."""
+
+from __future__ import annotations
+
+import shutil
+
+from benchmarks.answers import Answering
+from benchmarks.contest import BARE, OURS, Arena, Course
+from benchmarks.scenarios.scenario import Outcome, Scenario, as_json
+from benchmarks.settings import Settings
+from benchmarks.tables import Table
+
+_COPIES = 2.5
+"""What a job needs on the disk, in multiples of its audio: the dataset, and the journals of what is not published."""
+
+
+def _expected_s(settings: Settings) -> float:
+    few, many = settings.memory_rows
+    most = settings.concurrencies[-1]
+    return 2 * settings.expected_s(few, most) + settings.expected_s(many, most)
+
+
+def _run(arena: Arena, settings: Settings) -> Outcome:
+    few, many = settings.memory_rows
+    audio_bytes = _bytes_that_fit(arena, settings)
+    answering = Answering(audio_bytes=audio_bytes, latency_ms=settings.latency_ms)
+    most = settings.concurrencies[-1]
+    table = Table(
+        f"Peak memory at {most} in flight, answers of {audio_bytes // 1_000} KB",
+        ("client", "rows", "peak MB", "rows/s"),
+        notes=f"The script, which holds all audio, is not tried with {many:,} rows.",
+    )
+    measured, peaks = [], {}
+    for contestant, rows in ((BARE, few), (OURS, few), (OURS, many)):
+        run = arena.run(contestant, Course(answering, rows, most))
+        table.rows.append([contestant.name, rows, run.peak_rss_mb, run.rows_per_s])
+        measured.append({"rows": rows, "clients": as_json({contestant.name: [run]})})
+        peaks[contestant.name, rows] = run.peak_rss_mb
+    return Outcome([table], measured, {"memory, large job / small": peaks[OURS.name, many] / peaks[OURS.name, few]})
+
+
+def _bytes_that_fit(arena: Arena, settings: Settings) -> int:
+    """Return the size of answers that leaves the disk half empty."""
+    room = shutil.disk_usage(arena.folder).free // 2
+    fit = int(room / (_COPIES * settings.memory_rows[1]))
+    if fit < settings.memory_bytes:
+        arena.warn(f"WARNING: the disk is nearly full: answers of {fit:,} bytes in place of {settings.memory_bytes:,}")
+    return min(fit, settings.memory_bytes)
+
+
+MEMORY = Scenario("memory", "Does memory grow with the rows?", _expected_s, _run)

@@ -1,0 +1,94 @@
+"""Rows a second and CPU per row, beside what people use instead."""
+
+from __future__ import annotations
+
+from benchmarks.answers import SHAPES, Answering
+from benchmarks.contest import BARE, OURS, PEERS, Arena, Course, Rounds
+from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compared, peak_mb
+from benchmarks.settings import PROCESS_S, Settings
+from benchmarks.tables import Cell, Table
+
+_COLUMNS = ("client", "rows/s", "x script", "CPU ms/row", "x script's", "peak MB")
+
+
+def _expected_s(settings: Settings) -> float:
+    ours = sum(settings.expected_s(settings.rows(each), each) for each in settings.concurrencies) * 2 * settings.rounds
+    peers = len(settings.concurrencies) * len(PEERS) * settings.peer_rounds * (settings.peer_s + PROCESS_S)
+    return len(settings.sizes) * (ours + peers)
+
+
+def _run(arena: Arena, settings: Settings) -> Outcome:
+    tables, measured, promised = [], [], {}
+    for size in settings.sizes:
+        table = Table(
+            f"Rows a second, answers of {size // 1_000} KB",
+            ("in flight", *_COLUMNS),
+            notes="Median (least-most) of the rounds. The script, httpx and ours are answered with base64 JSON; "
+            "openai and litellm, which take nothing else, with the bytes. Seconds are from reading the source to the "
+            "last byte on the disk; ours are the run's own, without planning. CPU is that of the whole process.",
+        )
+        for most in settings.concurrencies:
+            course = Course(
+                Answering(audio_bytes=size, latency_ms=settings.latency_ms), settings.rows(most), most, settings.peer_s
+            )
+            contestants = (BARE, OURS, *PEERS)
+            rounds = arena.contest(
+                course, contestants, (settings.rounds, settings.rounds, *[settings.peer_rounds] * len(PEERS))
+            )
+            table.rows.extend((most, *row) for row in lines(rounds))
+            measured.append({"audio_bytes": size, "max_concurrency": most, "clients": as_json(rounds)})
+            promised.update(_promised(rounds, f"{most}, {size // 1_000} KB"))
+        tables.append(table)
+    return Outcome(tables, measured, promised)
+
+
+def lines(rounds: Rounds) -> list[list[Cell]]:
+    """Return a table's rows: a line for each contestant."""
+    found: list[list[Cell]] = []
+    for name, runs in rounds.items():
+        said = compared(rounds, name)
+        figures: list[Cell] = [said[key] for key in (ROWS_PER_S, f"{ROWS_PER_S}_ratio", CPU, f"{CPU}_ratio")]
+        found.append([name, *figures, peak_mb(runs)])
+    return found
+
+
+def _promised(rounds: Rounds, where: str) -> dict[str, float]:
+    ours = compared(rounds, OURS.name)
+    found = {
+        f"rows/s x script at {where}": ours[f"{ROWS_PER_S}_ratio"].median,
+        f"CPU x script at {where}": ours[f"{CPU}_ratio"].median,
+        f"peak MB at {where}": peak_mb(rounds[OURS.name]),
+    }
+    for peer in PEERS:
+        others = compared(rounds, peer.name)[ROWS_PER_S].median
+        found[f"rows/s x {peer.name} at {where}"] = ours[ROWS_PER_S].median / others
+    return found
+
+
+SPEED = Scenario("speed", "How fast, and at what cost, beside what people use instead?", _expected_s, _run)
+
+
+def _shapes_expected_s(settings: Settings) -> float:
+    one_s = settings.expected_s(settings.rows(settings.middle), settings.middle)
+    return len(SHAPES) * 2 * _shape_rounds(settings) * one_s
+
+
+def _shape_rounds(settings: Settings) -> int:
+    return max(1, settings.rounds - 2)
+
+
+def _run_shapes(arena: Arena, settings: Settings) -> Outcome:
+    most, rounds_each = settings.middle, _shape_rounds(settings)
+    table = Table(
+        f"The shapes of an answer, {settings.shape_bytes // 1_000} KB at {most} in flight", ("shape", *_COLUMNS)
+    )
+    measured = []
+    for shape in SHAPES:
+        course = Course(Answering(shape, settings.shape_bytes, settings.latency_ms), settings.rows(most), most)
+        rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
+        table.rows.extend((shape, *row) for row in lines(rounds))
+        measured.append({"shape": shape, "max_concurrency": most, "clients": as_json(rounds)})
+    return Outcome([table], measured)
+
+
+SHAPE = Scenario("shapes", "Does it matter in which shape the audio comes?", _shapes_expected_s, _run_shapes)

@@ -1,0 +1,50 @@
+"""A hundredth of the answers 30 times slower: do they hold back the others?"""
+
+from __future__ import annotations
+
+from benchmarks.answers import SLOWER, Answering
+from benchmarks.contest import BARE, OURS, Arena, Course, Spread
+from benchmarks.scenarios.scenario import ROWS_PER_S, Outcome, Scenario, as_json, compared
+from benchmarks.settings import PROCESS_S, Settings
+from benchmarks.tables import Cell, Table
+
+_SLOW_EVERY = 100
+
+
+def _course(settings: Settings) -> Course:
+    slowed = 1 + (SLOWER - 1) / _SLOW_EVERY
+    rows = settings.rows(settings.middle, run_s=settings.straggler_s / slowed)
+    return Course(Answering(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY), rows, settings.middle)
+
+
+def _rounds(settings: Settings) -> int:
+    return max(1, settings.rounds - 2)
+
+
+def _expected_s(settings: Settings) -> float:
+    tail_s = settings.latency_ms * SLOWER / 1_000
+    return 2 * _rounds(settings) * (settings.straggler_s + tail_s + PROCESS_S)
+
+
+def _run(arena: Arena, settings: Settings) -> Outcome:
+    course, each = _course(settings), _rounds(settings)
+    rounds = arena.contest(course, (BARE, OURS), (each, each))
+    table = Table(
+        f"1 % of the answers {SLOWER} times slower, {course.max_concurrency} in flight",
+        ("client", "rows/s", "x script", "slots busy at the service", "own slots busy"),
+        notes="The same rows are slow for both. Slots busy: the mean share until the last request was sent, as the "
+        "service saw it; and by our own count, which also holds a slot until its answer is written.",
+    )
+    for name, runs in rounds.items():
+        said = compared(rounds, name)
+        own = [run.more["slots_busy"] for run in runs if "slots_busy" in run.more]
+        cells: list[Cell] = [said[ROWS_PER_S], said[f"{ROWS_PER_S}_ratio"], Spread.of([r.slots_busy for r in runs])]
+        table.rows.append([name, *cells, Spread.of(own) if own else None])
+    promised = {
+        "rows/s x script with stragglers": compared(rounds, OURS.name)[f"{ROWS_PER_S}_ratio"].median,
+        "slots busy with stragglers": Spread.of([run.more["slots_busy"] for run in rounds[OURS.name]]).median,
+    }
+    return Outcome([table], {"rows": course.rows, "clients": as_json(rounds)}, promised)
+
+
+STRAGGLERS = Scenario("stragglers", "Do slow answers hold back the others?", _expected_s, _run)

@@ -1,0 +1,88 @@
+"""The load service as a process, and what it tells of those it served."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.answers import Answering
+
+PROJECT = Path(__file__).parent.parent
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the service saw since it was last reset.
+
+    Args:
+        requests: How many came.
+        max_in_flight: The most at one time.
+        first_s: When the first one came, on the machine's monotonic clock; None when none did.
+        last_s: When the last one came.
+        busy_s: Request-seconds between these two.
+        cpu_s: Of the service's own processor time.
+    """
+
+    requests: int
+    max_in_flight: int
+    first_s: float | None
+    last_s: float | None
+    busy_s: float
+    cpu_s: float
+
+    def slots_busy(self, max_concurrency: int) -> float:
+        """Return the share of ``max_concurrency`` slots that were busy at the service until the source was used up."""
+        span_s = (self.last_s or 0.0) - (self.first_s or 0.0)
+        return self.busy_s / (span_s * max_concurrency) if span_s > 0 else 0.0
+
+
+class LoadService:
+    """A load service that runs.
+
+    Args:
+        origin: ``http://host:port``.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+
+    def prepare(self, answering: Answering) -> None:
+        """Have an answer made, so that the first one is as quick as all others."""
+        with closing(http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=_TIMEOUT_S)) as connection:
+            path = urlsplit(replace(answering, latency_ms=0).base_url(self.origin)).path
+            connection.request("POST", path, b"{}")
+            connection.getresponse().read()
+
+    def served(self) -> Served:
+        """Return what it saw so far."""
+        return self._stats("GET")
+
+    def reset(self) -> None:
+        """Forget what it saw."""
+        self._stats("DELETE")
+
+    def _stats(self, method: str) -> Served:
+        with closing(http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=_TIMEOUT_S)) as connection:
+            connection.request(method, "/stats")
+            return Served(**json.loads(connection.getresponse().read()))
+
+
+@contextmanager
+def load_service() -> Iterator[LoadService]:
+    """Run a load service; it ends with the block, and with this process."""
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        try:
+            yield LoadService(process.stdout.readline().strip())
+        finally:
+            process.stdin.close()

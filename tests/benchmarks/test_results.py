@@ -1,0 +1,30 @@
+"""What is written of a measurement."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+from benchmarks.results import Results
+from benchmarks.scenarios.scenario import Outcome
+from benchmarks.tables import Table
+
+
+def test_results_name_versions_and_size_but_no_machine(tmp_path: Path) -> None:
+    """A reader learns what it was measured with, not where: no host name, no path."""
+    results = Results(quick=True)
+    told = {"clients": {"ours": {"runs": [{"versions": {"aiohttp": "3.1"}}, {"versions": {"aiohttp": "3.2"}}]}}}
+    results.add("speed", "How fast?", Outcome([Table("T", ("a",), [[1]])], told, {"goodput": 0.5}), 1.0)
+    results.warn("WARNING: busy")
+    results.write(tmp_path)
+    facts = json.loads((tmp_path / "results.json").read_text())
+    assert facts["versions"] == {"python": platform.python_version(), "aiohttp": "3.1, 3.2"}
+    assert facts["machine"].keys() == {"cores", "memory_gib"}
+    assert facts["measured"]["speed"] == told
+    assert facts["promised"] == {"goodput": 0.5}
+    page = (tmp_path / "results.md").read_text()
+    assert "a quick look only" in page
+    assert "### T" in page
+    assert "WARNING: busy" in page
+    assert platform.node() not in page + (tmp_path / "results.json").read_text()

@@ -1,0 +1,43 @@
+"""Where processor time goes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from benchmarks.profile import layer_of
+from benchmarks.sampler import Sampler
+
+
+def _burn(seconds: float) -> None:
+    until_s = time.thread_time() + seconds
+    while time.thread_time() < until_s:
+        pass
+
+
+def test_a_thread_is_charged_what_its_clock_says() -> None:
+    """Two threads that burn different amounts are told apart, and nothing of either is lost."""
+    sampler = Sampler(lambda filename: "test" if filename == __file__ else None)
+    ended = threading.Event()
+
+    def work() -> None:
+        _burn(0.1)
+        ended.wait()  # a thread that has ended has no clock any more
+
+    thread = threading.Thread(target=work, name="worker_0")
+    with sampler.running():
+        thread.start()
+        _burn(0.3)
+        ended.set()
+    thread.join()
+    assert 0.25 < sampler.spent_s["main, event loop", "test"] < 0.45
+    assert 0.05 < sampler.spent_s["worker", "test"] < 0.25
+
+
+def test_layers_are_modules_of_ours_and_libraries() -> None:
+    """A file of ours is told by its module, a library's by its name, and what serves many by nobody."""
+    assert layer_of("/a/tts_pipeline/wire/response.py") == "wire/response.py"
+    assert layer_of("/v/lib/python3.11/site-packages/httpx_aiohttp/transport.py") == "httpx"
+    assert layer_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio"
+    assert layer_of("/usr/lib/python3.11/json/decoder.py") is None
+    assert layer_of("<frozen importlib._bootstrap>") is None
