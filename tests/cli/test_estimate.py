@@ -1,0 +1,96 @@
+"""The command ``estimate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import LOCAL, MODEL, Command, MakeSource
+from tts_pipeline.emulator.local import LocalService
+
+GATEWAY = ("--service", "modelstream", "--model", MODEL)
+
+
+def test_an_estimate_is_what_a_run_then_comes_to(
+    local: LocalService, command: Command, make_source: MakeSource, tmp_path: Path
+) -> None:
+    """Requests, characters and cost, a text of several segments and Han characters included."""
+    source = make_source(4, text=["Hello.", "你好，世界。", "Some words. " * 100, ""])
+    flags = (*LOCAL, "--column", "voice=speaker", "--json")
+    estimate = command("estimate", source, *flags).result
+    run = command("run", source, tmp_path / "dataset", *flags).result
+    assert estimate["segments"] == run["attempts"] == 4
+    assert estimate["characters_billed"] == run["characters_billed"] == local.bill()["characters"]
+    assert estimate["cost"] == run["cost"]
+    assert estimate["rows_without_text"] == run["rejects"] == 1
+
+
+def test_no_key_is_needed_and_nothing_is_written(
+    command: Command, make_source: MakeSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sends nothing."""
+    monkeypatch.delenv("MODELSTREAM_API_KEY", raising=False)
+    source = make_source(3)
+    monkeypatch.chdir(tmp_path)
+    ended = command("estimate", source, *GATEWAY, "--voice", "Cherry")
+    assert (ended.status, ended.err) == (0, "")
+    assert "modelstream may charge otherwise" in ended.out
+    assert "unknown: give --requests-per-minute" in ended.out
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_flags_are_those_of_a_run(command: Command, make_source: MakeSource, tmp_path: Path) -> None:
+    """Where they matter: selection, columns, rates, and a job file with whatever else it holds."""
+    source = make_source(10, line=["a" * number for number in range(1, 11)])
+    job = tmp_path / "job.toml"
+    job.write_text('service = "modelstream"\nmodel = "qwen3-tts-flash"\ntext_column = "line"\npart_rows = 100\n')
+    flags = ("--config", job, "--limit", "4", "--characters-per-minute", "5", "--set", "speed=1.5", "--generate-ids")
+    found = command("estimate", source, *flags, "--json").result
+    assert (found["rows"], found["characters_billed"], found["elapsed_s"]) == (4, 10, 120.0)
+    assert found["limited_by"] == "characters_per_minute"
+    sampled = command("estimate", source, *GATEWAY, "--sample", "5", "--seed", "3", "--max-concurrency", "2", "--json")
+    assert sampled.result["rows"] == 5
+
+
+def test_prices_of_ones_own_count(command: Command, make_source: MakeSource, tmp_path: Path) -> None:
+    """With their basis, and without the warning about list prices."""
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        '[services.studio]\nbase_url = "https://studio.example"\nauth = "none"\n'
+        '[prices.ours]\ncurrency = "EUR"\nper_10k_characters = 100\n'
+        '[[cards]]\nservice = "studio"\nmodel = "narrator"\nprices = ["ours"]\n'
+    )
+    source = make_source(1, text=["Ten chars."])
+    found = command(
+        "estimate", source, "--service", "studio", "--model", "narrator", "--catalog", mine, "--json"
+    ).result
+    assert (found["cost"], found["currency"], found["price_basis"], found["notes"]) == (
+        "0.100000000",
+        "EUR",
+        "user",
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (GATEWAY, "SOURCE"),
+        (("lines.parquet", "dataset", *GATEWAY), "unknown argument 'dataset'"),
+        (("lines.parquet", *GATEWAY, "--max-attempts", "3"), "unknown argument '--max-attempts'"),
+        (("nowhere.parquet", *GATEWAY), "nowhere.parquet"),
+        (("lines.parquet", "--service", "modelstream"), "no model is given"),
+        (("lines.parquet", *GATEWAY, "--column", "voice=speakr"), "Did you mean 'speaker'?"),
+        (("lines.parquet", *GATEWAY, "--id-column", "uid"), "no column 'uid'"),
+        (("lines.parquet", *GATEWAY, "--column", "voice=note"), "'kept' (3 rows)"),
+    ],
+)
+def test_mistakes_are_one_line_and_2(
+    argv: tuple[str, ...], said: str, command: Command, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a run."""
+    monkeypatch.chdir(make_source(3).parent)
+    ended = command("estimate", *argv)
+    assert (ended.status, ended.out, len(ended.err.splitlines())) == (2, "", 1)
+    assert said in ended.err

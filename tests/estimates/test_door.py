@@ -1,0 +1,119 @@
+"""The door: an estimate of whatever has rows."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import tts_pipeline as tts
+from tests.estimates.cards import CARD, SERVICE, TODAY
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import InputColumns, Limits, Selection
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.estimates import Inquiry, estimate, estimate_rows
+from tts_pipeline.frames import billed_characters
+
+CATALOG = Catalog({}, {("studio", "narrator"): CARD})
+ROWS = {"text": ["Hello.", "你好。", "Hello.", None], "who": ["anna", "bert", "anna", "bert"]}
+
+
+def _stored(folder: Path) -> str:
+    path = folder / "lines.parquet"
+    pl.DataFrame(ROWS).write_parquet(path)
+    return str(path)
+
+
+KINDS: dict[str, Callable[[Path], Any]] = {
+    "frame": lambda _: pl.DataFrame(ROWS),
+    "lazy": lambda _: pl.LazyFrame(ROWS),
+    "arrow": lambda _: pa.table(ROWS),
+    "path": _stored,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) -> None:
+    """With the same figures; ids are not needed for them."""
+    limits = Limits(requests_per_minute=60)
+    told = estimate(
+        KINDS[kind](tmp_path),
+        SERVICE,
+        model="narrator",
+        columns={"voice": "who"},
+        limits=limits,
+        catalog=CATALOG,
+        language="en",
+    )
+    assert (told.rows, told.rows_without_text, told.repeated_rows, told.segments) == (4, 1, 1, 2)
+    assert (told.characters_billed, told.cost, told.currency) == (11, Decimal("0.002200000"), "EUR")
+    assert (told.price_id, told.price_basis) == ("studio-list", "list")
+    assert (told.elapsed_s, told.limited_by, told.requests_per_minute) == (2.0, "requests_per_minute", 60.0)
+    assert {(one.language, one.voice): one.rows for one in told.spoken} == {("en", "anna"): 2, ("en", "bert"): 1}
+    assert told.audio_bytes == pytest.approx(told.audio_hours * 3_600 * 48_000, abs=1)
+
+
+def test_the_text_may_be_another_column() -> None:
+    """``InputColumns`` names it."""
+    frame = pl.DataFrame({"line": ["Hello."], "who": ["anna"]})
+    columns = InputColumns(text="line", parameters={"voice": "who"})
+    assert estimate(frame, SERVICE, model="narrator", columns=columns, catalog=CATALOG).characters_billed == 6
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "said"),
+    [
+        ({"txt": ["a"]}, {}, "Did you mean 'txt'"),
+        ({"text": [1]}, {}, "not string"),
+        ({"text": ["a"], "who": ["carl"]}, {"voice": "who"}, r"'carl' \(1 row\)"),
+        ({"text": ["a"]}, {"voice": "who"}, "no column 'who'"),
+        ({"text": ["a"], "who": ["x"]}, {"pitch": "who"}, "no parameter 'pitch'"),
+        ({"text": ["a"], "n": ["x"]}, {"take": "n"}, "not integer"),
+    ],
+)
+def test_what_a_run_refuses_is_refused(rows: dict[str, Any], columns: dict[str, str], said: str) -> None:
+    """With the same words."""
+    with pytest.raises(ConfigurationError, match=said):
+        estimate(pl.DataFrame(rows), SERVICE, model="narrator", columns=columns, catalog=CATALOG)
+
+
+def test_columns_that_speech_has_too_are_no_trouble() -> None:
+    """A dataset's own speech table can be estimated for another voice."""
+    frame = pl.DataFrame({"utterance_id": ["a"], "text": ["Hello."], "cost": [1]})
+    assert estimate(frame, SERVICE, model="narrator", catalog=CATALOG).segments == 1
+
+
+def test_an_inquiry_may_ask_for_ids_and_a_selection() -> None:
+    """As the command line does: a run would look for them."""
+    rows = pl.DataFrame({"id": ["a", "b"], "text": ["Hello.", "Bye."]})
+    inquiry = Inquiry(SERVICE, "narrator", selection=Selection(limit=1), catalog=CATALOG)
+    assert estimate_rows(rows, inquiry, today=TODAY).characters_billed == 6
+    with pytest.raises(ConfigurationError, match="no column 'id'"):
+        estimate_rows(rows.drop("id"), inquiry)
+
+
+def test_a_services_own_rate_counts_as_given() -> None:
+    """It is what a run would keep to."""
+    service = tts.load_catalog().service("dashscope")
+    told = estimate(pl.DataFrame({"text": ["Hello."] * 2}), service, model="qwen3-tts-flash", voice="Cherry")
+    assert told.requests_per_minute == 180.0
+    assert told.elapsed_s == pytest.approx(1 / 3), "two equal lines are one request"
+
+
+@pytest.mark.parametrize(("documented", "printed"), [(estimate, "2 20 0.001600000 CNY"), (billed_characters, None)])
+def test_documented_examples_run(
+    documented: Callable[..., Any], printed: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they stand."""
+    found = re.search(r"::\n\n(.*?)\n\n    Args:", documented.__doc__ or "", re.DOTALL)
+    assert found is not None
+    exec(textwrap.dedent(found[1]), {})
+    assert capsys.readouterr().out.strip() == (printed or "")
+    assert printed is None or printed in found[1]

@@ -1,0 +1,52 @@
+"""How long texts take to say."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+import pytest
+
+from tts_pipeline.estimates.spoken import script_language, seconds
+from tts_pipeline.frames import han_characters
+
+
+def test_the_documented_table_is_what_is_reckoned_with() -> None:
+    """Each figure of the docstring."""
+    found = re.findall(r"(\w{2}|others) +(0\.\d{3}) +(0\.\d{3})", seconds.__doc__ or "")
+    assert len(found) == 12
+    for language, letter_s, han_s in found:
+        told = None if language == "others" else language
+        assert f"{seconds(1, 0, told):.3f}" == letter_s, language
+        assert f"{seconds(0, 1, told):.3f}" == han_s, language
+
+
+def test_a_reader_for_listeners_is_met() -> None:
+    """LJ Speech: 1,096,063 letters of English in 86,117 s."""
+    assert seconds(1_308_678 - 212_615, 0, "en-US") == pytest.approx(86_117, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Hello.", None),
+        ("Schön.", None),
+        ("今天天气很好。", "zh"),
+        ("今日は", "ja"),
+        ("カタカナ", "ja"),
+        ("안녕하세요", "ko"),
+        ("大韓民國 만세", "ko"),
+        ("Привет", "ru"),
+        ("مرحبا", "ar"),
+        ("שלום", "he"),
+        ("Πάμε", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_script_tells_whose_pace_it_is(text: str | None, language: str | None) -> None:
+    """Where no language is given; kana make Han characters Japanese."""
+    column = pl.col("text")
+    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+    told = frame.select(told=script_language(column, han_characters(column).fill_null(0)))
+    assert told["told"].to_list() == [language]

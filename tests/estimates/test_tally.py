@@ -1,0 +1,148 @@
+"""One pass over rows: what it counts is what a run sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.estimates.cards import SERVICE, card
+from tts_pipeline.catalog.check import check_parameters, language_tag
+from tts_pipeline.errors import PermanentError
+from tts_pipeline.estimates.figures import Spoken
+from tts_pipeline.estimates.parameters import check_sending
+from tts_pipeline.estimates.repeats import Repeats
+from tts_pipeline.estimates.rows import FrameLines
+from tts_pipeline.estimates.spoken import seconds
+from tts_pipeline.estimates.tally import Counts, tally
+from tts_pipeline.models import Card, ParameterValue, Segment
+from tts_pipeline.text import billed_characters, segment_text
+from tts_pipeline.wire.request import build_request
+
+SPACES = "".join(chr(point) for point in range(0x110000) if chr(point).isspace())
+PIECES = st.sampled_from(["a", "Bc.", " ", "漢", "字。", "é", "e\u0301", "\U00020000", "カ", "\x1c", "\u200b", "1.5 "])
+TEXTS = st.none() | st.lists(PIECES, max_size=40).map("".join) | st.text(st.sampled_from(SPACES), max_size=3)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "text": TEXTS,
+            "voice": st.sampled_from(["anna", "bert", None]),
+            "language": st.sampled_from(["de", "German", "Auto", None]),
+            "stream": st.booleans() | st.none(),
+            "take": st.sampled_from([0, 1, None]),
+        }
+    ),
+    max_size=30,
+)
+SCHEMA = {"text": pl.String, "voice": pl.String, "language": pl.String, "stream": pl.Boolean, "take": pl.Int64}
+
+
+def _tally(
+    rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
+    model: Card,
+    *,
+    max_cut_texts: int = 1_000,
+    **fixed: ParameterValue,
+) -> Counts:
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, schema=SCHEMA)
+    columns = {name: name for name in frame.columns if name != "text"}
+    lines = FrameLines(frame.lazy())
+    sending = check_sending(lines, model, fixed, columns, ())
+    with Repeats(Path("unused")) as repeats:
+        return tally(lines, "text", sending, repeats, max_cut_texts=max_cut_texts)
+
+
+def _cut(text: str | None, model: Card, sent: Mapping[str, ParameterValue]) -> tuple[Segment, ...] | str:
+    try:
+        return segment_text(text or "", model, max_segments=None, language=language_tag(model, sent))
+    except PermanentError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("billing", ["han_double", "characters", "tokens"])
+@pytest.mark.parametrize(("unit", "limit"), [("characters", 12), ("bytes", 20), ("tokens", 2), ("characters", None)])
+@settings(max_examples=20, deadline=None)
+@given(rows=ROWS)
+def test_it_counts_what_would_be_sent(
+    billing: Any, unit: Any, limit: int | None, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Row by row with the run's own functions: the same rows without text, repeats, segments and characters."""
+    model = card(billing=billing, input_unit=unit, input_limit=limit)
+    requests: dict[tuple[str, int], tuple[Segment, ...]] = {}
+    refused, sendable = [], 0
+    for row in rows:
+        given_ones = {name: row[name] for name in ("voice", "language", "stream") if row[name] is not None}
+        sent = check_parameters(model, {"voice": "anna", **given_ones})
+        pieces = _cut(row["text"], model, sent)
+        if isinstance(pieces, str):
+            refused.append(pieces)
+            continue
+        key = build_request(SERVICE, model, row["text"], sent).request_key
+        requests[key, row["take"] or 0] = pieces
+        sendable += 1
+    counts = _tally(rows, model, voice="anna")
+    assert counts.rows == len(rows)
+    assert counts.rows_without_text == refused.count("EmptyText")
+    assert counts.rows_too_long == refused.count("TextTooLong")
+    assert counts.repeated_rows == sendable - len(requests)
+    assert counts.segments == sum(len(pieces) for pieces in requests.values())
+    assert counts.characters_billed == sum(
+        billed_characters(piece.text, billing) for pieces in requests.values() for piece in pieces
+    )
+    assert sum(one.rows for one in counts.spoken) == sendable
+
+
+def test_white_space_is_what_it_is_to_python() -> None:
+    """All of it, and nothing that only Unicode or Polars takes for white space."""
+    points = [chr(point) for point in range(0x3100)] + ["\ufeff", "\U000e0020"]
+    counts = _tally(pl.DataFrame({"text": points}), card())
+    assert counts.rows_without_text == sum(point.isspace() for point in points)
+
+
+def test_hours_are_by_language_and_voice() -> None:
+    """With the pace of the language, of the script where none is given, and the speed that is asked for."""
+    frame = pl.DataFrame(
+        {
+            "text": ["ab cd", "ab cd", "漢字", "漢字 a", "かな", "ab"],
+            "voice": ["anna", "anna", "bert", None, "anna", "anna"],
+            "language": ["en", "English", None, "Auto", None, "de"],
+            "speed": [1.0, 2.0, None, None, None, None],
+        }
+    )
+    spoken = {(one.language, one.voice): one for one in _tally(frame, card()).spoken}
+    hours = {key: one.audio_hours * 3_600 for key, one in spoken.items()}
+    assert hours == {
+        ("en", "anna"): pytest.approx(seconds(4, 0, "en") * 1.5),
+        (None, "bert"): pytest.approx(seconds(0, 2, "zh")),
+        (None, None): pytest.approx(seconds(1, 2, "zh")),
+        (None, "anna"): pytest.approx(seconds(2, 0, "ja")),
+        ("de", "anna"): pytest.approx(seconds(2, 0, "de")),
+    }
+    assert spoken["en", "anna"].rows == 2
+
+
+def test_repeated_rows_are_heard_each_time() -> None:
+    """They are bought once, but a dataset holds them all."""
+    counts = _tally(pl.DataFrame({"text": ["ab", "ab", "ab"]}), card())
+    assert (counts.repeated_rows, counts.segments, counts.characters_billed) == (2, 1, 2)
+    assert counts.spoken == (Spoken(None, None, 3, seconds(6, 0, None) / 3_600),)
+
+
+def test_beyond_many_long_texts_the_others_are_taken_to_be_alike() -> None:
+    """Cutting takes time; what was cut says how the rest will be."""
+    texts = ["Some words. " * number for number in range(100, 160)]
+    exact, guessed = (_tally(pl.DataFrame({"text": texts}), card(input_limit=60), max_cut_texts=n) for n in (1_000, 10))
+    assert (exact.long_texts, exact.cut_texts, guessed.long_texts, guessed.cut_texts) == (60, 60, 60, 10)
+    assert guessed.segments == pytest.approx(exact.segments, rel=0.03)
+    assert guessed.characters_billed == pytest.approx(exact.characters_billed, rel=0.03)
+
+
+def test_no_rows_are_an_estimate_too() -> None:
+    """Of nothing."""
+    counts = _tally([], card())
+    assert (counts.rows, counts.segments, counts.spoken) == (0, 0, ())

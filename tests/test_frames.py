@@ -1,0 +1,75 @@
+"""The Polars expressions: they say what the pure counters say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import tts_pipeline as tts
+from tts_pipeline import text
+from tts_pipeline.frames import billed_characters, han_characters
+
+HAN_RANGES = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
+BOUNDARIES = [chr(place + step) for pair in HAN_RANGES for place in pair for step in (-1, 0, 1)]
+SURROGATES = range(0xD800, 0xE000)
+CHARACTERS = st.one_of(st.sampled_from([*BOUNDARIES, "a", " ", "\0"]), st.characters(exclude_categories=["Cs"]))
+BILLINGS = ("han_double", "characters", "tokens")
+
+
+def _counted(texts: list[str | None], billing: str = "han_double") -> list[int | None]:
+    return (
+        pl.Series("text", texts, dtype=pl.String)
+        .to_frame()
+        .select(billed_characters("text", billing))["text"]
+        .to_list()
+    )
+
+
+@pytest.mark.parametrize("billing", BILLINGS)
+@settings(deadline=None)
+@given(texts=st.lists(st.none() | st.text(CHARACTERS)))
+@example(texts=[None])
+@example(texts=["".join(BOUNDARIES), "", None])
+def test_it_counts_what_the_pure_counter_counts(billing: str, texts: list[str | None]) -> None:
+    """On every string of every plane; a null stays null."""
+    wanted = [None if one is None else text.billed_characters(one, billing) for one in texts]
+    assert _counted(texts, billing) == wanted
+
+
+def test_every_code_point_counts_alike() -> None:
+    """All of Unicode, one by one; Polars holds no lone surrogates."""
+    points = [chr(point) for point in range(sys.maxunicode + 1) if point not in SURROGATES]
+    assert _counted(points) == [text.billed_characters(point, "han_double") for point in points]  # type: ignore[arg-type]
+
+
+def test_it_is_an_expression_like_any_other() -> None:
+    """By name or by expression, under the column's name, lazily, streamed, grouped and over literals."""
+    frame = pl.DataFrame({"text": ["Hello.", "你好。", None], "other": ["ab", "漢", "c"]})
+    assert frame.lazy().select(tts.billed_characters("text")).collect(engine="streaming").to_dict(as_series=False) == {
+        "text": [6, 5, None]
+    }
+    both = frame.select(billed_characters(pl.col("text") + pl.col("other")).alias("both"))
+    assert both["both"].to_list() == [8, 7, None]
+    assert both["both"].dtype == pl.UInt32
+    assert frame.select(pl.col("other").pipe(billed_characters).sum()).item() == 5
+    assert frame.group_by(pl.lit(1)).agg(billed_characters("text").sum())["text"].to_list() == [11]
+    assert frame.select(billed_characters(pl.lit("汉字"))).item() == 4
+
+
+def test_han_characters_of_ascii_are_null() -> None:
+    """They are not even looked at."""
+    frame = pl.DataFrame({"text": ["abc", "abç", "漢字ab", None]})
+    assert frame.select(han_characters("text"))["text"].to_list() == [None, 0, 2, None]
+
+
+def test_a_run_does_without_polars() -> None:
+    """Its threads would not survive a fork: what a run imports never imports it."""
+    modules = "tts_pipeline.job, tts_pipeline.dataset.publish, tts_pipeline.client, tts_pipeline.cli.jobs"
+    script = f"import sys, {modules}; print('polars' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == "False"

@@ -1,0 +1,147 @@
+"""The estimate as a value, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+WAV_BYTES_PER_SECOND = 48_000
+"""24,000 samples a second of 16 bits, what the services' models speak."""
+
+_MAX_GROUPS = 12
+_UNKNOWN_TIME = "unknown: give --requests-per-minute"
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What will be heard of one voice in one language.
+
+    Args:
+        language: BCP-47; None where it is left to the service.
+        voice: As sent; None where it is left to the service, or where there are more than 100,000 of them.
+        rows: With a text that can be sent, repeated ones included.
+        audio_hours: Of them, about.
+    """
+
+    language: str | None
+    voice: str | None
+    rows: int
+    audio_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job would come to if nothing had to be retried. ``str`` tells it to people, ``to_json`` to programs.
+
+    Args:
+        rows: Rows that are taken.
+        rows_without_text: Of them, those with an empty, white-space or null text: rejects that cost nothing.
+        rows_too_long: Of them, those that cannot be cut so that they fit a request: rejects that cost nothing.
+        repeated_rows: Of them, those that send exactly what another row sends: bought once, for all of them.
+        segments: Pieces that are bought: one request each.
+        characters_billed: By the model's counter.
+        cost: In ``currency``, at today's price; None without a price. By character it is exact; by token it rests on
+            the length of the audio.
+        currency: ISO 4217; None without a price.
+        price_id: Of today's price; None without one.
+        price_basis: ``list`` (the maker's published price) or ``user``; None without a price.
+        audio_hours: Of the whole dataset, repeated rows included, about: see ``spoken.seconds``.
+        audio_bytes: Of the whole dataset as WAV with 24,000 samples a second of 16 bits, about.
+        spoken: The hours by language and voice, the most first.
+        requests_per_minute: The rate that is reckoned with: as given, else the service's own; None is none.
+        characters_per_minute: The rate that is reckoned with; None is none.
+        elapsed_s: How long it takes at these rates, the slower one counts; None without any.
+        limited_by: Which of the two that is; None without any.
+        answer_within_s: How long an answer may take, with ``max_concurrency`` requests in flight, so that these rates
+            are reached; None without any.
+        notes: What else there is to know: what the price rests on, and until when it holds.
+    """
+
+    rows: int
+    rows_without_text: int
+    rows_too_long: int
+    repeated_rows: int
+    segments: int
+    characters_billed: int
+    cost: Decimal | None
+    currency: str | None
+    price_id: str | None
+    price_basis: str | None
+    audio_hours: float
+    audio_bytes: int
+    spoken: tuple[Spoken, ...]
+    requests_per_minute: float | None
+    characters_per_minute: float | None
+    elapsed_s: float | None
+    limited_by: str | None
+    answer_within_s: float | None
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values for JSON: money as text, what is not known as None."""
+        plain = asdict(self)
+        return {
+            **plain,
+            "cost": None if self.cost is None else f"{self.cost:f}",
+            "spoken": list(plain["spoken"]),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        lines = list(self._lines())
+        width = max(len(name) for name, _ in lines)
+        return "\n".join(f"{name:{width}}  {said}" for name, said in lines)
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        yield "rows", f"{self.rows:,}{self._left_out()}"
+        if self.repeated_rows:
+            yield (
+                "repeated",
+                f"{self.repeated_rows:,} rows, which another one is bought for; they count for the audio only",
+            )
+        yield "requests", f"{self.segments:,}"
+        yield "characters", f"{self.characters_billed:,} billed"
+        yield "cost", self._cost()
+        yield "audio", f"about {self.audio_hours:,.2f} hours, {self.audio_bytes / 1e9:,.2f} GB as 24 kHz 16-bit WAV"
+        for one in self.spoken[:_MAX_GROUPS]:
+            who = f"{one.language or 'language not given'}, {one.voice or 'voice not given'}"
+            yield "", f"{who}: {one.rows:,} rows, about {one.audio_hours:,.2f} hours"
+        if len(self.spoken) > _MAX_GROUPS:
+            yield "", f"and {len(self.spoken) - _MAX_GROUPS:,} more"
+        yield "time", self._time()
+        for note in self.notes:
+            yield "note", note
+
+    def _left_out(self) -> str:
+        counts = ((self.rows_without_text, "without text"), (self.rows_too_long, "too long to be cut"))
+        said = [f"{rows:,} {why}" for rows, why in counts if rows]
+        return f", of them {' and '.join(said)}" if said else ""
+
+    def _cost(self) -> str:
+        if self.cost is None:
+            return "null: no price" if self.price_id is None else "null: not known"
+        basis = {"list": "the maker's list price", "user": "your own price"}[self.price_basis or "list"]
+        return f"{self.cost:,.4f} {self.currency} ({basis}, {self.price_id})"
+
+    def _time(self) -> str:
+        if self.elapsed_s is None:
+            return _UNKNOWN_TIME
+        unit = "requests" if self.limited_by == "requests_per_minute" else "characters"
+        rate = self.requests_per_minute if unit == "requests" else self.characters_per_minute
+        slow = "" if self.answer_within_s is None else f", if answers take {self.answer_within_s:,.3g} s at most"
+        return f"{duration(self.elapsed_s)} at {rate:,g} {unit} a minute{slow}"
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the two units that matter: ``3 days 4 h``, ``2 h 5 min``, ``12 min 3 s``, ``8.5 s``."""
+    if seconds < 60:
+        return f"{seconds:,.1f} s"
+    minutes, rest_s = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s} s"
+    hours, rest_min = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {rest_min} min"
+    return f"{hours // 24:,} days {hours % 24} h"

@@ -1,0 +1,129 @@
+"""The voice parameters of rows: checked as a run checks them, and as expressions of what would be sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import polars as pl
+
+from tts_pipeline.catalog.check import check_column, check_parameters
+from tts_pipeline.dataset.rows import TAKE
+from tts_pipeline.dataset.scan import MAX_DISTINCT
+from tts_pipeline.estimates.rows import Lines
+from tts_pipeline.models import Card, Parameters, ParameterValue
+from tts_pipeline.wire.request import is_in_body
+
+Spellings = Mapping[Any, str]
+"""A column's distinct values -> what is sent, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What rows send beside their texts.
+
+    Args:
+        card: The model.
+        fixed: Parameters that hold for all rows, as they are sent.
+        columns: Parameter -> column that carries it row by row; also ``take``.
+        spellings: Parameter of a column -> what its values are sent as; None where there are too many to hold: then
+            the values themselves tell requests apart.
+    """
+
+    card: Card
+    fixed: Parameters
+    columns: Mapping[str, str]
+    spellings: Mapping[str, Spellings | None] = field(default_factory=dict)
+
+    def sent(self, name: str) -> pl.Expr:
+        """Return what each row sends for a parameter, as JSON; null where it is unset."""
+        fixed = pl.lit(spelled(self.fixed.get(name)), dtype=pl.String)
+        if name not in self.columns:
+            return fixed
+        spellings = self.spellings[name]
+        column = pl.col(self.columns[name])
+        if spellings is None:
+            return column.cast(pl.String).fill_null(fixed)
+        return column.replace_strict(
+            list(spellings), list(spellings.values()), default=None, return_dtype=pl.String
+        ).fill_null(fixed)
+
+    def label(self, name: str | None) -> pl.Expr:
+        """Return what each row sends for a parameter, to group by; null also where there are too many to tell apart."""
+        is_known = name is not None and self.spellings.get(name, {}) is not None
+        return self.sent(name) if is_known and name is not None else pl.lit(None, dtype=pl.String)
+
+    def identity(self) -> list[pl.Expr]:
+        """Return what, with the text, makes two requests the same: what is in the body and varies, and the take."""
+        names = [name for name in self.columns if name != TAKE and is_in_body(self.card, name)]
+        varying = [self.sent(name).alias(f"sent {name}") for name in names]
+        take = self.columns.get(TAKE)
+        return varying if take is None else [*varying, pl.col(take).fill_null(0).alias(TAKE)]
+
+
+def spelled(value: ParameterValue | None) -> str | None:
+    """Write a value as JSON; None stays None."""
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def read(label: str | None) -> Any:
+    """Read what ``spelled`` wrote."""
+    return None if label is None else orjson.loads(label)
+
+
+def check_sending(
+    lines: Lines, card: Card, parameters: Parameters, columns: Mapping[str, str], unchecked: Collection[str]
+) -> Sending:
+    """Check the parameters of all rows, in one pass over their columns alone.
+
+    Args:
+        lines: The rows; gone through only where columns carry parameters.
+        card: What is allowed.
+        parameters: The same for all rows.
+        columns: Parameter -> column that carries it row by row; also ``take``.
+        unchecked: Parameters whose values are not held against the card's lists.
+
+    Raises:
+        ConfigurationError: A parameter or a value is not allowed; names the values with their numbers of rows.
+        StorageError: The source cannot be read.
+    """
+    varying = {name: column for name, column in columns.items() if name != TAKE}
+    fixed = check_parameters(card, parameters, unchecked, from_columns=varying)
+    tallies = {name: _Tally(card, name, unchecked, has_fixed_value=name in fixed) for name in varying}
+    if varying:
+        for batch in lines.batches(list(dict.fromkeys(varying.values()))):
+            for name, tally in tallies.items():
+                tally.add(batch[varying[name]])
+    return Sending(card, fixed, columns, {name: tally.spellings() for name, tally in tallies.items()})
+
+
+class _Tally:
+    """Counts a column's distinct values, and checks them."""
+
+    def __init__(self, card: Card, name: str, unchecked: Collection[str], *, has_fixed_value: bool) -> None:
+        self._card = card
+        self._name = name
+        self._unchecked = unchecked
+        self._has_fixed_value = has_fixed_value
+        self._counts: Counter[Any] = Counter()
+        self._is_whole = True
+
+    def add(self, values: pl.Series) -> None:
+        counted = values.value_counts(name="__rows")
+        self._counts.update(dict(counted.iter_rows()))
+        if len(self._counts) > MAX_DISTINCT:
+            self._check()
+            self._counts.clear()
+            self._is_whole = False
+
+    def spellings(self) -> Spellings | None:
+        sent = self._check()
+        return {value: orjson.dumps(one).decode() for value, one in sent.items()} if self._is_whole else None
+
+    def _check(self) -> dict[Any, ParameterValue]:
+        return check_column(
+            self._card, self._name, self._counts, self._unchecked, has_fixed_value=self._has_fixed_value
+        )

@@ -1,0 +1,137 @@
+"""Where the rows come from: frames, Arrow streams and Parquet sources, gone through in batches."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import polars as pl
+import pyarrow as pa
+
+from tts_pipeline.config import Selection
+from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.job.prepared import places_of
+
+BATCH_ROWS = 50_000
+"""Rows that are held at a time, and as many again that are being read: a few MB of ordinary lines."""
+
+_PLACE = "__place"
+
+
+class ArrowStream(Protocol):
+    """Anything that can hand over its rows as an Arrow stream: pyarrow, pandas, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream in a capsule."""
+        ...
+
+
+Rows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
+"""What an estimate is made of: a Polars frame, an Arrow stream, or a path, a glob or a URL of Parquet."""
+
+
+class Lines(ABC):
+    """Rows that can be gone through several times, in flat memory."""
+
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Return all columns, as Arrow knows them."""
+
+    @abstractmethod
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield some columns of the rows in their order, ``BATCH_ROWS`` at a time.
+
+        Raises:
+            StorageError: The source cannot be read any more, or is damaged.
+        """
+
+
+class FrameLines(Lines):
+    """Rows of a frame. A lazy one is run anew each time, streamed; what that raises is its owner's.
+
+    Args:
+        frame: The rows.
+        selection: Which of them.
+
+    Raises:
+        ConfigurationError: Fewer than one row is asked for.
+    """
+
+    def __init__(self, frame: pl.LazyFrame, selection: Selection = Selection()) -> None:
+        self._frame = frame
+        if selection.limit is not None or selection.sample is not None:
+            self._frame = self._chosen(selection)
+
+    def schema(self) -> pa.Schema:  # noqa: D102 (documented on the abstract base)
+        return pl.DataFrame(schema=self._frame.collect_schema()).to_arrow().schema
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
+        # Only the columns as they are, and nothing computed of them: Polars reads as far ahead as it computes slowly,
+        # up to all of a file, but waits for whoever takes the batches. Streamed, whatever engine a notebook has set.
+        yield from self._frame.select(columns).collect_batches(chunk_size=BATCH_ROWS, engine="streaming")
+
+    def _chosen(self, selection: Selection) -> pl.LazyFrame:
+        places = places_of(selection, self._frame.select(pl.len()).collect(engine="streaming").item())
+        if isinstance(places, range):
+            return self._frame.head(len(places))
+        wanted = pl.Series(places, dtype=pl.UInt32).implode()
+        return self._frame.with_row_index(_PLACE).filter(pl.col(_PLACE).is_in(wanted)).drop(_PLACE)
+
+
+class StoredLines(Lines):
+    """Rows of a source, read as a run reads them, the next batch while this one is looked at.
+
+    Args:
+        source: The rows.
+        selection: Which of them.
+
+    Raises:
+        ConfigurationError: Fewer than one row is asked for.
+    """
+
+    def __init__(self, source: Source, selection: Selection = Selection()) -> None:
+        self._source = source
+        self._places = places_of(selection, source.rows)
+
+    def schema(self) -> pa.Schema:  # noqa: D102
+        return self._source.schema
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
+        batches = self._read(columns)
+        with ThreadPoolExecutor(1, thread_name_prefix="source-reader") as reading:
+            following = reading.submit(next, batches, None)
+            while (batch := following.result()) is not None:
+                following = reading.submit(next, batches, None)
+                yield pl.DataFrame(batch)
+
+    def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        reader = RowReader(self._source, columns)
+        for first in range(0, len(self._places), BATCH_ROWS):
+            yield reader.read(self._places[first : first + BATCH_ROWS])
+
+
+def lines_of(rows: Rows, selection: Selection = Selection()) -> Lines:
+    """Make rows of any kind something to go through.
+
+    Args:
+        rows: A Polars frame, a path, a glob or an fsspec URL of Parquet, or anything with ``__arrow_c_stream__``, which
+            is taken into memory whole.
+        selection: Which rows are taken.
+
+    Raises:
+        ConfigurationError: Nothing there, not Parquet, nothing that has rows, or fewer than one is asked for.
+    """
+    if isinstance(rows, pl.LazyFrame | pl.DataFrame):
+        return FrameLines(rows.lazy(), selection)
+    if isinstance(rows, str | os.PathLike):
+        return StoredLines(open_source(rows), selection)
+    if hasattr(rows, "__arrow_c_stream__"):
+        return FrameLines(pl.DataFrame(rows).lazy(), selection)
+    raise ConfigurationError(
+        f"rows cannot be read from a {type(rows).__name__}",
+        hint="give a Polars frame, anything with __arrow_c_stream__, or the path of a Parquet file",
+    )
