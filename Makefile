@@ -1,13 +1,14 @@
-# Everything lives in .venv; nothing outside this folder is written but caches.
+# Everything lives in .venv (and, for benchmarks, .venv-bench); nothing outside this folder is written but caches.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROJECT := pyproject.toml constraints.txt
+PEERS  := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format schemas lock build clean
+.PHONY: help demo test test-kill quick bench check format schemas lock build clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,8 +32,19 @@ demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local ser
 test: $(VENV)/.test  ## Set up and run all tests
 	$(BIN)/pytest -n 2
 
+test-kill: $(VENV)/.test  ## Kill a job 100 times, and one on an object store 20 times (some minutes)
+	$(BIN)/pytest -m kill -s
+
 quick: $(VENV)/.test  ## The contributor's loop: the quick tests, within a minute
 	$(BIN)/pytest -n 2 -m 'not slow'
+
+$(PEERS)/.%: benchmarks/requirements/%.txt $(VENV)/.uv
+	$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)/$*
+	$(UV) pip install --quiet --python $(PEERS)/$* --requirements $<
+	@touch $@
+
+bench: $(VENV)/.run $(PEERS)/.peers $(PEERS)/.litellm  ## Measure speed, memory and starts beside others' (QUICK=1: a few minutes)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 check: $(VENV)/.test  ## Format, lint and types, as CI runs them
 	$(BIN)/ruff format --check .
@@ -54,4 +66,4 @@ build: $(VENV)/.test  ## Build the wheel
 	$(UV) build --quiet --wheel
 
 clean:  ## Remove everything that was made here
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.emulator.local import LocalService
 
 COMMAND = Path(sys.executable).with_name("tts-pipeline")
+PRICE = Decimal("0.8") / 10_000
+"""CNY a character, by the list."""
+
+FAULTS = (
+    {"what": "throttle", "ratio": 0.05, "seed": 1, "retry_after_s": 0.05},
+    {"what": "error", "status": 500, "ratio": 0.02, "seed": 2},
+    {"what": "cut", "ratio": 0.01, "seed": 3},
+)
+"""5 % are told to wait, 2 % fail, and of 1 % the connection is cut after they were charged."""
 
 
 def write_source(path: Path, rows: int) -> list[str]:
@@ -34,76 +48,126 @@ class KilledJob:
     Args:
         service: Where the requests go; it outlives the runs, and its bill is the truth.
         source: The rows.
-        destination: The dataset.
+        destination: The dataset: a folder or a URL.
+        work_dir: For the journals.
         max_concurrency: In flight at one time, so also in flight at a kill, at most.
+        part_rows: Rows in a part.
+        loses_disk: Whether the journals' disk is lost with every kill.
+        environ: What the runs find in their environment, beside what is there.
         chance: Where the instants come from.
     """
 
     service: LocalService
     source: Path
-    destination: Path
+    destination: str
+    work_dir: Path
     max_concurrency: int
-    chance: random.Random
+    part_rows: int = 250
+    loses_disk: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict)
+    chance: random.Random = field(default_factory=random.Random)
     kills: int = 0
-    flags: list[str] = field(default_factory=list)
+    rows_open: int = 0
+    """Rows of the parts that were open at the kills."""
+
+    @property
+    def store(self) -> Store:
+        """The destination, to look into."""
+        return open_store(self.destination, self.work_dir / "looking")
 
     def command(self) -> list[str]:
         """Return the command line."""
         return [
-            *[str(COMMAND), "run", str(self.source), str(self.destination)],
+            *[str(COMMAND), "run", str(self.source), self.destination, "--work-dir", str(self.work_dir)],
             *["--service", self.service.url, "--model", "qwen3-tts-flash", "--voice", "Cherry"],
-            *["--max-concurrency", str(self.max_concurrency), "--part-rows", "250", "--quiet", "--json", *self.flags],
+            *["--max-concurrency", str(self.max_concurrency), "--part-rows", str(self.part_rows), "--quiet", "--json"],
         ]
 
-    def kill_at_random(self, *, from_s: float, to_s: float) -> bool:
-        """Start a run and kill it that long after its first request; return whether it was still alive."""
+    def kill_at_random(self, *, within_s: float) -> bool:
+        """Start a run and kill it at a random instant; return whether it was still alive.
+
+        One in five dies at any time from its very start, the others within that time after their first request.
+        """
         before = self.service.bill()["received"]
-        process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        while process.poll() is None and self.service.bill()["received"] == before:
-            time.sleep(0.005)
+        process = subprocess.Popen(
+            self.command(), env={**os.environ, **self.environ}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         try:
-            process.wait(self.chance.uniform(from_s, to_s))
+            if self.chance.random() < 0.2:
+                process.wait(self.chance.uniform(0, 1.0))
+            while process.poll() is None and self.service.bill()["received"] == before:
+                time.sleep(0.005)
+            process.wait(self.chance.uniform(0, within_s))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            self.kills += 1
+            self._count_kill()
             return True
         finally:
             assert process.stderr is not None
             process.stderr.close()
         return False
 
+    def _count_kill(self) -> None:
+        self.kills += 1
+        self.rows_open += self.part_rows * len(self.store.names("claims", "part-"))
+        if self.loses_disk and self.work_dir.exists():
+            shutil.rmtree(self.work_dir)
+
     def finish(self) -> subprocess.CompletedProcess[str]:
         """Run to the end."""
-        return subprocess.run(self.command(), capture_output=True, text=True, check=False)
+        environ = {**os.environ, **self.environ}
+        return subprocess.run(self.command(), env=environ, capture_output=True, text=True, check=False)
+
+    def read(self, table: str) -> list[dict[str, Any]]:
+        """Read a table of the dataset without its audio, all parts in order."""
+        rows: list[dict[str, Any]] = []
+        for name in self.store.names(table):
+            with self.store.open(f"{table}/{name}") as file:
+                parquet = pq.ParquetFile(file)
+                columns = [column for column in parquet.schema_arrow.names if column != "audio"]
+                rows += parquet.read(columns=columns).to_pylist()
+        return rows
 
 
-def read(destination: Path, table: str) -> pa.Table:
-    """Read one table of a dataset, all parts in order; an empty one where there is no file."""
-    files = sorted((destination / table).glob("*.parquet"))
-    return pa.concat_tables([pq.read_table(path) for path in files]) if files else pa.table({})
+def check_nothing_lost(job: KilledJob, rows: int) -> None:
+    """Every row of the source is in speech or rejects, exactly once, and none was rejected for the service's faults."""
+    speech = [row["utterance_id"] for row in job.read("speech")]
+    rejects = [row["utterance_id"] for row in job.read("rejects")]
+    assert Counter([*speech, *rejects]) == Counter(f"r{number}" for number in range(rows))
+    assert rejects == []
 
 
-def check_nothing_lost(destination: Path, rows: int) -> None:
-    """Every row of the source is in speech or rejects, exactly once."""
-    speech = read(destination, "speech")
-    rejects = read(destination, "rejects")
-    ids = [*speech.column("utterance_id").to_pylist(), *(rejects.column("utterance_id").to_pylist() if rejects else [])]
-    assert Counter(ids) == Counter(f"r{number}" for number in range(rows))
-
-
-def check_bill(job: KilledJob) -> dict[str, Any]:
-    """The bill is never short, and what was bought twice was in flight at a kill. Returns the figures."""
-    bill = job.service.bill(entries=True)
-    usage = read(job.destination, "usage")
+def check_bill(job: KilledJob, texts: Sequence[str]) -> dict[str, Any]:
+    """The bill is never short, in characters and money, and what was bought twice is explained. Returns the figures."""
+    bill, usage = job.service.bill(entries=True), job.read("usage")
     charged = Counter(entry["text"] for entry in bill["entries"] if entry["charged"])
-    bought_again = sum(count - 1 for count in charged.values())
-    unknown = usage.column("outcome").to_pylist().count("unknown")
-    billed = sum(usage.column("characters_billed").to_pylist())
-    at_most = sum(usage.column("characters_upper_bound").to_pylist())
-    assert usage.num_rows >= bill["received"], "a request was sent that the usage table does not know"
-    assert len(set(usage.column("attempt_id").to_pylist())) == usage.num_rows
-    assert unknown <= job.kills * job.max_concurrency
-    assert bought_again <= job.kills * job.max_concurrency
+    cut = Counter(row["utterance_id"] for row in usage if row["outcome"] == "failed" and row["http_status"] is None)
+    again = {text: count - 1 for text, count in charged.items()}
+    # Of a purchase whose connection was cut nobody knows whether it was charged: it is made again for a good reason.
+    twice = sum(max(0, again.get(text, 0) - cut[f"r{number}"]) for number, text in enumerate(texts))
+    unknown = [row for row in usage if row["outcome"] == "unknown"]
+    known = [row for row in unknown if row["utterance_id"] is not None]
+    billed, at_most = (sum(row[f"characters_{name}"] for row in usage) for name in ("billed", "upper_bound"))
+    cost, cost_at_most = (sum(row[name] for row in usage) for name in ("cost", "cost_upper_bound"))
+    assert len({row["attempt_id"] for row in usage}) == len(usage)
+    assert len(known) <= job.kills * job.max_concurrency
+    if job.loses_disk:
+        assert twice <= job.rows_open
+    else:
+        assert len(usage) >= bill["received"], "a request was sent that the usage table does not know"
+        assert twice <= len(known), "what was bought twice was in flight at a kill"
+        assert len(unknown) == len(known)
     assert billed <= bill["characters"] <= at_most
-    return {"kills": job.kills, "bought_again": bought_again, "unknown": unknown, "billed": billed, "at_most": at_most}
+    assert cost <= PRICE * bill["characters"] <= cost_at_most
+    return {
+        "kills": job.kills,
+        "received": bill["received"],
+        "usage rows": len(usage),
+        "bought twice": twice,
+        "cut": sum(cut.values()),
+        "unknown": len(unknown),
+        "rows of open parts at the kills": job.rows_open,
+        "characters": (billed, bill["characters"], at_most),
+        "cost": (str(cost), str(PRICE * bill["characters"]), str(cost_at_most)),
+    }

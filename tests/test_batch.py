@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.dataset.samples import audio_of, speech_of
-from tts_pipeline.batch import SAME_ERRORS, Batch, RejectGuard, Work
+from tts_pipeline.batch import SAME_ERRORS, Batch, RejectGuard, Work, workers_for
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (
     ConfigurationError,
@@ -39,6 +39,8 @@ class Reciter:
     ended: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     reason: StoppedError | None = None
+    reused: set[str] = field(default_factory=set)
+    expects_more: bool = True
     most: int = 0
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
@@ -53,7 +55,12 @@ class Reciter:
             self.cancelled.append(utterance.utterance_id)
             raise
         self.ended.append(utterance.utterance_id)
-        return speech_of(utterance, audio_of(utterance.text), len(utterance.text))
+        origin = "pilot" if utterance.utterance_id in self.reused else None
+        return speech_of(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
+
+    def expect_no_more(self) -> None:
+        """Take note that these were all."""
+        self.expects_more = False
 
     def stop(self, reason: StoppedError) -> None:
         """Begin nothing any more."""
@@ -122,8 +129,10 @@ def _permanent(code: str = "InvalidParameter") -> PermanentError:
 
 def test_every_utterance_is_said_and_kept_once() -> None:
     """The queue's end ends the batch, without a reason."""
-    batch, book = _run(Reciter(), rows=100)
+    reciter = Reciter()
+    batch, book = _run(reciter, rows=100)
     assert batch.reason is None
+    assert not reciter.expects_more
     assert sorted(book.kept) == sorted(f"r{number}" for number in range(100))
 
 
@@ -138,6 +147,33 @@ def test_workers_bound_what_is_in_flight() -> None:
     reciter.behave = behave
     _run(reciter, rows=50, workers=7)
     assert reciter.most == 7
+
+
+@pytest.mark.parametrize(("in_flight", "workers"), [(1, 9), (2, 10), (16, 24), (64, 80), (256, 320)])
+def test_there_are_spare_workers_and_not_many(in_flight: int, workers: int) -> None:
+    """Rows that wait for a verdict or for the disk keep no place from others; memory stays bounded."""
+    assert workers_for(in_flight) == workers
+
+
+def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
+    """The run stops when the reject is known, not when its record is on the disk."""
+    reciter = Reciter(_failing({f"r{number}": _permanent() for number in range(500)}))
+
+    class Slow(Notebook):
+        async def refuse(self, reject: Reject) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await super().refuse(reject)
+
+    async def main() -> int:
+        book = Slow()
+        batch = Batch(reciter, workers=4, stop_grace_s=5, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(batch, 500, book))
+        await asyncio.wait_for(batch.run(), 10)
+        feeding.cancel()
+        return len(book.refused)
+
+    assert asyncio.run(main()) == len(reciter.begun) < SAME_ERRORS + 4
 
 
 def test_a_slot_is_free_only_when_the_result_is_written() -> None:
@@ -248,7 +284,8 @@ def test_idle_workers_end_at_once_when_stopped() -> None:
     async def main() -> float:
         batch = Batch(Reciter(), workers=8, stop_grace_s=60, guard=RejectGuard())
         running = asyncio.ensure_future(batch.run())
-        await asyncio.sleep(0)
+        while len(batch._idle) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
+            await asyncio.sleep(0)
         batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
         began = asyncio.get_running_loop().time()
         await asyncio.wait_for(running, 10)
@@ -287,12 +324,12 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
             await finish.wait()
 
         reciter.behave = behave
-        batch = Batch(reciter, workers=3, stop_grace_s=0.2, guard=RejectGuard())
+        batch = Batch(reciter, workers=3, stop_grace_s=0.5, guard=RejectGuard())
         feeding = asyncio.ensure_future(_feed(batch, 50, book))
         running = asyncio.ensure_future(batch.run())
         await begun.wait()
         batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
-        finish.set()
+        asyncio.get_running_loop().call_later(0.05, finish.set)
         await asyncio.wait_for(running, 10)
         feeding.cancel()
         return book.kept, reciter.cancelled
@@ -354,3 +391,12 @@ def test_only_one_and_the_same_error_from_the_first_row_on_is_a_wrong_setting(
 ) -> None:
     """Speech, or another error, shows that rows differ; rows that were never sent show nothing."""
     assert _outcomes(RejectGuard(), outcomes) == stops_after
+
+
+def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> None:
+    """The first outcomes of what is sent decide, whatever was taken from elsewhere before."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(5, 200)}
+    reused = {f"r{number}" for number in range(5)}
+    batch, book = _run(Reciter(_failing(errors), reused=reused), rows=200, workers=1)
+    assert isinstance(batch.reason, StoppedError)
+    assert (len(book.kept), len(book.refused)) == (5, SAME_ERRORS)

@@ -26,11 +26,12 @@ FLOORS = {
     "batch": 3,
     "job": 4,
     "frames": 5,
+    "estimates": 5,
     "report": 5,
     "cli": 6,
     "airflow": 6,
 }
-SAME_FLOOR = {("models", "errors"), ("catalog", "text"), ("catalog", "cost")}
+SAME_FLOOR = {("models", "errors"), ("catalog", "text"), ("catalog", "cost"), ("estimates", "frames")}
 """Pairs on one floor where the first may import the second."""
 APART = "emulator"
 APART_MAY_IMPORT = {"errors", "models", "config"}
@@ -41,7 +42,7 @@ OUTSIDE = {
     "httpx_aiohttp": {"client"},
     "aiohttp": {"client", "emulator"},
     "tenacity": {"client"},
-    "polars": {"frames", "report", "cli", "airflow"},
+    "polars": {"frames", "estimates", "report", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
 }
 """Libraries that only some packages may import."""

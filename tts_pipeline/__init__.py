@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service, load_catalog
     from tts_pipeline.client import SpeechClient
-    from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
+    from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
     from tts_pipeline.errors import (
         ConfigurationError,
         FatalError,
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
         TransientError,
         TtsPipelineError,
     )
+    from tts_pipeline.estimates import Estimate, estimate
+    from tts_pipeline.frames import billed_characters
     from tts_pipeline.job import Job, Progress, Report, Running, Shard, plan, publish, run, run_job, run_parts
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
 
 _HOMES = {
     "tts_pipeline.catalog": ("Catalog", "Service", "load_catalog"),
     "tts_pipeline.client": ("SpeechClient",),
-    "tts_pipeline.config": ("AudioSettings", "InputColumns", "Limits", "Selection"),
+    "tts_pipeline.config": ("AudioSettings", "BudgetCap", "InputColumns", "Limits", "Selection"),
     "tts_pipeline.errors": (
         "ConfigurationError",
         "FatalError",
@@ -39,6 +41,8 @@ _HOMES = {
         "TransientError",
         "TtsPipelineError",
     ),
+    "tts_pipeline.estimates": ("Estimate", "estimate"),
+    "tts_pipeline.frames": ("billed_characters",),
     "tts_pipeline.job": (
         "Job",
         "Progress",
@@ -58,8 +62,10 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Audio",
     "AudioSettings",
+    "BudgetCap",
     "Catalog",
     "ConfigurationError",
+    "Estimate",
     "FatalError",
     "InputColumns",
     "Job",
@@ -83,6 +89,8 @@ __all__ = [
     "Usage",
     "Utterance",
     "Word",
+    "billed_characters",
+    "estimate",
     "load_catalog",
     "plan",
     "publish",

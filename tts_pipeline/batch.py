@@ -16,11 +16,31 @@ SAME_ERRORS = 50
 """As many first outcomes that are one and the same permanent error mean a wrong setting, not wrong rows."""
 
 
+SPARE_WORKERS = 8
+"""Rows beyond the concurrency that are worked on, at least: they go on while others are held."""
+
+
+def workers_for(max_concurrency: int) -> int:
+    """Return how many utterances to work on at one time, for so many requests in flight.
+
+    They are more, and bounded, because a row needs no place while it rests before a retry, while it waits for other
+    rows to show whose failure its was, and while its result is written: others send meanwhile. Without them a few
+    neighbouring rows that always fail, at a concurrency of 1 or 2, would look like an outage of the service.
+
+    Args:
+        max_concurrency: What the client allows in flight.
+    """
+    return max_concurrency + max(SPARE_WORKERS, max_concurrency // 4)
+
+
 class Speaker(Protocol):
     """Says one utterance: what a batch needs of a ``SpeechClient``."""
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
         """Say one utterance, with every attempt in the ledger; see ``SpeechClient`` for what it raises."""
+
+    def expect_no_more(self) -> None:
+        """Take note that no utterance comes beside those that are being said."""
 
     def stop(self, reason: StoppedError) -> None:
         """Send nothing any more: waiting callers get the reason, what is in flight goes on."""
@@ -30,10 +50,10 @@ class Book(Ledger, Protocol):
     """Where an utterance's attempts and its end are recorded."""
 
     async def keep(self, speech: Speech) -> None:
-        """Record its speech; the slot is free again when this returns."""
+        """Record its speech; the worker is free again when this returns."""
 
     async def refuse(self, reject: Reject) -> None:
-        """Record that it failed for good; the slot is free again when this returns."""
+        """Record that it failed for good; the worker is free again when this returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +110,7 @@ class Batch:
 
     Args:
         client: Says one utterance.
-        workers: How many at a time.
+        workers: How many at a time; the client bounds how many of them send. See ``workers_for``.
         stop_grace_s: How long an orderly stop waits for answers that are already paid for.
         guard: Watches the rejects.
     """
@@ -140,6 +160,7 @@ class Batch:
                 self._idle.discard(task)
             if work is None:
                 self.queue.put_nowait(None)  # for the next worker
+                self._client.expect_no_more()
                 return
             try:
                 await self._say(work)
@@ -150,15 +171,16 @@ class Batch:
         try:
             speech = await self._client.synthesize(work.utterance, work.book)
         except (PermanentError, TransientError) as error:
-            await work.book.refuse(_reject(work.utterance, error))
             stopped = self._guard.reject(error)
             if stopped is not None:
-                self.stop(stopped)
+                self.stop(stopped)  # before the record is written: nothing more is to be sent meanwhile
+            await work.book.refuse(_reject(work.utterance, error))
         except FatalError as error:
             self.stop(error)
         else:
             await work.book.keep(speech)
-            self._guard.speech()
+            if speech.deduplicated_from is None:  # what was bought long ago says nothing about the settings of now
+                self._guard.speech()
 
 
 async def _all(tasks: list[asyncio.Task[None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 PART_ROWS = 500
@@ -14,6 +15,9 @@ MAX_PARTS = 2_000
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Audio in one Parquet row group of the speech table, at most (one larger row is a group of its own)."""
+
+BALLAST_BYTES = 1024 * 1024
+"""Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""
 
 MAX_AUDIO_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused, so that an endless body cannot fill the memory."""
@@ -48,6 +52,21 @@ class Limits:
     stop_grace_s: float = 3.0
     retry_wait_s: float = 0.5
     retry_wait_max_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetCap:
+    """The most that a job may spend, counted over all its invocations; what is unknown counts at its worst.
+
+    Args:
+        max_cost: Money, more than 0; None is no cap.
+        currency: ISO 4217, of ``max_cost``; must be that of the model's price. None only without ``max_cost``.
+        max_characters: As billed, 1 or more; None is no cap.
+    """
+
+    max_cost: Decimal | None = None
+    currency: str | None = None
+    max_characters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

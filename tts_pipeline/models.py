@@ -191,6 +191,22 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """Audio for exactly one request that was bought before, and need not be bought again.
+
+    Args:
+        answer: What it brought, with places relative to the text of that request. Audio and words may also be those of
+            a whole utterance, joined from several segments.
+        origin: Where it came from, for people: the utterance it was bought for, and where that is kept.
+        segments: How many segments the text was said in.
+    """
+
+    answer: Answer
+    origin: str
+    segments: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What is known of an utterance from earlier invocations, or from before a crash.
 
@@ -356,6 +372,7 @@ class Card:
         input_limit: The longest text of one request, in ``input_unit``; None is no limit known.
         input_unit: What ``input_limit`` counts.
         billing: The counter that the bill follows.
+        output_tokens_per_second: Billed by token: what a second of audio takes; None is not known.
         prices: In order of time.
         requests_per_minute: The service's own limit for this model and an account; None is none known.
         permissive: True where parameters that the card does not know are let through.
@@ -371,6 +388,7 @@ class Card:
     input_limit: int | None = None
     input_unit: Literal["characters", "bytes", "tokens"] = "characters"
     billing: Literal["han_double", "characters", "tokens"] = "characters"
+    output_tokens_per_second: int | None = None
     prices: tuple[Price, ...] = ()
     requests_per_minute: int | None = None
     permissive: bool = False
@@ -388,6 +406,7 @@ class Service:
         auth: ``bearer`` or ``none``.
         api_key: Never shown, logged, stored or part of an identity.
         account: A label for the bill, never the key.
+        maker: Whether it is its models' own maker, so that their list prices are what it charges.
         source: Where these facts were read, and when.
     """
 
@@ -397,4 +416,5 @@ class Service:
     auth: Literal["bearer", "none"] = "bearer"
     api_key: str | None = field(default=None, repr=False, compare=False)
     account: str | None = None
+    maker: bool = False
     source: str = ""

@@ -12,8 +12,11 @@ from itertools import pairwise
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, Segment
 
-_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]+")
-"""Runs of Han characters. Which code points the maker counts double is not documented: our assumption."""
+HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
+"""A Han character, as a regular expression of any dialect. Which code points the maker counts double is not documented:
+our assumption."""
+
+_HAN = re.compile(f"{HAN}+")
 
 _CLOSING = "[\"'”’»›」』))\\]】》]*"
 _CLAUSE_END = re.compile(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.audio.pace import FASTEST, SLOWEST, spoken_s
+from tts_pipeline.audio.pace import FASTEST, SLOWEST, spoken_s, usual_s
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,13 @@ def test_more_text_never_takes_less(text: str, more: str, language: str | None) 
     assert 0 <= alone[0] <= least_s + 1e-9
     assert alone[1] <= most_s + 1e-9
     assert spoken_s(text, language)[0] <= spoken_s(text, language)[1]
+
+
+@pytest.mark.parametrize("language", ["en", "de-AT", "ru", "ja", "ko", "zh", None, "vi"])
+def test_the_usual_time_is_within_what_is_possible(language: str | None) -> None:
+    """One table serves both."""
+    letter = {"ja": "か", "ko": "한", "ru": "д"}.get(language or "", "d")
+    for character, seconds in zip((letter, "人"), usual_s(language), strict=True):
+        least_s, most_s = spoken_s(character, language)
+        assert least_s == pytest.approx(FASTEST * seconds)
+        assert most_s == pytest.approx(SLOWEST * seconds)

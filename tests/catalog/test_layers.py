@@ -26,7 +26,7 @@ def test_a_users_entries_add_and_replace(load_text: LoadText) -> None:
         [services.mine]
         base_url = "https://mine.example"
         auth = "none"
-        [prices.aliyun-qwen3-tts-flash]
+        [prices.less]
         currency = "CNY"
         per_10k_characters = 0.5
         [[cards]]
@@ -34,12 +34,27 @@ def test_a_users_entries_add_and_replace(load_text: LoadText) -> None:
         model = "qwen3-tts-flash"
         like = ["modelstream/qwen3-tts-flash"]
         input_limit = 100
+        [[cards]]
+        service = "modelstream"
+        model = "qwen3-tts-flash"
+        like = ["modelstream/qwen3-tts-flash"]
+        prices = ["less"]
     """)
     assert catalog.services["baze"].base_url == "https://elsewhere.example"
     assert catalog.cards["mine", "qwen3-tts-flash"].input_limit == 100
     (price,) = catalog.cards["modelstream", "qwen3-tts-flash"].prices
     assert (str(price.per_10k_characters), price.basis) == ("0.5", "user")
     assert ("openai", "tts-1") in catalog.cards
+
+
+def test_the_id_of_a_price_means_one_price_for_good(load_text: LoadText) -> None:
+    """It stands in every bill: a user's price cannot take a built-in one's."""
+    with pytest.raises(ConfigurationError, match=r"prices\.openai-tts-1 is the id of another price already"):
+        load_text("""
+            [prices.openai-tts-1]
+            currency = "USD"
+            per_10k_characters = 0.1
+        """)
 
 
 CARD = '[[cards]]\nservice = "local"\nmodel = "m"\n'

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from tts_pipeline.cli.assembly import job_of
 from tts_pipeline.cli.settings import Settings
-from tts_pipeline.config import InputColumns, Limits, Selection
+from tts_pipeline.config import BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Running
 
@@ -56,6 +58,8 @@ def test_every_setting_reaches_the_job(tmp_path: Path) -> None:
         max_concurrency=32,
         requests_per_minute=90,
         characters_per_minute=1_000,
+        max_cost=(Decimal("0.5"), "CNY"),
+        max_characters=700,
         max_rejects=0.05,
         max_attempts=3,
         timeout_s=30,
@@ -76,6 +80,7 @@ def test_every_setting_reaches_the_job(tmp_path: Path) -> None:
         part_rows=100,
         work_dir=tmp_path,
         max_rejects=0.05,
+        budget=BudgetCap(Decimal("0.5"), "CNY", 700),
         tags={"team": "books"},
         tag_columns={"chapter": "chapter"},
     )
@@ -90,6 +95,16 @@ def test_a_catalog_of_ones_own_adds_a_service(tmp_path: Path) -> None:
     )
     settings = Settings("S", "D", service="studio", model="narrator", catalog=str(mine))
     assert job_of(settings, {}).card().model == "narrator"
+
+
+def test_prices_of_ones_own_reach_the_card(tmp_path: Path) -> None:
+    """In place of the list price."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        '[prices.ours]\nservice = "local"\nmodel = "qwen3-tts-flash"\ncurrency = "EUR"\nper_10k_characters = 0.2\n'
+    )
+    card = job_of(replace(LOCAL, prices=str(prices)), {}).card()
+    assert [(price.price_id, price.basis) for price in card.prices] == [("ours", "user")]
 
 
 @pytest.mark.parametrize(

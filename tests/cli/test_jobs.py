@@ -233,3 +233,59 @@ def _read_all(descriptor: int) -> str:
             os.close(descriptor)
             return b"".join(pieces).decode()
         pieces.append(piece)
+
+
+def test_a_cap_ends_the_run_with_4_and_a_higher_one_goes_on(
+    program: Command, command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
+) -> None:
+    """The message says what to do; nothing is lost, and the service charged no more than the cap."""
+    source, destination = make_source(20), tmp_path / "out"
+    ended = program("run", source, destination, *LOCAL, "--max-cost", "0.0192 CNY", "--json")
+    assert ended.status == 4, ended.err
+    result = ended.result
+    assert result["stopped_by"] == "budget"
+    assert 0.9 * 0.0192 < float(result["cost_upper_bound"]) <= 0.0192
+    assert "budget of 0.0192 CNY" in ended.err
+    assert "a higher --max-cost goes on from here" in ended.err
+    assert local.bill()["characters"] == result["characters_billed"]
+    assert command("run", source, destination, *LOCAL, "--max-cost", "1CNY").status == 0
+    assert local.bill()["charged"] == 20
+
+
+def test_a_list_price_on_a_gateway_is_told_once(
+    command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
+) -> None:
+    """However many rows there are; a price of one's own needs no warning."""
+    mine, prices = tmp_path / "mine.toml", tmp_path / "prices.toml"
+    mine.write_text(
+        f'[services.gate]\nbase_url = "{local.url}"\nauth = "none"\n'
+        '[[cards]]\nservice = "gate"\nmodel = "qwen3-tts-flash"\nlike = ["local/qwen3-tts-flash"]\n'
+    )
+    prices.write_text(
+        '[prices.ours]\nservice = "gate"\nmodel = "qwen3-tts-flash"\ncurrency = "CNY"\nper_10k_characters = 1\n'
+    )
+    gate = ("--service", "gate", "--model", "qwen3-tts-flash", "--catalog", mine)
+    first = command("run", make_source(), tmp_path / "list", *gate)
+    assert first.err.count("gate may charge otherwise") == 1
+    own = command("run", make_source(), tmp_path / "own", *gate, "--prices", prices, "--json")
+    assert "may charge otherwise" not in own.err
+    usage = pq.read_table(tmp_path / "own" / "usage")
+    assert (set(usage["price_id"].to_pylist()), set(usage["price_basis"].to_pylist())) == ({"ours"}, {"user"})
+    assert own.result["cost"] == str(sum(usage["cost"].to_pylist()))
+    assert json.loads((tmp_path / "own" / "dataset.json").read_text())["prices"][0]["per_10k_characters"] == "1"
+
+
+def test_a_pilot_is_taken_into_the_full_job(
+    command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
+) -> None:
+    """Its rows are not bought again, and the summary says how many and from where; what is no store is exit 2."""
+    pilot, full = tmp_path / "pilot", tmp_path / "full"
+    command("run", make_source(20), pilot, *LOCAL, "--limit", "5")
+    ended = command("run", make_source(20), full, *LOCAL, "--reuse", pilot)
+    assert (ended.status, local.bill()["charged"]) == (0, 20)
+    assert "5 rows whose audio was not bought again" in ended.out
+    assert f"5 in this run from {pilot}" in ended.out
+    assert command("run", make_source(20), full, *LOCAL, "--reuse", pilot, "--json").result["reused"] == 5
+    refused = command("run", make_source(20), tmp_path / "new", *LOCAL, "--reuse", make_source(20).parent)
+    assert refused.status == 2
+    assert "neither a dataset nor a reuse store" in refused.err

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from tts_pipeline.cli.progress import Watch, live, plain, plain_line, shown
+from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
 
@@ -50,6 +51,22 @@ def test_a_job_that_is_being_checked_has_no_figures_yet() -> None:
 def test_without_a_price_no_cost_is_shown() -> None:
     """A cost that is not known is not 0."""
     assert plain_line(Watch(Progress(totals=Totals(rows=3))).look()).endswith("0.00 h audio")
+
+
+@pytest.mark.parametrize(
+    ("cap", "shown"),
+    [
+        (BudgetCap(Decimal(500), "CNY"), "11.25 of 500 CNY"),
+        (BudgetCap(max_characters=9_000), "1,150 of 9,000 characters"),
+    ],
+)
+def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown: str) -> None:
+    """At most, over all runs: that is what the cap counts."""
+    progress = _progress()
+    progress.totals.characters_upper_bound = 150
+    progress.cap, progress.spent_before = cap, Totals(characters_upper_bound=1_000)
+    progress.spent_before.add_cost(Decimal(8), Decimal(10), "CNY")
+    assert plain_line(Watch(progress).look()).endswith(f", {shown}")
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -27,12 +28,16 @@ seed = 7
 max_concurrency = 32
 requests_per_minute = 90.5
 characters_per_minute = 10_000
+max_cost = "500 CNY"
+max_characters = 7_000
 max_rejects = 0.05
 max_attempts = 3
 timeout_s = 30
 part_rows = 100
 work_dir = "work"
+reuse = ["pilot", "s3://bucket/store"]
 catalog = "mine.toml"
+prices = "prices.toml"
 tag = { team = "books" }
 tag_column = { chapter = "chapter" }
 json = true
@@ -74,12 +79,16 @@ def test_a_job_file_gives_every_setting(tmp_path: Path) -> None:
         max_concurrency=32,
         requests_per_minute=90.5,
         characters_per_minute=10_000,
+        max_cost=(Decimal(500), "CNY"),
+        max_characters=7_000,
         max_rejects=0.05,
         max_attempts=3,
         timeout_s=30,
         part_rows=100,
         work_dir=str(tmp_path / "work"),
+        reuse=(str(tmp_path / "pilot"), "s3://bucket/store"),
         catalog=str(tmp_path / "mine.toml"),
+        prices=str(tmp_path / "prices.toml"),
         tag={"team": "books"},
         tag_column={"chapter": "chapter"},
         json=True,
@@ -90,7 +99,7 @@ def test_a_job_file_gives_every_setting(tmp_path: Path) -> None:
 def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
     """Values are replaced, tables laid over one another, and a flag drops what it excludes."""
     flags = ("--voice", "Stella", "--set", "speed=2", "--limit", "5", "--generate-ids", "--tag", "team=films")
-    more = ("--unchecked", "speed", "--max-attempts", "9")
+    more = ("--unchecked", "speed", "--max-attempts", "9", "--reuse", "s3://bucket/store", "--reuse", "more")
     found = _settings("--config", _file(tmp_path, EVERYTHING.replace("seed = 7", "")), *flags, *more)
     assert found.spelled == {"speed": "2", "voice": "Stella"}
     assert found.set == {"enable_timestamp": True, "instructions": "warm"}
@@ -98,6 +107,7 @@ def test_a_flag_goes_before_the_file(tmp_path: Path) -> None:
     assert (found.generate_ids, found.id_column) == (True, None)
     assert found.tag == {"team": "films"}
     assert found.unchecked == ("voice", "speed")
+    assert found.reuse == (str(tmp_path / "pilot"), "s3://bucket/store", "more")
     assert (found.max_attempts, found.max_concurrency) == (9, 32)
 
 
@@ -152,3 +162,25 @@ def test_max_rejects_is_never_ambiguous(text: str) -> None:
     """1.0 could be meant as one reject or as all rows: it is neither."""
     with pytest.raises(ConfigurationError, match="share of the rows"):
         _settings("--max-rejects", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("500CNY", ("500", "CNY")),
+        ("500 CNY", ("500", "CNY")),
+        ("0.5USD", ("0.5", "USD")),
+        ("0.123456789012345678 eur", ("0.123456789012345678", "EUR")),
+    ],
+)
+def test_max_cost_is_exact_money(text: str, value: tuple[str, str]) -> None:
+    """An amount and its currency, apart or together; no float in between."""
+    amount, currency = value
+    assert _settings("--max-cost", text).max_cost == (Decimal(amount), currency)
+
+
+@pytest.mark.parametrize("text", ["500", "CNY", "CNY500", "5e2CNY", "1,000CNY", "5 CNYX", "nanCNY", "\u0665CNY", ""])
+def test_max_cost_is_never_guessed(text: str) -> None:
+    """Least of all its currency."""
+    with pytest.raises(ConfigurationError, match="500CNY"):
+        _settings("--max-cost", text)

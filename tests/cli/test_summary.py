@@ -7,14 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from tts_pipeline.catalog import load_catalog
+from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.cli.summary import Causes, result_without_report, summary
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Report
 from tts_pipeline.models import Card
 
-CARDS = load_catalog().cards
+CATALOG = load_catalog()
+CARDS = CATALOG.cards
 
 
 def _report(*, cost: str | None = "0.118", at_most: str | None = "0.118", **counts: int) -> Report:
@@ -29,7 +30,8 @@ def _report(*, cost: str | None = "0.118", at_most: str | None = "0.118", **coun
 
 
 def _summary(report: Report, card: Card = CARDS["local", "qwen3-tts-flash"], causes: Causes | None = None) -> str:
-    return summary(report, card, causes or Causes())
+    service = CATALOG.services.get(card.service) or Service(base_url="https://studio.example", name=card.service)
+    return summary(report, service, card, causes or Causes())
 
 
 def test_a_run_that_went_well_is_told_in_figures() -> None:
@@ -78,6 +80,7 @@ def test_a_stopped_run_says_what_to_do() -> None:
         ("modelstream", "qwen3-tts-flash", "modelstream may charge otherwise"),
         ("local", "qwen3-tts-flash", "nobody charges for the local service"),
         ("dashscope", "qwen3-tts-flash", None),
+        ("openai", "tts-1", None),
     ],
 )
 def test_a_list_price_is_named_where_it_may_not_hold(service: str, model: str, said: str | None) -> None:
@@ -87,10 +90,10 @@ def test_a_list_price_is_named_where_it_may_not_hold(service: str, model: str, s
 
 
 def test_a_cost_that_is_not_known_is_not_0() -> None:
-    """Without a price there is a warning in place of an amount."""
+    """Without a price there is no amount, and the summary says why."""
     told = _summary(_report(cost=None), Card("studio", "narrator"))
     assert "cost        not known" in told
-    assert "which is not 0: the catalog has no price for narrator on studio" in told
+    assert "no price is known for narrator on studio: its cost is null, which is not 0" in told
 
 
 def test_a_result_without_counts_has_the_same_keys() -> None:
@@ -99,3 +102,12 @@ def test_a_result_without_counts_has_the_same_keys() -> None:
     assert list(counted) == list(uncounted)
     assert list(counted["this_run"]) == list(uncounted["this_run"])
     assert (uncounted["rows"], uncounted["stopped_by"]) == (None, "storage")
+
+
+def test_what_was_not_bought_is_told_with_where_it_came_from() -> None:
+    """Rows of all runs, and in this one by place; without any there is no line."""
+    assert "reused" not in _summary(_report())
+    told = _summary(replace(_report(reused=1_234), reused_from={"../pilot": 1_000, "": 34}))
+    assert "1,234 rows whose audio was not bought again" in told
+    assert "1,000 in this run from ../pilot" in told
+    assert "34 in this run equal to others of this job" in told

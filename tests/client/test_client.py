@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -25,10 +26,11 @@ from tests.client.scripted_server import (
     verbatim,
     wav,
 )
+from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import Boundaries, MemoryLedger
-from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
+from tts_pipeline.config import AudioSettings, BudgetCap, Limits, QualityPolicy
 from tts_pipeline.errors import (
     ConfigurationError,
     FatalError,
@@ -38,7 +40,7 @@ from tts_pipeline.errors import (
     StorageError,
     TransientError,
 )
-from tts_pipeline.models import Attempt, Card, Outcome, Price, Service, Speech, Utterance
+from tts_pipeline.models import Answer, Attempt, Card, Outcome, Price, Service, Settlement, Speech, Utterance
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
@@ -453,6 +455,32 @@ def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
     assert sum(slept) == pytest.approx(15.0), "two waits for six characters each"
 
 
+def test_a_place_is_free_only_when_the_answer_is_written() -> None:
+    """What is paid for and could still be lost by a kill is never more than what may be in flight."""
+
+    class Slow(MemoryLedger):
+        def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+            super().settle(settlement, answer)
+            settled.set()
+
+        async def written(self) -> None:
+            await writing.wait()
+
+    settled, writing = asyncio.Event(), asyncio.Event()
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        ledger = Slow()
+        rows = [asyncio.create_task(client.synthesize(Utterance(name, "Hello."), ledger)) for name in "ab"]
+        await settled.wait()
+        await asyncio.sleep(0.05)
+        assert (client.in_flight, len(server.requests)) == (1, 1)
+        writing.set()
+        await asyncio.gather(*rows)
+        assert len(server.requests) == 2
+
+    with_client(main, limits=Limits(max_concurrency=1))
+
+
 def test_the_key_is_in_no_repr_and_no_error() -> None:
     """Of the client or of what it raises."""
 
@@ -466,3 +494,38 @@ def test_the_key_is_in_no_repr_and_no_error() -> None:
         assert KEY not in repr(client)
 
     with_client(main, otherwise=disconnect)
+
+
+def test_what_may_be_spent_is_kept_to() -> None:
+    """Five characters each, sixteen in all: three are said, the fourth would pass the cap; a failure gives back."""
+
+    async def main() -> None:
+        refused = answer(400, {"code": "InvalidParameter", "message": "no"})
+        budget = Budget(BudgetCap(max_cost=Decimal("0.0016"), currency="CNY"))
+        async with serving(refused) as server:
+            service = Service("s", server.url, api_key=KEY)
+            async with SpeechClient(service, CARD, LIMITS, budget=budget, clock=instant()) as client:
+                results = [
+                    await asyncio.gather(client.synthesize(Utterance(str(number), "Hello")), return_exceptions=True)
+                    for number in range(6)
+                ]
+        kinds = [type(result) for (result,) in results]
+        assert kinds == [PermanentError, Speech, Speech, Speech, StoppedError, StoppedError]
+        assert len(server.requests) == 4
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("prices", "said"), [((PRICE,), "s may charge otherwise"), ((), "no price is known for m on s")]
+)
+def test_a_doubtful_cost_is_told_once(caplog: pytest.LogCaptureFixture, prices: tuple[Price, ...], said: str) -> None:
+    """A maker's list price on another's service, and no price at all; however many utterances there are."""
+
+    async def main() -> None:
+        async with serving() as server, client_of(server, card=replace(CARD, prices=prices)) as client:
+            for name in "abc":
+                await client.synthesize(replace(HELLO, utterance_id=name))
+
+    asyncio.run(main())
+    assert [said in record.getMessage() for record in caplog.records] == [True]

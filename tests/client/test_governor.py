@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.client.virtual_time import run_virtually, virtual_clock
+from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.row import Row, Verdict
-from tts_pipeline.config import Limits
+from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.errors import (
     FatalError,
     ServiceError,
@@ -22,23 +23,25 @@ from tts_pipeline.errors import (
     ThrottledError,
     TransientError,
 )
-from tts_pipeline.models import Attempt
+from tts_pipeline.models import Attempt, Outcome, Settlement, Usage
 
 Result = TypeVar("Result")
 Serve = Callable[[Row, int], Awaitable[None]]
 
 
-def attempt() -> Attempt:
-    return Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
+def attempt(name: str = "a", characters: int = 5) -> Attempt:
+    return Attempt(name, "u", 0, 0, 1, None, 0, characters, characters, None, None)
 
 
 def broken() -> TransientError:
     return TransientError("broken", code="InternalError", http_status=500)
 
 
-def governed(limits: Limits, main: Callable[[Governor], Coroutine[Any, Any, Result]]) -> Result:
+def governed(
+    limits: Limits, main: Callable[[Governor], Coroutine[Any, Any, Result]], *, max_characters: int | None = None
+) -> Result:
     async def run() -> Result:
-        governor = Governor(limits, virtual_clock())
+        governor = Governor(limits, virtual_clock(), Budget(BudgetCap(max_characters=max_characters)))
         try:
             return await main(governor)
         finally:
@@ -123,7 +126,7 @@ def test_an_error_that_is_not_the_services_gives_the_place_back() -> None:
 
 
 def test_a_429_pauses_everybody_once() -> None:
-    """Many 429s at one time are one pause; then all go on, and no row has lost an attempt."""
+    """Many 429s at one time are one pause; then half as many go on at a time, and no row has lost an attempt."""
 
     async def main(governor: Governor) -> list[float]:
         began_s, sent_s = asyncio.get_running_loop().time(), list[float]()
@@ -131,14 +134,14 @@ def test_a_429_pauses_everybody_once() -> None:
         async def serve(_: Row, number: int) -> None:
             sent_s.append(asyncio.get_running_loop().time() - began_s)
             await asyncio.sleep(0.1)
-            if number < 2:
+            if number < 1:
                 raise ThrottledError("", code="Throttling", http_status=429, retry_after_s=60.0, may_be_billed=False)
 
         await asyncio.gather(*(say(governor, serve) for _ in range(8)))
         return sent_s
 
     sent_s = governed(Limits(max_concurrency=8, max_attempts=1), main)
-    assert sent_s == pytest.approx([0.0] * 8 + [60.1] * 8 + [120.2] * 8, abs=0.01)
+    assert sent_s == pytest.approx([0.0] * 8 + [60.1] * 4 + [60.2] * 4, abs=0.01)
 
 
 def test_requests_are_spread_at_the_permitted_rate() -> None:
@@ -314,3 +317,150 @@ def test_rest_is_not_disturbed_by_cancelling_somebody_else() -> None:
         assert len(asyncio.all_tasks()) <= 2
 
     governed(Limits(), main)
+
+
+def test_a_pause_and_an_outage_are_logged_when_they_begin_and_when_they_end(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning each, however many requests met it."""
+
+    async def main(governor: Governor) -> None:
+        loop = asyncio.get_running_loop()
+        begin_s = loop.time()
+
+        async def serve(_: Row, number: int) -> None:
+            await asyncio.sleep(0.1)
+            if number == 0:
+                raise ThrottledError("", code="Throttling", http_status=429, retry_after_s=60.0, may_be_billed=False)
+            if loop.time() < begin_s + 90:
+                raise broken()
+
+        await asyncio.gather(*(say(governor, serve) for _ in range(8)))
+
+    governed(Limits(max_concurrency=8), main)
+    assert [(each.name, each.levelname) for each in caplog.records] == [("tts_pipeline", "WARNING")] * 4
+    assert [each.getMessage()[:31] for each in caplog.records] == [
+        "the service throttles (429): no",
+        "the pause is over: the run goes",
+        "the service is not usable (brok",
+        "the service is usable again aft",
+    ]
+
+
+def billed(name: str, characters: int) -> Settlement:
+    return Settlement(name, Outcome.SUCCEEDED, 0, 0, 200, None, None, Usage(), characters, characters, None, None)
+
+
+async def buy(governor: Governor, name: str, *, took: int | None = None) -> None:
+    """Make one attempt of a second that reserves 10 characters, and settles at ``took``; None is never settled."""
+    with governor.row() as row:
+        async with governor.permit(row, lambda: attempt(name, 10)):
+            await asyncio.sleep(1)
+            if took is not None:
+                governor.settle(billed(name, took))
+
+
+def test_an_attempt_waits_for_what_others_give_back() -> None:
+    """In the order in which they came; the run goes on as long as something may come back."""
+
+    async def main(governor: Governor) -> list[float]:
+        began_s, ended_s = asyncio.get_running_loop().time(), list[float]()
+
+        async def one(number: int) -> None:
+            await buy(governor, str(number), took=2)
+            ended_s.append(asyncio.get_running_loop().time() - began_s)
+
+        await asyncio.gather(*map(one, range(6)))
+        return ended_s
+
+    # 20 characters: two reserve 10 each and settle at 2. Then 16 are free, for one; after it 14, and so on.
+    assert governed(Limits(max_concurrency=8), main, max_characters=20) == pytest.approx([1, 1, 2, 3, 4, 5])
+
+
+def test_when_nothing_can_come_back_the_run_stops() -> None:
+    """Whoever waits gets the reason; nothing is sent, and what was reserved never passed the cap."""
+
+    async def main(governor: Governor) -> list[object]:
+        buying = [buy(governor, str(number), took=10) for number in range(8)]
+        return list(await asyncio.gather(*buying, return_exceptions=True))
+
+    results = governed(Limits(max_concurrency=8), main, max_characters=35)
+    assert results[:3] == [None] * 3
+    assert [getattr(result, "stopped_by", None) for result in results[3:]] == ["budget"] * 5
+    assert "30 characters are spent at most (30 characters confirmed)" in str(results[3])
+
+
+def test_a_cap_that_is_used_up_stops_before_anything_is_sent() -> None:
+    """Also where nobody waits yet."""
+
+    async def main(governor: Governor) -> list[object]:
+        return list(await asyncio.gather(buy(governor, "a"), return_exceptions=True))
+
+    assert [type(result) for result in governed(Limits(), main, max_characters=9)] == [StoppedError]
+
+
+def test_what_was_never_settled_is_not_given_back() -> None:
+    """A cancelled attempt may have been billed; one whose turn came together with its cancellation was not sent."""
+
+    async def main(governor: Governor) -> None:
+        tasks = [asyncio.create_task(buy(governor, name, took=10)) for name in "abc"]
+        await asyncio.sleep(0.5)
+        tasks[0].cancel()
+        await asyncio.sleep(0)  # the second's turn has come ...
+        tasks[1].cancel()  # ... and is not taken
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with pytest.raises(StoppedError, match="20 characters are spent at most"):
+            await buy(governor, "d")
+
+    governed(Limits(max_concurrency=1), main, max_characters=20)
+
+
+def test_an_attempt_that_cannot_be_described_fails_for_its_row_only() -> None:
+    """Also when its turn comes while it waits; others go on."""
+
+    async def main(governor: Governor) -> list[object]:
+        def indescribable() -> Attempt:
+            raise LookupError
+
+        async def mistaken() -> None:
+            with governor.row() as row:
+                async with governor.permit(row, indescribable):
+                    pass
+
+        return list(await asyncio.gather(buy(governor, "a"), mistaken(), buy(governor, "b"), return_exceptions=True))
+
+    first, mistake, last = governed(Limits(max_concurrency=1), main)
+    assert (first, type(mistake), last) == (None, LookupError, None)
+
+
+def test_fewer_are_in_flight_where_the_service_takes_fewer() -> None:
+    """A service that takes 8 at a time is soon asked for 8, and for nearly all the time; few requests are refused."""
+
+    async def main(governor: Governor) -> tuple[list[tuple[float, int]], int]:
+        taken, refused, seen = 0, 0, list[tuple[float, int]]()
+
+        async def serve(_: Row, __: int) -> None:
+            nonlocal taken, refused
+            await asyncio.sleep(0.01)
+            if taken >= 8:
+                refused += 1
+                raise ThrottledError("", code="Throttling", http_status=429, may_be_billed=False)
+            taken += 1
+            try:
+                await asyncio.sleep(0.2)
+            finally:
+                taken -= 1
+            seen.append((asyncio.get_running_loop().time(), governor.in_flight))
+
+        async def worker(rows: list[int]) -> None:
+            while rows:
+                rows.pop()
+                await say(governor, serve)
+
+        rows = list(range(4_000))
+        await asyncio.gather(*(worker(rows) for _ in range(64)))
+        return seen, refused
+
+    seen, refused = governed(Limits(max_concurrency=64), main)
+    settled = seen[400:-10]
+    assert max(in_flight for _, in_flight in settled) <= 9
+    assert len(settled) / (settled[-1][0] - settled[0][0]) > 0.9 * 8 / 0.21
+    assert refused < 150

@@ -60,6 +60,20 @@ def test_a_429_is_paced_and_never_counted() -> None:
     assert court.fails(0, broken()) is Verdict.RETRY
 
 
+def test_a_429_leaves_room_for_fewer_and_successes_for_more() -> None:
+    """Those of one pause halve it at most; it never passes what is allowed."""
+    court = Court(4)
+    error = ThrottledError("slow down", code="Throttling", http_status=429, may_be_billed=False)
+    assert court.judge.max_in_flight == LIMITS.max_concurrency
+    sent_s = court.now_s
+    for _ in range(12):
+        court.judge.failed(court.rows[0], error, court.now_s + 1, sent_at_s=sent_s)
+    assert court.judge.max_in_flight == LIMITS.max_concurrency // 2
+    for _ in range(200):
+        court.succeeds()
+    assert court.judge.max_in_flight == LIMITS.max_concurrency
+
+
 @pytest.mark.parametrize("retry_after_s", [3_601.0, 86_400.0])
 def test_a_pause_that_is_too_long_stops_the_run_and_says_until_when(retry_after_s: float) -> None:
     """The run would sleep for hours; it stops in good order instead."""
@@ -97,6 +111,64 @@ def test_rows_that_all_used_up_their_attempts_are_an_outage() -> None:
     assert court.fails(1, broken()) is Verdict.HOLD
     assert court.decided() == {0: Verdict.PACED, 1: Verdict.PACED}
     assert court.judge.delay_s(court.now_s) > 0
+
+
+def test_neighbours_that_always_fail_are_no_endless_outages() -> None:
+    """Each time they look like one, another row succeeds: after so many attempts they are to blame."""
+    court = Court(8)
+    verdicts = []
+    for _ in range(LIMITS.max_attempts + 1):
+        verdicts.append({court.fails(row, broken()) for row in range(7)})
+        court.succeeds()
+    assert [Verdict.OWN in some for some in verdicts] == [False] * LIMITS.max_attempts + [True]
+    assert verdicts[-1] == {Verdict.OWN}
+
+
+def _left_over(rows: int, *, contradicted: int, more_come: bool = False, others: bool = True) -> list[set[int]]:
+    """Let the last rows of a run fail again and again; returns those to blame after 50, 70 and 200 seconds."""
+    court = Court(rows + 1)
+    for row in range(contradicted):
+        court.fails(row, broken())
+        court.succeeds()
+    if others:
+        court.succeeds()
+    court.leaves(rows)
+    court.now_s = 100.0
+    if not more_come:
+        court.judge.expect_no_more()
+    to_blame: set[int] = set()
+    seen = []
+    for until_s in (50, 70, 200):
+        while court.now_s < 100 + until_s:
+            for row in set(range(rows)) - to_blame:
+                if court.fails(row, broken()) is Verdict.OWN:
+                    to_blame.add(row)
+                    court.leaves(row)
+                court.decided()
+            court.now_s += 1.0
+        seen.append(set(to_blame))
+    return seen
+
+
+def test_rows_that_are_left_over_and_always_fail_do_not_hold_the_run_up() -> None:
+    """Others succeeded after they had failed: for a minute that may be an outage, then the rows are to blame."""
+    assert _left_over(8, contradicted=8) == [set(), set(range(8)), set(range(8))]
+
+
+def test_rows_that_are_left_over_may_still_be_the_victims_of_an_outage() -> None:
+    """Unless they are few, only those fail for themselves that had failed before others succeeded."""
+    assert _left_over(8, contradicted=1)[-1] == {0}
+    assert _left_over(4, contradicted=0)[-1] == {0, 1, 2, 3}
+
+
+def test_while_more_rows_come_an_outage_is_nobodys_fault() -> None:
+    """However long it lasts."""
+    assert _left_over(8, contradicted=8, more_come=True)[-1] == set()
+
+
+def test_rows_that_fail_where_nothing_ever_succeeded_are_an_outage() -> None:
+    """Nothing tells that the service was there for anybody."""
+    assert _left_over(2, contradicted=0, others=False)[-1] == set()
 
 
 def test_a_held_row_goes_on_when_an_outage_shows() -> None:
@@ -143,8 +215,9 @@ def test_an_outage_that_is_too_long_stops_the_run() -> None:
 def test_a_connection_that_is_refused_is_never_the_rows_fault() -> None:
     """Also for a row that is alone: it ends as an outage, not as a reject."""
     court = Court(1)
+    court.judge.expect_no_more()
     refused = TransientError("refused", code="ConnectionFailed", may_be_billed=False)
-    verdicts = [court.fails(0, refused) for _ in range(20)]
+    verdicts = [court.fails(0, refused) for _ in range(100)]
     assert set(verdicts) == {Verdict.RETRY, Verdict.PACED}
     assert verdicts[-1] is Verdict.PACED
 

@@ -144,6 +144,12 @@ def test_a_price_by_token_is_reserved_by_a_bound_and_billed_by_report() -> None:
     assert (failed.cost, failed.cost_upper_bound) == (Decimal(0), attempt.cost_upper_bound)
 
 
+def test_a_card_says_what_a_second_of_audio_takes() -> None:
+    """Then the bound follows it: a second for each character, one at least."""
+    meter = Meter(Card("s", "m", billing="tokens", output_tokens_per_second=20, prices=(TOKENS,)), Watch().clock)
+    assert attempt_of(meter, "Hello").cost_upper_bound == (5 * Decimal("1.6") + 100 * 10) / 1_000_000
+
+
 def test_a_mismatch_of_counts_is_seen() -> None:
     """Only where the service reported a count."""
     meter = Meter(CARD, Watch().clock)

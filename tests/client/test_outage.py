@@ -101,3 +101,17 @@ def test_an_outage_lasts_since_its_first_failure() -> None:
     assert outage.lasted_s(20.0) == 0.0
     failing(outage, rows(4), at_s=20.0)
     assert outage.lasted_s(30.0) == 20.0
+
+
+def test_failures_that_others_contradict_are_remembered() -> None:
+    """By the streak, however often the row failed in it; also in an outage, and only once a success has ended it."""
+    outage, failed = Outage(16), rows(5)
+    failing(outage, failed * 3)
+    assert [outage.contradicted(row) for row in failed] == [0] * 5
+    outage.succeeded(11.0, sent_at_s=11.0)
+    failing(outage, failed[:1])
+    assert [outage.contradicted(row) for row in failed] == [1] * 5
+    outage.succeeded(12.0, sent_at_s=12.0)
+    assert [outage.contradicted(row) for row in failed] == [2, 1, 1, 1, 1]
+    failed[0].begin(5)
+    assert outage.contradicted(failed[0]) == 0

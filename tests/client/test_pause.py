@@ -33,6 +33,16 @@ def test_a_success_after_the_pause_makes_the_next_one_short_again() -> None:
     assert pause.throttled(13.0, sent_at_s=12.5, retry_after_s=None) == 0.5
 
 
+def test_a_success_between_two_pauses_counts_also_when_it_arrives_in_the_second() -> None:
+    """A service that takes one of a burst and refuses the others at once is not paused for longer and longer."""
+    pause, now_s, asked = Pause(), 10.0, []
+    for _ in range(5):
+        asked.append(pause.throttled(now_s, sent_at_s=now_s - 0.01, retry_after_s=None))
+        pause.succeeded(now_s - 0.01)
+        now_s += asked[-1] + 0.01
+    assert asked == [0.5, 1.0, 0.5, 0.5, 0.5]
+
+
 def test_many_429_inside_one_pause_count_once() -> None:
     """All attempts that were in flight when it began bring the same news."""
     pause = Pause()

@@ -23,6 +23,16 @@ def test_units_are_spread_evenly() -> None:
     assert rate.delay_s(11.002) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("late_s", "next_s"), [(0.001, 0.099), (0.005, 0.095), (0.05, 0.095)])
+def test_a_little_lateness_is_made_up_under_short_intervals(late_s: float, next_s: float) -> None:
+    """Timers are late, and ten times a second that would add up; but no burst follows a long delay."""
+    rate = SmoothRate(600)
+    rate.used(10.0)
+    now_s = 10.0 + rate.delay_s(10.0) + late_s
+    rate.used(now_s)
+    assert rate.delay_s(now_s) == pytest.approx(next_s)
+
+
 def test_idle_time_is_not_saved_up_for_a_burst() -> None:
     """After an hour without requests the next two are still an interval apart."""
     rate = SmoothRate(60)
@@ -38,7 +48,7 @@ def test_a_heavy_unit_holds_the_next_back_longer() -> None:
     assert rate.delay_s(10.0) == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("per_minute", [180, 6_000])
+@pytest.mark.parametrize("per_minute", [180, 600, 6_000])
 def test_late_timers_cost_less_than_two_percent(per_minute: int) -> None:
     """With every timer 1 ms late, at least 98 % of the permitted rate is used, and never more than all of it."""
     rate, now_s, sent = SmoothRate(per_minute), 0.0, 0

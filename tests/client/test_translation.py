@@ -71,3 +71,20 @@ def test_a_refused_address_is_permanent() -> None:
     translated: ServiceError = translate(error, host="audio.example")
     assert (type(translated), translated.code, translated.may_be_billed) == (PermanentError, "RefusedAddress", False)
     assert "inside a private network" in translated.message
+
+
+@pytest.mark.parametrize(
+    ("beneath", "words"),
+    [
+        (ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 9)"), "Connection refused"),
+        (OSError(113, "Connect call failed ('10.0.0.1', 9)"), "No route to host"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (ssl.SSLError(1, "certificate verify failed"), "certificate verify failed"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_a_failed_connection_is_told_in_the_systems_words(beneath: OSError, words: str) -> None:
+    """Not in those of a library."""
+    error = aiohttp.ClientConnectorError.__new__(aiohttp.ClientConnectorError)
+    error._os_error = beneath
+    assert translate(error, host="api.example").message == f"no connection to api.example: {words}"

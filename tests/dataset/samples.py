@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.parts import Invocation, OpenPart, PartRows, Progress, replays_of
+from tts_pipeline.dataset.parts import NO_PAST, Invocation, OpenPart, PartRows, Past, Progress, replays_of
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.rows import Layout, Voicing
@@ -186,12 +186,13 @@ class Bench:
         *,
         folder: Path | None = None,
         writer: JournalWriter | None = None,
+        past: Past = NO_PAST,
     ) -> AsyncIterator[OpenPart]:
         """Open a part as a run does, and let it go without publishing anything."""
         own = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
         rows = self.rows(number)
         with PartLock(self.folder / "locks" / f"{rows.name}.lock"):
-            part = OpenPart(rows, self.replays(number), self.invocation(), progress or Progress())
+            part = OpenPart(rows, self.replays(number), self.invocation(), progress or Progress(), past)
             if part.left:
                 characters = sum(billed_characters(u.text, "han_double") for u in part.todo)
                 part.begin(folder or self.journals, own, self.store, characters)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 from tts_pipeline.config import MAX_PARTS, PART_ROWS
 from tts_pipeline.dataset.descriptor import (
     Descriptor,
+    Extent,
+    Growth,
     check_descriptor,
     make_descriptor,
     part_rows_for,
@@ -106,7 +111,7 @@ def test_another_job_is_refused_with_the_difference(store: Store, change: dict[s
     [
         ([{**FILE, "bytes": 101}], "'a.parquet' has changed"),
         ([{**FILE, "footer_sha256": "01"}], "'a.parquet' has changed"),
-        ([FILE, {**FILE, "path": "b.parquet"}], "'b.parquet' is new"),
+        ([{**FILE, "bytes": 101}, {**FILE, "path": "b.parquet"}], "'a.parquet' has changed; 'b.parquet' is new"),
         ([{**FILE, "path": "b.parquet"}], "'a.parquet' is gone; 'b.parquet' is new"),
     ],
 )
@@ -116,14 +121,149 @@ def test_a_changed_source_is_refused_with_the_difference(store: Store, files: li
     with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
     assert told in refused.value.message
+    assert "--rebuild" in (refused.value.hint or "")
 
 
 def test_many_changed_files_are_counted(store: Store) -> None:
     """Five are named, the rest is a number."""
     make_descriptor(store, DESCRIPTOR)
-    many = [FILE, *({**FILE, "path": f"{number}.parquet"} for number in range(8))]
+    many = [{**FILE, "path": f"{number}.parquet"} for number in range(7)]
     with pytest.raises(ConfigurationError, match="and 3 more"):
         check_descriptor(store, replace(DESCRIPTOR, source=many))
+
+
+def _files(*names: str, rows: int = 1_200) -> list[dict[str, Any]]:
+    return [{**FILE, "path": f"{name}.parquet", "rows": rows} for name in names]
+
+
+def _wanted(*names: str, rows: int = 1_200) -> Descriptor:
+    return replace(DESCRIPTOR, source=_files(*names, rows=rows), rows=rows * len(names))
+
+
+def _grow(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor:
+    there = check_descriptor(store, wanted, growth)
+    assert there is not None
+    return make_descriptor(store, there)
+
+
+def test_new_files_behind_the_old_ones_make_new_parts(store: Store) -> None:
+    """Old parts keep their rows, also the last one, which is short; new rows begin new parts of the same size."""
+    make_descriptor(store, _wanted("a"))
+    grown = _grow(store, _wanted("a", "b", "c"))
+    assert read_descriptor(store) == grown
+    assert grown.extents == (Extent(1_200, 500, 1), Extent(2_400, 500, 2))
+    spans = [grown.span(part) for part in range(grown.parts)]
+    assert [(span.start, span.stop) for span in spans] == [
+        *[(0, 500), (500, 1_000), (1_000, 1_200)],
+        *[(1_200, 1_700), (1_700, 2_200), (2_200, 2_700), (2_700, 3_200), (3_200, 3_600)],
+    ]
+    assert _grow(store, _wanted("a", "b", "c")) == grown
+    assert _grow(store, _wanted("a", "b", "c", "d")).parts == 11
+
+
+@given(steps=st.lists(st.integers(0, 100), min_size=1, max_size=6), part_rows=st.integers(1, 40))
+def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_rows: int) -> None:
+    """Spans follow each other without gaps, and none spans two extents."""
+    first, *more = steps
+    extents = tuple(Extent(rows, part_rows, 1) for rows in more)
+    names = [str(number) for number in range(len(steps))]
+    grown = Descriptor(sum(steps), part_rows, {}, _files(*names), [], extents)
+    spans = [grown.span(part) for part in range(grown.parts)]
+    assert [row for span in spans for row in span] == list(range(sum(steps)))
+    ends = set(itertools.accumulate(steps))
+    assert not [span for span in spans if ends & set(range(span.start + 1, span.stop))]
+    assert all(0 < len(span) <= part_rows for span in spans)
+    assert first == grown.extents[0].rows
+
+
+def test_a_large_growth_has_larger_parts(store: Store) -> None:
+    """Also what comes later is at most 2,000 parts."""
+    make_descriptor(store, _wanted("a"))
+    files = [*_files("a"), *_files("b", rows=2_000_000)]
+    grown = _grow(store, replace(DESCRIPTOR, source=files, rows=2_001_200))
+    assert grown.extents[1] == Extent(2_000_000, 1_000, 1)
+
+
+def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
+    """Their rows would stand among old ones: with ``--append`` they come behind them; later runs know the order."""
+    make_descriptor(store, _wanted("a", "c"))
+    with pytest.raises(ConfigurationError, match=r"grown in between: 'b\.parquet' is new") as refused:
+        _grow(store, _wanted("a", "b", "c"))
+    assert "--append" in (refused.value.hint or "")
+    grown = _grow(store, _wanted("a", "b", "c"), Growth.ANYWHERE)
+    assert [file["path"] for file in grown.source] == ["a.parquet", "c.parquet", "b.parquet"]
+    assert _grow(store, _wanted("a", "b", "c")) == grown
+    later = _grow(store, _wanted("a", "b", "c", "d"))
+    assert [file["path"] for file in later.source][2:] == ["b.parquet", "d.parquet"]
+
+
+@pytest.mark.parametrize("pilot", [{"limit": 5}, {"sample": 5}])
+def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
+    """Which rows it took depends on the whole source; the way out is told."""
+    one = replace(_wanted("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
+    make_descriptor(store, one)
+    with pytest.raises(ConfigurationError, match="a pilot") as refused:
+        check_descriptor(store, replace(one, source=_files("a", "b")))
+    assert "--reuse" in (refused.value.hint or "")
+
+
+def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
+    """A file that came after the plan is for the next plan; one that grew meanwhile leaves the plan as it is."""
+    make_descriptor(store, _wanted("a"))
+    planned = _grow(store, _wanted("a", "b"), Growth.NONE)
+    assert planned == _wanted("a")
+    grown = _grow(store, _wanted("a", "b"))
+    assert make_descriptor(store, planned) == planned
+    assert read_descriptor(store) == grown
+
+
+def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
+    """A run that dies in between leaves a dataset that is not sealed, never one sealed with parts that are not done."""
+    seen: list[str] = []
+
+    class _Watched(LocalStore):
+        def remove(self, name: str) -> None:
+            seen.append(f"remove {name}")
+            super().remove(name)
+
+        def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+            seen.append(f"write {name}")
+            super().write(name, data, durable=durable)
+
+    store = _Watched(tmp_path)
+    make_descriptor(store, _wanted("a"))
+    store.write("parts.json", b"{}")
+    seen.clear()
+    _grow(store, _wanted("a", "b"))
+    assert seen == ["remove parts.json", "write dataset.json"]
+
+
+def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) -> None:
+    """The second looks again under the lock: what it wanted is there already, or is refused."""
+    make_descriptor(store, _wanted("a"))
+    one, two = (check_descriptor(store, _wanted("a", *more)) for more in (("b", "c"), ("b",)))
+    assert one is not None
+    assert two is not None
+
+    @contextmanager
+    def raced() -> Iterator[None]:
+        make_descriptor(store, one)
+        yield
+
+    with pytest.raises(ConfigurationError, match=r"'c\.parquet' is gone"):
+        make_descriptor(store, two, locked=raced)
+    assert read_descriptor(store) == one
+
+
+def test_the_fingerprint_of_a_part_outlives_growth() -> None:
+    """Journals of old parts still fit; those of new parts fit only a dataset that grew in the same way."""
+    one = _wanted("a")
+    two, other = (
+        replace(one, source=_files("a", name), rows=2_400, grown=(Extent(1_200, 500, 1),)) for name in ("b", "c")
+    )
+    assert one.fingerprint_of(2) == two.fingerprint_of(2) == one.fingerprint
+    assert two.fingerprint_of(3) != two.fingerprint_of(2)
+    assert two.fingerprint_of(3) != other.fingerprint_of(3)
 
 
 def test_a_destination_that_holds_other_things_is_refused(store: Store) -> None:

@@ -29,7 +29,7 @@ def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Stor
     bench.run(1)
     with pytest.raises(StorageError, match="2 of 3 parts are not done: part-00000, part-00002"):
         finish(store, descriptor)
-    assert not is_finished(store)
+    assert not is_finished(store, descriptor)
     assert store.read("README.md") is None
     assert done_parts(store, descriptor) == {1}
 
@@ -41,7 +41,7 @@ def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Stor
         bench.run(number, refused=["r5"])
     finish(store, descriptor)
     sealed = store.read("parts.json")
-    assert is_finished(store)
+    assert is_finished(store, descriptor)
     values = orjson.loads(sealed or b"")
     assert [part["part"] for part in values["parts"]] == [0, 1, 2]
     assert "speech/part-00001.parquet" in values["parts"][1]["files"]

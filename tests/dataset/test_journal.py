@@ -8,12 +8,15 @@ import sys
 import threading
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import orjson
 import pytest
 
+from tests.disks import small_disk
+from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record, frame
 from tts_pipeline.dataset.replay import replay
 from tts_pipeline.errors import StorageError
@@ -135,6 +138,23 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_one_record_that_must_be_durable_makes_its_batch_so(tmp_path: Path) -> None:
+    """A result and an intent that are written together are synced together, whichever was put first."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    writer.put(Write(journal, _record(0), durable=True, done=lambda _: None))
+    assert journal.reached.wait(10)
+    syncs: list[int] = []
+    for number, durable in ((1, False), (2, True), (3, False)):
+        writer.put(Write(journal, _record(number), durable=durable, done=lambda _: syncs.append(journal.syncs)))
+    journal.may_sync.set()
+    while len(syncs) < 3:
+        deliveries.get(timeout=10)()
+    writer.close()
+    journal.close()
+    assert syncs == [2, 2, 2]
+
+
 def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     """Everything put before the end is written, also what nobody waits for, for all journals."""
     journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
@@ -231,3 +251,70 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
         journal.append([frame(_record(2))], durable=False)
     journal.close()
     assert _notes(path) == [1]
+
+
+def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[str]:
+    """Write a record and audio of 100 KB for each number, with an intent before each; return what became of them."""
+    writer, deliveries = JournalWriter(lambda notify: notify(), ballast), queue.SimpleQueue[tuple[str, bool]]()
+    journal = Journal.create(folder / "x.journal", HEADER)
+    outcomes = []
+    for number in numbers:
+        for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
+            done = partial(lambda kind, error: deliveries.put((kind, error is None)), kind)
+            writer.put(Write(journal, _record(number), payload, durable=kind == "intent", done=done))
+            what, written = deliveries.get(timeout=10)
+            outcomes.append(f"{what} {'written' if written else 'refused'}")
+    writer.close()
+    journal.close()
+    return outcomes
+
+
+def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
+    """The first write that finds it full gives the ballast back: intents are refused, answers are written into it."""
+    with small_disk(tmp_path / "disk", 2_048) as disk:
+        ballast = Ballast(disk.folder, 1_048_576)
+        ballast.hold()
+        outcomes = _until_full(disk.folder, ballast, range(14))
+        first = outcomes.index("intent refused") if "intent refused" in outcomes else 99
+        assert 8 < first < 24, "it was full at about 1 MB"
+        assert outcomes[:first] == ["intent written", "answer written"] * (first // 2)
+        assert outcomes[first:] == ["intent refused", "answer written"] * (14 - first // 2)
+        assert _notes(disk.folder / "x.journal") == list(range(14))
+
+
+def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> None:
+    """What does not fit is told to whoever waits; what comes later and fits is still written."""
+    with small_disk(tmp_path / "disk", 1_024) as disk:
+        outcomes = _until_full(disk.folder, None, range(14))
+        assert outcomes.count("answer refused") >= 3
+        found = replay(disk.folder / "x.journal")
+        assert found is not None
+        assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
+
+
+def _waiting_for(event: threading.Event) -> Callable[[StorageError | None], None]:
+    def wait(error: StorageError | None) -> None:
+        event.wait(10)
+
+    return wait
+
+
+def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
+    """Of one batch, what was written is, intents are refused, and the rest goes into the ballast."""
+    with small_disk(tmp_path / "disk", 2_048) as disk:
+        ballast = Ballast(disk.folder, 1_048_576)
+        ballast.hold()
+        journal = Journal.create(disk.folder / "x.journal", HEADER)
+        queued, told = threading.Event(), queue.SimpleQueue[tuple[int, bool]]()
+        writer = JournalWriter(lambda notify: notify(), ballast)
+        writer.put(Write(journal, _record(99), done=_waiting_for(queued)))
+        for number in range(15):
+            done = partial(lambda number, error: told.put((number, error is None)), number)
+            writer.put(Write(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, done=done))
+        queued.set()
+        outcomes = dict(told.get(timeout=10) for _ in range(15))
+        writer.close()
+        journal.close()
+        assert [number for number, written in sorted(outcomes.items()) if not written] == [2, 12, 14]
+        assert {0, 1, 3, 4, 13} <= set(_notes(disk.folder / "x.journal"))
+        assert {12, 14}.isdisjoint(_notes(disk.folder / "x.journal"))

@@ -13,18 +13,12 @@ import pytest
 
 from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settle
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
-from tts_pipeline.dataset.claims import Claim, PartLock, claim_names, write_claim
+from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.parts import journals_of
-from tts_pipeline.dataset.publish import (
-    audio_path,
-    marker_name,
-    said_totals,
-    sweep,
-    usage_name,
-    usage_totals,
-)
+from tts_pipeline.dataset.publish import audio_path, marker_name, said_totals
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import usage_name, usage_totals
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Outcome, Speech, Usage, Utterance
@@ -203,9 +197,9 @@ async def test_an_order_of_files_ends_with_the_marker(tmp_path: Path) -> None:
             self.seen.append(name)
             return super().stage(name)
 
-        def write(self, name: str, data: bytes) -> None:
+        def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
             self.seen.append(name)
-            super().write(name, data)
+            super().write(name, data, durable=durable)
 
         def remove(self, name: str) -> None:
             self.seen.append(f"remove {name}")
@@ -474,28 +468,6 @@ def _journalled(bench: Bench) -> Path:
     return path
 
 
-def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
-    """A kill between marker and removal leaves texts and audio lying about: the next run removes them."""
-    path = _journalled(bench)
-    bench.publisher.publish(bench.rows(), bench.replays())
-    sweep(bench.store, bench.journals, bench.folder / "locks", {0})
-    assert not path.exists()
-    assert bench.store.read(marker_name(0)) is not None
-
-
-def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
-    """Not before the marker, not while its usage is nowhere else, not while a process has the part."""
-    path = _journalled(bench)
-    locks = bench.folder / "locks"
-    sweep(bench.store, bench.journals, locks, set())
-    sweep(bench.store, bench.journals, locks, {0})
-    assert path.exists()
-    bench.publisher.publish(bench.rows(), bench.replays())
-    with PartLock(locks / "part-00000.lock"):
-        sweep(bench.store, bench.journals, locks, {0})
-    assert path.exists()
-
-
 @pytest.mark.parametrize(
     ("key", "path"),
     [
@@ -545,6 +517,17 @@ async def test_a_destination_that_fails_while_publishing_loses_nothing(tmp_path:
     (tmp_path / "out" / "speech").unlink()
     bench.publish()
     assert bench.read(SPEECH_FILE).num_rows == 4
+
+
+def test_a_journal_that_shrank_meanwhile_gives_no_half_audio(bench: Bench) -> None:
+    """Bytes that were there when it was read back are not there any more: nothing is published in their place."""
+    path = _journalled(bench)
+    replays = bench.replays()
+    path.write_bytes(path.read_bytes()[:-1_000])
+    with pytest.raises(StorageError, match="is shorter than it was"):
+        bench.publisher.publish(bench.rows(), replays)
+    assert bench.store.read(SPEECH_FILE) is None
+    assert bench.store.read(marker_name(0)) is None
 
 
 async def test_a_later_count_of_the_service_is_kept_beside_ours(bench: Bench) -> None:

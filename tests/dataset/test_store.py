@@ -66,6 +66,31 @@ def test_a_destination_is_empty_until_something_visible_is_in_it(store: Store) -
     assert not store.is_empty()
 
 
+def test_a_file_is_moved_with_all_that_it_holds(store: Store) -> None:
+    """It has the new name only, in place of what had it; moved once more it stays as it is."""
+    store.write("new/usage/a", b"new")
+    store.write("usage/a", b"old")
+    for _ in range(2):
+        store.move("new/usage/a", "usage/a")
+    assert store.read("usage/a") == b"new"
+    assert not store.exists("new/usage/a")
+
+
+def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
+    """Hidden from the one around it when its name begins with a dot, and removed with everything in it."""
+    inner = store.below(".generations/2")
+    inner.write("dataset.json", b"x")
+    with inner.stage("speech/a") as path:
+        path.write_bytes(b"y")
+    assert store.is_empty()
+    assert store.read(".generations/2/speech/a") == b"y"
+    assert store.names(".generations") == ["2"]
+    for _ in range(2):
+        store.remove_all(".generations/2")
+    assert inner.is_empty()
+    assert store.names(".generations") == []
+
+
 def test_a_staged_file_is_visible_whole_and_only_after_the_end(store: Store) -> None:
     """While it is being written nothing is seen; afterwards the whole is."""
     with store.stage("speech/part-00000.parquet") as path:
@@ -228,7 +253,7 @@ def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
         ("reading", lambda: store.read("done/x")),
         ("removing", lambda: store.remove("done/x")),
         ("writing", lambda: store.write("done/x", b"")),
-        ("reading", lambda: store.create("done/x", b"")),
+        ("writing", lambda: store.create("done/x", b"")),
     ]
     for doing, call in doings:
         with pytest.raises(StorageError, match=f"{doing} cloud://x/done.*expired"):

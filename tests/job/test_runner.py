@@ -64,8 +64,8 @@ def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmu
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
     write_lines(tmp_path / "lines.parquet", 200)
-    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 10}, limits={"max_concurrency": 2}))
-    assert runner.run(range(20)) is not None
+    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 50}, limits={"max_concurrency": 2}))
+    assert runner.run(range(4)) is not None
     assert runner.opened == [0]
 
 

@@ -121,6 +121,10 @@ CASES: list[tuple[int, bytes, type[ServiceError], str]] = [
         PermanentError,
         "InternalError.Algo.InvalidParameter",
     ),
+    (400, flat("BadRequest", "<500> InternalError: later"), TransientError, "BadRequest"),
+    (400, flat("BadRequest", "<502> BadGateway: later"), TransientError, "BadRequest"),
+    (400, flat("BadRequest", "<403> Somewhere: no"), SuspectError, "BadRequest"),
+    (400, b"<html><title>400 Arrearage</title></html>", FatalError, "Arrearage"),
     (400, flat("InvalidParameter", "Arrearage is not a voice"), PermanentError, "InvalidParameter"),
     # Inside a 200, and inside server-sent events, also when those are labelled JSON under a 400
     (200, flat("Arrearage"), FatalError, "Arrearage"),

@@ -37,6 +37,7 @@ def test_a_code_is_judged_by_its_family_then_by_its_status(code: str | None, sta
         ("<400> InternalError.Algo.InvalidParameter: Range", "InternalError.Algo.InvalidParameter"),
         ('{"code":"Arrearage","message":"x"}', "Arrearage"),
         ("(Throttling)", "Throttling"),
+        ("<h1>Throttling</h1>", "Throttling"),
         ("Arrearage", "Arrearage"),
         ("code: limit_requests", "limit_requests"),
         ("Throttling of requests began", None),

@@ -53,6 +53,13 @@ _SCRIPTS: Mapping[str, float] = {
 _HAN: Mapping[str, float] = {"ja": 2 * _MORA_S, "ko": _SYLLABLE_S}
 """Usual seconds a Han character in languages other than Chinese."""
 
+_LETTER_S: Mapping[str, float] = {
+    **{language: 60 / letters for language, letters in _PER_MINUTE.items() if language != "zh"},
+    "ja": _MORA_S,
+    "ko": _SYLLABLE_S,
+}
+"""Usual seconds of a letter by language; in Chinese the letters are another script's."""
+
 Range = tuple[float, float]
 """Seconds: at least, at most."""
 
@@ -96,6 +103,19 @@ def spoken_s(text: str, language: str | None) -> Range:
         most += count * high
     capitals = sum(len(word) for word in plain.split() if word.isupper())
     return least, most + capitals * _SPELLED[1]
+
+
+def usual_s(language: str | None) -> tuple[float, float]:
+    """Return the usual seconds of a letter and of a Han character in running text, pauses included.
+
+    A letter is what is neither a space nor Han: the study counted so.
+
+    Args:
+        language: BCP-47. None, or a language without figures here: the mean of the alphabets, and Chinese.
+    """
+    tongue = "" if language is None else language.partition("-")[0].lower()
+    letter_s = _LETTER_S.get(tongue, _SCRIPTS["LATIN"])
+    return letter_s, _HAN.get(tongue, _SCRIPTS["CJK"])
 
 
 def _tongue(text: str, language: str | None) -> str:

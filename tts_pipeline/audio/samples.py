@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,12 +100,32 @@ def decode(audio: Audio) -> Sound:
         PermanentError: ``UnsupportedAudio``: a format that cannot be read here. Never retried; may have been billed.
     """
     encoding_of(audio.format)
+    plain = _plain_wav(audio.data)
+    if plain is not None:
+        return plain
     with opened(audio.data, audio.format) as file:
         blocks = list(_blocks(file))
         samples = np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
         if not np.isfinite(samples).all():
             raise _malformed(f"the {audio.format} has samples that are no numbers")
         return Sound(np.clip(samples, -1, 1, out=samples), file.samplerate)
+
+
+_PLAIN = struct.Struct("<4sI4s4sIHHIIHH4sI")
+
+
+def _plain_wav(data: bytes) -> Sound | None:
+    """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
+    if len(data) < _PLAIN.size:
+        return None
+    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = _PLAIN.unpack_from(data)
+    if (riff, wave, fmt, fmt_bytes, tag, bits, chunk) != (b"RIFF", b"WAVE", b"fmt ", 16, 1, 16, b"data"):
+        return None
+    if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN.size:
+        return None
+    integers = np.frombuffer(data, "<i2", size // 2, _PLAIN.size)
+    samples = np.multiply(integers, np.float32(1 / 32_768), dtype=np.float32)
+    return Sound(samples.reshape(-1, channels), rate_hz)
 
 
 def decode_sounding(audio: Audio) -> Sound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
@@ -47,6 +47,7 @@ def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Pr
         input_limit=table.positive("input_limit") or base.input_limit,
         input_unit=cast("Literal['characters', 'bytes', 'tokens']", unit),
         billing=cast("Literal['han_double', 'characters', 'tokens']", billing),
+        output_tokens_per_second=table.positive("output_tokens_per_second") or base.output_tokens_per_second,
         prices=_prices(table, prices) if "prices" in table else base.prices,
         requests_per_minute=table.positive("requests_per_minute") or base.requests_per_minute,
         permissive=table.switch("permissive", default=base.permissive),
@@ -55,7 +56,7 @@ def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Pr
     table.finish()
     _check_names(table, card)
     _check_languages(table, card)
-    _check_prices(table, card)
+    check_prices(table, card.billing, card.prices)
     return card
 
 
@@ -68,7 +69,12 @@ def _prices(table: Table, known: Mapping[str, Price]) -> tuple[Price, ...]:
     for price_id in named:
         if price_id not in known:
             raise table.mistake("prices", f"names an unknown price {price_id!r}", did_you_mean(price_id, known))
-    return tuple(sorted((known[price_id] for price_id in named), key=_begin))
+    return in_order(known[price_id] for price_id in named)
+
+
+def in_order(prices: Iterable[Price]) -> tuple[Price, ...]:
+    """Return prices in the order in which they begin to hold."""
+    return tuple(sorted(prices, key=_begin))
 
 
 def _begin(price: Price) -> str:
@@ -98,14 +104,25 @@ def _check_languages(table: Table, card: Card) -> None:
             )
 
 
-def _check_prices(table: Table, card: Card) -> None:
-    for price in card.prices:
-        if (price.per_10k_characters is None) != (card.billing == "tokens"):
-            raise table.mistake("prices", f"has {price.price_id!r}, which is not a price for billing by {card.billing}")
-    if len({price.currency for price in card.prices}) > 1:
-        raise table.mistake("prices", "must be in one currency: costs of a model are added up")
-    for earlier, later in pairwise(card.prices):
+def check_prices(table: Table, billing: str, prices: Sequence[Price], *, key: str = "prices") -> None:
+    """Make sure that all of a model's prices can hold together.
+
+    Args:
+        table: Where they stand, for messages.
+        billing: The counter that the model's bill follows.
+        prices: In order of time.
+        key: What the message names within the table.
+
+    Raises:
+        ConfigurationError: One is not for this billing, they are in two currencies, or two hold on the same day.
+    """
+    for price in prices:
+        if (price.per_10k_characters is None) != (billing == "tokens"):
+            raise table.mistake(key, f"has {price.price_id!r}, which is not a price for billing by {billing}")
+    if len({price.currency for price in prices}) > 1:
+        raise table.mistake(key, "must be in one currency: costs of a model are added up")
+    for earlier, later in pairwise(prices):
         ends, begins = earlier.effective_until, later.effective_from
         if ends is None or begins is None or begins < ends:
             both = f"{earlier.price_id!r} and {later.price_id!r}"
-            raise table.mistake("prices", f"overlap: {both} hold on the same day", "effective_until is exclusive")
+            raise table.mistake(key, f"overlap: {both} hold on the same day", "effective_until is exclusive")

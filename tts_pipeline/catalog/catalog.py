@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tts_pipeline import models
 from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
 from tts_pipeline.catalog.layers import built_in_layer, resolve_cards, user_layer
+from tts_pipeline.catalog.prices import read_prices
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.models import Card, Parameter
+from tts_pipeline.models import Card, Parameter, Price
 
 _STREAM = Parameter("stream", "boolean", in_body=False, description="Ask for server-sent events.")
 
@@ -23,10 +24,12 @@ class Catalog:
     Args:
         services: By name, in the order of the files.
         cards: By (service, model), in the order of the files.
+        prices: By (service, model), a user's own in place of the card's.
     """
 
     services: Mapping[str, Service]
     cards: Mapping[tuple[str, str], Card]
+    prices: Mapping[tuple[str, str], tuple[Price, ...]] = field(default_factory=dict)
 
     def service(self, name_or_url: str) -> Service:
         """Look a service up.
@@ -65,6 +68,10 @@ class Catalog:
         Raises:
             ConfigurationError: A service of the catalog has no such model; names those it has.
         """
+        card = self._card(service, model)
+        return replace(card, prices=self.prices.get((service.name, model), card.prices))
+
+    def _card(self, service: models.Service, model: str) -> Card:
         exact = self.cards.get((service.name, model)) or self.cards.get((ANY_SERVICE, model))
         if exact is not None:
             return replace(exact, service=service.name)
@@ -86,12 +93,13 @@ class Catalog:
         return ConfigurationError(f"service {service!r} has no model {model!r}", hint=hint)
 
 
-def load_catalog(path: Path | None = None) -> Catalog:
+def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalog:
     """Load the built-in catalog and a user's own.
 
     Args:
         path: A TOML file that adds services, prices and cards, or replaces those of the same name; None is none.
             ``example.toml`` beside this module shows every form.
+        prices: A TOML file with prices of a user's own, see ``example-prices.toml`` there; None is none.
 
     Returns:
         The catalog.
@@ -99,6 +107,13 @@ def load_catalog(path: Path | None = None) -> Catalog:
     Raises:
         ConfigurationError: A mistake in the file; names file, key and what was expected.
     """
-    layers = [built_in_layer()] if path is None else [built_in_layer(), user_layer(path)]
+    layers = [built_in_layer()]
+    if path is not None:
+        layers.append(user_layer(path, layers[0].prices.values()))
     services = {name: service for layer in layers for name, service in layer.services.items()}
-    return Catalog(services, resolve_cards(layers, services))
+    catalog = Catalog(services, resolve_cards(layers, services))
+    if prices is None:
+        return catalog
+    known = [price for layer in layers for price in layer.prices.values()]
+    own = read_prices(prices, lambda service, model: catalog.card(catalog.service(service), model), known)
+    return replace(catalog, prices=own)

@@ -49,6 +49,7 @@ def read_service(name: str, table: Table) -> Service:
         auth=cast("Literal['bearer', 'none']", auth),
         key_variable=variable,
         account=table.text("account"),
+        maker=table.switch("maker", default=False),
         source=table.text("source") or "",
     )
     table.finish()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from tts_pipeline.catalog.card import read_card
 from tts_pipeline.catalog.entries import ANY_SERVICE, read_price, read_service
+from tts_pipeline.catalog.prices import refuse_taken_id
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.catalog.table import Table, parse_toml, read_toml
 from tts_pipeline.errors import did_you_mean
@@ -38,14 +39,18 @@ def built_in_layer() -> Layer:
     return layer
 
 
-def user_layer(file: Path) -> Layer:
+def user_layer(file: Path, known: Collection[Price] = ()) -> Layer:
     """Read a user's own catalog; a price in it is the user's unless it says otherwise.
+
+    Args:
+        file: TOML.
+        known: The prices beneath: their ids are taken.
 
     Raises:
         ConfigurationError: A mistake in it; names file, key and what was expected.
     """
     layer = Layer()
-    _add(layer, read_toml(file), "user")
+    _add(layer, read_toml(file), "user", known)
     return layer
 
 
@@ -104,11 +109,12 @@ class _Resolver:
         return card
 
 
-def _add(layer: Layer, root: Table, basis: Literal["list", "user"]) -> None:
+def _add(layer: Layer, root: Table, basis: Literal["list", "user"], known: Collection[Price] = ()) -> None:
     for name, table in root.tables("services"):
         layer.services[name] = read_service(name, table)
     for price_id, table in root.tables("prices"):
         layer.prices[price_id] = read_price(price_id, table, basis)
+        refuse_taken_id(table, layer.prices[price_id], known)
     for table in root.array_of_tables("cards"):
         reference = f"{table.text(table.required('service'))}/{table.text(table.required('model'))}"
         if reference in layer.cards:

@@ -52,6 +52,11 @@ def _command(given: Namespace) -> int:
         from tts_pipeline.cli.settings import settings_from
 
         return (run if given.command == "run" else validate)(settings_from(given))
+    if given.command == "estimate":
+        from tts_pipeline.cli.estimate import show_estimate
+        from tts_pipeline.cli.settings import settings_from
+
+        return show_estimate(settings_from(given))
     if given.command == "demo":
         from tts_pipeline.cli.demo import demo
 

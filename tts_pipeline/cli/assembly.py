@@ -12,26 +12,27 @@ from tts_pipeline.catalog.check import parameter_from_text
 from tts_pipeline.catalog.keys import with_key
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.client.takes import quality_policy
-from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Running
 from tts_pipeline.models import Card, ParameterValue
 
 
-def job_of(settings: Settings, environ: Mapping[str, str]) -> Job:
+def job_of(settings: Settings, environ: Mapping[str, str] | None) -> Job:
     """Make the job that settings describe.
 
     Args:
         settings: As given.
-        environ: Where the service's key is.
+        environ: Where the service's key is; None is for a job that sends nothing, and needs none.
 
     Raises:
         ConfigurationError: No service or model, an unknown one, no key, or text that is no value of its parameter.
     """
-    catalog = load_catalog(None if settings.catalog is None else Path(settings.catalog).expanduser())
+    catalog = load_catalog(_path(settings.catalog), _path(settings.prices))
     if settings.service is None:
         raise ConfigurationError("no service is given", hint=f"use --service with {_any(catalog.services)}, or a URL")
-    service = with_key(catalog.service(settings.service), environ)
+    named = catalog.service(settings.service)
+    service = named if environ is None else with_key(named, environ)
     if settings.model is None:
         raise ConfigurationError("no model is given", hint=f"use --model with {_models(catalog, service.name)}")
     card = catalog.card(service, settings.model)
@@ -77,9 +78,19 @@ def _running(settings: Settings) -> Running:
         work_dir=None if settings.work_dir is None else Path(settings.work_dir),
         max_rejects=settings.max_rejects,
         quality=quality_policy(settings.quality),
+        budget=_budget(settings),
+        reuse=settings.reuse,
+        retry_rejects=settings.retry_rejects,
+        append=settings.append,
+        rebuild=settings.rebuild,
         tags=settings.tag,
         tag_columns=settings.tag_column,
     )
+
+
+def _budget(settings: Settings) -> BudgetCap:
+    amount, currency = settings.max_cost or (None, None)
+    return BudgetCap(max_cost=amount, currency=currency, max_characters=settings.max_characters)
 
 
 def _given(settings: Settings, kind: type[Any]) -> dict[str, Any]:
@@ -90,6 +101,10 @@ def _given(settings: Settings, kind: type[Any]) -> dict[str, Any]:
 
 def _models(catalog: Catalog, service: str) -> str:
     return _any([card.model for card in catalog.cards.values() if card.service == service]) or "the name it has there"
+
+
+def _path(given: str | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()
 
 
 def _any(names: Iterable[str]) -> str:

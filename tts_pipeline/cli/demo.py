@@ -17,6 +17,7 @@ from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.terminal import columns, say, tell
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.store import is_local, local_path
+from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Report
 
@@ -75,7 +76,7 @@ def _write_lines(path: Path, lines: list[Mapping[str, str]]) -> None:
         pq.write_table(table, path)
         return
     try:
-        same = pq.read_table(path).equals(table)
+        same = read_columns(path).equals(table)
     except (pa.ArrowInvalid, OSError):
         same = False
     if not same:
@@ -96,7 +97,7 @@ def _show_rows(folder: Path) -> None:
     if not found:
         return
     wanted = ["utterance_id", "language", "voice", "duration_ms", "timestamps"]
-    rows = {row["utterance_id"]: row for row in pq.read_table(found, columns=wanted).to_pylist()}
+    rows = {row["utterance_id"]: row for path in found for row in read_columns(path, wanted).to_pylist()}
     head = ("id", "language", "voice", "seconds", "first words, with their seconds")
     say("\n" + columns([head, *(_row(rows[name]) for name in SHOWN if name in rows)]))
 

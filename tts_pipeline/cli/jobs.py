@@ -10,6 +10,7 @@ from typing import Any
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli.assembly import job_of
 from tts_pipeline.cli.local import LocalRun
+from tts_pipeline.cli.logs import logs_told
 from tts_pipeline.cli.progress import shown
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK, status_of_run
@@ -49,7 +50,7 @@ def run_shown(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, Any]] = ()
     progress = Progress()
     local = LocalRun(job.service, environment(), faults)
     local.check()
-    with shown(progress, quiet=quiet):
+    with shown(progress, quiet=quiet), logs_told():
         report = run_job(job, progress, reach=local.reach)
     if report.stopped is not None:
         complain(report.stopped)
@@ -67,7 +68,7 @@ def told(job: Job, report: Report) -> str:
             causes = causes_of(open_store(job.destination, work_dir_of(job) / "staging"))
         except StorageError as error:  # the run is over and counted: this only illustrates it
             complain(error)
-    return summary(report, job.card(), causes)
+    return summary(report, job.service, job.card(), causes)
 
 
 def validate(settings: Settings) -> int:

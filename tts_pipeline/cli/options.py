@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 from typing import Any
 
@@ -81,6 +83,17 @@ def _amount(text: str) -> float:
     return number
 
 
+def _cost(text: str) -> tuple[Decimal, str]:
+    """Read an amount with its currency (``500CNY``, ``0.5 USD``), exactly."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})", text.strip())
+    if found is None:
+        raise ValueError(f"must be an amount with its currency, as 500CNY, not {text!r}")
+    amount, currency = Decimal(found[1]), found[2].upper()
+    if not amount:
+        raise ValueError(f"must be more than 0, not {text}")
+    return amount, currency
+
+
 def _rejects(text: str) -> float:
     """Read a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
     try:
@@ -116,6 +129,8 @@ OPTIONS = (
     Option("max_concurrency", f"requests in flight at one time (default: {_LIMITS.max_concurrency})", "N", read=_whole),
     Option("requests_per_minute", "a smooth rate (default: the service's own limit, where known)", "N", read=_amount),
     Option("characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", read=_amount),
+    Option("max_cost", "the most that the job may cost, over all its runs, with its currency", "500CNY", read=_cost),
+    Option("max_characters", "the most characters that it may be billed for, over all its runs", "N", read=_whole),
     Option("max_rejects", "more rejects, or a greater share of the rows, stop the run", "N|RATIO", read=_rejects),
     Option(
         "max_attempts",
@@ -145,7 +160,22 @@ OPTIONS = (
         read=_whole,
     ),
     Option("work_dir", "a local folder for journals (default: inside a local destination)", "DIR", read=_text),
+    Option(
+        "reuse",
+        "take what was bought before from this dataset or reuse store, and keep what is bought in the store",
+        "DATASET|DIR|URL",
+        Shape.NAMES,
+    ),
     Option("catalog", "services, models and prices of your own", "FILE.toml", read=_text),
+    Option("prices", "what models cost you, in place of their list prices", "FILE.toml", read=_text),
+    Option("retry_rejects", "try rejected rows anew, also those of finished parts", shape=Shape.SWITCH),
+    Option("append", "take in new files of the source wherever they stand among the old ones", shape=Shape.SWITCH),
+    Option(
+        "rebuild",
+        "make the dataset anew for a source or settings that changed; what is unchanged is not bought again, and the "
+        "old dataset stays until the new one is finished",
+        shape=Shape.SWITCH,
+    ),
     Option("tag", "a label for the bill", "KEY=VALUE", Shape.PAIRS),
     Option("tag_column", "a label for the bill from a column, row by row", "KEY=COLUMN", Shape.PAIRS),
     Option("json", "print the result as one JSON object, the last line of standard output", shape=Shape.SWITCH),
@@ -154,6 +184,15 @@ OPTIONS = (
 """In the order of ``--help``."""
 
 BY_NAME = {option.name: option for option in OPTIONS}
+
+ESTIMATED = frozenset(
+    {
+        *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
+        *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
+        *("catalog", "prices", "json"),
+    }
+)
+"""What an estimate depends on."""
 
 EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
 """Pairs of which only one may be given; a flag goes before the other one in a job file."""

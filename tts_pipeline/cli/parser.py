@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tts_pipeline.cli.options import OPTIONS, Option, Shape
+from tts_pipeline.cli.options import ESTIMATED, OPTIONS, Option, Shape
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.emulator.options import add_arguments
 from tts_pipeline.errors import ConfigurationError, did_you_mean
@@ -24,11 +24,25 @@ _RUN_EPILOG = "\n".join(
         "",
         "JOB.toml holds the same settings, with underscores: max_concurrency = 32, generate_ids = true,",
         'unchecked = ["voice"]; tables for what is given as NAME=VALUE: column = { voice = "speaker" },',
-        'set = { speed = 1.2 }. "work_dir" and "catalog" are seen from the folder of the file. A flag goes before it.',
+        'set = { speed = 1.2 }. "work_dir", "reuse", "catalog" and "prices" are seen from the folder of the file. A',
+        "flag goes before it.",
+        "",
+        "--reuse PILOT takes audio from a dataset of the same service, model and parameters: a pilot becomes the full",
+        "job, a job is made again as FLAC, a second dataset shares lines with the first. --reuse STORE keeps whatever",
+        "is bought, as received, for every job that names it. It may be given several times. Rows with such audio cost",
+        "nothing, and say where it came from. Rows of one job that ask for the same are bought once in any case.",
         "",
         "exit status:",
         *(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items()),
         "In all of them everything done so far is kept.",
+    ]
+)
+
+_ESTIMATE_EPILOG = "\n".join(
+    [
+        "Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character",
+        "are exact if nothing has to be retried; hours of audio are right within a third. The flags, and JOB.toml,",
+        "are those of 'tts-pipeline run'.",
     ]
 )
 
@@ -75,6 +89,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
         for name, brief, epilog in (
             ("run", "make a speech dataset, or go on with one", _RUN_EPILOG),
             ("demo", "make a small dataset with the local voice", None),
+            ("estimate", "what a job would come to: requests, characters, cost, hours and time", _ESTIMATE_EPILOG),
             ("validate", "check a job whole, without sending or writing anything", _RUN_EPILOG),
             ("services", "list the services that are known by name", None),
             ("models", "show models: voices, languages, parameters, limits, prices", None),
@@ -83,6 +98,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     }
     for name in ("run", "validate"):
         _add_job(commands[name])
+    _add_estimate(commands["estimate"])
     _add_demo(commands["demo"])
     _add_listings(commands["services"], commands["models"])
     add_arguments(commands["emulate"])
@@ -94,6 +110,15 @@ def _add_job(parser: _Parser) -> None:
     parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
     for option in OPTIONS:
         _add_option(parser, option)
+    parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
+
+
+def _add_estimate(parser: _Parser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id per row")
+    parser.set_defaults(destination="")  # nothing is written
+    for option in OPTIONS:
+        if option.name in ESTIMATED:
+            _add_option(parser, option)
     parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
 
 

@@ -41,7 +41,7 @@ class Look:
         retries: Of this run.
         rejects: Of this run.
         audio_ms: Of this run.
-        cost: Of this run, confirmed; empty without a price.
+        cost: Of this run, confirmed; with a cap, of all runs at most, and the cap; empty without a price.
     """
 
     rows: int
@@ -76,7 +76,6 @@ class Watch:
         """Look now."""
         progress, totals = self._progress, self._progress.totals
         done_now = totals.speech + totals.rejects
-        cost = "" if totals.cost is None else f"{totals.cost:.2f} {totals.currency or ''}".rstrip()
         return Look(
             rows=totals.rows,
             done=progress.done_before + done_now,
@@ -85,7 +84,7 @@ class Watch:
             retries=progress.retries,
             rejects=totals.rejects,
             audio_ms=totals.audio_ms,
-            cost=cost,
+            cost=_cost(progress),
         )
 
     def _speed(self, done: int) -> float | None:
@@ -95,6 +94,17 @@ class Watch:
             self._seen.popleft()
         then_s, done_then = self._seen[0]
         return (done - done_then) / (now_s - then_s) if now_s > then_s else None
+
+
+def _cost(progress: Progress) -> str:
+    cap, totals, before = progress.cap, progress.totals, progress.spent_before
+    if cap.max_cost is not None:
+        at_most = (totals.cost_upper_bound or 0) + (before.cost_upper_bound or 0)
+        return f"{at_most:.2f} of {cap.max_cost:f} {cap.currency}"
+    if cap.max_characters is not None:
+        characters = totals.characters_upper_bound + before.characters_upper_bound
+        return f"{characters:,} of {cap.max_characters:,} characters"
+    return "" if totals.cost is None else f"{totals.cost:.2f} {totals.currency or ''}".rstrip()
 
 
 def plain_line(look: Look) -> str:

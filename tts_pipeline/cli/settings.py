@@ -6,6 +6,7 @@ import argparse
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tts_pipeline.models import ParameterValue
 Layer = dict[str, Any]
 """Settings by name as one place gives them, read; only those that it gives."""
 
-_PATHS = ("catalog", "work_dir")
+_PATHS = ("catalog", "prices", "work_dir")
 _COLUMNS = ("column", "rename", "tag_column")
 
 
@@ -51,6 +52,8 @@ class Settings:
     max_concurrency: int | None = None
     requests_per_minute: float | None = None
     characters_per_minute: float | None = None
+    max_cost: tuple[Decimal, str] | None = None
+    max_characters: int | None = None
     max_rejects: float | None = None
     max_attempts: int | None = None
     timeout_s: float | None = None
@@ -60,7 +63,12 @@ class Settings:
     quality: Mapping[str, str] = field(default_factory=dict)
     part_rows: int | None = None
     work_dir: str | None = None
+    reuse: tuple[str, ...] = ()
     catalog: str | None = None
+    prices: str | None = None
+    retry_rejects: bool = False
+    append: bool = False
+    rebuild: bool = False
     tag: Mapping[str, str] = field(default_factory=dict)
     tag_column: Mapping[str, str] = field(default_factory=dict)
     json: bool = False
@@ -134,10 +142,16 @@ def _layer_of_file(path: Path) -> Layer:
     for name in _PATHS:
         if name in layer:
             layer[name] = str(path.parent / Path(layer[name]).expanduser())
+    if "reuse" in layer:
+        layer["reuse"] = tuple(_seen_from(path.parent, one) for one in layer["reuse"])
     if "voice" in layer:
         _put(layer.setdefault("set", {}), "voice", layer.pop("voice"), f"{path}: 'voice'")
     _refuse_both(layer, lambda name: f"{path}: {name!r}")
     return layer
+
+
+def _seen_from(folder: Path, location: str) -> str:
+    return location if "://" in location else str(folder / Path(location).expanduser())
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -206,8 +220,9 @@ def _merged(file: Layer, flags: Layer) -> Layer:
     for name in ("column", "quality", "rename", "tag", "tag_column"):
         if name in below and name in flags:
             merged[name] = {**below[name], **flags[name]}
-    if "unchecked" in below and "unchecked" in flags:
-        merged["unchecked"] = tuple(dict.fromkeys((*below["unchecked"], *flags["unchecked"])))
+    for name in ("reuse", "unchecked"):
+        if name in below and name in flags:
+            merged[name] = tuple(dict.fromkeys((*below[name], *flags[name])))
     if "set" in below and "spelled" in flags:
         merged["set"] = {name: value for name, value in below["set"].items() if name not in flags["spelled"]}
     return merged

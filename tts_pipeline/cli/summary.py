@@ -9,23 +9,21 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from tts_pipeline.catalog.entries import LOCAL
+from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import columns
 from tts_pipeline.cost import price_at
 from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
-from tts_pipeline.models import Card
+from tts_pipeline.models import Card, Service
 
 MAX_CODES = 5
 MAX_FILES = 200
 """Parts whose rejects are looked at, at most: the summary is not to take longer than the run."""
 
 _MESSAGE_CHARACTERS = 300
-_MAKERS = frozenset({"dashscope", "openai"})
-"""Services of the models' own makers: there the list price is what is charged."""
 
 
 @dataclass(slots=True)
@@ -50,7 +48,7 @@ def causes_of(store: Store) -> Causes:
         data = store.read(f"rejects/{name}")
         if data is None:
             continue
-        table = pq.read_table(pa.BufferReader(data), columns=["error_code", "message"], use_threads=False)
+        table = read_columns(data, ["error_code", "message"])
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
         causes.seen += len(codes)
@@ -61,7 +59,8 @@ def causes_of(store: Store) -> Causes:
 
 def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
     """Return what ``--json`` prints when a run ended before it could count: null is not known, which is not 0."""
-    counts = [each.name for each in fields(Totals) if each.name != "audio_ms"] + ["audio_hours"]
+    hidden = {"audio_ms", "characters_without_price"}
+    counts = [each.name for each in fields(Totals) if each.name not in hidden] + ["audio_hours"]
     return {
         **dict.fromkeys(counts),
         "elapsed_s": None,
@@ -72,11 +71,12 @@ def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
     }
 
 
-def summary(report: Report, card: Card, causes: Causes) -> str:
+def summary(report: Report, service: Service, card: Card, causes: Causes) -> str:
     """Return the summary for people.
 
     Args:
         report: Of the run.
+        service: Of the job.
         card: Of the model.
         causes: Of the rejects.
     """
@@ -88,8 +88,9 @@ def summary(report: Report, card: Card, causes: Causes) -> str:
         ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),
         ("characters", f"{dataset.characters_billed:,} billed{_at_most(dataset)}"),
         ("cost", _cost(dataset)),
+        *_reused_lines(report),
         ("this run", f"{_requests_of(this_run)} in {report.elapsed_s:,.1f} s"),
-        *_warning_lines(dataset, card),
+        *_price_lines(dataset, service, card),
         ("files", f"{report.destination} (speech/, usage/, rejects/; a table without rows has no file)"),
     ]
     if report.stopped is not None:
@@ -110,20 +111,22 @@ def _reject_lines(rejects: int, causes: Causes) -> Iterator[tuple[str, str]]:
         yield "", f"{rejects - causes.seen:,} more, in parts that are still open or were not looked at"
 
 
-def _warning_lines(totals: Totals, card: Card) -> Iterator[tuple[str, str]]:
+def _reused_lines(report: Report) -> Iterator[tuple[str, str]]:
+    if report.dataset.reused:
+        yield "reused", f"{_count(report.dataset.reused, 'row')} whose audio was not bought again"
+    for place, count in sorted(report.reused_from.items()):
+        yield "", f"{count:,} in this run " + (f"from {place}" if place else "equal to others of this job")
+
+
+def _price_lines(totals: Totals, service: Service, card: Card) -> Iterator[tuple[str, str]]:
     price = price_at(card.prices, datetime.now(UTC).date())
-    if totals.attempts and totals.cost is None:
-        why = (
-            f"the catalog has no price for {card.model} on {card.service}" if price is None else "no usage was reported"
-        )
-        yield "warning", f"the cost is not known, which is not 0: {why} (give one with --catalog)"
-    elif price is not None and price.basis == "list" and card.service == "local":
-        yield "note", "nobody charges for the local service: the cost is the maker's list price, for comparison"
-    elif price is not None and price.basis == "list" and card.service not in _MAKERS:
-        yield (
-            "warning",
-            f"the cost is at the maker's list price; {card.service} may charge otherwise (give its with --catalog)",
-        )
+    said = caveat(service, card, price)
+    if said is not None:
+        yield "price", said
+    elif totals.attempts and totals.cost is None:
+        yield "price", "the cost is not known, which is not 0: no usage was reported"
+    elif price is not None and price.basis == "list" and service.name == LOCAL:
+        yield "price", "nobody charges for the local service: the cost is at the maker's list price, for comparison"
 
 
 def _left(totals: Totals) -> str:

@@ -10,7 +10,9 @@ from typing import Self
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
+from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.catalog.service import refuse_plain_http
+from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.exchange import Asking, Exchange
 from tts_pipeline.client.fetch import Fetcher
@@ -19,7 +21,9 @@ from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
 from tts_pipeline.client.purchase import Counter, Purchase
 from tts_pipeline.client.retry import Patience
+from tts_pipeline.client.reuse import Library
 from tts_pipeline.client.segments import Segmenter
+from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.speech import speech_of
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
@@ -47,6 +51,9 @@ class SpeechClient:
         limits: Concurrency, rates and patience. Without ``requests_per_minute`` the card's own rate holds.
         audio: What the speech's audio is to be; None is as received.
         quality: What is done about bad audio; None is the default policy.
+        budget: What may still be spent; None is without a cap. Whether it can be kept is not checked here, see
+            ``budget.check_cap``.
+        library: What was bought before, and takes in what is bought; None is without.
         clock: Time, and how to wait.
         random: The source of jitter.
 
@@ -63,6 +70,8 @@ class SpeechClient:
         *,
         audio: AudioSettings | None = None,
         quality: QualityPolicy | None = None,
+        budget: Budget | None = None,
+        library: Library | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -71,7 +80,7 @@ class SpeechClient:
         bounds = Bounds(limits.timeout_s, limits.connect_timeout_s)
         self._service = service
         self._card = card
-        self._governor = Governor(limits, clock)
+        self._governor = Governor(limits, clock, budget)
         patience = Patience(limits, random or Random(), self._governor.rest)
         self._transport = Transport(bounds, authorization=_authorization(service))
         self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
@@ -79,9 +88,17 @@ class SpeechClient:
         exchange = Exchange(self._transport, self._fetcher)
         self._audio = audio or AudioSettings()
         check_settings(self._audio)
-        self._warned_of_timestamps = False
+        self._warnings: set[str] = set()
         self._counter = Counter(
-            self._governor, patience, exchange, self._meter, Segmenter(card), quality or QualityPolicy(), clock
+            self._governor,
+            Spacing(limits, clock),
+            patience,
+            exchange,
+            self._meter,
+            Segmenter(card),
+            quality or QualityPolicy(),
+            clock,
+            library,
         )
 
     async def __aenter__(self) -> Self:
@@ -115,6 +132,7 @@ class SpeechClient:
             StoppedError: Nothing is sent any more, for the reason it gives.
             StorageError: The ledger could not write; nothing was sent.
         """
+        self._warn_once(caveat(self._service, self._card, self._meter.price))
         purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
         try:
             asking = self._asking(utterance)
@@ -129,6 +147,14 @@ class SpeechClient:
             raise
         self._warn_of_missing_timestamps(speech)
         return speech
+
+    def expect_no_more(self) -> None:
+        """Take note that no utterance comes beside those that are being said.
+
+        Rows that always fail are told from an outage by the success of others. When the last rows of a run all fail,
+        no others will come: with this they are given up after a minute, where it is known that others succeeded.
+        """
+        self._governor.expect_no_more()
 
     def stop(self, reason: StoppedError) -> None:
         """Send no new attempt from now on.
@@ -145,9 +171,13 @@ class SpeechClient:
 
     def _warn_of_missing_timestamps(self, speech: Speech) -> None:
         asked = speech.utterance.parameters.get(_TIMESTAMPS) is True
-        if asked and speech.words is None and not self._warned_of_timestamps:
-            self._warned_of_timestamps = True
-            logger.warning("timestamps were asked for, but %s gives none: they are null", self._service.name)
+        if asked and speech.words is None:
+            self._warn_once(f"timestamps were asked for, but {self._service.name} gives none: they are null")
+
+    def _warn_once(self, warning: str | None) -> None:
+        if warning is not None and warning not in self._warnings:
+            self._warnings.add(warning)
+            logger.warning("%s", warning)
 
 
 def _with_rate_of(card: Card, limits: Limits) -> Limits:

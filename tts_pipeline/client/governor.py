@@ -7,20 +7,27 @@ are served in the order in which they came, so that in an outage each probe is a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.judge import Judge
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError
-from tts_pipeline.models import Attempt
+from tts_pipeline.models import Attempt, Settlement
 
-_Waiter = tuple[Row, "asyncio.Future[None]"]
+logger = logging.getLogger("tts_pipeline")
+
+Make = Callable[[], Attempt]
+"""Describes an attempt that is about to be sent."""
+
+_Waiter = tuple[Row, Make, "asyncio.Future[Attempt]"]
 
 
 class Governor:
@@ -29,11 +36,12 @@ class Governor:
     Args:
         limits: Concurrency, rates and patience.
         clock: Time, and how to wait.
+        budget: What may still be spent; None is without a cap.
     """
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
-        self._max_in_flight = limits.max_concurrency
+    def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
+        self._budget = budget or Budget()
         self._judge = Judge(limits, clock.utc_us)
         self._in_flight = 0
         self._waiters: deque[_Waiter] = deque()
@@ -58,7 +66,7 @@ class Governor:
             self._judge.left(row, self._clock.monotonic_s())
             self._apply_decisions()
 
-    def permit(self, row: Row, make: Callable[[], Attempt]) -> Permit:
+    def permit(self, row: Row, make: Make) -> Permit:
         """Permit one attempt: ``async with governor.permit(row, make) as attempt: ...``.
 
         The block's end is the attempt's outcome: without an exception it succeeded, with a ``ServiceError`` it failed,
@@ -67,13 +75,18 @@ class Governor:
 
         Args:
             row: Whose attempt it is.
-            make: Describes the attempt once its turn has come, so that its start and its price are those of sending.
+            make: Describes the attempt when its turn comes, so that its start and its price are those of sending. What
+                it may cost is then reserved; a row whose attempt does not fit waits for what others give back.
 
         Raises:
-            StoppedError: Nothing is sent any more.
+            StoppedError: Nothing is sent any more; also when nothing can be given back and the attempt does not fit.
             FatalError: In place of the block's own error, when other rows show that it is everybody's.
         """
         return Permit(self, row, make)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Count what an attempt did cost; within its permit. One that is not settled may have cost all it could."""
+        self._budget.settle(settlement)
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not beyond a stop."""
@@ -92,30 +105,37 @@ class Governor:
         self._judge.stop(reason)
         self._apply_decisions()
 
+    def expect_no_more(self) -> None:
+        """Take note that no row enters any more."""
+        self._judge.expect_no_more()
+
     def close(self) -> None:
         """Leave no timer behind."""
         if self._alarm is not None:
             self._alarm.cancel()
 
-    async def _enter(self, row: Row) -> float:
-        """Wait for a row's turn; returns when it came."""
-        if self._waiters or not self._take_turn(row):
+    async def _enter(self, row: Row, make: Make) -> tuple[Attempt, float]:
+        """Wait for a row's turn; returns its attempt, and when its turn came."""
+        attempt = None if self._waiters else self._take_turn(row, make)
+        if attempt is None:
             self._refuse_when_stopped()
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiters.append((row, turn))
+            turn: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+            self._waiters.append((row, make, turn))
             try:
-                await turn
+                attempt = await turn
             except asyncio.CancelledError:
                 if turn.done() and not turn.cancelled() and turn.exception() is None:
+                    self._budget.give_back(turn.result())
                     self._leave()  # the turn came together with the cancellation: it is passed on
                 raise
-        return self._clock.monotonic_s()
+        return attempt, self._clock.monotonic_s()
 
     def _leave(self) -> None:
         self._in_flight -= 1
         self._wake()
 
-    def _finish(self, row: Row, error: BaseException | None, sent_at_s: float) -> None:
+    def _finish(self, row: Row, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
+        self._budget.abandon(attempt)
         if error is None:
             self._judge.succeeded(self._clock.monotonic_s(), sent_at_s=sent_at_s)
         elif isinstance(error, ServiceError):
@@ -132,28 +152,40 @@ class Governor:
         finally:
             del self._held[row]
 
-    def _take_turn(self, row: Row) -> bool:
-        if self._in_flight >= self._max_in_flight or self._judge.stopped is not None:
-            return False
+    def _take_turn(self, row: Row, make: Make) -> Attempt | None:
+        if self._in_flight >= self._judge.max_in_flight or self._judge.stopped is not None:
+            return None
         now_s = self._clock.monotonic_s()
         delay_s = self._judge.delay_s(now_s)
         if delay_s > 0:
             self._set_alarm(now_s, delay_s)
-            return False
+            return None
+        attempt = make()
+        if not self._budget.reserve(attempt):
+            refusal = self._budget.refusal(attempt)
+            if refusal is not None:
+                self.stop(refusal)
+            return None
         self._judge.sent(row, now_s)
         self._in_flight += 1
-        return True
+        return attempt
 
     def _wake(self) -> None:
         while self._waiters:
-            row, turn = self._waiters[0]
+            row, make, turn = self._waiters[0]
             if turn.done():  # cancelled while it waited
                 self._waiters.popleft()
-            elif self._take_turn(row):
+                continue
+            try:
+                attempt = self._take_turn(row, make)
+            except Exception as error:
                 self._waiters.popleft()
-                turn.set_result(None)
-            else:
+                turn.set_exception(error)
+                continue
+            if attempt is None:
                 break
+            self._waiters.popleft()
+            turn.set_result(attempt)
         self._apply_decisions()
 
     def _set_alarm(self, now_s: float, delay_s: float) -> None:
@@ -174,12 +206,18 @@ class Governor:
         while decided:
             row, verdict = decided.pop()
             _resolve(self._held[row], verdict)
+        self._tell()
         if self._judge.stopped is not None:
             self._spread_stop(self._judge.stopped)
 
+    def _tell(self) -> None:
+        lines = self._judge.herald.lines
+        while lines:
+            logger.warning("%s", lines.pop(0))
+
     def _spread_stop(self, reason: StoppedError) -> None:
         while self._waiters:
-            _, turn = self._waiters.popleft()
+            _, _, turn = self._waiters.popleft()
             _refuse(turn, reason)
         for verdict in self._held.values():
             _refuse(verdict, reason)
@@ -194,29 +232,25 @@ class Governor:
 
 
 class Permit:
-    """The right to send one attempt. A budget belongs here: when the attempt is made, what it may cost is known."""
+    """The right to send one attempt, with what it may cost reserved."""
 
-    __slots__ = ("_governor", "_make", "_row", "_sent_at_s")
+    __slots__ = ("_attempt", "_governor", "_make", "_row", "_sent_at_s")
 
-    def __init__(self, governor: Governor, row: Row, make: Callable[[], Attempt]) -> None:
+    def __init__(self, governor: Governor, row: Row, make: Make) -> None:
         self._governor = governor
         self._row = row
         self._make = make
         self._sent_at_s = 0.0
 
     async def __aenter__(self) -> Attempt:
-        self._sent_at_s = await self._governor._enter(self._row)
-        try:
-            return self._make()
-        except BaseException:
-            self._governor._leave()
-            raise
+        self._attempt, self._sent_at_s = await self._governor._enter(self._row, self._make)
+        return self._attempt
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         row = self._row
-        self._governor._finish(row, error, self._sent_at_s)
+        self._governor._finish(row, self._attempt, error, self._sent_at_s)
         if not isinstance(error, ServiceError):
             return
         if row.verdict is Verdict.HOLD:

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tts_pipeline.client.outage import Outage
+from tts_pipeline.client.concurrency import Concurrency
+from tts_pipeline.client.herald import Herald
+from tts_pipeline.client.outage import ROWS_AT_LEAST, Outage
 from tts_pipeline.client.pause import Pause
 from tts_pipeline.client.rate import SmoothRate
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError, ThrottledError, TransientError
+
+_LEFT_OVER_SHARE = 1 / 15
+"""For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
 
 _LATER = "run again when the service is back: what is done is kept"
 
@@ -23,32 +28,46 @@ class Judge:
     """The rules, as a state machine: outcomes in, verdicts and delays out.
 
     Args:
-        limits: Rates, attempts, and how long the run is patient.
+        limits: Concurrency, rates, attempts, and how long the run is patient.
         utc_us: Microseconds since 1970 UTC, to say until when a pause is asked for.
 
     Attributes:
         stopped: Why nothing is sent any more; None while it is.
         decided: Rows that were held and are no longer, with their verdicts; whoever applies them empties it.
+        herald: What a person is to be told of all this.
     """
 
     def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
         self._limits = limits
         self._utc_us = utc_us
         self._pause = Pause()
+        self._concurrency = Concurrency(limits.max_concurrency)
         self._outage = Outage(limits.max_concurrency)
         self._requests = SmoothRate(limits.requests_per_minute)
         self._characters = SmoothRate(limits.characters_per_minute)
         self._rows = 0
+        self._more_come = True
+        self._has_succeeded = False
         self._last_failure = ""
         self._suspect: Row | None = None
         self._suspects_held: list[Row] = []
         self._used_up_held: list[Row] = []
         self.stopped: StoppedError | None = None
         self.decided: list[tuple[Row, Verdict]] = []
+        self.herald = Herald(limits.max_outage_s)
+
+    @property
+    def max_in_flight(self) -> int:
+        """As many attempts may be in flight now: what is allowed, or less where the service takes less."""
+        return self._concurrency.limit
 
     def entered(self) -> None:
         """Take note of one more row on its way."""
         self._rows += 1
+
+    def expect_no_more(self) -> None:
+        """Take note that no row enters any more: those on their way have only each other to be judged by."""
+        self._more_come = False
 
     def left(self, row: Row, now_s: float) -> None:
         """Take note that a row is on its way no more; those held may be all that is left."""
@@ -60,8 +79,7 @@ class Judge:
 
     def delay_s(self, now_s: float) -> float:
         """Seconds until the next attempt may be sent; 0 or less is now. An outage may turn out too long here."""
-        if self._outage.is_open:
-            self._give_up_after_a_long_outage(now_s)
+        self._watch_outage(now_s)
         return max(
             self._pause.delay_s(now_s),
             self._outage.delay_s(now_s),
@@ -74,11 +92,17 @@ class Judge:
         self._requests.used(now_s)
         self._characters.used(now_s, row.characters)
         self._outage.sent(now_s)
+        self.herald.sent(now_s)
 
     def succeeded(self, now_s: float, *, sent_at_s: float) -> None:
         """Take a success: the row may leave, and the failures of those that are held are their own."""
         self._pause.succeeded(sent_at_s)
+        self._concurrency.succeeded()
+        self._has_succeeded = True
+        lasted_s = self._outage.lasted_s(now_s)
         self._outage.succeeded(now_s, sent_at_s=sent_at_s)
+        if not self._outage.is_open:
+            self.herald.back(lasted_s)
         self._clear_suspicion()
         if self._used_up_held:
             self._decide(self._used_up_held, Verdict.OWN)
@@ -110,6 +134,7 @@ class Judge:
             self.stopped = reason
 
     def _throttled(self, error: ThrottledError, now_s: float, sent_at_s: float) -> Verdict:
+        self._concurrency.throttled(is_news=self._pause.is_news(sent_at_s))
         asked_s = self._pause.throttled(now_s, sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
         if asked_s > self._limits.max_pause_s:
             until = datetime.fromtimestamp(self._utc_us() / 1e6 + asked_s, UTC)
@@ -120,16 +145,20 @@ class Judge:
                     hint="run again then: what is done is kept",
                 )
             )
+        elif asked_s:
+            self.herald.paused(now_s, asked_s)
         return Verdict.PACED
 
     def _transient(self, row: Row, error: TransientError, now_s: float) -> Verdict:
         never_sent = error.http_status is None and not error.may_be_billed
         self._outage.failed(row, now_s, was_sent=not never_sent)
         self._last_failure = error.message
+        if not never_sent and self._outage.contradicted(row) >= self._limits.max_attempts:
+            return Verdict.OWN  # so a few neighbours that always fail, one after the other, are no endless outages
         if self._outage.is_open:
             self._decide(self._used_up_held, Verdict.PACED)
-            self._give_up_after_a_long_outage(now_s)
-            return Verdict.PACED
+            self._watch_outage(now_s)
+            return Verdict.OWN if not never_sent and self._is_left_over(row, now_s) else Verdict.PACED
         if never_sent or self._outage.own_failures(row) < self._limits.max_attempts:
             row.retries += 1
             return Verdict.RETRY
@@ -180,8 +209,23 @@ class Judge:
         )
         self.stop(reason)
 
-    def _give_up_after_a_long_outage(self, now_s: float) -> None:
+    def _is_left_over(self, row: Row, now_s: float) -> bool:
+        """Whether a row is among the last of a run, which all fail, though the service was there for others.
+
+        No outcome of another row will ever tell more; without this, two rows that always fail would never end a run.
+        """
+        if self._more_come or self.stopped is not None:
+            return False
+        was_patient = self._outage.lasted_s(now_s) > self._limits.max_outage_s * _LEFT_OVER_SHARE
+        few = self._rows < ROWS_AT_LEAST and self._has_succeeded
+        return was_patient and (few or self._outage.contradicted(row) > 0)
+
+    def _watch_outage(self, now_s: float) -> None:
+        """Tell of an outage, and give up after a long one."""
+        if not self._outage.is_open:
+            return
         lasted_s = self._outage.lasted_s(now_s)
+        self.herald.down(lasted_s, self._last_failure)
         if lasted_s > self._limits.max_outage_s:
             reason = f"the service has not been usable for {lasted_s:.0f} s: {self._last_failure}"
             self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import uuid
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,11 +19,12 @@ from tts_pipeline.text import billed_characters, input_length
 _DAY_US = 86_400_000_000
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
 
-_OUTPUT_TOKENS_PER_CHARACTER = 50
-"""A second of speech, which no character of any language takes in ordinary reading: our bound until more is seen."""
+_OUTPUT_TOKENS_PER_SECOND = 50
+"""Where the card does not say; no cap on cost is kept by it."""
 
-_OUTPUT_TOKENS_AT_LEAST = 50
-"""What the maker bills for audio under a second."""
+_SECONDS_PER_CHARACTER = 1
+"""No character of any language takes longer in ordinary reading: our bound until more is seen. Less than a second of
+audio is billed as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,29 @@ class Meter:
     def __init__(self, card: Card, clock: Clock) -> None:
         self._card = card
         self._clock = clock
+        # Not a uuid4 each time: that asks the kernel for chance, several microseconds a row.
+        self._ids = secrets.token_hex(10)
+        self._numbers = itertools.count(1)
         self._prices: dict[int, Price | None] = {}
         self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
-        self._output_tokens_per_character = float(_OUTPUT_TOKENS_PER_CHARACTER)
+        self._least_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
+        self._output_tokens_per_character = float(self._least_output_tokens * _SECONDS_PER_CHARACTER)
+
+    @property
+    def price(self) -> Price | None:
+        """The price that holds now; None without one."""
+        return self._price_at(self._clock.utc_us())
 
     @property
     def currency(self) -> str | None:
         """The currency of today's price; None without one."""
-        price = self._price_at(self._clock.utc_us())
+        price = self.price
         return price.currency if price else None
+
+    @property
+    def nothing(self) -> Decimal | None:
+        """The cost of what was not bought: 0 at today's price; None without one, as it is for what is bought."""
+        return cost_of(self._price_at(self._clock.utc_us()), characters=0, usage=_NOTHING)
 
     def count(self, text: str) -> int:
         """Count a text by the card's billing rule."""
@@ -83,7 +99,7 @@ class Meter:
         reported, seen = self._largest_ratio
         bound = max(counted, -(-reported * counted // seen))
         return Attempt(
-            attempt_id=uuid.uuid4().hex,
+            attempt_id=f"{self._ids}-{next(self._numbers):x}",
             utterance_id=utterance.utterance_id,
             take=utterance.take,
             segment=segment.index,
@@ -173,7 +189,7 @@ class Meter:
         if self._card.billing != "tokens":
             return _NOTHING
         output = math.ceil(self._output_tokens_per_character * len(text))
-        return Usage(input_tokens=input_length(text, "tokens"), output_tokens=max(output, _OUTPUT_TOKENS_AT_LEAST))
+        return Usage(input_tokens=input_length(text, "tokens"), output_tokens=max(output, self._least_output_tokens))
 
     def _price_at(self, utc_us: int) -> Price | None:
         day = utc_us // _DAY_US

@@ -8,7 +8,7 @@ _FIRST_PROBE_S = 0.25
 _LONGEST_PROBE_S = 3.0
 """Probes follow one another at intervals that double from the first to the longest."""
 
-_ROWS_AT_LEAST = 5
+ROWS_AT_LEAST = 5
 _ROWS_BY_CONCURRENCY = 8
 """An outage takes failures of this many different rows in succession, or of an eighth of the concurrency if that is
 more: a few connections that break together, where hundreds are open, are no outage."""
@@ -29,7 +29,7 @@ class Outage:
     """
 
     def __init__(self, max_concurrency: int) -> None:
-        self._rows_needed = max(_ROWS_AT_LEAST, max_concurrency // _ROWS_BY_CONCURRENCY)
+        self._rows_needed = max(ROWS_AT_LEAST, max_concurrency // _ROWS_BY_CONCURRENCY)
         self._streak = 0
         self._excused: set[int] = set()
         self._since_s: float | None = None
@@ -57,6 +57,8 @@ class Outage:
         """Take a transient failure (not a 429)."""
         if self._since_s is None:
             self._since_s = now_s
+        if was_sent:
+            row.streaks_met.add(self._streak)
         if self.is_open:
             return
         if was_sent:
@@ -91,3 +93,7 @@ class Outage:
     def own_failures(self, row: Row) -> int:
         """How many of a row's failures are its own, as far as is known."""
         return sum(streak not in self._excused for streak in row.streaks)
+
+    def contradicted(self, row: Row) -> int:
+        """In how many streaks a row failed that other rows ended with a success; also in what was taken for outages."""
+        return sum(streak < self._streak for streak in row.streaks_met)

@@ -12,8 +12,10 @@ from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.ledger import Boundaries, Ledger
 from tts_pipeline.client.meter import Meter, Sent, total_cost
 from tts_pipeline.client.retry import Patience
+from tts_pipeline.client.reuse import Library, Loan
 from tts_pipeline.client.row import Row
 from tts_pipeline.client.segments import Segmenter
+from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.takes import Take, action_for, is_worth_keeping, refusal
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
@@ -28,12 +30,14 @@ class Counter:
     """Where purchases are made: what all of a client's share."""
 
     governor: Governor
+    spacing: Spacing
     patience: Patience
     exchange: Exchange
     meter: Meter
     segmenter: Segmenter
     quality: QualityPolicy
     clock: Clock
+    library: Library | None = None
 
 
 class Purchase:
@@ -49,6 +53,7 @@ class Purchase:
         attempts: Requests sent for it, over all invocations known.
         characters_billed: Confirmed, over those.
         cost: Confirmed, over those; None without a price.
+        joined_segments: How many segments the audio was joined from when it was found whole; else None.
     """
 
     def __init__(self, counter: Counter, utterance: Utterance, ledger: Ledger) -> None:
@@ -58,12 +63,23 @@ class Purchase:
         self.characters_billed = self.history.characters_billed
         self.cost = self.history.cost
         self.counter = counter
+        self.joined_segments: int | None = None
         self._ledger = ledger
+        self._loan = Loan(counter.library, utterance, counter.quality)
+        self._bought = bool(self.history.answers)
         self._segment_attempts = dict(self.history.segment_attempts)
         self._new_boundaries: Boundaries | None = None
 
+    @property
+    def deduplicated_from(self) -> str | None:
+        """Where the audio came from; None when any of it was bought for this utterance."""
+        return None if self._bought else self._loan.origin
+
     async def said(self, asking: Asking) -> Said:
         """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
+
+        What was bought before for another utterance is taken in place of that: the whole of it, as one segment, or
+        some of its segments.
 
         Args:
             asking: How a segment is asked for.
@@ -75,6 +91,8 @@ class Purchase:
         """
         segmenter, text = self.counter.segmenter, self.utterance.text
         segments = segmenter.cut(text, self.history, asking.language)
+        if not self.history.answers and (whole := await self._find_whole(asking)):
+            return whole
         if len(segments) > 1 and self.history.boundaries is None:
             self._new_boundaries = _boundaries(segments)
         answers: list[Answer] = []
@@ -82,7 +100,7 @@ class Purchase:
             while len(answers) < len(segments):
                 segment = segments[len(answers)]
                 try:
-                    answers.append(self.history.answers.get(segment.index) or await self._buy(row, asking.of(segment)))
+                    answers.append(self.history.answers.get(segment.index) or await self._get(row, asking.of(segment)))
                 except PermanentError as error:
                     finer = segmenter.finer(text, segments, segment.index, error)
                     if finer is None:
@@ -90,6 +108,32 @@ class Purchase:
                     segments = finer
                     self._new_boundaries = _boundaries(segments)
         return tuple(zip(segments, answers, strict=True))
+
+    async def _find_whole(self, asking: Asking) -> Said | None:
+        text = self.utterance.text
+        segment = Segment(0, text, 0, len(text))
+        answer = await self._loan.take(asking.whole.request_key, segment)
+        if answer is None:
+            return None
+        self._take_for_nothing()
+        self.joined_segments = self._loan.segments
+        return ((segment, answer),)
+
+    async def _get(self, row: Row, question: Question) -> Answer:
+        """Take a segment's answer from where it was bought before, or buy it."""
+        key, segment = question.request.request_key, question.segment
+        is_whole = segment.text == self.utterance.text  # that was looked for already
+        found = None if is_whole else await self._loan.take(key, segment)
+        if found is not None:
+            self._take_for_nothing()
+            return found
+        bought = await self._buy(row, question)
+        self._bought = True
+        await self._loan.give(key, bought)
+        return bought
+
+    def _take_for_nothing(self) -> None:
+        self.cost = total_cost((self.cost, self.counter.meter.nothing))
 
     async def _buy(self, row: Row, question: Question) -> Answer:
         """Buy a segment, and again as often as its audio asks for and the policy allows; the best take is returned."""
@@ -115,6 +159,7 @@ class Purchase:
             await self._ledger.intend(attempt, self._new_boundaries)
             self._new_boundaries = None
             self._count(attempt)
+            await self.counter.spacing.wait(attempt.characters_counted)
             received = Received()
             begun_s = self.counter.clock.monotonic_s()
             # Cancelled from here on, an attempt stays unsettled: what became of it is unknown, and the ledger says so.
@@ -123,7 +168,10 @@ class Purchase:
             except ServiceError as error:
                 self._settle(self.counter.meter.failed(self._sent(attempt, received, begun_s), error), None)
                 raise
-            return self._taken(self._sent(attempt, received, begun_s), answer, best)
+            take = self._taken(self._sent(attempt, received, begun_s), answer, best)
+            # Before its place is free: a kill then costs no more answers than there are places.
+            await self._ledger.written()
+            return take
 
     def _taken(self, sent: Sent, answer: Answer, best: Take | None) -> Take:
         kept = is_worth_keeping(self.counter.quality, answer, best)
@@ -147,6 +195,7 @@ class Purchase:
 
     def _settle(self, settlement: Settlement, answer: Answer | None) -> None:
         self._ledger.settle(settlement, answer)
+        self.counter.governor.settle(settlement)
         self.characters_billed += settlement.characters_billed
         self.cost = total_cost((self.cost, settlement.cost))
 

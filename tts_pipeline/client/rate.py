@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-_EXACT_ABOVE_S = 0.1
-"""Timers fire about 1 ms late. Over an interval this long that is under 1 % and left alone, so that two requests are
-never closer than the interval; under shorter ones it is made up, or a tenth of the rate would be lost."""
+_EXACT_FROM_S = 0.2
+_LATENESS_S = 0.005
+"""Timers fire some milliseconds late. Over an interval of 200 ms that is about 1 % and left alone, so that two requests
+are never closer than the interval; under shorter ones so much of it is made up, or much of the rate would be lost."""
 
 
 class SmoothRate:
@@ -29,5 +30,5 @@ class SmoothRate:
         if not self._interval_s:
             return
         interval_s = weight * self._interval_s
-        lateness_s = 0.0 if interval_s >= _EXACT_ABOVE_S else interval_s
+        lateness_s = 0.0 if interval_s >= _EXACT_FROM_S else _LATENESS_S
         self._free_at_s = max(self._free_at_s, now_s - lateness_s) + interval_s

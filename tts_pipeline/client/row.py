@@ -29,12 +29,14 @@ class Row:
         characters: Our count of what its next attempt sends.
         retries: How often it was told to try again after a wait of its own.
         streaks: The streak of failures that each failure which may be its own fell into.
+        streaks_met: The streaks of failures, outages or not, that any of its failures fell into.
         verdict: What became of it when its last attempt failed; None as long as none did.
     """
 
     characters: int = 0
     retries: int = 0
     streaks: list[int] = field(default_factory=list)
+    streaks_met: set[int] = field(default_factory=set)
     verdict: Verdict | None = None
 
     def begin(self, characters: int) -> None:
@@ -42,3 +44,4 @@ class Row:
         self.characters = characters
         self.retries = 0
         self.streaks.clear()
+        self.streaks_met.clear()

@@ -37,7 +37,7 @@ async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: Audi
         audio=audio,
         words=_words(said, starts_ms, audio.duration_ms),
         language=asking.language,
-        segments=len(answers),
+        segments=purchase.joined_segments or len(answers),
         attempts=purchase.attempts,
         request_id=answers[-1].request_id,
         request_key=asking.whole.request_key,
@@ -48,6 +48,7 @@ async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: Audi
         currency=meter.currency,
         quality=_quality(purchase, said),
         created_at_us=purchase.counter.clock.utc_us(),
+        deduplicated_from=purchase.deduplicated_from,
     )
 
 
@@ -104,6 +105,9 @@ def _moved(word: Word, by: int, start_ms: int, duration_ms: int) -> Word:
 
 def _quality(purchase: Purchase, said: Said) -> tuple[str, ...]:
     flags = {flag for _, answer in said for flag in answer.quality}
-    if any(purchase.counter.meter.mismatch(segment.text, answer.usage) for segment, answer in said):
+    # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
+    is_joined = (purchase.joined_segments or 1) > 1
+    mismatch = purchase.counter.meter.mismatch
+    if not is_joined and any(mismatch(segment.text, answer.usage) for segment, answer in said):
         flags.add(CHARACTERS_MISMATCH)
     return tuple(sorted(flags))

@@ -8,6 +8,10 @@ it may have been billed.
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
+
 import aiohttp
 import httpx
 from aiohttp.http_exceptions import HttpProcessingError
@@ -35,6 +39,7 @@ _NEVER_SENT = (
     httpx.PoolTimeout,
     httpx.LocalProtocolError,
 )
+_NUMBERED_OTHERWISE = (ssl.SSLError, socket.gaierror)  # their numbers are not the system's
 _TIMEOUTS = (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout)  # aiohttp's timeouts are TimeoutErrors
 
 
@@ -80,5 +85,8 @@ def _os_error(error: BaseException) -> OSError | None:
 def _reason(error: BaseException) -> str:
     """Say what happened without the exception's own text, which may hold the whole address."""
     beneath = _os_error(error)
-    said = beneath.strerror if beneath is not None and beneath.strerror else ""
+    said = beneath.strerror if beneath is not None else ""
+    # asyncio's own words for a refused connection are "Connect call failed ('127.0.0.1', 9)".
+    if beneath is not None and beneath.errno and not isinstance(beneath, _NUMBERED_OTHERWISE):
+        said = os.strerror(beneath.errno)
     return said or type(beneath or error).__name__

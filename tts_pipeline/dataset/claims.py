@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -25,13 +26,15 @@ class PartLock:
 
     Args:
         path: The lock's file; removed on release.
+        shared: Whether others may share it: who needs it alone is then refused.
 
     Raises:
         StorageError: On entering, when another process holds it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
+        self._kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -44,7 +47,7 @@ class PartLock:
     def _try(self) -> int | None:
         descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, self._kind | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
             os.close(descriptor)
@@ -71,7 +74,9 @@ class PartLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._descriptor is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(BlockingIOError):  # the last one of those that share it removes the file
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = None
 
@@ -90,6 +95,7 @@ class Claim:
         service: For the bill, should the journal be lost.
         model: For the bill, should the journal be lost.
         account: For the bill, should the journal be lost.
+        tags: For the bill, should the journal be lost.
         host: The machine that holds the journal.
         process: The process there.
     """
@@ -103,6 +109,7 @@ class Claim:
     service: str
     model: str
     account: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     process: int = 0
 

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import orjson
 
 from tts_pipeline.config import MAX_PARTS, PART_ROWS
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.errors import ConfigurationError, StorageError
 
 FORMAT_VERSION = 1
 NAME = "dataset.json"
+SEAL = "parts.json"
+"""Written when all parts are done; while it is there nothing is left to do."""
+
+
+class Growth(Enum):
+    """Which growth of a source a dataset follows: existing parts keep their rows, new rows make new parts."""
+
+    NONE = "what was there when the dataset was planned is all there is"
+    AT_THE_END = "new files, all behind the old ones in the order of paths"
+    ANYWHERE = "new files wherever they stand; their rows come behind the old ones"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A run of the source's files that came at one time, divided into parts of its own.
+
+    Args:
+        rows: Rows taken from these files.
+        part_rows: Rows in a part; the last one may be shorter.
+        files: How many files of the source, in its order.
+    """
+
+    rows: int
+    part_rows: int
+    files: int
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+        return -(-self.rows // self.part_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +57,13 @@ class Descriptor:
 
     Args:
         rows: Rows taken from the source.
-        part_rows: Rows in a part.
+        part_rows: Rows in a part of the first extent.
         job: What determines the dataset, by name; not how it is run.
-        source: Each file's relative path, size, rows and footer hash.
+        source: Each file's relative path, size, rows and footer hash, in the order of the rows.
         prices: Price rows in force when the dataset was made.
+        grown: The extents beyond the first one, in order.
+        generation: Which one this is, from 1: a rebuild makes another one in the same place.
+        carried: What earlier generations spent, as ``Totals`` are in JSON; None is nothing.
     """
 
     rows: int
@@ -34,15 +71,36 @@ class Descriptor:
     job: Mapping[str, Any]
     source: list[dict[str, Any]]
     prices: list[dict[str, Any]]
+    grown: tuple[Extent, ...] = ()
+    generation: int = 1
+    carried: Mapping[str, Any] | None = None
+
+    @property
+    def extents(self) -> tuple[Extent, ...]:
+        """All extents, the first one first."""
+        rows = self.rows - sum(extent.rows for extent in self.grown)
+        files = len(self.source) - sum(extent.files for extent in self.grown)
+        return (Extent(rows, self.part_rows, files), *self.grown)
 
     @property
     def parts(self) -> int:
         """How many parts there are; an empty source has none."""
-        return -(-self.rows // self.part_rows)
+        return sum(extent.parts for extent in self.extents)
 
     def span(self, part: int) -> range:
         """Return the places (among the rows taken) of a part's rows."""
-        return range(part * self.part_rows, min((part + 1) * self.part_rows, self.rows))
+        index, first_row = self._locate(part)
+        extent = self.extents[index]
+        first_part = sum(one.parts for one in self.extents[:index])
+        start = (part - first_part) * extent.part_rows
+        return range(first_row + start, first_row + min(start + extent.part_rows, extent.rows))
+
+    def _locate(self, part: int) -> tuple[int, int]:
+        """Return the extent that holds a part, and its first row."""
+        extents = self.extents
+        parts = list(itertools.accumulate(extent.parts for extent in extents))
+        index = min(bisect.bisect_right(parts, part), len(extents) - 1)
+        return index, sum(extent.rows for extent in extents[:index])
 
     @property
     def job_fingerprint(self) -> str:
@@ -56,8 +114,25 @@ class Descriptor:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of both: a journal with another one is not of this dataset."""
+        """Hash of both."""
         return _hash([self.job_fingerprint, self.source_fingerprint])
+
+    def fingerprint_of(self, part: int) -> str:
+        """Return the hash of the job and of the source up to a part's extent; growth does not change it.
+
+        A journal of the part with another one is not of this dataset.
+        """
+        extents = self.extents[: self._locate(part)[0] + 1]
+        return _hash([self.job_fingerprint, _hash(self.source[: sum(extent.files for extent in extents)])])
+
+    def first(self, files: int) -> Descriptor | None:
+        """Return what this was when it had so many files; None when it never had just these."""
+        for count in range(len(self.grown) + 1):
+            extents = self.extents[: count + 1]
+            if sum(extent.files for extent in extents) == files:
+                rows = sum(extent.rows for extent in extents)
+                return replace(self, rows=rows, source=self.source[:files], grown=extents[1:])
+        return None
 
     def to_json(self) -> bytes:
         """Return the descriptor's file."""
@@ -67,10 +142,13 @@ class Descriptor:
                 "rows": self.rows,
                 "part_rows": self.part_rows,
                 "parts": self.parts,
+                "generation": self.generation,
                 "job_fingerprint": self.job_fingerprint,
                 "source_fingerprint": self.source_fingerprint,
                 "job": self.job,
                 "prices": self.prices,
+                "carried": self.carried,
+                "extents": self.extents,
                 "source": self.source,
             },
             option=orjson.OPT_INDENT_2,
@@ -97,7 +175,10 @@ def read_descriptor(store: Store) -> Descriptor | None:
             f"the dataset at {store.root} is of format {values.get('format_version')!r}, not {FORMAT_VERSION}",
             hint="use the version of tts-pipeline that made it, or another destination",
         )
-    return Descriptor(values["rows"], values["part_rows"], values["job"], values["source"], values["prices"])
+    return Descriptor(
+        **{name: values[name] for name in ("rows", "part_rows", "job", "source", "prices", "generation", "carried")},
+        grown=tuple(Extent(**extent) for extent in values["extents"][1:]),
+    )
 
 
 def _loads(data: bytes) -> dict[str, Any]:
@@ -108,11 +189,16 @@ def _loads(data: bytes) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def check_descriptor(store: Store, wanted: Descriptor) -> Descriptor | None:
+def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
     """Compare with the descriptor that is there; None when the destination is still empty. Writes nothing.
 
+    Args:
+        store: The destination.
+        wanted: As the job would be described today, its whole source as one extent.
+        growth: Which growth of the source is followed.
+
     Returns:
-        The dataset's descriptor: its own part size holds.
+        The dataset's descriptor, or what it becomes when its source has grown; the part size is that of the dataset.
 
     Raises:
         ConfigurationError: The destination holds another job, another source, or files that are no dataset of ours.
@@ -128,17 +214,73 @@ def check_descriptor(store: Store, wanted: Descriptor) -> Descriptor | None:
         )
     _refuse_another_job(store, there, wanted)
     _refuse_another_source(store, there, wanted)
-    return there
+    return _grown(store, there, wanted, growth)
 
 
-def make_descriptor(store: Store, wanted: Descriptor) -> Descriptor:
-    """Create the descriptor; when another process was first, compare with its.
+def refuse_vanished(store: Store) -> None:
+    """Make sure that the dataset is still there, before something is written that only it makes sense of.
+
+    A disk that is not mounted any more leaves an empty folder behind: what is written there is lost.
+
+    Raises:
+        StorageError: There is no descriptor any more.
+    """
+    if not store.exists(NAME):
+        raise StorageError(
+            f"the dataset at {store.root} has vanished: {NAME} is not there any more",
+            hint="bring the destination back (is it mounted?) and run again: what was received is kept in the journals",
+        )
+
+
+def is_as_it_is_there(store: Store, descriptor: Descriptor) -> bool:
+    """Return whether a descriptor is at the destination already, or one that has grown from it."""
+    there = read_descriptor(store)
+    return there is not None and len(there.source) >= len(descriptor.source)
+
+
+def make_descriptor(
+    store: Store, wanted: Descriptor, *, locked: Callable[[], AbstractContextManager[Any]] = nullcontext
+) -> Descriptor:
+    """Create the descriptor, or put one that has grown in place of that which is there.
+
+    Args:
+        store: The destination.
+        wanted: What ``check_descriptor`` gave, or a new one.
+        locked: Keeps other processes from growing the dataset at the same time.
+
+    Returns:
+        What holds for this job; what is there may have grown beyond it since.
 
     Raises:
         ConfigurationError: As ``check_descriptor``.
-        StorageError: It cannot be written.
+        StorageError: It cannot be written, or another process grows the dataset right now.
     """
-    return wanted if store.create(NAME, wanted.to_json()) else (check_descriptor(store, wanted) or wanted)
+    if store.create(NAME, wanted.to_json()):
+        return wanted
+    there = _check_again(store, wanted)
+    if there is not wanted:
+        return there
+    with locked():
+        there = _check_again(store, wanted)
+        if there is wanted:
+            store.remove(SEAL)  # first, so that a dataset is never sealed with parts that are not done
+            store.write(NAME, wanted.to_json())
+    return there
+
+
+def _check_again(store: Store, wanted: Descriptor) -> Descriptor:
+    """Return what holds: ``wanted`` itself where it has grown from what is there, else that, as far as it is wanted."""
+    there = read_descriptor(store) or wanted
+    _refuse_another_job(store, there, wanted)
+    files = min(len(there.source), len(wanted.source))
+    if there.source[:files] == wanted.source[:files]:
+        if len(there.source) < len(wanted.source):
+            return wanted
+        first = there.first(files)
+        if first is not None:
+            return first
+    _refuse_another_source(store, there, wanted)
+    raise ConfigurationError(f"the dataset at {store.root} has grown otherwise meanwhile", hint="run it again")
 
 
 def _refuse_another_job(store: Store, there: Descriptor, wanted: Descriptor) -> None:
@@ -152,20 +294,48 @@ def _refuse_another_job(store: Store, there: Descriptor, wanted: Descriptor) -> 
 
 
 def _refuse_another_source(store: Store, there: Descriptor, wanted: Descriptor) -> None:
-    if there.source == wanted.source:
-        return
-    one = {file["path"]: file for file in there.source}
-    two = {file["path"]: file for file in wanted.source}
+    one, two = _by_path(there), _by_path(wanted)
     changes = [
         *(f"{path!r} is gone" for path in one.keys() - two.keys()),
-        *(f"{path!r} is new" for path in two.keys() - one.keys()),
         *(f"{path!r} has changed" for path in one.keys() & two.keys() if one[path] != two[path]),
     ]
-    shown = "; ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+    if not changes:
+        return
+    changes += [f"{path!r} is new" for path in two.keys() - one.keys()]
     raise ConfigurationError(
-        f"the source of the dataset at {store.root} has changed: {shown}",
-        hint="restore the source to go on with it, or use another destination",
+        f"the source of the dataset at {store.root} has changed: {_shown(changes)}",
+        hint="restore the source to go on with it, use another destination, or --rebuild it: what is unchanged is then "
+        "not bought again",
     )
+
+
+def _grown(store: Store, there: Descriptor, wanted: Descriptor, growth: Growth) -> Descriptor:
+    known = _by_path(there)
+    new = [file for file in wanted.source if file["path"] not in known]
+    if not new or growth is Growth.NONE:
+        return there
+    named = _shown([f"{file['path']!r} is new" for file in new])
+    if there.job.get("limit") is not None or there.job.get("sample") is not None:
+        raise ConfigurationError(
+            f"the source of the dataset at {store.root} has grown, but a pilot (--limit, --sample) cannot: {named}",
+            hint="use another destination, with --reuse of this one, or --rebuild it",
+        )
+    if growth is Growth.AT_THE_END and new[0]["path"] < max(known, default=""):
+        raise ConfigurationError(
+            f"the source of the dataset at {store.root} has grown in between: {named}",
+            hint="use --append to take the rows of new files in behind the old ones, wherever the files stand",
+        )
+    rows = sum(file["rows"] for file in new)
+    extent = Extent(rows, max(there.part_rows, -(-rows // MAX_PARTS)), len(new))
+    return replace(there, rows=there.rows + rows, source=[*there.source, *new], grown=(*there.grown, extent))
+
+
+def _by_path(descriptor: Descriptor) -> dict[str, dict[str, Any]]:
+    return {file["path"]: file for file in descriptor.source}
+
+
+def _shown(changes: list[str]) -> str:
+    return "; ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
 
 
 def _hash(value: Any) -> str:

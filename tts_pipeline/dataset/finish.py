@@ -9,29 +9,37 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.parts import part_name
-from tts_pipeline.dataset.publish import marker_name, usage_totals
+from tts_pipeline.dataset.descriptor import SEAL, Descriptor, read_descriptor
+from tts_pipeline.dataset.parts import part_name, part_of
+from tts_pipeline.dataset.price_rows import distinct
+from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import TABLES
 
-SEAL = "parts.json"
 CARD = "README.md"
 MARKER_READERS = 16
 
 
-def is_finished(store: Store) -> bool:
+def _seal(store: Store, descriptor: Descriptor) -> dict[str, Any] | None:
+    """Read the seal; None when there is none, or one from before the dataset grew."""
+    data = store.read(SEAL)
+    sealed: dict[str, Any] = orjson.loads(data) if data is not None else {"parts": []}
+    return sealed if data is not None and len(sealed["parts"]) >= descriptor.parts else None
+
+
+def is_finished(store: Store, descriptor: Descriptor) -> bool:
     """Return whether the dataset is sealed."""
-    return store.read(SEAL) is not None
+    return _seal(store, descriptor) is not None
 
 
 def done_parts(store: Store, descriptor: Descriptor) -> set[int]:
     """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
-    if is_finished(store):
+    if is_finished(store, descriptor):
         return set(range(descriptor.parts))
-    return {_number(name) for name in store.names("done", "part-") if name.endswith(".json")}
+    return {part_of(name) for name in store.names("done", "part-") if name.endswith(".json")}
 
 
 def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
@@ -40,19 +48,26 @@ def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
     Raises:
         StorageError: The destination failed.
     """
-    sealed = store.read(SEAL)
+    sealed = _seal(store, descriptor)
     if sealed is not None:
-        return Totals.from_json(orjson.loads(sealed)["totals"])
-    done = done_parts(store, descriptor)
-    totals = Totals()
-    for marker in _markers(store, done):
-        totals.add(Totals.from_json(marker["totals"]))
-    for name in store.names("usage", "part-"):
-        if _number(name) not in done:
-            data = store.read(f"usage/{name}")
-            if data is not None:
-                totals.add(usage_totals(data))
+        return Totals.from_json(sealed["totals"])
+    totals = _added(store, descriptor, read_markers(store, done_parts(store, descriptor)))
     totals.rows = descriptor.rows
+    return totals
+
+
+def _added(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, Any]]) -> Totals:
+    """Add up markers, the usage that none of them tells of, and what earlier generations spent.
+
+    Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
+    """
+    totals, told = Totals.from_json(descriptor.carried or {}), set[str]()
+    for marker in markers:
+        totals.add(Totals.from_json(marker["totals"]))
+        told.update(marker["files"])
+    for name in store.names("usage", "part-"):
+        if f"usage/{name}" not in told and (data := store.read(f"usage/{name}")) is not None:
+            totals.add(usage_totals(data))
     return totals
 
 
@@ -60,7 +75,8 @@ def finish(store: Store, descriptor: Descriptor) -> None:
     """Seal a dataset: the card, then ``parts.json``, last. Harmless when done again.
 
     Raises:
-        StorageError: Parts have no marker yet, or files that a marker tells of are gone; names some.
+        StorageError: Parts have no marker yet, or files that a marker tells of are gone; names some. Or another
+            process has grown the dataset.
     """
     done = done_parts(store, descriptor)
     missing = [number for number in range(descriptor.parts) if number not in done]
@@ -69,14 +85,16 @@ def finish(store: Store, descriptor: Descriptor) -> None:
         raise StorageError(
             f"{len(missing)} of {descriptor.parts} parts are not done: {shown}", hint="run the job again, then publish"
         )
-    markers = _markers(store, range(descriptor.parts))
+    there = read_descriptor(store)
+    if there is not None and there.parts > descriptor.parts:
+        raise StorageError(f"the dataset at {store.root} has grown meanwhile", hint="run the job again, then publish")
+    markers = read_markers(store, range(descriptor.parts))
     _refuse_lost_files(store, markers)
-    totals = Totals()
-    for marker in markers:
-        totals.add(Totals.from_json(marker["totals"]))
+    totals = _added(store, descriptor, markers)
     store.write(CARD, dataset_card(descriptor, totals, markers).encode())
     sealed = {
         "totals": totals.to_json(),
+        "prices": distinct(row for marker in markers for row in marker.get("prices", ())),
         "parts": [{name: marker[name] for name in ("part", "totals", "files")} for marker in markers],
     }
     store.write(SEAL, orjson.dumps(sealed))
@@ -92,11 +110,7 @@ def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> No
         )
 
 
-def _number(name: str) -> int:
-    return int(name.removeprefix("part-").split("-")[0].split(".")[0])
-
-
-def _markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
+def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
     """Read markers, many at a time: on an object store each is a round trip."""
     with ThreadPoolExecutor(MARKER_READERS, thread_name_prefix="markers") as readers:
         found = readers.map(lambda number: store.read(marker_name(number)), sorted(numbers))

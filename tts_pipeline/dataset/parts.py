@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,14 +14,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from tts_pipeline.cost import cost_of
-from tts_pipeline.dataset.claims import Claim, write_claim
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.claims import Claim
+from tts_pipeline.dataset.cover import Cover
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
-from tts_pipeline.dataset.replay import Key, Replay, answer_record, history_of, replay
+from tts_pipeline.dataset.price_rows import price_row
+from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of, replay
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Attempt, Audio, History, Price, Reject, Settlement, Speech, Usage, Utterance
+from tts_pipeline.models import Answer, Attempt, Audio, History, Price, Reject, Settlement, Speech, Utterance
 from tts_pipeline.schema import reject_values, speech_values
 
 
@@ -52,6 +54,16 @@ def part_name(number: int) -> str:
     return f"part-{number:05}"
 
 
+def part_of(name: str) -> int:
+    """Return the part's number from the name of any of its files."""
+    return int(name.rsplit("/", 1)[-1].removeprefix("part-").split("-")[0].split(".")[0])
+
+
+def journal_of(name: str) -> str:
+    """Return the journal's id from the name of its file, its claim or its usage."""
+    return name.rsplit("/", 1)[-1].removeprefix("part-").split("-")[1].split(".")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """Who is working, for whom, at which prices: what every journal and bill of one execution has in common.
@@ -74,6 +86,21 @@ class Invocation:
     tags: Mapping[str, str]
     dataset_fingerprint: str
 
+    def claim(self, journal_id: str) -> Claim:
+        """Return what a claim says of itself, without bounds."""
+        return Claim(
+            journal_id=journal_id,
+            invocation_id=self.invocation_id,
+            opened_at_us=time.time_ns() // 1_000,
+            characters_upper_bound=0,
+            cost_upper_bound=None,
+            currency=next((price.currency for price in self.prices.values()), None),
+            service=self.service,
+            model=self.model,
+            account=self.account,
+            tags=dict(self.tags),
+        )
+
     def header(self, part: int, journal_id: str) -> dict[str, Any]:
         """Return what a journal says of itself in its first record."""
         return {
@@ -83,19 +110,24 @@ class Invocation:
             "service": self.service,
             "model": self.model,
             "account": self.account,
-            "prices": {name: _price_record(price) for name, price in self.prices.items()},
+            "prices": {name: price_row(price) for name, price in self.prices.items()},
             "tags": self.tags,
             "dataset_fingerprint": self.dataset_fingerprint,
         }
 
 
-def _price_record(price: Price) -> dict[str, Any]:
-    return {"basis": price.basis, "currency": price.currency}
+def new_journal_id(earlier: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
+    """Return an id that sorts by time and is unique for all time.
+
+    Args:
+        earlier: Ids that it must sort after, also when the clock was set back meanwhile.
+        now_ns: Nanoseconds since 1970.
+    """
+    latest_ns = max((int(one[:_TIME_DIGITS], 16) for one in earlier), default=-1)
+    return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"
 
 
-def new_journal_id() -> str:
-    """Return an id that sorts by time and is unique for all time."""
-    return f"{time.time_ns():016x}{secrets.token_hex(4)}"
+_TIME_DIGITS = 16
 
 
 @dataclass(slots=True)
@@ -107,12 +139,36 @@ class Progress:
         in_flight: Attempts sent and not settled.
         retries: Attempts beyond a segment's first.
         done_before: Rows that were done before this invocation began.
+        spent_before: What was spent before it began, at most; only where there is a cap.
+        cap: What may be spent over all invocations.
     """
 
     totals: Totals = field(default_factory=Totals)
     in_flight: int = 0
     retries: int = 0
     done_before: int = 0
+    spent_before: Totals = field(default_factory=Totals)
+    cap: BudgetCap = field(default_factory=BudgetCap)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What is known of a part's utterances beside its journals.
+
+    Args:
+        standing: Utterances whose speech is at the destination already.
+        totals: What that speech adds up to.
+        histories: What was sent for the others, as published usage tells it.
+        retry_rejects: Whether those that earlier journals rejected are tried anew.
+    """
+
+    standing: Collection[Key] = frozenset()
+    totals: Totals = field(default_factory=Totals)
+    histories: Mapping[Key, History] = field(default_factory=dict)
+    retry_rejects: bool = False
+
+
+NO_PAST = Past()
 
 
 class OpenPart:
@@ -123,23 +179,32 @@ class OpenPart:
         earlier: Journals of earlier invocations, read back.
         invocation: Who is working.
         progress: Where to count.
+        past: What else is known.
     """
 
-    def __init__(self, rows: PartRows, earlier: Sequence[Replay], invocation: Invocation, progress: Progress) -> None:
+    def __init__(
+        self,
+        rows: PartRows,
+        earlier: Sequence[Replay],
+        invocation: Invocation,
+        progress: Progress,
+        past: Past = NO_PAST,
+    ) -> None:
         self.rows = rows
         self.earlier = tuple(earlier)
-        self.journal_id = new_journal_id()
+        self.past = past
+        self.journal_id = new_journal_id([one.journal_id for one in earlier])
         self._invocation = invocation
         self._progress = progress
         self._journal: Journal | None = None
         self._writer: JournalWriter | None = None
-        self._cover: _Cover | None = None
+        self._cover: Cover | None = None
         self._held = ExitStack()
         self._sent: dict[str, Attempt] = {}
         self._answered: dict[Key, tuple[int, Audio]] = {}
         self.on_complete: Callable[[OpenPart], None] = lambda _: None
         self._known = {key for one in earlier for key in one.said}
-        finished = {key for one in earlier for key in one.finished()}
+        finished = {key for one in earlier for key in one.finished(rejects=not past.retry_rejects)} | set(past.standing)
         self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished]
         self.left = len(self.todo)
 
@@ -164,8 +229,9 @@ class OpenPart:
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
         self._journal = Journal.create(path, invocation.header(self.rows.number, self.journal_id))
         self._writer = writer
-        self._cover = _Cover(store, self.rows.number, self.journal_id, invocation, characters)
-        self._cover.raise_to(characters)
+        prices = invocation.prices.values()
+        self._cover = Cover(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
+        self._cover.begin()
 
     def hold(self, held: ExitStack) -> None:
         """Keep what is held, the part's lock, until the part is closed."""
@@ -180,7 +246,8 @@ class OpenPart:
     def history(self, utterance: Utterance) -> History:
         """Return what earlier invocations know of an utterance."""
         key = (utterance.utterance_id, utterance.take)
-        return history_of(key, self.earlier) if key in self._known else _NO_HISTORY
+        published = self.past.histories.get(key, _NO_HISTORY)
+        return added(published, history_of(key, self.earlier)) if key in self._known else published
 
     async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
         """Record an attempt; returns when it is on the disk.
@@ -214,6 +281,14 @@ class OpenPart:
         }
         self._put(Write(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
         self._count(attempt, settlement)
+
+    async def written(self) -> None:
+        """Return when everything settled so far is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        await self._written(None)
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
@@ -253,6 +328,7 @@ class OpenPart:
         }
         await self._written(record, b"" if is_answer else speech.audio.data)
         self._progress.totals.speech += 1
+        self._progress.totals.reused += speech.deduplicated_from is not None
         self._progress.totals.audio_ms += speech.audio.duration_ms
         self._finish_one()
 
@@ -279,9 +355,9 @@ class OpenPart:
         if self.left == 0:
             self.on_complete(self)
 
-    async def _written(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
+    async def _written(self, record: Mapping[str, Any] | None, payload: bytes = b"", *, durable: bool = False) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        encoded = encode_record(record)
+        encoded = b"" if record is None else encode_record(record)
         self._put(Write(self._open_journal(), encoded, payload, durable=durable, done=partial(_resolve, future)))
         await future
 
@@ -304,53 +380,6 @@ def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-class _Cover:
-    """Keeps a part's claim above what the part may have spent: raised before an attempt that would pass it."""
-
-    def __init__(self, store: Store, part: int, journal_id: str, invocation: Invocation, characters: int) -> None:
-        self._store = store
-        self._part = part
-        self._journal_id = journal_id
-        self._invocation = invocation
-        self._step = max(characters, 1)
-        self._claimed = 0
-        self._spent = 0
-        self._raising = asyncio.Lock()
-
-    async def add(self, attempt: Attempt) -> None:
-        """Count an attempt that is about to be sent; raises the claim first when it does not fit."""
-        self._spent += attempt.characters_upper_bound
-        if self._spent <= self._claimed:
-            return
-        async with self._raising:
-            if self._spent > self._claimed:
-                await asyncio.to_thread(self.raise_to, self._spent + self._step)
-
-    def settle(self, attempt: Attempt, settlement: Settlement) -> None:
-        """Give back what an attempt surely did not spend."""
-        self._spent += settlement.characters_upper_bound - attempt.characters_upper_bound
-
-    def raise_to(self, characters: int) -> None:
-        """Write the claim. Blocking."""
-        invocation = self._invocation
-        prices = list(invocation.prices.values())
-        costs = [cost_of(price, characters=characters, usage=Usage()) for price in prices]
-        known = [cost for cost in costs if cost is not None]
-        claim = Claim(
-            journal_id=self._journal_id,
-            invocation_id=invocation.invocation_id,
-            opened_at_us=time.time_ns() // 1_000,
-            characters_upper_bound=characters,
-            cost_upper_bound=max(known, default=None),
-            currency=prices[0].currency if prices else None,
-            service=invocation.service,
-            model=invocation.model,
-            account=invocation.account,
-        )
-        write_claim(self._store, self._part, claim)
-        self._claimed = characters
 
 
 def journals_of(folder: Path, part: int) -> list[Path]:

@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.claims import Claim, PartLock, claim_name, claim_names, read_claim
+from tts_pipeline.dataset.claims import claim_name, claim_names
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.parts import PartRows, part_name
-from tts_pipeline.dataset.replay import Blob, Key, Replay, Said, replay
+from tts_pipeline.dataset.price_rows import distinct, prices_of
+from tts_pipeline.dataset.replay import Key, Replay, Said
 from tts_pipeline.dataset.rows import Layout
+from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, regrouped, row_groups
+from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Price
-from tts_pipeline.schema import (
-    REJECTS,
-    SPEECH,
-    column_of,
-    fields,
-    rejects_schema,
-    speech_schema,
-    table_of,
-    usage_schema,
-    usage_values,
+from tts_pipeline.dataset.usage_files import (
+    account_for_claims,
+    facts_of,
+    facts_of_path,
+    publish_usage_of,
+    usage_totals,
+    write_table,
 )
-
-AUDIO_LEAVES = ("audio.bytes", "audio.path")
-"""Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
+from tts_pipeline.errors import StorageError
+from tts_pipeline.schema import REJECTS, SPEECH, column_of, fields, rejects_schema, speech_schema, table_of
 
 
 @dataclass(slots=True)
@@ -52,6 +45,35 @@ class _Made:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     voices: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
+    prices: list[dict[str, Any]] = field(default_factory=list)
+
+    def count(self, standing: Standing) -> None:
+        """Count speech that stands already."""
+        self.totals.add(standing.totals)
+        self.voices.update(standing.voices)
+        self.languages.update(standing.languages)
+
+    def count_one(self, values: Mapping[str, Any]) -> None:
+        """Count one new speech."""
+        self.voices[values["voice"] or ""] += 1
+        self.languages[values["language"] or ""] += 1
+        self.totals.speech += 1
+        self.totals.audio_ms += values["duration_ms"]
+        self.totals.reused += values["deduplicated_from"] is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part on its way to the destination."""
+
+    rows: PartRows
+    replays: Sequence[Replay]
+    said: Mapping[Key, Said]
+    standing: Standing
+
+    def is_speech(self, key: Key) -> bool:
+        """Return whether an utterance is speech; else it is rejected."""
+        return key in self.standing.places or _done(self.said, key).speech is not None
 
 
 class Publisher:
@@ -83,12 +105,12 @@ class Publisher:
         Raises:
             StorageError: The destination failed; nothing is lost, publish again.
         """
-        said = _merged(replays)
+        part = _Part(rows, replays, _merged(replays), standing_of(self._store, rows))
         made = _Made(Totals(rows=len(rows.keys)))
         self.publish_usage(rows, replays)
         self._add_usage(rows, made)
-        self._publish_rejects(rows, said, replays, made)
-        self._publish_speech(rows, said, replays, made)
+        self._publish_rejects(part, made)
+        self._publish_speech(part, made)
         self._mark(rows, replays, made)
         self._drop_claims(rows.number, replays)
         return made.totals
@@ -98,13 +120,9 @@ class Publisher:
 
         But what another machine guessed of a journal that it took for lost is replaced by the truth.
         """
-        published = set(self._store.names("usage", f"{rows.name}-"))
         tags = self._row_tags(rows)
         for one in replays:
-            name = usage_name(rows.number, one.journal_id)
-            known = name.removeprefix("usage/") in published and not self._is_guess(name, one.journal_id)
-            if one.attempts and not known:
-                self._write_table(name, table_of(_usage_rows(one, tags), usage_schema()))
+            publish_usage_of(self._store, rows.number, one, tags)
 
     def leave(self, rows: PartRows, replays: Sequence[Replay]) -> None:
         """Publish the usage of a part that stays open; its claims are then told in full by its usage files.
@@ -117,28 +135,12 @@ class Publisher:
 
     def account_for_lost(self, part: int, local: Sequence[Replay]) -> None:
         """Write ``unknown`` usage for claims whose journal is neither here nor published: the worst case is spent."""
-        here = {one.journal_id for one in local}
-        published = set(self._store.names("usage", f"{part_name(part)}-"))
-        for name in claim_names(self._store, part):
-            claim = read_claim(self._store, name)
-            if claim is None or claim.journal_id in here:
-                continue
-            usage = usage_name(part, claim.journal_id)
-            if usage.removeprefix("usage/") not in published:
-                self._write_table(usage, table_of([_lost_row(claim)], usage_schema()))
-            self._store.remove(name)
+        account_for_claims(self._store, claim_names(self._store, part), {one.journal_id for one in local})
 
     def _drop_claims(self, part: int, replays: Sequence[Replay]) -> None:
         """Remove the claims of journals whose usage is published; another's may still be spending."""
         for one in replays:
             self._store.remove(claim_name(part, one.journal_id))
-
-    def _is_guess(self, name: str, journal_id: str) -> bool:
-        data = self._store.read(name)
-        if data is None:
-            return False
-        ids = pq.read_table(pa.BufferReader(data), columns=["attempt_id"], use_threads=False).column("attempt_id")
-        return bool(ids.to_pylist() == [_guess_id(journal_id)])
 
     def _row_tags(self, rows: PartRows) -> dict[Key, dict[str, str]]:
         columns = {tag: rows.table.column(column).to_pylist() for tag, column in self._tag_columns.items()}
@@ -157,17 +159,18 @@ class Publisher:
                 continue
             made.files[f"usage/{short}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             made.totals.add(usage_totals(data))
+            made.prices += prices_of(data)
 
-    def _publish_rejects(
-        self, rows: PartRows, said: Mapping[Key, Said], replays: Sequence[Replay], made: _Made
-    ) -> None:
-        chosen = [place for place, key in enumerate(rows.keys) if _done(said, key).reject is not None]
+    def _publish_rejects(self, part: _Part, made: _Made) -> None:
+        rows, name = part.rows, f"rejects/{part.rows.name}.parquet"
+        chosen = [place for place, key in enumerate(rows.keys) if not part.is_speech(key)]
         if not chosen:
+            self._store.remove(name)  # of a part that was reopened for its rejects, all of which are speech now
             return
-        invocations = _invocations(replays, "reject")
+        invocations = _invocations(part.replays, "reject")
         values = [
-            {**_named(rows.keys[place]), **(said[rows.keys[place]].reject or {}), **invocations[rows.keys[place]]}
-            for place in chosen
+            {**_named(key), **(part.said[key].reject or {}), **invocations[key]}
+            for key in (rows.keys[place] for place in chosen)
         ]
         own = table_of(values, pa.schema(fields(REJECTS)))
         taken = rows.table.take(pa.array(chosen)).combine_chunks()
@@ -176,27 +179,43 @@ class Publisher:
         )
         table = own.append_column(self._rejects_schema.field("input"), whole).cast(self._rejects_schema)
         made.totals.rejects = len(chosen)
-        name = f"rejects/{rows.name}.parquet"
-        made.files[name] = self._write_table(name, table)
+        made.files[name] = write_table(self._store, name, table)
 
-    def _publish_speech(self, rows: PartRows, said: Mapping[Key, Said], replays: Sequence[Replay], made: _Made) -> None:
-        chosen = [place for place, key in enumerate(rows.keys) if _done(said, key).speech is not None]
+    def _publish_speech(self, part: _Part, made: _Made) -> None:
+        rows, standing = part.rows, part.standing
+        chosen = [place for place, key in enumerate(rows.keys) if part.is_speech(key)]
         if not chosen:
             return
-        constants = _invocations(replays, "speech")
-        name = f"speech/{rows.name}.parquet"
-        with self._store.stage(name) as path:
-            with _SpeechWriter(path, self._speech_schema) as writer, _BlobReader() as blobs:
-                for places in _row_groups(chosen, rows.keys, said):
-                    writer.write(self._speech_table(rows, places, said, constants, blobs))
-            made.files[name] = _facts(path)
-        for place in chosen:
-            values = said[rows.keys[place]].speech or {}
-            made.voices[values["voice"] or ""] += 1
-            made.languages[values["language"] or ""] += 1
-            made.totals.audio_ms += values["duration_ms"]
-            made.totals.reused += values["deduplicated_from"] is not None
-        made.totals.speech = len(chosen)
+        name = speech_name(rows)
+        if len(chosen) == len(standing.places):  # nothing is new: the file stays as it is
+            with storage_errors(f"reading {self._store.describe(name)}", Exception), self._store.open(name) as file:
+                made.files[name] = facts_of(file)
+        else:
+            with self._store.stage(name) as path:
+                with SpeechWriter(path, self._speech_schema) as writer:
+                    for table in regrouped(self._speech_tables(part, chosen)):
+                        writer.write(table)
+                made.files[name] = facts_of_path(path)
+        made.count(standing)
+        for key in (rows.keys[place] for place in chosen):
+            if key not in standing.places:
+                made.count_one(part.said[key].speech or {})
+
+    def _speech_tables(self, part: _Part, chosen: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield the speech in source order: what stands from its file, what is new from the journals."""
+        rows, standing, constants = part.rows, part.standing, _invocations(part.replays, "speech")
+        with BlobReader() as blobs, ExitStack() as held:
+            reader = None
+            if standing.places:
+                reader = held.enter_context(standing_reader(self._store, rows, self._speech_schema))
+            for stands, run in groupby(chosen, lambda place: rows.keys[place] in standing.places):
+                places = list(run)
+                if stands and reader is not None:
+                    first, last = (standing.places[rows.keys[place]] for place in (places[0], places[-1]))
+                    yield from reader.rows(first, last + 1)
+                    continue
+                for group in row_groups(places, rows.keys, part.said):
+                    yield self._speech_table(rows, group, part.said, constants, blobs)
 
     def _speech_table(
         self,
@@ -204,7 +223,7 @@ class Publisher:
         places: Sequence[int],
         said: Mapping[Key, Said],
         constants: Mapping[Key, Mapping[str, Any]],
-        blobs: _BlobReader,
+        blobs: BlobReader,
     ) -> pa.Table:
         texts = self._layout.texts(rows.table)
         values: list[dict[str, Any]] = []
@@ -235,15 +254,11 @@ class Publisher:
             "totals": made.totals.to_json(),
             "voices": made.voices,
             "languages": made.languages,
+            "prices": distinct(made.prices),
             "journals": [one.journal_id for one in replays],
             "files": made.files,
         }
         self._store.write(marker_name(rows.number), orjson.dumps(marker, option=orjson.OPT_SORT_KEYS))
-
-    def _write_table(self, name: str, table: pa.Table) -> dict[str, Any]:
-        with self._store.stage(name) as path:
-            pq.write_table(table, path, compression="zstd")
-            return _facts(path)
 
 
 def marker_name(part: int) -> str:
@@ -251,39 +266,21 @@ def marker_name(part: int) -> str:
     return f"done/{part_name(part)}.json"
 
 
-def usage_name(part: int, journal_id: str) -> str:
-    """Return the name of a journal's usage file."""
-    return f"usage/{part_name(part)}-{journal_id}.parquet"
+def said_totals(replays: Sequence[Replay], standing: Collection[Key] = ()) -> Totals:
+    """Count what journals hold that is finished; its usage is counted elsewhere.
 
-
-def usage_totals(data: bytes) -> Totals:
-    """Add up a usage file."""
-    names = ["outcome", "characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "currency"]
-    table = pq.read_table(pa.BufferReader(data), columns=names, use_threads=False)
-    totals = Totals(attempts=table.num_rows)
-    totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
-    totals.characters_billed = sum(table.column("characters_billed").to_pylist())
-    totals.characters_upper_bound = sum(table.column("characters_upper_bound").to_pylist())
-    known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
-    totals.add_cost(_total(table, "cost"), _total(table, "cost_upper_bound"), known[0] if known else None)
-    return totals
-
-
-def said_totals(replays: Sequence[Replay]) -> Totals:
-    """Count what journals hold that is finished; its usage is counted elsewhere."""
+    Args:
+        replays: The journals of one part.
+        standing: Utterances that are counted elsewhere, too.
+    """
     totals = Totals()
-    for said in _merged(replays).values():
+    for said in (said for key, said in _merged(replays).items() if key not in standing):
         totals.speech += said.speech is not None
         totals.rejects += said.reject is not None
         if said.speech is not None:
             totals.audio_ms += said.speech["duration_ms"]
             totals.reused += said.speech["deduplicated_from"] is not None
     return totals
-
-
-def _total(table: pa.Table, column: str) -> Decimal | None:
-    known = [cost for cost in table.column(column).to_pylist() if cost is not None]
-    return sum(known, Decimal(0)) if known else None
 
 
 def audio_path(key: Key, audio_format: str) -> str:
@@ -300,35 +297,13 @@ def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None
             (folder / f"{part_name(part)}-{journal_id}{SUFFIX}").unlink(missing_ok=True)
 
 
-def sweep(store: Store, journals: Path, locks: Path, done: Collection[int]) -> None:
-    """Remove journals that a kill left behind after their part was marked as done.
-
-    One stays whose usage is not published, or whose part another process has open.
-
-    Args:
-        store: The destination.
-        journals: Where the journals are.
-        locks: Where the locks are.
-        done: Parts with a marker.
-    """
-    for path in sorted(journals.glob(f"part-*{SUFFIX}")):
-        _, number, journal_id = path.stem.split("-")
-        if int(number) not in done:
-            continue
-        with suppress(StorageError), PartLock(locks / f"{part_name(int(number))}.lock"):
-            one = replay(path, check_payloads=False)
-            usage = usage_name(int(number), journal_id).removeprefix("usage/")
-            if one is None or not one.attempts or usage in store.names("usage", usage):
-                store.remove(claim_name(int(number), journal_id))
-                remove_journals(journals, int(number), [journal_id])
-
-
 def _merged(replays: Sequence[Replay]) -> dict[Key, Said]:
-    """Return each utterance's last word: a later journal's goes before an earlier one's."""
+    """Return each utterance's last word: speech for good, else the reject of the latest journal that has one."""
     merged: dict[Key, Said] = {}
     for one in replays:
         for key, said in one.said.items():
-            if said.speech is not None or said.reject is not None or key not in merged:
+            is_speech = key in merged and merged[key].speech is not None
+            if said.speech is not None or key not in merged or (said.reject is not None and not is_speech):
                 merged[key] = said
     return merged
 
@@ -352,122 +327,3 @@ def _invocations(replays: Sequence[Replay], kind: str) -> dict[Key, dict[str, An
         constants = {name: one.header[name] for name in names}
         found |= {key: constants for key, said in one.said.items() if getattr(said, kind) is not None}
     return found
-
-
-def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict[str, Any]]:
-    header = one.header
-    constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
-    prices = {
-        name: Price(price_id=name, currency=price["currency"], basis=price["basis"])
-        for name, price in header["prices"].items()
-    }
-    return [
-        {
-            **usage_values(attempt, settlement, prices),
-            **constants,
-            "tags": list({**header["tags"], **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
-        }
-        for attempt, settlement in one.attempts.values()
-    ]
-
-
-def _guess_id(journal_id: str) -> str:
-    return f"claim-{journal_id}"
-
-
-def _lost_row(claim: Claim) -> dict[str, Any]:
-    return {
-        "attempt_id": _guess_id(claim.journal_id),
-        "invocation_id": claim.invocation_id,
-        "journal_id": claim.journal_id,
-        "account": claim.account,
-        "service": claim.service,
-        "model": claim.model,
-        "started_at": claim.opened_at_us,
-        "outcome": "unknown",
-        "characters_counted": claim.characters_upper_bound,
-        "characters_billed": 0,
-        "characters_upper_bound": claim.characters_upper_bound,
-        "cost": None if claim.cost_upper_bound is None else Decimal(0),
-        "cost_upper_bound": claim.cost_upper_bound,
-        "currency": claim.currency,
-        "tags": [],
-    }
-
-
-def _row_groups(places: Sequence[int], keys: Sequence[Key], said: Mapping[Key, Said]) -> Iterator[list[int]]:
-    group: list[int] = []
-    group_bytes = 0
-    for place in places:
-        audio = said[keys[place]].audio
-        length = audio.length if audio is not None else 0
-        if group and group_bytes + length > ROW_GROUP_BYTES:
-            yield group
-            group, group_bytes = [], 0
-        group.append(place)
-        group_bytes += length
-    if group:
-        yield group
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-class _BlobReader:
-    """Reads from journals by offset, each opened once."""
-
-    def __init__(self) -> None:
-        self._open: dict[Path, int] = {}
-        self._held = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._held.close()
-
-    def read(self, blob: Blob) -> bytes:
-        descriptor = self._open.get(blob.path)
-        if descriptor is None:
-            descriptor = self._open[blob.path] = os.open(blob.path, os.O_RDONLY)
-            self._held.callback(os.close, descriptor)
-        return os.pread(descriptor, blob.length, blob.offset)
-
-
-class _SpeechWriter:
-    """A Parquet writer that leaves the audio as it is and compresses the rest; one table is one row group."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        plain = [leaf for field in schema for leaf in _leaves(field.name, field.type) if leaf not in AUDIO_LEAVES]
-        self._writer = pq.ParquetWriter(
-            path, schema, compression=dict.fromkeys(plain, "zstd"), use_dictionary=plain, write_statistics=plain
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
-
-    def write(self, table: pa.Table) -> None:
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-
-
-def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
-    """Yield the Parquet paths of a column's leaves."""
-    if pa.types.is_struct(kind):
-        for child in kind:
-            yield from _leaves(f"{path}.{child.name}", child.type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(f"{path}.list.element", kind.value_type)
-    elif pa.types.is_map(kind):
-        yield from _leaves(f"{path}.key_value.key", kind.key_type)
-        yield from _leaves(f"{path}.key_value.value", kind.item_type)
-    else:
-        yield path

@@ -73,9 +73,11 @@ class Replay:
         """The journal's id."""
         return str(self.header["journal_id"])
 
-    def finished(self) -> set[Key]:
-        """Return the utterances that are speech or rejected."""
-        return {key for key, said in self.said.items() if said.speech is not None or said.reject is not None}
+    def finished(self, *, rejects: bool = True) -> set[Key]:
+        """Return the utterances that are speech or, unless ``rejects`` is False, rejected."""
+        return {
+            key for key, said in self.said.items() if said.speech is not None or (rejects and said.reject is not None)
+        }
 
 
 def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
@@ -201,9 +203,10 @@ def answer_record(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _answer(values: Mapping[str, Any], blob: Blob) -> Answer:
+def answer_of(values: Mapping[str, Any], data: bytes) -> Answer:
+    """Return the answer that ``answer_record`` gave, with the audio's bytes."""
     audio = Audio(
-        data=blob.read(),
+        data=data,
         format=values["format"],
         sample_rate_hz=values["sample_rate_hz"],
         channels=values["channels"],
@@ -230,7 +233,7 @@ def history_of(key: Key, replays: Sequence[Replay]) -> History:
         if said is None:
             continue
         boundaries = said.boundaries or boundaries
-        answers |= {segment: _answer(values, blob) for segment, (values, blob) in said.answers.items()}
+        answers |= {segment: answer_of(values, blob.read()) for segment, (values, blob) in said.answers.items()}
         sent += [one.attempts[attempt_id] for attempt_id in said.attempts]
     settlements = [settlement for _, settlement in sent]
     costs = [s.cost for s in settlements if s is not None and s.cost is not None]
@@ -239,5 +242,16 @@ def history_of(key: Key, replays: Sequence[Replay]) -> History:
         boundaries=boundaries,
         segment_attempts=Counter(attempt.segment for attempt, _ in sent),
         characters_billed=sum(s.characters_billed for s in settlements if s is not None),
+        cost=sum(costs, Decimal(0)) if costs else None,
+    )
+
+
+def added(one: History, other: History) -> History:
+    """Return what two records of different requests for one utterance tell together; answers are the second's."""
+    costs = [cost for cost in (one.cost, other.cost) if cost is not None]
+    return replace(
+        other,
+        segment_attempts=Counter(one.segment_attempts) + Counter(other.segment_attempts),
+        characters_billed=one.characters_billed + other.characters_billed,
         cost=sum(costs, Decimal(0)) if costs else None,
     )

@@ -33,11 +33,7 @@ class Layout:
     def __init__(self, columns: InputColumns, schema: pa.Schema) -> None:
         self.columns = columns
         self.schema = schema
-        _require(schema, columns.text, _TEXT)
-        if not columns.generate_ids:
-            _require(schema, columns.utterance_id, _ID)
-        for parameter, column in columns.parameters.items():
-            _require(schema, column, _TAKE if parameter == TAKE else _parameter(parameter))
+        require_columns(columns, schema)
         self.passed_through = self._passed_through()
 
     def _passed_through(self) -> tuple[tuple[str, pa.Field], ...]:
@@ -102,13 +98,21 @@ class Voicing:
 
     def utterances(self, rows: pa.Table, keys: Sequence[Key]) -> list[Utterance]:
         """Return the utterances of rows; a null text becomes an empty one, a null parameter is not set."""
-        varying = [self._values(rows, name, column) for name, column in self.layout.parameter_columns().items()]
+        varying = self.varying(rows)
         texts = self.layout.texts(rows)
         made = []
         for place, (text, (utterance_id, take)) in enumerate(zip(texts, keys, strict=True)):
             own = {name: value for name, values in varying if (value := values[place]) is not None}
             made.append(Utterance(utterance_id, text or "", {**self.fixed, **own} if own else self.fixed, take))
         return made
+
+    def varying(self, rows: pa.Table) -> list[tuple[str, list[ParameterValue | None]]]:
+        """Return each parameter that is taken from a column, with what is sent for each row; None is not set there.
+
+        Raises:
+            ConfigurationError: Some values are not allowed; says which, in how many of these rows.
+        """
+        return [self._values(rows, name, column) for name, column in self.layout.parameter_columns().items()]
 
     def _values(self, rows: pa.Table, name: str, column: str) -> tuple[str, list[ParameterValue | None]]:
         given = _values(rows, column)
@@ -122,6 +126,19 @@ class Voicing:
             ConfigurationError: Some values are not allowed; says which, in how many rows.
         """
         return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
+
+
+def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
+    """Check that the columns an utterance is made of are there, with types that fit.
+
+    Raises:
+        ConfigurationError: One is missing, stands twice or is of the wrong type.
+    """
+    _require(schema, columns.text, _TEXT)
+    if not columns.generate_ids:
+        _require(schema, columns.utterance_id, _ID)
+    for parameter, column in columns.parameters.items():
+        _require(schema, column, _TAKE if parameter == TAKE else _parameter(parameter))
 
 
 def _values(rows: pa.Table, column: str) -> list[Any]:

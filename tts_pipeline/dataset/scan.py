@@ -1,10 +1,11 @@
-"""One pass over the source before anything is sent: ids that stand twice, parameter values that are not allowed."""
+"""One pass over the source before anything is sent: ids that stand twice, bad parameter values, repeated requests."""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tts_pipeline.dataset.repeated import Hashes, RequestHash
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.rows import TAKE, Layout, Voicing
 from tts_pipeline.dataset.source import RowReader, Source
@@ -21,20 +23,24 @@ from tts_pipeline.errors import ConfigurationError
 
 PARTITIONS = 64
 CHUNK_ROWS = 4_096
+PENDING_HASHES = 1_000_000
 EXAMPLES = 5
 _TAKES = 2**31
 MAX_DISTINCT = 100_000
 """Distinct values of one parameter that are held at a time; beyond it they are checked and let go."""
 
 
-def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Path) -> None:
-    """Check ids, takes and parameter columns of all rows, in flat memory.
+def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Path) -> Hashes:
+    """Check ids, takes and parameter columns of all rows, and find requests that stand twice, in flat memory.
 
     Args:
         source: The rows.
         places: Which of them, ascending.
         voicing: Where ids and parameters are, and what is allowed.
         scratch: A local folder for hash partitions while it runs.
+
+    Returns:
+        The hashes (``RequestHash``) of the utterances that would be asked for in the same way as another one.
 
     Raises:
         ConfigurationError: An id is null or stands twice, with examples; a take fits no column of the tables; or
@@ -46,24 +52,28 @@ def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Pa
     with storage_errors(f"keeping hashes of ids in {scratch}"):
         scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=scratch, prefix="scan-") as folder:
-            hashes = _Partitions(Path(folder))
-            for table in _chunks(source, places, layout.naming_columns()):
+            ids, requests = _Partitions(Path(folder), "ids"), _Partitions(Path(folder), "requests")
+            request_hash = RequestHash(voicing)
+            for table in _chunks(source, places, [*layout.naming_columns(), layout.columns.text]):
                 _count(voicing, table, counts)
                 _refuse_bad_takes(table, layout)
                 if not layout.columns.generate_ids:
                     _refuse_null_ids(table, layout.columns.utterance_id)
-                    hashes.add([hash(key) for key in layout.keys(table, [("", 0)] * table.num_rows)])
-            repeated = hashes.repeated()
+                keys = layout.keys(table, [("", 0)] * table.num_rows)
+                if not layout.columns.generate_ids:
+                    ids.add([hash(key) for key in keys])
+                with suppress(ConfigurationError):  # told below, with the numbers of all rows
+                    requests.add(request_hash.of_rows(table, keys))
+            doubled, repeated = ids.repeated(), requests.repeated()
     for name, counted in counts.items():
         voicing.check(name, counted)
-    if repeated:
-        _refuse_duplicates(source, places, voicing, repeated)
+    if len(doubled):
+        _refuse_duplicates(source, places, voicing, set(doubled.tolist()))
+    return repeated
 
 
 def _chunks(source: Source, places: Sequence[int], columns: Sequence[str]) -> Iterator[pa.Table]:
-    if not columns:
-        return
-    reader = RowReader(source, columns)
+    reader = RowReader(source, list(dict.fromkeys(columns)))
     for first in range(0, len(places), CHUNK_ROWS):
         yield reader.read(places[first : first + CHUNK_ROWS])
 
@@ -96,18 +106,20 @@ def _refuse_bad_takes(table: pa.Table, layout: Layout) -> None:
 class _Partitions:
     """64-bit hashes spread over files by their low bits, so that equal ones meet in one small file."""
 
-    def __init__(self, folder: Path) -> None:
-        self._files = [folder / f"{number:02}" for number in range(PARTITIONS)]
+    def __init__(self, folder: Path, name: str) -> None:
+        self._files = [folder / f"{name}-{number:02}" for number in range(PARTITIONS)]
         self._pending: list[array[int]] = [array("q") for _ in range(PARTITIONS)]
+        self._pending_hashes = 0
 
-    def add(self, hashes: Sequence[int]) -> None:
-        values = np.array(hashes, dtype=np.int64)
+    def add(self, hashes: Sequence[int] | Hashes) -> None:
+        values = np.asarray(hashes, dtype=np.int64)
         partition = values & (PARTITIONS - 1)
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
         for pending, some in zip(self._pending, np.split(values[order], ends[:-1]), strict=True):
             pending.frombytes(some.tobytes())
-        if len(self._pending[0]) * PARTITIONS > 1_000_000:
+        self._pending_hashes += len(values)
+        if self._pending_hashes > PENDING_HASHES:
             self._flush()
 
     def _flush(self) -> None:
@@ -115,19 +127,20 @@ class _Partitions:
             with path.open("ab") as file:
                 pending.tofile(file)
             del pending[:]
+        self._pending_hashes = 0
 
-    def repeated(self) -> set[int]:
-        """Return the hashes that stand more than once: ids that are equal, or (rarely) only have equal hashes."""
-        found: set[int] = set()
+    def repeated(self) -> Hashes:
+        """Return the hashes that stand more than once: what they are of is equal, or (rarely) only has equal hashes."""
+        found = []
         for path, pending in zip(self._files, self._pending, strict=True):
             stored = np.fromfile(path, dtype=np.int64) if path.exists() else np.empty(0, dtype=np.int64)
-            found |= _repeated(np.concatenate([stored, np.array(pending, dtype=np.int64)]))
-        return found
+            found.append(_repeated(np.concatenate([stored, np.array(pending, dtype=np.int64)])))
+        return np.sort(np.concatenate(found))
 
 
-def _repeated(hashes: npt.NDArray[np.int64]) -> set[int]:
+def _repeated(hashes: npt.NDArray[np.int64]) -> Hashes:
     hashes.sort()
-    return set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 
 
 def _refuse_duplicates(source: Source, places: Sequence[int], voicing: Voicing, repeated: set[int]) -> None:

@@ -72,6 +72,11 @@ class Source:
         """Rows of the whole source."""
         return self._file_starts[-1]
 
+    def arranged(self, paths: Sequence[str]) -> Source:
+        """Return a source of these of its files, by their relative paths, in this order."""
+        by_path = {file.path: file for file in self.files}
+        return Source([by_path[path] for path in paths], self.schema, self._filesystem)
+
     def fingerprint(self) -> list[dict[str, Any]]:
         """Return what identifies the source: each file's relative path, size and footer hash; no times, no root."""
         return [
@@ -115,7 +120,11 @@ class Source:
     @contextmanager
     def _open(self, file: SourceFile) -> Iterator[pq.ParquetFile]:
         try:
-            with _stream(self._filesystem, file.location) as stream, pq.ParquetFile(stream) as parquet:
+            # Buffered ahead, every row group that was read would stay in memory until the file is closed.
+            with (
+                _stream(self._filesystem, file.location) as stream,
+                pq.ParquetFile(stream, pre_buffer=False) as parquet,
+            ):
                 yield parquet
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"

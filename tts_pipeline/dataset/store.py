@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from tts_pipeline.errors import ConfigurationError, StorageError
 
@@ -48,6 +49,14 @@ class Store(ABC):
         """Return a file's bytes, or None when there is no such file."""
 
     @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Return whether there is such a file."""
+
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """Open a file that is there, to read here and there in it."""
+
+    @abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file; one that is not there is no error."""
 
@@ -66,8 +75,29 @@ class Store(ABC):
         yield Path()
 
     @abstractmethod
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, replacing one of that name at one stroke; also when several processes do so at a time."""
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a file, replacing one of that name at one stroke; also when several processes do so at a time.
+
+        Args:
+            name: The file's.
+            data: All of it.
+            durable: False where it does not matter whether a power cut leaves it whole, which is much quicker on disks.
+        """
+
+    @abstractmethod
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name, in place of one that has it; one that is not there was moved before, no error.
+
+        On an object store it is copied, then removed: for a moment it has both names.
+        """
+
+    @abstractmethod
+    def remove_all(self, folder: str) -> None:
+        """Remove a folder with everything in it; one that is not there is no error."""
+
+    @abstractmethod
+    def below(self, folder: str) -> Store:
+        """Return a folder as a store of its own."""
 
     def describe(self, name: str) -> str:
         """Return the full name, for messages."""
@@ -96,6 +126,14 @@ class LocalStore(Store):
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
+    def exists(self, name: str) -> bool:
+        with storage_errors(f"looking for {self.describe(name)}"):
+            return (self.folder / name).exists()
+
+    def open(self, name: str) -> BinaryIO:
+        with storage_errors(f"opening {self.describe(name)}"):
+            return (self.folder / name).open("rb")
+
     def remove(self, name: str) -> None:
         with storage_errors(f"removing {self.describe(name)}"):
             (self.folder / name).unlink(missing_ok=True)
@@ -111,11 +149,28 @@ class LocalStore(Store):
             sync_path(path.parent)
         return True
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         path = self.folder / name
-        with storage_errors(f"writing {self.describe(name)}"), _written_aside(path, data) as temporary:
+        writing = storage_errors(f"writing {self.describe(name)}")
+        with writing, _written_aside(path, data, durable=durable) as temporary:
             temporary.replace(path)
-            sync_path(path.parent)
+            if durable:
+                sync_path(path.parent)
+
+    def move(self, name: str, to: str) -> None:
+        path, target = self.folder / name, self.folder / to
+        with storage_errors(f"renaming {self.describe(name)}"):
+            make_folder(target.parent)
+            with suppress(FileNotFoundError):
+                path.replace(target)
+                sync_path(target.parent)
+
+    def remove_all(self, folder: str) -> None:
+        with storage_errors(f"removing {self.describe(folder)}"), suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / folder)
+
+    def below(self, folder: str) -> Store:
+        return LocalStore(self.folder / folder)
 
     def is_empty(self) -> bool:
         with storage_errors(f"listing {self.root}"):
@@ -141,6 +196,10 @@ class LocalStore(Store):
                 raise
 
 
+_BUCKETS = frozenset({"s3", "gs", "abfs", "az", "oss"})
+"""Protocols of object stores: they have names with slashes, and no folders."""
+
+
 class FsspecStore(Store):
     """Any file system that fsspec knows. A file is put whole, as the last act.
 
@@ -156,6 +215,9 @@ class FsspecStore(Store):
         self.path = path.rstrip("/")
         self.root = url.rstrip("/")
         self.staging = staging
+        protocols = filesystem.protocol
+        # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
+        self._has_folders = _BUCKETS.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}" if name else self.path
@@ -177,20 +239,52 @@ class FsspecStore(Store):
             except FileNotFoundError:
                 return None
 
+    def exists(self, name: str) -> bool:
+        with storage_errors(f"looking for {self.describe(name)}", Exception):
+            self.filesystem.invalidate_cache(self._at(name).rsplit("/", 1)[0])
+            return bool(self.filesystem.exists(self._at(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        with storage_errors(f"opening {self.describe(name)}", Exception):
+            # Without a cache of its own: that would read megabytes ahead around every few bytes.
+            return cast("BinaryIO", self.filesystem.open(self._at(name), "rb", cache_type="none"))
+
     def remove(self, name: str) -> None:
         with storage_errors(f"removing {self.describe(name)}", Exception), suppress(FileNotFoundError):
             self.filesystem.rm_file(self._at(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        # Best effort: not every object store can refuse to overwrite; claims and usage make a race visible.
-        if self.read(name) is not None:
+        # S3 and its kin refuse to overwrite when asked to. Elsewhere this is best effort: claims make a race visible.
+        if self.exists(name):
             return False
-        self.write(name, data)
+        with self._putting(name):
+            try:
+                self.filesystem.pipe_file(self._at(name), data, mode="create")
+            except FileExistsError:
+                return False
         return True
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (it is, once it returns)
         with self._putting(name):
             self.filesystem.pipe_file(self._at(name), data)
+
+    def move(self, name: str, to: str) -> None:
+        with self._putting(to), suppress(FileNotFoundError):
+            self.filesystem.cp_file(self._at(name), self._at(to))
+            self.filesystem.rm_file(self._at(name))
+
+    def remove_all(self, folder: str) -> None:
+        with storage_errors(f"removing {self.describe(folder)}", Exception), suppress(FileNotFoundError):
+            self.filesystem.invalidate_cache()
+            self.filesystem.rm(self._at(folder), recursive=True)
+
+    def below(self, folder: str) -> Store:
+        return FsspecStore(
+            self.filesystem,
+            self._at(folder),
+            url=self.describe(folder),
+            staging=self.staging / folder.replace("/", "+"),
+        )
 
     def is_empty(self) -> bool:
         return not self.names("")
@@ -198,7 +292,8 @@ class FsspecStore(Store):
     @contextmanager
     def _putting(self, name: str) -> Iterator[None]:
         with storage_errors(f"writing {self.describe(name)}", Exception):
-            self.filesystem.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
+            if self._has_folders:
+                self.filesystem.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
             yield
 
     @contextmanager
@@ -257,13 +352,14 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _written_aside(path: Path, data: bytes) -> Iterator[Path]:
+def _written_aside(path: Path, data: bytes, *, durable: bool = True) -> Iterator[Path]:
     """Give a file beside the final one that holds the data, on the disk, and that no other process or thread has."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         temporary.write_bytes(data)
-        sync_path(temporary)
+        if durable:
+            sync_path(temporary)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ class Totals:
         reused: Utterances whose audio was not bought again.
         characters_billed: Confirmed.
         characters_upper_bound: At most.
+        characters_without_price: Of these, those whose cost is not known.
         cost: Confirmed.
         cost_upper_bound: At most.
         currency: Of both.
@@ -35,6 +36,7 @@ class Totals:
     reused: int = 0
     characters_billed: int = 0
     characters_upper_bound: int = 0
+    characters_without_price: int = 0
     cost: Decimal | None = None
     cost_upper_bound: Decimal | None = None
     currency: str | None = None

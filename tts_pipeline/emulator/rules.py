@@ -15,6 +15,7 @@ rule. The three kinds of error take a ``form``, one of ``FORMS``. The three kind
 
 * ``shape``, one of ``SHAPES``;
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
+* ``sound``, one of ``SOUNDS``: what is heard instead, in audio that is not compressed;
 * ``wav_length``: what a WAV header claims to be the bytes of its samples (placeholders: 2147483583, 4294967295);
 * ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
 * for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
@@ -41,6 +42,7 @@ SHAPES = (
 )
 FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened")
 TIMESTAMPS = ("ali", "characters", "arrays", "objects", "ragged", "absurd")
+SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
 FETCHES = ("redirect", "endless", "slow", "cut", "missing")
 
 URL_LIFETIME_S = 24 * 3600
@@ -74,6 +76,7 @@ class Rule:
     form: str = "flat"
     shape: str | None = None
     timestamps: str = "ali"
+    sound: str | None = None
     wav_length: int | None = None
     ends: str = "length"
     url: str | None = None
@@ -96,7 +99,18 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
     "shape": {},
 }
 _COMMON = ("text", "from_s", "until_s", "after", "first", "every", "ratio", "seed", "count", "charge", "delay_s")
-_SPOILT = ("shape", "timestamps", "wav_length", "ends", "url", "lifetime_s", "fetch", "fetch_delay_s", "location")
+_SPOILT = (
+    "shape",
+    "timestamps",
+    "sound",
+    "wav_length",
+    "ends",
+    "url",
+    "lifetime_s",
+    "fetch",
+    "fetch_delay_s",
+    "location",
+)
 _OWN: Mapping[str, tuple[str, ...]] = {
     "throttle": ("retry_after_s", "retry_after_date", "form"),
     "error": ("status", "code", "message", "body", "content_type", "form"),
@@ -109,6 +123,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "form": FORMS,
     "timestamps": TIMESTAMPS,
+    "sound": SOUNDS,
     "ends": ("length", "connection"),
     "fetch": FETCHES,
 }

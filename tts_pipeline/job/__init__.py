@@ -6,20 +6,27 @@ import asyncio
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import TypeVar
 
 from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
+from tts_pipeline.dataset.kept import remove_kept
+from tts_pipeline.dataset.leftovers import sweep
 from tts_pipeline.dataset.parts import Invocation, Progress
-from tts_pipeline.dataset.publish import sweep
+from tts_pipeline.dataset.reopen import reopen
+from tts_pipeline.dataset.repeated import remove_repeated
+from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
+from tts_pipeline.job.budget import budget_of
 from tts_pipeline.job.job import Job, Running, Shard, shards_of
-from tts_pipeline.job.prepared import Prepared, establish, prepare
+from tts_pipeline.job.prepared import Prepared, establish, locks_of, prepare, work_dir_of
+from tts_pipeline.job.rebuild import WHOLE, complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.models import ParameterValue, Service
@@ -72,6 +79,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
 
     Raises:
         ConfigurationError: Something is wrong with the input or the settings; nothing was sent or written.
+        StorageError: The destination cannot be used at all; nothing was sent.
     """
     job = Job(
         source=source,
@@ -109,13 +117,17 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
     Raises:
         ConfigurationError: Something is wrong; nothing was written.
     """
-    prepared = _off_the_loop(lambda: establish(prepare(job)))
+    prepared = _off_the_loop(lambda: establish(_prepared(job)))
     return shards_of(prepared.descriptor.parts, max_shards)
 
 
 def run_parts(job: Job, shard: Shard, progress: Progress | None = None) -> Report:
     """Run the parts of one shard; several may run at a time, in any processes. See ``run`` for what it returns."""
-    return _off_the_loop(lambda: _run_parts(establish(prepare(job)), shard.numbers(), progress or Progress()))
+
+    def work() -> Report:
+        return _run_parts(establish(_prepared(job, may_grow=False)), shard.numbers(), progress or Progress())
+
+    return _off_the_loop(work)
 
 
 def publish(job: Job) -> Report:
@@ -125,14 +137,14 @@ def publish(job: Job) -> Report:
         StorageError: Parts are not done yet, or a marker's files are not there.
     """
     started = time.monotonic()
-    prepared = _off_the_loop(lambda: prepare(job))
-    finish(prepared.store, prepared.descriptor)
+    prepared = _off_the_loop(lambda: _prepared(job, may_grow=False))
+    _seal(prepared)
     return Report(
-        dataset=dataset_totals(prepared.store, prepared.descriptor),
+        dataset=dataset_totals(prepared.home, prepared.descriptor),
         this_run=Totals(),
         elapsed_s=time.monotonic() - started,
         invocation_id=uuid.uuid4().hex,
-        destination=prepared.store.root,
+        destination=prepared.home.root,
     )
 
 
@@ -145,15 +157,40 @@ def validate(job: Job) -> Prepared:
     return _off_the_loop(lambda: prepare(job))
 
 
+def _prepared(job: Job, *, may_grow: bool = True) -> Prepared:
+    """Check a job, after what an earlier run had begun to put in place is there."""
+    work_dir = work_dir_of(job)
+    home = open_store(job.destination, work_dir / "staging")
+    complete_swap(home, work_dir, locks_of(home, work_dir))
+    return prepare(job, may_grow=may_grow)
+
+
 def _run_job(job: Job, progress: Progress, reach: Reach) -> Report:
-    prepared = establish(prepare(job))
+    prepared = establish(_prepared(job))
     report = _run_parts(prepared, range(prepared.descriptor.parts), progress, reach)
-    if report.stopped is None and not is_finished(prepared.store):
+    is_in_place = prepared.rebuild is None and is_finished(prepared.store, prepared.descriptor)
+    if report.stopped is None and not is_in_place:
         try:
-            finish(prepared.store, prepared.descriptor)
+            _seal(prepared)
         except StorageError as error:
             return replace(report, stopped=error)
     return report
+
+
+def _seal(prepared: Prepared) -> None:
+    _sweep(prepared, range(prepared.descriptor.parts))
+    finish(prepared.store, prepared.descriptor)
+    if prepared.rebuild is not None:
+        prepared.rebuild.swap(prepared.locks)
+    with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
+        remove_kept(prepared.kept)
+        remove_repeated(prepared.work_dir)
+
+
+def _sweep(prepared: Prepared, done: Iterable[int]) -> None:
+    descriptor = prepared.descriptor
+    fingerprints = {number: descriptor.fingerprint_of(number) for number in done if number < descriptor.parts}
+    sweep(prepared.store, prepared.journals, prepared.locks, fingerprints)
 
 
 def _run_parts(prepared: Prepared, numbers: Sequence[int], progress: Progress, reach: Reach = nullcontext) -> Report:
@@ -170,15 +207,20 @@ def _run_parts(prepared: Prepared, numbers: Sequence[int], progress: Progress, r
     )
     progress.totals.rows = sum(len(prepared.descriptor.span(number)) for number in numbers)
     done = done_parts(prepared.store, prepared.descriptor)
-    sweep(prepared.store, prepared.journals, prepared.locks, done)
+    _sweep(prepared, done)
+    if job.running.retry_rejects:
+        done -= reopen(prepared.store, prepared.locks, done & set(numbers))
     progress.done_before = sum(len(prepared.descriptor.span(number)) for number in numbers if number in done)
     todo = [number for number in numbers if number not in done]
     kept, stopped = Totals(), None
+    reused_from: Mapping[str, int] = {}
     if todo:
+        budget = budget_of(prepared, progress)
         with reach(job.service) as service:
-            runner = Runner(replace(prepared, job=replace(job, service=service)), invocation, progress)
-            stopped = _expected(runner.run(todo))
-            kept = runner.kept
+            runner = Runner(replace(prepared, job=replace(job, service=service)), invocation, progress, budget)
+            with PartLock(prepared.locks / WHOLE, shared=True):
+                stopped = _expected(runner.run(todo))
+            kept, reused_from = runner.kept, runner.reused_from
     dataset = dataset_totals(prepared.store, prepared.descriptor)
     dataset.add(kept)
     return Report(
@@ -186,8 +228,9 @@ def _run_parts(prepared: Prepared, numbers: Sequence[int], progress: Progress, r
         this_run=progress.totals,
         elapsed_s=time.monotonic() - started,
         invocation_id=invocation.invocation_id,
-        destination=prepared.store.root,
+        destination=prepared.home.root,
         stopped=stopped,
+        reused_from=reused_from,
     )
 
 

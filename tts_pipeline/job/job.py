@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tts_pipeline.catalog import Catalog, load_catalog
-from tts_pipeline.config import AudioSettings, InputColumns, Limits, QualityPolicy, Selection
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameters, Service
 
@@ -25,6 +25,14 @@ class Running:
         max_open_parts: Parts that are worked on at one time; bounds the memory, not the concurrency.
         max_rejects: More rejects than this stop the run; below 1 it is a share of the rows; None is any number.
         quality: What is done about audio that a quality flag was raised for.
+        budget: The most that may be spent, over all invocations of the job.
+        reuse: A dataset or a reuse store (a folder or an fsspec URL), or several, whose audio is taken in place of
+            buying it again, in this order; what is bought is kept in those that are reuse stores.
+        append: Whether new files of the source are taken in wherever they stand among the old ones; their rows come
+            behind the old ones. Files that stand behind the old ones are taken in as it is.
+        rebuild: Whether a dataset of another source or job is made anew in its place, in which it stays until the new
+            one is published.
+        retry_rejects: Whether rejected rows are tried anew, also those of parts that are done.
         tags: For the bill, the same for all rows.
         tag_columns: Tag -> source column that carries it row by row.
     """
@@ -35,6 +43,11 @@ class Running:
     max_open_parts: int = 8
     max_rejects: float | None = None
     quality: QualityPolicy = field(default_factory=QualityPolicy)
+    budget: BudgetCap = field(default_factory=BudgetCap)
+    reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+    append: bool = False
+    rebuild: bool = False
+    retry_rejects: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 

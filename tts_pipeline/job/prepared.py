@@ -6,24 +6,38 @@ import hashlib
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import check_parameters
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
+from tts_pipeline.client.budget import check_cap
 from tts_pipeline.config import Selection
-from tts_pipeline.dataset.descriptor import Descriptor, check_descriptor, make_descriptor, part_rows_for
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.descriptor import (
+    Descriptor,
+    Growth,
+    check_descriptor,
+    is_as_it_is_there,
+    make_descriptor,
+    part_rows_for,
+)
+from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.parts import PartRows
+from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
+from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
+from tts_pipeline.dataset.reuse import Reusable, find_reusable
 from tts_pipeline.dataset.rows import Layout, Voicing
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.dataset.store import LocalStore, Store, is_local, local_path, open_store
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.job.job import Job, Running
+from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
 from tts_pipeline.models import Card
 
 WORK = ".work"
@@ -42,6 +56,9 @@ class Prepared:
         store: The destination.
         descriptor: What identifies the dataset.
         work_dir: For journals and locks.
+        reusable: Where audio may be that was bought before.
+        repeated: Which requests stand more than once, when the source was looked through just now; else None.
+        rebuild: Set while a new generation is made beside the dataset in place.
     """
 
     job: Job
@@ -51,6 +68,14 @@ class Prepared:
     store: Store
     descriptor: Descriptor
     work_dir: Path
+    reusable: tuple[Reusable | OldJournals, ...] = ()
+    repeated: Hashes | None = None
+    rebuild: Rebuild | None = None
+
+    @property
+    def home(self) -> Store:
+        """The destination itself, also while the dataset is made beside the one that is there."""
+        return self.store if self.rebuild is None else self.rebuild.home
 
     @property
     def card(self) -> Card:
@@ -63,10 +88,14 @@ class Prepared:
         return self.work_dir / "journals"
 
     @property
+    def kept(self) -> Path:
+        """Where the audio of repeated requests is kept until the job is done."""
+        return self.work_dir / "repeated"
+
+    @property
     def locks(self) -> Path:
         """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
-        store = self.store
-        return (store.folder / WORK if isinstance(store, LocalStore) else self.work_dir) / "locks"
+        return locks_of(self.home, self.work_dir if self.rebuild is None else self.rebuild.work_dir)
 
     def read_part(self, reader: RowReader, number: int) -> PartRows:
         """Read a part's rows from the source. Blocking."""
@@ -77,8 +106,13 @@ class Prepared:
         return PartRows(number, table, keys, self.voicing.utterances(table, keys))
 
 
-def prepare(job: Job) -> Prepared:
+def prepare(job: Job, *, may_grow: bool = True) -> Prepared:
     """Check a job whole, before anything is sent or written.
+
+    Args:
+        job: The job.
+        may_grow: Whether the dataset follows a source that has grown. Who runs or publishes what another one planned
+            keeps to that plan.
 
     Raises:
         ConfigurationError: Something is wrong; names it and the way out.
@@ -86,12 +120,13 @@ def prepare(job: Job) -> Prepared:
     _refuse_nothing(job.running)
     card = job.card()
     _refuse_missing_key(job)
+    check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
     source = open_source(job.source)
     layout = Layout(job.columns, source.schema)
     _refuse_unknown_columns(job, source)
     voicing = _voicing(job, card, layout)
-    places = _places(job.selection, source.rows)
+    places = places_of(job.selection, source.rows)
     work_dir = work_dir_of(job)
     store = open_store(job.destination, work_dir / "staging")
     wanted = Descriptor(
@@ -99,24 +134,65 @@ def prepare(job: Job) -> Prepared:
         part_rows=job.running.part_rows or part_rows_for(len(places)),
         job=job.identity(voicing.fixed),
         source=source.fingerprint(),
-        prices=[_price_row(price) for price in card.prices],
+        prices=[price_row(price) for price in card.prices],
     )
-    there = check_descriptor(store, wanted)
-    if there is None:  # a descriptor is written only after the source was found good
-        scan(source, places, voicing, scratch=_scratch())
-    return Prepared(job, source, places, voicing, store, there or wanted, work_dir)
+    growth = (Growth.ANYWHERE if job.running.append else Growth.AT_THE_END) if may_grow else Growth.NONE
+    _refuse_half_swapped(store)
+    rebuild = find_rebuild(store, work_dir, wanted, growth) if job.running.rebuild else None
+    given = job.running.reuse
+    locations = [given] if isinstance(given, str | os.PathLike) else given
+    reusable: list[Reusable | OldJournals] = [find_reusable(one, work_dir / "staging") for one in locations]
+    if rebuild is not None:
+        reusable = [*rebuild.reusable(), *reusable]
+        store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
+        wanted = replace(wanted, generation=rebuild.number)
+    there = check_descriptor(store, wanted, growth)
+    refuse_changed_prices(there.prices if there else (), wanted.prices)
+    descriptor, repeated = there or wanted, None
+    source = source.arranged([file["path"] for file in descriptor.source])
+    places = places_of(job.selection, source.rows)
+    if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
+        repeated = scan(source, places, voicing, scratch=_scratch())
+    return Prepared(job, source, places, voicing, store, descriptor, work_dir, tuple(reusable), repeated, rebuild)
+
+
+def _refuse_half_swapped(store: Store) -> None:
+    if store.exists(SWAP):
+        raise ConfigurationError(
+            f"the dataset at {store.root} is being replaced by a new generation", hint="run the job to finish that"
+        )
 
 
 def establish(prepared: Prepared) -> Prepared:
-    """Write the descriptor of a new dataset, and return what is then at the destination.
+    """Write the descriptor of a dataset that is new or has grown, and return what is then at the destination.
 
     Raises:
-        ConfigurationError: Another process was first, with another job.
-        StorageError: It cannot be written.
+        ConfigurationError: Another process was first, with another job; or a new reuse store cannot be made.
+        StorageError: It cannot be written, or another process grows the dataset right now.
     """
-    made = make_descriptor(prepared.store, prepared.descriptor)
-    fields = {name: getattr(prepared, name) for name in Prepared.__dataclass_fields__}
-    return Prepared(**{**fields, "descriptor": made})
+    wanted = prepared.descriptor
+    for place in prepared.reusable:
+        place.begin()
+    if prepared.rebuild is not None:
+        wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.locks))
+    made = make_descriptor(prepared.store, wanted, locked=lambda: PartLock(prepared.locks / "growth.lock"))
+    if prepared.repeated is not None:
+        save_repeated(prepared.work_dir, made.fingerprint, prepared.repeated)
+    return replace(prepared, descriptor=made)
+
+
+def find_repeated(prepared: Prepared) -> Hashes:
+    """Return the hashes of the requests that stand more than once; looks through the source unless they are known.
+
+    Raises:
+        StorageError: The disk failed, or the source cannot be read. Blocking.
+    """
+    fingerprint = prepared.descriptor.fingerprint
+    known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.work_dir, fingerprint)
+    if known is None:
+        known = scan(prepared.source, prepared.places, prepared.voicing, scratch=_scratch())
+        save_repeated(prepared.work_dir, fingerprint, known)
+    return known
 
 
 def work_dir_of(job: Job) -> Path:
@@ -127,6 +203,11 @@ def work_dir_of(job: Job) -> Path:
     folder = Path(platformdirs.user_state_dir("tts-pipeline") if given is None else given).expanduser().absolute()
     whole = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
     return folder / hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def locks_of(home: Store, work_dir: Path) -> Path:
+    """Return where the locks of a destination are."""
+    return (home.folder / WORK if isinstance(home, LocalStore) else work_dir) / "locks"
 
 
 def _scratch() -> Path:
@@ -168,7 +249,16 @@ def _voicing(job: Job, card: Card, layout: Layout) -> Voicing:
     return Voicing(layout, card, fixed, job.unchecked)
 
 
-def _places(selection: Selection, rows: int) -> Sequence[int]:
+def places_of(selection: Selection, rows: int) -> Sequence[int]:
+    """Return which rows of a source a selection takes, ascending.
+
+    Args:
+        selection: Which rows.
+        rows: Rows of the source.
+
+    Raises:
+        ConfigurationError: Fewer than one row is asked for.
+    """
     if selection.sample is not None:
         if selection.sample < 1:
             raise ConfigurationError(f"--sample is {selection.sample}", hint="give at least 1")
@@ -176,7 +266,3 @@ def _places(selection: Selection, rows: int) -> Sequence[int]:
     if selection.limit is not None and selection.limit < 1:
         raise ConfigurationError(f"--limit is {selection.limit}", hint="give at least 1")
     return range(rows if selection.limit is None else min(selection.limit, rows))
-
-
-def _price_row(price: Any) -> dict[str, Any]:
-    return {name: None if value is None else str(value) for name, value in asdict(price).items()}

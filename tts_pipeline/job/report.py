@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tts_pipeline.dataset.totals import Totals
@@ -22,6 +23,8 @@ class Report:
         invocation_id: This execution.
         destination: Where the dataset is.
         stopped: What stopped the run before its end; None when it reached it.
+        reused_from: How many of this run's rows took their audio from each place of ``Running.reuse``, as it was
+            given, and from equal rows of the job itself (the empty name).
     """
 
     dataset: Totals
@@ -30,6 +33,7 @@ class Report:
     invocation_id: str
     destination: str
     stopped: TtsPipelineError | None = None
+    reused_from: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stopped_by(self) -> str | None:
@@ -55,4 +59,5 @@ class Report:
 def _counts(totals: Totals) -> dict[str, Any]:
     values = totals.to_json()
     audio_ms = values.pop("audio_ms")
+    del values["characters_without_price"]
     return {**values, "audio_hours": round(audio_ms / _HOUR_MS, 6)}

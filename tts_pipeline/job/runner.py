@@ -5,21 +5,32 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
-from tts_pipeline.batch import Batch, RejectGuard, Work
+from tts_pipeline.batch import Batch, RejectGuard, Work, workers_for
+from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.config import BALLAST_BYTES
+from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.parts import Invocation, OpenPart, Progress, part_name, replays_of
+from tts_pipeline.dataset.kept import KeptAnswers
+from tts_pipeline.dataset.parts import Invocation, OpenPart, PartRows, Past, Progress, part_name, replays_of
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
+from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.standing import earlier_histories, standing_of
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
-from tts_pipeline.job.prepared import Prepared
+from tts_pipeline.job.library import CLOSE_S, STOPPED_CLOSE_S, library_of
+from tts_pipeline.job.prepared import Prepared, find_repeated
+from tts_pipeline.job.repeats import Repeats
 from tts_pipeline.text import billed_characters
 
 
@@ -30,22 +41,32 @@ class Runner:
         prepared: The job.
         invocation: Who is working.
         progress: Where to count.
+        budget: What may still be spent; None is without a cap.
     """
 
-    def __init__(self, prepared: Prepared, invocation: Invocation, progress: Progress) -> None:
+    def __init__(
+        self, prepared: Prepared, invocation: Invocation, progress: Progress, budget: Budget | None = None
+    ) -> None:
         self._prepared = prepared
         self._invocation = invocation
         self._progress = progress
+        self._budget = budget
+        self._repeated = find_repeated(prepared)
+        self._kept = KeptAnswers(prepared.kept)
+        self._library = library_of(prepared, self._kept if len(self._repeated) else None)
         self._reader = RowReader(prepared.source)
         self._publisher = Publisher(prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns)
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
-        self._writer = JournalWriter(self._deliver)
+        self._ballast = Ballast(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
+        self._writer = JournalWriter(self._deliver, self._ballast)
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
         self.kept = Totals()
         """What is done in parts that stayed open: in their journals, not published yet."""
+        self.reused_from: Counter[str] = Counter()
+        """Rows that took their audio from elsewhere, by where that is; empty is from another row of the job."""
 
     def run(self, parts: Sequence[int]) -> BaseException | None:
         """Run parts to their end, or until something stops it, which is returned.
@@ -53,6 +74,11 @@ class Runner:
         Args:
             parts: Numbers of parts without a marker, ascending.
         """
+        try:
+            self._ballast.hold()
+        except StorageError as error:
+            self._let_go()
+            return error
         try:
             with self._reading, self._publishing:
                 return asyncio.run(self._run(parts))
@@ -62,6 +88,8 @@ class Runner:
     def _let_go(self) -> None:
         """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice."""
         self._writer.close()
+        if self._library is not None:
+            self._library.let_go()
         while self._open:
             self._open.popitem()[1].close()
 
@@ -74,11 +102,19 @@ class Runner:
         self._loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(job.running.max_open_parts)
         async with SpeechClient(
-            job.service, self._prepared.card, limits, audio=job.audio, quality=job.running.quality
+            job.service,
+            self._prepared.card,
+            limits,
+            audio=job.audio,
+            quality=job.running.quality,
+            budget=self._budget,
+            library=self._library,
         ) as client:
+            self._repeats = Repeats(client, self._repeated, RequestHash(self._prepared.voicing), self._kept)
+            self._repeats.on_reuse = self._count_reuse
             self._batch = Batch(
-                client,
-                workers=limits.max_concurrency,
+                self._repeats,
+                workers=workers_for(limits.max_concurrency),
                 stop_grace_s=limits.stop_grace_s,
                 guard=RejectGuard(self._max_rejects()),
             )
@@ -87,11 +123,18 @@ class Runner:
                 await self._batch.run()
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
+                self._repeats.close()
                 await self._loop.run_in_executor(self._reading, _nothing)  # a part that is being opened is then open
                 await asyncio.gather(*self._publications)
         await asyncio.to_thread(self._writer.close)
         failed = await self._loop.run_in_executor(self._publishing, self._leave)
+        if self._library is not None:
+            await self._library.close(STOPPED_CLOSE_S if self._batch.reason else CLOSE_S)
         return self._batch.reason or failed
+
+    def _count_reuse(self, origin: str) -> None:
+        places = (place.label for place in self._prepared.reusable)
+        self.reused_from[next((place for place in places if origin.startswith(f"{place}#")), "")] += 1
 
     def _max_rejects(self) -> int | None:
         given = self._prepared.job.running.max_rejects
@@ -112,24 +155,28 @@ class Runner:
                 else:
                     part.on_complete = self._complete
                     for utterance in part.todo:
-                        await self._batch.queue.put(Work(utterance, part))
+                        await self._repeats.admit(Work(utterance, part), self._batch.queue)
+            await self._repeats.over()
             await self._batch.queue.put(None)
         except Exception as error:
             self._batch.stop(error)
 
     def _replays(self, number: int, *, ours: str | None = None) -> list[Replay]:
-        return replays_of(self._prepared.journals, number, self._invocation.dataset_fingerprint, ours=ours)
+        fingerprint = self._prepared.descriptor.fingerprint_of(number)
+        return replays_of(self._prepared.journals, number, fingerprint, ours=ours)
 
     def _open_part(self, number: int) -> OpenPart | None:
         prepared = self._prepared
         rows = prepared.read_part(self._reader, number)
+        refuse_vanished(prepared.store)
         with ExitStack() as held:
             held.enter_context(PartLock(prepared.locks / f"{part_name(number)}.lock"))
             if prepared.store.read(marker_name(number)) is not None:
                 return None
             earlier = self._replays(number)
             self._publisher.account_for_lost(number, earlier)
-            part = OpenPart(rows, earlier, self._invocation, self._progress)
+            invocation = replace(self._invocation, dataset_fingerprint=prepared.descriptor.fingerprint_of(number))
+            part = OpenPart(rows, earlier, invocation, self._progress, self._past(rows, earlier))
             self._progress.done_before += len(rows.keys) - part.left
             if part.left:
                 billing = prepared.card.billing
@@ -138,6 +185,12 @@ class Runner:
             part.hold(held.pop_all())
         self._open[number] = part
         return part
+
+    def _past(self, rows: PartRows, earlier: Sequence[Replay]) -> Past:
+        store, retry_rejects = self._prepared.store, self._prepared.job.running.retry_rejects
+        standing = standing_of(store, rows)
+        histories = earlier_histories(store, rows, {one.journal_id for one in earlier})
+        return Past(standing.places.keys(), standing.totals, histories, retry_rejects)
 
     def _complete(self, part: OpenPart) -> None:
         task = asyncio.create_task(self._publish(part))
@@ -155,7 +208,9 @@ class Runner:
     def _publish_part(self, part: OpenPart) -> None:
         number, journals = part.rows.number, self._prepared.journals
         replays = self._replays(number, ours=part.journal_id)
+        refuse_vanished(self._prepared.store)
         self._publisher.publish(part.rows, replays)
+        refuse_vanished(self._prepared.store)  # what has just been written may be where nobody will ever find it
         remove_journals(journals, number, [one.journal_id for one in replays])
         del self._open[number]
         part.close()
@@ -167,8 +222,10 @@ class Runner:
             _, part = self._open.popitem()
             try:
                 replays = self._replays(part.rows.number, ours=part.journal_id)
+                refuse_vanished(self._prepared.store)
                 self._publisher.leave(part.rows, replays)
-                self.kept.add(said_totals(replays))
+                self.kept.add(said_totals(replays, part.past.standing))
+                self.kept.add(part.past.totals)
             except StorageError as error:  # the journals stay: the next run publishes them
                 failed = error
             finally:

@@ -95,7 +95,7 @@ def _judged(
 ) -> ServiceError:
     code = _telling(said.codes)
     effective = _effective_status(said, status)
-    rule, limit = _rule_and_limit(said, code, effective)
+    rule, limit = _rule_and_limit(said, code, effective, status)
     return rule.error(
         readable(said.message) or _status_phrase(effective),
         code=code or (f"HTTP{effective}" if effective >= 400 else unnamed),
@@ -121,8 +121,10 @@ def _effective_status(said: Complaint, status: int) -> int:
     return said.status if said.status is not None and (status < 400 or status in {400, 500}) else status
 
 
-def _rule_and_limit(said: Complaint, code: str | None, status: int) -> tuple[Rule, int | None]:
-    rule = rule_for(code, status)
+def _rule_and_limit(said: Complaint, code: str | None, status: int, http_status: int) -> tuple[Rule, int | None]:
+    # A gateway's own word for what came from behind it gives way to the status told inside.
+    by_status = code is not None and normal(code) in GENERIC_CODES and status != http_status
+    rule = rule_for(None if by_status else code, status)
     speaks_of_quota = code is None or not is_known(code) or normal(code) in QUOTA_CODES | GENERIC_CODES
     if speaks_of_quota and tells_of_free_quota(said.message):
         return FREE_QUOTA, None

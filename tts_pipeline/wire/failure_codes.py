@@ -130,7 +130,7 @@ QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allo
 _PASSED_ON = sorted({code for codes in _SPELLINGS.values() for code in codes}, key=len, reverse=True)
 _CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _PASSED_ON))})(?![\w.]*\w)")
 _COMPOUND = re.compile(r"[a-z][A-Z]|[._]")
-_DELIMITER = re.compile(r"""\s*(?:[:"',)\]}-]|$)""")
+_DELIMITER = re.compile(r"""\s*(?:[:"',)\]}<-]|$)""")
 
 
 def code_in(message: str) -> str | None:

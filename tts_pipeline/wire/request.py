@@ -117,10 +117,11 @@ def _body_parameters(card: Card, parameters: Parameters) -> dict[str, ParameterV
         raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
     unknown = sorted(parameters.keys() - card.parameters.keys() - {"voice", STREAM_PARAMETER})
     order = dict.fromkeys(("voice", *card.parameters, *unknown))
-    return {name: parameters[name] for name in order if name in parameters and _is_in_body(card, name)}
+    return {name: parameters[name] for name in order if name in parameters and is_in_body(card, name)}
 
 
-def _is_in_body(card: Card, name: str) -> bool:
+def is_in_body(card: Card, name: str) -> bool:
+    """Return whether a parameter is part of the body, and by that of what makes two requests the same."""
     known = card.parameters.get(name)
     return name != STREAM_PARAMETER and (known is None or known.in_body)
 

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dataset.samples import Bench, cost_of
+from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor, read_descriptor
+from tts_pipeline.dataset.finish import dataset_totals, finish, is_finished
+from tts_pipeline.dataset.generations import SWAP, carried, finish_swap, generation_at, swap_in, unfinished
+from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.store import LocalStore, Store
+from tts_pipeline.errors import StorageError
+
+JOB = {"model": "m", "service": "s"}
+
+
+def _generation(folder: Path, root: Store, number: int, rows: int, *, part_rows: int = 4) -> Bench:
+    """Begin a generation of so many rows; the first one is in the dataset's place."""
+    store = root if number == 1 else generation_at(root, number)
+    (folder / f"{number}").mkdir()
+    bench = Bench.of(folder / f"{number}", store, rows=rows, part_rows=part_rows)
+    spent_before = None if number == 1 else carried(root)
+    wanted = Descriptor(rows, part_rows, JOB, bench.source.fingerprint(), [], generation=number, carried=spent_before)
+    make_descriptor(store, wanted)
+    return bench
+
+
+def _finish(bench: Bench, *, refused: tuple[str, ...] = ()) -> None:
+    descriptor = read_descriptor(bench.store)
+    assert descriptor is not None
+    for number in range(descriptor.parts):
+        bench.run(number, refused=refused)
+    finish(bench.store, descriptor)
+
+
+def _files(store: Store) -> dict[str, bytes | None]:
+    folders = ("speech", "rejects", "usage", "done", "claims")
+    return {f"{folder}/{name}": store.read(f"{folder}/{name}") for folder in folders for name in store.names(folder)}
+
+
+@pytest.fixture
+def root(tmp_path: Path, store: Store) -> Store:
+    """A sealed dataset of three parts with rejects in the last one, and a finished one of two beside it."""
+    _finish(_generation(tmp_path, store, 1, 10), refused=("r9",))
+    _finish(_generation(tmp_path, store, 2, 7))
+    return store
+
+
+def test_a_new_generation_takes_the_place_of_the_old_one(root: Store) -> None:
+    """Its files under the old names, nothing of the old ones but their usage; sealed, and nothing left beside it."""
+    new, old = _files(generation_at(root, 2)), _files(root)
+    old_usage = {name.replace("usage/", "usage/generation-1-"): data for name, data in old.items() if "usage" in name}
+    swap_in(root, 2)
+    assert _files(root) == new | old_usage
+    assert unfinished(root) == []
+    assert root.read(SWAP) is None
+    descriptor = read_descriptor(root)
+    assert descriptor is not None
+    assert (descriptor.generation, descriptor.parts, is_finished(root, descriptor)) == (2, 2, True)
+
+
+def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> None:
+    """What the old one spent is carried, in totals, in what a cap counts, and over another rebuild."""
+    for number in (2, 3):
+        if number == 3:
+            _finish(_generation(tmp_path, root, 3, 4))
+        swap_in(root, number)
+        descriptor = read_descriptor(root)
+        assert descriptor is not None
+        totals = dataset_totals(root, descriptor)
+        attempts = 10 + 7 + (4 if number == 3 else 0)
+        assert (totals.attempts, totals.rows) == (attempts, descriptor.rows)
+        assert totals.cost == cost_of((attempts - 1) * 7)
+        assert spent(root, descriptor, tmp_path / "none").attempts == attempts
+        assert len([name for name in root.names("usage") if name.startswith("generation-1-")]) == 3
+
+
+def test_readers_see_the_old_one_until_the_new_one_is_finished(tmp_path: Path, store: Store) -> None:
+    """What is made beside it changes nothing that they see; it cannot be put in place before it is finished."""
+    _finish(_generation(tmp_path, store, 1, 10))
+    before, seal = _files(store), store.read("parts.json")
+    begun = _generation(tmp_path, store, 2, 7)
+    begun.run(0)
+    assert (_files(store), store.read("parts.json")) == (before, seal)
+    with pytest.raises(StorageError, match="is not finished"):
+        swap_in(store, 2)
+    assert (_files(store), store.read("parts.json")) == (before, seal)
+
+
+def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root: Store) -> None:
+    """The source changed again meanwhile: a third one is made, and what the second one spent is on the bill."""
+    descriptor = read_descriptor(generation_at(root, 2))
+    assert descriptor is not None
+    _finish(_generation(tmp_path, root, 3, 5))
+    swap_in(root, 3)
+    there = read_descriptor(root)
+    assert there is not None
+    assert dataset_totals(root, there).attempts == 10 + 7 + 5
+    assert unfinished(root) == []
+    names = root.names("usage")
+    assert [sum(name.startswith(start) for name in names) for start in ("generation-1-", "generation-2-", "part-")] == [
+        *(3, 2, 2)
+    ]
+
+
+def test_nothing_is_swapped_that_was_not_begun(root: Store) -> None:
+    """Every run looks; mostly there is nothing to do."""
+    before = _files(root)
+    assert not finish_swap(root)
+    assert _files(root) == before
+
+
+class _DiedError(Exception):
+    """The process is gone."""
+
+
+class _Dying(LocalStore):
+    """A place whose process dies before its n-th change."""
+
+    left = 10_000
+
+    def _count(self) -> None:
+        _Dying.left -= 1
+        if _Dying.left < 0:
+            raise _DiedError
+
+    def remove(self, name: str) -> None:
+        self._count()
+        super().remove(name)
+
+    def remove_all(self, folder: str) -> None:
+        self._count()
+        super().remove_all(folder)
+
+    def move(self, name: str, to: str) -> None:
+        self._count()
+        super().move(name, to)
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        self._count()
+        super().write(name, data, durable=durable)
+
+
+def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Path) -> None:
+    """Whatever the instant: afterwards the new generation is there whole, and the bill is complete."""
+    steps, died = 0, True
+    while died:
+        folder = tmp_path / str(steps)
+        folder.mkdir()
+        _Dying.left = 10_000
+        store = _Dying(folder / "out")
+        _finish(_generation(folder, store, 1, 10), refused=("r9",))
+        given_up = _generation(folder, store, 2, 4)
+        given_up.run(0)
+        _finish(_generation(folder, store, 3, 7))
+        new, bill = _files(generation_at(store, 3)), _usage(store)
+        _Dying.left, died = steps, False
+        try:
+            swap_in(store, 3)
+        except _DiedError:
+            died = True
+        _Dying.left = 10_000
+        if finish_swap(store):
+            assert steps > 0
+        elif died:
+            assert steps == 0, "before the swap is on record nothing has changed"
+            swap_in(store, 3)
+        after = _files(store)
+        assert {name: after[name] for name in after if "generation-" not in name} == new
+        descriptor = read_descriptor(store)
+        assert descriptor is not None
+        assert is_finished(store, descriptor)
+        assert dataset_totals(store, descriptor).attempts == 10 + 4 + 7
+        assert _usage(store) == bill
+        assert not (store.folder / ".generations" / "swap.json").exists()
+        steps += 1
+    assert steps > 20
+
+
+def _usage(root: Store) -> list[Any]:
+    """Return the contents of all usage files of all generations."""
+    stores = [root, *(generation_at(root, number) for number in unfinished(root))]
+    return sorted(store.read(f"usage/{name}") or b"" for store in stores for name in store.names("usage"))
+
+
+def test_a_new_descriptor_keeps_its_generation(tmp_path: Path, store: Store) -> None:
+    """Growth after a rebuild is that of the new generation."""
+    bench = _generation(tmp_path, store, 1, 10)
+    descriptor = read_descriptor(store)
+    assert descriptor is not None
+    assert replace(descriptor, generation=2).fingerprint_of(0) == descriptor.fingerprint_of(0)
+    assert bench.store is store

@@ -1,0 +1,87 @@
+"""Price rows on their way through journal, usage file and marker to the sealed dataset."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.dataset.samples import PRICE, Bench
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.finish import finish
+from tts_pipeline.dataset.price_rows import distinct, price_row, refuse_changed_prices
+from tts_pipeline.dataset.publish import marker_name
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.models import Price
+
+NEWER = replace(PRICE, price_id="list-2", effective_from=date(2026, 1, 1))
+
+
+def test_a_price_is_stored_whole() -> None:
+    """Amounts and days as text, what is not set as null."""
+    assert price_row(NEWER) == {
+        "price_id": "list-2",
+        "currency": "CNY",
+        "basis": "list",
+        "per_10k_characters": "0.8",
+        "per_1m_input_tokens": None,
+        "per_1m_output_tokens": None,
+        "effective_from": "2026-01-01",
+        "effective_until": None,
+        "source": "",
+    }
+
+
+def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
+    """A part's marker has those that its usage names, also of another machine's journal; the seal has them once."""
+    prices = {price.price_id: price for price in (PRICE, NEWER)}
+    bench = Bench.of(tmp_path, store, rows=8, part_rows=4, prices=prices)
+
+    async def another_machine() -> None:
+        async with bench.part(0) as part:
+            await bench.say(part, part.todo[0])
+
+    asyncio.run(another_machine())
+    bench.publisher.leave(bench.rows(0), bench.replays(0))
+    for path in bench.journals.iterdir():
+        path.unlink()
+    bench.prices = {NEWER.price_id: NEWER}  # which this one's attempts do not name
+    bench.run(0)
+    bench.run(1)
+    first, second = (orjson.loads(store.read(marker_name(number)) or b"") for number in range(2))
+    assert (first["prices"], second["prices"]) == ([price_row(PRICE)], [])
+    finish(store, Descriptor(8, 4, {"model": "m", "service": "s"}, [], []))
+    assert orjson.loads(store.read("parts.json") or b"")["prices"] == [price_row(PRICE)]
+
+
+def test_prices_of_one_id_that_differ_are_both_kept() -> None:
+    """A bill that cannot be explained is worse than one with two explanations."""
+    one, other = price_row(PRICE), price_row(replace(PRICE, per_10k_characters=Decimal(1)))
+    assert len(distinct([one, other, dict(one), price_row(NEWER)])) == 3
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (replace(PRICE, per_10k_characters=Decimal(1)), "'list-1' is not what it was"),
+        (replace(PRICE, price_id="x", currency="USD"), "has costs in CNY, and the price 'x' is in USD"),
+    ],
+)
+def test_a_bill_stays_one_bill(now: Price, said: str) -> None:
+    """An id means one amount, and costs are in one currency."""
+    with pytest.raises(ConfigurationError, match=said):
+        refuse_changed_prices([price_row(PRICE)], [price_row(now)])
+
+
+def test_a_price_may_end_and_another_begin() -> None:
+    """Also in the middle of a dataset; and where there was none there may be one."""
+    ended = replace(PRICE, effective_until=date(2026, 1, 1), source="read again")
+    refuse_changed_prices([price_row(PRICE)], [price_row(ended), price_row(NEWER)])
+    refuse_changed_prices([], [price_row(PRICE)])
+    refuse_changed_prices([price_row(PRICE)], [])

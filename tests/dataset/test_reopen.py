@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dataset.samples import Bench, cost_of
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
+from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
+from tts_pipeline.dataset.parts import Past
+from tts_pipeline.dataset.publish import Publisher, marker_name
+from tts_pipeline.dataset.reopen import reopen
+from tts_pipeline.dataset.standing import earlier_histories, standing_of
+from tts_pipeline.dataset.store import LocalStore, Store
+from tts_pipeline.errors import StorageError
+
+SPEECH = "speech/part-00000.parquet"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Bench:
+    """A sealed dataset of two parts; of the first one two rows were rejected."""
+    bench = Bench.of(tmp_path, store, rows=8, part_rows=5)
+    _seal(bench)
+    return bench
+
+
+def _seal(bench: Bench) -> None:
+    bench.run(0, refused=["r1", "r3"])
+    bench.run(1)
+    finish(bench.store, _descriptor(bench))
+
+
+def _descriptor(bench: Bench) -> Descriptor:
+    job = {"model": "m", "service": "s"}
+    return make_descriptor(bench.store, Descriptor(8, 5, job, bench.source.fingerprint(), []))
+
+
+def _reopen(bench: Bench) -> set[int]:
+    return reopen(bench.store, bench.folder / "locks", {0, 1})
+
+
+def _past(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> Past:
+    rows = bench.rows(number)
+    standing = standing_of(bench.store, rows)
+    here = {one.journal_id for one in bench.replays(number)}
+    histories = earlier_histories(bench.store, rows, here)
+    return Past(standing.places.keys(), standing.totals, histories, retry_rejects)
+
+
+async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -> list[str]:
+    """Do what is left of the first part, at most so many rows; return which it was."""
+    async with bench.part(past=_past(bench)) as part:
+        names = [utterance.utterance_id for utterance in part.todo]
+        for utterance in part.todo[:until]:
+            await (bench.refuse if utterance.utterance_id in refused else bench.say)(part, utterance)
+    return names
+
+
+def _ids(bench: Bench, name: str = SPEECH) -> list[str]:
+    found: list[str] = bench.read(name)["utterance_id"].to_pylist()
+    return found
+
+
+def test_rejected_rows_are_tried_anew_and_the_speech_stays(bench: Bench) -> None:
+    """Only rejects are left to do; afterwards the table holds all rows in source order, old ones as they were."""
+    before = bench.read(SPEECH).to_pylist()
+    assert _reopen(bench) == {0}
+    assert asyncio.run(_retry(bench)) == ["r1", "r3"]
+    bench.publish()
+    after = bench.read(SPEECH).to_pylist()
+    assert [row["utterance_id"] for row in after] == ["r0", "r1", "r2", "r3", "r4"]
+    assert [row for row in after if row["utterance_id"] in {"r0", "r2", "r4"}] == before
+    assert {row["invocation_id"] for row in after} == {"invocation-1", "invocation-3"}
+    assert bench.store.names("rejects") == [], "a table without rows has no file"
+    finish(bench.store, _descriptor(bench))
+    totals = dataset_totals(bench.store, _descriptor(bench))
+    assert (totals.speech, totals.rejects, totals.attempts) == (8, 0, 10)
+    assert (totals.characters_billed, totals.cost, totals.audio_ms) == (56, cost_of(56), 64)
+
+
+def test_old_usage_stays(bench: Bench) -> None:
+    """The bill only grows: every usage file is there byte for byte, and the new one beside it."""
+    before = {name: bench.store.read(f"usage/{name}") for name in bench.store.names("usage")}
+    _reopen(bench)
+    asyncio.run(_retry(bench, refused=["r3"]))
+    bench.publish()
+    after = {name: bench.store.read(f"usage/{name}") for name in bench.store.names("usage")}
+    assert len(after) == len(before) + 1
+    assert before.items() <= after.items()
+    assert _ids(bench, "rejects/part-00000.parquet") == ["r3"]
+
+
+def test_requests_of_before_count_for_the_row(bench: Bench) -> None:
+    """Attempts go on from where they were, and the history has their cost, though their journal is gone."""
+    _reopen(bench)
+
+    async def look() -> None:
+        async with bench.part(past=_past(bench)) as part:
+            history = part.history(part.todo[0])
+            assert (history.attempts, history.segment_attempts, history.characters_billed) == (1, {0: 1}, 0)
+            await part.intend(bench.attempt(part.todo[0], number=2), None)
+        async with bench.part(past=_past(bench)) as part:
+            assert part.history(part.todo[0]).attempts == 2
+
+    asyncio.run(look())
+
+
+def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
+    """Nothing to retry: not even the seal is touched."""
+    _reopen(bench)
+    asyncio.run(_retry(bench))
+    bench.publish()
+    finish(bench.store, _descriptor(bench))
+    assert _reopen(bench) == set()
+    assert is_finished(bench.store, _descriptor(bench))
+
+
+def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
+    """Whoever dies in between leaves a dataset that is not sealed, with a part that is still done."""
+    seen: list[str] = []
+
+    class _Watched(LocalStore):
+        def remove(self, name: str) -> None:
+            seen.append(name)
+            super().remove(name)
+
+    bench = Bench.of(tmp_path, _Watched(tmp_path / "out"), rows=8, part_rows=5)
+    _seal(bench)
+    seen.clear()
+    _reopen(bench)
+    assert seen == ["parts.json", marker_name(0)]
+
+
+def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
+    """Its marker stays."""
+    with PartLock(bench.folder / "locks" / "part-00000.lock"), pytest.raises(StorageError, match="part-00000"):
+        _reopen(bench)
+    assert done_parts(bench.store, _descriptor(bench)) == {0, 1}
+
+
+class _DiedError(Exception):
+    """The process is gone."""
+
+
+class _Dying(LocalStore):
+    """A destination whose process dies before its n-th write."""
+
+    writes_left = 1_000
+
+    def _count(self) -> None:
+        self.writes_left -= 1
+        if self.writes_left < 0:
+            raise _DiedError
+
+    def remove(self, name: str) -> None:
+        self._count()
+        super().remove(name)
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        self._count()
+        super().write(name, data, durable=durable)
+
+    def stage(self, name: str) -> Any:
+        self._count()
+        return super().stage(name)
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Path, writes: int) -> None:
+    """Before and after each step of reopening and publishing: no row is lost, said twice or done twice on the bill."""
+    bench = Bench.of(tmp_path, _Dying(tmp_path / "out"), rows=8, part_rows=5)
+    _seal(bench)
+    assert isinstance(bench.store, _Dying)
+    bench.store.writes_left = writes
+    try:
+        _reopen(bench)
+        asyncio.run(_retry(bench, refused=["r3"]))
+        bench.publish()
+        finish(bench.store, _descriptor(bench))
+    except _DiedError:
+        pass
+    bench.store.writes_left = 1_000
+    if 0 not in done_parts(bench.store, _descriptor(bench)):
+        asyncio.run(_retry(bench, refused=["r3"]))
+        bench.publish()
+    finish(bench.store, _descriptor(bench))
+    rejects = _ids(bench, "rejects/part-00000.parquet")
+    assert sorted([*_ids(bench), *rejects]) == ["r0", "r1", "r2", "r3", "r4"]
+    assert _ids(bench) == sorted(_ids(bench))
+    usage = [row for number in (0, 1) for row in bench.usage(number)]
+    assert len({row["attempt_id"] for row in usage}) == len(usage)
+    totals = dataset_totals(bench.store, _descriptor(bench))
+    assert totals.attempts == len(usage)
+    assert (totals.speech, totals.rejects) == (8 - len(rejects), len(rejects))
+    said = [row["utterance_id"] for row in usage if row["outcome"] == "succeeded"]
+    assert len(said) == len(set(said)), "nothing was bought twice"
+
+
+def test_speech_without_a_marker_counts_when_its_journal_is_lost(tmp_path: Path, store: Store) -> None:
+    """Died between speech and marker, on a machine that never came back: its rows are not bought again."""
+    bench = Bench.of(tmp_path, store)
+    bench.run(refused=["r2"])
+    store.remove(marker_name(0))
+    before = store.read(SPEECH)
+    assert asyncio.run(_retry(bench, refused=["r2"])) == ["r2"]
+    bench.publish()
+    assert store.read(SPEECH) == before, "nothing new: the file stays as it is"
+    assert store.exists(marker_name(0))
+
+
+def test_rejects_of_an_open_part_are_tried_anew_when_asked(tmp_path: Path, store: Store) -> None:
+    """An earlier journal's reject is final for a plain run, and not for one that retries; its speech wins then."""
+    bench = Bench.of(tmp_path, store)
+
+    async def work() -> None:
+        async with bench.part() as part:
+            for utterance in part.todo[:2]:
+                await bench.refuse(part, utterance)
+        async with bench.part() as part:
+            assert [utterance.utterance_id for utterance in part.todo] == ["r2", "r3"]
+        async with bench.part(past=_past(bench, retry_rejects=True)) as part:
+            assert [utterance.utterance_id for utterance in part.todo] == ["r0", "r1", "r2", "r3"]
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+
+    asyncio.run(work())
+    bench.publish()
+    assert _ids(bench) == ["r0", "r1", "r2", "r3"]
+
+
+def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
+    """A publisher of another process, which knows only files, gives the same."""
+    _reopen(bench)
+    asyncio.run(_retry(bench))
+    Publisher(bench.store, bench.voicing.layout).publish(bench.rows(), bench.replays())
+    assert _ids(bench) == ["r0", "r1", "r2", "r3", "r4"]

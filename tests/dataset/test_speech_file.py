@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.config import ROW_GROUP_BYTES
+from tts_pipeline.dataset.replay import Blob, Said
+from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, row_groups
+from tts_pipeline.errors import StorageError
+
+MEGABYTE = 1024 * 1024
+
+
+@given(sizes=st.lists(st.integers(0, 20), max_size=30))
+def test_groups_are_as_large_as_they_may_be_and_no_larger(sizes: list[int]) -> None:
+    """Every row once, in order; a group of several rows fits, and the next row would not have fitted into it."""
+    said = {(str(n), 0): Said(audio=Blob(Path("j"), 0, size * MEGABYTE)) for n, size in enumerate(sizes)}
+    keys = list(said)
+    groups = list(row_groups(range(len(sizes)), keys, said))
+    assert [place for group in groups for place in group] == list(range(len(sizes)))
+    for number, group in enumerate(groups):
+        held = sum(sizes[place] for place in group) * MEGABYTE
+        assert held <= ROW_GROUP_BYTES or len(group) == 1
+        if number + 1 < len(groups):
+            assert held + sizes[groups[number + 1][0]] * MEGABYTE > ROW_GROUP_BYTES
+
+
+def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
+    """From several journals, in any order; what is not there is an error and never half of it."""
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.write_bytes(b"0123456789")
+    two.write_bytes(b"abcdefghij")
+    with BlobReader() as reader:
+        blobs = [Blob(one, 2, 3), Blob(two, 0, 10), Blob(one, 0, 1), Blob(two, 9, 1)]
+        assert [reader.read(blob) for blob in blobs] == [b"234", b"abcdefghij", b"0", b"j"]
+        with pytest.raises(StorageError, match="shorter"):
+            reader.read(Blob(one, 8, 3))
+
+
+def test_every_table_is_a_row_group(tmp_path: Path) -> None:
+    """However many rows it has; the file reads back as all of them."""
+    schema = pa.schema([("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("n", pa.int64())])
+    rows = [[{"audio": {"bytes": bytes(n), "path": "x"}, "n": n} for n in some] for some in (range(3), range(3, 4))]
+    with SpeechWriter(tmp_path / "x.parquet", schema) as writer:
+        for some in rows:
+            writer.write(pa.Table.from_pylist(some, schema))
+    metadata = pq.read_metadata(tmp_path / "x.parquet")
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [3, 1]
+    assert pq.read_table(tmp_path / "x.parquet").to_pylist() == [*rows[0], *rows[1]]

@@ -1,0 +1,133 @@
+"""What a dataset has spent, wherever that is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.samples import NOW_US, Bench, cost_of, settle
+from tts_pipeline.dataset.claims import Claim, write_claim
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.publish import Publisher
+from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.models import Outcome
+
+LINE = 7
+"""Characters of each text in these sources."""
+
+
+def _buy(bench: Bench, number: int, *, rows: int, unknown: int = 0) -> None:
+    """Buy the first rows of a part, and leave some more attempts in flight; nothing is published."""
+
+    async def work() -> None:
+        async with bench.part(number) as part:
+            for place, utterance in enumerate(part.todo[: rows + unknown]):
+                if place < rows:
+                    await bench.say(part, utterance)
+                else:
+                    await part.intend(bench.attempt(utterance, bound=10), None)
+
+    asyncio.run(work())
+
+
+def _leave(bench: Bench, number: int) -> Publisher:
+    publisher = bench.publisher
+    publisher.leave(bench.rows(number), bench.replays(number))
+    return publisher
+
+
+def _spent(bench: Bench) -> Totals:
+    return spent(bench.store, Descriptor(bench.source.rows, bench.part_rows, {}, [], []), bench.journals)
+
+
+def _figures(bench: Bench) -> tuple[int, int, int]:
+    totals = _spent(bench)
+    if totals.cost is not None:
+        assert totals.cost == cost_of(totals.characters_billed)
+    assert totals.cost_upper_bound == (cost_of(totals.characters_upper_bound) if totals.currency else None)
+    return totals.attempts, totals.characters_billed, totals.characters_upper_bound
+
+
+def test_an_empty_dataset_has_spent_nothing(tmp_path: Path, store: Store) -> None:
+    """And no cost is none, not 0."""
+    bench = Bench.of(tmp_path, store)
+    assert _figures(bench) == (0, 0, 0)
+    assert _spent(bench).cost is None
+
+
+def test_a_part_counts_once_at_every_stage(tmp_path: Path, store: Store) -> None:
+    """In its journal, left open with its usage published, done, and done with a journal that a kill left behind."""
+    bench = Bench.of(tmp_path, store, rows=8, part_rows=4)
+    bench.run(1)
+    _buy(bench, 0, rows=2, unknown=1)
+    expected = (7, 6 * LINE, 6 * LINE + 10)
+    assert _figures(bench) == expected
+    _leave(bench, 0)
+    assert _figures(bench) == expected
+    bench.run(0)
+    done = (9, 8 * LINE, 8 * LINE + 10)
+    assert _figures(bench) == done
+
+
+def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Store) -> None:
+    """The journal of a part that is done tells nothing new."""
+    bench = Bench.of(tmp_path, store)
+    _buy(bench, 0, rows=4)
+    bench.publisher.publish(bench.rows(), bench.replays())
+    assert len(list(bench.journals.iterdir())) == 1
+    assert _figures(bench) == (4, 4 * LINE, 4 * LINE)
+
+
+def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -> None:
+    """Another machine may publish its share of a part that is done already."""
+    bench = Bench.of(tmp_path, store)
+    _buy(bench, 0, rows=1)
+    late = bench.replays()
+    for path in bench.journals.iterdir():
+        path.rename(tmp_path / path.name)
+    bench.run()
+    bench.publisher.publish_usage(bench.rows(), late)
+    assert _figures(bench) == (5, 5 * LINE, 5 * LINE)
+
+
+def test_a_claim_without_a_journal_counts_as_spent(tmp_path: Path, store: Store) -> None:
+    """All that it claims: the machine that made it may be lost, or still spending."""
+    bench = Bench.of(tmp_path, store)
+    _buy(bench, 0, rows=1)
+    claim = Claim("elsewhere", "i", NOW_US, 500, cost_of(500), "CNY", "local", "m", None)
+    write_claim(store, 0, claim)
+    assert _figures(bench) == (1, LINE, LINE + 500)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_characters_without_a_price_are_told_apart(tmp_path: Path, store: Store, *, left: bool) -> None:
+    """Their cost is not known, so that no sum of money has it; surely not billed is surely free."""
+    bench = Bench.of(tmp_path, store, prices={})
+
+    async def work() -> None:
+        async with bench.part() as part:
+            for utterance, outcome in zip(part.todo, (Outcome.SUCCEEDED, Outcome.FAILED), strict=False):
+                attempt = bench.attempt(utterance)
+                await part.intend(attempt, None)
+                part.settle(settle(attempt, outcome, cost=None, cost_upper_bound=None), None)
+
+    asyncio.run(work())
+    if left:
+        _leave(bench, 0)
+    totals = _spent(bench)
+    assert (totals.characters_upper_bound, totals.characters_without_price) == (LINE, LINE)
+    assert totals.cost_upper_bound is None
+
+
+def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> None:
+    """A rebuilt dataset has their bill too."""
+    bench = Bench.of(tmp_path, store)
+    bench.run()
+    carried = Totals(attempts=3, characters_billed=100, characters_upper_bound=120).to_json()
+    descriptor = Descriptor(4, 500, {}, [], [], generation=2, carried=carried)
+    totals = spent(store, descriptor, bench.journals)
+    assert (totals.attempts, totals.characters_upper_bound) == (7, 4 * LINE + 120)

@@ -1,0 +1,139 @@
+"""A cap is a cap: over runs, shards and kills, at any concurrency, with everything that goes wrong."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import job_of, read, write_lines
+from tts_pipeline.catalog import load_catalog
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError, StoppedError
+from tts_pipeline.job import Job, Progress, Shard, run_job, run_parts
+
+LINE = 12
+"""Characters of each text."""
+
+PRICE = Decimal("0.8") / 10_000
+FAULTS: list[dict[str, Any]] = [
+    {"what": "error", "status": 500, "ratio": 0.05, "seed": 1},
+    {"what": "error", "status": 500, "charge": True, "ratio": 0.02, "seed": 2},
+    {"what": "cut", "ratio": 0.02, "seed": 3},
+    {"what": "throttle", "ratio": 0.01, "seed": 4, "retry_after_s": 0.05},
+]
+
+
+def _job(folder: Path, url: str, *, concurrency: int = 8, **cap: Any) -> Job:
+    running = {"budget": BudgetCap(**cap), "part_rows": 50}
+    limits = {"max_concurrency": concurrency, "retry_wait_s": 0.01}
+    return job_of(folder, url, running=running, limits=limits)
+
+
+def _write(folder: Path, rows: int) -> None:
+    ids = [f"r{number}" for number in range(rows)]
+    texts = [f"Line {number:06}." for number in range(rows)]
+    pq.write_table(pa.table({"id": ids, "text": texts}), folder / "lines.parquet")
+
+
+@pytest.mark.parametrize(
+    "cap", [{"max_characters": 6_000}, {"max_cost": 6_000 * PRICE, "currency": "CNY"}], ids=["characters", "cost"]
+)
+def test_a_cap_is_kept_and_used(tmp_path: Path, emulator: StartEmulator, cap: dict[str, Any]) -> None:
+    """With faults and 256 in flight the service never charges more than the cap, and 95 % of it is used."""
+    service = emulator(voice_mode="tone", tone_bytes=1_000, latency_ms=20)
+    service.set_faults(FAULTS)
+    _write(tmp_path, 1_000)
+    report = run_job(_job(tmp_path, service.url, concurrency=256, **cap))
+    assert report.stopped_by == "budget"
+    totals = report.dataset
+    assert totals.characters_billed <= service.bill()["characters"] <= totals.characters_upper_bound <= 6_000
+    assert totals.characters_upper_bound >= 0.95 * 6_000
+
+
+def test_a_higher_cap_goes_on_and_the_same_one_sends_nothing(tmp_path: Path, tone_service: LocalService) -> None:
+    """It counts everything the job ever spent; with enough the run ends, and every row was bought once."""
+    _write(tmp_path, 100)
+    cap: dict[str, Any] = {"currency": "CNY"}
+    first = run_job(_job(tmp_path, tone_service.url, max_cost=40 * LINE * PRICE, **cap))
+    assert isinstance(first.stopped, StoppedError)
+    assert "0.0384 CNY are spent at most (0.0384 CNY confirmed)" in first.stopped.message
+    assert (first.stopped_by, first.dataset.speech) == ("budget", 40)
+    again = run_job(_job(tmp_path, tone_service.url, max_cost=40 * LINE * PRICE, **cap))
+    assert (again.stopped_by, again.this_run.attempts) == ("budget", 0)
+    assert tone_service.bill()["received"] == 40
+    last = run_job(_job(tmp_path, tone_service.url, max_cost=100 * LINE * PRICE, **cap))
+    assert (last.stopped, last.dataset.speech) == (None, 100)
+    assert tone_service.bill()["charged"] == 100
+    enough = run_job(_job(tmp_path, tone_service.url, max_characters=1))
+    assert enough.stopped is None, "a finished job needs nothing"
+
+
+def test_unknown_attempts_of_earlier_runs_count(tmp_path: Path, emulator: StartEmulator) -> None:
+    """What may have been charged before may have been charged: a cut answer counts at its worst, for good."""
+    service = emulator(voice_mode="tone", tone_bytes=1_000)
+    service.set_faults([{"what": "cut", "count": 10}])
+    _write(tmp_path, 100)
+    job = _job(tmp_path, service.url, max_characters=50 * LINE)
+    report = run_job(job)
+    assert (report.dataset.speech, report.dataset.characters_upper_bound) == (40, 50 * LINE)
+    assert service.bill()["characters"] == 50 * LINE
+    assert run_job(job).this_run.attempts == 0
+
+
+def test_a_shard_counts_what_others_spent(tmp_path: Path, tone_service: LocalService) -> None:
+    """One after the other: the cap is the job's, whoever runs its parts."""
+    _write(tmp_path, 150)
+    job = _job(tmp_path, tone_service.url, max_characters=70 * LINE)
+    progress = Progress()
+    assert run_parts(job, Shard(0, 0, 1)).stopped is None
+    second = run_parts(job, Shard(1, 1, 1), progress)
+    assert (second.stopped_by, second.this_run.speech) == ("budget", 20)
+    assert (progress.spent_before.characters_upper_bound, progress.cap) == (50 * LINE, job.running.budget)
+    assert run_parts(job, Shard(2, 2, 1)).this_run.attempts == 0
+
+
+def test_a_cap_that_cannot_be_kept_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """Another currency than the price's."""
+    _write(tmp_path, 1)
+    with pytest.raises(ConfigurationError, match="is in CNY"):
+        run_job(_job(tmp_path, "http://127.0.0.1:9", max_cost=Decimal(5), currency="USD"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cap_on_cost_needs_to_know_what_was_spent(tmp_path: Path, tone_service: LocalService) -> None:
+    """Requests that were sent without a price have no known cost: nothing is sent, and characters can be capped."""
+    _write(tmp_path, 50)
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        '[prices.mine]\nservice = "voices"\nmodel = "qwen3-tts-flash"\ncurrency = "CNY"\nper_10k_characters = 1\n'
+        "effective_until = 2020-01-01\n"
+    )
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[services.voices]\nbase_url = "http://127.0.0.1:9"\nauth = "none"\n'
+        '[[cards]]\nservice = "voices"\nmodel = "qwen3-tts-flash"\nlike = ["local/qwen3-tts-flash"]\n'
+    )
+    without = job_of(tmp_path, tone_service.url, catalog=load_catalog(own, prices), running={"part_rows": 50})
+    tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 5}])
+    assert run_job(without).stopped_by == "service"
+    tone_service.clear_faults()
+    capped = _job(tmp_path, tone_service.url, max_cost=Decimal(5), currency="CNY")
+    with pytest.raises(ConfigurationError, match="characters is not known: there was no price"):
+        run_job(capped)
+    assert run_job(_job(tmp_path, tone_service.url, max_characters=10_000)).stopped is None
+    assert read(tmp_path / "out", "usage")["cost"].null_count > 0
+
+
+def test_without_a_cap_nothing_is_looked_at(tmp_path: Path, tone_service: LocalService) -> None:
+    """A run of a large dataset does not read all its markers first."""
+    write_lines(tmp_path / "lines.parquet", 5)
+    progress = Progress()
+    assert run_job(job_of(tmp_path, tone_service.url), progress).stopped is None
+    assert (progress.cap, progress.spent_before.attempts) == (BudgetCap(), 0)

@@ -1,0 +1,190 @@
+"""A dataset that lives on: its rejects are tried anew, its source grows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import check_bill, job_of, read
+from tts_pipeline.config import Selection
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.job import Job, plan, publish, run_job, run_parts
+
+
+@pytest.fixture
+def service(tone_service: LocalService) -> LocalService:
+    """A service that hums, with an empty bill and no faults."""
+    return tone_service
+
+
+def _write(folder: Path, name: str, numbers: range, **more: Any) -> Path:
+    """Write one file of a source folder: ``r0``: ``Line 0.``, and so on."""
+    source = folder / "source"
+    source.mkdir(exist_ok=True)
+    ids, texts = [f"r{number}" for number in numbers], [f"Line {number}." for number in numbers]
+    pq.write_table(pa.table({"id": ids, "text": texts, **more}), source / f"{name}.parquet")
+    return source
+
+
+def _job(folder: Path, service: LocalService, **given: Any) -> Job:
+    return job_of(folder, service.url, source=folder / "source", **given)
+
+
+def _said(folder: Path) -> list[str]:
+    ids: list[str] = read(folder / "out", "speech")["utterance_id"].to_pylist()
+    return ids
+
+
+def _names(*ranges: range) -> list[str]:
+    return [f"r{number}" for numbers in ranges for number in numbers]
+
+
+def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: LocalService) -> None:
+    """A plain run of a finished dataset does nothing; with ``retry_rejects`` the rejected rows alone are bought."""
+    _write(tmp_path, "a", range(12))
+    service.set_faults([{"what": "refuse", "text": text} for text in ("Line 3.", "Line 11.")])
+    assert run_job(_job(tmp_path, service)).dataset.rejects == 2
+    service.clear_faults()
+    assert run_job(_job(tmp_path, service)).this_run.attempts == 0
+    report = run_job(_job(tmp_path, service, running={"retry_rejects": True}))
+    assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 12, 0)
+    assert (report.this_run.attempts, report.this_run.speech) == (2, 2)
+    assert report.dataset.attempts == 14
+    assert _said(tmp_path) == _names(range(12))
+    assert list((tmp_path / "out" / "rejects").iterdir()) == []
+    speech = {row["utterance_id"]: row for row in read(tmp_path / "out", "speech").to_pylist()}
+    assert (speech["r3"]["attempts"], speech["r2"]["attempts"]) == (2, 1)
+    check_bill(tmp_path / "out", service)
+
+
+_RETRY = """
+import sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+folder = Path(sys.argv[1])
+run_job(job_of(folder, sys.argv[2], source=folder / "source", running={"retry_rejects": True, "part_rows": 20}))
+"""
+
+
+def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emulator: StartEmulator) -> None:
+    """SIGKILL among the retried rows: only what was in flight is bought once more."""
+    service = emulator(voice_mode="tone", tone_bytes=2_000)
+    _write(tmp_path, "a", range(60))
+    service.set_faults([{"what": "error", "status": 422, "code": "x", "message": "x", "ratio": 0.5}])
+    job = _job(tmp_path, service, running={"part_rows": 20})
+    rejects = run_job(job).dataset.rejects
+    service.set_faults([{"what": "slow", "delay_s": 20, "after": rejects // 2}])
+    with subprocess.Popen([sys.executable, "-c", _RETRY, str(tmp_path), service.url]) as process:
+        while service.bill()["received"] < 60 + rejects // 2 + 4:
+            time.sleep(0.01)
+        process.kill()
+    service.clear_faults()
+    report = run_job(job)
+    assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 60, 0)
+    assert _said(tmp_path) == _names(range(60))
+    assert service.bill()["received"] <= 60 + rejects + 8
+    check_bill(tmp_path / "out", service)
+
+
+def test_a_source_that_grew_adds_parts(tmp_path: Path, service: LocalService) -> None:
+    """Old parts keep their files byte for byte; only new rows are bought; the dataset is sealed again."""
+    _write(tmp_path, "a", range(12))
+    run_job(_job(tmp_path, service))
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[dsu]*/*")}
+    _write(tmp_path, "b", range(12, 19))
+    report = run_job(_job(tmp_path, service))
+    assert (report.stopped, report.dataset.rows, report.dataset.speech) == (None, 19, 19)
+    assert report.this_run.attempts == 7
+    assert {path: path.read_bytes() for path in before} == before
+    files = sorted((tmp_path / "out" / "speech").iterdir())
+    assert [pq.read_metadata(path).num_rows for path in files] == [5, 5, 2, 5, 2]
+    assert _said(tmp_path) == _names(range(19))
+    assert run_job(_job(tmp_path, service)).this_run.attempts == 0
+    check_bill(tmp_path / "out", service)
+
+
+def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) -> None:
+    """Their rows come behind the old ones; afterwards the source is known, whatever the flags."""
+    _write(tmp_path, "a", range(5))
+    _write(tmp_path, "c", range(5, 10))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, "b", range(10, 15))
+    with pytest.raises(ConfigurationError, match="--append"):
+        run_job(_job(tmp_path, service))
+    run_job(_job(tmp_path, service, running={"append": True}))
+    assert run_job(_job(tmp_path, service)).dataset.speech == 15
+    assert _said(tmp_path) == _names(range(15))
+    assert service.bill()["received"] == 15
+
+
+def test_a_source_that_grows_while_parts_are_open_keeps_what_they_have(tmp_path: Path, service: LocalService) -> None:
+    """A stopped run left journals: they still fit, and nothing of theirs is bought again."""
+    _write(tmp_path, "a", range(12))
+    service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
+    stopped = run_job(_job(tmp_path, service, limits={"max_concurrency": 1}))
+    assert stopped.dataset.speech == 7
+    service.clear_faults()
+    _write(tmp_path, "b", range(12, 15))
+    report = run_job(_job(tmp_path, service))
+    assert (report.stopped, report.dataset.speech, report.this_run.speech) == (None, 15, 8)
+    assert _said(tmp_path) == _names(range(15))
+    check_bill(tmp_path / "out", service)
+
+
+def test_a_late_file_is_for_the_next_plan(tmp_path: Path, service: LocalService) -> None:
+    """Between plan and publish the shards are what they were; the next plan takes the file in."""
+    _write(tmp_path, "a", range(12))
+    job = _job(tmp_path, service)
+    shards = plan(job, 2)
+    _write(tmp_path, "b", range(12, 15))
+    for shard in shards:
+        assert run_parts(job, shard).stopped is None
+    assert publish(job).dataset.speech == 12
+    later = plan(job, 2)
+    assert sum(shard.parts for shard in later) == 4
+    for shard in later:
+        run_parts(job, shard)
+    assert publish(job).dataset.speech == 15
+    assert service.bill()["received"] == 15
+
+
+def test_an_id_that_came_before_is_refused_in_new_files_too(tmp_path: Path, service: LocalService) -> None:
+    """Ids are unique in the whole dataset; nothing is written, and the old dataset is as it was."""
+    _write(tmp_path, "a", range(5))
+    run_job(_job(tmp_path, service))
+    before = (tmp_path / "out" / "dataset.json").read_bytes()
+    _write(tmp_path, "b", range(4, 8))
+    with pytest.raises(ConfigurationError, match="'r4'"):
+        run_job(_job(tmp_path, service))
+    assert (tmp_path / "out" / "dataset.json").read_bytes() == before
+    assert (tmp_path / "out" / "parts.json").exists()
+
+
+def test_a_pilot_does_not_grow(tmp_path: Path, service: LocalService) -> None:
+    """Which rows it takes depends on all of them."""
+    _write(tmp_path, "a", range(5))
+    job = replace(_job(tmp_path, service), selection=Selection(limit=3))
+    run_job(job)
+    _write(tmp_path, "b", range(5, 8))
+    with pytest.raises(ConfigurationError, match="a pilot"):
+        run_job(job)
+
+
+def test_rows_that_changed_are_told(tmp_path: Path, service: LocalService) -> None:
+    """Which file it is, and what can be done."""
+    _write(tmp_path, "a", range(5))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, "a", range(6))
+    with pytest.raises(ConfigurationError, match=r"'a\.parquet' has changed.*--rebuild"):
+        run_job(_job(tmp_path, service))

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.dataset.test_answers import KEY, found_of
+from tts_pipeline.dataset.answers import AnswerStore
+from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job import library as borrowing
+from tts_pipeline.job.library import FAILURES, PlacesLibrary
+from tts_pipeline.models import Found
+
+Result = TypeVar("Result")
+
+
+class Shelf:
+    """A place without a disk: it has one answer, or fails."""
+
+    def __init__(self, label: str, found: Found | None = None, *, known: bool = True) -> None:
+        self.label = label
+        self.found = found
+        self.known = known
+        self.asked = 0
+        self.error: StorageError | None = None
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        return self.known
+
+    def get(self, request_key: str, take: int) -> Found | None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+
+class Store(AnswerStore):
+    """A reuse store whose writing waits for a word, or fails."""
+
+    def __init__(self, folder: Any) -> None:
+        super().__init__(LocalStore(folder), "store")
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: StorageError | None = None
+
+    def put(self, request_key: str, take: int, found: Found) -> None:
+        self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        super().put(request_key, take, found)
+
+
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(main)
+
+
+def test_the_first_place_that_has_it_is_taken_from() -> None:
+    """What the job keeps itself goes first; a place that knows it has nothing is not even asked."""
+    kept, unknown = Shelf("", known=False), Shelf("one", known=False)
+    empty, has, last = Shelf("two"), Shelf("three", found_of(origin="three#x")), Shelf("four", found_of())
+
+    async def main() -> Found | None:
+        library = PlacesLibrary([unknown, empty, has, last], kept)
+        try:
+            return await library.get(KEY, 0)
+        finally:
+            await library.close()
+
+    assert run(main()) == has.found
+    assert [place.asked for place in (kept, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
+
+
+def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) -> None:
+    """It is there at the latest when the library is closed."""
+    stores = [Store(tmp_path / "one"), Store(tmp_path / "two")]
+
+    async def main() -> None:
+        library = PlacesLibrary([Shelf("dataset"), *stores])
+        await library.put(KEY, 0, found_of())
+        await library.close()
+
+    run(main())
+    assert [store.get(KEY, 0) for store in stores] == [found_of(origin="store#u1")] * 2
+
+
+def test_putting_does_not_wait_until_too_much_is_on_its_way(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slow store holds nobody up at first, and then whoever comes next: memory is bounded."""
+    monkeypatch.setattr(borrowing, "PENDING", 3)
+    store = Store(tmp_path)
+    store.gate.clear()
+
+    async def main() -> None:
+        library = PlacesLibrary([store])
+        for take in range(3):
+            await library.put(KEY, take, found_of())
+        fourth = asyncio.create_task(library.put(KEY, 3, found_of()))
+        _, waiting = await asyncio.wait({fourth}, timeout=0.05)
+        assert waiting == {fourth}
+        store.gate.set()
+        await fourth
+        await library.close()
+
+    run(main())
+    assert len(list(store.keys())) == 4
+    assert caplog.text == ""
+
+
+def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What did not get there in time is told; it is in the journal all the same."""
+    store = Store(tmp_path)
+    store.gate.clear()
+
+    async def main() -> None:
+        library = PlacesLibrary([store])
+        await library.put(KEY, 0, found_of())
+        await library.close(within_s=0.01)
+
+    run(main())
+    store.gate.set()
+    assert "1 answers did not get into the reuse store in time" in caplog.text
+
+
+def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """What it may have is bought; after some failures in succession it is not asked any more."""
+    bad, good = Shelf("bad"), Shelf("good", found_of())
+    bad.error = StorageError("the network is gone")
+
+    async def main() -> list[Found | None]:
+        library = PlacesLibrary([bad, good])
+        found = [await library.get(KEY, 0) for _ in range(FAILURES + 5)]
+        await library.close()
+        return found
+
+    assert run(main()) == [good.found] * (FAILURES + 5)
+    assert bad.asked == FAILURES
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == ["bad failed: the network is gone"]
+
+
+def test_a_success_in_between_forgives_failures() -> None:
+    """Only failures in succession count."""
+    shelf = Shelf("flaky")
+
+    async def main() -> None:
+        library = PlacesLibrary([shelf])
+        for number in range(4 * FAILURES):
+            shelf.error = None if number % FAILURES == 0 else StorageError("now and then")
+            await library.get(KEY, 0)
+        await library.close()
+
+    run(main())
+    assert shelf.asked == 4 * FAILURES
+
+
+def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever bought goes on; it is told once."""
+    store = Store(tmp_path)
+    store.error = StorageError("no room")
+
+    async def main() -> None:
+        library = PlacesLibrary([store])
+        for take in range(3):
+            await library.put(KEY, take, found_of())
+        await library.close()
+
+    run(main())
+    assert len(caplog.records) == 1

@@ -1,0 +1,32 @@
+"""Limits that fit the service: its rate used and never passed, its places found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.conftest import StartEmulator
+from tests.job.samples import check_bill, job_of, write_lines
+from tts_pipeline.job import run_job
+
+
+def test_the_permitted_rate_is_used_and_never_passed(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Fifty a second, enforced smoothly: not one is refused, and nothing waits that need not."""
+    service = emulator(voice_mode="tone", latency_ms=50, requests_per_minute=3_000, rate_tolerance_ms=250)
+    write_lines(tmp_path / "lines.parquet", 150)
+    limits = {"requests_per_minute": 3_000, "max_concurrency": 32}
+    report = run_job(job_of(tmp_path, service.url, limits=limits, running={"part_rows": 100}))
+    assert (report.stopped, report.this_run.attempts) == (None, 150)
+    arrived_s = [entry["received_at"] for entry in service.bill(entries=True)["entries"]]
+    assert 149 / (arrived_s[-1] - arrived_s[0]) > 0.75 * 50  # a busy machine stands still now and then
+
+
+def test_a_service_that_takes_fewer_at_a_time_is_asked_for_fewer(tmp_path: Path, emulator: StartEmulator) -> None:
+    """After a short while hardly a request is refused, and every row is done."""
+    service = emulator(voice_mode="tone", latency_ms=20, max_in_flight=8)
+    write_lines(tmp_path / "lines.parquet", 300)
+    report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}, running={"part_rows": 100}))
+    assert (report.stopped, report.dataset.speech) == (None, 300)
+    check_bill(tmp_path / "out", service)
+    refused = [entry["status"] == 429 for entry in service.bill(entries=True)["entries"]]
+    assert sum(refused[:100]) < 60
+    assert sum(refused[100:]) < 20

@@ -1,0 +1,258 @@
+"""A dataset made anew in its place: what changed is bought, what did not is taken, and readers never see half."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import check_bill, job_of, read
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.job import Job, plan, publish, run_job, run_parts, validate
+
+REBUILD: dict[str, Any] = {"rebuild": True}
+
+
+@pytest.fixture
+def service(tone_service: LocalService) -> LocalService:
+    """A service that hums, with an empty bill and no faults."""
+    return tone_service
+
+
+def _write(folder: Path, texts: list[str]) -> None:
+    ids = [f"r{number}" for number in range(len(texts))]
+    pq.write_table(pa.table({"id": ids, "text": texts}), folder / "lines.parquet")
+
+
+def _lines(rows: int, *, changed: tuple[int, ...] = ()) -> list[str]:
+    return [f"Line {number}{' anew' if number in changed else ''}." for number in range(rows)]
+
+
+def _job(folder: Path, service: LocalService, *, limits: dict[str, Any] | None = None, **running: Any) -> Job:
+    return job_of(folder, service.url, running=running, limits=limits or {})
+
+
+def _texts(folder: Path) -> list[str]:
+    texts: list[str] = read(folder / "out", "speech")["text"].to_pylist()
+    return texts
+
+
+def test_only_what_changed_is_bought(tmp_path: Path, service: LocalService) -> None:
+    """The new dataset stands in the old one's place, with the new rows; its bill goes on from the old one's."""
+    _write(tmp_path, _lines(23))
+    run_job(_job(tmp_path, service))
+    changed = _lines(17, changed=(3, 4, 16))
+    _write(tmp_path, changed)
+    with pytest.raises(ConfigurationError, match="--rebuild"):
+        run_job(_job(tmp_path, service))
+    report = run_job(_job(tmp_path, service, **REBUILD))
+    assert (report.stopped, report.dataset.rows, report.dataset.speech) == (None, 17, 17)
+    assert (report.this_run.attempts, report.dataset.attempts, report.dataset.reused) == (3, 26, 14)
+    assert _texts(tmp_path) == changed
+    rows = read(tmp_path / "out", "speech").to_pylist()
+    assert {row["deduplicated_from"] for row in rows} == {None, *(f"generation 1#r{n}" for n in range(17))} - {
+        *(f"generation 1#r{n}" for n in (3, 4, 16))
+    }
+    assert not (tmp_path / "out" / ".generations" / "2").exists()
+    check_bill(tmp_path / "out", service)
+    again = run_job(_job(tmp_path, service))
+    assert (again.this_run.attempts, again.dataset) == (0, report.dataset)
+    assert [path for path in (tmp_path / "out" / ".work").rglob("*") if path.is_file()] == []
+
+
+def test_a_rebuild_of_what_did_not_change_is_a_plain_run(tmp_path: Path, service: LocalService) -> None:
+    """Also of a finished rebuild: asked again, there is nothing to do."""
+    _write(tmp_path, _lines(7))
+    first = run_job(_job(tmp_path, service, **REBUILD))
+    assert run_job(_job(tmp_path, service, **REBUILD)).dataset == first.dataset
+    assert service.bill()["received"] == 7
+
+
+def test_readers_see_the_old_dataset_while_the_new_one_is_made(tmp_path: Path, service: LocalService) -> None:
+    """A rebuild that stops half-way leaves the old one sealed as it was; the next one goes on where it was."""
+    _write(tmp_path, _lines(12))
+    run_job(_job(tmp_path, service))
+    before = {path: path.read_bytes() for path in (tmp_path / "out").glob("[!.]*/*")}
+    seal = (tmp_path / "out" / "parts.json").read_bytes()
+    _write(tmp_path, _lines(12, changed=tuple(range(2, 12))))
+    service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
+    stopped = run_job(_job(tmp_path, service, limits={"max_concurrency": 1}, **REBUILD))
+    assert (stopped.stopped_by, stopped.dataset.attempts) == ("service", 12 + 5)
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "out" / "parts.json").read_bytes() == seal
+    service.clear_faults()
+    report = run_job(_job(tmp_path, service, **REBUILD))
+    assert (report.stopped, report.dataset.speech) == (None, 12)
+    assert service.bill()["received"] == 12 + 1 + 10
+    assert _texts(tmp_path) == _lines(12, changed=tuple(range(2, 12)))
+    check_bill(tmp_path / "out", service)
+
+
+def test_a_source_that_changes_again_is_another_generation(tmp_path: Path, service: LocalService) -> None:
+    """What the one that was given up had bought is taken, from its parts and from its journals; its bill is kept."""
+    _write(tmp_path, _lines(12))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(12, changed=tuple(range(12))))
+    service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 8}])
+    run_job(_job(tmp_path, service, limits={"max_concurrency": 1}, **REBUILD))
+    service.clear_faults()
+    last = _lines(12, changed=tuple(range(6, 12)))
+    _write(tmp_path, last)
+    report = run_job(_job(tmp_path, service, **REBUILD))
+    assert (report.stopped, report.this_run.attempts) == (None, 4), "r6 and r7 are in a part and in a journal"
+    assert _texts(tmp_path) == last
+    assert report.dataset.attempts == 12 + 9 + 4
+    assert not list((tmp_path / "out" / ".generations").iterdir())
+    check_bill(tmp_path / "out", service)
+
+
+def test_what_an_unfinished_dataset_paid_for_is_taken(tmp_path: Path, service: LocalService) -> None:
+    """The first run stopped, then the source changed: its journals' audio is not lost, and their usage is told."""
+    _write(tmp_path, _lines(12))
+    service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 8}])
+    run_job(_job(tmp_path, service, limits={"max_concurrency": 1}))
+    service.clear_faults()
+    _write(tmp_path, _lines(13))
+    report = run_job(_job(tmp_path, service, **REBUILD))
+    assert (report.stopped, report.this_run.attempts, report.dataset.attempts) == (None, 5, 9 + 5)
+    check_bill(tmp_path / "out", service)
+
+
+def test_shards_of_a_rebuild_are_put_in_place_by_publish(tmp_path: Path, service: LocalService) -> None:
+    """Planned, run and published like any other; twice is harmless."""
+    _write(tmp_path, _lines(12))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(14))
+    job = _job(tmp_path, service, **REBUILD)
+    shards = plan(job, 2)
+    for shard in shards:
+        assert run_parts(job, shard).stopped is None
+        assert len(_texts(tmp_path)) == 12
+    assert publish(job).dataset.speech == publish(job).dataset.speech == 14
+    assert _texts(tmp_path) == _lines(14)
+    assert service.bill()["received"] == 14
+    check_bill(tmp_path / "out", service)
+
+
+def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service: LocalService) -> None:
+    """It stops with everything kept, and the next run swaps."""
+    _write(tmp_path, _lines(6))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(7))
+    with PartLock(tmp_path / "out" / ".work" / "locks" / "dataset.lock", shared=True):
+        report = run_job(_job(tmp_path, service, **REBUILD))
+    assert isinstance(report.stopped, StorageError)
+    assert len(_texts(tmp_path)) == 6
+    assert run_job(_job(tmp_path, service, **REBUILD)).stopped is None
+    assert len(_texts(tmp_path)) == 7
+    assert service.bill()["received"] == 7
+
+
+_SWAPPING = """
+import os, signal, sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.job import run_job
+
+left = int(sys.argv[3])
+move = LocalStore.move
+
+def dying(self, name, to):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    move(self, name, to)
+
+LocalStore.move = dying
+run_job(job_of(Path(sys.argv[1]), sys.argv[2], running={"rebuild": True}))
+"""
+
+
+def test_a_swap_that_is_killed_is_finished_by_any_run(tmp_path: Path, service: LocalService) -> None:
+    """Also by one that does not ask for a rebuild; what only looks is told to wait for it."""
+    _write(tmp_path, _lines(12))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(13, changed=(0,)))
+    command = [sys.executable, "-c", _SWAPPING, str(tmp_path), service.url, "5"]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert not (tmp_path / "out" / "parts.json").exists()
+    with pytest.raises(ConfigurationError, match="being replaced"):
+        validate(_job(tmp_path, service))
+    report = run_job(_job(tmp_path, service))
+    assert (report.stopped, report.this_run.attempts, report.dataset.speech) == (None, 0, 13)
+    assert _texts(tmp_path) == _lines(13, changed=(0,))
+    assert service.bill()["received"] == 12 + 2
+    check_bill(tmp_path / "out", service)
+
+
+_REBUILD = """
+import sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+run_job(job_of(Path(sys.argv[1]), sys.argv[2], running={"rebuild": True}))
+"""
+
+
+def test_a_rebuild_that_is_killed_buys_again_what_was_in_flight(tmp_path: Path, emulator: StartEmulator) -> None:
+    """SIGKILL while it is made: the old dataset is as it was, and the next rebuild goes on."""
+    service = emulator(voice_mode="tone", tone_bytes=2_000)
+    _write(tmp_path, _lines(20))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(40))
+    service.set_faults([{"what": "slow", "delay_s": 20, "after": 7}])
+    with subprocess.Popen([sys.executable, "-c", _REBUILD, str(tmp_path), service.url]) as process:
+        while service.bill()["received"] < 20 + 12:
+            time.sleep(0.01)
+        process.kill()
+    assert len(_texts(tmp_path)) == 20
+    service.clear_faults()
+    report = run_job(_job(tmp_path, service, **REBUILD))
+    assert (report.stopped, report.dataset.speech) == (None, 40)
+    assert service.bill()["received"] <= 40 + 8
+    check_bill(tmp_path / "out", service)
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """A destination on an object store."""
+    url = f"memory://{uuid.uuid4().hex}/out"
+    yield url
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.rm(path, recursive=True)
+
+
+def test_an_object_store_is_swapped_by_copies(tmp_path: Path, service: LocalService, remote: str) -> None:
+    """It knows no renaming; the outcome is the same."""
+
+    def make(**running: Any) -> Job:
+        return job_of(tmp_path, service.url, destination=remote, running={"work_dir": tmp_path / "work", **running})
+
+    _write(tmp_path, _lines(12))
+    run_job(make())
+    _write(tmp_path, _lines(8, changed=(7,)))
+    report = run_job(make(rebuild=True))
+    assert (report.stopped, report.dataset.speech, report.dataset.attempts) == (None, 8, 13)
+    filesystem, path = fsspec.core.url_to_fs(remote)
+    names = {name.removeprefix(path) for name in filesystem.find(path)}
+    assert sorted(name for name in names if "/speech/" in name or "/done/" in name) == [
+        *("/done/part-00000.json", "/done/part-00001.json"),
+        *("/speech/part-00000.parquet", "/speech/part-00001.parquet"),
+    ]
+    assert len([name for name in names if name.startswith("/usage/generation-1-part-")]) == 3
+    assert not [name for name in names if "/.generations/" in name]
+    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []

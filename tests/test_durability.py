@@ -1,0 +1,300 @@
+"""Whatever happens to the disks and the clock: no row is lost, and no bill is short."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.disks import small_disk
+from tests.job.samples import check_bill, job_of, read, write_lines
+from tts_pipeline.dataset.journal import encode_record, frame
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job import run_job
+
+IN_FLIGHT = 4
+
+_RUN = """
+import sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+folder = Path(sys.argv[1])
+running = {"part_rows": 20, "work_dir": folder / "work"}
+report = run_job(job_of(folder, sys.argv[2], running=running, limits={"max_concurrency": 4}))
+print(report.stopped_by, report.stopped)
+"""
+
+
+def _command(script: str, folder: Path, service: LocalService, *more: str) -> list[str]:
+    return [sys.executable, "-c", script, str(folder), service.url, *more]
+
+
+@contextmanager
+def _running(script: str, folder: Path, service: LocalService, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """Run in a process of its own, which is killed in the end."""
+    with subprocess.Popen(_command(script, folder, service, *more), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _wait_for(service: LocalService, received: int, process: subprocess.Popen[str]) -> None:
+    while service.bill()["received"] < received and process.poll() is None:
+        time.sleep(0.01)
+
+
+def _finish(folder: Path, service: LocalService, rows: int, **running: Any) -> None:
+    """Run to the end in this process, and check that every row is speech once and the bill true."""
+    running = {"part_rows": 20, "work_dir": folder / "work", **running}
+    report = run_job(job_of(folder, service.url, running=running, limits={"max_concurrency": IN_FLIGHT}))
+    assert (report.stopped, report.dataset.speech) == (None, rows)
+    assert read(folder / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(rows)]
+    check_bill(folder / "out", service)
+
+
+def _unknown(folder: Path) -> int:
+    outcomes: list[str] = read(folder / "out", "usage")["outcome"].to_pylist()
+    return outcomes.count("unknown")
+
+
+# What a power cut leaves of a file is at least what was synced. The length goes to a file of its own before anybody
+# hears of the sync, so that it is never behind what was acted upon.
+_SYNCED = """
+import os
+from pathlib import Path
+import tts_pipeline.dataset.parts as parts
+
+class Recorded(parts.Journal):
+    def sync(self):
+        super().sync()
+        Path(f"{self.path}.synced").write_text(str(os.fstat(self._descriptor).st_size))
+
+parts.Journal = Recorded
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", ["cut", "zeros", "noise"])
+def test_a_power_cut_loses_no_row_and_no_request(tmp_path: Path, emulator: StartEmulator, left: str) -> None:
+    """What was not synced is gone, or zeros, or whatever was on the disk: every request is on the bill all the same."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    write_lines(tmp_path / "lines.parquet", 200)
+    chance, cuts = random.Random(), 3
+    for number in range(cuts):
+        with _running(_SYNCED + _RUN, tmp_path, service) as process:
+            _wait_for(service, 30 * (number + 1) + chance.randrange(20), process)
+            process.kill()
+        for path in (tmp_path / "work").rglob("*.journal"):
+            _lose_what_was_not_synced(path, left, chance)
+    _finish(tmp_path, service, 200)
+    charged = Counter(entry["text"] for entry in service.bill(entries=True)["entries"] if entry["charged"])
+    bought_again = sum(count - 1 for count in charged.values())
+    assert bought_again <= _unknown(tmp_path) <= cuts * 2 * IN_FLIGHT
+
+
+def _lose_what_was_not_synced(path: Path, left: str, chance: random.Random) -> None:
+    synced = Path(f"{path}.synced")
+    if not synced.exists():
+        return
+    size_bytes, written = int(synced.read_text()), path.stat().st_size
+    with path.open("r+b") as file:
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
+        if left != "cut":
+            file.write(bytes(written - size_bytes) if left == "zeros" else chance.randbytes(written - size_bytes))
+    synced.unlink()
+
+
+_CLOCK = """
+import sys, time
+real, back_s = time.time_ns, float(sys.argv[3])
+time.time_ns = lambda: real() - int(back_s * 1e9)
+"""
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Each run believes that it is a day earlier than the one before: journals are still read in their order."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    write_lines(tmp_path / "lines.parquet", 200)
+    for day in range(3):
+        with _running(_CLOCK + _RUN, tmp_path, service, str(86_400 * day)) as process:
+            _wait_for(service, 40 * (day + 1), process)
+            process.kill()
+    _finish(tmp_path, service, 200)
+    assert service.bill()["received"] <= 200 + 3 * IN_FLIGHT
+    assert _unknown(tmp_path) <= 3 * IN_FLIGHT
+
+
+def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Who comes to a part that the other has stops in good order, and a last run finishes; nothing is bought twice."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    write_lines(tmp_path / "lines.parquet", 120)
+    with _running(_RUN, tmp_path, service) as one, _running(_RUN, tmp_path, service) as other:
+        said = [process.communicate(timeout=60)[0].split(maxsplit=1)[0] for process in (one, other)]
+    assert "storage" in said, "they met"
+    _finish(tmp_path, service, 120)
+    assert service.bill()["received"] == 120
+    assert _unknown(tmp_path) == 0
+
+
+def test_a_dead_runs_lock_stops_nobody(tmp_path: Path, emulator: StartEmulator) -> None:
+    """SIGKILL leaves the lock's file behind, and nothing that holds it."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    write_lines(tmp_path / "lines.parquet", 60)
+    with _running(_RUN, tmp_path, service) as process:
+        _wait_for(service, 30, process)
+        process.kill()
+    assert list((tmp_path / "out" / ".work" / "locks").iterdir())
+    _finish(tmp_path, service, 60)
+
+
+def test_a_journal_of_another_version_is_left_to_it(tmp_path: Path, tone_service: LocalService) -> None:
+    """It may hold audio that is paid for: the run stops, says so, and touches nothing; with it gone it goes on."""
+    write_lines(tmp_path / "lines.parquet", 60)
+    journals = next(iter(_work_of(tmp_path, tone_service)), tmp_path) / "journals"
+    path = journals / "part-00001-0123456789abcdef01234567.journal"
+    path.parent.mkdir(parents=True)
+    content = b"".join(frame(encode_record({"kind": "open", "format": 99, "journal_id": "x"})))
+    path.write_bytes(content)
+    running = {"part_rows": 20, "work_dir": tmp_path / "work"}
+    report = run_job(job_of(tmp_path, tone_service.url, running=running))
+    assert isinstance(report.stopped, StorageError)
+    assert "is of format 99" in str(report.stopped)
+    assert path.read_bytes() == content
+    path.unlink()
+    _finish(tmp_path, tone_service, 60)
+    assert tone_service.bill()["received"] == 60
+
+
+def _work_of(folder: Path, service: LocalService) -> list[Path]:
+    """Return where a job keeps its journals: it has run once, over nothing."""
+    from tts_pipeline.job.prepared import work_dir_of
+
+    return [work_dir_of(job_of(folder, service.url, running={"work_dir": folder / "work"}))]
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_part_published_twice_is_published_once(tmp_path: Path, emulator: StartEmulator, marked: bool) -> None:
+    """Killed just before the journal went, with the marker or without: nothing is bought or counted again."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000)
+    write_lines(tmp_path / "lines.parquet", 20)
+    with _running(_DYING_PUBLISHED + _RUN, tmp_path, service) as process:
+        assert process.wait(60) == -9
+    speech, marker = (tmp_path / "out" / name for name in ("speech/part-00000.parquet", "done/part-00000.json"))
+    before = speech.read_bytes()
+    if not marked:
+        marker.unlink()
+    _finish(tmp_path, service, 20)
+    assert speech.read_bytes() == before
+    assert marker.exists()
+    assert service.bill()["received"] == read(tmp_path / "out", "usage").num_rows == 20
+    assert list((tmp_path / "work").rglob("*.journal")) == []
+
+
+_DYING_PUBLISHED = """
+import os
+import tts_pipeline.job.runner as runner
+runner.remove_journals = lambda *_: os.kill(os.getpid(), 9)
+"""
+
+
+# One place at a time is small: journals of their own, the destination, or both together.
+
+
+def test_answers_in_flight_are_kept_when_the_journals_disk_is_full(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Nothing new is sent, and what is paid for has room: no outcome is unknown, and nothing is bought again."""
+    service = emulator(voice_mode="tone", tone_bytes=150_000, latency_ms=50)
+    write_lines(tmp_path / "lines.parquet", 60)
+    with small_disk(tmp_path / "work", 6_144) as disk:
+        job = job_of(tmp_path, service.url, running={"part_rows": 60, "work_dir": tmp_path / "work"}, limits=_LIMITS)
+        report = run_job(job)
+        assert report.stopped_by == "storage"
+        assert "No space left" in str(report.stopped)
+        received = service.bill()["received"]
+        assert 5 < received < 20
+        assert (report.dataset.speech, report.dataset.unknown_attempts) == (received, 0)
+        disk.resize(64_000)
+        _finish(tmp_path, service, 60, part_rows=60)
+        assert service.bill()["received"] == 60
+
+
+_LIMITS = {"max_concurrency": IN_FLIGHT}
+
+
+def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path, tone_service: LocalService) -> None:
+    """A run that could keep nothing does not begin."""
+    write_lines(tmp_path / "lines.parquet", 20)
+    with small_disk(tmp_path / "work", 512) as disk:
+        (disk.folder / "film").write_bytes(bytes(400_000))
+        report = run_job(job_of(tmp_path, tone_service.url, running={"work_dir": tmp_path / "work"}, limits=_LIMITS))
+        assert report.stopped_by == "storage"
+        assert "is full" in str(report.stopped)
+        assert tone_service.bill()["received"] == 0
+        disk.resize(8_192)
+        _finish(tmp_path, tone_service, 20)
+
+
+@pytest.mark.parametrize("kilobytes", [40, 300, 1_000])
+def test_a_destination_that_is_full_keeps_parts_in_their_journals(
+    tmp_path: Path, emulator: StartEmulator, kilobytes: int
+) -> None:
+    """Whether a claim, a usage or a speech file no longer fits: with room again, nothing is bought again."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000, latency_ms=10)
+    write_lines(tmp_path / "lines.parquet", 60)
+    with small_disk(tmp_path / "out", kilobytes) as disk:
+        running = {"part_rows": 20, "work_dir": tmp_path / "work"}
+        report = run_job(job_of(tmp_path, service.url, running=running, limits=_LIMITS))
+        assert report.stopped_by == "storage"
+        disk.resize(16_000)
+        received = service.bill()["received"]
+        _finish(tmp_path, service, 60)
+        assert service.bill()["received"] == 60
+        assert received <= 60
+
+
+def test_one_full_disk_for_everything(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Journals and dataset side by side, as by default: the same."""
+    service = emulator(voice_mode="tone", tone_bytes=50_000, latency_ms=20)
+    write_lines(tmp_path / "lines.parquet", 100)
+    with small_disk(tmp_path / "out", 7_168) as disk:
+        report = run_job(job_of(tmp_path, service.url, running={"part_rows": 20}, limits=_LIMITS))
+        assert report.stopped_by == "storage"
+        assert report.dataset.unknown_attempts == 0
+        disk.resize(64_000)
+        assert service.bill()["received"] < 100
+        _finish(tmp_path, service, 100, work_dir=None)
+        assert service.bill()["received"] == 100
+
+
+def test_a_destination_that_vanishes_keeps_parts_in_their_journals(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Its disk is not mounted any more, and an empty folder stands there: nothing is published into that for nobody."""
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=20)
+    write_lines(tmp_path / "lines.parquet", 200)
+    away = tmp_path / "away"
+    with _running(_RUN, tmp_path, service) as process:
+        _wait_for(service, 50, process)
+        (tmp_path / "out").rename(away)
+        (tmp_path / "out").mkdir()
+        said = process.communicate(timeout=60)[0]
+    assert said.startswith("storage")
+    assert "vanished" in said
+    done = len(list((away / "done").iterdir()))
+    assert done < 10
+    shutil.rmtree(tmp_path / "out")
+    away.rename(tmp_path / "out")
+    _finish(tmp_path, service, 200)
+    assert service.bill()["received"] == 200 + _unknown(tmp_path)

@@ -1,0 +1,80 @@
+"""A user's own prices: what models cost on services, in place of what the catalog says; and what a price is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from tts_pipeline.catalog.card import check_prices, in_order
+from tts_pipeline.catalog.entries import LOCAL, read_price
+from tts_pipeline.catalog.table import Table, read_toml
+from tts_pipeline.models import Card, Price, Service
+
+Reference = tuple[str, str]
+"""The names of a service and of a model."""
+
+
+def read_prices(
+    file: Path, card_of: Callable[[str, str], Card], known: Collection[Price]
+) -> dict[Reference, tuple[Price, ...]]:
+    """Read a file of prices.
+
+    ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` beside; its basis is ``user``.
+
+    Args:
+        file: TOML.
+        card_of: Finds the card of a service and a model, by their names.
+        known: All prices of the catalog: an id that one of them has means that price, in every bill.
+
+    Returns:
+        By service and model all their prices, in order of time: they take the place of the catalog's.
+
+    Raises:
+        ConfigurationError: A mistake in it, such as an unknown model, prices that overlap in time, in two currencies or
+            not for the model's billing, or an id that is taken; names file and key.
+    """
+    root = read_toml(file)
+    cards: dict[Reference, Card] = {}
+    rows: dict[Reference, list[tuple[Table, Price]]] = {}
+    for price_id, table in root.tables("prices"):
+        service = table.text(table.required("service")) or ""
+        model = table.text(table.required("model")) or ""
+        card = card_of(service, model)
+        price = read_price(price_id, table, "user")
+        refuse_taken_id(table, price, known)
+        cards[card.service, card.model] = card
+        rows.setdefault((card.service, card.model), []).append((table, price))
+    root.finish()
+    for reference, priced in rows.items():
+        check_prices(priced[-1][0], cards[reference].billing, in_order(price for _, price in priced), key="")
+    return {reference: in_order(price for _, price in priced) for reference, priced in rows.items()}
+
+
+def refuse_taken_id(table: Table, price: Price, known: Iterable[Price]) -> None:
+    """Refuse a price whose id already means another one: bills are read long after they were written.
+
+    Raises:
+        ConfigurationError: Names file and id.
+    """
+    if any(other.price_id == price.price_id and other != price for other in known):
+        raise table.mistake("", "is the id of another price already", "give yours an id of its own")
+
+
+def caveat(service: Service, card: Card, price: Price | None) -> str | None:
+    """Say what a person must know of a cost that this price leads to; None when there is nothing to say.
+
+    Args:
+        service: Who charges.
+        card: Of the model.
+        price: What holds; None when no price does.
+    """
+    if price is None:
+        return (
+            f"no price is known for {card.model} on {service.name}: its cost is null, which is not 0 "
+            "(give one with --prices)"
+        )
+    if price.basis == "list" and not service.maker and service.name != LOCAL:
+        return (
+            f"the cost is at the maker's list price; {service.name} may charge otherwise (give its price with --prices)"
+        )
+    return None

@@ -1,0 +1,160 @@
+"""What a job may still spend: every attempt's upper bound is reserved before it is sent. Pure, for one event loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.cost import price_at
+from tts_pipeline.errors import ConfigurationError, StoppedError
+from tts_pipeline.models import Attempt, Card, Price, Settlement
+
+_NOTHING = Decimal(0)
+
+
+@dataclass(slots=True)
+class Spending:
+    """What was spent: confirmed, and at most. Money is in the cap's currency.
+
+    Args:
+        characters_billed: Confirmed.
+        characters_upper_bound: At most, with what is reserved and what is unknown.
+        cost: Confirmed.
+        cost_upper_bound: At most, with what is reserved and what is unknown.
+    """
+
+    characters_billed: int = 0
+    characters_upper_bound: int = 0
+    cost: Decimal = _NOTHING
+    cost_upper_bound: Decimal = _NOTHING
+
+
+class Budget:
+    """Reserves what attempts may cost, so that what is spent at most never passes the cap.
+
+    An attempt is reserved once. Settled, it counts as settled: less than was reserved is free again, and more, which a
+    service that counts unlike us can cause, is counted in full. Abandoned, it stays reserved: it may have been billed.
+
+    Args:
+        cap: The most that may be spent; an empty one is no cap.
+        spent: What the job has spent before, over all its invocations; it is counted on from there.
+    """
+
+    def __init__(self, cap: BudgetCap | None = None, spent: Spending | None = None) -> None:
+        self._cap = cap or BudgetCap()
+        self._spent = spent or Spending()
+        self._open: dict[str, Attempt] = {}
+
+    def reserve(self, attempt: Attempt) -> bool:
+        """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
+        if not self._fits(attempt):
+            return False
+        self._add(attempt.characters_upper_bound, attempt.cost_upper_bound)
+        self._open[attempt.attempt_id] = attempt
+        return True
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Free what was reserved for an attempt that was not even written down."""
+        del self._open[attempt.attempt_id]
+        self._take(attempt)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Count an attempt as it ended."""
+        self._take(self._open.pop(settlement.attempt_id))
+        self._add(settlement.characters_upper_bound, settlement.cost_upper_bound)
+        self._spent.characters_billed += settlement.characters_billed
+        self._spent.cost += settlement.cost or _NOTHING
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Leave an attempt reserved for good that ended without a settlement; harmless after one."""
+        self._open.pop(attempt.attempt_id, None)
+
+    def refusal(self, attempt: Attempt) -> StoppedError | None:
+        """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
+        if self._open:
+            return None
+        cap, spent = self._cap, self._spent
+        if cap.max_cost is not None and attempt.cost_upper_bound is None:
+            return StoppedError(
+                "no price holds now: what the next request costs is not known, so the cap cannot be kept",
+                stopped_by="budget",
+                hint="give the price that holds now with --prices, or go on without --max-cost",
+            )
+        if cap.max_cost is not None and not self._cost_fits(attempt):
+            told = (cap.max_cost, spent.cost_upper_bound, spent.cost, attempt.cost_upper_bound or _NOTHING)
+            return _used_up(*(f"{amount.normalize():f} {cap.currency}" for amount in told), flag="--max-cost")
+        characters = (cap.max_characters or 0, spent.characters_upper_bound, spent.characters_billed)
+        told_characters = (*characters, attempt.characters_upper_bound)
+        return _used_up(*(f"{count:,} characters" for count in told_characters), flag="--max-characters")
+
+    def _fits(self, attempt: Attempt) -> bool:
+        most = self._cap.max_characters
+        if most is not None and self._spent.characters_upper_bound + attempt.characters_upper_bound > most:
+            return False
+        return self._cap.max_cost is None or self._cost_fits(attempt)
+
+    def _cost_fits(self, attempt: Attempt) -> bool:
+        if self._cap.max_cost is None or attempt.cost_upper_bound is None:
+            return False
+        return self._spent.cost_upper_bound + attempt.cost_upper_bound <= self._cap.max_cost
+
+    def _add(self, characters: int, cost: Decimal | None) -> None:
+        self._spent.characters_upper_bound += characters
+        self._spent.cost_upper_bound += cost or _NOTHING
+
+    def _take(self, attempt: Attempt) -> None:
+        self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _NOTHING))
+
+
+def _used_up(cap: str, at_most: str, confirmed: str, needed: str, *, flag: str) -> StoppedError:
+    return StoppedError(
+        f"the budget of {cap} is used up: {at_most} are spent at most ({confirmed} confirmed), "
+        f"and the next request may take {needed}",
+        stopped_by="budget",
+        hint=f"everything done is kept; a higher {flag} goes on from here",
+    )
+
+
+def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
+    """Make sure that a cap can be kept with a model's prices, before anything is sent.
+
+    Args:
+        cap: The cap.
+        card: The model's.
+        today: In UTC; the price that holds then is looked at.
+
+    Raises:
+        ConfigurationError: An amount without a currency or not above 0, a currency that is not the price's, no price,
+            or a price by token where nothing bounds the tokens of audio; names the way out.
+    """
+    if cap.max_characters is not None and cap.max_characters < 1:
+        raise ConfigurationError(f"max_characters is {cap.max_characters}", hint="give at least 1")
+    if cap.max_cost is None:
+        return
+    if not cap.max_cost.is_finite() or cap.max_cost <= 0:
+        raise ConfigurationError(f"max_cost is {cap.max_cost}", hint="give more than 0, with its currency: 500CNY")
+    if cap.currency is None:
+        raise ConfigurationError("max_cost has no currency", hint="say which, as in 500CNY")
+    _check_price(cap, card, price_at(card.prices, today))
+
+
+def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:
+    named = f"{card.model} on {card.service}"
+    if price is None:
+        raise ConfigurationError(
+            f"a cap on cost needs a price, and none is known for {named} today",
+            hint="give one with --prices, or cap what is billed with --max-characters",
+        )
+    if price.currency != cap.currency:
+        raise ConfigurationError(
+            f"the cap is in {cap.currency}, but the price of {named} is in {price.currency}",
+            hint=f"give the cap in {price.currency}, or your own price in {cap.currency} with --prices",
+        )
+    if card.billing == "tokens" and card.output_tokens_per_second is None:
+        raise ConfigurationError(
+            f"{named} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
+            "could be kept",
+            hint="cap what is sent with --max-characters, or say output_tokens_per_second on its card with --catalog",
+        )

@@ -1,0 +1,59 @@
+"""How many attempts may be in flight: as many as allowed, until the service says that they are too many. Pure."""
+
+from __future__ import annotations
+
+_MOST_ROUNDS = 32
+"""Where a service takes 8 at a time, it is then asked for a ninth once in 256 successes. More would leave the number
+too low for too long where a service refuses one request in a hundred whatever it is asked (simulated)."""
+
+
+class Concurrency:
+    """A number that goes down with 429s and slowly up with successes.
+
+    It begins at the most that is allowed, and stays there as long as the service never objects. In one pause it goes
+    down by one for every attempt that was refused, since each was one too many, but to no less than half: a refused
+    burst says little of what is taken steadily. It goes up by one after some rounds of successes, a round being as
+    many as may be in flight. By how many, the service teaches: an increase that meets a 429 within its first round
+    doubles them, one that does not halves them. So it settles at what the service takes and seldom asks for more, and
+    stays high where the service refuses now and then whatever it is asked.
+
+    Args:
+        most: Never above this.
+
+    Attributes:
+        limit: As many attempts may be in flight now, 1 at least.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = most
+        self._most = most
+        self._least_in_this_pause = 1
+        self._rounds = 1
+        self._successes = 0
+        self._is_trial = False
+
+    def throttled(self, *, is_news: bool) -> None:
+        """Take a 429.
+
+        Args:
+            is_news: False when its attempt was sent before the present pause began.
+        """
+        if is_news:
+            self._least_in_this_pause = max(1, self.limit // 2)
+            if self._is_trial:
+                self._rounds = min(2 * self._rounds, _MOST_ROUNDS)
+            self._is_trial = False
+        self.limit = max(self.limit - 1, self._least_in_this_pause)
+
+    def succeeded(self) -> None:
+        """Take a success."""
+        if self.limit == self._most:
+            return
+        self._successes += 1
+        if self._is_trial and self._successes >= self.limit:
+            self._is_trial = False
+            self._rounds = max(1, self._rounds // 2)
+        if self._successes >= self._rounds * self.limit:
+            self._successes = 0
+            self._is_trial = True
+            self.limit += 1

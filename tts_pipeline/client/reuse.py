@@ -1,0 +1,58 @@
+"""What was bought before, by whoever, looked up before anything is bought: the client's side of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from tts_pipeline.client.takes import is_worth_keeping
+from tts_pipeline.config import QualityPolicy
+from tts_pipeline.models import Answer, Found, Segment, Utterance
+
+
+class Library(Protocol):
+    """Audio by what was asked for: requests of one key and take are the same, down to the last byte of their body."""
+
+    async def get(self, request_key: str, take: int) -> Found | None:
+        """Return what was bought for a request; None when nothing is known of it. What fails is not known."""
+
+    async def put(self, request_key: str, take: int, found: Found) -> None:
+        """Take in what was bought; returns when it is in good hands, which is before it is stored. Fails silently."""
+
+
+class Loan:
+    """What one utterance takes out of a library, and what it gives to it.
+
+    Args:
+        library: None is without: nothing is found, and nothing is kept.
+        utterance: Whose requests.
+        quality: Audio that this policy would not keep is not taken.
+
+    Attributes:
+        origin: Where the first answer that was taken came from; None as long as none was.
+        segments: How many segments the last one that was taken was said in.
+    """
+
+    def __init__(self, library: Library | None, utterance: Utterance, quality: QualityPolicy) -> None:
+        self.origin: str | None = None
+        self.segments = 1
+        self._library = library
+        self._utterance = utterance
+        self._quality = quality
+
+    async def take(self, request_key: str, segment: Segment) -> Answer | None:
+        """Return the answer to the request for a segment, when it was bought before and is good enough."""
+        if self._library is None:
+            return None
+        found = await self._library.get(request_key, self._utterance.take)
+        if found is None or not is_worth_keeping(self._quality, found.answer, None):
+            return None
+        self.origin = self.origin or found.origin
+        self.segments = found.segments
+        return replace(found.answer, segment=segment.index)
+
+    async def give(self, request_key: str, answer: Answer) -> None:
+        """Give an answer that was just bought to whoever asks the same later."""
+        if self._library is not None:
+            found = Found(answer, self._utterance.utterance_id)
+            await self._library.put(request_key, self._utterance.take, found)

@@ -1,0 +1,41 @@
+"""The last wait before a request goes out: the rate as the service sees it, not as permits were given."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.rate import SmoothRate
+from tts_pipeline.config import Limits
+
+
+class Spacing:
+    """Keeps requests apart where they leave.
+
+    Permits are given at the permitted rate, but between a permit and its request the attempt is written to a disk,
+    which takes a millisecond or a hundred. Two requests whose permits were well apart would then leave together, and a
+    service that enforces its rate smoothly answers the second one with a 429. Most requests do not wait here.
+
+    Args:
+        limits: The rates.
+        clock: Time, and how to wait.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._requests = SmoothRate(limits.requests_per_minute)
+        self._characters = SmoothRate(limits.characters_per_minute)
+        self._clock = clock
+        self._turn = asyncio.Lock()  # whoever came first leaves first
+
+    async def wait(self, characters: int) -> None:
+        """Wait until a request may leave that sends so many characters; take note that it does."""
+        async with self._turn:
+            while (delay_s := self._delay_s()) > 0:
+                await self._clock.sleep(delay_s)
+            now_s = self._clock.monotonic_s()
+            self._requests.used(now_s)
+            self._characters.used(now_s, characters)
+
+    def _delay_s(self) -> float:
+        now_s = self._clock.monotonic_s()
+        return max(self._requests.delay_s(now_s), self._characters.delay_s(now_s))

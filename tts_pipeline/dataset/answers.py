@@ -1,0 +1,144 @@
+"""A reuse store: what was bought, one file for each request and take, for as many writers as like.
+
+A file's name is the request's key and the take, below a folder of the key's first two digits. It is a header of 28
+bytes (``ttsreuse``, format version, length of the record, length of the audio, CRC-32 of both; little endian), the
+record as JSON, and the audio as received. It is written whole, and again by whoever buys the same: the last one stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from tts_pipeline.dataset.journal import encode_record
+from tts_pipeline.dataset.replay import answer_of, answer_record
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.models import Found
+
+logger = logging.getLogger("tts_pipeline")
+
+FORMAT_VERSION = 1
+MARKER = "reuse.json"
+"""Says what the folder is, so that no other one is filled with answers by mistake."""
+
+_SUFFIX = ".answer"
+_MAGIC = b"ttsreuse"
+_HEAD = struct.Struct("<8sIIQI")
+
+
+class AnswerStore:
+    """Answers by request key and take, in a folder or at any URL.
+
+    Args:
+        store: Where they are.
+        label: What an origin begins with, to tell where that is; empty where it is this very dataset.
+    """
+
+    def __init__(self, store: Store, label: str = "") -> None:
+        self.label = label
+        self._store = store
+        self._has_warned = False
+
+    def begin(self) -> None:
+        """Mark the place as a reuse store. Blocking.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        if self._store.read(MARKER) is None:
+            self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
+
+    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (only a look can tell)
+        """Say whether it is worth a look; never blocks."""
+        return True
+
+    def get(self, request_key: str, take: int) -> Found | None:
+        """Return what was bought for a request; None when it is not there, or damaged. Blocking.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        name = _name(request_key, take)
+        data = self._store.read(name)
+        if data is None:
+            return None
+        record = _record_of(data)
+        if record is None or (record["request_key"], record["take"]) != (request_key, take):
+            self._warn(name)
+            return None
+        audio = data[len(data) - record["audio_bytes"] :]
+        return Found(answer_of(record["answer"], audio), origin_of(record["origin"], self.label), record["segments"])
+
+    def put(self, request_key: str, take: int, found: Found) -> None:
+        """Keep what was bought, in place of what may be there. Blocking.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        audio = found.answer.audio.data
+        record = encode_record(
+            {
+                "request_key": request_key,
+                "take": take,
+                "origin": found.origin,
+                "segments": found.segments,
+                "audio_bytes": len(audio),
+                "answer": answer_record(found.answer),
+            }
+        )
+        head = _HEAD.pack(_MAGIC, FORMAT_VERSION, len(record), len(audio), zlib.crc32(audio, zlib.crc32(record)))
+        self._store.write(_name(request_key, take), b"".join((head, record, audio)), durable=False)
+
+    def keys(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and the take of all answers. Blocking.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        for folder in self._store.names(""):
+            for name in self._store.names(folder) if len(folder) == 2 else ():
+                if name.endswith(_SUFFIX):
+                    request_key, take = name.removesuffix(_SUFFIX).split(".")
+                    yield request_key, int(take)
+
+    def _warn(self, name: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            where = self._store.describe(name)
+            logger.warning("%s is damaged, or of another version: such answers count as not there", where)
+
+
+def origin_of(utterance_id: str, label: str) -> str:
+    """Return where audio came from, for people: the place's label, if it has one, and the utterance."""
+    return f"{label}#{utterance_id}" if label else utterance_id
+
+
+def request_hash(request_key: str, take: int) -> int:
+    """Return 64 bits of a request key, which is a hash already, and of the take."""
+    return (int(request_key[:16], 16) + take * _ODD) & _64_BITS
+
+
+_ODD = 0x9E3779B97F4A7C15
+_64_BITS = 0xFFFFFFFFFFFFFFFF
+
+
+def _name(request_key: str, take: int) -> str:
+    return f"{request_key[:2]}/{request_key}.{take}{_SUFFIX}"
+
+
+def _record_of(data: bytes) -> dict[str, Any] | None:
+    """Return the record of a whole and undamaged file; else None."""
+    if len(data) < _HEAD.size:
+        return None
+    magic, version, record_length, audio_length, crc = _HEAD.unpack_from(data)
+    if (magic, version) != (_MAGIC, FORMAT_VERSION) or len(data) != _HEAD.size + record_length + audio_length:
+        return None
+    if zlib.crc32(memoryview(data)[_HEAD.size :]) != crc:
+        return None
+    record: dict[str, Any] = orjson.loads(data[_HEAD.size : _HEAD.size + record_length])
+    return record

@@ -1,0 +1,98 @@
+"""What runs that died left behind of parts that are done: accounted for, then removed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tts_pipeline.dataset.claims import PartLock, claim_name
+from tts_pipeline.dataset.descriptor import SEAL
+from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.parts import journal_of, journals_of, part_name, part_of
+from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.usage_files import account_for_claims, publish_usage_of, usage_name
+from tts_pipeline.errors import StorageError
+
+
+def sweep(store: Store, journals: Path, locks: Path, done: Mapping[int, str]) -> None:
+    """Account for what a kill left behind after a part was marked as done, and remove it.
+
+    Mostly that is a journal whose usage is published. Where two processes had the part at a time, it may also be a
+    journal or a claim that no usage tells of yet: it is published now, and the seal is broken, for the bill has grown.
+    What another process has open stays, and so does a journal that is of another dataset.
+
+    Args:
+        store: The destination.
+        journals: Where the journals are.
+        locks: Where the locks are.
+        done: Parts with a marker, and the fingerprint that their journals have.
+
+    Raises:
+        StorageError: The destination or the disk failed, or a journal is of another version.
+    """
+    for number, claims in _claimed_or_journalled(store, journals).items():
+        if number not in done:
+            continue
+        with ExitStack() as held:
+            try:
+                held.enter_context(PartLock(locks / f"{part_name(number)}.lock"))
+            except StorageError:
+                continue  # whoever has it accounts for it
+            accounted = _account(store, number, _replays(journals, number, done[number]), claims)
+            with storage_errors(f"removing journals of {part_name(number)}"):
+                for path in accounted:
+                    path.unlink(missing_ok=True)
+
+
+def account_for_all(store: Store, journals: Path, locks: Path) -> None:
+    """Publish the usage of a dataset that nobody will go on with: of all its journals and claims. The journals stay.
+
+    Args:
+        store: The destination.
+        journals: Where the journals are.
+        locks: Where the locks are.
+
+    Raises:
+        StorageError: The destination or the disk failed, a journal is of another version, or another process still
+            works on one of the parts.
+    """
+    for number, claims in _claimed_or_journalled(store, journals).items():
+        with PartLock(locks / f"{part_name(number)}.lock"):
+            _account(store, number, _replays(journals, number, None), claims)
+
+
+def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]:
+    """Return the parts that have a claim or a journal, with their claims."""
+    claims = defaultdict[int, list[str]](list)
+    for name in store.names("claims", "part-"):
+        claims[part_of(name)].append(f"claims/{name}")
+    for path in journals.glob(f"part-*{SUFFIX}"):
+        claims[part_of(path.name)] += []
+    return dict(sorted(claims.items()))
+
+
+def _replays(journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
+    found = {path: replay(path, check_payloads=False) for path in journals_of(journals, number)}
+    return {
+        path: one
+        for path, one in found.items()
+        if fingerprint is None or one is None or one.header["dataset_fingerprint"] == fingerprint
+    }
+
+
+def _account(store: Store, number: int, found: Mapping[Path, Replay | None], claims: Sequence[str]) -> Collection[Path]:
+    """Publish what no usage tells of yet, and remove the claims that are told in full; return the journals."""
+    replays = [one for one in found.values() if one is not None]
+    here = {one.journal_id for one in replays}
+    spent = {one.journal_id for one in replays if one.attempts} | ({journal_of(name) for name in claims} - here)
+    if not all(store.exists(usage_name(number, journal_id)) for journal_id in spent):
+        store.remove(SEAL)
+    for one in replays:
+        publish_usage_of(store, number, one)
+    account_for_claims(store, claims, here)
+    for one in replays:
+        store.remove(claim_name(number, one.journal_id))
+    return found.keys()

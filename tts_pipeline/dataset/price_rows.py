@@ -1,0 +1,75 @@
+"""The prices behind a bill: they go with journals, usage files and markers, so that every cost can be worked out again.
+
+A price row is a ``Price`` as JSON: each of its fields by name, as text, or null. A usage file holds the rows of the
+prices its attempts name in its Parquet metadata, under ``prices``: whoever takes a part over has them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.models import Price
+
+PriceRow = Mapping[str, str | None]
+
+_KEY = b"prices"
+_AMOUNTS = ("currency", "per_10k_characters", "per_1m_input_tokens", "per_1m_output_tokens")
+
+
+def price_row(price: Price) -> dict[str, str | None]:
+    """Return a price as it is stored; amounts and days are text."""
+    return {name: None if value is None else str(value) for name, value in asdict(price).items()}
+
+
+def with_prices(usage: pa.Table, known: Mapping[str, PriceRow]) -> pa.Table:
+    """Return a usage table with the rows of the prices that it names in its metadata."""
+    named = set(usage.column("price_id").to_pylist()) - {None}
+    rows = [known[price_id] for price_id in sorted(named & known.keys())]
+    return usage.replace_schema_metadata({**(usage.schema.metadata or {}), _KEY: orjson.dumps(rows)})
+
+
+def prices_of(data: bytes) -> list[dict[str, Any]]:
+    """Return the price rows of a usage file; none when it has none."""
+    metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    rows: list[dict[str, Any]] = orjson.loads(metadata.get(_KEY, b"[]"))
+    return rows
+
+
+def distinct(rows: Iterable[PriceRow]) -> list[PriceRow]:
+    """Return each price row once, in the order of their ids; two of one id that differ are both kept."""
+    found = {orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS): row for row in rows}
+    return sorted(found.values(), key=lambda row: row["price_id"] or "")
+
+
+def refuse_changed_prices(there: Iterable[PriceRow], now: Iterable[PriceRow]) -> None:
+    """Make sure that the bill of a dataset stays one bill. When a price holds, and who says so, may change.
+
+    Args:
+        there: The prices in force when the dataset was made.
+        now: Those in force now.
+
+    Raises:
+        ConfigurationError: An id now means another amount, or the costs would be in two currencies.
+    """
+    earlier = {row["price_id"]: row for row in there}
+    for row in now:
+        same = earlier.get(row["price_id"], row)
+        if any(same[name] != row[name] for name in _AMOUNTS):
+            raise ConfigurationError(
+                f"the price {row['price_id']!r} is not what it was when this dataset was made",
+                hint="give a changed price an id of its own: what is on the bill already stays as it is",
+            )
+        currencies = {one["currency"] for one in (row, *earlier.values())}
+        if len(currencies) > 1:
+            raise ConfigurationError(
+                f"this dataset has costs in {next(iter(earlier.values()))['currency']}, "
+                f"and the price {row['price_id']!r} is in {row['currency']}",
+                hint="costs of a dataset are added up: use another destination, or a price in its currency",
+            )

@@ -1,0 +1,123 @@
+"""The speech table's file: audio as it is, the rest compressed, in row groups that fit the memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.config import ROW_GROUP_BYTES
+from tts_pipeline.dataset.replay import Blob, Key, Said
+from tts_pipeline.dataset.store import DISK_HINT
+from tts_pipeline.errors import StorageError
+
+AUDIO_LEAVES = ("audio.bytes", "audio.path")
+"""Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
+
+
+def row_groups(places: Sequence[int], keys: Sequence[Key], said: Mapping[Key, Said]) -> Iterator[list[int]]:
+    """Divide a part's speech, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
+    group: list[int] = []
+    group_bytes = 0
+    for place in places:
+        audio = said[keys[place]].audio
+        length = audio.length if audio is not None else 0
+        if group and group_bytes + length > ROW_GROUP_BYTES:
+            yield group
+            group, group_bytes = [], 0
+        group.append(place)
+        group_bytes += length
+    if group:
+        yield group
+
+
+def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put small tables that follow each other together, as many as make up ``ROW_GROUP_BYTES`` at most."""
+    held: list[pa.Table] = []
+    held_bytes = 0
+    for table in tables:
+        if held and held_bytes + table.nbytes > ROW_GROUP_BYTES:
+            yield pa.concat_tables(held)
+            held, held_bytes = [], 0
+        held.append(table)
+        held_bytes += table.nbytes
+    if held:
+        yield pa.concat_tables(held)
+
+
+class BlobReader:
+    """Reads from journals by offset, each opened once. Used by ``with``."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def read(self, blob: Blob) -> bytes:
+        """Return the bytes.
+
+        Raises:
+            StorageError: They are not there any more.
+        """
+        descriptor = self._open.get(blob.path)
+        if descriptor is None:
+            descriptor = self._open[blob.path] = os.open(blob.path, os.O_RDONLY)
+            self._held.callback(os.close, descriptor)
+        data = os.pread(descriptor, blob.length, blob.offset)
+        if len(data) != blob.length:
+            raise StorageError(f"the journal {blob.path} is shorter than it was", hint=DISK_HINT)
+        return data
+
+
+class SpeechWriter:
+    """A Parquet writer that leaves the audio as it is and compresses the rest. Used by ``with``.
+
+    Args:
+        path: The file.
+        schema: Of the tables.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        plain = [leaf for field in schema for leaf in _leaves(field.name, field.type) if leaf not in AUDIO_LEAVES]
+        self._writer = pq.ParquetWriter(
+            path, schema, compression=dict.fromkeys(plain, "zstd"), use_dictionary=plain, write_statistics=plain
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Write a table as one row group."""
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+    """Yield the Parquet paths of a column's leaves."""
+    if pa.types.is_struct(kind):
+        for child in kind:
+            yield from _leaves(f"{path}.{child.name}", child.type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_map(kind):
+        yield from _leaves(f"{path}.key_value.key", kind.key_type)
+        yield from _leaves(f"{path}.key_value.value", kind.item_type)
+    else:
+        yield path

@@ -1,0 +1,162 @@
+"""The usage table's files, one for each journal: the bill. None is ever replaced, but a guess by the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.dataset.claims import Claim, read_claim
+from tts_pipeline.dataset.parts import part_name, part_of
+from tts_pipeline.dataset.price_rows import with_prices
+from tts_pipeline.dataset.replay import Key, Replay
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.tables import read_columns
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.models import Price
+from tts_pipeline.schema import table_of, usage_schema, usage_values
+
+_PIECE_BYTES = 1024 * 1024
+
+
+def usage_name(part: int, journal_id: str) -> str:
+    """Return the name of a journal's usage file."""
+    return f"usage/{part_name(part)}-{journal_id}.parquet"
+
+
+def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Mapping[str, str]] | None = None) -> None:
+    """Publish the usage of a journal that will not be written to any more; what is published is left alone. Blocking.
+
+    But what another machine guessed of a journal that it took for lost is replaced by the truth.
+
+    Args:
+        store: The destination.
+        part: Whose journal it is.
+        one: The journal, read back.
+        tags: By utterance, beside those of the whole job.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    name = usage_name(part, one.journal_id)
+    if one.attempts and (not store.exists(name) or _is_guess(store, name, one.journal_id)):
+        table = table_of(_usage_rows(one, tags or {}), usage_schema())
+        write_table(store, name, with_prices(table, one.header["prices"]))
+
+
+def account_for_claims(store: Store, names: Iterable[str], journals_here: Collection[str]) -> None:
+    """Write ``unknown`` usage for claims whose journal is neither here nor published, and remove them. Blocking.
+
+    Args:
+        store: The destination.
+        names: The claims'.
+        journals_here: Ids of journals that are on this machine: their usage is known.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    for name in names:
+        claim = read_claim(store, name)
+        if claim is None or claim.journal_id in journals_here:
+            continue
+        usage = usage_name(part_of(name), claim.journal_id)
+        if not store.exists(usage):
+            write_table(store, usage, table_of([_lost_row(claim)], usage_schema()))
+        store.remove(name)
+
+
+def usage_totals(data: bytes) -> Totals:
+    """Add up a usage file."""
+    names = ["outcome", "characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "currency"]
+    table = read_columns(data, names)
+    totals = Totals(attempts=table.num_rows)
+    totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
+    totals.characters_billed = sum(table.column("characters_billed").to_pylist())
+    bounds = table.column("characters_upper_bound").to_pylist()
+    totals.characters_upper_bound = sum(bounds)
+    costs = table.column("cost_upper_bound").to_pylist()
+    totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
+    known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
+    totals.add_cost(_total(table, "cost"), _total(table, "cost_upper_bound"), known[0] if known else None)
+    return totals
+
+
+def write_table(store: Store, name: str, table: pa.Table) -> dict[str, Any]:
+    """Write a table as a file of the destination, and return its size and hash. Blocking."""
+    with store.stage(name) as path:
+        pq.write_table(table, path, compression="zstd")
+        return facts_of_path(path)
+
+
+def facts_of_path(path: Path) -> dict[str, Any]:
+    """Return a file's size and hash, as a marker tells them."""
+    with path.open("rb") as file:
+        return facts_of(file)
+
+
+def facts_of(file: BinaryIO) -> dict[str, Any]:
+    """Return an open file's size and hash; read from its beginning."""
+    digest, size_bytes = hashlib.sha256(), 0
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+        size_bytes += len(piece)
+    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
+
+
+def _is_guess(store: Store, name: str, journal_id: str) -> bool:
+    data = store.read(name)
+    if data is None:
+        return False
+    ids = read_columns(data, ["attempt_id"]).column("attempt_id")
+    return bool(ids.to_pylist() == [_guess_id(journal_id)])
+
+
+def _total(table: pa.Table, column: str) -> Decimal | None:
+    known = [cost for cost in table.column(column).to_pylist() if cost is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict[str, Any]]:
+    header = one.header
+    constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
+    prices = {
+        name: Price(price_id=name, currency=price["currency"], basis=price["basis"])
+        for name, price in header["prices"].items()
+    }
+    return [
+        {
+            **usage_values(attempt, settlement, prices),
+            **constants,
+            "tags": list({**header["tags"], **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
+        }
+        for attempt, settlement in one.attempts.values()
+    ]
+
+
+def _guess_id(journal_id: str) -> str:
+    return f"claim-{journal_id}"
+
+
+def _lost_row(claim: Claim) -> dict[str, Any]:
+    return {
+        "attempt_id": _guess_id(claim.journal_id),
+        "invocation_id": claim.invocation_id,
+        "journal_id": claim.journal_id,
+        "account": claim.account,
+        "service": claim.service,
+        "model": claim.model,
+        "started_at": claim.opened_at_us,
+        "outcome": "unknown",
+        "characters_counted": claim.characters_upper_bound,
+        "characters_billed": 0,
+        "characters_upper_bound": claim.characters_upper_bound,
+        "cost": None if claim.cost_upper_bound is None else Decimal(0),
+        "cost_upper_bound": claim.cost_upper_bound,
+        "currency": claim.currency,
+        "tags": list(claim.tags.items()),
+    }

@@ -1,0 +1,177 @@
+"""A dataset made anew in its place: which generation is made, from what it takes audio, and how it gets in place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.descriptor import Descriptor, Growth, check_descriptor, read_descriptor
+from tts_pipeline.dataset.generations import (
+    SWAP,
+    carried,
+    finish_swap,
+    generation_at,
+    swap_in,
+    unfinished,
+)
+from tts_pipeline.dataset.journal_shelf import JournalShelf
+from tts_pipeline.dataset.leftovers import account_for_all
+from tts_pipeline.dataset.reuse import Reusable, Shelf
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.errors import ConfigurationError, StorageError
+
+WHOLE = "dataset.lock"
+"""The lock that every run shares, and that a swap needs alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldJournals:
+    """Journals of a generation that is not gone on with; audio can be taken from them."""
+
+    folder: Path
+    descriptor: Descriptor
+    label: str
+
+    def begin(self) -> None:
+        """There is nothing to make."""
+
+    def open(self, wanted: AudioSettings) -> Shelf:
+        """Read them. Blocking.
+
+        Raises:
+            ConfigurationError: One cannot be read.
+        """
+        try:
+            return JournalShelf(self.folder, self.descriptor, wanted, self.label)
+        except StorageError as error:
+            raise ConfigurationError(
+                f"cannot take audio from {self.folder}: {error.message}", hint=error.hint
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A generation that is made beside the one in place.
+
+    Args:
+        home: The dataset's place.
+        work_dir: For the journals of the generation in place.
+        number: The generation that is made.
+    """
+
+    home: Store
+    work_dir: Path
+    number: int
+
+    @property
+    def store(self) -> Store:
+        """Where the new generation is made."""
+        return generation_at(self.home, self.number)
+
+    def work_dir_of(self, number: int) -> Path:
+        """Return where a generation that is not in place keeps its journals and all that goes with them."""
+        return self.work_dir / f"generation-{number}"
+
+    def reusable(self) -> tuple[Reusable | OldJournals, ...]:
+        """Return where audio is taken from: what other generations published, and what they did not. Blocking."""
+        found: list[Reusable | OldJournals] = []
+        for store, journals in self._others():
+            descriptor = read_descriptor(store)
+            if descriptor is not None:
+                label = f"generation {descriptor.generation}"
+                found += [Reusable(store, label, descriptor, is_new=False), OldJournals(journals, descriptor, label)]
+        return tuple(found)
+
+    def begin(self, locks: Path) -> dict[str, object]:
+        """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking.
+
+        Raises:
+            StorageError: The destination or the disk failed, or another process works on one of them.
+        """
+        for store, journals in self._others():
+            account_for_all(store, journals, locks)
+        return carried(self.home, [generation_at(self.home, number) for number in self._given_up()])
+
+    def swap(self, locks: Path) -> None:
+        """Put the new generation in place, when it is finished. Blocking.
+
+        Raises:
+            StorageError: The destination failed, or another process works on the dataset; run again to go on.
+        """
+        with PartLock(locks / WHOLE):
+            self.begin(locks)
+            for _, journals in self._others():
+                remove_folder(journals)  # their usage is published, and what they held is taken
+            swap_in(self.home, self.number)
+            _remove_work(self.work_dir)
+
+    def _others(self) -> Iterator[tuple[Store, Path]]:
+        yield self.home, self.work_dir / "journals"
+        for number in self._given_up():
+            yield generation_at(self.home, number), self.work_dir_of(number) / "journals"
+
+    def _given_up(self) -> list[int]:
+        return [number for number in unfinished(self.home) if number != self.number]
+
+
+def complete_swap(home: Store, work_dir: Path, locks: Path) -> None:
+    """Go on with putting a generation in place, where a run died over it. Blocking.
+
+    Raises:
+        StorageError: The destination or the disk failed, or another process works on the dataset.
+    """
+    if home.exists(SWAP):
+        with PartLock(locks / WHOLE):
+            finish_swap(home)
+            _remove_work(work_dir)
+
+
+def _remove_work(work_dir: Path) -> None:
+    for folder in work_dir.glob("generation-*"):
+        remove_folder(folder)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; one that is not there is no error.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    if folder.exists():
+        with storage_errors(f"removing {folder}"):
+            shutil.rmtree(folder)
+
+
+def find_rebuild(home: Store, work_dir: Path, wanted: Descriptor, growth: Growth) -> Rebuild | None:
+    """Return the generation that is to be made; None when the dataset in place is the wanted one, or there is none.
+
+    One that was begun for the same job and source is gone on with. Writes nothing. Blocking.
+
+    Args:
+        home: The dataset's place.
+        work_dir: For the journals of the generation in place.
+        wanted: As the job would be described today.
+        growth: Which growth of the source is followed.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    there = read_descriptor(home)
+    if there is None or _fits(home, wanted, growth):
+        return None
+    begun = unfinished(home)
+    latest = max([there.generation, *begun])
+    is_gone_on_with = latest in begun and _fits(generation_at(home, latest), wanted, growth)
+    return Rebuild(home, work_dir, latest if is_gone_on_with else latest + 1)
+
+
+def _fits(store: Store, wanted: Descriptor, growth: Growth) -> bool:
+    try:
+        check_descriptor(store, wanted, growth)
+    except ConfigurationError:
+        return False
+    return True
