@@ -237,6 +237,16 @@ class OpenPart:
         """Keep what is held, the part's lock, until the part is closed."""
         self._held = held
 
+    def sync(self) -> None:
+        """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if self._journal is not None:
+            with storage_errors(f"writing the journal {self._journal.path}"):
+                self._journal.sync()
+
     def close(self) -> None:
         """Close the journal and let the lock go; nothing is removed."""
         if self._journal is not None:

@@ -207,6 +207,7 @@ class Runner:
 
     def _publish_part(self, part: OpenPart) -> None:
         number, journals = part.rows.number, self._prepared.journals
+        part.sync()
         replays = self._replays(number, ours=part.journal_id)
         refuse_vanished(self._prepared.store)
         self._publisher.publish(part.rows, replays)
@@ -221,6 +222,7 @@ class Runner:
         while self._open:
             _, part = self._open.popitem()
             try:
+                part.sync()
                 replays = self._replays(part.rows.number, ours=part.journal_id)
                 refuse_vanished(self._prepared.store)
                 self._publisher.leave(part.rows, replays)
