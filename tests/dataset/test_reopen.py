@@ -239,3 +239,24 @@ def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
     asyncio.run(_retry(bench))
     Publisher(bench.store, bench.voicing.layout).publish(bench.rows(), bench.replays())
     assert _ids(bench) == ["r0", "r1", "r2", "r3", "r4"]
+
+
+def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store: Store) -> None:
+    """Two processes had the row, in a race: what is paid for is not given up for the other one's reject."""
+    bench = Bench.of(tmp_path, store)
+    past = Past(retry_rejects=True)
+
+    async def work() -> None:
+        async with bench.part() as part:
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+        (path,) = bench.journals.iterdir()
+        path.rename(tmp_path / path.name)
+        async with bench.part(past=past) as part:
+            await bench.refuse(part, part.todo[0])
+        (tmp_path / path.name).rename(path)
+
+    asyncio.run(work())
+    bench.publish()
+    assert _ids(bench) == ["r0", "r1", "r2", "r3"]
+    assert store.names("rejects") == []

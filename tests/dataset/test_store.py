@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,23 @@ def test_only_one_of_many_creates(tmp_path: Path) -> None:
         thread.join()
     assert len(made) == 1
     assert store.read("dataset.json") == f"{made[0]}".encode() * 1_000
+
+
+class _Raced(FsspecStore):
+    """An object store where another process creates the file just after we looked."""
+
+    def exists(self, name: str) -> bool:
+        return False
+
+
+def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
+    """Looking first is not enough: the store itself refuses the second one."""
+    path = f"/{uuid.uuid4().hex}"
+    store = _Raced(MemoryFileSystem(), path, url=f"memory:/{path}", staging=tmp_path)
+    assert store.create("dataset.json", b"first")
+    assert not store.create("dataset.json", b"second")
+    assert store.read("dataset.json") == b"first"
+    store.remove_all("")
 
 
 class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types

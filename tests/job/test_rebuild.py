@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import Claim, PartLock, write_claim
+from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import Job, plan, publish, run_job, run_parts, validate
@@ -158,6 +160,21 @@ def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service
     assert run_job(_job(tmp_path, service, **REBUILD)).stopped is None
     assert len(_texts(tmp_path)) == 7
     assert service.bill()["received"] == 7
+
+
+def test_what_was_spent_on_the_old_one_meanwhile_is_carried_too(tmp_path: Path, service: LocalService) -> None:
+    """A claim that came after the rebuild began: its journal is on another machine, so the worst case is spent."""
+    _write(tmp_path, _lines(6))
+    run_job(_job(tmp_path, service))
+    _write(tmp_path, _lines(7))
+    job = _job(tmp_path, service, **REBUILD)
+    (shard,) = plan(job)
+    run_parts(job, shard)
+    claim = Claim("0123456789abcdef01234567", "i", 1, 500, Decimal("0.04"), "CNY", "s", "m", None)
+    write_claim(LocalStore(tmp_path / "out"), 0, claim)
+    report = publish(job)
+    assert (report.dataset.attempts, report.dataset.unknown_attempts) == (8, 1)
+    assert report.dataset.characters_upper_bound - report.dataset.characters_billed == 500
 
 
 _SWAPPING = """

@@ -168,7 +168,7 @@ def _with_another_value(chance: Random, body: bytes) -> bytes:
 def _with_another_number(chance: Random, body: bytes) -> bytes:
     """Put an absurd number in the place of one: a count, a time, a status, an expiry."""
     numbers = list(
-        re.finditer(rb"(?<=[:\[,/])-?\d+(?:\.\d+)?", body[-4_000:] if chance.random() < 0.5 else body[:4_000])
+        re.finditer(rb"(?<=[:\[,])-?\d+(?:\.\d+)?", body[-4_000:] if chance.random() < 0.5 else body[:4_000])
     )
     if not numbers:
         return body

@@ -1,0 +1,90 @@
+"""Whole jobs on a service that makes trouble: what they end in, and what both bills say."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.job.samples import job_of, read, write_lines
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.job import Report, run_job
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended.
+
+    Args:
+        report: What the door returned.
+        folder: Where its source and its dataset are.
+        elapsed_s: How long it took.
+    """
+
+    report: Report
+    folder: Path
+    elapsed_s: float
+
+    def table(self, name: str) -> pa.Table:
+        """Read one table of the dataset."""
+        return read(self.folder / "out", name)
+
+    def codes(self) -> dict[str, str]:
+        """Return the rejects: id -> error code."""
+        return {row["utterance_id"]: row["error_code"] for row in self.table("rejects").to_pylist()}
+
+    def outcomes(self) -> Counter[str]:
+        """Return how many attempts ended how."""
+        return Counter(self.table("usage")["outcome"].to_pylist())
+
+    def billed(self) -> tuple[int, int]:
+        """Return the characters that are confirmed, and those that are possible."""
+        usage = self.table("usage")
+        billed, at_most = (sum(usage[f"characters_{name}"].to_pylist()) for name in ("billed", "upper_bound"))
+        return billed, at_most
+
+
+RunJob = Callable[..., Ended]
+"""``run(service, rows=100, limits={...}, **job)``: the same folder each time, so that a second run goes on."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunJob:
+    """Run a job of short lines (``r0``: ``Line 0.``) on a service, to its end."""
+
+    def run(service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **given: Any) -> Ended:
+        if not (tmp_path / "lines.parquet").exists():
+            write_lines(tmp_path / "lines.parquet", rows)
+        running = {"part_rows": 100, **given.pop("running", {})}
+        began_s = time.monotonic()
+        report = run_job(job_of(tmp_path, service.url, limits=limits or {}, running=running, **given))
+        return Ended(report, tmp_path, time.monotonic() - began_s)
+
+    return run
+
+
+def check_bill(ended: Ended, service: LocalService) -> None:
+    """Every request is in usage once, and what was charged is between what is confirmed and what is possible."""
+    usage, bill = ended.table("usage"), service.bill()
+    billed, at_most = ended.billed()
+    assert len(set(usage["attempt_id"].to_pylist())) == usage.num_rows >= bill["received"]
+    assert billed <= bill["characters"] <= at_most
+    if set(ended.outcomes()) <= {"succeeded", "discarded"}:
+        assert billed == bill["characters"] == at_most
+
+
+def check_every_row_once(ended: Ended, rows: int) -> None:
+    """Every row of the source is in speech or rejects, once."""
+    said = [name for table in ("speech", "rejects") for name in _ids(ended, table)]
+    assert Counter(said) == Counter(f"r{number}" for number in range(rows))
+
+
+def _ids(ended: Ended, table: str) -> list[str]:
+    found = ended.table(table)
+    return list(found["utterance_id"].to_pylist()) if found.num_rows else []

@@ -1,0 +1,104 @@
+"""A service that is away for a while: nobody is rejected for it, and it is not stormed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
+from tts_pipeline.emulator.local import LocalService
+
+IN_FLIGHT = 32
+ROWS = 900
+AWAY_S = 3.0
+PROBES = 12
+"""In three seconds, at intervals that double from a quarter of a second, and a few more for chance."""
+
+
+def _speed_after(entries: list[dict[str, Any]], moment_s: float) -> tuple[float, float]:
+    """Return how long after a moment the first request was answered, and how long the next 64 of them took."""
+    good_s = sorted(entry["received_at"] for entry in entries if entry["status"] == 200)
+    after = [at_s for at_s in good_s if at_s > moment_s]
+    return after[0] - moment_s, after[64] - after[0]
+
+
+@pytest.mark.slow
+def test_a_service_that_answers_503_for_a_while(
+    emulator: StartEmulator, run: RunJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No reject; what was in flight and a few probes are sent; full speed soon after; two lines tell of it."""
+    service = emulator(voice_mode="tone", tone_bytes=2_000, latency_ms=100)
+    rule = {"what": "error", "status": 503, "code": "ServiceUnavailable", "message": "overloaded"}
+    service.set_faults([{**rule, "from_s": 1.5, "until_s": 1.5 + AWAY_S}])
+    ended = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
+    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
+    check_every_row_once(ended, ROWS)
+    check_bill(ended, service)
+    entries = service.bill(entries=True)["entries"]
+    refused_s = [entry["received_at"] for entry in entries if entry["status"] == 503]
+    assert 5 <= len(refused_s) <= IN_FLIGHT + PROBES
+    first_s, next_s = _speed_after(entries, max(refused_s))
+    assert first_s < 3.5
+    assert next_s < 2.0
+    told = [record.getMessage().split(" (")[0] for record in caplog.records]
+    assert [line for line in told if line.startswith("the service")] == [
+        "the service is not usable",
+        "the service is usable again after 3 s: the run goes on in full",
+    ]
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: RunJob, tmp_path: Path) -> None:
+    """Refused connections are nobody's fault and cost nothing; what was in flight at the kill may have been billed."""
+    bill = tmp_path / "bill.jsonl"
+    service = emulator(voice_mode="tone", tone_bytes=2_000, latency_ms=100, port=_free_port(), bill=bill)
+    away = threading.Thread(target=_kill_and_start_again, args=(service,))
+    away.start()
+    ended = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
+    away.join()
+    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
+    check_every_row_once(ended, ROWS)
+    usage = ended.table("usage").to_pylist()
+    lost = [it for it in usage if it["error_code"] == "ConnectionLost"]
+    refused = [it for it in usage if it["error_code"] == "ConnectionFailed"]
+    assert 0 < len(lost) <= IN_FLIGHT
+    assert 0 < len(refused) <= IN_FLIGHT + PROBES
+    assert {it["characters_upper_bound"] for it in refused} == {0}
+    charged = sum(json.loads(line)["characters"] for line in bill.read_text().splitlines())
+    billed, at_most = ended.billed()
+    assert billed <= charged <= at_most
+
+
+def _kill_and_start_again(service: LocalService) -> None:
+    while service.bill()["charged"] < 100:
+        threading.Event().wait(0.02)
+    service.kill()
+    threading.Event().wait(AWAY_S)
+    service.start()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_an_outage_without_end_stops_in_good_order(tone_service: LocalService, run: RunJob) -> None:
+    """Exit 5 by ``outage`` after ``max_outage_s``, nobody rejected; a second run does the rest."""
+    rule = {"what": "error", "status": 502, "form": "html", "code": "BadGateway", "message": "nginx"}
+    tone_service.set_faults([{**rule, "after": 40}])
+    ended = run(tone_service, rows=100, limits={"max_outage_s": 1.0})
+    assert (ended.report.stopped_by, ended.report.dataset.rejects, ended.report.dataset.speech) == ("outage", 0, 40)
+    assert "502 BadGateway" in str(ended.report.stopped)
+    assert ended.elapsed_s < 6
+    tone_service.clear_faults()
+    again = run(tone_service)
+    assert (again.report.stopped, again.report.dataset.speech) == (None, 100)
+    check_every_row_once(again, 100)
+    check_bill(again, tone_service)

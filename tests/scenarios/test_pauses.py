@@ -1,0 +1,51 @@
+"""A service that throttles: the run waits as one, loses no row, and tells when it would be too long."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
+from tts_pipeline.emulator.local import LocalService
+
+
+@pytest.mark.parametrize(
+    ("rule", "pause_s"),
+    [({"retry_after_s": 1}, 1.0), ({}, 0.5)],
+    ids=["with Retry-After", "without"],
+)
+def test_a_storm_of_429_is_waited_out(
+    tone_service: LocalService, run: RunJob, rule: dict[str, Any], pause_s: float
+) -> None:
+    """The whole run pauses once; no row is rejected, no 429 is billed, and hardly a request goes out meanwhile."""
+    tone_service.set_faults([{"what": "throttle", "after": 100, "first": 10, **rule}])
+    ended = run(tone_service, rows=300, limits={"max_concurrency": 16, "max_attempts": 1})
+    assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
+    check_every_row_once(ended, 300)
+    assert ended.table("usage").num_rows == 300 + 10
+    assert ended.billed()[0] == ended.billed()[1] == tone_service.bill()["characters"]
+    entries = tone_service.bill(entries=True)["entries"]
+    at_s = sorted(entry["received_at"] for entry in entries)
+    longest_silence_s = max(after - before for before, after in pairwise(at_s))
+    assert longest_silence_s >= pause_s * 0.9
+    check_bill(ended, tone_service)
+
+
+@pytest.mark.parametrize("as_date", [False, True])
+def test_a_pause_that_is_too_long_stops_and_says_until_when(
+    tone_service: LocalService, run: RunJob, as_date: bool
+) -> None:
+    """Beyond an hour: exit 5, what is done is kept, and a later run goes on."""
+    tone_service.set_faults([{"what": "throttle", "after": 100, "retry_after_s": 7_200, "retry_after_date": as_date}])
+    ended = run(tone_service, rows=300)
+    assert ended.report.stopped_by == "service"
+    assert "asks for a pause of 7" in str(ended.report.stopped)
+    assert " UTC (run again then" in str(ended.report.stopped)
+    assert (ended.report.dataset.speech, ended.report.dataset.rejects) == (100, 0)
+    assert ended.elapsed_s < 6
+    tone_service.clear_faults()
+    again = run(tone_service)
+    assert (again.report.stopped, again.report.dataset.speech) == (None, 300)
+    check_bill(again, tone_service)

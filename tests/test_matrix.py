@@ -1,0 +1,390 @@
+"""Every answer and every failure that the local service knows, through the client: bytes, usage and class are right."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Any
+
+import pytest
+
+from tts_pipeline import models
+from tts_pipeline.audio.quality import FLAGS
+from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.ledger import MemoryLedger
+from tts_pipeline.config import Limits
+from tts_pipeline.emulator.asked import check
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS
+from tts_pipeline.emulator.shapes import NEEDS_URL
+from tts_pipeline.emulator.tone import speak_tone, tone
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    StoppedError,
+    SuspectError,
+    TransientError,
+)
+from tts_pipeline.models import Card, Outcome, Settlement, Speech, Utterance
+
+TEXT = "Twelve words, and each of them has its own place."
+Rule = dict[str, Any]
+Asked = Mapping[str, Any]
+
+AS_JSON: Asked = {"voice": "Cherry"}
+AS_STREAM: Asked = {"voice": "Cherry", "stream": True}
+BOTH = pytest.mark.parametrize("asked", [AS_JSON, AS_STREAM], ids=["json", "sse"])
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What became of one utterance, in the client and on both bills."""
+
+    result: Speech | ServiceError | StoppedError
+    settlements: list[Settlement]
+    bill: dict[str, Any]
+
+    @property
+    def speech(self) -> Speech:
+        """The speech; fails the test where there is none."""
+        assert isinstance(self.result, Speech), repr(self.result)
+        return self.result
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags of the speech, without those of its sound: a hum is no speech, and is heard not to be."""
+        return tuple(flag for flag in self.speech.quality if flag not in FLAGS)
+
+    @property
+    def codes(self) -> list[str | None]:
+        """How each attempt ended, None is well."""
+        return [settlement.error_code for settlement in self.settlements]
+
+
+def _quick_clock() -> Clock:
+    """Return a clock that is put forward by whoever waits."""
+    skipped_s = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        skipped_s[0] += seconds
+        await asyncio.sleep(0)
+
+    return Clock(monotonic_s=lambda: time.monotonic() + skipped_s[0], sleep=sleep)
+
+
+@cache
+def _card(service: models.Service) -> Card:
+    return load_catalog().card(service, "qwen3-tts-flash")
+
+
+def say(service: LocalService, asked: Asked, *rules: Rule, text: str = TEXT) -> Said:
+    """Say one text to a service that misbehaves by these rules, and hold the two bills against one another."""
+    service.set_faults(rules)
+    service.reset_bill()
+    ledger = MemoryLedger()
+    ours = Service(base_url=service.url, name="local", auth="none")
+
+    async def main() -> Speech | ServiceError | StoppedError:
+        limits = Limits(max_attempts=2, timeout_s=20)
+        async with SpeechClient(ours, _card(ours), limits, clock=_quick_clock(), random=Random(1)) as client:
+            try:
+                return await client.synthesize(Utterance("a", text, asked), ledger)
+            except (ServiceError, StoppedError) as error:
+                return error
+
+    result = asyncio.run(main())
+    said = Said(result, [ledger.settlements[it.attempt_id] for it in ledger.attempts], service.bill())
+    _check_bill(said)
+    return said
+
+
+def _check_bill(said: Said) -> None:
+    """Every request is in the ledger; what was charged is between what is confirmed and what is possible."""
+    billed = sum(it.characters_billed for it in said.settlements)
+    at_most = sum(it.characters_upper_bound for it in said.settlements)
+    assert said.bill["received"] == len(said.settlements)
+    assert billed <= said.bill["characters"] <= at_most
+    if all(it.outcome is Outcome.SUCCEEDED for it in said.settlements):
+        assert billed == said.bill["characters"] == at_most
+
+
+UNUSABLE = {
+    "sse_cut": "CutStream",
+    "no_audio": "NoAudio",
+    "bad_base64": "MalformedBody",
+    "empty": "EmptyBody",
+}
+"""Shapes of a 200 that brings no audio."""
+
+GOOD = [shape for shape in SHAPES if shape not in UNUSABLE]
+UNREPORTED = {shape for shape in GOOD if not shape.startswith("ali_") and shape != "audio_url_object"}
+"""Shapes that say nothing of the characters they cost."""
+
+
+@BOTH
+@pytest.mark.parametrize("shape", GOOD)
+@pytest.mark.parametrize("what", [{"what": "shape"}, {"what": "slow", "delay_s": 0.01}], ids=["at once", "slow"])
+def test_every_shape_brings_the_audio_of_its_text(
+    tone_service: LocalService, what: Rule, shape: str, asked: Asked
+) -> None:
+    """The very bytes, whole, in one attempt, with the usage that the shape reports."""
+    said = say(tone_service, asked, {**what, "shape": shape})
+    assert said.speech.audio.data == tone(TEXT)
+    assert (said.codes, said.flags) == ([None], ())
+    assert said.speech.usage.characters_reported == (None if shape in UNREPORTED else len(TEXT))
+    assert said.speech.characters_billed == len(TEXT)
+    assert said.speech.usage.input_tokens == ({"openai_sse": len(TEXT)}.get(shape, 0 if shape[:3] == "ali" else None))
+
+
+@BOTH
+@pytest.mark.parametrize("wav_length", [0x7FFFFFBF, 0xFFFFFFFF, 0])
+@pytest.mark.parametrize("shape", GOOD)
+def test_a_header_that_lies_is_mended(tone_service: LocalService, shape: str, wav_length: int, asked: Asked) -> None:
+    """Whatever shape it comes in, what is kept is what a truthful service would have sent."""
+    said = say(tone_service, asked, {"what": "shape", "shape": shape, "wav_length": wav_length})
+    assert said.speech.audio.data == tone(TEXT)
+    assert said.codes == [None]
+
+
+@BOTH
+@pytest.mark.parametrize("shape", UNUSABLE)
+def test_an_answer_without_audio_is_tried_again(tone_service: LocalService, shape: str, asked: Asked) -> None:
+    """Never half a row: once, it costs an attempt; always, it is the row's transient error, and on the bill."""
+    rule = {"what": "shape", "shape": shape}
+    once = say(tone_service, asked, {**rule, "first": 1})
+    assert once.speech.audio.data == tone(TEXT)
+    assert once.codes == [UNUSABLE[shape], None]
+    always = say(tone_service, asked, rule)
+    assert isinstance(always.result, TransientError)
+    assert (always.result.code, always.codes) == (UNUSABLE[shape], [UNUSABLE[shape]] * 2)
+
+
+_CUTS = {
+    "before the answer": {},
+    "within": {"after_bytes": 40},
+    "without a length": {"after_bytes": 40, "ends": "connection"},
+    "near its end": {"after_bytes": -1},
+}
+
+
+@BOTH
+@pytest.mark.parametrize("cut", _CUTS.values(), ids=_CUTS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_answer_that_is_cut_is_never_half_a_row(
+    tone_service: LocalService, shape: str, cut: Rule, asked: Asked
+) -> None:
+    """However little of it is missing: the attempt may be billed, and another brings the whole."""
+    if cut.get("after_bytes") == -1:
+        cut = {"after_bytes": len(tone(TEXT)) - 100}  # the end of raw bytes, the middle of base64
+    said = say(tone_service, asked, {"what": "cut", "shape": shape, "first": 1, **cut})
+    assert said.speech.audio.data == tone(TEXT)
+    assert said.flags == ()
+    if said.codes != [None]:
+        first, last = said.settlements
+        assert (first.outcome, first.characters_billed) == (Outcome.FAILED, 0)
+        assert first.characters_upper_bound == len(TEXT)
+        assert last.outcome is Outcome.SUCCEEDED
+    else:  # so short a body went out whole before the cut
+        assert shape in NEEDS_URL - {"ali_sse"}
+        assert cut
+
+
+@BOTH
+@pytest.mark.parametrize("shape", GOOD)
+def test_a_body_without_a_length_is_judged_by_what_it_holds(
+    tone_service: LocalService, shape: str, asked: Asked
+) -> None:
+    """Whole, it is the audio; no flag where JSON or the container says so."""
+    said = say(tone_service, asked, {"what": "shape", "shape": shape, "ends": "connection"})
+    assert said.speech.audio.data == tone(TEXT)
+    assert (said.codes, said.flags) == ([None], ())
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_headerless_samples_without_a_length_are_flagged(tone_service: LocalService, cut: bool) -> None:
+    """Nothing tells whether they are whole, so the row says that."""
+    what = {"what": "cut", "after_bytes": 50_000} if cut else {"what": "shape"}
+    rule = {**what, "shape": "raw", "ends": "connection"}
+    said = say(tone_service, {**AS_JSON, "response_format": "pcm"}, rule)
+    assert said.speech.audio.data[44:] == tone(TEXT, response_format="pcm")[: 50_000 if cut else None]
+    assert "unverified_length" in said.flags
+
+
+@pytest.mark.parametrize("sample_rate_hz", [24_000, 16_000])
+@pytest.mark.parametrize("shape", GOOD)
+def test_headerless_samples_are_wrapped_in_every_shape(
+    tone_service: LocalService, shape: str, sample_rate_hz: int
+) -> None:
+    """At the rate that was asked for."""
+    asked = {**AS_JSON, "response_format": "pcm", "sample_rate": sample_rate_hz}
+    audio = say(tone_service, asked, {"what": "shape", "shape": shape}).speech.audio
+    assert (audio.format, audio.sample_rate_hz, audio.channels) == ("wav", sample_rate_hz, 1)
+    assert audio.data == tone(TEXT, sample_rate_hz=sample_rate_hz)
+
+
+@pytest.mark.parametrize("shape", ["ali_data", "ali_url", "redirect", "raw_mislabelled", "raw_unlabelled", "ali_sse"])
+def test_compressed_audio_is_kept_as_it_came(tone_service: LocalService, shape: str) -> None:
+    """Bytes decide what it is, not labels."""
+    audio = say(tone_service, {**AS_JSON, "response_format": "mp3"}, {"what": "shape", "shape": shape}).speech.audio
+    assert (audio.format, audio.sample_rate_hz) == ("mp3", 24_000)
+    assert audio.data == tone(TEXT, response_format="mp3")
+
+
+URL_SHAPES = sorted(NEEDS_URL - {"ali_sse"})
+"""``ali_sse`` carries its audio and needs no fetch."""
+
+_FETCHES: Mapping[str, tuple[Rule, str | None]] = {
+    "slow": ({"fetch": "slow", "fetch_delay_s": 0.05}, None),
+    "expired": ({"lifetime_s": 0}, "LostUrl"),
+    "missing": ({"fetch": "missing"}, "LostUrl"),
+    "cut": ({"fetch": "cut"}, "LostUrl"),
+    "refused": ({"url": "http://127.0.0.1:9/a.wav"}, "LostUrl"),
+    "metadata": ({"url": "http://169.254.169.254/latest/meta-data"}, "RefusedUrl"),
+    "to metadata": ({"fetch": "redirect", "location": "http://169.254.169.254/"}, "RefusedUrl"),
+    "file": ({"url": "file:///etc/passwd"}, "RefusedUrl"),
+    "to a file": ({"fetch": "redirect", "location": "file:///etc/passwd"}, "RefusedUrl"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize(("rule", "code"), _FETCHES.values(), ids=_FETCHES)
+@pytest.mark.parametrize("shape", URL_SHAPES)
+def test_a_fetch_that_goes_wrong(
+    tone_service: LocalService, shape: str, rule: Rule, code: str | None, asked: Asked
+) -> None:
+    """A lost URL is a new attempt, and the bill shows both; one that must not be visited is a reject, and billed."""
+    said = say(tone_service, asked, {"what": "shape", "shape": shape, "first": 1, **rule})
+    if code == "RefusedUrl":
+        assert type(said.result) is PermanentError
+        assert (said.result.code, said.bill["charged"]) == ("RefusedUrl", 1)
+        assert said.settlements[0].characters_upper_bound == len(TEXT)
+        return
+    assert said.speech.audio.data == tone(TEXT)
+    assert said.codes == ([None] if code is None else [code, None])
+    assert said.bill["charged"] == len(said.codes)
+
+
+def _expected(status: int, code: str) -> type[ServiceError]:
+    if code in ("InvalidApiKey", "insufficient_balance", "AccessDenied", "Arrearage", "ModelNotFound"):
+        return FatalError
+    return TransientError if status >= 500 else PermanentError
+
+
+_ERRORS = [
+    (401, "InvalidApiKey"),
+    (402, "insufficient_balance"),
+    (403, "AccessDenied"),
+    (400, "Arrearage"),
+    (404, "ModelNotFound"),
+    (400, "InvalidParameter"),
+    (400, "DataInspectionFailed"),
+    (413, "RequestTooLarge"),
+    (422, "InvalidParameter"),
+    (500, "InternalError"),
+    (500, "ModelServingError"),
+    (502, "BadGateway"),
+    (503, "ServiceUnavailable"),
+    (504, "RequestTimeOut"),
+]
+_BY_STATUS_ALONE = {403: SuspectError, 404: SuspectError, 400: PermanentError}
+"""What ``{"error": "text"}`` can mean where the status does not decide: there is no code in it."""
+
+
+@BOTH
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("status", "code"), _ERRORS)
+def test_every_failure_is_of_its_class_in_every_form(
+    tone_service: LocalService, status: int, code: str, form: str, asked: Asked
+) -> None:
+    """Flat, nested, as text, inside a 200, in a stream, as a page, flattened; charged or not, the bill holds."""
+    expected = _expected(status, code)
+    if form == "text":
+        expected = _BY_STATUS_ALONE.get(status, expected)
+    may_be_charged = form in ("inside_200", "sse") or (form != "flattened" and status >= 500)
+    for charge in {False, may_be_charged}:
+        rule = {"what": "error", "status": status, "code": code, "message": "Not today.", "form": form}
+        said = say(tone_service, asked, {**rule, "charge": charge})
+        assert isinstance(said.result, expected), repr(said.result)
+        assert isinstance(said.result, SuspectError) == (expected is SuspectError)
+        tries = 2 if expected is TransientError else 1
+        if said.result.http_status != 413:  # what is too large by its status is tried in halves
+            assert len(said.settlements) == tries
+        assert said.bill["charged"] == charge * len(said.settlements)
+        if not may_be_charged:
+            assert {it.characters_upper_bound for it in said.settlements} == {0}
+
+
+@BOTH
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "after", [{}, {"retry_after_s": 7}, {"retry_after_s": 7, "retry_after_date": True}], ids=["", "seconds", "date"]
+)
+def test_a_429_is_waited_out_in_every_form(tone_service: LocalService, form: str, after: Rule, asked: Asked) -> None:
+    """More often than a row has attempts, and the row is said in the end; a 429 costs nothing."""
+    said = say(tone_service, asked, {"what": "throttle", "form": form, "first": 4, **after})
+    assert said.speech.audio.data == tone(TEXT)
+    assert len(said.codes) == 5
+    assert said.speech.characters_billed == said.bill["characters"] == len(TEXT)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_429_for_too_long_stops_in_every_form(tone_service: LocalService, form: str) -> None:
+    """The run would wait for hours."""
+    said = say(tone_service, AS_JSON, {"what": "throttle", "form": form, "retry_after_s": 7_200})
+    assert isinstance(said.result, StoppedError)
+    assert "a pause of 7200 s, until 20" in said.result.message
+
+
+@BOTH
+@pytest.mark.parametrize("form", FORMS)
+def test_a_refused_text_is_a_reject_in_every_form(tone_service: LocalService, form: str, asked: Asked) -> None:
+    """It is this text's alone."""
+    said = say(tone_service, asked, {"what": "refuse", "form": form})
+    assert type(said.result) is PermanentError
+    assert len(said.codes) == 1
+
+
+_CARRIES_TIMES = ["ali_data", "ali_url", "bare_fields", "audio_url_object", "ali_sse"]
+
+
+@pytest.mark.parametrize("form", TIMESTAMPS)
+@pytest.mark.parametrize("shape", _CARRIES_TIMES)
+def test_word_times_are_normalised_from_every_form(tone_service: LocalService, shape: str, form: str) -> None:
+    """Every word once, in order, at its time, at its place in the text; a broken alignment is dropped with a flag."""
+    text = 'Twelve words, 12 of them. 大家好 and "you"!'
+    asked = {"voice": "Cherry", "enable_timestamp": True}
+    said = say(tone_service, asked, {"what": "shape", "shape": shape, "timestamps": form}, text=text)
+    speech = said.speech
+    if form in ("ragged", "absurd") and shape != "ali_sse":
+        assert (speech.words, said.flags) == (None, ("timestamps_dropped",))
+        return
+    assert speech.words is not None
+    assert said.flags == ()
+    for word in speech.words:
+        assert word.text_start is not None
+        assert word.text == text[word.text_start : word.text_end]
+    if form != "characters" or shape == "ali_sse":  # characters are joined at spaces, punctuation and all
+        body = {"model": "qwen3-tts-flash", "input": text, "enable_timestamp": True}
+        spoken = speak_tone(check(body), None).words or ()
+        assert [(word.text, word.start_ms, word.end_ms, word.text_start, word.text_end) for word in speech.words] == [
+            (word.text, word.begin_ms, word.end_ms, word.begin_index, word.end_index) for word in spoken
+        ]
+
+
+@pytest.mark.parametrize("shape", [shape for shape in GOOD if shape not in _CARRIES_TIMES])
+def test_word_times_that_are_not_given_are_null(
+    tone_service: LocalService, shape: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No flag: nothing was dropped; a warning says so."""
+    said = say(tone_service, {**AS_JSON, "enable_timestamp": True}, {"what": "shape", "shape": shape})
+    assert (said.speech.words, said.flags) == (None, ())
+    assert [record.getMessage() for record in caplog.records] == [
+        "timestamps were asked for, but local gives none: they are null"
+    ]
