@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tests.s3 import s3_server
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 
@@ -61,3 +62,16 @@ def _clean_shared_services(request: pytest.FixtureRequest) -> None:
             service: LocalService = request.getfixturevalue(name)
             service.clear_faults()
             service.reset_bill()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """An S3 server with one bucket, ``bucket``, that this process and those it starts find."""
+    s3fs = pytest.importorskip("s3fs")
+    with s3_server() as environ:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield environ
+        s3fs.S3FileSystem.clear_instance_cache()

@@ -102,10 +102,8 @@ def test_a_power_cut_loses_no_row_and_no_request(tmp_path: Path, emulator: Start
             _lose_what_was_not_synced(path, left, chance)
     _finish(tmp_path, service, 200)
     charged = Counter(entry["text"] for entry in service.bill(entries=True)["entries"] if entry["charged"])
-    bought_again = {text: count for text, count in charged.items() if count > 1}
-    rows = [row for row in read(tmp_path / "out", "usage").to_pylist() if f"Line {row['utterance_id'][1:]}." in bought_again]
-    told = [(row["utterance_id"], row["outcome"], row["journal_id"], row["started_at"], row["attempt"], row["error_code"]) for row in rows]
-    assert sum(bought_again.values()) - len(bought_again) <= _unknown(tmp_path) <= cuts * 2 * IN_FLIGHT, "\n".join(map(str, sorted(told)))
+    bought_again = sum(count - 1 for count in charged.values())
+    assert bought_again <= _unknown(tmp_path) <= cuts * 2 * IN_FLIGHT
 
 
 def _lose_what_was_not_synced(path: Path, left: str, chance: random.Random) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartEmulator
 from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, write_source
-from tests.s3 import s3_server
 
 
 @pytest.mark.slow
@@ -34,19 +33,6 @@ def test_a_job_that_is_killed_again_and_again(emulator: StartEmulator, tmp_path:
     received = service.bill()["received"]
     assert job.finish().returncode == 0
     assert service.bill()["received"] == received, "a finished job sends nothing"
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
-    """An S3 server with one bucket, ``bucket``, that this process and those it starts find."""
-    s3fs = pytest.importorskip("s3fs")
-    with s3_server() as environ:
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
-        yield environ
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.mark.slow

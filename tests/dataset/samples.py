@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -189,19 +189,18 @@ class Bench:
         past: Past = NO_PAST,
     ) -> AsyncIterator[OpenPart]:
         """Open a part as a run does, and let it go without publishing anything."""
-        own = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
         rows = self.rows(number)
-        with PartLock(self.folder / "locks" / f"{rows.name}.lock"):
+        async with AsyncExitStack() as held:
+            held.enter_context(PartLock(self.folder / "locks" / f"{rows.name}.lock"))
             part = OpenPart(rows, self.replays(number), self.invocation(), progress or Progress(), past)
+            held.callback(part.close)
+            own = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
+            if writer is None:
+                held.push_async_callback(asyncio.to_thread, own.close)
             if part.left:
                 characters = sum(billed_characters(u.text, "han_double") for u in part.todo)
                 part.begin(folder or self.journals, own, self.store, characters)
-            try:
-                yield part
-            finally:
-                if writer is None:
-                    await asyncio.to_thread(own.close)
-                part.close()
+            yield part
 
     def attempt(self, utterance: Utterance, *, number: int = 1, segment: int = 0, bound: int | None = None) -> Attempt:
         """Describe the next request for an utterance."""

@@ -216,10 +216,9 @@ def _run_parts(prepared: Prepared, numbers: Sequence[int], progress: Progress, r
     reused_from: Mapping[str, int] = {}
     if todo:
         budget = budget_of(prepared, progress)
-        with reach(job.service) as service:
+        with reach(job.service) as service, PartLock(prepared.locks / WHOLE, shared=True):
             runner = Runner(replace(prepared, job=replace(job, service=service)), invocation, progress, budget)
-            with PartLock(prepared.locks / WHOLE, shared=True):
-                stopped = _expected(runner.run(todo))
+            stopped = _expected(runner.run(todo))
             kept, reused_from = runner.kept, runner.reused_from
     dataset = dataset_totals(prepared.store, prepared.descriptor)
     dataset.add(kept)
