@@ -35,16 +35,12 @@ test: $(VENV)/.test  ## Set up and run all tests
 test-kill: $(VENV)/.test  ## Kill a job 100 times, and one on an object store 20 times (some minutes)
 	$(BIN)/pytest -m kill -s
 
-quick: $(VENV)/.test  ## The contributor's loop: the quick tests, within a minute
-	$(BIN)/pytest -n 2 -m 'not slow'
+# Pure code, the client and the dataset; what starts services, kills processes or fills disks is left to `make test`.
+CORE := $(addprefix tests/,catalog wire client dataset estimates test_text.py test_cost.py test_schema.py \
+        test_structure.py test_public.py test_batch.py)
 
-$(PEERS)/.%: benchmarks/requirements/%.txt $(VENV)/.uv
-	$(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)/$*
-	$(UV) pip install --quiet --python $(PEERS)/$* --requirements $<
-	@touch $@
-
-bench: $(VENV)/.run $(PEERS)/.peers $(PEERS)/.litellm  ## Measure speed, memory and starts beside others' (QUICK=1: a few minutes)
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+quick: $(VENV)/.test  ## The contributor's loop: the core's quick tests, within a minute
+	$(BIN)/pytest -n 2 -m 'not slow' $(CORE)
 
 check: $(VENV)/.test  ## Format, lint and types, as CI runs them
 	$(BIN)/ruff format --check .
