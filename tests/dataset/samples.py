@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.parts import NO_PAST, Invocation, OpenPart, PartRows, Past, Progress, replays_of
+from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress, replays_of
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.rows import Layout, Voicing

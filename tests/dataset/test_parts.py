@@ -11,7 +11,7 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.journal import Journal
-from tts_pipeline.dataset.parts import Progress, journals_of, new_journal_id, replays_of
+from tts_pipeline.dataset.parts import Progress, journals_of, replays_of
 from tts_pipeline.dataset.replay import Blob
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import StorageError
@@ -37,23 +37,6 @@ def test_a_part_is_its_rows_as_they_are_in_the_source(tmp_path: Path, store: Sto
     rows = bench.rows(2)
     assert rows.name == "part-00002"
     assert [utterance.text for utterance in rows.utterances] == ["Line 8.", "Line 9."]
-
-
-def test_journal_ids_sort_by_time_and_are_never_the_same() -> None:
-    """Names of journals put them in the order in which they were made."""
-    ids = [new_journal_id() for _ in range(100)]
-    assert len(set(ids)) == 100
-    assert [one[:16] for one in ids] == sorted(one[:16] for one in ids)
-    assert {len(one) for one in ids} == {24}
-
-
-def test_a_new_journal_comes_after_those_that_are_there() -> None:
-    """Also when the clock was set back: its word goes before theirs."""
-    earlier = [new_journal_id(now_ns=lambda: 2_000), new_journal_id(now_ns=lambda: 1_000)]
-    later = new_journal_id(earlier, now_ns=lambda: 500)
-    assert later > max(earlier)
-    assert new_journal_id([*earlier, later], now_ns=lambda: 500)[:16] > later[:16]
-    assert new_journal_id(earlier, now_ns=lambda: 9_000) > later
 
 
 async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:

@@ -13,9 +13,8 @@ import pytest
 from tests.job.samples import job_of
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Report, run_job
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore.*")
 
 DESTINATION = "s3://bucket/deep/out"
 
@@ -64,6 +63,6 @@ def test_a_bucket_that_is_not_there_is_not_made(
     _write(tmp_path, "a", range(3))
     running = {"work_dir": tmp_path / "work"}
     job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination="s3://buckett/x", running=running)
-    with pytest.raises(Exception, match="bucket does not exist"):
+    with pytest.raises(StorageError, match="bucket does not exist"):
         run_job(job)
     assert tone_service.bill()["received"] == 0

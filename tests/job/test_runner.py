@@ -15,7 +15,8 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tts_pipeline.dataset.claims import PartLock
-from tts_pipeline.dataset.parts import Invocation, OpenPart, Progress
+from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.dataset.parts import OpenPart, Progress
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, run_job

@@ -22,7 +22,8 @@ from tts_pipeline.errors import StorageError
 class PartLock:
     """An operating-system lock on one part: two processes of one machine never work on it at a time.
 
-    It is free the instant its owner dies. Held by ``with``.
+    The whole dataset has one, too, which all its runs share, and a descriptor that grows has another. It is free the
+    instant its owner dies. Held by ``with``.
 
     Args:
         path: The lock's file; removed on release.

@@ -176,8 +176,10 @@ def read_descriptor(store: Store) -> Descriptor | None:
             hint="use the version of tts-pipeline that made it, or another destination",
         )
     return Descriptor(
-        **{name: values[name] for name in ("rows", "part_rows", "job", "source", "prices", "generation", "carried")},
-        grown=tuple(Extent(**extent) for extent in values["extents"][1:]),
+        **{name: values[name] for name in ("rows", "part_rows", "job", "source", "prices")},
+        grown=tuple(Extent(**extent) for extent in values.get("extents", ())[1:]),
+        generation=values.get("generation", 1),
+        carried=values.get("carried"),
     )
 
 

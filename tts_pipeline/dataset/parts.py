@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,10 +13,9 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.cover import Cover
+from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
-from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of, replay
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
@@ -62,72 +59,6 @@ def part_of(name: str) -> int:
 def journal_of(name: str) -> str:
     """Return the journal's id from the name of its file, its claim or its usage."""
     return name.rsplit("/", 1)[-1].removeprefix("part-").split("-")[1].split(".")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common.
-
-    Args:
-        invocation_id: One execution of a job by one process.
-        service: Its name, or its URL.
-        model: As sent.
-        account: A label for the bill.
-        prices: By their id.
-        tags: The user's own, for the bill.
-        dataset_fingerprint: Of the job and its source.
-    """
-
-    invocation_id: str
-    service: str
-    model: str
-    account: str | None
-    prices: Mapping[str, Price]
-    tags: Mapping[str, str]
-    dataset_fingerprint: str
-
-    def claim(self, journal_id: str) -> Claim:
-        """Return what a claim says of itself, without bounds."""
-        return Claim(
-            journal_id=journal_id,
-            invocation_id=self.invocation_id,
-            opened_at_us=time.time_ns() // 1_000,
-            characters_upper_bound=0,
-            cost_upper_bound=None,
-            currency=next((price.currency for price in self.prices.values()), None),
-            service=self.service,
-            model=self.model,
-            account=self.account,
-            tags=dict(self.tags),
-        )
-
-    def header(self, part: int, journal_id: str) -> dict[str, Any]:
-        """Return what a journal says of itself in its first record."""
-        return {
-            "journal_id": journal_id,
-            "part": part,
-            "invocation_id": self.invocation_id,
-            "service": self.service,
-            "model": self.model,
-            "account": self.account,
-            "prices": {name: price_row(price) for name, price in self.prices.items()},
-            "tags": self.tags,
-            "dataset_fingerprint": self.dataset_fingerprint,
-        }
-
-
-def new_journal_id(earlier: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
-    """Return an id that sorts by time and is unique for all time.
-
-    Args:
-        earlier: Ids that it must sort after, also when the clock was set back meanwhile.
-        now_ns: Nanoseconds since 1970.
-    """
-    latest_ns = max((int(one[:_TIME_DIGITS], 16) for one in earlier), default=-1)
-    return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"
-
-
-_TIME_DIGITS = 16
 
 
 @dataclass(slots=True)

@@ -15,9 +15,10 @@ from typing import TypeVar
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
+from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.kept import remove_kept
 from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.parts import Invocation, Progress
+from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.reopen import reopen
 from tts_pipeline.dataset.repeated import remove_repeated
 from tts_pipeline.dataset.store import open_store

@@ -18,9 +18,10 @@ from tts_pipeline.config import BALLAST_BYTES
 from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import refuse_vanished
+from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.kept import KeptAnswers
-from tts_pipeline.dataset.parts import Invocation, OpenPart, PartRows, Past, Progress, part_name, replays_of
+from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress, part_name, replays_of
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from tests.dataset.samples import NOW_US, PRICE
+from tts_pipeline.dataset.invocation import Invocation, new_journal_id
+
+
+def test_journal_ids_sort_by_time_and_are_never_the_same() -> None:
+    """Names of journals put them in the order in which they were made."""
+    ids = [new_journal_id() for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert [one[:16] for one in ids] == sorted(one[:16] for one in ids)
+    assert {len(one) for one in ids} == {24}
+
+
+def test_a_new_journal_comes_after_those_that_are_there() -> None:
+    """Also when the clock was set back: its word goes before theirs."""
+    earlier = [new_journal_id(now_ns=lambda: 2_000), new_journal_id(now_ns=lambda: 1_000)]
+    later = new_journal_id(earlier, now_ns=lambda: 500)
+    assert later > max(earlier)
+    assert new_journal_id([*earlier, later], now_ns=lambda: 500)[:16] > later[:16]
+    assert new_journal_id(earlier, now_ns=lambda: 9_000) > later
+
+
+def test_a_claim_has_all_that_a_bill_needs_without_the_journal() -> None:
+    """Who, for whom, in which currency; its bounds are not known yet."""
+    invocation = Invocation("i", "local", "m", "team", {"p": PRICE}, {"run": "nightly"}, "fingerprint")
+    claim = invocation.claim("j")
+    assert (claim.journal_id, claim.invocation_id, claim.currency) == ("j", "i", "CNY")
+    assert (claim.service, claim.model, claim.account, claim.tags) == ("local", "m", "team", {"run": "nightly"})
+    assert (claim.characters_upper_bound, claim.cost_upper_bound) == (0, None)
+    assert claim.opened_at_us > NOW_US

@@ -1,0 +1,79 @@
+"""One execution of a job by one process: what all its journals, claims and bills have in common."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tts_pipeline.dataset.claims import Claim
+from tts_pipeline.dataset.price_rows import price_row
+from tts_pipeline.models import Price
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common.
+
+    Args:
+        invocation_id: One execution of a job by one process.
+        service: Its name, or its URL.
+        model: As sent.
+        account: A label for the bill.
+        prices: By their id.
+        tags: The user's own, for the bill.
+        dataset_fingerprint: Of the job and its source.
+    """
+
+    invocation_id: str
+    service: str
+    model: str
+    account: str | None
+    prices: Mapping[str, Price]
+    tags: Mapping[str, str]
+    dataset_fingerprint: str
+
+    def claim(self, journal_id: str) -> Claim:
+        """Return what a claim says of itself, without bounds."""
+        return Claim(
+            journal_id=journal_id,
+            invocation_id=self.invocation_id,
+            opened_at_us=time.time_ns() // 1_000,
+            characters_upper_bound=0,
+            cost_upper_bound=None,
+            currency=next((price.currency for price in self.prices.values()), None),
+            service=self.service,
+            model=self.model,
+            account=self.account,
+            tags=dict(self.tags),
+        )
+
+    def header(self, part: int, journal_id: str) -> dict[str, Any]:
+        """Return what a journal says of itself in its first record."""
+        return {
+            "journal_id": journal_id,
+            "part": part,
+            "invocation_id": self.invocation_id,
+            "service": self.service,
+            "model": self.model,
+            "account": self.account,
+            "prices": {name: price_row(price) for name, price in self.prices.items()},
+            "tags": self.tags,
+            "dataset_fingerprint": self.dataset_fingerprint,
+        }
+
+
+def new_journal_id(earlier: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
+    """Return an id that sorts by time and is unique for all time.
+
+    Args:
+        earlier: Ids that it must sort after, also when the clock was set back meanwhile.
+        now_ns: Nanoseconds since 1970.
+    """
+    latest_ns = max((int(one[:_TIME_DIGITS], 16) for one in earlier), default=-1)
+    return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"
+
+
+_TIME_DIGITS = 16
