@@ -56,12 +56,18 @@ def tone_service() -> Iterator[LocalService]:
 
 
 @pytest.fixture(autouse=True)
-def _clean_shared_services(request: pytest.FixtureRequest) -> None:
-    for name in _SHARED:
-        if name in request.fixturenames:
-            service: LocalService = request.getfixturevalue(name)
-            service.clear_faults()
-            service.reset_bill()
+def _clean_shared_services(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Before a test, for its bill; after it, because fixtures of a wider scope speak before the next test is cleaned."""
+    services: list[LocalService] = [request.getfixturevalue(name) for name in _SHARED if name in request.fixturenames]
+    _clean(services)
+    yield
+    _clean(services)
+
+
+def _clean(services: list[LocalService]) -> None:
+    for service in services:
+        service.clear_faults()
+        service.reset_bill()
 
 
 @pytest.fixture
