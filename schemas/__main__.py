@@ -1,8 +1,9 @@
-"""Write the published schemas from the code: ``python -m schemas``, from the checkout."""
+"""Write the published schemas and the page about them from the code: ``python -m schemas``, from the checkout."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tts_pipeline.catalog import load_catalog
@@ -10,15 +11,32 @@ from tts_pipeline.catalog.request_schema import schema_files
 from tts_pipeline.schema import TABLES, describe
 
 FOLDER = Path(__file__).parent
+PAGE = FOLDER.parent / "docs" / "tables.md"
 
 
 def main() -> None:
-    """Write one file for every table and one for every model's request body."""
+    """Write one file for every table and one for every model's request body, and the columns into the page."""
     for table in TABLES:
         text = json.dumps(describe(table), indent=2, ensure_ascii=False) + "\n"
         (FOLDER / f"{table}.json").write_text(text, encoding="utf-8")
     for name, text in schema_files(load_catalog()).items():
         (FOLDER / "requests" / name).write_text(text, encoding="utf-8")
+    PAGE.write_text(with_columns(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-main()
+def with_columns(page: str) -> str:
+    """Return the page with the columns as they are now, between ``<!-- columns of TABLE -->`` and ``<!-- end -->``."""
+    place = re.compile(r"(<!-- columns of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+    return place.sub(lambda match: f"{match[1]}{_columns(match[2])}{match[3]}", page)
+
+
+def _columns(table: str) -> str:
+    rows = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for column in describe(table)["columns"]:
+        kind = column["type"] + (", may be null" if column["nullable"] else "")
+        rows.append(f"| `{column['name']}` | {kind.replace('|', '/')} | {column['unit'] or ''} | {column['meaning']} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The tables and the request bodies, as JSON for machines."""

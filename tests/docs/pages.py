@@ -1,0 +1,146 @@
+"""A page of the documentation as what can be done with it: its blocks, run in order in one folder."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
+_SPENDING = re.compile(r"(tts-pipeline (?:run|validate) .*--service) (?:modelstream|baze|dashscope|openai)\b")
+_ELSEWHERE = "http://127.0.0.1:8765"
+"""Where the pages have the local service; the tests have one at a port of its own."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: ``language`` (``bash``, ``python``, ``toml`` or another), its text, and what it should print.
+
+    ``line`` is where it stands in its page, from 1. ``expected`` is the text of a ``text`` block right behind it.
+    """
+
+    language: str
+    text: str
+    line: int
+    expected: str | None
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Yield the blocks of a page that are done, in order: a ``text`` block belongs to the one before it."""
+    found = list(_FENCE.finditer(page))
+    for match, following in zip(found, [*found[1:], None], strict=True):
+        language = match["info"].strip()
+        if language == "text":
+            continue
+        told = following is not None and following["info"].strip() == "text"
+        expected = following["body"] if following is not None and told else None
+        yield Block(language, match["body"], page.count("\n", 0, match.start()) + 1, expected)
+
+
+@dataclass
+class Reader:
+    """Somebody who does what a page says, in a folder of their own, with the local service for the paid ones.
+
+    A ``toml`` block whose first line names a file (``# job.toml``) is saved; ``bash`` and ``python`` blocks are run
+    and must end well. An ``# exit N`` at the end of a command says with what status it ends instead.
+    """
+
+    folder: Path
+    service_url: str
+    environ: Mapping[str, str]
+    exported: list[str] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)
+
+    def do(self, block: Block) -> str:
+        """Do what a block says and return what it printed.
+
+        Raises:
+            AssertionError: A command ended with another status than told.
+        """
+        match block.language:
+            case "bash":
+                return self._shell(block.text)
+            case "python":
+                return self._python(block)
+            case "toml":
+                return self._save(block.text)
+            case other:
+                raise AssertionError(
+                    f"line {block.line}: a block of {other!r} cannot be run: bash, python, toml or text"
+                )
+
+    def _shell(self, text: str) -> str:
+        lines = [_SPENDING.sub(r"\1 local", line) for line in _joined(_without_installs(text))]
+        script = "\n".join([*self.exported, *map(_expecting, lines)])
+        self.exported += [line for line in lines if line.startswith("export ")]
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=dict(self.environ), timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def _python(self, block: Block) -> str:
+        text = block.text.replace(_ELSEWHERE, self.service_url)
+        text = re.sub(r"tts\.Service\.named\(\"\w+\"\)", f'tts.Service(base_url="{self.service_url}")', text)
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(text, f"<line {block.line}>", "exec"), self.names)
+        return printed.getvalue()
+
+    def _save(self, text: str) -> str:
+        name = re.match(r"# ([\w.-]+\.toml)\n", text)
+        assert name, f"a toml block begins with its file's name, as in '# job.toml':\n{text}"
+        (self.folder / name[1]).write_text(text.replace(_ELSEWHERE, self.service_url))
+        return ""
+
+
+def environment(service_url: str, home: Path) -> dict[str, str]:
+    """Return the environment of a reader: the command on the path, the local service, and a home of their own."""
+    scripts = Path(sys.executable).parent
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return kept | {
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "TTS_LOCAL_URL": service_url,
+        "HOME": str(home),
+        "XDG_STATE_HOME": str(home / "state"),
+        "COLUMNS": "120",
+        "NO_COLOR": "1",
+    }
+
+
+def fits(printed: str, expected: str) -> bool:
+    """Whether the expected lines were printed, in order and one after another; ``…`` stands for anything in a line.
+
+    A line of nothing but ``…`` stands for any lines. Blanks at the ends of lines do not count.
+    """
+    pattern = "".join(
+        r"(?:[^\n]*\n)*?" if line.strip() == "…" else re.escape(line.rstrip()).replace("…", "[^\n]*") + r"[ \t]*\n"
+        for line in expected.splitlines()
+    )
+    return re.search(rf"(?:^|\n){pattern}", printed.rstrip("\n") + "\n") is not None
+
+
+def _without_installs(text: str) -> list[str]:
+    """Leave out what sets a machine up: the reader's is set up."""
+    return [
+        line for line in text.splitlines() if not re.match(r"(?:pip install|python3? -m venv|make|\. |source )", line)
+    ]
+
+
+def _joined(lines: list[str]) -> list[str]:
+    return "\n".join(lines).replace("\\\n", " ").splitlines()
+
+
+def _expecting(command: str) -> str:
+    told = re.search(r"\s+# exit (\d+)$", command)
+    if not told:
+        return command
+    return f"status=0; {command[: told.start()]} || status=$?; [ $status = {told[1]} ] || exit {shlex.quote(told[1])}"
