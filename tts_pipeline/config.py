@@ -13,11 +13,23 @@ PART_ROWS = 500
 MAX_PARTS = 2_000
 """A dataset has at most this many parts, so that listing it stays cheap."""
 
+OPEN_PARTS = 8
+"""Parts that are worked on at one time, at least."""
+
+OPEN_ROWS_PER_REQUEST = 32
+"""Rows in open parts for each request in flight, at least. A part stays open until its slowest answer has come."""
+
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Audio in one Parquet row group of the speech table, at most (one larger row is a group of its own)."""
 
 BALLAST_BYTES = 1024 * 1024
 """Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""
+
+SHIP_EVERY_S = 10.0
+"""How often the journals of open parts go to a destination that outlives this machine."""
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+"""A journal goes there in pieces of this size; the last one is sent anew until it is full."""
 
 MAX_AUDIO_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused, so that an endless body cannot fill the memory."""

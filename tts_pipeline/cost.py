@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import lru_cache
 
 from tts_pipeline.models import Price, Usage
 
@@ -46,16 +47,17 @@ def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | 
     """
     if price is None:
         return None
-    with localcontext(_ARITHMETIC):
-        exact = _exact_cost(price, characters, usage)
-        return None if exact is None else exact.quantize(_NANO)
-
-
-def _exact_cost(price: Price, characters: int, usage: Usage) -> Decimal | None:
     if price.per_10k_characters is not None:
-        return price.per_10k_characters * characters / 10_000
+        return _of_characters(price.per_10k_characters, characters)
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    text = (price.per_1m_input_tokens or Decimal(0)) * usage.input_tokens
-    audio = (price.per_1m_output_tokens or Decimal(0)) * usage.output_tokens
-    return (text + audio) / 1_000_000
+    with localcontext(_ARITHMETIC):
+        text = (price.per_1m_input_tokens or Decimal(0)) * usage.input_tokens
+        audio = (price.per_1m_output_tokens or Decimal(0)) * usage.output_tokens
+        return ((text + audio) / 1_000_000).quantize(_NANO)
+
+
+@lru_cache(maxsize=4_096)  # texts are of few lengths, and a row's cost is asked for several times
+def _of_characters(per_10k: Decimal, characters: int) -> Decimal:
+    with localcontext(_ARITHMETIC):
+        return (per_10k * characters / 10_000).quantize(_NANO)

@@ -4,6 +4,7 @@
 
     TtsPipelineError
     ├── ConfigurationError   a setting, an input or a parameter is wrong; nothing was sent (exit 2)
+    │   └── MissingSourceError   there is no source (yet)
     ├── StorageError         disk, destination or lock; what was received is kept (exit 6)
     ├── ServiceError         what one attempt met; says whether it may have cost money
     │   ├── TransientError   the same attempt may succeed later: retried with jitter
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
@@ -45,6 +47,10 @@ class ConfigurationError(TtsPipelineError):
     """A setting, an input or a parameter is wrong; nothing was sent. Never retried."""
 
 
+class MissingSourceError(ConfigurationError):
+    """There is no Parquet file where the source should be; it may come later. Never retried."""
+
+
 class StorageError(TtsPipelineError):
     """A disk, a destination or a lock failed; what was received is kept. Never retried."""
 
@@ -56,11 +62,15 @@ class StoppedError(TtsPipelineError):
         message: What stopped the run.
         stopped_by: ``budget``, ``service``, ``outage``, ``rejects`` or ``interrupted``.
         hint: What to do before running again.
+        until: When to run again, where the service asked for a pause until then (UTC); None otherwise.
     """
 
-    def __init__(self, message: str, *, stopped_by: str, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, stopped_by: str, hint: str | None = None, until: datetime | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.stopped_by = stopped_by
+        self.until = until
 
 
 class ServiceError(TtsPipelineError):

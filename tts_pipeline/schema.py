@@ -290,5 +290,5 @@ def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 def column_of(values: Sequence[Any], field: pa.Field) -> pa.Array:
     """Build one Arrow column; money may come as text, as the journal holds it."""
     if field.type == MONEY:
-        return pa.array([None if value is None else Decimal(value) for value in values], MONEY)
+        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(MONEY)
     return pa.array(values, field.type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 
 import pytest
 from hypothesis import given
@@ -84,6 +85,9 @@ def test_a_pause_that_is_too_long_stops_the_run_and_says_until_when(retry_after_
     assert stopped is not None
     assert stopped.stopped_by == "service"
     assert ", until 2023-11-1" in stopped.message
+    assert stopped.until is not None
+    assert f"until {stopped.until:%Y-%m-%d %H:%M:%S} UTC" in stopped.message
+    assert stopped.until.tzinfo is UTC
 
 
 def test_a_row_that_alone_fails_is_rejected_when_another_succeeds() -> None:

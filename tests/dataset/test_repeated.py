@@ -9,10 +9,11 @@ import pytest
 
 from tests.dataset.samples import voicing_of, write_rows
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.repeated import Hashes, RequestHash, load_repeated, remove_repeated, save_repeated
+from tts_pipeline.dataset.repeated import NAME, Hashes, RequestHash, load_repeated, remove_repeated, save_repeated
 from tts_pipeline.dataset.rows import Voicing
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.models import Utterance
 
 
@@ -65,33 +66,38 @@ def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
     """Kept hashes are compared with those of later runs: a hash that depends on the process would find nothing."""
     source = open_source(write_rows(tmp_path / "a.parquet"))
     request_hash = RequestHash(voicing_of(source))
-    assert request_hash.of_utterance(Utterance("a", "Line 0.", {"voice": "Cherry"})) == 4284037045214850139
+    assert request_hash.of_utterance(Utterance("a", "Line 0.", {"voice": "Cherry"})) == 5391741848502970322
     assert request_hash.of_utterance(Utterance("b", "Line \ud800.", {})) != 0
 
 
 @pytest.mark.parametrize("hashes", [[], [5], [-(2**63), -1, 0, 2**63 - 1]])
 def test_what_was_saved_is_loaded(tmp_path: Path, hashes: list[int]) -> None:
     """For the job with this fingerprint, and no other; a job without repeats is known to have none."""
-    save_repeated(tmp_path / "work", "f" * 64, np.array(hashes, np.int64))
-    loaded = load_repeated(tmp_path / "work", "f" * 64)
+    store = LocalStore(tmp_path / "out")
+    save_repeated(store, "f" * 64, np.array(hashes, np.int64))
+    loaded = load_repeated(store, "f" * 64)
     assert loaded is not None
     assert loaded.tolist() == hashes
-    assert load_repeated(tmp_path / "work", "e" * 64) is None
+    assert load_repeated(store, "e" * 64) is None
 
 
 @pytest.mark.parametrize("damage", [b"\0" * 8, b"\0" * 15, b"\0" * 24])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
     """It is found anew: the source is looked through again."""
-    save_repeated(tmp_path, "f" * 64, np.array([1, 2], np.int64))
-    (path,) = tmp_path.iterdir()
-    path.write_bytes(path.read_bytes() + damage)
-    assert load_repeated(tmp_path, "f" * 64) is None
+    store = LocalStore(tmp_path)
+    save_repeated(store, "f" * 64, np.array([1, 2], np.int64))
+    store.write(NAME, (store.read(NAME) or b"") + damage)
+    assert load_repeated(store, "f" * 64) is None
 
 
-def test_all_that_was_kept_can_be_removed(tmp_path: Path) -> None:
-    """Of all jobs that used the folder, and nothing else."""
-    (tmp_path / "other").write_bytes(b"")
+def test_it_is_no_part_of_the_dataset(tmp_path: Path) -> None:
+    """Nobody who lists the destination meets it; what is saved later takes its place, and it can be removed."""
+    store = LocalStore(tmp_path)
     for fingerprint in ("a" * 64, "b" * 64):
-        save_repeated(tmp_path, fingerprint, np.array([1], np.int64))
-    remove_repeated(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+        save_repeated(store, fingerprint, np.array([1], np.int64))
+    assert store.is_empty()
+    assert load_repeated(store, "a" * 64) is None
+    assert len(list(tmp_path.iterdir())) == 1
+    for _ in range(2):
+        remove_repeated(store)
+    assert list(tmp_path.iterdir()) == []

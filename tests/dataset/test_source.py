@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tts_pipeline.dataset.location import Location
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.errors import ConfigurationError, StorageError
 
@@ -106,6 +109,49 @@ def test_an_fsspec_url_reads_the_same_rows_with_the_same_names(tmp_path: Path, r
         local, other = open_source(tmp_path / here), open_source(f"{remote}/src{there}")
         assert other.fingerprint() == local.fingerprint()
         assert _ids(other) == _ids(local)
+
+
+class _Together(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A file system that gives files only to so many readers at a time."""
+
+    cachable = False
+
+    def __init__(self, readers: int) -> None:
+        super().__init__()
+        self._meeting = threading.Barrier(readers, timeout=10)
+
+    def cat_file(self, path: str, **kwargs: Any) -> Any:
+        self._meeting.wait()
+        return super().cat_file(path, **kwargs)
+
+
+def test_small_remote_files_are_fetched_while_those_before_them_are_read(tmp_path: Path, remote: str) -> None:
+    """Each is a round trip: one after the other, ten thousand of them would be minutes; their order is the same."""
+    for number in range(4):
+        _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
+    source = open_source(Location(remote, _Together(4)))
+    assert _ids(source) == list(range(20))
+
+
+def test_a_large_remote_file_is_not_fetched_whole(tmp_path: Path, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by what is fetched ahead: a file beyond the limit is read where it is."""
+    for number in range(3):
+        _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
+    source = open_source(Location(remote, _Together(99)))
+    monkeypatch.setattr("tts_pipeline.dataset.source.SMALL_BYTES", 0)
+    assert _ids(source) == list(range(15))
+
+
+def test_a_remote_file_that_vanished_is_a_storage_error(tmp_path: Path, remote: str) -> None:
+    """Though it was to be fetched ahead, it is told of when it is its turn, after the rows before it."""
+    for number in range(3):
+        _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
+    source = open_source(remote)
+    fsspec.filesystem("memory").rm(source.files[1].location)
+    batches = source.batches()
+    assert next(batches)[1].num_rows == 5
+    with pytest.raises(StorageError, match=r"reading the source file '.*1\.parquet'"):
+        next(batches)
 
 
 @pytest.mark.parametrize("location", ["nowhere.parquet", "memory://nowhere/x.parquet", "nosuch://x", "no*.parquet"])
@@ -312,8 +358,16 @@ def test_the_fingerprint_changes_with_content_and_names(tmp_path: Path, change: 
     elif change == "name":
         (tmp_path / "a.parquet").rename(tmp_path / "b.parquet")
     else:
-        _write(tmp_path / "b.parquet", 0)
+        _write(tmp_path / "b.parquet", 1)
     assert open_source(tmp_path).fingerprint() != before
+
+
+def test_a_file_without_rows_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+    """So that a file that is written empty, and filled later, is new then and not changed."""
+    _write(tmp_path / "a.parquet", 5)
+    before = open_source(tmp_path).fingerprint()
+    _write(tmp_path / "b.parquet", 0)
+    assert open_source(tmp_path).fingerprint() == before
 
 
 @settings(max_examples=50, deadline=None)

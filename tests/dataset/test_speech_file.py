@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,9 +38,12 @@ def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
     two.write_bytes(b"abcdefghij")
     with BlobReader() as reader:
         blobs = [Blob(one, 2, 3), Blob(two, 0, 10), Blob(one, 0, 1), Blob(two, 9, 1)]
-        assert [reader.read(blob) for blob in blobs] == [b"234", b"abcdefghij", b"0", b"j"]
+        column, hashes = reader.read(blobs)
+        column.validate(full=True)
+        assert column.to_pylist() == [b"234", b"abcdefghij", b"0", b"j"]
+        assert hashes == [hashlib.sha256(data).hexdigest() for data in column.to_pylist()]
         with pytest.raises(StorageError, match="shorter"):
-            reader.read(Blob(one, 8, 3))
+            reader.read([Blob(one, 8, 3)])
 
 
 def test_every_table_is_a_row_group(tmp_path: Path) -> None:

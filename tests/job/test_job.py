@@ -32,7 +32,8 @@ def test_shards_are_even_and_hold_every_part_once(parts: int, max_shards: int) -
 
 def test_shards_are_the_same_every_time() -> None:
     """A worker that is started again gets the parts it had."""
-    assert shards_of(10, 3) == shards_of(10, 3) == [Shard(0, 0, 3), Shard(1, 3, 3), Shard(2, 6, 4)]
+    shards = [Shard(index, first, parts, 3, 10) for index, first, parts in ((0, 0, 3), (1, 3, 3), (2, 6, 4))]
+    assert shards_of(10, 3) == shards_of(10, 3) == shards
 
 
 @pytest.mark.parametrize("max_shards", [0, -1])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, write_lines
-from tts_pipeline.job import run_job
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.job import plan, run_job, run_parts
 
 
 def test_the_permitted_rate_is_used_and_never_passed(tmp_path: Path, emulator: StartEmulator) -> None:
@@ -30,3 +35,20 @@ def test_a_service_that_takes_fewer_at_a_time_is_asked_for_fewer(tmp_path: Path,
     refused = [entry["status"] == 429 for entry in service.bill(entries=True)["entries"]]
     assert sum(refused[:100]) < 60
     assert sum(refused[100:]) < 20
+
+
+@pytest.mark.parametrize("retry_after_s", [400, 4_000])
+def test_a_pause_that_is_too_long_ends_the_run_and_says_until_when(
+    tmp_path: Path, tone_service: LocalService, retry_after_s: int
+) -> None:
+    """As a time, so that whoever runs it can give up its place until then; what is done is kept."""
+    tone_service.set_faults([{"what": "throttle", "retry_after_s": retry_after_s, "after": 7}])
+    write_lines(tmp_path / "lines.parquet", 20)
+    job = job_of(tmp_path, tone_service.url, limits={"max_pause_s": 300})
+    began = datetime.now(UTC)
+    (shard,) = plan(job)
+    report = run_parts(job, shard)
+    assert isinstance(report.stopped, StoppedError)
+    assert (report.stopped_by, report.dataset.speech) == ("service", 7)
+    assert report.stopped.until is not None
+    assert timedelta(0) <= report.stopped.until - began - timedelta(seconds=retry_after_s) < timedelta(seconds=30)

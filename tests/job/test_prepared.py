@@ -43,6 +43,7 @@ def _tree(folder: Path) -> dict[str, str]:
         ({"selection": Selection(limit=0)}, "--limit is 0"),
         ({"selection": Selection(sample=-1)}, "--sample is -1"),
         ({"running": {"tag_columns": {"team": "speakr"}}}, "no column 'speakr' for the tag 'team'"),
+        ({"running": {"tags": {"day": 20260101}}}, "the tag 'day' is 20260101"),
         ({"running": {"part_rows": -1}}, "part_rows is -1"),
         ({"running": {"part_rows": 0}}, "part_rows is 0"),
         ({"running": {"max_open_parts": 0}}, "max_open_parts is 0"),
@@ -82,7 +83,7 @@ def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
     establish(prepared)
     establish(prepared)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work", "dataset.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".repeated", "dataset.json"]
 
 
 def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:

@@ -35,7 +35,8 @@ def service(tone_service: LocalService) -> LocalService:
 
 def _write(folder: Path, texts: list[str]) -> None:
     ids = [f"r{number}" for number in range(len(texts))]
-    pq.write_table(pa.table({"id": ids, "text": texts}), folder / "lines.parquet")
+    columns = {"id": pa.array(ids, pa.string()), "text": pa.array(texts, pa.string())}
+    pq.write_table(pa.table(columns), folder / "lines.parquet")
 
 
 def _lines(rows: int, *, changed: tuple[int, ...] = ()) -> list[str]:
@@ -146,6 +147,29 @@ def test_shards_of_a_rebuild_are_put_in_place_by_publish(tmp_path: Path, service
     assert _texts(tmp_path) == _lines(14)
     assert service.bill()["received"] == 14
     check_bill(tmp_path / "out", service)
+
+
+@pytest.mark.parametrize("door", ["run_parts", "publish"])
+@pytest.mark.parametrize("now", [None, 0, 23])
+def test_what_was_planned_is_not_given_up_for_a_source_that_changed_meanwhile(
+    tmp_path: Path, service: LocalService, now: int | None, door: str
+) -> None:
+    """One that is gone would put nothing in place of two datasets; the plan is made anew by whoever means it."""
+    _write(tmp_path, _lines(20))
+    run_job(_job(tmp_path, service))
+    job = _job(tmp_path, service, **REBUILD, missing_is_empty=True)
+    _write(tmp_path, _lines(22))
+    (shard,) = plan(job)
+    run_parts(job, shard)
+    (tmp_path / "lines.parquet").rename(tmp_path / "aside.parquet")
+    if now is not None:
+        _write(tmp_path, _lines(now))
+    with pytest.raises(ConfigurationError, match=r"no rebuild of .* is planned"):
+        run_parts(job, shard) if door == "run_parts" else publish(job)
+    assert len(_texts(tmp_path)) == 20
+    (tmp_path / "aside.parquet").rename(tmp_path / "lines.parquet")
+    assert publish(job).dataset.speech == 22
+    assert service.bill()["received"] == 22
 
 
 def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service: LocalService) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -14,14 +15,16 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tts_pipeline.config import Limits
+from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.parts import OpenPart, Progress
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job import Job, run_job
+from tts_pipeline.job import Job, Running, run_job
 from tts_pipeline.job.prepared import establish, prepare
-from tts_pipeline.job.runner import Runner
+from tts_pipeline.job.runner import Runner, _most_open_parts
 
 
 def _invocation(job: Job, fingerprint: str) -> Invocation:
@@ -58,6 +61,61 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
     assert runner.opened == list(range(20))
     assert runner.most_open <= max_open_parts
     assert len(list((tmp_path / "out" / "done").iterdir())) == 20
+
+
+@pytest.mark.parametrize(
+    ("running", "part_rows", "parts"),
+    [
+        (Running(limits=Limits(max_concurrency=16)), 500, 8),
+        (Running(limits=Limits(max_concurrency=256)), 500, 17),
+        (Running(limits=Limits(max_concurrency=256)), 5_000, 8),
+        (Running(limits=Limits(max_concurrency=256), max_open_parts=3), 500, 3),
+    ],
+)
+def test_more_parts_are_open_where_more_is_in_flight(running: Running, part_rows: int, parts: int) -> None:
+    """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
+    assert _most_open_parts(running, part_rows) == parts
+
+
+class _FullDisk:
+    """Stands before the writes of all journals: takes a number of them, then none until it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, takes: int) -> None:
+        self.answers = 0
+        self.is_full, self.has_room = threading.Event(), threading.Event()
+        self._left = takes
+        self._write = journal._write_all
+        monkeypatch.setattr(journal, "_write_all", self._take)
+
+    def _take(self, descriptor: int, pieces: list[bytes]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            self.is_full.set()
+            assert self.has_room.wait(20)
+        self._write(descriptor, pieces)
+        self.answers += sum(len(piece) > 15_000 for piece in pieces)
+
+
+def test_a_disk_that_takes_nothing_stops_the_sending(
+    tmp_path: Path, emulator: StartEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers wait for it with their slots: no more of them than there are slots, whatever the service could give."""
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    write_lines(tmp_path / "lines.parquet", 100)
+    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 50}, limits={"max_concurrency": 4}))
+    disk, progress, ended = _FullDisk(monkeypatch, 20), runner._progress, queue.SimpleQueue[object]()
+    threading.Thread(target=lambda: ended.put(runner.run(range(2))), daemon=True).start()
+    assert disk.is_full.wait(10)
+    until_s = time.monotonic() + 10
+    while progress.in_flight and time.monotonic() < until_s:
+        time.sleep(0.005)
+    assert progress.in_flight == 0, "all that was sent is answered, and nothing new is sent"
+    received = service.bill()["received"]
+    assert disk.answers <= received <= disk.answers + 4
+    assert received < 100
+    disk.has_room.set()
+    assert ended.get(timeout=20) is None
+    assert service.bill()["received"] == disk.answers == 100
 
 
 def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmulator) -> None:

@@ -6,7 +6,6 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
 from functools import cache
 from random import Random
 
@@ -40,7 +39,7 @@ def taken(reply: Reply) -> Audio | Reading | ServiceError:
     """Take an answer in as the client does: read it, make its audio playable, judge it, place its words."""
     try:
         reading = read_reply(reply)
-        assert all(count is None or 0 <= count < 2**63 for count in astuple(reading.usage))
+        assert all(count is None or 0 <= count < 2**63 for count in reading.usage)
         if reading.data is None:
             return reading
         rate_hz = 24_000 if len(reply.body) % 2 else None

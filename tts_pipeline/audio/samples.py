@@ -6,7 +6,7 @@ import io
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,7 @@ _BLOCK_FRAMES = 65_536
 (https://github.com/libsndfile/libsndfile/issues/1095)."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sound:
+class Sound(NamedTuple):
     """Decoded audio.
 
     Args:
@@ -123,8 +122,8 @@ def _plain_wav(data: bytes) -> Sound | None:
         return None
     if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN.size:
         return None
-    integers = np.frombuffer(data, "<i2", size // 2, _PLAIN.size)
-    samples = np.multiply(integers, np.float32(1 / 32_768), dtype=np.float32)
+    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN.size).astype(np.float32)
+    samples *= np.float32(1 / 32_768)
     return Sound(samples.reshape(-1, channels), rate_hz)
 
 

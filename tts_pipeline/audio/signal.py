@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +19,24 @@ _TAIL_S = 0.005
 _FULL_SCALE = 32_766 / 32_768
 """The last step but one of 16 bits, for what a resampler or a lossy format took off."""
 
-_FLOOR = 1e-12
+_FLOOR = np.float32(1e-12)
 """Power added to all, so that digital silence is -120 dBFS and not minus infinity."""
+
+Powers = npt.NDArray[np.float32]
+"""Mean squares. They are in the order of the levels in dB, and logarithms of all of them take long."""
 
 Levels = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(NamedTuple):
     """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
 
     Args:
         duration_s: All of it.
-        levels_dbfs: Of every 20 ms.
+        powers: Of every 20 ms.
+        loudest_dbfs: The loudest 20 ms.
         loud_dbfs: The loud parts: the 95th percentile of the levels.
-        tail_db: The last 5 ms, relative to the loud parts (the 95th percentile of the levels of 20 ms).
+        tail_db: The last 5 ms, relative to the loud parts.
         clipped_share: Of all samples, those within three or more in a row at full scale.
         steadiness_db: For every second (in steps of half a second) how far apart its loud and its soft parts are: the
             90th and the 10th percentile of its 50 levels.
@@ -40,21 +44,17 @@ class Signal:
     """
 
     duration_s: float
-    levels_dbfs: Levels
+    powers: Powers
+    loudest_dbfs: float
     loud_dbfs: float
     tail_db: float
     clipped_share: float
     steadiness_db: Levels
     window_dbfs: Levels
 
-    @property
-    def loudest_dbfs(self) -> float:
-        """The loudest 20 ms."""
-        return float(self.levels_dbfs.max())
-
     def sounding_s(self, *, above_db: float) -> float:
         """Return the time from the first to the last level that is at least so loud, relative to the loud parts."""
-        places = np.flatnonzero(self.levels_dbfs >= self.loud_dbfs + above_db)
+        (places,) = (self.powers >= 10 ** ((self.loud_dbfs + above_db) / 10)).nonzero()
         return float(places[-1] - places[0] + 1) * _FRAME_S if len(places) else 0.0
 
     def longest_steady_s(self, *, within_db: float, above_dbfs: float) -> float:
@@ -62,6 +62,8 @@ class Signal:
 
         Stretches are found by windows of a second: 0 for a shorter sound.
         """
+        if not len(self.steadiness_db):
+            return 0.0
         longest = run = 0
         for is_steady in (self.steadiness_db <= within_db) & (self.window_dbfs >= above_dbfs):
             run = run + 1 if is_steady else 0
@@ -73,41 +75,43 @@ def measure(sound: Sound) -> Signal:
     """Measure a sound of at least one sample."""
     # One channel is a view; of several, what is in any of them counts.
     mono = sound.samples[:, 0] if sound.channels == 1 else sound.samples.mean(axis=1, dtype=np.float32)
-    levels = _levels(mono, sound.sample_rate_hz)
-    steadiness, loudness = _windows(levels)
-    loud_dbfs = _loud(levels)
+    powers = _powers(mono, sound.sample_rate_hz)
+    steadiness, loudness = _windows(powers)
+    ordered = np.sort(powers)
+    # The level there is; np.percentile would blend two, and takes as long as all the rest.
+    loud_dbfs = _level(ordered[95 * (len(powers) - 1) // 100])
     tail = mono[-max(1, int(sound.sample_rate_hz * _TAIL_S)) :]
     return Signal(
         duration_s=sound.frames / sound.sample_rate_hz,
-        levels_dbfs=levels,
+        powers=powers,
+        loudest_dbfs=_level(ordered[-1]),
         loud_dbfs=loud_dbfs,
-        tail_db=float(10 * np.log10(np.dot(tail, tail) / len(tail) + _FLOOR)) - loud_dbfs,
+        tail_db=_level(np.dot(tail, tail) / len(tail) + _FLOOR) - loud_dbfs,
         clipped_share=_clipped_share(sound.samples),
         steadiness_db=steadiness,
         window_dbfs=loudness,
     )
 
 
-def _loud(levels: Levels) -> float:
-    # The level there is; np.percentile would blend two, and takes as long as all the rest.
-    place = 95 * (len(levels) - 1) // 100
-    return float(np.partition(levels, place)[place])
-
-
-def _levels(mono: Samples, rate_hz: int) -> Levels:
+def _powers(mono: Samples, rate_hz: int) -> Powers:
     length = min(len(mono), max(1, int(rate_hz * _FRAME_S)))
     frames = mono[: len(mono) // length * length].reshape(-1, length)
-    power = np.einsum("ij,ij->i", frames, frames) / np.float32(length)
-    levels: Levels = 10 * np.log10(power + np.float32(_FLOOR))
-    return levels
+    powers: Powers = np.vecdot(frames, frames)
+    powers /= length
+    powers += _FLOOR
+    return powers
 
 
-def _windows(levels: Levels) -> tuple[Levels, Levels]:
-    if len(levels) < _WINDOW_FRAMES:
-        return levels[:0], levels[:0]
-    windows = np.lib.stride_tricks.sliding_window_view(levels, _WINDOW_FRAMES)[::_HOP_FRAMES]
+def _level(power: float) -> float:
+    return 10 * math.log10(power)
+
+
+def _windows(powers: Powers) -> tuple[Levels, Levels]:
+    if len(powers) < _WINDOW_FRAMES:
+        return powers[:0], powers[:0]
+    windows = np.lib.stride_tricks.sliding_window_view(powers, _WINDOW_FRAMES)[::_HOP_FRAMES]
     ordered = np.sort(windows, axis=1)
-    soft, loud = ordered[:, _WINDOW_FRAMES // 10], ordered[:, -1 - _WINDOW_FRAMES // 10]
+    soft, loud = (10 * np.log10(ordered[:, place]) for place in (_WINDOW_FRAMES // 10, -1 - _WINDOW_FRAMES // 10))
     return loud - soft, loud
 
 

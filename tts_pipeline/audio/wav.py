@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _LINEAR = frozenset({1, 3, 6, 7, 0xFFFE})
@@ -23,8 +24,7 @@ class MalformedWavError(ValueError):
     """The bytes are no whole WAV; never leaves the package: it becomes ``MalformedAudio``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wav:
+class Wav(NamedTuple):
     """A WAV file that plays.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from tts_pipeline.audio.identify import identify
 from tts_pipeline.audio.measure import Playable, playable
@@ -16,6 +17,7 @@ from tts_pipeline.wire.reading import Reading, Reply
 from tts_pipeline.wire.request import Request, build_request
 from tts_pipeline.wire.response import read_reply
 from tts_pipeline.wire.timestamps import place_words
+from tts_pipeline.wire.usage import NO_USAGE
 
 _INLINE_AUDIO_BYTES = 100_000
 """Larger audio is measured in a thread: a compressed file is walked or decoded. WAV is not, it takes microseconds."""
@@ -30,8 +32,7 @@ _PCM_RATE_HZ = 24_000
 """What the models speak at when no ``sample_rate`` is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One segment as it is asked for."""
 
     request: Request
@@ -40,8 +41,7 @@ class Question:
     language: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """How the segments of one utterance are asked for.
 
     Args:
@@ -72,7 +72,7 @@ class Received:
 
     http_status: int | None = None
     request_id: str | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
 
 
 class Exchange:

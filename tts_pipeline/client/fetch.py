@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import lru_cache, partial
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,7 +14,7 @@ from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
-from tts_pipeline.wire.payload import sound_at
+from tts_pipeline.wire.payload import secured
 from tts_pipeline.wire.reading import Reading, Reply
 
 _MAX_REDIRECTS = 5
@@ -54,7 +55,7 @@ class Fetcher:
             self._visitable = visitable(await _addresses_of(self._service_url))
         url = _joined(self._service_url, reading.url or "")
         try:
-            return await self._patience.for_fetch()(self._follow, url)
+            return await self._patience.fetch(partial(self._follow, url))
         except TransientError as error:
             raise self._lost(error, reading) from None
 
@@ -79,7 +80,8 @@ class Fetcher:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise _refused(url, "it is neither http nor https")
-        if _is_address(parts.hostname) and not self._may_visit(parts.hostname):
+        reach = _reach_of_host(parts.hostname)
+        if reach is not None and reach not in (self._visitable or ()):
             raise _refused(url, "it is an address inside a private network")
 
     def _may_visit(self, address: str) -> bool:
@@ -99,7 +101,8 @@ def _found(reply: Reply) -> Reply:
 
 def _joined(base: str, target: str) -> str:
     try:
-        return sound_at(str(httpx.URL(base).join(target))).url or ""
+        whole = httpx.URL(target)
+        return secured(str(whole if whole.is_absolute_url else httpx.URL(base).join(whole)))
     except (httpx.InvalidURL, ValueError):
         raise _refused(base, "it redirects to what is no URL") from None
 
@@ -113,12 +116,13 @@ def _refused(url: str, reason: str) -> PermanentError:
     )
 
 
-def _is_address(host: str) -> bool:
+@lru_cache(maxsize=256)
+def _reach_of_host(host: str) -> Reach | None:
+    """Classify a host that is an address; None for a name, which the resolver judges."""
     try:
-        reach_of(host)
+        return reach_of(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 async def _addresses_of(url: str) -> list[str]:

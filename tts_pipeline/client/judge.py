@@ -143,6 +143,7 @@ class Judge:
                     f"the service asks for a pause of {asked_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC",
                     stopped_by="service",
                     hint="run again then: what is done is kept",
+                    until=until,
                 )
             )
         elif asked_s:

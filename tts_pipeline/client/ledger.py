@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import Protocol
 
 from tts_pipeline.client.meter import total_cost
@@ -93,7 +92,7 @@ class MemoryLedger:
 
     def discard(self, attempt_id: str) -> None:
         """Remember that an answer is not kept."""
-        self.settlements[attempt_id] = replace(self.settlements[attempt_id], outcome=Outcome.DISCARDED)
+        self.settlements[attempt_id] = self.settlements[attempt_id]._replace(outcome=Outcome.DISCARDED)
 
 
 def _key(attempt: Attempt) -> tuple[str, int]:

@@ -6,15 +6,16 @@ import itertools
 import math
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Settlement, Usage, Utterance
 from tts_pipeline.text import billed_characters, input_length
+from tts_pipeline.wire.usage import NO_USAGE
 
 _DAY_US = 86_400_000_000
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
@@ -27,8 +28,7 @@ _SECONDS_PER_CHARACTER = 1
 audio is billed as one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """An attempt that ended, and what of its answer matters for the bill.
 
     Args:
@@ -43,7 +43,7 @@ class Sent:
     latency_ms: int
     http_status: int | None = None
     request_id: str | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = NO_USAGE
 
 
 class Meter:

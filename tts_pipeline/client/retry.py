@@ -109,13 +109,15 @@ class Patience:
         Raises:
             TransientError: The last attempt's, when the row is to blame; other errors as they come.
         """
-        try:
-            return await attempt()
-        except TransientError as error:
-            first = error
-        # tenacity inspects its policies at every call, 70 us, a fifth of what a row costs. So only rows that failed
-        # once get to it, and it begins with that failure.
-        return await self._for_row(row)(_beginning_with(first, attempt))
+        return await _retried(attempt, lambda: self._for_row(row))
+
+    async def fetch(self, attempt: Callable[[], Awaitable[Bought]]) -> Bought:
+        """Try the fetch of a URL a few times.
+
+        Raises:
+            TransientError: The last try's; other errors as they come.
+        """
+        return await _retried(attempt, self._for_fetch)
 
     def _for_row(self, row: Row) -> AsyncRetrying:
         jitter = FullJitter(lambda _: row.retries, self.limits, self.random)
@@ -127,8 +129,7 @@ class Patience:
             reraise=True,
         )
 
-    def for_fetch(self) -> AsyncRetrying:
-        """Retry the fetch of a URL a few times."""
+    def _for_fetch(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_attempt(_FETCHES),
@@ -136,6 +137,16 @@ class Patience:
             sleep=self.sleep,
             reraise=True,
         )
+
+
+async def _retried(attempt: Callable[[], Awaitable[Bought]], make: Callable[[], AsyncRetrying]) -> Bought:
+    try:
+        return await attempt()
+    except TransientError as error:
+        first = error
+    # tenacity inspects its policies at every call, 70 us, a fifth of what a row costs. So only what failed once gets to
+    # it, and it begins with that failure.
+    return await make()(_beginning_with(first, attempt))
 
 
 def _beginning_with(

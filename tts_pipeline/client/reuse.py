@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Protocol
 
 from tts_pipeline.client.takes import is_worth_keeping
@@ -49,7 +48,7 @@ class Loan:
             return None
         self.origin = self.origin or found.origin
         self.segments = found.segments
-        return replace(found.answer, segment=segment.index)
+        return found.answer._replace(segment=segment.index)
 
     async def give(self, request_key: str, answer: Answer) -> None:
         """Give an answer that was just bought to whoever asks the same later."""

@@ -25,10 +25,13 @@ class Spacing:
         self._requests = SmoothRate(limits.requests_per_minute)
         self._characters = SmoothRate(limits.characters_per_minute)
         self._clock = clock
+        self._is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
         self._turn = asyncio.Lock()  # whoever came first leaves first
 
     async def wait(self, characters: int) -> None:
         """Wait until a request may leave that sends so many characters; take note that it does."""
+        if not self._is_limited:
+            return
         async with self._turn:
             while (delay_s := self._delay_s()) > 0:
                 await self._clock.sleep(delay_s)

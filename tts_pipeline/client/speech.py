@@ -41,7 +41,7 @@ async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: Audi
         attempts=purchase.attempts,
         request_id=answers[-1].request_id,
         request_key=asking.whole.request_key,
-        usage=total_usage(answer.usage for answer in answers),
+        usage=total_usage([answer.usage for answer in answers]),
         characters_counted=sum(meter.count(segment.text) for segment, _ in said),
         characters_billed=purchase.characters_billed,
         cost=purchase.cost,
@@ -60,16 +60,15 @@ async def _joined(audios: Sequence[Audio], wanted: AudioSettings) -> tuple[Audio
     return await asyncio.to_thread(join, audios, wanted.pause_ms, wanted)
 
 
-def total_usage(usages: Iterable[Usage]) -> Usage:
+def total_usage(usages: Sequence[Usage]) -> Usage:
     """Add usages up; a figure is None when none of them has it."""
-    every = tuple(usages)
-    if len(every) == 1:
-        return every[0]
+    if len(usages) == 1:
+        return usages[0]
     return Usage(
-        characters_reported=_total(usage.characters_reported for usage in every),
-        input_tokens=_total(usage.input_tokens for usage in every),
-        output_tokens=_total(usage.output_tokens for usage in every),
-        total_tokens=_total(usage.total_tokens for usage in every),
+        characters_reported=_total(usage.characters_reported for usage in usages),
+        input_tokens=_total(usage.input_tokens for usage in usages),
+        output_tokens=_total(usage.output_tokens for usage in usages),
+        total_tokens=_total(usage.total_tokens for usage in usages),
     )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import cast, get_args
+from dataclasses import replace
+from typing import NamedTuple, cast, get_args
 
 from tts_pipeline.audio.measure import UNVERIFIED_LENGTH
 from tts_pipeline.audio.quality import EMPTY, FLAGS, UNDECODABLE, badness
@@ -40,8 +40,7 @@ def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
     return replace(default, actions=chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class Take:
+class Take(NamedTuple):
     """One purchase of a segment that brought audio; ``kept`` while it is the best."""
 
     attempt_id: str
@@ -51,6 +50,8 @@ class Take:
 
 def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
     """Return the strongest action that a policy names for flags."""
+    if not flags:
+        return "keep"
     actions = {policy.actions.get(flag, "keep") for flag in flags}
     return "reject" if "reject" in actions else "retry" if "retry" in actions else "keep"
 

@@ -59,7 +59,8 @@ def translate(error: Exception, *, host: str) -> ServiceError:
         ``ConnectionLost`` or ``MalformedBody`` (it may be billed); ``PermanentError`` with ``InvalidUrl`` or
         ``RefusedAddress`` (never sent).
     """
-    origin = error.__cause__ if isinstance(error.__cause__, FAILURES) else error
+    is_mapped = isinstance(error, httpx.HTTPError) and isinstance(error.__cause__, FAILURES)
+    origin = error.__cause__ if is_mapped and isinstance(error.__cause__, Exception) else error
     reason = _reason(origin)
     if isinstance(_os_error(origin), RefusedAddressError):
         return PermanentError(f"{host} was not visited: {reason}", code="RefusedAddress", may_be_billed=False)

@@ -1,8 +1,9 @@
 """Send one request, read the whole answer; the only module that knows which HTTP library is used.
 
-It is httpx over the ``httpx-aiohttp`` transport, without ``httpx.AsyncClient``: the client's own work (cookies,
-redirects, authentication, merging of URLs) is 0.17 ms of CPU a request, as much as everything else together, and none
-of it is wanted here. httpx's own connection pool is out of the question: over ten times slower at 256 connections.
+It is the session beneath the ``httpx-aiohttp`` transport; httpx itself reads addresses, and inflates what nobody asked
+to have compressed. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of URLs) takes 0.17 ms of CPU a
+request and httpx's requests, responses and headers 0.05 ms, where all the rest of a row takes about 0.4; none of it is
+wanted here. httpx's own connection pool is out of the question: over ten times slower at 256 connections.
 
 Nothing is read from the environment (``trust_env`` is false): a proxy variable must not send a loopback service's
 requests elsewhere, and a ``.netrc`` must not add a key. Certificates are checked against certifi's list.
@@ -19,7 +20,7 @@ from functools import lru_cache
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
-from httpx_aiohttp.transport import AiohttpResponseStream, AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from tts_pipeline.client.translation import FAILURES, translate
 from tts_pipeline.config import MAX_AUDIO_BYTES
@@ -32,9 +33,6 @@ a request on a connection that is just being closed may have been billed for not
 
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
 """``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
-
-_PIECE_BYTES = 1 << 20
-"""The transport reads 16 KB at a time, six rounds for one sentence; aiohttp itself holds back at 128 KB."""
 
 _LONGEST_IN_TIMEOUTS = 10
 """An answer that trickles, so that it is never silent for ``timeout_s``, is given up after this many times that."""
@@ -74,10 +72,10 @@ class Transport:
         self._bounds = bounds
         self._make_resolver = make_resolver
         self._headers = dict(_HEADERS) if authorization is None else {**_HEADERS, "authorization": authorization}
-        waits = {"connect": bounds.connect_timeout_s, "pool": bounds.connect_timeout_s, "read": bounds.timeout_s}
-        self._extensions = {"timeout": waits}
-        self._header_sets: dict[tuple[tuple[str, str], ...], httpx.Headers] = {}
-        self._inner = AiohttpTransport(verify=_tls(), trust_env=False, retries=0, client=self._open_session)
+        self._timeout = aiohttp.ClientTimeout(
+            connect=bounds.connect_timeout_s, sock_connect=bounds.connect_timeout_s, sock_read=bounds.timeout_s
+        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
@@ -102,47 +100,34 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._inner.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     def _open_session(self) -> aiohttp.ClientSession:
         resolver = self._make_resolver() if self._make_resolver else None
-        # limit=0 is "none"; the transport would turn httpx's None into aiohttp's default of 100 connections.
         connector = aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        response = await self._inner.handle_async_request(self._request(method, url, headers, body))
-        try:
+        if self._session is None:
+            self._session = self._open_session()
+        sending = self._session.request(method, _normal(url), headers=headers, data=body or None, allow_redirects=False)
+        async with sending as response:
             return await self._read(response)
-        finally:
-            await response.aclose()
 
-    def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
-        request = httpx.Request(
-            method,
-            _parsed(url),
-            headers=self._all_headers(headers),
-            stream=httpx.ByteStream(body),  # with content= httpx adds headers that aiohttp adds again
-            extensions=self._extensions,
-        )
-        request.headers.encoding = "ascii"  # else httpx guesses it from every value
-        request.read()
-        return request
-
-    def _all_headers(self, headers: Mapping[str, str]) -> httpx.Headers:
-        """Join a request's headers and the transport's; a service has one or two sets of them, so they are kept."""
-        key = tuple(headers.items())
-        if key not in self._header_sets:
-            self._header_sets[key] = httpx.Headers({**self._headers, **headers})
-        return self._header_sets[key]
-
-    async def _read(self, response: httpx.Response) -> Reply:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+    async def _read(self, response: aiohttp.ClientResponse) -> Reply:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
         self._check_size(int(headers.get("content-length") or 0))
-        # httpx decompresses; that is a slower way, taken only by a server that ignores accept-encoding.
-        pieces = response.aiter_bytes() if "content-encoding" in headers else _stream_of(response)
+        pieces = _decompressed(response) if "content-encoding" in headers else response.content.iter_any()
         return Reply(
-            status=response.status_code,
+            status=response.status,
             headers=headers,
             body=await self._joined(pieces),
             complete="content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower(),
@@ -168,11 +153,10 @@ class Transport:
             )
 
 
-def _stream_of(response: httpx.Response) -> AsyncIterable[bytes]:
-    """Return the body as it arrives, in pieces as large as they come; ``aiter_raw`` would cut it anew and count it."""
-    assert isinstance(response.stream, AiohttpResponseStream)
-    response.stream.CHUNK_SIZE = _PIECE_BYTES
-    return response.stream
+def _decompressed(response: aiohttp.ClientResponse) -> AsyncIterable[bytes]:
+    """Have httpx inflate the body: only a server that ignores ``accept-encoding`` makes it."""
+    whole = httpx.Response(response.status, headers=response.raw_headers, stream=AiohttpResponseStream(response))
+    return whole.aiter_bytes()
 
 
 @lru_cache(maxsize=1)
@@ -182,12 +166,13 @@ def _tls() -> ssl.SSLContext:
 
 
 @lru_cache(maxsize=16)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
+def _normal(url: str) -> str:
+    """Return an address as httpx understands it, which refuses more than aiohttp does."""
+    return str(httpx.URL(url))
 
 
 def _host(url: str) -> str:
     try:
-        return _parsed(url).host
+        return httpx.URL(url).host
     except httpx.InvalidURL:
         return ""

@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 MARKER = "reuse.json"
 """Says what the folder is, so that no other one is filled with answers by mistake."""
 
-_SUFFIX = ".answer"
+SUFFIX = ".answer"
 _MAGIC = b"ttsreuse"
 _HEAD = struct.Struct("<8sIIQI")
 
@@ -102,8 +102,8 @@ class AnswerStore:
         """
         for folder in self._store.names(""):
             for name in self._store.names(folder) if len(folder) == 2 else ():
-                if name.endswith(_SUFFIX):
-                    request_key, take = name.removesuffix(_SUFFIX).split(".")
+                if name.endswith(SUFFIX):
+                    request_key, take = name.removesuffix(SUFFIX).split(".")
                     yield request_key, int(take)
 
     def _warn(self, name: str) -> None:
@@ -128,7 +128,7 @@ _64_BITS = 0xFFFFFFFFFFFFFFFF
 
 
 def _name(request_key: str, take: int) -> str:
-    return f"{request_key[:2]}/{request_key}.{take}{_SUFFIX}"
+    return f"{request_key[:2]}/{request_key}.{take}{SUFFIX}"
 
 
 def _record_of(data: bytes) -> dict[str, Any] | None:

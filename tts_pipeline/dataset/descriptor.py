@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -51,9 +52,9 @@ class Extent:
         return -(-self.rows // self.part_rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Descriptor:
-    """What identifies a dataset.
+    """What identifies a dataset. What follows from that is found once: there may be thousands of files and parts.
 
     Args:
         rows: Rows taken from the source.
@@ -75,39 +76,43 @@ class Descriptor:
     generation: int = 1
     carried: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def extents(self) -> tuple[Extent, ...]:
         """All extents, the first one first."""
         rows = self.rows - sum(extent.rows for extent in self.grown)
         files = len(self.source) - sum(extent.files for extent in self.grown)
         return (Extent(rows, self.part_rows, files), *self.grown)
 
+    @cached_property
+    def _part_ends(self) -> list[int]:
+        return list(itertools.accumulate(extent.parts for extent in self.extents))
+
+    @cached_property
+    def _first_rows(self) -> list[int]:
+        return [0, *itertools.accumulate(extent.rows for extent in self.extents)]
+
     @property
     def parts(self) -> int:
         """How many parts there are; an empty source has none."""
-        return sum(extent.parts for extent in self.extents)
+        return self._part_ends[-1]
 
     def span(self, part: int) -> range:
         """Return the places (among the rows taken) of a part's rows."""
-        index, first_row = self._locate(part)
+        index = self._extent_of(part)
         extent = self.extents[index]
-        first_part = sum(one.parts for one in self.extents[:index])
-        start = (part - first_part) * extent.part_rows
+        first_part = self._part_ends[index] - extent.parts
+        start, first_row = (part - first_part) * extent.part_rows, self._first_rows[index]
         return range(first_row + start, first_row + min(start + extent.part_rows, extent.rows))
 
-    def _locate(self, part: int) -> tuple[int, int]:
-        """Return the extent that holds a part, and its first row."""
-        extents = self.extents
-        parts = list(itertools.accumulate(extent.parts for extent in extents))
-        index = min(bisect.bisect_right(parts, part), len(extents) - 1)
-        return index, sum(extent.rows for extent in extents[:index])
+    def _extent_of(self, part: int) -> int:
+        return min(bisect.bisect_right(self._part_ends, part), len(self.extents) - 1)
 
-    @property
+    @cached_property
     def job_fingerprint(self) -> str:
         """Hash of what determines the dataset."""
         return _hash(self.job)
 
-    @property
+    @cached_property
     def source_fingerprint(self) -> str:
         """Hash of the source's files."""
         return _hash(self.source)
@@ -122,8 +127,16 @@ class Descriptor:
 
         A journal of the part with another one is not of this dataset.
         """
-        extents = self.extents[: self._locate(part)[0] + 1]
-        return _hash([self.job_fingerprint, _hash(self.source[: sum(extent.files for extent in extents)])])
+        index = self._extent_of(part)
+        if index not in self._fingerprints:
+            files = sum(extent.files for extent in self.extents[: index + 1])
+            self._fingerprints[index] = _hash([self.job_fingerprint, _hash(self.source[:files])])
+        return self._fingerprints[index]
+
+    @cached_property
+    def _fingerprints(self) -> dict[int, str]:
+        """Those that were asked for, by extent: few of them have journals, or are worked on."""
+        return {}
 
     def first(self, files: int) -> Descriptor | None:
         """Return what this was when it had so many files; None when it never had just these."""
@@ -257,7 +270,7 @@ def make_descriptor(
         ConfigurationError: As ``check_descriptor``.
         StorageError: It cannot be written, or another process grows the dataset right now.
     """
-    if store.create(NAME, wanted.to_json()):
+    if not store.exists(NAME) and store.create(NAME, wanted.to_json()):
         return wanted
     there = _check_again(store, wanted)
     if there is not wanted:

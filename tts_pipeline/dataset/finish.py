@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -61,14 +61,29 @@ def _added(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, 
 
     Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
     """
-    totals, told = Totals.from_json(descriptor.carried or {}), set[str]()
+    totals = Totals.from_json(descriptor.carried or {})
+    for _, one in totals_by_part(store, markers):
+        totals.add(one)
+    return totals
+
+
+def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Totals]]:
+    """Yield what markers tell, and the usage that none of them tells of, each with its part's number. Blocking.
+
+    Args:
+        store: The destination.
+        markers: Of all parts that have one.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    told = set[str]()
     for marker in markers:
-        totals.add(Totals.from_json(marker["totals"]))
         told.update(marker["files"])
+        yield marker["part"], Totals.from_json(marker["totals"])
     for name in store.names("usage", "part-"):
         if f"usage/{name}" not in told and (data := store.read(f"usage/{name}")) is not None:
-            totals.add(usage_totals(data))
-    return totals
+            yield part_of(name), usage_totals(data)
 
 
 def finish(store: Store, descriptor: Descriptor) -> None:

@@ -25,6 +25,7 @@ import orjson
 
 from tts_pipeline.dataset.descriptor import NAME, SEAL, read_descriptor
 from tts_pipeline.dataset.finish import finish
+from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_totals
@@ -33,7 +34,7 @@ from tts_pipeline.errors import StorageError
 FOLDER = ".generations"
 SWAP = f"{FOLDER}/swap.json"
 _MOVED = ("usage", "rejects", "speech", "done")
-_REPLACED = ("rejects", "speech", "done", "claims")
+_REPLACED = ("rejects", "speech", "done", "claims", SHIPPED)
 _READERS = 16
 
 

@@ -9,6 +9,7 @@ nothing). The first record names the journal and its format. Records, by ``kind`
 ``discarded``  an answer is not kept after all, because a later one of the same segment is better
 ``speech``   an utterance is done; its audio is the payload, or that of the answer with the same segment when empty
 ``reject``   an utterance failed for good
+``lost``     the end of a copy that another machine made: what the journal may have spent that is not in it
 
 A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. So
 reading stops at the first frame that is short or whose CRC differs.
@@ -41,16 +42,19 @@ SUFFIX = ".journal"
 
 
 def _plain(value: object) -> object:
-    """Give orjson what it does not know: money as text."""
+    """Give orjson what it does not know: money as text, a named tuple as an object."""
     if isinstance(value, Decimal):
         return str(value)
+    as_object: Callable[[], object] | None = getattr(value, "_asdict", None)
+    if as_object is not None:
+        return as_object()
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"not for a journal: {type(value).__name__}")
 
 
 def encode_record(record: Mapping[str, Any]) -> bytes:
-    """Return a record as JSON; dataclasses become objects, money becomes text."""
+    """Return a record as JSON; dataclasses and named tuples become objects, money becomes text."""
     return orjson.dumps(record, default=_plain)
 
 
@@ -81,6 +85,11 @@ class Journal:
         self._descriptor = descriptor
         self._size_bytes = size_bytes
         self._failed: StorageError | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of what is whole, and will never change; to be read from any thread."""
+        return self._size_bytes
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
@@ -118,11 +127,19 @@ class Journal:
             raise self._cut_back(frames, error) from error
         self._size_bytes += sum(map(_length, frames))
         if durable:
-            try:
-                self.sync()
-            except OSError as error:
-                self._failed = self._told(error)
-                raise self._failed from error
+            self.harden()
+
+    def harden(self) -> None:
+        """Wait until what was written is on the disk.
+
+        Raises:
+            StorageError: It is not known to be there; the journal refuses what comes after.
+        """
+        try:
+            self.sync()
+        except OSError as error:
+            self._failed = self._told(error)
+            raise self._failed from error
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
@@ -153,8 +170,8 @@ class Journal:
 
 def frame(record: bytes, payload: bytes = b"") -> tuple[bytes, ...]:
     """Return the pieces of one frame; the payload is not copied."""
-    payload_crc = crc_of(payload)
-    head = FRAME.pack(len(record), len(payload), payload_crc, record_crc(record, len(payload), payload_crc)) + record
+    lengths = _LENGTHS.pack(len(record), len(payload), crc_of(payload) if payload else 0)
+    head = lengths + record_crc(lengths, record).to_bytes(4, "little") + record
     return (head, payload) if payload else (head,)
 
 
@@ -172,9 +189,9 @@ def crc_of(payload: bytes) -> int:
     return crc
 
 
-def record_crc(record: bytes, payload_length: int, payload_crc: int) -> int:
-    """Return the CRC of a frame's record and of what its header says of the payload."""
-    return zlib.crc32(record, zlib.crc32(_LENGTHS.pack(len(record), payload_length, payload_crc)))
+def record_crc(head: bytes, record: bytes) -> int:
+    """Return the CRC of a frame's record and of its header, as far as that goes before this sum."""
+    return zlib.crc32(record, zlib.crc32(head[: _LENGTHS.size]))
 
 
 _MOST_PIECES = 512  # Linux and macOS take 1,024 in one call
@@ -196,6 +213,10 @@ def _write_all(descriptor: int, pieces: list[bytes]) -> None:
                 rest = rest[os.write(descriptor, rest) :]
 
 
+Done = Callable[[StorageError | None], None]
+"""Takes the error, or None."""
+
+
 @dataclass(slots=True)
 class Write:
     """One record on its way to a journal.
@@ -213,37 +234,54 @@ class Write:
     record: bytes
     payload: bytes = b""
     durable: bool = False
-    done: Callable[[StorageError | None], None] | None = None
+    done: Done | None = None
 
 
 class JournalWriter:
     """One thread that writes for all open journals: at each wake-up it takes whatever is ready.
 
-    No timers: a lone record is written at once, and under load many share one write and one fdatasync.
+    No timers: a lone record is written at once, and under load many share one write and one fdatasync. Whoever waits
+    for a write only is told before the disk is waited for.
 
     When the disk is full it refuses intents from then on, so that nothing new is sent, and writes what else comes into
     the room that the ballast has kept.
 
     Args:
         deliver: Runs a function where the waiters live, such as an event loop's ``call_soon_threadsafe``. Called
-            once for a batch.
+            at most once for a batch's writes, and once for each journal that was waited for.
         ballast: Space for what is in flight; None is none.
+        soon: Runs a function when those that put have had their turn, such as an event loop's ``call_soon``; what they
+            put until then is one wake-up. By default that is at once.
     """
 
-    def __init__(self, deliver: Callable[[Callable[[], None]], object], ballast: Ballast | None = None) -> None:
+    def __init__(
+        self,
+        deliver: Callable[[Callable[[], None]], object],
+        ballast: Ballast | None = None,
+        soon: Callable[[Callable[[], None]], object] = lambda hand_over: hand_over(),
+    ) -> None:
         self._deliver = deliver
         self._ballast = ballast
+        self._soon = soon
         self._full: DiskFullError | None = None
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._gathered: list[Write] = []
+        self._queue: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
 
     def put(self, write: Write) -> None:
         """Queue a record; records of one journal are written in the order in which they were put."""
-        self._queue.put(write)
+        self._gathered.append(write)
+        if len(self._gathered) == 1:
+            self._soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        self._queue.put(gathered)
 
     def close(self) -> None:
-        """Write what is queued, then end the thread."""
+        """Write what was put, then end the thread. Nothing is put any more."""
+        self._hand_over()
         self._queue.put(None)
         self._thread.join()
         if self._ballast is not None:
@@ -256,26 +294,34 @@ class JournalWriter:
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             ended = None in batch
-            finished = self._write([write for write in batch if write is not None])
-            if finished:
-                self._deliver(_notify(finished))
+            self._write([write for some in batch if some is not None for write in some])
 
-    def _write(self, writes: list[Write]) -> list[_Finished]:
+    def _write(self, writes: list[Write]) -> None:
         by_journal: dict[int, list[Write]] = {}
         for write in writes:
             by_journal.setdefault(id(write.journal), []).append(write)
-        finished: list[_Finished] = []
+        told: list[tuple[Done | None, StorageError | None]] = []
+        intents: list[list[Write]] = []
         for some in by_journal.values():
-            errors = self._write_some(some)
-            finished.extend((write.done, error) for write, error in zip(some, errors, strict=True) if write.done)
-        return finished
+            outcomes = list(zip(some, self._write_some(some), strict=True))
+            told += [(write.done, error) for write, error in outcomes if error is not None or not write.durable]
+            intents.append([write for write, error in outcomes if error is None and write.durable])
+        self._tell(told)  # first: a written answer's place is free, and need not wait for the disk as intents do
+        for written in filter(None, intents):
+            error = _hardened(written[0].journal)
+            self._tell([(write.done, error) for write in written])
+
+    def _tell(self, finished: Sequence[tuple[Done | None, StorageError | None]]) -> None:
+        waited_for = [(done, error) for done, error in finished if done is not None]
+        if waited_for:
+            self._deliver(_notify(waited_for))
 
     def _write_some(self, writes: list[Write]) -> list[StorageError | None]:
-        """Write records of one journal, and return what became of each."""
+        """Write records of one journal, and return what became of each; none is on the disk for sure."""
         if self._full is not None:
             return self._write_what_is_paid_for(writes, self._full)
         try:
-            writes[0].journal.append(_frames(writes), durable=any(write.durable for write in writes))
+            writes[0].journal.append(_frames(writes), durable=False)
         except DiskFullError as error:
             self._full = error
             if self._ballast is not None:
@@ -301,14 +347,19 @@ class JournalWriter:
         return [full if write.durable else None if id(write) in there else failed for write in writes]
 
 
+def _hardened(journal: Journal) -> StorageError | None:
+    try:
+        journal.harden()
+    except StorageError as error:
+        return error
+    return None
+
+
 def _frames(writes: list[Write]) -> list[tuple[bytes, ...]]:
     return [frame(write.record, write.payload) for write in writes if write.record]
 
 
-_Finished = tuple[Callable[[StorageError | None], None], StorageError | None]
-
-
-def _notify(finished: list[_Finished]) -> Callable[[], None]:
+def _notify(finished: Sequence[tuple[Done, StorageError | None]]) -> Callable[[], None]:
     def notify() -> None:
         for done, error in finished:
             done(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,12 +12,16 @@ from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.parts import journal_of, journals_of, part_name, part_of
 from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.usage_files import account_for_claims, publish_usage_of, usage_name
 from tts_pipeline.errors import StorageError
 
 
-def sweep(store: Store, journals: Path, locks: Path, done: Mapping[int, str]) -> None:
+def sweep(
+    store: Store, journals: Path, locks: Path, done: Collection[int], fingerprint_of: Callable[[int], str]
+) -> None:
     """Account for what a kill left behind after a part was marked as done, and remove it.
 
     Mostly that is a journal whose usage is published. Where two processes had the part at a time, it may also be a
@@ -28,7 +32,8 @@ def sweep(store: Store, journals: Path, locks: Path, done: Mapping[int, str]) ->
         store: The destination.
         journals: Where the journals are.
         locks: Where the locks are.
-        done: Parts with a marker, and the fingerprint that their journals have.
+        done: Parts with a marker.
+        fingerprint_of: Tells the fingerprint that a part's journals have.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
@@ -41,10 +46,13 @@ def sweep(store: Store, journals: Path, locks: Path, done: Mapping[int, str]) ->
                 held.enter_context(PartLock(locks / f"{part_name(number)}.lock"))
             except StorageError:
                 continue  # whoever has it accounts for it
-            accounted = _account(store, number, _replays(journals, number, done[number]), claims)
+            told = {journal_of(name) for name in store.names(SHIPPED, f"{part_name(number)}-")}
+            take_over(store, journals, number, but=told - {journal_of(name) for name in claims})
+            accounted = _account(store, number, _replays(journals, number, fingerprint_of(number)), claims)
             with storage_errors(f"removing journals of {part_name(number)}"):
                 for path in accounted:
                     path.unlink(missing_ok=True)
+            remove_shipped(store, number)
 
 
 def account_for_all(store: Store, journals: Path, locks: Path) -> None:
@@ -61,16 +69,17 @@ def account_for_all(store: Store, journals: Path, locks: Path) -> None:
     """
     for number, claims in _claimed_or_journalled(store, journals).items():
         with PartLock(locks / f"{part_name(number)}.lock"):
+            take_over(store, journals, number)
             _account(store, number, _replays(journals, number, None), claims)
 
 
 def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]:
-    """Return the parts that have a claim or a journal, with their claims."""
+    """Return the parts that have a claim or a journal, here or shipped, with their claims."""
     claims = defaultdict[int, list[str]](list)
     for name in store.names("claims", "part-"):
         claims[part_of(name)].append(f"claims/{name}")
-    for path in journals.glob(f"part-*{SUFFIX}"):
-        claims[part_of(path.name)] += []
+    for name in (*(path.name for path in journals.glob(f"part-*{SUFFIX}")), *store.names(SHIPPED, "part-")):
+        claims[part_of(name)] += []
     return dict(sorted(claims.items()))
 
 

@@ -69,6 +69,8 @@ class Progress:
         totals: Of this invocation.
         in_flight: Attempts sent and not settled.
         retries: Attempts beyond a segment's first.
+        settled: Attempts whose end is known.
+        latency_ms: Summed over these.
         done_before: Rows that were done before this invocation began.
         spent_before: What was spent before it began, at most; only where there is a cap.
         cap: What may be spent over all invocations.
@@ -77,6 +79,8 @@ class Progress:
     totals: Totals = field(default_factory=Totals)
     in_flight: int = 0
     retries: int = 0
+    settled: int = 0
+    latency_ms: int = 0
     done_before: int = 0
     spent_before: Totals = field(default_factory=Totals)
     cap: BudgetCap = field(default_factory=BudgetCap)
@@ -144,8 +148,8 @@ class OpenPart:
         """The journal of this invocation; None when it had nothing to do."""
         return None if self._journal is None else self._journal.path
 
-    def begin(self, folder: Path, writer: JournalWriter, store: Store, characters: int) -> None:
-        """Make the journal, then the claim. Blocking.
+    def begin(self, folder: Path, writer: JournalWriter, store: Store, characters: int) -> Journal:
+        """Make the journal, then the claim; return the journal. Blocking.
 
         Args:
             folder: Where journals are, on a local disk.
@@ -163,6 +167,7 @@ class OpenPart:
         prices = invocation.prices.values()
         self._cover = Cover(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
         self._cover.begin()
+        return self._journal
 
     def hold(self, held: ExitStack) -> None:
         """Keep what is held, the part's lock, until the part is closed."""
@@ -238,6 +243,8 @@ class OpenPart:
     def _count(self, attempt: Attempt, settlement: Settlement) -> None:
         progress, totals = self._progress, self._progress.totals
         progress.in_flight -= 1
+        progress.settled += 1
+        progress.latency_ms += settlement.latency_ms
         totals.unknown_attempts -= 1
         totals.characters_billed += settlement.characters_billed
         totals.characters_upper_bound += settlement.characters_upper_bound - attempt.characters_upper_bound

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from tts_pipeline.dataset.parts import PartRows, part_name
 from tts_pipeline.dataset.price_rows import distinct, prices_of
 from tts_pipeline.dataset.replay import Key, Replay, Said
 from tts_pipeline.dataset.rows import Layout
-from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, regrouped, row_groups
+from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
 from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
@@ -34,7 +33,7 @@ from tts_pipeline.dataset.usage_files import (
     write_table,
 )
 from tts_pipeline.errors import StorageError
-from tts_pipeline.schema import REJECTS, SPEECH, column_of, fields, rejects_schema, speech_schema, table_of
+from tts_pipeline.schema import REJECTS, fields, rejects_schema, speech_schema, table_of
 
 
 @dataclass(slots=True)
@@ -167,11 +166,7 @@ class Publisher:
         if not chosen:
             self._store.remove(name)  # of a part that was reopened for its rejects, all of which are speech now
             return
-        invocations = _invocations(part.replays, "reject")
-        values = [
-            {**_named(key), **(part.said[key].reject or {}), **invocations[key]}
-            for key in (rows.keys[place] for place in chosen)
-        ]
+        values = [_reject_row(key, part.said[key]) for key in (rows.keys[place] for place in chosen)]
         own = table_of(values, pa.schema(fields(REJECTS)))
         taken = rows.table.take(pa.array(chosen)).combine_chunks()
         whole = pa.StructArray.from_arrays(
@@ -203,7 +198,7 @@ class Publisher:
 
     def _speech_tables(self, part: _Part, chosen: Sequence[int]) -> Iterator[pa.Table]:
         """Yield the speech in source order: what stands from its file, what is new from the journals."""
-        rows, standing, constants = part.rows, part.standing, _invocations(part.replays, "speech")
+        rows, standing = part.rows, part.standing
         with BlobReader() as blobs, ExitStack() as held:
             reader = None
             if standing.places:
@@ -215,36 +210,13 @@ class Publisher:
                     yield from reader.rows(first, last + 1)
                     continue
                 for group in row_groups(places, rows.keys, part.said):
-                    yield self._speech_table(rows, group, part.said, constants, blobs)
+                    yield self._speech_table(part, group, blobs)
 
-    def _speech_table(
-        self,
-        rows: PartRows,
-        places: Sequence[int],
-        said: Mapping[Key, Said],
-        constants: Mapping[Key, Mapping[str, Any]],
-        blobs: BlobReader,
-    ) -> pa.Table:
-        texts = self._layout.texts(rows.table)
-        values: list[dict[str, Any]] = []
-        for place in places:
-            key = rows.keys[place]
-            one = said[key]
-            assert one.speech is not None
-            assert one.audio is not None
-            data = blobs.read(one.audio)
-            values.append(
-                {
-                    **one.speech,
-                    **_named(key),
-                    **constants[key],
-                    "text": texts[place],
-                    "audio": {"bytes": data, "path": audio_path(key, one.speech["audio_format"])},
-                    "audio_sha256": hashlib.sha256(data).hexdigest(),
-                }
-            )
-        own = [column_of([row.get(f.name) for row in values], f) for f in fields(SPEECH)]
-        taken = rows.table.take(pa.array(places))
+    def _speech_table(self, part: _Part, places: Sequence[int], blobs: BlobReader) -> pa.Table:
+        keys = [part.rows.keys[place] for place in places]
+        taken = part.rows.table.take(pa.array(places))
+        texts = taken.column(self._layout.columns.text).cast(pa.string())
+        own = columns_of(keys, [part.said[key] for key in keys], texts, blobs)
         passed = [taken.column(source) for source, _ in self._layout.passed_through]
         return pa.table([*own, *passed], schema=self._speech_schema)
 
@@ -283,13 +255,6 @@ def said_totals(replays: Sequence[Replay], standing: Collection[Key] = ()) -> To
     return totals
 
 
-def audio_path(key: Key, audio_format: str) -> str:
-    """Return the file name that stands beside an audio's bytes, without anything that a path could mean."""
-    utterance_id, take = key
-    safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
-    return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
-
-
 def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None:
     """Remove journals of a part that is published."""
     with storage_errors(f"removing journals in {folder}"):
@@ -315,15 +280,7 @@ def _done(said: Mapping[Key, Said], key: Key) -> Said:
     return found
 
 
-def _named(key: Key) -> dict[str, Any]:
-    return {"utterance_id": key[0], "take": key[1]}
-
-
-def _invocations(replays: Sequence[Replay], kind: str) -> dict[Key, dict[str, Any]]:
-    """Return what the journal that finished an utterance says of itself."""
-    names = ("invocation_id",) if kind == "reject" else ("invocation_id", "service", "model")
-    found: dict[Key, dict[str, Any]] = {}
-    for one in replays:
-        constants = {name: one.header[name] for name in names}
-        found |= {key: constants for key, said in one.said.items() if getattr(said, kind) is not None}
-    return found
+def _reject_row(key: Key, said: Said) -> dict[str, Any]:
+    utterance_id, take = key
+    said_of_it = {"utterance_id": utterance_id, "take": take, "invocation_id": said.header["invocation_id"]}
+    return {**(said.reject or {}), **said_of_it}

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -23,10 +23,11 @@ Key = tuple[str, int]
 
 
 _READ_BYTES = 256 * 1024
+_RECORDS_BYTES = 16 * 1024
+"""Read at a time where payloads are passed over: some records, and little of the audio that follows them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """Bytes that lie in a journal: read when they are needed, so that memory stays flat."""
 
     path: Path
@@ -42,14 +43,32 @@ class Blob:
 
 @dataclass(slots=True)
 class Said:
-    """What the journals say of one utterance, in the order in which it happened."""
+    """What a journal says of one utterance, in the order in which it happened; ``header`` is the journal's."""
 
+    header: Mapping[str, Any] = field(default_factory=dict)
     attempts: list[str] = field(default_factory=list)
     boundaries: tuple[tuple[int, int], ...] | None = None
     answers: dict[int, tuple[Mapping[str, Any], Blob]] = field(default_factory=dict)
     speech: Mapping[str, Any] | None = None
     audio: Blob | None = None
     reject: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all.
+
+    Args:
+        claimed_at_us: When the journal's claim was made, in microseconds since 1970 UTC.
+        characters_upper_bound: At most.
+        cost_upper_bound: At most; None without a price.
+        currency: Of the cost.
+    """
+
+    claimed_at_us: int
+    characters_upper_bound: int
+    cost_upper_bound: Decimal | None
+    currency: str | None
 
 
 @dataclass(slots=True)
@@ -61,12 +80,14 @@ class Replay:
         attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
         said: By utterance.
         size_bytes: Length of what is whole; what lies behind is a torn tail.
+        lost: Set where this is a copy, which may end before the journal did.
     """
 
     header: Mapping[str, Any]
     attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
     said: dict[Key, Said] = field(default_factory=dict)
     size_bytes: int = 0
+    lost: Lost | None = None
 
     @property
     def journal_id(self) -> str:
@@ -91,7 +112,8 @@ def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
         StorageError: The disk failed, or the journal is of another version of this package.
     """
     found: Replay | None = None
-    with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=_READ_BYTES) as file:
+    buffering = _READ_BYTES if check_payloads else _RECORDS_BYTES
+    with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
         for record, blob in _frames(path, file, check_payloads=check_payloads):
             if found is None:
                 found = Replay(_header(path, record))
@@ -111,14 +133,15 @@ def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[tuple[dict[str, Any], Blob]]:
-    size_bytes = path.stat().st_size
+    size_bytes, end = path.stat().st_size, 0
     while len(head := file.read(FRAME.size)) == FRAME.size:
         record_length, payload_length, payload_crc, checksum = FRAME.unpack(head)
-        offset = file.tell() + record_length
-        if record_length == 0 or offset + payload_length > size_bytes:
+        offset = end + FRAME.size + record_length
+        end = offset + payload_length
+        if record_length == 0 or end > size_bytes:
             return
         record = file.read(record_length)
-        if record_crc(record, payload_length, payload_crc) != checksum:
+        if record_crc(head, record) != checksum:
             return
         if not check_payloads:
             file.seek(payload_length, os.SEEK_CUR)
@@ -147,7 +170,7 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
     if kind == "discarded":
         attempt, settled = found.attempts[record["attempt_id"]]
         assert settled is not None
-        found.attempts[attempt.attempt_id] = (attempt, replace(settled, outcome=Outcome.DISCARDED))
+        found.attempts[attempt.attempt_id] = (attempt, settled._replace(outcome=Outcome.DISCARDED))
         return
     if kind == "intent":
         attempt = _attempt(record["attempt"])
@@ -156,6 +179,10 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
         said.attempts.append(attempt.attempt_id)
         if record.get("boundaries"):
             said.boundaries = tuple((start, end) for start, end in record["boundaries"])
+        return
+    if kind == "lost":
+        bounds = {name: record[name] for name in ("claimed_at_us", "characters_upper_bound", "currency")}
+        found.lost = Lost(**bounds, cost_upper_bound=_money(record["cost_upper_bound"]))
         return
     said = _said(found, (record["utterance_id"], record["take"]))
     if kind == "speech":
@@ -166,7 +193,10 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
 
 
 def _said(found: Replay, key: Key) -> Said:
-    return found.said.setdefault(key, Said())
+    said = found.said.get(key)
+    if said is None:
+        said = found.said[key] = Said(found.header)
+    return said
 
 
 def _money(text: str | None) -> Decimal | None:
@@ -174,17 +204,16 @@ def _money(text: str | None) -> Decimal | None:
 
 
 def _attempt(values: dict[str, Any]) -> Attempt:
-    return Attempt(**{**values, "cost_upper_bound": _money(values["cost_upper_bound"])})
+    values["cost_upper_bound"] = _money(values["cost_upper_bound"])
+    return Attempt(**values)
 
 
 def _settlement(values: dict[str, Any]) -> Settlement:
-    decoded = {
-        "outcome": Outcome(values["outcome"]),
-        "usage": Usage(**values["usage"]),
-        "cost": _money(values["cost"]),
-        "cost_upper_bound": _money(values["cost_upper_bound"]),
-    }
-    return Settlement(**{**values, **decoded})
+    values["outcome"] = Outcome(values["outcome"])
+    values["usage"] = Usage(**values["usage"])
+    values["cost"] = _money(values["cost"])
+    values["cost_upper_bound"] = _money(values["cost_upper_bound"])
+    return Settlement(**values)
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Pa
                     _refuse_null_ids(table, layout.columns.utterance_id)
                 keys = layout.keys(table, [("", 0)] * table.num_rows)
                 if not layout.columns.generate_ids:
-                    ids.add([hash(key) for key in keys])
+                    ids.add(list(map(hash, keys)))
                 with suppress(ConfigurationError):  # told below, with the numbers of all rows
                     requests.add(request_hash.of_rows(table, keys))
             doubled, repeated = ids.repeated(), requests.repeated()
@@ -113,7 +113,7 @@ class _Partitions:
 
     def add(self, hashes: Sequence[int] | Hashes) -> None:
         values = np.asarray(hashes, dtype=np.int64)
-        partition = values & (PARTITIONS - 1)
+        partition = (values & (PARTITIONS - 1)).astype(np.uint8)  # sorted ten times as fast as 64 bits
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
         for pending, some in zip(self._pending, np.split(values[order], ends[:-1]), strict=True):
@@ -140,7 +140,9 @@ class _Partitions:
 
 def _repeated(hashes: npt.NDArray[np.int64]) -> Hashes:
     hashes.sort()
-    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    once: Hashes = again[np.diff(again, prepend=again[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
+    return once
 
 
 def _refuse_duplicates(source: Source, places: Sequence[int], voicing: Voicing, repeated: set[int]) -> None:

@@ -7,8 +7,9 @@ import glob
 import hashlib
 import itertools
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,16 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.dataset.location import filesystem_of
 from tts_pipeline.dataset.store import is_local, local_path
 from tts_pipeline.dataset.views import without_views
-from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError
 
 BATCH_ROWS = 4_096
 FOOTER_READERS = 16
+FILES_AHEAD = 16
+SMALL_BYTES = 4 * 1024 * 1024
+"""A remote file of at most this size is fetched whole, and ahead: so much memory, times ``FILES_AHEAD``, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,14 @@ class Source:
         return Source([by_path[path] for path in paths], self.schema, self._filesystem)
 
     def fingerprint(self) -> list[dict[str, Any]]:
-        """Return what identifies the source: each file's relative path, size and footer hash; no times, no root."""
+        """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
+
+        A file without rows is none of it: when it gets some, the source has grown.
+        """
         return [
             {"path": f.path, "bytes": f.size_bytes, "rows": f.rows, "footer_sha256": f.footer_sha256}
             for f in self.files
+            if f.rows
         ]
 
     def locate(self, row: int) -> tuple[str, int]:
@@ -102,11 +111,11 @@ class Source:
         first_group = bisect.bisect_right(self._group_ends, start)
         place = self._group_ends[first_group - 1] if first_group else 0
         schema = self.schema_of(columns)
-        for file, group_numbers in itertools.groupby(self._groups[first_group:], key=lambda pair: pair[0]):
-            with self._open(file) as parquet:
-                numbers = [number for _, number in group_numbers]
+        for file, numbers, fetched in self._ahead(first_group):
+            with self._open(file, fetched) as parquet:
                 for batch in parquet.iter_batches(BATCH_ROWS, row_groups=numbers, columns=columns, use_threads=False):
-                    yield place, batch.select(schema.names).cast(schema)
+                    chosen = batch.select(schema.names)
+                    yield place, chosen if chosen.schema.equals(schema) else chosen.cast(schema)
                     place += batch.num_rows
 
     def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
@@ -117,12 +126,38 @@ class Source:
         """Return the number of the row group, counted over all files, that holds a row."""
         return bisect.bisect_right(self._group_ends, row)
 
+    def _ahead(self, first_group: int) -> Iterator[tuple[SourceFile, list[int], Future[bytes] | None]]:
+        """Yield files with their row groups from one group on; small remote ones while those behind them are fetched.
+
+        Each is a round trip at least: one after the other, ten thousand of them are minutes in which nothing is read.
+        """
+        groups = itertools.groupby(itertools.islice(self._groups, first_group, None), key=lambda pair: pair[0])
+        wanted = ((file, [number for _, number in numbered]) for file, numbered in groups)
+        if self._filesystem is None:
+            yield from ((file, numbers, None) for file, numbers in wanted)
+            return
+        readers = ThreadPoolExecutor(FILES_AHEAD, thread_name_prefix="source-files")
+        pending: deque[tuple[SourceFile, list[int], Future[bytes] | None]] = deque()
+        try:
+            while True:
+                for file, numbers in itertools.islice(wanted, FILES_AHEAD - len(pending)):
+                    is_small = file.size_bytes <= SMALL_BYTES
+                    fetched = readers.submit(self._filesystem.cat_file, file.location) if is_small else None
+                    pending.append((file, numbers, fetched))
+                if not pending:
+                    return
+                yield pending.popleft()
+        finally:
+            readers.shutdown(wait=False, cancel_futures=True)
+
     @contextmanager
-    def _open(self, file: SourceFile) -> Iterator[pq.ParquetFile]:
+    def _open(self, file: SourceFile, fetched: Future[bytes] | None) -> Iterator[pq.ParquetFile]:
         try:
             # Buffered ahead, every row group that was read would stay in memory until the file is closed.
             with (
-                _stream(self._filesystem, file.location) as stream,
+                _stream(self._filesystem, file.location)
+                if fetched is None
+                else pa.BufferReader(fetched.result()) as stream,
                 pq.ParquetFile(stream, pre_buffer=False) as parquet,
             ):
                 yield parquet
@@ -156,7 +191,7 @@ class RowReader:
             if batch is None:
                 raise ConfigurationError(f"the source has no row {places[done]}", hint="was it changed meanwhile?")
             until = bisect.bisect_left(places, first + batch.num_rows, lo=done)
-            pieces.append(_rows_of(batch, [place - first for place in places[done:until]]))
+            pieces.append(_rows_of(batch, first, places[done:until]))
             done = until
         return pa.Table.from_batches(pieces, schema=self._source.schema_of(self._columns))
 
@@ -176,22 +211,23 @@ class RowReader:
         return self._batch is not None and self._first <= place < self._first + self._batch.num_rows
 
 
-def _rows_of(batch: pa.RecordBatch, places: list[int]) -> pa.RecordBatch:
+def _rows_of(batch: pa.RecordBatch, first: int, places: Sequence[int]) -> pa.RecordBatch:
     if places[-1] - places[0] + 1 == len(places):
-        return batch.slice(places[0], len(places))
-    return batch.take(pa.array(places))
+        return batch.slice(places[0] - first, len(places))
+    return batch.take(pa.array([place - first for place in places]))
 
 
 def open_source(location: str | os.PathLike[str]) -> Source:
     """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
 
     Raises:
-        ConfigurationError: Nothing there, not Parquet, or files whose columns differ.
+        MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
+        ConfigurationError: Not Parquet, not to be read, or files whose columns differ.
     """
     text = os.fspath(location)
-    filesystem, found = _find_local(text) if is_local(text) else _find_remote(text)
+    filesystem, found = _find_local(text) if is_local(text) else _find_remote(location)
     if not found:
-        raise ConfigurationError(f"no Parquet file at {text!r}", hint="name a file, a folder, a glob or a URL of some")
+        raise MissingSourceError(f"no Parquet file at {text!r}", hint="name a file, a folder, a glob or a URL of some")
     with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
         opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
     schema = opened[0][1]
@@ -217,14 +253,13 @@ def _find_local(text: str) -> tuple[None, list[tuple[str, str]]]:
         root = _fixed_part(str(path))
         located = [(os.path.relpath(match, root), match) for match in matches]
         return None, sorted(pair for pair in located if not _hidden(pair[0]))
-    raise ConfigurationError(f"no such file or folder: {text!r}", hint="check the path of the source")
+    raise MissingSourceError(f"no such file or folder: {text!r}", hint="check the path of the source")
 
 
-def _find_remote(text: str) -> tuple[Any, list[tuple[str, str]]]:
-    import fsspec
-
+def _find_remote(location: str | os.PathLike[str]) -> tuple[Any, list[tuple[str, str]]]:
+    text = os.fspath(location)
     try:
-        filesystem, path = fsspec.core.url_to_fs(text)
+        filesystem, path = filesystem_of(location)
         if glob.has_magic(path):
             root, matches = _fixed_part(path), sorted(filesystem.glob(path))
         elif filesystem.isdir(path):
@@ -232,7 +267,7 @@ def _find_remote(text: str) -> tuple[Any, list[tuple[str, str]]]:
         elif filesystem.exists(path):
             root, matches = path.rsplit("/", 1)[0], [path]
         else:
-            raise ConfigurationError(f"no such file or folder: {text!r}", hint="check the URL of the source")
+            raise MissingSourceError(f"no such file or folder: {text!r}", hint="check the URL of the source")
     except (ImportError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"cannot open the source {text!r}: {error}", hint="check its URL and access"

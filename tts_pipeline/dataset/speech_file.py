@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from io import FileIO
+from itertools import accumulate, pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +19,7 @@ from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.replay import Blob, Key, Said
 from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
+from tts_pipeline.schema import AUDIO, SPEECH, column_of, fields
 
 AUDIO_LEAVES = ("audio.bytes", "audio.path")
 """Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
@@ -55,7 +59,7 @@ class BlobReader:
     """Reads from journals by offset, each opened once. Used by ``with``."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, int] = {}
+        self._open: dict[Path, FileIO] = {}
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
@@ -66,20 +70,66 @@ class BlobReader:
     ) -> None:
         self._held.close()
 
-    def read(self, blob: Blob) -> bytes:
-        """Return the bytes.
+    def read(self, blobs: Sequence[Blob]) -> tuple[pa.Array, list[str]]:
+        """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each.
 
         Raises:
             StorageError: They are not there any more.
         """
-        descriptor = self._open.get(blob.path)
-        if descriptor is None:
-            descriptor = self._open[blob.path] = os.open(blob.path, os.O_RDONLY)
-            self._held.callback(os.close, descriptor)
-        data = os.pread(descriptor, blob.length, blob.offset)
-        if len(data) != blob.length:
+        ends = list(accumulate((blob.length for blob in blobs), initial=0))
+        data = pa.allocate_buffer(ends[-1])
+        hashes = []
+        with memoryview(data) as view:
+            for blob, (start, end) in zip(blobs, pairwise(ends), strict=True):
+                self._read_into(view[start:end], blob)
+                hashes.append(hashlib.sha256(view[start:end]).hexdigest())
+        offsets = pa.array(ends, pa.int32()).buffers()[1]
+        return pa.Array.from_buffers(pa.binary(), len(blobs), [None, offsets, data]), hashes
+
+    def _read_into(self, place: memoryview, blob: Blob) -> None:
+        file = self._open.get(blob.path)
+        if file is None:
+            file = self._open[blob.path] = self._held.enter_context(FileIO(blob.path))
+        file.seek(blob.offset)
+        if file.readinto(place) != blob.length:
             raise StorageError(f"the journal {blob.path} is shorter than it was", hint=DISK_HINT)
-        return data
+
+
+def columns_of(keys: Sequence[Key], told: Sequence[Said], texts: pa.Array, blobs: BlobReader) -> list[pa.Array]:
+    """Return the speech table's own columns for utterances that are speech.
+
+    Args:
+        keys: What names them.
+        told: What their journals say of them, in the same order.
+        texts: What was to be said.
+        blobs: Reads the audio.
+
+    Raises:
+        StorageError: A journal is not what it was.
+    """
+    speeches = [one.speech or {} for one in told]
+    paths = [audio_path(key, speech["audio_format"]) for key, speech in zip(keys, speeches, strict=True)]
+    data, hashes = blobs.read([one.audio for one in told if one.audio is not None])
+    audio = pa.StructArray.from_arrays([data, pa.array(paths, pa.string())], fields=list(AUDIO))
+    arrays = {"text": texts, "audio": audio}
+    given: dict[str, Sequence[Any]] = {
+        "utterance_id": [utterance_id for utterance_id, _ in keys],
+        "take": [take for _, take in keys],
+        "audio_sha256": hashes,
+        **{name: [one.header[name] for one in told] for name in ("service", "model", "invocation_id")},
+    }
+    for field in fields(SPEECH):
+        if field.name not in arrays:
+            values = given.get(field.name) or [speech.get(field.name) for speech in speeches]
+            arrays[field.name] = column_of(values, field)
+    return [arrays[column.name] for column in SPEECH]
+
+
+def audio_path(key: Key, audio_format: str) -> str:
+    """Return the file name that stands beside an audio's bytes, without anything that a path could mean."""
+    utterance_id, take = key
+    safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
+    return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
 
 
 class SpeechWriter:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from tts_pipeline.dataset.location import filesystem_of
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
@@ -322,14 +323,12 @@ def open_store(destination: str | os.PathLike[str], staging: Path) -> Store:
     text = os.fspath(destination)
     if is_local(text):
         return LocalStore(local_path(text))
-    import fsspec
-
     try:
-        filesystem, path = fsspec.core.url_to_fs(text)
+        filesystem, path = filesystem_of(destination)
     except (ImportError, ValueError) as error:
         hint = "install the fsspec driver of that kind, such as s3fs, gcsfs or adlfs"
         raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from error
-    return FsspecStore(filesystem, str(path), url=text, staging=staging)
+    return FsspecStore(filesystem, path, url=text, staging=staging)
 
 
 def is_local(location: str) -> bool:

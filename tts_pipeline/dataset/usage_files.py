@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.parts import part_name, part_of
 from tts_pipeline.dataset.price_rows import with_prices
-from tts_pipeline.dataset.replay import Key, Replay
+from tts_pipeline.dataset.replay import Key, Lost, Replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.models import Price
+from tts_pipeline.models import Outcome, Price
 from tts_pipeline.schema import table_of, usage_schema, usage_values
 
-_PIECE_BYTES = 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 
 
 def usage_name(part: int, journal_id: str) -> str:
@@ -32,7 +32,7 @@ def usage_name(part: int, journal_id: str) -> str:
 def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Mapping[str, str]] | None = None) -> None:
     """Publish the usage of a journal that will not be written to any more; what is published is left alone. Blocking.
 
-    But what another machine guessed of a journal that it took for lost is replaced by the truth.
+    But what another machine told of a journal that it took for lost is replaced by the truth, which a copy is not.
 
     Args:
         store: The destination.
@@ -44,7 +44,9 @@ def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Ma
         StorageError: The destination failed.
     """
     name = usage_name(part, one.journal_id)
-    if one.attempts and (not store.exists(name) or _is_guess(store, name, one.journal_id)):
+    if not one.attempts and (one.lost is None or not one.lost.characters_upper_bound):
+        return
+    if not store.exists(name) or (one.lost is None and not _is_told(store, name, one)):
         table = table_of(_usage_rows(one, tags or {}), usage_schema())
         write_table(store, name, with_prices(table, one.header["prices"]))
 
@@ -108,12 +110,14 @@ def facts_of(file: BinaryIO) -> dict[str, Any]:
     return {"bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
-def _is_guess(store: Store, name: str, journal_id: str) -> bool:
+def _is_told(store: Store, name: str, one: Replay) -> bool:
+    """Return whether a usage file holds a journal's attempts as they ended, no more and no less."""
     data = store.read(name)
     if data is None:
         return False
-    ids = read_columns(data, ["attempt_id"]).column("attempt_id")
-    return bool(ids.to_pylist() == [_guess_id(journal_id)])
+    told = {(row["attempt_id"], row["outcome"]) for row in read_columns(data, ["attempt_id", "outcome"]).to_pylist()}
+    ended = {(id_, settled.outcome if settled else Outcome.UNKNOWN) for id_, (_, settled) in one.attempts.items()}
+    return told == ended
 
 
 def _total(table: pa.Table, column: str) -> Decimal | None:
@@ -128,7 +132,7 @@ def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict
         name: Price(price_id=name, currency=price["currency"], basis=price["basis"])
         for name, price in header["prices"].items()
     }
-    return [
+    known = [
         {
             **usage_values(attempt, settlement, prices),
             **constants,
@@ -136,6 +140,20 @@ def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict
         }
         for attempt, settlement in one.attempts.values()
     ]
+    lost = one.lost
+    return known if lost is None or not lost.characters_upper_bound else [*known, _lost_row(_rest_of_claim(one, lost))]
+
+
+def _rest_of_claim(one: Replay, lost: Lost) -> Claim:
+    """Return a claim on just what is lost."""
+    names = ("journal_id", "invocation_id", "service", "model", "account", "tags")
+    return Claim(
+        **{name: one.header[name] for name in names},
+        opened_at_us=lost.claimed_at_us,
+        characters_upper_bound=lost.characters_upper_bound,
+        cost_upper_bound=lost.cost_upper_bound,
+        currency=lost.currency,
+    )
 
 
 def _guess_id(journal_id: str) -> str:

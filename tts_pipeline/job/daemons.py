@@ -24,22 +24,26 @@ class DaemonExecutor(Executor):
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._most = threads
         self._name = name
-        self._started = 0
+        self._threads: list[threading.Thread] = []
 
     def submit(self, call: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs) -> Future[Result]:
         """Queue a call; see ``Executor.submit``."""
         future: Future[Result] = Future()
         self._calls.put(lambda: _run(future, lambda: call(*args, **kwargs)))
-        if self._started < self._most:
-            threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
-            self._started += 1
+        if len(self._threads) < self._most:
+            name = f"{self._name}-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        """Let the threads end when what is queued is done; never waits."""
-        for _ in range(self._started):
+        """Let the threads end when what is queued is done; waits for that only when told to."""
+        threads, self._threads = self._threads, []
+        for _ in threads:
             self._calls.put(None)
-        self._started = 0
+        if wait:
+            for thread in threads:
+                thread.join()
 
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.catalog import Catalog, load_catalog
-from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
+from tts_pipeline.config import SHIP_EVERY_S, AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameters, Service
 
@@ -22,8 +22,9 @@ class Running:
         limits: How hard the service is used.
         part_rows: Rows in a part of a new dataset; None is 500, or more for a large source.
         work_dir: A folder on a local disk for journals; None is inside a local destination, else in the user's state.
-        max_open_parts: Parts that are worked on at one time; bounds the memory, not the concurrency.
-        max_rejects: More rejects than this stop the run; below 1 it is a share of the rows; None is any number.
+        max_open_parts: Parts that are worked on at one time; bounds the memory. None is 8, or more where that is less
+            than 32 rows for each request in flight: then answers 30 times slower than the others hold nothing back.
+        max_rejects: More rejects than this stop a run; below 1 it is a share of the rows it is for; None is any number.
         quality: What is done about audio that a quality flag was raised for.
         budget: The most that may be spent, over all invocations of the job.
         reuse: A dataset or a reuse store (a folder or an fsspec URL), or several, whose audio is taken in place of
@@ -33,6 +34,12 @@ class Running:
         rebuild: Whether a dataset of another source or job is made anew in its place, in which it stays until the new
             one is published.
         retry_rejects: Whether rejected rows are tried anew, also those of parts that are done.
+        missing_is_empty: Whether a source that is not there counts as one without rows: its dataset is empty, and
+            grows when the source comes.
+        ship_journals: Whether what is bought in parts that are not published yet is sent to the destination now and
+            then, with its text and audio, so that another machine can go on with it when this one's disk is lost; None
+            is where the destination is an object store.
+        ship_every_s: How often; what was bought since the last time is what a lost disk costs.
         tags: For the bill, the same for all rows.
         tag_columns: Tag -> source column that carries it row by row.
     """
@@ -40,7 +47,7 @@ class Running:
     limits: Limits = Limits()
     part_rows: int | None = None
     work_dir: Path | None = None
-    max_open_parts: int = 8
+    max_open_parts: int | None = None
     max_rejects: float | None = None
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     budget: BudgetCap = field(default_factory=BudgetCap)
@@ -48,6 +55,9 @@ class Running:
     append: bool = False
     rebuild: bool = False
     retry_rejects: bool = False
+    missing_is_empty: bool = False
+    ship_journals: bool | None = None
+    ship_every_s: float = SHIP_EVERY_S
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -122,11 +132,15 @@ class Shard:
         index: From 0.
         first_part: Its first part.
         parts: How many.
+        shards: How many shards the job was divided into: its cap and its rates are divided as well.
+        all_parts: Parts of all these shards together.
     """
 
     index: int
     first_part: int
     parts: int
+    shards: int = 1
+    all_parts: int = 0
 
     def numbers(self) -> range:
         """Return the parts' numbers."""
@@ -144,4 +158,7 @@ def shards_of(parts: int, max_shards: int) -> list[Shard]:
     count = max(1, min(parts, max_shards))
     ends = [parts * (index + 1) // count for index in range(count)]
     starts = [0, *ends[:-1]]
-    return [Shard(i, start, end - start) for i, (start, end) in enumerate(zip(starts, ends, strict=True))]
+    return [
+        Shard(index, start, end - start, count, parts)
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import platformdirs
+import pyarrow as pa
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import check_parameters
@@ -35,7 +36,7 @@ from tts_pipeline.dataset.rows import Layout, Voicing
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.dataset.store import LocalStore, Store, is_local, local_path, open_store
-from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.errors import ConfigurationError, MissingSourceError, did_you_mean
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
 from tts_pipeline.models import Card
@@ -97,6 +98,13 @@ class Prepared:
         """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
         return locks_of(self.home, self.work_dir if self.rebuild is None else self.rebuild.work_dir)
 
+    @property
+    def ship_every_s(self) -> float | None:
+        """How often journals go to the destination; None is never."""
+        running = self.job.running
+        is_wanted = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
+        return running.ship_every_s if is_wanted else None
+
     def read_part(self, reader: RowReader, number: int) -> PartRows:
         """Read a part's rows from the source. Blocking."""
         span = self.descriptor.span(number)
@@ -106,23 +114,26 @@ class Prepared:
         return PartRows(number, table, keys, self.voicing.utterances(table, keys))
 
 
-def prepare(job: Job, *, may_grow: bool = True) -> Prepared:
+def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     """Check a job whole, before anything is sent or written.
 
     Args:
         job: The job.
         may_grow: Whether the dataset follows a source that has grown. Who runs or publishes what another one planned
             keeps to that plan.
+        sends: Whether anything may be sent, which needs a key.
 
     Raises:
-        ConfigurationError: Something is wrong; names it and the way out.
+        ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
+            planned the rebuild that the source calls for: what is there is not given up for it.
     """
     _refuse_nothing(job.running)
     card = job.card()
-    _refuse_missing_key(job)
+    if sends:
+        _refuse_missing_key(job)
     check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
-    source = open_source(job.source)
+    source = _source_of(job)
     layout = Layout(job.columns, source.schema)
     _refuse_unknown_columns(job, source)
     voicing = _voicing(job, card, layout)
@@ -147,6 +158,11 @@ def prepare(job: Job, *, may_grow: bool = True) -> Prepared:
         store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
         wanted = replace(wanted, generation=rebuild.number)
     there = check_descriptor(store, wanted, growth)
+    if rebuild is not None and there is None and not may_grow:
+        raise ConfigurationError(
+            f"no rebuild of {rebuild.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
+            hint="restore the source, or plan the job again: what is bought is not bought again",
+        )
     refuse_changed_prices(there.prices if there else (), wanted.prices)
     descriptor, repeated = there or wanted, None
     source = source.arranged([file["path"] for file in descriptor.source])
@@ -154,6 +170,19 @@ def prepare(job: Job, *, may_grow: bool = True) -> Prepared:
     if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
         repeated = scan(source, places, voicing, scratch=_scratch())
     return Prepared(job, source, places, voicing, store, descriptor, work_dir, tuple(reusable), repeated, rebuild)
+
+
+def _source_of(job: Job) -> Source:
+    """Open the source; one that is not there has no rows, where that is allowed, and the columns that are asked for."""
+    try:
+        return open_source(job.source)
+    except MissingSourceError:
+        if not job.running.missing_is_empty:
+            raise
+    columns = job.columns
+    ids = [] if columns.generate_ids else [columns.utterance_id]
+    names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.running.tag_columns.values()]
+    return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
 
 
 def _refuse_half_swapped(store: Store) -> None:
@@ -177,7 +206,7 @@ def establish(prepared: Prepared) -> Prepared:
         wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.locks))
     made = make_descriptor(prepared.store, wanted, locked=lambda: PartLock(prepared.locks / "growth.lock"))
     if prepared.repeated is not None:
-        save_repeated(prepared.work_dir, made.fingerprint, prepared.repeated)
+        save_repeated(prepared.store, made.fingerprint, prepared.repeated)
     return replace(prepared, descriptor=made)
 
 
@@ -188,10 +217,10 @@ def find_repeated(prepared: Prepared) -> Hashes:
         StorageError: The disk failed, or the source cannot be read. Blocking.
     """
     fingerprint = prepared.descriptor.fingerprint
-    known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.work_dir, fingerprint)
+    known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.store, fingerprint)
     if known is None:
         known = scan(prepared.source, prepared.places, prepared.voicing, scratch=_scratch())
-        save_repeated(prepared.work_dir, fingerprint, known)
+        save_repeated(prepared.store, fingerprint, known)
     return known
 
 
@@ -225,6 +254,11 @@ def _refuse_nothing(running: Running) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}", hint="give at least 1")
+    if running.ship_every_s <= 0:
+        raise ConfigurationError(f"ship_every_s is {running.ship_every_s}", hint="give more than 0 seconds")
+    for tag, text in running.tags.items():
+        if not (isinstance(tag, str) and isinstance(text, str)):
+            raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put it into quotes")
 
 
 def _refuse_missing_key(job: Job) -> None:

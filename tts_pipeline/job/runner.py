@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import signal
+import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from tts_pipeline.batch import Batch, RejectGuard, Work, workers_for
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.config import BALLAST_BYTES
+from tts_pipeline.config import BALLAST_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
 from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import refuse_vanished
@@ -25,14 +26,22 @@ from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress, part_
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay
+from tts_pipeline.dataset.shipping import Shipper
 from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import earlier_histories, standing_of
+from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.job.collector import collecting_seldom
+from tts_pipeline.job.job import Running
 from tts_pipeline.job.library import CLOSE_S, STOPPED_CLOSE_S, library_of
 from tts_pipeline.job.prepared import Prepared, find_repeated
 from tts_pipeline.job.repeats import Repeats
+from tts_pipeline.job.stop import Stop, run_stoppable
 from tts_pipeline.text import billed_characters
+
+LEAVING = 16
+"""Parts that are let go at one time when a run is stopped: at an object store each is several round trips."""
 
 
 class Runner:
@@ -43,15 +52,22 @@ class Runner:
         invocation: Who is working.
         progress: Where to count.
         budget: What may still be spent; None is without a cap.
+        stop: Stops it from outside.
     """
 
     def __init__(
-        self, prepared: Prepared, invocation: Invocation, progress: Progress, budget: Budget | None = None
+        self,
+        prepared: Prepared,
+        invocation: Invocation,
+        progress: Progress,
+        budget: Budget | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._prepared = prepared
         self._invocation = invocation
         self._progress = progress
         self._budget = budget
+        self._stop = stop or Stop()
         self._repeated = find_repeated(prepared)
         self._kept = KeptAnswers(prepared.kept)
         self._library = library_of(prepared, self._kept if len(self._repeated) else None)
@@ -61,9 +77,11 @@ class Runner:
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
         self._ballast = Ballast(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
-        self._writer = JournalWriter(self._deliver, self._ballast)
+        self._writer = JournalWriter(self._deliver, self._ballast, self._soon)
+        self._shipper = Shipper(prepared.store, prepared.ship_every_s)
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
+        self._counting = threading.Lock()
         self.kept = Totals()
         """What is done in parts that stayed open: in their journals, not published yet."""
         self.reused_from: Counter[str] = Counter()
@@ -81,18 +99,22 @@ class Runner:
             self._let_go()
             return error
         try:
-            with self._reading, self._publishing:
-                return asyncio.run(self._run(parts))
+            with self._reading, self._publishing, collecting_seldom():
+                return run_stoppable(self._run(parts), self._stop)
         finally:
             self._let_go()
 
     def _let_go(self) -> None:
         """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice."""
         self._writer.close()
+        self._shipper.close()
         if self._library is not None:
             self._library.let_go()
         while self._open:
             self._open.popitem()[1].close()
+
+    def _soon(self, hand_over: Callable[[], None]) -> None:
+        self._loop.call_soon(hand_over)
 
     def _deliver(self, notify: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
@@ -101,7 +123,7 @@ class Runner:
     async def _run(self, parts: Sequence[int]) -> BaseException | None:
         job, limits = self._prepared.job, self._prepared.job.running.limits
         self._loop = asyncio.get_running_loop()
-        self._free = asyncio.Semaphore(job.running.max_open_parts)
+        self._free = asyncio.Semaphore(_most_open_parts(job.running, self._prepared.descriptor.part_rows))
         async with SpeechClient(
             job.service,
             self._prepared.card,
@@ -119,7 +141,7 @@ class Runner:
                 stop_grace_s=limits.stop_grace_s,
                 guard=RejectGuard(self._max_rejects()),
             )
-            with _stopped_by_signals(self._loop, self._batch):
+            with self._stop.heard_by(self._stop_batch):
                 feeding = asyncio.create_task(self._feed(parts))
                 await self._batch.run()
                 feeding.cancel()
@@ -133,6 +155,10 @@ class Runner:
             await self._library.close(STOPPED_CLOSE_S if self._batch.reason else CLOSE_S)
         return self._batch.reason or failed
 
+    def _stop_batch(self, reason: StoppedError) -> None:
+        self._deliver(partial(self._batch.stop, reason))
+        self._shipper.hurry()  # while answers are waited for: less is left to do then
+
     def _count_reuse(self, origin: str) -> None:
         places = (place.label for place in self._prepared.reusable)
         self.reused_from[next((place for place in places if origin.startswith(f"{place}#")), "")] += 1
@@ -141,7 +167,7 @@ class Runner:
         given = self._prepared.job.running.max_rejects
         if given is None:
             return None
-        return int(given * self._prepared.descriptor.rows) if given < 1 else int(given)
+        return int(given * self._progress.totals.rows) if given < 1 else int(given)
 
     async def _feed(self, parts: Sequence[int]) -> None:
         """Open parts in order and queue their utterances; back-pressure is the queue and the number of open parts."""
@@ -174,7 +200,9 @@ class Runner:
             held.enter_context(PartLock(prepared.locks / f"{part_name(number)}.lock"))
             if prepared.store.read(marker_name(number)) is not None:
                 return None
+            taken = take_over(prepared.store, prepared.journals, number)
             earlier = self._replays(number)
+            self._publisher.leave(rows, [one for one in earlier if one.journal_id in taken])
             self._publisher.account_for_lost(number, earlier)
             invocation = replace(self._invocation, dataset_fingerprint=prepared.descriptor.fingerprint_of(number))
             part = OpenPart(rows, earlier, invocation, self._progress, self._past(rows, earlier))
@@ -182,7 +210,8 @@ class Runner:
             if part.left:
                 billing = prepared.card.billing
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
-                part.begin(prepared.journals, self._writer, prepared.store, characters)
+                journal = part.begin(prepared.journals, self._writer, prepared.store, characters)
+                self._shipper.begin(part.journal_id, journal)
             part.hold(held.pop_all())
         self._open[number] = part
         return part
@@ -200,6 +229,8 @@ class Runner:
 
     async def _publish(self, part: OpenPart) -> None:
         try:
+            # At once: no later intent syncs this journal, and a part may wait long for its turn.
+            await asyncio.to_thread(part.sync)
             await self._loop.run_in_executor(self._publishing, self._publish_part, part)
         except Exception as error:
             self._batch.stop(error)
@@ -208,63 +239,45 @@ class Runner:
 
     def _publish_part(self, part: OpenPart) -> None:
         number, journals = part.rows.number, self._prepared.journals
-        part.sync()
         replays = self._replays(number, ours=part.journal_id)
         refuse_vanished(self._prepared.store)
         self._publisher.publish(part.rows, replays)
         refuse_vanished(self._prepared.store)  # what has just been written may be where nobody will ever find it
+        self._shipper.forget(part.journal_id)
         remove_journals(journals, number, [one.journal_id for one in replays])
+        remove_shipped(self._prepared.store, number, [one.journal_id for one in replays])
         del self._open[number]
         part.close()
 
     def _leave(self) -> StorageError | None:
-        """Publish the usage of the parts that stay open, and let them go with their journals."""
-        failed: StorageError | None = None
-        while self._open:
-            _, part = self._open.popitem()
-            try:
-                part.sync()
-                replays = self._replays(part.rows.number, ours=part.journal_id)
-                refuse_vanished(self._prepared.store)
-                self._publisher.leave(part.rows, replays)
+        """Let the parts that stay open go, all at one time: whoever stopped the run may not wait for long."""
+        parts = [self._open.pop(number) for number in tuple(self._open)]
+        with ThreadPoolExecutor(LEAVING, thread_name_prefix="leaving") as threads:
+            failed = [error for error in threads.map(self._leave_part, parts) if error is not None]
+        return failed[-1] if failed else None
+
+    def _leave_part(self, part: OpenPart) -> StorageError | None:
+        """Publish the usage of a part that stays open, and let it go with its journal."""
+        try:
+            part.sync()
+            self._shipper.send_rest(part.journal_id)
+            replays = self._replays(part.rows.number, ours=part.journal_id)
+            refuse_vanished(self._prepared.store)
+            self._publisher.leave(part.rows, replays)
+            with self._counting:
                 self.kept.add(said_totals(replays, part.past.standing))
                 self.kept.add(part.past.totals)
-            except StorageError as error:  # the journals stay: the next run publishes them
-                failed = error
-            finally:
-                part.close()
-        return failed
+        except StorageError as error:  # the journals stay: the next run publishes them
+            return error
+        finally:
+            part.close()
+        return None
+
+
+def _most_open_parts(running: Running, part_rows: int) -> int:
+    wanted_rows = OPEN_ROWS_PER_REQUEST * running.limits.max_concurrency
+    return running.max_open_parts or max(OPEN_PARTS, math.ceil(wanted_rows / part_rows))
 
 
 def _nothing() -> None:
     pass
-
-
-@contextmanager
-def _stopped_by_signals(loop: asyncio.AbstractEventLoop, batch: Batch) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM stop in good order; a second one acts as it would without us.
-
-    Whoever handled them before, a notebook or a worker of Airflow's, does so again afterwards.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(name: str) -> None:
-        restore()
-        batch.stop(StoppedError(f"interrupted by {name}", stopped_by="interrupted", hint="run again to go on"))
-
-    def restore() -> None:
-        while earlier:
-            number, handler = earlier.popitem()
-            loop.remove_signal_handler(number)
-            if handler is not None:  # None was set by another language
-                signal.signal(number, handler)
-
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in tuple(earlier):
-        loop.add_signal_handler(number, stop, number.name)
-    try:
-        yield
-    finally:
-        restore()

@@ -25,7 +25,7 @@ _READ_BYTES = 1_048_576
 _READ_CHARACTERS = 4_000
 """More of a message than this is not searched for codes."""
 
-_STATUS_NAMES = ("status_code", "statusCode", "status")
+_STATUS_NAMES = ("status_code", "statusCode", "status", "code")
 _MESSAGE_NAMES = ("message", "msg", "detail", "error_description", "error_message", "error")
 _CODE_NAMES = ("code", "error_code", "type")
 
@@ -125,7 +125,7 @@ def _messages_of(holders: list[dict[str, Any]]) -> Iterator[str]:
 
 def _inner_status(holder: Mapping[str, Any]) -> int | None:
     """Return the failing status that an object tells of itself, also as a numeric code; None without."""
-    for name in (*_STATUS_NAMES, "code"):
+    for name in _STATUS_NAMES:
         told = holder.get(name)
         if isinstance(told, str) and re.fullmatch(r"[45]\d\d", told):
             told = int(told)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
 import pybase64
@@ -14,13 +13,13 @@ SHORTEST_BASE64 = 64
 """A bare string shorter than this (48 bytes of audio) is taken for a word, not for base64."""
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
+_OBJECT_STORE = ".aliyuncs.com"
 _HOLDERS = ("output", "data", "result")
 _DATA_NAMES = ("data", "audio_base64", "b64_json", "audio")
 _URL_NAMES = ("url", "audio_url")
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
+class Sound(NamedTuple):
     """Where an answer has its audio: exactly one of ``data`` and ``url`` is set.
 
     Args:
@@ -30,10 +29,14 @@ class Sound:
         content_type: What a data URI says; None otherwise.
     """
 
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | None = None
     url: str | None = None
     expires_at: int | None = None
     content_type: str | None = None
+
+    def __repr__(self) -> str:
+        """Show where it is, or how much of it there is."""
+        return f"Sound({self.url!r})" if self.data is None else f"Sound({len(self.data)} bytes)"
 
 
 def sound_in(payload: Mapping[str, Any]) -> Sound | None:
@@ -44,13 +47,13 @@ def sound_in(payload: Mapping[str, Any]) -> Sound | None:
     """
     broken: ValueError | None = None
     for holder in _audio_holders(payload):
-        data = next(_texts(holder, _DATA_NAMES), None)
-        url = next(_texts(holder, _URL_NAMES), None)
+        data = _first_text(holder, _DATA_NAMES)
         if data is not None:
             try:
                 return sound_from(data, holder)
             except ValueError as error:
                 broken = error
+        url = _first_text(holder, _URL_NAMES)
         if url is not None:
             return sound_from(url, holder)
     if broken is not None:
@@ -78,7 +81,7 @@ def sound_from(text: str, holder: Mapping[str, Any] | None = None) -> Sound:
 
 def sound_at(url: str, holder: Mapping[str, Any] | None = None) -> Sound:
     """Return the audio behind a URL, which may be relative; never raises."""
-    return Sound(url=_secured(url), expires_at=_expiry(url, holder or {}))
+    return Sound(url=secured(url), expires_at=_expiry(url, holder or {}))
 
 
 def decode_base64(text: str) -> bytes:
@@ -105,8 +108,12 @@ def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield outer
 
 
-def _texts(holder: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[str]:
-    return (holder[name] for name in names if isinstance(holder.get(name), str) and holder[name])
+def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        text = holder.get(name)
+        if isinstance(text, str) and text:
+            return text
+    return None
 
 
 def _from_data_uri(text: str) -> Sound:
@@ -119,12 +126,14 @@ def _from_data_uri(text: str) -> Sound:
     return Sound(data=data, content_type=media_type or None)
 
 
-def _secured(url: str) -> str:
-    # Alibaba hands out plain http links to an object store that also answers on https.
+def secured(url: str) -> str:
+    """Return a URL with ``https`` where it is a plain http link to Alibaba's object store, which answers on both."""
+    if _OBJECT_STORE not in url.lower():
+        return url
     try:
         parts = urlsplit(url)
         plain = parts.scheme.lower() == "http" and parts.port in (None, 80)
-        if plain and (parts.hostname or "").endswith(".aliyuncs.com"):
+        if plain and (parts.hostname or "").endswith(_OBJECT_STORE):
             return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
     except ValueError:
         pass  # an address that cannot be parsed is refused where it is fetched
@@ -135,6 +144,8 @@ def _expiry(url: str, holder: Mapping[str, Any]) -> int | None:
     told = holder.get("expires_at")
     if type(told) is int and 0 < told < 2**53:
         return told
+    if "Expires" not in url:
+        return None
     try:
         in_query = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.timestamps import TimedText
@@ -11,8 +11,7 @@ from tts_pipeline.wire.timestamps import TimedText
 _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-request-id", "request-id")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One whole HTTP answer.
 
     Args:
@@ -24,8 +23,12 @@ class Reply:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes
     complete: bool = True
+
+    def __repr__(self) -> str:
+        """Show neither the body nor the headers."""
+        return f"Reply(status={self.status}, {len(self.body)} bytes, complete={self.complete})"
 
     @property
     def content_type(self) -> str | None:
@@ -38,8 +41,7 @@ class Reply:
         return request_id_of(self.headers)
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a successful answer said: audio, or where to fetch it. Exactly one of ``data`` and ``url`` is set.
 
     Args:
@@ -55,7 +57,7 @@ class Reading:
             stream is whole, however the connection ended.
     """
 
-    data: bytes | None = field(repr=False)
+    data: bytes | None
     url: str | None
     url_expires_at: int | None
     content_type: str | None
@@ -64,6 +66,11 @@ class Reading:
     words: tuple[TimedText, ...] | None
     quality: tuple[str, ...]
     complete: bool = True
+
+    def __repr__(self) -> str:
+        """Show all but the bytes."""
+        told = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
+        return f"Reading({len(self.data or b'')} bytes, {told})"
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:

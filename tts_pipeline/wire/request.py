@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -18,8 +19,7 @@ _STREAM_HEADER = "x-dashscope-sse"
 _RESERVED = frozenset({"model", "input"})
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is sent for one segment, without the key: whoever sends it adds ``Authorization``.
 
     Args:
@@ -35,8 +35,13 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: bytes
     request_key: str
+
+    def __repr__(self) -> str:
+        """Show all but the body, which is somebody's text."""
+        told = (f"{name}={getattr(self, name)!r}" for name in ("method", "url", "headers", "request_key"))
+        return f"Request({', '.join(told)})"
 
 
 _BodyBuilder = Callable[[str, str, dict[str, ParameterValue]], dict[str, object]]
@@ -111,12 +116,10 @@ def _dialect_of(service: Service) -> _Dialect:
 
 def _body_parameters(card: Card, parameters: Parameters) -> dict[str, ParameterValue]:
     """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
-    reserved = _RESERVED & parameters.keys()
-    if reserved:
-        names = ", ".join(sorted(reserved))
+    if not _RESERVED.isdisjoint(parameters):
+        names = ", ".join(sorted(_RESERVED & parameters.keys()))
         raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
-    unknown = sorted(parameters.keys() - card.parameters.keys() - {"voice", STREAM_PARAMETER})
-    order = dict.fromkeys(("voice", *card.parameters, *unknown))
+    order = dict.fromkeys(("voice", *card.parameters, *sorted(parameters)))  # a known name keeps its first place
     return {name: parameters[name] for name in order if name in parameters and is_in_body(card, name)}
 
 

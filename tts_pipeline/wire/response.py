@@ -7,7 +7,6 @@ and a pure reader. A new shape is one more line there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +21,7 @@ from tts_pipeline.wire.reading import Reading, Reply, clean_id
 from tts_pipeline.wire.sse import is_event_stream
 from tts_pipeline.wire.stream import read_stream
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, RaggedTimestampsError, TimedText, find_words
-from tts_pipeline.wire.usage import usage_of
+from tts_pipeline.wire.usage import NO_USAGE, usage_of
 
 __all__ = ["Reading", "Reply", "read_reply"]
 
@@ -127,7 +126,7 @@ def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None,
 def _reading(
     sound: Sound,
     request_id: str | None,
-    usage: Usage = Usage(),  # noqa: B008 (frozen)
+    usage: Usage = NO_USAGE,
     words: tuple[TimedText, ...] | None = None,
     quality: tuple[str, ...] = (),
 ) -> Reading:
@@ -161,7 +160,7 @@ def _read_text(reply: Reply) -> Reading:
     if isinstance(value, dict):
         return _from_object(value, reply)
     if isinstance(value, str) and (sound := _sound_from_string(value)) is not None:
-        return replace(_reading(sound, reply.request_id), complete=complete)
+        return _reading(sound, reply.request_id)._replace(complete=complete)
     raise classify(reply.status, reply.headers, reply.body)
 
 
@@ -191,7 +190,7 @@ def _read_bytes(reply: Reply) -> Reading:
         url=None,
         url_expires_at=None,
         content_type=reply.content_type,
-        usage=Usage(),
+        usage=NO_USAGE,
         request_id=reply.request_id,
         words=None,
         quality=(),

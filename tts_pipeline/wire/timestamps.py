@@ -69,6 +69,7 @@ _TIMES: Sequence[tuple[str, str, int]] = (
 _TEXTS = ("text", "word", "Text", "token", "value")
 _INDEXES = (("begin_index", "end_index"), ("BeginIndex", "EndIndex"), ("text_start", "text_end"))
 _LISTS = ("words", "timestamps", "word_timestamps", "subtitles", "Subtitles", "alignment", "normalized_alignment")
+_LIST_NAMES = frozenset(_LISTS)
 _CHARACTER_ARRAYS = ("characters", "character_start_times_seconds", "character_end_times_seconds")
 _WORD_ARRAYS = ("words", "start", "end")
 
@@ -80,6 +81,8 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
         RaggedTimestampsError: There is a timed list, and it is broken.
     """
     for holder in _holders(payload):
+        if _LIST_NAMES.isdisjoint(holder):  # nearly every answer's
+            continue
         for name in _LISTS:
             found = holder.get(name)
             words = _read(found, holder) if found else ()

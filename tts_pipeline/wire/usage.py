@@ -7,7 +7,9 @@ from typing import Any
 
 from tts_pipeline.models import Usage
 
-_NOTHING = Usage()
+NO_USAGE = Usage()
+"""That of an answer that tells none."""
+
 _MAX = 2**53
 """Beyond this a count is nonsense, and no column could hold it."""
 
@@ -24,7 +26,7 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
     if told is None and isinstance(payload.get("output"), dict):
         told = payload["output"].get("usage")
     if not isinstance(told, dict) or not told:
-        return _NOTHING
+        return NO_USAGE
     return Usage(*(_first_count(told, names) for names in (_CHARACTERS, _INPUT, _OUTPUT, _TOTAL)))
 
 

@@ -1,0 +1,231 @@
+"""A journal taken over from what was shipped of it: nothing bought again that it tells, nothing missing on the bill."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.samples import Bench, cost_of
+from tts_pipeline.dataset.claims import claim_names
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.journal import Journal
+from tts_pipeline.dataset.leftovers import account_for_all, sweep
+from tts_pipeline.dataset.parts import journal_of, journals_of
+from tts_pipeline.dataset.replay import Lost, replay
+from tts_pipeline.dataset.shipping import FOLDER, Shipment
+from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.takeover import remove_shipped, take_over
+from tts_pipeline.dataset.usage_files import publish_usage_of
+
+LINE = 7
+"""Characters of each text; the claim on the part is for all four rows."""
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Bench:
+    """A dataset of four rows, none of them said."""
+    return Bench.of(tmp_path, store)
+
+
+def _lose(bench: Bench, *, said: int = 2, in_flight: int = 1, then: int = 0, orderly: bool = False) -> str:
+    """Say rows and ship them, send more without an answer, say some more; lose the disk. Returns the journal's id."""
+
+    async def work() -> str:
+        async with bench.part() as part:
+            for utterance in part.todo[:said]:
+                await bench.say(part, utterance)
+            for utterance in part.todo[said : said + in_flight]:
+                await part.intend(bench.attempt(utterance), None)
+            part.sync()
+            path = part.journal_path
+            assert path is not None
+            Shipment(bench.store, Journal(path, -1, path.stat().st_size)).send()
+            for utterance in part.todo[said + in_flight :][:then]:
+                await bench.say(part, utterance)
+            return part.journal_id
+
+    journal_id = asyncio.run(work())
+    if orderly:
+        bench.publisher.leave(bench.rows(), bench.replays())
+    shutil.rmtree(bench.journals)
+    return journal_id
+
+
+def _take_over(bench: Bench) -> list[str]:
+    """Take over as a run does: what is known of it is published at once, and its claim is gone."""
+    taken = take_over(bench.store, bench.journals, 0)
+    bench.publisher.leave(bench.rows(), bench.replays())
+    return taken
+
+
+def _bounds(bench: Bench) -> tuple[int, int]:
+    usage = bench.usage()
+    assert sum(row["cost_upper_bound"] for row in usage) == cost_of(sum(row["characters_upper_bound"] for row in usage))
+    billed, at_most = (sum(row[f"characters_{name}"] for row in usage) for name in ("billed", "upper_bound"))
+    return billed, at_most
+
+
+def test_what_was_shipped_is_known_and_the_rest_is_within_the_claim(bench: Bench) -> None:
+    """Two are paid for, one may be; what was sent after the last segment may have spent what is left of the claim."""
+    journal_id = _lose(bench, then=1)
+    assert _take_over(bench) == [journal_id]
+    (one,) = bench.replays()
+    assert (len(one.finished()), len(one.attempts)) == (2, 3)
+    assert one.lost is not None
+    assert (one.lost.characters_upper_bound, one.lost.cost_upper_bound) == (LINE, cost_of(LINE))
+    assert [row["outcome"] for row in bench.usage()] == ["succeeded", "succeeded", "unknown", "unknown"]
+    assert _bounds(bench) == (2 * LINE, 4 * LINE)
+    lost = bench.usage()[-1]
+    assert (lost["utterance_id"], lost["invocation_id"], lost["journal_id"]) == (None, "invocation-1", journal_id)
+    assert claim_names(bench.store, 0) == []
+
+
+def test_the_part_is_gone_on_with(bench: Bench) -> None:
+    """Rows that were shipped are not said again; the bill holds both invocations."""
+    _lose(bench)
+    _take_over(bench)
+    bench.run()
+    assert bench.read("speech/part-00000.parquet")["utterance_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+    assert _bounds(bench) == (4 * LINE, (4 + 2) * LINE)
+    remove_shipped(bench.store, 0)
+    assert bench.store.names(FOLDER) == []
+
+
+def test_a_second_disk_may_be_lost_too(bench: Bench) -> None:
+    """A third machine has what both shipped; the bill, which tells of what was lost, is not replaced by less."""
+    first = _lose(bench)
+    _take_over(bench)
+    before = _bounds(bench)
+    second = _lose(bench, said=1, in_flight=0)
+    assert _take_over(bench) == [first, second]
+    assert bench.replays()[0].lost == Lost(0, 0, Decimal(0), None)
+    assert _bounds(bench) == (before[0] + LINE, before[1] + 2 * LINE)
+    assert {key[0] for one in bench.replays() for key in one.finished()} == {"r0", "r1", "r2"}
+
+
+def test_after_an_orderly_stop_nothing_is_lost(bench: Bench) -> None:
+    """Its usage is published whole, and stays so."""
+    _lose(bench, in_flight=0, orderly=True)
+    before = bench.usage()
+    _take_over(bench)
+    assert bench.usage() == before
+    assert len(bench.replays()[0].finished()) == 2
+
+
+def test_the_truth_replaces_what_was_guessed_of_the_rest(bench: Bench) -> None:
+    """The machine that was taken for lost comes back with its journal."""
+
+    async def work() -> None:
+        async with bench.part() as part:
+            await bench.say(part, part.todo[0])
+
+    asyncio.run(work())
+    (path,) = journals_of(bench.journals, 0)
+    Shipment(bench.store, Journal(path, -1, path.stat().st_size)).send()
+    aside = path.rename(bench.folder / "aside")
+    _take_over(bench)
+    assert _bounds(bench) == (LINE, 4 * LINE)
+    whole = replay(aside)
+    assert whole is not None
+    publish_usage_of(bench.store, 0, whole)
+    assert _bounds(bench) == (LINE, LINE)
+
+
+def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
+    """All of the claim was in the copy; the machine that was taken for lost sent one more all the same."""
+    elsewhere = replace(bench, folder=bench.folder / "elsewhere")
+
+    async def work() -> None:
+        async with bench.part() as part:
+            for utterance in part.todo[:3]:
+                await bench.say(part, utterance)
+            await part.intend(bench.attempt(part.todo[3]), None)
+            part.sync()
+            assert part.journal_path is not None
+            Shipment(bench.store, Journal(part.journal_path, -1, part.journal_path.stat().st_size)).send()
+            _take_over(elsewhere)
+            await part.intend(bench.attempt(part.todo[3], number=2), None)
+
+    asyncio.run(work())
+    assert _bounds(bench) == (3 * LINE, 4 * LINE)
+    bench.publisher.leave(bench.rows(), bench.replays())
+    assert [row["outcome"] for row in bench.usage()] == ["succeeded"] * 3 + ["unknown"] * 2
+    assert _bounds(bench) == (3 * LINE, 5 * LINE)
+
+
+def test_what_is_here_is_not_copied(bench: Bench) -> None:
+    """A journal's own machine has all of it; nobody else's copies are read that are not asked for."""
+    journal_id = _lose(bench)
+    assert take_over(bench.store, bench.journals, 0, but=[journal_id]) == []
+    assert take_over(bench.store, bench.journals, 0) == [journal_id]
+    (path,) = journals_of(bench.journals, 0)
+    path.write_bytes(b"")
+    assert take_over(bench.store, bench.journals, 0) == []
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("damage", ["gap", "torn", "first"])
+def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> None:
+    """At a segment that is missing or torn; without its beginning there is none, and the whole claim may be spent."""
+    journal_id = _lose(bench, said=3, in_flight=0)
+    (name,) = bench.store.names(FOLDER)
+    data = bench.store.read(f"{FOLDER}/{name}") or b""
+    at = len(data) // 2
+    first, second = f"{FOLDER}/{name}", f"{FOLDER}/part-00000-{journal_id}-{at + (damage == 'gap'):015}.segment"
+    bench.store.write(first, data[:at])
+    bench.store.write(second, data[at:-1])
+    if damage == "first":
+        bench.store.remove(first)
+    taken = take_over(bench.store, bench.journals, 0)
+    assert taken == ([] if damage == "first" else [journal_id])
+    assert not list(bench.journals.glob("*.copying"))
+    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.account_for_lost(0, bench.replays())
+    billed, at_most = _bounds(bench)
+    assert at_most == 4 * LINE
+    assert billed in {"gap": (LINE, 2 * LINE), "torn": (3 * LINE,), "first": (0,)}[damage]
+
+
+def test_a_copy_is_for_its_owner_only(bench: Bench) -> None:
+    """It holds text and audio."""
+    _lose(bench)
+    take_over(bench.store, bench.journals, 0)
+    (path,) = journals_of(bench.journals, 0)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
+    """Before its usage is published, too."""
+    _lose(bench, then=1)
+    descriptor = Descriptor(4, 500, {}, [], [])
+    assert spent(bench.store, descriptor, bench.journals).characters_upper_bound == 4 * LINE
+    take_over(bench.store, bench.journals, 0)
+    totals = spent(bench.store, descriptor, bench.journals)
+    assert (totals.characters_billed, totals.characters_upper_bound) == (2 * LINE, 4 * LINE)
+    assert totals.cost_upper_bound == cost_of(4 * LINE)
+
+
+def test_what_was_shipped_of_a_done_part_is_swept(bench: Bench) -> None:
+    """With its claim it is accounted for, as a journal that is here; without one it is told already, and not read."""
+    other = _lose(bench)
+    bench.run()
+    _lose(bench, said=0, in_flight=0)
+    sweep(bench.store, bench.journals, bench.folder / "locks", {0}, lambda _: "fingerprint")
+    assert bench.store.names(FOLDER) == claim_names(bench.store, 0) == []
+    assert journals_of(bench.journals, 0) == []
+    assert _bounds(bench) == ((4 + 2) * LINE, (4 + 4 + 4) * LINE)
+    assert other in {journal_of(name) for name in bench.store.names("usage")}
+
+
+def test_a_generation_that_is_given_up_is_accounted_for_with_what_was_shipped(bench: Bench) -> None:
+    """Its audio is here then, to be taken."""
+    _lose(bench)
+    account_for_all(bench.store, bench.journals, bench.folder / "locks")
+    assert len(bench.replays()[0].finished()) == 2
+    assert _bounds(bench) == (2 * LINE, 4 * LINE)

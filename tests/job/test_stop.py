@@ -1,0 +1,194 @@
+"""Stopping a job from outside: another thread, a signal handler that raises, a notebook's interrupt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import check_bill, job_of, read, write_lines
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.job import Shard, Stop, run_job, run_parts
+from tts_pipeline.job.stop import run_stoppable
+
+
+def _wait_for_requests(service: LocalService, count: int) -> None:
+    while service.bill()["received"] < count:
+        time.sleep(0.01)
+
+
+def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Answers on their way are waited for, nothing is unknown, and the same job goes on."""
+    service = emulator(voice_mode="tone", latency_ms=100)
+    write_lines(tmp_path / "lines.parquet", 100)
+    job, stop = job_of(tmp_path, service.url), Stop()
+
+    def interrupt() -> None:
+        _wait_for_requests(service, 10)
+        stop.set("the night's end")
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    report = run_parts(job, Shard(0, 0, 20), stop=stop)
+    assert isinstance(report.stopped, StoppedError)
+    assert (report.stopped_by, report.stopped.message) == ("interrupted", "interrupted by the night's end")
+    assert report.dataset.unknown_attempts == 0
+    assert 10 <= report.dataset.speech == service.bill()["received"] < 100
+    assert run_job(job).dataset.speech == 100
+    check_bill(tmp_path / "out", service)
+    assert service.bill()["received"] == 100
+
+
+def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: StartEmulator) -> None:
+    """A worker that is killed 5 s after it was asked to end has published its usage by then."""
+    service = emulator(voice_mode="tone")
+    service.set_faults([{"what": "slow", "delay_s": 60, "after": 4}])
+    write_lines(tmp_path / "lines.parquet", 60)
+    stop, asked_at_s = Stop(), [0.0]
+
+    def interrupt() -> None:
+        _wait_for_requests(service, 12)
+        asked_at_s[0] = time.monotonic()
+        stop.set()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    report = run_job(job_of(tmp_path, service.url, limits={"stop_grace_s": 3.0}), stop=stop)
+    assert time.monotonic() - asked_at_s[0] < 4
+    assert (report.stopped_by, report.dataset.speech, report.dataset.unknown_attempts) == ("interrupted", 4, 8)
+    assert read(tmp_path / "out", "usage").num_rows == 12
+    assert not list((tmp_path / "out" / "claims").iterdir())
+
+
+def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalService) -> None:
+    """It stays set, also for a run that begins later."""
+    write_lines(tmp_path / "lines.parquet")
+    stop = Stop()
+    stop.set()
+    assert stop.is_set
+    assert run_job(job_of(tmp_path, tone_service.url), stop=stop).stopped_by == "interrupted"
+    assert tone_service.bill()["received"] == 0
+
+
+def test_the_first_reason_stays() -> None:
+    """Whoever comes second is not named; a listener that comes late is told at once."""
+    stop, heard = Stop(), list[str]()
+    stop.set("one")
+    stop.set("two")
+    with stop.heard_by(lambda reason: heard.append(reason.message)):
+        pass
+    stop.set("three")
+    assert heard == ["interrupted by one"]
+
+
+def test_the_loop_runs_in_the_callers_context_and_gives_back_what_it_raises() -> None:
+    """As if it ran here; a loop that runs here already is no obstacle."""
+
+    told = ContextVar("told", default="nothing")
+
+    async def mistaken() -> None:
+        raise ZeroDivisionError(told.get())
+
+    async def cell() -> None:
+        told.set("all")
+        run_stoppable(mistaken(), Stop())
+
+    with pytest.raises(ZeroDivisionError, match="all"):
+        asyncio.run(cell())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("event-loop")]
+
+
+_INTERRUPTED = """
+import asyncio, json, signal, sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+
+class TimeIsUp(BaseException):
+    pass
+
+def raise_it(number, frame):
+    raise TimeIsUp
+
+def run():
+    signal.signal(signal.SIGALRM, raise_it)
+    try:
+        report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], limits={"stop_grace_s": 3.0}))
+    except BaseException as error:
+        return {"raised": repr(error)}
+    return report.to_json()
+
+async def cell():
+    return run()
+
+print(json.dumps(asyncio.run(cell()) if sys.argv[3] == "notebook" else run()))
+"""
+
+
+def _interrupted(folder: Path, service: LocalService, where: str, number: signal.Signals) -> dict[str, Any]:
+    command = [sys.executable, "-c", _INTERRUPTED, str(folder), service.url, where]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for_requests(service, 10)
+        began = time.monotonic()
+        process.send_signal(number)
+        said, complaints = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 0, complaints
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+@pytest.mark.parametrize("where", ["script", "notebook"])
+def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
+    tmp_path: Path, emulator: StartEmulator, where: str
+) -> None:
+    """As Airflow's does, with an exception that is no Exception; it is raised again when the usage is published."""
+    service = emulator(voice_mode="tone", latency_ms=100)
+    write_lines(tmp_path / "lines.parquet", 100)
+    assert _interrupted(tmp_path, service, where, signal.SIGALRM) == {"raised": "TimeIsUp()"}
+    received = service.bill()["received"]
+    usage = read(tmp_path / "out", "usage")
+    assert usage["outcome"].to_pylist() == ["succeeded"] * received
+    assert received < 100
+    assert run_job(job_of(tmp_path, service.url)).dataset.speech == 100
+    assert service.bill()["received"] == 100
+
+
+def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Where an event loop is running already; the cell gets the report."""
+    service = emulator(voice_mode="tone", latency_ms=100)
+    write_lines(tmp_path / "lines.parquet", 100)
+    said = _interrupted(tmp_path, service, "notebook", signal.SIGINT)
+    assert said.get("stopped_by") == "interrupted", said
+    assert said["unknown_attempts"] == 0
+    assert said["speech"] == service.bill()["received"] < 100
+
+
+def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
+    """Whoever cannot wait for answers need not: the journals tell what was in flight."""
+    service = emulator(voice_mode="tone")
+    service.set_faults([{"what": "slow", "delay_s": 60, "after": 4}])
+    write_lines(tmp_path / "lines.parquet", 20)
+    command = [sys.executable, "-c", _INTERRUPTED.replace("3.0", "60.0"), str(tmp_path), service.url, "script"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _wait_for_requests(service, 12)
+        began = time.monotonic()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)  # two at one instant are one
+        said, complaints = process.communicate(timeout=30)
+    assert time.monotonic() - began < 5
+    assert (process.returncode, json.loads(said)) == (0, {"raised": "KeyboardInterrupt()"}), complaints
+    service.clear_faults()
+    report = run_job(job_of(tmp_path, service.url))
+    assert (report.dataset.speech, report.dataset.unknown_attempts) == (20, 8)
+    check_bill(tmp_path / "out", service)

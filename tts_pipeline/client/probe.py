@@ -1,0 +1,42 @@
+"""Whether a service is there and takes a key, found out without buying anything."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.models import Service
+
+LIST_OF_MODELS = "/v1/models"
+"""Read-only and free at OpenAI-like services, 2026-11; one without such a list answers 404, which is an answer."""
+
+_BODY_BYTES = 8 * 1024 * 1024
+
+
+def probe(service: Service, *, timeout_s: float = 10.0) -> int:
+    """Ask a service for its list of models; costs nothing. Blocking, also where an event loop runs.
+
+    Args:
+        service: With its key.
+        timeout_s: The longest wait for a connection, and the longest silence.
+
+    Returns:
+        The HTTP status: 401 or 403 where the key is refused.
+
+    Raises:
+        TransientError: No connection, or no whole answer.
+        PermanentError: The address cannot be one, or the answer is no list of models by its size.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="probe") as thread:
+        return thread.submit(asyncio.run, _status(service, timeout_s)).result()
+
+
+async def _status(service: Service, timeout_s: float) -> int:
+    bounds = Bounds(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_BODY_BYTES)
+    key = f"Bearer {service.api_key}" if service.api_key else None
+    transport = Transport(bounds, authorization=key)
+    try:
+        return (await transport.exchange("GET", f"{service.base_url}{LIST_OF_MODELS}", {})).status
+    finally:
+        await transport.aclose()

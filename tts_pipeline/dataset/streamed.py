@@ -1,0 +1,193 @@
+"""Rows that come as a stream, written down as the source of a job: one Parquet file, in flat memory.
+
+A source is identified by its footer, which holds no contents; the footer of such a file holds a hash of all that stands
+before it, so that two streams are the same source only when they are the same rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.store import storage_errors
+from tts_pipeline.dataset.views import without_views
+from tts_pipeline.errors import ConfigurationError, StorageError
+
+GROUP_ROWS = 8_192
+"""Rows in a row group, however the stream is cut: what is written depends on the rows alone."""
+
+CONTENT_HASH = "tts_pipeline.content_sha256"
+"""Key of the footer's metadata that holds the hash."""
+
+
+class ArrowStream(Protocol):
+    """Anything that can hand over its rows as an Arrow stream: pyarrow, Polars, pandas, DuckDB and others."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Return the stream in a capsule."""
+        ...
+
+
+@runtime_checkable
+class LazyRows(Protocol):
+    """Rows that are yet to be computed, as a Polars LazyFrame is; Polars itself is not needed to know one."""
+
+    def collect_batches(self, *, chunk_size: int | None, engine: Literal["streaming"]) -> Iterable[ArrowStream]:
+        """Compute the rows, so many at a time, in order."""
+        ...
+
+    def collect_schema(self) -> object:
+        """Return the columns without computing the rows."""
+        ...
+
+
+RowStream = ArrowStream | LazyRows
+
+FILE = "frame.parquet"
+"""A constant name, for it is part of the source's fingerprint, and of the ids that are made from it."""
+
+_LOCK = ".lock"
+
+
+def write_rows(rows: RowStream, path: Path) -> str:
+    """Write rows as a Parquet file, some thousands at a time. Blocking.
+
+    What computing a lazy frame raises is its owner's, and passes.
+
+    Args:
+        rows: The rows; a reader of a stream is used up. Categories are written as their texts.
+        path: The file to be made.
+
+    Returns:
+        The hash of the contents, hexadecimal: the same for the same rows, column names and types, as long as pyarrow
+        writes the same bytes for them.
+
+    Raises:
+        ConfigurationError: They are no rows, or a column's type cannot be read by row.
+        StorageError: The disk failed.
+    """
+    tables = _tables(rows)
+    columns = next(tables)
+    readable = without_views(columns.schema.remove_metadata())
+    schema = pa.schema([_spelled_out(field) for field in readable])
+    with ExitStack() as opened:
+        with storage_errors(f"writing {path}"):
+            file = opened.enter_context(_HashingFile(path, schema))
+            writer = opened.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
+        for table in _evenly(columns, tables):
+            plain = table.cast(readable).cast(schema).combine_chunks()
+            with storage_errors(f"writing {path}"):
+                writer.write_table(plain, row_group_size=GROUP_ROWS)
+        content_hash = file.hexdigest()
+        with storage_errors(f"writing {path}"):
+            writer.add_key_value_metadata({CONTENT_HASH: content_hash})
+            writer.close()
+    return content_hash
+
+
+def _spelled_out(field: pa.Field) -> pa.Field:
+    """Return a column of categories as one of what they stand for: their numbers depend on how the stream is cut."""
+    if not pa.types.is_dictionary(field.type):
+        return field
+    return pa.field(field.name, field.type.value_type, field.nullable)  # without what Polars tells of categories
+
+
+class _HashingFile(io.FileIO):
+    """A file that knows the hash of its columns and of what was written to it."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        super().__init__(path, "wb")
+        self._hash = hashlib.sha256(str(schema).encode())
+
+    def write(self, data: Any) -> int:
+        """Write all of it, as a buffered file would: pyarrow does not look at how much it was."""
+        left = memoryview(data).cast("B")
+        self._hash.update(left)
+        whole = len(left)
+        while left:
+            left = left[super().write(left) :]
+        return whole
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _tables(rows: RowStream) -> Iterator[pa.Table]:
+    """Yield an empty table, which tells the columns, and then the rows."""
+    if isinstance(rows, LazyRows):
+        yield pa.schema(rows.collect_schema()).empty_table()
+        batches = rows.collect_batches(chunk_size=GROUP_ROWS, engine="streaming")
+    else:
+        batches = [rows]
+    for stream in batches:
+        reader = _reader(stream)
+        yield reader.schema.empty_table()
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
+def _reader(rows: ArrowStream) -> pa.RecordBatchReader:
+    try:
+        return pa.RecordBatchReader.from_stream(rows)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise ConfigurationError(
+            f"rows cannot be read from a {type(rows).__name__}: {error}",
+            hint="give a Polars frame, anything else with __arrow_c_stream__ that has columns, or a path",
+        ) from error
+
+
+def _evenly(columns: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows in tables of ``GROUP_ROWS``; the last one may have fewer."""
+    waiting = columns
+    for table in tables:
+        waiting = pa.concat_tables([waiting, table])
+        while waiting.num_rows >= GROUP_ROWS:
+            yield waiting.slice(0, GROUP_ROWS)
+            waiting = waiting.slice(GROUP_ROWS)
+    if waiting.num_rows:
+        yield waiting
+
+
+@contextmanager
+def stored(rows: RowStream, work_dir: Path | None = None) -> Iterator[Path]:
+    """Give a file of rows, which is there as long as the block runs.
+
+    Args:
+        rows: The rows.
+        work_dir: A folder on a local disk for such files; None is the user's cache. What a killed process left there is
+            removed.
+
+    Raises:
+        ConfigurationError: They are no rows, or a column's type cannot be read by row.
+        StorageError: The disk failed.
+    """
+    folder = (work_dir or Path(platformdirs.user_cache_dir("tts-pipeline"))).expanduser().absolute() / "rows"
+    with storage_errors(f"using the folder {folder}"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _remove_abandoned(folder)
+    own = folder / uuid.uuid4().hex
+    with PartLock(own.with_suffix(_LOCK)):
+        try:
+            with storage_errors(f"making the folder {own}"):
+                own.mkdir(mode=0o700)
+            write_rows(rows, own / FILE)
+            yield own / FILE
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for left in folder.glob("*/"):
+        with suppress(StorageError), PartLock(left.with_suffix(_LOCK)):
+            shutil.rmtree(left, ignore_errors=True)

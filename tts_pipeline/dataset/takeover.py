@@ -1,0 +1,121 @@
+"""Journals of other machines, or of disks that are lost: taken over from what was shipped to the destination."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
+from tts_pipeline.dataset.journal import SUFFIX, encode_record, frame
+from tts_pipeline.dataset.parts import journal_of, part_name
+from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.shipping import FOLDER, segment_name
+from tts_pipeline.dataset.spending import totals_of
+from tts_pipeline.dataset.store import Store, make_folder, storage_errors, sync_path
+
+_NOTHING = Decimal(0)
+
+
+def take_over(store: Store, folder: Path, part: int, but: Collection[str] = ()) -> list[str]:
+    """Copy the journals of a part that were shipped, and are not here, to this machine. Blocking.
+
+    A copy ends where the last segment did. What the journal's writer sent after that is not known: the copy says so in
+    a last record, ``lost``, with what the claim still covers beyond all that the copy tells. Whoever takes over holds
+    the part's lock; that the writer is dead is taken for granted, as it is where nothing was shipped.
+
+    Args:
+        store: The destination.
+        folder: Where the journals are.
+        part: Whose.
+        but: Ids of journals that are not of interest.
+
+    Returns:
+        The ids of the journals that were copied.
+
+    Raises:
+        StorageError: The destination or the disk failed, or a journal is of another version.
+    """
+    taken = []
+    for journal_id, names in _segments(store, part).items():
+        path = folder / f"{part_name(part)}-{journal_id}{SUFFIX}"
+        if journal_id in but or path.exists():
+            continue
+        copy = path.with_suffix(".copying")
+        with storage_errors(f"copying the journal {path}"):
+            make_folder(folder)
+            with _create(copy) as file:
+                _copy(store, path.stem, names, file)
+            whole = replay(copy)
+            if whole is not None:
+                _end(copy, whole, read_claim(store, claim_name(part, journal_id)))
+                copy.rename(path)
+                sync_path(folder)
+                taken.append(journal_id)
+            copy.unlink(missing_ok=True)
+    return taken
+
+
+def remove_shipped(store: Store, part: int, journal_ids: Collection[str] | None = None) -> None:
+    """Remove what was shipped of a part that is published. Blocking.
+
+    Args:
+        store: The destination.
+        part: Whose.
+        journal_ids: Of the journals; None is all of the part.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    for journal_id, names in _segments(store, part).items():
+        if journal_ids is None or journal_id in journal_ids:
+            for name in names:
+                store.remove(name)
+
+
+def _segments(store: Store, part: int) -> dict[str, list[str]]:
+    """Return the names of a part's segments by journal, oldest first, in order."""
+    found = defaultdict[str, list[str]](list)
+    for name in store.names(FOLDER, f"{part_name(part)}-"):
+        found[journal_of(name)].append(f"{FOLDER}/{name}")
+    return found
+
+
+def _create(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
+
+
+def _copy(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:
+    """Write the segments one after the other, as far as they follow upon one another."""
+    for name in names:
+        data = store.read(name) if name == segment_name(journal, file.tell()) else None
+        if data is None:
+            return
+        file.write(data)
+
+
+def _end(path: Path, whole: Replay, claim: Claim | None) -> None:
+    """Cut off what is torn, and add what may have been spent beyond."""
+    with path.open("r+b") as file:
+        file.truncate(whole.size_bytes)
+        file.seek(0, os.SEEK_END)
+        file.write(b"".join(frame(encode_record({"kind": "lost", **_lost(whole, claim)}))))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _lost(whole: Replay, claim: Claim | None) -> dict[str, Any]:
+    """Return what the claim covers beyond what is known; without one nothing is left to account for."""
+    if claim is None:
+        return {"claimed_at_us": 0, "characters_upper_bound": 0, "cost_upper_bound": _NOTHING, "currency": None}
+    known = totals_of(whole)
+    cost = claim.cost_upper_bound
+    return {
+        "claimed_at_us": claim.opened_at_us,
+        "characters_upper_bound": max(0, claim.characters_upper_bound - known.characters_upper_bound),
+        "cost_upper_bound": None if cost is None else max(_NOTHING, cost - (known.cost_upper_bound or _NOTHING)),
+        "currency": claim.currency,
+    }

@@ -1,0 +1,148 @@
+"""A job's cap and rates divided among shards, so that several at a time come to what one of them may, and no more.
+
+The division of a cap needs no word between the shards, and none from the plan. Each shard computes it anew from what
+the dataset has spent, part by part, and all of them find the same, whenever they start and however often: a cap is
+divided in proportion to the shards' rows; a shard that has spent more than its share (before the job was divided)
+takes the excess from all others; and what a finished shard left over goes to those that are not.
+
+Why that is safe: the level L (the share for one row) solves ``sum(max(spent, L * rows)) = cap`` over the shards, where
+a finished one counts what it spent. Each may spend up to ``L * rows``. Spending within that bound changes no term of
+the sum, so L stays; a shard that finishes can only raise it. What is spent and what may still be spent, at any instant,
+never come to more than the cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from fractions import Fraction
+from math import floor
+
+from tts_pipeline.config import BudgetCap, Limits
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import ConfigurationError, StoppedError
+from tts_pipeline.job.job import Shard, shards_of
+from tts_pipeline.models import Card
+
+_NANO = 10**9
+_NOTHING = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Spender:
+    """A shard as the division sees it.
+
+    Args:
+        rows: In its parts.
+        spent: At most, over all invocations.
+        is_finished: Whether it will spend nothing any more.
+    """
+
+    rows: int
+    spent: Decimal
+    is_finished: bool = False
+
+
+def share_of(cap: Decimal, spenders: Sequence[Spender], index: int) -> Decimal:
+    """Return the most that one shard may spend over all its invocations, in units of 1e-9, rounded down.
+
+    Args:
+        cap: Of all of them together.
+        spenders: All shards.
+        index: Which one is asked for.
+    """
+    sharing = {number for number, one in enumerate(spenders) if not one.is_finished and one.rows}
+    level = _level(cap, spenders, sharing)
+    while above := {number for number in sharing if Fraction(spenders[number].spent) > level * spenders[number].rows}:
+        sharing -= above
+        level = _level(cap, spenders, sharing)
+    return Decimal(floor(level * spenders[index].rows * _NANO)) / _NANO if index in sharing else _NOTHING
+
+
+def _level(cap: Decimal, spenders: Sequence[Spender], sharing: Collection[int]) -> Fraction:
+    rows = sum(spenders[number].rows for number in sharing)
+    spent = sum((one.spent for number, one in enumerate(spenders) if number not in sharing), _NOTHING)
+    return max(Fraction(0), Fraction(cap) - Fraction(spent)) / rows if rows else Fraction(0)
+
+
+def cap_of_shard(
+    cap: BudgetCap, shard: Shard, descriptor: Descriptor, spent: Mapping[int, Totals], done: Collection[int]
+) -> BudgetCap:
+    """Return the cap of one shard; what it has spent itself counts towards it.
+
+    Args:
+        cap: The job's.
+        shard: Which one.
+        descriptor: Of the dataset.
+        spent: By part; what is in none of the shards' parts is taken off the cap first.
+        done: Parts that will spend nothing any more.
+    """
+    shards = shards_of(shard.all_parts, shard.shards)
+    beside = totals_in(spent, spent.keys() - set(range(shard.all_parts)))
+    within = [totals_in(spent, one.numbers()) for one in shards]
+
+    def share(most: Decimal, at_most: Sequence[Decimal], elsewhere: Decimal) -> Decimal:
+        spenders = [
+            Spender(_rows(descriptor, one), spent_there, all(number in done for number in one.numbers()))
+            for one, spent_there in zip(shards, at_most, strict=True)
+        ]
+        return share_of(max(_NOTHING, most - elsewhere), spenders, shard.index)
+
+    costs = [one.cost_upper_bound or _NOTHING for one in within]
+    characters = [Decimal(one.characters_upper_bound) for one in within]
+    return replace(
+        cap,
+        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, beside.cost_upper_bound or _NOTHING),
+        max_characters=None
+        if cap.max_characters is None
+        else int(share(Decimal(cap.max_characters), characters, Decimal(beside.characters_upper_bound))),
+    )
+
+
+def totals_in(spent: Mapping[int, Totals], numbers: Collection[int]) -> Totals:
+    """Add up what some parts spent."""
+    totals = Totals()
+    for number in numbers:
+        if number in spent:
+            totals.add(spent[number])
+    return totals
+
+
+def _rows(descriptor: Descriptor, shard: Shard) -> int:
+    return sum(len(descriptor.span(number)) for number in shard.numbers())
+
+
+def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | None = None) -> Limits:
+    """Return the limits of one shard: the rates are divided; concurrency is each worker's own.
+
+    Args:
+        limits: The job's; without ``requests_per_minute`` the card's own rate holds, and is divided.
+        card: The model's.
+        shard: The shard.
+        at_a_time: How many shards run at one time, at most; None is all of them, and there are never more.
+
+    Raises:
+        ConfigurationError: ``at_a_time`` is below 1.
+    """
+    if at_a_time is not None and at_a_time < 1:
+        raise ConfigurationError(f"at_a_time is {at_a_time}", hint="give at least 1")
+    sharing = shard.shards if at_a_time is None else min(at_a_time, shard.shards)
+    requests = card.requests_per_minute if limits.requests_per_minute is None else limits.requests_per_minute
+    characters = limits.characters_per_minute
+    return replace(
+        limits,
+        requests_per_minute=None if requests is None else float(requests) / sharing,
+        characters_per_minute=None if characters is None else characters / sharing,
+    )
+
+
+def told_of_share(error: StoppedError, shard: Shard) -> StoppedError:
+    """Say of a budget that is used up that it is one shard's share."""
+    return StoppedError(
+        f"{error.message}; that is the share of shard {shard.index} of {shard.shards}",
+        stopped_by=error.stopped_by,
+        hint="everything done is kept; run the shard again when others are finished, for what they left over, or raise "
+        "the cap",
+    )

@@ -1,0 +1,116 @@
+"""Stopping a running job from outside: from another thread, a signal handler, or whoever interrupts the caller."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from types import FrameType
+from typing import Any, TypeVar
+
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.job.daemons import DaemonExecutor
+
+Result = TypeVar("Result")
+
+Listener = Callable[[StoppedError], object]
+
+
+class Stop:
+    """Stops the job that it was given to, in good order: ``run_parts(job, shard, stop=stop)``, then ``stop.set()``.
+
+    Nothing new is sent, answers already paid for are waited for (``Limits.stop_grace_s``), usage is published, and the
+    report says ``stopped_by`` ``interrupted``. Set before the job begins, nothing is sent at all. It stays set.
+    """
+
+    def __init__(self) -> None:
+        self._reason: StoppedError | None = None
+        self._listeners: list[Listener] = []
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the job was told to stop."""
+        return self._reason is not None
+
+    def set(self, by: str = "its caller") -> None:
+        """Tell the job to stop. From any thread and any signal handler: takes no locks, and returns at once.
+
+        Args:
+            by: Who or what interrupts it, for the message.
+        """
+        if self._reason is None:
+            hint = "run again to go on"
+            self._reason = StoppedError(f"interrupted by {by}", stopped_by="interrupted", hint=hint)
+        for listener in tuple(self._listeners):
+            listener(self._reason)
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Have the reason told to a listener, once or more often; at once where it is set already."""
+        self._listeners.append(listener)
+        try:
+            if self._reason is not None:
+                listener(self._reason)
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+
+def run_stoppable(main: Coroutine[Any, Any, Result], stop: Stop) -> Result:
+    """Run an event loop in a thread of its own, and wait for its end here.
+
+    What a signal handler raises in this thread (Ctrl-C in a notebook, a time limit of Airflow's) would be swallowed by
+    whichever task of the loop ran at that moment. Raised while this thread waits, it sets ``stop``, and is raised again
+    when the run has ended in good order; where ``stop`` is set already, at once. SIGINT and SIGTERM set it without
+    raising, the first time; where this is not the main thread they are left alone.
+
+    Args:
+        main: What the loop runs; it listens to ``stop``.
+        stop: Set when this thread is interrupted.
+    """
+    thread = DaemonExecutor(1, "event-loop")
+    with _set_by_signals(stop):
+        ended = thread.submit(copy_context().run, asyncio.run, main)
+        try:
+            wait([ended])
+        except BaseException as interruption:
+            if stop.is_set:
+                raise
+            stop.set(type(interruption).__name__)
+            wait([ended])
+            raise
+        finally:
+            thread.shutdown(wait=ended.done())
+    return ended.result()
+
+
+@contextmanager
+def _set_by_signals(stop: Stop) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM stop in good order; a second one acts as it would without us.
+
+    Whoever handled them before, a notebook or a worker of Airflow's, does so again afterwards.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupted(number: int, _: FrameType | None) -> None:
+        restore()
+        stop.set(signal.Signals(number).name)
+
+    def restore() -> None:
+        while earlier:
+            signal.signal(*earlier.popitem())
+
+    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: handler for number, handler in known.items() if handler is not None}  # None: another language's
+    for number in tuple(earlier):
+        signal.signal(number, interrupted)
+    try:
+        yield
+    finally:
+        restore()
