@@ -10,10 +10,10 @@ from rich.console import Console
 
 from tests.cli.conftest import LOCAL, Command, MakeSource
 from tts_pipeline.cli.logs import logs_told
-from tts_pipeline.cli.progress import Watch, live
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.job import Progress
+from tts_pipeline.watch import Watch, live
 
 logger = logging.getLogger("tts_pipeline")
 

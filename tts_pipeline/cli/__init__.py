@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from tts_pipeline.cli.parser import Namespace, read_arguments
 from tts_pipeline.cli.status import CONFIGURATION, INTERRUPTED, OK, status_of
@@ -46,6 +47,17 @@ def _dispatch(argv: Sequence[str]) -> int:
     return _command(given)
 
 
+_DOORS = {
+    "report": ("report", "show_report"),
+    "browse": ("browse", "browse"),
+    "export": ("export", "show_export"),
+    "emulate": ("local", "emulate"),
+    "services": ("listing", "list_services"),
+    "models": ("listing", "list_models"),
+}
+"""Where a command is that takes its flags as they are: module and function."""
+
+
 def _command(given: Namespace) -> int:
     if given.command in {"run", "validate"}:
         from tts_pipeline.cli.jobs import run, validate
@@ -61,10 +73,6 @@ def _command(given: Namespace) -> int:
         from tts_pipeline.cli.demo import demo
 
         return demo(given.destination, quiet=given.quiet)
-    if given.command == "emulate":
-        from tts_pipeline.cli.local import emulate
-
-        return emulate(given)
-    from tts_pipeline.cli.listing import list_models, list_services
-
-    return list_services(given) if given.command == "services" else list_models(given)
+    module, function = _DOORS[given.command]
+    door: Callable[[Namespace], int] = getattr(import_module(f"tts_pipeline.cli.{module}"), function)
+    return door(given)

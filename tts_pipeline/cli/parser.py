@@ -9,10 +9,14 @@ from typing import Any, NoReturn
 
 from tts_pipeline.cli.options import ESTIMATED, OPTIONS, Option, Shape
 from tts_pipeline.cli.status import MEANINGS
+from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 Namespace = argparse.Namespace
+
+EXPORT_FORMATS = ("huggingface", "files", "nemo", "lhotse")
+REPORT_FORMATS = ("table", "csv", "parquet", "json")
 
 _RUN_EPILOG = "\n".join(
     [
@@ -43,6 +47,36 @@ _ESTIMATE_EPILOG = "\n".join(
         "Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character",
         "are exact if nothing has to be retried; hours of audio are right within a third. The flags, and JOB.toml,",
         "are those of 'tts-pipeline run'.",
+    ]
+)
+
+_REPORT_EPILOG = "\n".join(
+    [
+        "Every request that may have cost money is a row of a dataset's usage table; these are added up. NAME is day,",
+        "hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or tag:KEY;",
+        "it may be given several times. Days and hours are UTC. Currencies are never added to one another, and a cost",
+        "that is not known is empty: requests_without_cost counts these.",
+    ]
+)
+
+_BROWSE_EPILOG = "\n".join(
+    [
+        "The page reads the dataset as it is and changes nothing; it needs no network. Whoever reaches the address",
+        "hears and reads everything, so that it answers on this machine only, unless --host says otherwise.",
+    ]
+)
+
+_EXPORT_EPILOG = "\n".join(
+    [
+        "A destination that holds an export of this format already is brought in step: only files that are new or",
+        "changed are written, and those that are no part of it any more are removed.",
+        "",
+        "--as files writes an audio file for each utterance, and index.parquet; nemo and lhotse add their manifests;",
+        "huggingface is Parquet by split and a dataset card. --name is made of columns, {ext} and {split}; names are",
+        "safe whatever an id holds, and the index tells them. --where is SQL over the columns of the speech table.",
+        "An utterance's split follows from its id alone: it never changes.",
+        "",
+        "exit status: 0; 3 where audio could not be brought to --audio-format; else as of 'tts-pipeline run'.",
     ]
 )
 
@@ -93,6 +127,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
             ("validate", "check a job whole, without sending or writing anything", _RUN_EPILOG),
             ("services", "list the services that are known by name", None),
             ("models", "show models: voices, languages, parameters, limits, prices", None),
+            ("report", "what datasets cost, by day, model, voice, tag and more", _REPORT_EPILOG),
+            ("export", "make audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
+            ("browse", "listen to a dataset and look at its bill, in a page on this machine", _BROWSE_EPILOG),
             ("emulate", "run the local speech service in the foreground", None),
         )
     }
@@ -101,6 +138,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     _add_estimate(commands["estimate"])
     _add_demo(commands["demo"])
     _add_listings(commands["services"], commands["models"])
+    _add_report(commands["report"])
+    _add_export(commands["export"])
+    _add_browse(commands["browse"])
     add_arguments(commands["emulate"])
     return parser, commands
 
@@ -145,3 +185,38 @@ def _add_listings(services: _Parser, models: _Parser) -> None:
     for parser in (services, models):
         parser.add_argument("--catalog", metavar="FILE.toml", help="services, models and prices of your own")
         parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
+
+
+def _add_report(parser: _Parser) -> None:
+    parser.add_argument("datasets", metavar="DATASET", nargs="+", help="a folder or a URL")
+    parser.add_argument("--by", metavar="NAME", action="append", default=[], help="tell apart by this")
+    parser.add_argument(
+        "--format", metavar="|".join(REPORT_FORMATS), choices=REPORT_FORMATS, help="default: by FILE's name, else table"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write it there in place of printing it")
+
+
+def _add_export(parser: _Parser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL that a job made")
+    parser.add_argument("destination", metavar="DEST", help="a folder or a URL, empty or with an earlier export")
+    parser.add_argument("--as", dest="as_", metavar="|".join(EXPORT_FORMATS), required=True, help="the format")
+    parser.add_argument("--name", metavar="TEMPLATE", help="what files are called (default: {utterance_id}.{ext})")
+    parser.add_argument("--where", metavar="SQL", help='only rows that meet this, as "duration_ms < 20000"')
+    parser.add_argument("--split", metavar="NAME=SHARE,...", help="as train=0.98,validation=0.02 (default: none)")
+    parser.add_argument(
+        "--audio-format",
+        metavar="FORMAT",
+        default=AudioSettings().format,
+        help="as-received, wav, flac, mp3 or ogg (default: %(default)s)",
+    )
+    parser.add_argument("--sample-rate-hz", metavar="N", type=int, help="resample to this rate (default: as it is)")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_browse(parser: _Parser) -> None:
+    parser.add_argument("dataset", metavar="DATASET", help="a folder or a URL")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="where it answers (default: %(default)s, this machine only)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="0 is any free one (default: %(default)s)")

@@ -84,7 +84,7 @@ def summary(report: Report, service: Service, card: Card, causes: Causes) -> str
     lines = [
         ("rows", f"{dataset.rows:,}: {dataset.speech:,} speech, {_count(dataset.rejects, 'reject')}{_left(dataset)}"),
         *_reject_lines(dataset.rejects, causes),
-        ("audio", _duration(dataset.audio_ms)),
+        ("audio", duration_told(dataset.audio_ms)),
         ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),
         ("characters", f"{dataset.characters_billed:,} billed{_at_most(dataset)}"),
         ("cost", _cost(dataset)),
@@ -160,7 +160,8 @@ def _money(amount: Decimal | None) -> str:
     return f"{amount or Decimal(0):,.4f}"
 
 
-def _duration(audio_ms: int) -> str:
+def duration_told(audio_ms: int) -> str:
+    """Return how long audio is, in minutes or hours."""
     minutes = audio_ms / 60_000
     return f"{minutes:,.1f} minutes" if minutes < 60 else f"{minutes / 60:,.2f} hours"
 

@@ -1,0 +1,94 @@
+"""The bill tab's figures: those of the usage table."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.job.samples import read
+from tts_pipeline.browse.bill import histogram, round_up, step_over
+from tts_pipeline.browse.snapshot import Snapshot
+
+
+def test_every_breakdown_adds_up_to_the_usage_table(snapshot: Snapshot, dataset: Path) -> None:
+    """Requests, characters and cost, over time, by model, voice and tag."""
+    bill, usage = snapshot.bill(), read(dataset, "usage")
+    cost = sum(usage["cost"].to_pylist(), Decimal(0))
+    parts = [bill["totals"], bill["over_time"]["rows"], *(part["rows"] for part in bill["by"].values())]
+    assert list(bill["by"]) == ["model", "voice", "tag:speaker", "tag:team"]
+    for rows in parts:
+        assert sum(row["requests"] for row in rows) == usage.num_rows
+        assert sum(row["characters_billed"] for row in rows) == sum(usage["characters_billed"].to_pylist())
+        assert sum(row["cost"] for row in rows) == cost
+    failed = {row["error_code"]: row["requests"] for row in bill["failures"]}
+    assert failed == {"DataInspectionFailed": 1, "InternalError": 2}
+
+
+def test_the_dearest_come_first(snapshot: Snapshot) -> None:
+    """They are what a bill is read for."""
+    costs = [row["cost"] for row in snapshot.bill()["by"]["voice"]["rows"]]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_sounds_are_counted_once(snapshot: Snapshot) -> None:
+    """Every utterance with speech is in one bin of each histogram."""
+    for name in ("duration", "pace"):
+        assert sum(snapshot.bill()[name]["counts"]) == 11
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=200))
+def test_a_histogram_counts_everything(values: list[float]) -> None:
+    """Whatever the values, in a handful of bins that reach from the least on."""
+    found = histogram(pl.Series(values, dtype=pl.Float64))
+    if not values:
+        assert found == {}
+        return
+    assert sum(found["counts"]) == len(values)
+    assert len(found["counts"]) <= 42
+    assert found["start"] <= min(values) + found["width"] * 1e-6
+    assert found["width"] > 0
+
+
+def test_equal_values_are_one_bar() -> None:
+    """Also where divisions made them differ in their last digits."""
+    found = histogram(pl.Series([62 * size / size / 1_000 for size in range(1, 500)]))
+    assert sorted(found["counts"])[-1] == 499
+    assert histogram(pl.Series([0.0, 0.0]))["counts"] == [2]
+
+
+def test_outliers_do_not_hide_the_others() -> None:
+    """They are counted in the last bin, and told."""
+    found = histogram(pl.Series([float(number % 10) for number in range(10_000)] + [1e6, None]))
+    assert found["beyond"] == 1
+    assert found["width"] == pytest.approx(0.5)
+    assert sum(found["counts"]) == 10_001
+
+
+@given(st.floats(1e-9, 1e9))
+def test_widths_are_round(width: float) -> None:
+    """1, 2 or 5 times a power of ten, and no more than that above what was asked for."""
+    rounded = round_up(width)
+    assert width * 0.999 <= rounded <= width * 2.51
+    assert f"{rounded:e}"[:8] in {"1.000000", "2.000000", "5.000000"}
+
+
+@pytest.mark.parametrize(
+    ("spanned", "step"),
+    [
+        (timedelta(seconds=2), timedelta(seconds=1)),
+        (timedelta(hours=1), timedelta(minutes=1)),
+        (timedelta(days=7), timedelta(hours=6)),
+        (timedelta(days=5_000), timedelta(days=56)),
+    ],
+)
+def test_a_chart_has_a_readable_number_of_steps(spanned: timedelta, step: timedelta) -> None:
+    """From seconds to years."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    assert step_over(start, start + spanned) == step
+    assert step_over(None, None) == timedelta(seconds=1)

@@ -1,0 +1,91 @@
+"""One row in full, found by its place."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.browse.conftest import LONG, MARKUP
+from tests.exports.samples import speech_row, write_dataset
+from tts_pipeline.browse.row import Place, place_of, read_row, read_sound
+from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.dataset.store import LocalStore
+
+
+def test_speech_is_told_in_full(snapshot: Snapshot) -> None:
+    """All columns but the audio's bytes, the source's own apart, and every request in the order of sending."""
+    found = read_row(snapshot.store, Place("speech", "part-00000", 1))
+    assert found is not None
+    row = found["row"]
+    assert (row["utterance_id"], row["text"], row["voice"]) == ("r1", LONG, "Stella")
+    assert "audio" not in row
+    assert row["input"] == {"note": MARKUP}
+    assert [word["text"] for word in row["timestamps"]][:2] == ["Good", "morning"]
+    assert len(found["requests"]) == row["attempts"]
+    assert found["requests"][-1]["request_id"] == row["request_id"]
+    assert sum(one["cost"] for one in found["requests"]) == row["cost"]
+
+
+def test_all_attempts_are_told(snapshot: Snapshot) -> None:
+    """Also those that failed, and those of a reject."""
+    rows = [read_row(snapshot.store, Place("speech", "part-00000", number)) for number in range(4)]
+    codes = [one["error_code"] for row in rows if row for one in row["requests"]]
+    assert codes.count("InternalError") == 2
+    reject = read_row(snapshot.store, Place("rejects", "part-00000", 0))
+    assert reject is not None
+    assert reject["row"]["input"]["id"] == "r3"
+    assert [one["error_code"] for one in reject["requests"]][-1] == "DataInspectionFailed"
+
+
+def test_audio_is_that_of_the_row(snapshot: Snapshot) -> None:
+    """Byte for byte; a reject has none."""
+    sound = read_sound(snapshot.store, Place("speech", "part-00001", 2))
+    assert sound is not None
+    assert hashlib.sha256(sound.data).hexdigest() == sound.sha256
+    assert (sound.format, sound.data[:4]) == ("wav", b"RIFF")
+    assert read_sound(snapshot.store, Place("rejects", "part-00000", 0)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "told"),
+    [
+        (pa.timestamp("us"), 300_000_000_000_000_000, "11476-08-15 05:20:00.000000"),
+        (pa.struct([("day", pa.date32())]), {"day": 4_000_000}, {"day": "12921-08-18"}),
+        (pa.list_(pa.date32()), [4_000_000, None], ["12921-08-18", None]),
+    ],
+)
+def test_what_python_has_not_is_told_as_text(tmp_path: Path, kind: pa.DataType, value: object, told: object) -> None:
+    """A column of the source may hold it: the row is shown all the same."""
+    field = pa.field("far", kind)
+    rows = [speech_row("a"), speech_row("b", far=value)]
+    dataset = write_dataset(tmp_path / "dataset", rows, passed_through=[field])
+    found = read_row(LocalStore(dataset), Place("speech", "part-00000", 1))
+    assert found is not None
+    assert found["row"]["input"] == {"far": told}
+
+
+@pytest.mark.parametrize("place", [Place("speech", "part-00000", 4), Place("speech", "part-00009", 0)])
+def test_a_row_that_is_not_there_is_none(snapshot: Snapshot, place: Place) -> None:
+    """Beyond the end of a file, or in no file."""
+    assert read_row(snapshot.store, place) is None
+    assert read_sound(snapshot.store, place) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("usage", "part-00000", "0"),
+        ("speech", "../dataset", "0"),
+        ("speech", "part-00000-x", "0"),
+        ("speech", "part-00000", "-1"),
+        ("speech", "part-00000", "٣"),
+        ("speech", "part-00000", "9" * 30),
+    ],
+)
+def test_a_url_names_no_other_files(given: tuple[str, str, str]) -> None:
+    """Only parts of two tables, and rows by number."""
+    assert place_of(*given) is None
+    assert place_of("speech", "part-00007", "12") == Place("speech", "part-00007", 12)

@@ -1,0 +1,76 @@
+"""The bill on the command line: for people, for a spreadsheet and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.cli.conftest import LOCAL, Command, MakeSource
+from tts_pipeline.emulator.local import LocalService
+
+
+@pytest.fixture
+def dataset(command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path) -> Path:
+    """Three lines in two voices: Cherry's cost 2 x 22 characters, Stella's 22."""
+    assert local.url
+    assert command("run", make_source(), tmp_path / "out", *LOCAL, "--column", "voice=speaker").status == 0
+    return tmp_path / "out"
+
+
+def test_people_get_a_table(command: Command, dataset: Path) -> None:
+    """A line per voice and currency, numbers in full."""
+    ended = command("report", dataset, "--by", "voice")
+    assert ended.status == 0
+    head, *lines = (line.split() for line in ended.out.splitlines())
+    assert head[:2] + head[-1:] == ["voice", "requests", "currency"]
+    assert [(line[0], line[1], line[-4], line[-1]) for line in lines] == [
+        ("Cherry", "2", "0.003520000", "CNY"),
+        ("Stella", "1", "0.001760000", "CNY"),
+    ]
+
+
+def test_programs_get_json(command: Command, dataset: Path) -> None:
+    """Money as text, days as dates."""
+    (row,) = command("report", dataset, dataset, "--format", "json").result["report"]
+    assert row["cost"] == "0.005280000"
+    assert (row["requests"], row["characters_billed"], row["currency"]) == (3, 66, "CNY")
+    (row,) = command("report", dataset, "--by", "day", "--format", "json").result["report"]
+    assert len(row["day"]) == len("2026-01-01")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_hold_the_same(command: Command, dataset: Path, tmp_path: Path, kind: str) -> None:
+    """The format is that of the file's name."""
+    path = tmp_path / f"bill.{kind}"
+    ended = command("report", dataset, "--by", "voice", "--output", path)
+    assert (ended.status, ended.out) == (0, "")
+    assert "2 rows" in ended.err
+    read = pl.read_csv if kind == "csv" else pl.read_parquet
+    assert read(path)["voice"].to_list() == ["Cherry", "Stella"]
+    assert float(read(path)["cost"].sum()) == pytest.approx(0.00528)
+
+
+def test_a_bill_without_requests_says_so(command: Command, tmp_path: Path) -> None:
+    """No heads over nothing."""
+    (tmp_path / "dataset.json").write_text("{}")
+    assert command("report", tmp_path).out == "no requests\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "said"),
+    [
+        (("--by", "voize"), 2, "Did you mean 'voice'"),
+        (("--format", "parquet"), 2, "name a file"),
+        (("--format", "xlsx"), 2, "xlsx"),
+        (("--output", "/nowhere/bill.csv"), 6, "/nowhere/bill.csv"),
+    ],
+)
+def test_what_cannot_be_is_told(
+    command: Command, dataset: Path, flags: tuple[str, ...], status: int, said: str
+) -> None:
+    """With the status of its kind."""
+    ended = command("report", dataset, *flags)
+    assert ended.status == status
+    assert said in ended.err

@@ -1,0 +1,157 @@
+"""The bill of datasets: equal to the service's own, told apart by anything, with nothing added that does not add."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from tests.job.samples import check_bill, job_of, read, write_lines
+from tts_pipeline.dataset.store import open_store
+from tts_pipeline.dataset.usage_files import write_table
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.job import run_job
+from tts_pipeline.report import usage, usage_report
+from tts_pipeline.schema import table_of, usage_schema
+
+REFUSED = {"what": "refuse", "text": "Line 3."}
+
+
+def a_request(**given: Any) -> dict[str, Any]:
+    """Return a row of the usage table."""
+    return {
+        "attempt_id": uuid.uuid4().hex,
+        **dict.fromkeys(("invocation_id", "journal_id", "service", "model"), "x"),
+        "started_at": datetime(2026, 3, 1, 23, 30, tzinfo=UTC),
+        "outcome": "succeeded",
+        "attempt": 1,
+        **dict.fromkeys(("characters_counted", "characters_billed", "characters_upper_bound"), 10),
+        "tags": [],
+        **given,
+    }
+
+
+def write_dataset(place: str, tmp_path: Path, *rows: dict[str, Any], file: str = "usage/part-00000-a") -> str:
+    """Write a dataset that is a usage table and nothing else."""
+    store = open_store(place, tmp_path / "staging")
+    store.write("dataset.json", b"{}")
+    if rows:
+        write_table(store, f"{file}.parquet", table_of(rows, usage_schema()))
+    return place
+
+
+def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: Path) -> None:
+    """Requests, characters and cost of a job with refusals and retries, told apart and added up again."""
+    tone_service.set_faults([REFUSED, {"what": "error", "status": 500, "first": 2}])
+    write_lines(tmp_path / "lines.parquet", 20, speaker=pa.array(["Cherry", "Stella"] * 10))
+    job = job_of(tmp_path, tone_service.url, running={"tags": {"team": "blue"}})
+    columns = replace(job.columns, parameters={"voice": "speaker"})
+    run_job(replace(job, parameters={}, columns=columns))
+    bill, out = tone_service.bill(), str(tmp_path / "out")
+    for by in ([], ["voice"], ["outcome", "error_code"], ["hour", "tag:team"]):
+        report = usage_report([out], by)
+        assert report["requests"].sum() == bill["received"]
+        assert report["characters_billed"].sum() == bill["characters"]
+        assert report["cost"].sum() == sum(read(tmp_path / "out", "usage")["cost"].to_pylist())
+        assert report["failed"].sum() == 3
+        assert report["retries"].sum() == 2
+    check_bill(tmp_path / "out", tone_service)
+    voices = usage_report([out], ["voice", "tag:team", "tag:none"])
+    assert voices.select("voice", "tag:team", "tag:none").rows() == [("Cherry", "blue", None), ("Stella", "blue", None)]
+
+
+def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
+    """The old generation's requests, and those of a new one that is not finished yet."""
+    write_lines(tmp_path / "lines.parquet", 5)
+    job = job_of(tmp_path, tone_service.url)
+    run_job(job)
+    again = replace(job, parameters={"voice": "Stella"}, running=replace(job.running, rebuild=True))
+    tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "after": 2}])
+    run_job(again)
+    assert usage_report([job.destination])["requests"].sum() == tone_service.bill()["received"] > 5
+    tone_service.clear_faults()
+    run_job(again)
+    assert usage_report([job.destination])["requests"].sum() == tone_service.bill()["received"]
+
+
+def test_currencies_are_never_added_together(tmp_path: Path) -> None:
+    """A row for each; a cost that is not known stays so, and is counted."""
+    money = {"cost": Decimal("0.25"), "cost_upper_bound": Decimal("0.5")}
+    rows = [a_request(currency=one, **money) for one in ("CNY", "USD", "CNY")]
+    out = write_dataset(str(tmp_path / "out"), tmp_path, *rows, a_request(), a_request(currency="CNY"))
+    told = usage_report([out]).select("currency", "requests", "cost", "cost_upper_bound", "requests_without_cost")
+    half, one = Decimal("0.5"), Decimal(1)
+    assert told.rows() == [("CNY", 3, half, one, 1), ("USD", 1, half / 2, half, 0), (None, 1, None, None, 1)]
+
+
+def test_days_and_hours_are_utc(tmp_path: Path) -> None:
+    """Whatever clock the reader lives by."""
+    late = datetime(2026, 3, 2, 0, 10, tzinfo=UTC)
+    out = write_dataset(str(tmp_path / "out"), tmp_path, a_request(), a_request(started_at=late))
+    assert [str(day) for day in usage_report([out], ["day"])["day"]] == ["2026-03-01", "2026-03-02"]
+    assert usage_report([out], ["hour"])["hour"].to_list() == [
+        late.replace(day=1, hour=23, minute=0),
+        late.replace(minute=0),
+    ]
+
+
+def test_a_url_is_a_dataset_like_any_other(tmp_path: Path) -> None:
+    """Several places are one bill, told apart by place; one given twice counts once, whatever its path."""
+    root = uuid.uuid4().hex
+    remote = write_dataset(f"memory://{root}/out", tmp_path, a_request(), a_request(voice="Cherry"))
+    local = write_dataset(str(tmp_path / "out [1]"), tmp_path, a_request())
+    try:
+        (tmp_path / "link").symlink_to(local)
+        again: list[str | Path] = [local, f"{tmp_path}/../{tmp_path.name}/out [1]", tmp_path / "link"]
+        told = usage_report([remote, local, *again], ["dataset"]).select("dataset", "requests")
+        assert dict(told.rows()) == {remote: 2, local: 1}
+    finally:
+        fsspec.filesystem("memory").rm(f"/{root}", recursive=True)
+
+
+def test_a_dataset_without_requests_has_an_empty_bill(tmp_path: Path) -> None:
+    """All columns, no rows."""
+    out = write_dataset(str(tmp_path / "out"), tmp_path)
+    assert usage_report([out], ["day", "tag:x"]).is_empty()
+    assert usage([out]).collect_schema().names() == [*usage_schema().names, "dataset"]
+
+
+@pytest.mark.parametrize(
+    ("by", "said"), [("voize", "Did you mean 'voice'"), ("tag:", "tag:KEY"), ("cost", "Known: day, hour")]
+)
+def test_what_it_cannot_be_told_apart_by_is_named(tmp_path: Path, by: str, said: str) -> None:
+    """With the nearest name, and all there are."""
+    out = write_dataset(str(tmp_path / "out"), tmp_path)
+    with pytest.raises(ConfigurationError, match=said):
+        usage_report([out], [by])
+
+
+def test_a_place_without_a_dataset_is_told(tmp_path: Path) -> None:
+    """A misspelt path is no empty bill; neither is no path."""
+    with pytest.raises(ConfigurationError, match="there is no dataset at"):
+        usage_report([str(tmp_path / "nowhere")])
+    with pytest.raises(ConfigurationError, match="no dataset is given"):
+        usage_report([])
+
+
+def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:
+    """Not a bill without it."""
+    out = write_dataset(str(tmp_path / "out"), tmp_path, a_request())
+    (tmp_path / "out/usage/part-00001-b.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(StorageError, match="reading usage tables"):
+        usage_report([out])
+
+
+def test_the_frame_goes_on_lazily(tmp_path: Path) -> None:
+    """It is a Polars frame like any other."""
+    out = write_dataset(str(tmp_path / "out"), tmp_path, a_request(error_code="x"), a_request())
+    assert usage([out]).filter(pl.col("error_code").is_not_null()).select(pl.len()).collect().item() == 1

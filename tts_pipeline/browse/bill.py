@@ -1,0 +1,120 @@
+"""The bill tab's figures: the usage table added up several ways, and what the audio is like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from math import ceil, floor, isqrt, log10
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tts_pipeline.report.tags import tag_keys
+from tts_pipeline.report.usage import TAG, keys, summed, usage
+
+MAX_TAGS = 12
+MAX_VALUES = 40
+"""Rows of a breakdown that are given, the most expensive ones: a tag may have a value of its own for each row."""
+
+_BINS = 40
+_LEAST_BINS = 8
+_POINTS = 120
+_STEPS = (
+    *(timedelta(seconds=seconds) for seconds in (1, 5, 15, 60, 300, 900)),
+    *(timedelta(hours=hours) for hours in (1, 6, 24, 7 * 24)),
+)
+_TAIL = 0.995
+_DISTINCT = 1e-9
+_RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
+
+
+def bill_of(dataset: str, rows: pl.DataFrame) -> dict[str, Any]:
+    """Add up a dataset's bill. Blocking; a second or two for a million requests.
+
+    Args:
+        dataset: A folder or a URL.
+        rows: Of ``Rows``.
+
+    Returns:
+        Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with its ``start``, a step
+        of ``step_s`` long; ``failures``, by ``error_code`` and ``outcome``; in ``by`` for model, voice and each tag
+        those of each ``value``, the most expensive first. ``duration`` and ``pace`` are histograms, in seconds and in
+        seconds per character.
+
+    Raises:
+        StorageError: The dataset cannot be read.
+    """
+    used = usage([dataset])
+    step, tags = _step_and_tags(used)
+    by = ["model", "voice", *(f"{TAG}{name}" for name in tags)]
+    begun = pl.col("started_at").dt.truncate(f"{int(step.total_seconds())}s")
+    asked = [
+        summed(used, {}),
+        summed(used, {"start": begun}),
+        summed(used.filter(pl.col("outcome") != "succeeded"), keys(["error_code", "outcome"])),
+        *(summed(used, {"value": key}).sort(_RANK, descending=True, nulls_last=True) for key in keys(by).values()),
+    ]
+    totals, over_time, failures, *parts = (frame.to_dicts() for frame in pl.collect_all(asked))
+    return {
+        "totals": totals,
+        "over_time": {"step_s": step.total_seconds(), "rows": over_time},
+        "failures": failures,
+        "by": {
+            name: {"rows": part[:MAX_VALUES], "more": len(part[MAX_VALUES:])}
+            for name, part in zip(by, parts, strict=True)
+        },
+        "duration": histogram(rows["duration_ms"] / 1_000),
+        "pace": histogram(rows["duration_ms"] / 1_000 / rows["text"].str.len_chars()),
+    }
+
+
+def histogram(values: pl.Series) -> dict[str, Any]:
+    """Count values in bins of one round width.
+
+    Returns:
+        ``start`` of the first bin, ``width``, ``counts``, ``median``, and ``beyond``: how many of the last bin's are
+        past its end, so that a few outliers do not hide all others. Empty where there are no values.
+    """
+    numbers = values.drop_nulls().to_numpy()
+    numbers = numbers[np.isfinite(numbers)]
+    if not numbers.size:
+        return {}
+    low, high = float(numbers.min()), float(np.quantile(numbers, _TAIL, method="higher"))
+    bins = min(_BINS, max(_LEAST_BINS, isqrt(4 * numbers.size)))
+    size = max(abs(low), abs(high), 1e-3)
+    spread = high - low if high - low > _DISTINCT * size else size  # equal, but for the last digits of a division
+    width = round_up(spread / bins)
+    start = floor(low / width) * width
+    bins = floor((high - start) / width) + 1
+    places = np.clip((numbers - start) / width, 0, bins - 1).astype(np.int64)
+    return {
+        "start": start,
+        "width": width,
+        "counts": np.bincount(places, minlength=bins).tolist(),
+        "median": float(np.median(numbers)),
+        "beyond": int((numbers >= start + bins * width).sum()),
+    }
+
+
+def round_up(width: float) -> float:
+    """Return the next of 1, 2, 5, 10, ... times a power of ten."""
+    power = 10.0 ** floor(log10(width))
+    return next(float(step * power) for step in (1, 2, 5, 10) if step * power >= width * (1 - 1e-9))
+
+
+def step_over(first: datetime | None, last: datetime | None) -> timedelta:
+    """Return how long a step of a chart from ``first`` to ``last`` is; None where nothing was sent."""
+    spanned = last - first if first is not None and last is not None else timedelta()
+    fitting = (step for step in _STEPS if spanned <= step * _POINTS)
+    return next(fitting, timedelta(days=28 * ceil(spanned / timedelta(days=28) / _POINTS)))
+
+
+def _step_and_tags(used: pl.LazyFrame) -> tuple[timedelta, Sequence[str]]:
+    spanned, tagged = pl.collect_all(
+        [
+            used.select(first=pl.col("started_at").min(), last=pl.col("started_at").max()),
+            used.select(tag_keys().unique()),
+        ]
+    )
+    return step_over(*spanned.row(0)), sorted(tagged.to_series())[:MAX_TAGS]

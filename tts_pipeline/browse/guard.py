@@ -1,0 +1,69 @@
+"""Who may ask, and what an answer may do in a browser."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "media", "connect")),
+        *(f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors")),
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    ]
+)
+"""Nothing but the page's own files; text is text, since no sink of markup takes any."""
+
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def guarded(host: str) -> Middleware:
+    """Return a middleware that refuses foreign names and says with every answer what it may do.
+
+    A site can have its own name resolve to this machine and so read the page as its own (DNS rebinding); but the
+    browser then tells that name. An address cannot be had by anybody else, nor can ``localhost``.
+
+    Args:
+        host: The name or address that the server was told to answer on.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not is_own_name(request.headers.get("Host", ""), host):
+            raise web.HTTPForbidden(text="this page is not served under that name\n", headers=_HEADERS)
+        try:
+            response = await handler(request)
+        except web.HTTPException as refused:
+            refused.headers.update(_HEADERS)
+            raise
+        response.headers.update(_HEADERS)
+        return response
+
+    return guard
+
+
+def is_own_name(given: str, host: str) -> bool:
+    """Return whether a ``Host`` header is an address, ``localhost`` or the name that was chosen."""
+    try:
+        name = urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        return False
+    if name.lower() in {"localhost", host.lower()}:
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

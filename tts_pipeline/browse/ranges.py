@@ -1,0 +1,20 @@
+"""Which piece of a file a request asks for (RFC 9110, section 14): one range of bytes; anything else is the whole."""
+
+from __future__ import annotations
+
+import re
+
+_ONE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+def asked_range(header: str | None, size: int) -> range | None:
+    """Return the places that a ``Range`` header asks for; empty when there are none of these; None is all of them."""
+    found = _ONE.fullmatch(header or "")
+    if found is None or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:
+        return range(max(0, size - int(last)), size)
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(int(last) + 1, size) if last else size)

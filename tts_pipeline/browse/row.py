@@ -1,0 +1,140 @@
+"""One row in full: every column of it, its requests, and its audio. Read from its own row group only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.browse.tables import read_file
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.schema import SPEECH
+
+_OWN = frozenset(column.name for column in SPEECH)
+_PART = re.compile(r"part-[0-9]{1,9}")
+_ATTEMPT = (
+    *("segment", "attempt", "started_at", "latency_ms", "http_status", "outcome", "error_code", "request_id"),
+    *("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "currency"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row is.
+
+    Args:
+        table: ``speech`` or ``rejects``.
+        part: As in the file's name: ``part-00007``.
+        number: The row's, in the file, from 0.
+    """
+
+    table: str
+    part: str
+    number: int
+
+    @property
+    def file(self) -> str:
+        """The file's name in the dataset."""
+        return f"{self.table}/{self.part}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A row's audio.
+
+    Args:
+        data: The file's bytes.
+        format: As found in the bytes: wav, mp3, ...
+        sha256: Of the bytes, hexadecimal.
+    """
+
+    data: bytes
+    format: str
+    sha256: str
+
+
+def place_of(table: str, part: str, number: str) -> Place | None:
+    """Return a place that a URL names; None when there can be none of that name."""
+    if table not in {"speech", "rejects"} or not _PART.fullmatch(part) or not re.fullmatch("[0-9]{1,9}", number):
+        return None
+    return Place(table, part, int(number))
+
+
+def read_row(store: Store, place: Place) -> dict[str, Any] | None:
+    """Return a row's columns, without the audio's bytes, as ``row``, and its requests as ``requests``. Blocking.
+
+    Columns that came with the source are together under ``input``.
+
+    Returns:
+        None when there is no such row.
+
+    Raises:
+        StorageError: The dataset cannot be read.
+    """
+    row = _read(store, place, but="audio")
+    if row is None:
+        return None
+    if place.table == "speech":
+        row["input"] = {name: row.pop(name) for name in [*row] if name not in _OWN}
+    return {"row": row, "requests": _requests(store, place.part, row["utterance_id"], row["take"])}
+
+
+def read_sound(store: Store, place: Place) -> Sound | None:
+    """Return a row's audio; None when there is none. Blocking.
+
+    Raises:
+        StorageError: The dataset cannot be read.
+    """
+    if place.table != "speech":
+        return None
+    row = _read(store, place, only=("audio", "audio_format", "audio_sha256"))
+    return None if row is None else Sound(row["audio"]["bytes"], row["audio_format"], row["audio_sha256"])
+
+
+def _read(store: Store, place: Place, *, only: Sequence[str] | None = None, but: str = "") -> dict[str, Any] | None:
+    if not store.exists(place.file):
+        return None
+    with _parquet(store, place.file) as parquet:
+        first = 0
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            if place.number < first + rows:
+                names = only or [name for name in parquet.schema_arrow.names if name != but]
+                table: pa.Table = parquet.read_row_group(group, columns=list(names), use_threads=False)
+                return {name: _value(table.column(name)[place.number - first]) for name in table.column_names}
+            first += rows
+    return None
+
+
+def _value(told: pa.Scalar) -> Any:
+    """Return a value as Python has it; as text what it does not have, in columns that came with the source."""
+    try:
+        return told.as_py()
+    except (ValueError, OverflowError):  # nanoseconds, where there is no pandas, and years beyond 9999
+        if isinstance(told, pa.StructScalar):
+            return {name: _value(one) for name, one in told.items()}
+        if isinstance(told, pa.ListScalar):
+            return [_value(one) for one in told.values]
+        return str(told.cast(pa.string()))
+
+
+def _requests(store: Store, part: str, utterance_id: str, take: int) -> list[dict[str, Any]]:
+    """Return the requests of an utterance in the order of sending."""
+    names = [f"usage/{name}" for name in store.names("usage", f"{part}-")]
+    wanted = (pl.col("utterance_id") == utterance_id) & (pl.col("take") == take)
+    columns = ("utterance_id", "take", *_ATTEMPT)
+    found = [read_file(store, name, columns).filter(wanted).select(_ATTEMPT) for name in names]
+    return pl.concat(found).sort("started_at").to_dicts() if found else []
+
+
+@contextmanager
+def _parquet(store: Store, name: str) -> Iterator[pq.ParquetFile]:
+    reading = storage_errors(f"reading {store.describe(name)}", Exception)
+    with reading, store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
+        yield parquet

@@ -1,0 +1,65 @@
+"""The page as a running server: listening, told where, ended by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from tts_pipeline.browse.server import Browser
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.errors import ConfigurationError
+
+_SHUTDOWN_S = 1.0
+
+
+def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the page of a dataset until SIGTERM or SIGINT. Blocking.
+
+    Args:
+        store: The dataset.
+        host: Where to answer: an address or a name of this machine.
+        port: 0 is any free one.
+        ready: Is told the page's URL once it can be opened.
+
+    Raises:
+        ConfigurationError: There is no dataset, or the address cannot be had.
+        StorageError: The dataset cannot be read.
+    """
+    asyncio.run(_serve(Browser(store, host), host, port, ready))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address; of a name other than ``localhost`` that is not known."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _serve(browser: Browser, host: str, port: int, ready: Callable[[str], None]) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    runner = web.AppRunner(browser.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        ready(await _listen(runner, host, port))
+        await ended.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"the page cannot be served on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+            hint="choose another --port, or 0 for any free one",
+        ) from error
+    address, chosen = runner.addresses[0][:2]
+    return f"http://[{address}]:{chosen}/" if ":" in address else f"http://{address}:{chosen}/"

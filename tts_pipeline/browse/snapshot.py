@@ -1,0 +1,103 @@
+"""A dataset as it is at one moment: which files there are, and what was read of them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+from tts_pipeline.browse.asked import Asked
+from tts_pipeline.browse.bill import bill_of
+from tts_pipeline.browse.rows import Rows, read_rows
+from tts_pipeline.dataset.descriptor import SEAL, Descriptor, read_descriptor
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.errors import ConfigurationError
+
+_FIRST_FILES = 1
+"""Files that are read for the first page, while all of them are being read."""
+
+
+class Snapshot:
+    """What a dataset holds now. For many threads; everything is read once, by whoever wants it first.
+
+    Args:
+        store: The dataset.
+
+    Raises:
+        ConfigurationError: There is none.
+        StorageError: It cannot be read. Blocking.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.descriptor = _descriptor(store)
+        self.names = _names(store)
+        self._reading = Lock()
+        self._adding = Lock()
+        self._bill: dict[str, Any] | None = None
+
+    def is_current(self) -> bool:
+        """Return whether nothing was published since. Blocking."""
+        return self.names == _names(self.store) and self.descriptor == _descriptor(self.store)
+
+    def rows(self) -> Rows:
+        """Return all rows. Blocking."""
+        with self._reading:
+            return self._rows
+
+    def page(self, asked: Asked) -> tuple[int | None, list[dict[str, Any]]]:
+        """Return how many rows were asked for, and a page of them; None is not known yet. Blocking.
+
+        The first page of a large dataset does not wait until all of it was read.
+        """
+        if asked.is_plain and asked.offset == 0 and "_rows" not in self.__dict__:
+            rows = self._first_rows()
+            if rows.frame.height >= asked.limit:
+                return None, rows.page(asked)[1]
+        return self.rows().page(asked)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the page tells of the dataset as a whole, and what can be filtered by. Blocking."""
+        frame, job = self.rows().frame, self.descriptor.job
+        return {
+            "root": self.store.root,
+            "service": job["service"],
+            "model": job["model"],
+            "rows": self.descriptor.rows,
+            "speech": frame["error_code"].null_count(),
+            "rejects": frame["error_code"].count(),
+            "duration_ms": frame["duration_ms"].sum(),
+            "finished": SEAL in self.names[""],
+            "values": self.rows().values(),
+        }
+
+    def bill(self) -> dict[str, Any]:
+        """Return the bill's figures. Blocking."""
+        rows = self.rows()
+        with self._adding:
+            if self._bill is None:
+                self._bill = bill_of(self.store.root, rows.frame)
+            return self._bill
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return read_rows(self.store, self.names, self.descriptor.job)
+
+    def _first_rows(self) -> Rows:
+        first: Mapping[str, Sequence[str]] = {"speech": self.names["speech"][:_FIRST_FILES], "rejects": ()}
+        return read_rows(self.store, first, self.descriptor.job)
+
+
+def _descriptor(store: Store) -> Descriptor:
+    descriptor = read_descriptor(store)
+    if descriptor is None:
+        raise ConfigurationError(
+            f"there is no dataset at {store.root}", hint="name the destination of a run: it holds dataset.json"
+        )
+    return descriptor
+
+
+def _names(store: Store) -> dict[str, list[str]]:
+    """Return the files of the tables, and under "" those beside them."""
+    return {folder: store.names(folder) for folder in ("", "speech", "rejects", "usage")}

@@ -1,0 +1,25 @@
+"""The command ``browse``: a page on this machine to listen to a dataset and to look at its bill."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from tempfile import gettempdir
+
+from tts_pipeline.browse.serving import is_loopback, serve
+from tts_pipeline.cli.status import OK
+from tts_pipeline.cli.terminal import say, tell
+from tts_pipeline.dataset.store import open_store
+
+
+def browse(given: argparse.Namespace) -> int:
+    """Serve the page until it is stopped; its URL is the one line of standard output. Returns the exit status."""
+
+    def ready(url: str) -> None:
+        tell("Open this page in a browser. Ctrl-C ends it.")
+        if not is_loopback(given.host):
+            tell("Everybody who reaches this address hears and reads the dataset: there is no password.")
+        say(url)
+
+    serve(open_store(given.dataset, Path(gettempdir())), given.host, given.port, ready)
+    return OK

@@ -1,0 +1,165 @@
+"""The usage tables of datasets as one lazy frame, and the bill that they add up to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import gettempdir
+
+import polars as pl
+
+from tts_pipeline.dataset.descriptor import NAME
+from tts_pipeline.dataset.generations import FOLDER, generation_at, unfinished
+from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.report.tags import tag
+from tts_pipeline.schema import usage_schema
+
+TAG = "tag:"
+"""What the name of a tag begins with among the columns of a report."""
+
+_READERS = 16
+_PLAIN = ("model", "voice", "service", "account", "dataset", "outcome", "error_code", "price_basis", "invocation_id")
+_KEYS = {
+    "day": pl.col("started_at").dt.date(),
+    "hour": pl.col("started_at").dt.truncate("1h"),
+    **{name: pl.col(name) for name in _PLAIN},
+}
+
+
+def usage(datasets: Sequence[str | os.PathLike[str]]) -> pl.LazyFrame:
+    """Return the usage tables of datasets, one row per request that was sent.
+
+    For example, failures by their code::
+
+        import polars as pl
+        from tts_pipeline.report import usage
+
+        usage(["dataset"]).filter(pl.col("outcome") == "failed").group_by("error_code").len().collect()
+
+    What rebuilds spent is among it, also one that goes on; requests of parts whose process runs or was killed are not
+    published yet. Files of a local dataset are read when the frame is collected, those of a URL are fetched now.
+
+    Args:
+        datasets: Folders or fsspec URLs; one that is given twice counts once, also by another path.
+
+    Returns:
+        The columns of ``schemas/usage.json``, then ``dataset``: its absolute path, or its URL. Rows by file name.
+
+    Raises:
+        ConfigurationError: Nothing is given, or there is no dataset. Never retried.
+        StorageError: A dataset cannot be read. Never retried.
+    """
+    stores: dict[str, Store] = {}
+    for store in map(_opened, datasets):
+        stores.setdefault(_real(store), store)
+    if not stores:
+        raise ConfigurationError("no dataset is given", hint="name one or more: folders or URLs")
+    return pl.concat([_scanned(store).with_columns(dataset=pl.lit(store.root)) for store in stores.values()])
+
+
+def usage_report(datasets: Sequence[str | os.PathLike[str]], by: Sequence[str] = ()) -> pl.DataFrame:
+    """Add up the usage of datasets.
+
+    Args:
+        datasets: As for ``usage``.
+        by: What to tell apart: ``day`` and ``hour`` (of sending, UTC), ``model``, ``voice``, ``service``, ``account``,
+            ``dataset``, ``outcome``, ``error_code``, ``price_basis``, ``invocation_id``, or ``tag:KEY``.
+
+    Returns:
+        A row per combination and currency, sorted by both. Columns: those of ``by``, then ``requests``, and of these
+        ``succeeded``, ``discarded``, ``failed`` and ``unknown``; ``retries`` (requests that were not the first of their
+        segment); ``characters_billed`` (confirmed), ``characters_upper_bound``; ``cost`` (confirmed) and
+        ``cost_upper_bound``, null where no request of the row has a known cost; ``requests_without_cost``;
+        ``currency``, null without a price.
+
+    Raises:
+        ConfigurationError: As for ``usage``, or a name in ``by`` is not known. Never retried.
+        StorageError: As for ``usage``.
+    """
+    asked = summed(usage(datasets), keys(by))
+    with storage_errors("reading usage tables", Exception):  # what Polars raises is of many kinds
+        return asked.collect()
+
+
+def keys(by: Sequence[str]) -> dict[str, pl.Expr]:
+    """Return what each name that ``usage_report`` takes stands for.
+
+    Raises:
+        ConfigurationError: A name is not known. Never retried.
+    """
+    return {name: _key(name) for name in by}
+
+
+def summed(rows: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
+    """Add up rows of ``usage``, told apart by expressions; the columns are those of ``usage_report``."""
+    return (
+        rows.group_by(*(expression.alias(name) for name, expression in by.items()), pl.col("currency"))
+        .agg(
+            pl.len().cast(pl.Int64).alias("requests"),
+            *(_count(pl.col("outcome") == outcome).alias(outcome) for outcome in _OUTCOMES),
+            _count(pl.col("attempt") > 1).alias("retries"),
+            pl.col("characters_billed", "characters_upper_bound").sum(),
+            _money("cost"),
+            _money("cost_upper_bound"),
+            _count(pl.col("cost_upper_bound").is_null()).alias("requests_without_cost"),
+        )
+        .select(*by, pl.exclude(*by, "currency"), "currency")
+        .sort(*by, "currency", nulls_last=True)
+    )
+
+
+_OUTCOMES = ("succeeded", "discarded", "failed", "unknown")
+
+
+def _count(condition: pl.Expr) -> pl.Expr:
+    return condition.sum().cast(pl.Int64)
+
+
+def _money(name: str) -> pl.Expr:
+    # The sum of nothing but nulls would be 0, and what is not known is not 0.
+    return pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
+
+
+def _key(name: str) -> pl.Expr:
+    if name.startswith(TAG) and name != TAG:
+        return tag(name.removeprefix(TAG))
+    if name not in _KEYS:
+        hint = f"{did_you_mean(name, _KEYS)}Known: {', '.join(_KEYS)}, {TAG}KEY"
+        raise ConfigurationError(f"usage cannot be told apart by {name!r}", hint=hint)
+    return _KEYS[name]
+
+
+def _opened(dataset: str | os.PathLike[str]) -> Store:
+    store = open_store(dataset, Path(gettempdir()))
+    if not store.exists(NAME):
+        raise ConfigurationError(
+            f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {NAME}"
+        )
+    return store
+
+
+def _real(store: Store) -> str:
+    """Return what two names of one dataset have in common."""
+    return os.path.realpath(store.folder) if isinstance(store, LocalStore) else store.root
+
+
+def _scanned(store: Store) -> pl.LazyFrame:
+    names = sorted(_usage_names(store))
+    if not names:
+        return pl.DataFrame(usage_schema().empty_table()).lazy()
+    if isinstance(store, LocalStore):
+        return pl.scan_parquet([store.folder / name for name in names], glob=False)  # a folder may be named "a[1]"
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
+        files = [data for data in readers.map(store.read, names) if data is not None]
+    with storage_errors(f"reading {store.describe('usage')}", Exception):
+        return pl.scan_parquet(files)
+
+
+def _usage_names(store: Store) -> Iterable[str]:
+    """Yield the files of the bill: those in place, and those of generations that are being made or were given up."""
+    yield from (f"usage/{name}" for name in store.names("usage"))
+    for number in unfinished(store):
+        yield from (f"{FOLDER}/{number}/usage/{name}" for name in generation_at(store, number).names("usage"))
