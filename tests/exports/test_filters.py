@@ -1,0 +1,76 @@
+"""``--where``."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from tests.exports.samples import speech_row
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.exports.filters import read_filter
+from tts_pipeline.schema import speech_schema
+
+SCHEMA = speech_schema([pa.field("speaker", pa.string())])
+ROWS = pa.Table.from_pylist(
+    [
+        speech_row("a", duration_ms=100, speaker="x", quality=["clipped"]),
+        speech_row("b", duration_ms=20_000, speaker="y", language="de", cost=None),
+        speech_row("c", duration_ms=30_000, speaker=None, voice=None),
+    ],
+    schema=SCHEMA,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [
+        ("duration_ms < 20000", "a"),
+        ("duration_ms <= 20000 AND language = 'de'", "b"),
+        ("language IN ('de', 'fr')", "b"),
+        ("language <> 'de'", "ac"),
+        ("speaker = 'x' OR voice IS NULL", "ac"),
+        ("speaker <> 'x'", "b"),
+        ("array_length(quality) = 0", "bc"),
+        ("array_contains(quality, 'clipped')", "a"),
+        ("cost > 0.0005", "ac"),
+        ("text LIKE 'Line %'", "abc"),
+        ("duration_ms / 1000 > 20", "c"),
+        ("duration_ms % 20000 = 0", "b"),
+        ("CASE WHEN language = 'de' THEN 1 ELSE 0 END = 1", "b"),
+        ("created_at > DATE '2027-01-01'", ""),
+    ],
+)
+def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
+    """As SQL does: what is null does not meet it. Strings, lists, money and times are compared as what they are."""
+    found = read_filter(text)
+    found.check(SCHEMA)
+    assert "audio" not in found.columns
+    ids = ROWS.column("utterance_id").to_pylist()
+    assert "".join(name for name, is_in in zip(ids, found.chosen(ROWS), strict=True) if is_in) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("duratio_ms < 1", "no column 'duratio_ms' to look at (Did you mean 'duration_ms'?"),
+        ("audio.bytes IS NULL", "no column 'audio' to look at"),
+        ("duration_ms < 'long'", "cannot compare string with numeric type (i64), for duration_ms (int64)"),
+        ("duration_ms", "it is of type Int64, neither true nor false"),
+        ("duration_ms <", "unable to parse"),
+        ("nope(duration_ms)", "unsupported function 'nope'"),
+        ("duration_ms < avg(duration_ms)", 'col("duration_ms").mean() looks at more than one row'),
+        ("duration_ms > max(duration_ms) - 5", "looks at more than one row"),
+        ("duration_ms > quantile_cont(duration_ms, 0.5)", "looks at more than one row"),
+        ("duration_ms < sum(duration_ms) OVER (PARTITION BY language)", "looks at more than one row"),
+        ("count(*) > 2 AND duration_ms > 1", "len() looks at more than one row"),
+        ("unnest(quality) = 'clipped'", "looks at more than one row"),
+        ("duration_ms IN (SELECT 1)", "cannot be used"),
+        ("1 = 1", "it names no column"),
+    ],
+)
+def test_a_condition_that_cannot_be_used_is_told(text: str, said: str) -> None:
+    """By its column where it is about one; nothing that depends on which rows come together is let through."""
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
+        read_filter(text).check(SCHEMA)

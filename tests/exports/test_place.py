@@ -1,0 +1,94 @@
+"""The destination of an export."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.exports.samples import speech_row, write_dataset
+from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.exports import export
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Two rows."""
+    return write_dataset(tmp_path / "dataset", [speech_row("a"), speech_row("b")])
+
+
+def test_an_export_says_what_it_is(dataset: Path, tmp_path: Path) -> None:
+    """Of which dataset, with which settings, and that it is whole."""
+    export(dataset, tmp_path / "out", as_="files", where="take = 0", split={"train": np.float64(1)})
+    assert json.loads((tmp_path / "out" / "export.json").read_text()) == {
+        "format_version": 1,
+        "as": "files",
+        "finished": True,
+        "dataset": str(dataset),
+        "name": None,
+        "where": "take = 0",
+        "split": {"train": 1.0},
+        "audio_format": "as-received",
+        "sample_rate_hz": None,
+        "manifests": [],
+    }
+
+
+def test_a_folder_that_holds_something_else_is_refused(dataset: Path, tmp_path: Path) -> None:
+    """The dataset itself, too; nothing is written."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    for taken in (tmp_path / "mine", dataset):
+        before = sorted(taken.rglob("*"))
+        with pytest.raises(ConfigurationError, match="is not empty and holds no export"):
+            export(dataset, taken, as_="files")
+        assert sorted(taken.rglob("*")) == before
+
+
+def test_a_folder_holds_one_format(dataset: Path, tmp_path: Path) -> None:
+    """Another one has a folder of its own."""
+    export(dataset, tmp_path / "out", as_="files")
+    with pytest.raises(ConfigurationError, match="holds an export as files, not as nemo"):
+        export(dataset, tmp_path / "out", as_="nemo")
+
+
+def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    """With what one is."""
+    with pytest.raises(ConfigurationError, match=r"no dataset at .* \(name the folder that holds dataset.json\)"):
+        export(tmp_path / "nothing", tmp_path / "out", as_="files")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_that_is_being_replaced_is_refused(dataset: Path, tmp_path: Path) -> None:
+    """It is of two generations for as long as that takes."""
+    (dataset / SWAP).parent.mkdir()
+    (dataset / SWAP).touch()
+    with pytest.raises(ConfigurationError, match="being replaced"):
+        export(dataset, tmp_path / "out", as_="files")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"as_": "hugingface"}, "Did you mean 'huggingface'"),
+        ({"as_": "huggingface", "name": "{utterance_id}"}, "has no audio files to name"),
+        ({"as_": "nemo", "name": "{utterance_id}.{ext}"}, "use 'audio/{utterance_id}.{ext}'"),
+        ({"as_": "files", "audio_format": "mp4"}, "No audio format 'mp4'"),
+        ({"as_": "files", "sample_rate_hz": 7}, "cannot have 7 samples"),
+        ({"as_": "files", "split": "train=2"}, "add up to 1 at most"),
+        ({"as_": "files", "where": "nothing = 1"}, "no column 'nothing'"),
+        ({"as_": "files", "name": "{nothing}"}, "no {nothing}"),
+        ({"as_": "files", "name": "{text:d}"}, "cannot be written as 'd'"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_is_written(
+    dataset: Path, tmp_path: Path, settings: dict[str, str], said: str
+) -> None:
+    """Every one of them."""
+    with pytest.raises(ConfigurationError) as raised:
+        export(dataset, tmp_path / "out", **settings)  # type: ignore[arg-type]  # any of the settings
+    assert said in str(raised.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,124 @@
+"""``--where``: a condition in SQL over the columns of the speech table, decided without reading any audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+
+AUDIO = "audio"
+_HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A condition that each row meets or not, whatever the other rows are.
+
+    Args:
+        text: As given.
+        expression: The same for Polars.
+        columns: What it looks at.
+    """
+
+    text: str
+    expression: pl.Expr
+    columns: tuple[str, ...]
+
+    def check(self, schema: pa.Schema) -> None:
+        """Try it on a table without rows.
+
+        Raises:
+            ConfigurationError: A column that is not there, types that do not go together, or a condition that looks at
+                several rows at a time.
+        """
+        for name in self.columns:
+            if name not in schema.names or name == AUDIO:
+                known = [known for known in schema.names if known != AUDIO]
+                raise ConfigurationError(
+                    f"--where {self.text!r}: the speech table has no column {name!r} to look at",
+                    hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
+                )
+        nothing = pa.schema([schema.field(name) for name in self.columns]).empty_table()
+        self.chosen(nothing)
+        # Rows come by and by: a mean or a rank would be that of whatever rows came together.
+        across = _across_rows(self.expression, pl.DataFrame(nothing).lazy())
+        if across is not None:
+            raise _across(self.text, across)
+
+    def chosen(self, table: pa.Table) -> Sequence[bool]:
+        """Say for each row whether it meets the condition; where that is null, it does not.
+
+        Raises:
+            ConfigurationError: It cannot be told of these types, or is neither true nor false.
+        """
+        frame = pl.from_arrow(table.select(list(self.columns)))
+        assert isinstance(frame, pl.DataFrame)
+        try:
+            said = frame.select(chosen=self.expression).to_series()
+        except pl.exceptions.PolarsError as error:
+            raise _wrong(self.text, f"{_said(error)}, for {_types(table)}") from error
+        if said.dtype != pl.Boolean:
+            raise _wrong(self.text, f"it is of type {said.dtype}, neither true nor false")
+        found: list[bool] = said.fill_null(value=False).to_list()
+        return found
+
+
+def read_filter(text: str) -> Filter:
+    """Read a condition.
+
+    Raises:
+        ConfigurationError: It is no SQL expression, or looks at no column, at a number of rows or at another table.
+    """
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as error:
+        raise _wrong(text, _said(error)) from error
+    for leaf in _leaves(expression):
+        if not (leaf.meta.is_column() or leaf.meta.is_literal()):
+            raise _across(text, str(leaf))
+    columns = tuple(dict.fromkeys(expression.meta.root_names()))
+    if not columns:
+        raise _wrong(text, "it names no column")
+    return Filter(text, expression, columns)
+
+
+def _leaves(expression: pl.Expr) -> Iterator[pl.Expr]:
+    pieces = expression.meta.pop()
+    if not pieces:
+        yield expression
+    for piece in pieces:
+        yield from _leaves(piece)
+
+
+def _across_rows(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
+    """Return the piece of an expression that is not decided row by row; None when there is none."""
+    told = next(filter(None, (_across_rows(piece, table) for piece in expression.meta.pop())), None)
+    if told is None and expression.meta.root_names() and not _is_by_row(expression, table):
+        return str(expression)
+    return told
+
+
+def _is_by_row(expression: pl.Expr, table: pl.LazyFrame) -> bool:
+    # Polars 2 can be asked, Polars 1 cannot; but the plan of both moves a condition from a table to its pieces only
+    # where that changes nothing.
+    return not pl.concat([table, table]).filter(expression.is_null()).explain().startswith("FILTER")
+
+
+def _said(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _across(text: str, piece: str) -> ConfigurationError:
+    return _wrong(text, f"{piece} looks at more than one row at a time")
+
+
+def _wrong(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"--where {text!r} cannot be used: {why}", hint=f"give one condition in SQL, {_HINT}")
+
+
+def _types(table: pa.Table) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in table.schema)

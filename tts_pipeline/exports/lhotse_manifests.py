@@ -1,0 +1,91 @@
+"""Manifests as lhotse reads them, made of its own types: recordings, supervisions with alignments, and cuts of both.
+
+lhotse 1.33 imports PyTorch, whatever is asked of it: this module is imported only where its manifests are wanted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, ClassVar
+
+from lhotse import AudioSource, Recording, SupervisionSegment
+from lhotse.supervision import AlignmentItem
+
+from tts_pipeline.dataset.store import is_local
+from tts_pipeline.exports.index import Row
+from tts_pipeline.exports.manifest import Manifests, seconds_of
+from tts_pipeline.exports.names import mark_of
+
+KINDS = ("recordings", "supervisions", "cuts")
+PREFIX = "speech"
+"""Names are those that lhotse's own recipes give: ``speech_cuts_train.jsonl.gz``."""
+
+
+class LhotseManifests(Manifests):
+    """Three manifests for each split: ``speech_recordings_train.jsonl.gz`` and so on."""
+
+    columns: ClassVar[tuple[str, ...]] = ("timestamps",)
+
+    def names(self) -> Sequence[str]:
+        """Return three for each split."""
+        return [self._name(kind, split) for split in self.splits for kind in KINDS]
+
+    def _name(self, kind: str, split: str) -> str:
+        return f"{PREFIX}_{kind}_{split if self.has_splits else 'all'}.jsonl.gz"
+
+    def open(self, held: ExitStack) -> None:
+        """Begin three manifests for each split."""
+        self._files: dict[tuple[str, str], gzip.GzipFile] = {}
+        for split in self.splits:
+            for kind in KINDS:
+                path = held.enter_context(self.store.stage(self._name(kind, split)))
+                raw = held.enter_context(path.open("wb"))
+                # Without a name and a time in it, so that the same rows give the same bytes.
+                self._files[kind, split] = held.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+
+    def add(self, split: str, entry: Row, values: Mapping[str, Any]) -> None:
+        """Write a recording, its supervision, and a cut of both."""
+        recording = _recording(entry)
+        supervision = _supervision(entry, recording, values["timestamps"])
+        cut = recording.to_cut()
+        cut.supervisions = [supervision]
+        for kind, item in zip(KINDS, (recording, supervision, cut), strict=True):
+            line = json.dumps(item.to_dict(), ensure_ascii=False) + "\n"
+            self._files[kind, split].write(line.encode())
+
+
+def _recording(entry: Row) -> Recording:
+    channels, rate_hz = list(range(entry["channels"])), entry["sample_rate_hz"]
+    source = AudioSource("file" if is_local(entry["uri"]) else "url", channels, entry["uri"])
+    duration_s = seconds_of(entry)
+    return Recording(
+        id=entry["utterance_id"] + (mark_of(entry["utterance_id"], entry["take"]) if entry["take"] else ""),
+        sources=[source],
+        sampling_rate=rate_hz,
+        num_samples=entry["frames"] or round(duration_s * rate_hz),
+        duration=duration_s,
+        channel_ids=channels,
+    )
+
+
+def _supervision(
+    entry: Row, recording: Recording, timestamps: Sequence[Mapping[str, Any]] | None
+) -> SupervisionSegment:
+    return SupervisionSegment(
+        id=recording.id,
+        recording_id=recording.id,
+        start=0.0,
+        duration=recording.duration,
+        channel=0 if recording.num_channels == 1 else recording.channel_ids,
+        text=entry["text"],
+        language=entry["language"],
+        speaker=entry["voice"],
+        alignment=None if timestamps is None else {"word": [_item(word) for word in timestamps]},
+    )
+
+
+def _item(word: Mapping[str, Any]) -> AlignmentItem:
+    return AlignmentItem(word["text"], word["start_ms"] / 1_000, (word["end_ms"] - word["start_ms"]) / 1_000)

@@ -1,0 +1,171 @@
+"""File names made of ids: whatever an id holds, its file lies in the destination, on any disk and in any store.
+
+A name is a function of its row alone, but for rows that want the same one: the first of them in the dataset has it.
+What had to be changed has a mark at the end of its stem, ``~`` and 64 bits of the hash of id and take, so that
+different rows never meet: ``a/b`` becomes ``a_b~1f0c...``. A name that looks like a marked one is marked, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
+from typing import Any
+
+import regex
+
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+
+COMPONENT_BYTES = 200
+"""Of a folder's or a file's name. Disks take 255, and a file that is being written has a longer name for a while."""
+
+NAME_BYTES = 800
+"""Of a whole name. S3 takes 1,024, the folder of the destination included."""
+
+NOTHING = "_"
+"""Stands for null."""
+
+# What Windows, shells and URLs give a meaning to, and what cannot be seen. The separators are replaced before.
+_UNSAFE = regex.compile(r'[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\/:*?"<>|]')
+_ENDS = re.compile(r"^[.\s]+|[.\s]+$")
+# https://learn.microsoft.com/windows/win32/fileio/naming-a-file (read 2026-11)
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+_MARKED = re.compile(r"~[0-9a-f]{16}$")
+_OURS = (".parquet", ".json", ".jsonl.gz")
+"""Beside the audio stand index and manifests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A name before it is known whether another row has it.
+
+    Args:
+        stem: All but the extension.
+        extension: With its dot; may be empty.
+        mark: What tells it from every other row's.
+        is_marked: Whether it needs the mark in any case, because it is not what the template says.
+    """
+
+    stem: str
+    extension: str
+    mark: str
+    is_marked: bool
+
+    def name(self, *, is_taken: bool) -> str:
+        """Return the name, marked where it has to be."""
+        mark = self.mark if self.is_marked or is_taken else ""
+        return f"{self.stem}{mark}{self.extension}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How names are made.
+
+    Args:
+        text: As given: ``{utterance_id}.{ext}``.
+        pieces: Literal, field and format specification, as ``string.Formatter`` reads them.
+    """
+
+    text: str
+    pieces: tuple[tuple[str, str | None, str], ...]
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The values that it takes."""
+        return tuple(dict.fromkeys(field for _, field, _ in self.pieces if field is not None))
+
+    def wanted(self, values: Mapping[str, Any]) -> Wanted:
+        """Return the name of a row.
+
+        Args:
+            values: By field; also ``utterance_id``, ``take`` and ``ext``.
+
+        Raises:
+            ConfigurationError: A value does not go with its format specification.
+        """
+        texts = [(literal, self._text(values[field], spec) if field else "") for literal, field, spec in self.pieces]
+        said = "".join(literal + text for literal, text in texts)
+        apart = "".join(literal + re.sub(r"[\\/]", "_", text) for literal, text in texts)
+        extension = f".{values['ext']}"
+        mark = mark_of(values["utterance_id"], values["take"])
+        components = apart.removesuffix(extension).split("/")
+        at_most = min(COMPONENT_BYTES, NAME_BYTES // len(components))
+        room = at_most - len(mark) - len(extension)
+        stem = "/".join([*(_safe(one, at_most) for one in components[:-1]), _safe(components[-1], room)])
+        if not apart.endswith(extension):
+            extension = ""
+        name = stem + extension
+        is_marked = name != said or _MARKED.search(stem) or ("/" not in name and name.lower().endswith(_OURS))
+        return Wanted(stem, extension, mark, bool(is_marked))
+
+    def _text(self, value: Any, spec: str) -> str:
+        if value is None:
+            return NOTHING
+        try:
+            return format(value, spec)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"--name {self.text!r}: {value!r} cannot be written as {spec!r}: {error}",
+                hint="leave the part behind the colon out, or use one that fits the column's type",
+            ) from error
+
+
+def read_template(text: str) -> Template:
+    """Read a template.
+
+    Raises:
+        ConfigurationError: It is no format string of plain fields, or leads out of the destination.
+    """
+    try:
+        parsed = list(Formatter().parse(text))
+    except ValueError as error:
+        raise _wrong(text, str(error)) from error
+    for _, field, spec, conversion in parsed:
+        # A format string may look into objects: only columns are meant.
+        if field is not None and (not re.fullmatch(r"\w+", field) or conversion or "{" in (spec or "")):
+            raise _wrong(text, f"{{{field}}} is no plain column")
+    shape = "".join(literal + ("x" if field is not None else "") for literal, field, _, _ in parsed)
+    if any(part in {"", ".", ".."} for part in shape.split("/")):
+        raise _wrong(text, "it must be a path below the destination")
+    return Template(text, tuple((literal, field, spec or "") for literal, field, spec, _ in parsed))
+
+
+def check_fields(template: Template, known: Sequence[str]) -> None:
+    """Make sure that every field of a template is there.
+
+    Raises:
+        ConfigurationError: One is not; names it and what there is.
+    """
+    for field in template.fields:
+        if field not in known:
+            raise ConfigurationError(
+                f"--name {template.text!r}: there is no {{{field}}}",
+                hint=f"{did_you_mean(field, known)}There are {', '.join(known)}",
+            )
+
+
+def mark_of(utterance_id: str, take: int) -> str:
+    """Return what tells one row's name from all others."""
+    return "~" + hashlib.sha256(f"{take}:{utterance_id}".encode()).hexdigest()[:16]
+
+
+def same_file(name: str) -> str:
+    """Return what two names have in common that are one file on some disk: case and Unicode's ways of writing."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _safe(text: str, at_most: int) -> str:
+    """Return text as one folder or file name of so many bytes at most."""
+    visible = _UNSAFE.sub("_", unicodedata.normalize("NFC", text))
+    named = _ENDS.sub(lambda ends: "_" * len(ends[0]), visible) or NOTHING
+    if _RESERVED.match(named):
+        named = f"_{named}"
+    data = named.encode()
+    return named if len(data) <= at_most else data[:at_most].decode(errors="ignore")
+
+
+def _wrong(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"--name {text!r} cannot be used: {why}", hint="such as '{voice}/{utterance_id}.{ext}'")

@@ -1,0 +1,92 @@
+"""The destination of an export: whose it is, and whether what is there is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import platformdirs
+
+from tts_pipeline.dataset.store import Store, open_store
+from tts_pipeline.errors import ConfigurationError
+
+NAME = "export.json"
+"""Says what an export is. Written when one begins, and again when it is whole."""
+
+
+def open_place(location: str | os.PathLike[str]) -> Store:
+    """Open a dataset or a destination; what is on its way to an object store waits in the user's cache.
+
+    Raises:
+        ConfigurationError: No file system of that kind is installed.
+    """
+    named = hashlib.sha256(os.fspath(location).encode()).hexdigest()[:16]
+    return open_store(location, Path(platformdirs.user_cache_dir("tts-pipeline")) / "exports" / named)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What an earlier export left at a destination.
+
+    Args:
+        is_finished: Whether it came to its end.
+        stale: Manifests that this one does not write: of splits that it does not have.
+    """
+
+    is_finished: bool
+    stale: Sequence[str]
+
+
+def begin(store: Store, as_: str, settings: dict[str, Any], manifests: Sequence[str]) -> Found:
+    """Take a destination; return what there is of an earlier export.
+
+    Args:
+        store: The destination.
+        as_: The format.
+        settings: What else there is to tell of it.
+        manifests: Names of those that it is to hold.
+
+    Raises:
+        ConfigurationError: It holds something else.
+    """
+    there = _read(store)
+    if there is None and not store.is_empty():
+        raise ConfigurationError(
+            f"the destination {store.root} is not empty and holds no export", hint="name a new or empty folder"
+        )
+    if there is not None and there.get("as") != as_:
+        raise ConfigurationError(
+            f"the destination {store.root} holds an export as {there.get('as')}, not as {as_}",
+            hint="name a folder of its own for each format",
+        )
+    there = there or {}
+    stale = [name for name in there.get("manifests", ()) if name not in manifests and "/" not in name]
+    # Until they are removed they are told: this export may be killed, and have other splits the next time.
+    _write(store, as_, {**settings, "manifests": [*manifests, *stale]}, is_finished=False)
+    return Found(bool(there.get("finished")), stale)
+
+
+def finish(store: Store, as_: str, settings: dict[str, Any], manifests: Sequence[str]) -> None:
+    """Say that the export is whole."""
+    _write(store, as_, {**settings, "manifests": list(manifests)}, is_finished=True)
+
+
+def _read(store: Store) -> dict[str, Any] | None:
+    data = store.read(NAME)
+    if data is None:
+        return None
+    try:
+        values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        values = None
+    return values if isinstance(values, dict) else {}
+
+
+def _write(store: Store, as_: str, settings: dict[str, Any], *, is_finished: bool) -> None:
+    values = {"format_version": 1, "as": as_, "finished": is_finished, **settings}
+    store.write(NAME, orjson.dumps(values, option=orjson.OPT_INDENT_2))

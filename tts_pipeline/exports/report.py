@@ -1,0 +1,86 @@
+"""What an export came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tts_pipeline.exports.formats import FORMATS
+
+_HOUR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Export:
+    """What an export came to.
+
+    Args:
+        as_: The format.
+        destination: Where it is.
+        rows: Utterances that are in it.
+        splits: The same by split; empty where none were asked for.
+        audio_ms: Of these, together.
+        written: Audio files that were written; 0 for ``huggingface``, which has none.
+        unchanged: Audio files that were there already, as they are to be.
+        removed: Audio files of an earlier export that are no part of this one.
+        renamed: Audio files whose name is not what the template says; the index tells it.
+        failed: Utterances left out because their audio cannot be brought to the format, by id: the first ones.
+        failures: How many.
+        parts_left: Parts of the dataset that are not done, and not in it.
+        elapsed_s: Imports excluded.
+    """
+
+    as_: str
+    destination: str
+    rows: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+    audio_ms: int = 0
+    written: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    renamed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    failures: int = 0
+    parts_left: int = 0
+    elapsed_s: float = 0.0
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is an audio file for each utterance."""
+        return FORMATS[self.as_].has_files
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+        return {
+            "as": self.as_,
+            "destination": self.destination,
+            "rows": self.rows,
+            "splits": dict(self.splits),
+            "audio_hours": round(self.audio_ms / _HOUR_MS, 6),
+            "written": self.written,
+            "unchanged": self.unchanged,
+            "removed": self.removed,
+            "renamed": self.renamed,
+            "failures": self.failures,
+            "failed": dict(self.failed),
+            "parts_left": self.parts_left,
+            "elapsed_s": round(self.elapsed_s, 3),
+        }
+
+    def add(self, split: str | None, duration_ms: int) -> None:
+        """Count an utterance; the split is None where none were asked for."""
+        self.rows += 1
+        self.audio_ms += duration_ms
+        if split is not None:
+            self.splits[split] += 1
+
+    def fail(self, utterance_id: str, why: str) -> None:
+        """Count an utterance that is left out."""
+        self.failures += 1
+        if len(self.failed) < MAX_NAMED:
+            self.failed[utterance_id] = why
+
+
+MAX_NAMED = 20
+"""Failures that are told by id."""

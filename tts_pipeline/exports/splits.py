@@ -1,0 +1,82 @@
+"""Train, validation and the like: which split an utterance is in, by nothing but its id."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tts_pipeline.errors import ConfigurationError
+
+WHOLE = "train"
+"""The split of everything where none was asked for: what Hugging Face calls data that is not divided."""
+
+_HASHES = 2**64
+_HINT = "write train=0.98,validation=0.02; the shares add up to 1 at most"
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Shares of the utterances, by name, in the order in which they divide the hashes.
+
+    An utterance's hash is the first 64 bits of the SHA-256 of its id, as a share of 2**64. It is in the first split
+    below whose upper bound its hash is, so that it stays there when the dataset grows, is filtered or is made anew,
+    and all takes of one text stay together.
+
+    Args:
+        bounds: Name -> the first hash beyond it, ascending.
+    """
+
+    bounds: Mapping[str, int]
+
+    def of(self, utterance_id: str) -> str | None:
+        """Return the split of an utterance; None where the shares leave it out."""
+        place = int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
+        return next((name for name, bound in self.bounds.items() if place < bound), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return tuple(self.bounds)
+
+
+def read_splits(given: str | Mapping[str, float] | None) -> Splits:
+    """Read shares as they are given: ``train=0.98,validation=0.02``, or by name; None is one split of everything.
+
+    Raises:
+        ConfigurationError: A name or a share that is none, or shares of more than 1 together.
+    """
+    if given is None:
+        return Splits({WHOLE: _HASHES})
+    pairs = _pairs(given) if isinstance(given, str) else [(name, str(share)) for name, share in given.items()]
+    bounds: dict[str, int] = {}
+    upper = Fraction(0)
+    for name, text in pairs:
+        upper += _share(name, text)
+        # datasets 5.2 takes words only, has "all" stand for all splits, and a split is a part of file names: some
+        # disks take train and Train for one.
+        taken = {"all", *(known.lower() for known in bounds)}
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name.lower() in taken:
+            raise ConfigurationError(f"a split cannot be named {name!r}", hint="use a word, once, other than 'all'")
+        bounds[name] = math.ceil(upper * _HASHES)
+    if not bounds or upper > 1:
+        raise ConfigurationError(f"the splits {given!r} add up to {float(upper):g}", hint=_HINT)
+    return Splits(bounds)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    halves = [part.partition("=") for part in text.split(",")]
+    return [(name.strip(), share.strip()) for name, _, share in halves]
+
+
+def _share(name: str, text: str) -> Fraction:
+    try:
+        share = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share <= 1:
+        raise ConfigurationError(f"the share of the split {name!r} is {text!r}", hint=_HINT)
+    return share
