@@ -15,6 +15,7 @@ FLOORS = {
     "errors": 0,
     "models": 0,
     "config": 0,
+    "loading": 0,
     "schema": 1,
     "catalog": 1,
     "text": 1,
@@ -25,13 +26,23 @@ FLOORS = {
     "dataset": 2,
     "batch": 3,
     "job": 4,
+    "watch": 5,
     "frames": 5,
     "estimates": 5,
     "report": 5,
+    "browse": 5,
+    "exports": 5,
     "cli": 6,
     "airflow": 6,
 }
-SAME_FLOOR = {("models", "errors"), ("catalog", "text"), ("catalog", "cost"), ("estimates", "frames")}
+SAME_FLOOR = {
+    ("models", "errors"),
+    ("catalog", "text"),
+    ("catalog", "cost"),
+    ("estimates", "frames"),
+    ("frames", "watch"),
+    ("browse", "report"),
+}
 """Pairs on one floor where the first may import the second."""
 APART = "emulator"
 APART_MAY_IMPORT = {"errors", "models", "config"}
@@ -40,10 +51,13 @@ OUTSIDE = {
     "airflow": {"airflow"},
     "httpx": {"client"},
     "httpx_aiohttp": {"client"},
-    "aiohttp": {"client", "emulator"},
+    "aiohttp": {"client", "emulator", "browse"},
     "tenacity": {"client"},
-    "polars": {"frames", "estimates", "report", "cli", "airflow"},
+    "polars": {"frames", "estimates", "report", "browse", "exports", "cli", "airflow"},
     "espeakng_loader": {"emulator"},
+    "datasets": {"exports"},
+    "huggingface_hub": {"exports"},
+    "lhotse": {"exports"},
 }
 """Libraries that only some packages may import."""
 

@@ -5,8 +5,9 @@ The names below are loaded when they are first used, so that importing the packa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tts_pipeline.loading import on_first_use
 
 if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service, load_catalog
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tts_pipeline.errors import (
         ConfigurationError,
         FatalError,
+        MissingSourceError,
         PermanentError,
         ServiceError,
         StoppedError,
@@ -23,41 +25,47 @@ if TYPE_CHECKING:
         TtsPipelineError,
     )
     from tts_pipeline.estimates import Estimate, estimate
-    from tts_pipeline.frames import billed_characters
-    from tts_pipeline.job import Job, Progress, Report, Running, Shard, plan, publish, run, run_job, run_parts
+    from tts_pipeline.exports import Export, export
+    from tts_pipeline.frames import asynthesize, billed_characters, estimate_cost, synthesize, usage_of
+    from tts_pipeline.job import Job, Progress, Report, Running, Shard, Stop, plan, publish, run, run_job, run_parts
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
-
-_HOMES = {
-    "tts_pipeline.catalog": ("Catalog", "Service", "load_catalog"),
-    "tts_pipeline.client": ("SpeechClient",),
-    "tts_pipeline.config": ("AudioSettings", "BudgetCap", "InputColumns", "Limits", "Selection"),
-    "tts_pipeline.errors": (
-        "ConfigurationError",
-        "FatalError",
-        "PermanentError",
-        "ServiceError",
-        "StoppedError",
-        "StorageError",
-        "TransientError",
-        "TtsPipelineError",
-    ),
-    "tts_pipeline.estimates": ("Estimate", "estimate"),
-    "tts_pipeline.frames": ("billed_characters",),
-    "tts_pipeline.job": (
-        "Job",
-        "Progress",
-        "Report",
-        "Running",
-        "Shard",
-        "plan",
-        "publish",
-        "run",
-        "run_job",
-        "run_parts",
-    ),
-    "tts_pipeline.models": ("Audio", "Price", "Reject", "Speech", "Usage", "Utterance", "Word"),
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+else:
+    __getattr__ = on_first_use(
+        __name__,
+        {
+            "tts_pipeline.catalog": ("Catalog", "Service", "load_catalog"),
+            "tts_pipeline.client": ("SpeechClient",),
+            "tts_pipeline.config": ("AudioSettings", "BudgetCap", "InputColumns", "Limits", "Selection"),
+            "tts_pipeline.errors": (
+                "ConfigurationError",
+                "FatalError",
+                "MissingSourceError",
+                "PermanentError",
+                "ServiceError",
+                "StoppedError",
+                "StorageError",
+                "TransientError",
+                "TtsPipelineError",
+            ),
+            "tts_pipeline.estimates": ("Estimate", "estimate"),
+            "tts_pipeline.exports": ("Export", "export"),
+            "tts_pipeline.frames": ("asynthesize", "billed_characters", "estimate_cost", "synthesize", "usage_of"),
+            "tts_pipeline.job": (
+                "Job",
+                "Progress",
+                "Report",
+                "Running",
+                "Shard",
+                "Stop",
+                "plan",
+                "publish",
+                "run",
+                "run_job",
+                "run_parts",
+            ),
+            "tts_pipeline.models": ("Audio", "Price", "Reject", "Speech", "Usage", "Utterance", "Word"),
+        },
+    )
 
 __all__ = [
     "Audio",
@@ -66,10 +74,12 @@ __all__ = [
     "Catalog",
     "ConfigurationError",
     "Estimate",
+    "Export",
     "FatalError",
     "InputColumns",
     "Job",
     "Limits",
+    "MissingSourceError",
     "PermanentError",
     "Price",
     "Progress",
@@ -82,6 +92,7 @@ __all__ = [
     "Shard",
     "Speech",
     "SpeechClient",
+    "Stop",
     "StoppedError",
     "StorageError",
     "TransientError",
@@ -89,22 +100,20 @@ __all__ = [
     "Usage",
     "Utterance",
     "Word",
+    "asynthesize",
     "billed_characters",
     "estimate",
+    "estimate_cost",
+    "export",
     "load_catalog",
     "plan",
     "publish",
     "run",
     "run_job",
     "run_parts",
+    "synthesize",
+    "usage_of",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module 'tts_pipeline' has no attribute {name!r}")
-    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

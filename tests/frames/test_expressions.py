@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+from dataclasses import replace
+from decimal import Decimal
 
 import polars as pl
 import pytest
@@ -12,7 +15,10 @@ from hypothesis import strategies as st
 
 import tts_pipeline as tts
 from tts_pipeline import text
-from tts_pipeline.frames import billed_characters, han_characters
+from tts_pipeline.cost import cost_of
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.frames.expressions import billed_characters, estimate_cost, han_characters
+from tts_pipeline.models import Price, Usage
 
 HAN_RANGES = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
 BOUNDARIES = [chr(place + step) for pair in HAN_RANGES for place in pair for step in (-1, 0, 1)]
@@ -65,6 +71,56 @@ def test_han_characters_of_ascii_are_null() -> None:
     """They are not even looked at."""
     frame = pl.DataFrame({"text": ["abc", "abç", "漢字ab", None]})
     assert frame.select(han_characters("text"))["text"].to_list() == [None, 0, 2, None]
+
+
+FLASH = "qwen3-tts-flash"
+DASHSCOPE = tts.load_catalog().service("dashscope")
+
+
+def _priced(price: Price) -> tts.Catalog:
+    return replace(tts.load_catalog(), prices={(DASHSCOPE.name, FLASH): (price,)})
+
+
+@settings(deadline=None)
+@given(
+    texts=st.lists(st.none() | st.text(CHARACTERS)),
+    per_10k=st.decimals(min_value=0, max_value=1_000, places=9, allow_nan=False),
+)
+@example(texts=["a", "abc", "汉"], per_10k=Decimal("0.000005"))
+def test_an_estimate_is_what_a_purchase_costs(texts: list[str | None], per_10k: Decimal) -> None:
+    """To the last of 9 decimals, rounded alike; a null stays null."""
+    price = Price("own", "CNY", "user", per_10k_characters=per_10k)
+    frame = pl.Series("text", texts, dtype=pl.String).to_frame()
+    costs = frame.select(estimate_cost("text", FLASH, catalog=_priced(price)))["text"]
+    counted = [None if one is None else text.billed_characters(one, "han_double") for one in texts]
+    assert costs.dtype == pl.Decimal(18, 9)
+    assert costs.to_list() == [
+        None if count is None else cost_of(price, characters=count, usage=Usage()) for count in counted
+    ]
+
+
+def test_the_price_is_the_makers_unless_a_service_is_named() -> None:
+    """In a lazy frame, streamed, as well."""
+    lines = pl.LazyFrame({"text": ["Good morning."]})
+    for service in (None, DASHSCOPE):
+        cost = lines.select(tts.estimate_cost(pl.col("text"), FLASH, service=service)).collect(engine="streaming")
+        assert cost.item() == Decimal("0.00104")
+
+
+def test_without_a_price_a_cost_is_null_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Never 0."""
+    nobody = tts.Service(base_url="http://127.0.0.1:9", auth="none")
+    with caplog.at_level(logging.WARNING, "tts_pipeline"):
+        costs = pl.DataFrame({"text": ["a", None]}).select(estimate_cost("text", "some-model", service=nobody))
+    assert costs["text"].to_list() == [None, None]
+    assert "no price" in caplog.text
+
+
+@pytest.mark.parametrize(("model", "said"), [("qwen-tts", "by the token"), ("nobody-tts", "no service")])
+def test_a_model_that_a_text_alone_has_no_price_for_is_refused(model: str, said: str) -> None:
+    """Says why, and what to do."""
+    with pytest.raises(ConfigurationError, match=said):
+        estimate_cost("text", model)
 
 
 def test_a_run_does_without_polars() -> None:

@@ -1,0 +1,31 @@
+"""Calls against the local service, with a state directory of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tts_pipeline.catalog import Service
+from tts_pipeline.config import Limits
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.job import Running
+
+MODEL = "qwen3-tts-flash"
+NOWHERE = Service(base_url="http://127.0.0.1:9", auth="none")
+
+
+def lines(rows: int = 5) -> pl.DataFrame:
+    """Return short, distinct texts."""
+    return pl.DataFrame({"text": [f"Line {number}." for number in range(rows)]})
+
+
+def said_by(local: LocalService, work_dir: Path, **running: Any) -> dict[str, Any]:
+    """Return the arguments of a call: the service, and a state directory."""
+    limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **running.pop("limits", {})})
+    return {
+        "service": Service(base_url=local.url, auth="none"),
+        "model": MODEL,
+        "running": Running(limits=limits, work_dir=work_dir, **running),
+    }

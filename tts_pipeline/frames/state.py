@@ -1,0 +1,202 @@
+"""What calls leave on this machine: audio to take again, calls to go on with, and the bill.
+
+::
+
+    <work_dir, or the user's state directory>/frames/
+      answers/              the reuse store, at most ``KEPT_BYTES``
+      calls/<identity>/     a call that is going on or was stopped: frame.parquet, and the dataset that is made of it
+      calls/once-<id>/      the same without reuse, or beside a call for the same rows: never gone on with
+      usage/<id>/           what is left of a call that has ended: its descriptor and its usage, as in any dataset
+
+A call is a job: what holds of a job's journals, budget and usage holds of it, and the same call goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import polars as pl
+
+from tts_pipeline.dataset.answers import AnswerStore
+from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.descriptor import NAME
+from tts_pipeline.dataset.eviction import evict
+from tts_pipeline.dataset.leftovers import account_for_all
+from tts_pipeline.dataset.store import LocalStore, storage_errors
+from tts_pipeline.dataset.streamed import FILE, write_rows
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job.prepared import WORK, locks_of
+
+KEPT_BYTES = 10 * 1024**3
+"""Audio that is kept for later calls, at most: about 60 hours of 24 kHz WAV."""
+
+ABANDONED_S = 30 * 86_400
+"""A call that nobody has gone on with for so long is given up: its usage is kept, its audio is not."""
+
+_ONCE = "once-"
+_DATASET = "dataset"
+_USAGE = "usage"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFolder:
+    """Where one call is made.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def source(self) -> Path:
+        """The rows that are to be said."""
+        return self.path / FILE
+
+    @property
+    def dataset(self) -> Path:
+        """What is made of them."""
+        return self.path / _DATASET
+
+    def lock(self) -> PartLock:
+        """Return the lock of whoever makes the call."""
+        return PartLock(self.path.with_suffix(".lock"))
+
+    def is_abandoned(self) -> bool:
+        """Say whether nobody will go on with it; asked by who holds its lock."""
+        return self.path.name.startswith(_ONCE) or time.time() - self.path.stat().st_mtime > ABANDONED_S
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What calls leave below a folder.
+
+    Args:
+        root: The folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def at(cls, work_dir: Path | None = None) -> State:
+        """Return the state below a folder on a local disk; None is the user's state directory."""
+        below = Path(platformdirs.user_state_dir("tts-pipeline")) if work_dir is None else Path(work_dir)
+        return cls(below.expanduser().absolute() / "frames")
+
+    def reuse_store(self) -> Path:
+        """Return where audio is kept for later calls; it is made when it is not there. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        folder = self._made("answers")
+        AnswerStore(LocalStore(folder)).begin()
+        return folder
+
+    def make_room(self) -> None:
+        """Remove the oldest audio that is beyond ``KEPT_BYTES``. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        evict(self.reuse_store(), KEPT_BYTES)
+
+    @contextmanager
+    def call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallFolder]:
+        """Give a call its folder: the one where it was left off, when the same call was stopped before. Blocking.
+
+        Args:
+            rows: What is to be said.
+            identity: What determines the result beside the rows; None is a call that nobody will go on with.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        calls = self._made("calls")
+        self._give_up_abandoned()
+        with ExitStack() as held:
+            own = CallFolder(calls / f"{_ONCE}{uuid.uuid4().hex}")
+            held.enter_context(own.lock())
+            held.callback(shutil.rmtree, own.path, ignore_errors=True)
+            with storage_errors(f"making the folder {own.path}"):
+                own.path.mkdir(mode=0o700)
+            content_hash = write_rows(rows, own.source)
+            if identity is not None:
+                name = hashlib.sha256(f"{content_hash} {identity}".encode()).hexdigest()
+                lasting = CallFolder(calls / name)
+                if _taken(lasting, held):
+                    if not lasting.path.exists():
+                        own.path.rename(lasting.path)
+                    os.utime(lasting.path)
+                    yield lasting
+                    return
+            held.callback(self.end, own)
+            yield own
+
+    def end(self, call: CallFolder) -> None:
+        """Let go of a call that has ended or was given up: its usage is kept, the rest removed. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if call.dataset.exists():
+            store = LocalStore(call.dataset)
+            work_dir = call.dataset / WORK
+            account_for_all(store, work_dir / "journals", locks_of(store, work_dir))
+        with storage_errors(f"keeping the usage of {call.path}"):
+            if (call.dataset / _USAGE).exists():
+                kept = self._made(_USAGE) / uuid.uuid4().hex
+                call.dataset.rename(kept)
+                _strip(kept)
+        shutil.rmtree(call.path, ignore_errors=True)
+
+    def usage_files(self) -> list[Path]:
+        """Return the files of the usage table, in a folder for each call; also of calls that were stopped."""
+        kept = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
+        return sorted([*kept, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
+
+    def _give_up_abandoned(self) -> None:
+        for path in (self.root / "calls").glob("*/"):
+            call = CallFolder(path)
+            with suppress(StorageError), call.lock():  # whoever has it is at work; what cannot be read stays
+                if call.is_abandoned():
+                    self.end(call)
+        for kept in self.root.glob(f"{_USAGE}/*/{WORK}"):  # a kill came between
+            _strip(kept.parent)
+
+    def _made(self, name: str) -> Path:
+        folder = self.root / name
+        with storage_errors(f"making the folder {folder}"):
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds texts and voices
+            folder.mkdir(exist_ok=True)
+        return folder
+
+
+def _taken(call: CallFolder, held: ExitStack) -> bool:
+    """Say whether a call is ours now; it is not while another process, or another thread, makes the same one."""
+    try:
+        held.enter_context(call.lock())
+    except StorageError:
+        return False
+    return True
+
+
+def _strip(dataset: Path) -> None:
+    """Leave nothing of a dataset but its descriptor and its usage: it can still be reported on."""
+    # What tells that this is not done yet goes last.
+    for path in sorted(dataset.iterdir(), key=lambda path: path.name == WORK):
+        if path.name in {NAME, _USAGE}:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

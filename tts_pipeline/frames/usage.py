@@ -1,0 +1,54 @@
+"""What calls have cost: the usage that is kept on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.frames.rows import Frame, collected
+from tts_pipeline.frames.state import State
+from tts_pipeline.schema import usage_schema
+
+_FOLDER = "__folder"
+
+
+def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.DataFrame:
+    """Return the usage table of the calls that made a frame: one row per request that was sent, also those in vain.
+
+    What ``synthesize`` bought stays on the bill when the frame is thrown away: usage is kept on this machine, and found
+    by the frame's ``invocation_id``, so that nothing has to be handed around beside the frame.
+
+    Args:
+        frame: What ``synthesize`` returned, or some of its rows, also read back from a file; None is all calls of this
+            user, also those that were stopped.
+        work_dir: As it was given in ``Running``.
+
+    Returns:
+        The columns of ``schemas/usage.json``; all requests of each call that has a row in the frame, and of its earlier
+        runs when it was stopped and gone on with; none where all its rows were taken from what was bought before.
+
+    Raises:
+        ConfigurationError: The frame has no column ``invocation_id``.
+    """
+    files = State.at(work_dir).usage_files()
+    if not files:
+        return pl.DataFrame(usage_schema().empty_table())
+    usage = pl.scan_parquet(files, glob=False, include_file_paths=_FOLDER)  # a folder may be named "a[1]"
+    if frame is not None:
+        usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
+        ours = usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
+        usage = usage.join(ours, on=_FOLDER, how="semi", maintain_order="left")
+    return usage.drop(_FOLDER).collect()
+
+
+def _invocations(frame: Frame) -> pl.Series:
+    table = collected(frame)
+    names = table.columns if isinstance(table, pl.DataFrame) else table.column_names
+    if "invocation_id" not in names:
+        raise ConfigurationError(
+            "the frame has no column 'invocation_id', which synthesize made",
+            hint="give the frame as it was returned, or some rows of it",
+        )
+    return pl.DataFrame(table.select(["invocation_id"]))["invocation_id"].unique()
