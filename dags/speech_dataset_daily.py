@@ -1,0 +1,43 @@
+"""A day's articles, spoken every night.
+
+Reads ``articles/<day>`` (Parquet with ``id`` and ``text``) and makes ``speech/<day>``, both below the Airflow variable
+``speech_root``: a folder or a URL such as ``s3://my_connection@bucket/news``. The service and its key are the
+connection ``speech_default``.
+
+A day without articles becomes an empty dataset. A run that is cleared goes on where it stopped; articles that came
+late are added, and of corrected ones only what changed is bought again.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from airflow.sdk import DAG, Asset
+
+from tts_pipeline import BudgetCap, Running
+from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+
+ROOT = "{{ var.value.speech_root }}"
+# A run by a partition has a key, one by the clock or by hand a logical date, one by an asset neither.
+DAY = "{{ partition_key or (dag_run.logical_date or dag_run.run_after) | ds }}"
+
+with DAG(
+    "speech_dataset_daily",
+    schedule="0 3 * * *",
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    doc_md=__doc__,
+):
+    SpeechSynthesizeOperator(
+        task_id="speak",
+        source=f"{ROOT}/articles/{DAY}",
+        destination=f"{ROOT}/speech/{DAY}",
+        model="qwen3-tts-flash",
+        parameters={"voice": "Cherry"},
+        tags={"team": "newsroom"},
+        running=Running(rebuild=True, budget=BudgetCap(max_cost=Decimal(50), currency="CNY")),
+        outlets=[Asset("news_speech")],
+        execution_timeout=timedelta(hours=2),
+    )

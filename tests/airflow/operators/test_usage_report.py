@@ -1,0 +1,88 @@
+"""The bill of many datasets as one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from tests.airflow.tasks import job_fields, run_task
+from tests.job.samples import write_lines
+from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
+from tts_pipeline.emulator.local import LocalService
+
+
+@pytest.fixture
+def datasets(tmp_path: Path, service: LocalService) -> list[str]:
+    """Two datasets of two teams, 12 rows each."""
+    write_lines(tmp_path / "lines.parquet", 12)
+    made = []
+    for team in ("books", "news"):
+        fields = job_fields(tmp_path, destination=str(tmp_path / team), tags={"team": team})
+        made.append(run_task(SpeechSynthesizeOperator(task_id=team, **fields))["dataset"])
+    return made
+
+
+def _report(destination: Path, **given: Any) -> SpeechUsageReportOperator:
+    return SpeechUsageReportOperator(task_id="report", destination=str(destination), **given)
+
+
+def test_the_table_equals_the_bill(tmp_path: Path, datasets: list[str], service: LocalService) -> None:
+    """By day, voice and team, as CSV or Parquet; the result says where it is and what it comes to."""
+    by = ["day", "voice", "tag:team"]
+    result = run_task(_report(tmp_path / "reports" / "one.csv", datasets=datasets, by=by))
+    table = pl.read_csv(result["table"])
+    assert (result["rows"], table["tag:team"].to_list(), table["voice"].unique().to_list()) == (
+        2,
+        ["books", "news"],
+        ["Cherry"],
+    )
+    assert table["characters_billed"].sum() == service.bill()["characters"]
+    run_task(_report(tmp_path / "one.parquet", datasets=datasets, by=by))
+    cost = pl.read_parquet(tmp_path / "one.parquet")["cost"].sum()
+    assert result["cost"] == {"CNY": str(cost)}
+
+
+def test_one_may_stand_without_a_list(tmp_path: Path, datasets: list[str]) -> None:
+    """A text is a dataset or a column, not its letters."""
+    result = run_task(_report(tmp_path / "one.parquet", datasets=datasets[1], by="dataset"))
+    assert pl.read_parquet(result["table"])["requests"].to_list() == [12]
+
+
+def test_triggering_events_say_which_datasets(tmp_path: Path, datasets: list[str]) -> None:
+    """Each once; events of other assets are passed over."""
+    events = [SimpleNamespace(extra={"dataset": datasets[0]})] * 2
+    others = [SimpleNamespace(extra={"dataset": 5}), SimpleNamespace(extra={})]
+    task = _report(tmp_path / "one.parquet", by=["dataset"])
+    result = run_task(task, triggering_asset_events={"news": events, "other": others})
+    assert pl.read_parquet(result["table"])["requests"].to_list() == [12]
+
+
+def test_no_dataset_is_no_report(tmp_path: Path) -> None:
+    """A run by hand without any is skipped."""
+    with pytest.raises(AirflowSkipException, match="no dataset"):
+        run_task(_report(tmp_path / "one.csv", datasets=[]))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "said"),
+    [
+        ("one.csv", {"datasets": ["/no/such/dataset"]}, "no dataset at"),
+        ("one.xlsx", {}, "parquet or .csv"),
+        ("one.csv", {"by": ["weekday"]}, "cannot be told apart"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    tmp_path: Path, datasets: list[str], name: str, given: dict[str, Any], said: str
+) -> None:
+    """And not retried."""
+    with pytest.raises(AirflowFailException, match=said):
+        run_task(_report(tmp_path / name, **{"datasets": datasets, **given}))

@@ -1,0 +1,71 @@
+"""What OpenLineage is told, through its own provider."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
+pytest.importorskip("airflow.providers.openlineage", reason="apache-airflow-providers-openlineage is not installed")
+
+from airflow.providers.openlineage.extractors.base import DefaultExtractor
+from airflow.sdk import DAG, task
+
+from tests.airflow.tasks import job_fields, run_task
+from tests.job.samples import write_lines
+from tts_pipeline.airflow.lineage import lineage_of
+from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
+from tts_pipeline.emulator.local import LocalService
+
+
+def test_inputs_outputs_and_row_counts(tmp_path: Path, service: LocalService) -> None:
+    """As the provider's own extractor takes them from a task that is done."""
+    write_lines(tmp_path / "lines.parquet", 6)
+    speak = SpeechSynthesizeOperator(task_id="speak", **job_fields(tmp_path))
+    run_task(speak)
+    found: Any = DefaultExtractor(speak).extract_on_complete(None)
+    assert [(one.namespace, one.name) for one in found.inputs] == [("file", f"{tmp_path}/lines.parquet")]
+    (output,) = found.outputs
+    assert (output.namespace, output.name) == ("file", f"{tmp_path}/out")
+    assert output.outputFacets["outputStatistics"].rowCount == 6
+    report = SpeechUsageReportOperator(
+        task_id="report", datasets=[f"{tmp_path}/out"], by=["outcome"], destination=f"{tmp_path}/bill.csv"
+    )
+    run_task(report)
+    told: Any = DefaultExtractor(report).extract_on_complete(None)
+    assert ([one.name for one in told.inputs], told.outputs[0].name) == ([output.name], f"{tmp_path}/bill.csv")
+    assert told.outputs[0].outputFacets["outputStatistics"].rowCount == 1
+
+
+def _greeting() -> pa.Table:
+    return pa.table({"id": ["a"], "text": ["Good night."]})
+
+
+def test_a_function_is_no_input(tmp_path: Path, service: LocalService) -> None:
+    """Where its rows lay meanwhile is nobody's dataset."""
+    fields = job_fields(tmp_path)
+    del fields["source"]
+    with DAG("spoken", schedule=None):
+        operator = task.speech(**fields)(_greeting)().operator
+    run_task(operator)
+    found: Any = DefaultExtractor(operator).extract_on_complete(None)
+    assert (found.inputs, [one.name for one in found.outputs]) == ([], [f"{tmp_path}/out"])
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("s3://bucket/a/b/", ("s3://bucket", "a/b")),
+        ("gs://bucket", ("gs://bucket", "/")),
+        ("/data/a", ("file", "/data/a")),
+        ("file:///data/a", ("file", "/data/a")),
+    ],
+)
+def test_places_are_named_as_openlineage_names_them(place: str, named: tuple[str, str]) -> None:
+    """So that other tools' tasks meet ours; a count that is not known is not told."""
+    (output,) = lineage_of([], place, None).outputs
+    assert (output.namespace, output.name, output.outputFacets) == (*named, {})

@@ -1,0 +1,177 @@
+"""An Airflow that really runs: by its page, by REST, and with tasks that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
+
+from tests.airflow.conftest import KEY
+from tests.airflow.standalone import DagRun, Standalone, Told, started_as_told
+from tests.docs.pages import fits
+from tests.job.samples import check_bill, read, write_lines
+from tts_pipeline.airflow import get_provider_info
+from tts_pipeline.emulator.local import LocalService
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="follows Airflow's processes in /proc"),
+]
+
+SHARDS = "spoken.synthesize"
+SLOW = [{"what": "slow", "text": f"Line {line}.", "delay_s": 30, "count": 1} for line in (3, 5, 7, 9)]
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, tone_service: LocalService) -> Iterator[Told]:
+    """One Airflow for all tests, as the page has it."""
+    folder = tmp_path_factory.mktemp("standalone")
+    with started_as_told(folder, tone_service.url, [Path(__file__).with_name("shards.py")]) as running:
+        yield running
+
+
+@pytest.fixture
+def airflow(told: Told, tmp_path: Path, tone_service: LocalService) -> Iterator[Standalone]:
+    """The Airflow, with the test's folder as ``speech_root``, the service and the pool, as REST makes them."""
+    ask = told.airflow.ask
+    _forget(told.airflow)
+    ask("POST", "/variables", {"key": "speech_root", "value": str(tmp_path)})
+    ask("POST", "/pools", {"name": "speech", "slots": 4})
+    connection = {"connection_id": "speech_default", "conn_type": "speech", "host": tone_service.url, "password": KEY}
+    ask("POST", "/connections", connection)
+    yield told.airflow
+    told.airflow.settled()
+    _forget(told.airflow)
+
+
+def test_the_page(told: Told) -> None:
+    """Whoever does what it says, and waits until what was triggered is green, sees what it says."""
+    for block in told.rest:
+        printed = told.reader.do(block)
+        if block.expected is not None:
+            assert fits(printed, block.expected), f"line {block.line}, printed:\n{printed}\n{told.airflow.logs()}"
+        told.airflow.settled()
+
+
+def test_the_form_of_connections(told: Told) -> None:
+    """The API server knows the provider's fields, and the page of connections asks it for them."""
+    (form,) = (
+        each
+        for each in told.airflow.ask("GET", f"{told.airflow.url}/ui/connections/hook_meta")
+        if each["connection_type"] == "speech"
+    )
+    (declared,) = get_provider_info()["connection-types"]
+    labels = {name: each["schema"]["title"] for name, each in form["extra_fields"].items()}
+    assert labels == {name: each["label"] for name, each in declared["conn-fields"].items()}
+    assert form["standard_fields"]["password"]["title"] == "API key"
+    assert form["standard_fields"]["login"]["hidden"]
+
+
+def test_the_test_button_of_connections(told: Told, tone_service: LocalService) -> None:
+    """It asks the service, and buys nothing."""
+    connection = {"connection_id": "speech_tested", "conn_type": "speech", "host": tone_service.url, "password": KEY}
+    answer = told.airflow.ask("POST", "/connections/test", connection)
+    assert answer["status"], answer
+    assert "answers" in answer["message"]
+    assert tone_service.bill()["charged"] == 0
+
+
+def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+    """Plan, four mapped tasks, publish: the dataset, an event with its figures, small results, and the exact bill."""
+    write_lines(tmp_path / "books" / "a.parquet", 2_000, narrator=["Cherry", "Aiden"] * 1_000)
+    run = airflow.trigger("speech_dataset_sharded")
+    assert airflow.ended(run) == "success", airflow.logs()
+    mapped = airflow.tasks(run, "speech_dataset.synthesize")
+    assert [task["rendered_map_index"] for task in mapped] == [f"part {number}" for number in range(4)]
+    dataset = tmp_path / "speech" / "books"
+    assert read(dataset, "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(2_000)]
+    extra = _event(airflow, "books_speech", run)
+    assert (extra["dataset"], extra["rows"], extra["speech"]) == (str(dataset), 2_000, 2_000)
+    assert (float(extra["hours"]) > 0, float(extra["cost"]) > 0, extra["currency"]) == (True, True, "CNY")
+    sizes = _xcom_bytes(airflow, run)
+    assert max(sizes.values()) < 1_000, sizes
+    assert tone_service.bill()["received"] == 2_000
+    check_bill(dataset, tone_service)
+    assert KEY not in airflow.logs()
+
+
+def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+    """It stops in good order, its usage is published, and the cleared task buys only what was in flight."""
+
+    def mark_failed(run: DagRun, task: dict[str, Any]) -> None:
+        place = f"{run.path}/taskInstances/{SHARDS}/{task['map_index']}"
+        airflow.ask("PATCH", place, {"new_state": "failed"})
+        airflow.until(lambda: not Path(f"/proc/{task['pid']}").exists(), "the task's process to end", 20)
+        airflow.ended(run)
+        outcomes = read(tmp_path / "out", "usage")["outcome"].to_pylist()
+        assert outcomes.count("unknown") == len(SLOW)
+        again = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": True}
+        airflow.ask("POST", f"/dags/{run.dag_id}/clearTaskInstances", again)
+
+    _disturbed(airflow, tmp_path, tone_service, mark_failed)
+
+
+def test_a_task_whose_process_is_killed(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+    """By SIGKILL: Airflow tries it again by itself, and it buys only what was in flight."""
+
+    def kill(run: DagRun, task: dict[str, Any]) -> None:
+        os.kill(task["pid"], signal.SIGKILL)
+
+    run = _disturbed(airflow, tmp_path, tone_service, kill)
+    assert [task["try_number"] for task in airflow.tasks(run, SHARDS)] == [2, 1]
+
+
+def _forget(airflow: Standalone) -> None:
+    for made in ("/variables/speech_root", "/pools/speech", "/connections/speech_default"):
+        airflow.forget(made)
+
+
+def _disturbed(
+    airflow: Standalone, folder: Path, service: LocalService, disturb: Callable[[DagRun, dict[str, Any]], None]
+) -> DagRun:
+    """Disturb the first of two mapped tasks while all its requests wait for an answer, and check the end of it all."""
+    rows = 40
+    write_lines(folder / "lines.parquet", rows)
+    service.set_faults(SLOW)
+    run = airflow.trigger("killed_shards")
+
+    def waiting() -> dict[str, Any] | None:
+        tasks = airflow.tasks(run, SHARDS)
+        stuck = len(tasks) == 2 and tasks[1]["state"] == "success" and service.bill()["in_flight"] == len(SLOW)
+        return tasks[0] if stuck and tasks[0]["pid"] else None
+
+    task = airflow.until(waiting, "the first shard to be alone and stuck")
+    before = service.bill()
+    disturb(run, task)
+    airflow.until(lambda: service.bill()["received"] > before["received"], "the task to go on")
+    assert airflow.ended(run) == "success", airflow.logs()
+    again = service.bill()["received"] - rows
+    assert 0 < again <= before["in_flight"]
+    assert sorted(read(folder / "out", "speech")["utterance_id"].to_pylist()) == sorted(f"r{n}" for n in range(rows))
+    check_bill(folder / "out", service)
+    print(f"in flight at the end of the process: {before['in_flight']}; bought again: {again}")
+    return run
+
+
+def _event(airflow: Standalone, asset: str, run: DagRun) -> dict[str, Any]:
+    airflow.settled()  # the API (3.3.2) fails on events while a run that they triggered is queued
+    events = airflow.ask("GET", "/assets/events", source_run_id=run.run_id, source_dag_id=run.dag_id)["asset_events"]
+    (extra,) = (dict(event["extra"]) for event in events if event["name"] == asset)
+    return extra
+
+
+def _xcom_bytes(airflow: Standalone, run: DagRun) -> dict[str, int]:
+    """Return how much each result takes in Airflow's database."""
+    database = airflow.folder / "airflow" / "airflow.db"
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        query = "SELECT task_id || '[' || map_index || '] ' || key, length(value) FROM xcom WHERE run_id = ?"
+        return dict(connection.execute(query, [run.run_id]).fetchall())

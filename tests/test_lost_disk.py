@@ -1,0 +1,126 @@
+"""Workers whose disk is lost with them: what they shipped is gone on with elsewhere, and the bill is never short."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, write_source
+from tts_pipeline.dataset.parts import part_of
+from tts_pipeline.dataset.replay import replay
+from tts_pipeline.dataset.shipping import FOLDER
+from tts_pipeline.dataset.takeover import take_over
+
+_RUN = """
+import sys
+from pathlib import Path
+from tts_pipeline.catalog import Service
+from tts_pipeline.config import Limits
+from tts_pipeline.job import Job, Running, run_job
+source, destination, url, work_dir, max_concurrency, part_rows = sys.argv[1:]
+running = Running(
+    limits=Limits(max_concurrency=int(max_concurrency)), part_rows=int(part_rows), work_dir=Path(work_dir),
+    ship_journals=None if "://" in destination else True, ship_every_s=0.2,
+)
+service = Service(base_url=url, name="voices", auth="none")
+job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, running=running)
+sys.exit(run_job(job).stopped_by)
+"""
+
+
+@dataclass(slots=True)
+class ShippingJob(KilledJob):
+    """A job whose journals are shipped five times a second.
+
+    Args:
+        shipped: Texts whose answers were in shipped segments at a kill, with how many requests had come by then.
+    """
+
+    shipped: dict[str, int] = field(default_factory=dict)
+
+    def command(self) -> list[str]:
+        """Return the command line."""
+        where = [str(self.source), self.destination, self.service.url, str(self.work_dir)]
+        return [sys.executable, "-c", _RUN, *where, str(self.max_concurrency), str(self.part_rows)]
+
+    def kill_once_shipped(self) -> None:
+        """Start a run, and kill it soon after it began to ship."""
+        process = subprocess.Popen(self.command(), env={**os.environ, **self.environ}, stderr=subprocess.DEVNULL)
+        while not self.store.names(FOLDER):
+            assert process.poll() is None, "the job ended before it had shipped anything"
+            time.sleep(0.02)
+        time.sleep(self.chance.uniform(0.3, 0.5))
+        process.kill()
+        process.wait()
+        self._count_kill()
+
+    def _count_kill(self) -> None:
+        received = len(self.service.bill(entries=True)["entries"])
+        looked_at = self.work_dir.with_name("looked-at")
+        for number in {part_of(name) for name in self.store.names(FOLDER)}:
+            take_over(self.store, looked_at, number)
+        for path in looked_at.glob("*.journal"):
+            one = replay(path)
+            assert one is not None
+            for (utterance_id, _), said in one.said.items():
+                if said.answers:
+                    self.shipped.setdefault(utterance_id, received)
+        shutil.rmtree(looked_at, ignore_errors=True)
+        KilledJob._count_kill(self)
+
+    def bought_again(self, texts: list[str]) -> list[str]:
+        """Return the texts that were paid for again after their answers had been shipped."""
+        entries = self.service.bill(entries=True)["entries"]
+        of_text = {text: f"r{number}" for number, text in enumerate(texts)}
+        after = [(of_text[entry["text"]], place) for place, entry in enumerate(entries) if entry["charged"]]
+        return [who for who, place in after if who in self.shipped and place >= self.shipped[who]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("destination", "rows", "kills"),
+    [
+        ("out", 300, 3),
+        pytest.param("out", 3_000, 20, marks=[pytest.mark.kill, pytest.mark.timeout(1_800)]),
+        ("s3://bucket/out", 300, 2),
+        pytest.param("s3://bucket/out", 3_000, 20, marks=[pytest.mark.kill, pytest.mark.timeout(1_800)]),
+    ],
+)
+def test_what_was_shipped_is_not_bought_again(  # noqa: PLR0917 (fixtures and cases)
+    emulator: StartEmulator, tmp_path: Path, s3: Mapping[str, str], destination: str, rows: int, kills: int
+) -> None:
+    """SIGKILL and the journals' disk gone, again and again: every row once, and only what was not shipped twice."""
+    service = emulator(voice_mode="tone", tone_bytes=10_000, latency_ms=100)
+    service.set_faults(FAULTS)
+    texts = write_source(tmp_path / "lines.parquet", rows)
+    job = ShippingJob(
+        *(service, tmp_path / "lines.parquet"),
+        destination if "://" in destination else str(tmp_path / destination),
+        *(tmp_path / "work", 16),
+        part_rows=150,
+        loses_disk=True,
+        environ={**s3, "PYTHONWARNINGS": "ignore"},
+    )
+    began = time.monotonic()
+    job.kill_once_shipped()
+    while job.kills < kills:
+        assert job.kill_at_random(within_s=1.0), f"the job ended after {job.kills} kills"
+    last = job.finish()
+    assert last.returncode == 0, last.stderr
+    check_nothing_lost(job, rows)
+    print(check_bill(job, texts), f"shipped at kills: {len(job.shipped)}", f"{time.monotonic() - began:.0f} s")
+    assert job.shipped
+    assert job.bought_again(texts) == []
+    assert job.store.names("claims") == job.store.names(FOLDER) == []
+    received = service.bill()["received"]
+    assert job.finish().returncode == 0
+    assert service.bill()["received"] == received

@@ -1,0 +1,88 @@
+"""The Apache Airflow provider: connection type ``speech``, hook, operators, ``@task.speech`` and ``speech_dataset``.
+
+Every process of Airflow loads this module by its entry point: it imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HERE = "tts_pipeline.airflow"
+_INTEGRATION = "Speech"
+_OPERATORS = ("synthesize", "shards", "export", "usage_report")
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return what Airflow shows and loads of this provider, in the form of ``airflow/provider.yaml.schema.json``."""
+    return {
+        "package-name": "tts-pipeline",
+        "name": _INTEGRATION,
+        "description": "Bulk text-to-speech: text rows in; audio, word timestamps and an exact bill out.",
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://pypi.org/project/tts-pipeline/",
+                "tags": ["service"],
+            }
+        ],
+        "hooks": [{"integration-name": _INTEGRATION, "python-modules": [f"{_HERE}.hook"]}],
+        "operators": [
+            {
+                "integration-name": _INTEGRATION,
+                "python-modules": [f"{_HERE}.operators.{name}" for name in _OPERATORS],
+            }
+        ],
+        "connection-types": [_connection_type()],
+        "extra-links": [f"{_HERE}.links.SpeechReportLink"],
+        "task-decorators": [{"name": "speech", "class-name": f"{_HERE}.decorator.speech_task"}],
+    }
+
+
+def _connection_type() -> dict[str, Any]:
+    return {
+        "connection-type": "speech",
+        "hook-class-name": f"{_HERE}.hook.SpeechHook",
+        "hook-name": _INTEGRATION,
+        "ui-field-behaviour": {
+            "hidden-fields": ["login", "port", "schema", "extra"],
+            "relabeling": {"host": "Service or base URL", "password": "API key"},
+            "placeholders": {"host": "modelstream, or https://gateway.example"},
+        },
+        "conn-fields": _connection_fields(),
+    }
+
+
+def _connection_fields() -> dict[str, Any]:
+    return {
+        "service": _field(
+            "Known service",
+            "Where the base URL above is another way to a service of the catalog: its name, which datasets remember",
+            "string",
+        ),
+        "dialect": _field(
+            "Dialect",
+            "How requests are built; empty is as the catalog says, else openai",
+            "string",
+            enum=["openai", "dashscope", None],
+            values_display={"null": "as the catalog says"},
+        ),
+        "account": _field("Account", "A label for the bill, never the key", "string"),
+        "timeout_s": _field(
+            "Timeout (s)", "The longest silence of the service within a request", "number", **_POSITIVE
+        ),
+        "max_concurrency": _field("Requests in flight", "At most, for a task", "integer", minimum=1),
+        "requests_per_minute": _field("Requests per minute", "At most, for a job and all its shards", "number"),
+        "characters_per_minute": _field("Characters per minute", "At most, for a job and all its shards", "number"),
+        "report_url": _field(
+            "Report URL",
+            "Where tasks link to: the address of a dataset's page, with {dataset} in it; empty is the dataset itself",
+            "string",
+        ),
+    }
+
+
+_POSITIVE = {"exclusiveMinimum": 0}
+
+
+def _field(label: str, description: str, kind: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}

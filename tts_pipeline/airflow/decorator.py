@@ -1,0 +1,71 @@
+"""``@task.speech``: a function gives the texts, the task makes the dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
+
+from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
+
+
+class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
+    """Calls a function for its rows and makes a dataset of them; see ``speech_task``."""
+
+    custom_operator_name = "@task.speech"
+    template_fields: Sequence[str] = (
+        *DecoratedOperator.template_fields,
+        *(name for name in SpeechSynthesizeOperator.template_fields if name != "source"),
+    )
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any],
+        op_kwargs: Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, source="", **kwargs)
+
+    def execute(self, context: Context) -> Any:
+        """Do the task's work; returns the dataset's place."""
+        return SpeechSynthesizeOperator.execute(self, context)  # not ``DecoratedOperator``'s, which is the next in line
+
+    def _work(self, context: Context) -> str:
+        from tts_pipeline.dataset.streamed import stored
+
+        kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
+        frame = self.python_callable(*self.op_args, **kwargs)
+        with stored(frame, self.running.work_dir if self.running else None) as source:
+            self.source = str(source)
+            report = self._spoken(context)
+        self._lineage = ("", report.destination, report.dataset.speech)  # the rows were a file for this long only
+        return report.destination
+
+
+def speech_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
+    """Make a dataset of the rows that a function returns.
+
+    ::
+
+        @task.speech(destination="s3://bucket/spoken/{{ ds }}", model="qwen3-tts-flash", parameters={"voice": "Cherry"})
+        def spoken(headlines: list[str]):
+            return pl.DataFrame({"text": headlines}).with_row_index("id")
+
+    They are a Polars frame, a lazy one too, or anything else that Arrow reads. The task returns the dataset's path or
+    URL. The function is called again when the task is tried again: the same rows in the
+    same order go on with the dataset, and nothing is bought again.
+
+    Args:
+        python_callable: The function.
+        **kwargs: Those of ``SpeechSynthesizeOperator`` without ``source``.
+    """
+    return task_decorator_factory(
+        python_callable=python_callable, decorated_operator_class=SpeechDecoratedOperator, **kwargs
+    )

@@ -1,0 +1,59 @@
+"""Nights without text: what a source that is missing or has no rows becomes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from tts_pipeline.errors import MissingSourceError
+
+if TYPE_CHECKING:
+    from tts_pipeline.job import Job
+
+OnEmpty = Literal["skip", "publish", "fail"]
+
+
+def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
+    """Do what is wanted about a source that is missing or has no rows; with ``publish`` that is mostly nothing.
+
+    Raises:
+        AirflowSkipException: With ``skip``.
+        AirflowException: With ``fail``; retried, for the text may come.
+        AirflowFailException: With ``publish``, where a rebuild would put nothing in place of a dataset with rows.
+    """
+    if on_empty == "publish" and not job.running.rebuild:
+        return
+    found = _emptiness(job)
+    if found is None:
+        return
+    said = f"the source {os.fspath(job.source)!r} {found}"
+    if on_empty == "skip":
+        raise AirflowSkipException(said)
+    if on_empty == "fail":
+        raise AirflowException(f"{said}: on_empty is 'fail'")
+    rows = _rows_there(job)
+    if rows:
+        raise AirflowFailException(
+            f"{said}, but the dataset at {os.fspath(job.destination)} has {rows:,} rows: it stays as it is. "
+            "Restore the source, or remove the dataset if an empty one is meant"
+        )
+
+
+def _emptiness(job: Job) -> str | None:
+    from tts_pipeline.dataset.source import open_source
+
+    try:
+        return None if open_source(job.source).rows else "has no rows"
+    except MissingSourceError:
+        return "is not there"
+
+
+def _rows_there(job: Job) -> int:
+    from tts_pipeline.dataset.descriptor import read_descriptor
+    from tts_pipeline.dataset.store import open_store
+    from tts_pipeline.job.prepared import work_dir_of
+
+    there = read_descriptor(open_store(job.destination, work_dir_of(job) / "staging"))
+    return 0 if there is None else there.rows

@@ -1,0 +1,42 @@
+"""What OpenLineage is told of a task; imported only where Airflow's provider for it is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.openlineage.facet import (
+    Dataset,
+    OutputDataset,
+    OutputStatisticsOutputDatasetFacet,
+)
+from airflow.providers.openlineage.extractors import OperatorLineage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> OperatorLineage[Any, Any]:
+    """Return a task's inputs and its output.
+
+    Args:
+        sources: Paths or URLs.
+        output: Path or URL.
+        rows: That the task wrote there; None is not known.
+    """
+    facets: dict[str, Any] = (
+        {} if rows is None else {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)}
+    )
+    namespace, name = _named(output)
+    return OperatorLineage(
+        inputs=[Dataset(*_named(source)) for source in sources],
+        outputs=[OutputDataset(namespace, name, outputFacets=facets)],
+    )
+
+
+def _named(place: str) -> tuple[str, str]:
+    """Name a place as OpenLineage's naming specification does: ``s3://bucket`` and ``folder``; ``file`` and path."""
+    parts = urlsplit(place)
+    if not parts.netloc:
+        return "file", parts.path
+    return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"

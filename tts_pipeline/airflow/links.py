@@ -1,0 +1,46 @@
+"""The extra link from a task to its report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import attrs
+from airflow.sdk import BaseOperatorLink
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import TaskInstanceKey
+
+_CARD = "README.md"
+_CONSOLES = {
+    "s3": "https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
+    "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
+}
+"""Where buckets are looked at in a browser, 2026-11."""
+
+
+@attrs.define()
+class SpeechReportLink(BaseOperatorLink):
+    """A button at the task: the page of its dataset, or the dataset itself."""
+
+    name: str = "Speech report"
+
+    def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 (Airflow's signature)
+        """Return what the task found out while it ran; empty before that."""
+        return str(getattr(operator, "report_link", ""))
+
+
+def report_link(dataset: str, page: str | None) -> str:
+    """Return where a browser shows a dataset.
+
+    Args:
+        dataset: Its path or URL.
+        page: The address of datasets' pages, with ``{dataset}`` in it; None is the place where the dataset lies.
+    """
+    if page:
+        return page.replace("{dataset}", quote(dataset, safe=""))
+    parts = urlsplit(dataset)
+    if not parts.netloc:
+        return f"file://{quote(parts.path)}/{_CARD}"
+    console = _CONSOLES.get(parts.scheme)
+    return dataset if console is None else console.format(bucket=parts.netloc, path=quote(parts.path.strip("/")))

@@ -1,0 +1,1 @@
+"""The operators, each as thin as ``execute`` -> ``job``."""

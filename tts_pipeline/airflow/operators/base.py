@@ -1,0 +1,224 @@
+"""What every task about a speech job has in common: the job's fields, a stop in good order, what is told of its end."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from tts_pipeline.airflow.hook import SpeechHook
+from tts_pipeline.airflow.links import SpeechReportLink, report_link
+from tts_pipeline.airflow.outcome import FINAL_STOPS, event_of, told_to_airflow
+from tts_pipeline.airflow.storage import connection_of, located
+from tts_pipeline.airflow.tags import context_tags
+from tts_pipeline.config import AudioSettings, InputColumns, Selection
+from tts_pipeline.errors import StoppedError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tts_pipeline.airflow.storage import Place
+    from tts_pipeline.job import Job, Progress, Report, Running
+    from tts_pipeline.job.stop import Stop
+    from tts_pipeline.models import ParameterValue
+
+Run = Callable[["Progress", "Stop"], "Report"]
+"""Runs a job, or a part of it, with its progress and a way to stop it."""
+
+
+class SpeechJobOperator(BaseOperator):
+    """A task about one speech job. Its fields are those of ``tts_pipeline.Job``; texts among them are templates.
+
+    Tasks of one dataset are given the same job. Neither the task, nor the run, nor the try is part of what identifies
+    it: a task that is retried, cleared or killed goes on with its dataset, and buys nothing again.
+
+    Args:
+        source: A Parquet file, a folder of them, a glob or a URL of these; also an ``ObjectStoragePath``.
+        destination: A folder or a URL; becomes the dataset.
+        model: As sent.
+        parameters: Voice parameters that are the same for all rows: ``{"voice": "Cherry"}``.
+        columns: Where in the source an utterance is found, or only parameter -> column.
+        tags: For the bill, beside the task's place in Airflow.
+        speech_conn_id: The connection to the service.
+        source_conn_id: The connection that opens the source; None is the one in its URL, or the driver's own.
+        destination_conn_id: The same for the destination.
+        catalog: A TOML file of services and cards of one's own; None is the built-in ones.
+        prices: A TOML file of prices of one's own; None is none.
+        selection: Which rows are taken.
+        audio: What the dataset's audio is.
+        unchecked: Parameters whose values are not held against the card's lists.
+        running: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
+        defer_after: A pause that the service asks for beyond this is waited for without a worker's slot; None is never:
+            the task waits, up to ``Limits.max_pause_s``.
+        kwargs: Those of every operator.
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "destination",
+        "model",
+        "parameters",
+        "tags",
+        "speech_conn_id",
+        "source_conn_id",
+        "destination_conn_id",
+        "catalog",
+        "prices",
+    )
+    template_fields_renderers = {"parameters": "json", "tags": "json"}  # noqa: RUF012 (as Airflow has it)
+    operator_extra_links = (SpeechReportLink(),)
+    ui_color = "#e6dcf7"
+    final_stops: Collection[str] = FINAL_STOPS
+    """What stops every further try as well."""
+
+    def __init__(  # noqa: PLR0913 (an operator's fields, by name)
+        self,
+        *,
+        source: Place,
+        destination: Place,
+        model: str,
+        parameters: Mapping[str, ParameterValue] | None = None,
+        columns: InputColumns | Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        speech_conn_id: str = SpeechHook.default_conn_name,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        catalog: str | None = None,
+        prices: str | None = None,
+        selection: Selection = Selection(),
+        audio: AudioSettings = AudioSettings(),
+        unchecked: Sequence[str] = (),
+        running: Running | None = None,
+        defer_after: timedelta | None = timedelta(minutes=5),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.source = source
+        self.destination = destination
+        self.model = model
+        self.parameters = parameters
+        self.columns = columns
+        self.tags = tags
+        self.speech_conn_id = speech_conn_id
+        self.source_conn_id = source_conn_id
+        self.destination_conn_id = destination_conn_id
+        self.catalog = catalog
+        self.prices = prices
+        self.selection = selection
+        self.audio = audio
+        self.unchecked = unchecked
+        self.running = running
+        self.defer_after = defer_after
+        self.report_link = ""
+        self._lineage: tuple[str, str, int | None] | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Do the task's work; what it returns goes into XCom."""
+        with told_to_airflow(self.final_stops):
+            return self._work(context)
+
+    def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (what the trigger gives)
+        """Go on after a pause that was waited for without a slot."""
+        with told_to_airflow(self.final_stops):
+            return self._work(context)
+
+    def on_kill(self) -> None:
+        """Stop in good order: what is in flight has its grace, and the bill is written."""
+        self._stop().set("Airflow")
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
+        """Return what OpenLineage is told; called by its provider only."""
+        from tts_pipeline.airflow.lineage import lineage_of
+
+        source, destination, rows = self._lineage or (str(self.source), str(self.destination), None)
+        return lineage_of([source] if source else [], destination, rows)
+
+    @abstractmethod
+    def _work(self, context: Context) -> Any: ...
+
+    def _job(self, context: Context) -> Job:
+        """Make the job; everything that is asked of Airflow is asked here, before anything runs."""
+        from tts_pipeline.catalog import load_catalog
+        from tts_pipeline.job import Job
+
+        catalog = load_catalog(_path(self.catalog), _path(self.prices))
+        hook = SpeechHook(self.speech_conn_id, catalog)
+        destination = located(self.destination, self.destination_conn_id)
+        self.report_link = report_link(os.fspath(destination), hook.report_url())
+        columns = self.columns or {}
+        return Job(
+            source=located(self.source, self.source_conn_id),
+            destination=destination,
+            service=hook.get_conn(),
+            model=self.model,
+            parameters=self.parameters or {},
+            columns=columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns),
+            selection=self.selection,
+            audio=self.audio,
+            unchecked=tuple(self.unchecked),
+            catalog=catalog,
+            running=self._running(context, hook),
+        )
+
+    def _running(self, context: Context, hook: SpeechHook) -> Running:
+        from tts_pipeline.job import Running
+
+        running = self.running or Running()
+        limits = hook.limits(running.limits)
+        if self.defer_after is not None:
+            limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
+        own = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
+        tags = {**context_tags(context), **running.tags, **own}
+        # What an empty night becomes is decided before the job: see ``empty.py``.
+        return replace(running, limits=limits, tags=tags, missing_is_empty=True)
+
+    def _carry_out(self, run: Run) -> Report:
+        """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred.
+
+        Raises:
+            TaskDeferred: The service asked for a long pause.
+        """
+        from tts_pipeline.airflow.metrics import emit
+        from tts_pipeline.job import Progress
+        from tts_pipeline.watch import Watch, lines
+
+        progress = Progress()
+        with lines(Watch(progress), self.log.info):
+            report = run(progress, self._stop())
+        emit(report, progress, {"dag_id": self.dag_id, "task_id": self.task_id, "model": self.model})
+        if report.stopped is not None:
+            self._defer_if_asked(report.stopped)
+            raise report.stopped
+        return report
+
+    def _defer_if_asked(self, stopped: BaseException) -> None:
+        until = stopped.until if isinstance(stopped, StoppedError) else None
+        if until is not None and self.defer_after is not None:
+            from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+            self.log.info("%s The task goes on then, and holds no slot meanwhile.", stopped)
+            self.defer(trigger=DateTimeTrigger(moment=until), method_name=self.resume.__name__)
+
+    def _told(self, context: Context, job: Job, report: Report, rows: int) -> None:
+        """Tell what was made: lineage, and an event for each asset that the task gives out."""
+        self._lineage = (os.fspath(job.source), report.destination, rows)
+        event = event_of(report, connection_of(self.destination, self.destination_conn_id))
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra.update(event)
+
+    def _stop(self) -> Stop:
+        # Made late, because operators are copied; and at one stroke, because a signal handler may be first.
+        from tts_pipeline.job.stop import Stop
+
+        found: Stop = self.__dict__.setdefault("_stopping", Stop())
+        return found
+
+
+def _path(given: str | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()

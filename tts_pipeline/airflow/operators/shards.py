@@ -1,0 +1,132 @@
+"""One dataset by many workers: plan, then a mapped task per shard, then publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tts_pipeline.airflow.empty import OnEmpty, refuse_empty
+from tts_pipeline.airflow.operators.base import SpeechJobOperator
+from tts_pipeline.airflow.outcome import FINAL_STOPS, result_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tts_pipeline.job import Shard
+
+MAX_SHARDS = 1_000
+"""Mapped tasks of one dataset, at most, whatever the source: Airflow's own limit is 1,024 (``max_map_length``)."""
+
+
+class SpeechPlanOperator(SpeechJobOperator):
+    """Check a job whole, make its dataset's descriptor, and divide its parts among shards.
+
+    Returns the shards, at least one, and the same ones whatever is already done; ``shard`` of
+    ``SpeechSynthesizeShardOperator`` is mapped over them.
+
+    Args:
+        max_shards: At most this many, 1 to 1,000.
+        on_empty: As for ``SpeechSynthesizeOperator``.
+        kwargs: Those of ``SpeechJobOperator``.
+
+    Raises:
+        ValueError: ``max_shards`` is out of range, or an asset is among the outlets: there is no dataset yet.
+    """
+
+    def __init__(self, *, max_shards: int = 8, on_empty: OnEmpty = "publish", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 1 <= max_shards <= MAX_SHARDS:
+            raise ValueError(f"max_shards is {max_shards}: give 1 to {MAX_SHARDS}")
+        _refuse_outlets(self)
+        self.max_shards = max_shards
+        self.on_empty = on_empty
+
+    def _work(self, context: Context) -> Any:
+        from tts_pipeline.job import plan
+
+        job = self._job(context)
+        refuse_empty(job, self.on_empty)
+        return [_to_json(shard) for shard in plan(job, self.max_shards)]
+
+
+class SpeechSynthesizeShardOperator(SpeechJobOperator):
+    """Run the parts of one shard; mapped over what ``SpeechPlanOperator`` returns.
+
+    ::
+
+        SpeechSynthesizeShardOperator.partial(task_id="synthesize", **job).expand(shard=plan.output)
+
+    Returns the dataset's place and its counts so far.
+
+    Args:
+        shard: One of the plan's.
+        at_a_time: How many of them run at one time, at most, as by a pool or ``max_active_tis_per_dag``: rates are
+            divided by it; None is all of them.
+        map_index_template: How Airflow names the mapped task: by its parts.
+        kwargs: Those of ``SpeechJobOperator``.
+
+    Raises:
+        ValueError: An asset is among the outlets: the dataset is whole only when it is published.
+    """
+
+    template_fields: Sequence[str] = (*SpeechJobOperator.template_fields, "shard")
+    final_stops = FINAL_STOPS - {"budget"}  # what is used up is a share, and grows when other shards finish
+
+    def __init__(
+        self,
+        *,
+        shard: Mapping[str, int],
+        at_a_time: int | None = None,
+        map_index_template: str = "{{ task.shard_label }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(map_index_template=map_index_template, **kwargs)
+        _refuse_outlets(self)
+        self.shard = shard
+        self.at_a_time = at_a_time
+
+    @property
+    def shard_label(self) -> str:
+        """The shard's parts, ``parts 8-15``."""
+        numbers = _from_json(self.shard).numbers()
+        if len(numbers) < 2:
+            return f"part {numbers[0]}" if numbers else "no parts"
+        return f"parts {numbers[0]}-{numbers[-1]}"
+
+    def _work(self, context: Context) -> Any:
+        from tts_pipeline.job import run_parts
+
+        job, shard, most = self._job(context), _from_json(self.shard), self.at_a_time
+        report = self._carry_out(lambda progress, stop: run_parts(job, shard, progress, at_a_time=most, stop=stop))
+        self._told(context, job, report, report.this_run.speech)
+        return result_of(report)
+
+
+class SpeechPublishOperator(SpeechJobOperator):
+    """Seal a dataset whose parts are all done: verifies every part, then writes ``parts.json`` and the dataset card.
+
+    Returns the dataset's place and counts; assets among its ``outlets`` get an event with rows, hours and cost.
+    """
+
+    def _work(self, context: Context) -> Any:
+        from tts_pipeline.job import publish
+
+        job = self._job(context)
+        report = publish(job)
+        self._told(context, job, report, report.dataset.speech)
+        return result_of(report)
+
+
+def _refuse_outlets(operator: SpeechJobOperator) -> None:
+    if operator.outlets:
+        raise ValueError(f"{operator.task_id}: give the outlets to SpeechPublishOperator, where the dataset is whole")
+
+
+def _to_json(shard: Shard) -> dict[str, int]:
+    return {"index": shard.index, "shards": shard.shards, "parts": shard.all_parts}
+
+
+def _from_json(values: Mapping[str, int]) -> Shard:
+    from tts_pipeline.job.job import shards_of
+
+    return shards_of(values["parts"], values["shards"])[values["index"]]

@@ -1,0 +1,43 @@
+"""Source -> dataset in one task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tts_pipeline.airflow.empty import OnEmpty, refuse_empty
+from tts_pipeline.airflow.operators.base import SpeechJobOperator
+from tts_pipeline.airflow.outcome import result_of
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from tts_pipeline.job import Report
+
+
+class SpeechSynthesizeOperator(SpeechJobOperator):
+    """Make a speech dataset of a source, or go on with one; see ``SpeechJobOperator`` for the job's fields.
+
+    Returns the dataset's place and counts. Rejected rows are no failure: they are a table, and ``rejects`` counts them;
+    ``Running.max_rejects`` is where it becomes one.
+
+    Args:
+        on_empty: What a source that is missing or has no rows becomes: ``publish``, an empty dataset; ``skip``, a
+            skipped task; ``fail``, a failed one, which is retried.
+        kwargs: Those of ``SpeechJobOperator``.
+    """
+
+    def __init__(self, *, on_empty: OnEmpty = "publish", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.on_empty = on_empty
+
+    def _work(self, context: Context) -> Any:
+        return result_of(self._spoken(context))
+
+    def _spoken(self, context: Context) -> Report:
+        from tts_pipeline.job import run_job
+
+        job = self._job(context)
+        refuse_empty(job, self.on_empty)
+        report = self._carry_out(lambda progress, stop: run_job(job, progress, stop=stop))
+        self._told(context, job, report, report.dataset.speech)
+        return report

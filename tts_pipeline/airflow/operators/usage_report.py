@@ -1,0 +1,128 @@
+"""The bill of many datasets, added up by day, voice, team."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+from tts_pipeline.airflow.outcome import small, told_to_airflow
+from tts_pipeline.airflow.storage import located
+from tts_pipeline.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from airflow.sdk import Context
+
+    from tts_pipeline.airflow.storage import Place
+
+
+class SpeechUsageReportOperator(BaseOperator):
+    """Add up the usage of datasets, and write it as one table.
+
+    Returns where the table is, its number of rows, and the confirmed cost by currency.
+
+    Args:
+        destination: ``.parquet`` or ``.csv``; replaced when it is there.
+        datasets: Folders or URLs of datasets, or one; with none, those of the asset events that triggered the run, and
+            where there are none of these either, the task is skipped.
+        by: What to tell apart: ``day``, ``hour``, ``model``, ``voice``, ``service``, ``account``, ``dataset``,
+            ``outcome``, ``error_code`` or ``tag:KEY``.
+        datasets_conn_id: The connection that opens the datasets; None is the ones in their URLs or their asset events,
+            or the driver's own.
+        destination_conn_id: The same for the table.
+        kwargs: Those of every operator.
+    """
+
+    template_fields: Sequence[str] = ("destination", "datasets", "by", "datasets_conn_id", "destination_conn_id")
+    ui_color = "#e6dcf7"
+
+    def __init__(
+        self,
+        *,
+        destination: Place,
+        datasets: Place | Sequence[Place] | None = None,
+        by: Sequence[str] = ("day", "voice"),
+        datasets_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.datasets = datasets
+        self.by = by
+        self.datasets_conn_id = datasets_conn_id
+        self.destination_conn_id = destination_conn_id
+        self._lineage: tuple[list[str], str, int] | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Add up and write."""
+        from tts_pipeline.report.usage import usage_report
+
+        found = _listed(self.datasets) if self.datasets else _triggering(context)
+        if not found:
+            raise AirflowSkipException("no dataset is given, and no asset event of one triggered this run")
+        with told_to_airflow():
+            datasets = [located(place, self.datasets_conn_id or conn_id) for place, conn_id in found]
+            report = usage_report(datasets, (self.by,) if isinstance(self.by, str) else tuple(self.by))
+            table = self._write(report)
+        self._lineage = ([os.fspath(each) for each in datasets], table, report.height)
+        costs = report.drop_nulls("currency").group_by("currency").agg(cost=_sum_of("cost")).sort("currency")
+        return small(
+            {"table": table, "rows": report.height, "cost": {k: str(v or Decimal(0)) for k, v in costs.iter_rows()}}
+        )
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
+        """Return what OpenLineage is told; called by its provider only."""
+        from tts_pipeline.airflow.lineage import lineage_of
+
+        return lineage_of(*(self._lineage or ([], str(self.destination), None)))
+
+    def _write(self, report: pl.DataFrame) -> str:
+        from tts_pipeline.dataset.store import open_store
+
+        folder, slash, name = str(self.destination).rpartition("/")
+        data = io.BytesIO()
+        if name.endswith(".parquet"):
+            report.write_parquet(data)
+        elif name.endswith(".csv"):
+            report.write_csv(data)
+        else:
+            raise ConfigurationError(
+                f"the report {str(self.destination)!r} is no table", hint="name it .parquet or .csv"
+            )
+        store = open_store(located(folder or slash or ".", self.destination_conn_id), Path(gettempdir()))
+        store.write(name, data.getvalue())
+        return store.describe(name)
+
+
+def _listed(datasets: Place | Sequence[Place]) -> list[tuple[Place, str | None]]:
+    """Return datasets, each without a connection of its own; a text is one, not its letters."""
+    if isinstance(datasets, str) or not isinstance(datasets, Sequence):
+        return [(datasets, None)]
+    return [(place, None) for place in datasets]
+
+
+def _triggering(context: Context) -> list[tuple[Place, str | None]]:
+    """Return the datasets of asset events, each once, with the connections that open them."""
+    events = context.get("triggering_asset_events") or {}
+    told = {
+        event.extra["dataset"]: event.extra.get("conn_id")
+        for each in events.values()
+        for event in each
+        if isinstance(event.extra.get("dataset"), str)
+    }
+    return sorted(told.items())
+
+
+def _sum_of(column: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(column).sum()

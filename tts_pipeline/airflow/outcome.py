@@ -1,0 +1,106 @@
+"""How a run of ours ends, as Airflow understands it: results for XCom, and errors that are retried or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError, TtsPipelineError
+
+if TYPE_CHECKING:
+    from tts_pipeline.job import Report
+
+XCOM_BYTES = 1_000
+"""What one result may take in Airflow's database, as JSON; a path or a URL is most of it."""
+
+FINAL_STOPS = frozenset({"budget", "rejects"})
+"""What stops every further run as well, until a person has changed something."""
+
+_COUNTS = (
+    "rows",
+    "speech",
+    "rejects",
+    "attempts",
+    "unknown_attempts",
+    "reused",
+    "characters_billed",
+    "characters_upper_bound",
+    "cost",
+    "cost_upper_bound",
+    "currency",
+    "audio_hours",
+)
+_KEPT = "what is done is kept: clear the task to go on"
+
+
+def result_of(report: Report) -> dict[str, Any]:
+    """Return a task's result: the dataset's place and counts; money is text.
+
+    Raises:
+        AirflowFailException: It is too large for XCom.
+    """
+    values = report.to_json()
+    return small({"dataset": report.destination, **{name: values[name] for name in _COUNTS}})
+
+
+def small(result: dict[str, Any]) -> dict[str, Any]:
+    """Return a result that fits into XCom.
+
+    Raises:
+        AirflowFailException: It does not.
+    """
+    size = len(json.dumps(result).encode())
+    if size > XCOM_BYTES:
+        raise AirflowFailException(
+            f"the task's result takes {size} bytes, more than the {XCOM_BYTES} that are meant for XCom: "
+            "is the destination's name very long? Data belongs into the dataset"
+        )
+    return result
+
+
+def event_of(report: Report, conn_id: str | None = None) -> dict[str, Any]:
+    """Return what an asset event tells of a dataset.
+
+    Args:
+        report: Of the dataset.
+        conn_id: The connection that opens it; None is none.
+    """
+    values = report.to_json()
+    hours, cost = values["audio_hours"], values["cost"]
+    return {
+        "dataset": report.destination,
+        **{name: values[name] for name in ("rows", "speech", "rejects", "currency")},
+        "hours": hours,
+        "cost": cost,
+        **({} if conn_id is None else {"conn_id": conn_id}),
+    }
+
+
+def failure_of(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STOPS) -> AirflowException:
+    """Return the exception that makes Airflow do the right thing about an error of ours.
+
+    A wrong setting, a key or balance that the service refuses, a spent budget and too many rejects stay what they are
+    however often a task is tried: it fails at once. Anything else is retried as the task says.
+
+    Args:
+        error: What happened.
+        final_stops: ``stopped_by`` of what stops every further try as well.
+    """
+    is_final = isinstance(error, ConfigurationError | FatalError) or (
+        isinstance(error, StoppedError) and error.stopped_by in final_stops
+    )
+    told = str(error) if isinstance(error, ConfigurationError) else f"{error}; {_KEPT}"
+    return AirflowFailException(told) if is_final else AirflowException(told)
+
+
+@contextmanager
+def told_to_airflow(final_stops: Collection[str] = FINAL_STOPS) -> Iterator[None]:
+    """Translate our errors into Airflow's; see ``failure_of``."""
+    try:
+        yield
+    except TtsPipelineError as error:
+        raise failure_of(error, final_stops) from error

@@ -1,0 +1,47 @@
+"""A dataset made by many workers, as one task group: plan -> a task per shard -> publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import Asset, TaskGroup
+
+from tts_pipeline.airflow.empty import OnEmpty
+from tts_pipeline.airflow.operators.shards import (
+    SpeechPlanOperator,
+    SpeechPublishOperator,
+    SpeechSynthesizeShardOperator,
+)
+
+
+def speech_dataset(
+    group_id: str = "speech_dataset",
+    *,
+    max_shards: int = 8,
+    on_empty: OnEmpty = "publish",
+    outlets: Sequence[Asset] = (),
+    shards: Mapping[str, Any] | None = None,
+    **job: Any,
+) -> TaskGroup:
+    """Make a speech dataset by many workers.
+
+    Args:
+        group_id: Of the task group; its tasks are ``plan``, ``synthesize`` (mapped) and ``publish``.
+        max_shards: Tasks that share the work, 1 to 1,000. Rate and budget are divided among them, never multiplied.
+        on_empty: As for ``SpeechSynthesizeOperator``.
+        outlets: Assets that get an event when the dataset is whole.
+        shards: Fields of the mapped tasks alone: ``{"pool": "speech", "at_a_time": 4}``. Airflow runs no more than
+            ``at_a_time`` of them at one time, however large the pool is.
+        **job: The job, as for ``SpeechJobOperator``, and fields of all three tasks.
+
+    Returns:
+        The group; ``upstream >> speech_dataset(...) >> downstream`` works as with any.
+    """
+    mapped = {"max_active_tis_per_dagrun": (shards or {}).get("at_a_time"), **job, **(shards or {})}
+    with TaskGroup(group_id) as group:
+        plan = SpeechPlanOperator(task_id="plan", max_shards=max_shards, on_empty=on_empty, **job)
+        synthesize = SpeechSynthesizeShardOperator.partial(task_id="synthesize", **mapped)
+        publish = SpeechPublishOperator(task_id="publish", outlets=outlets, **job)
+        synthesize.expand(shard=plan.output) >> publish
+    return group
