@@ -6,9 +6,10 @@ UV     := $(BIN)/uv
 UV_VERSION := 0.13.8
 PROJECT := pyproject.toml constraints.txt
 PEERS  := .venv-bench
+LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kill quick bench check format schemas lock build clean
+.PHONY: help demo test test-kill test-lowest quick bench check format schemas lock build clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +24,14 @@ $(VENV)/.run: $(VENV)/.uv $(PROJECT)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --group test --group tools
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local,airflow]' --group test --group tools
+	@touch $@
+
+$(PEERS)/.made: $(VENV)/.uv $(PROJECT) $(wildcard benchmarks/requirements/*.txt)
+	for name in peers litellm ours; do $(UV) venv --quiet --clear --python $(BIN)/python $(PEERS)/$$name || exit; done
+	$(UV) pip install --quiet --python $(PEERS)/peers/bin/python --requirement benchmarks/requirements/peers.txt
+	$(UV) pip install --quiet --python $(PEERS)/litellm/bin/python --requirement benchmarks/requirements/litellm.txt
+	$(UV) pip install --quiet --python $(PEERS)/ours/bin/python --constraint constraints.txt --editable .
 	@touch $@
 
 demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local service
@@ -42,6 +50,16 @@ CORE := $(addprefix tests/,catalog wire client dataset estimates test_text.py te
 quick: $(VENV)/.test  ## The contributor's loop: the core's quick tests, within a minute
 	$(BIN)/pytest -n 2 -m 'not slow' $(CORE)
 
+test-lowest: $(VENV)/.uv  ## The quick tests of the core and of Polars' side with the lowest versions allowed
+	$(UV) venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(UV) pip compile --quiet --resolution lowest-direct --only-binary :all: --extra local --no-header \
+	    --output-file $(LOWEST)/lowest.txt pyproject.toml
+	$(UV) pip install --quiet --python $(LOWEST) --constraint $(LOWEST)/lowest.txt --editable '.[local]' --group test
+	$(LOWEST)/bin/pytest -n 2 -m 'not slow and not kill' $(CORE) $(addprefix tests/,audio job report frames exports)
+
+bench: $(VENV)/.test $(PEERS)/.made  ## Measure beside what people use instead (half an hour; BENCH=--quick: minutes)
+	$(BIN)/python -m benchmarks $(BENCH)
+
 check: $(VENV)/.test  ## Format, lint and types, as CI runs them
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,12 +72,15 @@ format: $(VENV)/.test  ## Format and mend what can be mended
 schemas: $(VENV)/.test  ## Write schemas/ from the code
 	$(BIN)/python -m schemas
 
+# Not lhotse: it brings PyTorch, whose build is the choice of the machine.
+PINNED := --extra local --extra airflow --extra huggingface
+
 lock: $(VENV)/.uv  ## Write constraints.txt: every version pinned
-	$(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --group test --group tools --upgrade \
+	$(UV) pip compile --quiet --universal --python-version 3.11 $(PINNED) --group test --group tools --upgrade \
 	    --no-annotate --no-header --no-emit-index-url --no-emit-find-links --output-file constraints.txt pyproject.toml
 
 build: $(VENV)/.test  ## Build the wheel
 	$(UV) build --quiet --wheel
 
 clean:  ## Remove everything that was made here
-	rm -rf $(VENV) $(PEERS) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(LOWEST) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -57,7 +57,7 @@ def tone_service() -> Iterator[LocalService]:
 
 @pytest.fixture(autouse=True)
 def _clean_shared_services(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Before a test, for its bill; after it, because fixtures of a wider scope speak before the next test is cleaned."""
+    """Before a test, for its bill; after it, because a fixture of a wider scope speaks before the next is cleaned."""
     services: list[LocalService] = [request.getfixturevalue(name) for name in _SHARED if name in request.fixturenames]
     _clean(services)
     yield
