@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPENDING = re.compile(r"(tts-pipeline (?:run|validate) .*--service) (?:modelstream|baze|dashscope|openai)\b")
 _ELSEWHERE = "http://127.0.0.1:8765"
 """Where the pages have the local service; the tests have one at a port of its own."""
+_NAMED = re.compile(r"# ([\w./-]+\.(?:toml|py))\n")
+_SERVER = "airflow standalone"
+_SERVES = re.compile(r"tts-pipeline (?:browse|emulate)\b.*")
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Block:
 def blocks(page: str) -> Iterator[Block]:
     """Yield the blocks of a page that are done, in order: a ``text`` block belongs to the one before it."""
     found = list(_FENCE.finditer(page))
-    for match, following in zip(found, [*found[1:], None], strict=True):
+    for match, following in zip(found, [*found[1:], None], strict=False):
         language = match["info"].strip()
         if language == "text":
             continue
@@ -49,8 +55,10 @@ def blocks(page: str) -> Iterator[Block]:
 class Reader:
     """Somebody who does what a page says, in a folder of their own, with the local service for the paid ones.
 
-    A ``toml`` block whose first line names a file (``# job.toml``) is saved; ``bash`` and ``python`` blocks are run
-    and must end well. An ``# exit N`` at the end of a command says with what status it ends instead.
+    A ``toml`` block whose first line names a file (``# job.toml``) is saved, and so is a ``python`` block with such a
+    line; other ``bash`` and ``python`` blocks are run and must end well. An ``# exit N`` at the end of a command says
+    with what status it ends instead. A block that ends in ``airflow standalone``, which does not end, is kept as
+    ``server`` for whoever can start it.
     """
 
     folder: Path
@@ -58,6 +66,7 @@ class Reader:
     environ: Mapping[str, str]
     exported: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
+    server: str | None = None
 
     def do(self, block: Block) -> str:
         """Do what a block says and return what it printed.
@@ -68,25 +77,45 @@ class Reader:
         match block.language:
             case "bash":
                 return self._shell(block.text)
+            case "toml" | "python" if named := _NAMED.match(block.text):
+                return self._save(block.text, named[1])
             case "python":
                 return self._python(block)
-            case "toml":
-                return self._save(block.text)
             case other:
                 raise AssertionError(
-                    f"line {block.line}: a block of {other!r} cannot be run: bash, python, toml or text"
+                    f"line {block.line}: a block of {other!r} cannot be done: bash, python, text, "
+                    "or toml that begins with its file's name, as in '# job.toml'"
                 )
 
     def _shell(self, text: str) -> str:
-        lines = [_SPENDING.sub(r"\1 local", line) for line in _joined(_without_installs(text))]
+        here = text.replace(_ELSEWHERE, self.service_url)
+        lines = [_SPENDING.sub(r"\1 local", line) for line in _joined(_without_installs(here))]
         script = "\n".join([*self.exported, *map(_expecting, lines)])
         self.exported += [line for line in lines if line.startswith("export ")]
+        if lines[-1:] == [_SERVER]:
+            self.server = script
+            return ""
+        if _SERVES.fullmatch("\n".join(lines)):
+            return self._served(lines[0])
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=dict(self.environ), timeout=120,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
         return done.stdout
+
+    def _served(self, command: str) -> str:
+        """Start what serves until Ctrl-C, and see that it serves and ends well."""
+        arguments = shlex.split(re.sub(r"--port \d+", "--port 0", command))
+        with subprocess.Popen(arguments, cwd=self.folder, env=dict(self.environ), stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            told = re.search(r"http://[\d.:]+", server.stdout.readline().decode())
+            answer = httpx.get(told[0], trust_env=False, timeout=30) if told else None
+            server.send_signal(signal.SIGINT)
+            assert server.wait(30) == 0
+        assert answer is not None, f"{command} told no URL"
+        assert answer.status_code in {200, 404}
+        return ""
 
     def _python(self, block: Block) -> str:
         text = block.text.replace(_ELSEWHERE, self.service_url)
@@ -95,10 +124,10 @@ class Reader:
             exec(compile(text, f"<line {block.line}>", "exec"), self.names)
         return printed.getvalue()
 
-    def _save(self, text: str) -> str:
-        name = re.match(r"# ([\w.-]+\.toml)\n", text)
-        assert name, f"a toml block begins with its file's name, as in '# job.toml':\n{text}"
-        (self.folder / name[1]).write_text(text.replace(_ELSEWHERE, self.service_url))
+    def _save(self, text: str, name: str) -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace(_ELSEWHERE, self.service_url))
         return ""
 
 
