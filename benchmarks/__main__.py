@@ -18,6 +18,7 @@ from benchmarks.results import Results
 from benchmarks.scenarios.layers import LAYERS
 from benchmarks.scenarios.memory import MEMORY
 from benchmarks.scenarios.rate import RATE
+from benchmarks.scenarios.scale import SCALE
 from benchmarks.scenarios.scenario import Scenario
 from benchmarks.scenarios.speed import SHAPE, SPEED
 from benchmarks.scenarios.starting import RESUME, START
@@ -27,7 +28,7 @@ from benchmarks.settings import FULL, QUICK, Settings
 from benchmarks.tables import Table
 from tts_pipeline.errors import TtsPipelineError
 
-SCENARIOS = (SPEED, SHAPE, STRAGGLERS, MEMORY, RATE, START, RESUME, LAYERS)
+SCENARIOS = (SPEED, SHAPE, STRAGGLERS, MEMORY, RATE, START, RESUME, SCALE, LAYERS)
 _CAPACITY_S = 1.5
 
 

@@ -67,7 +67,7 @@ def _table(spent_s: Mapping[tuple[str, str], float], cpu_s: float, rows: int, wh
         f"Where our CPU per row goes, {what}",
         ("thread", "layer", "ms/row", "share"),
         notes="The library's time is its own, not that of what it calls. What is below a half percent is summed up. "
-        "The main thread plans the job before it is the event loop.",
+        "The main thread plans the job, then waits.",
     )
     small = 0.0
     for (thread, layer), one_s in sorted(spent_s.items(), key=lambda pair: -pair[1]):

@@ -43,6 +43,7 @@ PROMISES = (
     Promise(r"s to first request", 1.0, at_most=True),
     Promise(r"s to resume", 2.0, at_most=True),
     Promise(r"s to nothing to do", 2.0, at_most=True),
+    Promise(r"s to plan .* files", 10.0, at_most=True),
 )
 
 

@@ -99,5 +99,6 @@ def _head(facts: dict[str, Any]) -> list[str]:
         "# Benchmarks\n",
         f"{facts['date']}, {size['cores']} cores shared by service and client, {size['memory_gib']} GiB"
         f"{'; a quick look only' if facts['quick'] else ''}. Made by `make bench`.\n",
+        "Who is compared has a virtual environment of its own, of what it needs at run time and no more.\n",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.\n",
     ]

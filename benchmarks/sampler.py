@@ -1,12 +1,14 @@
 """Where processor time goes: looked at whenever some was used, and weighed by each thread's own clock.
 
-A timer of processor time (``ITIMER_PROF``) interrupts the main thread. Each thread is then charged what its clock went
-on by since the last look, under the innermost frame of its stack that a layer owns. So the sum is what was used, and
-only how a thread's time divides into layers is a sample.
+A timer of processor time (``ITIMER_PROF``) wakes a thread. Each thread is then charged what its clock went on by since
+the last look, under the innermost frame of its stack that a layer owns. So the sum is what was used, and only how a
+thread's time divides into layers is a sample.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +24,10 @@ Owner = Callable[[str], str | None]
 _LOOK_EVERY_S = 0.004
 """What a kernel's timers can hold, at 250 ticks a second."""
 
+_SWITCH_S = 0.000_05
+"""A thread is asked to let the looker run after so long. By the usual 5 ms it would mostly have done so by itself, and
+all its time would be charged to the calls that let others run: sockets and files."""
+
 
 class Sampler:
     """Charges processor time to (thread, layer) while ``running``.
@@ -34,22 +40,40 @@ class Sampler:
         self._owner = owner
         self._clocks: dict[int, float] = {}
         self.spent_s: defaultdict[tuple[str, str], float] = defaultdict(float)
-        """By thread's name without its number, and layer."""
+        """By thread's name without its number, and layer; the sampler itself is among them."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Look while the block runs, which must be in the main thread."""
-        before = signal.signal(signal.SIGPROF, self._look)
-        self._look(0, None)
+        # A handler would run in the main thread only, whenever that next does: a thread waits for the byte that tells
+        # of a signal, whichever thread it came to.
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        handler = signal.signal(signal.SIGPROF, lambda *_: None)
+        wakeup = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        switch_s = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_S)
+        looker = threading.Thread(target=self._look_when_told, args=(told,), name="sampler")
+        self._look()
         self.spent_s.clear()
+        looker.start()
         signal.setitimer(signal.ITIMER_PROF, _LOOK_EVERY_S, _LOOK_EVERY_S)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            signal.signal(signal.SIGPROF, before)
+            sys.setswitchinterval(switch_s)
+            signal.set_wakeup_fd(wakeup)
+            signal.signal(signal.SIGPROF, handler)
+            os.close(tell)
+            looker.join()
 
-    def _look(self, _number: int, interrupted: FrameType | None) -> None:
+    def _look_when_told(self, told: int) -> None:
+        with open(told, "rb", buffering=0) as signals:
+            while signals.read(64):
+                self._look()
+
+    def _look(self) -> None:
         frames = sys._current_frames()  # the documented way to see other threads' stacks
         for thread in threading.enumerate():
             if thread.ident is None:
@@ -60,8 +84,7 @@ class Sampler:
                 continue
             spent_s = clock_s - self._clocks.get(thread.ident, 0.0)
             self._clocks[thread.ident] = clock_s
-            frame = interrupted if thread is threading.main_thread() else frames.get(thread.ident)
-            self.spent_s[_kind_of(thread), self._layer(frame)] += spent_s
+            self.spent_s[_kind_of(thread), self._layer(frames.get(thread.ident))] += spent_s
 
     def _layer(self, frame: FrameType | None) -> str:
         while frame is not None:
@@ -74,6 +97,6 @@ class Sampler:
 
 def _kind_of(thread: threading.Thread) -> str:
     if thread is threading.main_thread():
-        return "main, event loop"
-    name = thread.name.split("_")[0]
+        return "main"
+    name = re.sub(r"[-_]\d+$", "", thread.name)
     return "asyncio.to_thread" if name == "asyncio" else name

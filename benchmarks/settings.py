@@ -27,13 +27,16 @@ class Settings:
         done_rows: Rows of the datasets that are gone on with.
         start_rows: Rows of the new job whose first request is waited for.
         tries: Of what takes a second.
+        scale_rows: Of the job that is large.
+        scale_files: Of its source.
+        scale_run_rows: Of a run that shows what large parts need.
     """
 
     latency_ms: int = 200
     concurrencies: tuple[int, ...] = (32, 128, 256)
     sizes: tuple[int, ...] = (20_000, 200_000)
     run_s: float = 5.0
-    rounds: int = 5
+    rounds: int = 3
     peer_rounds: int = 2
     peer_s: float = 8.0
     shape_bytes: int = 48_000
@@ -46,6 +49,9 @@ class Settings:
     done_rows: tuple[int, int] = (1_000, 1_000_000)
     start_rows: int = 100_000
     tries: int = 5
+    scale_rows: int = 10_000_000
+    scale_files: int = 10_000
+    scale_run_rows: int = 20_000
 
     def rows(self, max_concurrency: int, *, run_s: float | None = None) -> int:
         """Return how many rows a run has."""
@@ -75,4 +81,7 @@ QUICK = replace(
     done_rows=(1_000, 100_000),
     start_rows=20_000,
     tries=2,
+    scale_rows=1_000_000,
+    scale_files=1_000,
+    scale_run_rows=4_000,
 )

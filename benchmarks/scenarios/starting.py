@@ -34,9 +34,9 @@ def _start_expected_s(settings: Settings) -> float:
 def _run_start(arena: Arena, settings: Settings) -> Outcome:
     job = _job(arena, settings.start_rows)
     taken = {
-        "python alone (python -c pass)": _seconds([str(OURS.python), "-c", "pass"], settings.tries),
-        "tts-pipeline --help": _seconds([str(_COMMAND), "--help"], settings.tries),
-        f"first request of a new job of {settings.start_rows:,} rows": _first_requests(
+        "python alone (python -c pass)": seconds_of([str(OURS.python), "-c", "pass"], settings.tries),
+        "tts-pipeline --help": seconds_of([str(_COMMAND), "--help"], settings.tries),
+        f"first request of a new job of {settings.start_rows:,} rows": first_requests(
             arena, job, settings.tries, partial(remove, Path(job.destination))
         ),
     }
@@ -67,9 +67,9 @@ def _run_resume(arena: Arena, settings: Settings) -> Outcome:
     measured, first_s, nothing_s = [], Spread(0, 0, 0), Spread(0, 0, 0)
     for rows in settings.done_rows:
         with _nearly_done(arena, rows) as job:
-            first_s = _first_requests(arena, job, settings.tries, partial(undo_last_part, job))
-            subprocess.run(_command(job), cwd=PROJECT, check=True, capture_output=True, timeout=PATIENCE_S)
-            nothing_s = _seconds(_command(job), settings.tries)
+            first_s = first_requests(arena, job, settings.tries, partial(undo_last_part, job))
+            subprocess.run(command_of(job), cwd=PROJECT, check=True, capture_output=True, timeout=PATIENCE_S)
+            nothing_s = seconds_of(command_of(job), settings.tries)
         table.rows.append([rows, first_s, nothing_s])
         measured.append({"rows": rows, "first_request_s": first_s.median, "nothing_to_do_s": nothing_s.median})
     promised = {"s to resume": first_s.median, "s to nothing to do": nothing_s.median}
@@ -101,13 +101,15 @@ def _job(arena: Arena, rows: int) -> Job:
     )
 
 
-def _command(job: Job) -> list[str]:
+def command_of(job: Job) -> list[str]:
+    """Return the command line that runs a job."""
     said = ["--service", job.service.base_url, "--model", job.model, "--voice", VOICE]
     run = ["run", str(job.source), str(job.destination), f"--max-concurrency={_MAX_CONCURRENCY}", "--quiet", "--json"]
     return [str(_COMMAND), *run, *said]
 
 
-def _seconds(command: Sequence[str], tries: int) -> Spread:
+def seconds_of(command: Sequence[str], tries: int) -> Spread:
+    """Return how long a command takes, from the start of its process to its end."""
     taken = []
     for _ in range(tries):
         started_s = time.monotonic()
@@ -116,12 +118,12 @@ def _seconds(command: Sequence[str], tries: int) -> Spread:
     return Spread.of(taken)
 
 
-def _first_requests(arena: Arena, job: Job, tries: int, undo: Callable[[], None]) -> Spread:
+def first_requests(arena: Arena, job: Job, tries: int, undo: Callable[[], None]) -> Spread:
     """Return how long it takes until the service gets a run's first request; the run is killed then, and undone."""
     taken = []
     for _ in range(tries):
         try:
-            taken.append(_first_request_s(arena, _command(job)))
+            taken.append(_first_request_s(arena, command_of(job)))
         finally:
             undo()
     return Spread.of(taken)

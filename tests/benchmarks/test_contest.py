@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.answers import Answering
-from benchmarks.contest import BARE, OURS, Arena, Contestant, Course, Run, Spread, ratios
+from benchmarks.contest import BARE, OURS, Arena, Course, Run, Spread, ratios
 from benchmarks.contestants.task import Task, peak_rss_mb, task_from
 from benchmarks.service import load_service
 
@@ -51,11 +52,11 @@ def test_peak_memory_is_that_of_this_process() -> None:
 @pytest.mark.slow
 def test_contestants_run_interleaved_and_do_all_rows(tmp_path: Path) -> None:
     """In each round everybody does all rows in a process of its own, and what was made is removed."""
-    script = Contestant(BARE.name, BARE.module, OURS.environment)  # its libraries are in our environment too
+    script, ours = (replace(one, environment=".venv") for one in (BARE, OURS))  # which `make bench` alone makes others
     told: list[str] = []
     with load_service() as service:
         arena = Arena(service, tmp_path, tell=told.append)
-        rounds = arena.contest(Course(Answering("raw", 2_000, 5), 40, 8), (script, OURS), (2, 1))
+        rounds = arena.contest(Course(Answering("raw", 2_000, 5), 40, 8), (script, ours), (2, 1))
     assert [len(runs) for runs in rounds.values()] == [2, 1]
     assert all(run.rows == 40 for runs in rounds.values() for run in runs)
     assert [line.split(" ")[0] for line in told] == ["aiohttp", "tts_pipeline", "aiohttp"]

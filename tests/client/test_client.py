@@ -455,30 +455,25 @@ def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
     assert sum(slept) == pytest.approx(15.0), "two waits for six characters each"
 
 
-def test_a_place_is_free_only_when_the_answer_is_written() -> None:
-    """What is paid for and could still be lost by a kill is never more than what may be in flight."""
+def test_an_answer_is_settled_before_its_place_is_taken() -> None:
+    """The ledger hears of it before the next intent, so that it is written when the next request leaves."""
+    told: list[str] = []
 
-    class Slow(MemoryLedger):
+    class Watched(MemoryLedger):
+        async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
+            told.append(f"{attempt.utterance_id} intended")
+            await super().intend(attempt, boundaries)
+
         def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+            told.append("settled")
             super().settle(settlement, answer)
-            settled.set()
 
-        async def written(self) -> None:
-            await writing.wait()
-
-    settled, writing = asyncio.Event(), asyncio.Event()
-
-    async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        ledger = Slow()
-        rows = [asyncio.create_task(client.synthesize(Utterance(name, "Hello."), ledger)) for name in "ab"]
-        await settled.wait()
-        await asyncio.sleep(0.05)
-        assert (client.in_flight, len(server.requests)) == (1, 1)
-        writing.set()
-        await asyncio.gather(*rows)
-        assert len(server.requests) == 2
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        ledger = Watched()
+        await asyncio.gather(*(client.synthesize(Utterance(name, "Hello."), ledger) for name in "abc"))
 
     with_client(main, limits=Limits(max_concurrency=1))
+    assert told == ["a intended", "settled", "b intended", "settled", "c intended", "settled"]
 
 
 def test_the_key_is_in_no_repr_and_no_error() -> None:

@@ -162,6 +162,28 @@ def test_who_waits_for_a_write_only_is_told_before_the_disk_is_waited_for(tmp_pa
         one.close()
 
 
+def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(tmp_path: Path) -> None:
+    """Whoever sends then loses no answer by a kill, though that is one of another part's."""
+    earlier = Journal.create(tmp_path / "earlier.journal", HEADER)
+    later = Journal.create(tmp_path / "later.journal", HEADER)
+    writer, deliveries = _writer()
+    seen: list[list[int]] = []
+
+    def look(_: StorageError | None) -> None:
+        seen.append(_notes(earlier.path))
+
+    for number in range(20):
+        writer.put(Write(later, _record(2 * number), durable=True, done=lambda _: None))
+        writer.put(Write(earlier, _record(number)))
+        writer.put(Write(later, _record(2 * number + 1), durable=True, done=look))
+        while len(seen) <= number:
+            deliveries.get(timeout=10)()
+    assert seen == [list(range(number + 1)) for number in range(20)]
+    writer.close()
+    earlier.close()
+    later.close()
+
+
 def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
     """The writer gets all of it together when the turn is over: one write, one sync; and at the end, what is left."""
     appended: list[int] = []

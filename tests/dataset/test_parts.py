@@ -69,13 +69,13 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
         assert len(syncs) == before + 1
 
 
-async def test_written_returns_when_what_was_settled_is_in_the_journal(bench: Bench) -> None:
+async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(bench: Bench) -> None:
     """Another process that looks then sees the answer, though the utterance is not recorded as done."""
     async with bench.part() as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, None)
         part.settle(settle(attempt), Answer(0, audio_of("x")))
-        await part.written()
+        await part.intend(bench.attempt(part.todo[1]), None)
         (seen,) = bench.replays()
         assert list(seen.said["r0", 0].answers) == [0]
         assert list(seen.finished()) == []

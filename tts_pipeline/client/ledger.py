@@ -25,6 +25,9 @@ class Ledger(Protocol):
     async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
         """Write an attempt down; returns when it is as safe as this ledger makes things, and only then it is sent.
 
+        It comes behind everything that was settled before, which is then written: no more answers than there are
+        places can be lost.
+
         Args:
             attempt: What is about to be sent.
             boundaries: Given when an utterance is cut into segments, and when it is cut anew; else None.
@@ -35,13 +38,6 @@ class Ledger(Protocol):
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
         """Take an attempt's end, and with ``succeeded`` its answer; never waits, and keeps the order of calls."""
-
-    async def written(self) -> None:
-        """Return when everything settled so far is written: a place is free for the next attempt only then.
-
-        Raises:
-            StorageError: It could not be written.
-        """
 
     def discard(self, attempt_id: str) -> None:
         """Take back an answer, because a later one of its segment is better: outcome ``discarded``, billed alike."""
@@ -86,9 +82,6 @@ class MemoryLedger:
         if answer is not None:
             attempt = next(it for it in reversed(self.attempts) if it.attempt_id == settlement.attempt_id)
             self._answers[_key(attempt)][answer.segment] = answer
-
-    async def written(self) -> None:
-        """Return at once: memory is all there is."""
 
     def discard(self, attempt_id: str) -> None:
         """Remember that an answer is not kept."""

@@ -168,10 +168,9 @@ class Purchase:
             except ServiceError as error:
                 self._settle(self.counter.meter.failed(self._sent(attempt, received, begun_s), error), None)
                 raise
-            take = self._taken(self._sent(attempt, received, begun_s), answer, best)
-            # Before its place is free: a kill then costs no more answers than there are places.
-            await self._ledger.written()
-            return take
+            # Its place is free at once. A kill costs no more answers than there are places all the same: whoever takes
+            # it sends when its intent is on the disk, which comes behind this answer there.
+            return self._taken(self._sent(attempt, received, begun_s), answer, best)
 
     def _taken(self, sent: Sent, answer: Answer, best: Take | None) -> Take:
         kept = is_worth_keeping(self.counter.quality, answer, best)

@@ -228,14 +228,6 @@ class OpenPart:
         self._put(Write(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
         self._count(attempt, settlement)
 
-    async def written(self) -> None:
-        """Return when everything settled so far is written.
-
-        Raises:
-            StorageError: It could not be written.
-        """
-        await self._written(None)
-
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
         self._put(Write(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
@@ -303,10 +295,11 @@ class OpenPart:
         if self.left == 0:
             self.on_complete(self)
 
-    async def _written(self, record: Mapping[str, Any] | None, payload: bytes = b"", *, durable: bool = False) -> None:
+    async def _written(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        encoded = b"" if record is None else encode_record(record)
-        self._put(Write(self._open_journal(), encoded, payload, durable=durable, done=partial(_resolve, future)))
+        self._put(
+            Write(self._open_journal(), encode_record(record), payload, durable=durable, done=partial(_resolve, future))
+        )
         await future
 
     def _put(self, write: Write) -> None:

@@ -1,0 +1,93 @@
+"""One step of a large job in a process of its own, whose time and memory are then that step's: prints them as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.answers import text_of
+from benchmarks.contestants.task import MODEL, VOICE, peak_rss_mb
+from tts_pipeline import Job, Limits, Running, Service
+from tts_pipeline.dataset.source import open_source
+from tts_pipeline.job import plan, publish, run_job
+
+_FILES_IN_FOLDER = 100
+
+
+def write_files(folder: Path, files: int, rows_per_file: int) -> None:
+    """Write a source of many Parquet files with distinct texts, in folders as a partitioned table has them."""
+    for number in range(files):
+        rows = range(number * rows_per_file, (number + 1) * rows_per_file)
+        path = folder / f"day={number // _FILES_IN_FOLDER:05}" / f"{number % _FILES_IN_FOLDER:02}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"id": [f"row-{n:08}" for n in rows], "text": [text_of(n) for n in rows]}), path)
+
+
+def job_of(
+    source: str, destination: str, base_url: str, *, max_concurrency: int = 64, part_rows: int | None = None
+) -> Job:
+    """Return a job as every step has it."""
+    return Job(
+        source=source,
+        destination=destination,
+        service=Service(base_url=base_url),
+        model=MODEL,
+        parameters={"voice": VOICE},
+        running=Running(limits=Limits(max_concurrency=max_concurrency), part_rows=part_rows),
+    )
+
+
+def _open(job: Job) -> None:
+    open_source(job.source)
+
+
+def _plan(job: Job) -> None:
+    plan(job, max_shards=64)
+
+
+def _run(job: Job) -> None:
+    stopped = run_job(job).stopped
+    if stopped is not None:
+        raise stopped
+
+
+def _publish(job: Job) -> None:
+    publish(job)
+
+
+STEPS: Mapping[str, Callable[[Job], None]] = {"open": _open, "plan": _plan, "run": _run, "publish": _publish}
+
+
+def main() -> None:
+    """Take the step that the command line names; imports are done by then."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("source")
+    parser.add_argument("destination")
+    parser.add_argument("base_url")
+    parser.add_argument("--max-concurrency", type=int, default=64)
+    parser.add_argument("--part-rows", type=int)
+    given = parser.parse_args()
+    logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
+    job = job_of(
+        given.source,
+        given.destination,
+        given.base_url,
+        max_concurrency=given.max_concurrency,
+        part_rows=given.part_rows,
+    )
+    started_s, cpu_s = time.monotonic(), time.process_time()
+    STEPS[given.step](job)
+    taken = {"seconds": time.monotonic() - started_s, "cpu_s": time.process_time() - cpu_s}
+    print(json.dumps({**taken, "peak_mb": peak_rss_mb()}))
+
+
+if __name__ == "__main__":
+    main()
