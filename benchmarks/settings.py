@@ -35,9 +35,9 @@ class Settings:
     latency_ms: int = 200
     concurrencies: tuple[int, ...] = (32, 128, 256)
     sizes: tuple[int, ...] = (20_000, 200_000)
-    run_s: float = 5.0
-    rounds: int = 3
-    peer_rounds: int = 2
+    run_s: float = 10.0
+    rounds: int = 2
+    peer_rounds: int = 1
     peer_s: float = 8.0
     shape_bytes: int = 48_000
     middle: int = 128

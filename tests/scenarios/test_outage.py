@@ -72,7 +72,8 @@ def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: R
     usage = ended.table("usage").to_pylist()
     lost = [it for it in usage if it["error_code"] == "ConnectionLost"]
     refused = [it for it in usage if it["error_code"] == "ConnectionFailed"]
-    assert 0 < len(lost) <= IN_FLIGHT
+    # A connection that stood idle at the kill may be taken once before its end is noticed: one more for each place.
+    assert 0 < len(lost) <= 2 * IN_FLIGHT
     assert 0 < len(refused) <= IN_FLIGHT + PROBES
     assert {it["characters_upper_bound"] for it in refused} == {0}
     charged = sum(json.loads(line)["characters"] for line in bill.read_text().splitlines())
