@@ -326,8 +326,7 @@ class JournalWriter:
             self._full = error
             if self._ballast is not None:
                 self._ballast.release()
-            framed = [write for write in writes if write.record]
-            return self._write_what_is_paid_for(writes, error, framed[: error.kept])
+            return self._write_what_is_paid_for(writes, error, writes[: error.kept])
         except StorageError as error:
             return [error] * len(writes)
         return [None] * len(writes)
@@ -356,7 +355,7 @@ def _hardened(journal: Journal) -> StorageError | None:
 
 
 def _frames(writes: list[Write]) -> list[tuple[bytes, ...]]:
-    return [frame(write.record, write.payload) for write in writes if write.record]
+    return [frame(write.record, write.payload) for write in writes]
 
 
 def _notify(finished: Sequence[tuple[Done, StorageError | None]]) -> Callable[[], None]:
