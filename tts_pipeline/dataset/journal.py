@@ -326,7 +326,8 @@ class JournalWriter:
             self._full = error
             if self._ballast is not None:
                 self._ballast.release()
-            return self._write_what_is_paid_for(writes, error, writes[: error.kept])
+            framed = [write for write in writes if write.record]
+            return self._write_what_is_paid_for(writes, error, framed[: error.kept])
         except StorageError as error:
             return [error] * len(writes)
         return [None] * len(writes)
@@ -355,7 +356,7 @@ def _hardened(journal: Journal) -> StorageError | None:
 
 
 def _frames(writes: list[Write]) -> list[tuple[bytes, ...]]:
-    return [frame(write.record, write.payload) for write in writes]
+    return [frame(write.record, write.payload) for write in writes if write.record]
 
 
 def _notify(finished: Sequence[tuple[Done, StorageError | None]]) -> Callable[[], None]:
