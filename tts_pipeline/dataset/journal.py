@@ -344,7 +344,8 @@ class JournalWriter:
             writes[0].journal.append(_frames(rest), durable=False)
         except StorageError as error:
             failed = error
-        return [full if write.durable else None if id(write) in there else failed for write in writes]
+        # An intent that is there would be unknown if it were refused: it is as good as any before it.
+        return [None if id(write) in there else full if write.durable else failed for write in writes]
 
 
 def _hardened(journal: Journal) -> StorageError | None:
