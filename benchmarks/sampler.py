@@ -76,10 +76,10 @@ class Sampler:
     def _look(self) -> None:
         frames = sys._current_frames()  # the documented way to see other threads' stacks
         for thread in threading.enumerate():
-            if thread.ident is None:
+            if thread.ident is None or thread.native_id is None:
                 continue
             try:
-                clock_s = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+                clock_s = time.clock_gettime(_clock_of(thread.native_id))
             except OSError:  # it has just ended
                 continue
             spent_s = clock_s - self._clocks.get(thread.ident, 0.0)
@@ -93,6 +93,15 @@ class Sampler:
                 return layer
             frame = frame.f_back
         return "other"
+
+
+def _clock_of(native_id: int) -> int:
+    """The clock of a thread's processor time (``MAKE_THREAD_CPUCLOCK`` of Linux's ``posix-timers.h``).
+
+    ``pthread_getcpuclockid`` reads the number out of the thread's memory. A thread that has just ended has none, and
+    the process crashes; the kernel refuses a number that is no thread's.
+    """
+    return ~native_id << 3 | 0b110  # CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED
 
 
 def _kind_of(thread: threading.Thread) -> str:

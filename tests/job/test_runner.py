@@ -179,11 +179,13 @@ print(json.dumps(report.to_json()))
 """
 
 
-def _interrupted(folder: Path, service: LocalService, number: signal.Signals, *, grace_s: float) -> dict[str, Any]:
-    """Run in a process of its own, interrupt it while requests are in flight, and return what it said."""
+def _interrupted(
+    folder: Path, service: LocalService, number: signal.Signals, *, received: int, grace_s: float
+) -> dict[str, Any]:
+    """Run in a process of its own, interrupt it once so many requests came, and return what it said."""
     command = [sys.executable, "-c", _RUN, str(folder), service.url, str(grace_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while service.bill()["received"] < 10:
+        while service.bill()["received"] < received:
             assert process.poll() is None, process.stderr and process.stderr.read()
             time.sleep(0.01)
         began = time.monotonic()
@@ -199,7 +201,7 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
     """Answers already paid for are waited for, nothing is unknown, and the next run buys only the rest."""
     service = emulator(voice_mode="tone", tone_bytes=20_000, latency_ms=100)
     write_lines(tmp_path / "lines.parquet", 200)
-    stopped = _interrupted(tmp_path, service, number, grace_s=3.0)
+    stopped = _interrupted(tmp_path, service, number, received=10, grace_s=3.0)
     assert stopped["stopped_by"] == "interrupted"
     assert stopped["took_s"] < 5
     assert stopped["unknown_attempts"] == 0
@@ -218,7 +220,7 @@ def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Pa
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "slow", "delay_s": 20, "after": 4}])
     write_lines(tmp_path / "lines.parquet", 40)
-    stopped = _interrupted(tmp_path, service, signal.SIGTERM, grace_s=0.3)
+    stopped = _interrupted(tmp_path, service, signal.SIGTERM, received=4 + 8, grace_s=0.3)
     assert (stopped["stopped_by"], stopped["speech"], stopped["unknown_attempts"]) == ("interrupted", 4, 8)
     assert stopped["took_s"] < 5
     assert read(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
