@@ -76,14 +76,15 @@ class Sampler:
     def _look(self) -> None:
         frames = sys._current_frames()  # the documented way to see other threads' stacks
         for thread in threading.enumerate():
-            if thread.ident is None or thread.native_id is None:
+            number = thread.native_id  # an ``ident`` is an address, soon another thread's
+            if thread.ident is None or number is None:
                 continue
             try:
-                clock_s = time.clock_gettime(_clock_of(thread.native_id))
+                clock_s = time.clock_gettime(_clock_of(number))
             except OSError:  # it has just ended
                 continue
-            spent_s = clock_s - self._clocks.get(thread.ident, 0.0)
-            self._clocks[thread.ident] = clock_s
+            spent_s = clock_s - self._clocks.get(number, 0.0)
+            self._clocks[number] = clock_s
             self.spent_s[_kind_of(thread), self._layer(frames.get(thread.ident))] += spent_s
 
     def _layer(self, frame: FrameType | None) -> str:
