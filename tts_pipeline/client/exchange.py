@@ -10,6 +10,7 @@ from tts_pipeline.audio.identify import identify
 from tts_pipeline.audio.measure import Playable, playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.client.fetch import Fetcher
+from tts_pipeline.client.portions import Portions
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
@@ -86,6 +87,7 @@ class Exchange:
     def __init__(self, transport: Transport, fetcher: Fetcher) -> None:
         self._transport = transport
         self._fetcher = fetcher
+        self._portions = Portions()
 
     async def answer(self, question: Question, received: Received) -> Answer:
         """Send a request and return the audio that it brought.
@@ -101,6 +103,7 @@ class Exchange:
         try:
             reply = await self._transport.exchange(request.method, request.url, request.headers, request.body)
             received.http_status, received.request_id = reply.status, reply.request_id
+            await self._portions.turn()
             reading = await _read(reply)
             received.request_id, received.usage = reading.request_id, reading.usage
             audio, flags = await self._audio(reply, reading, question.parameters)

@@ -1,0 +1,72 @@
+"""Work that comes in a burst is divided over turns of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from itertools import pairwise
+
+from tts_pipeline.client.portions import Portions
+
+
+async def _turns_of(portions: Portions, count: int) -> list[int]:
+    """Start so many at once, and return in which turn of the loop each went on."""
+    loop, turn = asyncio.get_running_loop(), 0
+
+    async def tick() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def one() -> int:
+        await portions.turn()
+        return turn
+
+    ticking = loop.create_task(tick())
+    try:
+        return await asyncio.gather(*(one() for _ in range(count)))
+    finally:
+        ticking.cancel()
+
+
+def test_a_burst_is_divided_and_keeps_its_order() -> None:
+    """Ten at three a turn: three, three, three, one, each in a later turn than those before."""
+
+    async def main() -> None:
+        turns = await _turns_of(Portions(3), 10)
+        assert turns == sorted(turns)
+        assert sorted(Counter(turns).values()) == [1, 3, 3, 3]
+
+    asyncio.run(main())
+
+
+def test_who_comes_alone_never_waits() -> None:
+    """Without a burst nothing is put off, however many come one after the other."""
+
+    async def main() -> None:
+        portions = Portions(1)
+        for _ in range(5):
+            assert await _turns_of(portions, 1) == [1]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_takes_nobodys_turn() -> None:
+    """Those behind go on, and afterwards there is room at once."""
+
+    async def main() -> None:
+        portions = Portions(1)
+        tasks = [asyncio.create_task(portions.turn()) for _ in range(6)]
+        await asyncio.sleep(0)
+        for task in tasks[1:4]:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(one, asyncio.CancelledError) for one in done] == [False, True, True, True, False, False]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert all(later > earlier for earlier, later in pairwise(await _turns_of(portions, 3)))
+
+    asyncio.run(main())
