@@ -87,9 +87,9 @@ def _slow_disk(path: Path) -> _SlowDisk:
     return journal
 
 
-def _writer() -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
+def _writer(ballast: Ballast | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
     deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    return JournalWriter(deliveries.put), deliveries
+    return JournalWriter(deliveries.put, ballast), deliveries
 
 
 def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
@@ -138,28 +138,25 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_who_waits_for_a_write_only_is_told_before_the_disk_is_waited_for(tmp_path: Path) -> None:
-    """Results and an intent are written together and synced together, but only the intent waits for that."""
-    first, journal = _slow_disk(tmp_path / "first.journal"), _slow_disk(tmp_path / "x.journal")
+def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> None:
+    """However slow the disk is: one write and one sync for all of it, handed over when the first batch is told."""
+    journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
     told: list[int] = []
-    writer.put(Write(first, _record(0), durable=True, done=lambda _: None))
-    assert first.reached.wait(10)
-    for number, durable in ((1, False), (2, True), (3, False)):
+    for number, durable in ((0, True), (1, False), (2, True), (3, True)):
         done = partial(lambda number, _: told.append(number), number)
         writer.put(Write(journal, _record(number), durable=durable, done=done))
-    first.may_sync.set()
-    deliveries.get(timeout=10)()
-    deliveries.get(timeout=10)()
-    assert told == [1, 3]
-    assert _notes(journal.path) == [1, 2, 3]
     journal.may_sync.set()
+    finish = deliveries.get(timeout=10)
+    assert (told, _notes(journal.path)) == ([], [0])
+    finish()
+    assert told == [0]
     deliveries.get(timeout=10)()
-    assert told == [1, 3, 2]
-    assert journal.syncs == 1
+    assert told == [0, 1, 2, 3]
+    assert _notes(journal.path) == [0, 1, 2, 3]
+    assert journal.syncs == 2
     writer.close()
-    for one in (first, journal):
-        one.close()
+    journal.close()
 
 
 def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(tmp_path: Path) -> None:
@@ -202,7 +199,7 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
             writer.put(Write(journal, _record(number), durable=True, done=lambda _: None))
         assert len(turns) == 1, "asked for once in a turn"
         turns.pop()()
-        deliveries.get(timeout=10)
+        deliveries.get(timeout=10)()
     writer.put(Write(journal, _record(8)))
     writer.close()
     journal.close()
@@ -247,7 +244,7 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 _FULL = """
-import queue, resource, signal, sys, threading
+import queue, resource, signal, sys
 from pathlib import Path
 from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record
 
@@ -260,17 +257,15 @@ def record(number, size):
     return encode_record({"kind": "note", "utterance_id": str(number), "take": 0}), bytes(size)
 
 frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
-told = queue.SimpleQueue()
-writer = JournalWriter(lambda notify: notify())
-# One batch: the writer is held by a first record whose delivery waits until the others are queued.
-queued = threading.Event()
-writer.put(Write(journal, *record(9, 10), done=lambda error: queued.wait(10)))
-for pieces in frames:
-    writer.put(Write(journal, *pieces, durable=True, done=told.put))
-queued.set()
-told = [told.get(timeout=10) for _ in frames]
-later = []
+deliveries, told, later = queue.SimpleQueue(), [], []
+writer = JournalWriter(deliveries.put)
+writer.put(Write(journal, *record(9, 10)))
+for pieces in frames:  # one batch, for the first one is not told yet
+    writer.put(Write(journal, *pieces, durable=True, done=told.append))
+for _ in range(2):
+    deliveries.get(timeout=10)()
 writer.put(Write(journal, *record(4, 10), done=later.append))
+deliveries.get(timeout=10)()
 writer.close()
 print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
 print(told[0])
@@ -310,15 +305,17 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
 
 def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[str]:
     """Write a record and audio of 100 KB for each number, with an intent before each; return what became of them."""
-    writer, deliveries = JournalWriter(lambda notify: notify(), ballast), queue.SimpleQueue[tuple[str, bool]]()
+    writer, deliveries = _writer(ballast)
     journal = Journal.create(folder / "x.journal", HEADER)
-    outcomes = []
+    outcomes: list[str] = []
+
+    def note(kind: str, error: StorageError | None) -> None:
+        outcomes.append(f"{kind} {'refused' if error else 'written'}")
+
     for number in numbers:
         for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
-            done = partial(lambda kind, error: deliveries.put((kind, error is None)), kind)
-            writer.put(Write(journal, _record(number), payload, durable=kind == "intent", done=done))
-            what, written = deliveries.get(timeout=10)
-            outcomes.append(f"{what} {'written' if written else 'refused'}")
+            writer.put(Write(journal, _record(number), payload, durable=kind == "intent", done=partial(note, kind)))
+            deliveries.get(timeout=10)()
     writer.close()
     journal.close()
     return outcomes
@@ -347,27 +344,20 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
         assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
 
 
-def _waiting_for(event: threading.Event) -> Callable[[StorageError | None], None]:
-    def wait(error: StorageError | None) -> None:
-        event.wait(10)
-
-    return wait
-
-
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
     """Of one batch, what was written is, other intents are refused, and the rest goes into the ballast."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
         ballast = Ballast(disk.folder, 1_048_576)
         ballast.hold()
         journal = Journal.create(disk.folder / "x.journal", HEADER)
-        queued, told = threading.Event(), queue.SimpleQueue[tuple[int, bool]]()
-        writer = JournalWriter(lambda notify: notify(), ballast)
-        writer.put(Write(journal, _record(99), done=_waiting_for(queued)))
-        for number in range(15):
-            done = partial(lambda number, error: told.put((number, error is None)), number)
+        outcomes: dict[int, bool] = {}
+        writer, deliveries = _writer(ballast)
+        writer.put(Write(journal, _record(99)))
+        for number in range(15):  # one batch, for the first one is not told yet
+            done = partial(lambda number, error: outcomes.update({number: error is None}), number)
             writer.put(Write(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, done=done))
-        queued.set()
-        outcomes = dict(told.get(timeout=10) for _ in range(15))
+        for _ in range(2):
+            deliveries.get(timeout=10)()
         writer.close()
         journal.close()
         assert [number for number, written in sorted(outcomes.items()) if not written] == [12, 14]

@@ -26,6 +26,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,20 +239,20 @@ class Write:
 
 
 class JournalWriter:
-    """One thread that writes for all open journals: at each wake-up it takes whatever is ready.
+    """One thread that writes for all open journals, and has one batch at a time: what is put meanwhile is the next.
 
-    No timers: a lone record is written at once, and under load many share one write and one fdatasync. Whoever waits
-    for a write only is told before the disk is waited for.
+    No timers: a lone record is written at once, and under load many share one write, one fdatasync, and one wake-up of
+    each side.
 
     When the disk is full it refuses intents from then on, so that nothing new is sent, and writes what else comes into
     the room that the ballast has kept.
 
     Args:
-        deliver: Runs a function where the waiters live, such as an event loop's ``call_soon_threadsafe``. Called
-            at most once for a batch's writes, and once for each journal that was waited for.
+        deliver: Runs a function where ``put`` is called, such as an event loop's ``call_soon_threadsafe``: once for
+            each batch.
         ballast: Space for what is in flight; None is none.
         soon: Runs a function when those that put have had their turn, such as an event loop's ``call_soon``; what they
-            put until then is one wake-up. By default that is at once.
+            put until then is one batch. By default that is at once.
     """
 
     def __init__(
@@ -265,6 +266,7 @@ class JournalWriter:
         self._soon = soon
         self._full: DiskFullError | None = None
         self._gathered: list[Write] = []
+        self._is_busy = False
         self._queue: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
@@ -272,49 +274,52 @@ class JournalWriter:
     def put(self, write: Write) -> None:
         """Queue a record; records of one journal are written in the order in which they were put."""
         self._gathered.append(write)
-        if len(self._gathered) == 1:
+        if len(self._gathered) == 1 and not self._is_busy:
             self._soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        self._queue.put(gathered)
+        if self._gathered:
+            self._is_busy = True
+            gathered, self._gathered = self._gathered, []
+            self._queue.put(gathered)
 
-    def close(self) -> None:
-        """Write what was put, then end the thread. Nothing is put any more."""
+    def _finish(self, told: Sequence[tuple[Done, StorageError | None]]) -> None:
+        self._is_busy = False
+        self._hand_over()
+        for done, error in told:
+            done(error)
+
+    def end(self) -> None:
+        """Have the thread end when it has written what was put. Nothing is put any more."""
         self._hand_over()
         self._queue.put(None)
+
+    def close(self) -> None:
+        """End, and wait until all is written. Where an event loop that puts runs meanwhile, it calls ``end`` first."""
+        self.end()
         self._thread.join()
         if self._ballast is not None:
             self._ballast.release()
 
     def _work(self) -> None:
-        ended = False
-        while not ended:
-            batch = [self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            ended = None in batch
-            self._write([write for some in batch if some is not None for write in some])
+        while (batch := self._queue.get()) is not None:
+            self._write(batch)
 
     def _write(self, writes: list[Write]) -> None:
         by_journal: dict[int, list[Write]] = {}
         for write in writes:
             by_journal.setdefault(id(write.journal), []).append(write)
-        told: list[tuple[Done | None, StorageError | None]] = []
-        intents: list[list[Write]] = []
+        written: list[tuple[Write, StorageError | None]] = []
         for some in by_journal.values():
-            outcomes = list(zip(some, self._write_some(some), strict=True))
-            told += [(write.done, error) for write, error in outcomes if error is not None or not write.durable]
-            intents.append([write for write, error in outcomes if error is None and write.durable])
-        self._tell(told)  # first: a written answer's place is free, and need not wait for the disk as intents do
-        for written in filter(None, intents):
-            error = _hardened(written[0].journal)
-            self._tell([(write.done, error) for write in written])
-
-    def _tell(self, finished: Sequence[tuple[Done | None, StorageError | None]]) -> None:
-        waited_for = [(done, error) for done, error in finished if done is not None]
-        if waited_for:
-            self._deliver(_notify(waited_for))
+            written += zip(some, self._write_some(some), strict=True)
+        intents = {id(write.journal): write.journal for write, error in written if error is None and write.durable}
+        unsafe = {place: _hardened(journal) for place, journal in intents.items()}
+        told = [
+            (write.done, error or (unsafe[id(write.journal)] if write.durable else None))
+            for write, error in written
+            if write.done is not None
+        ]
+        self._deliver(partial(self._finish, told))
 
     def _write_some(self, writes: list[Write]) -> list[StorageError | None]:
         """Write records of one journal, and return what became of each; none is on the disk for sure."""
@@ -358,11 +363,3 @@ def _hardened(journal: Journal) -> StorageError | None:
 
 def _frames(writes: list[Write]) -> list[tuple[bytes, ...]]:
     return [frame(write.record, write.payload) for write in writes if write.record]
-
-
-def _notify(finished: Sequence[tuple[Done, StorageError | None]]) -> Callable[[], None]:
-    def notify() -> None:
-        for done, error in finished:
-            done(error)
-
-    return notify

@@ -23,8 +23,8 @@ Key = tuple[str, int]
 
 
 _READ_BYTES = 256 * 1024
-_RECORDS_BYTES = 16 * 1024
-"""Read at a time where payloads are passed over: some records, and little of the audio that follows them."""
+_RECORDS_BYTES = 64 * 1024
+"""Read at a time where payloads are passed over: the records of a few short answers, and little of a long one."""
 
 
 class Blob(NamedTuple):
@@ -144,7 +144,8 @@ def _frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[tup
         if record_crc(head, record) != checksum:
             return
         if not check_payloads:
-            file.seek(payload_length, os.SEEK_CUR)
+            if payload_length:
+                file.seek(payload_length, os.SEEK_CUR)
         elif _crc_of(file, payload_length) != payload_crc:
             return
         yield orjson.loads(record), Blob(path, offset, payload_length)
