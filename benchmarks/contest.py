@@ -50,6 +50,7 @@ class Contestant:
 
 
 BARE = Contestant("aiohttp script", "aiohttp_script", ".venv-bench/peers")
+TUNED = Contestant("script + orjson", "tuned_script", ".venv-bench/peers")
 OURS = Contestant("tts_pipeline", "ours", ".venv-bench/ours")
 """As a plain install is: pyarrow imports pandas where that is, for one, which takes 0.2 s of a run."""
 OPENAI = Contestant("openai", "openai_client", ".venv-bench/peers", takes_json=False, impatient=True)

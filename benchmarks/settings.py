@@ -35,7 +35,7 @@ class Settings:
     latency_ms: int = 200
     concurrencies: tuple[int, ...] = (32, 128, 256)
     sizes: tuple[int, ...] = (20_000, 200_000)
-    run_s: float = 10.0
+    run_s: float = 15.0
     rounds: int = 2
     peer_rounds: int = 1
     peer_s: float = 8.0

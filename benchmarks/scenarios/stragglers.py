@@ -17,17 +17,13 @@ def _course(settings: Settings) -> Course:
     return Course(Answering(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY), rows, settings.middle)
 
 
-def _rounds(settings: Settings) -> int:
-    return max(1, settings.rounds - 2)
-
-
 def _expected_s(settings: Settings) -> float:
     tail_s = settings.latency_ms * SLOWER / 1_000
-    return 2 * _rounds(settings) * (settings.straggler_s + tail_s + PROCESS_S)
+    return 2 * settings.rounds * (settings.straggler_s + tail_s + PROCESS_S)
 
 
 def _run(arena: Arena, settings: Settings) -> Outcome:
-    course, each = _course(settings), _rounds(settings)
+    course, each = _course(settings), settings.rounds
     rounds = arena.contest(course, (BARE, OURS), (each, each))
     table = Table(
         f"1 % of the answers {SLOWER} times slower, {course.max_concurrency} in flight",
