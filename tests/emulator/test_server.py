@@ -155,11 +155,11 @@ def test_too_many_at_one_time_are_throttled(emulator: StartEmulator, say: Say) -
 
 def test_latency_is_the_least_time(emulator: StartEmulator, say: Say) -> None:
     """No answer comes earlier, and those at one time wait together."""
-    service = emulator(voice_mode="tone", latency_ms=300)
+    service = emulator(voice_mode="tone", latency_ms=1_000)
     began_s = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         assert {answer.status_code for answer in pool.map(lambda _: say(service.url), range(8))} == {200}
-    assert 0.3 <= time.monotonic() - began_s < 2.0
+    assert 1.0 <= time.monotonic() - began_s < 6.0
     assert 2 <= service.bill()["max_in_flight"] <= 8
 
 

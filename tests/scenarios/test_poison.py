@@ -45,7 +45,7 @@ def test_neighbours_that_always_fail_are_rejects(
     check_every_row_once(ended, 200)
     check_bill(ended, service)
     assert service.bill()["max_in_flight"] <= max_concurrency
-    assert ended.elapsed_s < 20
+    assert ended.elapsed_s < 60
 
 
 @pytest.mark.parametrize("last", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
@@ -56,4 +56,3 @@ def test_the_last_rows_of_a_run_may_always_fail(tone_service: LocalService, run:
     assert (ended.report.stopped, ended.report.dataset.rejects) == (None, last)
     check_every_row_once(ended, 100)
     check_bill(ended, tone_service)
-    assert ended.elapsed_s < 12

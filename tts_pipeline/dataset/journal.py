@@ -267,6 +267,7 @@ class JournalWriter:
         self._full: DiskFullError | None = None
         self._gathered: list[Write] = []
         self._is_busy = False
+        self._handing = threading.Lock()
         self._queue: queue.SimpleQueue[list[Write] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal-writer", daemon=True)
         self._thread.start()
@@ -278,10 +279,11 @@ class JournalWriter:
             self._soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        if self._gathered:
-            self._is_busy = True
-            gathered, self._gathered = self._gathered, []
-            self._queue.put(gathered)
+        with self._handing:  # the thread that closes is not always the one that puts
+            if self._gathered:
+                self._is_busy = True
+                self._queue.put(self._gathered)
+                self._gathered = []
 
     def _finish(self, told: Sequence[tuple[Done, StorageError | None]]) -> None:
         self._is_busy = False
@@ -289,14 +291,10 @@ class JournalWriter:
         for done, error in told:
             done(error)
 
-    def end(self) -> None:
-        """Have the thread end when it has written what was put. Nothing is put any more."""
+    def close(self) -> None:
+        """Write what was put, then end the thread. Nothing is put any more."""
         self._hand_over()
         self._queue.put(None)
-
-    def close(self) -> None:
-        """End, and wait until all is written. Where an event loop that puts runs meanwhile, it calls ``end`` first."""
-        self.end()
         self._thread.join()
         if self._ballast is not None:
             self._ballast.release()

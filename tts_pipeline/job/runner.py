@@ -149,7 +149,6 @@ class Runner:
                 self._repeats.close()
                 await self._loop.run_in_executor(self._reading, _nothing)  # a part that is being opened is then open
                 await asyncio.gather(*self._publications)
-        self._writer.end()
         await asyncio.to_thread(self._writer.close)
         failed = await self._loop.run_in_executor(self._publishing, self._leave)
         if self._library is not None:
