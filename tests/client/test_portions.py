@@ -70,3 +70,19 @@ def test_who_is_cancelled_takes_nobodys_turn() -> None:
         assert all(later > earlier for earlier, later in pairwise(await _turns_of(portions, 3)))
 
     asyncio.run(main())
+
+
+def test_opened_all_go_on() -> None:
+    """Those that wait, and whoever comes later: nothing is held back while a run is stopped."""
+
+    async def main() -> None:
+        portions = Portions(1)
+        tasks = [asyncio.create_task(portions.turn()) for _ in range(20)]
+        await asyncio.sleep(0)
+        portions.open()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert all(task.done() for task in tasks)
+        assert set(await _turns_of(portions, 50)) == {1}
+
+    asyncio.run(main())

@@ -20,7 +20,7 @@ from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record, frame
 from tts_pipeline.dataset.replay import replay
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Usage
+from tts_pipeline.models import Attempt, Usage
 
 HEADER = {"journal_id": "j", "part": 0}
 
@@ -152,6 +152,8 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
     finish()
     assert told == [0]
     deliveries.get(timeout=10)()
+    assert told == [0, 1], "who waits for a write only is told before the disk is waited for"
+    deliveries.get(timeout=10)()
     assert told == [0, 1, 2, 3]
     assert _notes(journal.path) == [0, 1, 2, 3]
     assert journal.syncs == 2
@@ -176,6 +178,35 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
         while len(seen) <= number:
             deliveries.get(timeout=10)()
     assert seen == [list(range(number + 1)) for number in range(20)]
+    writer.close()
+    earlier.close()
+    later.close()
+
+
+def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_path: Path) -> None:
+    """A power cut, too, costs no more answers than there are places: an answer's place may be another part's next."""
+    synced: list[str] = []
+
+    class _Seen(Journal):
+        def sync(self) -> None:
+            super().sync()
+            synced.append(self.path.stem)
+
+    earlier, later, closed = (
+        _Seen.create(tmp_path / f"{name}.journal", HEADER) for name in ("earlier", "later", "closed")
+    )
+    synced.clear()
+    writer, deliveries = _writer()
+    for journal in (earlier, closed):
+        writer.put(Write(journal, _record(1), b"audio"))
+        deliveries.get(timeout=10)()
+    assert synced == []
+    closed.close()
+    told: list[tuple[StorageError | None, list[str]]] = []
+    for number in range(2):
+        writer.put(Write(later, _record(number), durable=True, done=lambda error: told.append((error, list(synced)))))
+        deliveries.get(timeout=10)()
+    assert told == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
     writer.close()
     earlier.close()
     later.close()
@@ -342,6 +373,29 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
         found = replay(disk.folder / "x.journal")
         assert found is not None
         assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
+
+
+def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
+    """On a full disk a small record may fit where its audio did not: the journal is read, and that is bought again."""
+    path = tmp_path / "x.journal"
+    attempt = dict.fromkeys(Attempt._fields) | {
+        "attempt_id": "a",
+        "utterance_id": "u",
+        "take": 0,
+        "segment": 0,
+    }
+    journal = Journal.create(path, HEADER)
+    records = (
+        {"kind": "intent", "attempt": attempt, "boundaries": None},
+        {"kind": "discarded", "attempt_id": "a"},
+        {"kind": "speech", "utterance_id": "u", "take": 0, "values": {"voice": "v"}, "answer": 0},
+    )
+    journal.append([frame(encode_record(record)) for record in records], durable=True)
+    journal.close()
+    found = replay(path)
+    assert found is not None
+    assert found.finished() == set()
+    assert [settled for _, settled in found.attempts.values()] == [None], "what it cost is unknown"
 
 
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:

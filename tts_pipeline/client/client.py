@@ -19,6 +19,7 @@ from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
+from tts_pipeline.client.portions import Portions
 from tts_pipeline.client.purchase import Counter, Purchase
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.reuse import Library
@@ -85,7 +86,8 @@ class SpeechClient:
         self._transport = Transport(bounds, authorization=_authorization(service))
         self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
         self._meter = Meter(card, clock)
-        exchange = Exchange(self._transport, self._fetcher)
+        self._portions = Portions()
+        exchange = Exchange(self._transport, self._fetcher, self._portions)
         self._audio = audio or AudioSettings()
         check_settings(self._audio)
         self._warnings: set[str] = set()
@@ -163,6 +165,7 @@ class SpeechClient:
         is over. The first reason stays.
         """
         self._governor.stop(reason)
+        self._portions.open()  # what has come is settled before the grace is over
 
     def _asking(self, utterance: Utterance) -> Asking:
         whole = build_request(self._service, self._card, utterance.text, utterance.parameters)

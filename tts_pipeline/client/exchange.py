@@ -82,12 +82,13 @@ class Exchange:
     Args:
         transport: To the service, with its key.
         fetcher: To wherever the service's audio is, without it.
+        portions: How many answers are worked on at one time.
     """
 
-    def __init__(self, transport: Transport, fetcher: Fetcher) -> None:
+    def __init__(self, transport: Transport, fetcher: Fetcher, portions: Portions) -> None:
         self._transport = transport
         self._fetcher = fetcher
-        self._portions = Portions()
+        self._portions = portions
 
     async def answer(self, question: Question, received: Received) -> Answer:
         """Send a request and return the audio that it brought.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 
 ANSWERS_A_TURN = 16
@@ -17,7 +18,7 @@ pieces.
 
 
 class Portions:
-    """Lets so many coroutines of one event loop go on at each of its turns; those that wait, in their order.
+    """Lets about so many coroutines go on at each turn of one event loop; those that wait, in their order.
 
     Args:
         most: How many.
@@ -39,6 +40,14 @@ class Portions:
         if self._left == self._most:
             loop.call_soon(self._next)
         self._left -= 1
+
+    def open(self) -> None:
+        """Let all that wait go on, and whoever comes: nothing is sent any more that they could hold back."""
+        self._most = self._left = sys.maxsize
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
+        self._waiting.clear()
 
     def _next(self) -> None:
         self._left = self._most

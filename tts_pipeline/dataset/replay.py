@@ -170,7 +170,8 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
         return
     if kind == "discarded":
         attempt, settled = found.attempts[record["attempt_id"]]
-        assert settled is not None
+        if settled is None:  # that had no room on a full disk
+            return
         found.attempts[attempt.attempt_id] = (attempt, settled._replace(outcome=Outcome.DISCARDED))
         return
     if kind == "intent":
@@ -187,6 +188,8 @@ def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
         return
     said = _said(found, (record["utterance_id"], record["take"]))
     if kind == "speech":
+        if not blob.length and record["answer"] not in said.answers:  # the answer had no room on a full disk
+            return
         said.speech, said.reject = record["values"], None
         said.audio = blob if blob.length else said.answers[record["answer"]][1]
     elif kind == "reject":
