@@ -140,11 +140,26 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path, emulator: StartE
     assert _unknown(tmp_path) <= 3 * IN_FLIGHT
 
 
+_TOGETHER = """
+import os, sys, time
+from pathlib import Path
+import tts_pipeline.job.doors, tts_pipeline.job.runner
+ready = Path(sys.argv[1]) / "ready"
+ready.mkdir(exist_ok=True)
+(ready / str(os.getpid())).touch()
+until_s = time.monotonic() + 60
+while len(os.listdir(ready)) < 2 and time.monotonic() < until_s:
+    time.sleep(0.005)
+"""
+"""Imports take longer than the run: two that begin at one time are together behind them only."""
+
+
 def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
     """Who comes to a part that the other has stops in good order, and a last run finishes; nothing is bought twice."""
-    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=50)
     write_lines(tmp_path / "lines.parquet", 120)
-    with _running(_RUN, tmp_path, service) as one, _running(_RUN, tmp_path, service) as other:
+    script = _TOGETHER + _RUN
+    with _running(script, tmp_path, service) as one, _running(script, tmp_path, service) as other:
         said = [process.communicate(timeout=60)[0].split(maxsplit=1)[0] for process in (one, other)]
     assert "storage" in said, "they met"
     _finish(tmp_path, service, 120)

@@ -26,7 +26,7 @@ JOB: dict[str, Any] = {
 }
 
 with DAG("interrupted", schedule=None):
-    SpeechSynthesizeOperator(task_id="speak", retries=1, execution_timeout=timedelta(seconds=2), **JOB)
+    SpeechSynthesizeOperator(task_id="speak", retries=1, execution_timeout=timedelta(seconds=6), **JOB)
 
 with DAG("killed", schedule=None):
     SpeechSynthesizeOperator(task_id="speak", **JOB)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.docs.pages import Block, Reader, blocks, environment
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "airflow.md"
@@ -179,7 +179,7 @@ def started(script: str, folder: Path, environ: Mapping[str, str]) -> Iterator[S
         folder: Where.
         environ: Its environment; free ports and three workers are added.
     """
-    port, *log_ports = _free_ports(3)
+    port, *log_ports = (free_port() for _ in range(3))
     command = [sys.executable, "-m", "tests.airflow.guarded", "bash", "-euc", script]
     with ExitStack() as stack:
         log = stack.enter_context((folder / "standalone.log").open("wb"))
@@ -219,14 +219,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as taken:
-        sockets = [taken.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def _end_of(path: Path) -> str:

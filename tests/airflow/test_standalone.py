@@ -16,6 +16,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from tests.airflow.conftest import KEY
 from tests.airflow.standalone import DagRun, Standalone, Told, started_as_told
+from tests.conftest import StartEmulator
 from tests.docs.pages import fits
 from tests.job.samples import check_bill, read, write_lines
 from tts_pipeline.airflow import get_provider_info
@@ -40,13 +41,19 @@ def told(tmp_path_factory: pytest.TempPathFactory, tone_service: LocalService) -
 
 
 @pytest.fixture
-def airflow(told: Told, tmp_path: Path, tone_service: LocalService) -> Iterator[Standalone]:
+def service(emulator: StartEmulator) -> LocalService:
+    """A service that hums, of the test's own: requests that hang stay with it."""
+    return emulator(voice_mode="tone")
+
+
+@pytest.fixture
+def airflow(told: Told, tmp_path: Path, service: LocalService) -> Iterator[Standalone]:
     """The Airflow, with the test's folder as ``speech_root``, the service and the pool, as REST makes them."""
     ask = told.airflow.ask
     _forget(told.airflow)
     ask("POST", "/variables", {"key": "speech_root", "value": str(tmp_path)})
     ask("POST", "/pools", {"name": "speech", "slots": 4})
-    connection = {"connection_id": "speech_default", "conn_type": "speech", "host": tone_service.url, "password": KEY}
+    connection = {"connection_id": "speech_default", "conn_type": "speech", "host": service.url, "password": KEY}
     ask("POST", "/connections", connection)
     yield told.airflow
     told.airflow.settled()
@@ -85,7 +92,7 @@ def test_the_test_button_of_connections(told: Told, tone_service: LocalService) 
     assert tone_service.bill()["charged"] == 0
 
 
-def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, service: LocalService) -> None:
     """Plan, four mapped tasks, publish: the dataset, an event with its figures, small results, and the exact bill."""
     write_lines(tmp_path / "books" / "a.parquet", 2_000, narrator=["Cherry", "Aiden"] * 1_000)
     run = airflow.trigger("speech_dataset_sharded")
@@ -99,12 +106,12 @@ def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, tone_
     assert (float(extra["hours"]) > 0, float(extra["cost"]) > 0, extra["currency"]) == (True, True, "CNY")
     sizes = _xcom_bytes(airflow, run)
     assert max(sizes.values()) < 1_000, sizes
-    assert tone_service.bill()["received"] == 2_000
-    check_bill(dataset, tone_service)
+    assert service.bill()["received"] == 2_000
+    check_bill(dataset, service)
     assert KEY not in airflow.logs()
 
 
-def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, service: LocalService) -> None:
     """It stops in good order, its usage is published, and the cleared task buys only what was in flight."""
 
     def mark_failed(run: DagRun, task: dict[str, Any]) -> None:
@@ -117,16 +124,16 @@ def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, tone_
         again = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": True}
         airflow.ask("POST", f"/dags/{run.dag_id}/clearTaskInstances", again)
 
-    _disturbed(airflow, tmp_path, tone_service, mark_failed)
+    _disturbed(airflow, tmp_path, service, mark_failed)
 
 
-def test_a_task_whose_process_is_killed(airflow: Standalone, tmp_path: Path, tone_service: LocalService) -> None:
+def test_a_task_whose_process_is_killed(airflow: Standalone, tmp_path: Path, service: LocalService) -> None:
     """By SIGKILL: Airflow tries it again by itself, and it buys only what was in flight."""
 
     def kill(run: DagRun, task: dict[str, Any]) -> None:
         os.kill(task["pid"], signal.SIGKILL)
 
-    run = _disturbed(airflow, tmp_path, tone_service, kill)
+    run = _disturbed(airflow, tmp_path, service, kill)
     assert [task["try_number"] for task in airflow.tasks(run, SHARDS)] == [2, 1]
 
 

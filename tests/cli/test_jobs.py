@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.cli.conftest import LOCAL, PROGRAM, Command, MakeSource
+from tests.conftest import StartEmulator
 from tts_pipeline.emulator.local import LocalService
 
 KEYS = [
@@ -122,8 +123,12 @@ def test_a_destination_that_cannot_be_is_6(
     assert local.bill()["received"] == 0
 
 
-def test_ctrl_c_ends_in_good_order(make_source: MakeSource, local: LocalService, tmp_path: Path) -> None:
+def test_ctrl_c_ends_in_good_order(
+    make_source: MakeSource, emulator: StartEmulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """What is in flight is waited for no longer than the grace, and is on the bill as unknown."""
+    local = emulator(voice_mode="tone")  # its own: hanging requests stay with a service
+    monkeypatch.setenv("TTS_LOCAL_URL", local.url)
     local.set_faults([{"what": "slow", "delay_s": 60}])
     destination = tmp_path / "out"
     argv = ["run", str(make_source(8)), str(destination), *LOCAL, "--max-concurrency", "4", "--json"]

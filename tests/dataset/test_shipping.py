@@ -138,7 +138,11 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
     shipper = Shipper(store, 0.01)
     with caplog.at_level(logging.WARNING, "tts_pipeline"):
         shipper.begin("0123", journal)
-        time.sleep(0.1)  # several failures, or the test shows less
+        until_s = time.monotonic() + 10
+        while not caplog.messages:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        time.sleep(0.1)  # more failures, which are not told
         (tmp_path / "out" / FOLDER).unlink()
         _wait_until_shipped(store, journal)
     shipper.close()

@@ -59,7 +59,7 @@ def test_an_interrupted_call_stops_in_good_order(
     number: signal.Signals, emulator: StartEmulator, tmp_path: Path
 ) -> None:
     """It says so, and nothing is bought again."""
-    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=50)
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
     process = _start(local, tmp_path, 200, until=40)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=20)

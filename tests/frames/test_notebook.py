@@ -67,7 +67,7 @@ def test_the_notebook_of_the_documentation_runs_top_to_bottom(tmp_path: Path) ->
 @pytest.mark.slow
 def test_an_interrupted_cell_stops_in_good_order(kernel: KernelManager, emulator: StartEmulator) -> None:
     """The cell says why it stopped; run again it buys what was not bought, and nothing twice."""
-    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=50)
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
     client = kernel.blocking_client()
     client.start_channels()
     client.wait_for_ready(timeout=60)

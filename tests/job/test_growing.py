@@ -87,6 +87,7 @@ def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emula
     service.set_faults([{"what": "slow", "delay_s": 20, "after": rejects // 2}])
     with subprocess.Popen([sys.executable, "-c", _RETRY, str(tmp_path), service.url]) as process:
         while service.bill()["received"] < 60 + rejects // 2 + 4:
+            assert process.poll() is None
             time.sleep(0.01)
         process.kill()
     service.clear_faults()

@@ -258,6 +258,7 @@ def test_a_rebuild_that_is_killed_buys_again_what_was_in_flight(tmp_path: Path, 
     service.set_faults([{"what": "slow", "delay_s": 20, "after": 7}])
     with subprocess.Popen([sys.executable, "-c", _REBUILD, str(tmp_path), service.url]) as process:
         while service.bill()["received"] < 20 + 12:
+            assert process.poll() is None
             time.sleep(0.01)
         process.kill()
     assert len(_texts(tmp_path)) == 20

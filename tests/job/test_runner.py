@@ -237,6 +237,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, emulator: StartEmulat
     command = [sys.executable, "-c", _RUN, str(tmp_path), service.url, "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while service.bill()["received"] < 20:
+            assert process.poll() is None
             time.sleep(0.01)
         process.kill()
     service.clear_faults()

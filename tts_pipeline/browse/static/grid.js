@@ -95,7 +95,8 @@ export class Grid {
     this.mark(Math.max(index, 0));
     const wanted = this.active;
     const page = await this.#page(Math.floor(wanted / PAGE), this.aborting.signal);
-    if (page && this.active === wanted) this.handlers.chosen(page.rows[wanted % PAGE], wanted);
+    const row = page?.rows[wanted % PAGE]; // none where the rows were just filtered, and the click was for an old one
+    if (row && this.active === wanted) this.handlers.chosen(row, wanted);
   }
 
   move(by) {
