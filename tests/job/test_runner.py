@@ -199,7 +199,8 @@ def _interrupted(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, number: signal.Signals) -> None:
     """Answers already paid for are waited for, nothing is unknown, and the next run buys only the rest."""
-    service = emulator(voice_mode="tone", tone_bytes=20_000, latency_ms=100)
+    service = emulator(voice_mode="tone", tone_bytes=20_000)
+    service.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
     write_lines(tmp_path / "lines.parquet", 200)
     stopped = _interrupted(tmp_path, service, number, received=10, grace_s=3.0)
     assert stopped["stopped_by"] == "interrupted"
@@ -207,6 +208,7 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
     received = service.bill()["received"]
     assert stopped["speech"] == stopped["attempts"] == received
     assert list((tmp_path / "out" / "claims").iterdir()) == []
+    service.clear_faults()
     report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}))
     assert (report.stopped, report.dataset.speech) == (None, 200)
     assert service.bill()["received"] == 200

@@ -22,6 +22,9 @@ from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Shard, Stop, run_job, run_parts
 from tts_pipeline.job.stop import run_stoppable
 
+_TAKE_THEIR_TIME = [{"what": "slow", "delay_s": 0.5}]
+"""So that whoever interrupts comes before the end, also on a busy machine; less than the grace."""
+
 
 def _wait_for_requests(service: LocalService, count: int) -> None:
     while service.bill()["received"] < count:
@@ -30,9 +33,10 @@ def _wait_for_requests(service: LocalService, count: int) -> None:
 
 def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator: StartEmulator) -> None:
     """Answers on their way are waited for, nothing is unknown, and the same job goes on."""
-    service = emulator(voice_mode="tone", latency_ms=100)
+    service = emulator(voice_mode="tone")
+    service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
-    job, stop = job_of(tmp_path, service.url), Stop()
+    job, stop = job_of(tmp_path, service.url, limits={"stop_grace_s": 5.0}), Stop()
 
     def interrupt() -> None:
         _wait_for_requests(service, 10)
@@ -44,6 +48,7 @@ def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator
     assert (report.stopped_by, report.stopped.message) == ("interrupted", "interrupted by the night's end")
     assert report.dataset.unknown_attempts == 0
     assert 10 <= report.dataset.speech == service.bill()["received"] < 100
+    service.clear_faults()
     assert run_job(job).dataset.speech == 100
     check_bill(tmp_path / "out", service)
     assert service.bill()["received"] == 100
@@ -150,20 +155,23 @@ def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
     tmp_path: Path, emulator: StartEmulator, where: str
 ) -> None:
     """As Airflow's does, with an exception that is no Exception; it is raised again when the usage is published."""
-    service = emulator(voice_mode="tone", latency_ms=100)
+    service = emulator(voice_mode="tone")
+    service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
     assert _interrupted(tmp_path, service, where, signal.SIGALRM) == {"raised": "TimeIsUp()"}
     received = service.bill()["received"]
     usage = read(tmp_path / "out", "usage")
     assert usage["outcome"].to_pylist() == ["succeeded"] * received
     assert received < 100
+    service.clear_faults()
     assert run_job(job_of(tmp_path, service.url)).dataset.speech == 100
     assert service.bill()["received"] == 100
 
 
 def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulator) -> None:
     """Where an event loop is running already; the cell gets the report."""
-    service = emulator(voice_mode="tone", latency_ms=100)
+    service = emulator(voice_mode="tone")
+    service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
     said = _interrupted(tmp_path, service, "notebook", signal.SIGINT)
     assert said.get("stopped_by") == "interrupted", said
