@@ -103,7 +103,7 @@ def test_a_power_cut_loses_no_row_and_no_request(tmp_path: Path, emulator: Start
     _finish(tmp_path, service, 200)
     charged = Counter(entry["text"] for entry in service.bill(entries=True)["entries"] if entry["charged"])
     bought_again = sum(count - 1 for count in charged.values())
-    assert bought_again <= _unknown(tmp_path) <= cuts * 2 * IN_FLIGHT
+    assert bought_again <= _unknown(tmp_path) <= cuts * IN_FLIGHT
 
 
 def _lose_what_was_not_synced(path: Path, left: str, chance: random.Random) -> None:
@@ -169,7 +169,7 @@ def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmul
 
 def test_a_dead_runs_lock_stops_nobody(tmp_path: Path, emulator: StartEmulator) -> None:
     """SIGKILL leaves the lock's file behind, and nothing that holds it."""
-    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=10)
+    service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=100)
     write_lines(tmp_path / "lines.parquet", 60)
     with _running(_RUN, tmp_path, service) as process:
         _wait_for(service, 30, process)
@@ -316,7 +316,7 @@ def test_a_destination_that_is_full_keeps_parts_in_their_journals(
 
 def test_one_full_disk_for_everything(tmp_path: Path, emulator: StartEmulator) -> None:
     """Journals and dataset side by side, as by default: the same."""
-    service = emulator(voice_mode="tone", tone_bytes=50_000, latency_ms=20)
+    service = emulator(voice_mode="tone", tone_bytes=50_000, latency_ms=50)
     write_lines(tmp_path / "lines.parquet", 100)
     with small_disk(tmp_path / "out", 7_168) as disk:
         report = run_job(job_of(tmp_path, service.url, running={"part_rows": 20}, limits=_LIMITS))

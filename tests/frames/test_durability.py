@@ -34,7 +34,7 @@ def _start(local: LocalService, folder: Path, rows: int, *, until: int) -> subpr
 
 def test_a_killed_call_buys_only_what_was_in_flight_again(emulator: StartEmulator, tmp_path: Path) -> None:
     """Killed at row 1,500 of 2,000; every request is on the bill, and what it says lies around what was charged."""
-    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=20)
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=50)
     process = _start(local, tmp_path, ROWS, until=1_500)
     process.kill()
     process.communicate()
@@ -71,7 +71,7 @@ def test_an_interrupted_call_stops_in_good_order(
 
 def test_a_killed_call_that_nobody_makes_again_stays_on_the_bill(emulator: StartEmulator, tmp_path: Path) -> None:
     """When it is given up, a month later, at the latest; what was in flight is unknown, at most."""
-    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=50)
+    local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
     process = _start(local, tmp_path, 200, until=40)
     process.kill()
     process.communicate()
