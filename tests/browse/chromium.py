@@ -40,7 +40,7 @@ def opened(browser: Browser, **options: object) -> Iterator[Page]:
     page.on("request", lambda request: wrong.extend(_far(request.url)))
     yield page
     context.close()
-    assert not wrong
+    assert not wrong, wrong
 
 
 def _far(url: str) -> list[str]:

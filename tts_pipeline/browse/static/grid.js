@@ -91,7 +91,7 @@ export class Grid {
 
   /** Choose a row. */
   async choose(index) {
-    if (!this.total) return;
+    if (!this.total || !this.aborting) return;
     this.mark(Math.max(index, 0));
     const wanted = this.active;
     const page = await this.#page(Math.floor(wanted / PAGE), this.aborting.signal);
@@ -173,7 +173,7 @@ export class Grid {
   }
 
   #draw() {
-    if (!this.rowHeight) return;
+    if (!this.rowHeight || !this.aborting) return; // no rows are asked for yet: the bill is shown, say
     const first = this.#first();
     const from = Math.max(0, Math.floor(first) - OVERSCAN);
     const until = Math.min(this.total, Math.ceil(first + this.#seen) + OVERSCAN);
