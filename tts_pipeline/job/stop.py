@@ -6,7 +6,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import FrameType
@@ -16,6 +16,8 @@ from tts_pipeline.errors import StoppedError
 from tts_pipeline.job.daemons import DaemonExecutor
 
 Result = TypeVar("Result")
+
+_LOOK_EVERY_S = 0.2
 
 Listener = Callable[[StoppedError], object]
 
@@ -76,16 +78,22 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: Stop) -> Result:
     with _set_by_signals(stop):
         ended = thread.submit(copy_context().run, asyncio.run, main)
         try:
-            wait([ended])
+            _wait_for(ended)
         except BaseException as interruption:
             if stop.is_set:
                 raise
             stop.set(type(interruption).__name__)
-            wait([ended])
+            _wait_for(ended)
             raise
         finally:
             thread.shutdown(wait=ended.done())
     return ended.result()
+
+
+def _wait_for(ended: Future[Any]) -> None:
+    """Wait, and look now and then: a signal that came to another thread is handled in this one, once it runs."""
+    while not ended.done():
+        wait([ended], timeout=_LOOK_EVERY_S)
 
 
 @contextmanager
