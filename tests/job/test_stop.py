@@ -179,6 +179,33 @@ def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulato
     assert said["speech"] == service.bill()["received"] < 100
 
 
+_ANOTHER_THREADS = """
+import asyncio, signal, threading, time
+from tts_pipeline.job import Stop
+from tts_pipeline.job.stop import run_stoppable
+
+stop = Stop()
+
+async def main():
+    await asyncio.sleep(1)  # the other one sleeps by then
+    # To this thread, which is the loop's: the system chooses any thread for a signal that comes from outside.
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    for _ in range(50):
+        if stop.is_set:
+            return "heard"
+        await asyncio.sleep(0.1)
+    return "not heard"
+
+print(run_stoppable(main(), stop))
+"""
+
+
+def test_a_signal_that_comes_to_another_thread_is_heard() -> None:
+    """The thread that waits for the run's end need not be woken by it."""
+    command = [sys.executable, "-c", _ANOTHER_THREADS]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout == "heard\n"
+
+
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
     """Whoever cannot wait for answers need not: the journals tell what was in flight."""
     service = emulator(voice_mode="tone")

@@ -227,8 +227,7 @@ class Write:
 
     Args:
         journal: Where to.
-        record: What, encoded where it was made, so that a mistake shows there and never stops the writer. Empty is no
-            record: it is done when all those before it are.
+        record: What, encoded where it was made, so that a mistake shows there and never stops the writer.
         payload: Audio, or nothing.
         durable: Whether it must be on the disk, not only with the operating system.
         done: Called by way of ``deliver``, with the error or None; None when nobody waits.
@@ -349,8 +348,7 @@ class JournalWriter:
             self._full = error
             if self._ballast is not None:
                 self._ballast.release()
-            framed = [write for write in writes if write.record]
-            return self._write_what_is_paid_for(writes, error, framed[: error.kept])
+            return self._write_what_is_paid_for(writes, error, writes[: error.kept])
         except StorageError as error:
             return [error] * len(writes)
         return [None] * len(writes)
@@ -378,4 +376,4 @@ def _tell(told: Sequence[Told]) -> None:
 
 
 def _frames(writes: list[Write]) -> list[tuple[bytes, ...]]:
-    return [frame(write.record, write.payload) for write in writes if write.record]
+    return [frame(write.record, write.payload) for write in writes]
