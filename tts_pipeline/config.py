@@ -34,6 +34,17 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_AUDIO_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused, so that an endless body cannot fill the memory."""
 
+MAX_CLIP_S = 600.0
+"""The longest clip that one answer may hold: the longest input of any card takes about five minutes to read."""
+
+TEXT_BYTES_PER_S = 128_000
+"""An answer that is text (JSON, events) may be this long for each second of ``MAX_CLIP_S``: base64 of 16-bit samples at
+48 kHz, or hex of those at 32 kHz."""
+
+MAX_TEXT_VALUES = 1_000_000
+"""JSON values and lines in one answer, at most: each becomes an object of about 100 bytes. A minute of speech with the
+times of all its characters has about 10,000."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -21,6 +22,9 @@ from tts_pipeline.wire.usage import usage_of
 
 _READ_BYTES = 1_048_576
 """More of a failing body than this is not looked at."""
+
+_READ_EVENTS = 1_000
+"""More events than this are not looked at: an error is the last of a few, or the only one."""
 
 _READ_CHARACTERS = 4_000
 """More of a message than this is not searched for codes."""
@@ -78,7 +82,7 @@ def complaint_in(body: bytes) -> Complaint:
 
 
 def _complaint_in_stream(body: bytes) -> Complaint | None:
-    for event in parse_events(body):
+    for event in islice(parse_events(body), _READ_EVENTS):
         try:
             payloads = event.payloads()
         except ValueError:
@@ -120,7 +124,14 @@ def _messages_of(holders: list[dict[str, Any]]) -> Iterator[str]:
             if isinstance(said, str) and said.strip():
                 yield said
             elif name == "detail" and said:
-                yield orjson.dumps(said).decode()
+                yield _dumped(said)
+
+
+def _dumped(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+        return ""
 
 
 def _inner_status(holder: Mapping[str, Any]) -> int | None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.errors import TransientError
+from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.complaint import is_failure
 from tts_pipeline.wire.failure import classify, classify_payload, malformed
+from tts_pipeline.wire.limits import FREELY_PARSED_BYTES, ExcessiveTextError, check_text
 from tts_pipeline.wire.payload import SHORTEST_BASE64, Sound, sound_at, sound_from, sound_in
 from tts_pipeline.wire.reading import Reading, Reply, clean_id
 from tts_pipeline.wire.sse import is_event_stream
@@ -42,13 +43,25 @@ def read_reply(reply: Reply, *, now: datetime | None = None) -> Reading:
         ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
         TransientError: It should have been a success and is unusable: ``EmptyBody``, ``MalformedBody``, ``NoAudio``,
             ``CutStream``. Retried; may have been billed.
+        PermanentError: ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
     """
     if reply.status >= 400:
         raise classify(reply.status, reply.headers, reply.body, now=now)
+    if len(reply.body) > FREELY_PARSED_BYTES:
+        _refuse_excess(reply)
     for is_of_shape, read in _SHAPES:
         if is_of_shape(reply):
             return read(reply)
     return _read_bytes(reply)
+
+
+def _refuse_excess(reply: Reply) -> None:
+    if not (_is_text(reply) or _is_object(reply)):
+        return
+    try:
+        check_text(reply.body)
+    except ExcessiveTextError as error:
+        raise PermanentError(str(error), code="AnswerTooLarge", http_status=reply.status) from None
 
 
 def _is_object(reply: Reply) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import orjson
+from tts_pipeline.wire.limits import parse_json
 
 _FIRST_BYTES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _STATUS_COMMENT = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
@@ -49,10 +49,10 @@ class Event:
         """
         for candidates in ((b"\n".join(self.data),), (b"".join(self.data),)):
             try:
-                return [orjson.loads(candidate) for candidate in candidates]
-            except orjson.JSONDecodeError:
+                return [parse_json(candidate) for candidate in candidates]
+            except ValueError:
                 continue
-        return [orjson.loads(line) for line in self.data]
+        return [parse_json(line) for line in self.data]
 
 
 def is_event_stream(body: bytes) -> bool:

@@ -1,0 +1,47 @@
+"""How much text an answer may be, so that reading it costs bounded memory: counted before anything is parsed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tts_pipeline.config import MAX_CLIP_S, MAX_TEXT_VALUES, TEXT_BYTES_PER_S
+
+MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
+
+_MARKS = (b",", b"[", b"{", b"\n", b"\r")
+"""Before each JSON value, and behind each line; base64 has none of them."""
+
+FREELY_PARSED_BYTES = 262_144
+"""A shorter text is parsed without counting: even one of lists alone stays below 20 MB."""
+
+
+class ExcessiveTextError(ValueError):
+    """A text is too large, or holds too many values; its message says which. Never leaves the wire."""
+
+
+def check_text(body: bytes) -> None:
+    """Refuse a text that would cost more memory than any speech does; 0.15 ms for 100 KB, and nothing below 256 KB.
+
+    Raises:
+        ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_TEXT_VALUES``.
+    """
+    if len(body) <= FREELY_PARSED_BYTES:
+        return
+    if len(body) > MAX_TEXT_BYTES:
+        raise ExcessiveTextError(f"the answer is text of {len(body)} bytes, more than {MAX_TEXT_BYTES}")
+    if sum(map(body.count, _MARKS)) > MAX_TEXT_VALUES:
+        raise ExcessiveTextError(f"the answer is text of more than {MAX_TEXT_VALUES} values")
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Return the value of a JSON text of any origin. orjson refuses depths beyond 1,024, NaN and infinities.
+
+    Raises:
+        ExcessiveTextError: As in ``check_text``.
+        ValueError: It is no JSON.
+    """
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    check_text(data)
+    return orjson.loads(data)
