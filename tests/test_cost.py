@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.cost import cost_of, price_at
+from tts_pipeline.cost import cost_of, price_at, total_cost
 from tts_pipeline.models import Price, Usage
 
 BY_CHARACTER = Price("by-character", "CNY", "list", per_10k_characters=Decimal("0.8"))
@@ -88,3 +88,13 @@ def test_cost_does_not_depend_on_the_callers_context() -> None:
     """A caller that computes with three digits gets the same bill."""
     with localcontext(prec=3):
         assert cost_of(BY_CHARACTER, characters=123_456_789, usage=Usage()) == Decimal("9876.54312")
+
+
+def test_costs_add_up_and_unknown_ones_do_not_hide_known_ones() -> None:
+    """None only when none is known, and exactly, also where the caller computes with three digits."""
+    assert total_cost([None, Decimal("0.1"), Decimal("0.2")]) == Decimal("0.3")
+    assert total_cost([None, Decimal(0)]) == 0
+    assert total_cost([None, None]) is None
+    assert total_cost([]) is None
+    with localcontext(prec=3):
+        assert total_cost([Decimal(123_456), Decimal("0.5")]) == Decimal("123456.5")

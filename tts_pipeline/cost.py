@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
@@ -55,6 +55,19 @@ def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | 
         text = (price.per_1m_input_tokens or Decimal(0)) * usage.input_tokens
         audio = (price.per_1m_output_tokens or Decimal(0)) * usage.output_tokens
         return ((text + audio) / 1_000_000).quantize(_NANO)
+
+
+def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """Add costs up: None is not 0, so the sum of costs of which none is known is None.
+
+    Whoever shows a sum of which some are not known says beside it how many these are.
+    """
+    total: Decimal | None = None
+    with localcontext(_ARITHMETIC):
+        for cost in costs:
+            if cost is not None:
+                total = cost if total is None else total + cost
+    return total
 
 
 @lru_cache(maxsize=4_096)  # texts are of few lengths, and a row's cost is asked for several times

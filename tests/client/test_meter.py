@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.meter import Meter, Sent, total_cost
+from tts_pipeline.client.meter import Meter, Sent
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
 from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Usage, Utterance
 
@@ -156,10 +156,3 @@ def test_a_mismatch_of_counts_is_seen() -> None:
     assert meter.mismatch("abc", Usage(characters_reported=4))
     assert not meter.mismatch("abc", Usage(characters_reported=3))
     assert not meter.mismatch("abc", Usage())
-
-
-def test_costs_add_up_and_unknown_ones_do_not_hide_known_ones() -> None:
-    """None only when none is known."""
-    assert total_cost([None, Decimal("0.1"), Decimal("0.2")]) == Decimal("0.3")
-    assert total_cost([None, None]) is None
-    assert total_cost([]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,8 @@ import pytest
 
 import tts_pipeline as tts
 from tests.frames.samples import lines, said_by
+from tts_pipeline.dataset.claims import Claim, write_claim
+from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.report import usage
@@ -41,3 +44,11 @@ def test_kept_usage_is_a_dataset_to_report_on(tone_service: LocalService, tmp_pa
     spoken = tts.synthesize(lines(5), voice="Cherry", **said_by(tone_service, tmp_path))
     reported = usage(list((tmp_path / "frames" / "usage").iterdir())).drop("dataset").collect()
     assert reported.equals(tts.usage_of(spoken, work_dir=tmp_path))
+
+
+def test_a_call_that_was_killed_is_on_the_bill(tmp_path: Path) -> None:
+    """All that it may have spent, as one row whose outcome is not known."""
+    store = LocalStore(tmp_path / "frames/calls/x/dataset")
+    write_claim(store, 0, Claim("j", "i", 1, 500, Decimal("0.04"), "CNY", "local", "m", None))
+    rows = tts.usage_of(work_dir=tmp_path).select("outcome", "characters_upper_bound", "cost_upper_bound").rows()
+    assert rows == [("unknown", 500, Decimal("0.04"))]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from tts_pipeline.report.tags import tag_keys
-from tts_pipeline.report.usage import TAG, keys, summed, usage
+from tts_pipeline.report.usage import TAG, Dataset, Open, keys, spending, summed
 
 MAX_TAGS = 12
 MAX_VALUES = 40
@@ -29,12 +29,13 @@ _DISTINCT = 1e-9
 _RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
 
 
-def bill_of(dataset: str, rows: pl.DataFrame) -> dict[str, Any]:
+def bill_of(dataset: Dataset, rows: pl.DataFrame, opened: Sequence[Open] = ()) -> dict[str, Any]:
     """Add up a dataset's bill. Blocking; a second or two for a million requests.
 
     Args:
-        dataset: A folder or a URL.
+        dataset: Where it is.
         rows: Of ``Rows``.
+        opened: Parts whose process runs or was killed.
 
     Returns:
         Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with its ``start``, a step
@@ -45,14 +46,14 @@ def bill_of(dataset: str, rows: pl.DataFrame) -> dict[str, Any]:
     Raises:
         StorageError: The dataset cannot be read.
     """
-    used = usage([dataset])
+    used = spending([dataset], opened)
     step, tags = _step_and_tags(used)
     by = ["model", "voice", *(f"{TAG}{name}" for name in tags)]
     begun = pl.col("started_at").dt.truncate(f"{int(step.total_seconds())}s")
     asked = [
         summed(used, {}),
         summed(used, {"start": begun}),
-        summed(used.filter(pl.col("outcome") != "succeeded"), keys(["error_code", "outcome"])),
+        summed(used.filter(pl.col("outcome") != "succeeded", ~pl.col("is_open")), keys(["error_code", "outcome"])),
         *(summed(used, {"value": key}).sort(_RANK, descending=True, nulls_last=True) for key in keys(by).values()),
     ]
     totals, over_time, failures, *parts = (frame.to_dicts() for frame in pl.collect_all(asked))

@@ -13,6 +13,7 @@ from tts_pipeline.browse.rows import Rows, read_rows
 from tts_pipeline.dataset.descriptor import SEAL, Descriptor, read_descriptor
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.report.usage import open_parts
 
 _FIRST_FILES = 1
 """Files that are read for the first page, while all of them are being read."""
@@ -32,6 +33,7 @@ class Snapshot:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.descriptor = _descriptor(store)
+        self._opened = open_parts([store])
         self.names = _names(store)
         self._reading = Lock()
         self._adding = Lock()
@@ -39,7 +41,8 @@ class Snapshot:
 
     def is_current(self) -> bool:
         """Return whether nothing was published since. Blocking."""
-        return self.names == _names(self.store) and self.descriptor == _descriptor(self.store)
+        now = (_names(self.store), _descriptor(self.store), open_parts([self.store]))
+        return now == (self.names, self.descriptor, self._opened)
 
     def rows(self) -> Rows:
         """Return all rows. Blocking."""
@@ -77,7 +80,7 @@ class Snapshot:
         rows = self.rows()
         with self._adding:
             if self._bill is None:
-                self._bill = bill_of(self.store.root, rows.frame)
+                self._bill = bill_of(self.store, rows.frame, self._opened)
             return self._bill
 
     @cached_property

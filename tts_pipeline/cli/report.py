@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,13 @@ import polars as pl
 
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import columns, say, tell
+from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.report import usage_report
+from tts_pipeline.report import Open, open_parts, usage_report
+
+MAX_OPEN = 5
+"""Open parts that are named one by one."""
 
 _BY_SUFFIX: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
 
@@ -25,17 +29,17 @@ _BY_SUFFIX: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".json": 
 def show_report(given: argparse.Namespace) -> int:
     """Print the report, or write it to a file. Returns the exit status."""
     kind = _format(given)
-    report = usage_report(given.datasets, given.by)
+    opened, report = open_parts(given.datasets), usage_report(given.datasets, given.by)
     if given.output is None:
-        say(_text(report, kind))
+        say(_text(report, opened, kind))
         return OK
     path = Path(given.output).expanduser()
     with storage_errors(f"writing {path}"):
         if kind == "parquet":
             report.write_parquet(path)
         else:
-            path.write_text(_text(report, kind) + "\n", encoding="utf-8")
-    tell(f"{path}: {report.height:,} row{'' if report.height == 1 else 's'}")
+            path.write_text(_text(report, opened, kind) + "\n", encoding="utf-8")
+    tell("\n".join([f"{path}: {report.height:,} row{'' if report.height == 1 else 's'}", *_open_lines(opened)]))
     return OK
 
 
@@ -47,15 +51,46 @@ def _format(given: argparse.Namespace) -> str:
     return kind
 
 
-def _text(report: pl.DataFrame, kind: str) -> str:
+def _text(report: pl.DataFrame, opened: Sequence[Open], kind: str) -> str:
     if kind == "json":
         rows = [{name: _plain(value) for name, value in row.items()} for row in report.to_dicts()]
-        return json.dumps({"report": rows}, ensure_ascii=False)
+        return json.dumps({"report": rows, "open": [_facts(one) for one in opened]}, ensure_ascii=False)
     if kind == "csv":
         with io.StringIO() as text:
             report.write_csv(text)
             return text.getvalue().rstrip("\n")
-    return _table(report) if report.height else "no requests"
+    if not report.height:
+        return "no requests"
+    return "\n".join([_table(report), *([""] if opened else []), *_open_lines(opened)])
+
+
+def _facts(one: Open) -> dict[str, Any]:
+    claim = one.claim
+    opened_at = datetime.fromtimestamp(claim.opened_at_us / 1_000_000, UTC)
+    return {
+        "dataset": one.dataset,
+        "part": part_name(one.part),
+        "host": claim.host,
+        "process": claim.process,
+        "opened_at": opened_at.isoformat(timespec="seconds"),
+        "characters_upper_bound": claim.characters_upper_bound,
+        "cost_upper_bound": _plain(claim.cost_upper_bound),
+        "currency": claim.currency,
+    }
+
+
+def _open_lines(opened: Sequence[Open]) -> Iterator[str]:
+    """Say what may have been spent and is in no usage table yet."""
+    for facts in map(_facts, opened[:MAX_OPEN]):
+        cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']} {facts['currency']}"
+        yield (
+            f"open: {facts['part']} of {facts['dataset']} since {facts['opened_at']} (process {facts['process']} on "
+            f"{facts['host']}): at most {facts['characters_upper_bound']:,} characters{cost}"
+        )
+    if len(opened) > MAX_OPEN:
+        yield f"and {len(opened) - MAX_OPEN:,} more open parts"
+    if opened:
+        yield "Their processes run, or were killed: they count at their most. Run the job again to know more."
 
 
 def _table(report: pl.DataFrame) -> str:

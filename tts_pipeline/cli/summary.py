@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from tts_pipeline.catalog.entries import LOCAL
@@ -149,15 +148,13 @@ def _at_most(totals: Totals) -> str:
 
 
 def _cost(totals: Totals) -> str:
-    if totals.cost is None:
-        return "not known" if totals.attempts else "nothing"
-    unsure = totals.cost_upper_bound is not None and totals.cost_upper_bound != totals.cost
-    at_most = f" (at most {_money(totals.cost_upper_bound)})" if unsure else ""
-    return f"{_money(totals.cost)} {totals.currency}{at_most}"
-
-
-def _money(amount: Decimal | None) -> str:
-    return f"{amount or Decimal(0):,.4f}"
+    if not totals.attempts and not totals.characters_upper_bound:
+        return "nothing"
+    confirmed = "not known" if totals.cost is None else f"{totals.cost:,.4f} {totals.currency}"
+    at_most = totals.cost_upper_bound
+    possible = "" if at_most is None or at_most == totals.cost else f" (at most {at_most:,.4f})"
+    without = 0 if totals.cost is None else totals.characters_without_price
+    return f"{confirmed}{possible}" + (f", beside {_count(without, 'character')} without a price" if without else "")
 
 
 def duration_told(audio_ms: int) -> str:

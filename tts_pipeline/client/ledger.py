@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Protocol
 
-from tts_pipeline.client.meter import total_cost
+from tts_pipeline.cost import total_cost
 from tts_pipeline.models import Answer, Attempt, History, Outcome, Settlement, Utterance
 
 Boundaries = tuple[tuple[int, int], ...]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import secrets
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -196,9 +195,3 @@ class Meter:
         if day not in self._prices:
             self._prices[day] = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
         return self._prices[day]
-
-
-def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
-    """Add up confirmed costs; None when none of them is known."""
-    known = [cost for cost in costs if cost is not None]
-    return sum(known, Decimal(0)) if known else None

@@ -10,7 +10,7 @@ from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.exchange import Asking, Exchange, Question, Received
 from tts_pipeline.client.governor import Governor
 from tts_pipeline.client.ledger import Boundaries, Ledger
-from tts_pipeline.client.meter import Meter, Sent, total_cost
+from tts_pipeline.client.meter import Meter, Sent
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.reuse import Library, Loan
 from tts_pipeline.client.row import Row
@@ -18,6 +18,7 @@ from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.takes import Take, action_for, is_worth_keeping, refusal
 from tts_pipeline.config import QualityPolicy
+from tts_pipeline.cost import total_cost
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.models import Answer, Attempt, History, Outcome, Segment, Settlement, Utterance
 

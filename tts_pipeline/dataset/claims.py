@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -123,13 +123,25 @@ def write_claim(store: Store, part: int, claim: Claim) -> None:
 
 
 def read_claim(store: Store, name: str) -> Claim | None:
-    """Read a claim by its full name; None when it is gone."""
+    """Read a claim by its full name; None when it is gone.
+
+    Raises:
+        StorageError: It is damaged: what was spent under it is not known.
+    """
     data = store.read(name)
     if data is None:
         return None
-    values = orjson.loads(data)
-    cost = values["cost_upper_bound"]
-    return Claim(**{**values, "cost_upper_bound": None if cost is None else Decimal(cost)})
+    try:
+        values = orjson.loads(data)
+        cost = values["cost_upper_bound"]
+        claim = Claim(**{**values, "cost_upper_bound": None if cost is None else Decimal(cost)})
+        is_sound = claim.characters_upper_bound >= 0 and (claim.cost_upper_bound or 0) >= 0
+    except (ValueError, TypeError, KeyError, InvalidOperation):
+        is_sound = False
+    if not is_sound:
+        hint = "restore it: it tells what may have been spent"
+        raise StorageError(f"the claim {store.describe(name)} is damaged", hint=hint)
+    return claim
 
 
 def claim_name(part: int, journal_id: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
+from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.journal import FORMAT_VERSION, FRAME, record_crc
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import StorageError
@@ -269,22 +270,20 @@ def history_of(key: Key, replays: Sequence[Replay]) -> History:
         answers |= {segment: answer_of(values, blob.read()) for segment, (values, blob) in said.answers.items()}
         sent += [one.attempts[attempt_id] for attempt_id in said.attempts]
     settlements = [settlement for _, settlement in sent]
-    costs = [s.cost for s in settlements if s is not None and s.cost is not None]
     return History(
         answers=answers,
         boundaries=boundaries,
         segment_attempts=Counter(attempt.segment for attempt, _ in sent),
         characters_billed=sum(s.characters_billed for s in settlements if s is not None),
-        cost=sum(costs, Decimal(0)) if costs else None,
+        cost=total_cost(s.cost for s in settlements if s is not None),
     )
 
 
 def added(one: History, other: History) -> History:
     """Return what two records of different requests for one utterance tell together; answers are the second's."""
-    costs = [cost for cost in (one.cost, other.cost) if cost is not None]
     return replace(
         other,
         segment_attempts=Counter(one.segment_attempts) + Counter(other.segment_attempts),
         characters_billed=one.characters_billed + other.characters_billed,
-        cost=sum(costs, Decimal(0)) if costs else None,
+        cost=total_cost((one.cost, other.cost)),
     )

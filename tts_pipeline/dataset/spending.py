@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
-from tts_pipeline.dataset.claims import read_claim
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
@@ -14,6 +12,7 @@ from tts_pipeline.dataset.parts import part_of
 from tts_pipeline.dataset.replay import Replay, replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals
 
 EARLIER = -1
 """Stands for a part's number where an earlier generation of the dataset spent something."""
@@ -50,7 +49,7 @@ def spent_by_part(store: Store, descriptor: Descriptor, journals: Path) -> dict[
     """
     found = defaultdict[int, Totals](Totals)
     # Listed before it is added up: what another process publishes meanwhile counts twice rather than not at all.
-    known = {name.removesuffix(".parquet") for name in store.names("usage", "part-")}
+    known = published_journals(store)
     found[EARLIER].add(Totals.from_json(descriptor.carried or {}))
     for number, totals in totals_by_part(store, read_markers(store, done_parts(store, descriptor))):
         found[number].add(totals)
@@ -58,8 +57,8 @@ def spent_by_part(store: Store, descriptor: Descriptor, journals: Path) -> dict[
         if path.stem not in known and (one := replay(path, check_payloads=False)) is not None:
             found[part_of(path.name)].add(totals_of(one))
         known.add(path.stem)
-    for number, totals in _claimed(store, known):
-        found[number].add(totals)
+    for number, claim in open_claims(store, known):
+        found[number].add(claimed(claim))
     return dict(found)
 
 
@@ -82,15 +81,3 @@ def totals_of(one: Replay) -> Totals:
             totals.characters_without_price += one.lost.characters_upper_bound
         totals.add_cost(None, one.lost.cost_upper_bound, one.lost.currency)
     return totals
-
-
-def _claimed(store: Store, known: set[str]) -> Iterator[tuple[int, Totals]]:
-    """Yield the claims whose journals are not known: another machine's, which may be lost or still spending."""
-    for name in store.names("claims", "part-"):
-        claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
-        if claim is not None:
-            totals = Totals(characters_upper_bound=claim.characters_upper_bound)
-            if claim.cost_upper_bound is None:
-                totals.characters_without_price = claim.characters_upper_bound
-            totals.add_cost(None, claim.cost_upper_bound, claim.currency)
-            yield part_of(name), totals

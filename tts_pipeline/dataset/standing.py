@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -140,11 +141,10 @@ def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[st
 
 
 def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
-    costs = [cost for _, _, cost in attempts if cost is not None]
     return History(
         segment_attempts=Counter(segment for segment, _, _ in attempts),
         characters_billed=sum(characters for _, characters, _ in attempts),
-        cost=sum(costs, Decimal(0)) if costs else None,
+        cost=total_cost(cost for _, _, cost in attempts),
     )
 
 

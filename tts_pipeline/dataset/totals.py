@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Self
 
+from tts_pipeline.cost import total_cost
+
 
 @dataclass(slots=True)
 class Totals:
@@ -50,8 +52,8 @@ class Totals:
 
     def add_cost(self, cost: Decimal | None, upper_bound: Decimal | None, currency: str | None) -> None:
         """Add money; None adds nothing."""
-        self.cost = _sum(self.cost, cost)
-        self.cost_upper_bound = _sum(self.cost_upper_bound, upper_bound)
+        self.cost = total_cost((self.cost, cost))
+        self.cost_upper_bound = total_cost((self.cost_upper_bound, upper_bound))
         self.currency = self.currency or currency
 
     def to_json(self) -> dict[str, Any]:
@@ -69,9 +71,3 @@ class Totals:
 
 
 _COUNTS = tuple(field.name for field in fields(Totals) if field.type == "int")
-
-
-def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    if one is None or other is None:
-        return one if other is None else other
-    return one + other

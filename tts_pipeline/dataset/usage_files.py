@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.parts import part_name, part_of
 from tts_pipeline.dataset.price_rows import with_prices
@@ -68,8 +69,46 @@ def account_for_claims(store: Store, names: Iterable[str], journals_here: Collec
             continue
         usage = usage_name(part_of(name), claim.journal_id)
         if not store.exists(usage):
-            write_table(store, usage, table_of([_lost_row(claim)], usage_schema()))
+            write_table(store, usage, table_of([claimed_usage(claim)], usage_schema()))
         store.remove(name)
+
+
+def published_journals(store: Store) -> set[str]:
+    """Return the journals whose usage is published, by their files' name without its suffix. Blocking.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    return {name.removesuffix(".parquet") for name in store.names("usage", "part-")}
+
+
+def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Claim]]:
+    """Yield the claims whose journals are not known: their processes are still spending, or were killed. Blocking.
+
+    Args:
+        store: The destination.
+        known: Journals that are accounted for otherwise. To be listed before that is read: what is published meanwhile
+            then counts twice rather than not at all.
+
+    Yields:
+        The part's number, and the claim on it.
+
+    Raises:
+        StorageError: The destination failed, or a claim is damaged.
+    """
+    for name in store.names("claims", "part-"):
+        claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
+        if claim is not None:
+            yield part_of(name), claim
+
+
+def claimed(claim: Claim) -> Totals:
+    """Return what a claim may have spent: all that it claims."""
+    totals = Totals(characters_upper_bound=claim.characters_upper_bound)
+    if claim.cost_upper_bound is None:
+        totals.characters_without_price = claim.characters_upper_bound
+    totals.add_cost(None, claim.cost_upper_bound, claim.currency)
+    return totals
 
 
 def usage_totals(data: bytes) -> Totals:
@@ -84,7 +123,7 @@ def usage_totals(data: bytes) -> Totals:
     costs = table.column("cost_upper_bound").to_pylist()
     totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
     known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
-    totals.add_cost(_total(table, "cost"), _total(table, "cost_upper_bound"), known[0] if known else None)
+    totals.add_cost(total_cost(table.column("cost").to_pylist()), total_cost(costs), known[0] if known else None)
     return totals
 
 
@@ -120,11 +159,6 @@ def _is_told(store: Store, name: str, one: Replay) -> bool:
     return told == ended
 
 
-def _total(table: pa.Table, column: str) -> Decimal | None:
-    known = [cost for cost in table.column(column).to_pylist() if cost is not None]
-    return sum(known, Decimal(0)) if known else None
-
-
 def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict[str, Any]]:
     header = one.header
     constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
@@ -141,7 +175,9 @@ def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict
         for attempt, settlement in one.attempts.values()
     ]
     lost = one.lost
-    return known if lost is None or not lost.characters_upper_bound else [*known, _lost_row(_rest_of_claim(one, lost))]
+    return (
+        known if lost is None or not lost.characters_upper_bound else [*known, claimed_usage(_rest_of_claim(one, lost))]
+    )
 
 
 def _rest_of_claim(one: Replay, lost: Lost) -> Claim:
@@ -160,7 +196,8 @@ def _guess_id(journal_id: str) -> str:
     return f"claim-{journal_id}"
 
 
-def _lost_row(claim: Claim) -> dict[str, Any]:
+def claimed_usage(claim: Claim) -> dict[str, Any]:
+    """Return the usage row that stands for all that a claim may have spent, as long as its journal does not tell."""
     return {
         "attempt_id": _guess_id(claim.journal_id),
         "invocation_id": claim.invocation_id,

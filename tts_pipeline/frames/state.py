@@ -27,12 +27,13 @@ import platformdirs
 import polars as pl
 
 from tts_pipeline.dataset.answers import AnswerStore
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import Claim, PartLock
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.leftovers import account_for_all
 from tts_pipeline.dataset.store import LocalStore, storage_errors
 from tts_pipeline.dataset.streamed import FILE, write_rows
+from tts_pipeline.dataset.usage_files import open_claims, published_journals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.prepared import WORK, locks_of
 
@@ -163,6 +164,15 @@ class State:
         """Return the files of the usage table, in a folder for each call; also of calls that were stopped."""
         kept = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
         return sorted([*kept, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
+
+    def open_claims(self) -> list[Claim]:
+        """Return what calls have claimed whose usage is not published: their processes run, or were killed. Blocking.
+
+        Raises:
+            StorageError: The disk failed, or a claim is damaged.
+        """
+        stores = map(LocalStore, sorted(self.root.glob(f"calls/*/{_DATASET}")))
+        return [claim for store in stores for _, claim in open_claims(store, published_journals(store))]
 
     def _give_up_abandoned(self) -> None:
         for path in (self.root / "calls").glob("*/"):

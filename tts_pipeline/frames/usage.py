@@ -6,10 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
+from tts_pipeline.dataset.usage_files import claimed_usage
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.rows import Frame, collected
 from tts_pipeline.frames.state import State
-from tts_pipeline.schema import usage_schema
+from tts_pipeline.schema import table_of, usage_schema
 
 _FOLDER = "__folder"
 
@@ -22,7 +23,8 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
 
     Args:
         frame: What ``synthesize`` returned, or some of its rows, also read back from a file; None is all calls of this
-            user, also those that were stopped.
+            user, also those that were stopped. A part whose process runs or was killed is one ``unknown`` row with all
+            that it may have spent; run the call again to know.
         work_dir: As it was given in ``Running``.
 
     Returns:
@@ -32,15 +34,18 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     Raises:
         ConfigurationError: The frame has no column ``invocation_id``.
     """
-    files = State.at(work_dir).usage_files()
+    state = State.at(work_dir)
+    claims = [] if frame is not None else state.open_claims()  # before the usage: what is published meanwhile is twice
+    opened = pl.DataFrame(table_of([claimed_usage(claim) for claim in claims], usage_schema()))
+    files = state.usage_files()
     if not files:
-        return pl.DataFrame(usage_schema().empty_table())
+        return opened
     usage = pl.scan_parquet(files, glob=False, include_file_paths=_FOLDER)  # a folder may be named "a[1]"
     if frame is not None:
         usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
         ours = usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
         usage = usage.join(ours, on=_FOLDER, how="semi", maintain_order="left")
-    return usage.drop(_FOLDER).collect()
+    return pl.concat([usage.drop(_FOLDER).collect(), opened], how="diagonal_relaxed")
 
 
 def _invocations(frame: Frame) -> pl.Series:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import gettempdir
 
 import polars as pl
 
+from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.generations import FOLDER, generation_at, unfinished
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
+from tts_pipeline.dataset.usage_files import claimed_usage, open_claims, published_journals
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
-from tts_pipeline.schema import usage_schema
+from tts_pipeline.schema import table_of, usage_schema
 
 TAG = "tag:"
 """What the name of a tag begins with among the columns of a report."""
+
+Dataset = str | os.PathLike[str] | Store
+"""A folder, a URL, or a place that is open already."""
 
 _READERS = 16
 _PLAIN = ("model", "voice", "service", "account", "dataset", "outcome", "error_code", "price_basis", "invocation_id")
@@ -29,7 +35,7 @@ _KEYS = {
 }
 
 
-def usage(datasets: Sequence[str | os.PathLike[str]]) -> pl.LazyFrame:
+def usage(datasets: Sequence[Dataset]) -> pl.LazyFrame:
     """Return the usage tables of datasets, one row per request that was sent.
 
     For example, failures by their code::
@@ -40,7 +46,8 @@ def usage(datasets: Sequence[str | os.PathLike[str]]) -> pl.LazyFrame:
         usage(["dataset"]).filter(pl.col("outcome") == "failed").group_by("error_code").len().collect()
 
     What rebuilds spent is among it, also one that goes on; requests of parts whose process runs or was killed are not
-    published yet. Files of a local dataset are read when the frame is collected, those of a URL are fetched now.
+    published yet, see ``open_parts``. Files of a local dataset are read when the frame is collected, those of a URL are
+    fetched now.
 
     Args:
         datasets: Folders or fsspec URLs; one that is given twice counts once, also by another path.
@@ -52,15 +59,59 @@ def usage(datasets: Sequence[str | os.PathLike[str]]) -> pl.LazyFrame:
         ConfigurationError: Nothing is given, or there is no dataset. Never retried.
         StorageError: A dataset cannot be read. Never retried.
     """
-    stores: dict[str, Store] = {}
-    for store in map(_opened, datasets):
-        stores.setdefault(_real(store), store)
-    if not stores:
-        raise ConfigurationError("no dataset is given", hint="name one or more: folders or URLs")
-    return pl.concat([_scanned(store).with_columns(dataset=pl.lit(store.root)) for store in stores.values()])
+    return pl.concat([_scanned(store).with_columns(dataset=pl.lit(store.root)) for store in _stores(datasets)])
 
 
-def usage_report(datasets: Sequence[str | os.PathLike[str]], by: Sequence[str] = ()) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A part that was open when a report was made: its process runs, or was killed and its job not run again.
+
+    Args:
+        dataset: Its absolute path, or its URL.
+        part: The part's number.
+        claim: What may have been spent on it at most, by whom, and where its journal is.
+    """
+
+    dataset: str
+    part: int
+    claim: Claim
+
+
+def open_parts(datasets: Sequence[Dataset]) -> list[Open]:
+    """Return what is open of datasets: what it spent is in no usage table yet. Blocking.
+
+    Raises:
+        ConfigurationError: As for ``usage``.
+        StorageError: As for ``usage``, or a claim is damaged.
+    """
+    return [
+        Open(store.root, number, claim)
+        for store in _stores(datasets)
+        for each in (store, *(generation_at(store, number) for number in unfinished(store)))
+        for number, claim in open_claims(each, published_journals(each))
+    ]
+
+
+def spending(datasets: Sequence[Dataset], opened: Sequence[Open]) -> pl.LazyFrame:
+    """Return the rows of ``usage``, and one ``unknown`` row for all that each open part may have spent.
+
+    Args:
+        datasets: As for ``usage``.
+        opened: Of ``open_parts``, which was called before: what is published meanwhile counts twice, and not never.
+
+    Returns:
+        The columns of ``usage``, then ``is_open``: whether the row stands for an open part, and not for a request.
+
+    Raises:
+        ConfigurationError: As for ``usage``.
+        StorageError: As for ``usage``.
+    """
+    rows = pl.DataFrame(table_of([claimed_usage(one.claim) for one in opened], usage_schema())).lazy()
+    claims = rows.with_columns(dataset=pl.Series([one.dataset for one in opened], dtype=pl.String), is_open=True)
+    return pl.concat([usage(datasets).with_columns(is_open=False), claims], how="diagonal_relaxed")
+
+
+def usage_report(datasets: Sequence[Dataset], by: Sequence[str] = ()) -> pl.DataFrame:
     """Add up the usage of datasets.
 
     Args:
@@ -73,13 +124,14 @@ def usage_report(datasets: Sequence[str | os.PathLike[str]], by: Sequence[str] =
         ``succeeded``, ``discarded``, ``failed`` and ``unknown``; ``retries`` (requests that were not the first of their
         segment); ``characters_billed`` (confirmed), ``characters_upper_bound``; ``cost`` (confirmed) and
         ``cost_upper_bound``, null where no request of the row has a known cost; ``requests_without_cost``;
-        ``currency``, null without a price.
+        ``open_parts``, whose process runs or was killed: no requests of theirs are published, and they count among the
+        upper bounds with all that they may have spent; ``currency``, null without a price.
 
     Raises:
         ConfigurationError: As for ``usage``, or a name in ``by`` is not known. Never retried.
         StorageError: As for ``usage``.
     """
-    asked = summed(usage(datasets), keys(by))
+    asked = summed(spending(datasets, open_parts(datasets)), keys(by))
     with storage_errors("reading usage tables", Exception):  # what Polars raises is of many kinds
         return asked.collect()
 
@@ -94,23 +146,25 @@ def keys(by: Sequence[str]) -> dict[str, pl.Expr]:
 
 
 def summed(rows: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
-    """Add up rows of ``usage``, told apart by expressions; the columns are those of ``usage_report``."""
+    """Add up rows of ``spending``, told apart by expressions; the columns are those of ``usage_report``."""
     return (
         rows.group_by(*(expression.alias(name) for name, expression in by.items()), pl.col("currency"))
         .agg(
-            pl.len().cast(pl.Int64).alias("requests"),
-            *(_count(pl.col("outcome") == outcome).alias(outcome) for outcome in _OUTCOMES),
+            _count(~_IS_OPEN).alias("requests"),
+            *(_count((pl.col("outcome") == outcome) & ~_IS_OPEN).alias(outcome) for outcome in _OUTCOMES),
             _count(pl.col("attempt") > 1).alias("retries"),
             pl.col("characters_billed", "characters_upper_bound").sum(),
             _money("cost"),
             _money("cost_upper_bound"),
-            _count(pl.col("cost_upper_bound").is_null()).alias("requests_without_cost"),
+            _count(pl.col("cost_upper_bound").is_null() & ~_IS_OPEN).alias("requests_without_cost"),
+            _count(_IS_OPEN).alias("open_parts"),
         )
         .select(*by, pl.exclude(*by, "currency"), "currency")
         .sort(*by, "currency", nulls_last=True)
     )
 
 
+_IS_OPEN = pl.col("is_open")
 _OUTCOMES = ("succeeded", "discarded", "failed", "unknown")
 
 
@@ -132,8 +186,18 @@ def _key(name: str) -> pl.Expr:
     return _KEYS[name]
 
 
-def _opened(dataset: str | os.PathLike[str]) -> Store:
-    store = open_store(dataset, Path(gettempdir()))
+def _stores(datasets: Sequence[Dataset]) -> list[Store]:
+    """Open datasets, each once."""
+    stores: dict[str, Store] = {}
+    for store in map(_opened, datasets):
+        stores.setdefault(_real(store), store)
+    if not stores:
+        raise ConfigurationError("no dataset is given", hint="name one or more: folders or URLs")
+    return list(stores.values())
+
+
+def _opened(dataset: Dataset) -> Store:
+    store = dataset if isinstance(dataset, Store) else open_store(dataset, Path(gettempdir()))
     if not store.exists(NAME):
         raise ConfigurationError(
             f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {NAME}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tests.airflow.tasks import job_fields, run_task
 from tests.job.samples import write_lines
+from tests.report.test_usage import a_request, write_dataset
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
 from tts_pipeline.emulator.local import LocalService
@@ -49,6 +51,16 @@ def test_the_table_equals_the_bill(tmp_path: Path, datasets: list[str], service:
     run_task(_report(tmp_path / "one.parquet", datasets=datasets, by=by))
     cost = pl.read_parquet(tmp_path / "one.parquet")["cost"].sum()
     assert result["cost"] == {"CNY": str(cost)}
+
+
+def test_a_cost_that_is_not_known_is_null(tmp_path: Path) -> None:
+    """Not 0: of one currency a part is known, of the other nothing; how many costs are not known is told."""
+    rows: list[dict[str, Any]] = [{"currency": "CNY"}, {"currency": "USD"}, {"currency": "USD", "cost": Decimal(1)}]
+    out = write_dataset(str(tmp_path / "out"), tmp_path, *(a_request(**row) for row in rows))
+    result = run_task(_report(tmp_path / "one.parquet", datasets=out, by=["voice"]))
+    assert result["cost"] == {"CNY": None, "USD": "1.000000000"}
+    assert result["cost_upper_bound"] == {"CNY": None, "USD": None}
+    assert (result["requests_without_cost"], result["open_parts"]) == (3, 0)
 
 
 def test_one_may_stand_without_a_list(tmp_path: Path, datasets: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from tts_pipeline.airflow.outcome import small, told_to_airflow
 from tts_pipeline.airflow.storage import located
+from tts_pipeline.cost import total_cost
 from tts_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
 class SpeechUsageReportOperator(BaseOperator):
     """Add up the usage of datasets, and write it as one table.
 
-    Returns where the table is, its number of rows, and the confirmed cost by currency.
+    Returns where the table is, its number of rows, and the cost by currency, confirmed and at most: null where it is
+    not known, which is not 0. Then how many requests have no known cost, and how many parts are open, their process
+    running or killed: what they may have spent is in ``cost_upper_bound``.
 
     Args:
         destination: ``.parquet`` or ``.csv``; replaced when it is there.
@@ -74,9 +78,15 @@ class SpeechUsageReportOperator(BaseOperator):
             report = usage_report(datasets, (self.by,) if isinstance(self.by, str) else tuple(self.by))
             table = self._write(report)
         self._lineage = ([os.fspath(each) for each in datasets], table, report.height)
-        costs = report.drop_nulls("currency").group_by("currency").agg(cost=_sum_of("cost")).sort("currency")
         return small(
-            {"table": table, "rows": report.height, "cost": {k: str(v or Decimal(0)) for k, v in costs.iter_rows()}}
+            {
+                "table": table,
+                "rows": report.height,
+                "cost": _by_currency(report, "cost"),
+                "cost_upper_bound": _by_currency(report, "cost_upper_bound"),
+                "requests_without_cost": report["requests_without_cost"].sum(),
+                "open_parts": report["open_parts"].sum(),
+            }
         )
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
@@ -122,7 +132,10 @@ def _triggering(context: Context) -> list[tuple[Place, str | None]]:
     return sorted(told.items())
 
 
-def _sum_of(column: str) -> pl.Expr:
-    import polars as pl
-
-    return pl.col(column).sum()
+def _by_currency(report: pl.DataFrame, column: str) -> dict[str, str | None]:
+    """Add a column of money up for each currency; None where nothing of it is known, which is not 0."""
+    costs = defaultdict[str, list[Decimal | None]](list)
+    for currency, cost in report.select("currency", column).drop_nulls("currency").iter_rows():
+        costs[currency].append(cost)
+    totals = {currency: total_cost(costs[currency]) for currency in sorted(costs)}
+    return {currency: None if total is None else f"{total:f}" for currency, total in totals.items()}

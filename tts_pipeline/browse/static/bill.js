@@ -57,6 +57,7 @@ function figures(total) {
     ["requests", "Requests", count(total.requests), "", `${count(total.succeeded)} succeeded${total.discarded ? `, ${count(total.discarded)} discarded` : ""}`],
     ["failed", "Failed", count(failed), "", `${share(failed, total.requests)} of requests${total.unknown ? `, ${count(total.unknown)} unknown` : ""}`],
     ["retries", "Retries", count(total.retries), "", `${share(total.retries, total.requests)} of requests`],
+    ...(total.open_parts ? [["open", "Open parts", count(total.open_parts), "", "their process runs, or was killed: at most all they may spend is counted; run the job again to know"]] : []),
     ...(total.requests_without_cost ? [["without", "Cost not known", count(total.requests_without_cost), "", "requests, not in the cost"]] : []),
   ];
   return el("section", { className: "figures", "aria-label": "Totals" }, cards.map(([name, title, value, after, note]) =>
