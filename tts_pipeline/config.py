@@ -34,16 +34,26 @@ SEGMENT_BYTES = 4 * 1024 * 1024
 MAX_AUDIO_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused, so that an endless body cannot fill the memory."""
 
-MAX_CLIP_S = 600.0
-"""The longest clip that one answer may hold: the longest input of any card takes about five minutes to read."""
+MAX_CLIP_S = 1_800.0
+"""The longest clip that one answer may hold. The longest input that a card takes is 4,096 characters: of English, at a
+quarter of the usual speed, 17 minutes; of Chinese, at the usual one, 16 (``audio/pace``)."""
 
-TEXT_BYTES_PER_S = 128_000
+TEXT_BYTES_PER_S = 64_000
 """An answer that is text (JSON, events) may be this long for each second of ``MAX_CLIP_S``: base64 of 16-bit samples at
-48 kHz, or hex of those at 32 kHz."""
+24 kHz, which the models speak at."""
 
 MAX_TEXT_VALUES = 1_000_000
 """JSON values and lines in one answer, at most: each becomes an object of about 100 bytes. A minute of speech with the
 times of all its characters has about 10,000."""
+
+MIN_RATE_HZ = 4_000
+"""Half of what a telephone has, and below every rate that MP3, AAC and Opus know."""
+
+MAX_RATE_HZ = 192_000
+"""The highest rate of studio recorders; services speak at 48,000 at most."""
+
+MAX_CHANNELS = 8
+"""What every container here can carry; speech has one or two."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@
     │   ├── TransientError   the same attempt may succeed later: retried with jitter
     │   │   └── ThrottledError   429: pauses the run, never uses up a row's attempts
     │   ├── PermanentError   this utterance will never succeed: it becomes a reject
-    │   │   └── SuspectError     it may be every utterance's: fatal when two rows meet it in succession
+    │   │   ├── SuspectError     it may be every utterance's: fatal when two rows meet it in succession
+    │   │   └── UnreadableError  a whole answer without audio that can be read: another would be no better
     │   └── FatalError       no utterance can succeed: the run stops in good order (exit 5)
     └── StoppedError         a run stopped in good order before its end; says by what
 
@@ -156,6 +157,13 @@ class SuspectError(PermanentError):
     """A refusal without a known code (403, 404, ...): this row's own until two different rows meet it in succession.
 
     Whoever sees several rows treats the second one in succession as fatal; alone it is a reject. Never retried.
+    """
+
+
+class UnreadableError(PermanentError):
+    """A whole and well-formed answer without audio that can be read: not bought again, as another would be no better.
+
+    An answer that may have been cut on its way is a ``TransientError`` instead. Never retried; may have been billed.
     """
 
 

@@ -14,7 +14,7 @@ from tests.audio.samples import FORMATS, kind_of, pcm, sample
 from tests.audio.test_mpeg import adts_file
 from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, playable
 from tts_pipeline.audio.wav import wrap_pcm
-from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.errors import PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 
@@ -110,7 +110,6 @@ def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
         (b"", 24_000),
         (b"RIFF\0\0\0\0WAVE", 24_000),
         (sample("wav")[:44], None),
-        (b"no audio at all", None),
         (b"\0\0\0", 24_000),
         (b"fLaC" + b"\0" * 50, None),
         (b"OggS" + b"\0" * 50, None),
@@ -118,10 +117,29 @@ def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
     ],
 )
 def test_what_cannot_be_played_is_transient(data: bytes, rate: int | None) -> None:
-    """Empty, only a header, unknown, half a sample, rubbish behind a magic number."""
+    """Empty, only a header, half a sample, rubbish behind a magic number."""
     with pytest.raises(TransientError) as met:
         played(data, pcm_sample_rate_hz=rate)
     assert met.value.code == "MalformedAudio"
+
+
+@pytest.mark.parametrize("data", [b"no audio at all", b"\0\0\0", b"\r\n" * 99, b"<html></html>", b"RIF"])
+def test_what_is_no_audio_is_not_bought_again(data: bytes) -> None:
+    """Whole and of no known format, unless the connection may have cut it."""
+    with pytest.raises(UnreadableError) as met:
+        played(data)
+    assert met.value.code == "UnreadableAudio"
+    with pytest.raises(TransientError):
+        played(data, complete=False)
+
+
+@pytest.mark.parametrize("junk", [b"\r\n", b"\0", b"\0" * 9_999, b"\xef\xbb\xbf", b"\n\n\xef\xbb\xbf \0"])
+@pytest.mark.parametrize("name", MEASURED)
+def test_blanks_and_zeros_before_a_container_are_left_out(name: str, junk: bytes) -> None:
+    """What a gateway put before a file is no part of it, also where headerless samples were asked for."""
+    data = sample(name, seconds=0.1)
+    assert played(junk + data) == played(data)
+    assert played(junk + data, pcm_sample_rate_hz=24_000) == played(data)
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\x20ftypM4A \0\0", b"\x1a\x45\xdf\xa3\0\0", b"#!AMR\n\0", sample("aiff")])
@@ -138,6 +156,8 @@ def test_lengths_are_rounded_to_the_nearest_millisecond() -> None:
     assert played(b"\0\0" * 12, pcm_sample_rate_hz=24_000)[0].duration_ms == 1
     assert played(b"\0\0" * 11, pcm_sample_rate_hz=24_000)[0].duration_ms == 0
 
+
+UNREADABLE = {"UnreadableAudio", "UnsupportedAudio", "ImplausibleAudio", "ClipTooLong"}
 
 EXAMPLES = 5 * (settings.default.max_examples if settings.default else 100)
 _HEADS = st.sampled_from(
@@ -170,7 +190,7 @@ def test_any_bytes_are_audio_or_one_of_our_errors(data: bytes, rate: int | None,
     """Damaged files and noise of every format: measured audio, or a ServiceError, never another exception."""
     outcome = measured(data, rate, complete)
     if isinstance(outcome, ServiceError):
-        assert outcome.code in {"MalformedAudio", "UnsupportedAudio"}
+        assert outcome.code in (UNREADABLE if isinstance(outcome, UnreadableError) else {"MalformedAudio"})
         return
     audio, flags = outcome
     assert audio.data

@@ -39,6 +39,7 @@ from tts_pipeline.errors import (
     StoppedError,
     StorageError,
     TransientError,
+    UnreadableError,
 )
 from tts_pipeline.models import Answer, Attempt, Card, Outcome, Price, Service, Settlement, Speech, Utterance
 
@@ -149,7 +150,7 @@ def test_a_client_alone_needs_no_ledger() -> None:
     [
         answer(500, {"code": "InternalError", "message": "oops"}),
         answer(200, {"code": "InternalError", "message": "oops"}),
-        answer(200, spoken(b"no audio")),
+        answer(200, spoken(wav()[:-100])),
         answer(200, b""),
         verbatim(raw(200, {"content-length": "999"}, b"{")),
         disconnect,
@@ -168,7 +169,7 @@ def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
 
 def test_a_failed_answers_own_report_is_on_the_bill() -> None:
     """It says what it charged: at most that."""
-    _, ledger, _ = said(answer(200, spoken(b"no audio", characters=60)))
+    _, ledger, _ = said(answer(200, spoken(wav()[:-100], characters=60)))
     settled = ledger.settlements[ledger.attempts[0].attempt_id]
     assert (settled.usage.characters_reported, settled.characters_upper_bound) == (60, 60)
     assert (settled.error_code, settled.http_status, settled.request_id) == ("MalformedAudio", 200, "r-1")
@@ -176,9 +177,18 @@ def test_a_failed_answers_own_report_is_on_the_bill() -> None:
 
 def test_an_error_carries_what_its_answer_said_of_itself() -> None:
     """Status and request id, also where the answer was good and only its audio was not."""
-    error, _, _ = said(otherwise=answer(200, spoken(b"no audio")))
+    error, _, _ = said(otherwise=answer(200, spoken(wav()[:-100])))
     assert isinstance(error, TransientError)
     assert (error.code, error.http_status, error.request_id) == ("MalformedAudio", 200, "r-1")
+
+
+def test_what_cannot_become_readable_is_bought_once() -> None:
+    """A whole answer that holds no audio of a known format: another would be no better, and this one may be billed."""
+    error, ledger, server = said(otherwise=answer(200, spoken(b"no audio", characters=6)))
+    assert isinstance(error, UnreadableError)
+    assert (error.code, error.http_status, error.request_id) == ("UnreadableAudio", 200, "r-1")
+    assert len(server.requests) == 1
+    assert outcomes(ledger) == [(Outcome.FAILED, "UnreadableAudio", 200, 0, 6)]
 
 
 def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:

@@ -25,7 +25,15 @@ from tts_pipeline.emulator.failures import refuse
 from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS, Rule
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, answer
 from tts_pipeline.emulator.sound import TimedWord
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
 from tts_pipeline.models import Audio
 from tts_pipeline.wire.response import Reading, Reply, read_reply
 from tts_pipeline.wire.timestamps import place_words
@@ -222,7 +230,7 @@ def test_the_mutants_are_made_of_all_there_is() -> None:
     found = [taken(reply) for reply in corpus()]
     assert {audio.format for audio in found if isinstance(audio, Audio)} == {"wav", "mp3", "flac", "ogg"}
     assert {type(error) for error in found if isinstance(error, ServiceError)} == {
-        *(TransientError, ThrottledError, PermanentError, SuspectError, FatalError)
+        *(TransientError, ThrottledError, PermanentError, SuspectError, FatalError, UnreadableError)
     }
     chance = Random(9)
     kinds = Counter(type(taken(mutant(chance))) for _ in range(500))

@@ -21,6 +21,29 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 
+_JUNK = b"\r\n\t \0\xef\xbb\xbf"
+"""White space, zeros and a byte order mark: what gateways put before a body."""
+
+_JUNK_BYTES = 65_536
+
+
+def located(data: bytes) -> tuple[bytes, str | None]:
+    """Return data from where audio of a known format begins, and the format: behind blanks and zeros, if need be.
+
+    Args:
+        data: As received.
+
+    Returns:
+        The very bytes given, and None, where there is no known format.
+    """
+    name = identify(data)
+    if name is None and (place := min(len(data), _JUNK_BYTES) - len(data[:_JUNK_BYTES].lstrip(_JUNK))):
+        bare = data[place:]
+        name = identify(bare)
+        return (bare, name) if name else (data, None)
+    return data, name
+
+
 def identify(data: bytes) -> str | None:
     """Return ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac`` (ADTS), ``m4a``, ``webm``, ...; None for anything else.
 

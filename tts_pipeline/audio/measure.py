@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tts_pipeline.audio.identify import identify
+from tts_pipeline.audio.bounds import check_form, check_length
+from tts_pipeline.audio.identify import located
 from tts_pipeline.audio.mpeg import FrameReader, read_adts_frame, read_mp3_frame, walk
 from tts_pipeline.audio.ogg import last_page
 from tts_pipeline.audio.wav import MalformedWavError, read_wav, wrap_pcm
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 if TYPE_CHECKING:
@@ -44,15 +45,17 @@ def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool) -> 
     Raises:
         TransientError: ``MalformedAudio``: empty, cut, or not decodable. Retried; the attempt was answered, so it may
             have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that is known and cannot be measured here. Never retried.
+        UnreadableError: ``UnreadableAudio`` (whole, and of no known format), ``UnsupportedAudio`` (known, and cannot be
+            measured here), ``ImplausibleAudio`` or ``ClipTooLong`` (see ``bounds``). Never retried; may have been
+            billed.
     """
     if not data:
         raise _malformed("the audio is empty")
-    name = identify(data)
+    data, name = located(data)
     if name is not None:
         return _MEASURES.get(name, _unsupported)(data, name, complete)
     if pcm_sample_rate_hz is None:
-        raise _malformed(f"{len(data)} bytes are no audio of a known format")
+        raise _unknown(data, complete)
     return _from_pcm(data, pcm_sample_rate_hz, complete)
 
 
@@ -60,8 +63,15 @@ def _malformed(message: str) -> TransientError:
     return TransientError(message, code="MalformedAudio")
 
 
+def _unknown(data: bytes, complete: bool) -> ServiceError:
+    message = f"{len(data)} bytes are no audio of a known format"
+    if not complete:  # the beginning of a file that was cut, perhaps
+        return _malformed(message)
+    return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+
+
 def _unsupported(_: bytes, name: str, __: bool) -> Playable:
-    raise PermanentError(
+    raise UnreadableError(
         f"the service sent {name}, which cannot be measured",
         code="UnsupportedAudio",
         hint="ask for another encoding, such as response_format=mp3 or wav",
@@ -71,6 +81,8 @@ def _unsupported(_: bytes, name: str, __: bool) -> Playable:
 def _audio(data: bytes, name: str, rate_hz: int, channels: int, frames: int) -> Audio:
     if frames <= 0:
         raise _malformed(f"the {name} has a header and no sound")
+    check_form(name, rate_hz, channels)
+    check_length(name, frames, rate_hz)
     return Audio(data, name, rate_hz, channels, (frames * 1000 + rate_hz // 2) // rate_hz)
 
 
@@ -116,8 +128,12 @@ def _from_decoding(data: bytes, name: str, _: bool) -> Playable:
     """Decode it all, because a header only says how much sound there should be."""
     with _opened(data, name) as sound:
         told, frames = sound.frames, 0
+        check_form(name, sound.samplerate, sound.channels)
+        if told < _UNKNOWN_FRAMES:
+            check_length(name, told, sound.samplerate)
         while block := len(sound.read(_BLOCK_FRAMES, dtype="int16")):
             frames += block
+            check_length(name, frames, sound.samplerate)
         if frames < told < _UNKNOWN_FRAMES:
             raise _malformed(f"the {name} is cut: {frames} samples of {told}")
         return _audio(data, name, sound.samplerate, sound.channels, frames), ()

@@ -10,14 +10,14 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tts_pipeline.audio.bounds import check_form, is_rate
+
 _CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _LINEAR = frozenset({1, 3, 6, 7, 0xFFFE})
 """PCM, float, A-law, mu-law, extensible: every sample has the same size."""
 
 _PLACEHOLDER = 0x7FFF0000
 """From here on a size is a placeholder (0x7FFFFFBF, 0x7FFFFFFF, 0xFFFFFFFF are seen): no answer may be that large."""
-
-_MAX_SAMPLE_RATE_HZ = 1_000_000
 
 
 class MalformedWavError(ValueError):
@@ -77,6 +77,7 @@ def read_wav(data: bytes) -> Wav:
 
     Raises:
         MalformedWavError: It is cut (shorter than its header truly says), empty, or no WAV that can be understood.
+        UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has.
     """
     return _read_canonical(data) or _read_chunks(data)
 
@@ -89,7 +90,7 @@ def _read_canonical(data: bytes) -> Wav | None:
     is_usual = riff == b"RIFF" and fmt == b"fmt " and fmt_size == 16 and tag == 1 and name == b"data"
     if not is_usual or size != len(data) - 8 or length != len(data) - 44:
         return None
-    if not channels or block * 8 != channels * bits or not 0 < rate <= _MAX_SAMPLE_RATE_HZ or length % block:
+    if not channels or block * 8 != channels * bits or not is_rate(rate) or length % block:
         return None
     return Wav(data, rate, channels, length // block, is_measured=False)
 
@@ -133,8 +134,7 @@ def _read_format(chunk: bytes, order: str) -> _Format:
     if len(chunk) < 16:
         raise MalformedWavError("the WAV's format is cut")
     tag, channels, rate, byte_rate, block, bits = struct.unpack_from(order + "HHIIHH", chunk)
-    if not 0 < channels <= 64 or not 0 < rate <= _MAX_SAMPLE_RATE_HZ:
-        raise MalformedWavError(f"the WAV says {channels} channels at {rate} Hz")
+    check_form("wav", rate, channels)
     if tag in _LINEAR:
         block = channels * ((bits + 7) // 8)
     if not block:
