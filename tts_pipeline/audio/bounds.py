@@ -1,0 +1,48 @@
+"""What a clip of speech can be: its length, its sample rate, its channels. Anything else is damage, or a bomb.
+
+A header is checked before anything is decoded, and the length again while it is: a header may lie.
+"""
+
+from __future__ import annotations
+
+from tts_pipeline.config import MAX_CHANNELS, MAX_CLIP_S, MAX_RATE_HZ, MIN_RATE_HZ
+from tts_pipeline.errors import UnreadableError
+
+
+def check_form(name: str, rate_hz: int, channels: int) -> None:
+    """Refuse a sample rate and a number of channels that no speech has.
+
+    Raises:
+        UnreadableError: ``ImplausibleAudio``. Never retried; may have been billed.
+    """
+    if not is_rate(rate_hz) or not 0 < channels <= MAX_CHANNELS:
+        raise UnreadableError(
+            f"the {name} says that it has {channels} channels at {rate_hz} samples a second",
+            code="ImplausibleAudio",
+            hint=f"1 to {MAX_CHANNELS} channels at {MIN_RATE_HZ} to {MAX_RATE_HZ} are taken",
+        )
+
+
+def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S) -> None:
+    """Refuse a clip that is longer than any speech that can be asked for.
+
+    Args:
+        name: Of the format, for the message.
+        frames: Samples in each channel.
+        rate_hz: As ``check_form`` let it pass.
+        max_s: The longest.
+
+    Raises:
+        UnreadableError: ``ClipTooLong``. Never retried; may have been billed.
+    """
+    if frames > max_s * rate_hz:
+        raise UnreadableError(
+            f"the {name} lasts {frames / rate_hz:.0f} s or more, and {max_s:.0f} s is the longest that is taken",
+            code="ClipTooLong",
+            hint="a few bytes of compressed silence can decode to hours: listen to what the service sent",
+        )
+
+
+def is_rate(rate_hz: int) -> bool:
+    """Whether speech can have so many samples a second."""
+    return MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ
