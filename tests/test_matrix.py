@@ -21,7 +21,7 @@ from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.asked import check
 from tts_pipeline.emulator.local import LocalService
-from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS
+from tts_pipeline.emulator.rules import FORMS, MAKERS_FORMS, SHAPES, TIMESTAMPS
 from tts_pipeline.emulator.shapes import NEEDS_URL
 from tts_pipeline.emulator.tone import speak_tone, tone
 from tts_pipeline.errors import (
@@ -297,17 +297,27 @@ _BY_STATUS_ALONE = {403: SuspectError, 404: SuspectError, 400: PermanentError}
 """What ``{"error": "text"}`` can mean where the status does not decide: there is no code in it."""
 
 
-@BOTH
-@pytest.mark.parametrize("form", FORMS)
+_INSIDE_200 = ("inside_200", "sse", "base_resp", "response_error")
+
+
+@pytest.mark.parametrize(
+    ("form", "asked"),
+    # What other makers answer does not depend on what was asked for.
+    [(form, asked) for form in FORMS for asked in ((AS_JSON,) if form in MAKERS_FORMS else (AS_JSON, AS_STREAM))],
+)
 @pytest.mark.parametrize(("status", "code"), _ERRORS)
 def test_every_failure_is_of_its_class_in_every_form(
     tone_service: LocalService, status: int, code: str, form: str, asked: Asked
 ) -> None:
-    """Flat, nested, as text, inside a 200, in a stream, as a page, flattened; charged or not, the bill holds."""
+    """Flat, nested, as text, inside a 200, in a stream, as a page, in makers' words; charged or not, the bill holds.
+
+    A bad key, an empty account and a refused model are never charged, and never on the bill, also inside a 200.
+    """
     expected = _expected(status, code)
     if form == "text":
         expected = _BY_STATUS_ALONE.get(status, expected)
-    may_be_charged = form in ("inside_200", "sse") or (form != "flattened" and status >= 500)
+    may_be_charged = form in _INSIDE_200 or (form != "flattened" and status >= 500)
+    may_be_charged &= expected is not FatalError
     for charge in {False, may_be_charged}:
         rule = {"what": "error", "status": status, "code": code, "message": "Not today.", "form": form}
         said = say(tone_service, asked, {**rule, "charge": charge})

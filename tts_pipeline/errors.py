@@ -83,8 +83,8 @@ class ServiceError(TtsPipelineError):
             (``ConnectionLost``, ``MalformedBody``); goes into ``error_code``.
         http_status: The status that was received; None when none was.
         request_id: The service's request id; None when none was received.
-        may_be_billed: False only where surely nothing was charged: never sent, or status 400, 401,
-            402, 403, 404, 413, 422, 429.
+        may_be_billed: False only where surely nothing was charged: never sent, status 400, 401, 402, 403, 404, 413,
+            422, 429, or a known code for a bad key, an empty account or a rate inside a 200.
         retry_after_s: Seconds the service asked us to wait; None when it did not say.
         characters_reported: Billed characters the failing answer itself reported; None mostly.
         input_limit: The service's own limit when it refused a text as too long; None otherwise.

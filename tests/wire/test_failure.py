@@ -8,8 +8,9 @@ import orjson
 import pytest
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
-from tts_pipeline.wire.failure import classify, classify_payload, malformed, retry_after_s
+from tts_pipeline.wire.failure import classify, classify_payload, malformed
 from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.waits import retry_after_s
 
 HTML = b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>nginx</body></html>"
 
@@ -163,10 +164,19 @@ def test_both_spellings_are_one_code(pascal: str, snake: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 504])
 def test_what_may_have_been_billed(status: int) -> None:
-    """Surely nothing was charged for these client errors; anything else may have been, also a failure in a 200."""
+    """Surely nothing was charged for these client errors, nor inside a 200 for a key, an account or a rate."""
     free = status in {400, 401, 402, 403, 404, 413, 422, 429}
-    for body in (b"", flat("Throttling"), flat("Arrearage")):
-        assert classify(status, {}, body).may_be_billed is not free
+    assert classify(status, {}, b"").may_be_billed is not free
+    assert classify(status, {}, flat("InternalError")).may_be_billed is not free
+    for code in ("Throttling", "Arrearage", "InvalidApiKey", "ModelNotFound"):
+        assert classify(status, {}, flat(code)).may_be_billed is not (free or status == 200)
+
+
+def test_what_brought_something_may_be_billed() -> None:
+    """Whatever it says: audio that came before it or with it, or characters that it reports."""
+    assert classify_payload({"code": "Throttling"}, 200, {}, audio_came=True).may_be_billed
+    assert classify_payload({"code": "Throttling", "usage": {"characters": 3}}, 200, {}).may_be_billed
+    assert classify_payload({"code": "Throttling", "audio": {"url": "http://a/b"}}, 200, {}).may_be_billed
 
 
 def test_what_is_known_of_the_request_is_kept() -> None:

@@ -233,7 +233,7 @@ def test_the_mutants_are_made_of_all_there_is() -> None:
         *(TransientError, ThrottledError, PermanentError, SuspectError, FatalError, UnreadableError)
     }
     chance = Random(9)
-    kinds = Counter(type(taken(mutant(chance))) for _ in range(500))
+    kinds = Counter(type(taken(mutant(chance))) for _ in range(1_000))
     assert min(kinds[kind] for kind in (Audio, Reading, TransientError, PermanentError)) > 10, kinds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import orjson
 
@@ -19,7 +20,7 @@ def refuse(refusal: RefusalError, request_id: str, rule: Rule = ALL_WELL) -> Del
         delivery = Delivery(refusal.status, rule.body.encode(), rule.content_type)
     else:
         delivery = _FORMED[rule.form](refusal, request_id)
-    return replace(delivery, headers=refusal.headers)
+    return replace(delivery, headers={**delivery.headers, **refusal.headers})
 
 
 def _flat(refusal: RefusalError, request_id: str) -> Delivery:
@@ -57,6 +58,54 @@ def _html(refusal: RefusalError, _request_id: str) -> Delivery:
     return Delivery(refusal.status, page.encode(), "text/html; charset=utf-8")
 
 
+_MEANINGS = {
+    **dict.fromkeys(("InvalidApiKey",), "key"),
+    **dict.fromkeys(("insufficient_balance", "Arrearage"), "balance"),
+    **dict.fromkeys(("AccessDenied", "ModelNotFound"), "access"),
+    **dict.fromkeys(("Throttling.RateQuota",), "rate"),
+    **dict.fromkeys(("DataInspectionFailed",), "text"),
+}
+_IN_WORDS: Mapping[str, tuple[int, str, str, str]] = {
+    # meaning: MiniMax's number, Tencent's code, Amazon's type, Google's status and reason
+    "key": (1004, "AuthFailure.SecretIdNotFound", "UnrecognizedClientException", "INVALID_ARGUMENT API_KEY_INVALID"),
+    "balance": (1008, "UnsupportedOperation.PkgExhausted", "OptInRequired", "PERMISSION_DENIED BILLING_DISABLED"),
+    "access": (2061, "UnauthorizedOperation", "AccessDeniedException", "PERMISSION_DENIED SERVICE_DISABLED"),
+    "rate": (1002, "RequestLimitExceeded", "ThrottlingException", "RESOURCE_EXHAUSTED RATE_LIMIT_EXCEEDED"),
+    "text": (1026, "InvalidParameterValue.InvalidText", "InvalidSsmlException", "INVALID_ARGUMENT"),
+    "later": (1033, "InternalError.NoResource", "ServiceFailureException", "UNAVAILABLE"),
+    "parameter": (2013, "InvalidParameterValue", "ValidationException", "INVALID_ARGUMENT"),
+}
+
+
+def _word(refusal: RefusalError, maker: int) -> Any:
+    other = "later" if refusal.status >= 500 else "parameter"
+    return _IN_WORDS[_MEANINGS.get(refusal.code, other)][maker]
+
+
+def _base_resp(refusal: RefusalError, request_id: str) -> Delivery:
+    said = {"status_code": _word(refusal, 0), "status_msg": refusal.message}
+    return _json(200, {"data": None, "trace_id": request_id, "base_resp": said})
+
+
+def _response_error(refusal: RefusalError, request_id: str) -> Delivery:
+    error = {"Code": _word(refusal, 1), "Message": refusal.message}
+    return _json(200, {"Response": {"Error": error, "RequestId": request_id}})
+
+
+def _typed_400(refusal: RefusalError, _request_id: str) -> Delivery:
+    kind = f"{_word(refusal, 2)}:http://internal.amazon.com/coral/com.amazon.coral.availability/"
+    delivery = _json(refusal.status if refusal.status >= 500 else 400, {"message": refusal.message})
+    return replace(delivery, headers={"x-amzn-ErrorType": kind})
+
+
+def _rpc_status(refusal: RefusalError, _request_id: str) -> Delivery:
+    status, _, reason = _word(refusal, 3).partition(" ")
+    http_status = {"INVALID_ARGUMENT": 400, "PERMISSION_DENIED": 403, "RESOURCE_EXHAUSTED": 429}.get(status, 503)
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
+    error = {"code": http_status, "message": refusal.message, "status": status, "details": details}
+    return _json(http_status, {"error": error})
+
+
 def _said(refusal: RefusalError, request_id: str) -> dict[str, str]:
     return {"request_id": request_id, "code": refusal.code, "message": refusal.message}
 
@@ -73,5 +122,9 @@ _FORMED: Mapping[str, Callable[[RefusalError, str], Delivery]] = {
     "flattened": _flattened,
     "sse": _sse,
     "html": _html,
+    "base_resp": _base_resp,
+    "response_error": _response_error,
+    "typed_400": _typed_400,
+    "rpc_status": _rpc_status,
 }
 """Each form by its name in a rule."""

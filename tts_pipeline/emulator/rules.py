@@ -40,7 +40,8 @@ SHAPES = (
     *("audio_url_object", "redirect", "raw", "raw_mislabelled", "raw_unlabelled", "ali_sse", "openai_sse", "sse_cut"),
     *("no_audio", "bad_base64", "empty"),
 )
-FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened")
+MAKERS_FORMS = ("base_resp", "response_error", "typed_400", "rpc_status")
+FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened", *MAKERS_FORMS)
 TIMESTAMPS = ("ali", "characters", "arrays", "objects", "ragged", "absurd")
 SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
 FETCHES = ("redirect", "endless", "slow", "cut", "missing")

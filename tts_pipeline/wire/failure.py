@@ -6,10 +6,9 @@ messages here, at the boundary, and nowhere else.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,21 +18,27 @@ from tts_pipeline.wire.complaint import (
     complaint_in,
     complaint_of,
     input_limit_in,
+    tells_of_billing,
     tells_of_free_quota,
+    with_type,
 )
 from tts_pipeline.wire.failure_codes import (
     FREE_QUOTA,
     GENERIC_CODES,
     QUOTA_CODES,
+    RULES,
     SURELY_NOT_BILLED,
     TOO_LONG,
     Rule,
     is_known,
+    meaning_of_sentence,
     normal,
     rule_for,
 )
 from tts_pipeline.wire.messages import readable
+from tts_pipeline.wire.payload import sound_in
 from tts_pipeline.wire.reading import Reply, request_id_of
+from tts_pipeline.wire.waits import reset_s, retry_after_s
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:
@@ -46,11 +51,16 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datet
         now: With a time zone, to read a ``Retry-After`` that is a date and has no ``Date`` header beside it; None
             leaves it out.
     """
-    return _judged(complaint_in(body), status, headers, now=now)
+    return _judged(with_type(complaint_in(body), headers), status, headers, now=now)
 
 
 def classify_payload(
-    payload: Mapping[str, Any], status: int, headers: Mapping[str, str], *, event_status: int | None = None
+    payload: Mapping[str, Any],
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    event_status: int | None = None,
+    audio_came: bool = False,
 ) -> ServiceError:
     """Return the error that a parsed object means, inside an HTTP 200 or a server-sent event. Never raises.
 
@@ -59,8 +69,18 @@ def classify_payload(
         status: The HTTP status it came under: what may have been billed follows this one.
         headers: By lower-case name.
         event_status: The status that the event itself told; None without.
+        audio_came: Whether audio came before it, in the same stream: that may be billed, whatever it says.
     """
-    return _judged(complaint_of(payload, event_status), status, headers, unnamed="UnnamedError")
+    said = with_type(complaint_of(payload, event_status), headers)
+    said = replace(said, has_audio=audio_came or _has_sound(payload))
+    return _judged(said, status, headers, unnamed="UnnamedError")
+
+
+def _has_sound(payload: Mapping[str, Any]) -> bool:
+    try:
+        return sound_in(payload) is not None
+    except ValueError:
+        return True
 
 
 def malformed(
@@ -95,18 +115,34 @@ def _judged(
 ) -> ServiceError:
     code = _telling(said.codes)
     effective = _effective_status(said, status)
-    rule, limit = _rule_and_limit(said, code, effective, status)
+    wait_s = retry_after_s(headers, now)
+    wait_s = said.wait_s if wait_s is None else wait_s
+    rule, limit = _rule_and_limit(replace(said, wait_s=wait_s), code, effective, status)
+    if wait_s is None and rule.error is ThrottledError:
+        wait_s = reset_s(headers, now)
     return rule.error(
         readable(said.message) or _status_phrase(effective),
         code=code or (f"HTTP{effective}" if effective >= 400 else unnamed),
         http_status=status,
         request_id=said.request_id or request_id_of(headers),
-        may_be_billed=status not in SURELY_NOT_BILLED,
-        retry_after_s=retry_after_s(headers, now),
+        may_be_billed=not _is_surely_free(said, rule, status),
+        retry_after_s=wait_s,
         characters_reported=said.characters,
         input_limit=limit,
         hint=rule.hint,
     )
+
+
+def _is_surely_free(said: Complaint, rule: Rule, status: int) -> bool:
+    """Whether surely nothing was charged: by the status, or inside a success because nothing was done for us.
+
+    A bad key, an empty account, a refused model and a rate are found before any speech is made. A refused text may be
+    found in what was made of it, and what reports characters has counted them.
+    """
+    if status in SURELY_NOT_BILLED:
+        return True
+    was_refused = issubclass(rule.error, FatalError | ThrottledError)
+    return status < 400 and was_refused and not said.has_audio and not said.characters
 
 
 def _telling(codes: tuple[str, ...]) -> str | None:
@@ -122,41 +158,41 @@ def _effective_status(said: Complaint, status: int) -> int:
 
 
 def _rule_and_limit(said: Complaint, code: str | None, status: int, http_status: int) -> tuple[Rule, int | None]:
-    # A gateway's own word for what came from behind it gives way to the status told inside.
-    by_status = code is not None and normal(code) in GENERIC_CODES and status != http_status
-    rule = rule_for(None if by_status else code, status)
-    speaks_of_quota = code is None or not is_known(code) or normal(code) in QUOTA_CODES | GENERIC_CODES
-    if speaks_of_quota and tells_of_free_quota(said.message):
-        return FREE_QUOTA, None
+    rule = _rule(said, code, status, http_status)
     # Token limits of a minute are told in the same words, under a code that throttles.
     may_tell_limit = not issubclass(rule.error, FatalError | ThrottledError)
     limit = input_limit_in(said.message) if may_tell_limit else None
     return (rule, None) if limit is None else (TOO_LONG, limit)
 
 
-_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
+def _rule(said: Complaint, code: str | None, status: int, http_status: int) -> Rule:
+    is_telling = code is not None and is_known(code) and normal(code) not in GENERIC_CODES
+    is_quota = code is not None and normal(code) in QUOTA_CODES
+    if (is_quota or not is_telling) and tells_of_free_quota(said.message):
+        return FREE_QUOTA
+    if is_quota and _is_out_of_quota(said, code or "", status):
+        return RULES["no_balance"]
+    in_words = None if is_telling else meaning_of_sentence(said.message)
+    if in_words is not None and said.meaning in (None, "bad_parameter"):
+        return RULES[in_words]
+    if said.meaning is not None:
+        return RULES[said.meaning]
+    # A gateway's own word for what came from behind it gives way to the status told inside.
+    by_status = code is not None and normal(code) in GENERIC_CODES and status != http_status
+    return rule_for(None if by_status else code, status)
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
-    """Return the seconds the service asked us to wait; None when it did not say, or nothing readable.
+def _is_out_of_quota(said: Complaint, code: str, status: int) -> bool:
+    """Whether a code that may mean tokens of a minute means an empty account: where no time is told to come back.
 
-    A date is measured against the answer's own ``Date``, so that clocks need not agree; against ``now`` without one.
+    OpenAI's ``insufficient_quota`` is nested and speaks of plan and billing; so is Alibaba's alias for the tokens of a
+    minute, but that has its own request id in the body, or a link to Alibaba's documentation.
     """
-    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        found = _SECONDS.fullmatch(headers.get(name, ""))
-        if found:
-            return float(found[1]) * unit_s
-    until = _http_date(headers.get("retry-after"))
-    since = _http_date(headers.get("date")) or now
-    return None if until is None or since is None else max(0.0, (until - since).total_seconds())
-
-
-def _http_date(value: str | None) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value or "")
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    if said.wait_s is not None or status not in (200, 400, 429):
+        return False
+    if normal(code) == "quotaexceeded":
+        return True
+    return said.is_nested and said.request_id is None and tells_of_billing(said.message)
 
 
 def _status_phrase(status: int) -> str:

@@ -1,6 +1,7 @@
 """What each failure code and status means, as data: which error it is, and what to do about it.
 
-Sources: https://www.alibabacloud.com/help/en/model-studio/error-code (with the OpenAI-style aliases that it lists),
+The codes of other makers are in ``makers``. Sources: https://www.alibabacloud.com/help/en/model-studio/error-code (with
+the OpenAI-style aliases that it lists),
 https://platform.openai.com/docs/guides/error-codes, and the codes of the one-api / new-api gateways; all read in 2026.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
+from tts_pipeline.wire import makers
 
 
 class Rule(NamedTuple):
@@ -41,6 +43,20 @@ _NO_MODEL = Rule(FatalError, _MODEL)
 
 FREE_QUOTA = Rule(FatalError, "the free quota is used up: allow paid use in the service's console, then run again")
 TOO_LONG = Rule(PermanentError, _LENGTH)
+
+RULES: Mapping[str, Rule] = {
+    "throttled": _THROTTLED,
+    "transient": _TRANSIENT,
+    "bad_parameter": _BAD_PARAMETER,
+    "bad_text": _BAD_TEXT,
+    "too_long": TOO_LONG,
+    "bad_key": _BAD_KEY,
+    "no_balance": _NO_BALANCE,
+    "no_access": _NO_ACCESS,
+    "no_model": _NO_MODEL,
+    "quota_of_a_day": Rule(FatalError, "the quota of this period is used up: run again later, or buy more"),
+}
+"""Meaning, as ``makers`` names it, -> the rule."""
 
 _SPELLINGS: Mapping[Rule, Sequence[str]] = {
     _THROTTLED: (
@@ -93,13 +109,17 @@ def normal(code: str) -> str:
     return re.sub(r"[^a-z0-9]", "", code.lower())
 
 
-CODES: Mapping[str, Rule] = {normal(code): rule for rule, codes in _SPELLINGS.items() for code in codes}
+_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in makers.WORDS.items()))
+
+CODES: Mapping[str, Rule] = {normal(code): rule for rule, codes in _ALL_SPELLINGS for code in codes}
 """Normal code -> what it means."""
 
 CODES_AT_STATUS: Mapping[tuple[str, int], Rule] = {
     # Per-minute tokens where it is throttled; a gateway's word for an empty account where it is refused.
     ("insufficientquota", 402): _NO_BALANCE,
     ("insufficientquota", 403): _NO_BALANCE,
+    # Bought characters where it is refused (ElevenLabs: 401); where it is throttled, a minute's, if a time is told.
+    ("quotaexceeded", 429): _THROTTLED,
     # new-api says so when no channel serves the model just now, which passes.
     ("modelnotfound", 500): _TRANSIENT,
     ("modelnotfound", 503): _TRANSIENT,
@@ -111,6 +131,7 @@ GENERIC_CODES = frozenset(
     for code in (
         *("InvalidParameter", "invalid_parameter_error", "invalid_request_error", "BadRequest", "bad_request"),
         *("InternalError", "internal_error", "internal_server_error", "server_error", "InternalError.Algo"),
+        *("INVALID_ARGUMENT", "INTERNAL", "ValidationError", "ValidationException"),
         *(
             "InternalError.Algo.InvalidParameter",
             "bad_response_status_code",
@@ -124,10 +145,10 @@ GENERIC_CODES = frozenset(
 )
 """Codes that gateways give to whatever came from behind them: a known code inside the message says more."""
 
-QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota"})
-"""Codes that mean tokens per minute, unless the message speaks of the free quota."""
+QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota", "quotaexceeded"})
+"""Codes that mean tokens per minute, or all that was paid for: which of them, the form and the words tell."""
 
-_PASSED_ON = sorted({code for codes in _SPELLINGS.values() for code in codes}, key=len, reverse=True)
+_PASSED_ON = sorted({code for _, codes in _ALL_SPELLINGS for code in codes}, key=len, reverse=True)
 _CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _PASSED_ON))})(?![\w.]*\w)")
 _COMPOUND = re.compile(r"[a-z][A-Z]|[._]")
 _DELIMITER = re.compile(r"""\s*(?:[:"',)\]}<-]|$)""")
@@ -143,6 +164,11 @@ def code_in(message: str) -> str | None:
         if _COMPOUND.search(code) or _DELIMITER.match(message, found.end()):
             return code
     return None
+
+
+def meaning_of_sentence(message: str) -> str | None:
+    """Return what a message without a code means, by how it begins; None where that tells nothing."""
+    return next((meaning for pattern, meaning in makers.SENTENCES if pattern.match(message.lstrip()[:200])), None)
 
 
 _SUSPECT = Rule(SuspectError, _ADDRESS)

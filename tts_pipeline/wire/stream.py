@@ -65,7 +65,7 @@ def _payloads(reply: Reply, gathered: _Gathered) -> Iterator[Mapping[str, Any]]:
             continue
         for payload in _parsed(event, reply):
             if isinstance(payload, dict):
-                _refuse_failure(payload, event, reply)
+                _refuse_failure(payload, event, reply, audio_came=bool(gathered.chunks or gathered.linked))
                 gathered.finished |= _is_last(payload, event)
                 yield payload
 
@@ -77,9 +77,9 @@ def _parsed(event: Event, reply: Reply) -> list[object]:
         raise malformed("MalformedBody", "a frame of the stream is no JSON: it was cut or damaged", reply) from None
 
 
-def _refuse_failure(payload: Mapping[str, Any], event: Event, reply: Reply) -> None:
+def _refuse_failure(payload: Mapping[str, Any], event: Event, reply: Reply, *, audio_came: bool) -> None:
     if event.name == "error" or (event.status or 0) >= 400 or is_failure(payload):
-        raise classify_payload(payload, reply.status, reply.headers, event_status=event.status)
+        raise classify_payload(payload, reply.status, reply.headers, event_status=event.status, audio_came=audio_came)
 
 
 def _is_last(payload: Mapping[str, Any], event: Event) -> bool:

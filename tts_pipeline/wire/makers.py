@@ -1,0 +1,239 @@
+"""What the failures of each maker mean, as data: codes that are words, codes that are numbers, and bare sentences.
+
+A meaning is a name in ``failure_codes.RULES``. Numbers are read only in their maker's own form, so that those of two
+makers never clash. Sources, all read on 2026-11-29 unless they say otherwise:
+
+* Amazon Polly: https://docs.aws.amazon.com/polly/latest/dg/CommonErrors.html and ``limits.html`` (throttling is an HTTP
+  400 with the type in ``x-amzn-ErrorType``); the names of throttling are those of botocore's ``retries/standard.py``.
+* Azure Speech and API Management: https://learn.microsoft.com/azure/api-management/rate-limit-policy.
+* Baidu: https://ai.baidu.com/ai-doc/SPEECH/Albxhaijw and ``Zlbxew2qk``.
+* BigModel: https://docs.bigmodel.cn/cn/faq/api-code.
+* Cartesia: https://docs.cartesia.ai/use-the-api/api-errors.
+* Deepgram: https://developers.deepgram.com/docs/errors.
+* ElevenLabs: https://help.elevenlabs.io/hc/en-us/articles/19572237925521 and ``19571824571921``.
+* Google Cloud and Gemini: https://cloud.google.com/apis/design/errors; ``API_KEY_INVALID`` under an HTTP 400 as in
+  https://github.com/vivet/GoogleApi/issues/375; quotas of a day as in
+  https://github.com/google-gemini/gemini-cli/issues/10925.
+* iFlytek: https://www.xfyun.cn/doc/tts/online_tts/API.html.
+* MiniMax: https://platform.minimax.io/docs/api-reference/errorcode; 1028, 1030 and 2061 from MiniMax-AI/cli,
+  ``src/errors/api.ts``.
+* OpenAI: https://platform.openai.com/docs/guides/error-codes. OpenRouter: https://openrouter.ai/docs/api/errors.
+* SiliconFlow: https://docs.siliconflow.cn/cn/faqs/error-code.
+* Tencent Cloud: https://cloud.tencent.com/document/api/1073/37996 and https://cloud.tencent.com/api/error-center?product=tts.
+* Alibaba's speech gateway: https://help.aliyun.com/document_detail/459864.html.
+* Volcengine: https://www.volcengine.com/docs/6561/1257584 and ``1598757``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+WORDS: Mapping[str, Sequence[str]] = {
+    "throttled": (
+        *("ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
+        *("TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException", "BandwidthLimitExceeded"),
+        *("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMITED", "rateLimitExceeded", "userRateLimitExceeded"),
+        *("too_many_concurrent_requests", "concurrent_limit_exceeded", "concurrency_limited", "system_busy"),
+        *("InternalError.ExceedMaxLimit", "LimitExceeded.AccessLimit", "APIG.0308", "concurrency_limit_exceeded"),
+    ),
+    "transient": (
+        *("ServiceFailureException", "InternalFailure", "InternalServerException", "ServiceUnavailableException"),
+        *("UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "INTERNAL", "ResourceInsufficient", "ResourceUnavailable"),
+    ),
+    "bad_parameter": (
+        *("ValidationException", "ValidationError", "EngineNotSupportedException", "InvalidSampleRateException"),
+        *("LanguageNotSupportedException", "LexiconNotFoundException", "INVALID_ARGUMENT", "InvalidParameterValue"),
+        *("MissingParameter", "voice_not_found", "invalid_voice_id", "INVALID_JSON"),
+    ),
+    "bad_text": (
+        *("InvalidSsmlException", "InvalidParameter.InvalidText", "InvalidParameterValue.InvalidText"),
+        *("content_moderation", "PROHIBITED_CONTENT"),
+    ),
+    "too_long": (
+        *("TextLengthExceededException", "max_character_limit_exceeded", "UnsupportedOperation.TextTooLong"),
+        *("text_length_exceeded", "REQUEST_TOO_LARGE"),
+    ),
+    "bad_key": (
+        *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch"),
+        *("IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "ExpiredToken"),
+        *("MissingAuthenticationTokenException", "ExpiredTokenException", "RequestExpired"),
+        *("UNAUTHENTICATED", "API_KEY_INVALID", "API_KEY_EXPIRED", "ACCESS_TOKEN_EXPIRED", "CREDENTIALS_MISSING"),
+        *("INVALID_AUTH", "UNAUTHORIZED", "needs_authorization", "missing_api_key", "AuthFailure", "APIG.0301"),
+        *("InvalidSubscriptionKey", "authentication_failed", "incorrect_api_key"),
+    ),
+    "no_balance": (
+        *("quota_exceeded", "insufficient_credits", "payment_required", "paid_plan_required", "AccountArrears"),
+        *("ASR_PAYMENT_REQUIRED", "INSUFFICIENT_CREDITS", "BILLING_DISABLED", "ResourceUnavailable.InArrears"),
+        *("UnsupportedOperation.PkgExhausted", "UnsupportedOperation.AccountArrears", "insufficient_funds"),
+        *("UnsupportedOperation.NoFreeAccount", "UnsupportedOperation.NoBanlance"),
+    ),
+    "no_access": (
+        *("AccessDeniedException", "OptInRequired", "SubscriptionRequiredException", "UnauthorizedOperation"),
+        *("INSUFFICIENT_PERMISSIONS", "missing_permissions", "detected_unusual_activity", "subscription_required"),
+        *("SERVICE_DISABLED", "CONSUMER_SUSPENDED", "API_KEY_SERVICE_BLOCKED", "plan_upgrade_required"),
+        *("API_KEY_HTTP_REFERRER_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED", "IpInBlacklist", "IpNotInWhitelist"),
+        *("UnsupportedOperation.ServerNotOpen", "UnsupportedOperation.ServerStopped"),
+        *("InvalidParameterValue.AppId", "InvalidParameterValue.AppIdNotRegistered"),
+    ),
+    "no_model": ("DeploymentNotFound", "model_not_available", "invalid_model_id"),
+}
+"""Meaning -> codes that are words, in their makers' own spelling."""
+
+DAILY_QUOTA = re.compile(r"PerDay")
+"""In the ``quotaId`` or ``quota_limit`` of Google's details: what is used up comes back tomorrow."""
+
+
+class Numbers(NamedTuple):
+    """A form in which failures are numbers.
+
+    Args:
+        path: Where in the JSON object the number stands; it may also be spelled as text.
+        beside: A name that stands in the object too, where the path alone does not tell the form; None where it does.
+        success: What the number is when all is well.
+        meanings: Meaning -> numbers.
+        strict: Whether any other number is a failure, also beside audio.
+    """
+
+    path: tuple[str, ...]
+    beside: str | None
+    success: frozenset[int]
+    meanings: Mapping[str, Sequence[int]]
+    strict: bool = True
+
+
+FORMS: Sequence[Numbers] = (
+    Numbers(  # MiniMax
+        ("base_resp", "status_code"),
+        None,
+        frozenset({0}),
+        {
+            "bad_key": (1004, 2049),
+            "no_balance": (1008, 1028, 1030),
+            "throttled": (1002, 1039, 1041, 2045),
+            "transient": (1000, 1001, 1013, 1024, 1033),
+            "bad_parameter": (2013, 2054, 20132),
+            "bad_text": (1026, 1027, 1042),
+            "no_access": (2042, 2061),
+            "quota_of_a_day": (2056,),
+        },
+    ),
+    Numbers(  # Baidu, the synthesis itself
+        ("err_no",),
+        None,
+        frozenset({0}),
+        {
+            "bad_key": (502,),
+            "bad_parameter": (501,),
+            "bad_text": (513,),
+            "transient": (500, 503, 999),
+            "throttled": (13, 15, 18, 3304),
+            "no_access": (6,),
+            "quota_of_a_day": (16, 3305),
+        },
+    ),
+    Numbers(  # Baidu, its gateway
+        ("error_code",),
+        None,
+        frozenset({0}),
+        {
+            "bad_key": (14, 110, 111),
+            "throttled": (4, 13, 15, 18),
+            "no_access": (6,),
+            "no_balance": (19, 336204),
+            "quota_of_a_day": (16, 17),
+            "bad_parameter": (100,),
+        },
+        strict=False,
+    ),
+    *(
+        Numbers(  # iFlytek
+            path,
+            beside,
+            frozenset({0}),
+            {
+                "bad_key": (10105, 10313),
+                "no_access": (10005, 10110, 11200),
+                "quota_of_a_day": (11201,),
+                "throttled": (11202, 11203),
+                "transient": (10019, 10114, 10200, 10700),
+                "bad_parameter": (10106, 10107, 10139, 10160, 10161, 10163),
+                "too_long": (10109,),
+            },
+        )
+        for path, beside in ((("header", "code"), None), (("code",), "sid"))
+    ),
+    Numbers(  # Volcengine
+        ("code",),
+        "reqid",
+        frozenset({0, 3000, 20000000}),
+        {
+            "throttled": (3003,),
+            "transient": (3005, 3006, 3030, 3031, 3032, 3040, 55000000),
+            "too_long": (3010, 40402003),
+            "bad_text": (3011,),
+            "bad_parameter": (3001, 3050),
+            "bad_key": (4000,),
+        },
+    ),
+    Numbers(  # Alibaba's speech gateway
+        ("status",),
+        "task_id",
+        frozenset({0, 20000000}),
+        {
+            "bad_key": (40000001,),
+            "throttled": (40000005,),
+            "no_balance": (40000010,),
+            "no_access": (40020105, 40020106, 40020503),
+            "bad_parameter": (40000000, 40000002, 40000003),
+            "transient": (50000000, 50000001),
+        },
+    ),
+    Numbers(  # BigModel
+        ("error", "code"),
+        None,
+        frozenset({0, 200}),
+        {
+            "bad_key": (1000, 1001, 1002, 1003, 1004, 1005),
+            "no_balance": (1113, 1309),
+            "no_access": (1110, 1111, 1112, 1121, 1220, 1311),
+            "throttled": (1302, 1303, 1305, 1312, 1313),
+            "quota_of_a_day": (1304, 1308, 1310),
+            "bad_text": (1301,),
+            "no_model": (1211,),
+            "bad_parameter": (1210, 1212, 1213, 1214, 1215),
+            "too_long": (1261,),
+            "transient": (1120, 1200, 1230, 1234),
+        },
+        strict=False,
+    ),
+    Numbers(  # SiliconFlow, and Volcengine's newer routes, whose numbers have eight digits
+        ("code",),
+        None,
+        frozenset({0, 200, 20000000}),
+        {
+            "no_model": (20012,),
+            "no_balance": (30001,),
+            "throttled": (50603,),
+            "transient": (50505, 55000000),
+            "too_long": (40402003,),
+        },
+        strict=False,
+    ),
+)
+
+SENTENCES: Sequence[tuple[re.Pattern[str], str]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), meaning)
+    for pattern, meaning in (
+        # Volcengine gives one number to all three (https://www.volcengine.com/docs/6561/79824).
+        (r".{0,80}quota exceeded for types: \S*(?:concurrency|qps)", "throttled"),
+        (r".{0,80}quota exceeded for types: \S*lifetime", "no_balance"),
+        (r"(?:api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect) api[ _-]?key)\b", "bad_key"),
+        (r"access denied due to invalid subscription key", "bad_key"),
+        (r"(?:the )?(?:api )?(?:request )?rate limit (?:is |was |has been )?(?:exceeded|reached)", "throttled"),
+        (r"too many (?:concurrent )?requests\b", "throttled"),
+        (r"(?:insufficient (?:account )?(?:balance|credits?)\b|out of call volume quota)", "no_balance"),
+    )
+)
+"""What a message begins with that carries no code, -> meaning. Only the beginning: services quote a row's own text."""

@@ -1,0 +1,111 @@
+"""How long a failing answer asks to wait: its ``Retry-After``, the resets of rate limits, its fields, its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+_SECONDS = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*")
+_UNITS_S = {"ms": 0.001, "millisecond": 0.001, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60}
+_UNITS_S |= {"h": 3_600, "hr": 3_600, "hour": 3_600, "d": 86_400, "day": 86_400}
+_UNIT = "(" + "|".join(sorted(_UNITS_S, key=len, reverse=True)) + ")s?"
+_PIECE = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)\s*{_UNIT}(?![a-z])", re.IGNORECASE)
+_PIECES = rf"(?:\d{{1,9}}(?:\.\d{{1,9}})?\s*{_UNIT}(?![a-z])[ ,]{{0,2}}){{1,4}}"
+_DURATION = re.compile(rf"\s*{_PIECES}\s*", re.IGNORECASE)
+# OpenAI: Please try again in 6m0s. Azure: Try again in 7 seconds. Gemini: Please retry in 38.9s.
+_IN_WORDS = re.compile(rf"\b(?:try|retry)(?:ing)?(?: again)?(?: your request)? (?:in|after) ({_PIECES})", re.IGNORECASE)
+
+_FIELDS_S = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, "retry_after_s": 1.0}
+_FIELDS_S |= {"retryDelay": 1.0, "retry_after_ms": 0.001, "retryAfterMs": 0.001}
+_RESETS = ("requests", "tokens", "characters")
+_LONGEST_S = 10 * 366 * 86_400
+"""A number beyond ten years is a time, not a wait: seconds, or milliseconds beyond a thousand times that."""
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
+    """Return the seconds the service asked us to wait; None when it did not say, or nothing readable.
+
+    A date is measured against the answer's own ``Date``, so that clocks need not agree; against ``now`` without one.
+    """
+    for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        found = _SECONDS.fullmatch(headers.get(name, ""))
+        if found:
+            return float(found[1]) * unit_s
+    until = _http_date(headers.get("retry-after"))
+    since = _http_date(headers.get("date")) or now
+    return None if until is None or since is None else max(0.0, (until - since).total_seconds())
+
+
+def reset_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
+    """Return the seconds until a rate limit that is used up begins anew, by the headers; None where none tells.
+
+    OpenAI tells a duration for each of its limits (``x-ratelimit-reset-tokens: 6m0s``, with
+    ``x-ratelimit-remaining-tokens``); others one number of seconds, or a time in seconds or milliseconds since 1970
+    (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/, read on 2026-11-29).
+    """
+    used_up = [limit for limit in _RESETS if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0"]
+    waits = [duration_s(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in used_up]
+    for name in ("x-ratelimit-reset-after", "ratelimit-reset", "x-ratelimit-reset"):
+        found = _SECONDS.fullmatch(headers.get(name, "")) or re.fullmatch(r"\s*(\d{10,16})\s*", headers.get(name, ""))
+        waits.append(_until_s(float(found[1]), headers, now) if found else None)
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _until_s(number: float, headers: Mapping[str, str], now: datetime | None) -> float | None:
+    if number < _LONGEST_S:
+        return number
+    since = _http_date(headers.get("date")) or now
+    at_s = number / 1_000 if number > 1_000 * _LONGEST_S else number
+    return None if since is None else max(0.0, at_s - since.timestamp())
+
+
+def wait_in(holders: Sequence[Mapping[str, Any]], message: str) -> float | None:
+    """Return the seconds that a body asks to wait, in a field or in its message; None where it does not say.
+
+    Args:
+        holders: The objects of the body that tell of the failure.
+        message: The service's words, cut to what is searched.
+    """
+    for holder in (*holders, *_inner(holders)):
+        for name, unit_s in _FIELDS_S.items():
+            wait_s = _wait_of(holder.get(name), unit_s)
+            if wait_s is not None:
+                return wait_s
+    found = _IN_WORDS.search(message)
+    return duration_s(found[1]) if found else None
+
+
+def _inner(holders: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the objects where Google (``details``), and gateways (``metadata``), tell of the wait."""
+    found: list[Any] = []
+    for holder in holders:
+        details = holder.get("details")
+        found += [holder.get("metadata"), *(details[:20] if isinstance(details, list) else ())]
+    return [each for each in found if isinstance(each, dict)]
+
+
+def _wait_of(value: object, unit_s: float) -> float | None:
+    if isinstance(value, str):
+        found = _SECONDS.fullmatch(value)
+        return float(found[1]) * unit_s if found else duration_s(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value * unit_s if 0 <= value < 1e9 else None
+
+
+def duration_s(text: str) -> float | None:
+    """Read a duration such as ``38.9s``, ``6m0s``, ``120ms`` or ``7 seconds``; None for anything else."""
+    if not _DURATION.fullmatch(text[:100]):
+        return None
+    return sum(float(number) * _UNITS_S[unit.lower()] for number, unit in _PIECE.findall(text[:100]))
+
+
+def _http_date(value: str | None) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value or "")
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
