@@ -22,7 +22,7 @@ from tests.client.scripted_server import (
     verbatim,
 )
 from tts_pipeline.client.transport import Bounds, Transport
-from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.reading import Reply
 
 BOUNDS = Bounds(timeout_s=20, connect_timeout_s=20, max_body_bytes=1_000_000)
@@ -162,17 +162,46 @@ async def _no_tls() -> AsyncIterator[str]:
         yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest.mark.parametrize("address", [_closed_port, _unknown_host, _no_tls])
-def test_what_never_left_is_surely_not_billed(address: Callable[[], AbstractAsyncContextManager[str]]) -> None:
-    """Refused, unknown host, failed TLS handshake: no request was sent."""
+@pytest.mark.parametrize(
+    ("address", "code", "kind"),
+    [
+        (_closed_port, "ConnectionFailed", TransientError),
+        (_unknown_host, "UnknownHost", FatalError),
+        (_no_tls, "TlsFailed", FatalError),
+    ],
+)
+def test_what_never_left_is_surely_not_billed(
+    address: Callable[[], AbstractAsyncContextManager[str]], code: str, kind: type[ServiceError]
+) -> None:
+    """Refused, unknown host, no TLS: no request was sent; what waiting does not change is fatal at once."""
 
     async def main() -> ServiceError:
         transport = Transport(BOUNDS)
-        async with address() as url:
-            with pytest.raises(TransientError) as caught:
-                await transport.exchange("POST", url, {}, b"{}")
-        await transport.aclose()
-        return caught.value
+        try:
+            async with address() as url:
+                with pytest.raises(kind) as caught:
+                    await transport.exchange("POST", url, {}, b"{}")
+            return caught.value
+        finally:
+            await transport.aclose()
+
+    error = asyncio.run(main())
+    assert (type(error), error.code, error.may_be_billed) == (kind, code, False)
+
+
+def test_a_name_that_was_known_will_be_again() -> None:
+    """A host that answered before and is not found now is an outage, not a wrong address."""
+
+    async def main() -> ServiceError:
+        async with serving() as server:
+            transport = Transport(BOUNDS)
+            try:
+                await transport.exchange("POST", server.url, {}, b"{}")
+                with pytest.raises(TransientError) as caught:
+                    await transport.exchange("POST", "http://no-such-host.invalid", {}, b"{}")
+                return caught.value
+            finally:
+                await transport.aclose()
 
     error = asyncio.run(main())
     assert (error.code, error.may_be_billed) == ("ConnectionFailed", False)

@@ -15,6 +15,7 @@ from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
 from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, endless, next_address
 from tts_pipeline.wire.request import Request, build_request
 from tts_pipeline.wire.response import read_reply
 from tts_pipeline.wire.timestamps import place_words
@@ -102,7 +103,7 @@ class Exchange:
         """
         request, segment = question.request, question.segment
         try:
-            reply = await self._transport.exchange(request.method, request.url, request.headers, request.body)
+            reply = await self._send(request)
             received.http_status, received.request_id = reply.status, reply.request_id
             await self._portions.turn()
             reading = await _read(reply)
@@ -116,10 +117,21 @@ class Exchange:
         quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
         return Answer(segment.index, audio, words, reading.usage, reading.request_id, quality)
 
+    async def _send(self, request: Request) -> Reply:
+        """Send a request, and send it again where it is redirected to and its key may go."""
+        url = request.url
+        for _ in range(MAX_REDIRECTS + 1):
+            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
+            target = next_address(url, reply) if reply.status in REDIRECTS else None
+            if target is None:
+                return reply
+            url = target
+        raise endless(url)
+
     async def _audio(self, reply: Reply, reading: Reading, parameters: Parameters) -> Playable:
         data, complete = reading.data, reading.complete
         if data is None:
-            fetched = await self._fetcher.fetch(reading)
+            fetched = await self._fetcher.fetch(reading, was_redirected=reply.status in REDIRECTS)
             data, complete = fetched.body, fetched.complete
         rate_hz = _pcm_rate_hz(parameters, reply)
         if len(data) > _INLINE_AUDIO_BYTES and identify(data) not in (None, "wav"):

@@ -13,12 +13,11 @@ from tts_pipeline.client.address import GuardedResolver, Reach, reach_of, visita
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.transport import Bounds, Transport
-from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, TransientError
 from tts_pipeline.wire.payload import secured
 from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, refuse_page
 
-_MAX_REDIRECTS = 5
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSALS = frozenset({"RefusedAddress", "InvalidUrl"})
 
 
@@ -40,8 +39,12 @@ class Fetcher:
         # A transport of its own: it has no key, and it cannot connect to where its resolver does not lead.
         self._transport = Transport(bounds, make_resolver=lambda: GuardedResolver(self._may_visit))
 
-    async def fetch(self, reading: Reading) -> Reply:
+    async def fetch(self, reading: Reading, *, was_redirected: bool = False) -> Reply:
         """Fetch what a reading's URL points to.
+
+        Args:
+            reading: With a URL.
+            was_redirected: Whether the request itself was redirected there: then it may be no audio's address at all.
 
         Returns:
             The answer with the audio as its body.
@@ -50,12 +53,14 @@ class Fetcher:
             TransientError: ``LostUrl``: not there any more, expired, or not reachable after several tries. Retried by a
                 new attempt; this one has been billed.
             PermanentError: ``RefusedUrl`` (an address, scheme or redirect that is not followed) or ``AnswerTooLarge``.
+            SuspectError: What fails so for every audio there: a certificate that is not trusted, a host that is none
+                (another purchase would end the same way), or a page in place of audio after a redirect.
         """
         if self._visitable is None:
             self._visitable = visitable(await _addresses_of(self._service_url))
         url = _joined(self._service_url, reading.url or "")
         try:
-            return await self._patience.fetch(partial(self._follow, url))
+            return await self._patience.fetch(partial(self._follow, url, was_redirected=was_redirected))
         except TransientError as error:
             raise self._lost(error, reading) from None
 
@@ -63,17 +68,22 @@ class Fetcher:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def _follow(self, url: str) -> Reply:
-        for _ in range(_MAX_REDIRECTS + 1):
+    async def _follow(self, start: str, *, was_redirected: bool) -> Reply:
+        url = start
+        for _ in range(MAX_REDIRECTS + 1):
             self._check(url)
             try:
                 reply = await self._transport.exchange("GET", url, {})
             except PermanentError as error:
                 raise (_refused(url, error.message) if error.code in _REFUSALS else error) from None
-            if reply.status not in _REDIRECTS or "location" not in reply.headers:
+            except FatalError as error:  # of the audio's host, and the attempt has been answered, so billed
+                raise _unreachable(error) from None
+            if reply.status not in REDIRECTS or "location" not in reply.headers:
+                if was_redirected:
+                    refuse_page(start, reply)
                 return _found(reply)
             url = _joined(url, reply.headers["location"])
-        raise _refused(url, f"it is the end of more than {_MAX_REDIRECTS} redirects")
+        raise _refused(url, f"it is the end of more than {MAX_REDIRECTS} redirects")
 
     def _check(self, url: str) -> None:
         """Refuse what the resolver never sees: other schemes, and hosts that are addresses already."""
@@ -97,6 +107,10 @@ def _found(reply: Reply) -> Reply:
     if 200 <= reply.status < 300:
         return reply
     raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
+
+
+def _unreachable(error: FatalError) -> SuspectError:
+    return SuspectError(f"the audio could not be fetched: {error.message}", code=error.code, hint=error.hint)
 
 
 def _joined(base: str, target: str) -> str:

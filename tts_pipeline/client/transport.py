@@ -76,6 +76,7 @@ class Transport:
             connect=bounds.connect_timeout_s, sock_connect=bounds.connect_timeout_s, sock_read=bounds.timeout_s
         )
         self._session: aiohttp.ClientSession | None = None
+        self._was_reached = False
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
@@ -90,11 +91,15 @@ class Transport:
             TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout`` or ``MalformedBody``
                 (it may be billed).
             PermanentError: ``InvalidUrl`` or ``RefusedAddress`` (never sent); ``AnswerTooLarge`` (it may be billed).
+            FatalError: ``UntrustedCertificate``, ``TlsFailed`` or ``UnknownHost`` (never sent).
         """
         try:
-            return await self._exchange(method, url, headers, body)
+            reply = await self._exchange(method, url, headers, body)
         except FAILURES as error:
-            failure = translate(error, host=_host(url))
+            failure = translate(error, host=_host(url), was_reached=self._was_reached)
+        else:
+            self._was_reached = True
+            return reply
         # Raised out here so that it has no __context__: the libraries' exceptions hold the request, and that the key.
         raise failure
 

@@ -122,7 +122,7 @@ def _judged(
         wait_s = reset_s(headers, now)
     return rule.error(
         readable(said.message) or _status_phrase(effective),
-        code=code or (f"HTTP{effective}" if effective >= 400 else unnamed),
+        code=code or (f"HTTP{effective}" if effective >= 300 else unnamed),
         http_status=status,
         request_id=said.request_id or request_id_of(headers),
         may_be_billed=not _is_surely_free(said, rule, status),

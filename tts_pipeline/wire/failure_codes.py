@@ -174,6 +174,7 @@ def meaning_of_sentence(message: str) -> str | None:
 _SUSPECT = Rule(SuspectError, _ADDRESS)
 
 _STATUSES: Mapping[int, Rule] = {
+    **dict.fromkeys((300, 301, 302, 303, 307, 308), _SUSPECT),  # it redirects to nowhere
     401: _BAD_KEY,
     402: _NO_BALANCE,
     403: Rule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
@@ -191,8 +192,8 @@ _STATUSES: Mapping[int, Rule] = {
     501: _SUSPECT,
 }
 
-SURELY_NOT_BILLED = frozenset({400, 401, 402, 403, 404, 413, 422, 429})
-"""Statuses after which surely nothing was charged."""
+SURELY_NOT_BILLED = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422, 429})
+"""Statuses after which surely nothing was charged: a refusal, a proxy's refusal, or "ask the same elsewhere"."""
 
 
 def rule_for(code: str | None, status: int) -> Rule:

@@ -1,0 +1,66 @@
+"""What a TLS handshake that failed means: for its type and code, never for its text."""
+
+from __future__ import annotations
+
+import ssl
+
+from tts_pipeline.errors import FatalError
+
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_DATES = frozenset({9, 10})
+_OTHER_HOST = frozenset({62, 64})
+"""X509_V_ERR codes of OpenSSL 3 (x509_vfy.h): issuer or self-signed; not yet valid or expired; host or IP address."""
+
+_DISAGREEMENTS = frozenset(
+    {
+        *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"),
+        *("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_SHARED_CIPHER"),
+        *("SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"),
+        *("TLSV1_UNRECOGNIZED_NAME", "TLSV1_ALERT_UNKNOWN_CA", "TLSV1_ALERT_INSUFFICIENT_SECURITY"),
+    }
+)
+"""Reasons of OpenSSL 3 (sslerr.h) that say the same at every try; a handshake that was cut is no such thing."""
+
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+
+
+def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
+    """Return the error for a handshake that fails the same way every time; None for any other failure.
+
+    Args:
+        error: What broke the connection.
+        host: The other side, for the message.
+
+    Returns:
+        ``UntrustedCertificate``, or ``TlsFailed``: never sent, so never billed.
+    """
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return FatalError(
+            f"the certificate of {host} is not trusted: {error.verify_message}",
+            code="UntrustedCertificate",
+            may_be_billed=False,
+            hint=_way_out(error.verify_code),
+        )
+    reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
+    if reason not in _DISAGREEMENTS:
+        return None
+    no_tls = reason in _NOT_TLS
+    return FatalError(
+        f"{host} {'does not speak TLS at this port' if no_tls else 'refuses the TLS handshake'}: {reason}",
+        code="TlsFailed",
+        may_be_billed=False,
+        hint="check the address: its port, and whether it is http or https" if no_tls else None,
+    )
+
+
+def _way_out(verify_code: int) -> str:
+    if verify_code in _DATES:
+        return "the service has to renew it; check this machine's clock too"
+    if verify_code in _OTHER_HOST:
+        return "check the service's address: the certificate is another host's"
+    if verify_code in _UNKNOWN_AUTHORITY:
+        return (
+            "where a company's proxy or an authority of its own signs, name its certificate: ca_file of the service, "
+            "or SSL_CERT_FILE in the environment"
+        )
+    return "ask whoever runs the service, or the proxy in between"
