@@ -7,7 +7,23 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import LOCAL, MODEL, Command, MakeSource
+from tts_pipeline.cli.options import OPTIONS, Shape
+from tts_pipeline.cli.parser import read_arguments
 from tts_pipeline.emulator.local import LocalService
+
+CHANGES = {
+    *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
+    *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
+    *("audio_format", "sample_rate_hz", "pause_ms", "quality", "work_dir", "reuse", "catalog", "prices"),
+    *("retry_rejects", "append", "rebuild", "rename", "json"),
+}
+"""Settings that an estimate reads; ``rename`` decides whether a dataset is the job's own."""
+
+CHANGES_NOTHING = {
+    *("max_cost", "max_characters", "max_rejects", "max_attempts", "timeout_s"),
+    *("part_rows", "tag", "tag_column", "quiet"),
+}
+"""Settings of how a run is stopped, kept and shown."""
 
 GATEWAY = ("--service", "modelstream", "--model", MODEL)
 
@@ -73,12 +89,41 @@ def test_prices_of_ones_own_count(command: Command, make_source: MakeSource, tmp
     )
 
 
+def test_every_setting_of_a_run_has_its_meaning_for_an_estimate() -> None:
+    """A new setting is put where it belongs: it changes what is bought or how long that takes, or it does not."""
+    assert {option.name for option in OPTIONS} == CHANGES | CHANGES_NOTHING
+    assert not CHANGES & CHANGES_NOTHING
+    for option in OPTIONS:
+        given = [option.flag, *([] if option.shape is Shape.SWITCH else ["1"])]
+        told = vars(read_arguments(["estimate", "lines.parquet", "dataset", *given]))
+        assert told == {**vars(read_arguments(["run", "lines.parquet", "dataset", *given])), "command": "estimate"}
+
+
+def test_the_line_of_a_run_is_that_of_its_estimate(
+    local: LocalService, command: Command, make_source: MakeSource, tmp_path: Path
+) -> None:
+    """``estimate`` in place of ``run``, with whatever flags that has."""
+    pilot, full = tmp_path / "pilot", tmp_path / "full"
+    line = (make_source(9), full, *LOCAL, "--voice", "Cherry", "--reuse", pilot, "--quality", "clipped=retry", "--json")
+    command("run", make_source(9), pilot, *LOCAL, "--voice", "Cherry", "--limit", "4")
+    flags = ("--max-cost", "5CNY", "--tag", "team=a", "--quiet", "--part-rows", "2", "--max-attempts", "3")
+    estimate = command("estimate", *line, *flags).result
+    run = command("run", *line, *flags).result
+    assert (estimate["segments"], estimate["reused_rows"]) == (run["attempts"], run["reused"]) == (5, 4)
+    assert (estimate["cost"], estimate["segments_at_most"]) == (run["cost"], 15)
+    assert command("estimate", *line, *flags).result["rows_there"] == 9
+    assert local.bill()["received"] == 9
+    told = command("estimate", *line[:-1], *flags).out
+    assert "there       9 rows that the destination has" in told
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (GATEWAY, "SOURCE"),
-        (("lines.parquet", "dataset", *GATEWAY), "unknown argument 'dataset'"),
-        (("lines.parquet", *GATEWAY, "--max-attempts", "3"), "unknown argument '--max-attempts'"),
+        (("lines.parquet", *GATEWAY, "--retry-rejects"), "no destination is given"),
+        (("lines.parquet", *GATEWAY, "--rebuild"), "no destination is given"),
+        (("lines.parquet", ".", *GATEWAY), "holds no dataset"),
         (("nowhere.parquet", *GATEWAY), "nowhere.parquet"),
         (("lines.parquet", "--service", "modelstream"), "no model is given"),
         (("lines.parquet", *GATEWAY, "--column", "voice=speakr"), "Did you mean 'speaker'?"),

@@ -18,7 +18,8 @@ from tests.estimates.cards import CARD, SERVICE, TODAY
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.estimates import Inquiry, estimate, estimate_rows
+from tts_pipeline.estimates import estimate, estimate_rows
+from tts_pipeline.job import Job
 
 CATALOG = Catalog({}, {("studio", "narrator"): CARD})
 ROWS = {"text": ["Hello.", "你好。", "Hello.", None], "who": ["anna", "bert", "anna", "bert"]}
@@ -89,13 +90,13 @@ def test_columns_that_speech_has_too_are_no_trouble() -> None:
     assert estimate(frame, SERVICE, model="narrator", catalog=CATALOG).segments == 1
 
 
-def test_an_inquiry_may_ask_for_ids_and_a_selection() -> None:
+def test_a_job_may_ask_for_ids_and_a_selection() -> None:
     """As the command line does: a run would look for them."""
     rows = pl.DataFrame({"id": ["a", "b"], "text": ["Hello.", "Bye."]})
-    inquiry = Inquiry(SERVICE, "narrator", selection=Selection(limit=1), catalog=CATALOG)
-    assert estimate_rows(rows, inquiry, today=TODAY).characters_billed == 6
+    job = Job("", "", SERVICE, "narrator", selection=Selection(limit=1), catalog=CATALOG)
+    assert estimate_rows(rows, job, today=TODAY).characters_billed == 6
     with pytest.raises(ConfigurationError, match="no column 'id'"):
-        estimate_rows(rows.drop("id"), inquiry)
+        estimate_rows(rows.drop("id"), job)
 
 
 def test_a_services_own_rate_counts_as_given() -> None:

@@ -12,12 +12,18 @@ from tts_pipeline.estimates.figures import Estimate, Spoken, duration
 
 ESTIMATE = Estimate(
     rows=12_345,
+    rows_there=2_000,
+    rows_rejected_before=7,
     rows_without_text=3,
     rows_too_long=0,
+    reused_rows=500,
     repeated_rows=45,
     segments=12_400,
     characters_billed=1_000_000,
     cost=Decimal("80.000000000"),
+    segments_at_most=37_200,
+    characters_at_most=3_000_000,
+    cost_at_most=Decimal("240.000000000"),
     currency="CNY",
     price_id="list-2026",
     price_basis="list",
@@ -37,11 +43,17 @@ def test_people_read_a_table() -> None:
     """Every figure with its unit, the notes last."""
     assert str(ESTIMATE) == "\n".join(
         [
-            "rows        12,345, of them 3 without text",
-            "repeated    45 rows, which another one is bought for; they count for the audio only",
+            "rows        12,345",
+            "there       2,000 rows that the destination has, not bought again",
+            "rejected    7 rows rejected before, not tried anew without --retry-rejects",
+            "refused     3 rows that cost nothing and become rejects: 3 without text",
+            "reused      500 rows whose audio was bought before, not bought again",
+            "repeated    45 duplicate rows, bought once",
             "requests    12,400",
             "characters  1,000,000 billed",
             "cost        80.0000 CNY (the maker's list price, list-2026)",
+            "at most     37,200 requests, 3,000,000 characters, 240.0000 CNY, if all audio is bad and bought 3 times "
+            "(see --quality)",
             "audio       about 12.50 hours, 2.16 GB as 24 kHz 16-bit WAV",
             "            en, Cherry: 12,000 rows, about 12.00 hours",
             "            language not given, voice not given: 342 rows, about 0.50 hours",

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from tests.estimates.cards import SERVICE, card
 from tts_pipeline.catalog.check import check_parameters, language_tag
+from tts_pipeline.config import QualityPolicy
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.figures import Spoken
+from tts_pipeline.estimates.holdings import Holdings
 from tts_pipeline.estimates.parameters import check_sending
+from tts_pipeline.estimates.purchases import Purchases
 from tts_pipeline.estimates.repeats import Repeats
 from tts_pipeline.estimates.rows import FrameLines
 from tts_pipeline.estimates.spoken import seconds
@@ -53,8 +56,9 @@ def _tally(
     columns = {name: name for name in frame.columns if name != "text"}
     lines = FrameLines(frame.lazy())
     sending = check_sending(lines, model, fixed, columns, ())
+    purchases = Purchases(sending, Holdings((), QualityPolicy(), SERVICE, model), max_cut_texts)
     with Repeats(Path("unused")) as repeats:
-        return tally(lines, "text", sending, repeats, max_cut_texts=max_cut_texts)
+        return tally(lines, "text", purchases, repeats)
 
 
 def _cut(text: str | None, model: Card, sent: Mapping[str, ParameterValue]) -> tuple[Segment, ...] | str:

@@ -8,22 +8,11 @@ from tts_pipeline.cli.assembly import job_of
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import say
-from tts_pipeline.estimates import Inquiry, estimate_rows
+from tts_pipeline.estimates import estimate_rows
 
 
 def show_estimate(settings: Settings) -> int:
     """Say what a run with these settings would come to; sends and writes nothing. Returns the exit status."""
-    job = job_of(settings, None)
-    inquiry = Inquiry(
-        service=job.service,
-        model=job.model,
-        parameters=job.parameters,
-        columns=job.columns,
-        selection=job.selection,
-        unchecked=job.unchecked,
-        catalog=job.catalog,
-        limits=job.running.limits,
-    )
-    estimate = estimate_rows(settings.source, inquiry)
+    estimate = estimate_rows(settings.source, job_of(settings, None))
     say(json.dumps(estimate.to_json(), ensure_ascii=False) if settings.json else str(estimate))
     return OK

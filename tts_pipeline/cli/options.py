@@ -185,14 +185,5 @@ OPTIONS = (
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
-ESTIMATED = frozenset(
-    {
-        *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
-        *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
-        *("catalog", "prices", "json"),
-    }
-)
-"""What an estimate depends on."""
-
 EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
 """Pairs of which only one may be given; a flag goes before the other one in a job file."""

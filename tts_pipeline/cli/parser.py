@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tts_pipeline.cli.options import ESTIMATED, OPTIONS, Option, Shape
+from tts_pipeline.cli.options import OPTIONS, Option, Shape
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
@@ -46,7 +46,8 @@ _ESTIMATE_EPILOG = "\n".join(
     [
         "Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character",
         "are exact if nothing has to be retried; hours of audio are right within a third. The flags, and JOB.toml,",
-        "are those of 'tts-pipeline run'.",
+        "are those of 'tts-pipeline run': put 'estimate' in place of 'run', and it says what is left to buy. Without",
+        "DESTINATION the dataset is taken to be new.",
     ]
 )
 
@@ -133,9 +134,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
             ("emulate", "run the local speech service in the foreground", None),
         )
     }
-    for name in ("run", "validate"):
-        _add_job(commands[name])
-    _add_estimate(commands["estimate"])
+    for name in ("run", "validate", "estimate"):
+        _add_job(commands[name], is_estimate=name == "estimate")
     _add_demo(commands["demo"])
     _add_listings(commands["services"], commands["models"])
     _add_report(commands["report"])
@@ -145,20 +145,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, commands
 
 
-def _add_job(parser: _Parser) -> None:
+def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
     parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id per row")
-    parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
+    if is_estimate:
+        parser.add_argument(
+            "destination", metavar="DESTINATION", nargs="?", default="", help="the dataset, if it exists"
+        )
+    else:
+        parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
     for option in OPTIONS:
         _add_option(parser, option)
-    parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
-
-
-def _add_estimate(parser: _Parser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="Parquet with a text and an id per row")
-    parser.set_defaults(destination="")  # nothing is written
-    for option in OPTIONS:
-        if option.name in ESTIMATED:
-            _add_option(parser, option)
     parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
 
 

@@ -14,6 +14,18 @@ from tts_pipeline.dataset.store import LocalStore, storage_errors
 _MOST_NEW = 10_000
 
 
+def answer_hashes(store: AnswerStore) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the requests that a reuse store answers, ascending; reads names only. Blocking.
+
+    Raises:
+        StorageError: The store failed.
+    """
+    keys = store.keys()
+    hashes = np.fromiter((request_hash(*key) for key in keys), np.uint64)
+    hashes.sort()
+    return hashes
+
+
 class KeptAnswers(AnswerStore):
     """A reuse store of a job's own, on the local disk; it knows what it holds, at 8 bytes an answer.
 
@@ -29,8 +41,7 @@ class KeptAnswers(AnswerStore):
         self.is_new = not folder.exists()
         self._folder = folder
         self._new: set[int] = set()
-        self._known: npt.NDArray[np.uint64] = np.fromiter((request_hash(*key) for key in self.keys()), np.uint64)
-        self._known.sort()
+        self._known = answer_hashes(self)
 
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is worth a look; never blocks."""

@@ -348,12 +348,17 @@ def replays_of(folder: Path, part: int, dataset_fingerprint: str, *, ours: str |
             with storage_errors(f"removing the journal {path}"):
                 path.unlink(missing_ok=True)
         else:
-            _refuse_foreign(path, one, dataset_fingerprint)
+            refuse_foreign(path, one, dataset_fingerprint)
             found.append(one)
     return found
 
 
-def _refuse_foreign(path: Path, one: Replay, dataset_fingerprint: str) -> None:
+def refuse_foreign(path: Path, one: Replay, dataset_fingerprint: str) -> None:
+    """Make sure that a journal is of a dataset.
+
+    Raises:
+        StorageError: It is of another one that was at the same destination.
+    """
     if one.header["dataset_fingerprint"] != dataset_fingerprint:
         raise StorageError(
             f"the journal {path} is of another job or source than the dataset now at the destination",

@@ -1,59 +1,36 @@
-"""The door: rows and a model go in, the estimate comes out; nothing is sent and nothing is written."""
+"""The door: rows and a job go in, the estimate comes out; nothing is sent, and nothing at the destination changes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import platformdirs
 
-from tts_pipeline.catalog import Catalog, load_catalog
-from tts_pipeline.config import InputColumns, Limits, Selection
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
 from tts_pipeline.cost import price_at
+from tts_pipeline.dataset.descriptor import read_descriptor
+from tts_pipeline.dataset.reuse import Shelf, find_reusable
 from tts_pipeline.dataset.rows import require_columns
+from tts_pipeline.dataset.streamed import stored
+from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.figures import WAV_BYTES_PER_SECOND, Estimate
-from tts_pipeline.estimates.parameters import check_sending
+from tts_pipeline.estimates.holdings import Holdings, own_shelves, shelves_of
+from tts_pipeline.estimates.parameters import Sending, check_sending
+from tts_pipeline.estimates.purchases import Purchases
+from tts_pipeline.estimates.remaining import RemainingLines
 from tts_pipeline.estimates.repeats import Repeats
-from tts_pipeline.estimates.rows import Rows, lines_of
+from tts_pipeline.estimates.rows import Lines, Rows, StoredLines, lines_of
 from tts_pipeline.estimates.tally import Counts, tally
-from tts_pipeline.estimates.terms import cost_at, notes_on, pace_of
-from tts_pipeline.models import Card, Parameters, ParameterValue, Service
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What is asked: a job without its rows, its destination and its key.
-
-    Args:
-        service: Needs no key.
-        model: As sent.
-        parameters: Voice parameters that are the same for all rows.
-        columns: Where in the rows an utterance is found.
-        selection: Which rows are taken.
-        unchecked: Parameters whose values are not held against the card's lists.
-        catalog: Services and cards; None is the built-in ones.
-        limits: The rates to reckon with; without ``requests_per_minute`` the card's own holds.
-    """
-
-    service: Service
-    model: str
-    parameters: Parameters = field(default_factory=dict)
-    columns: InputColumns = InputColumns()
-    selection: Selection = Selection()
-    unchecked: tuple[str, ...] = ()
-    catalog: Catalog | None = None
-    limits: Limits = Limits()
-
-    def card(self) -> Card:
-        """Return the card of the model on its service.
-
-        Raises:
-            ConfigurationError: The service has no such model.
-        """
-        return (self.catalog or load_catalog()).card(self.service, self.model)
+from tts_pipeline.estimates.terms import cost_at, notes_on, pace_of, purchases_at_most
+from tts_pipeline.job import Job, Running
+from tts_pipeline.job.prepared import prepare
+from tts_pipeline.models import ParameterValue, Service
 
 
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
@@ -61,8 +38,12 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     service: Service,
     *,
     model: str,
+    destination: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | InputColumns | None = None,
     limits: Limits | None = None,
+    running: Running | None = None,
+    audio: AudioSettings | None = None,
+    selection: Selection | None = None,
     catalog: Catalog | None = None,
     **parameters: ParameterValue,
 ) -> Estimate:
@@ -84,56 +65,116 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
             parameters.
         service: Needs no key: ``load_catalog().service(name)`` has none, ``Service.named`` looks for one.
         model: As sent.
+        destination: The dataset that the rows are for: rows that it has are not bought again. It is read, and never
+            written. None is a new dataset; only then ids are not looked at.
         columns: Voice parameter -> column that carries it row by row; ``InputColumns`` names the column of the texts
-            too, which is ``text`` otherwise. Ids are not looked at.
-        limits: The rates to reckon with; None is the service's own, where known.
+            too, which is ``text`` otherwise.
+        limits: The rates to reckon with, in place of those of ``running``; None is the service's own, where known.
+        running: How the job would be run: reuse, retakes, rejects that are tried anew, a rebuild, a cap.
+        audio: The dataset's audio, which decides what can be reused; None is as received.
+        selection: Which rows are taken; None is all.
         catalog: Services, cards and prices; None is the built-in ones.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Raises:
         ConfigurationError: Something is wrong with the rows or the parameters, as it would be for a run.
-        StorageError: A source cannot be read.
+        StorageError: A source or the destination cannot be read.
     """
     named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
-    inquiry = Inquiry(
+    running = running or Running()
+    job = Job(
+        source=rows if isinstance(rows, str | os.PathLike) else "",
+        destination=destination or "",
         service=service,
         model=model,
         parameters=parameters,
-        columns=InputColumns(text=named.text, generate_ids=True, parameters=named.parameters),
+        columns=named if destination else replace(named, generate_ids=True),
+        selection=selection or Selection(),
+        audio=audio or AudioSettings(),
         catalog=catalog,
-        limits=limits or Limits(),
+        running=running if limits is None else replace(running, limits=limits),
     )
-    return estimate_rows(rows, inquiry)
+    if destination and not isinstance(rows, str | os.PathLike):
+        with stored(rows, running.work_dir) as file:  # as a run does: a destination knows its source by its files
+            return estimate_rows(file, replace(job, source=file))
+    return estimate_rows(rows, job)
 
 
-def estimate_rows(rows: Rows, inquiry: Inquiry, *, today: date | None = None) -> Estimate:
-    """Estimate what an inquiry comes to for rows; see ``estimate``.
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """The rows of an estimate.
 
     Args:
-        rows: As in ``estimate``.
-        inquiry: What is asked; ids must be there when it names their column, though nothing depends on them.
+        lines: Those that are left to do.
+        sending: Their parameters.
+        shelves: Where audio may be that need not be bought.
+    """
+
+    lines: Lines
+    sending: Sending
+    shelves: Sequence[Shelf]
+
+
+def estimate_rows(rows: Rows, job: Job, *, today: date | None = None) -> Estimate:
+    """Estimate what a job comes to for rows; see ``estimate``.
+
+    Args:
+        rows: As in ``estimate``; with a destination, the job's source.
+        job: The job; its service needs no key, and a destination of "" is none.
         today: Chooses the price; None is today, in UTC.
     """
-    card, columns = inquiry.card(), inquiry.columns
-    lines = lines_of(rows, inquiry.selection)
-    require_columns(columns, lines.schema())
-    sending = check_sending(lines, card, inquiry.parameters, columns.parameters, inquiry.unchecked)
+    card, running = job.card(), job.running
+    scope = _in_place(job) if os.fspath(job.destination) else _anew(rows, job)
+    purchases = Purchases(scope.sending, Holdings(scope.shelves, running.quality, job.service, card))
     with Repeats(Path(platformdirs.user_cache_dir("tts-pipeline"))) as repeats:
-        counts = tally(lines, columns.text, sending, repeats)
-    return _estimate(counts, card, inquiry, today or datetime.now(UTC).date())
+        counts = tally(scope.lines, job.columns.text, purchases, repeats)
+    return _estimate(counts, job, today or datetime.now(UTC).date())
 
 
-def _estimate(counts: Counts, card: Card, inquiry: Inquiry, today: date) -> Estimate:
-    price, pace = price_at(card.prices, today), pace_of(counts, card, inquiry.limits)
+def _in_place(job: Job) -> _Scope:
+    """Look at a job's destination: what is there is neither bought nor made again."""
+    prepared = prepare(job, sends=False)
+    source = StoredLines(prepared.source, prepared.places)
+    sending = check_sending(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
+    is_there = read_descriptor(prepared.store) is not None
+    shelves = [*(own_shelves(prepared) if is_there else ()), *shelves_of(prepared.reusable, job.audio)]
+    return _Scope(RemainingLines(prepared) if is_there else source, sending, shelves)
+
+
+def _anew(rows: Rows, job: Job) -> _Scope:
+    running, columns = job.running, job.columns
+    for name in ("retry_rejects", "rebuild", "append"):
+        if getattr(running, name):
+            raise ConfigurationError(
+                f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
+            )
+    lines = lines_of(rows, job.selection)
+    require_columns(columns, lines.schema())
+    sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
+    staging = Path(platformdirs.user_cache_dir("tts-pipeline")) / "staging"
+    given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
+    return _Scope(lines, sending, shelves_of([find_reusable(one, staging) for one in given], job.audio))
+
+
+def _estimate(counts: Counts, job: Job, today: date) -> Estimate:
+    card, running = job.card(), job.running
+    price, pace = price_at(card.prices, today), pace_of(counts, card, running.limits)
     audio_hours = math.fsum(one.audio_hours for one in counts.spoken)
+    cost, times = cost_at(price, counts, card), purchases_at_most(running.quality)
     return Estimate(
         rows=counts.rows,
+        rows_there=counts.rows_there,
+        rows_rejected_before=counts.rows_rejected_before,
         rows_without_text=counts.rows_without_text,
         rows_too_long=counts.rows_too_long,
+        reused_rows=counts.reused_rows,
         repeated_rows=counts.repeated_rows,
         segments=counts.segments,
         characters_billed=counts.characters_billed,
-        cost=cost_at(price, counts, card),
+        cost=cost,
+        segments_at_most=counts.segments * times,
+        characters_at_most=counts.characters_billed * times,
+        cost_at_most=None if cost is None else cost * times,
         currency=price.currency if price else None,
         price_id=price.price_id if price else None,
         price_basis=price.basis if price else None,
@@ -145,5 +186,5 @@ def _estimate(counts: Counts, card: Card, inquiry: Inquiry, today: date) -> Esti
         elapsed_s=pace.elapsed_s,
         limited_by=pace.limited_by,
         answer_within_s=pace.answer_within_s,
-        notes=tuple(notes_on(counts, card, inquiry.service, pace, today)),
+        notes=tuple(notes_on(counts, card, job.service, pace, today)),
     )

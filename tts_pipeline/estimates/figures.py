@@ -33,22 +33,30 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would come to if nothing had to be retried. ``str`` tells it to people, ``to_json`` to programs.
+    """What a job would come to if no request failed. ``str`` tells it to people, ``to_json`` to programs.
 
     Args:
         rows: Rows that are taken.
+        rows_there: Of them, those whose speech is at the destination, or paid for in a journal: not bought again.
+        rows_rejected_before: Of them, those that were rejected before and are not tried anew.
         rows_without_text: Of them, those with an empty, white-space or null text: rejects that cost nothing.
         rows_too_long: Of them, those that cannot be cut so that they fit a request: rejects that cost nothing.
-        repeated_rows: Of them, those that send exactly what another row sends: bought once, for all of them.
-        segments: Pieces that are bought: one request each.
+        reused_rows: Of them, those whose audio another job bought: they cost nothing.
+        repeated_rows: Of them, those that send exactly the same as another row of the job: bought once.
+        segments: Requests: one for each segment that is bought.
         characters_billed: By the model's counter.
         cost: In ``currency``, at today's price; None without a price. By character it is exact; by token it rests on
             the length of the audio.
+        segments_at_most: Requests, if the audio of each asks for every retake that the job allows. Requests that fail
+            and are sent again come on top; most failures are not billed.
+        characters_at_most: Of them.
+        cost_at_most: Of them; None without a price.
         currency: ISO 4217; None without a price.
         price_id: Of today's price; None without one.
         price_basis: ``list`` (the maker's published price) or ``user``; None without a price.
-        audio_hours: Of the whole dataset, repeated rows included, about: see ``spoken.seconds``.
-        audio_bytes: Of the whole dataset as WAV with 24,000 samples a second of 16 bits, about.
+        audio_hours: Of the audio that the run adds to the dataset, reused and repeated rows included, about: see
+            ``spoken.seconds``.
+        audio_bytes: Of the same audio as WAV with 24,000 samples a second of 16 bits, about.
         spoken: The hours by language and voice, the most first.
         requests_per_minute: The rate that is reckoned with: as given, else the service's own; None is none.
         characters_per_minute: The rate that is reckoned with; None is none.
@@ -60,12 +68,18 @@ class Estimate:
     """
 
     rows: int
+    rows_there: int
+    rows_rejected_before: int
     rows_without_text: int
     rows_too_long: int
+    reused_rows: int
     repeated_rows: int
     segments: int
     characters_billed: int
     cost: Decimal | None
+    segments_at_most: int
+    characters_at_most: int
+    cost_at_most: Decimal | None
     currency: str | None
     price_id: str | None
     price_basis: str | None
@@ -84,7 +98,8 @@ class Estimate:
         plain = asdict(self)
         return {
             **plain,
-            "cost": None if self.cost is None else f"{self.cost:f}",
+            "cost": _plain(self.cost),
+            "cost_at_most": _plain(self.cost_at_most),
             "spoken": list(plain["spoken"]),
             "notes": list(self.notes),
         }
@@ -92,18 +107,16 @@ class Estimate:
     def __str__(self) -> str:
         lines = list(self._lines())
         width = max(len(name) for name, _ in lines)
-        return "\n".join(f"{name:{width}}  {said}" for name, said in lines)
+        return "\n".join(f"{name:{width}}  {text}" for name, text in lines)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        yield "rows", f"{self.rows:,}{self._left_out()}"
-        if self.repeated_rows:
-            yield (
-                "repeated",
-                f"{self.repeated_rows:,} rows, which another one is bought for; they count for the audio only",
-            )
+        yield "rows", f"{self.rows:,}"
+        yield from self._rows_left_out()
         yield "requests", f"{self.segments:,}"
         yield "characters", f"{self.characters_billed:,} billed"
         yield "cost", self._cost()
+        if self.segments_at_most > self.segments:
+            yield "at most", self._at_most()
         yield "audio", f"about {self.audio_hours:,.2f} hours, {self.audio_bytes / 1e9:,.2f} GB as 24 kHz 16-bit WAV"
         for one in self.spoken[:_MAX_GROUPS]:
             who = f"{one.language or 'language not given'}, {one.voice or 'voice not given'}"
@@ -114,10 +127,25 @@ class Estimate:
         for note in self.notes:
             yield "note", note
 
-    def _left_out(self) -> str:
-        counts = ((self.rows_without_text, "without text"), (self.rows_too_long, "too long to be cut"))
-        said = [f"{rows:,} {why}" for rows, why in counts if rows]
-        return f", of them {' and '.join(said)}" if said else ""
+    def _rows_left_out(self) -> Iterator[tuple[str, str]]:
+        refused = self.rows_without_text + self.rows_too_long
+        reasons = ((self.rows_without_text, "without text"), (self.rows_too_long, "too long to be cut"))
+        why = " and ".join(f"{rows:,} {reason}" for rows, reason in reasons if rows)
+        for name, rows, meaning in (
+            ("there", self.rows_there, "rows that the destination has, not bought again"),
+            ("rejected", self.rows_rejected_before, "rows rejected before, not tried anew without --retry-rejects"),
+            ("refused", refused, f"rows that cost nothing and become rejects: {why}"),
+            ("reused", self.reused_rows, "rows whose audio was bought before, not bought again"),
+            ("repeated", self.repeated_rows, "duplicate rows, bought once"),
+        ):
+            if rows:
+                yield name, f"{rows:,} {meaning}"
+
+    def _at_most(self) -> str:
+        cost = "" if self.cost_at_most is None else f", {self.cost_at_most:,.4f} {self.currency}"
+        times = self.segments_at_most // self.segments
+        counts = f"{self.segments_at_most:,} requests, {self.characters_at_most:,} characters{cost}"
+        return f"{counts}, if all audio is bad and bought {times} times (see --quality)"
 
     def _cost(self) -> str:
         if self.cost is None:
@@ -132,6 +160,10 @@ class Estimate:
         rate = self.requests_per_minute if unit == "requests" else self.characters_per_minute
         slow = "" if self.answer_within_s is None else f", if answers take {self.answer_within_s:,.3g} s at most"
         return f"{duration(self.elapsed_s)} at {rate:,g} {unit} a minute{slow}"
+
+
+def _plain(money: Decimal | None) -> str | None:
+    return None if money is None else f"{money:f}"
 
 
 def duration(seconds: float) -> str:

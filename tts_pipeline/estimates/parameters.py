@@ -31,12 +31,14 @@ class Sending:
         columns: Parameter -> column that carries it row by row; also ``take``.
         spellings: Parameter of a column -> what its values are sent as; None where there are too many to hold: then
             the values themselves tell requests apart.
+        unchecked: Parameters whose values are not held against the card's lists.
     """
 
     card: Card
     fixed: Parameters
     columns: Mapping[str, str]
     spellings: Mapping[str, Spellings | None] = field(default_factory=dict)
+    unchecked: Collection[str] = ()
 
     def sent(self, name: str) -> pl.Expr:
         """Return what each row sends for a parameter, as JSON; null where it is unset."""
@@ -55,6 +57,25 @@ class Sending:
         """Return what each row sends for a parameter, to group by; null also where there are too many to tell apart."""
         is_known = name is not None and self.spellings.get(name, {}) is not None
         return self.sent(name) if is_known and name is not None else pl.lit(None, dtype=pl.String)
+
+    def rows(self, batch: pl.DataFrame) -> list[tuple[Parameters, int]]:
+        """Return the parameters and the take of each row of a batch, as a request takes them."""
+        varying = [self._values(name, batch[self.columns[name]]) for name in self.spellings]
+        takes = batch[self.columns[TAKE]].fill_null(0).to_list() if TAKE in self.columns else [0] * batch.height
+        own = zip(*varying, strict=True) if varying else [()] * batch.height
+        return [
+            ({**self.fixed, **{name: value for name, value in pairs if value is not None}}, take)
+            for pairs, take in zip(own, takes, strict=True)
+        ]
+
+    def _values(self, name: str, column: pl.Series) -> list[tuple[str, ParameterValue | None]]:
+        given, spellings = column.to_list(), self.spellings[name]
+        sent = (
+            check_column(self.card, name, Counter(given), self.unchecked, has_fixed_value=name in self.fixed)
+            if spellings is None
+            else {value: read(label) for value, label in spellings.items()}
+        )
+        return [(name, sent.get(value)) for value in given]
 
     def identity(self) -> list[pl.Expr]:
         """Return what, with the text, makes two requests the same: what is in the body and varies, and the take."""
@@ -97,7 +118,8 @@ def check_sending(
         for batch in lines.batches(list(dict.fromkeys(varying.values()))):
             for name, tally in tallies.items():
                 tally.add(batch[varying[name]])
-    return Sending(card, fixed, columns, {name: tally.spellings() for name, tally in tallies.items()})
+    spellings = {name: tally.spellings() for name, tally in tallies.items()}
+    return Sending(card, fixed, columns, spellings, unchecked)
 
 
 class _Tally:

@@ -87,15 +87,12 @@ class StoredLines(Lines):
 
     Args:
         source: The rows.
-        selection: Which of them.
-
-    Raises:
-        ConfigurationError: Fewer than one row is asked for.
+        places: Which of them, ascending.
     """
 
-    def __init__(self, source: Source, selection: Selection = Selection()) -> None:
+    def __init__(self, source: Source, places: Sequence[int]) -> None:
         self._source = source
-        self._places = places_of(selection, source.rows)
+        self._places = places
 
     def schema(self) -> pa.Schema:  # noqa: D102
         return self._source.schema
@@ -128,7 +125,8 @@ def lines_of(rows: Rows, selection: Selection = Selection()) -> Lines:
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
         return FrameLines(rows.lazy(), selection)
     if isinstance(rows, str | os.PathLike):
-        return StoredLines(open_source(rows), selection)
+        source = open_source(rows)
+        return StoredLines(source, places_of(selection, source.rows))
     if hasattr(rows, "__arrow_c_stream__"):
         return FrameLines(pl.DataFrame(rows).lazy(), selection)
     raise ConfigurationError(

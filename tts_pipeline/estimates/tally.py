@@ -11,21 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tts_pipeline.catalog.check import language_tag
-from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.figures import Spoken
+from tts_pipeline.estimates.holdings import Origin
 from tts_pipeline.estimates.parameters import Sending, read
+from tts_pipeline.estimates.purchases import Purchases, tag_of
+from tts_pipeline.estimates.remaining import Finished, RemainingLines
 from tts_pipeline.estimates.repeats import RECORD, Repeats
 from tts_pipeline.estimates.rows import Lines
 from tts_pipeline.estimates.spoken import script_language, seconds
 from tts_pipeline.frames import billed_characters, han_characters
 from tts_pipeline.models import Card
-from tts_pipeline.text import billed_characters as count_characters
-from tts_pipeline.text import segment_text
-
-MAX_CUT_TEXTS = 20_000
-"""Texts over the limit that are really cut, which takes about 1 ms per 1,000 characters; the others are taken to be cut
-like these."""
 
 _BLANK = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 """What ``str.isspace`` knows, of which there is none beyond U+3000; Polars' own idea of white space is another."""
@@ -36,18 +31,22 @@ _SPEED = "speed"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What rows come to.
+    """Totals of all rows.
 
     Args:
         rows: All of them.
         rows_without_text: Empty, white space or null.
-        rows_too_long: Of which no piece fits a request.
-        repeated_rows: Of the others, those that send what another one sends.
+        rows_too_long: No piece of the text fits a request.
+        repeated_rows: Rows that send exactly the same as another row of the job.
         segments: Requests.
         characters_billed: Of the requests.
-        spoken: What will be heard, by language and voice, the most hours first.
+        spoken: Audio that the run adds, by language and voice, the most hours first.
         long_texts: Texts over the limit.
         cut_texts: Those of them that were really cut.
+        rows_there: Rows whose speech is at the destination, or paid for in a journal.
+        rows_rejected_before: Rows that were rejected before, and are not tried anew.
+        reused_rows: Rows whose audio was bought by another job.
+        longest: Requests and characters of the row with the most characters: they are sent one after another.
     """
 
     rows: int
@@ -59,45 +58,64 @@ class Counts:
     spoken: tuple[Spoken, ...]
     long_texts: int
     cut_texts: int
+    rows_there: int = 0
+    rows_rejected_before: int = 0
+    reused_rows: int = 0
+    longest: tuple[int, int] = (0, 0)
 
 
-def tally(lines: Lines, text: str, sending: Sending, repeats: Repeats, *, max_cut_texts: int = MAX_CUT_TEXTS) -> Counts:
+def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats) -> Counts:
     """Go through all rows once.
 
     Args:
         lines: The rows.
         text: The column of the texts.
-        sending: What is sent beside them.
+        purchases: Finds what is bought of each.
         repeats: Empty; finds the repeated ones.
-        max_cut_texts: Texts over the limit that are really cut.
 
     Raises:
         StorageError: The source cannot be read, or the scratch folder not be written.
     """
-    rows = without_text = too_long = 0
-    scissors, sounds = _Scissors(sending.card, max_cut_texts), _Sounds(sending.card)
-    for rows_read in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
-        batch = _measured(rows_read.lazy(), pl.col(text).cast(pl.String), sending)
-        cut = scissors.cut(batch)
-        said = cut.filter(pl.col("segments") > 0)
-        has_text = _sendable(batch)
-        rows += batch.height
-        without_text += batch.height - has_text
-        too_long += has_text - said.height
-        repeats.add(_records(said))
+    total, longest = Counter[str](), (0, 0)
+    sending = purchases.sending
+    sounds = _Sounds(sending.card)
+    for rows in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
+        measured = _measured(rows.lazy(), pl.col(text).cast(pl.String), sending)
+        batch = purchases.of(measured, rows, text, lines.begun if isinstance(lines, RemainingLines) else ())
+        said = batch.filter(pl.col("segments") > 0)
+        bought = said.filter(pl.col("origin") == Origin.NOWHERE)
+        total.update(rows=batch.height, sendable=_sendable(measured), said=said.height, bought=bought.height)
+        total.update({Origin(origin).name: count for origin, count in said["origin"].value_counts().iter_rows()})
+        longest = max(longest, _longest(bought), key=lambda one: one[1])
+        repeats.add(_records(bought))
         sounds.add(said)
     different, characters, segments = repeats.totals()
+    there, rejected = _passed_over(lines)
     return Counts(
-        rows=rows,
-        rows_without_text=without_text,
-        rows_too_long=too_long,
-        repeated_rows=rows - without_text - too_long - different,
+        rows=there + rejected + total["rows"],
+        rows_without_text=total["rows"] - total["sendable"],
+        rows_too_long=total["sendable"] - total["said"],
+        repeated_rows=total["bought"] - different + total[Origin.OWN.name],
         segments=segments,
         characters_billed=characters,
         spoken=sounds.spoken(),
-        long_texts=scissors.long_texts,
-        cut_texts=scissors.cut_texts,
+        long_texts=purchases.long_texts,
+        cut_texts=purchases.cut_texts,
+        rows_there=there + total[Origin.PAID.name],
+        rows_rejected_before=rejected,
+        reused_rows=total[Origin.REUSED.name],
+        longest=longest,
     )
+
+
+def _passed_over(lines: Lines) -> tuple[int, int]:
+    finished = lines.finished if isinstance(lines, RemainingLines) else Finished()
+    return finished.speech, finished.rejects
+
+
+def _longest(bought: pl.DataFrame) -> tuple[int, int]:
+    place = bought["characters"].arg_max()
+    return (0, 0) if place is None else (bought["bought"][place], bought["characters"][place])
 
 
 def _measured(lines: pl.LazyFrame, text: pl.Expr, sending: Sending) -> pl.DataFrame:
@@ -154,49 +172,11 @@ def _sendable(batch: pl.DataFrame) -> int:
     return int((batch["segments"] > 0).sum())
 
 
-def _records(said: pl.DataFrame) -> Any:
-    records = np.empty(said.height, dtype=RECORD)
-    for name in RECORD.names or ():
-        records[name] = said[name].to_numpy()
+def _records(bought: pl.DataFrame) -> Any:
+    records = np.empty(bought.height, dtype=RECORD)
+    for name, column in (("key", "key"), ("characters", "characters"), ("segments", "bought")):
+        records[name] = bought[column].to_numpy()
     return records
-
-
-class _Scissors:
-    """Cuts the texts over a model's limit as a run does; after many of them, guesses."""
-
-    def __init__(self, card: Card, max_cut_texts: int) -> None:
-        self._card = card
-        self._max_cut_texts = max_cut_texts
-        self._cut_units = 0
-        self._cut_segments = 0
-        self.long_texts = 0
-        self.cut_texts = 0
-
-    def cut(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Return a batch with the segments and the billed characters of its long texts; no segments cannot be sent."""
-        places = batch["long"].is_not_null().arg_true()
-        if not len(places):
-            return batch
-        self.long_texts += len(places)
-        long = batch.select("long", "language", "units", "characters")[places]
-        pieces = [self._pieces(*row) for row in long.iter_rows()]
-        return batch.with_columns(
-            batch[name].scatter(places, pl.Series([piece[index] for piece in pieces], dtype=pl.UInt32))
-            for index, name in enumerate(("segments", "characters"))
-        )
-
-    def _pieces(self, text: str, language: str | None, units: int, characters: int) -> tuple[int, int]:
-        """Return in how many segments a text is sent, and with how many billed characters."""
-        if self.cut_texts >= self._max_cut_texts:
-            return max(1, round(units * self._cut_segments / max(1, self._cut_units))), characters
-        self.cut_texts += 1
-        try:
-            segments = segment_text(text, self._card, max_segments=None, language=_tag(self._card, language))
-        except PermanentError:
-            return 0, 0
-        self._cut_units += units
-        self._cut_segments += len(segments)
-        return len(segments), sum(count_characters(segment.text, self._card.billing) for segment in segments)
 
 
 class _Sounds:
@@ -216,7 +196,7 @@ class _Sounds:
         """Return rows and hours by language and voice, the most hours first."""
         found: defaultdict[tuple[str | None, str | None], list[tuple[int, float]]] = defaultdict(list)
         for (voice, word, speed, script), sums in self._sums.items():
-            language = _tag(self._card, word)
+            language = tag_of(self._card, word)
             lasting_s = seconds(sums["letters"], sums["han"], language or script) / _times_usual(speed)
             name = None if voice is None else str(read(voice))
             found[language, name].append((sums["rows"], lasting_s / 3_600))
@@ -227,12 +207,6 @@ class _Sounds:
 def _spoken(language: str | None, voice: str | None, parts: Sequence[tuple[int, float]]) -> Spoken:
     rows = sum(rows for rows, _ in parts)
     return Spoken(language=language, voice=voice, rows=rows, audio_hours=math.fsum(hours for _, hours in parts))
-
-
-def _tag(card: Card, word: str | None) -> str | None:
-    if word is None or card.language_parameter is None:
-        return None
-    return language_tag(card, {card.language_parameter: read(word)})
 
 
 def _times_usual(speed: str | None) -> float:

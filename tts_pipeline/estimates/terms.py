@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
-from tts_pipeline.config import Limits
+from tts_pipeline.config import Limits, QualityPolicy
 from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.estimates.tally import Counts
 from tts_pipeline.models import Card, Price, Service, Usage
@@ -53,6 +53,11 @@ def pace_of(counts: Counts, card: Card, limits: Limits) -> Pace:
         limited_by=slower,
         answer_within_s=elapsed_s * limits.max_concurrency / counts.segments if elapsed_s else None,
     )
+
+
+def purchases_at_most(quality: QualityPolicy) -> int:
+    """Return how often one segment is bought at most: once, and once more for each retake."""
+    return 1 + quality.max_retakes * ("retry" in quality.actions.values())
 
 
 def cost_at(price: Price | None, counts: Counts, card: Card) -> Decimal | None:
@@ -106,8 +111,8 @@ def _tokens(counts: Counts, card: Card) -> Usage:
     per_second = card.output_tokens_per_second
     if per_second is None:
         return Usage()
-    rows = counts.rows - counts.rows_without_text - counts.rows_too_long
-    bought = (rows - counts.repeated_rows) / rows if rows else 0.0
+    heard = sum(one.rows for one in counts.spoken)
+    bought = (heard - counts.repeated_rows - counts.reused_rows) / heard if heard else 0.0
     seconds = 3_600 * sum(one.audio_hours for one in counts.spoken)
     # The maker bills audio under a second as a second.
     output = max(math.ceil(per_second * seconds * bought), per_second * counts.segments)

@@ -1,0 +1,246 @@
+"""An estimate and the run that follows it: the same requests, characters and cost, whatever is there already."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.job.samples import job_of
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, QualityPolicy, Selection
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.estimates import Estimate, estimate_rows
+from tts_pipeline.job import Job, Report, run_job
+
+LONG = " ".join(f"Sentence number {number} of a text that is too long for one request." for number in range(24))
+"""Three segments of the model."""
+
+TEXTS = [
+    *(f"Line {number}." for number in range(8)),
+    *("你好，世界。", LONG, "Line 3.", "", "Line 3.", LONG, None, "Line 7."),
+]
+STOPPED = [{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 6}]
+
+
+def _write(folder: Path, texts: Sequence[str | None], name: str = "lines.parquet") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    ids = [f"{name}{number}" for number in range(len(texts))]
+    pq.write_table(pa.table({"id": ids, "text": pa.array(texts, pa.string())}), folder / name)
+    return folder / name
+
+
+def _job(folder: Path, service: LocalService, source: Path | None = None, **given: Any) -> Job:
+    return job_of(folder, service.url, source=source or folder / "lines.parquet", **given)
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
+
+
+def _both(job: Job, service: LocalService) -> tuple[Estimate, Report]:
+    """Estimate, then run; the estimate sends and changes nothing, and the run does just what it said."""
+    there = _files(Path(job.destination).parent)
+    received = service.bill()["received"]
+    told = estimate_rows(job.source, job)
+    assert _files(Path(job.destination).parent) == there
+    assert service.bill()["received"] == received
+    report = run_job(job)
+    run = report.this_run
+    assert report.stopped is None
+    assert told.segments == run.attempts == service.bill()["received"] - received
+    assert told.characters_billed == run.characters_billed
+    assert (told.cost, told.currency) == (run.cost or 0, run.currency or "CNY")
+    assert told.rows == report.dataset.rows
+    assert told.rows - told.rows_there - told.rows_rejected_before == run.speech + run.rejects
+    assert told.rows_without_text + told.rows_too_long == run.rejects
+    assert told.reused_rows + told.repeated_rows == run.reused
+    return told, report
+
+
+def test_a_new_dataset(tmp_path: Path, tone_service: LocalService) -> None:
+    """Duplicates, long texts and rows without text; finished, nothing is left to buy."""
+    _write(tmp_path, TEXTS)
+    told, _ = _both(_job(tmp_path, tone_service), tone_service)
+    assert (told.rows, told.rows_there, told.repeated_rows, told.rows_without_text, told.segments) == (16, 0, 4, 2, 12)
+    again, _ = _both(_job(tmp_path, tone_service), tone_service)
+    assert (again.rows_there, again.rows_rejected_before, again.segments) == (14, 2, 0)
+    assert again.cost == 0
+
+
+@pytest.mark.parametrize("selection", [Selection(limit=9), Selection(sample=7, seed=3)])
+def test_a_pilot(selection: Selection, tmp_path: Path, tone_service: LocalService) -> None:
+    """The same rows are drawn."""
+    _write(tmp_path, TEXTS)
+    told, _ = _both(_job(tmp_path, tone_service, selection=selection), tone_service)
+    assert told.rows == (selection.limit or selection.sample)
+
+
+def test_ids_that_are_made_and_parameters_from_columns(tmp_path: Path, tone_service: LocalService) -> None:
+    """Equal texts of two voices are two purchases, and of two takes as well; the same after a pilot of them."""
+    table = pa.table(
+        {"text": ["Hello."] * 6, "who": ["Cherry", "Aiden", None, "Cherry", "Aiden", "Cherry"], "n": [0, 0, 0, 1, 1, 0]}
+    )
+    pq.write_table(table, tmp_path / "lines.parquet")
+    columns = InputColumns(generate_ids=True, parameters={"voice": "who", "take": "n"})
+    pilot = _job(tmp_path / "pilot", tone_service, tmp_path / "lines.parquet", columns=columns)
+    told, _ = _both(replace(pilot, selection=Selection(limit=1)), tone_service)
+    assert told.segments == 1
+    whole = _job(tmp_path, tone_service, columns=columns, running={"reuse": str(tmp_path / "pilot" / "out")})
+    told, _ = _both(whole, tone_service)
+    assert (told.segments, told.reused_rows, told.repeated_rows) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("kind", ["dataset", "store"])
+def test_reuse(kind: str, tmp_path: Path, tone_service: LocalService) -> None:
+    """Of a dataset and of a reuse store; a text of several segments too, also where it is cut at the same places."""
+    pilot = tmp_path / "pilot"
+    _write(pilot, TEXTS[:10])
+    store = str(tmp_path / "store")
+    run_job(_job(pilot, tone_service, running={"reuse": store} if kind == "store" else {}))
+    _write(tmp_path, [*TEXTS, "Something new."])
+    reuse = store if kind == "store" else str(pilot / "out")
+    told, _ = _both(_job(tmp_path, tone_service, running={"reuse": reuse}), tone_service)
+    assert (told.segments, told.reused_rows) == (1, 14)
+
+
+def test_audio_of_another_kind_is_not_reused(tmp_path: Path, tone_service: LocalService) -> None:
+    """A run could not take it either."""
+    _write(tmp_path / "pilot", TEXTS[:10])
+    run_job(_job(tmp_path / "pilot", tone_service, audio=AudioSettings("flac", 8_000)))
+    _write(tmp_path, TEXTS)
+    running = {"reuse": str(tmp_path / "pilot" / "out")}
+    told, _ = _both(_job(tmp_path, tone_service, running=running), tone_service)
+    assert told.reused_rows == 0
+    shutil.rmtree(tmp_path / "out")
+    told, _ = _both(_job(tmp_path, tone_service, running=running, audio=AudioSettings("flac", 8_000)), tone_service)
+    assert told.segments == 0
+
+
+def test_audio_that_the_policy_rejects_is_not_reused(tmp_path: Path, tone_service: LocalService) -> None:
+    """It was kept with its flag, and a stricter job buys it again."""
+    _write(tmp_path / "pilot", TEXTS[:8])
+    tone_service.set_faults([{"what": "shape", "sound": "clipped", "text": "Line 5."}])
+    run_job(_job(tmp_path / "pilot", tone_service))
+    tone_service.clear_faults()
+    _write(tmp_path, TEXTS[:8])
+    running = {"reuse": str(tmp_path / "pilot" / "out"), "quality": QualityPolicy({"clipped": "reject"})}
+    told, _ = _both(_job(tmp_path, tone_service, running=running), tone_service)
+    assert (told.segments, told.reused_rows) == (1, 7)
+
+
+def test_a_run_that_was_stopped(tmp_path: Path, tone_service: LocalService) -> None:
+    """Rows that lie in open journals are there, and so are single segments of a long text."""
+    _write(tmp_path, [LONG, *TEXTS, LONG + " More.", "Line 0."])
+    capped = {"budget": BudgetCap(max_characters=700), "part_rows": 4}
+    stopped = run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=capped))
+    assert stopped.stopped is not None
+    assert stopped.this_run.attempts > 0
+    told, _ = _both(_job(tmp_path, tone_service), tone_service)
+    assert told.rows_without_text + told.rows_rejected_before == 2
+    bought = stopped.this_run.characters_billed + told.characters_billed
+    assert bought == tone_service.bill()["characters"]
+
+
+def test_a_run_that_failed_amid_repeated_rows(tmp_path: Path, tone_service: LocalService) -> None:
+    """Rows that repeat one that is done are free."""
+    _write(tmp_path, [f"Line {number % 6}." for number in range(40)])
+    tone_service.set_faults([{**STOPPED[0], "after": 4}])
+    assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 2})).stopped is not None
+    tone_service.clear_faults()
+    told, _ = _both(_job(tmp_path, tone_service), tone_service)
+    assert 0 < told.segments < 6
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_rejects(finished: bool, tmp_path: Path, tone_service: LocalService) -> None:
+    """They are bought only when they are to be tried anew, in parts that are done and in those that are not."""
+    _write(tmp_path, TEXTS)
+    refused = [{"what": "refuse", "text": text} for text in ("Line 2.", "Line 6.", "number 20 of")]
+    tone_service.set_faults([*refused, *([] if finished else STOPPED)])
+    job = _job(tmp_path, tone_service, limits={"max_concurrency": 1}, running={"max_rejects": None})
+    run_job(job)
+    tone_service.clear_faults()
+    retrying = replace(job, running=replace(job.running, retry_rejects=True))
+    if finished:
+        told, _ = _both(job, tone_service)
+        assert (told.segments, told.rows_rejected_before) == (0, 6)
+    told, _ = _both(retrying, tone_service)
+    assert told.segments > 0
+    assert told.rows_rejected_before == 0
+
+
+def test_a_rebuild(tmp_path: Path, tone_service: LocalService) -> None:
+    """What is unchanged is taken from the dataset in place, and from what was begun beside it."""
+    _write(tmp_path, TEXTS[:10])
+    run_job(_job(tmp_path, tone_service))
+    _write(tmp_path, [*TEXTS, *(f"More {number}." for number in range(9))])
+    job = _job(tmp_path, tone_service, running={"rebuild": True})
+    first = estimate_rows(job.source, job)
+    assert (first.segments, first.reused_rows, first.rows_there) == (9, 14, 0)
+    tone_service.set_faults(STOPPED)
+    assert run_job(job).stopped is not None
+    tone_service.clear_faults()
+    told, _ = _both(job, tone_service)
+    assert 0 < told.segments < 9
+    assert told.rows_there > 0
+    told, _ = _both(job, tone_service)
+    assert told.segments == 0
+
+
+def test_a_source_that_has_grown(tmp_path: Path, tone_service: LocalService) -> None:
+    """Only the new rows are bought, wherever their files stand."""
+    _write(tmp_path / "source", TEXTS[:8], "b.parquet")
+    job = _job(tmp_path, tone_service, tmp_path / "source")
+    run_job(job)
+    _write(tmp_path / "source", TEXTS, "c.parquet")
+    told, _ = _both(job, tone_service)
+    assert (told.rows, told.rows_there, told.segments) == (24, 8, 4)
+    _write(tmp_path / "source", ["Another.", "Line 1."], "a.parquet")
+    told, _ = _both(replace(job, running=replace(job.running, append=True)), tone_service)
+    assert told.segments == 1
+
+
+@pytest.mark.parametrize("is_shipped", [True, False])
+def test_another_machine_goes_on(is_shipped: bool, tmp_path: Path, tone_service: LocalService) -> None:
+    """It knows what was shipped to the destination; without that the rows of open parts are bought again."""
+    _write(tmp_path, TEXTS)
+    running = {"work_dir": tmp_path / "one", "ship_journals": is_shipped}
+    tone_service.set_faults(STOPPED)
+    assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=running)).stopped is not None
+    tone_service.clear_faults()
+    elsewhere = _job(tmp_path, tone_service, running={**running, "work_dir": tmp_path / "two"})
+    told = _both(elsewhere, tone_service)[0]
+    assert told.segments == 6 if is_shipped else told.segments > 6
+
+
+def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalService) -> None:
+    """At least as estimated, and at most with every retake; a policy without retakes has no other bound."""
+    _write(tmp_path, TEXTS)
+    for name, rules in (
+        ("some", [{"what": "shape", "sound": "clipped", "every": 3}]),
+        ("all", [{"what": "shape", "sound": "clipped"}]),
+    ):
+        tone_service.set_faults(rules)
+        job = _job(
+            tmp_path,
+            tone_service,
+            destination=tmp_path / name,
+            running={"quality": QualityPolicy({"clipped": "retry"}, 2)},
+        )
+        told = estimate_rows(job.source, job)
+        run = run_job(job).this_run
+        assert told.segments < run.attempts <= told.segments_at_most == 3 * told.segments
+        assert told.characters_billed < run.characters_billed <= told.characters_at_most
+        assert told.cost is not None
+        assert run.cost is not None
+        assert told.cost_at_most is not None
+        assert told.cost < run.cost <= told.cost_at_most
+    assert run.attempts == told.segments_at_most
+    job = replace(job, destination="", running=replace(job.running, quality=QualityPolicy({})))
+    assert estimate_rows(job.source, job).segments_at_most == told.segments

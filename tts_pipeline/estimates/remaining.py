@@ -1,0 +1,152 @@
+"""Rows that a run has still to do: what is published, and what open journals hold, is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pyarrow as pa
+
+from tts_pipeline.dataset.finish import done_parts, read_markers
+from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.parts import PartRows, journal_of, journals_of, part_of, refuse_foreign
+from tts_pipeline.dataset.replay import Key, Replay, replay
+from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
+from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.standing import standing_of
+from tts_pipeline.dataset.takeover import take_over
+from tts_pipeline.estimates.rows import BATCH_ROWS, Lines
+from tts_pipeline.job.prepared import Prepared
+
+BEGUN = "__begun"
+"""Column of the row's place in ``RemainingLines.begun``; null for a row of which no segment is paid for."""
+
+
+@dataclass(slots=True)
+class Finished:
+    """Rows that a run passes over.
+
+    Args:
+        speech: Their speech is at the destination, or in an open journal.
+        rejects: They were rejected before, and are not tried anew.
+    """
+
+    speech: int = 0
+    rejects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A row that an earlier run began.
+
+    Args:
+        boundaries: Of its segments as they were cut; None is one segment, or none sent yet.
+        paid: Places of the segments whose answers are in a journal.
+    """
+
+    boundaries: tuple[tuple[int, int], ...] | None
+    paid: frozenset[int]
+
+
+NEW = Begun(None, frozenset())
+"""A row that no run began."""
+
+
+class RemainingLines(Lines):
+    """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there.
+
+    Args:
+        prepared: The job; its dataset is at the destination.
+
+    Attributes:
+        finished: The rows that the last pass left out.
+        begun: The rows that the last pass found begun.
+
+    Raises:
+        StorageError: The destination or the disk failed.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self.finished = Finished()
+        self.begun: list[Begun] = []
+        self._done = done_parts(prepared.store, prepared.descriptor)
+        markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done)}
+        self._retries = prepared.job.running.retry_rejects
+        self._reopened = {number for number, totals in markers.items() if self._retries and totals["rejects"]}
+        self._done -= self._reopened
+        self._published = Finished(
+            speech=sum(markers[number]["speech"] for number in self._done),
+            rejects=sum(markers[number]["rejects"] for number in self._done),
+        )
+        self._shipped = {part_of(name) for name in prepared.store.names(SHIPPED, "part-")}
+        journalled = {part_of(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
+        spoken = {part_of(name) for name in prepared.store.names("speech", "part-")}
+        self._touched = (journalled | spoken | self._shipped) - self._done
+
+    def schema(self) -> pa.Schema:  # noqa: D102 (documented on the abstract base)
+        return self._prepared.source.schema
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
+        self.finished, self.begun = Finished(self._published.speech, self._published.rejects), []
+        held: list[pa.Table] = []
+        for table in self._tables(columns):
+            held.append(table)
+            if sum(one.num_rows for one in held) >= BATCH_ROWS:
+                yield pl.DataFrame(pa.concat_tables(held))
+                held = []
+        if held:
+            yield pl.DataFrame(pa.concat_tables(held))
+
+    def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        layout = self._prepared.voicing.layout
+        wanted = list(dict.fromkeys([*columns, *layout.naming_columns(), layout.columns.text]))
+        reader = RowReader(self._prepared.source, wanted)
+        for number in range(self._prepared.descriptor.parts):
+            if number in self._done:
+                continue
+            if number in self._touched:
+                table, begun = self._left(self._prepared.read_part(reader, number))
+            else:
+                span = self._prepared.descriptor.span(number)
+                table = reader.read(self._prepared.places[span.start : span.stop])
+                begun = pa.nulls(table.num_rows, pa.int32())
+            yield table.select(columns).append_column(BEGUN, begun)
+
+    def _left(self, rows: PartRows) -> tuple[pa.Table, pa.Array]:
+        """Return the rows of a part that are left to do, and which of them are begun; counts the others."""
+        replays = list(self._replays(rows.number))
+        standing = standing_of(self._prepared.store, rows).places.keys()
+        speech = {key for one in replays for key in one.finished(rejects=False)} | standing
+        rejected = set[Key]() if self._retries else {key for one in replays for key in one.finished()} - speech
+        self.finished.speech += len(speech)
+        self.finished.rejects += len(rejected)
+        left = [place for place, key in enumerate(rows.keys) if key not in speech and key not in rejected]
+        begun = [self._begun(rows.keys[place], replays) for place in left]
+        return rows.table.take(pa.array(left, pa.int64())), pa.array(begun, pa.int32())
+
+    def _begun(self, key: Key, replays: Sequence[Replay]) -> int | None:
+        said = [one.said[key] for one in replays if key in one.said]
+        boundaries = next((one.boundaries for one in reversed(said) if one.boundaries), None)
+        paid = frozenset(segment for one in said for segment in one.answers)
+        if not paid and boundaries is None:
+            return None
+        self.begun.append(Begun(boundaries, paid))
+        return len(self.begun) - 1
+
+    def _replays(self, number: int) -> Iterator[Replay]:
+        """Read the journals of a part, here and shipped; those of a finished part are accounted for already."""
+        if number in self._reopened:
+            return
+        here = journals_of(self._prepared.journals, number)
+        with TemporaryDirectory(prefix="tts-estimate-") as folder:
+            if number in self._shipped:
+                take_over(self._prepared.store, Path(folder), number, but={journal_of(path.name) for path in here})
+            for path in sorted([*here, *journals_of(Path(folder), number)], key=lambda path: path.name):
+                one = replay(path, check_payloads=False)
+                if one is not None:
+                    refuse_foreign(path, one, self._prepared.descriptor.fingerprint_of(number))
+                    yield one
