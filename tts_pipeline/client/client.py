@@ -30,6 +30,7 @@ from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
 from tts_pipeline.errors import ConfigurationError, ServiceError, StoppedError
 from tts_pipeline.models import Card, Service, Speech, Utterance
+from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request
 
 logger = logging.getLogger("tts_pipeline")
@@ -87,7 +88,7 @@ class SpeechClient:
         self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
         self._meter = Meter(card, clock)
         self._portions = Portions()
-        exchange = Exchange(self._transport, self._fetcher, self._portions)
+        exchange = Exchange(self._transport, self._fetcher, self._portions, Redactor([service.api_key]))
         self._audio = audio or AudioSettings()
         check_settings(self._audio)
         self._warnings: set[str] = set()

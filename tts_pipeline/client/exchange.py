@@ -15,10 +15,11 @@ from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
 from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, endless, next_address
 from tts_pipeline.wire.request import Request, build_request
 from tts_pipeline.wire.response import read_reply
-from tts_pipeline.wire.timestamps import place_words
+from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, place_words
 from tts_pipeline.wire.usage import NO_USAGE
 
 _INLINE_AUDIO_BYTES = 100_000
@@ -84,9 +85,11 @@ class Exchange:
         transport: To the service, with its key.
         fetcher: To wherever the service's audio is, without it.
         portions: How many answers are worked on at one time.
+        redactor: Of the key. Whatever text of an answer goes beyond this class has gone through it.
     """
 
-    def __init__(self, transport: Transport, fetcher: Fetcher, portions: Portions) -> None:
+    def __init__(self, transport: Transport, fetcher: Fetcher, portions: Portions, redactor: Redactor) -> None:
+        self._redactor = redactor
         self._transport = transport
         self._fetcher = fetcher
         self._portions = portions
@@ -99,23 +102,47 @@ class Exchange:
             received: Filled in with what the answer says of itself.
 
         Raises:
-            ServiceError: One of its leaves, with the answer's status and request id.
+            ServiceError: One of its leaves, with the answer's status and request id, and without the key.
         """
-        request, segment = question.request, question.segment
         try:
-            reply = await self._send(request)
-            received.http_status, received.request_id = reply.status, reply.request_id
-            await self._portions.turn()
-            reading = await _read(reply)
-            received.request_id, received.usage = reading.request_id, reading.usage
-            audio, flags = await self._audio(reply, reading, question.parameters)
+            return await self._answer(question, received)
         except ServiceError as error:
-            _complete(error, received)
-            raise
+            failure = error
+        self._redactor.error(failure)
+        _complete(failure, received)
+        # Raised out here without what it came from: a parser's exception holds the whole answer, and that the key.
+        failure.__cause__ = failure.__context__ = None
+        raise failure
+
+    async def _answer(self, question: Question, received: Received) -> Answer:
+        request, segment = question.request, question.segment
+        reply = await self._send(request)
+        received.http_status, received.request_id = reply.status, self._redactor.text(reply.request_id)
+        await self._portions.turn()
+        reading = await self._read(reply)
+        received.request_id, received.usage = self._redactor.text(reading.request_id), reading.usage
+        audio, flags = await self._audio(reply, reading, question.parameters)
         words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
+        if words and self._redactor.finds(words, segment.text):
+            words, dropped = None, (TIMESTAMPS_DROPPED,)
         heard = await _heard(audio, question)
         quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
-        return Answer(segment.index, audio, words, reading.usage, reading.request_id, quality)
+        return Answer(segment.index, audio, words, reading.usage, received.request_id, quality)
+
+    async def _read(self, reply: Reply) -> Reading:
+        if len(reply.body) > _INLINE_BODY_BYTES:
+            return await asyncio.to_thread(self._readable, reply)
+        return self._readable(reply)
+
+    def _readable(self, reply: Reply) -> Reading:
+        """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
+        try:
+            return read_reply(reply)
+        except ServiceError:
+            clean = self._redactor.reply(reply)
+            if clean is not reply:
+                read_reply(clean)
+            raise
 
     async def _send(self, request: Request) -> Reply:
         """Send a request, and send it again where it is redirected to and its key may go."""
@@ -137,12 +164,6 @@ class Exchange:
         if len(data) > _INLINE_AUDIO_BYTES and identify(data) not in (None, "wav"):
             return await asyncio.to_thread(playable, data, pcm_sample_rate_hz=rate_hz, complete=complete)
         return playable(data, pcm_sample_rate_hz=rate_hz, complete=complete)
-
-
-async def _read(reply: Reply) -> Reading:
-    if len(reply.body) > _INLINE_BODY_BYTES:
-        return await asyncio.to_thread(read_reply, reply)
-    return read_reply(reply)
 
 
 async def _heard(audio: Audio, question: Question) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ A rule is a JSON object. ``what`` is one of
 * ``shape``: a right answer in an unusual form.
 
 ``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` says otherwise. ``delay_s`` goes with every
-rule. The three kinds of error take a ``form``, one of ``FORMS``. The three kinds of answer take
+rule; ``echo`` sends the request's key back in every text of the answer, in one of ``WRITINGS``. The three kinds of
+error take a ``form``, one of ``FORMS``. The three kinds of answer take
 
 * ``shape``, one of ``SHAPES``;
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
@@ -34,6 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tts_pipeline.emulator.asked import invalid
+from tts_pipeline.emulator.echo import WRITINGS
 
 SHAPES = (
     *("ali_data", "ali_url", "bare_fields", "json_string_url", "json_string_data_uri", "json_string_base64"),
@@ -85,6 +87,7 @@ class Rule:
     fetch: str | None = None
     fetch_delay_s: float = 2.0
     location: str = ""
+    echo: str | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -99,7 +102,20 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
     "cut": {},
     "shape": {},
 }
-_COMMON = ("text", "from_s", "until_s", "after", "first", "every", "ratio", "seed", "count", "charge", "delay_s")
+_COMMON = (
+    "text",
+    "from_s",
+    "until_s",
+    "after",
+    "first",
+    "every",
+    "ratio",
+    "seed",
+    "count",
+    "charge",
+    "delay_s",
+    "echo",
+)
 _SPOILT = (
     "shape",
     "timestamps",
@@ -123,6 +139,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "form": FORMS,
+    "echo": WRITINGS,
     "timestamps": TIMESTAMPS,
     "sound": SOUNDS,
     "ends": ("length", "connection"),

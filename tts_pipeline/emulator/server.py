@@ -15,6 +15,7 @@ from aiohttp import web
 from tts_pipeline.emulator.asked import Asked, RefusalError, check, invalid, unnested
 from tts_pipeline.emulator.billing import Bill, Entry, charged_characters
 from tts_pipeline.emulator.delivery import Delivery, deliver
+from tts_pipeline.emulator.echo import echo_of, echoed, echoing
 from tts_pipeline.emulator.failures import refuse
 from tts_pipeline.emulator.faults import Faults, refusal_of, throttled
 from tts_pipeline.emulator.fetches import fetch
@@ -82,13 +83,16 @@ class SpeechServer:
         self._admit(request)
         asked = _read(await _body(request), entry)
         rule = self._faults.match(asked.text)
+        echo = None if rule.echo is None else echo_of(request.headers.get("Authorization", ""), rule.echo)
         if refusal := refusal_of(rule):
             await _until(arrived_s + rule.delay_s)
-            delivery = refuse(refusal, entry.request_id, rule)
+            delivery = refuse(refusal if echo is None else echoing(refusal, echo), echo or entry.request_id, rule)
         else:
             spoken = await self._voice(asked)
             await _until(arrived_s + self._options.latency_ms / 1_000 + rule.delay_s)
             delivery = self._finish(request, entry, asked, spoken, rule)
+            if echo is not None:
+                delivery = echoed(delivery, entry.request_id, echo)
         entry.status = delivery.status
         if rule.charge:
             self._bill.charge(entry)

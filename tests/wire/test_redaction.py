@@ -1,0 +1,86 @@
+"""A secret is taken out by its value, however it is written, and nothing else is."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.emulator.echo import WRITINGS, echo_of
+from tts_pipeline.errors import PermanentError
+from tts_pipeline.models import Word
+from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.redaction import Redactor
+
+KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_every_writing_is_redacted(writing: str) -> None:
+    """In a sentence, alone, twice, and with a prefix of the header's; of a key that begins like no other."""
+    echo, redactor = echo_of(f"Bearer {KEY}", writing), Redactor([KEY])
+    for text in (f"key {echo} is unknown", echo, f"{echo},{echo}", f"Bearer {echo}."):
+        clean = redactor.text(text)
+        assert "[redacted]" in clean
+        assert echo not in clean
+        assert redactor.text(clean) == clean
+
+
+@given(st.text("abcXYZ0189-_/+.=~%&<'\"\\", min_size=8, max_size=80), st.integers(0, 60), st.sampled_from(WRITINGS))
+def test_any_key_is_redacted(key: str, before: int, writing: str) -> None:
+    """Of any characters that a header can carry, wherever it stands."""
+    if writing == "cut" and len(key) < 20:
+        return
+    echo = echo_of(f"Bearer {key}", writing)
+    assert key not in Redactor([key]).text(f"{'.' * before}{echo}")
+    assert "[redacted]" in Redactor([key]).text(f"{'.' * before} {echo}")
+
+
+def test_what_is_no_key_stays() -> None:
+    """Ids, codes, sentences and audio in base64; without a key nothing is looked at."""
+    redactor = Redactor([KEY])
+    for text in (
+        *(str(uuid.UUID(int=7**45)), "Throttling.RateQuota", "Requests rate limit exceeded, try again.", "", "é 你好"),
+        base64.b64encode(bytes(range(256)) * 40).decode(),
+    ):
+        assert redactor.text(text) == text
+        assert Redactor([None, ""]).text(text) == text
+    assert redactor.text(None) is None
+
+
+def test_a_short_key_is_a_word_of_its_own() -> None:
+    """Below 8 characters: not in other words, nor in the names of fields, and one of two letters is none."""
+    redactor = Redactor(["test", "no"])
+    assert redactor.text("the key test is no key; testing, latest") == "the key [redacted] is no key; testing, latest"
+    reply = Reply(400, {}, b'{"test": "test"}')
+    assert redactor.reply(reply) is reply
+
+
+def test_an_answer_is_redacted_before_messages_are_cut() -> None:
+    """Headers and body; one without the key is the very same object, also bytes that are no text."""
+    redactor = Redactor([KEY])
+    clean = redactor.reply(Reply(401, {"x-request-id": KEY}, f'{{"message": "{KEY}"}}'.encode() + b"\xff\x00"))
+    assert (clean.headers, clean.body) == (
+        {"x-request-id": "[redacted]"},
+        b'{"message": "[redacted]"}\xff\x00',
+    )
+    assert redactor.reply(clean) is clean
+
+
+def test_an_error_has_it_in_no_field() -> None:
+    """Also not in its arguments, which pickling and logging show."""
+    error = PermanentError(f"m {KEY}", code=KEY, request_id=KEY, hint=f"h {KEY}")
+    Redactor([KEY]).error(error)
+    assert KEY not in f"{error!r} {error} {error.args} {vars(error)}"
+
+
+def test_words_that_spell_a_key_are_found() -> None:
+    """In one word or in several; words that the text holds are its own."""
+    redactor = Redactor([KEY])
+    pieces = [Word(KEY[start : start + 4], 0, 1, None, None) for start in range(0, len(KEY), 4)]
+    assert redactor.finds(pieces, "Hello there.")
+    assert not redactor.finds(pieces, f"My key is {KEY}.")
+    assert not redactor.finds([Word("Hello", 0, 1, 0, 5)], "Hello there.")

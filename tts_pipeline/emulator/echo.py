@@ -1,0 +1,59 @@
+"""Services and proxies that send the key of a request back, in every writing met in the wild or thought of. Pure."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from urllib.parse import quote
+
+import orjson
+
+from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.emulator.delivery import Delivery
+
+_CUT = 20
+"""Characters that are left of a key that is cut."""
+
+
+def echo_of(authorization: str, writing: str) -> str:
+    """Return what is sent back of an ``Authorization`` header, in one of ``WRITINGS``."""
+    return _WRITTEN[writing](authorization.partition(" ")[2])
+
+
+def echoing(refusal: RefusalError, echo: str) -> RefusalError:
+    """Return a refusal that has the echo in its code and its message, there at the very end of what is shown."""
+    padding = "." * (280 - len(refusal.message))
+    headers = {**refusal.headers, **_headers(echo)}
+    return RefusalError(refusal.status, echo, f"{refusal.message} {echo} {padding} {echo}", headers)
+
+
+def echoed(delivery: Delivery, request_id: str, echo: str) -> Delivery:
+    """Return a right answer that has the echo in the place of its request id."""
+    name = b'"request_id":'
+    body = delivery.body.replace(name + orjson.dumps(request_id), name + orjson.dumps(echo))
+    return replace(delivery, body=body, headers={**delivery.headers, **_headers(echo)})
+
+
+def _headers(echo: str) -> Mapping[str, str]:
+    """Return a request id's header with the echo; none where no header can carry it."""
+    return {"X-Request-Id": echo} if echo.isascii() and echo.isprintable() else {}
+
+
+_WRITTEN: Mapping[str, Callable[[str], str]] = {
+    "plain": str,
+    "quoted": "'{}'".format,
+    "upper": str.upper,
+    "backwards": lambda key: key[::-1],
+    "cut": lambda key: key[:_CUT],
+    "split": lambda key: f"{key[:5]}\n{key[5:9]}\u200b{key[9:]}",
+    "percent": lambda key: quote(quote(key, safe=""), safe=""),
+    "json": lambda key: "".join(f"\\u{ord(character):04x}" for character in key),
+    "html": lambda key: html.escape(key[:4]) + f"<b>{html.escape(key[4:])}</b>",
+    "hex": lambda key: key.encode().hex(),
+    "basic": lambda key: base64.b64encode(f"user:{key}".encode()).decode(),
+    "bearer": lambda key: base64.urlsafe_b64encode(f"Bearer {key}".encode()).decode(),
+}
+
+WRITINGS = tuple(_WRITTEN)

@@ -1,0 +1,136 @@
+"""Take a secret out of whatever a service sends back, by its value: whatever it looks like, however it is written.
+
+A key need not begin with ``sk-``. A service, or a proxy before it, may echo it in a message, a code, a request id or a
+header: as it is, escaped for a URL, JSON or HTML, as hex or base64 (of ``user:key`` too), broken by line breaks,
+markup or invisible characters, in other case, backwards, or cut.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TypeVar
+
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Word
+from tts_pipeline.wire.reading import Reply
+
+REDACTED = "[redacted]"
+
+_WHOLE = 8
+"""A shorter secret is looked for as a word of its own only: ``test`` is part of other words."""
+
+_LEAST = 3
+"""A shorter secret is none, and is not looked for."""
+
+_PIECE = 12
+"""So many characters of a secret in a row are redacted also without the rest: messages are cut anywhere."""
+
+_LONGEST = 128
+"""Characters of a secret that are looked for in every writing. A longer one (a token of a few kilobytes) is taken by
+its beginning, with all that follows it without a space."""
+
+_MAX_BODY_BYTES = 1_000_000
+"""A longer body is no failure that anybody reads: what is read of it is redacted afterwards."""
+
+_GAP = r"(?:[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|<[^<>]{0,80}>|\\[nrt]){0,4}"
+"""What may stand between two characters of a secret: what a reader does not see, or ``readable`` takes out."""
+
+_ODD = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff<>%&\\]")
+"""A gap, or the sign of something escaped; a request id has none."""
+
+Text = TypeVar("Text", str, str | None)
+
+
+class Redactor:
+    """Replaces secrets in texts. Made once for a service; pure, and a few microseconds for a request id.
+
+    Args:
+        secrets: Keys, and whatever else authenticates; empty and very short ones are passed over.
+    """
+
+    def __init__(self, secrets: Iterable[str | None] = ()) -> None:
+        found = {secret for secret in secrets if secret and len(secret) >= _LEAST}
+        # The longest first: one may be part of another, as a key is of "Bearer key".
+        self._secrets = sorted(found, key=len, reverse=True)
+        self._literals = [literal.lower() for secret in self._secrets for literal in _literals(secret)]
+
+    def text(self, text: Text) -> Text:
+        """Return a text without secrets; None stays None."""
+        if not text or not self._secrets:
+            return text
+        if not _ODD.search(text) and not any(map(text.lower().__contains__, self._literals)):
+            return text
+        return self._long.sub(REDACTED, self._short.sub(REDACTED, text))
+
+    def reply(self, reply: Reply) -> Reply:
+        """Return a failing answer without secrets in its headers and its body; the same where there are none."""
+        headers = {name: self.text(value) for name, value in reply.headers.items()}
+        body = reply.body
+        if self._secrets and len(body) <= _MAX_BODY_BYTES:
+            # Short ones stay until the message is read: one may be the name of a field.
+            body = self._long.sub(REDACTED, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        is_clean = body == reply.body and headers == reply.headers
+        return reply if is_clean else reply._replace(headers=headers, body=body)
+
+    def error(self, error: ServiceError) -> None:
+        """Take secrets out of every field of an error."""
+        error.message, error.code = self.text(error.message), self.text(error.code)
+        error.hint, error.request_id = self.text(error.hint), self.text(error.request_id)
+        error.args = (error.message,)
+
+    def finds(self, words: Iterable[Word], text: str) -> bool:
+        """Return whether timed words, alone or together, spell a secret that their text does not."""
+        joined = "".join(word.text for word in words)
+        return self.text(joined) != joined and self.text(own := "".join(text.split())) == own
+
+    @cached_property
+    def _long(self) -> re.Pattern[str]:
+        return _any_of(one for secret in self._secrets if len(secret) >= _WHOLE for one in _written(secret))
+
+    @cached_property
+    def _short(self) -> re.Pattern[str]:
+        return _any_of(rf"(?<!\w){re.escape(secret)}(?!\w)" for secret in self._secrets if len(secret) < _WHOLE)
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns) or "(?!)", re.IGNORECASE)
+
+
+def _written(secret: str) -> Iterator[str]:
+    """Yield patterns of the ways in which a secret is written: the whole first, then pieces, each with what follows."""
+    yield _GAP.join(map(_character, secret[:_LONGEST])) + ("" if len(secret) <= _LONGEST else r"[^\s\"'<>]*")
+    yield f"(?:{'|'.join(map(re.escape, _literals(secret)))})" + r"[^\s\"'<>,;&]*"
+
+
+def _literals(secret: str) -> list[str]:
+    """Return what a plain text has in it that has a secret in it, or the better part of one."""
+    if len(secret) < _WHOLE:
+        return [secret]
+    head = secret[:_LONGEST]
+    pieces = [head[start : start + _PIECE] for start in range(max(1, len(head) - _PIECE + 1))]
+    return list(dict.fromkeys([*pieces, head[::-1], head.encode().hex(), *_in_base64(head)]))
+
+
+def _character(character: str) -> str:
+    """Return the pattern of one character: as it is, or escaped for a URL (also twice), JSON or HTML."""
+    code = ord(character)
+    escaped = [rf"%(?:25)*{code:02x}", rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"&#0*{code};", f"&#x0*{code:x};"]
+    if character in _ENTITIES:
+        escaped.append(_ENTITIES[character])
+    plain = rf"\\*{re.escape(character)}" if character in "\"'\\/" else re.escape(character)
+    return f"(?:{'|'.join([plain, *escaped])})"
+
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;"}
+
+
+def _in_base64(secret: str) -> Iterator[str]:
+    """Yield what base64 of any text has in it that has the secret in it: it may begin at any of three places."""
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
+        inner = encoded[(0, 2, 3)[before] : -1]  # the characters at both ends hold bits of what stands beside it
+        yield inner
+        yield inner.translate(str.maketrans("+/", "-_"))
