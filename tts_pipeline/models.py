@@ -410,6 +410,10 @@ class Service:
         account: A label for the bill, never the key.
         maker: Whether it is its models' own maker, so that their list prices are what it charges.
         source: Where these facts were read, and when.
+        query: In the URL of every request (``{"api-version": "2025-03-01"}``); part of what is asked for. Never a key.
+        headers: With every request, by name; part of what is asked for. Never a key.
+        key_header: The header that carries the key.
+        key_prefix: A word before the key in it; None is ``Bearer`` in ``Authorization``, and none in any other.
     """
 
     name: str
@@ -420,3 +424,7 @@ class Service:
     account: str | None = None
     maker: bool = False
     source: str = ""
+    query: Mapping[str, str] = field(default_factory=dict, hash=False)
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
+    key_header: str = "Authorization"
+    key_prefix: str | None = None

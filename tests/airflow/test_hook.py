@@ -38,6 +38,17 @@ def test_a_url_is_a_service_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (service.name, service.dialect) == ("https://gateway.example", "dashscope")
 
 
+def test_a_connection_may_need_a_query_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an object, or as the text that the form makes of one; anything else is said with its name."""
+    given = {"query": '{"api-version": "1"}', "headers": {"X-Region": "eu"}, "key_header": "api-key"}
+    service = _given(monkeypatch, connection("https://gateway.example", **given)).get_conn()
+    assert (service.query, service.headers) == ({"api-version": "1"}, {"x-region": "eu"})
+    assert (service.key_header, service.api_key) == ("api-key", KEY)
+    for wrong in ("api-version=1", "[]", '{"a": 1}'):
+        with pytest.raises(ConfigurationError, match="query of the connection 'speech_default'"):
+            _given(monkeypatch, connection("https://gateway.example", query=wrong)).get_conn()
+
+
 def test_another_way_to_a_known_service_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """So a dataset goes on when the gateway moves."""
     service = _given(monkeypatch, connection("https://proxy.example/tts/", service="baze")).get_conn()

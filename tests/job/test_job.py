@@ -104,3 +104,12 @@ def test_no_key_in_what_a_job_shows() -> None:
     job = replace(JOB, service=Service(base_url="https://voices.example", api_key="very-secret"))
     assert "very-secret" not in repr(job)
     assert "very-secret" not in repr(job.identity({}))
+
+
+def test_a_query_and_headers_are_part_of_a_job_that_has_them() -> None:
+    """They change what is asked for; a job without them is what it was before there were any."""
+    service = replace(JOB.service, query={"api-version": "1"}, headers={"x-region": "eu"})
+    identity = replace(JOB, service=service).identity({})
+    assert (identity["query"], identity["headers"]) == ({"api-version": "1"}, {"x-region": "eu"})
+    assert JOB.identity({}).keys() == identity.keys() - {"query", "headers"}
+    assert replace(JOB, service=replace(JOB.service, key_header="api-key")).identity({}) == JOB.identity({})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
@@ -143,3 +145,30 @@ def test_broken_unicode_is_a_reject_that_cost_nothing() -> None:
 def test_any_text_arrives_as_it_is(text: str) -> None:
     """What the service parses is the row's text, character by character."""
     assert orjson.loads(build_request(SERVICE, CARD, text, {}).body)["input"] == text
+
+
+def test_a_service_may_need_a_query_and_headers() -> None:
+    """They are sent with every request, and are part of what is bought; the header of the key is not."""
+    plain = build_request(SERVICE, CARD, "Hi", {})
+    query, headers = {"api-version": "2025 03"}, {"x-region": "eu"}
+    service = replace(SERVICE, query=query, headers=headers)
+    request = build_request(service, CARD, "Hi", {})
+    assert request.url == "https://api.example.com/v1/audio/speech?api-version=2025+03"
+    assert request.headers == {"x-region": "eu", "content-type": "application/json"}
+    variants: list[dict[str, Any]] = [
+        {"query": query},
+        {"headers": headers},
+        {"query": headers},
+        {"query": query, "headers": headers},
+    ]
+    keys = {build_request(replace(SERVICE, **given), CARD, "Hi", {}).request_key for given in variants}
+    assert len(keys | {plain.request_key}) == 5
+    assert request.request_key in keys
+    assert build_request(replace(SERVICE, key_header="api-key"), CARD, "Hi", {}).request_key == plain.request_key
+
+
+def test_a_service_without_them_asks_for_what_it_always_did() -> None:
+    """Datasets and reuse stores made before are found by this very hash."""
+    request = build_request(SERVICE, CARD, "Hi", {})
+    written = b"modelstream\0/v1/audio/speech\0" + request.body
+    assert request.request_key == hashlib.sha256(written).hexdigest()

@@ -67,6 +67,10 @@ def _connection_fields() -> dict[str, Any]:
             values_display={"null": "as the catalog says"},
         ),
         "account": _field("Account", "A label for the bill, never the key", "string"),
+        "query": _field("Query", 'In the URL of every request, as JSON: {"api-version": "2025-03-01"}', "string"),
+        "headers": _field("Headers", "With every request, as JSON of names and values, never a key", "string"),
+        "key_header": _field("Header of the key", "Empty is Authorization, with Bearer before the key", "string"),
+        "key_prefix": _field("Prefix of the key", "A word before the key in that header", "string"),
         "timeout_s": _field(
             "Timeout (s)", "The longest silence of the service within a request", "number", **_POSITIVE
         ),

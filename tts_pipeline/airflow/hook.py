@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service
 
 _CEILINGS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
+_TEXTS = ("dialect", "account", "key_header", "key_prefix")
+_TABLES = ("query", "headers")
 _REFUSED = (401, 403)
 _LOCAL = "local"
 
@@ -105,6 +108,7 @@ class SpeechHook(BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the service answers and takes the key; buys nothing."""
         from tts_pipeline.client.probe import probe
+        from tts_pipeline.wire.redirect import REDIRECTS
 
         try:
             service = self.get_conn()
@@ -115,6 +119,8 @@ class SpeechHook(BaseHook):
             return False, f"{service.name} answers, and refuses the key (status {status})"
         if status < 300:
             return True, f"{service.name} answers and takes the key"
+        if status in REDIRECTS:
+            return False, f"{service.name} redirects to another address (status {status}): give that one"
         if status < 500:
             return (
                 True,
@@ -146,8 +152,23 @@ class SpeechHook(BaseHook):
         if not service.base_url:
             hint = "start `tts-pipeline emulate` and give the connection its URL"
             raise ConfigurationError(f"the service {_LOCAL!r} has no address of its own here", hint=hint)
-        given: dict[str, Any] = {key: str(extra[key]) for key in ("dialect", "account") if extra.get(key)}
+        given: dict[str, Any] = {key: str(extra[key]) for key in _TEXTS if extra.get(key)}
+        given |= {key: self._texts(extra, key) for key in _TABLES if extra.get(key)}
         return replace(service, **given)
+
+    def _texts(self, extra: Mapping[str, Any], name: str) -> dict[str, str]:
+        """Read a field of names and values; the form of a connection gives it as the text of a JSON object."""
+        value = extra[name]
+        try:
+            table = json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError:
+            table = None
+        if isinstance(table, dict) and all(isinstance(text, str) for text in table.values()):
+            return table
+        raise ConfigurationError(
+            f"{name} of the connection {self.speech_conn_id!r} is no object of texts",
+            hint='write it as {"api-version": "2025-03-01"}',
+        )
 
     def _number(self, extra: Mapping[str, Any], name: str) -> float | None:
         value = extra.get(name)

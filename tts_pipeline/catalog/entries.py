@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.catalog.table import Table
 from tts_pipeline.catalog.value import has_type, typed
+from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Parameter, ParameterType, ParameterValue, Price
 
 DIALECTS = ("openai", "dashscope")
@@ -42,20 +43,29 @@ def read_service(name: str, table: Table) -> Service:
     if auth == "bearer" and not _VARIABLE.fullmatch(variable or ""):
         why = "must be the name of an environment variable in capitals"
         raise table.mistake("key_variable", why, 'a key is never written into a file; auth = "none" needs none')
-    service = Service(
-        name=name,
-        base_url=table.text(table.required("base_url")) or "",
-        dialect=table.one_of("dialect", DIALECTS) or "openai",
-        auth=cast("Literal['bearer', 'none']", auth),
-        key_variable=variable,
-        account=table.text("account"),
-        maker=table.switch("maker", default=False),
-        source=table.text("source") or "",
-    )
+    given = {name: table.text(name) for name in ("account", "source", "key_header", "key_prefix")}
+    fields = {
+        "base_url": table.text(table.required("base_url")) or "",
+        "dialect": table.one_of("dialect", DIALECTS) or "openai",
+        "auth": auth,
+        "key_variable": variable,
+        "maker": table.switch("maker", default=False),
+        "query": table.words("query"),
+        "headers": table.words("headers"),
+        **{name: text for name, text in given.items() if text is not None},
+    }
     table.finish()
+    service = _service(name, fields, table)
     if not service.base_url and name != LOCAL:
         raise table.mistake("base_url", "must be the service's URL")
     return service
+
+
+def _service(name: str, fields: dict[str, Any], table: Table) -> Service:
+    try:
+        return Service(name=name, **fields)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{table.file}: {error.message}", hint=error.hint) from None
 
 
 def read_price(price_id: str, table: Table, basis: Literal["list", "user"]) -> Price:

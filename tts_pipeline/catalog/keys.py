@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tts_pipeline import models
 from tts_pipeline.catalog.service import Service, is_loopback, refuse_plain_http
+from tts_pipeline.catalog.service_headers import authorization_of, refuse_misplaced_key
 from tts_pipeline.errors import ConfigurationError
 
 AnyService = TypeVar("AnyService", bound=models.Service)
@@ -43,9 +44,9 @@ def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
         return replace(service, auth="none")
     if not key:
         raise ConfigurationError(f"service {service.name!r} needs a key", hint=f"set {variable} in the environment")
-    if not key.isascii() or not key.isprintable():  # the value is never shown: it may be the key but for one character
-        raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
     keyed = replace(service, api_key=key)
+    authorization_of(keyed)
+    refuse_misplaced_key(keyed)
     refuse_plain_http(keyed)
     return keyed
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from tts_pipeline import models
+from tts_pipeline.catalog.service_headers import refuse_bad_headers
 from tts_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Service(models.Service):
         key_variable: The environment variable that holds the key; None where the catalog names none.
 
     Raises:
-        ConfigurationError: The URL is not one, or the key would travel over plain http off loopback.
+        ConfigurationError: The URL is not one, the query or a header cannot be sent or holds a key, or the key would
+            travel over plain http off loopback.
     """
 
     name: str = field(default="", kw_only=True)
@@ -41,6 +43,8 @@ class Service(models.Service):
             object.__setattr__(self, "base_url", normalised_url(self.base_url))
         if not self.name:
             object.__setattr__(self, "name", self.base_url)
+        refuse_bad_headers(self)
+        object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
         if self.api_key is not None:
             refuse_plain_http(self)
 
@@ -121,6 +125,7 @@ def _split(url: str) -> SplitResult:
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigurationError(
             f"the URL of the service at {parts.hostname} must have no user, query or fragment",
-            hint="a key comes from the environment, not from a URL",
+            hint="what every request needs in its query is `query` of the service, in a catalog or in Python; "
+            "a key comes from the environment, not from a URL",
         )
     return parts

@@ -161,9 +161,9 @@ def _period(price: Price) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON holds it: money as text, a key never."""
+    """Return a value as JSON holds it: money as text; a key, or an address with a login, never."""
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.name != "api_key"}
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.repr}
     if isinstance(value, dict):
         return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -12,6 +12,7 @@ from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.catalog.service import refuse_plain_http
+from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.exchange import Asking, Exchange
@@ -28,7 +29,7 @@ from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.speech import speech_of
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
-from tts_pipeline.errors import ConfigurationError, ServiceError, StoppedError
+from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.models import Card, Service, Speech, Utterance
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request
@@ -84,7 +85,8 @@ class SpeechClient:
         self._card = card
         self._governor = Governor(limits, clock, budget)
         patience = Patience(limits, random or Random(), self._governor.rest)
-        self._transport = Transport(bounds, authorization=_authorization(service))
+        authorization = _authorization(service)
+        self._transport = Transport(bounds, authorization=authorization, key_header=service.key_header)
         self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
         self._meter = Meter(card, clock)
         self._portions = Portions()
@@ -191,9 +193,8 @@ def _with_rate_of(card: Card, limits: Limits) -> Limits:
 
 
 def _authorization(service: Service) -> str | None:
-    if service.auth == "none" or service.api_key is None:
-        return None
-    refuse_plain_http(service)
-    if not service.api_key.isascii() or not service.api_key.isprintable():
-        raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
-    return f"Bearer {service.api_key}"
+    refuse_bad_headers(service)
+    authorization = authorization_of(service)
+    if authorization is not None:
+        refuse_plain_http(service)
+    return authorization

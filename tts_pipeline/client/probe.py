@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from tts_pipeline.catalog.service_headers import authorization_of
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.models import Service
+from tts_pipeline.wire.request import query_of
 
 LIST_OF_MODELS = "/v1/models"
 """Read-only and free at OpenAI-like services, 2026-11; one without such a list answers 404, which is an answer."""
@@ -34,9 +36,9 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
 
 async def _status(service: Service, timeout_s: float) -> int:
     bounds = Bounds(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_BODY_BYTES)
-    key = f"Bearer {service.api_key}" if service.api_key else None
-    transport = Transport(bounds, authorization=key)
+    transport = Transport(bounds, authorization=authorization_of(service), key_header=service.key_header)
+    url = f"{service.base_url}{LIST_OF_MODELS}{query_of(service)}"
     try:
-        return (await transport.exchange("GET", f"{service.base_url}{LIST_OF_MODELS}", {})).status
+        return (await transport.exchange("GET", url, service.headers)).status
     finally:
         await transport.aclose()

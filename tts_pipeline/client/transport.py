@@ -59,6 +59,7 @@ class Transport:
     Args:
         bounds: Timeouts and the size cap.
         authorization: Sent with every request; None for a transport that must never carry a key.
+        key_header: The header that carries it.
         make_resolver: Makes what turns host names into addresses, once a loop runs; None is the system's.
     """
 
@@ -67,11 +68,12 @@ class Transport:
         bounds: Bounds,
         *,
         authorization: str | None = None,
+        key_header: str = "authorization",
         make_resolver: Callable[[], AbstractResolver] | None = None,
     ) -> None:
         self._bounds = bounds
         self._make_resolver = make_resolver
-        self._headers = dict(_HEADERS) if authorization is None else {**_HEADERS, "authorization": authorization}
+        self._headers = dict(_HEADERS) if authorization is None else {**_HEADERS, key_header.lower(): authorization}
         self._timeout = aiohttp.ClientTimeout(
             connect=bounds.connect_timeout_s, sock_connect=bounds.connect_timeout_s, sock_read=bounds.timeout_s
         )

@@ -121,7 +121,12 @@ class Job:
             "audio_format": self.audio.format,
             "sample_rate_hz": self.audio.sample_rate_hz,
             "pause_ms": self.audio.pause_ms,
+            **{name: dict(sorted(given.items())) for name, given in self._envelope() if given},
         }
+
+    def _envelope(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
+        """Return what is asked for beside route and body; older datasets, which had none, do not name it."""
+        return ("query", self.service.query), ("headers", self.service.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import orjson
 
@@ -27,9 +28,9 @@ class Request(NamedTuple):
         url: The whole address.
         headers: By lower-case name; never ``authorization``.
         body: UTF-8 JSON in a fixed order of keys, so that equal requests are equal bytes.
-        request_key: Hex SHA-256 over the service's name, the path and the body. Not over the base URL, the stream
-            switch or the key: the same request through a restarted local service, another mirror, or streamed, is the
-            same purchase.
+        request_key: Hex SHA-256 over the service's name, the path, the service's own query and headers where it has
+            any, and the body. Not over the base URL, the stream switch or the key: the same request through a restarted
+            local service, another mirror, or streamed, is the same purchase.
     """
 
     method: str
@@ -97,11 +98,16 @@ def build_request(service: Service, card: Card, text: str, parameters: Parameter
     path = dialect.prefix + dialect.route
     return Request(
         method="POST",
-        url=service.base_url.rstrip("/").removesuffix(dialect.prefix) + path,
-        headers=_headers(card, parameters),
+        url=service.base_url.rstrip("/").removesuffix(dialect.prefix) + path + query_of(service),
+        headers={**service.headers, **_headers(card, parameters)},
         body=body,
         request_key=_request_key(service, path, body),
     )
+
+
+def query_of(service: Service) -> str:
+    """Return the query of a service as it ends a URL; empty where it has none."""
+    return f"?{urlencode(service.query)}" if service.query else ""
 
 
 def _dialect_of(service: Service) -> _Dialect:
@@ -150,5 +156,7 @@ def _encoded(body: Mapping[str, object]) -> bytes:
 
 def _request_key(service: Service, path: str, body: bytes) -> str:
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
+    if service.query or service.headers:  # a service without them keeps the keys that it always had
+        digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))
     digest.update(body)
     return digest.hexdigest()
