@@ -55,6 +55,9 @@ MAX_RATE_HZ = 192_000
 MAX_CHANNELS = 8
 """What every container here can carry; speech has one or two."""
 
+PLAUSIBLE_RATIO = 4
+"""A service that reports more than this many times what we count, or less than this part of it, is not believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -153,10 +153,11 @@ class Settlement(NamedTuple):
         error_code: The service's code or ours; None on success.
         request_id: The service's; None when none came.
         usage: What the service reported.
-        characters_billed: Confirmed: reported if reported, else counted; 0 without success.
+        characters_billed: Confirmed: reported if that can be true, else counted; 0 without success.
         characters_upper_bound: What it may have been billed for.
         cost: Confirmed, in the price's currency; None without a price.
         cost_upper_bound: At most; None without a price.
+        implausible: Whether the service reported what cannot be true: then our own count is what is confirmed.
     """
 
     attempt_id: str
@@ -171,6 +172,7 @@ class Settlement(NamedTuple):
     characters_upper_bound: int
     cost: Decimal | None
     cost_upper_bound: Decimal | None
+    implausible: bool = False
 
 
 class Answer(NamedTuple):

@@ -108,7 +108,7 @@ USAGE: tuple[Column, ...] = (
     _column(
         "characters_billed",
         pa.int64(),
-        "Confirmed: reported if reported, else counted; 0 without success.",
+        "Confirmed: reported if that can be true, else counted; 0 without success.",
         unit="characters",
     ),
     _column("characters_upper_bound", pa.int64(), "What it may have been billed for.", unit="characters"),
@@ -121,6 +121,12 @@ USAGE: tuple[Column, ...] = (
     _column("cost_upper_bound", MONEY, "At most; null without a price.", unit="currency", null=True),
     _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
     _column("tags", pa.map_(pa.string(), pa.string()), "The user's own, for reports."),
+    _column(
+        "implausible",
+        pa.bool_(),
+        "Whether what the service reported cannot be true; null for unknown, and in files of before this column.",
+        null=True,
+    ),
 )
 
 REJECTS: tuple[Column, ...] = (
@@ -261,6 +267,7 @@ def _settled(settlement: Settlement) -> dict[str, Any]:
         "total_tokens": usage.total_tokens,
         "cost": settlement.cost,
         "cost_upper_bound": settlement.cost_upper_bound,
+        "implausible": settlement.implausible,
     }
 
 

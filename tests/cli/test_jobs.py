@@ -29,6 +29,8 @@ KEYS = [
     "cost",
     "cost_upper_bound",
     "currency",
+    "implausible_attempts",
+    "cost_in_question",
     "audio_hours",
 ]
 """Of the dataset, and again of this run."""

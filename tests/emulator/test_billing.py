@@ -73,6 +73,8 @@ def test_a_reset_forgets_also_what_is_in_flight() -> None:
             "requests": 0,
             "charged": 0,
             "characters": 0,
+            "input_tokens": 0,
+            "output_tokens": 0,
             "in_flight": 1,
             "max_in_flight": 1,
         }

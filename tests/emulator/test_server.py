@@ -90,6 +90,8 @@ def test_the_bill_has_every_request(tone_service: LocalService, say: Say) -> Non
         "voice": "Kai",
         "parameters": {"speed": 1.2},
         "characters": 4,
+        "input_tokens": 0,
+        "output_tokens": 0,
         "charged": True,
         "status": 200,
         "sha256": hashlib.sha256(audio_of(good)).hexdigest(),

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tts_pipeline.emulator.billing import Charge
 from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.emulator.streams import ali_stream, cut_stream, openai_stream
 from tts_pipeline.emulator.tone import tone
 
+USAGE = Charge(10).usage()
 AUDIO = tone("Hello", tone_bytes=30_000)
 WORDS = tuple(TimedWord("a", 100 * number, 100 * number + 90, 2 * number, 2 * number + 1) for number in range(8))
 
@@ -32,7 +34,7 @@ def data_of(event: dict[str, list[str]]) -> Any:
 
 def test_ali_frames_carry_chunks_then_the_end() -> None:
     """Every chunk is base64 of its own; the last frame has the URL, the reason and the usage."""
-    frames = events(ali_stream("r-1", AUDIO, "http://u", 10, None))
+    frames = events(ali_stream("r-1", AUDIO, "http://u", USAGE, None))
     said = [data_of(frame) for frame in frames]
     chunks = [base64.b64decode(each["output"]["audio"]["data"], validate=True) for each in said]
     assert b"".join(chunks) == AUDIO
@@ -47,12 +49,12 @@ def test_ali_frames_carry_chunks_then_the_end() -> None:
 
 def test_one_event_spans_two_lines() -> None:
     """A reader that takes each ``data:`` line for an event fails."""
-    assert [len(frame["data"]) for frame in events(ali_stream("r-1", AUDIO, "", 10, None))][:3] == [1, 2, 1]
+    assert [len(frame["data"]) for frame in events(ali_stream("r-1", AUDIO, "", USAGE, None))][:3] == [1, 2, 1]
 
 
 def test_words_are_repeated_and_grow() -> None:
     """Every frame tells all the words so far, the last one all."""
-    frames = events(ali_stream("r-1", AUDIO, "", 10, WORDS))
+    frames = events(ali_stream("r-1", AUDIO, "", USAGE, WORDS))
     counts = [len(data_of(frame)["output"]["sentence"]["words"]) for frame in frames]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1] == len(WORDS)
@@ -60,7 +62,7 @@ def test_words_are_repeated_and_grow() -> None:
 
 def test_openai_events_carry_chunks_then_the_end() -> None:
     """Deltas, then done with the usage."""
-    said = [data_of(event) for event in events(openai_stream(AUDIO, 7))]
+    said = [data_of(event) for event in events(openai_stream(AUDIO, Charge(7).usage()))]
     assert b"".join(base64.b64decode(each["audio"]) for each in said[:-1]) == AUDIO
     assert {each["type"] for each in said[:-1]} == {"speech.audio.delta"}
     assert said[-1] == {
@@ -72,7 +74,7 @@ def test_openai_events_carry_chunks_then_the_end() -> None:
 @pytest.mark.parametrize("size", [100, 8_192, 30_000])
 def test_a_cut_stream_has_whole_events_and_no_end(size: int) -> None:
     """What comes is right, but the last frame never does."""
-    whole = ali_stream("r-1", AUDIO[:size], "", 10, None)
+    whole = ali_stream("r-1", AUDIO[:size], "", USAGE, None)
     cut = cut_stream(whole)
     assert whole.startswith(cut)
     assert 0 < len(events(cut)) < len(events(whole))

@@ -137,3 +137,40 @@ def test_without_a_cap_nothing_is_looked_at(tmp_path: Path, tone_service: LocalS
     progress = Progress()
     assert run_job(job_of(tmp_path, tone_service.url), progress).stopped is None
     assert (progress.cap, progress.spent_before.attempts) == (BudgetCap(), 0)
+
+
+@pytest.mark.parametrize("fault", [{"report_ratio": 1_000}, {"charge_ratio": 1_000}], ids=["reports", "charges"])
+def test_a_report_that_cannot_be_true_is_possible_and_not_confirmed(
+    tmp_path: Path, emulator: StartEmulator, fault: dict[str, Any]
+) -> None:
+    """A thousand times too much, with 256 allowed in flight: one is sent, and the run stops and says why."""
+    service = emulator(voice_mode="tone", tone_bytes=1_000)
+    service.set_faults([{"what": "shape", **fault}])
+    _write(tmp_path, 300)
+    report = run_job(_job(tmp_path, service.url, concurrency=256, max_cost=Decimal(1), currency="CNY"))
+    totals, bill = report.dataset, service.bill()
+    assert isinstance(report.stopped, StoppedError)
+    assert "0.96 CNY are spent at most (0.00096 CNY confirmed)" in report.stopped.message
+    assert "the service reports 1,000 times what we count" in report.stopped.message
+    assert (totals.characters_billed, totals.characters_upper_bound) == (LINE, 1_000 * LINE)
+    assert (totals.implausible_attempts, totals.cost_in_question) == (1, totals.cost_upper_bound)
+    assert (bill["charged"], bill["characters"]) == (1, LINE * fault.get("charge_ratio", 1))
+    (row,) = read(tmp_path / "out", "usage").to_pylist()
+    assert (row["implausible"], row["characters_reported"]) == (True, 1_000 * LINE)
+
+
+@pytest.mark.parametrize(
+    "fault", [{"charge_ratio": 3}, {"report_ratio": 0}, {"usage": {"characters": 1}}], ids=["3 times", "0", "1"]
+)
+def test_a_cap_is_kept_whatever_the_service_counts(
+    tmp_path: Path, emulator: StartEmulator, fault: dict[str, Any]
+) -> None:
+    """At 256 in flight: a service that counts three times as much, and one that reports next to nothing."""
+    service = emulator(voice_mode="tone", tone_bytes=1_000, latency_ms=5)
+    service.set_faults([{"what": "shape", **fault}])
+    _write(tmp_path, 130)
+    report = run_job(_job(tmp_path, service.url, concurrency=256, max_cost=Decimal("0.1"), currency="CNY"))
+    totals, bill = report.dataset, service.bill()
+    assert report.stopped_by == "budget"
+    assert 1_150 < bill["characters"] == totals.characters_billed == totals.characters_upper_bound <= 1_250
+    assert totals.implausible_attempts == (0 if "charge_ratio" in fault else bill["charged"])

@@ -41,7 +41,8 @@ def test_the_summary_has_the_promised_names() -> None:
     """Of the dataset, and in ``this_run`` the same of this invocation; money is text."""
     counts = [
         *("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused", "characters_billed"),
-        *("characters_upper_bound", "cost", "cost_upper_bound", "currency", "audio_hours"),
+        *("characters_upper_bound", "cost", "cost_upper_bound", "currency"),
+        *("implausible_attempts", "cost_in_question", "audio_hours"),
     ]
     summary = json.loads(json.dumps(REPORT.to_json()))
     own = ["elapsed_s", "invocation_id", "destination", "stopped_by", "this_run"]

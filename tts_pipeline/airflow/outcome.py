@@ -26,6 +26,7 @@ _COUNTS = (
     "rejects",
     "attempts",
     "unknown_attempts",
+    "implausible_attempts",
     "reused",
     "characters_billed",
     "characters_upper_bound",

@@ -61,7 +61,8 @@ def _text(report: pl.DataFrame, opened: Sequence[Open], kind: str) -> str:
             return text.getvalue().rstrip("\n")
     if not report.height:
         return "no requests"
-    return "\n".join([_table(report), *([""] if opened else []), *_open_lines(opened)])
+    shown = _table(report.drop("implausible", "cost_in_question"))
+    return "\n".join([shown, *_questions(report), *([""] if opened else []), *_open_lines(opened)])
 
 
 def _facts(one: Open) -> dict[str, Any]:
@@ -91,6 +92,15 @@ def _open_lines(opened: Sequence[Open]) -> Iterator[str]:
         yield f"and {len(opened) - MAX_OPEN:,} more open parts"
     if opened:
         yield "Their processes run, or were killed: they count at their most. Run the job again to know more."
+
+
+def _questions(report: pl.DataFrame) -> Iterator[str]:
+    """Say, currency by currency, what rests on reports of usage that cannot be true."""
+    figures = pl.col("implausible").sum(), pl.col("cost_in_question").sum()
+    for currency, count, cost in report.group_by("currency", maintain_order=True).agg(*figures).iter_rows():
+        if count:
+            amount = "" if currency is None else f": {cost:,f} {currency} of cost_upper_bound are in question"
+            yield f"{count:,} requests with a reported usage that cannot be true{amount} (implausible in usage/)"
 
 
 def _table(report: pl.DataFrame) -> str:

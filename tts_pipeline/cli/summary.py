@@ -87,6 +87,7 @@ def summary(report: Report, service: Service, card: Card, causes: Causes) -> str
         ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),
         ("characters", f"{dataset.characters_billed:,} billed{_at_most(dataset)}"),
         ("cost", _cost(dataset)),
+        *_implausible_lines(dataset),
         *_reused_lines(report),
         ("this run", f"{_requests_of(this_run)} in {report.elapsed_s:,.1f} s"),
         *_price_lines(dataset, service, card),
@@ -126,6 +127,14 @@ def _price_lines(totals: Totals, service: Service, card: Card) -> Iterator[tuple
         yield "price", "the cost is not known, which is not 0: no usage was reported"
     elif price is not None and price.basis == "list" and service.name == LOCAL:
         yield "price", "nobody charges for the local service: the cost is at the maker's list price, for comparison"
+
+
+def _implausible_lines(totals: Totals) -> Iterator[tuple[str, str]]:
+    if totals.implausible_attempts:
+        requests = _count(totals.implausible_attempts, "request")
+        in_question = totals.cost_in_question
+        amount = "" if in_question is None else f": {in_question:,.4f} {totals.currency} are in question"
+        yield "", f"{requests} with a reported usage that cannot be true{amount} (implausible in usage/)"
 
 
 def _left(totals: Totals) -> str:

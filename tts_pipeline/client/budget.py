@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from tts_pipeline.client.caution import Caution
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.cost import price_at
 from tts_pipeline.errors import ConfigurationError, StoppedError
@@ -37,15 +40,36 @@ class Budget:
     An attempt is reserved once. Settled, it counts as settled: less than was reserved is free again, and more, which a
     service that counts unlike us can cause, is counted in full. Abandoned, it stays reserved: it may have been billed.
 
+    What is spent passes the cap only by what the service charges beyond that: beyond ``PLAUSIBLE_RATIO`` times our
+    count where attempts are in flight side by side (see ``Caution``), beyond its reservation where one is alone.
+
     Args:
         cap: The most that may be spent; an empty one is no cap.
         spent: What the job has spent before, over all its invocations; it is counted on from there.
+        by_token: Whether tokens are what costs.
     """
 
-    def __init__(self, cap: BudgetCap | None = None, spent: Spending | None = None) -> None:
+    def __init__(self, cap: BudgetCap | None = None, spent: Spending | None = None, *, by_token: bool = False) -> None:
         self._cap = cap or BudgetCap()
         self._spent = spent or Spending()
         self._open: dict[str, Attempt] = {}
+        self._caution = None if self._cap == BudgetCap() else Caution(by_token=by_token)
+
+    @property
+    def max_in_flight(self) -> int:
+        """As many attempts may be in flight as far as the cap is concerned; without a cap any number."""
+        return sys.maxsize if self._caution is None else self._caution.max_in_flight
+
+    def has_room_beside(self, attempt: Attempt) -> bool:
+        """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
+        if self._caution is None or not self._open:
+            return True
+        cap, spent, margins = self._cap, self._spent, (self._caution.open, self._caution.margin_of(attempt))
+        characters = spent.characters_upper_bound + attempt.characters_upper_bound
+        if cap.max_characters is not None and characters + sum(it.characters for it in margins) > cap.max_characters:
+            return False
+        cost = spent.cost_upper_bound + (attempt.cost_upper_bound or _NOTHING)
+        return cap.max_cost is None or cost + sum(it.cost for it in margins) <= cap.max_cost
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
@@ -53,23 +77,28 @@ class Budget:
             return False
         self._add(attempt.characters_upper_bound, attempt.cost_upper_bound)
         self._open[attempt.attempt_id] = attempt
+        if self._caution is not None:
+            self._caution.opened(attempt)
         return True
 
     def give_back(self, attempt: Attempt) -> None:
         """Free what was reserved for an attempt that was not even written down."""
-        del self._open[attempt.attempt_id]
-        self._take(attempt)
+        self._take(self._close(attempt.attempt_id))
 
     def settle(self, settlement: Settlement) -> None:
         """Count an attempt as it ended."""
-        self._take(self._open.pop(settlement.attempt_id))
+        attempt = self._close(settlement.attempt_id)
+        self._take(attempt)
         self._add(settlement.characters_upper_bound, settlement.cost_upper_bound)
         self._spent.characters_billed += settlement.characters_billed
         self._spent.cost += settlement.cost or _NOTHING
+        if self._caution is not None:
+            self._caution.settled(attempt, settlement)
 
     def abandon(self, attempt: Attempt) -> None:
         """Leave an attempt reserved for good that ended without a settlement; harmless after one."""
-        self._open.pop(attempt.attempt_id, None)
+        if attempt.attempt_id in self._open:
+            self._close(attempt.attempt_id)
 
     def refusal(self, attempt: Attempt) -> StoppedError | None:
         """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
@@ -84,10 +113,22 @@ class Budget:
             )
         if cap.max_cost is not None and not self._cost_fits(attempt):
             told = (cap.max_cost, spent.cost_upper_bound, spent.cost, attempt.cost_upper_bound or _NOTHING)
-            return _used_up(*(f"{amount.normalize():f} {cap.currency}" for amount in told), flag="--max-cost")
+            amounts = [f"{amount.normalize():f} {cap.currency}" for amount in told]
+            return _used_up(amounts, self._why(), flag="--max-cost")
         characters = (cap.max_characters or 0, spent.characters_upper_bound, spent.characters_billed)
         told_characters = (*characters, attempt.characters_upper_bound)
-        return _used_up(*(f"{count:,} characters" for count in told_characters), flag="--max-characters")
+        amounts = [f"{count:,} characters" for count in told_characters]
+        return _used_up(amounts, self._why(), flag="--max-characters")
+
+    def _why(self) -> str:
+        ratio = 1 if self._caution is None else self._caution.largest_ratio
+        return f": the service reports {ratio:,} times what we count" if ratio > 1 else ""
+
+    def _close(self, attempt_id: str) -> Attempt:
+        attempt = self._open.pop(attempt_id)
+        if self._caution is not None:
+            self._caution.closed(attempt)
+        return attempt
 
     def _fits(self, attempt: Attempt) -> bool:
         most = self._cap.max_characters
@@ -108,10 +149,11 @@ class Budget:
         self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _NOTHING))
 
 
-def _used_up(cap: str, at_most: str, confirmed: str, needed: str, *, flag: str) -> StoppedError:
+def _used_up(amounts: Sequence[str], why: str, *, flag: str) -> StoppedError:
+    cap, at_most, confirmed, needed = amounts
     return StoppedError(
         f"the budget of {cap} is used up: {at_most} are spent at most ({confirmed} confirmed), "
-        f"and the next request may take {needed}",
+        f"and the next request may take {needed}{why}",
         stopped_by="budget",
         hint=f"everything done is kept; a higher {flag} goes on from here",
     )

@@ -153,7 +153,8 @@ class Governor:
             del self._held[row]
 
     def _take_turn(self, row: Row, make: Make) -> Attempt | None:
-        if self._in_flight >= self._judge.max_in_flight or self._judge.stopped is not None:
+        most = min(self._judge.max_in_flight, self._budget.max_in_flight)
+        if self._in_flight >= most or self._judge.stopped is not None:
             return None
         now_s = self._clock.monotonic_s()
         delay_s = self._judge.delay_s(now_s)
@@ -161,6 +162,8 @@ class Governor:
             self._set_alarm(now_s, delay_s)
             return None
         attempt = make()
+        if not self._budget.has_room_beside(attempt):
+            return None
         if not self._budget.reserve(attempt):
             refusal = self._budget.refusal(attempt)
             if refusal is not None:

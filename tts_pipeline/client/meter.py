@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import secrets
 from datetime import UTC, datetime
@@ -10,11 +11,15 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.plausibility import MOST_COUNT, Figure, TokenFigures, checked, checked_tokens
+from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Settlement, Usage, Utterance
 from tts_pipeline.text import billed_characters, input_length
 from tts_pipeline.wire.usage import NO_USAGE
+
+logger = logging.getLogger("tts_pipeline")
 
 _DAY_US = 86_400_000_000
 _NOTHING = Usage(input_tokens=0, output_tokens=0)
@@ -36,6 +41,8 @@ class Sent(NamedTuple):
         http_status: None when no answer came.
         request_id: None when none came.
         usage: What the service reported, also with an answer that could not be used.
+        text: What was sent.
+        audio_ms: How long the audio is that came; None without any.
     """
 
     attempt: Attempt
@@ -43,10 +50,15 @@ class Sent(NamedTuple):
     http_status: int | None = None
     request_id: str | None = None
     usage: Usage = NO_USAGE
+    text: str = ""
+    audio_ms: int | None = None
 
 
 class Meter:
     """Makes attempts and settlements for one model card, and learns how a service's count relates to ours.
+
+    What a service reports is checked before it is believed (see ``plausibility``). Reports that cannot be true are
+    warned of once; what later attempts may cost follows them all the same, for it may be what the service charges.
 
     Args:
         card: Its billing rule and its prices.
@@ -63,6 +75,8 @@ class Meter:
         self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
         self._least_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
         self._output_tokens_per_character = float(self._least_output_tokens * _SECONDS_PER_CHARACTER)
+        self._input_tokens_per_byte = 1.0
+        self._has_warned = False
 
     @property
     def price(self) -> Price | None:
@@ -96,7 +110,7 @@ class Meter:
         price = self._price_at(now_us)
         counted = self.count(segment.text)
         reported, seen = self._largest_ratio
-        bound = max(counted, -(-reported * counted // seen))
+        bound = min(max(counted, -(-reported * counted // seen)), MOST_COUNT)
         return Attempt(
             attempt_id=f"{self._ids}-{next(self._numbers):x}",
             utterance_id=utterance.utterance_id,
@@ -112,38 +126,46 @@ class Meter:
         )
 
     def answered(self, sent: Sent, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
-        """Settle an attempt that brought audio: billed by the service's count where it gave one, else by ours.
+        """Settle an attempt that brought audio: billed by the service's count where that can be true, else by ours.
 
         Args:
             sent: The attempt and what its answer reported.
             outcome: ``succeeded``, or ``discarded`` when the audio is not kept; both are billed alike.
         """
         attempt = sent.attempt
-        self._learn(attempt.characters_counted, sent.usage)
-        reported = sent.usage.characters_reported
-        billed = attempt.characters_counted if reported is None else reported
-        cost = cost_of(self._price_at(attempt.started_at_us), characters=billed, usage=sent.usage)
-        return self._settlement(
-            sent, outcome, characters=(billed, billed), cost=(cost, attempt.cost_upper_bound if cost is None else cost)
-        )
+        self._learn(sent)
+        characters = checked(sent.usage.characters_reported, attempt.characters_counted)
+        tokens = self._tokens(sent)
+        price = self._price_at(attempt.started_at_us)
+        cost = cost_of(price, characters=characters.confirmed, usage=tokens.confirmed if tokens else NO_USAGE)
+        at_most = cost_of(price, characters=characters.at_most, usage=tokens.at_most if tokens else NO_USAGE)
+        is_plausible = characters.is_plausible and (tokens is None or tokens.is_plausible)
+        if not is_plausible:
+            self._warn(sent, characters, tokens)
+        costs = (cost, attempt.cost_upper_bound if at_most is None else at_most)
+        return self._settlement(sent, outcome, characters._replace(is_plausible=is_plausible), costs)
 
     def failed(self, sent: Sent, error: ServiceError) -> Settlement:
-        """Settle an attempt that brought an error: nothing confirmed, and nothing possible where that is sure."""
+        """Settle an attempt that brought an error: nothing confirmed, and nothing possible where that is sure.
+
+        That it consumed little or nothing can be true of a failure: only a report of too much cannot.
+        """
         attempt = sent.attempt
         price = self._price_at(attempt.started_at_us)
         none = cost_of(price, characters=0, usage=_NOTHING)
         if not error.may_be_billed:
-            return self._settlement(sent, Outcome.FAILED, characters=(0, 0), cost=(none, none), error=error)
+            return self._settlement(sent, Outcome.FAILED, Figure(0, 0), (none, none), error)
+        self._learn(sent)
+        counted = attempt.characters_counted
         reports = (sent.usage.characters_reported, error.characters_reported)
-        most = max(attempt.characters_counted, *(reported or 0 for reported in reports))
+        most = min(max(counted, *(reported or 0 for reported in reports)), MOST_COUNT)
         at_most = cost_of(price, characters=most, usage=sent.usage)
-        return self._settlement(
-            sent,
-            Outcome.FAILED,
-            characters=(0, most),
-            cost=(none, attempt.cost_upper_bound if at_most is None else at_most),
-            error=error,
-        )
+        if self._card.billing == "tokens":  # without audio to count by, what was reserved is our count
+            at_most = max((cost for cost in (at_most, attempt.cost_upper_bound) if cost is not None), default=None)
+        characters = Figure(0, most, is_plausible=most <= counted * PLAUSIBLE_RATIO)
+        if not characters.is_plausible:
+            self._warn(sent, characters, None)
+        return self._settlement(sent, Outcome.FAILED, characters, (none, at_most), error)
 
     def mismatch(self, text: str, usage: Usage) -> bool:
         """Say whether the service counted otherwise than we did; False when it reported nothing."""
@@ -153,9 +175,8 @@ class Meter:
         self,
         sent: Sent,
         outcome: Outcome,
-        *,
-        characters: tuple[int, int],
-        cost: tuple[Decimal | None, Decimal | None],
+        characters: Figure,
+        costs: tuple[Decimal | None, Decimal | None],
         error: ServiceError | None = None,
     ) -> Settlement:
         return Settlement(
@@ -167,31 +188,71 @@ class Meter:
             error_code=error.code if error else None,
             request_id=sent.request_id,
             usage=sent.usage,
-            characters_billed=characters[0],
-            characters_upper_bound=characters[1],
-            cost=cost[0],
-            cost_upper_bound=cost[1],
+            characters_billed=characters.confirmed,
+            characters_upper_bound=characters.at_most,
+            cost=costs[0],
+            cost_upper_bound=costs[1],
+            implausible=not characters.is_plausible,
         )
 
-    def _learn(self, counted: int, usage: Usage) -> None:
+    def _tokens(self, sent: Sent) -> TokenFigures | None:
+        """Return what the bill makes of the tokens reported; None where the bill does not go by them."""
+        if self._card.billing != "tokens":
+            return None
+        per_second, least = self._card.output_tokens_per_second, self._least_output_tokens
+        by_duration = max(least, math.ceil(least * (sent.audio_ms or 0) / 1_000))
+        known = per_second is not None and sent.audio_ms is not None
+        return checked_tokens(sent.usage, input_length(sent.text, "bytes"), by_duration if known else None, by_duration)
+
+    def _warn(self, sent: Sent, characters: Figure, tokens: TokenFigures | None) -> None:
+        """Tell of the first report that cannot be true, with both figures."""
+        if self._has_warned:
+            return
+        self._has_warned = True
+        usage = sent.usage
+        if tokens is not None and not tokens.is_plausible:
+            reported = f"{_told(usage.input_tokens)} + {_told(usage.output_tokens)} tokens of text and audio"
+            counted = f"{tokens.text.confirmed:,} + {tokens.audio.confirmed:,}"
+        else:
+            figure = characters.at_most if usage.characters_reported is None else usage.characters_reported
+            reported, counted = f"{figure:,} characters", f"{sent.attempt.characters_counted:,}"
+        logger.warning(
+            "the service reports %s where we count %s, which cannot be true: what we count is confirmed, the larger "
+            "figure counts as possible, and such requests are marked implausible in the usage table",
+            reported,
+            counted,
+        )
+
+    def _learn(self, sent: Sent) -> None:
+        counted, usage = sent.attempt.characters_counted, sent.usage
         if not counted:
             return
         reported, seen = self._largest_ratio
         if usage.characters_reported is not None and usage.characters_reported * seen > reported * counted:
             self._largest_ratio = (usage.characters_reported, counted)
         if usage.output_tokens is not None:
-            per_character = usage.output_tokens / counted
+            per_character = min(usage.output_tokens, MOST_COUNT) / counted
             self._output_tokens_per_character = max(self._output_tokens_per_character, per_character)
+        if usage.input_tokens is not None and sent.text:
+            per_byte = min(usage.input_tokens, MOST_COUNT) / input_length(sent.text, "tokens")
+            self._input_tokens_per_byte = max(self._input_tokens_per_byte, per_byte)
 
     def _most_tokens(self, text: str) -> Usage:
         """Bound what a price by token may charge for a text; a price by character does not look at it."""
         if self._card.billing != "tokens":
             return _NOTHING
         output = math.ceil(self._output_tokens_per_character * len(text))
-        return Usage(input_tokens=input_length(text, "tokens"), output_tokens=max(output, self._least_output_tokens))
+        return Usage(
+            input_tokens=math.ceil(self._input_tokens_per_byte * input_length(text, "tokens")),
+            output_tokens=max(output, self._least_output_tokens),
+        )
 
     def _price_at(self, utc_us: int) -> Price | None:
         day = utc_us // _DAY_US
         if day not in self._prices:
             self._prices[day] = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
         return self._prices[day]
+
+
+def _told(count: int | None) -> str:
+    return "no" if count is None else f"{count:,}"

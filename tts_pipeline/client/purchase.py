@@ -167,15 +167,17 @@ class Purchase:
             try:
                 answer = await self.counter.exchange.answer(question, received)
             except ServiceError as error:
-                self._settle(self.counter.meter.failed(self._sent(attempt, received, begun_s), error), None)
+                sent = self._sent(attempt, question, received, begun_s)
+                self._settle(self.counter.meter.failed(sent, error), None)
                 raise
             # Its place is free at once. A kill costs no more answers than there are places all the same: whoever takes
             # it sends when its intent is on the disk, which comes behind this answer there.
-            return self._taken(self._sent(attempt, received, begun_s), answer, best)
+            return self._taken(self._sent(attempt, question, received, begun_s), answer, best)
 
     def _taken(self, sent: Sent, answer: Answer, best: Take | None) -> Take:
         kept = is_worth_keeping(self.counter.quality, answer, best)
         outcome = Outcome.SUCCEEDED if kept else Outcome.DISCARDED
+        sent = sent._replace(audio_ms=answer.audio.duration_ms)
         self._settle(self.counter.meter.answered(sent, outcome=outcome), answer if kept else None)
         if kept and best is not None:
             self._ledger.discard(best.attempt_id)
@@ -189,9 +191,10 @@ class Purchase:
         self.attempts += 1
         self._segment_attempts[attempt.segment] = attempt.number
 
-    def _sent(self, attempt: Attempt, received: Received, begun_s: float) -> Sent:
+    def _sent(self, attempt: Attempt, question: Question, received: Received, begun_s: float) -> Sent:
         latency_ms = round((self.counter.clock.monotonic_s() - begun_s) * 1_000)
-        return Sent(attempt, latency_ms, received.http_status, received.request_id, received.usage)
+        text = question.segment.text
+        return Sent(attempt, latency_ms, received.http_status, received.request_id, received.usage, text)
 
     def _settle(self, settlement: Settlement, answer: Answer | None) -> None:
         self._ledger.settle(settlement, answer)

@@ -243,6 +243,8 @@ class OpenPart:
         price = self._price(attempt)
         if price is not None and settlement.cost_upper_bound is not None and attempt.cost_upper_bound is not None:
             totals.add_cost(settlement.cost, settlement.cost_upper_bound - attempt.cost_upper_bound, price.currency)
+        if settlement.implausible:
+            totals.add_implausible(settlement.cost_upper_bound)
         if self._cover is not None:
             self._cover.settle(attempt, settlement)
 

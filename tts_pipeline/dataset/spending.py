@@ -75,6 +75,8 @@ def totals_of(one: Replay) -> Totals:
             totals.characters_without_price += bounds.characters_upper_bound
         cost = settlement.cost if settlement else None
         totals.add_cost(cost, bounds.cost_upper_bound, price["currency"] if price else None)
+        if settlement is not None and settlement.implausible:
+            totals.add_implausible(settlement.cost_upper_bound)
     if one.lost is not None:
         totals.characters_upper_bound += one.lost.characters_upper_bound
         if one.lost.cost_upper_bound is None:

@@ -26,8 +26,10 @@ class Totals:
         characters_without_price: Of these, those whose cost is not known.
         cost: Confirmed.
         cost_upper_bound: At most.
-        currency: Of both.
+        currency: Of every cost.
         audio_ms: Duration of all speech.
+        implausible_attempts: Attempts whose report of usage cannot be true.
+        cost_in_question: Of ``cost_upper_bound``, that of these.
     """
 
     rows: int = 0
@@ -43,18 +45,26 @@ class Totals:
     cost_upper_bound: Decimal | None = None
     currency: str | None = None
     audio_ms: int = 0
+    implausible_attempts: int = 0
+    cost_in_question: Decimal | None = None
 
     def add(self, other: Totals) -> None:
         """Add another's counts to these."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.add_cost(other.cost, other.cost_upper_bound, other.currency)
+        self.cost_in_question = total_cost((self.cost_in_question, other.cost_in_question))
 
     def add_cost(self, cost: Decimal | None, upper_bound: Decimal | None, currency: str | None) -> None:
         """Add money; None adds nothing."""
         self.cost = total_cost((self.cost, cost))
         self.cost_upper_bound = total_cost((self.cost_upper_bound, upper_bound))
         self.currency = self.currency or currency
+
+    def add_implausible(self, upper_bound: Decimal | None) -> None:
+        """Count an attempt whose report of usage cannot be true; its cost is counted elsewhere."""
+        self.implausible_attempts += 1
+        self.cost_in_question = total_cost((self.cost_in_question, upper_bound))
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON holds them; money is text."""
@@ -64,10 +74,11 @@ class Totals:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return counts that ``to_json`` gave; other keys are passed over."""
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        for name in ("cost", "cost_upper_bound"):
+        for name in _MONEY:
             if known.get(name) is not None:
                 known[name] = Decimal(known[name])
         return cls(**known)
 
 
+_MONEY = ("cost", "cost_upper_bound", "cost_in_question")
 _COUNTS = tuple(field.name for field in fields(Totals) if field.type == "int")

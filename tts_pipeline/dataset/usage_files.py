@@ -23,6 +23,7 @@ from tts_pipeline.models import Outcome, Price
 from tts_pipeline.schema import table_of, usage_schema, usage_values
 
 _PIECE_BYTES = 256 * 1024
+_IMPLAUSIBLE = "implausible"
 
 
 def usage_name(part: int, journal_id: str) -> str:
@@ -114,7 +115,7 @@ def claimed(claim: Claim) -> Totals:
 def usage_totals(data: bytes) -> Totals:
     """Add up a usage file."""
     names = ["outcome", "characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "currency"]
-    table = read_columns(data, names)
+    table = read_columns(data, [*names, _IMPLAUSIBLE])
     totals = Totals(attempts=table.num_rows)
     totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
     totals.characters_billed = sum(table.column("characters_billed").to_pylist())
@@ -124,6 +125,9 @@ def usage_totals(data: bytes) -> Totals:
     totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
     known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
     totals.add_cost(total_cost(table.column("cost").to_pylist()), total_cost(costs), known[0] if known else None)
+    if _IMPLAUSIBLE in table.column_names:  # a file of an earlier version does not tell
+        for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
+            totals.add_implausible(cost)
     return totals
 
 

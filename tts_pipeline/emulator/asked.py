@@ -9,8 +9,11 @@ from typing import Any
 
 from tts_pipeline.emulator.voices import AUTO, DEFAULT_VOICE, LANGUAGES, VOICES, guess_language
 
-MODELS = ("qwen3-tts-flash", "qwen3-tts-flash-2025-11-27", "qwen3-tts-instruct-flash")
-"""The models of both services, and the dated name of the first."""
+BILLED_BY_TOKEN = "qwen-tts"  # noqa: S105 (a model's name)
+"""An older model of the maker's."""
+
+MODELS = ("qwen3-tts-flash", "qwen3-tts-flash-2025-11-27", "qwen3-tts-instruct-flash", BILLED_BY_TOKEN)
+"""The models of both services, with the dated name of the first, and the maker's model that is billed by token."""
 
 INPUT_LIMIT = 600
 """Longest text in characters (Alibaba Cloud Model Studio, Qwen3-TTS-Flash, read 2026-01)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,36 @@ def charged_characters(text: str) -> int:
     return len(text) + len(_HAN.findall(text))
 
 
+_TOKENS_PER_SECOND = 50
+"""Of audio, and at least so many (Alibaba Cloud Model Studio, Qwen-TTS, read 2026-11-20)."""
+
+_BYTES_PER_TOKEN = 3
+"""Of text: about what Qwen's vocabulary makes of it; our assumption."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a request is charged for, in the words of a ``usage`` object."""
+
+    characters: int
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def times(self, ratio: float) -> Charge:
+        """Return so many times of it, rounded."""
+        return self if ratio == 1 else Charge(*(round(ratio * count) for count in astuple(self)))
+
+    def usage(self) -> dict[str, Any]:
+        """Return it as Alibaba Cloud reports it."""
+        return {**asdict(self), "total_tokens": self.input_tokens + self.output_tokens}
+
+
+def tokens_of(text: str, audio_s: float) -> tuple[int, int]:
+    """Return what a model by token takes for a text and for the audio of it."""
+    audio = math.ceil(_TOKENS_PER_SECOND * audio_s)
+    return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN), max(_TOKENS_PER_SECOND, audio)
+
+
 @dataclass(slots=True)
 class Entry:
     """One request, from its arrival on.
@@ -37,6 +68,8 @@ class Entry:
         voice: As asked for, or the one that spoke.
         parameters: All the other parameters of the request's body.
         characters: What it is charged for, or would be.
+        input_tokens: The same in tokens of text; 0 for a model that is billed by character.
+        output_tokens: The same in tokens of audio.
         charged: Whether it is on the bill.
         status: The HTTP status answered; None while it is in flight.
         sha256: Of the audio served; None where none was.
@@ -50,6 +83,8 @@ class Entry:
     voice: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     characters: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
     charged: bool = False
     status: int | None = None
     sha256: str | None = None
@@ -60,10 +95,17 @@ class Entry:
         self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in said.values())
         self.parameters = {name: value for name, value in fields.items() if name not in said}
 
+    def owe(self, charge: Charge) -> None:
+        """Take over what is charged."""
+        self.characters, self.input_tokens, self.output_tokens = astuple(charge)
+
     @property
     def refused(self) -> bool:
         """Whether it was turned away at the door (any 4xx)."""
         return self.status is not None and 400 <= self.status < 500
+
+
+_COUNTS = ("characters", "input_tokens", "output_tokens")
 
 
 class Bill:
@@ -120,15 +162,15 @@ class Bill:
 
         Returns:
             ``received`` (all requests), ``requests`` (those not turned away with a 4xx), ``charged`` (those on the
-            bill), ``characters`` (of those), ``in_flight`` and ``max_in_flight``; ``entries`` in order of arrival when
-            asked for.
+            bill), ``characters``, ``input_tokens``, ``output_tokens`` (of those), ``in_flight`` and
+            ``max_in_flight``; ``entries`` in order of arrival when asked for.
         """
         charged = [entry for entry in self._entries if entry.charged]
         said: dict[str, Any] = {
             "received": len(self._entries),
             "requests": sum(not entry.refused for entry in self._entries),
             "charged": len(charged),
-            "characters": sum(entry.characters for entry in charged),
+            **{name: sum(getattr(entry, name) for entry in charged) for name in _COUNTS},
             "in_flight": self._in_flight,
             "max_in_flight": self._max_in_flight,
         }

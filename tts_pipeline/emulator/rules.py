@@ -18,6 +18,8 @@ error take a ``form``, one of ``FORMS``. The three kinds of answer take
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
 * ``sound``, one of ``SOUNDS``: what is heard instead, in audio that is not compressed;
 * ``wav_length``: what a WAV header claims to be the bytes of its samples (placeholders: 2147483583, 4294967295);
+* ``report_ratio``: the usage that is reported, times the truth; ``charge_ratio``: what is charged, and reported, times
+  the usual; ``usage``: an object whose fields are reported in place of the true ones, whatever they are;
 * ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
 * for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
   ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``.
@@ -88,6 +90,9 @@ class Rule:
     fetch_delay_s: float = 2.0
     location: str = ""
     echo: str | None = None
+    report_ratio: float = 1.0
+    charge_ratio: float = 1.0
+    usage: Mapping[str, Any] = field(default_factory=dict)
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -127,6 +132,9 @@ _SPOILT = (
     "fetch",
     "fetch_delay_s",
     "location",
+    "report_ratio",
+    "charge_ratio",
+    "usage",
 )
 _OWN: Mapping[str, tuple[str, ...]] = {
     "throttle": ("retry_after_s", "retry_after_date", "form"),
@@ -147,7 +155,10 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 _TEXTS = ("text", "code", "message", "body", "content_type", "url", "location")
 _BOOLEANS = ("charge", "retry_after_date")
-_AMOUNTS = ("from_s", "until_s", "ratio", "retry_after_s", "delay_s", "lifetime_s", "fetch_delay_s")
+_AMOUNTS = (
+    *("from_s", "until_s", "ratio", "retry_after_s", "delay_s", "lifetime_s", "fetch_delay_s"),
+    *("report_ratio", "charge_ratio"),
+)
 _RANGES = {
     "ratio": (0, 1),
     "status": (200, 599),
@@ -188,6 +199,8 @@ def _check_value(name: str, value: object) -> None:
         return
     if name in _CHOICES:
         wanted, right = f"one of {', '.join(_CHOICES[name])}", value in _CHOICES[name]
+    elif name == "usage":
+        wanted, right = "an object", isinstance(value, dict)
     elif name in _TEXTS:
         wanted, right = "a string", isinstance(value, str)
     elif name in _BOOLEANS:

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tts_pipeline.emulator.asked import Asked, RefusalError, check, invalid, unnested
-from tts_pipeline.emulator.billing import Bill, Entry, charged_characters
+from tts_pipeline.emulator.asked import BILLED_BY_TOKEN, Asked, RefusalError, check, invalid, unnested
+from tts_pipeline.emulator.billing import Bill, Charge, Entry, charged_characters, tokens_of
 from tts_pipeline.emulator.delivery import Delivery, deliver
 from tts_pipeline.emulator.echo import echo_of, echoed, echoing
 from tts_pipeline.emulator.failures import refuse
@@ -25,6 +25,9 @@ from tts_pipeline.emulator.rules import Rule, read_rules
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, answer, with_wav_length
 from tts_pipeline.emulator.sound import CONTENT_TYPES, SpeakingError, Spoken
 from tts_pipeline.emulator.store import AudioStore, Stored
+
+_SAMPLE_BYTES = 2
+"""Mono, 16 bits. That model has no other audio than WAV."""
 
 Voice = Callable[[Asked], Awaitable[Spoken]]
 """Speaks a request; raises ``SpeakingError``."""
@@ -112,6 +115,11 @@ class SpeechServer:
 
     def _finish(self, request: web.Request, entry: Entry, asked: Asked, spoken: Spoken, rule: Rule) -> Delivery:
         audio = with_wav_length(_spoilt(spoken.audio, rule.sound), rule.wav_length)
+        tokens = (0, 0)
+        if asked.model == BILLED_BY_TOKEN:
+            tokens = tokens_of(asked.text, len(audio) / _SAMPLE_BYTES / asked.sample_rate_hz)
+        charge = Charge(entry.characters, *tokens).times(rule.charge_ratio)
+        entry.owe(charge)
         entry.sha256 = hashlib.sha256(audio).hexdigest()
         shape = rule.shape or self._usual_shape(request)
         expires_at = int(entry.received_at + rule.lifetime_s)
@@ -124,6 +132,7 @@ class SpeechServer:
             expires_at=expires_at,
             characters=entry.characters,
             words=spoken.words,
+            usage={**charge.times(rule.report_ratio).usage(), **rule.usage},
         )
         if shape in NEEDS_URL:
             name = f"{entry.request_id}.{asked.response_format}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 import pybase64
 
+from tts_pipeline.emulator.billing import Charge
 from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.rules import ALL_WELL, Rule
 from tts_pipeline.emulator.sound import TimedWord
@@ -28,6 +30,7 @@ class Answer:
         expires_at: When the URL is good no more, in seconds since 1970 UTC.
         characters: Charged.
         words: None where they were not asked for.
+        usage: As it is reported; None is the characters, and no tokens.
     """
 
     request_id: str
@@ -38,6 +41,17 @@ class Answer:
     expires_at: int
     characters: int
     words: tuple[TimedWord, ...] | None
+    usage: Mapping[str, Any] | None = None
+
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """The usage object of the answer."""
+        return Charge(self.characters).usage() if self.usage is None else self.usage
+
+    @property
+    def reported_characters(self) -> dict[str, Any]:
+        """The usage object of an answer that tells characters only."""
+        return {name: count for name, count in self.reported.items() if name == "characters"}
 
 
 NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redirect", "ali_sse"})
@@ -72,7 +86,7 @@ def _ali(said: Answer, rule: Rule) -> Delivery:
         inside, outside = timing_fields(said.words, said.text, rule.timestamps)
         sentence = b',"sentence":' + orjson.dumps(inside) if inside else b""
         beside = b"," + orjson.dumps(outside)[1:-1] if outside else b""
-    usage = b'},"usage":{"input_tokens":0,"output_tokens":0,"total_tokens":0,"characters":%d}' % said.characters
+    usage = b'},"usage":' + orjson.dumps(said.reported)
     return Delivery(
         200, b"".join((head, audio % (data, orjson.dumps(said.url or "")), rest, sentence, usage, beside, b"}"))
     )
@@ -87,7 +101,7 @@ def _bare(said: Answer, rule: Rule) -> Delivery:
 
 def _audio_url_object(said: Answer, rule: Rule) -> Delivery:
     inside, outside = timing_fields(said.words, said.text, rule.timestamps) if said.words is not None else ({}, {})
-    return _json({"audio": {"url": said.url}, "usage": {"characters": said.characters}} | outside | inside)
+    return _json({"audio": {"url": said.url}, "usage": said.reported_characters} | outside | inside)
 
 
 def _json_string_url(said: Answer, _rule: Rule) -> Delivery:
@@ -120,7 +134,7 @@ def _raw_unlabelled(said: Answer, _rule: Rule) -> Delivery:
 
 def _no_audio(said: Answer, _rule: Rule) -> Delivery:
     output = {"text": None, "finish_reason": "stop", "audio": None}
-    return _json({"request_id": said.request_id, "output": output, "usage": {"characters": said.characters}})
+    return _json({"request_id": said.request_id, "output": output, "usage": said.reported_characters})
 
 
 def _bad_base64(said: Answer, rule: Rule) -> Delivery:
@@ -133,7 +147,7 @@ def _empty(_said: Answer, _rule: Rule) -> Delivery:
 
 
 def _ali_sse(said: Answer, _rule: Rule) -> Delivery:
-    return _stream(ali_stream(said.request_id, said.audio, said.url or "", said.characters, said.words))
+    return _stream(ali_stream(said.request_id, said.audio, said.url or "", said.reported, said.words))
 
 
 def _sse_cut(said: Answer, rule: Rule) -> Delivery:
@@ -142,7 +156,7 @@ def _sse_cut(said: Answer, rule: Rule) -> Delivery:
 
 
 def _openai_sse(said: Answer, _rule: Rule) -> Delivery:
-    return _stream(openai_stream(said.audio, said.characters))
+    return _stream(openai_stream(said.audio, said.reported))
 
 
 def _stream(body: bytes) -> Delivery:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,9 @@ _CHUNK_BYTES = 8_192
 _END = b"\n\n"
 
 
-def ali_stream(request_id: str, audio: bytes, url: str, characters: int, words: Sequence[TimedWord] | None) -> bytes:
+def ali_stream(
+    request_id: str, audio: bytes, url: str, usage: Mapping[str, Any], words: Sequence[TimedWord] | None
+) -> bytes:
     """Return audio as Alibaba Cloud streams it.
 
     The status travels in a comment, there is no space after the colons, every chunk is base64 of its own, words are
@@ -33,7 +35,6 @@ def ali_stream(request_id: str, audio: bytes, url: str, characters: int, words: 
     last: dict[str, Any] = {"audio": {"data": "", "url": url, "id": f"audio_{request_id}"}, "finish_reason": "stop"}
     if words is not None:
         last["sentence"] = {"words": ali_words(words)}
-    usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0, "characters": characters}
     said = {"output": last, "usage": usage, "request_id": request_id}
     return b"".join([*frames, ali_frame(len(chunks) + 1, said)])
 
@@ -58,11 +59,16 @@ def ali_frame(
     return b"id:%d\nevent:%b\n:HTTP_STATUS/%d\ndata:%b" % (number, event.encode(), status, data) + _END
 
 
-def openai_stream(audio: bytes, characters: int) -> bytes:
-    """Return audio as OpenAI streams it: ``speech.audio.delta`` events, then ``speech.audio.done`` with the usage."""
+def openai_stream(audio: bytes, usage: Mapping[str, Any]) -> bytes:
+    """Return audio as OpenAI streams it: ``speech.audio.delta`` events, then ``speech.audio.done`` with the usage.
+
+    OpenAI knows tokens only: for a model that is billed by character, its characters stand for those of the text.
+    """
     events: list[dict[str, Any]] = [{"type": "speech.audio.delta", "audio": chunk} for chunk in _chunks(audio)]
-    usage = {"input_tokens": characters, "output_tokens": 0, "total_tokens": characters}
-    events.append({"type": "speech.audio.done", "usage": usage})
+    told = {name: count for name, count in usage.items() if name != "characters"}
+    if not any(told.values()) and "characters" in usage:
+        told |= {"input_tokens": usage["characters"], "total_tokens": usage["characters"]}
+    events.append({"type": "speech.audio.done", "usage": told})
     return b"".join(b"data: " + orjson.dumps(event) + _END for event in events)
 
 

@@ -40,7 +40,11 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     files = state.usage_files()
     if not files:
         return opened
-    usage = pl.scan_parquet(files, glob=False, include_file_paths=_FOLDER)  # a folder may be named "a[1]"
+    schema = pl.DataFrame(usage_schema().empty_table()).schema
+    # A folder may be named "a[1]", and files of earlier versions lack columns.
+    usage = pl.scan_parquet(
+        files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore", include_file_paths=_FOLDER
+    )
     if frame is not None:
         usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
         ours = usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()

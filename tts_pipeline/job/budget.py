@@ -52,6 +52,7 @@ def budget_of(prepared: Prepared, progress: Progress, shard: Shard | None = None
             before.cost or _NOTHING,
             before.cost_upper_bound or _NOTHING,
         ),
+        by_token=prepared.card.billing == "tokens",
     )
 
 

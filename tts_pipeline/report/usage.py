@@ -125,7 +125,9 @@ def usage_report(datasets: Sequence[Dataset], by: Sequence[str] = ()) -> pl.Data
         segment); ``characters_billed`` (confirmed), ``characters_upper_bound``; ``cost`` (confirmed) and
         ``cost_upper_bound``, null where no request of the row has a known cost; ``requests_without_cost``;
         ``open_parts``, whose process runs or was killed: no requests of theirs are published, and they count among the
-        upper bounds with all that they may have spent; ``currency``, null without a price.
+        upper bounds with all that they may have spent; ``implausible``: requests whose report of usage cannot be true,
+        and ``cost_in_question``, their part of ``cost_upper_bound``, null where there are none; ``currency``, null
+        without a price.
 
     Raises:
         ConfigurationError: As for ``usage``, or a name in ``by`` is not known. Never retried.
@@ -158,6 +160,8 @@ def summed(rows: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
             _money("cost_upper_bound"),
             _count(pl.col("cost_upper_bound").is_null() & ~_IS_OPEN).alias("requests_without_cost"),
             _count(_IS_OPEN).alias("open_parts"),
+            _count(pl.col("implausible")).alias("implausible"),
+            _money("cost_upper_bound", pl.col("implausible")).alias("cost_in_question"),
         )
         .select(*by, pl.exclude(*by, "currency"), "currency")
         .sort(*by, "currency", nulls_last=True)
@@ -172,9 +176,10 @@ def _count(condition: pl.Expr) -> pl.Expr:
     return condition.sum().cast(pl.Int64)
 
 
-def _money(name: str) -> pl.Expr:
+def _money(name: str, among: pl.Expr | None = None) -> pl.Expr:
+    amounts = pl.col(name) if among is None else pl.col(name).filter(among)
     # The sum of nothing but nulls would be 0, and what is not known is not 0.
-    return pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name)
+    return pl.when(amounts.is_not_null().any()).then(amounts.sum()).alias(name)
 
 
 def _key(name: str) -> pl.Expr:
@@ -215,11 +220,17 @@ def _scanned(store: Store) -> pl.LazyFrame:
     if not names:
         return pl.DataFrame(usage_schema().empty_table()).lazy()
     if isinstance(store, LocalStore):
-        return pl.scan_parquet([store.folder / name for name in names], glob=False)  # a folder may be named "a[1]"
+        return _scan([store.folder / name for name in names])
     with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
         files = [data for data in readers.map(store.read, names) if data is not None]
     with storage_errors(f"reading {store.describe('usage')}", Exception):
-        return pl.scan_parquet(files)
+        return _scan(files)
+
+
+def _scan(files: list[Path] | list[bytes]) -> pl.LazyFrame:
+    """Read files of this version and of earlier ones, which lack columns; glob is off: a folder may be named "a[1]"."""
+    schema = pl.DataFrame(usage_schema().empty_table()).schema
+    return pl.scan_parquet(files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 
 
 def _usage_names(store: Store) -> Iterable[str]:

@@ -58,6 +58,8 @@ function figures(total) {
     ["failed", "Failed", count(failed), "", `${share(failed, total.requests)} of requests${total.unknown ? `, ${count(total.unknown)} unknown` : ""}`],
     ["retries", "Retries", count(total.retries), "", `${share(total.retries, total.requests)} of requests`],
     ...(total.open_parts ? [["open", "Open parts", count(total.open_parts), "", "their process runs, or was killed: at most all they may spend is counted; run the job again to know"]] : []),
+    ...(total.implausible ? [["implausible", "Usage that cannot be true", count(total.implausible), "",
+      `requests as reported${total.cost_in_question === null ? "" : `, ${money(total.cost_in_question)} in question`}`]] : []),
     ...(total.requests_without_cost ? [["without", "Cost not known", count(total.requests_without_cost), "", "requests, not in the cost"]] : []),
   ];
   return el("section", { className: "figures", "aria-label": "Totals" }, cards.map(([name, title, value, after, note]) =>

@@ -1,0 +1,108 @@
+"""Whether what a service reports can be true, and what the bill makes of it when it cannot. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tts_pipeline.config import PLAUSIBLE_RATIO
+from tts_pipeline.models import Usage
+
+MOST_COUNT = 10**11
+"""No attempt is billed for more, whatever a service reports: what ten million of them add up to still fits an int64."""
+
+_BYTES_PER_TOKEN = 4
+"""Of text, as byte-level BPE takes it in most languages."""
+
+_PROMPT_TOKENS = 64
+"""What a model may add to the tokens of a text: its own frame around it."""
+
+
+class Figure(NamedTuple):
+    """One figure of the bill.
+
+    Args:
+        confirmed: As reported, or as counted where the report cannot be true or there is none.
+        at_most: The larger of both where the report cannot be true; else the same.
+        is_plausible: Whether the report can be true.
+    """
+
+    confirmed: int
+    at_most: int
+    is_plausible: bool = True
+
+
+class TokenFigures(NamedTuple):
+    """The two figures that a price by token goes by."""
+
+    text: Figure
+    audio: Figure
+
+    @property
+    def confirmed(self) -> Usage:
+        """What is confirmed."""
+        return Usage(input_tokens=self.text.confirmed, output_tokens=self.audio.confirmed)
+
+    @property
+    def at_most(self) -> Usage:
+        """What is possible."""
+        return Usage(input_tokens=self.text.at_most, output_tokens=self.audio.at_most)
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether both reports can be true."""
+        return self.text.is_plausible and self.audio.is_plausible
+
+
+def checked(reported: int | None, counted: int, allowance: int = 0) -> Figure:
+    """Hold a reported figure against our own count.
+
+    Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that part of it, can be true. Short texts have no tolerance
+    of their own: a charge of 10 characters for a text of 1 is flagged, confirmed at 1 and possible at 10, and so the
+    bill holds whichever is true.
+
+    Args:
+        reported: By the service; None is no report, and our count is the bill.
+        counted: By us.
+        allowance: By how much more than that ratio allows a report may be higher.
+    """
+    if reported is None:
+        return Figure(counted, counted)
+    if counted <= reported * PLAUSIBLE_RATIO and reported <= counted * PLAUSIBLE_RATIO + allowance:
+        return Figure(reported, reported)
+    return _not_believed(counted, reported)
+
+
+def checked_tokens(usage: Usage, text_bytes: int, audio_tokens: int | None, audio_guess: int) -> TokenFigures | None:
+    """Hold the tokens that a service reports against the text that was sent and the audio that came.
+
+    A half that is missing, and halves that do not make the total, cannot be true.
+
+    Args:
+        usage: As reported.
+        text_bytes: Of the text in UTF-8: a token is one byte at least.
+        audio_tokens: What audio of this duration takes; None where the card does not say what a second takes. Then
+            any report but 0 is believed.
+        audio_guess: What stands in the place of a report of 0 then.
+
+    Returns:
+        Both figures; None where no tokens are reported at all: what was consumed is not known, which is not 0.
+    """
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return None
+    reported_text, reported_audio = usage.input_tokens or 0, usage.output_tokens or 0
+    text_tokens = -(-text_bytes // _BYTES_PER_TOKEN)
+    beyond = 0 if usage.total_tokens is None else usage.total_tokens - reported_text - reported_audio
+    if beyond and None not in (usage.input_tokens, usage.output_tokens):
+        counted = audio_guess if audio_tokens is None else audio_tokens
+        return TokenFigures(
+            _not_believed(text_tokens, reported_text), _not_believed(counted, reported_audio + max(beyond, 0))
+        )
+    if audio_tokens is None:
+        audio = Figure(reported_audio, reported_audio) if reported_audio else _not_believed(audio_guess, 0)
+    else:
+        audio = checked(reported_audio, audio_tokens)
+    return TokenFigures(checked(reported_text, text_tokens, _PROMPT_TOKENS), audio)
+
+
+def _not_believed(counted: int, reported: int) -> Figure:
+    return Figure(counted, min(max(counted, reported), MOST_COUNT), is_plausible=False)
