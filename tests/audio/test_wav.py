@@ -138,11 +138,10 @@ def test_half_a_sample_at_the_end_is_left_out() -> None:
         sized(36 + 8, 0, b"") + b"LIST\0\0\0\0",
         b"RIFF\0\0\0\0WAVE",
         b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd",
-        WAV[:34] + b"\0\0" + WAV[36:],
     ],
 )
 def test_what_is_no_sound(data: bytes) -> None:
-    """Only a header, no format, no bits."""
+    """Only a header, no format."""
     with pytest.raises(MalformedWavError):
         read_wav(data)
 
@@ -157,6 +156,15 @@ def test_a_form_that_no_speech_has_is_refused(channels: int, rate_hz: int) -> No
     with pytest.raises(UnreadableError) as met:
         read_wav(WAV[:20] + head + WAV[36:])
     assert met.value.code == "ImplausibleAudio"
+
+
+@pytest.mark.parametrize(("kind", "bits"), [(1, 0), (1, 64), (1, 65_535), (3, 16), (7, 16)])
+def test_samples_of_a_size_that_cannot_be_are_refused(kind: int, bits: int) -> None:
+    """By the header alone, and not bought again."""
+    head = struct.pack("<HHIIHH", kind, 1, 24_000, 48_000, 2, bits)
+    with pytest.raises(UnreadableError) as met:
+        read_wav(WAV[:20] + head + WAV[36:])
+    assert met.value.code == "UnsupportedAudio"
 
 
 @given(st.binary(min_size=2, max_size=400), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tts_pipeline.audio.encodings import AS_RECEIVED, FORMATS, encoding_of
-from tts_pipeline.config import AudioSettings
+from tts_pipeline.config import MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Audio
 
@@ -35,7 +35,7 @@ def check_settings(settings: AudioSettings) -> None:
 _LOWEST_HZ = 8_000
 
 
-def convert(audio: Audio, wanted: AudioSettings) -> Audio:
+def convert(audio: Audio, wanted: AudioSettings, max_s: float = MAX_CLIP_S) -> Audio:
     """Return audio in the wanted format and at the wanted sample rate.
 
     The number of samples is kept by every encoding (see ``encodings``), so the duration is too, but for at most half a
@@ -45,21 +45,25 @@ def convert(audio: Audio, wanted: AudioSettings) -> Audio:
         audio: Any that plays.
         wanted: As ``check_settings`` let it pass. A rate that the service chose and the wanted format cannot carry is
             resampled to the next higher one.
+        max_s: The longest that is decoded: what was joined from several answers is longer than one.
 
     Returns:
         The very object given where it is so already, also where its samples are not of 16 bits.
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here. Never retried; may have been billed.
+        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here; ``ImplausibleAudio`` or
+            ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
     """
     name, rate_hz = target_of(audio, wanted)
     if (name, rate_hz) == (audio.format, audio.sample_rate_hz):
         return audio
     # Imported here: soundfile and numpy take a while, and most jobs keep what is received.
-    from tts_pipeline.audio.samples import decode_sounding, encode
+    from tts_pipeline.audio.samples import encode, reading
 
-    return encode(decode_sounding(audio).resampled(rate_hz), encoding_of(name))
+    encoding = encoding_of(name)
+    with reading(audio, max_s) as stream:
+        return encode(stream.resampled(rate_hz), encoding)
 
 
 def target_of(audio: Audio, wanted: AudioSettings) -> tuple[str, int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from tts_pipeline.audio.convert import convert, target_of
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.models import Audio
+
+if TYPE_CHECKING:
+    from tts_pipeline.audio.samples import Samples
 
 
 def join(
@@ -31,21 +34,37 @@ def join(
 
     Raises:
         TransientError: ``MalformedAudio``: a piece does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here. Never retried; may have been billed.
+        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here; ``ImplausibleAudio`` or
+            ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
     """
     if len(audios) == 1:
         return convert(audios[0], wanted), (0,)
     # Imported here: most utterances are one segment, and never need it.
+    from tts_pipeline.audio.samples import Stream, encode, to_ms
+
+    name, rate_hz = target_of(audios[0], wanted)
+    encoding, starts = encoding_of(name), list[int]()
+    blocks = _joined(audios, rate_hz, pause_ms, starts)
+    whole = encode(Stream(blocks, rate_hz, audios[0].channels), encoding)
+    return whole, tuple(to_ms(frames, rate_hz) for frames in starts)
+
+
+def _joined(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: list[int]) -> Iterator[Samples]:
+    """Yield the samples of all pieces with silence between them; takes down where each of them begins, in frames."""
     import numpy as np
 
-    from tts_pipeline.audio.samples import Sound, decode_sounding, encode, to_ms
+    from tts_pipeline.audio.samples import no_sound, reading
 
-    channels = audios[0].channels
-    name, rate_hz = target_of(audios[0], wanted)
-    encoding = encoding_of(name)
-    sounds = [decode_sounding(audio).with_channels(channels).resampled(rate_hz) for audio in audios]
+    channels, frames = audios[0].channels, 0
     silence = np.zeros(((pause_ms * rate_hz + 500) // 1000, channels), np.float32)
-    starts = accumulate((sound.frames + len(silence) for sound in sounds[:-1]), initial=0)
-    pieces = [sound.samples if is_sound else silence for sound in sounds for is_sound in (False, True)][1:]
-    whole = Sound(np.concatenate(pieces), rate_hz)
-    return encode(whole, encoding), tuple(to_ms(frames, rate_hz) for frames in starts)
+    for audio in audios:
+        if starts:
+            yield silence
+            frames += len(silence)
+        starts.append(frames)
+        with reading(audio) as stream:
+            for block in stream.with_channels(channels).resampled(rate_hz).blocks:
+                yield block
+                frames += len(block)
+        if frames == starts[-1]:
+            raise no_sound(audio.format)

@@ -1,22 +1,19 @@
-"""Make received bytes playable and measure them: wrap PCM, mend WAV headers, and refuse what is empty, cut or noise."""
+"""Make received bytes playable and measure them: wrap PCM, mend headers, join files, refuse what is empty or cut."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
 
 from tts_pipeline.audio.bounds import check_form, check_length
+from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.identify import located
-from tts_pipeline.audio.mpeg import FrameReader, read_adts_frame, read_mp3_frame, walk
+from tts_pipeline.audio.join import join
+from tts_pipeline.audio.mpeg import FrameReader, read_adts_frame, read_mp3_frame, walk, with_length
 from tts_pipeline.audio.ogg import last_page
+from tts_pipeline.audio.pieces import pieces
 from tts_pipeline.audio.wav import MalformedWavError, read_wav, wrap_pcm
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
-
-if TYPE_CHECKING:
-    from soundfile import SoundFile
 
 UNVERIFIED_LENGTH = "unverified_length"
 """The flag of audio that ended with the connection in a container that cannot tell whether it is whole."""
@@ -53,10 +50,23 @@ def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool) -> 
         raise _malformed("the audio is empty")
     data, name = located(data)
     if name is not None:
-        return _MEASURES.get(name, _unsupported)(data, name, complete)
+        return _measured(pieces(data, name), complete)
     if pcm_sample_rate_hz is None:
         raise _unknown(data, complete)
     return _from_pcm(data, pcm_sample_rate_hz, complete)
+
+
+def _measured(files: Sequence[bytes], complete: bool) -> Playable:
+    """Measure a file; several that follow each other become one, in the first one's format."""
+    found = []
+    for number, file in enumerate(files, 1):
+        bare, name = located(file)
+        found.append(_MEASURES.get(name or "", _unsupported)(bare, name or "", complete or number < len(files)))
+    if len(found) == 1:
+        return found[0]
+    check_length("audio", sum(audio.duration_ms for audio, _ in found), 1_000)
+    whole, _ = join([audio for audio, _ in found], 0)
+    return whole, tuple(sorted({flag for _, flags in found for flag in flags}))
 
 
 def _malformed(message: str) -> TransientError:
@@ -98,8 +108,10 @@ def _from_wav(data: bytes, name: str, complete: bool) -> Playable:
         wav = read_wav(data)
     except MalformedWavError as error:
         raise _malformed(str(error)) from None
-    audio = _audio(wav.data, name, wav.sample_rate_hz, wav.channels, wav.frames)
-    return audio, (UNVERIFIED_LENGTH,) if wav.is_measured and not complete else ()
+    flags = (UNVERIFIED_LENGTH,) if wav.is_measured and not complete else ()
+    if not wav.is_linear:
+        return _from_decoding(wav.data, name, complete)[0], flags
+    return _audio(wav.data, name, wav.sample_rate_hz, wav.channels, wav.frames), flags
 
 
 _FRAME_READERS: Mapping[str, FrameReader] = {"mp3": read_mp3_frame, "aac": read_adts_frame}
@@ -111,22 +123,42 @@ def _from_frames(data: bytes, name: str, _: bool) -> Playable:
         raise _malformed(f"the {name} has no whole frame of sound")
     if found.is_cut:
         raise _malformed(f"the {name} is cut: frames are missing, or the last one is not whole")
+    if found.is_mixed:
+        raise _not_one(name)
+    if found.is_odd and name == "mp3":
+        data = with_length(data)
+        found = walk(data, read_mp3_frame) or found
     return _audio(data, name, found.sample_rate_hz, found.channels, found.samples), ()
 
 
 def _from_ogg(data: bytes, name: str, complete: bool) -> Playable:
-    # The pages tell where it ends, so nothing need be decoded: Opus takes 3 ms a second of sound.
     page = last_page(data)
     if page.is_cut:
         raise _malformed("the ogg is cut: its last page is not whole")
-    with _opened(data, name) as sound:
-        audio = _audio(data, name, sound.samplerate, sound.channels, sound.frames)
+    if page.is_multiplexed:
+        raise _not_one(name)
+    audio, _ = _from_decoding(data[: page.end], name, complete)  # libsndfile refuses what has anything behind it
     return audio, () if page.is_last or complete else (UNVERIFIED_LENGTH,)
+
+
+def _not_one(name: str) -> UnreadableError:
+    return UnreadableError(
+        f"the {name} has several sounds in it, at different rates or at one time: which is the text's is not known",
+        code="UnsupportedAudio",
+        hint="ask for another encoding, such as response_format=mp3 or wav",
+    )
+
+
+def _from_flac(data: bytes, name: str, complete: bool) -> Playable:
+    return _from_decoding(with_true_length(data), name, complete)
 
 
 def _from_decoding(data: bytes, name: str, _: bool) -> Playable:
     """Decode it all, because a header only says how much sound there should be."""
-    with _opened(data, name) as sound:
+    # Imported here: it brings in numpy, and most answers are WAV or MP3.
+    from tts_pipeline.audio.samples import opened
+
+    with opened(data, name) as sound:
         told, frames = sound.frames, 0
         check_form(name, sound.samplerate, sound.channels)
         if told < _UNKNOWN_FRAMES:
@@ -139,31 +171,11 @@ def _from_decoding(data: bytes, name: str, _: bool) -> Playable:
         return _audio(data, name, sound.samplerate, sound.channels, frames), ()
 
 
-class _LenientFile(io.BytesIO):
-    """A file in which a damaged header may ask for a place before the start: C code calls this, and cannot catch."""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}.get(whence, 0)
-        return super().seek(max(0, base + offset))
-
-
-@contextmanager
-def _opened(data: bytes, name: str) -> Iterator[SoundFile]:
-    # Imported here: it brings in numpy, and most answers are WAV or MP3.
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(_LenientFile(data)) as sound:
-            yield sound
-    except soundfile.SoundFileError as error:
-        raise _malformed(f"the {name} cannot be decoded: {error}") from None
-
-
 _MEASURES: Mapping[str, Callable[[bytes, str, bool], Playable]] = {
     "wav": _from_wav,
     "mp3": _from_frames,
     "aac": _from_frames,
     "ogg": _from_ogg,
-    "flac": _from_decoding,
+    "flac": _from_flac,
 }
 # AIFF, AU and CAF are left out on purpose: libsndfile shortens a cut one without a word, and no service sends them.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tts_pipeline.audio.pace import spoken_s
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.errors import PermanentError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 if TYPE_CHECKING:
@@ -90,23 +91,29 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
     """
     if not audio.data:
         return (EMPTY,)
-    # Imported here: soundfile and numpy take a while, and the names above are wanted without them.
-    from tts_pipeline.audio.samples import decode
-    from tts_pipeline.audio.signal import measure
-
     try:
-        sound = decode(audio)
-    except TransientError:
+        signal = _signal(audio)
+    except (TransientError, UnreadableError):
         return (UNDECODABLE,)
     except PermanentError:
         lasts_s = audio.duration_ms / 1000
         return tuple(_of_length(lasts_s, lasts_s, spoken_s(text, language), speed))
-    if sound.frames < THRESHOLDS.empty_below_s * sound.sample_rate_hz:
+    if signal is None or signal.duration_s < THRESHOLDS.empty_below_s:
         return (EMPTY,)
-    signal = measure(sound)
     sounding_s = signal.sounding_s(above_db=THRESHOLDS.sounding_above_db)
     of_length = _of_length(sounding_s, signal.duration_s, spoken_s(text, language), speed)
     return tuple(sorted([*_of_signal(signal), *of_length]))
+
+
+def _signal(audio: Audio) -> Signal | None:
+    """Measure audio block by block; None where it has a header only."""
+    # Imported here: soundfile and numpy take a while, and the names above are wanted without them.
+    from tts_pipeline.audio.samples import reading
+    from tts_pipeline.audio.signal import measure
+
+    with reading(audio) as stream:
+        first = next(stream.blocks, None)
+        return None if first is None else measure(stream._replace(blocks=chain((first,), stream.blocks)))
 
 
 def badness(flags: Collection[str]) -> int:

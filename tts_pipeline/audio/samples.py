@@ -1,4 +1,7 @@
-"""Sound as samples: out of a file and back into one; resampled, and brought to another number of channels."""
+"""Sound as samples: out of a file and back into one; resampled, and brought to another number of channels.
+
+All of it goes block by block: a few bytes of a compressed file can decode to hours.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from tts_pipeline.audio.bounds import check_form, check_length
 from tts_pipeline.audio.encodings import Encoding, encoding_of
+from tts_pipeline.audio.flac import with_true_length
+from tts_pipeline.audio.mpeg import read_mp3_frame, walk, with_length
+from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Audio
 
@@ -23,6 +30,41 @@ Samples = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 65_536
 """Written at a time: libvorbis puts a whole call's samples on the stack and kills the process when it is full
 (https://github.com/libsndfile/libsndfile/issues/1095)."""
+
+_READ_FRAMES = 16 * _BLOCK_FRAMES
+"""Read at a time: most clips are one block."""
+
+
+class Stream(NamedTuple):
+    """Audio that is decoded block by block, once.
+
+    Args:
+        blocks: Frames x channels each.
+        sample_rate_hz: Frames a second.
+        channels: 1 is mono.
+    """
+
+    blocks: Iterator[Samples]
+    sample_rate_hz: int
+    channels: int
+
+    def resampled(self, rate_hz: int) -> Stream:
+        """Return the same sound at another sample rate; itself where it has that rate.
+
+        By soxr at HQ (20 bits): what it adds is below what rounding to 16 bits does.
+        """
+        if rate_hz == self.sample_rate_hz:
+            return self
+        return Stream(_resampled(self, rate_hz), rate_hz, self.channels)
+
+    def with_channels(self, channels: int) -> Stream:
+        """Return the same sound in another number of channels; itself where it has that number.
+
+        All are the mean of those there were: what a voice says in only one of them is not lost.
+        """
+        if channels == self.channels:
+            return self
+        return Stream((_mixed(block, channels) for block in self.blocks), self.sample_rate_hz, channels)
 
 
 class Sound(NamedTuple):
@@ -46,24 +88,35 @@ class Sound(NamedTuple):
         """1 is mono."""
         return int(self.samples.shape[1])
 
-    def resampled(self, rate_hz: int) -> Sound:
-        """Return the same sound at another sample rate; itself where it has that rate.
+    @property
+    def stream(self) -> Stream:
+        """The sound as a stream of one block."""
+        return Stream(iter((self.samples,)), self.sample_rate_hz, self.channels)
 
-        By soxr at HQ (20 bits): what it adds is below what rounding to 16 bits does.
-        """
-        if rate_hz == self.sample_rate_hz:
-            return self
-        return Sound(soxr.resample(self.samples, self.sample_rate_hz, rate_hz, quality="HQ"), rate_hz)
+    def resampled(self, rate_hz: int) -> Sound:
+        """Return the same sound at another sample rate; itself where it has that rate."""
+        return self if rate_hz == self.sample_rate_hz else _whole(self.stream.resampled(rate_hz))
 
     def with_channels(self, channels: int) -> Sound:
-        """Return the same sound in another number of channels; itself where it has that number.
+        """Return the same sound in another number of channels; itself where it has that number."""
+        return self if channels == self.channels else _whole(self.stream.with_channels(channels))
 
-        All are the mean of those there were: what a voice says in only one of them is not lost.
-        """
-        if channels == self.channels:
-            return self
-        mono = self.samples.mean(axis=1, keepdims=True, dtype=np.float32)
-        return Sound(np.repeat(mono, channels, axis=1), self.sample_rate_hz)
+
+def _resampled(stream: Stream, rate_hz: int) -> Iterator[Samples]:
+    resampler = soxr.ResampleStream(stream.sample_rate_hz, rate_hz, stream.channels, dtype="float32", quality="HQ")
+    for block in stream.blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty((0, stream.channels), np.float32), last=True)
+
+
+def _mixed(block: Samples, channels: int) -> Samples:
+    mono = block.mean(axis=1, keepdims=True, dtype=np.float32)
+    return np.repeat(mono, channels, axis=1)
+
+
+def _whole(stream: Stream) -> Sound:
+    blocks = list(stream.blocks) or [np.empty((0, stream.channels), np.float32)]
+    return Sound(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), stream.sample_rate_hz)
 
 
 class _LenientFile(io.BytesIO):
@@ -89,31 +142,55 @@ def opened(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
         raise _malformed(f"the {name} cannot be decoded: {error}") from None
 
 
-def decode(audio: Audio) -> Sound:
-    """Return the samples of a file; none where it has a header only.
+@contextmanager
+def reading(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[Stream]:
+    """Open a file to be decoded block by block. Used by ``with``; errors may come with any block.
 
     Samples beyond full scale, which lossy formats may have, are cut off there as every player does.
+
+    Args:
+        audio: Its bytes are trusted in nothing.
+        max_s: The longest that is decoded.
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode. Retried; may have been billed.
         PermanentError: ``UnsupportedAudio``: a format that cannot be read here. Never retried; may have been billed.
+        UnreadableError: ``ImplausibleAudio``, ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
     """
     encoding_of(audio.format)
     plain = _plain_wav(audio.data)
     if plain is not None:
-        return plain
-    with opened(audio.data, audio.format) as file:
-        blocks = list(_blocks(file))
-        samples = np.concatenate(blocks) if blocks else np.empty((0, file.channels), np.float32)
-        if not np.isfinite(samples).all():
-            raise _malformed(f"the {audio.format} has samples that are no numbers")
-        return Sound(np.clip(samples, -1, 1, out=samples), file.samplerate)
+        yield plain._replace(blocks=_bounded(plain, audio.format, max_s))
+        return
+    with opened(_decodable(audio), audio.format) as file:
+        check_form(audio.format, file.samplerate, file.channels)
+        stream = Stream(_blocks(file), file.samplerate, file.channels)
+        yield stream._replace(blocks=_bounded(stream, audio.format, max_s))
+
+
+def _decodable(audio: Audio) -> bytes:
+    """Return a file that libsndfile decodes to its end."""
+    if audio.format != "mp3":
+        return with_true_length(audio.data) if audio.format == "flac" else audio.data
+    found = walk(audio.data, read_mp3_frame)
+    is_right = found is None or (found.has_length and not found.is_odd)
+    return audio.data if is_right else with_length(audio.data)
+
+
+def decode(audio: Audio) -> Sound:
+    """Return the samples of a file; none where it has a header only.
+
+    Raises:
+        ServiceError: As ``reading`` does.
+    """
+    with reading(audio) as stream:
+        return _whole(stream)
 
 
 _PLAIN = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
-def _plain_wav(data: bytes) -> Sound | None:
+def _plain_wav(data: bytes) -> Stream | None:
     """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
     if len(data) < _PLAIN.size:
         return None
@@ -122,9 +199,16 @@ def _plain_wav(data: bytes) -> Sound | None:
         return None
     if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN.size:
         return None
-    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN.size).astype(np.float32)
-    samples *= np.float32(1 / 32_768)
-    return Sound(samples.reshape(-1, channels), rate_hz)
+    check_form("wav", rate_hz, channels)
+    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN.size).reshape(-1, channels)
+    return Stream(_scaled(samples), rate_hz, channels)
+
+
+def _scaled(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
+    for start in range(0, len(samples), _READ_FRAMES):
+        block = samples[start : start + _READ_FRAMES].astype(np.float32)
+        block *= np.float32(1 / 32_768)
+        yield block
 
 
 def decode_sounding(audio: Audio) -> Sound:
@@ -132,35 +216,56 @@ def decode_sounding(audio: Audio) -> Sound:
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that cannot be read here. Never retried; may have been billed.
+        PermanentError: As ``reading`` does.
     """
     sound = decode(audio)
     if not sound.frames:
-        raise _malformed(f"the {audio.format} has a header and no sound")
+        raise no_sound(audio.format)
     return sound
+
+
+def no_sound(name: str) -> TransientError:
+    """Return the error of a file that has a header only."""
+    return _malformed(f"the {name} has a header and no sound")
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
     """Read by blocks, because a header may promise any length."""
-    while len(block := file.read(16 * _BLOCK_FRAMES, dtype="float32", always_2d=True)):
+    while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
+        if not np.isfinite(block).all():
+            raise _malformed("the audio has samples that are no numbers")
+        yield np.clip(block, -1, 1, out=block)
+
+
+def _bounded(stream: Stream, name: str, max_s: float) -> Iterator[Samples]:
+    frames = 0
+    for block in stream.blocks:
+        frames += len(block)
+        check_length(name, frames, stream.sample_rate_hz, max_s)
         yield block
 
 
-def encode(sound: Sound, encoding: Encoding) -> Audio:
+def encode(sound: Sound | Stream, encoding: Encoding) -> Audio:
     """Return a sound as a file.
 
     16-bit formats are rounded without dither: the error is 98 dB below full scale and under any voice's own noise, and
     samples that were 16 bits before come back exactly.
 
     Args:
-        sound: Of at least one sample, and of a rate that the encoding can carry.
+        sound: Of a rate that the encoding can carry.
         encoding: More channels than it takes are mixed down to one.
+
+    Raises:
+        TransientError: ``MalformedAudio``: there is not one sample. Retried; may have been billed.
     """
-    if sound.channels > encoding.max_channels:
-        sound = sound.with_channels(1)
-    rate_hz = sound.sample_rate_hz
-    duration_ms = to_ms(sound.frames, rate_hz)
-    return Audio(_written(sound, encoding), encoding.name, rate_hz, sound.channels, duration_ms)
+    stream = sound.stream if isinstance(sound, Sound) else sound
+    if stream.channels > encoding.max_channels:
+        stream = stream.with_channels(1)
+    data, frames = _written(stream, encoding)
+    if not frames:
+        raise no_sound(encoding.name)
+    rate_hz = stream.sample_rate_hz
+    return Audio(data, encoding.name, rate_hz, stream.channels, to_ms(frames, rate_hz))
 
 
 def to_ms(frames: int, rate_hz: int) -> int:
@@ -168,14 +273,17 @@ def to_ms(frames: int, rate_hz: int) -> int:
     return (frames * 1000 + rate_hz // 2) // rate_hz
 
 
-def _written(sound: Sound, encoding: Encoding) -> bytes:
-    file = io.BytesIO()
+def _written(stream: Stream, encoding: Encoding) -> tuple[bytes, int]:
+    """Return a file, and how many frames it has."""
+    file, frames = io.BytesIO(), 0
     form = {"format": encoding.container, "subtype": encoding.subtype, **(encoding.options or {})}
-    with soundfile.SoundFile(file, "w", sound.sample_rate_hz, sound.channels, **form) as out:
-        for start in range(0, sound.frames, _BLOCK_FRAMES):
-            block = sound.samples[start : start + _BLOCK_FRAMES]
-            out.write(_rounded(block) if encoding.options is None else block)
-    return file.getvalue()
+    with soundfile.SoundFile(file, "w", stream.sample_rate_hz, stream.channels, **form) as out:
+        for block in stream.blocks:
+            frames += len(block)
+            for start in range(0, len(block), _BLOCK_FRAMES):
+                piece = block[start : start + _BLOCK_FRAMES]
+                out.write(_rounded(piece) if encoding.options is None else piece)
+    return file.getvalue(), frames
 
 
 def _rounded(samples: Samples) -> npt.NDArray[np.int16]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.audio.samples import Samples, Sound
+from tts_pipeline.audio.samples import Samples, Sound, Stream
 
 _FRAME_S = 0.02
 """Levels are measured over so long: two pitch periods of a low voice, so that they do not flutter with its pitch."""
@@ -71,31 +71,67 @@ class Signal(NamedTuple):
         return (longest - 1) * _HOP_FRAMES * _FRAME_S + _WINDOW_FRAMES * _FRAME_S if longest else 0.0
 
 
-def measure(sound: Sound) -> Signal:
+def measure(sound: Sound | Stream) -> Signal:
     """Measure a sound of at least one sample."""
-    # One channel is a view; of several, what is in any of them counts.
-    mono = sound.samples[:, 0] if sound.channels == 1 else sound.samples.mean(axis=1, dtype=np.float32)
-    powers = _powers(mono, sound.sample_rate_hz)
+    stream = sound.stream if isinstance(sound, Sound) else sound
+    rate_hz, reel = stream.sample_rate_hz, _Reel(stream.sample_rate_hz)
+    for block in stream.blocks:
+        reel.add(block)
+    powers = reel.powers()
     steadiness, loudness = _windows(powers)
     ordered = np.sort(powers)
     # The level there is; np.percentile would blend two, and takes as long as all the rest.
     loud_dbfs = _level(ordered[95 * (len(powers) - 1) // 100])
-    tail = mono[-max(1, int(sound.sample_rate_hz * _TAIL_S)) :]
     return Signal(
-        duration_s=sound.frames / sound.sample_rate_hz,
+        duration_s=reel.frames / rate_hz,
         powers=powers,
         loudest_dbfs=_level(ordered[-1]),
         loud_dbfs=loud_dbfs,
-        tail_db=_level(np.dot(tail, tail) / len(tail) + _FLOOR) - loud_dbfs,
-        clipped_share=_clipped_share(sound.samples),
+        tail_db=_level(np.dot(reel.tail, reel.tail) / len(reel.tail) + _FLOOR) - loud_dbfs,
+        clipped_share=reel.clipped / (reel.frames * stream.channels),
         steadiness_db=steadiness,
         window_dbfs=loudness,
     )
 
 
-def _powers(mono: Samples, rate_hz: int) -> Powers:
-    length = min(len(mono), max(1, int(rate_hz * _FRAME_S)))
-    frames = mono[: len(mono) // length * length].reshape(-1, length)
+class _Reel:
+    """What is taken down of a sound while it goes by, block by block."""
+
+    def __init__(self, rate_hz: int) -> None:
+        self.frames = 0
+        self.clipped = 0
+        self.tail = np.empty(0, np.float32)
+        self._length = max(1, int(rate_hz * _FRAME_S))
+        self._tail_frames = max(1, int(rate_hz * _TAIL_S))
+        self._powers: list[Powers] = []
+        self._rest = np.empty(0, np.float32)
+
+    def add(self, block: Samples) -> None:
+        # One channel is a view; of several, what is in any of them counts.
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+        self.frames += len(mono)
+        # Three in a row across two blocks are let go: there are 16 * 65,536 in a block.
+        self.clipped += _clipped(block)
+        self.tail = _after(self.tail, mono[-self._tail_frames :])[-self._tail_frames :]
+        mono = _after(self._rest, mono)
+        whole = len(mono) // self._length * self._length
+        self._rest = mono[whole:]
+        if whole:
+            self._powers.append(_powers(mono[:whole], self._length))
+
+    def powers(self) -> Powers:
+        """Return the powers of every 20 ms; of all there is where it is less."""
+        if not self._powers:
+            return _powers(self._rest, len(self._rest))
+        return self._powers[0] if len(self._powers) == 1 else np.concatenate(self._powers)
+
+
+def _after(earlier: Samples, later: Samples) -> Samples:
+    return np.concatenate((earlier, later)) if len(earlier) else later
+
+
+def _powers(mono: Samples, length: int) -> Powers:
+    frames = mono.reshape(-1, length)
     powers: Powers = np.vecdot(frames, frames)
     powers /= length
     powers += _FLOOR
@@ -115,13 +151,14 @@ def _windows(powers: Powers) -> tuple[Levels, Levels]:
     return loud - soft, loud
 
 
-def _clipped_share(samples: Samples) -> float:
+def _clipped(samples: Samples) -> int:
+    """Return how many samples are within three or more in a row at full scale."""
     # Hardly any file comes near: two passes spare it the rest.
-    if max(samples.max(), -samples.min()) < _FULL_SCALE:
-        return 0.0
+    if not len(samples) or max(samples.max(), -samples.min()) < _FULL_SCALE:
+        return 0
     full = np.abs(samples) >= _FULL_SCALE
     inner = full[2:] & full[1:-1] & full[:-2]
     within = np.zeros(full.shape, np.bool_)
     for shift in range(3):
         within[shift : shift + len(inner)] |= inner
-    return float(within.mean())
+    return int(within.sum())

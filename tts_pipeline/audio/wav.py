@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tts_pipeline.audio.bounds import check_form, is_rate
+from tts_pipeline.errors import UnreadableError
 
 _CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_LINEAR = frozenset({1, 3, 6, 7, 0xFFFE})
-"""PCM, float, A-law, mu-law, extensible: every sample has the same size."""
+_EXTENSIBLE = 0xFFFE
+_LINEAR = {1: range(8, 33), 3: (32, 64), 6: (8,), 7: (8,)}
+"""PCM, float, A-law, mu-law: every sample has the same size; how many bits that can be."""
+
+_RUBBISH_BYTES = 64
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")
 
 _PLACEHOLDER = 0x7FFF0000
 """From here on a size is a placeholder (0x7FFFFFBF, 0x7FFFFFFF, 0xFFFFFFFF are seen): no answer may be that large."""
@@ -33,6 +38,7 @@ class Wav(NamedTuple):
         channels: From the header.
         frames: Samples per channel, by the bytes that are there.
         is_measured: Whether the header had no length of its own, so that a cut would not show.
+        is_linear: Whether every sample has the same size; else only decoding tells how many there are.
     """
 
     data: bytes
@@ -40,6 +46,7 @@ class Wav(NamedTuple):
     channels: int
     frames: int
     is_measured: bool
+    is_linear: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +84,15 @@ def read_wav(data: bytes) -> Wav:
 
     Raises:
         MalformedWavError: It is cut (shorter than its header truly says), empty, or no WAV that can be understood.
-        UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has.
+        UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has; ``UnsupportedAudio``:
+            samples of a size that cannot be, or two pieces of them.
     """
     return _read_canonical(data) or _read_chunks(data)
+
+
+def is_canonical(data: bytes) -> bool:
+    """Whether this is one usual file, whose sizes say that it is all there is."""
+    return _read_canonical(data) is not None
 
 
 def _read_canonical(data: bytes) -> Wav | None:
@@ -108,7 +121,8 @@ def _read_chunks(data: bytes) -> Wav:
     if frames <= 0:
         raise MalformedWavError("the WAV has a header and no sound")
     whole = _mended(data, order, chunks, length)
-    return Wav(whole, chunks.format.sample_rate_hz, chunks.format.channels, frames, is_measured)
+    form = chunks.format
+    return Wav(whole, form.sample_rate_hz, form.channels, frames, is_measured, form.tag in _LINEAR)
 
 
 def _walk(data: bytes, order: str) -> _Chunks:
@@ -135,6 +149,10 @@ def _read_format(chunk: bytes, order: str) -> _Format:
         raise MalformedWavError("the WAV's format is cut")
     tag, channels, rate, byte_rate, block, bits = struct.unpack_from(order + "HHIIHH", chunk)
     check_form("wav", rate, channels)
+    if tag == _EXTENSIBLE and len(chunk) >= 26:
+        tag = struct.unpack_from(order + "H", chunk, 24)[0]
+    if bits not in _LINEAR.get(tag, (bits,)):
+        raise UnreadableError(f"the WAV says that its samples have {bits} bits of kind {tag}", code="UnsupportedAudio")
     if tag in _LINEAR:
         block = channels * ((bits + 7) // 8)
     if not block:
@@ -154,10 +172,20 @@ def _true_length(data: bytes, order: str, chunks: _Chunks, present: int) -> tupl
         return present, riff_bytes != len(data)
     if declared > present:
         raise MalformedWavError(f"the WAV is cut: {present} bytes of samples of {declared}")
-    if declared < present and not _is_chunks(data, order, (chunks.data_at or 0) + declared + (declared & 1)):
+    end = (chunks.data_at or 0) + declared + (declared & 1)
+    if declared < present and not _is_chunks(data, order, end) and not _is_rubbish(data, order, end):
         # A header patched for the first piece of a stream: more samples follow than it says.
         return present, True
     return declared, False
+
+
+def _is_rubbish(data: bytes, order: str, end: int) -> bool:
+    """Whether what follows a file that agrees with itself is no sound: a tag, zeros, or a few bytes as a line end."""
+    riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
+    is_whole = riff_bytes == end or data[:4] in {b"RF64", b"BW64"}
+    return is_whole and (
+        len(data) - end < _RUBBISH_BYTES or data.startswith(_TAGS, end) or not any(memoryview(data)[end:])
+    )
 
 
 def _is_chunks(data: bytes, order: str, at: int) -> bool:
@@ -166,6 +194,8 @@ def _is_chunks(data: bytes, order: str, at: int) -> bool:
         name, size = struct.unpack_from(order + "4sI", data, at)
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False
+        if name == b"data":
+            raise UnreadableError("the WAV has two pieces of sound", code="UnsupportedAudio")
         at += 8 + size + (size & 1)
     return True
 
