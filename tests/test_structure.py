@@ -39,6 +39,7 @@ SAME_FLOOR = {
     ("models", "errors"),
     ("catalog", "text"),
     ("catalog", "cost"),
+    ("wire", "audio"),
     ("estimates", "frames"),
     ("frames", "watch"),
     ("browse", "report"),

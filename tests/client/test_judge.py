@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from tts_pipeline.client.judge import Judge
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
 
 LIMITS = Limits(max_concurrency=16, max_attempts=3)
 
@@ -328,3 +336,68 @@ def test_no_row_is_ever_held_for_ever(events: list[tuple[int, str]]) -> None:
         if row not in held | gone:
             leave(row)
     assert not held or court.judge.stopped is not None
+
+
+def silent() -> TransientError:
+    return TransientError("the answer has no audio", code="NoAudio", http_status=200)
+
+
+def unreadable() -> UnreadableError:
+    return UnreadableError("JSON with the keys a, b", code="UnreadableAudio", http_status=200)
+
+
+def page() -> TransientError:
+    return TransientError("Welcome", code="UnexpectedText", http_status=200)
+
+
+@pytest.mark.parametrize("error", [silent, unreadable, page])
+def test_a_run_whose_first_answers_have_no_audio_stops(error: Callable[[], ServiceError]) -> None:
+    """It is no outage: nothing is probed; three rows are enough, none of them is rejected, and the keys are told."""
+    court = Court(9)
+    court.fails(0, error())
+    court.fails(1, error())
+    assert court.judge.stopped is None
+    assert court.fails(2, error()) is Verdict.FATAL
+    assert set(court.decided().values()) <= {Verdict.FATAL}
+    assert court.judge.stopped is not None
+    assert court.judge.stopped.stopped_by == "service"
+    assert error().message in court.judge.stopped.message
+
+
+def test_one_row_alone_does_not_stop_a_run() -> None:
+    """However often it is bought: the rule is of different rows."""
+    court = Court(1)
+    assert [court.fails(0, silent()) for _ in range(2)] == [Verdict.RETRY, Verdict.OWN]
+    assert Court(1).fails(0, unreadable()) is Verdict.OWN
+    assert court.judge.stopped is None
+
+
+def test_an_answer_without_audio_is_the_rows_where_others_have_audio() -> None:
+    """What cannot be read is not bought again, an empty answer once more; no row is taken for an outage."""
+    court = Court(40)
+    court.succeeds()
+    for row in range(20):
+        assert court.fails(row, unreadable()) is Verdict.OWN
+        assert [court.fails(20 + row, silent()) for _ in range(2)] == [Verdict.RETRY, Verdict.OWN]
+    assert court.judge.stopped is None
+    assert court.judge.delay_s(court.now_s) <= 0
+
+
+def test_a_row_without_audio_is_held_until_another_has_some() -> None:
+    """The first rows are no rejects while it is not known whether the whole run is in vain."""
+    court = Court(3)
+    assert court.fails(0, unreadable()) is Verdict.HOLD
+    assert court.decided() == {}
+    court.succeeds()
+    assert court.decided() == {0: Verdict.OWN}
+
+
+def test_a_service_that_loses_its_voice_stops_the_run() -> None:
+    """Fifty rows in succession, each of which may have been billed."""
+    court = Court(60)
+    court.succeeds()
+    for row in range(49):
+        court.fails(row, unreadable())
+    assert court.judge.stopped is None
+    assert court.fails(49, unreadable()) is Verdict.FATAL
+    assert court.judge.stopped is not None

@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
-from tts_pipeline.wire.failure import classify, classify_payload, malformed
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
+from tts_pipeline.wire.failure import classify, classify_payload, malformed, no_audio, unreadable
 from tts_pipeline.wire.reading import Reply
 from tts_pipeline.wire.waits import retry_after_s
 
@@ -264,7 +272,12 @@ def test_a_parsed_object_takes_the_events_status() -> None:
     assert (type(met), met.code, met.may_be_billed, met.http_status) == (SuspectError, "HTTP403", True, 200)
 
 
-def test_an_unusable_answer_is_transient() -> None:
-    """Our own codes for answers that should have been successes."""
-    met = malformed("NoAudio", "no audio", Reply(200, {"x-request-id": "h"}, b""), characters=3)
-    assert (type(met), met.code, met.request_id, met.characters_reported) == (TransientError, "NoAudio", "h", 3)
+def test_our_own_codes() -> None:
+    """Answers that should have been successes: transient where another may be whole, permanent where it cannot help."""
+    reply = Reply(200, {"x-request-id": "h"}, b"")
+    met = [malformed("CutStream", "cut", reply), no_audio("none", reply), unreadable("what", reply, request_id="b")]
+    assert [(type(error), error.code, error.request_id, error.may_be_billed) for error in met] == [
+        (TransientError, "CutStream", "h", True),
+        (TransientError, "NoAudio", "h", True),
+        (UnreadableError, "UnreadableAudio", "b", True),
+    ]

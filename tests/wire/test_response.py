@@ -9,9 +9,16 @@ import orjson
 import pybase64
 import pytest
 
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.response import Reply, read_reply
+from tts_pipeline.wire.response import Reply, read_reply, reported_usage
 from tts_pipeline.wire.timestamps import TimedText
 
 SOUND = b"RIFF" + bytes(range(256)) * 4
@@ -123,7 +130,7 @@ def test_bare_text(body: bytes) -> None:
 
 def test_broken_data_beside_a_url() -> None:
     """A URL saves what was paid for when the data cannot be decoded."""
-    assert read_reply(reply(ali(data=DATA[:-1], url=URL))).url == URL
+    assert read_reply(reply(ali(data=DATA[:-2] + "!", url=URL))).url == URL
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -166,17 +173,17 @@ def test_json_is_whole_however_the_connection_ended() -> None:
         (orjson.dumps(ali(data=DATA))[:-40], "MalformedBody"),
         (orjson.dumps(ali(data=DATA))[:700], "MalformedBody"),
         (orjson.dumps(DATA)[:-10], "MalformedBody"),
-        (orjson.dumps(ali(data=DATA[:-1])), "MalformedBody"),
-        (orjson.dumps(ali(data="not base64 at all")), "MalformedBody"),
         (orjson.dumps(ali(data="", url="")), "NoAudio"),
         (orjson.dumps(ali(data="data:audio/wav;base64,")), "NoAudio"),
         (b"{}", "NoAudio"),
-        (b"[]", "MalformedBody"),
-        (b"null", "MalformedBody"),
-        (b'"success"', "MalformedBody"),
-        (b'"done"', "MalformedBody"),
-        (b"<html><title>Welcome</title></html>", "MalformedBody"),
-        (b"upstream is sorry", "MalformedBody"),
+        (b'{"status":"ok","data":{"id":"550e8400-e29b-41d4-a716-446655440000"}}', "NoAudio"),
+        (b'{"code":200,"message":"success","data":{}}', "NoAudio"),
+        (b"[]", "NoAudio"),
+        (b"null", "NoAudio"),
+        (b'"success"', "NoAudio"),
+        (b'"done"', "NoAudio"),
+        (b"<html><title>Welcome</title></html>", "UnexpectedText"),
+        (b"upstream is sorry", "UnexpectedText"),
     ],
 )
 @pytest.mark.parametrize("label", ["application/json", "audio/mpeg"])
@@ -188,11 +195,25 @@ def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: s
     assert met.value.request_id in {"r", "req-1"}
 
 
-def test_an_answer_without_audio_tells_what_it_charged() -> None:
-    """The bill's upper bound needs what a useless answer says it cost."""
-    with pytest.raises(TransientError) as met:
-        read_reply(reply(ali(data="")))
-    assert (met.value.characters_reported, met.value.request_id) == (195, "req-1")
+@pytest.mark.parametrize(
+    "body",
+    [
+        ali(data="@*!" + DATA),
+        ali(data=DATA[:40] + "-+" + DATA[42:]),
+        {"audio": "done"},
+        {"answer": {"blob": "Zm9v" * 30}},
+        {"blobs": ["Zm9v" * 30, "YmFy" * 30]},
+        [{"blob": "Zm9v" * 30}],
+        {"inner": '{"blob": "' + "Zm9v" * 30 + '"}'},
+    ],
+)
+def test_what_cannot_be_read_would_not_be_the_next_time(body: object) -> None:
+    """Whole and well-formed, with something that is no audio we know: never bought again, and told by its keys."""
+    with pytest.raises(UnreadableError) as met:
+        read_reply(reply(body))
+    assert (met.value.code, met.value.may_be_billed) == ("UnreadableAudio", True)
+    assert "JSON with the keys " in met.value.message
+    assert "Zm9v" not in str(met.value)
 
 
 @pytest.mark.parametrize(
@@ -256,3 +277,58 @@ def test_a_replys_repr_is_short() -> None:
     big = reply(ali(data=pybase64.b64encode(SOUND * 50).decode()))
     assert len(repr(big)) < 200
     assert len(repr(read_reply(big))) < 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b")]}',\n" + orjson.dumps({"audio": DATA}),
+        b"\xef\xbb\xbf \r\n" + orjson.dumps({"audio": DATA}),
+        b"callback(" + orjson.dumps({"audio": DATA}) + b");",
+        b'{"audio":"%b"}\n{"audio":"%b"}\n' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:]))),
+        b'{"audio":"%b"}{"audio":"%b"}' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:]))),
+        b'[{"audio":"%b"},\n{"audio":"%b"}]' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:]))),
+        orjson.dumps({"audio": DATA}) + b"\n" + orjson.dumps({"usage": {"characters": 3}}),
+    ],
+)
+def test_what_is_around_json_does_not_matter(body: bytes) -> None:
+    """A guard, a byte order mark, a call; lines of JSON, or documents without anything between them, or a list."""
+    assert read_reply(reply(body)).data == SOUND
+
+
+def test_documents_that_are_cut_are_not_half_a_row() -> None:
+    """A broken last one is noticed; whether whole ones are all there is for the audio to say."""
+    body = b'{"audio":"%b"}\n{"audio":"%b"}\n' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:])))
+    with pytest.raises(TransientError):
+        read_reply(reply(body[:-20]))
+    assert read_reply(reply(body, complete=False)).complete is False
+
+
+def test_a_body_of_parts() -> None:
+    """The audio is known by its bytes, then by its label."""
+    head = b'--b1\r\nContent-Type: application/json\r\n\r\n{"a":1}\r\n--b1\r\nContent-Type: audio/x;rate=7\r\n\r\n'
+    headers = {"content-type": 'multipart/mixed; boundary="b1"'}
+    reading = read_reply(reply(head + SOUND + b"\r\n--b1--\r\n", headers=headers))
+    assert (reading.data, reading.content_type) == (SOUND, "audio/x;rate=7")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "expected"),
+    [
+        (200, b'{"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":50}}', {}, Usage(None, 3, 50)),
+        (500, b'{"error":{"message":"m"},"usage":{"characters":9}}', {}, Usage(9)),
+        (503, b"sorry", {"character-cost": "35"}, Usage(35)),
+        (200, b'data:{"usage":{"characters":3}}\n\ndata:{"usage":{"input_tokens":8}}\n\ndata: {', {}, Usage(3, 8)),
+        (200, b'{"usage":{"characters":3}}\n{"usage":{"characters":5}}', {}, Usage(5)),
+        (400, b"[" * 2_000, {"dg-char-count": "-1"}, Usage()),
+        (200, SOUND, {}, Usage()),
+    ],
+)  # fmt: skip
+def test_usage_is_read_from_every_answer(status: int, body: bytes, headers: dict[str, str], expected: Usage) -> None:
+    """Whatever its status and form, the header last; never an exception."""
+    assert reported_usage(Reply(status, headers, body)) == expected
+
+
+def test_usage_in_headers_of_an_answer_that_is_audio() -> None:
+    """Raw bytes have no other place for it."""
+    assert read_reply(reply(SOUND, headers={"x-amzn-requestcharacters": "12"})).usage == Usage(12)

@@ -8,7 +8,14 @@ import orjson
 import pybase64
 import pytest
 
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.response import Reading, Reply, read_reply
 from tts_pipeline.wire.timestamps import TimedText
@@ -81,13 +88,13 @@ def test_a_stream_that_has_only_a_url() -> None:
 
 
 def test_a_damaged_chunk_beside_a_url() -> None:
-    """What was paid for is fetched by the URL; without one it is transient."""
+    """What was paid for is fetched by the URL; without one it cannot be read, and is not bought again."""
     damaged = frame({"output": {"audio": {"data": "%%%"}, "finish_reason": "null"}})
     assert read(ali_chunk(b"ab") + damaged + LAST).url == URL
     last = frame({"output": {"finish_reason": "stop"}})
-    with pytest.raises(TransientError) as met:
+    with pytest.raises(UnreadableError) as met:
         read(ali_chunk(b"ab") + damaged + last)
-    assert met.value.code == "MalformedBody"
+    assert met.value.code == "UnreadableAudio"
 
 
 @pytest.mark.parametrize(
@@ -153,3 +160,53 @@ def test_one_ragged_list_drops_the_words_of_a_stream() -> None:
     body = ali_chunk(b"ab", sentence={"words": [{"text": "Hi", "begin_time": -5, "end_time": 3}]}) + LAST
     reading = read(body)
     assert (reading.data, reading.words, reading.quality) == (b"ab", None, ("timestamps_dropped",))
+
+
+def hex_event(data: bytes, status: int) -> bytes:
+    return b"data: " + orjson.dumps({"data": {"audio": data.hex(), "status": status}, "trace_id": "t"}) + b"\n\n"
+
+
+SOUND = bytes(range(256)) * 3
+
+
+@pytest.mark.parametrize("tail", [b"", b"data: [DONE]\n\n"])
+@pytest.mark.parametrize("cut", [100, 400, 700])
+def test_a_stream_of_hex_that_repeats_all_of_it(cut: int, tail: bytes) -> None:
+    """MiniMax: the last event has all of the audio once more, or the last chunk of it, or nothing."""
+    first = hex_event(SOUND[:cut], 1) + hex_event(SOUND[cut:], 1)
+    for body in (
+        first + hex_event(SOUND, 2),
+        first + hex_event(b"", 2),
+        hex_event(SOUND[:cut], 1) + hex_event(SOUND, 2),
+    ):
+        reading = read(body + tail)
+        assert (reading.data, reading.request_id) == (SOUND, "t")
+    assert read(hex_event(SOUND[:600], 1) + hex_event(SOUND[600:], 2)).data == SOUND
+    with pytest.raises(TransientError) as met:
+        read(first)
+    assert met.value.code == "CutStream"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"type": "done", "done": True},
+        {"is_final": True},
+        {"result": {"finished": True}},
+        {"candidates": [{"finishReason": "STOP"}]},
+        {"choices": [{"finish_reason": "stop"}]},
+    ],
+)
+def test_ends_of_other_makers(last: object) -> None:
+    """Whoever says it in whatever word; a stream without any is cut."""
+    chunk = b"data: " + orjson.dumps({"data": pybase64.b64encode(SOUND).decode(), "done": False}) + b"\n\n"
+    assert read(chunk + b"data: " + orjson.dumps(last) + b"\n\n").data == SOUND
+    with pytest.raises(TransientError):
+        read(chunk)
+
+
+def test_chunks_under_a_name_that_nobody_told() -> None:
+    """The first one is known by its bytes, the others by its name."""
+    wav = b"RIFF\x00\x01\x00\x00WAVE" + SOUND
+    events = [b"data: " + orjson.dumps({"x": {"y": pybase64.b64encode(part).decode()}}) for part in (wav, b"ab")]
+    assert read(b"\n\n".join(events) + b"\n\ndata: [DONE]\n\n").data == wav + b"ab"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.usage import usage_of
+from tts_pipeline.wire.usage import usage_in_headers, usage_of
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,37 @@ from tts_pipeline.wire.usage import usage_of
 def test_usage(payload: dict[str, Any], expected: Usage) -> None:
     """None for what is not told, or told as nonsense."""
     assert usage_of(payload) == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2}}, Usage(None, 1, 2)),
+        ({"usage_metadata": {"totalTokenCount": 3}}, Usage(None, None, None, 3)),
+        ({"extra_info": {"usage_characters": 34, "audio_length": 4067}}, Usage(34)),
+        ({"task_id": 1, "usage_characters": 101}, Usage(101)),
+        ({"result": {"usage": {"processedCharactersCount": 5}}}, Usage(5)),
+        ({"usage": {"input_tokens": 3}, "extra_info": {"usage_characters": 2}}, Usage(2, 3)),
+        ({"error": {"message": "m", "usage": {"characters": 4}}}, Usage(4)),
+        ({"characters": ["a", "b"], "billed_characters": 2}, Usage(2)),
+    ],
+)  # fmt: skip
+def test_usage_of_other_makers(payload: dict[str, Any], expected: Usage) -> None:
+    """Under their names, in their places."""
+    assert usage_of(payload) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "characters"),
+    [
+        ({"character-cost": "35"}, 35),
+        ({"dg-char-count": " 7 "}, 7),
+        ({"x-amzn-requestcharacters": "0"}, 0),
+        ({"character-cost": "9" * 30}, None),
+        ({"character-cost": "-1", "x-characters": "4"}, 4),
+        ({}, None),
+    ],
+)
+def test_usage_in_headers(headers: dict[str, str], characters: int | None) -> None:
+    """A whole number, or nothing."""
+    assert usage_in_headers(headers) == Usage(characters)

@@ -18,7 +18,7 @@ from tts_pipeline.wire.reading import Reading, Reply
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, endless, next_address
 from tts_pipeline.wire.request import Request, build_request
-from tts_pipeline.wire.response import read_reply
+from tts_pipeline.wire.response import read_reply, reported_usage
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, place_words
 from tts_pipeline.wire.usage import NO_USAGE
 
@@ -119,7 +119,7 @@ class Exchange:
         reply = await self._send(request)
         received.http_status, received.request_id = reply.status, self._redactor.text(reply.request_id)
         await self._portions.turn()
-        reading = await self._read(reply)
+        reading = await self._read(reply, received)
         received.request_id, received.usage = self._redactor.text(reading.request_id), reading.usage
         audio, flags = await self._audio(reply, reading, question.parameters)
         words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
@@ -129,16 +129,17 @@ class Exchange:
         quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
         return Answer(segment.index, audio, words, reading.usage, received.request_id, quality)
 
-    async def _read(self, reply: Reply) -> Reading:
+    async def _read(self, reply: Reply, received: Received) -> Reading:
         if len(reply.body) > _INLINE_BODY_BYTES:
-            return await asyncio.to_thread(self._readable, reply)
-        return self._readable(reply)
+            return await asyncio.to_thread(self._readable, reply, received)
+        return self._readable(reply, received)
 
-    def _readable(self, reply: Reply) -> Reading:
+    def _readable(self, reply: Reply, received: Received) -> Reading:
         """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
         try:
             return read_reply(reply)
         except ServiceError:
+            received.usage = reported_usage(reply)
             clean = self._redactor.reply(reply)
             if clean is not reply:
                 read_reply(clean)
@@ -178,9 +179,11 @@ def _assess(audio: Audio, question: Question) -> tuple[str, ...]:
 
 
 def _complete(error: ServiceError, received: Received) -> None:
-    """Give an error the answer's status and id where it has none, and the bill the error's where that has none."""
+    """Give an error what of its answer it has not: status, id, and that it may be billed; and the bill what it has."""
     error.http_status = received.http_status = error.http_status or received.http_status
     error.request_id = received.request_id = error.request_id or received.request_id
+    if any(received.usage):  # what an answer says it consumed may be billed, whatever else it says
+        error.may_be_billed = True
 
 
 def _pcm_rate_hz(parameters: Parameters, reply: Reply) -> int | None:

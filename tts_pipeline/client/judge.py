@@ -16,10 +16,24 @@ from tts_pipeline.client.pause import Pause
 from tts_pipeline.client.rate import SmoothRate
 from tts_pipeline.client.row import Row, Verdict
 from tts_pipeline.config import Limits
-from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    ServiceError,
+    StoppedError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
+from tts_pipeline.wire.failure import NO_AUDIO, UNEXPECTED_TEXT
 
 _LEFT_OVER_SHARE = 1 / 15
 """For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
+
+_FIRST_ROWS = 3
+_ROWS_IN_SUCCESSION = 50
+"""A run stops when whole answers without audio come for this many different rows, one after another: for the first
+number where no answer ever had audio, for the second one later. Each of them may have been billed."""
 
 _LATER = "run again when the service is back: what is done is kept"
 
@@ -52,6 +66,7 @@ class Judge:
         self._suspect: Row | None = None
         self._suspects_held: list[Row] = []
         self._used_up_held: list[Row] = []
+        self._rows_without_audio: set[Row] = set()
         self.stopped: StoppedError | None = None
         self.decided: list[tuple[Row, Verdict]] = []
         self.herald = Herald(limits.max_outage_s)
@@ -99,6 +114,7 @@ class Judge:
         self._pause.succeeded(sent_at_s)
         self._concurrency.succeeded()
         self._has_succeeded = True
+        self._rows_without_audio.clear()
         lasted_s = self._outage.lasted_s(now_s)
         self._outage.succeeded(now_s, sent_at_s=sent_at_s)
         if not self._outage.is_open:
@@ -118,6 +134,8 @@ class Judge:
         """
         if isinstance(error, ThrottledError):
             return self._throttled(error, now_s, sent_at_s)
+        if _is_without_audio(error) and (verdict := self._without_audio(row, error, now_s)) is not None:
+            return verdict
         if isinstance(error, TransientError):
             return self._transient(row, error, now_s)
         if isinstance(error, FatalError):
@@ -164,6 +182,32 @@ class Judge:
             row.retries += 1
             return Verdict.RETRY
         return self._held(row, self._used_up_held, now_s)
+
+    def _without_audio(self, row: Row, error: ServiceError, now_s: float) -> Verdict | None:
+        """Judge a whole answer without audio: never an outage, and bought twice at most; None is for a page.
+
+        A page in place of an answer is judged as any other failure, unless no answer was ever anything else.
+        """
+        is_page = error.code == UNEXPECTED_TEXT
+        if is_page and self._has_succeeded:
+            return None
+        self._rows_without_audio.add(row)
+        if len(self._rows_without_audio) >= (_ROWS_IN_SUCCESSION if self._has_succeeded else _FIRST_ROWS):
+            self._stop_without_audio(error)
+            return Verdict.FATAL
+        if is_page:
+            return None
+        row.answers_without_audio += 1
+        if isinstance(error, TransientError) and row.answers_without_audio == 1:
+            row.retries += 1
+            return Verdict.RETRY
+        return Verdict.OWN if self._has_succeeded else self._held(row, self._suspects_held, now_s)
+
+    def _stop_without_audio(self, error: ServiceError) -> None:
+        rows = len(self._rows_without_audio)
+        reason = f"the answers to {rows} rows in succession have no audio: {error.message} [code {error.code}]"
+        self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
+        self._decide(self._suspects_held, Verdict.FATAL)
 
     def _suspected(self, row: Row, error: SuspectError, now_s: float) -> Verdict:
         if self._suspect is not None and self._suspect is not row:
@@ -230,3 +274,7 @@ class Judge:
         if lasted_s > self._limits.max_outage_s:
             reason = f"the service has not been usable for {lasted_s:.0f} s: {self._last_failure}"
             self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER))
+
+
+def _is_without_audio(error: ServiceError) -> bool:
+    return isinstance(error, UnreadableError) or error.code in (NO_AUDIO, UNEXPECTED_TEXT)

@@ -30,6 +30,7 @@ class Row:
         retries: How often it was told to try again after a wait of its own.
         streaks: The streak of failures that each failure which may be its own fell into.
         streaks_met: The streaks of failures, outages or not, that any of its failures fell into.
+        answers_without_audio: How many of its answers were whole and had no audio.
         verdict: What became of it when its last attempt failed; None as long as none did.
     """
 
@@ -37,11 +38,13 @@ class Row:
     retries: int = 0
     streaks: list[int] = field(default_factory=list)
     streaks_met: set[int] = field(default_factory=set)
+    answers_without_audio: int = 0
     verdict: Verdict | None = None
 
     def begin(self, characters: int) -> None:
         """Begin the next segment, whose attempts are counted anew."""
         self.characters = characters
         self.retries = 0
+        self.answers_without_audio = 0
         self.streaks.clear()
         self.streaks_met.clear()

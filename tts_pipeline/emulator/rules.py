@@ -39,10 +39,15 @@ from typing import Any
 from tts_pipeline.emulator.asked import invalid
 from tts_pipeline.emulator.echo import WRITINGS
 
+OTHER_SHAPES = (
+    *("hex", "hex_sse", "unknown_name", "unknown_url", "url_safe_base64", "list_of_chunks", "lines_of_json"),
+    *("inline_data", "parts_of_a_form", "billed_failure", "unreadable"),
+)
 SHAPES = (
     *("ali_data", "ali_url", "bare_fields", "json_string_url", "json_string_data_uri", "json_string_base64"),
     *("audio_url_object", "redirect", "raw", "raw_mislabelled", "raw_unlabelled", "ali_sse", "openai_sse", "sse_cut"),
     *("no_audio", "bad_base64", "empty"),
+    *OTHER_SHAPES,
 )
 MAKERS_FORMS = ("base_resp", "response_error", "typed_400", "rpc_status")
 FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened", *MAKERS_FORMS)

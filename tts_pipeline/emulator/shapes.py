@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pybase64
 
+from tts_pipeline.emulator import other_shapes
 from tts_pipeline.emulator.billing import Charge
 from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.rules import ALL_WELL, Rule
@@ -54,7 +55,7 @@ class Answer:
         return {name: count for name, count in self.reported.items() if name == "characters"}
 
 
-NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redirect", "ali_sse"})
+NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redirect", "ali_sse", "unknown_url"})
 """Shapes that say where the audio is served."""
 
 
@@ -167,6 +168,10 @@ def _json(value: object) -> Delivery:
     return Delivery(200, orjson.dumps(value))
 
 
+def _told(said: Answer) -> int:
+    return int(said.reported.get("characters", said.characters))
+
+
 _RENDERED: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
     "ali_data": _ali,
     "ali_url": _ali,
@@ -185,5 +190,16 @@ _RENDERED: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
     "no_audio": _no_audio,
     "bad_base64": _bad_base64,
     "empty": _empty,
+    "hex": lambda said, _: other_shapes.hex_in_json(said.audio, _told(said)),
+    "hex_sse": lambda said, _: other_shapes.hex_stream(said.audio, _told(said)),
+    "unknown_name": lambda said, _: other_shapes.unknown_name(said.audio),
+    "unknown_url": lambda said, _: other_shapes.unknown_url(said.url or ""),
+    "url_safe_base64": lambda said, _: other_shapes.url_safe_base64(said.audio),
+    "list_of_chunks": lambda said, _: other_shapes.list_of_chunks(said.audio),
+    "lines_of_json": lambda said, _: other_shapes.lines_of_json(said.audio),
+    "inline_data": lambda said, _: other_shapes.inline_data(said.audio, said.content_type),
+    "parts_of_a_form": lambda said, _: other_shapes.parts_of_a_form(said.audio, said.content_type),
+    "billed_failure": lambda said, _: other_shapes.billed_failure(_told(said)),
+    "unreadable": lambda said, _: other_shapes.unreadable(_told(said)),
 }
 """Each shape by its name in a rule."""

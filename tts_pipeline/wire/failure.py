@@ -12,7 +12,13 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from tts_pipeline.errors import FatalError, ServiceError, ThrottledError, TransientError
+from tts_pipeline.errors import (
+    FatalError,
+    ServiceError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
 from tts_pipeline.wire.complaint import (
     Complaint,
     complaint_in,
@@ -39,6 +45,14 @@ from tts_pipeline.wire.messages import readable
 from tts_pipeline.wire.payload import sound_in
 from tts_pipeline.wire.reading import Reply, request_id_of
 from tts_pipeline.wire.waits import reset_s, retry_after_s
+
+NO_AUDIO = "NoAudio"
+"""The code of a whole answer in which nothing could be audio."""
+
+UNEXPECTED_TEXT = "UnexpectedText"
+"""The code of a page or another text in place of an answer, under a status that says all is well."""
+
+NOT_OURS = "if every row meets this, the service answers in another form: check --service and its address"
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:
@@ -83,17 +97,14 @@ def _has_sound(payload: Mapping[str, Any]) -> bool:
         return True
 
 
-def malformed(
-    code: str, message: str, reply: Reply, *, request_id: str | None = None, characters: int | None = None
-) -> TransientError:
-    """Return the error for an answer that cannot be used: retried, and taken as billed.
+def malformed(code: str, message: str, reply: Reply, *, request_id: str | None = None) -> TransientError:
+    """Return the error for an answer that is not whole: retried, and taken as billed.
 
     Args:
-        code: Ours: ``EmptyBody``, ``MalformedBody``, ``NoAudio``, ``CutStream``.
+        code: Ours: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
         message: What is wrong with it.
         reply: The answer.
         request_id: The one its body tells; None takes the headers'.
-        characters: What it says it billed; None without.
     """
     return TransientError(
         message,
@@ -101,7 +112,44 @@ def malformed(
         http_status=reply.status,
         request_id=request_id or reply.request_id,
         may_be_billed=True,
-        characters_reported=characters,
+    )
+
+
+def unreadable(message: str, reply: Reply, *, request_id: str | None = None) -> UnreadableError:
+    """Return the error for a whole answer with something in it that we cannot read: not bought again, taken as billed.
+
+    Args:
+        message: What it is instead of audio.
+        reply: The answer.
+        request_id: The one its body tells; None takes the headers'.
+    """
+    return UnreadableError(
+        message,
+        code="UnreadableAudio",
+        http_status=reply.status,
+        request_id=request_id or reply.request_id,
+        may_be_billed=True,
+        hint=NOT_OURS,
+    )
+
+
+def no_audio(message: str, reply: Reply, *, request_id: str | None = None) -> TransientError:
+    """Return the error for a whole answer in which nothing could be audio: bought once more, taken as billed.
+
+    Models do fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11), which passes.
+
+    Args:
+        message: What it is instead of audio.
+        reply: The answer.
+        request_id: The one its body tells; None takes the headers'.
+    """
+    return TransientError(
+        message,
+        code=NO_AUDIO,
+        http_status=reply.status,
+        request_id=request_id or reply.request_id,
+        may_be_billed=True,
+        hint=NOT_OURS,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -12,6 +13,9 @@ MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
 
 _MARKS = (b",", b"[", b"{", b"\n", b"\r")
 """Before each JSON value, and behind each line; base64 has none of them."""
+
+_WIDE = re.compile(rb"\xf0|\\u[dD][89abAB]")
+"""One character beyond 16 bits makes a string four times as wide in memory."""
 
 FREELY_PARSED_BYTES = 262_144
 """A shorter text is parsed without counting: even one of lists alone stays below 20 MB."""
@@ -29,8 +33,8 @@ def check_text(body: bytes) -> None:
     """
     if len(body) <= FREELY_PARSED_BYTES:
         return
-    if len(body) > MAX_TEXT_BYTES:
-        raise ExcessiveTextError(f"the answer is text of {len(body)} bytes, more than {MAX_TEXT_BYTES}")
+    if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE.search(body)):
+        raise ExcessiveTextError(f"the answer is text of {len(body)} bytes: speech takes {MAX_TEXT_BYTES} at most")
     if sum(map(body.count, _MARKS)) > MAX_TEXT_VALUES:
         raise ExcessiveTextError(f"the answer is text of more than {MAX_TEXT_VALUES} values")
 

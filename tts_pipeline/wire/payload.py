@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
-import pybase64
+from tts_pipeline.wire.encoding import decode
 
-SHORTEST_BASE64 = 64
-"""A bare string shorter than this (48 bytes of audio) is taken for a word, not for base64."""
+Decode = Callable[[str], bytes]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
 _OBJECT_STORE = ".aliyuncs.com"
 _HOLDERS = ("output", "data", "result")
-_DATA_NAMES = ("data", "audio_base64", "b64_json", "audio")
-_URL_NAMES = ("url", "audio_url")
+# Alibaba's and OpenAI's, then those of ElevenLabs and Google (also in Protobuf's own spelling); MiniMax's data.audio.
+_DATA_NAMES = (
+    *("data", "audio_base64", "b64_json", "audio", "audioContent", "audio_content", "audio_data", "audioData"),
+    *("audioBase64", "audio_b64", "audio_hex"),
+)
+_URL_NAMES = ("url", "audio_url", "audioUrl")
+_MEDIA_TYPE_NAMES = ("mimeType", "mime_type", "content_type", "contentType", "media_type")
 
 
 class Sound(NamedTuple):
@@ -26,7 +30,7 @@ class Sound(NamedTuple):
         data: Decoded bytes.
         url: Absolute; ``https`` on Alibaba's object store, whatever was said.
         expires_at: When the URL stops working, seconds since 1970 UTC; None when not said.
-        content_type: What a data URI says; None otherwise.
+        content_type: What a data URI, or the object that the data is in, calls it; None otherwise.
     """
 
     data: bytes | None = None
@@ -39,64 +43,54 @@ class Sound(NamedTuple):
         return f"Sound({self.url!r})" if self.data is None else f"Sound({len(self.data)} bytes)"
 
 
-def sound_in(payload: Mapping[str, Any]) -> Sound | None:
+def sound_in(payload: Mapping[str, Any], decode: Decode = decode) -> Sound | None:
     """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
 
+    Args:
+        payload: The object.
+        decode: Turns a string into bytes; one ``Decoder`` for all objects of a stream.
+
     Raises:
-        ValueError: There is data that is no base64, and no URL to fall back on.
+        ValueError: There is data that cannot be decoded, and no URL to fall back on.
     """
     broken: ValueError | None = None
     for holder in _audio_holders(payload):
         data = _first_text(holder, _DATA_NAMES)
         if data is not None:
             try:
-                return sound_from(data, holder)
+                return sound_from(data, holder, decode)
             except ValueError as error:
                 broken = error
         url = _first_text(holder, _URL_NAMES)
         if url is not None:
-            return sound_from(url, holder)
+            return sound_from(url, holder, decode)
     if broken is not None:
         raise broken
     return None
 
 
-def sound_from(text: str, holder: Mapping[str, Any] | None = None) -> Sound:
-    """Return what a string stands for: a data URI, a URL, or base64.
+def sound_from(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode) -> Sound:
+    """Return what a string stands for: a data URI, a URL, base64 or hex.
 
     Args:
         text: Not empty.
-        holder: The object the string is in, for its ``expires_at``; None without.
+        holder: The object the string is in, for its ``expires_at`` and its media type; None without.
+        decode: Turns a string into bytes.
 
     Raises:
         ValueError: It is none of these.
     """
-    if text.startswith("data:"):
-        return _from_data_uri(text)
+    if text[:5].lower() == "data:":
+        return _from_data_uri(text, decode)
     # Base64 has no colon, so this is decided in its first few characters.
     if _SCHEME.match(text):
         return sound_at(text.strip(), holder)
-    return Sound(data=decode_base64(text))
+    return Sound(data=decode(text), content_type=media_type_in(holder) if holder else None)
 
 
 def sound_at(url: str, holder: Mapping[str, Any] | None = None) -> Sound:
     """Return the audio behind a URL, which may be relative; never raises."""
     return Sound(url=secured(url), expires_at=_expiry(url, holder or {}))
-
-
-def decode_base64(text: str) -> bytes:
-    """Return the decoded bytes; line ends, as in mail, are left out first where there are any.
-
-    Raises:
-        ValueError: A character or the padding is wrong.
-    """
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        unbroken = "".join(text.split())
-        if len(unbroken) == len(text):
-            raise
-        return pybase64.b64decode(unbroken, validate=True)
 
 
 def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -116,14 +110,24 @@ def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None
     return None
 
 
-def _from_data_uri(text: str) -> Sound:
-    head, comma, content = text.removeprefix("data:").partition(",")
+def media_type_in(holder: Mapping[str, Any]) -> str | None:
+    """Return the media type that an object tells of the audio in it (Gemini's ``inlineData``); None without one."""
+    for name in _MEDIA_TYPE_NAMES:
+        told = holder.get(name)
+        if isinstance(told, str) and told[:6].lower() == "audio/":
+            return told[:200]
+    return None
+
+
+def _from_data_uri(text: str, decode: Decode) -> Sound:
+    head, comma, content = text[5:].partition(",")
     if not comma:
         raise ValueError("a data URI without data")
     media_type, *options = head.split(";")
     is_base64 = any(option.strip().lower() == "base64" for option in options)
-    data = decode_base64(content) if is_base64 else unquote_to_bytes(content)
-    return Sound(data=data, content_type=media_type or None)
+    data = decode(content) if is_base64 else unquote_to_bytes(content)
+    told = (media_type, *(option for option in options if option.strip().lower() != "base64"))
+    return Sound(data=data, content_type=";".join(told) if media_type else None)
 
 
 def secured(url: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.timestamps import TimedText
@@ -79,6 +79,11 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
         if name in headers:
             return clean_id(headers[name])
     return None
+
+
+def request_id_in(payload: Mapping[str, Any]) -> str | None:
+    """Return the request id that an object tells; None when it has none. MiniMax calls it ``trace_id``."""
+    return clean_id(payload.get("request_id")) or clean_id(payload.get("trace_id"))
 
 
 def clean_id(value: object) -> str | None:

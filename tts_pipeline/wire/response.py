@@ -6,30 +6,35 @@ and a pure reader. A new shape is one more line there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.errors import PermanentError, ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.complaint import is_failure
-from tts_pipeline.wire.failure import classify, classify_payload, malformed
-from tts_pipeline.wire.limits import FREELY_PARSED_BYTES, ExcessiveTextError, check_text
-from tts_pipeline.wire.payload import SHORTEST_BASE64, Sound, sound_at, sound_from, sound_in
-from tts_pipeline.wire.reading import Reading, Reply, clean_id
-from tts_pipeline.wire.sse import is_event_stream
-from tts_pipeline.wire.stream import read_stream
+from tts_pipeline.wire.documents import documents, unwrapped
+from tts_pipeline.wire.encoding import SHORTEST_TEXT
+from tts_pipeline.wire.failure import UNEXPECTED_TEXT, classify, classify_payload, malformed, no_audio, unreadable
+from tts_pipeline.wire.limits import FREELY_PARSED_BYTES, ExcessiveTextError, check_text, parse_json
+from tts_pipeline.wire.parts import audio_part, is_multipart
+from tts_pipeline.wire.payload import Sound, sound_at, sound_from, sound_in
+from tts_pipeline.wire.reading import Reading, Reply, request_id_in
+from tts_pipeline.wire.search import has_unread, keys_of, sound_anywhere
+from tts_pipeline.wire.sse import is_event_stream, parse_events
+from tts_pipeline.wire.stream import read_documents, read_stream
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, RaggedTimestampsError, TimedText, find_words
-from tts_pipeline.wire.usage import NO_USAGE, usage_of
+from tts_pipeline.wire.usage import NO_USAGE, merged, usage_in_headers, usage_of
 
-__all__ = ["Reading", "Reply", "read_reply"]
+__all__ = ["Reading", "Reply", "read_reply", "reported_usage"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 256
 _CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
-_BOM = b"\xef\xbb\xbf"
+_SUCCESSES = frozenset({"0", "200", "ok", "success", "succeeded"})
+_SHORTEST_AUDIO_BYTES = 48
+"""The header of a WAV and two samples."""
 
 
 def read_reply(reply: Reply, *, now: datetime | None = None) -> Reading:
@@ -41,18 +46,44 @@ def read_reply(reply: Reply, *, now: datetime | None = None) -> Reading:
 
     Raises:
         ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
-        TransientError: It should have been a success and is unusable: ``EmptyBody``, ``MalformedBody``, ``NoAudio``,
-            ``CutStream``. Retried; may have been billed.
-        PermanentError: ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
+        TransientError: It should have been a success and is not whole: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
+            Or it is and nothing in it could be audio: ``NoAudio``. Retried; may have been billed.
+        PermanentError: ``UnreadableAudio``: there is something in it that we cannot read, and could not the next time.
+            ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
     """
     if reply.status >= 400:
         raise classify(reply.status, reply.headers, reply.body, now=now)
     if len(reply.body) > FREELY_PARSED_BYTES:
         _refuse_excess(reply)
-    for is_of_shape, read in _SHAPES:
-        if is_of_shape(reply):
-            return read(reply)
-    return _read_bytes(reply)
+    reading = next((read for is_of_shape, read in _SHAPES if is_of_shape(reply)), _read_bytes)(reply)
+    if reading.usage.characters_reported is None:
+        return reading._replace(usage=merged(reading.usage, usage_in_headers(reply.headers)))
+    return reading
+
+
+def reported_usage(reply: Reply) -> Usage:
+    """Return what an answer says it consumed, in whatever form; also a failing one. Never raises."""
+    usage = NO_USAGE
+    for value in _values_in(reply):
+        if isinstance(value, dict):
+            usage = merged(usage_of(value), usage)
+    return merged(usage, usage_in_headers(reply.headers))
+
+
+def _values_in(reply: Reply) -> Iterator[object]:
+    """Yield the JSON values in a text, as far as it can be read."""
+    if not (_is_text(reply) or _is_object(reply)):
+        return
+    try:
+        check_text(reply.body)
+        if is_event_stream(reply.body):
+            for event in parse_events(reply.body):
+                yield from () if event.is_done else event.payloads()
+            return
+        for value in documents(unwrapped(reply.body)):
+            yield from value if isinstance(value, list) else (value,)
+    except ValueError:
+        return
 
 
 def _refuse_excess(reply: Reply) -> None:
@@ -93,40 +124,59 @@ def _is_text(reply: Reply) -> bool:
 
 def _read_object(reply: Reply) -> Reading:
     try:
-        payload = orjson.loads(reply.body)
-    except orjson.JSONDecodeError:
-        return _read_bytes(reply) if not _is_text(reply) else _refuse_json(reply)
+        payload = parse_json(reply.body)
+    except ValueError:
+        return _read_bytes(reply) if not _is_text(reply) else _read_documents(reply.body, reply)
     return _from_object(payload, reply)
 
 
-def _refuse_json(reply: Reply) -> Reading:
-    raise malformed("MalformedBody", "the answer is no whole JSON: it was cut or damaged", reply)
+def _read_documents(text: bytes, reply: Reply) -> Reading:
+    try:
+        values = documents(text)
+    except ValueError:
+        values = []
+    if len(values) < 2:
+        raise malformed("MalformedBody", "the answer is no whole JSON: it was cut or damaged", reply)
+    return read_documents(values, reply, is_whole=reply.complete)
 
 
 def _from_object(payload: Mapping[str, Any], reply: Reply) -> Reading:
     if is_failure(payload):
         raise classify_payload(payload, reply.status, reply.headers)
-    request_id = clean_id(payload.get("request_id")) or reply.request_id
     sound = _sound_of(payload, reply)
     words, quality = _words_of(payload)
-    return _reading(sound, request_id, usage_of(payload), words, quality)
+    return _reading(sound, request_id_in(payload) or reply.request_id, usage_of(payload), words, quality)
 
 
 def _sound_of(payload: Mapping[str, Any], reply: Reply) -> Sound:
+    is_broken = False
     try:
         sound = sound_in(payload)
     except ValueError:
-        raise _unusable("MalformedBody", "the audio is no base64", payload, reply) from None
-    if sound is not None and (sound.data or sound.url):
+        sound, is_broken = None, True
+    if sound is not None and (sound.url or _could_be_audio(sound.data or b"")):
         return sound
-    if payload.get("code"):
+    if (found := sound_anywhere(payload)) is not None:
+        return found
+    if payload.get("code") and not _is_success(payload):
         raise classify_payload(payload, reply.status, reply.headers)
-    raise _unusable("NoAudio", "the answer has no audio", payload, reply)
+    raise _without_audio(payload, reply, is_broken=is_broken or bool(sound and sound.data))
 
 
-def _unusable(code: str, message: str, payload: Mapping[str, Any], reply: Reply) -> TransientError:
-    characters = usage_of(payload).characters_reported
-    return malformed(code, message, reply, request_id=clean_id(payload.get("request_id")), characters=characters)
+def _could_be_audio(data: bytes) -> bool:
+    return len(data) >= _SHORTEST_AUDIO_BYTES or identify(data) is not None
+
+
+def _is_success(payload: Mapping[str, Any]) -> bool:
+    return any(str(payload.get(name)).strip().lower() in _SUCCESSES for name in ("code", "message", "msg"))
+
+
+def _without_audio(payload: object, reply: Reply, *, is_broken: bool = False) -> ServiceError:
+    request_id = request_id_in(payload) if isinstance(payload, dict) else None
+    if is_broken or has_unread(payload):
+        message = f"the answer has no audio that can be read: {keys_of(payload)}"
+        return unreadable(message, reply, request_id=request_id)
+    return no_audio(f"the answer has no audio: {keys_of(payload)}", reply, request_id=request_id)
 
 
 def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None, tuple[str, ...]]:
@@ -161,20 +211,33 @@ def _read_redirect(reply: Reply) -> Reading:
 
 def _read_text(reply: Reply) -> Reading:
     """Read JSON that is no object, or a bare string: a URL, a data URI, base64; anything else is somebody's message."""
-    body = reply.body.removeprefix(_BOM).strip()
+    text = unwrapped(reply.body)
     complete = True
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        if body.startswith((b"{", b"[", b'"')):
-            return _refuse_json(reply)
+        value = parse_json(text)
+    except ValueError:
+        if text.startswith((b"{", b"[", b'"')):
+            return _read_documents(text, reply)
         # Without quotes around it, base64 that was cut is still base64.
-        value, complete = body.decode("utf-8", "replace"), reply.complete
+        value, complete = text.decode("utf-8", "replace"), reply.complete
     if isinstance(value, dict):
         return _from_object(value, reply)
+    if isinstance(value, list) and value:
+        return read_documents(value, reply, is_whole=True)
     if isinstance(value, str) and (sound := _sound_from_string(value)) is not None:
         return _reading(sound, reply.request_id)._replace(complete=complete)
-    raise classify(reply.status, reply.headers, reply.body)
+    raise _message(value, reply, is_json=not isinstance(value, str) or text.startswith(b'"'))
+
+
+def _message(value: object, reply: Reply, *, is_json: bool) -> ServiceError:
+    """Return the error that a text means: a failure it tells of, an answer without audio, or somebody's page."""
+    error = classify(reply.status, reply.headers, reply.body)
+    if error.code != "MalformedBody":
+        return error
+    if is_json:
+        return _without_audio(value, reply)
+    error.code = UNEXPECTED_TEXT
+    return error
 
 
 def _sound_from_string(value: str) -> Sound | None:
@@ -183,7 +246,7 @@ def _sound_from_string(value: str) -> Sound | None:
         sound = sound_from(text)
     except ValueError:
         return None
-    if sound.data is not None and not text.startswith("data:") and len(text) < SHORTEST_BASE64:
+    if sound.data is not None and not text.startswith("data:") and len(text) < SHORTEST_TEXT:
         return None
     return sound if sound.data or sound.url else None
 
@@ -194,6 +257,11 @@ def _read_empty(reply: Reply) -> Reading:
 
 def _read_failure(reply: Reply) -> Reading:
     raise classify(reply.status, reply.headers, reply.body)
+
+
+def _read_parts(reply: Reply) -> Reading:
+    part = audio_part(reply)
+    return read_reply(part) if part is not None else _read_bytes(reply)
 
 
 def _read_bytes(reply: Reply) -> Reading:
@@ -216,6 +284,7 @@ _SHAPES: Sequence[tuple[Callable[[Reply], bool], Callable[[Reply], Reading]]] = 
     (_is_redirect, _read_redirect),
     (_is_no_success, _read_failure),
     (_is_empty, _read_empty),
+    (is_multipart, _read_parts),
     (_is_stream, read_stream),
     (_is_text, _read_text),
 )

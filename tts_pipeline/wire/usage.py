@@ -1,8 +1,13 @@
-"""Read what an answer says it consumed."""
+"""Read what an answer says it consumed, under the names of all makers.
+
+Sources, read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a
+200 without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``usage.processedCharactersCount`` of Inworld; the
+headers ``character-cost`` of ElevenLabs, ``x-amzn-requestcharacters`` of Amazon Polly, ``dg-char-count`` of Deepgram.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tts_pipeline.models import Usage
@@ -13,21 +18,54 @@ NO_USAGE = Usage()
 _MAX = 2**53
 """Beyond this a count is nonsense, and no column could hold it."""
 
-_CHARACTERS = ("characters", "input_characters")
+_PLACES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_info", "billing")
+_HOLDERS = ("output", "data", "result", "response", "metadata", "meta", "error", "message")
+"""Objects that usage may be inside of, one level down."""
+
+_OWN_CHARACTERS = ("usage_characters", "billed_characters", "character_count", "characterCount")
+"""Counts that stand in the answer itself, without an object around them."""
+_CHARACTERS = (
+    *("characters", "input_characters", *_OWN_CHARACTERS, "characters_count", "processedCharactersCount"),
+    *("billedCharacters", "total_characters", "request_characters"),
+)
 # Older Alibaba models tell the tokens of each kind in *_details only; prompt_ and completion_ are the chat dialect's.
-_INPUT = ("input_tokens", "prompt_tokens", ("input_tokens_details", "text_tokens"))
-_OUTPUT = ("output_tokens", "completion_tokens", ("output_tokens_details", "audio_tokens"))
-_TOTAL = ("total_tokens",)
+_INPUT = ("input_tokens", "prompt_tokens", "promptTokenCount", ("input_tokens_details", "text_tokens"))
+_OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", ("output_tokens_details", "audio_tokens"))
+_TOTAL = ("total_tokens", "totalTokenCount")
+_HEADERS = (
+    *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
+    *("x-usage-characters", "x-billed-characters"),
+)
 
 
 def usage_of(payload: Mapping[str, Any]) -> Usage:
     """Return the usage of one JSON object; None in every field that it does not tell."""
-    told = payload.get("usage") or payload.get("token_usage")
-    if told is None and isinstance(payload.get("output"), dict):
-        told = payload["output"].get("usage")
-    if not isinstance(told, dict) or not told:
-        return NO_USAGE
-    return Usage(*(_first_count(told, names) for names in (_CHARACTERS, _INPUT, _OUTPUT, _TOTAL)))
+    found = NO_USAGE
+    for told in _tellers(payload):
+        usage = Usage(*(_first_count(told, names) for names in (_CHARACTERS, _INPUT, _OUTPUT, _TOTAL)))
+        found = usage if found is NO_USAGE else merged(found, usage)
+        if found.characters_reported is not None:  # in the first place, for nearly every answer
+            return found
+    return found._replace(characters_reported=_first_count(payload, _OWN_CHARACTERS))
+
+
+def usage_in_headers(headers: Mapping[str, str]) -> Usage:
+    """Return the characters that an answer's headers tell; by lower-case name."""
+    told = {name: headers[name].strip() for name in _HEADERS if name in headers}
+    numbers = {name: int(text) for name, text in told.items() if text.isdecimal() and len(text) <= len(str(_MAX))}
+    return NO_USAGE._replace(characters_reported=_first_count(numbers, _HEADERS)) if numbers else NO_USAGE
+
+
+def merged(first: Usage, other: Usage) -> Usage:
+    """Return a usage with the fields of another one where it has none."""
+    return Usage(*(mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True)))
+
+
+def _tellers(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from (told for told in map(payload.get, _PLACES) if isinstance(told, dict))
+    for holder in map(payload.get, _HOLDERS):
+        if isinstance(holder, dict):
+            yield from (told for told in map(holder.get, _PLACES) if isinstance(told, dict))
 
 
 def _first_count(told: Mapping[str, Any], names: Sequence[str | tuple[str, str]]) -> int | None:

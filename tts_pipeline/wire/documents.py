@@ -1,0 +1,51 @@
+"""Take JSON out of what services put around it: several documents in one body, prefixes, calls, parts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tts_pipeline.wire.limits import parse_json
+
+_BOM = b"\xef\xbb\xbf"
+_GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
+"""What keeps a browser from running JSON as a script."""
+_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
+_BETWEEN = re.compile(r"[\s,\x1e]*")
+
+
+def unwrapped(body: bytes) -> bytes:
+    """Return a text without byte order mark, space around it, a guard before it, or a JSONP call around it."""
+    text = body.removeprefix(_BOM).strip()
+    guard = _GUARD.match(text)
+    if guard:
+        return text[guard.end() :]
+    call = _CALL.fullmatch(text)
+    return call[1].strip() if call else text
+
+
+def documents(text: bytes) -> list[Any]:
+    """Return the values of JSON documents that follow one another: on lines of their own, or without anything between.
+
+    Raises:
+        ValueError: One of them is no whole JSON.
+    """
+    try:
+        return [parse_json(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return list(_back_to_back(text.decode("utf-8", "strict")))
+
+
+def _back_to_back(text: str) -> Iterator[Any]:
+    decoder = json.JSONDecoder()
+    place = 0
+    while place < len(text):
+        try:
+            _, end = decoder.raw_decode(text, place)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        yield parse_json(text[place:end])  # held to the same rules as a document on its own
+        between = _BETWEEN.match(text, end)
+        place = between.end() if between else end

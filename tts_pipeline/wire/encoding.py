@@ -1,0 +1,105 @@
+"""Audio written as text: base64 in the spellings that services use, and hex. Never a guess at anything else."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import pybase64
+
+SHORTEST_TEXT = 64
+"""A string shorter than this (48 bytes in base64) is taken for a word or an id where nothing else says it is audio."""
+
+_HEAD_CHARACTERS = 8_192
+"""Enough for two frames of MP3, by which it is known."""
+
+# Base64 ends this search in its first characters, unless it begins with silence.
+_HEX = re.compile(r"\s*(?:0x)?(?:[0-9a-f\r\n]+|[A-F\r\n]*[0-9][0-9A-F\r\n]*)\s*")
+# Also as they look when a string was escaped twice.
+_LINE_ENDS = re.compile(r"[\r\n][ \t]*|\\[rn]")
+_PADDED = re.compile(r"[^=]+={0,2}")
+
+
+class Decoder:
+    """Decodes the strings of one answer; the first long one decides whether all are hex, for a short one cannot."""
+
+    def __init__(self) -> None:
+        self._is_hex: bool | None = None
+
+    def __call__(self, text: str) -> bytes:
+        """Return the bytes that a string stands for.
+
+        Raises:
+            ValueError: It is neither base64 nor hex.
+        """
+        if self._is_hex is None and len(text) >= SHORTEST_TEXT:
+            self._is_hex = is_hex(text)
+        return decode_hex(text) if self._is_hex else decode_base64(text)
+
+
+def decode(text: str) -> bytes:
+    """Return the bytes that a string on its own stands for.
+
+    Raises:
+        ValueError: It is neither base64 nor hex.
+    """
+    return Decoder()(text)
+
+
+def decode_head(text: str) -> bytes:
+    """Return the first bytes, a few thousand, of what a string on its own stands for.
+
+    Raises:
+        ValueError: It is neither base64 nor hex.
+    """
+    head = _joined(text[:_HEAD_CHARACTERS])
+    return decode(head[: len(head) // 4 * 4])
+
+
+def is_hex(text: str) -> bool:
+    """Whether a string of ``SHORTEST_TEXT`` or more is hex: MiniMax's ``data.audio``, 2026-11.
+
+    Every hex string is base64 by its characters. By chance, base64 of sound has no other character once in 10^29; but
+    base64 of digital silence is one letter A after another, where hex has digits or the other case.
+    """
+    return _HEX.fullmatch(text) is not None
+
+
+def decode_hex(text: str) -> bytes:
+    """Return the bytes of hex, with or without ``0x`` and line ends.
+
+    Raises:
+        ValueError: It is no hex, or half a byte is missing.
+    """
+    return bytes.fromhex(text.strip().removeprefix("0x"))
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of base64: standard or URL-safe, padded or not, with line ends, percent-encoded.
+
+    Raises:
+        ValueError: It is none of these; characters of both alphabets in one string are none.
+    """
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        return _decode_variant(_joined(text))
+
+
+def _joined(text: str) -> str:
+    return _LINE_ENDS.sub("", unquote(text).strip()).replace("\\/", "/")
+
+
+def _decode_variant(text: str) -> bytes:
+    is_url_safe = "-" in text or "_" in text
+    if is_url_safe and ("+" in text or "/" in text):
+        raise ValueError("base64 of two alphabets")
+    # Several encoded pieces in one string: each ends with its own padding.
+    pieces = _PADDED.findall(text) if "=" in text.rstrip("=") else [text]
+    return b"".join(_decode_piece(piece, is_url_safe) for piece in pieces)
+
+
+def _decode_piece(piece: str, is_url_safe: bool) -> bytes:
+    if "=" not in piece:
+        piece += "=" * (-len(piece) % 4)
+    return pybase64.b64decode(piece, b"-_" if is_url_safe else None, validate=True)

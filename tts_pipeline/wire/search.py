@@ -1,0 +1,174 @@
+"""Find audio in JSON under names that nobody told us: only what is audio by its first bytes, or a link to a file of it.
+
+Used where the names that are known have none. What a request sent and an answer repeats (a voice to be cloned) is no
+answer, so names like ``input`` are passed over; where two different things could be meant, neither is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.wire.encoding import SHORTEST_TEXT, Decoder, decode_head
+from tts_pipeline.wire.limits import parse_json
+from tts_pipeline.wire.messages import readable
+from tts_pipeline.wire.payload import Sound, media_type_in, sound_at, sound_from
+
+_DEEPEST = 12
+_MOST_LEAVES = 20_000
+_MOST_LONG_STRINGS = 200
+"""How much of an answer is searched."""
+
+_ECHOES = re.compile(r"(?:^|\.)(?:input|request|prompt|ref(?:erence)?(?:_|\.|audio|$))", re.IGNORECASE)
+_ALTERNATIVES = frozenset({"candidates", "choices"})
+"""Lists of several answers to one question: the first is taken."""
+
+_DATA_NAMES = frozenset({"data", "content", "bytes", "body", "audio", "chunk", "payload"})
+"""Where an object that tells a media type has its data, also headerless samples: Gemini's ``inlineData.data``."""
+
+_LINK = re.compile(r"https?://", re.IGNORECASE)
+_AUDIO_FILE = re.compile(r"\.(?:wav|mp3|flac|ogg|oga|opus|aac|m4a|pcm|webm)$", re.IGNORECASE)
+_LINK_NAME = re.compile(r"(?:audio|speech|sound|file|download|media|output|result)s?_?-?(?:url|uri|link|href)s?$", re.I)
+_OTHER_LINK = re.compile(r"image|video|avatar|cover|subtitle|lyric|callback|webhook|doc|preview|sample|status", re.I)
+
+
+class Leaf(NamedTuple):
+    """One value in a JSON document that is neither an object nor a list.
+
+    Args:
+        name: The names on the way to it, with dots; the places in lists are left out, so that all chunks of a list
+            have one name.
+        value: The value.
+        media_type: What the object around it calls its audio; None without.
+    """
+
+    name: str
+    value: Any
+    media_type: str | None
+
+
+def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
+    """Yield the values in a document, in order, also of JSON inside its strings; no deeper than 12 levels."""
+    if isinstance(value, dict):
+        media_type = media_type_in(value)
+        children = [(f"{name}.{key}" if name else key, child) for key, child in value.items()]
+    elif isinstance(value, list):
+        media_type = None
+        children = [(name, child) for child in (value[:1] if name.rpartition(".")[2] in _ALTERNATIVES else value)]
+    elif (inner := _inner_json(value)) is not None:
+        yield from leaves(inner, name, depth + 1)
+        return
+    else:
+        yield Leaf(name, value, None)
+        return
+    if depth < _DEEPEST:
+        for child_name, child in children:
+            for leaf in leaves(child, child_name, depth + 1):
+                yield leaf._replace(media_type=leaf.media_type or media_type)
+
+
+def _inner_json(value: object) -> Any:
+    if not isinstance(value, str) or value[:1] not in ("{", "["):
+        return None
+    try:
+        return parse_json(value)
+    except ValueError:
+        return None
+
+
+def sound_anywhere(payload: object) -> Sound | None:
+    """Return the audio in a document under whatever name; None where there is none, or more than one."""
+    groups = _strings_by_name(payload)
+    found = {sound.data: sound for sound in map(_sound_of_group, groups.values()) if sound is not None}
+    if found:
+        return next(iter(found.values())) if len(found) == 1 else None
+    return _link_in(groups)
+
+
+def _strings_by_name(payload: object) -> Mapping[str, list[Leaf]]:
+    groups: dict[str, list[Leaf]] = {}
+    for leaf in islice(leaves(payload), _MOST_LEAVES):
+        if isinstance(leaf.value, str) and leaf.value and not _ECHOES.match(leaf.name):
+            groups.setdefault(leaf.name, []).append(leaf)
+    return groups
+
+
+def _sound_of_group(group: Sequence[Leaf]) -> Sound | None:
+    """Return what the strings of one name are together; chunks after the first are known by it only."""
+    candidates = [place for place, leaf in enumerate(group) if len(leaf.value) >= SHORTEST_TEXT][:_MOST_LONG_STRINGS]
+    first = next((place for place in candidates if _is_audio(group[place])), None)
+    if first is None:
+        return None
+    decode = Decoder()
+    try:
+        pieces = [sound_from(leaf.value, None, decode) for leaf in group[first:]]
+    except ValueError:
+        return None
+    data = b"".join(piece.data or b"" for piece in pieces)
+    return Sound(data=data, content_type=group[first].media_type or pieces[0].content_type)
+
+
+def _is_audio(leaf: Leaf) -> bool:
+    text = leaf.value
+    if _LINK.match(text):
+        return False
+    try:
+        head = decode_head(text.partition(",")[2] if text[:5].lower() == "data:" else text)
+    except ValueError:
+        return False
+    has_type = leaf.media_type is not None and leaf.name.rpartition(".")[2] in _DATA_NAMES
+    return has_type or identify(head) is not None
+
+
+def _link_in(groups: Mapping[str, Sequence[Leaf]]) -> Sound | None:
+    links: dict[int, set[str]] = {}
+    for name, group in groups.items():
+        last = name.rpartition(".")[2]
+        if not _OTHER_LINK.search(last):
+            for link in (leaf.value.strip() for leaf in group if _LINK.match(leaf.value.strip())):
+                links.setdefault(_promise(last, link), set()).add(link)
+    best = links.get(max(links, default=0), set()) if max(links, default=0) else set()
+    return sound_at(best.pop()) if len(best) == 1 else None
+
+
+def _promise(name: str, link: str) -> int:
+    """Return how likely a link leads to audio: 0 is not at all."""
+    try:
+        is_file = _AUDIO_FILE.search(urlsplit(link).path) is not None
+    except ValueError:
+        return 0
+    return 2 * is_file + (_LINK_NAME.search(name) is not None)
+
+
+def has_unread(payload: object) -> bool:
+    """Whether a document has a string that could be audio which we cannot read: long, without spaces, no link."""
+    return any(
+        isinstance(leaf.value, str)
+        and len(leaf.value) >= SHORTEST_TEXT
+        and leaf.value[:256].isascii()
+        and not (_LINK.match(leaf.value) or any(character.isspace() for character in leaf.value[:256].strip()))
+        for leaf in islice(leaves(payload), _MOST_LEAVES)
+    )
+
+
+def keys_of(payload: object) -> str:
+    """Say what a document is by its keys, never by its values: ``JSON with the keys code, data.id``."""
+    if not isinstance(payload, dict | list):
+        return f"a JSON {_KINDS.get(type(payload), 'number')}"
+    names = dict.fromkeys(leaf.name for leaf in islice(leaves(payload), _MOST_LEAVES))
+    keys = [name for name in names if name] or (list(payload) if isinstance(payload, dict) else [])
+    listed = ", ".join(_clean_name(key) for key in keys[:_LISTED_KEYS])
+    more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
+    return readable(f"JSON with the keys {listed}{more}") if keys else "JSON without keys"
+
+
+_LISTED_KEYS = 12
+_KINDS = {str: "string", type(None): "null", bool: "boolean"}
+
+
+def _clean_name(name: str) -> str:
+    return name[:60] if name.isprintable() else "?"
