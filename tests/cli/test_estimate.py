@@ -96,7 +96,8 @@ def test_every_setting_of_a_run_has_its_meaning_for_an_estimate() -> None:
     for option in OPTIONS:
         given = [option.flag, *([] if option.shape is Shape.SWITCH else ["1"])]
         told = vars(read_arguments(["estimate", "lines.parquet", "dataset", *given]))
-        assert told == {**vars(read_arguments(["run", "lines.parquet", "dataset", *given])), "command": "estimate"}
+        run = vars(read_arguments(["run", "lines.parquet", "dataset", *given]))
+        assert told == {**run, "command": "estimate", "latency_s": None}
 
 
 def test_the_line_of_a_run_is_that_of_its_estimate(
@@ -113,8 +114,25 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     assert (estimate["cost"], estimate["segments_at_most"]) == (run["cost"], 15)
     assert command("estimate", *line, *flags).result["rows_there"] == 9
     assert local.bill()["received"] == 9
-    told = command("estimate", *line[:-1], *flags).out
+    told = command("estimate", *line[:-1], *flags, "--latency-s", "8").out
+    assert "time        0.0 s at 8 s an answer (given)" in told
     assert "there       9 rows that the destination has" in told
+
+
+def test_a_rehearsal_in_japanese_is_warned_of(
+    local: LocalService, command: Command, make_source: MakeSource, tmp_path: Path
+) -> None:
+    """Before it, and once while it runs."""
+    line = (
+        make_source(3, text=["おはよう。", "Hello.", "こんばんは。"]),
+        tmp_path / "out",
+        *LOCAL,
+        "--voice",
+        "Cherry",
+    )
+    assert "note        the local service cannot rehearse Japanese" in command("estimate", *line).out
+    assert command("run", *line, "--quiet").err.count("cannot rehearse Japanese") == 1
+    assert local.bill()["received"] == 3
 
 
 @pytest.mark.parametrize(
@@ -123,6 +141,7 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
         (GATEWAY, "SOURCE"),
         (("lines.parquet", *GATEWAY, "--retry-rejects"), "no destination is given"),
         (("lines.parquet", *GATEWAY, "--rebuild"), "no destination is given"),
+        (("lines.parquet", *GATEWAY, "--latency-s", "0"), "--latency-s: must be more than 0"),
         (("lines.parquet", ".", *GATEWAY), "holds no dataset"),
         (("nowhere.parquet", *GATEWAY), "nowhere.parquet"),
         (("lines.parquet", "--service", "modelstream"), "no model is given"),

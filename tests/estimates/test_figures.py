@@ -32,6 +32,8 @@ ESTIMATE = Estimate(
     spoken=(Spoken("en", "Cherry", 12_000, 12.0), Spoken(None, None, 342, 0.5)),
     requests_per_minute=180.0,
     characters_per_minute=None,
+    latency_s=None,
+    latency_source=None,
     elapsed_s=4_140.0,
     limited_by="requests_per_minute",
     answer_within_s=5.333,
@@ -69,10 +71,21 @@ def test_what_is_not_known_is_said() -> None:
         ESTIMATE, cost=None, currency=None, price_id=None, price_basis=None, elapsed_s=None, limited_by=None
     )
     assert "cost        null: no price" in str(unknown)
-    assert "time        unknown: give --requests-per-minute" in str(unknown)
+    assert "time        unknown: give --requests-per-minute or --latency-s, or a pilot with --reuse" in str(unknown)
     assert "null: not known" in str(replace(ESTIMATE, cost=None))
     by_characters = replace(ESTIMATE, limited_by="characters_per_minute", characters_per_minute=60_000.0)
     assert "at 60,000 characters a minute" in str(by_characters)
+
+
+def test_the_time_is_said_with_what_rules_it() -> None:
+    """A rate, the answers of the service, or one long text; with where that was measured."""
+    known = replace(ESTIMATE, latency_s=6.5, latency_source="80 requests of pilot")
+    assert "time        1 h 9 min at 180 requests a minute\n" in str(known)
+    slow = str(replace(known, limited_by="latency"))
+    assert "1 h 9 min at 6.5 s an answer (measured in 80 requests of pilot): a higher --max-concurrency" in slow
+    assert "the longest text takes that long" in str(replace(known, limited_by="longest_text"))
+    assert "6.5 s an answer (given)" in str(replace(known, limited_by="latency", latency_source=None))
+    assert "about 12.00 hours, as measured" in str(replace(ESTIMATE, spoken=(Spoken("en", "a", 1, 12.0, True),)))
 
 
 def test_many_voices_are_not_all_told() -> None:
@@ -86,7 +99,13 @@ def test_programs_read_plain_values() -> None:
     """Money as text, every field by its name, null for what is not known."""
     told = json.loads(json.dumps(ESTIMATE.to_json()))
     assert told["cost"] == "80.000000000"
-    assert told["spoken"][0] == {"language": "en", "voice": "Cherry", "rows": 12_000, "audio_hours": 12.0}
+    assert told["spoken"][0] == {
+        "language": "en",
+        "voice": "Cherry",
+        "rows": 12_000,
+        "audio_hours": 12.0,
+        "is_measured": False,
+    }
     assert (told["characters_per_minute"], told["notes"]) == (None, ["one thing"])
     assert told.keys() == set(Estimate.__dataclass_fields__)
     assert replace(ESTIMATE, cost=None).to_json()["cost"] is None

@@ -26,6 +26,12 @@ def test_a_reader_for_listeners_is_met() -> None:
     assert seconds(1_308_678 - 212_615, 0, "en-US") == pytest.approx(86_117, rel=0.02)
 
 
+def test_recorded_chinese_and_japanese_are_met() -> None:
+    """CSMSC: 163,099 Han characters in 12 hours. JSUT: 329 kanji and 759 others in 175.4 s."""
+    assert seconds(0, 163_099, "zh") == pytest.approx(43_200, rel=0.02)
+    assert seconds(759, 329, "ja") == pytest.approx(175.4, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [

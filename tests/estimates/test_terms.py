@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from tests.estimates.cards import PRICE, SERVICE, TODAY, card
-from tts_pipeline.config import Limits
+from tts_pipeline.config import BudgetCap, Limits
+from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.figures import Spoken
+from tts_pipeline.estimates.measured import Latency
 from tts_pipeline.estimates.tally import Counts
-from tts_pipeline.estimates.terms import cost_at, notes_on, pace_of
+from tts_pipeline.estimates.terms import cost_at, notes_on, notes_on_caps, pace_of
 from tts_pipeline.models import Card, Price, Service
 
 COUNTS = Counts(
@@ -58,6 +61,54 @@ def test_slots_must_be_free_in_time() -> None:
     assert pace_of(COUNTS, card(), Limits(max_concurrency=16, requests_per_minute=30)).answer_within_s == 32
     assert pace_of(COUNTS, card(), Limits()).answer_within_s is None
     assert pace_of(replace(COUNTS, segments=0), card(), Limits(requests_per_minute=30)).answer_within_s is None
+
+
+@pytest.mark.parametrize(
+    ("latency", "limits", "elapsed_s", "limited_by"),
+    [
+        (Latency(2.0), Limits(max_concurrency=4), 30, "latency"),
+        (Latency(2.0), Limits(max_concurrency=4, requests_per_minute=60), 60, "requests_per_minute"),
+        (Latency(2.0), Limits(max_concurrency=4, requests_per_minute=600), 30, "latency"),
+        (Latency(1.0, 0.02), Limits(max_concurrency=60), 30, "longest_text"),
+        (Latency(1.0, 0.02), Limits(max_concurrency=1), 240, "latency"),
+        (Latency(2.0), Limits(max_concurrency=1_000), 20, "longest_text"),
+    ],
+)
+def test_answers_say_how_long_it_takes_where_rates_do_not(
+    latency: Latency, limits: Limits, elapsed_s: float, limited_by: str
+) -> None:
+    """As many at a time as are in flight; and never less than a text of 10 segments takes, one after another."""
+    pace = pace_of(replace(COUNTS, longest=(10, 1_000)), card(), limits, latency)
+    assert pace.elapsed_s == pytest.approx(elapsed_s)
+    assert pace.limited_by == limited_by
+    assert pace.latency_s == pytest.approx(latency.seconds(60, 9_000) / 60)
+    nothing = pace_of(replace(COUNTS, segments=0, characters_billed=0), card(), limits, latency)
+    assert nothing.elapsed_s == 0
+
+
+def test_a_cap_that_is_reached_is_told() -> None:
+    """With what earlier runs spent; one that is not reached is not worth a word."""
+    cost, earlier = Decimal(2), Totals(characters_upper_bound=1_500)
+    earlier.add_cost(Decimal(1), Decimal(1), "EUR")
+
+    def told(spent: Totals = earlier, **cap: Any) -> str:
+        return "; ".join(notes_on_caps(COUNTS, cost, BudgetCap(**cap), spent))
+
+    assert told() == ""
+    assert told(max_cost=Decimal(3), currency="EUR", max_characters=10_500) == ""
+    assert "the run stops at --max-cost 2.9 EUR: with earlier runs this comes to 3.0000" in told(
+        max_cost=Decimal("2.9"), currency="EUR"
+    )
+    assert "--max-characters 10,499: with earlier runs this comes to 10,500" in told(max_characters=10_499)
+    assert told(Totals(), max_cost=Decimal(2), currency="EUR") == ""
+
+
+def test_the_local_service_cannot_rehearse_japanese() -> None:
+    """Which is said where there is any, and where it is the local one."""
+    japanese, local = replace(COUNTS, japanese_rows=1), replace(SERVICE, name="local", maker=False)
+    assert "cannot rehearse Japanese" in _notes(card(), service=local, counts=japanese)
+    assert "Japanese" not in _notes(card(), service=local)
+    assert "Japanese" not in _notes(card(), counts=japanese)
 
 
 def test_by_character_the_cost_is_exact() -> None:

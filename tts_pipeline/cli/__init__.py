@@ -68,7 +68,7 @@ def _command(given: Namespace) -> int:
         from tts_pipeline.cli.estimate import show_estimate
         from tts_pipeline.cli.settings import settings_from
 
-        return show_estimate(settings_from(given))
+        return show_estimate(settings_from(given), given.latency_s)
     if given.command == "demo":
         from tts_pipeline.cli.demo import demo
 

@@ -11,8 +11,13 @@ from tts_pipeline.cli.terminal import say
 from tts_pipeline.estimates import estimate_rows
 
 
-def show_estimate(settings: Settings) -> int:
-    """Say what a run with these settings would come to; sends and writes nothing. Returns the exit status."""
-    estimate = estimate_rows(settings.source, job_of(settings, None))
+def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
+    """Say what a run with these settings would come to; sends and writes nothing. Returns the exit status.
+
+    Args:
+        settings: Those of the run.
+        latency_s: Mean time to an answer; None is as earlier runs measured it.
+    """
+    estimate = estimate_rows(settings.source, job_of(settings, None), latency_s=latency_s)
     say(json.dumps(estimate.to_json(), ensure_ascii=False) if settings.json else str(estimate))
     return OK

@@ -73,7 +73,12 @@ def _count(text: str) -> int:
     return number
 
 
-def _amount(text: str) -> float:
+def amount(text: str) -> float:
+    """Read a number more than 0.
+
+    Raises:
+        ValueError: It is none; says what is wrong.
+    """
     try:
         number = float(text)
     except ValueError:
@@ -127,8 +132,8 @@ OPTIONS = (
     Option("sample", "only N rows, drawn by --seed", "N", read=_whole),
     Option("seed", f"which rows --sample draws (default: {Selection().seed})", "S", read=_any_whole),
     Option("max_concurrency", f"requests in flight at one time (default: {_LIMITS.max_concurrency})", "N", read=_whole),
-    Option("requests_per_minute", "a smooth rate (default: the service's own limit, where known)", "N", read=_amount),
-    Option("characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", read=_amount),
+    Option("requests_per_minute", "a smooth rate (default: the service's own limit, where known)", "N", read=amount),
+    Option("characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", read=amount),
     Option("max_cost", "the most that the job may cost, over all its runs, with its currency", "500CNY", read=_cost),
     Option("max_characters", "the most characters that it may be billed for, over all its runs", "N", read=_whole),
     Option("max_rejects", "more rejects, or a greater share of the rows, stop the run", "N|RATIO", read=_rejects),
@@ -142,7 +147,7 @@ OPTIONS = (
         "timeout_s",
         f"the longest silence of the service, in seconds (default: {_LIMITS.timeout_s:g})",
         "S",
-        read=_amount,
+        read=amount,
     ),
     Option(
         "audio_format",

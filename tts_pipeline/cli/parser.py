@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tts_pipeline.cli.options import OPTIONS, Option, Shape
+from tts_pipeline.cli.options import OPTIONS, Option, Shape, amount
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
@@ -45,9 +45,11 @@ _RUN_EPILOG = "\n".join(
 _ESTIMATE_EPILOG = "\n".join(
     [
         "Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character",
-        "are exact if nothing has to be retried; hours of audio are right within a third. The flags, and JOB.toml,",
-        "are those of 'tts-pipeline run': put 'estimate' in place of 'run', and it says what is left to buy. Without",
-        "DESTINATION the dataset is taken to be new.",
+        "are exact if nothing has to be retried. The arguments, and JOB.toml, are those of 'tts-pipeline run': put",
+        "'estimate' in place of 'run', and it says what is left to buy. Without DESTINATION the dataset is new.",
+        "",
+        "Hours and time rest on what DESTINATION and the datasets of --reuse measured, such as a pilot; else hours",
+        "rest on published paces of each language, right within a third, and the time is that of the rates alone.",
     ]
 )
 
@@ -78,6 +80,15 @@ _EXPORT_EPILOG = "\n".join(
         "An utterance's split follows from its id alone: it never changes.",
         "",
         "exit status: 0; 3 where audio could not be brought to --audio-format; else as of 'tts-pipeline run'.",
+    ]
+)
+
+
+_EMULATE_EPILOG = "\n".join(
+    [
+        "It speaks with espeak-ng behind the same interface as the paid services, with a bill of its own. It is a fair",
+        "rehearsal of all their languages but Japanese: espeak-ng spells kanji and digits, so that Japanese audio is",
+        "about three times as long as a real voice's.",
     ]
 )
 
@@ -131,7 +142,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
             ("report", "what datasets cost, by day, model, voice, tag and more", _REPORT_EPILOG),
             ("export", "make audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
             ("browse", "listen to a dataset and look at its bill, in a page on this machine", _BROWSE_EPILOG),
-            ("emulate", "run the local speech service in the foreground", None),
+            ("emulate", "run the local speech service in the foreground", _EMULATE_EPILOG),
         )
     }
     for name in ("run", "validate", "estimate"):
@@ -151,11 +162,24 @@ def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
         parser.add_argument(
             "destination", metavar="DESTINATION", nargs="?", default="", help="the dataset, if it exists"
         )
+        parser.add_argument(
+            "--latency-s",
+            metavar="S",
+            type=_seconds,
+            help="mean time to an answer (default: as measured in DESTINATION and the datasets of --reuse)",
+        )
     else:
         parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
     for option in OPTIONS:
         _add_option(parser, option)
     parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
+
+
+def _seconds(text: str) -> float:
+    try:
+        return amount(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_option(parser: _Parser, option: Option) -> None:

@@ -11,6 +11,7 @@ from typing import Self
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.catalog.prices import caveat
+from tts_pipeline.catalog.rehearsal import unrehearsed
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
 from tts_pipeline.client.budget import Budget
@@ -141,6 +142,7 @@ class SpeechClient:
         purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
         try:
             asking = self._asking(utterance)
+            self._warn_once(unrehearsed(self._service, utterance.text, asking.language))
             speech = await speech_of(purchase, await purchase.said(asking), asking, self._audio)
         except ServiceError as error:
             error.concerning(

@@ -5,31 +5,35 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import platformdirs
 
 from tts_pipeline.catalog import Catalog
-from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.cost import price_at
+from tts_pipeline.dataset.descriptor import NAME as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
-from tts_pipeline.dataset.reuse import Shelf, find_reusable
+from tts_pipeline.dataset.reuse import Reusable, Shelf, find_reusable
 from tts_pipeline.dataset.rows import require_columns
+from tts_pipeline.dataset.spending import spent
 from tts_pipeline.dataset.streamed import stored
+from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.figures import WAV_BYTES_PER_SECOND, Estimate
 from tts_pipeline.estimates.holdings import Holdings, own_shelves, shelves_of
+from tts_pipeline.estimates.measured import Latency, measured_in
 from tts_pipeline.estimates.parameters import Sending, check_sending
 from tts_pipeline.estimates.purchases import Purchases
 from tts_pipeline.estimates.remaining import RemainingLines
 from tts_pipeline.estimates.repeats import Repeats
 from tts_pipeline.estimates.rows import Lines, Rows, StoredLines, lines_of
 from tts_pipeline.estimates.tally import Counts, tally
-from tts_pipeline.estimates.terms import cost_at, notes_on, pace_of, purchases_at_most
+from tts_pipeline.estimates.terms import cost_at, notes_on, notes_on_caps, pace_of, purchases_at_most
 from tts_pipeline.job import Job, Running
-from tts_pipeline.job.prepared import prepare
+from tts_pipeline.job.prepared import Prepared, prepare
 from tts_pipeline.models import ParameterValue, Service
 
 
@@ -45,6 +49,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     catalog: Catalog | None = None,
+    latency_s: float | None = None,
     **parameters: ParameterValue,
 ) -> Estimate:
     """Estimate what speech for all rows would come to; nothing is sent.
@@ -74,6 +79,8 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         audio: The dataset's audio, which decides what can be reused; None is as received.
         selection: Which rows are taken; None is all.
         catalog: Services, cards and prices; None is the built-in ones.
+        latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
+            ``running.reuse`` measured, if they did.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Raises:
@@ -96,39 +103,46 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     )
     if destination and not isinstance(rows, str | os.PathLike):
         with stored(rows, running.work_dir) as file:  # as a run does: a destination knows its source by its files
-            return estimate_rows(file, replace(job, source=file))
-    return estimate_rows(rows, job)
+            return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
+    return estimate_rows(rows, job, latency_s=latency_s)
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The rows of an estimate.
+    """The rows of an estimate, and what is known beside them.
 
     Args:
-        lines: Those that are left to do.
+        lines: The rows that are left to do.
         sending: Their parameters.
         shelves: Where audio may be that need not be bought.
+        places: Datasets of earlier runs, the job's own first.
+        spent: By earlier runs of the job, at most.
     """
 
     lines: Lines
     sending: Sending
     shelves: Sequence[Shelf]
+    places: Sequence[Reusable]
+    spent: Totals = field(default_factory=Totals)
 
 
-def estimate_rows(rows: Rows, job: Job, *, today: date | None = None) -> Estimate:
+def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
     """Estimate what a job comes to for rows; see ``estimate``.
 
     Args:
         rows: As in ``estimate``; with a destination, the job's source.
         job: The job; its service needs no key, and a destination of "" is none.
+        latency_s: As in ``estimate``.
         today: Chooses the price; None is today, in UTC.
     """
-    card, running = job.card(), job.running
     scope = _in_place(job) if os.fspath(job.destination) else _anew(rows, job)
-    purchases = Purchases(scope.sending, Holdings(scope.shelves, running.quality, job.service, card))
+    purchases = Purchases(scope.sending, Holdings(scope.shelves, job.running.quality, job.service, job.card()))
+    measured = measured_in(scope.places, job)
+    if latency_s is not None:
+        measured = replace(measured, latency=Latency(latency_s))
     with Repeats(Path(platformdirs.user_cache_dir("tts-pipeline"))) as repeats:
-        counts = tally(scope.lines, job.columns.text, purchases, repeats)
-    return _estimate(counts, job, today or datetime.now(UTC).date())
+        counts = tally(scope.lines, job.columns.text, purchases, repeats, measured.paces)
+    return _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
 
 
 def _in_place(job: Job) -> _Scope:
@@ -136,9 +150,29 @@ def _in_place(job: Job) -> _Scope:
     prepared = prepare(job, sends=False)
     source = StoredLines(prepared.source, prepared.places)
     sending = check_sending(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
-    is_there = read_descriptor(prepared.store) is not None
-    shelves = [*(own_shelves(prepared) if is_there else ()), *shelves_of(prepared.reusable, job.audio)]
-    return _Scope(RemainingLines(prepared) if is_there else source, sending, shelves)
+    shelves = shelves_of(prepared.reusable, job.audio)
+    places = [place for place in prepared.reusable if isinstance(place, Reusable)]
+    descriptor = read_descriptor(prepared.store)
+    if descriptor is None:
+        return _Scope(source, sending, shelves, places, _spent(prepared))
+    own = Reusable(prepared.store, prepared.home.root, descriptor, is_new=False)
+    return _Scope(
+        lines=RemainingLines(prepared),
+        sending=sending,
+        shelves=[*own_shelves(prepared), *shelves],
+        places=[own, *places],
+        spent=_spent(prepared),
+    )
+
+
+def _spent(prepared: Prepared) -> Totals:
+    """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
+    place, journals = prepared.store, prepared.journals
+    if prepared.rebuild is not None and not place.exists(DESCRIPTOR):
+        place, journals = prepared.home, prepared.rebuild.work_dir / "journals"
+    descriptor = read_descriptor(place)
+    is_capped = prepared.job.running.budget != BudgetCap()
+    return spent(place, descriptor, journals) if is_capped and descriptor is not None else Totals()
 
 
 def _anew(rows: Rows, job: Job) -> _Scope:
@@ -153,14 +187,19 @@ def _anew(rows: Rows, job: Job) -> _Scope:
     sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
     staging = Path(platformdirs.user_cache_dir("tts-pipeline")) / "staging"
     given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
-    return _Scope(lines, sending, shelves_of([find_reusable(one, staging) for one in given], job.audio))
+    places = [find_reusable(one, staging) for one in given]
+    return _Scope(lines, sending, shelves_of(places, job.audio), places)
 
 
-def _estimate(counts: Counts, job: Job, today: date) -> Estimate:
+def _estimate(counts: Counts, job: Job, latency: Latency | None, spent: Totals, today: date) -> Estimate:
     card, running = job.card(), job.running
-    price, pace = price_at(card.prices, today), pace_of(counts, card, running.limits)
+    price, pace = price_at(card.prices, today), pace_of(counts, card, running.limits, latency)
     audio_hours = math.fsum(one.audio_hours for one in counts.spoken)
     cost, times = cost_at(price, counts, card), purchases_at_most(running.quality)
+    notes = (
+        *notes_on(counts, card, job.service, pace, today),
+        *notes_on_caps(counts, cost, running.budget, spent),
+    )
     return Estimate(
         rows=counts.rows,
         rows_there=counts.rows_there,
@@ -183,8 +222,10 @@ def _estimate(counts: Counts, job: Job, today: date) -> Estimate:
         spoken=counts.spoken,
         requests_per_minute=pace.requests_per_minute,
         characters_per_minute=pace.characters_per_minute,
+        latency_s=pace.latency_s,
+        latency_source=latency.source if latency else None,
         elapsed_s=pace.elapsed_s,
         limited_by=pace.limited_by,
         answer_within_s=pace.answer_within_s,
-        notes=tuple(notes_on(counts, card, job.service, pace, today)),
+        notes=notes,
     )

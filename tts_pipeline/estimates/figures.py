@@ -11,7 +11,7 @@ WAV_BYTES_PER_SECOND = 48_000
 """24,000 samples a second of 16 bits, what the services' models speak."""
 
 _MAX_GROUPS = 12
-_UNKNOWN_TIME = "unknown: give --requests-per-minute"
+_UNKNOWN_TIME = "unknown: give --requests-per-minute or --latency-s, or a pilot with --reuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,15 @@ class Spoken:
         voice: As sent; None where it is left to the service, or where there are more than 100,000 of them.
         rows: With a text that can be sent, repeated ones included.
         audio_hours: Of them, about.
+        is_measured: Whether the pace of this voice, or of this language, was measured in earlier runs; else it is a
+            published one.
     """
 
     language: str | None
     voice: str | None
     rows: int
     audio_hours: float
+    is_measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,15 @@ class Estimate:
         spoken: The hours by language and voice, the most first.
         requests_per_minute: The rate that is reckoned with: as given, else the service's own; None is none.
         characters_per_minute: The rate that is reckoned with; None is none.
-        elapsed_s: How long it takes at these rates, the slower one counts; None without any.
-        limited_by: Which of the two that is; None without any.
-        answer_within_s: How long an answer may take, with ``max_concurrency`` requests in flight, so that these rates
+        latency_s: Mean time from a request to its answer: as given, else as earlier runs measured it; None is not
+            known.
+        latency_source: Where that was measured; None where it is given or not known.
+        elapsed_s: How long it takes: the longest of the times at these rates, the time that answers take with
+            ``max_concurrency`` requests in flight, and that of the longest text, whose segments are sent one after
+            another; None where no rate and no latency is known.
+        limited_by: Which of them that is: ``requests_per_minute``, ``characters_per_minute``, ``latency`` or
+            ``longest_text``; None without any.
+        answer_within_s: How long an answer may take, with ``max_concurrency`` requests in flight, so that the rates
             are reached; None without any.
         notes: What else there is to know: what the price rests on, and until when it holds.
     """
@@ -88,6 +97,8 @@ class Estimate:
     spoken: tuple[Spoken, ...]
     requests_per_minute: float | None
     characters_per_minute: float | None
+    latency_s: float | None
+    latency_source: str | None
     elapsed_s: float | None
     limited_by: str | None
     answer_within_s: float | None
@@ -120,7 +131,8 @@ class Estimate:
         yield "audio", f"about {self.audio_hours:,.2f} hours, {self.audio_bytes / 1e9:,.2f} GB as 24 kHz 16-bit WAV"
         for one in self.spoken[:_MAX_GROUPS]:
             who = f"{one.language or 'language not given'}, {one.voice or 'voice not given'}"
-            yield "", f"{who}: {one.rows:,} rows, about {one.audio_hours:,.2f} hours"
+            pace = ", as measured" if one.is_measured else ""
+            yield "", f"{who}: {one.rows:,} rows, about {one.audio_hours:,.2f} hours{pace}"
         if len(self.spoken) > _MAX_GROUPS:
             yield "", f"and {len(self.spoken) - _MAX_GROUPS:,} more"
         yield "time", self._time()
@@ -156,10 +168,18 @@ class Estimate:
     def _time(self) -> str:
         if self.elapsed_s is None:
             return _UNKNOWN_TIME
-        unit = "requests" if self.limited_by == "requests_per_minute" else "characters"
-        rate = self.requests_per_minute if unit == "requests" else self.characters_per_minute
-        slow = "" if self.answer_within_s is None else f", if answers take {self.answer_within_s:,.3g} s at most"
-        return f"{duration(self.elapsed_s)} at {rate:,g} {unit} a minute{slow}"
+        rates = {"requests_per_minute": self.requests_per_minute, "characters_per_minute": self.characters_per_minute}
+        rate, took = rates.get(self.limited_by or ""), duration(self.elapsed_s)
+        if rate is not None:
+            unit = "requests" if self.limited_by == "requests_per_minute" else "characters"
+            unsure = self.latency_s is None and self.answer_within_s is not None
+            slow = f", if answers take {self.answer_within_s:,.3g} s at most" if unsure else ""
+            return f"{took} at {rate:,g} {unit} a minute{slow}"
+        source = "given" if self.latency_source is None else f"measured in {self.latency_source}"
+        answers = f"{self.latency_s:,.3g} s an answer ({source})"
+        if self.limited_by == "longest_text":
+            return f"{took}: the longest text takes that long, its segments one after another, at {answers}"
+        return f"{took} at {answers}: a higher --max-concurrency makes it shorter"
 
 
 def _plain(money: Decimal | None) -> str | None:

@@ -6,13 +6,14 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tts_pipeline.estimates.figures import Spoken
 from tts_pipeline.estimates.holdings import Origin
+from tts_pipeline.estimates.measured import Paces
 from tts_pipeline.estimates.parameters import Sending, read
 from tts_pipeline.estimates.purchases import Purchases, tag_of
 from tts_pipeline.estimates.remaining import Finished, RemainingLines
@@ -46,6 +47,7 @@ class Counts:
         rows_there: Rows whose speech is at the destination, or paid for in a journal.
         rows_rejected_before: Rows that were rejected before, and are not tried anew.
         reused_rows: Rows whose audio was bought by another job.
+        japanese_rows: Rows in Japanese, by what is sent or by their script.
         longest: Requests and characters of the row with the most characters: they are sent one after another.
     """
 
@@ -61,10 +63,11 @@ class Counts:
     rows_there: int = 0
     rows_rejected_before: int = 0
     reused_rows: int = 0
+    japanese_rows: int = 0
     longest: tuple[int, int] = (0, 0)
 
 
-def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats) -> Counts:
+def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats, paces: Paces | None = None) -> Counts:
     """Go through all rows once.
 
     Args:
@@ -72,13 +75,14 @@ def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats) -> Co
         text: The column of the texts.
         purchases: Finds what is bought of each.
         repeats: Empty; finds the repeated ones.
+        paces: Measured ones, which go before published ones; None is none.
 
     Raises:
         StorageError: The source cannot be read, or the scratch folder not be written.
     """
     total, longest = Counter[str](), (0, 0)
     sending = purchases.sending
-    sounds = _Sounds(sending.card)
+    sounds = _Sounds(sending.card, paces or Paces())
     for rows in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
         measured = _measured(rows.lazy(), pl.col(text).cast(pl.String), sending)
         batch = purchases.of(measured, rows, text, lines.begun if isinstance(lines, RemainingLines) else ())
@@ -104,6 +108,7 @@ def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats) -> Co
         rows_there=there + total[Origin.PAID.name],
         rows_rejected_before=rejected,
         reused_rows=total[Origin.REUSED.name],
+        japanese_rows=sounds.rows_in("ja"),
         longest=longest,
     )
 
@@ -180,10 +185,11 @@ def _records(bought: pl.DataFrame) -> Any:
 
 
 class _Sounds:
-    """Sums up what will be heard, by what decides how long it takes."""
+    """Sums up the audio of rows, by what decides how long it takes."""
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, paces: Paces) -> None:
         self._card = card
+        self._paces = paces
         self._sums: defaultdict[tuple[str | None, ...], Counter[str]] = defaultdict(Counter)
 
     def add(self, said: pl.DataFrame) -> None:
@@ -194,19 +200,41 @@ class _Sounds:
 
     def spoken(self) -> tuple[Spoken, ...]:
         """Return rows and hours by language and voice, the most hours first."""
-        found: defaultdict[tuple[str | None, str | None], list[tuple[int, float]]] = defaultdict(list)
+        found: defaultdict[tuple[str | None, str | None], list[_Part]] = defaultdict(list)
         for (voice, word, speed, script), sums in self._sums.items():
             language = tag_of(self._card, word)
-            lasting_s = seconds(sums["letters"], sums["han"], language or script) / _times_usual(speed)
             name = None if voice is None else str(read(voice))
-            found[language, name].append((sums["rows"], lasting_s / 3_600))
+            times = self._paces.of(language or script, name)
+            published_s = seconds(sums["letters"], sums["han"], language or script) / _times_usual(speed)
+            hours = published_s * (1.0 if times is None else times) / 3_600
+            found[language, name].append(_Part(sums["rows"], hours, times is not None))
         groups = [_spoken(language, voice, parts) for (language, voice), parts in found.items()]
         return tuple(sorted(groups, key=lambda one: (-one.audio_hours, one.language or "", one.voice or "")))
 
+    def rows_in(self, language: str) -> int:
+        """Return the rows in a language, by what is sent, else by their script."""
+        tongues = (
+            (tag_of(self._card, word) or script or "", sums) for (_, word, _, script), sums in self._sums.items()
+        )
+        return sum(sums["rows"] for tongue, sums in tongues if tongue.partition("-")[0] == language)
 
-def _spoken(language: str | None, voice: str | None, parts: Sequence[tuple[int, float]]) -> Spoken:
-    rows = sum(rows for rows, _ in parts)
-    return Spoken(language=language, voice=voice, rows=rows, audio_hours=math.fsum(hours for _, hours in parts))
+
+class _Part(NamedTuple):
+    """Rows of one voice and language at one pace."""
+
+    rows: int
+    hours: float
+    is_measured: bool
+
+
+def _spoken(language: str | None, voice: str | None, parts: Sequence[_Part]) -> Spoken:
+    return Spoken(
+        language=language,
+        voice=voice,
+        rows=sum(part.rows for part in parts),
+        audio_hours=math.fsum(part.hours for part in parts),
+        is_measured=all(part.is_measured for part in parts),
+    )
 
 
 def _times_usual(speed: str | None) -> float:
