@@ -58,6 +58,18 @@ MAX_CHANNELS = 8
 PLAUSIBLE_RATIO = 4
 """A service that reports more than this many times what we count, or less than this part of it, is not believed."""
 
+MAX_HEADER_BYTES = 64 * 1024
+"""The longest header, or status line, of an answer."""
+
+MAX_HEAD_BYTES = 2 * MAX_HEADER_BYTES
+"""The longest head of an answer, and whatever else comes in succession that is no body: trailers, chunk extensions."""
+
+EXCHANGE_IN_TIMEOUTS = 10
+"""An exchange that is never silent for ``timeout_s``, and never over, is given up after this many times that."""
+
+PROBATION_S = 0.5
+"""How long a service's connections must have been silent after an answer before one is used for a second request."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -68,7 +80,8 @@ class Limits:
         requests_per_minute: A smooth rate; None is no limit of ours.
         characters_per_minute: A smooth rate of counted characters; None is no limit of ours.
         max_attempts: Attempts of one segment that count (a 429 does not) before the row is a reject.
-        timeout_s: The longest silence of the service within an attempt.
+        timeout_s: The longest silence of the service within an attempt; ten times that is the longest attempt, from the
+            connection to the last byte, and the longest fetch of its audio.
         connect_timeout_s: The longest wait for a connection.
         max_pause_s: A pause that the service asks for beyond this stops the run (exit 5).
         max_outage_s: An outage beyond this stops the run (exit 5).

@@ -1,9 +1,9 @@
 """The one boundary where the exceptions of the HTTP stack become ours.
 
-What matters for the bill is whether a request was sent at all. The ``httpx-aiohttp`` transport does not say: a refused
-connection, a failed DNS look-up and a disconnect *after* the request was read all arrive as ``httpx.ConnectTimeout``
-(0.2.0, measured). Its ``__cause__``, aiohttp's own exception, does. Where nothing proves that a request was never sent,
-it may have been billed.
+What matters for the bill is whether a request was sent at all. aiohttp's exceptions do not always say so: a connection
+that was found closed before the request was written and a disconnect after it was read are both
+``ServerDisconnectedError``. Whoever sends knows. Where nothing proves that a request was never sent, it may have been
+billed.
 """
 
 from __future__ import annotations
@@ -11,43 +11,38 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Iterator
 
 import aiohttp
 import httpx
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, LineTooLong, TransferEncodingError
 
+from tts_pipeline.client.connection import HeadTooLargeError, UnaskedAnswerError
 from tts_pipeline.client.tls import tls_failure
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
 
 FAILURES: tuple[type[Exception], ...] = (
-    httpx.HTTPError,
     httpx.InvalidURL,
-    httpx.CookieConflict,
-    httpx.StreamError,
-    aiohttp.ClientError,  # the transport maps only some of aiohttp's exceptions
+    aiohttp.ClientError,
     HttpProcessingError,
     OSError,  # also ssl.SSLError, socket.gaierror and TimeoutError
     EOFError,
 )
 """Everything the HTTP stack raises about a request; anything else is a mistake in a program and passes."""
 
-_BAD_ADDRESS = (httpx.InvalidURL, httpx.UnsupportedProtocol, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+_BAD_ADDRESS = (httpx.InvalidURL, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 _NEVER_SENT = (
     aiohttp.ClientConnectorError,  # refused, DNS, TLS handshake, certificate, proxy not reached
     aiohttp.ConnectionTimeoutError,
     aiohttp.ServerFingerprintMismatch,
     aiohttp.ClientHttpProxyError,  # the proxy refused to open the tunnel
-    httpx.PoolTimeout,
-    httpx.LocalProtocolError,
 )
 _NUMBERED_OTHERWISE = (ssl.SSLError, socket.gaierror)  # their numbers are not the system's
 _NO_SUCH_NAME = frozenset(
     code for name in ("EAI_NONAME", "EAI_NODATA") if (code := getattr(socket, name, None)) is not None
 )
 """What a name server says of a name that is none; ``EAI_AGAIN`` is for one that cannot be asked."""
-_TIMEOUTS = (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout)  # aiohttp's timeouts are TimeoutErrors
-
-
+_UNREADABLE_HINT = "ask whoever runs the service, or a proxy before it: its answers cannot be read"
 _NAME_HINT = "check the address and this machine's network, then run again"
 
 
@@ -55,29 +50,37 @@ class RefusedAddressError(OSError):
     """A host name stands for an address that must not be visited; raised by a resolver, so that it never is."""
 
 
-def translate(error: Exception, *, host: str, was_reached: bool = False) -> ServiceError:
+def translate(error: Exception, *, host: str, was_reached: bool = False, may_be_sent: bool = True) -> ServiceError:
     """Turn an exception of the HTTP stack into ours.
 
     Args:
         error: One of ``FAILURES``.
         host: Where the request went, for the message; never the whole address, which may carry a signature.
         was_reached: Whether anything was reached before, so that a name that is not known will be again.
+        may_be_sent: False where surely nothing of the request was written.
 
     Returns:
         ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed`` or ``UnknownHost`` (never sent);
         ``TransientError`` with code ``ConnectionFailed`` (never sent, so never billed), ``Timeout``,
-        ``ConnectionLost`` or ``MalformedBody`` (it may be billed); ``PermanentError`` with ``InvalidUrl`` or
-        ``RefusedAddress`` (never sent).
+        ``ConnectionLost``, ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed); ``PermanentError`` with
+        ``HeadTooLarge`` (it may be billed: the next answer would be no shorter), ``InvalidUrl`` or ``RefusedAddress``
+        (never sent).
     """
-    is_mapped = isinstance(error, httpx.HTTPError) and isinstance(error.__cause__, FAILURES)
-    origin = error.__cause__ if is_mapped and isinstance(error.__cause__, Exception) else error
-    if failure := tls_failure(_os_error(origin), host) or _unsent(origin, host, was_reached=was_reached):
+    if failure := tls_failure(_os_error(error), host) or _unsent(error, host, was_reached=was_reached):
         return failure
-    if isinstance(origin, _TIMEOUTS):
-        return TransientError(f"{host} was silent for too long", code="Timeout")
-    if isinstance(origin, httpx.DecodingError):
-        return TransientError(f"the answer of {host} does not decompress", code="MalformedBody")
-    return TransientError(f"the connection to {host} was lost: {_reason(origin)}", code="ConnectionLost")
+    if not may_be_sent:
+        return TransientError(
+            f"no connection to {host}: {_reason(error)}", code="ConnectionFailed", may_be_billed=False
+        )
+    if isinstance(error, TimeoutError):  # aiohttp's are too
+        return TransientError(f"{host} took too long", code="Timeout")
+    if isinstance(error, UnaskedAnswerError):
+        return TransientError(
+            f"{host} answered more than it was asked: nothing of it is believed", code="DoubtfulAnswer"
+        )
+    return _unreadable(error, host) or TransientError(
+        f"the connection to {host} was lost: {_reason(error)}", code="ConnectionLost"
+    )
 
 
 def _unsent(origin: Exception, host: str, *, was_reached: bool) -> ServiceError | None:
@@ -95,6 +98,22 @@ def _unsent(origin: Exception, host: str, *, was_reached: bool) -> ServiceError 
     if isinstance(origin, _NEVER_SENT):
         return TransientError(no_connection, code="ConnectionFailed", may_be_billed=False)
     return None
+
+
+def _unreadable(error: BaseException, host: str) -> ServiceError | None:
+    """Return the failure of an answer that the HTTP library refused; None where it was just cut."""
+    refusals = [each for each in _causes(error) if isinstance(each, HttpProcessingError | HeadTooLargeError)]
+    if any(isinstance(each, HeadTooLargeError | LineTooLong) for each in refusals):
+        return PermanentError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
+    if not refusals or isinstance(refusals[-1], ContentLengthError | TransferEncodingError):
+        return None  # the connection ended before the body did
+    return TransientError(f"the answer of {host} is no HTTP", code="InvalidHttpAnswer", hint=_UNREADABLE_HINT)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _os_error(error: BaseException) -> OSError | None:

@@ -1,7 +1,7 @@
 """Send one request, read the whole answer; the only module that knows which HTTP library is used.
 
-It is the session beneath the ``httpx-aiohttp`` transport; httpx itself reads addresses, and inflates what nobody asked
-to have compressed. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of URLs) takes 0.17 ms of CPU a
+It is a session of aiohttp, with connections of our own (``connection.py``); httpx reads addresses and makes the TLS
+context. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of URLs) takes 0.17 ms of CPU a
 request and httpx's requests, responses and headers 0.05 ms, where all the rest of a row takes about 0.4; none of it is
 wanted here. httpx's own connection pool is out of the question: over ten times slower at 256 connections.
 
@@ -13,29 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import aiohttp
 import httpx
 from aiohttp.abc import AbstractResolver
-from httpx_aiohttp.transport import AiohttpResponseStream
+from aiohttp.http_exceptions import BadStatusLine
 
+from tts_pipeline.client.connection import Answer, Body, HeadTooLargeError, Pool, UnaskedAnswerError
 from tts_pipeline.client.translation import FAILURES, translate
-from tts_pipeline.config import MAX_AUDIO_BYTES
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.config import EXCHANGE_IN_TIMEOUTS, MAX_AUDIO_BYTES, MAX_HEAD_BYTES, MAX_HEADER_BYTES, PROBATION_S
+from tts_pipeline.errors import PermanentError
+from tts_pipeline.wire.inflation import Inflation, unsupported
 from tts_pipeline.wire.reading import Reply
-
-_KEEPALIVE_S = 30.0
-"""How long an idle connection is kept: shorter than the 60 s after which gateways commonly close it themselves, for
-a request on a connection that is just being closed may have been billed for nothing."""
 
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
 """``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
-
-_LONGEST_IN_TIMEOUTS = 10
-"""An answer that trickles, so that it is never silent for ``timeout_s``, is given up after this many times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +38,21 @@ class Bounds:
     """How long and how much a transport takes before it gives up.
 
     Args:
-        timeout_s: The longest silence within an answer; ten times that is the longest answer.
+        timeout_s: The longest silence within an answer; ten times that is the longest exchange.
         connect_timeout_s: The longest wait for a connection: name, TCP and TLS together.
         max_body_bytes: A longer answer is refused.
+        probation_s: How long a server must have been silent between answers before a connection is used again.
     """
 
     timeout_s: float
     connect_timeout_s: float
     max_body_bytes: int = MAX_AUDIO_BYTES
+    probation_s: float = PROBATION_S
+
+    @property
+    def exchange_s(self) -> float:
+        """The longest exchange: connection, request, head, body and trailer together."""
+        return EXCHANGE_IN_TIMEOUTS * self.timeout_s
 
 
 class Transport:
@@ -90,15 +92,19 @@ class Transport:
             body: What is sent.
 
         Raises:
-            TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout`` or ``MalformedBody``
-                (it may be billed).
-            PermanentError: ``InvalidUrl`` or ``RefusedAddress`` (never sent); ``AnswerTooLarge`` (it may be billed).
+            TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout``, ``MalformedBody``,
+                ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed).
+            PermanentError: ``InvalidUrl`` or ``RefusedAddress`` (never sent); ``AnswerTooLarge``, ``HeadTooLarge`` or
+                ``UnsupportedCoding`` (it may be billed).
             FatalError: ``UntrustedCertificate``, ``TlsFailed`` or ``UnknownHost`` (never sent).
         """
+        sent = Body(body) if body else None
         try:
-            reply = await self._exchange(method, url, headers, body)
+            async with asyncio.timeout(self._bounds.exchange_s):
+                reply = await self._exchange(method, url, headers, sent)
         except FAILURES as error:
-            failure = translate(error, host=_host(url), was_reached=self._was_reached)
+            may_be_sent = sent is None or sent.is_sent
+            failure = translate(error, host=_host(url), was_reached=self._was_reached, may_be_sent=may_be_sent)
         else:
             self._was_reached = True
             return reply
@@ -112,46 +118,65 @@ class Transport:
 
     def _open_session(self) -> aiohttp.ClientSession:
         resolver = self._make_resolver() if self._make_resolver else None
-        connector = aiohttp.TCPConnector(limit=0, ssl=_tls(), keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=Pool(self._bounds.probation_s, _tls(), resolver),
+            response_class=Answer,
             headers=self._headers,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEAD_BYTES,  # their bytes bound them, not their number
             trust_env=False,
         )
 
-    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Reply:
         if self._session is None:
             self._session = self._open_session()
-        sending = self._session.request(method, _normal(url), headers=headers, data=body or None, allow_redirects=False)
+        sending = self._session.request(method, _normal(url), headers=headers, data=body, allow_redirects=False)
         async with sending as response:
-            return await self._read(response)
+            if response.status < 200:
+                raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
+            reply = await self._read(response)
+        if isinstance(response, Answer) and response.is_doubtful:
+            raise UnaskedAnswerError
+        return reply
 
     async def _read(self, response: aiohttp.ClientResponse) -> Reply:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
-        self._check_size(int(headers.get("content-length") or 0))
-        pieces = _decompressed(response) if "content-encoding" in headers else response.content.iter_any()
+        headers = _headers_of(response)
+        length = headers.get("content-length", "")
+        self._check_size(int(length[-20:]) if length.isdecimal() else 0)  # more digits are zeros before it
+        pieces: AsyncIterable[bytes] = response.content.iter_any()
+        if "content-encoding" in headers:
+            pieces = self._inflated(pieces, headers["content-encoding"])
         return Reply(
             status=response.status,
             headers=headers,
             body=await self._joined(pieces),
-            complete="content-length" in headers or "chunked" in headers.get("transfer-encoding", "").lower(),
+            complete="content-length" in headers or headers.get("transfer-encoding") == "chunked",
         )
 
     async def _joined(self, pieces: AsyncIterable[bytes]) -> bytes:
-        now = asyncio.get_running_loop().time
-        deadline = now() + _LONGEST_IN_TIMEOUTS * self._bounds.timeout_s
         received: list[bytes] = []
         size = 0
         async for piece in pieces:
             received.append(piece)
             size += len(piece)
             self._check_size(size)
-            if now() > deadline:
-                raise TransientError("the answer came too slowly to be waited for", code="Timeout")
         return received[0] if len(received) == 1 else b"".join(received)
+
+    async def _inflated(self, pieces: AsyncIterable[bytes], codings: str) -> AsyncIterator[bytes]:
+        """Inflate a body piece by piece; other rows have their turn between them."""
+        inflation = Inflation(codings)
+        size = 0
+        async for piece in pieces:
+            size += len(piece)
+            self._check_size(size)  # it may stand for nothing
+            for inflated in inflation.pieces(piece):
+                yield inflated
+                await asyncio.sleep(0)
+        inflation.close()
 
     def _check_size(self, size: int) -> None:
         if size > self._bounds.max_body_bytes:
@@ -160,10 +185,22 @@ class Transport:
             )
 
 
-def _decompressed(response: aiohttp.ClientResponse) -> AsyncIterable[bytes]:
-    """Have httpx inflate the body: only a server that ignores ``accept-encoding`` makes it."""
-    whole = httpx.Response(response.status, headers=response.raw_headers, stream=AiohttpResponseStream(response))
-    return whole.aiter_bytes()
+def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers by lower-case name; the codings are those of all headers of their name.
+
+    Raises:
+        HeadTooLargeError: They are longer than anyone needs.
+        PermanentError: ``UnsupportedCoding``: the body is sent in a way that nobody asked for.
+    """
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.raw_headers}
+    if sum(map(len, headers)) + sum(map(len, headers.values())) > MAX_HEAD_BYTES:
+        raise HeadTooLargeError
+    for name in ("content-encoding", "transfer-encoding"):
+        if name in headers:
+            headers[name] = ", ".join(response.headers.getall(name)).lower()
+    if headers.get("transfer-encoding", "chunked") not in ("chunked", "identity"):
+        raise unsupported(headers["transfer-encoding"])
+    return headers
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,107 @@
+"""Bodies that come compressed though nobody asked for it: inflated in small pieces, so that a bound holds. Pure.
+
+One coding at most: 2 KB that were compressed twice stand for gigabytes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from tts_pipeline.errors import PermanentError, TransientError
+
+_PIECE_BYTES = 1024 * 1024
+_MAX_FILES = 1_000
+"""gzip files in one body: each may be empty, so that no size bounds them."""
+
+_NONE = frozenset({"", "identity"})
+_GZIP = frozenset({"gzip", "x-gzip"})
+_GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
+
+
+class Inflation:
+    """Inflates a body.
+
+    Args:
+        codings: The value of ``Content-Encoding``, or of all of them with commas between.
+
+    Raises:
+        PermanentError: ``UnsupportedCoding``: another coding than gzip and deflate, or more than one. It may be billed.
+    """
+
+    def __init__(self, codings: str) -> None:
+        names = [name for coding in codings.split(",") if (name := coding.strip().lower()) not in _NONE]
+        if len(names) > 1 or not {*names} <= _GZIP | {"deflate"}:
+            raise unsupported(codings)
+        self._coding = names[0] if names else None
+        self._held = b""
+        self._files = 0
+        self._inflater: zlib._Decompress | None = None
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Inflate what arrived.
+
+        Yields:
+            Pieces of at most 1 MB, as they are asked for.
+
+        Raises:
+            TransientError: ``MalformedBody``: it is damaged. Retried, and may be billed.
+        """
+        if self._coding is None:
+            yield data
+            return
+        try:
+            yield from self._inflated(self._held + data)
+        except zlib.error:
+            raise _damaged() from None
+
+    def close(self) -> None:
+        """Take note that this was all.
+
+        Raises:
+            TransientError: ``MalformedBody``: it was cut. Retried, and may be billed.
+        """
+        if self._inflater is not None or self._held:
+            raise _damaged()
+
+    def _inflated(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._inflater is None:
+                self._held = data = data.lstrip(b"\0") if self._files else data  # padding
+                if len(data) < 2:
+                    return
+                self._held = b""
+                self._inflater = self._next_file(data)
+            piece = self._inflater.decompress(data, _PIECE_BYTES)
+            data = self._inflater.unconsumed_tail
+            while piece:
+                yield piece
+                # A full piece may not be all that the input so far stands for.
+                piece = self._inflater.decompress(data, _PIECE_BYTES) if len(piece) == _PIECE_BYTES else b""
+                data = self._inflater.unconsumed_tail
+            if self._inflater.eof:
+                data = self._inflater.unused_data
+                self._inflater = None
+
+    def _next_file(self, data: bytes) -> zlib._Decompress:
+        """Begin to inflate; another gzip file may follow the first (RFC 1952, 2.2)."""
+        is_gzip = self._coding in _GZIP
+        self._files += 1
+        if self._files > (_MAX_FILES if is_gzip else 1):
+            raise zlib.error
+        # "deflate" is zlib's format (RFC 9110, 8.4.1.2), and some servers send it without that header.
+        is_zlib = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
+        return zlib.decompressobj(_GZIP_BITS if is_gzip else _ZLIB_BITS if is_zlib else _RAW_BITS)
+
+
+def unsupported(codings: str) -> PermanentError:
+    """Return the refusal of a body in codings that are not read."""
+    return PermanentError(
+        f"the answer comes in a coding that is not read: {codings[:60]!r}",
+        code="UnsupportedCoding",
+        hint="'identity' was asked for: the service or a proxy before it is set up wrongly",
+    )
+
+
+def _damaged() -> TransientError:
+    return TransientError("the answer does not decompress: it was cut or damaged", code="MalformedBody")
