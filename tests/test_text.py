@@ -10,9 +10,17 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, Segment
-from tts_pipeline.text import billed_characters, input_length, segment_text
+from tts_pipeline.text import (
+    billed_characters,
+    check_worth_sending,
+    input_length,
+    is_speakable,
+    segment_text,
+    spoken_segments,
+)
 
 HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
 EDGES = [chr(point) for low, high in HAN for point in (low - 1, low, high, high + 1)]
@@ -233,3 +241,66 @@ def test_segments_are_few(text: str, limit: int) -> None:
     """No two neighbours would fit in one request."""
     for one, other in pairwise(segmented(text, limit)):
         assert len(text[one.start : other.end]) > limit
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("123", "C", "%", "我", "か", "ー", "한", "é", "€", "+", "=", "½", "①", "Ⅷ", "...a", "٣", "अ", "&", "@", "№"),
+        *("1\ufe0f\u20e3", "™", "<3", "a<b>", "<b>hi</b>", "\U00031350", "\U0002ebf0", "\U000323b0", "x²", "𝟙"),
+    ],
+)
+def test_what_is_read_aloud(text: str) -> None:
+    """Letters and digits of any script, also of one that Python does not know yet, money, mathematics, a few signs."""
+    assert is_speakable(text)
+    check_worth_sending(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "...",
+            "…",
+            "!?",
+            "😀",
+            "👍🏽",
+            "🇨🇳",
+            "🧑\u200d🚀",
+            "♪",
+            "→",
+            "★★★",
+            "—",
+            "-----",
+            "* * *",
+            "|||",
+            "~",
+            "___",
+            "。",
+        ),
+        *("\u200b\u200d\ufeff", "\u0301\u0302", "\x00\x07", "\u3164", "\u115f", "\u2800", "\ue000", "\ufffe"),
+        *('<break time="1s"/>', "<speak> </speak>", "<speak>...</speak>"),
+    ],
+)
+def test_what_has_nothing_to_say(text: str) -> None:
+    """Punctuation, emoji, marks, control characters, what is invisible, and markup alone are refused before money."""
+    with pytest.raises(PermanentError) as met:
+        check_worth_sending(text)
+    assert (met.value.code, met.value.may_be_billed) == ("UnspeakableText", False)
+    check_worth_sending(text, keeps_unspeakable=True)
+
+
+def test_a_text_that_is_too_long_is_refused_before_it_is_looked_at() -> None:
+    """Whatever is in it, and whether or not the model has a limit."""
+    with pytest.raises(PermanentError) as met:
+        check_worth_sending(" " * (MAX_TEXT_CHARACTERS + 1), keeps_unspeakable=True)
+    assert met.value.code == "TextTooLong"
+    check_worth_sending("a" * MAX_TEXT_CHARACTERS)
+
+
+def test_segments_without_anything_to_say_are_left_out() -> None:
+    """The dots behind a sentence that fills a request are none of their own; the others keep their places."""
+    text = "First of all. " + "." * 12 + " Then more."
+    segments = spoken_segments(segment_text(text, replace(CARD, input_limit=14), max_segments=None))
+    assert [(segment.index, segment.text) for segment in segments] == [(0, "First of all."), (1, "Then more.")]
+    assert all(text[segment.start : segment.end] == segment.text for segment in segments)

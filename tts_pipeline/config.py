@@ -31,6 +31,10 @@ SHIP_EVERY_S = 10.0
 SEGMENT_BYTES = 4 * 1024 * 1024
 """A journal goes there in pieces of this size; the last one is sent anew until it is full."""
 
+MAX_TEXT_CHARACTERS = 100_000
+"""The longest text of one utterance: an hour and a half of English, or six hours of Chinese, which are 1 GB as WAV. A
+longer one is refused before it is looked at: cutting it would take a second for each million characters."""
+
 MAX_AUDIO_BYTES = 256 * 1024 * 1024
 """An answer larger than this is refused, so that an endless body cannot fill the memory."""
 
@@ -132,6 +136,11 @@ class AudioSettings:
     sample_rate_hz: int | None = None
     pause_ms: int = 300
 
+
+UnspeakableAction = Literal["keep", "reject"]
+"""What is done about a text without anything to say: sent all the same, or refused before money."""
+
+UNSPEAKABLE: UnspeakableAction = "reject"
 
 QualityAction = Literal["keep", "retry", "reject"]
 

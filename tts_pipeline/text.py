@@ -6,9 +6,10 @@ import re
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, Segment
 
@@ -28,6 +29,19 @@ _SPACE_END = re.compile(r"\s+")
 
 _SCRIPTS = (("ja", re.compile("[\u3040-\u30ff]")), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
 _ANY_LANGUAGE = "en"
+
+FILLERS = "\u115f\u1160\u3164\uffa0"
+"""Letters of Hangul that are blank, for a class in a regular expression."""
+
+_SPOKEN = re.compile(f"[^\\W_{FILLERS}]")
+"""A letter or a digit of any script."""
+
+_SPOKEN_SIGNS = frozenset("%‰‱&@#§¶°℃℉№℡™©®℗℠℮")
+"""Punctuation and symbols that are read aloud; of mathematics and money all are, but for lines and arrows."""
+
+_LINES = re.compile("[|~\u2190-\u21ff\u2300-\u23ff\u25a0-\u25ff\u27c0-\u27ff\u2900-\u297f\u2b00-\u2bff]")
+_PICTURES = re.compile("[\U0001f000-\U0001faff]")
+_TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
 
 Span = tuple[int, int]
 
@@ -67,6 +81,64 @@ def input_length(text: str, unit: str) -> int:
     if unit == "bytes" or text.isascii():
         return _utf8_bytes(text)
     return max(_utf8_bytes(text), _utf8_bytes(unicodedata.normalize("NFC", text)))
+
+
+def is_speakable(text: str) -> bool:
+    """Say whether a text has anything that is read aloud.
+
+    That is a letter or a digit of any script, a sign of money or mathematics, or one of ``%&@#°`` and the like. White
+    space, punctuation, emoji, marks, control characters, what is invisible, and markup are none.
+    """
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    return _SPOKEN.search(text) is not None or any(map(_is_read_aloud, set(text)))
+
+
+def _is_read_aloud(character: str) -> bool:
+    # A lone surrogate is somebody else's mistake. What Python does not know yet may be a letter of a newer Unicode.
+    category = unicodedata.category(character)
+    if category in ("Sc", "Cs") or character in _SPOKEN_SIGNS:
+        return True
+    if category == "Sm":
+        return _LINES.match(character) is None
+    return category == "Cn" and _PICTURES.match(character) is None and ord(character) & 0xFFFE != 0xFFFE
+
+
+def check_worth_sending(text: str, *, keeps_unspeakable: bool = False) -> None:
+    """Refuse a text that is to cost nothing, neither money nor the work of cutting it.
+
+    Args:
+        text: An utterance's.
+        keeps_unspeakable: Whether a text without anything to say is sent all the same.
+
+    Raises:
+        PermanentError: Never retried and never billed. ``TextTooLong`` beyond ``MAX_TEXT_CHARACTERS``, ``EmptyText``
+            for an empty or white-space text, ``UnspeakableText`` where nothing is read aloud.
+    """
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise PermanentError(
+            f"the text has {len(text):,} characters; one utterance may have {MAX_TEXT_CHARACTERS:,}",
+            code="TextTooLong",
+            may_be_billed=False,
+            hint="cut it into several rows",
+        )
+    if not keeps_unspeakable and not is_speakable(text):
+        if not text or text.isspace():
+            raise _empty()
+        raise PermanentError(
+            "the text has nothing to say: no letter, digit or sign that is read aloud",
+            code="UnspeakableText",
+            may_be_billed=False,
+            hint="leave the row rejected, or send it all the same with --unspeakable keep and --retry-rejects",
+        )
+
+
+def spoken_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    """Leave out the segments without anything to say, such as the dots behind a long sentence; one is left at least."""
+    if len(segments) == 1:
+        return segments
+    spoken = [segment for segment in segments if is_speakable(segment.text)] or segments[:1]
+    return tuple(replace(segment, index=index) for index, segment in enumerate(spoken))
 
 
 def segment_text(
@@ -187,7 +259,7 @@ def _guessed_language(text: str) -> str:
 
 def _check_sendable(text: str) -> None:
     if not text or text.isspace():
-        raise PermanentError("the text is empty", code="EmptyText", may_be_billed=False)
+        raise _empty()
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -197,6 +269,10 @@ def _check_sendable(text: str) -> None:
             may_be_billed=False,
             hint="the text was decoded wrongly somewhere: mend it at its source",
         ) from None
+
+
+def _empty() -> PermanentError:
+    return PermanentError("the text is empty", code="EmptyText", may_be_billed=False)
 
 
 def _utf8_bytes(text: str) -> int:

@@ -14,7 +14,7 @@ from tts_pipeline.emulator.local import LocalService
 CHANGES = {
     *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
     *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
-    *("audio_format", "sample_rate_hz", "pause_ms", "quality", "work_dir", "reuse", "catalog", "prices"),
+    *("audio_format", "sample_rate_hz", "pause_ms", "quality", "unspeakable", "work_dir", "reuse", "catalog", "prices"),
     *("retry_rejects", "append", "rebuild", "rename", "json"),
 }
 """Settings that an estimate reads; ``rename`` decides whether a dataset is the job's own."""

@@ -30,7 +30,7 @@ from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import Boundaries, MemoryLedger
-from tts_pipeline.config import AudioSettings, BudgetCap, Limits, QualityPolicy
+from tts_pipeline.config import MAX_TEXT_CHARACTERS, AudioSettings, BudgetCap, Limits, QualityPolicy
 from tts_pipeline.errors import (
     ConfigurationError,
     FatalError,
@@ -225,7 +225,13 @@ def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[S
     assert outcomes(ledger)[0][3:] == (0, 0)
 
 
-@pytest.mark.parametrize(("text", "code"), [("", "EmptyText"), ("  \n", "EmptyText"), ("\ud800", "UnencodableText")])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *(("", "EmptyText"), ("  \n", "EmptyText"), ("\ud800", "UnencodableText")),
+        *(("...", "UnspeakableText"), ("😀", "UnspeakableText"), ("a" * (MAX_TEXT_CHARACTERS + 1), "TextTooLong")),
+    ],
+)
 def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
     """Its own reject, with no attempt."""
     error, ledger, server = said(utterance=Utterance("a", text))
@@ -233,6 +239,38 @@ def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str
     assert (error.code, error.attempts, error.cost) == (code, 0, None)
     assert not server.requests
     assert not ledger.attempts
+
+
+def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> None:
+    """Also the pieces of a text."""
+
+    async def main() -> list[str]:
+        card = replace(CARD, input_limit=12)
+        async with serving(otherwise=answer(200, spoken())) as server:
+            service = Service(name="scripted", base_url=server.url, auth="none")
+            async with SpeechClient(service, card, unspeakable="keep") as client:
+                for text in ("...", "One of all. ............ Two."):
+                    await client.synthesize(Utterance("a", text))
+            return [request.text for request in server.requests]
+
+    assert asyncio.run(main()) == ["...", "One of all.", "............", "Two."]
+
+
+def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
+    """Before it is cut, and before its first piece is bought: a part of it would be of no use."""
+
+    async def main() -> tuple[StoppedError, ScriptedServer]:
+        async with serving(otherwise=answer(200, spoken())) as server:
+            service = Service(name="scripted", base_url=server.url, auth="none")
+            budget = Budget(BudgetCap(max_characters=1_000))
+            async with SpeechClient(service, replace(CARD, input_limit=600), budget=budget) as client:
+                with pytest.raises(StoppedError) as caught:
+                    await client.synthesize(Utterance("a", "word " * 2_000))
+                return caught.value, server
+
+    stopped, server = asyncio.run(main())
+    assert (stopped.stopped_by, server.requests) == ("budget", [])
+    assert "may take 8,000 characters" in stopped.message
 
 
 def test_after_a_fatal_error_nothing_is_sent() -> None:

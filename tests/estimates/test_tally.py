@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.estimates.cards import SERVICE, card
 from tts_pipeline.catalog.check import check_parameters, language_tag
-from tts_pipeline.config import QualityPolicy
+from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.figures import Spoken
 from tts_pipeline.estimates.holdings import Holdings
@@ -45,6 +45,10 @@ ROWS = st.lists(
 SCHEMA = {"text": pl.String, "voice": pl.String, "language": pl.String, "stream": pl.Boolean, "take": pl.Int64}
 
 
+def _nothing_held(model: Card) -> Holdings:
+    return Holdings((), QualityPolicy(), SERVICE, model)
+
+
 def _tally(
     rows: Sequence[Mapping[str, Any]] | pl.DataFrame,
     model: Card,
@@ -56,7 +60,7 @@ def _tally(
     columns = {name: name for name in frame.columns if name != "text"}
     lines = FrameLines(frame.lazy())
     sending = check_sending(lines, model, fixed, columns, ())
-    purchases = Purchases(sending, Holdings((), QualityPolicy(), SERVICE, model), max_cut_texts)
+    purchases = Purchases(sending, _nothing_held(model), max_cut_texts)
     with Repeats(Path("unused")) as repeats:
         return tally(lines, "text", purchases, repeats)
 
@@ -150,3 +154,15 @@ def test_no_rows_are_an_estimate_too() -> None:
     """Of nothing."""
     counts = _tally([], card())
     assert (counts.rows, counts.segments, counts.spoken) == (0, 0, ())
+
+
+def test_texts_without_anything_to_say_are_counted() -> None:
+    """By themselves, and as a run judges them: they are not sent, nor are texts that are too long for any model."""
+    texts = ["Hello.", "...", "😀", "<break/>", "<b>bold</b>", "%", "", None, "a" * (MAX_TEXT_CHARACTERS + 1), "ㅤ"]
+    lines = FrameLines(pl.LazyFrame({"text": texts}))
+    for model in (card(), card(input_limit=None)):
+        purchases = Purchases(check_sending(lines, model, {}, {}, ()), _nothing_held(model), keeps_unspeakable=False)
+        with Repeats(Path("unused")) as repeats:
+            counts = tally(lines, "text", purchases, repeats)
+        assert (counts.rows, counts.rows_without_text, counts.rows_unspeakable, counts.rows_too_long) == (10, 2, 4, 1)
+        assert counts.segments == 3

@@ -108,6 +108,22 @@ def test_rows_that_cannot_be_said_are_rejects_and_the_rest_goes_on(tmp_path: Pat
     check_bill(tmp_path / "out", service)
 
 
+def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(tmp_path: Path, service: LocalService) -> None:
+    """Refused before money; kept, with the rejects tried anew, they are spoken."""
+    texts = pa.array(["Good.", "...", "😀"], pa.string())
+    pq.write_table(pa.table({"id": range(3), "text": texts}), tmp_path / "lines.parquet")
+    report = run_job(job_of(tmp_path, service.url))
+    assert (report.dataset.speech, report.dataset.rejects, service.bill()["received"]) == (1, 2, 1)
+    rejects = read(tmp_path / "out", "rejects")
+    assert rejects["error_code"].to_pylist() == ["UnspeakableText"] * 2
+    assert rejects["error_class"].to_pylist() == ["input"] * 2
+    job = job_of(tmp_path, service.url)
+    keeping = replace(job.running, unspeakable="keep", retry_rejects=True)
+    assert run_job(replace(job, running=keeping)).dataset.speech == 3
+    with pytest.raises(ConfigurationError, match="unspeakable is 'drop'"):
+        run_job(replace(job, running=replace(job.running, unspeakable="drop")))  # type: ignore[arg-type] # as untyped
+
+
 @pytest.mark.parametrize(
     ("change", "there"),
     [

@@ -78,6 +78,7 @@ def _running(settings: Settings) -> Running:
         work_dir=None if settings.work_dir is None else Path(settings.work_dir),
         max_rejects=settings.max_rejects,
         quality=quality_policy(settings.quality),
+        unspeakable=settings.unspeakable,
         budget=_budget(settings),
         reuse=settings.reuse,
         retry_rejects=settings.retry_rejects,

@@ -8,9 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
-from tts_pipeline.config import PART_ROWS, AudioSettings, InputColumns, Limits, Selection
+from tts_pipeline.config import (
+    PART_ROWS,
+    UNSPEAKABLE,
+    AudioSettings,
+    InputColumns,
+    Limits,
+    Selection,
+    UnspeakableAction,
+)
 
 
 class Shape(Enum):
@@ -111,6 +119,12 @@ def _rejects(text: str) -> float:
     return number
 
 
+def _unspeakable(text: str) -> str:
+    if text not in get_args(UnspeakableAction):
+        raise ValueError(f"must be keep or reject, not {text!r}")
+    return text
+
+
 _AUDIO = AudioSettings()
 _LIMITS = Limits()
 _COLUMNS = InputColumns()
@@ -158,6 +172,12 @@ OPTIONS = (
     Option("sample_rate_hz", "resample to this rate (default: as received)", "N", read=_whole),
     Option("pause_ms", f"silence between the segments of a long text (default: {_AUDIO.pause_ms})", "N", read=_count),
     Option("quality", "what to do about audio with this flag: keep, retry or reject", "FLAG=ACTION", Shape.PAIRS),
+    Option(
+        "unspeakable",
+        f"texts without anything to say, as '...': keep sends them, reject does not (default: {UNSPEAKABLE})",
+        "keep|reject",
+        read=_unspeakable,
+    ),
     Option(
         "part_rows",
         f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",

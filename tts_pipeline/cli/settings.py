@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
+from tts_pipeline.config import UNSPEAKABLE, UnspeakableAction
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
 
@@ -61,6 +62,7 @@ class Settings:
     sample_rate_hz: int | None = None
     pause_ms: int | None = None
     quality: Mapping[str, str] = field(default_factory=dict)
+    unspeakable: UnspeakableAction = UNSPEAKABLE
     part_rows: int | None = None
     work_dir: str | None = None
     reuse: tuple[str, ...] = ()

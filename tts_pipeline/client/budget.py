@@ -130,6 +130,14 @@ class Budget:
             self._caution.closed(attempt)
         return attempt
 
+    def refusal_of(self, characters: int) -> StoppedError | None:
+        """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
+        most, spent = self._cap.max_characters, self._spent
+        if most is None or spent.characters_billed + characters <= most:
+            return None
+        counts = (most, spent.characters_upper_bound, spent.characters_billed, characters)
+        return _used_up([f"{count:,} characters" for count in counts], self._why(), flag="--max-characters")
+
     def _fits(self, attempt: Attempt) -> bool:
         most = self._cap.max_characters
         if most is not None and self._spent.characters_upper_bound + attempt.characters_upper_bound > most:

@@ -29,9 +29,10 @@ from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.speech import speech_of
 from tts_pipeline.client.transport import Bounds, Transport
-from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
+from tts_pipeline.config import UNSPEAKABLE, AudioSettings, Limits, QualityPolicy, UnspeakableAction
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.models import Card, Service, Speech, Utterance
+from tts_pipeline.text import check_worth_sending
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request
 
@@ -58,6 +59,7 @@ class SpeechClient:
         budget: What may still be spent; None is without a cap. Whether it can be kept is not checked here, see
             ``budget.check_cap``.
         library: What was bought before, and takes in what is bought; None is without.
+        unspeakable: Whether texts without anything to say are sent.
         clock: Time, and how to wait.
         random: The source of jitter.
 
@@ -76,6 +78,7 @@ class SpeechClient:
         quality: QualityPolicy | None = None,
         budget: Budget | None = None,
         library: Library | None = None,
+        unspeakable: UnspeakableAction = UNSPEAKABLE,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
@@ -93,6 +96,7 @@ class SpeechClient:
         self._portions = Portions()
         exchange = Exchange(self._transport, self._fetcher, self._portions, Redactor([service.api_key]))
         self._audio = audio or AudioSettings()
+        self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)
         self._warnings: set[str] = set()
         self._counter = Counter(
@@ -101,7 +105,7 @@ class SpeechClient:
             patience,
             exchange,
             self._meter,
-            Segmenter(card),
+            Segmenter(card, keeps_unspeakable=self._keeps_unspeakable),
             quality or QualityPolicy(),
             clock,
             library,
@@ -141,6 +145,8 @@ class SpeechClient:
         self._warn_once(caveat(self._service, self._card, self._meter.price))
         purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
         try:
+            if not purchase.attempts:  # what was begun is finished, whatever an earlier version let through
+                check_worth_sending(utterance.text, keeps_unspeakable=self._keeps_unspeakable)
             asking = self._asking(utterance)
             self._warn_once(unrehearsed(self._service, utterance.text, asking.language))
             speech = await speech_of(purchase, await purchase.said(asking), asking, self._audio)

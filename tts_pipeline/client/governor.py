@@ -76,6 +76,20 @@ class Governor:
         """
         return Permit(self, row, make)
 
+    def refuse_beyond_cap(self, characters: int) -> None:
+        """Stop before the first request of a text that all of what is left of a cap does not pay for.
+
+        Args:
+            characters: What is billed for the text at least.
+
+        Raises:
+            StoppedError: Nothing is sent any more.
+        """
+        refusal = self._budget.refusal_of(characters)
+        if refusal is not None:
+            self.stop(refusal)
+            self._refuse_when_stopped()
+
     def settle(self, settlement: Settlement) -> None:
         """Count what an attempt did cost; within its permit. One that is not settled may have cost all it could."""
         self._budget.settle(settlement)

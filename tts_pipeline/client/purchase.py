@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,9 @@ from tts_pipeline.config import QualityPolicy
 from tts_pipeline.cost import total_cost
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.models import Answer, Attempt, History, Outcome, Segment, Settlement, Utterance
+
+_LONG_CHARACTERS = 5_000
+"""Cutting a longer text takes some milliseconds, in which every other row would wait."""
 
 Said = Sequence[tuple[Segment, Answer]]
 """An utterance's segments in order, each with its answer."""
@@ -91,10 +95,10 @@ class Purchase:
             StorageError: The ledger could not write; nothing was sent.
         """
         segmenter, text = self.counter.segmenter, self.utterance.text
-        segments = segmenter.cut(text, self.history, asking.language)
         if not self.history.answers and (whole := await self._find_whole(asking)):
             return whole
-        if len(segments) > 1 and self.history.boundaries is None:
+        segments = await self._cut(asking)
+        if segments[0].text != text and self.history.boundaries is None:
             self._new_boundaries = _boundaries(segments)
         answers: list[Answer] = []
         with self.counter.governor.row() as row:
@@ -109,6 +113,15 @@ class Purchase:
                     segments = finer
                     self._new_boundaries = _boundaries(segments)
         return tuple(zip(segments, answers, strict=True))
+
+    async def _cut(self, asking: Asking) -> tuple[Segment, ...]:
+        """Cut the text for the service; a long one in a thread, and not at all where a cap does not allow for it."""
+        text, cut = self.utterance.text, self.counter.segmenter.cut
+        if len(text) <= _LONG_CHARACTERS:
+            return cut(text, self.history, asking.language)
+        if self.history.boundaries is None and self.counter.library is None:
+            self.counter.governor.refuse_beyond_cap(self.counter.meter.count("".join(text.split())))
+        return await asyncio.to_thread(cut, text, self.history, asking.language)
 
     async def _find_whole(self, asking: Asking) -> Said | None:
         text = self.utterance.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, History, Segment
-from tts_pipeline.text import input_length, segment_text
+from tts_pipeline.text import input_length, segment_text, spoken_segments
 
 _TOO_LARGE = 413
 
@@ -14,10 +14,12 @@ class Segmenter:
 
     Args:
         card: The limit and what it counts.
+        keeps_unspeakable: Whether pieces without anything to say are sent.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, *, keeps_unspeakable: bool = False) -> None:
         self._card = card
+        self._keeps_unspeakable = keeps_unspeakable
         self._learnt: int | None = None
 
     def cut(self, text: str, history: History, language: str | None) -> tuple[Segment, ...]:
@@ -28,7 +30,10 @@ class Segmenter:
         """
         if history.boundaries is not None:
             return _numbered(text, history.boundaries)
-        return segment_text(text, self._card, self._learnt, max_segments=None, language=language)
+        return self._spoken(segment_text(text, self._card, self._learnt, max_segments=None, language=language))
+
+    def _spoken(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+        return segments if self._keeps_unspeakable else spoken_segments(segments)
 
     def finer(
         self, text: str, segments: tuple[Segment, ...], place: int, error: PermanentError
@@ -50,10 +55,10 @@ class Segmenter:
         if limit < 1:
             return None
         try:
-            pieces = segment_text(refused.text, self._card, limit, max_segments=None)
+            pieces = self._spoken(segment_text(refused.text, self._card, limit, max_segments=None))
         except PermanentError:
             return None
-        if len(pieces) < 2:
+        if pieces[0].text == refused.text:
             return None
         finer = [(refused.start + piece.start, refused.start + piece.end) for piece in pieces]
         spans = [(segment.start, segment.end) for segment in segments]

@@ -22,7 +22,6 @@ from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError
 
 PARTITIONS = 64
-CHUNK_ROWS = 4_096
 PENDING_HASHES = 1_000_000
 EXAMPLES = 5
 _TAKES = 2**31
@@ -73,9 +72,8 @@ def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Pa
 
 
 def _chunks(source: Source, places: Sequence[int], columns: Sequence[str]) -> Iterator[pa.Table]:
-    reader = RowReader(source, list(dict.fromkeys(columns)))
-    for first in range(0, len(places), CHUNK_ROWS):
-        yield reader.read(places[first : first + CHUNK_ROWS])
+    for piece in RowReader(source, list(dict.fromkeys(columns))).pieces(places):
+        yield pa.Table.from_batches([piece])
 
 
 def _count(voicing: Voicing, table: pa.Table, counts: dict[str, Counter[Any]]) -> None:

@@ -24,6 +24,8 @@ from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError
 
 BATCH_ROWS = 4_096
+BATCH_BYTES = 16 * 1024 * 1024
+"""A batch has fewer rows where their mean size, decoded, would make it larger than this."""
 FOOTER_READERS = 16
 FILES_AHEAD = 16
 SMALL_BYTES = 4 * 1024 * 1024
@@ -113,7 +115,8 @@ class Source:
         schema = self.schema_of(columns)
         for file, numbers, fetched in self._ahead(first_group):
             with self._open(file, fetched) as parquet:
-                for batch in parquet.iter_batches(BATCH_ROWS, row_groups=numbers, columns=columns, use_threads=False):
+                rows = _batch_rows(parquet.metadata, numbers)
+                for batch in parquet.iter_batches(rows, row_groups=numbers, columns=columns, use_threads=False):
                     chosen = batch.select(schema.names)
                     yield place, chosen if chosen.schema.equals(schema) else chosen.cast(schema)
                     place += batch.num_rows
@@ -166,6 +169,13 @@ class Source:
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from error
 
 
+def _batch_rows(metadata: pq.FileMetaData, numbers: Sequence[int]) -> int:
+    groups = [metadata.row_group(number) for number in numbers]
+    rows: int = sum(group.num_rows for group in groups)
+    size_bytes: int = sum(group.total_byte_size for group in groups)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size_bytes)))
+
+
 class RowReader:
     """Reads runs of rows in ascending order, going through the source once.
 
@@ -183,7 +193,10 @@ class RowReader:
 
     def read(self, places: Sequence[int]) -> pa.Table:
         """Return the rows at these places, which ascend."""
-        pieces: list[pa.RecordBatch] = []
+        return pa.Table.from_batches(self.pieces(places), schema=self._source.schema_of(self._columns))
+
+    def pieces(self, places: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows at these places, which ascend, batch by batch: so many as are in memory anyway."""
         done = 0
         while done < len(places):
             self._advance_to(places[done])
@@ -191,9 +204,8 @@ class RowReader:
             if batch is None:
                 raise ConfigurationError(f"the source has no row {places[done]}", hint="was it changed meanwhile?")
             until = bisect.bisect_left(places, first + batch.num_rows, lo=done)
-            pieces.append(_rows_of(batch, first, places[done:until]))
+            yield _rows_of(batch, first, places[done:until])
             done = until
-        return pa.Table.from_batches(pieces, schema=self._source.schema_of(self._columns))
 
     def _advance_to(self, place: int) -> None:
         if self._holds(place):

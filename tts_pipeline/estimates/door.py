@@ -136,7 +136,11 @@ def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today
         today: Chooses the price; None is today, in UTC.
     """
     scope = _in_place(job) if os.fspath(job.destination) else _anew(rows, job)
-    purchases = Purchases(scope.sending, Holdings(scope.shelves, job.running.quality, job.service, job.card()))
+    purchases = Purchases(
+        scope.sending,
+        Holdings(scope.shelves, job.running.quality, job.service, job.card()),
+        keeps_unspeakable=job.running.unspeakable == "keep",
+    )
     measured = measured_in(scope.places, job)
     if latency_s is not None:
         measured = replace(measured, latency=Latency(latency_s))
@@ -228,4 +232,5 @@ def _estimate(counts: Counts, job: Job, latency: Latency | None, spent: Totals, 
         limited_by=pace.limited_by,
         answer_within_s=pace.answer_within_s,
         notes=notes,
+        rows_unspeakable=counts.rows_unspeakable,
     )

@@ -74,6 +74,7 @@ class Estimate:
         answer_within_s: How long an answer may take, with ``max_concurrency`` requests in flight, so that the rates
             are reached; None without any.
         notes: What else there is to know: what the price rests on, and until when it holds.
+        rows_unspeakable: Of the rows, those with nothing to say, as ``...``: rejects that cost nothing.
     """
 
     rows: int
@@ -103,6 +104,7 @@ class Estimate:
     limited_by: str | None
     answer_within_s: float | None
     notes: tuple[str, ...]
+    rows_unspeakable: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for JSON: money as text, what is not known as None."""
@@ -147,6 +149,7 @@ class Estimate:
             ("there", self.rows_there, "rows that the destination has, not bought again"),
             ("rejected", self.rows_rejected_before, "rows rejected before, not tried anew without --retry-rejects"),
             ("refused", refused, f"rows that cost nothing and become rejects: {why}"),
+            ("unspeakable", self.rows_unspeakable, "rows have nothing to say: not sent (see --unspeakable)"),
             ("reused", self.reused_rows, "rows whose audio was bought before, not bought again"),
             ("repeated", self.repeated_rows, "duplicate rows, bought once"),
         ):

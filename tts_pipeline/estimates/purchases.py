@@ -9,12 +9,13 @@ import polars as pl
 
 from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.client.segments import Segmenter
+from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.holdings import Holdings, Origin
 from tts_pipeline.estimates.parameters import Sending, read
 from tts_pipeline.estimates.remaining import BEGUN, NEW, Begun
 from tts_pipeline.models import Card, History, Parameters
-from tts_pipeline.text import billed_characters
+from tts_pipeline.text import billed_characters, check_worth_sending
 
 MAX_CUT_TEXTS = 20_000
 """Texts over the limit that are really cut, which takes about 1 ms per 1,000 characters; the others are taken to be cut
@@ -44,17 +45,27 @@ class Purchases:
         sending: The parameters of the rows.
         holdings: Audio that need not be bought.
         max_cut_texts: Texts over the limit that are really cut.
+        keeps_unspeakable: Whether texts, and pieces of them, without anything to say are sent.
 
     Attributes:
         sending: The parameters of the rows.
+        keeps_unspeakable: As given.
         long_texts: Texts over the limit so far.
         cut_texts: Those of them that were really cut.
     """
 
-    def __init__(self, sending: Sending, holdings: Holdings, max_cut_texts: int = MAX_CUT_TEXTS) -> None:
+    def __init__(
+        self,
+        sending: Sending,
+        holdings: Holdings,
+        max_cut_texts: int = MAX_CUT_TEXTS,
+        *,
+        keeps_unspeakable: bool = True,
+    ) -> None:
         self.sending = sending
+        self.keeps_unspeakable = keeps_unspeakable
         self._card = sending.card
-        self._segmenter = Segmenter(sending.card)
+        self._segmenter = Segmenter(sending.card, keeps_unspeakable=keeps_unspeakable)
         self._holdings = holdings
         self._max_cut_texts = max_cut_texts
         self._cut_units = 0
@@ -104,11 +115,13 @@ class Purchases:
         """Cut one text; beyond ``max_cut_texts``, guess."""
         units, characters = facts["units"], facts["characters"]
         self.long_texts += units is not None
-        if begun is NEW and self.cut_texts >= self._max_cut_texts:
+        if begun is NEW and self.cut_texts >= self._max_cut_texts and len(text) <= MAX_TEXT_CHARACTERS:
             guess = max(1, round(units * self._cut_segments / max(1, self._cut_units)))
             return Pieces(guess, guess, characters)
         history = History(boundaries=begun.boundaries)
         try:
+            if begun is NEW:
+                check_worth_sending(text, keeps_unspeakable=True)
             segments = self._segmenter.cut(text, history, tag_of(self._card, facts["language"]))
         except PermanentError:
             segments = ()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.estimates.figures import Spoken
 from tts_pipeline.estimates.holdings import Origin
 from tts_pipeline.estimates.measured import Paces
@@ -22,9 +23,13 @@ from tts_pipeline.estimates.rows import Lines
 from tts_pipeline.estimates.spoken import script_language, seconds
 from tts_pipeline.frames import billed_characters, han_characters
 from tts_pipeline.models import Card
+from tts_pipeline.text import FILLERS, is_speakable
 
 _BLANK = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
 """What ``str.isspace`` knows, of which there is none beyond U+3000; Polars' own idea of white space is another."""
+
+_LETTER = rf"[[\p{{L}}\p{{N}}]--[{FILLERS}]]"
+"""Whatever has one of these, and no markup, has something to say; of other texts Python is asked."""
 
 _GROUP = ("voice", "language", "speed", "script")
 _SPEED = "speed"
@@ -48,6 +53,7 @@ class Counts:
         rows_rejected_before: Rows that were rejected before, and are not tried anew.
         reused_rows: Rows whose audio was bought by another job.
         japanese_rows: Rows in Japanese, by what is sent or by their script.
+        rows_unspeakable: Nothing in the text is read aloud, and such texts are not sent.
         longest: Requests and characters of the row with the most characters: they are sent one after another.
     """
 
@@ -64,6 +70,7 @@ class Counts:
     rows_rejected_before: int = 0
     reused_rows: int = 0
     japanese_rows: int = 0
+    rows_unspeakable: int = 0
     longest: tuple[int, int] = (0, 0)
 
 
@@ -85,6 +92,9 @@ def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats, paces
     sounds = _Sounds(sending.card, paces or Paces())
     for rows in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
         measured = _measured(rows.lazy(), pl.col(text).cast(pl.String), sending)
+        if not purchases.keeps_unspeakable:
+            measured, mute = _without_mute(measured)
+            total["mute"] += mute
         batch = purchases.of(measured, rows, text, lines.begun if isinstance(lines, RemainingLines) else ())
         said = batch.filter(pl.col("segments") > 0)
         bought = said.filter(pl.col("origin") == Origin.NOWHERE)
@@ -97,7 +107,8 @@ def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats, paces
     there, rejected = _passed_over(lines)
     return Counts(
         rows=there + rejected + total["rows"],
-        rows_without_text=total["rows"] - total["sendable"],
+        rows_without_text=total["rows"] - total["sendable"] - total["mute"],
+        rows_unspeakable=total["mute"],
         rows_too_long=total["sendable"] - total["said"],
         repeated_rows=total["bought"] - different + total[Origin.OWN.name],
         segments=segments,
@@ -149,15 +160,25 @@ def _derived(text: pl.Expr, card: Card) -> list[pl.Expr]:
     letters = length - han - text.str.count_matches(" ", literal=True)
     has_text = (text.str.strip_chars(_BLANK).str.len_bytes() > 0).fill_null(value=False)
     units = _units(text, card.input_unit)
-    is_long = pl.lit(value=False) if card.input_limit is None else has_text & (units > card.input_limit)
+    limit = MAX_TEXT_CHARACTERS if card.input_limit is None else card.input_limit
+    is_long = has_text & ((units > limit) | (length > MAX_TEXT_CHARACTERS))
+    is_doubtful = has_text & (~text.str.contains(_LETTER) | text.str.contains("<", literal=True))
     return [
         has_text.cast(pl.UInt32).alias("segments"),
         pl.when(is_long).then(text).alias("long"),
+        pl.when(is_doubtful).then(text).alias("doubtful"),
         pl.when(is_long).then(units).alias("units"),
         letters.alias("letters"),
         han.alias("han"),
         script_language(_beyond_ascii(text), han).alias("script"),
     ]
+
+
+def _without_mute(batch: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return a batch in which texts without anything to say are not sent, and how many these are."""
+    places = batch["doubtful"].is_not_null().arg_true()
+    mute = places.filter([not is_speakable(text) for text in batch["doubtful"][places]]) if len(places) else places
+    return batch.with_columns(batch["segments"].scatter(mute, 0)) if len(mute) else batch, len(mute)
 
 
 def _units(text: pl.Expr, unit: str) -> pl.Expr:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.catalog import Catalog, load_catalog
-from tts_pipeline.config import SHIP_EVERY_S, AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
+from tts_pipeline.config import (
+    SHIP_EVERY_S,
+    UNSPEAKABLE,
+    AudioSettings,
+    BudgetCap,
+    InputColumns,
+    Limits,
+    QualityPolicy,
+    Selection,
+    UnspeakableAction,
+)
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameters, Service
 
@@ -40,6 +50,8 @@ class Running:
             then, with its text and audio, so that another machine can go on with it when this one's disk is lost; None
             is where the destination is an object store.
         ship_every_s: How often; what was bought since the last time is what a lost disk costs.
+        unspeakable: What is done about a text without anything to say (``...``, an emoji): ``reject`` refuses it before
+            money, ``keep`` sends it.
         tags: For the bill, the same for all rows.
         tag_columns: Tag -> source column that carries it row by row.
     """
@@ -58,6 +70,7 @@ class Running:
     missing_is_empty: bool = False
     ship_journals: bool | None = None
     ship_every_s: float = SHIP_EVERY_S
+    unspeakable: UnspeakableAction = UNSPEAKABLE
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import platformdirs
 import pyarrow as pa
@@ -17,7 +18,7 @@ from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import check_parameters
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.client.budget import check_cap
-from tts_pipeline.config import Selection
+from tts_pipeline.config import Selection, UnspeakableAction
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import (
     Descriptor,
@@ -254,6 +255,8 @@ def _refuse_nothing(running: Running) -> None:
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}", hint="give at least 1")
+    if running.unspeakable not in get_args(UnspeakableAction):
+        raise ConfigurationError(f"unspeakable is {running.unspeakable!r}", hint="give 'keep' or 'reject'")
     if running.ship_every_s <= 0:
         raise ConfigurationError(f"ship_every_s is {running.ship_every_s}", hint="give more than 0 seconds")
     for tag, text in running.tags.items():

@@ -132,6 +132,7 @@ class Runner:
             quality=job.running.quality,
             budget=self._budget,
             library=self._library,
+            unspeakable=job.running.unspeakable,
         ) as client:
             self._repeats = Repeats(client, self._repeated, RequestHash(self._prepared.voicing), self._kept)
             self._repeats.on_reuse = self._count_reuse
