@@ -14,6 +14,7 @@ import pytest
 
 from tts_pipeline import models
 from tts_pipeline.audio.quality import FLAGS
+from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
@@ -248,6 +249,61 @@ def test_headerless_samples_are_wrapped_in_every_shape(
     audio = say(tone_service, asked, {"what": "shape", "shape": shape}).speech.audio
     assert (audio.format, audio.sample_rate_hz, audio.channels) == ("wav", sample_rate_hz, 1)
     assert audio.data == tone(TEXT, sample_rate_hz=sample_rate_hz)
+
+
+CARRIERS = ["ali_data", "ali_url", "raw", "ali_sse"]
+"""One shape of each way that audio takes: in JSON, behind a URL, as the body, in chunks."""
+
+
+@pytest.mark.parametrize(("container", "times"), [("twice", 2), ("thrice", 3), ("blanks", 1), ("zeros", 1), ("bom", 1)])
+@pytest.mark.parametrize("shape", CARRIERS)
+def test_all_of_the_sound_is_kept_whatever_stands_around_it(
+    tone_service: LocalService, shape: str, container: str, times: int
+) -> None:
+    """Files that follow each other are joined, blanks before them are left out, and one purchase is enough."""
+    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
+    samples = tone(TEXT)[44:] * times
+    assert said.speech.audio.data == wrap_pcm(samples, 24_000)
+    assert said.speech.audio.duration_ms == len(samples) // 48
+    assert said.codes == [None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "container"),
+    [("raw", "l16"), ("raw", "pcm_typed"), ("raw", "pcm_header"), ("ali_url", "l16"), ("ali_url", "pcm_typed")],
+)
+def test_an_answer_says_what_its_samples_are(tone_service: LocalService, shape: str, container: str) -> None:
+    """Its rate and byte order come from its media type and headers, whatever was asked for."""
+    asked = {**AS_JSON, "response_format": "wav", "sample_rate": 16_000}
+    said = say(tone_service, asked, {"what": "shape", "shape": shape, "container": container})
+    assert said.speech.audio.data == tone(TEXT, sample_rate_hz=16_000)
+    assert (said.codes, said.flags) == ([None], ())
+
+
+@pytest.mark.parametrize("shape", CARRIERS)
+def test_a_rate_that_nobody_told_is_flagged(tone_service: LocalService, shape: str) -> None:
+    """The samples are kept, at what is usual."""
+    said = say(tone_service, {**AS_JSON, "response_format": "pcm"}, {"what": "shape", "shape": shape})
+    assert said.speech.audio.data == tone(TEXT)
+    assert said.flags == ("assumed_rate",)
+
+
+_ABSURD = {
+    "bomb": "ClipTooLong",
+    "absurd_rate": "ImplausibleAudio",
+    "absurd_channels": "ImplausibleAudio",
+    "garbage": "UnreadableAudio",
+}
+
+
+@pytest.mark.parametrize("container", _ABSURD)
+@pytest.mark.parametrize("shape", ["ali_data", "ali_url", "raw"])
+def test_what_no_speech_is_like_is_bought_once(tone_service: LocalService, shape: str, container: str) -> None:
+    """Another purchase would bring the same; this one is on the bill as possible."""
+    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
+    assert isinstance(said.result, UnreadableError)
+    assert said.codes == [said.result.code] == [_ABSURD[container]]
+    assert said.settlements[0].characters_upper_bound == len(TEXT)
 
 
 @pytest.mark.parametrize("shape", ["ali_data", "ali_url", "redirect", "raw_mislabelled", "raw_unlabelled", "ali_sse"])

@@ -56,6 +56,9 @@ MIN_RATE_HZ = 4_000
 MAX_RATE_HZ = 192_000
 """The highest rate of studio recorders; services speak at 48,000 at most."""
 
+PCM_RATE_HZ = 24_000
+"""What the models speak at, where neither an answer nor its request tells the rate of headerless samples."""
+
 MAX_CHANNELS = 8
 """What every container here can carry; speech has one or two."""
 

@@ -10,8 +10,9 @@ from tts_pipeline.audio.identify import located
 from tts_pipeline.audio.join import join
 from tts_pipeline.audio.mpeg import FrameReader, read_adts_frame, read_mp3_frame, walk, with_length
 from tts_pipeline.audio.ogg import last_page
+from tts_pipeline.audio.pcm import PcmFormat, wrap
 from tts_pipeline.audio.pieces import pieces
-from tts_pipeline.audio.wav import MalformedWavError, read_wav, wrap_pcm
+from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
@@ -53,7 +54,7 @@ def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool) -> 
         return _measured(pieces(data, name), complete)
     if pcm_sample_rate_hz is None:
         raise _unknown(data, complete)
-    return _from_pcm(data, pcm_sample_rate_hz, complete)
+    return from_pcm(data, PcmFormat(pcm_sample_rate_hz), complete)
 
 
 def _measured(files: Sequence[bytes], complete: bool) -> Playable:
@@ -96,10 +97,19 @@ def _audio(data: bytes, name: str, rate_hz: int, channels: int, frames: int) -> 
     return Audio(data, name, rate_hz, channels, (frames * 1000 + rate_hz // 2) // rate_hz)
 
 
-def _from_pcm(data: bytes, rate_hz: int, complete: bool) -> Playable:
-    if len(data) % 2:
-        raise _malformed("the PCM ends within a sample: it was cut")
-    audio = _audio(wrap_pcm(data, rate_hz), "wav", rate_hz, 1, len(data) // 2)
+def from_pcm(data: bytes, form: PcmFormat, complete: bool) -> Playable:
+    """Return headerless samples as a WAV, and flags.
+
+    Args:
+        data: As received.
+        form: How they are to be read.
+        complete: As for ``playable``; nothing but the answer's length tells whether samples are whole.
+
+    Raises:
+        ServiceError: As ``playable`` and ``pcm.wrap`` do.
+    """
+    whole, frames = wrap(data, form)
+    audio = _audio(whole, "wav", form.sample_rate_hz, form.channels, frames)
     return audio, () if complete else (UNVERIFIED_LENGTH,)
 
 

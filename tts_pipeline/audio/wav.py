@@ -72,11 +72,15 @@ class _Chunks:
 
 def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
     """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
-    block = 2 * channels
-    rate = (channels, sample_rate_hz, sample_rate_hz * block, block, 16)
-    riff = (b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1)
-    header = _CANONICAL.pack(*riff, *rate, b"data", len(samples))
-    return header + samples
+    return header_of(len(samples), (1, sample_rate_hz, channels, 16)) + samples
+
+
+def header_of(size: int, form: tuple[int, int, int, int]) -> bytes:
+    """Return the 44 bytes before so many bytes of samples, by format tag, sample rate, channels and bits."""
+    tag, sample_rate_hz, channels, bits = form
+    block = bits // 8 * channels
+    rate = (channels, sample_rate_hz, sample_rate_hz * block, block, bits)
+    return _CANONICAL.pack(b"RIFF", 36 + size + size % 2, b"WAVE", b"fmt ", 16, tag, *rate, b"data", size)
 
 
 def read_wav(data: bytes) -> Wav:

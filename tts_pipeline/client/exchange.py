@@ -6,10 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tts_pipeline.audio.identify import identify
-from tts_pipeline.audio.measure import Playable, playable
+from tts_pipeline.audio.identify import located
+from tts_pipeline.audio.measure import Playable, from_pcm, playable
 from tts_pipeline.audio.quality import assess
+from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.fetch import Fetcher
+from tts_pipeline.client.headerless import check_fit, headerless
 from tts_pipeline.client.portions import Portions
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError
@@ -30,9 +32,6 @@ _INLINE_WAV_BYTES = 500_000
 
 _INLINE_BODY_BYTES = 1_000_000
 """A larger body is parsed in a thread: about 1 ms of JSON and base64, in which every other row would wait."""
-
-_PCM_RATE_HZ = 24_000
-"""What the models speak at when no ``sample_rate`` is asked for."""
 
 
 class Question(NamedTuple):
@@ -121,7 +120,7 @@ class Exchange:
         await self._portions.turn()
         reading = await self._read(reply, received)
         received.request_id, received.usage = self._redactor.text(reading.request_id), reading.usage
-        audio, flags = await self._audio(reply, reading, question.parameters)
+        audio, flags = await self._audio(reply, reading, question)
         words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
         if words and self._redactor.finds(words, segment.text):
             words, dropped = None, (TIMESTAMPS_DROPPED,)
@@ -156,15 +155,20 @@ class Exchange:
             url = target
         raise endless(url)
 
-    async def _audio(self, reply: Reply, reading: Reading, parameters: Parameters) -> Playable:
-        data, complete = reading.data, reading.complete
-        if data is None:
-            fetched = await self._fetcher.fetch(reading, was_redirected=reply.status in REDIRECTS)
-            data, complete = fetched.body, fetched.complete
-        rate_hz = _pcm_rate_hz(parameters, reply)
-        if len(data) > _INLINE_AUDIO_BYTES and identify(data) not in (None, "wav"):
-            return await asyncio.to_thread(playable, data, pcm_sample_rate_hz=rate_hz, complete=complete)
-        return playable(data, pcm_sample_rate_hz=rate_hz, complete=complete)
+    async def _audio(self, reply: Reply, reading: Reading, question: Question) -> Playable:
+        source, complete = reply, reading.complete
+        if reading.data is None:
+            source = await self._fetcher.fetch(reading, was_redirected=reply.status in REDIRECTS)
+            complete = source.complete
+        data = source.body if reading.data is None else reading.data
+        samples = headerless(source, reading, question.parameters) if data and located(data)[1] is None else None
+        if samples is not None:
+            audio, flags = from_pcm(data, samples.form, complete)
+            check_fit(audio, question.segment.text, question.language, _speed(question), complete=complete)
+            return audio, (*flags, *samples.flags)
+        if len(data) > _INLINE_AUDIO_BYTES and not is_canonical(data):
+            return await asyncio.to_thread(playable, data, pcm_sample_rate_hz=None, complete=complete)
+        return playable(data, pcm_sample_rate_hz=None, complete=complete)
 
 
 async def _heard(audio: Audio, question: Question) -> tuple[str, ...]:
@@ -174,8 +178,11 @@ async def _heard(audio: Audio, question: Question) -> tuple[str, ...]:
 
 
 def _assess(audio: Audio, question: Question) -> tuple[str, ...]:
-    speed = question.parameters.get("speed", 1.0)
-    return assess(audio, question.segment.text, question.language, speed=float(speed))
+    return assess(audio, question.segment.text, question.language, speed=_speed(question))
+
+
+def _speed(question: Question) -> float:
+    return float(question.parameters.get("speed", 1.0))
 
 
 def _complete(error: ServiceError, received: Received) -> None:
@@ -184,11 +191,3 @@ def _complete(error: ServiceError, received: Received) -> None:
     error.request_id = received.request_id = error.request_id or received.request_id
     if any(received.usage):  # what an answer says it consumed may be billed, whatever else it says
         error.may_be_billed = True
-
-
-def _pcm_rate_hz(parameters: Parameters, reply: Reply) -> int | None:
-    """Return the rate of headerless samples where such were asked for: PCM, or a stream of chunks without a header."""
-    is_stream = (reply.content_type or "").lower().startswith("text/event-stream")
-    if parameters.get("response_format") != "pcm" and not is_stream:
-        return None
-    return int(parameters.get("sample_rate", _PCM_RATE_HZ))

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast, get_args
 
 from tts_pipeline.audio.measure import UNVERIFIED_LENGTH
 from tts_pipeline.audio.quality import EMPTY, FLAGS, UNDECODABLE, badness
+from tts_pipeline.client.headerless import ASSUMED_RATE, OTHER_RATE
 from tts_pipeline.config import QualityAction, QualityPolicy
 from tts_pipeline.errors import ConfigurationError, PermanentError, did_you_mean
 from tts_pipeline.models import Answer
@@ -17,7 +18,7 @@ _NO_SPEECH = frozenset({EMPTY, UNDECODABLE})
 """Flags of audio that is nothing: where it is to be bought again, it is not kept in the end."""
 
 
-KNOWN_FLAGS = (*FLAGS, TIMESTAMPS_DROPPED, UNVERIFIED_LENGTH)
+KNOWN_FLAGS = (*FLAGS, TIMESTAMPS_DROPPED, UNVERIFIED_LENGTH, ASSUMED_RATE, OTHER_RATE)
 """Flags that one segment's audio can have, and that a policy can therefore act upon."""
 
 

@@ -17,6 +17,7 @@ error take a ``form``, one of ``FORMS``. The three kinds of answer take
 * ``shape``, one of ``SHAPES``;
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
 * ``sound``, one of ``SOUNDS``: what is heard instead, in audio that is not compressed;
+* ``container``, one of ``CONTAINERS``: what stands around the sound (twice, behind blanks, as big-endian samples);
 * ``wav_length``: what a WAV header claims to be the bytes of its samples (placeholders: 2147483583, 4294967295);
 * ``report_ratio``: the usage that is reported, times the truth; ``charge_ratio``: what is charged, and reported, times
   the usual; ``usage``: an object whose fields are reported in place of the true ones, whatever they are;
@@ -52,6 +53,10 @@ SHAPES = (
 MAKERS_FORMS = ("base_resp", "response_error", "typed_400", "rpc_status")
 FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened", *MAKERS_FORMS)
 TIMESTAMPS = ("ali", "characters", "arrays", "objects", "ragged", "absurd")
+CONTAINERS = (
+    *("twice", "thrice", "blanks", "zeros", "bom", "l16", "pcm_typed", "pcm_header"),
+    *("garbage", "bomb", "absurd_rate", "absurd_channels"),
+)
 SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
 FETCHES = ("redirect", "endless", "slow", "cut", "missing")
 
@@ -87,6 +92,7 @@ class Rule:
     shape: str | None = None
     timestamps: str = "ali"
     sound: str | None = None
+    container: str | None = None
     wav_length: int | None = None
     ends: str = "length"
     url: str | None = None
@@ -130,6 +136,7 @@ _SPOILT = (
     "shape",
     "timestamps",
     "sound",
+    "container",
     "wav_length",
     "ends",
     "url",
@@ -155,6 +162,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "echo": WRITINGS,
     "timestamps": TIMESTAMPS,
     "sound": SOUNDS,
+    "container": CONTAINERS,
     "ends": ("length", "connection"),
     "fetch": FETCHES,
 }

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tts_pipeline.emulator.asked import BILLED_BY_TOKEN, Asked, RefusalError, check, invalid, unnested
 from tts_pipeline.emulator.billing import Bill, Charge, Entry, charged_characters, tokens_of
+from tts_pipeline.emulator.containers import Contained, contain
 from tts_pipeline.emulator.delivery import Delivery, deliver
 from tts_pipeline.emulator.echo import echo_of, echoed, echoing
 from tts_pipeline.emulator.failures import refuse
@@ -123,11 +124,12 @@ class SpeechServer:
         entry.sha256 = hashlib.sha256(audio).hexdigest()
         shape = rule.shape or self._usual_shape(request)
         expires_at = int(entry.received_at + rule.lifetime_s)
+        sent = contain(Contained(audio, CONTENT_TYPES[asked.response_format]), asked.sample_rate_hz, rule.container)
         said = Answer(
             request_id=entry.request_id,
             text=asked.text,
-            audio=audio,
-            content_type=CONTENT_TYPES[asked.response_format],
+            audio=sent.audio,
+            content_type=sent.content_type,
             url=None,
             expires_at=expires_at,
             characters=entry.characters,
@@ -136,10 +138,11 @@ class SpeechServer:
         )
         if shape in NEEDS_URL:
             name = f"{entry.request_id}.{asked.response_format}"
-            self._store.put(name, Stored(audio, said.content_type, expires_at, rule))
+            self._store.put(name, Stored(sent.audio, sent.content_type, expires_at, rule))
             ours = f"{request.scheme}://{request.host}/emulator/audio/{name}?Expires={expires_at}"
             said = replace(said, url=ours if rule.url is None else rule.url)
-        return answer(said, shape, rule)
+        delivery = answer(said, shape, rule)
+        return replace(delivery, headers={**sent.headers, **delivery.headers})
 
     def _usual_shape(self, request: web.Request) -> str:
         if request.headers.get("X-DashScope-SSE", "").lower() == "enable":

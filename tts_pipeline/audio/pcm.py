@@ -1,0 +1,81 @@
+"""Headerless samples: of which rate, size and order they are is told by others, and wrapped around them as WAV."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tts_pipeline.audio.bounds import check_form
+from tts_pipeline.audio.wav import header_of
+from tts_pipeline.errors import TransientError, UnreadableError
+
+_TAGS = {"signed": 1, "unsigned": 1, "float": 3, "alaw": 6, "mulaw": 7}
+_SIZES = {"signed": (8, 16, 24, 32), "unsigned": (8,), "float": (32, 64), "alaw": (8,), "mulaw": (8,)}
+_TEXT_BYTES = 4_096
+_SHORTEST_TEXT = 16
+_NO_TEXT = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
+_SIGN = bytes(code ^ 0x80 for code in range(256))
+
+
+class PcmFormat(NamedTuple):
+    """How samples without a header are to be read.
+
+    Args:
+        sample_rate_hz: Samples per second and channel.
+        channels: They alternate.
+        bits: Of one sample.
+        coding: ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
+        is_big_endian: The byte order.
+    """
+
+    sample_rate_hz: int
+    channels: int = 1
+    bits: int = 16
+    coding: str = "signed"
+    is_big_endian: bool = False
+
+
+def wrap(data: bytes, form: PcmFormat) -> tuple[bytes, int]:
+    """Return samples as a WAV that every player reads, and how many there are in each channel.
+
+    Raises:
+        TransientError: ``MalformedAudio``: they end within a sample, so they were cut. Retried; may have been billed.
+        UnreadableError: ``UnreadableAudio``: they are text; ``UnsupportedAudio``, ``ImplausibleAudio``: no samples are
+            of this format. Never retried; may have been billed.
+    """
+    check_form("PCM", form.sample_rate_hz, form.channels)
+    if form.bits not in _SIZES[form.coding]:
+        message = f"samples of {form.bits} bits cannot be {form.coding}"
+        raise UnreadableError(message, code="UnsupportedAudio", hint="ask for another encoding, such as wav")
+    if _is_text(data):
+        message = f"{len(data)} bytes of text came where samples were asked for"
+        raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+    block = form.bits // 8 * form.channels
+    if len(data) % block:
+        raise TransientError("the PCM ends within a sample: it was cut", code="MalformedAudio")
+    head = header_of(len(data), (_TAGS[form.coding], form.sample_rate_hz, form.channels, form.bits))
+    return head + _little_endian(data, form), len(data) // block
+
+
+def _little_endian(data: bytes, form: PcmFormat) -> bytes:
+    width = form.bits // 8
+    if width == 1:  # a WAV's are unsigned
+        data = data.translate(_SIGN) if form.coding == "signed" else data
+        return data + bytes(len(data) % 2)
+    if not form.is_big_endian:
+        return data
+    swapped = bytearray(len(data))
+    for place in range(width):
+        swapped[place::width] = data[width - 1 - place :: width]
+    return bytes(swapped)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the first bytes are text of any kind: JSON, a page, base64, hex. Speech has zeros and other controls."""
+    head = data[:_TEXT_BYTES]
+    if len(head) < _SHORTEST_TEXT or head.translate(None, _NO_TEXT) != head:
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return len(data) > _TEXT_BYTES and error.start > _TEXT_BYTES - 4
+    return True

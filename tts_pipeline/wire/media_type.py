@@ -1,0 +1,166 @@
+"""What media types, headers and parameters say of samples that have no header of their own. Pure.
+
+``audio/L16`` and its kin: RFC 2586 and RFC 3551 (network byte order, 8 bits are unsigned); ``audio/basic``: RFC 2046
+(mu-law, 8,000 Hz). Google's Gemini API says ``audio/L16;codec=pcm;rate=24000`` of little-endian samples (its
+documentation of speech generation, read 2026-11), and so that ``codec`` is taken for little-endian.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from tts_pipeline.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+
+
+class PcmFacts(NamedTuple):
+    """What is told of samples; None where nothing is.
+
+    Args:
+        sample_rate_hz: Within what speech can have; anything else is not believed.
+        channels: 1 is mono.
+        bits: Of one sample.
+        coding: ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
+        is_big_endian: The byte order.
+        is_pcm: Whether they are said to be headerless samples at all.
+    """
+
+    sample_rate_hz: int | None = None
+    channels: int | None = None
+    bits: int | None = None
+    coding: str | None = None
+    is_big_endian: bool | None = None
+    is_pcm: bool | None = None
+
+    def otherwise(self, other: PcmFacts) -> PcmFacts:
+        """Return these facts, with another's where there are none."""
+        own = {name: value for name, value in self._asdict().items() if value is not None}
+        return other._replace(**own)
+
+
+NOTHING = PcmFacts()
+
+_SAMPLES = PcmFacts(is_pcm=True)
+_NETWORK = PcmFacts(coding="signed", is_big_endian=True, is_pcm=True)
+_MULAW = PcmFacts(8_000, 1, 8, "mulaw", is_pcm=True)
+_ALAW = _MULAW._replace(coding="alaw")
+_KINDS: Mapping[str, PcmFacts] = {
+    **dict.fromkeys(("pcm", "raw", "lpcm", "linear"), _SAMPLES),
+    "l8": PcmFacts(None, None, 8, "unsigned", is_pcm=True),
+    "l16": _NETWORK._replace(bits=16),
+    "l24": _NETWORK._replace(bits=24),
+    "l32": _NETWORK._replace(bits=32),
+    **dict.fromkeys(("basic", "mulaw", "ulaw", "pcmu"), _MULAW),
+    **dict.fromkeys(("alaw", "pcma"), _ALAW),
+}
+"""By the subtype, without ``x-``."""
+
+_PARAMETER = re.compile(r"([\w.-]+)\s*=\s*\"?(?:\(\w+\))?([^\";,]*)")
+_PREFIX = re.compile(r"^(x|tts|audio|output|pcm|voice)(?=[a-z])")
+_RATES = frozenset({"rate", "samplerate", "samplingrate", "frequency", "samplingfrequency"})
+_CHANNELS = frozenset({"channel", "channels", "channelcount", "numchannels"})
+_BITS = frozenset({"bits", "bitdepth", "bitspersample", "samplebits", "samplesize", "bitwidth"})
+_ORDERS = frozenset({"endian", "endianness", "byteorder"})
+_FORMATS = frozenset({"format", "encoding", "codec", "codecs", "sampleformat", "responseformat", "container"})
+_OTHERS_HEADERS = frozenset({"contentencoding", "transferencoding", "acceptencoding"})
+
+_NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(k?)(?:hz|hertz)?")
+_CODINGS = (
+    ("mulaw", re.compile("mu-?law|ulaw|pcmu")),
+    ("alaw", re.compile("a-?law|pcma")),
+    ("float", re.compile("float|(?<![a-z])f(32|64)")),
+    ("unsigned", re.compile("unsigned|(?<![a-z])u8")),
+    ("signed", re.compile("signed|linear|(?<![a-z])(s|l|int)(16|24|32)")),
+)
+_IS_PCM = re.compile("pcm|raw")
+_BITS_IN_NAME = re.compile(r"(?<!\d)(8|16|24|32|64)(?![\dk])")
+_RATE_IN_NAME = re.compile(r"(?<!\d)(\d{4,6})(?!\d)|(?<!\d)(\d{1,2}k)(?:hz)?")
+_ORDER_IN_NAME = re.compile(r"(?:8|16|24|32|64)_?(le|be)")
+
+
+def facts_of_type(content_type: str | None) -> PcmFacts:
+    """Return what a media type says, the likes of ``audio/L16; rate=16000; channels=2``; its kind's own rate too."""
+    if not content_type:
+        return NOTHING
+    kind, _, options = content_type.partition(";")
+    kind, _, more = kind.partition(",")  # as GStreamer writes it
+    subtype = kind.strip().lower().removeprefix("audio/").removeprefix("x-")
+    told = facts_of(_PARAMETER.findall(f"{more};{options}"))
+    of_kind = _KINDS.get(subtype, NOTHING)
+    if of_kind is NOTHING:
+        return told._replace(is_pcm=None)
+    if re.search(r"codecs?=\"?pcm\b", options, re.IGNORECASE):
+        of_kind = of_kind._replace(is_big_endian=False)
+    return told.otherwise(of_kind)
+
+
+def facts_of(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
+    """Return what names and values say: of headers, of a JSON object, or of a request's parameters.
+
+    ``X-Sample-Rate``, ``x-audio-sample-rate-hz``, ``sample_rate`` and ``audio_sample_rate`` are one name.
+    """
+    facts = NOTHING
+    for name, value in pairs:
+        what = _meaning(name)
+        if what is not None and isinstance(value, (str, int, float)):
+            facts = facts.otherwise(_READERS[what](str(value).strip().lower()))
+    return facts
+
+
+@lru_cache(maxsize=1024)
+def _meaning(name: str) -> str | None:
+    """Return which fact a name stands for; None for any other name."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if plain in _OTHERS_HEADERS:
+        return None
+    while shorter := _PREFIX.sub("", plain):
+        if shorter == plain:
+            break
+        plain = shorter
+    plain = re.sub(r"(hz|hertz)$", "", plain)
+    names = {"rate": _RATES, "channels": _CHANNELS, "bits": _BITS, "order": _ORDERS, "format": _FORMATS}
+    return next((meaning for meaning, known in names.items() if plain in known), None)
+
+
+def _rate(value: str) -> PcmFacts:
+    found = _NUMBER.fullmatch(value)
+    if found is None:
+        return NOTHING
+    rate_hz = float(found[1]) * (1_000 if found[2] else 1)
+    return PcmFacts(round(rate_hz)) if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ else NOTHING
+
+
+def _channels(value: str) -> PcmFacts:
+    count = {"mono": 1, "stereo": 2}.get(value, int(value) if value.isdecimal() and len(value) < 4 else 0)
+    return PcmFacts(channels=count) if 0 < count <= MAX_CHANNELS else NOTHING
+
+
+def _bits(value: str) -> PcmFacts:
+    found = _BITS_IN_NAME.match(value)
+    return PcmFacts(bits=int(found[1])) if found else NOTHING
+
+
+def _order(value: str) -> PcmFacts:
+    is_big = value.startswith(("big", "be", "network", "msb"))
+    return PcmFacts(is_big_endian=is_big) if is_big or value.startswith(("little", "le", "lsb")) else NOTHING
+
+
+def _format(value: str) -> PcmFacts:
+    """Return what a format's name says: ``pcm_s16le``, ``LINEAR16``, ``raw-24khz-16bit-mono-pcm``, ``ulaw_8000``."""
+    coding = next((name for name, pattern in _CODINGS if pattern.search(value)), None)
+    if coding is None and not _IS_PCM.search(value):
+        return NOTHING
+    bits, order, rate = (pattern.search(value) for pattern in (_BITS_IN_NAME, _ORDER_IN_NAME, _RATE_IN_NAME))
+    return PcmFacts(
+        sample_rate_hz=_rate(rate[1] or rate[2]).sample_rate_hz if rate else None,
+        channels={"m": 1, "s": 2}[channels[1][0]] if (channels := re.search("(mono|stereo)", value)) else None,
+        bits=8 if coding in ("mulaw", "alaw") else int(bits[1]) if bits else None,
+        coding=coding,
+        is_big_endian=order[1] == "be" if order else None,
+        is_pcm=True,
+    )
+
+
+_READERS = {"rate": _rate, "channels": _channels, "bits": _bits, "order": _order, "format": _format}
