@@ -65,21 +65,23 @@ def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: i
         (TRUE._replace(output_tokens=6_000, total_tokens=None), (100, 6_000), (100, 6_000), True),
         (TRUE._replace(output_tokens=6_001, total_tokens=None), (100, 1_500), (100, 6_001), False),
         (TRUE._replace(output_tokens=374, total_tokens=None), (100, 1_500), (100, 1_500), False),
-        (Usage(0, 0, 0, 0), (100, 1_500), (100, 1_500), False),
+        (Usage(0, 0, 0, 0), (25, 1_500), (400, 1_500), False),
         (Usage(None, 100, 0, 100), (100, 1_500), (100, 1_500), False),
-        (Usage(None, 0, 1_500, 1_500), (100, 1_500), (100, 1_500), False),
+        (Usage(None, 0, 1_500, 1_500), (25, 1_500), (400, 1_500), False),
         (Usage(None, 100, None, None), (100, 1_500), (100, 1_500), False),
-        (Usage(None, None, 1_500, None), (100, 1_500), (100, 1_500), False),
+        (Usage(None, None, 1_500, None), (25, 1_500), (400, 1_500), False),
+        (Usage(None, 25, 1_500, 1_525), (25, 1_500), (25, 1_500), True),
+        (Usage(None, 24, 1_500, 1_524), (25, 1_500), (400, 1_500), False),
         (Usage(None, 464, 1_500, 1_964), (464, 1_500), (464, 1_500), True),
-        (Usage(None, 465, 1_500, 1_965), (100, 1_500), (465, 1_500), False),
-        (TRUE._replace(total_tokens=9_000), (100, 1_500), (100, 8_900), False),
-        (TRUE._replace(total_tokens=0), (100, 1_500), (100, 1_500), False),
+        (Usage(None, 465, 1_500, 1_965), (25, 1_500), (465, 1_500), False),
+        (TRUE._replace(total_tokens=9_000), (25, 1_500), (400, 8_900), False),
+        (TRUE._replace(total_tokens=0), (25, 1_500), (400, 1_500), False),
     ],
 )
 def test_tokens_are_held_against_the_text_and_the_audio(
     usage: Usage, confirmed: tuple[int, int], at_most: tuple[int, int], is_plausible: bool
 ) -> None:
-    """Each half: 50 a second of audio, one for four bytes of text; a missing half and a wrong total cannot be true."""
+    """Each half: 50 a second of audio, one for 1 to 16 bytes of text; nor can a missing half or a wrong total be."""
     figures = checked_tokens(usage, 400, 1_500, 1_500)
     assert figures is not None
     assert figures.confirmed == Usage(None, *confirmed)
@@ -110,8 +112,8 @@ def _costs(card: Card, usage: Usage) -> tuple[Decimal | None, Decimal | None, bo
         (CARD, Usage(0), "0.04", "0.04", True),
         (CARD, Usage(400_000), "0.04", "40", True),
         (BY_TOKEN, TRUE, "0.0152", "0.0152", False),
-        (BY_TOKEN, Usage(None, 0, 0, 0), "0.0152", "0.0152", True),
-        (BY_TOKEN, Usage(400, 0, 0, 0), "0.0152", "0.0152", True),
+        (BY_TOKEN, Usage(None, 0, 0, 0), "0.01505", "0.0158", True),
+        (BY_TOKEN, Usage(400, 0, 0, 0), "0.01505", "0.0158", True),
         (BY_TOKEN, TRUE._replace(output_tokens=1_500_000, total_tokens=None), "0.0152", "15.0002", True),
     ],
 )
@@ -133,7 +135,7 @@ def test_it_is_said_once_with_both_figures(caplog: pytest.LogCaptureFixture) -> 
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 2
     assert "reports 400,000 characters where we count 400, which cannot be true" in told[0]
-    assert "reports 7 + no tokens of text and audio where we count 100 + 1,500" in told[1]
+    assert "reports 7 + no tokens of text and audio where we count 25 + 1,500" in told[1]
 
 
 def test_what_cannot_be_true_may_be_charged_again() -> None:

@@ -202,7 +202,8 @@ class Meter:
         per_second, least = self._card.output_tokens_per_second, self._least_output_tokens
         by_duration = max(least, math.ceil(least * (sent.audio_ms or 0) / 1_000))
         known = per_second is not None and sent.audio_ms is not None
-        return checked_tokens(sent.usage, input_length(sent.text, "bytes"), by_duration if known else None, by_duration)
+        text_bytes = input_length(sent.text, "tokens")
+        return checked_tokens(sent.usage, text_bytes, by_duration if known else None, by_duration)
 
     def _warn(self, sent: Sent, characters: Figure, tokens: TokenFigures | None) -> None:
         """Tell of the first report that cannot be true, with both figures."""

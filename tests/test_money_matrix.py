@@ -1,0 +1,102 @@
+"""Every shape of an answer, with every report that cannot be true, under a cap: the bill holds what was charged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.test_matrix import GOOD, UNREPORTED
+from tts_pipeline.catalog import Service, load_catalog
+from tts_pipeline.client.budget import Budget, Spending
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.client.ledger import MemoryLedger
+from tts_pipeline.config import BudgetCap, Limits
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ServiceError, StoppedError
+from tts_pipeline.models import Outcome, Utterance
+
+TEXTS = [f"Line {number}, of a tale about nothing at all." for number in range(5)]
+CATALOG = load_catalog()
+CAPS = {"qwen3-tts-flash": Decimal("0.02"), "qwen-tts": Decimal("0.04")}
+"""In CNY: enough for six texts, or for two that are billed by token at their most."""
+
+LIES: Mapping[str, dict[str, Any]] = {
+    "nothing": {"report_ratio": 0},
+    "ten times": {"report_ratio": 10},
+    "absurdly much": {"usage": {"characters": 2**53, "input_tokens": 2**53, "output_tokens": 2**53}},
+    "a wrong total": {"usage": {"characters": 0, "total_tokens": 1}},
+}
+"""What is reported in place of the truth, and cannot be true."""
+
+TRUTHS: Mapping[str, dict[str, Any]] = {
+    "as we count": {},
+    "three times as much": {"charge_ratio": 3},
+    "no tokens": {"usage": {"input_tokens": None, "output_tokens": None, "total_tokens": None}},
+    "a negative count": {"usage": {"characters": -7}},
+    "a fraction": {"usage": {"characters": 43.5}},
+}
+"""What is charged and reported so, or reported in a way that tells nothing."""
+
+
+def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[MemoryLedger, Spending, Decimal]:
+    """Say texts to a service under a cap; returns the attempts, what is spent, and what the service charged."""
+    service.set_faults([{"what": "shape", **rule}])
+    service.reset_bill()
+    ours = Service(base_url=service.url, name="gateway", auth="none")
+    card = CATALOG.card(ours, model)
+    (price,) = card.prices
+    ledger, spent = MemoryLedger(), Spending()
+    budget = Budget(BudgetCap(CAPS[model], "CNY"), spent, by_token=card.billing == "tokens")
+    limits = Limits(max_attempts=1, max_concurrency=64, requests_per_minute=1e6)
+
+    async def one(client: SpeechClient, text: str) -> None:
+        with suppress(ServiceError, StoppedError):
+            await client.synthesize(Utterance(text, text, {"voice": "Cherry"}), ledger)
+
+    async def main() -> None:
+        async with SpeechClient(ours, card, limits, budget=budget) as client:
+            await asyncio.gather(*(one(client, text) for text in TEXTS))
+
+    asyncio.run(main())
+    bill = service.bill()
+    tokens = [bill[f"{kind}_tokens"] * (getattr(price, f"per_1m_{kind}_tokens") or 0) for kind in ("input", "output")]
+    charged = sum(tokens, bill["characters"] * (price.per_10k_characters or Decimal(0)) * 100) / 1_000_000
+    return ledger, spent, charged
+
+
+@pytest.mark.parametrize("model", CAPS)
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+@pytest.mark.parametrize("shape", [*(shape for shape in GOOD if shape not in UNREPORTED), "openai_sse", "no_audio"])
+def test_what_cannot_be_true_is_between_confirmed_and_possible(
+    tone_service: LocalService, shape: str, lie: dict[str, Any], model: str
+) -> None:
+    """A lie makes the bill neither short nor wrong, and the cap is passed by no more than what one answer claims."""
+    ledger, spent, charged = _say(tone_service, model, {"shape": shape, **lie})
+    settled = list(ledger.settlements.values())
+    assert 0 < charged <= CAPS[model]
+    assert spent.cost <= charged <= spent.cost_upper_bound
+    assert spent.cost_upper_bound == sum(it.cost_upper_bound or 0 for it in settled)
+    assert spent.cost_upper_bound <= CAPS[model] or len(settled) == 1
+    if shape in {"ali_data", "ali_url", "ali_sse", {"qwen-tts": "openai_sse"}.get(model, "audio_url_object")}:
+        assert all(it.implausible for it in settled if it.outcome is Outcome.SUCCEEDED)
+        assert spent.cost
+
+
+@pytest.mark.parametrize("model", CAPS)
+@pytest.mark.parametrize("truth", TRUTHS.values(), ids=TRUTHS)
+@pytest.mark.parametrize("shape", ["ali_data", "audio_url_object"])
+def test_what_can_be_true_is_the_bill(
+    tone_service: LocalService, shape: str, truth: dict[str, Any], model: str
+) -> None:
+    """A service that counts otherwise, or tells nothing of use, spends no more than the cap; nothing is flagged."""
+    ledger, spent, charged = _say(tone_service, model, {"shape": shape, **truth})
+    assert 0 < charged <= spent.cost_upper_bound <= CAPS[model]
+    assert spent.cost <= charged
+    if model == "qwen3-tts-flash":
+        assert spent.cost == charged == spent.cost_upper_bound
+        assert not any(it.implausible for it in ledger.settlements.values())
