@@ -165,3 +165,10 @@ def test_money_may_come_as_text() -> None:
     with pytest.raises(pa.ArrowInvalid):
         column_of(["0.0000000001"], field)
     assert column_of([NOW_US], pa.field("at", INSTANT)).type == INSTANT
+
+
+@pytest.mark.parametrize("amount", ["1000000000", "1e30", "123456789012345678901234567890.123456789"])
+def test_money_that_no_column_can_hold_is_the_most_it_can(amount: str) -> None:
+    """Only a report that cannot be true leads there: what was paid for is published all the same."""
+    column = column_of([amount, None, "999999999.999999999", "0.5"], pa.field("cost", MONEY))
+    assert column.to_pylist() == [Decimal("999999999.999999999"), None, Decimal("999999999.999999999"), Decimal("0.5")]

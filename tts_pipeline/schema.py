@@ -13,6 +13,7 @@ import pyarrow as pa
 from tts_pipeline.models import Attempt, Price, Reject, Settlement, Speech
 
 MONEY = pa.decimal128(18, 9)
+_MOST_MONEY = Decimal("999999999.999999999")
 INSTANT = pa.timestamp("us", tz="UTC")
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 TIMESTAMPS = pa.list_(
@@ -295,7 +296,16 @@ def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 
 
 def column_of(values: Sequence[Any], field: pa.Field) -> pa.Array:
-    """Build one Arrow column; money may come as text, as the journal holds it."""
+    """Build one Arrow column; money may come as text, as the journal holds it.
+
+    An amount that the column cannot hold becomes the most it can: only a report that cannot be true leads there, and
+    what is paid for is published all the same.
+    """
     if field.type == MONEY:
-        return pa.array([None if value is None else str(value) for value in values], pa.string()).cast(MONEY)
+        texts = [None if value is None else str(value) for value in values]
+        try:
+            return pa.array(texts, pa.string()).cast(MONEY)
+        except pa.ArrowInvalid:
+            texts = [None if text is None else str(min(Decimal(text), _MOST_MONEY)) for text in texts]
+            return pa.array(texts, pa.string()).cast(MONEY)
     return pa.array(values, field.type)

@@ -64,6 +64,8 @@ def test_a_price_with_dates() -> None:
             "must be given alone, or",
         ),
         (PRICE + "per_10k_characters = -1", "per_10k_characters must not be negative"),
+        (PRICE + "per_10k_characters = 1e30", "per_10k_characters must be 1,000,000,000 at most"),
+        (PRICE + "per_10k_characters = nan", "per_10k_characters must be a number"),
         (PRICE + 'per_10k_characters = "1"', "per_10k_characters must be a number"),
         (
             PRICE + "per_10k_characters = 1\neffective_from = 2026-01-01\neffective_until = 2026-01-01",

@@ -74,3 +74,21 @@ def test_what_cannot_be_is_told(
     ended = command("report", dataset, *flags)
     assert ended.status == status
     assert said in ended.err
+
+
+def test_what_cannot_be_true_is_told_wherever_a_bill_is(
+    command: Command, make_source: MakeSource, local: LocalService, tmp_path: Path
+) -> None:
+    """Once while it runs, with both figures; then in the summary, for programs, and in the report."""
+    local.set_faults([{"what": "shape", "report_ratio": 0}])
+    ran = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry")
+    assert ran.status == 0
+    assert ran.err.count("reports 0 characters where we count 22, which cannot be true") == 1
+    assert "3 requests with a reported usage that cannot be true: 0.0053 CNY are in question" in ran.out
+    said = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry", "--json").result
+    assert (said["implausible_attempts"], said["cost_in_question"], said["cost"]) == (3, "0.005280000", "0.005280000")
+    assert said["this_run"]["implausible_attempts"] == 0
+    report = command("report", tmp_path / "out").out
+    assert "3 requests with a reported usage that cannot be true: 0.005280000 CNY of cost_upper_bound" in report
+    (row,) = command("report", tmp_path / "out", "--format", "json").result["report"]
+    assert (row["implausible"], row["cost_in_question"]) == (3, "0.005280000")

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import Totals, totals_at
+from tts_pipeline.errors import StorageError
 
 COUNTS = st.integers(0, 10**12)
+SOUND: dict[str, Any] = {"characters_billed": 5, "characters_upper_bound": 9, "cost": "0.1", "cost_upper_bound": "0.2"}
 MONEY = st.none() | st.decimals(0, 10**6, places=9)
 TOTALS = st.builds(
     Totals,
@@ -49,3 +53,33 @@ def test_cost_stays_unknown_until_something_has_a_price() -> None:
     totals.add_cost(Decimal("0.5"), Decimal(1), "CNY")
     totals.add_cost(None, None, None)
     assert totals == Totals(rows=1, cost=Decimal("0.5"), cost_upper_bound=Decimal(1), currency="CNY")
+
+
+def test_what_is_in_question_adds_up() -> None:
+    """As all other counts, and a count of before it was known is none."""
+    totals = Totals.from_json(SOUND)
+    assert (totals.implausible_attempts, totals.cost_in_question) == (0, None)
+    totals.add_implausible(Decimal("0.2"))
+    totals.add_implausible(None)
+    totals.add(Totals.from_json(totals.to_json()))
+    assert (totals.implausible_attempts, totals.cost_in_question) == (4, Decimal("0.4"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"characters_billed": -1},
+        {"characters_billed": 10},
+        {"cost": "-0.1"},
+        {"cost": "0.3"},
+        {"cost": "NaN"},
+        {"cost_upper_bound": "much"},
+        {"attempts": -1},
+        {"rows": "all"},
+        {"cost_in_question": "-1"},
+    ],
+)
+def test_amounts_that_cannot_be_true_are_refused(damage: dict[str, Any]) -> None:
+    """A marker that tells them makes no cap wider: the file is named."""
+    with pytest.raises(StorageError, match=r"part-00007\.json is damaged"):
+        totals_at("done/part-00007.json", SOUND | damage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import job_of, read, write_lines
-from tts_pipeline.catalog import load_catalog
+from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.job import Job, Progress, Shard, run_job, run_parts
+from tts_pipeline.report import usage_report
 
 LINE = 12
 """Characters of each text."""
@@ -174,3 +176,24 @@ def test_a_cap_is_kept_whatever_the_service_counts(
     assert report.stopped_by == "budget"
     assert 1_150 < bill["characters"] == totals.characters_billed == totals.characters_upper_bound <= 1_250
     assert totals.implausible_attempts == (0 if "charge_ratio" in fault else bill["charged"])
+
+
+def test_a_report_beyond_all_bounds_stops_no_publishing(tmp_path: Path, tone_service: LocalService) -> None:
+    """At the highest price there is: no column overflows, what was paid for is there, and what is possible is told."""
+    most = 2**53
+    tone_service.set_faults([{"what": "shape", "usage": {"characters": most}}])
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        f'[prices.mine]\nservice = "{tone_service.url}"\nmodel = "qwen3-tts-flash"\ncurrency = "CNY"\n'
+        "per_10k_characters = 1000000000\n"
+    )
+    write_lines(tmp_path / "lines.parquet", 8)
+    job = job_of(tmp_path, tone_service.url, catalog=load_catalog(prices=prices))
+    totals = run_job(replace(job, service=Service(base_url=tone_service.url, auth="none"))).dataset
+    assert (totals.speech, totals.implausible_attempts) == (8, 8)
+    usage = read(tmp_path / "out", "usage")
+    assert set(usage["characters_reported"].to_pylist()) == {most}
+    assert sum(usage["characters_billed"].to_pylist()) == totals.characters_billed == 8 * len("Line 0.")
+    assert set(usage["cost_upper_bound"].to_pylist()) == {Decimal("999999999.999999999")}
+    (row,) = usage_report([tmp_path / "out"]).to_dicts()
+    assert row["cost_in_question"] == 8 * Decimal("999999999.999999999")

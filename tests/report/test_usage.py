@@ -155,3 +155,41 @@ def test_the_frame_goes_on_lazily(tmp_path: Path) -> None:
     """It is a Polars frame like any other."""
     out = write_dataset(str(tmp_path / "out"), tmp_path, a_request(error_code="x"), a_request())
     assert usage([out]).filter(pl.col("error_code").is_not_null()).select(pl.len()).collect().item() == 1
+
+
+def _amounts(billed: int, at_most: int, cost: str, cost_at_most: str) -> dict[str, Any]:
+    counts = {"characters_billed": billed, "characters_upper_bound": at_most}
+    return {**counts, "cost": Decimal(cost), "cost_upper_bound": Decimal(cost_at_most), "currency": "CNY"}
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [_amounts(-1, 10, "1", "1"), _amounts(11, 10, "1", "1"), _amounts(1, 1, "-1", "1"), _amounts(1, 1, "2", "1")],
+    ids=["negative characters", "more characters confirmed", "negative cost", "more cost confirmed"],
+)
+def test_amounts_that_cannot_be_true_are_a_damaged_file(tmp_path: Path, amounts: dict[str, Any]) -> None:
+    """A hostile file makes nobody's bill smaller: it is named, on a disk and at a URL."""
+    for place in (str(tmp_path / "out"), f"memory://damaged-{uuid.uuid4().hex}"):
+        write_dataset(place, tmp_path, a_request())
+        write_dataset(place, tmp_path, a_request(), a_request(**amounts), file="usage/part-00000-b")
+        with pytest.raises(StorageError, match=r"part-00000-b\.parquet is damaged: it tells amounts"):
+            usage_report([place])
+
+
+def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> None:
+    """How many requests, and what they may cost; a file of an earlier version does not tell, and is read."""
+    good, bad = _amounts(10, 10, "1", "1"), {**_amounts(10, 10_000, "1", "1000"), "implausible": True}
+    place = write_dataset(str(tmp_path / "out"), tmp_path, a_request(**good), a_request(**bad), a_request(**bad))
+    earlier = table_of([a_request(**good)], usage_schema()).drop_columns(["implausible"])
+    write_table(open_store(place, tmp_path / "staging"), "usage/part-00001-a.parquet", earlier)
+    assert usage([place]).select("implausible").collect().to_series().to_list() == [None, True, True, None]
+    (row,) = usage_report([place]).to_dicts()
+    assert (row["requests"], row["implausible"], row["cost"]) == (4, 2, Decimal(4))
+    assert (row["cost_upper_bound"], row["cost_in_question"]) == (Decimal(2_002), Decimal(2_000))
+    write_dataset(place, tmp_path, a_request(), file="usage/part-00002-a")
+    assert [
+        (row["implausible"], row["cost_in_question"]) for row in usage_report([place], ["price_basis"]).to_dicts()
+    ] == [
+        (2, Decimal(2_000)),
+        (0, None),
+    ]

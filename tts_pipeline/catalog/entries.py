@@ -26,6 +26,9 @@ _TYPES = ("string", "number", "integer", "boolean")
 _NUMBERS = ("number", "integer")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
+_MOST_MONEY = 10**9
+"""No price in any currency is higher; what a request costs at it fits the tables."""
+
 _BY_CHARACTER = "per_10k_characters"
 _BY_TOKEN = ("per_1m_input_tokens", "per_1m_output_tokens")
 
@@ -128,6 +131,8 @@ def _money(table: Table, key: str) -> Decimal | None:
     amount = table.decimal(key)
     if amount is not None and amount < 0:
         raise table.mistake(key, "must not be negative")
+    if amount is not None and amount > _MOST_MONEY:
+        raise table.mistake(key, f"must be {_MOST_MONEY:,} at most", "its unit is in its name")
     return amount
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.dataset.descriptor import SEAL, Descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import NAME, SEAL, Descriptor, read_descriptor
 from tts_pipeline.dataset.parts import part_name, part_of
 from tts_pipeline.dataset.price_rows import distinct
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import Totals, totals_at
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import TABLES
@@ -50,7 +50,7 @@ def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
     """
     sealed = _seal(store, descriptor)
     if sealed is not None:
-        return Totals.from_json(sealed["totals"])
+        return totals_at(store.describe(SEAL), sealed["totals"])
     totals = _added(store, descriptor, read_markers(store, done_parts(store, descriptor)))
     totals.rows = descriptor.rows
     return totals
@@ -61,7 +61,7 @@ def _added(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, 
 
     Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
     """
-    totals = Totals.from_json(descriptor.carried or {})
+    totals = totals_at(store.describe(NAME), descriptor.carried or {})
     for _, one in totals_by_part(store, markers):
         totals.add(one)
     return totals
@@ -80,10 +80,10 @@ def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterat
     told = set[str]()
     for marker in markers:
         told.update(marker["files"])
-        yield marker["part"], Totals.from_json(marker["totals"])
+        yield marker["part"], totals_at(store.describe(marker_name(marker["part"])), marker["totals"])
     for name in store.names("usage", "part-"):
         if f"usage/{name}" not in told and (data := store.read(f"usage/{name}")) is not None:
-            yield part_of(name), usage_totals(data)
+            yield part_of(name), usage_totals(data, store.describe(f"usage/{name}"))
 
 
 def finish(store: Store, descriptor: Descriptor) -> None:

@@ -27,7 +27,7 @@ from tts_pipeline.dataset.descriptor import NAME, SEAL, read_descriptor
 from tts_pipeline.dataset.finish import finish
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import totals_at
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
 
@@ -62,13 +62,12 @@ def carried(root: Store, beside: Iterable[Store] = ()) -> dict[str, Any]:
         StorageError: The destination failed. Blocking.
     """
     descriptor = read_descriptor(root)
-    totals = Totals.from_json((descriptor and descriptor.carried) or {})
+    totals = totals_at(root.describe(NAME), (descriptor and descriptor.carried) or {})
     for store in (root, *beside):
         with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
-            for data in readers.map(
-                lambda name, store=store: store.read(f"usage/{name}"), store.names("usage", "part-")
-            ):
-                totals.add(usage_totals(data or b""))
+            names = [f"usage/{name}" for name in store.names("usage", "part-")]
+            for name, data in zip(names, readers.map(store.read, names), strict=True):
+                totals.add(usage_totals(data or b"", store.describe(name)))
     return totals.to_json()
 
 

@@ -157,7 +157,7 @@ class Publisher:
             if data is None:
                 continue
             made.files[f"usage/{short}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            made.totals.add(usage_totals(data))
+            made.totals.add(usage_totals(data, self._store.describe(f"usage/{short}")))
             made.prices += prices_of(data)
 
     def _publish_rejects(self, part: _Part, made: _Made) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.parts import part_of
 from tts_pipeline.dataset.replay import Replay, replay
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import Totals, totals_at
 from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals
 
 EARLIER = -1
@@ -50,7 +50,7 @@ def spent_by_part(store: Store, descriptor: Descriptor, journals: Path) -> dict[
     found = defaultdict[int, Totals](Totals)
     # Listed before it is added up: what another process publishes meanwhile counts twice rather than not at all.
     known = published_journals(store)
-    found[EARLIER].add(Totals.from_json(descriptor.carried or {}))
+    found[EARLIER].add(totals_at(store.describe(NAME), descriptor.carried or {}))
     for number, totals in totals_by_part(store, read_markers(store, done_parts(store, descriptor))):
         found[number].add(totals)
     for path in sorted(journals.glob(f"part-*{SUFFIX}")):

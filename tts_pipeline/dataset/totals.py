@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 from tts_pipeline.cost import total_cost
+from tts_pipeline.errors import StorageError
 
 
 @dataclass(slots=True)
@@ -78,6 +79,42 @@ class Totals:
             if known.get(name) is not None:
                 known[name] = Decimal(known[name])
         return cls(**known)
+
+
+def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
+    """Return counts that stand in a file, which may be damaged or hostile.
+
+    Args:
+        place: The file, for messages.
+        values: The counts.
+
+    Raises:
+        StorageError: They cannot be true: negative, or more confirmed than possible.
+    """
+    try:
+        totals = Totals.from_json(values)
+        is_sound = all(getattr(totals, name) >= 0 for name in _COUNTS) and (totals.cost_in_question or 0) >= 0
+        characters = totals.characters_billed, totals.characters_upper_bound
+        is_sound = is_sound and are_amounts(characters, (totals.cost, totals.cost_upper_bound))
+    except (TypeError, ValueError, InvalidOperation):
+        is_sound = False
+    if not is_sound:
+        raise damaged_amounts(place)
+    return totals
+
+
+def damaged_amounts(place: str) -> StorageError:
+    """Return the error of a file that tells amounts that cannot be true."""
+    message = f"{place} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
+    return StorageError(message, hint="restore it: the bill is added up from it")
+
+
+def are_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
+    """Say whether what is confirmed and what is possible can be true together; None is not known."""
+    confirmed, at_most = costs
+    if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (at_most or 0) < 0:
+        return False
+    return confirmed is None or at_most is None or confirmed <= at_most
 
 
 _MONEY = ("cost", "cost_upper_bound", "cost_in_question")

@@ -16,13 +16,14 @@ from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.parts import part_name, part_of
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.replay import Key, Lost, Replay
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.tables import read_columns
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import Totals, are_amounts, damaged_amounts
 from tts_pipeline.models import Outcome, Price
 from tts_pipeline.schema import table_of, usage_schema, usage_values
 
 _PIECE_BYTES = 256 * 1024
+_AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
 _IMPLAUSIBLE = "implausible"
 
 
@@ -112,19 +113,27 @@ def claimed(claim: Claim) -> Totals:
     return totals
 
 
-def usage_totals(data: bytes) -> Totals:
-    """Add up a usage file."""
-    names = ["outcome", "characters_billed", "characters_upper_bound", "cost", "cost_upper_bound", "currency"]
-    table = read_columns(data, [*names, _IMPLAUSIBLE])
+def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
+    """Add up a usage file.
+
+    Args:
+        data: What is in it.
+        place: Where it stands, for messages.
+
+    Raises:
+        StorageError: It is damaged, or tells amounts that cannot be true.
+    """
+    with storage_errors(f"reading {place}", Exception):
+        table = read_columns(data, ["outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE])
+        billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
+    if not all(map(are_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True))):
+        raise damaged_amounts(place)
     totals = Totals(attempts=table.num_rows)
     totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
-    totals.characters_billed = sum(table.column("characters_billed").to_pylist())
-    bounds = table.column("characters_upper_bound").to_pylist()
-    totals.characters_upper_bound = sum(bounds)
-    costs = table.column("cost_upper_bound").to_pylist()
+    totals.characters_billed, totals.characters_upper_bound = sum(billed), sum(bounds)
     totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
     known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
-    totals.add_cost(total_cost(table.column("cost").to_pylist()), total_cost(costs), known[0] if known else None)
+    totals.add_cost(total_cost(confirmed), total_cost(costs), known[0] if known else None)
     if _IMPLAUSIBLE in table.column_names:  # a file of an earlier version does not tell
         for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
             totals.add_implausible(cost)
