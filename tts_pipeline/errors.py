@@ -41,7 +41,7 @@ class TtsPipelineError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.hint})" if self.hint else self.message
+        return printable(f"{self.message} ({self.hint})" if self.hint else self.message)
 
 
 class ConfigurationError(TtsPipelineError):
@@ -138,7 +138,7 @@ class ServiceError(TtsPipelineError):
         if self.request_id:
             facts.append(f"request {self.request_id}")
         said = f"{self.message} [{', '.join(facts)}]"
-        return f"{said} ({self.hint})" if self.hint else said
+        return printable(f"{said} ({self.hint})" if self.hint else said)
 
 
 class TransientError(ServiceError):
@@ -169,6 +169,24 @@ class UnreadableError(PermanentError):
 
 class FatalError(ServiceError):
     """No utterance can succeed (key, balance, access, model): the run stops. Never retried."""
+
+
+def printable(text: str) -> str:
+    """Return a text as one line that a terminal or a log shows as it is.
+
+    Data and services may hold what moves the cursor, colours, forges lines or turns the order of characters around:
+    control and format characters, escape sequences, line and paragraph separators, lone surrogates. White space becomes
+    a space, joiners (of Persian, of emoji) go, and each of the others becomes U+FFFD.
+    """
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character.isspace():
+        return " "
+    return "" if character in "\u200c\u200d" else "\ufffd"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

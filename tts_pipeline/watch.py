@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tts_pipeline.errors import printable
 from tts_pipeline.job import Progress
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _facts(look: Look) -> str:
         f"{look.audio_ms / _HOUR_MS:.2f} h audio",
         look.cost,
     ]
-    return ", ".join(filter(None, facts))
+    return printable(", ".join(filter(None, facts)))
 
 
 def _clock_time(seconds: float) -> str:

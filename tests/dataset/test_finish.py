@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import orjson
@@ -135,3 +136,16 @@ def test_the_card_names_no_table_without_files() -> None:
     assert "language" not in values
     assert "voices: none" in card
     assert "cost unknown" in card
+
+
+def test_the_card_takes_no_markup_from_names() -> None:
+    """A voice, a language or a model is text, whatever it holds; a cost of which a part is not known says so."""
+    voices = {"<img src=x>[a](b)\n# Title": 1, "Eldric Sage": 2}
+    marker = {"voices": voices, "languages": {"no": 1, "en\nlicense: mit": 1}}
+    descriptor = Descriptor(3, 500, {"model": "m`<b>", "service": "s"}, [], [])
+    totals = Totals(speech=3, cost=Decimal(1), currency="CNY", characters_without_price=7)
+    _, head, body = dataset_card(descriptor, totals, [marker]).split("---\n", 2)
+    assert yaml.safe_load(head)["language"] == ["en\nlicense: mit", "no"]
+    assert "- voices: \\<img src=x\\>\\[a\\](b) # Title (1), Eldric Sage (2)\n" in body
+    assert "`m'<b>`" in body
+    assert "cost 1 CNY, beside 7 characters without a price" in body

@@ -48,7 +48,8 @@ def test_a_job_that_was_killed_is_on_the_bill(
     ]
     for rows in bills:
         (row,) = rows
-        assert (row["requests"], row["unknown"], row["open_parts"]) == (0, 0, 1)
+        assert row["open_parts"] >= 1
+        assert row["requests"] < service.bill()["received"], "those of the open part are not published"
         assert row["characters_billed"] <= charged <= row["characters_upper_bound"]
         assert row["cost"] <= PRICE * charged <= row["cost_upper_bound"]
     assert main(["report", job.destination]) == 0

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from tts_pipeline.cli.assembly import job_of
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import say
+from tts_pipeline.cli.terminal import say, say_json
 from tts_pipeline.estimates import estimate_rows
 
 
@@ -19,5 +17,8 @@ def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
         latency_s: Mean time to an answer; None is as earlier runs measured it.
     """
     estimate = estimate_rows(settings.source, job_of(settings, None), latency_s=latency_s)
-    say(json.dumps(estimate.to_json(), ensure_ascii=False) if settings.json else str(estimate))
+    if settings.json:
+        say_json(estimate.to_json())
+    else:
+        say(str(estimate))
     return OK

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 
 from tts_pipeline.cli.logs import logs_told
 from tts_pipeline.cli.status import OK, REJECTS
 from tts_pipeline.cli.summary import duration_told
-from tts_pipeline.cli.terminal import columns, say, tell
+from tts_pipeline.cli.terminal import columns, say, say_json, tell
 from tts_pipeline.exports import Export, export
 from tts_pipeline.watch import LINE_EVERY_S
 
@@ -33,7 +32,10 @@ def show_export(given: argparse.Namespace) -> int:
             sample_rate_hz=given.sample_rate_hz,
             on_rows=None if given.quiet else now_and_then(),
         )
-    say(json.dumps(made.to_json(), ensure_ascii=False) if given.json else columns(list(_lines(made))))
+    if given.json:
+        say_json(made.to_json())
+    else:
+        say(columns(list(_lines(made))))
     return REJECTS if made.failures else OK
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from tts_pipeline.cli.progress import shown
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.summary import Causes, causes_of, result_without_report, summary
-from tts_pipeline.cli.terminal import columns, complain, say, tell
+from tts_pipeline.cli.terminal import columns, complain, say, say_json, tell
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.store import open_store
@@ -33,9 +32,12 @@ def run(settings: Settings) -> int:
     except (StorageError, KeyboardInterrupt) as error:
         if settings.json:
             stopped_by = "storage" if isinstance(error, StorageError) else "interrupted"
-            say(json.dumps(result_without_report(stopped_by, settings.destination)))
+            say_json(result_without_report(stopped_by, settings.destination))
         raise
-    say(json.dumps(report.to_json()) if settings.json else told(job, report))
+    if settings.json:
+        say_json(report.to_json())
+    else:
+        say(told(job, report))
     return status_of_run(report.stopped_by, report.dataset.rejects)
 
 
@@ -76,7 +78,10 @@ def validate(settings: Settings) -> int:
     job = job_of(settings, environment())
     LocalRun(job.service, environment())
     found = _facts(check(job))
-    say(json.dumps(found) if settings.json else columns([(name, _told(value)) for name, value in found.items()]))
+    if settings.json:
+        say_json(found)
+    else:
+        say(columns([(name, _told(value)) for name, value in found.items()]))
     return OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date
@@ -16,8 +15,8 @@ from tts_pipeline.catalog.entries import ANY_SERVICE
 from tts_pipeline.catalog.value import expectation
 from tts_pipeline.cli.local import URL_VARIABLE
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import columns, say
-from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.cli.terminal import columns, say, say_json
+from tts_pipeline.errors import ConfigurationError, did_you_mean, printable
 from tts_pipeline.models import Card, Parameter, Price
 
 _VOICE = "voice"
@@ -27,7 +26,7 @@ def list_services(given: argparse.Namespace) -> int:
     """Print the services that are known by name."""
     catalog = _catalog(given)
     if given.json:
-        say(json.dumps({"services": [_plain(service) for service in catalog.services.values()]}, ensure_ascii=False))
+        say_json({"services": [_plain(service) for service in catalog.services.values()]})
         return OK
     head = ("SERVICE", "KEY FROM", "DIALECT", "MODELS", "URL")
     rows = [
@@ -48,7 +47,7 @@ def list_models(given: argparse.Namespace) -> int:
     """Print models: briefly all of them, in full those of a service or of a name."""
     cards = _chosen(_catalog(given), given.service, given.model)
     if given.json:
-        say(json.dumps({"models": [_plain(card) for card in cards]}, ensure_ascii=False))
+        say_json({"models": [_plain(card) for card in cards]})
     elif given.service or given.model:
         say("\n\n".join(_in_full(card) for card in cards))
     else:
@@ -98,7 +97,7 @@ def _in_brief(card: Card) -> tuple[str, ...]:
 def _in_full(card: Card) -> str:
     name = card.model if card.snapshot in {None, card.model} else f"{card.model} (= {card.snapshot})"
     rate = "" if card.requests_per_minute is None else f", {card.requests_per_minute} requests a minute"
-    lines = [f"{name} on {card.service}", columns(list(_facts(card, rate)), indent="  ")]
+    lines = [printable(f"{name} on {card.service}"), columns(list(_facts(card, rate)), indent="  ")]
     for title, rows in (("voices", list(_voices(card))), ("parameters", list(_parameters(card)))):
         if rows:
             lines += [f"  {title}", columns(rows, indent="    ")]

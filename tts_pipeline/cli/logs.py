@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tts_pipeline.cli.terminal import tell
+from tts_pipeline.errors import printable
 
 
 class _Teller(logging.Handler):
@@ -15,7 +16,7 @@ class _Teller(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         try:
-            tell(f"tts-pipeline: {self.format(record)}")
+            tell(printable(f"tts-pipeline: {self.format(record)}"))
         except Exception:
             self.handleError(record)
 

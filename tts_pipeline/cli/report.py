@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,11 +12,12 @@ from typing import Any
 import polars as pl
 
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import columns, say, tell
+from tts_pipeline.cli.terminal import columns, json_line, say, tell
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import storage_errors
-from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.errors import ConfigurationError, printable
 from tts_pipeline.report import Open, open_parts, usage_report
+from tts_pipeline.report.spreadsheet import csv_of
 
 MAX_OPEN = 5
 """Open parts that are named one by one."""
@@ -54,11 +53,9 @@ def _format(given: argparse.Namespace) -> str:
 def _text(report: pl.DataFrame, opened: Sequence[Open], kind: str) -> str:
     if kind == "json":
         rows = [{name: _plain(value) for name, value in row.items()} for row in report.to_dicts()]
-        return json.dumps({"report": rows, "open": [_facts(one) for one in opened]}, ensure_ascii=False)
+        return json_line({"report": rows, "open": [_facts(one) for one in opened]})
     if kind == "csv":
-        with io.StringIO() as text:
-            report.write_csv(text)
-            return text.getvalue().rstrip("\n")
+        return csv_of(report).rstrip("\n")
     if not report.height:
         return "no requests"
     shown = _table(report.drop("implausible", "cost_in_question"))
@@ -84,7 +81,7 @@ def _open_lines(opened: Sequence[Open]) -> Iterator[str]:
     """Say what may have been spent and is in no usage table yet."""
     for facts in map(_facts, opened[:MAX_OPEN]):
         cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']} {facts['currency']}"
-        yield (
+        yield printable(
             f"open: {facts['part']} of {facts['dataset']} since {facts['opened_at']} (process {facts['process']} on "
             f"{facts['host']}): at most {facts['characters_upper_bound']:,} characters{cost}"
         )

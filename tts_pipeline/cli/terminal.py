@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
+
+from tts_pipeline.errors import printable
+
+_CELL_CHARACTERS = 120
+"""More of a cell is cut, but of the last one in a line."""
 
 
 def say(text: str) -> None:
     """Write to standard output: results, and nothing else."""
     _write(text, sys.stdout)
+
+
+def say_json(value: Any) -> None:
+    """Write a value to standard output as one line of JSON."""
+    say(json_line(value))
+
+
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON; what is not printable is escaped, and so is read as it was."""
+    return _UNPRINTABLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
 
 
 def tell(text: str) -> None:
@@ -32,13 +49,26 @@ def silence(stream: TextIO) -> None:
 
 def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Lay rows out under one another; the last column is as long as it is, so that a line is a line in a pipe too."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    cells = [[*map(_cut, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= _CELL_CHARACTERS else f"{cell[: _CELL_CHARACTERS - 1]}…"
+
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+
 def _write(text: str, stream: TextIO) -> None:
+    """Write lines; whoever puts a value into a line makes it ``printable``, so that it does not begin another."""
     try:
-        print(text, file=stream, flush=True)
+        print("\n".join(map(printable, text.split("\n"))), file=stream, flush=True)
     except BrokenPipeError:  # a run's result is on the disk: that nobody reads the summary does not change its status
         silence(stream)

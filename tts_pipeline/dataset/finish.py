@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at
 from tts_pipeline.dataset.usage_files import usage_totals
-from tts_pipeline.errors import StorageError
+from tts_pipeline.errors import StorageError, printable
 from tts_pipeline.schema import TABLES
 
 CARD = "README.md"
@@ -151,18 +152,20 @@ def _head(present: list[str], tags: list[str]) -> list[str]:
         lines += [f"- config_name: {name}", f"  data_files: {name}/*.parquet"]
         lines += ["  default: true"] if name == "speech" else []
     if tags:
-        lines += ["language:", *(f"- {tag}" for tag in tags)]
+        lines += ["language:", *(f"- {tag if _PLAIN.fullmatch(tag) else orjson.dumps(tag).decode()}" for tag in tags)]
     return [*lines, "tags:", "- audio", "- text-to-speech", "- synthetic", "---"]
 
 
 def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], languages: Mapping[str, int]) -> list[str]:
     job = descriptor.job
     cost = "unknown" if totals.cost is None else f"{totals.cost.normalize():f} {totals.currency}"
+    if totals.cost is not None and totals.characters_without_price:
+        cost += f", beside {totals.characters_without_price} characters without a price"
     return [
         "# Synthetic speech",
         "",
-        f"Every voice in this dataset is synthetic: made from text by the model `{job['model']}` on the service "
-        f"`{job['service']}` with tts-pipeline.",
+        f"Every voice in this dataset is synthetic: made from text by the model `{as_code(job['model'])}` on the "
+        f"service `{as_code(job['service'])}` with tts-pipeline.",
         "",
         f"- {totals.speech} utterances, {totals.audio_ms / 3_600_000:.2f} hours; {totals.rejects} rejected",
         f"- voices: {_listed(voices)}",
@@ -175,4 +178,21 @@ def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], lan
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or 'left to the service'} ({count})" for name, count in sorted(counts.items())) or "none"
+    named = ((as_text(name) or "left to the service", count) for name, count in sorted(counts.items()))
+    return ", ".join(f"{name} ({count})" for name, count in named) or "none"
+
+
+_PLAIN = re.compile(r"(?!no$)[A-Za-z0-9-]+")
+"""What YAML reads as a text; Norwegian would be false."""
+
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
+
+
+def as_text(value: str) -> str:
+    """Return a value as Markdown shows it: without markup, on one line."""
+    return _MARKUP.sub(r"\\\g<0>", printable(value))
+
+
+def as_code(value: str) -> str:
+    """Return a value that stands between backticks in Markdown."""
+    return printable(value).replace("`", "'")

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any
 
+from tts_pipeline.errors import printable
+
 WAV_BYTES_PER_SECOND = 48_000
 """24,000 samples a second of 16 bits, what the services' models speak."""
 
@@ -120,7 +122,7 @@ class Estimate:
     def __str__(self) -> str:
         lines = list(self._lines())
         width = max(len(name) for name, _ in lines)
-        return "\n".join(f"{name:{width}}  {text}" for name, text in lines)
+        return "\n".join(f"{name:{width}}  {printable(text)}" for name, text in lines)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         yield "rows", f"{self.rows:,}"

@@ -22,7 +22,7 @@ from huggingface_hub import DatasetCardData
 
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.finish import CARD
+from tts_pipeline.dataset.finish import CARD, as_code
 from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError, ServiceError
@@ -135,8 +135,8 @@ class HuggingFaceExport:
         MetadataConfigs({"default": {"data_files": paths}}).to_dataset_card_data(data)
         job, export = self._plan.table.descriptor.job, self._export
         said = (
-            f"Every voice in this dataset is synthetic: made from text by the model `{job['model']}` on the service "
-            f"`{job['service']}` with tts-pipeline.\n\n"
+            f"Every voice in this dataset is synthetic: made from text by the model `{as_code(job['model'])}` on the "
+            f"service `{as_code(job['service'])}` with tts-pipeline.\n\n"
             f"{export.rows:,} utterances, {export.audio_ms / 3_600_000:.2f} hours."
         )
         return f"---\n{data}\n---\n\n# Synthetic speech\n\n{said}\n"

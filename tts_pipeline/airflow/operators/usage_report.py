@@ -97,13 +97,14 @@ class SpeechUsageReportOperator(BaseOperator):
 
     def _write(self, report: pl.DataFrame) -> str:
         from tts_pipeline.dataset.store import open_store
+        from tts_pipeline.report.spreadsheet import csv_of
 
         folder, slash, name = str(self.destination).rpartition("/")
         data = io.BytesIO()
         if name.endswith(".parquet"):
             report.write_parquet(data)
         elif name.endswith(".csv"):
-            report.write_csv(data)
+            data.write(csv_of(report).encode())
         else:
             raise ConfigurationError(
                 f"the report {str(self.destination)!r} is no table", hint="name it .parquet or .csv"
