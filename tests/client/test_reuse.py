@@ -16,6 +16,7 @@ from tts_pipeline.audio.measure import playable
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
+from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.models import Answer, Attempt, Audio, Card, Found, Service, Settlement, Speech, Usage, Utterance, Word
 from tts_pipeline.wire.request import build_request
 
@@ -82,6 +83,19 @@ def test_what_is_found_is_not_bought() -> None:
     assert (speech.attempts, speech.cost, speech.currency, speech.characters_billed) == (0, Decimal(0), "CNY", 0)
     assert (speech.deduplicated_from, speech.request_id, speech.quality) == ("pilot#x", "then", ("unverified_length",))
     assert (speech.utterance, speech.request_key, speech.characters_counted) == (HELLO, key_of("Hello.")[0], 6)
+
+
+def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
+    """Its bytes say what it is; a clip of hours, or no audio at all, is not taken but bought."""
+    found = found_of("Hello.")
+    lie = found.answer.audio._replace(duration_ms=9, sample_rate_hz=8_000, format="mp3", channels=2)
+    speech, _, server = said(DictLibrary({key_of("Hello."): replace(found, answer=found.answer._replace(audio=lie))}))
+    assert (server.requests, speech.audio) == ([], found.answer.audio)
+    for data in (bomb(), b"nothing", b""):
+        worse = lie._replace(data=data, format="flac")
+        hostile = DictLibrary({key_of("Hello."): replace(found, answer=found.answer._replace(audio=worse))})
+        speech, _, server = said(hostile, answer(200, spoken()))
+        assert (len(server.requests), speech.audio.data) == (1, wav())
 
 
 def test_without_a_price_it_costs_what_everything_does_then() -> None:

@@ -42,6 +42,15 @@ def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
     assert sorted(answers.keys()) == [(KEY, -1), (KEY, 0)]
 
 
+def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
+    """It would become a file name; the file that holds it is named."""
+    found = found_of()
+    hostile = found.answer._replace(audio=found.answer.audio._replace(format="../../x"))
+    AnswerStore(store).put(KEY, 0, Found(hostile, "u1"))
+    with pytest.raises(StorageError, match=KEY):
+        AnswerStore(store).get(KEY, 0)
+
+
 def test_the_last_one_stays(store: Store) -> None:
     """The same request bought twice is the same class of answer: either will do."""
     answers = AnswerStore(store)

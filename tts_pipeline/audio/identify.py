@@ -18,6 +18,9 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
     (8, b"AIFC", "aiff"),
     (0, b".snd", "au"),
 )
+FOUND = frozenset({"wav", "mp3", "aac", "opus", *(name for _, _, name in _MAGIC)})
+"""All formats that audio may be said to have; ``opus`` is of earlier versions."""
+
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 

@@ -31,6 +31,9 @@ _BLOCK_FRAMES = 65_536
 """Written at a time: libvorbis puts a whole call's samples on the stack and kills the process when it is full
 (https://github.com/libsndfile/libsndfile/issues/1095)."""
 
+UNKNOWN_FRAMES = 1 << 62
+"""libsndfile tells a length near 2**63 where a header has none."""
+
 _READ_FRAMES = 16 * _BLOCK_FRAMES
 """Read at a time: most clips are one block."""
 
@@ -162,13 +165,15 @@ def reading(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[Stream]:
     if plain is not None:
         yield plain._replace(blocks=_bounded(plain, audio.format, max_s))
         return
-    with opened(_decodable(audio), audio.format) as file:
+    with opened(decodable(audio), audio.format) as file:
         check_form(audio.format, file.samplerate, file.channels)
+        if file.frames < UNKNOWN_FRAMES:
+            check_length(audio.format, file.frames, file.samplerate, max_s)
         stream = Stream(_blocks(file), file.samplerate, file.channels)
         yield stream._replace(blocks=_bounded(stream, audio.format, max_s))
 
 
-def _decodable(audio: Audio) -> bytes:
+def decodable(audio: Audio) -> bytes:
     """Return a file that libsndfile decodes to its end."""
     if audio.format != "mp3":
         return with_true_length(audio.data) if audio.format == "flac" else audio.data

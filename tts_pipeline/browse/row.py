@@ -12,8 +12,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.audio.measure import playable
 from tts_pipeline.browse.tables import read_file
+from tts_pipeline.config import MAX_CLIP_S
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.errors import ServiceError, UnreadableError
 from tts_pipeline.schema import SPEECH
 
 _OWN = frozenset(column.name for column in SPEECH)
@@ -52,11 +56,13 @@ class Sound:
         data: The file's bytes.
         format: As found in the bytes: wav, mp3, ...
         sha256: Of the bytes, hexadecimal.
+        refusal: Why it is not given to a player; None where it is.
     """
 
     data: bytes
     format: str
     sha256: str
+    refusal: str | None = None
 
 
 def place_of(table: str, part: str, number: str) -> Place | None:
@@ -93,8 +99,23 @@ def read_sound(store: Store, place: Place) -> Sound | None:
     """
     if place.table != "speech":
         return None
-    row = _read(store, place, only=("audio", "audio_format", "audio_sha256"))
-    return None if row is None else Sound(row["audio"]["bytes"], row["audio_format"], row["audio_sha256"])
+    row = _read(store, place, only=("audio", "audio_format", "audio_sha256", "segments"))
+    if row is None:
+        return None
+    check_formats((row["audio_format"],), store.describe(place.file))
+    data = row["audio"]["bytes"]
+    return Sound(data, row["audio_format"], row["audio_sha256"], _refusal(data, MAX_CLIP_S * (row["segments"] or 1)))
+
+
+def _refusal(data: bytes, max_s: float) -> str | None:
+    """Return why a browser must not decode a file: it would take the memory of hours; None for any other file."""
+    try:
+        playable(data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)
+    except UnreadableError as error:
+        return error.message if error.code in ("ClipTooLong", "ImplausibleAudio") else None
+    except ServiceError:
+        return None
+    return None
 
 
 def _read(store: Store, place: Place, *, only: Sequence[str] | None = None, but: str = "") -> dict[str, Any] | None:

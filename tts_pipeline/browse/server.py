@@ -103,6 +103,8 @@ class Browser:
     async def _audio(self, request: web.Request) -> web.Response:
         place = _place(request)
         sound = _there(await asyncio.to_thread(self._sound, place))
+        if sound.refusal is not None:
+            return Told({"error": sound.refusal}, status=422)
         return _ranged(request, sound)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Protocol
 
+from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.takes import is_worth_keeping
-from tts_pipeline.config import QualityPolicy
-from tts_pipeline.models import Answer, Found, Segment, Utterance
+from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Answer, Audio, Found, Segment, Utterance
+
+logger = logging.getLogger("tts_pipeline")
 
 
 class Library(Protocol):
@@ -46,12 +53,26 @@ class Loan:
         found = await self._library.get(request_key, self._utterance.take)
         if found is None or not is_worth_keeping(self._quality, found.answer, None):
             return None
+        is_quick = is_canonical(found.answer.audio.data)
+        audio = _measured(found) if is_quick else await asyncio.to_thread(_measured, found)
+        if audio is None:
+            return None
         self.origin = self.origin or found.origin
         self.segments = found.segments
-        return found.answer._replace(segment=segment.index)
+        return found.answer._replace(segment=segment.index, audio=audio)
 
     async def give(self, request_key: str, answer: Answer) -> None:
         """Give an answer that was just bought to whoever asks the same later."""
         if self._library is not None:
             found = Found(answer, self._utterance.utterance_id)
             await self._library.put(request_key, self._utterance.take, found)
+
+
+def _measured(found: Found) -> Audio | None:
+    """Return audio as its bytes say it is, whatever was said of it where it was kept; None where it is none."""
+    audio, max_s = found.answer.audio, MAX_CLIP_S * max(1, found.segments)
+    try:
+        return playable(audio.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
+    except ServiceError as error:
+        logger.warning("what is kept of %s is not taken, and bought anew: %s", found.origin, error.message)
+        return None

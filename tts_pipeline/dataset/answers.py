@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal import encode_record
 from tts_pipeline.dataset.replay import answer_of, answer_record
 from tts_pipeline.dataset.store import Store
@@ -61,7 +62,7 @@ class AnswerStore:
         """Return what was bought for a request; None when it is not there, or damaged. Blocking.
 
         Raises:
-            StorageError: The store failed.
+            StorageError: The store failed, or holds what nothing of ours has written.
         """
         name = _name(request_key, take)
         data = self._store.read(name)
@@ -71,6 +72,7 @@ class AnswerStore:
         if record is None or (record["request_key"], record["take"]) != (request_key, take):
             self._warn(name)
             return None
+        check_formats((record["answer"]["format"],), self._store.describe(name))
         audio = data[len(data) - record["audio_bytes"] :]
         return Found(answer_of(record["answer"], audio), origin_of(record["origin"], self.label), record["segments"])
 

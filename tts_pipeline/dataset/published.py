@@ -20,6 +20,7 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.answers import origin_of, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finish import done_parts
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
@@ -143,7 +144,9 @@ class PublishedSpeech:
         with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
             if group >= parquet.num_row_groups:
                 return parquet.schema_arrow.empty_table()
-            return parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
+            table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
+        check_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
+        return table
 
     def _reading(self, name: str) -> AbstractContextManager[None]:
         return storage_errors(f"reading {self._store.describe(name)}", Exception)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 import orjson
 
 from tts_pipeline.cost import total_cost
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal import FORMAT_VERSION, FRAME, record_crc
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import StorageError
@@ -267,7 +268,9 @@ def history_of(key: Key, replays: Sequence[Replay]) -> History:
         if said is None:
             continue
         boundaries = said.boundaries or boundaries
-        answers |= {segment: answer_of(values, blob.read()) for segment, (values, blob) in said.answers.items()}
+        for segment, (values, blob) in said.answers.items():
+            check_formats((values["format"],), f"the journal {blob.path}")
+            answers[segment] = answer_of(values, blob.read())
         sent += [one.attempts[attempt_id] for attempt_id in said.attempts]
     settlements = [settlement for _, settlement in sent]
     return History(

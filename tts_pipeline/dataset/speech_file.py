@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import ROW_GROUP_BYTES
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.replay import Blob, Key, Said
 from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
@@ -126,8 +127,13 @@ def columns_of(keys: Sequence[Key], told: Sequence[Said], texts: pa.Array, blobs
 
 
 def audio_path(key: Key, audio_format: str) -> str:
-    """Return the file name that stands beside an audio's bytes, without anything that a path could mean."""
+    """Return the file name that stands beside an audio's bytes, without anything that a path could mean.
+
+    Raises:
+        StorageError: The format is none that there is: the journal or the dataset was tampered with.
+    """
     utterance_id, take = key
+    check_formats((audio_format,), f"what is kept of utterance {utterance_id!r}")
     safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
     return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
 

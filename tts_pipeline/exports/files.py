@@ -11,7 +11,6 @@ from itertools import groupby
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.audio.convert import convert
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.exports.index import PIECES, Earlier, IndexWriter, Row, hash_of_name
@@ -19,7 +18,7 @@ from tts_pipeline.exports.manifest import Manifests
 from tts_pipeline.exports.names import Template, Wanted
 from tts_pipeline.exports.plan import EXT, KEY, SPLIT, Chosen, Plan, bytes_at
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.sound import COLUMNS, audio_of, format_of, frames_of
+from tts_pipeline.exports.sound import COLUMNS, exported, format_of
 from tts_pipeline.exports.table import Group
 
 WRITERS = 16
@@ -147,7 +146,7 @@ class FileExport:
 
     def _written(self, file: _File, data: bytes) -> Row | ServiceError:
         try:
-            audio = convert(audio_of(file.chosen.values, data), self._plan.audio)
+            audio, frames = exported(file.chosen.values, data, self._plan.audio)
         except ServiceError as error:  # of this row alone: what a service sent, kept although it does not decode
             return error
         self._store.write(file.name, audio.data, durable=False)
@@ -158,7 +157,7 @@ class FileExport:
             "sample_rate_hz": audio.sample_rate_hz,
             "channels": audio.channels,
             "duration_ms": audio.duration_ms,
-            "frames": frames_of(audio),
+            "frames": frames,
         }
 
     def _entry(self, file: _File, facts: Row) -> Row:

@@ -20,7 +20,6 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
-from tts_pipeline.audio.convert import convert
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.finish import CARD, as_code
 from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
@@ -29,7 +28,7 @@ from tts_pipeline.errors import ConfigurationError, ServiceError
 from tts_pipeline.exports.filters import AUDIO
 from tts_pipeline.exports.plan import Chosen, Plan, bytes_at
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.sound import audio_of
+from tts_pipeline.exports.sound import exported
 from tts_pipeline.models import Audio
 from tts_pipeline.schema import speech_schema
 
@@ -111,7 +110,7 @@ class HuggingFaceExport:
 
     def _heard(self, data: pa.Array, one: Chosen) -> Audio | ServiceError:
         try:
-            return convert(audio_of(one.values, bytes_at(data, one.place)), self._plan.audio)
+            return exported(one.values, bytes_at(data, one.place), self._plan.audio)[0]
         except ServiceError as error:  # of this row alone: what a service sent, kept although it does not decode
             return error
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tts_pipeline.audio.convert import target_of
-from tts_pipeline.config import AudioSettings
+from tts_pipeline.audio.bounds import check_form, check_length
+from tts_pipeline.audio.convert import convert, target_of
+from tts_pipeline.config import MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
 
-COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms")
+COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "segments")
 """What a row says of its audio."""
-
-_UNKNOWN_FRAMES = 1 << 62
-"""libsndfile tells a length near 2**63 where a header has none."""
 
 
 def audio_of(row: Mapping[str, Any], data: bytes = b"") -> Audio:
@@ -30,12 +28,34 @@ def format_of(row: Mapping[str, Any], wanted: AudioSettings) -> tuple[str, int]:
         return row["audio_format"], row["sample_rate_hz"]
 
 
-def frames_of(audio: Audio) -> int | None:
-    """Return the samples in each channel, as a decoder counts them; None where none of ours reads the format."""
-    from tts_pipeline.audio.samples import opened
+def exported(row: Mapping[str, Any], data: bytes, wanted: AudioSettings) -> tuple[Audio, int | None]:
+    """Return a row's audio as an export is to have it, and the samples in each channel as a decoder counts them.
+
+    Args:
+        row: What is said of the audio; nothing of that is believed of what is decoded.
+        data: Its bytes.
+        wanted: As ``check_settings`` let it pass.
+
+    Returns:
+        The number is None where no decoder of ours reads the format.
+
+    Raises:
+        ServiceError: It cannot be converted, or is no clip of speech (see ``audio/bounds``).
+    """
+    max_s = MAX_CLIP_S * max(1, row["segments"] or 1)  # what was joined is as long as all of its segments
+    audio = convert(audio_of(row, data), wanted, max_s)
+    return audio, _frames(audio, max_s)
+
+
+def _frames(audio: Audio, max_s: float) -> int | None:
+    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, decodable, opened
 
     try:
-        with opened(audio.data, audio.format) as file:
-            return int(file.frames) if file.frames < _UNKNOWN_FRAMES else None
+        with opened(decodable(audio), audio.format) as file:
+            check_form(audio.format, file.samplerate, file.channels)
+            if file.frames >= UNKNOWN_FRAMES:
+                return None
+            check_length(audio.format, file.frames, file.samplerate, max_s)
+            return int(file.frames)
     except TransientError:
         return None

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.descriptor import NAME, Descriptor, read_descriptor
 from tts_pipeline.dataset.finish import done_parts
+from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -86,6 +87,9 @@ class SpeechTable:
         with self._opened(part) as parquet:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
+                if "audio_format" in columns:
+                    where = self._store.describe(f"speech/{part_name(part)}.parquet")
+                    check_formats(rows.column("audio_format").unique().to_pylist(), where)
                 yield Group(part, first, rows.select(list(columns)), partial(_audio, parquet, number))
                 first += rows.num_rows
 

@@ -1,0 +1,26 @@
+"""Names of audio formats as they are read back: they become file names, so that only known ones are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tts_pipeline.audio.identify import FOUND
+from tts_pipeline.errors import StorageError
+
+
+def check_formats(names: Iterable[object], where: str) -> None:
+    """Refuse audio formats that nothing of ours can have written.
+
+    Args:
+        names: As they stand there.
+        where: The file that they were read from.
+
+    Raises:
+        StorageError: One is unknown.
+    """
+    for name in names:
+        if name not in FOUND:
+            raise StorageError(
+                f"{where} has audio of a format {str(name)[:40]!r}, which there is not",
+                hint="the file is damaged, or somebody else wrote it: restore it, or leave it out",
+            )
