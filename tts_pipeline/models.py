@@ -5,15 +5,16 @@ Those that are made for every request are named tuples: a frozen dataclass of a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-ParameterValue = str | int | float | bool
-"""What a voice parameter may be. ``True`` is a boolean, never the number 1."""
+ParameterValue = str | int | float | bool | dict[str, Any] | list[Any]
+"""What a voice parameter may be. ``True`` is a boolean, never the number 1; objects and lists are those of JSON."""
 
 Parameters = Mapping[str, ParameterValue]
 """Voice parameters by the service's own names (``voice``, ``speed``, ...), only those that are set."""
@@ -37,8 +38,10 @@ class Utterance:
 
     @property
     def voice(self) -> str | None:
-        """The voice asked for; None when left to the service."""
+        """The voice asked for, an object as JSON; None when left to the service."""
         voice = self.parameters.get("voice")
+        if isinstance(voice, dict | list):
+            return json.dumps(voice, ensure_ascii=False)
         return None if voice is None else str(voice)
 
 
@@ -330,7 +333,7 @@ class Price:
     source: str = ""
 
 
-ParameterType = Literal["string", "number", "integer", "boolean"]
+ParameterType = Literal["string", "number", "integer", "boolean", "object", "array"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def test_expectation_in_words(parameter: Parameter, said: str) -> None:
         ("true", True),
         ('"5"', "5"),
         ("warm", "warm"),
-        ("[1]", "[1]"),
+        ("[1]", [1]),
         ("null", "null"),
         ("NaN", "NaN"),
         ("", ""),

@@ -136,7 +136,7 @@ def test_the_value_of_a_pair_may_hold_anything() -> None:
         ("generate_ids = 'yes'", "'generate_ids' must be true or false"),
         ("unchecked = 'voice'", "'unchecked' must be an array of names"),
         ("column = { voice = 3 }", "'column' must be a table of texts"),
-        ("set = { speed = [1] }", "'set' must be a table of numbers, booleans and texts"),
+        ("set = { speed = 2026-01-01 }", "'set' must be a table of numbers, booleans, texts, tables and arrays"),
         ("voice = 'Cherry'\nset = { voice = 'Stella' }", "a second value"),
         ("limit = 1\nsample = 1", "exclude each other"),
         ("model = ''", "'model' must not be empty"),

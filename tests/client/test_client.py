@@ -256,6 +256,13 @@ def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> Non
     assert asyncio.run(main()) == ["...", "One of all.", "............", "Two."]
 
 
+@pytest.mark.parametrize("speed", [{"ratio": 2}, [1], "fast", 0, -2, "inf"])
+def test_a_speed_that_is_no_number_of_times_is_left_out_of_account(speed: Any) -> None:
+    """Services without a card take what they like in its place."""
+    speech, _, _ = said(answer(200, spoken()), utterance=Utterance("a", "Hello.", {"speed": speed}))
+    assert isinstance(speech, Speech)
+
+
 def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
     """Before it is cut, and before its first piece is bought: a part of it would be of no use."""
 

@@ -31,6 +31,7 @@ def read(content_type: str | None, headers: dict[str, str] | None = None, **aske
         ("audio/pcm;rate=8000", {"x-sample-rate": "16000"}, {}, 8_000, ()),
         ("audio/mpeg", {}, {"response_format": "pcm", "sample_rate": "16000"}, 16_000, ()),
         ("application/octet-stream", {}, {"output_format": "pcm_22050"}, 22_050, ()),
+        (None, {}, {"audio_setting": {"format": "pcm", "sample_rate": 32_000}}, 32_000, ()),
         (None, {}, {"response_format": "pcm"}, 24_000, (ASSUMED_RATE,)),
         ("audio/pcm;rate=1", {"x-sample-rate": "4000000000"}, {}, 24_000, (ASSUMED_RATE,)),
         ("text/event-stream", {}, {}, 24_000, (ASSUMED_RATE,)),

@@ -66,7 +66,7 @@ def test_a_take_comes_from_its_column() -> None:
         ({"parameters": {"take": "nothing"}}, "no column 'nothing' for the take", "--column take="),
         ({"text": "number"}, "'number' for the text is of type int64, not string", "convert it"),
         ({"utterance_id": "real"}, "'real' for the id is of type double, not string or integer", "convert it"),
-        ({"parameters": {"voice": "list"}}, "'list' for the parameter 'voice' is of type list", "convert it"),
+        ({"parameters": {"voice": "bytes"}}, "'bytes' for the parameter 'voice' is of type binary", "convert it"),
         ({"parameters": {"take": "text"}}, "'text' for the take is of type string, not integer", "convert it"),
         ({"rename": {"nubmer": "n"}}, "--rename names a column that the source does not have: 'nubmer'", "'number'"),
         ({"rename": {"number": "audio"}}, "'audio' has the name of a column of the speech table", "--rename"),
@@ -75,7 +75,7 @@ def test_a_take_comes_from_its_column() -> None:
 )
 def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, message: str, hint: str) -> None:
     """Missing, mistyped, colliding: the error names the column and what to do."""
-    table = _table(number=[1, 2], real=[1.5, 2.5], list=[[1], [2]])
+    table = _table(number=[1, 2], real=[1.5, 2.5], bytes=[b"1", b"2"])
     with pytest.raises(ConfigurationError) as told:
         _layout(table, **columns)
     assert message in told.value.message

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from tts_pipeline.catalog.keywords import refuse_keyword
 from tts_pipeline.catalog.language import service_word, tag_of
-from tts_pipeline.catalog.value import allows, expectation, from_text, typed, untyped
+from tts_pipeline.catalog.value import allows, expectation, from_text, is_structure, typed, untyped
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Card, Parameter, ParameterValue
 
@@ -107,6 +108,11 @@ def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
     value = typed(known.type, text)
     if value is None:
         raise _bad_value(card, name, known, text)
+    if known.type == "string" and is_structure(text):
+        raise ConfigurationError(
+            f"{name!r} cannot be an object or a list on {_model(card)}",
+            hint=f"it takes {expectation(known)}; a text that looks like one is given in a job file or from Python",
+        )
     return value
 
 
@@ -134,8 +140,11 @@ def _checked(card: Card, name: str, value: object, unchecked: Collection[str]) -
 
 def _known(card: Card, name: str, unchecked: Collection[str]) -> Parameter | None:
     """Return the card's parameter; None for one that may be sent all the same."""
-    if name in card.parameters or card.permissive or name in unchecked:
+    if name in card.parameters or name in unchecked:
         return card.parameters.get(name)
+    refuse_keyword(name)
+    if card.permissive:
+        return None
     hint = f"{did_you_mean(name, card.parameters)}It takes {', '.join(card.parameters)}; {_way_out(name)}"
     raise ConfigurationError(f"{_model(card)} has no parameter {name!r}", hint=hint)
 
@@ -176,7 +185,7 @@ def _bad_values(card: Card, name: str, known: Parameter | None, bad: Mapping[obj
 
 def _allowed(card: Card, known: Parameter | None, given: object) -> str:
     if known is None:
-        return "it takes a string, a number or a boolean"
+        return "it takes a string, a number or a boolean, or an object or a list of these"
     near = did_you_mean(str(given)[:_SHOWN_CHARACTERS], map(str, known.choices or ()))
     tags = f", or a tag: {', '.join(card.languages)}" if known.name == card.language_parameter else ""
     # A wrong type is refused in any case, so there is no way out to offer.

@@ -22,7 +22,7 @@ ANY_SERVICE = "*"
 LOCAL = "local"
 """The service that has no URL until it is started."""
 
-_TYPES = ("string", "number", "integer", "boolean")
+_TYPES = ("string", "number", "integer", "boolean", "object", "array")
 _NUMBERS = ("number", "integer")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
@@ -147,7 +147,7 @@ def _choices(table: Table, kind: ParameterType) -> tuple[ParameterValue, ...] | 
 
 
 def _distinct(table: Table, choices: Sequence[ParameterValue]) -> tuple[ParameterValue, ...]:
-    if len(set(choices)) < len(choices):
+    if any(choice in choices[:place] for place, choice in enumerate(choices)):
         raise table.mistake("choices", "must be an array without repetitions")
     return tuple(choices)
 

@@ -60,7 +60,9 @@ def _choices(known: Sequence[Parameter]) -> tuple[ParameterValue, ...] | None:
     listed = [parameter.choices for parameter in known if parameter.choices is not None]
     if len(listed) < len(known):
         return None
-    return tuple(dict.fromkeys(choice for choices in listed for choice in choices))
+    united: list[ParameterValue] = []
+    united.extend(choice for choices in listed for choice in choices if choice not in united)
+    return tuple(united)
 
 
 def _bound(bounds: Sequence[Decimal | None], *, lowest: bool) -> Decimal | None:

@@ -6,7 +6,9 @@ import json
 import math
 import re
 import struct
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from tts_pipeline.models import Parameter, ParameterType, ParameterValue
 
@@ -14,6 +16,30 @@ _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _SWITCHES = {"true": True, "false": False}
 _MAX_DIGITS = 18
 """Numbers beyond 10^18 are no parameter of speech, and would be slow to expand."""
+
+_MAX_DEPTH = 16
+"""Objects in one another, at most; none of a speech service's goes as deep as 4."""
+
+
+class Nested(str):
+    """An object or a list of a column, as JSON: a value that can be counted, and told from a text."""
+
+    __slots__ = ()
+
+
+def nested(value: object) -> Nested | None:
+    """Write a row's object or list as JSON; a field that is null is left out, as one that is not set."""
+    return None if value is None else Nested(json.dumps(_without_nulls(value), ensure_ascii=False, default=str))
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _without_nulls(one) for name, one in value.items() if one is not None}
+    if isinstance(value, list):
+        if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):  # a map of Arrow
+            return _without_nulls(dict(value))
+        return [_without_nulls(one) for one in value]
+    return value
 
 
 def typed(kind: ParameterType, value: object) -> ParameterValue | None:
@@ -31,7 +57,13 @@ def typed(kind: ParameterType, value: object) -> ParameterValue | None:
     """
     match kind:
         case "string":
-            return value if isinstance(value, str) else None
+            return value if isinstance(value, str) and not isinstance(value, Nested) else None
+        case "object":
+            found = _structure(value)
+            return found if isinstance(found, dict) else None
+        case "array":
+            found = _structure(value)
+            return found if isinstance(found, list) else None
         case "boolean":
             spelled = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
             return value if isinstance(value, bool) else spelled
@@ -48,7 +80,13 @@ def has_type(kind: ParameterType, value: object) -> bool:
 
 
 def untyped(value: object) -> ParameterValue | None:
-    """Bring a value for a parameter of unknown type to what JSON can carry; None when it cannot."""
+    """Bring a value for a parameter of unknown type to what JSON can carry; None when it cannot.
+
+    Text that is a JSON object or list is that, as it comes from a shell, a template or a column of texts.
+    """
+    structure = _structure(value)
+    if structure is not None:
+        return structure
     if isinstance(value, str | bool):
         return value
     return _json_number(_exact(value))
@@ -57,21 +95,58 @@ def untyped(value: object) -> ParameterValue | None:
 def from_text(text: str) -> ParameterValue:
     """Read the value of a parameter of unknown type from a shell, as JSON would; anything else is the text itself.
 
-    ``5`` is a number, ``true`` a boolean, ``"5"`` in quotes is the text 5, and ``warm`` is the text warm.
+    ``5`` is a number, ``true`` a boolean, ``"5"`` in quotes is the text 5, ``{"id": "x"}`` an object, and ``warm`` is
+    the text warm.
     """
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     sent = untyped(value)
     return text if sent is None else sent
+
+
+def is_structure(value: object) -> bool:
+    """Say whether a value is an object or a list, or spells one."""
+    return _structure(value) is not None
+
+
+def _structure(value: object) -> dict[str, Any] | list[Any] | None:
+    """Return an object or a list as it is sent, its names in order, so that equal requests are equal bytes."""
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("{", "["):
+            return None
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, Mapping | list | tuple):
+        return None
+    try:
+        made: dict[str, Any] | list[Any] = _made(value, _MAX_DEPTH)
+    except ValueError:
+        return None
+    return made
+
+
+def _made(value: object, depth: int) -> Any:
+    if depth and isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _made(value[name], depth - 1) for name in sorted(value)}
+    if depth and isinstance(value, list | tuple):
+        return [_made(one, depth - 1) for one in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    number = _json_number(_exact(value))
+    if number is None:
+        raise ValueError("no JSON")
+    return number
 
 
 def allows(parameter: Parameter, value: ParameterValue) -> bool:
     """Say whether a value of the right type is among a parameter's choices and within its range and step."""
     if parameter.choices is not None and value not in parameter.choices:
         return False
-    if isinstance(value, str | bool):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return True
     number = Decimal(str(value))
     low, high, step = parameter.minimum, parameter.maximum, parameter.step
@@ -83,7 +158,7 @@ def expectation(parameter: Parameter) -> str:
     """Say what a parameter takes, for an error message."""
     if parameter.choices is not None:
         return f"one of {', '.join(map(repr, parameter.choices))}"
-    article = "an" if parameter.type == "integer" else "a"
+    article = "an" if parameter.type in ("integer", "object", "array") else "a"
     said = f"{article} {parameter.type}"
     if parameter.minimum is not None:
         said += f" from {parameter.minimum}"

@@ -181,8 +181,8 @@ def _from_file(option: Option, value: Any, where: str) -> Any:
         case Shape.NAMES:
             wanted, right = "an array of names", _is_list_of_texts(value)
         case Shape.PAIRS:
-            kinds = (str, int, float) if option.name == "set" else (str,)
-            wanted = "a table of numbers, booleans and texts" if option.name == "set" else "a table of texts"
+            kinds = (str, int, float, dict, list) if option.name == "set" else (str,)
+            wanted = "a table of numbers, booleans, texts, tables and arrays" if len(kinds) > 1 else "a table of texts"
             right = isinstance(value, dict) and all(isinstance(one, kinds) for one in value.values())
         case Shape.VALUE:
             # true and false are no numbers here, though Python counts with them.

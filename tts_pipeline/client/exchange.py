@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -182,7 +183,13 @@ def _assess(audio: Audio, question: Question) -> tuple[str, ...]:
 
 
 def _speed(question: Question) -> float:
-    return float(question.parameters.get("speed", 1.0))
+    """Return the speed that is asked for; a model without a card may take words or objects in its place."""
+    speed = question.parameters.get("speed", 1.0)
+    try:
+        times = 1.0 if isinstance(speed, dict | list) else float(speed)
+    except ValueError:
+        return 1.0
+    return times if 0 < times < math.inf else 1.0  # some count from 0, up and down
 
 
 def _complete(error: ServiceError, received: Received) -> None:

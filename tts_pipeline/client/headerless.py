@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from tts_pipeline.audio.pace import spoken_s
 from tts_pipeline.audio.pcm import PcmFormat
@@ -46,11 +46,17 @@ def headerless(source: Reply, reading: Reading, parameters: Parameters) -> Heade
     """
     answered = facts_of_type(source.content_type).otherwise(facts_of(source.headers.items()))
     answered = answered.otherwise(facts_of_type(reading.content_type))
-    asked = facts_of(parameters.items())
+    asked = facts_of(_asked(parameters))
     facts = answered.otherwise(asked)
     if not (facts.is_pcm or _is_stream(source)):
         return None
     return Headerless(_form(facts), tuple(_flags(answered.sample_rate_hz, asked.sample_rate_hz)))
+
+
+def _asked(parameters: Parameters) -> Iterator[tuple[str, Any]]:
+    """Yield parameters, those of objects too: ``{"audio_setting": {"format": "pcm", "sample_rate": 32000}}``."""
+    for name, value in parameters.items():
+        yield from value.items() if isinstance(value, dict) else ((name, value),)
 
 
 def check_fit(audio: Audio, text: str, language: str | None, speed: float, *, complete: bool) -> None:

@@ -72,6 +72,8 @@ class RequestHash:
         return map(self._seed, zip((take for _, take in keys), *columns, strict=True))
 
     def _seed(self, asked: tuple[object, ...]) -> int:
+        if any(isinstance(value, dict | list) for value in asked):
+            return crc32(repr(asked).encode("utf-8", "surrogatepass"))
         seed = self._seeds.get(asked)
         if seed is None:
             if len(self._seeds) >= _MOST_SEEDS:

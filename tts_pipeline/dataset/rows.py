@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.catalog.check import check_column
+from tts_pipeline.catalog.value import nested
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.errors import ConfigurationError, did_you_mean
@@ -115,7 +116,7 @@ class Voicing:
         return [self._values(rows, name, column) for name, column in self.layout.parameter_columns().items()]
 
     def _values(self, rows: pa.Table, name: str, column: str) -> tuple[str, list[ParameterValue | None]]:
-        given = _values(rows, column)
+        given = parameter_values(rows, column)
         sent = self.check(name, Counter(given))
         return name, [sent.get(value) for value in given]
 
@@ -139,6 +140,12 @@ def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
         _require(schema, columns.utterance_id, _ID)
     for parameter, column in columns.parameters.items():
         _require(schema, column, _TAKE if parameter == TAKE else _parameter(parameter))
+
+
+def parameter_values(rows: pa.Table, column: str) -> list[Any]:
+    """Return the values of a parameter's column; objects and lists as ``Nested``, so that they can be counted."""
+    values = _values(rows, column)
+    return [nested(value) for value in values] if _is_nested(rows.schema.field(column).type) else values
 
 
 def _values(rows: pa.Table, column: str) -> list[Any]:
@@ -190,6 +197,15 @@ def _is_scalar(found: pa.DataType) -> bool:
     return bool(is_other) or _is_id(found)
 
 
+def _is_nested(found: pa.DataType) -> bool:
+    is_list = pa.types.is_list(found) or pa.types.is_large_list(found) or pa.types.is_fixed_size_list(found)
+    return bool(is_list or pa.types.is_struct(found) or pa.types.is_map(found))
+
+
+def _is_parameter(found: pa.DataType) -> bool:
+    return _is_scalar(found) or _is_nested(found) or isinstance(found, pa.JsonType)
+
+
 _TEXT = _Role("the text", _is_text, "string", "use --text-column NAME")
 _ID = _Role(
     "the id", _is_id, "string or integer", "use --id-column NAME, or --generate-ids to make ids from file and row"
@@ -198,7 +214,8 @@ _TAKE = _Role("the take", _is_integer, "integer", "use --column take=COLUMN")
 
 
 def _parameter(name: str) -> _Role:
-    return _Role(f"the parameter {name!r}", _is_scalar, "string, number or boolean", f"use --column {name}=COLUMN")
+    wanted = "string, number, boolean, struct or list"
+    return _Role(f"the parameter {name!r}", _is_parameter, wanted, f"use --column {name}=COLUMN")
 
 
 def _refuse_collisions(names: Sequence[str]) -> None:

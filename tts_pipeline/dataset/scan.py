@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.repeated import Hashes, RequestHash
 from tts_pipeline.dataset.replay import Key
-from tts_pipeline.dataset.rows import TAKE, Layout, Voicing
+from tts_pipeline.dataset.rows import TAKE, Layout, Voicing, parameter_values
 from tts_pipeline.dataset.source import RowReader, Source
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError
@@ -78,7 +78,7 @@ def _chunks(source: Source, places: Sequence[int], columns: Sequence[str]) -> It
 
 def _count(voicing: Voicing, table: pa.Table, counts: dict[str, Counter[Any]]) -> None:
     for name, column in voicing.layout.parameter_columns().items():
-        counts[name].update(table.column(column).to_pylist())
+        counts[name].update(parameter_values(table, column))
         if len(counts[name]) > MAX_DISTINCT:
             voicing.check(name, counts[name])
             counts[name].clear()

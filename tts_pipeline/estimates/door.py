@@ -49,6 +49,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     catalog: Catalog | None = None,
+    unchecked: Sequence[str] = (),
     latency_s: float | None = None,
     **parameters: ParameterValue,
 ) -> Estimate:
@@ -81,6 +82,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         catalog: Services, cards and prices; None is the built-in ones.
         latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
             ``running.reuse`` measured, if they did.
+        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Raises:
@@ -99,6 +101,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         selection=selection or Selection(),
         audio=audio or AudioSettings(),
         catalog=catalog,
+        unchecked=tuple(unchecked),
         running=running if limits is None else replace(running, limits=limits),
     )
     if destination and not isinstance(rows, str | os.PathLike):

@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from tts_pipeline.catalog.check import check_column, check_parameters
+from tts_pipeline.catalog.value import Nested, nested
 from tts_pipeline.dataset.rows import TAKE
 from tts_pipeline.dataset.scan import MAX_DISTINCT
 from tts_pipeline.estimates.rows import Lines
@@ -46,7 +47,7 @@ class Sending:
         if name not in self.columns:
             return fixed
         spellings = self.spellings[name]
-        column = pl.col(self.columns[name])
+        column = countable(pl.col(self.columns[name]))
         if spellings is None:
             return column.cast(pl.String).fill_null(fixed)
         return column.replace_strict(
@@ -69,7 +70,7 @@ class Sending:
         ]
 
     def _values(self, name: str, column: pl.Series) -> list[tuple[str, ParameterValue | None]]:
-        given, spellings = column.to_list(), self.spellings[name]
+        given, spellings = _countable(column).to_list(), self.spellings[name]
         sent = (
             check_column(self.card, name, Counter(given), self.unchecked, has_fixed_value=name in self.fixed)
             if spellings is None
@@ -83,6 +84,17 @@ class Sending:
         varying = [self.sent(name).alias(f"sent {name}") for name in names]
         take = self.columns.get(TAKE)
         return varying if take is None else [*varying, pl.col(take).fill_null(0).alias(TAKE)]
+
+
+def countable(column: pl.Expr) -> pl.Expr:
+    """Return a parameter's column with objects and lists as JSON, so that they can be counted and looked up."""
+    return column.map_batches(_countable)
+
+
+def _countable(values: pl.Series) -> pl.Series:
+    if not values.dtype.is_nested():
+        return values
+    return pl.Series(values.name, [nested(value) for value in values.to_list()], dtype=pl.String)
 
 
 def spelled(value: ParameterValue | None) -> str | None:
@@ -134,8 +146,12 @@ class _Tally:
         self._is_whole = True
 
     def add(self, values: pl.Series) -> None:
-        counted = values.value_counts(name="__rows")
-        self._counts.update(dict(counted.iter_rows()))
+        is_nested = values.dtype.is_nested()
+        counted = _countable(values).value_counts(name="__rows")
+        # Told from a text: whether it may be an object, the type of the column says.
+        self._counts.update(
+            {Nested(value) if is_nested and value is not None else value: rows for value, rows in counted.iter_rows()}
+        )
         if len(self._counts) > MAX_DISTINCT:
             self._check()
             self._counts.clear()

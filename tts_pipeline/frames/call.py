@@ -36,6 +36,7 @@ class Call:
         catalog: Services, cards and prices; None is the built-in ones.
         running: How it is run.
         reuse: Where audio is that was bought before; None is nowhere, and then nothing is left to go on with either.
+        unchecked: Parameters that are not held against the card's lists.
     """
 
     service: Service
@@ -46,6 +47,7 @@ class Call:
     catalog: Catalog | None
     running: Running
     reuse: Places | None
+    unchecked: tuple[str, ...] = ()
 
     def say(self, rows: pl.DataFrame, state: State, progress: Progress, stop: Stop) -> pl.DataFrame:
         """Say all rows, and return what came of each by its id. Blocking.
@@ -88,6 +90,7 @@ class Call:
             columns=columns,
             audio=self.audio,
             catalog=self.catalog,
+            unchecked=self.unchecked,
             running=replace(self.running, reuse=places, work_dir=None),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
@@ -94,6 +94,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     catalog: Catalog | None = None,
     progress: bool | None = None,
     stop: Stop | None = None,
+    unchecked: Sequence[str] = (),
     **parameters: ParameterValue | pl.Expr,
 ) -> pl.DataFrame | pa.Table:
     """Say every row of a frame, and return the frame with what came of each row beside it.
@@ -124,6 +125,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         catalog: Services, cards and prices; None is the built-in ones.
         progress: None shows progress on a terminal and in a notebook; True as lines on standard error elsewhere.
         stop: Stops it from another thread; see ``tts_pipeline.job.Stop``.
+        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         **parameters: Voice parameters: a value is the same for all rows (``voice="Cherry"``), a Polars expression
             differs from row to row (``voice=pl.col("speaker")``), also for Arrow tables.
 
@@ -166,6 +168,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         audio=audio or AudioSettings(),
         catalog=catalog,
         running=running,
+        unchecked=tuple(unchecked),
         reuse=state.reuse_store() if isinstance(reuse, Kept) else reuse,
     )
     counts = Progress()

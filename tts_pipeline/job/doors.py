@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     model: str,
     columns: Mapping[str, str] | None = None,
     running: Running | None = None,
+    unchecked: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Report:
     """Make a speech dataset of a source, or go on with one.
@@ -48,6 +49,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         model: As sent.
         columns: Voice parameter -> source column that carries it row by row.
         running: How it is run; None is the defaults.
+        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Returns:
@@ -62,7 +64,16 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         from tts_pipeline.dataset.streamed import stored
 
         with stored(source, running.work_dir if running else None) as file:
-            return run(file, destination, service, model=model, columns=columns, running=running, **parameters)
+            return run(
+                file,
+                destination,
+                service,
+                model=model,
+                columns=columns,
+                running=running,
+                unchecked=unchecked,
+                **parameters,
+            )
     job = Job(
         source=source,
         destination=destination,
@@ -70,6 +81,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         model=model,
         parameters=parameters,
         columns=InputColumns(parameters=columns or {}),
+        unchecked=tuple(unchecked),
         running=running or Running(),
     )
     return run_job(job)

@@ -1,0 +1,78 @@
+"""The names of our own settings, which a voice parameter's name must not be mistaken for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tts_pipeline.errors import ConfigurationError
+
+KEYWORDS = frozenset(
+    {
+        *("append", "audio_format", "budget", "catalog", "characters_per_minute", "column", "columns", "config"),
+        *("connect_timeout_s", "currency", "destination", "generate_ids", "id_column", "json", "limit", "limits"),
+        *("max_attempts", "max_characters", "max_concurrency", "max_cost", "max_open_parts", "max_outage_s"),
+        *("max_pause_s", "max_rejects", "max_retakes", "missing_is_empty", "part_rows", "pause_ms", "prices"),
+        *("progress", "quiet", "rebuild", "rename", "requests_per_minute", "retry_rejects", "retry_wait_max_s"),
+        *("retry_wait_s", "reuse", "running", "sample", "sample_rate_hz", "selection", "service", "set"),
+        *("ship_every_s", "ship_journals", "source", "stop", "stop_grace_s", "tag", "tag_column", "tag_columns"),
+        *("tags", "take", "text_column", "timeout_s", "unchecked", "unspeakable", "utterance_id", "work_dir"),
+    }
+)
+"""Names of flags, of keys of a job file, and of arguments, without those that services have as parameters too."""
+
+SERVICES_TOO = frozenset(
+    {"actions", "audio", "format", "model", "parameters", "quality", "seed", "text", "voice", "latency_s"}
+)
+"""Names of ours that are also parameters of speech services: ``seed`` (ElevenLabs, OpenAI), ``quality`` (PlayHT),
+``format`` (SiliconFlow, Fish Audio), ``audio`` (Volcengine); all read on 2026-11-29. They are never refused."""
+
+_SHORTEST = 5
+"""A shorter keyword is only met by itself: too many names are one letter from it."""
+
+_LONG = 9
+"""From this length on, two letters may be wrong."""
+
+
+def refuse_keyword(name: str) -> None:
+    """Refuse a parameter that no card knows, where its name is that of a setting of ours, or a slip of it.
+
+    Raises:
+        ConfigurationError: Names the setting.
+    """
+    if name in SERVICES_TOO:
+        return
+    plain = name.lower().replace("-", "_")
+    near = _nearest(plain)
+    if near is not None:
+        what = "is a setting of a run, and no voice parameter" if plain == near else "is no known voice parameter"
+        raise ConfigurationError(
+            f"{name!r} {what}",
+            hint=f"Did you mean {near!r}? It is a flag, a key of a job file, or a field of tts.Job or what it holds. "
+            f"If the service has a parameter {name}, name it with --unchecked, or in unchecked=",
+        )
+
+
+@lru_cache(1_000)
+def _nearest(name: str) -> str | None:
+    near = min(KEYWORDS, key=lambda keyword: (_slips(name, keyword), keyword))
+    return near if _slips(name, near) <= _allowed(near) else None
+
+
+def _allowed(keyword: str) -> int:
+    return 0 if len(keyword) < _SHORTEST else 1 if len(keyword) < _LONG else 2
+
+
+def _slips(name: str, keyword: str) -> int:
+    """Count the letters that are missing, too many, wrong or changed places; more than two count as three."""
+    if abs(len(name) - len(keyword)) > 2:
+        return 3
+    before: list[int] = []
+    row = list(range(len(keyword) + 1))
+    for i, letter in enumerate(name, 1):
+        before, last, row = row, before, [i]
+        for j, other in enumerate(keyword, 1):
+            cost = min(row[-1] + 1, before[j] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == keyword[j - 2] and name[i - 2] == other:
+                cost = min(cost, last[j - 2] + 1)
+            row.append(cost)
+    return min(row[-1], 3)
