@@ -22,6 +22,7 @@ from tts_pipeline.wire.response import Reply, read_reply, reported_usage
 from tts_pipeline.wire.timestamps import TimedText
 
 SOUND = b"RIFF" + bytes(range(256)) * 4
+WAV = b"RIFF\x00\x04\x00\x00WAVE" + bytes(range(256)) * 4
 DATA = pybase64.b64encode(SOUND).decode()
 URL = "https://bucket.oss-cn-beijing.aliyuncs.com/a.wav?Expires=1766113409&Signature=x%2By"
 JSON = {"content-type": "application/json"}
@@ -289,11 +290,14 @@ def test_a_replys_repr_is_short() -> None:
         b'{"audio":"%b"}{"audio":"%b"}' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:]))),
         b'[{"audio":"%b"},\n{"audio":"%b"}]' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:]))),
         orjson.dumps({"audio": DATA}) + b"\n" + orjson.dumps({"usage": {"characters": 3}}),
+        orjson.dumps(orjson.dumps({"audio": DATA}).decode()),
+        b"data: %b\n\ndata: %b\n\ndata: [DONE]\n\n" % tuple(map(pybase64.b64encode, (WAV[:99], WAV[99:]))),
+        b'<?xml version="1.0"?><r><id>1</id><audio>' + pybase64.b64encode(WAV) + b"</audio></r>",
     ],
 )
 def test_what_is_around_json_does_not_matter(body: bytes) -> None:
-    """A guard, a byte order mark, a call; lines of JSON, or documents without anything between them, or a list."""
-    assert read_reply(reply(body)).data == SOUND
+    """A guard, a byte order mark, a call; lines of JSON, documents one after another, a list; events, XML, a string."""
+    assert read_reply(reply(body)).data in (SOUND, WAV)
 
 
 def test_documents_that_are_cut_are_not_half_a_row() -> None:

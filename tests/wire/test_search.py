@@ -45,6 +45,8 @@ def test_audio_is_found_under_any_name(data: bytes) -> None:
         nested(text, 9),
         {"input": {"voice": b64(WAV[:9_000])}, "reference_audio": b64(MP3), "speech": text},
         {"choices": [{"message": {"sound": text}}, {"message": {"sound": b64(WAV[:9_000])}}]},
+        {"audio_file": {"type": "Buffer", "data": list(data)}},
+        {"generations": [{"sound": text, "snippets": [[{"sound": b64(WAV[:9_000])}]]}, {"sound": b64(WAV[:8_000])}]},
         {"a": text, "the same": text, "token": "Zm9v" * 100},
     ):
         sound = sound_anywhere(payload)
@@ -86,6 +88,8 @@ def test_samples_are_found_where_the_object_tells_what_they_are() -> None:
         ({"output": ["https://h/a.wav"], "urls": {"get": "https://h/1"}, "input": {"ref": "https://h/r.wav"}},
          "https://h/a.wav"),
         ({"file_url": "https://h/a.wav", "preview_url": "https://h/b.wav"}, "https://h/a.wav"),
+        ({"audio_file": {"url": "https://h/1", "size": 7}, "logs_url": "https://h/2"}, "https://h/1"),
+        ({"audioFile": "https://h/1", "encodedAudio": ""}, "https://h/1"),
         ({"callback_url": "https://h/a.wav"}, None),
         ({"a": "https://h/a.wav", "b": "https://h/b.wav"}, None),
         ({"file_url": "file:///etc/passwd"}, None),

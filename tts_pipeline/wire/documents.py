@@ -13,6 +13,7 @@ _BOM = b"\xef\xbb\xbf"
 _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
 """What keeps a browser from running JSON as a script."""
 _CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
+_SEAM = re.compile(rb"[}\]][\s\x1e]*[{\[]")
 _BETWEEN = re.compile(r"[\s,\x1e]*")
 
 
@@ -32,6 +33,8 @@ def documents(text: bytes) -> list[Any]:
     Raises:
         ValueError: One of them is no whole JSON.
     """
+    if not _SEAM.search(text):
+        raise ValueError("one document, and broken")
     try:
         return [parse_json(line) for line in text.splitlines() if line.strip()]
     except ValueError:

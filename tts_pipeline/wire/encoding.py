@@ -13,6 +13,8 @@ SHORTEST_TEXT = 64
 _HEAD_CHARACTERS = 8_192
 """Enough for two frames of MP3, by which it is known."""
 
+_POSSIBLE = re.compile(r"[A-Za-z0-9+/=_%\\\s-]*")
+
 # Base64 ends this search in its first characters, unless it begins with silence.
 _HEX = re.compile(r"\s*(?:0x)?(?:[0-9a-f\r\n]+|[A-F\r\n]*[0-9][0-9A-F\r\n]*)\s*")
 # Also as they look when a string was escaped twice.
@@ -43,7 +45,7 @@ def decode(text: str) -> bytes:
     Raises:
         ValueError: It is neither base64 nor hex.
     """
-    return Decoder()(text)
+    return decode_hex(text) if len(text) >= SHORTEST_TEXT and is_hex(text) else decode_base64(text)
 
 
 def decode_head(text: str) -> bytes:
@@ -83,10 +85,14 @@ def decode_base64(text: str) -> bytes:
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
+        if not text.isascii():
+            raise
         return _decode_variant(_joined(text))
 
 
 def _joined(text: str) -> str:
+    if not _POSSIBLE.fullmatch(text[:_HEAD_CHARACTERS]):  # before anything large is copied in vain
+        raise ValueError("neither base64 nor hex")
     return _LINE_ENDS.sub("", unquote(text).strip()).replace("\\/", "/")
 
 

@@ -13,14 +13,16 @@ Decode = Callable[[str], bytes]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
 _OBJECT_STORE = ".aliyuncs.com"
-_HOLDERS = ("output", "data", "result")
+_HOLDERS = ("output", "data", "result", "response", "Response", "payload", None)
+"""Where the audio is looked for, first to last; None is the object itself."""
+
 # Alibaba's and OpenAI's, then those of ElevenLabs and Google (also in Protobuf's own spelling); MiniMax's data.audio.
 _DATA_NAMES = (
     *("data", "audio_base64", "b64_json", "audio", "audioContent", "audio_content", "audio_data", "audioData"),
-    *("audioBase64", "audio_b64", "audio_hex"),
+    *("audioBase64", "audio_b64", "audio_hex", "Audio"),
 )
 _URL_NAMES = ("url", "audio_url", "audioUrl")
-_MEDIA_TYPE_NAMES = ("mimeType", "mime_type", "content_type", "contentType", "media_type")
+_MEDIA_TYPE_NAMES = frozenset({"mimeType", "mime_type", "content_type", "contentType", "media_type"})
 
 
 class Sound(NamedTuple):
@@ -94,12 +96,13 @@ def sound_at(url: str, holder: Mapping[str, Any] | None = None) -> Sound:
 
 
 def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    inner = [payload[name] for name in _HOLDERS if isinstance(payload.get(name), dict)]
-    for outer in (*inner, payload):
-        audio = outer.get("audio")
-        if isinstance(audio, dict):
-            yield audio
-        yield outer
+    for name in _HOLDERS:
+        outer = payload if name is None else payload.get(name)
+        if isinstance(outer, dict):
+            audio = outer.get("audio")
+            if isinstance(audio, dict):
+                yield audio
+            yield outer
 
 
 def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -112,7 +115,9 @@ def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None
 
 def media_type_in(holder: Mapping[str, Any]) -> str | None:
     """Return the media type that an object tells of the audio in it (Gemini's ``inlineData``); None without one."""
-    for name in _MEDIA_TYPE_NAMES:
+    if _MEDIA_TYPE_NAMES.isdisjoint(holder):  # nearly every answer's
+        return None
+    for name in sorted(_MEDIA_TYPE_NAMES):
         told = holder.get(name)
         if isinstance(told, str) and told[:6].lower() == "audio/":
             return told[:200]

@@ -6,6 +6,7 @@ and a pure reader. A new shape is one more line there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -25,7 +26,7 @@ from tts_pipeline.wire.search import has_unread, keys_of, sound_anywhere
 from tts_pipeline.wire.sse import is_event_stream, parse_events
 from tts_pipeline.wire.stream import read_documents, read_stream
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, RaggedTimestampsError, TimedText, find_words
-from tts_pipeline.wire.usage import NO_USAGE, merged, usage_in_headers, usage_of
+from tts_pipeline.wire.usage import NO_USAGE, merged, tells_usage, usage_in_headers, usage_of
 
 __all__ = ["Reading", "Reply", "read_reply", "reported_usage"]
 
@@ -33,6 +34,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 256
 _CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
 _SUCCESSES = frozenset({"0", "200", "ok", "success", "succeeded"})
+_LONG_CONTENT = re.compile(r">([A-Za-z0-9+/=_\s-]{64,})<")
+"""What stands between two tags of XML and could be base64."""
+
 _SHORTEST_AUDIO_BYTES = 48
 """The header of a WAV and two samples."""
 
@@ -55,10 +59,17 @@ def read_reply(reply: Reply, *, now: datetime | None = None) -> Reading:
         raise classify(reply.status, reply.headers, reply.body, now=now)
     if len(reply.body) > FREELY_PARSED_BYTES:
         _refuse_excess(reply)
-    reading = next((read for is_of_shape, read in _SHAPES if is_of_shape(reply)), _read_bytes)(reply)
-    if reading.usage.characters_reported is None:
+    reading = _reader_of(reply)(reply)
+    if reading.usage.characters_reported is None and tells_usage(reply.headers):
         return reading._replace(usage=merged(reading.usage, usage_in_headers(reply.headers)))
     return reading
+
+
+def _reader_of(reply: Reply) -> Callable[[Reply], Reading]:
+    for is_of_shape, read in _SHAPES:
+        if is_of_shape(reply):
+            return read
+    return _read_bytes
 
 
 def reported_usage(reply: Reply) -> Usage:
@@ -80,7 +91,7 @@ def _values_in(reply: Reply) -> Iterator[object]:
             for event in parse_events(reply.body):
                 yield from () if event.is_done else event.payloads()
             return
-        for value in documents(unwrapped(reply.body)):
+        for value in _documents_in(unwrapped(reply.body)):
             yield from value if isinstance(value, list) else (value,)
     except ValueError:
         return
@@ -93,6 +104,13 @@ def _refuse_excess(reply: Reply) -> None:
         check_text(reply.body)
     except ExcessiveTextError as error:
         raise PermanentError(str(error), code="AnswerTooLarge", http_status=reply.status) from None
+
+
+def _documents_in(text: bytes) -> Sequence[object]:
+    try:
+        return (parse_json(text),)
+    except ValueError:
+        return documents(text)
 
 
 def _is_object(reply: Reply) -> bool:
@@ -215,6 +233,8 @@ def _read_text(reply: Reply) -> Reading:
     complete = True
     try:
         value = parse_json(text)
+        if isinstance(value, str) and value[:1] in ("{", "["):  # JSON that was made JSON once more
+            return read_reply(reply._replace(body=value.encode("utf-8", "replace")))
     except ValueError:
         if text.startswith((b"{", b"[", b'"')):
             return _read_documents(text, reply)
@@ -224,7 +244,8 @@ def _read_text(reply: Reply) -> Reading:
         return _from_object(value, reply)
     if isinstance(value, list) and value:
         return read_documents(value, reply, is_whole=True)
-    if isinstance(value, str) and (sound := _sound_from_string(value)) is not None:
+    sound = _sound_from_string(value) if isinstance(value, str) else None
+    if sound is not None:
         return _reading(sound, reply.request_id)._replace(complete=complete)
     raise _message(value, reply, is_json=not isinstance(value, str) or text.startswith(b'"'))
 
@@ -242,6 +263,8 @@ def _message(value: object, reply: Reply, *, is_json: bool) -> ServiceError:
 
 def _sound_from_string(value: str) -> Sound | None:
     text = value.strip()
+    if text.startswith("<"):
+        return sound_anywhere({str(n): content for n, content in enumerate(_LONG_CONTENT.findall(text))})
     try:
         sound = sound_from(text)
     except ValueError:

@@ -24,7 +24,7 @@ _MOST_LONG_STRINGS = 200
 """How much of an answer is searched."""
 
 _ECHOES = re.compile(r"(?:^|\.)(?:input|request|prompt|ref(?:erence)?(?:_|\.|audio|$))", re.IGNORECASE)
-_ALTERNATIVES = frozenset({"candidates", "choices"})
+_ALTERNATIVES = frozenset({"candidates", "choices", "generations"})
 """Lists of several answers to one question: the first is taken."""
 
 _DATA_NAMES = frozenset({"data", "content", "bytes", "body", "audio", "chunk", "payload"})
@@ -32,7 +32,9 @@ _DATA_NAMES = frozenset({"data", "content", "bytes", "body", "audio", "chunk", "
 
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 _AUDIO_FILE = re.compile(r"\.(?:wav|mp3|flac|ogg|oga|opus|aac|m4a|pcm|webm)$", re.IGNORECASE)
-_LINK_NAME = re.compile(r"(?:audio|speech|sound|file|download|media|output|result)s?_?-?(?:url|uri|link|href)s?$", re.I)
+_LINK_NAME = re.compile(
+    r"(?:audio|speech|sound|file|download|media|output|result)s?_?-?(?:url|uri|link|href)s?$|audio_?file$", re.I
+)
 _OTHER_LINK = re.compile(r"image|video|avatar|cover|subtitle|lyric|callback|webhook|doc|preview|sample|status", re.I)
 
 
@@ -56,6 +58,9 @@ def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
     if isinstance(value, dict):
         media_type = media_type_in(value)
         children = [(f"{name}.{key}" if name else key, child) for key, child in value.items()]
+    elif (data := _bytes_in(value)) is not None:
+        yield Leaf(name, data, None)
+        return
     elif isinstance(value, list):
         media_type = None
         children = [(name, child) for child in (value[:1] if name.rpartition(".")[2] in _ALTERNATIVES else value)]
@@ -71,6 +76,16 @@ def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
                 yield leaf._replace(media_type=leaf.media_type or media_type)
 
 
+def _bytes_in(value: object) -> bytes | None:
+    """Return the bytes that a list of numbers stands for, as Node writes its buffers; None for any other list."""
+    if not isinstance(value, list) or len(value) < SHORTEST_TEXT or not isinstance(value[0], int):
+        return None
+    try:
+        return bytes(value)
+    except (TypeError, ValueError):
+        return None
+
+
 def _inner_json(value: object) -> Any:
     if not isinstance(value, str) or value[:1] not in ("{", "["):
         return None
@@ -83,16 +98,22 @@ def _inner_json(value: object) -> Any:
 def sound_anywhere(payload: object) -> Sound | None:
     """Return the audio in a document under whatever name; None where there is none, or more than one."""
     groups = _strings_by_name(payload)
-    found = {sound.data: sound for sound in map(_sound_of_group, groups.values()) if sound is not None}
-    if found:
-        return next(iter(found.values())) if len(found) == 1 else None
-    return _link_in(groups)
+    found: dict[int, dict[bytes | None, Sound]] = {}
+    for name, group in groups.items():
+        sound = _sound_of_group(group)
+        if sound is not None:
+            found.setdefault(name.count("."), {})[sound.data] = sound
+    if not found:
+        return _link_in(groups)
+    # What is deeper is a part of it, as Hume's snippets are.
+    nearest = found[min(found)]
+    return next(iter(nearest.values())) if len(nearest) == 1 else None
 
 
 def _strings_by_name(payload: object) -> Mapping[str, list[Leaf]]:
     groups: dict[str, list[Leaf]] = {}
     for leaf in islice(leaves(payload), _MOST_LEAVES):
-        if isinstance(leaf.value, str) and leaf.value and not _ECHOES.match(leaf.name):
+        if isinstance(leaf.value, str | bytes) and leaf.value and not _ECHOES.match(leaf.name):
             groups.setdefault(leaf.name, []).append(leaf)
     return groups
 
@@ -103,9 +124,11 @@ def _sound_of_group(group: Sequence[Leaf]) -> Sound | None:
     first = next((place for place in candidates if _is_audio(group[place])), None)
     if first is None:
         return None
+    if isinstance(group[first].value, bytes):
+        return Sound(data=b"".join(leaf.value for leaf in group[first:] if isinstance(leaf.value, bytes)))
     decode = Decoder()
     try:
-        pieces = [sound_from(leaf.value, None, decode) for leaf in group[first:]]
+        pieces = [sound_from(leaf.value, None, decode) for leaf in group[first:] if isinstance(leaf.value, str)]
     except ValueError:
         return None
     data = b"".join(piece.data or b"" for piece in pieces)
@@ -114,6 +137,8 @@ def _sound_of_group(group: Sequence[Leaf]) -> Sound | None:
 
 def _is_audio(leaf: Leaf) -> bool:
     text = leaf.value
+    if isinstance(text, bytes):
+        return identify(text) is not None
     if _LINK.match(text):
         return False
     try:
@@ -127,12 +152,17 @@ def _is_audio(leaf: Leaf) -> bool:
 def _link_in(groups: Mapping[str, Sequence[Leaf]]) -> Sound | None:
     links: dict[int, set[str]] = {}
     for name, group in groups.items():
-        last = name.rpartition(".")[2]
-        if not _OTHER_LINK.search(last):
-            for link in (leaf.value.strip() for leaf in group if _LINK.match(leaf.value.strip())):
-                links.setdefault(_promise(last, link), set()).add(link)
-    best = links.get(max(links, default=0), set()) if max(links, default=0) else set()
-    return sound_at(best.pop()) if len(best) == 1 else None
+        for link in _links_of(group):
+            promise = 0 if _OTHER_LINK.search(name.rpartition(".")[2]) else _promise(name, link)
+            links.setdefault(promise, set()).add(link)
+    most = max(links, default=0)
+    return sound_at(links[most].pop()) if most and len(links[most]) == 1 else None
+
+
+def _links_of(group: Sequence[Leaf]) -> Iterator[str]:
+    for leaf in group:
+        if isinstance(leaf.value, str) and _LINK.match(leaf.value.strip()):
+            yield leaf.value.strip()
 
 
 def _promise(name: str, link: str) -> int:
@@ -141,7 +171,7 @@ def _promise(name: str, link: str) -> int:
         is_file = _AUDIO_FILE.search(urlsplit(link).path) is not None
     except ValueError:
         return 0
-    return 2 * is_file + (_LINK_NAME.search(name) is not None)
+    return 2 * is_file + (_LINK_NAME.search(name.replace(".", "_")) is not None)
 
 
 def has_unread(payload: object) -> bool:

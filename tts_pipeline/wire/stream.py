@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,9 @@ _HOLDERS = ("output", "data", "result")
 _LISTS = ("choices", "candidates")
 _UNFINISHED = ("", "null", None)
 """``finish_reason`` while Alibaba is still generating; the string is not a slip of ours."""
+
+_BARE = re.compile(rb"[A-Za-z0-9+/=_-]{16,}")
+"""A chunk of base64 or hex without JSON around it."""
 
 _WHOLE_STATUS = 2
 """MiniMax's ``data.status`` of the last object, which repeats all of the audio unless it was asked not to (2026-11)."""
@@ -115,6 +119,9 @@ def _parsed(event: Event, reply: Reply) -> list[object]:
     try:
         return event.payloads()
     except ValueError:
+        bare = b"".join(event.data).strip()
+        if _BARE.fullmatch(bare):
+            return [bare.decode()]
         raise malformed("MalformedBody", "a frame of the stream is no JSON: it was cut or damaged", reply) from None
 
 

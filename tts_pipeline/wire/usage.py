@@ -1,8 +1,10 @@
 """Read what an answer says it consumed, under the names of all makers.
 
 Sources, read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a
-200 without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``usage.processedCharactersCount`` of Inworld; the
-headers ``character-cost`` of ElevenLabs, ``x-amzn-requestcharacters`` of Amazon Polly, ``dg-char-count`` of Deepgram.
+200 without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``usage.processedCharactersCount`` of Inworld;
+``billable_characters_count`` of Speechify; ``consumedCharacterCount`` of Murf, ``input_character_length`` of DeepInfra;
+the headers ``character-cost`` of ElevenLabs, ``x-amzn-requestcharacters`` of Amazon Polly and ``dg-char-count`` of
+Deepgram.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ _PLACES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_inf
 _HOLDERS = ("output", "data", "result", "response", "metadata", "meta", "error", "message")
 """Objects that usage may be inside of, one level down."""
 
-_OWN_CHARACTERS = ("usage_characters", "billed_characters", "character_count", "characterCount")
+_OWN_CHARACTERS = (
+    *("usage_characters", "billed_characters", "billable_characters_count", "consumedCharacterCount"),
+    *("character_count", "characterCount", "input_character_length"),
+)
 """Counts that stand in the answer itself, without an object around them."""
 _CHARACTERS = (
     *("characters", "input_characters", *_OWN_CHARACTERS, "characters_count", "processedCharactersCount"),
@@ -36,17 +41,23 @@ _HEADERS = (
     *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
     *("x-usage-characters", "x-billed-characters"),
 )
+_HEADER_NAMES = frozenset(_HEADERS)
 
 
 def usage_of(payload: Mapping[str, Any]) -> Usage:
     """Return the usage of one JSON object; None in every field that it does not tell."""
     found = NO_USAGE
     for told in _tellers(payload):
-        usage = Usage(*(_first_count(told, names) for names in (_CHARACTERS, _INPUT, _OUTPUT, _TOTAL)))
+        usage = _read(told)
         found = usage if found is NO_USAGE else merged(found, usage)
         if found.characters_reported is not None:  # in the first place, for nearly every answer
             return found
     return found._replace(characters_reported=_first_count(payload, _OWN_CHARACTERS))
+
+
+def tells_usage(headers: Mapping[str, str]) -> bool:
+    """Whether an answer's headers tell any; by lower-case name."""
+    return not _HEADER_NAMES.isdisjoint(headers)
 
 
 def usage_in_headers(headers: Mapping[str, str]) -> Usage:
@@ -61,8 +72,19 @@ def merged(first: Usage, other: Usage) -> Usage:
     return Usage(*(mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True)))
 
 
+def _read(told: Mapping[str, Any]) -> Usage:
+    return Usage(
+        _first_count(told, _CHARACTERS),
+        _first_count(told, _INPUT),
+        _first_count(told, _OUTPUT),
+        _first_count(told, _TOTAL),
+    )
+
+
 def _tellers(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield from (told for told in map(payload.get, _PLACES) if isinstance(told, dict))
+    for name in _PLACES:
+        if isinstance(told := payload.get(name), dict):
+            yield told
     for holder in map(payload.get, _HOLDERS):
         if isinstance(holder, dict):
             yield from (told for told in map(holder.get, _PLACES) if isinstance(told, dict))
