@@ -419,6 +419,9 @@ class Service:
         headers: With every request, by name; part of what is asked for. Never a key.
         key_header: The header that carries the key.
         key_prefix: A word before the key in it; None is ``Bearer`` in ``Authorization``, and none in any other.
+        ca_file: A PEM file of authorities that are trusted beside the public ones; None is none.
+        proxy: Where the service and its audio are reached through; ``none`` is straight; None is what the environment
+            names. May hold a login, so it is shown nowhere. Never for this machine itself.
     """
 
     name: str
@@ -433,3 +436,5 @@ class Service:
     headers: Mapping[str, str] = field(default_factory=dict, hash=False)
     key_header: str = "Authorization"
     key_prefix: str | None = None
+    ca_file: str | None = field(default=None, compare=False)
+    proxy: str | None = field(default=None, repr=False, compare=False)

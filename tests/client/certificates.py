@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ class Authority:
 
     Attributes:
         file: Its own certificate, to be trusted.
+        folder: The same, as OpenSSL looks for it in a folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +42,12 @@ class Authority:
         )
         self.file = folder / "authority.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.folder = folder / "authorities"
+        self.folder.mkdir()
+        hashed = subprocess.run(
+            ["openssl", "x509", "-hash", "-noout", "-in", self.file], capture_output=True, text=True, check=True
+        )
+        (self.folder / f"{hashed.stdout.strip()}.0").write_bytes(self.file.read_bytes())
 
     def context(self, *hosts: str, days: int = 30, self_signed: bool = False) -> ssl.SSLContext:
         """Return what a server of these hosts speaks TLS with; fewer than 0 days is expired."""

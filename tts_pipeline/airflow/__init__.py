@@ -71,6 +71,8 @@ def _connection_fields() -> dict[str, Any]:
         "headers": _field("Headers", "With every request, as JSON of names and values, never a key", "string"),
         "key_header": _field("Header of the key", "Empty is Authorization, with Bearer before the key", "string"),
         "key_prefix": _field("Prefix of the key", "A word before the key in that header", "string"),
+        "ca_file": _field("CA file", "Certificates trusted beside the public ones: a file of the workers", "string"),
+        "proxy": _field("Proxy", "As http://proxy:3128; none is straight; empty is as HTTPS_PROXY says", "string"),
         "timeout_s": _field(
             "Timeout (s)", "The longest silence of the service within a request", "number", **_POSITIVE
         ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service
 
 _CEILINGS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
-_TEXTS = ("dialect", "account", "key_header", "key_prefix")
+_TEXTS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
 _TABLES = ("query", "headers")
 _REFUSED = (401, 403)
 _LOCAL = "local"
@@ -63,6 +63,7 @@ class SpeechHook(BaseHook):
             ConfigurationError: The service is unknown, the URL is none, or the key is missing. Never retried.
         """
         from tts_pipeline.catalog.keys import environment, with_key
+        from tts_pipeline.catalog.route import route_of
 
         connection = self._read()
         service = self._service(connection)
@@ -77,6 +78,8 @@ class SpeechHook(BaseHook):
             raise ConfigurationError(error.message, hint=hint) from None
         if keyed.api_key:
             mask_secret(keyed.api_key)  # Airflow masks the connection's password, which may be longer by white space
+        for password in route_of(keyed, environment()).passwords:
+            mask_secret(password)
         return keyed
 
     def limits(self, own: Limits | None = None) -> Limits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from tts_pipeline.catalog.service import Service
@@ -46,7 +47,7 @@ def read_service(name: str, table: Table) -> Service:
     if auth == "bearer" and not _VARIABLE.fullmatch(variable or ""):
         why = "must be the name of an environment variable in capitals"
         raise table.mistake("key_variable", why, 'a key is never written into a file; auth = "none" needs none')
-    given = {name: table.text(name) for name in ("account", "source", "key_header", "key_prefix")}
+    given = {name: table.text(name) for name in ("account", "source", "key_header", "key_prefix", "proxy")}
     fields = {
         "base_url": table.text(table.required("base_url")) or "",
         "dialect": table.one_of("dialect", DIALECTS) or "openai",
@@ -55,6 +56,7 @@ def read_service(name: str, table: Table) -> Service:
         "maker": table.switch("maker", default=False),
         "query": table.words("query"),
         "headers": table.words("headers"),
+        "ca_file": _file(table, "ca_file"),
         **{name: text for name, text in given.items() if text is not None},
     }
     table.finish()
@@ -62,6 +64,12 @@ def read_service(name: str, table: Table) -> Service:
     if not service.base_url and name != LOCAL:
         raise table.mistake("base_url", "must be the service's URL")
     return service
+
+
+def _file(table: Table, key: str) -> str | None:
+    """Read a file's name; a relative one is relative to the catalog."""
+    given = table.text(key)
+    return None if given is None else str(Path(table.file).parent / Path(given).expanduser())
 
 
 def _service(name: str, fields: dict[str, Any], table: Table) -> Service:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from tts_pipeline import models
+from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import refuse_bad_headers
 from tts_pipeline.errors import ConfigurationError
 
@@ -31,8 +32,8 @@ class Service(models.Service):
         key_variable: The environment variable that holds the key; None where the catalog names none.
 
     Raises:
-        ConfigurationError: The URL is not one, the query or a header cannot be sent or holds a key, or the key would
-            travel over plain http off loopback.
+        ConfigurationError: The URL is not one, the query or a header cannot be sent or holds a key, the proxy is none,
+            or the key would travel over plain http off loopback.
     """
 
     name: str = field(default="", kw_only=True)
@@ -44,6 +45,7 @@ class Service(models.Service):
         if not self.name:
             object.__setattr__(self, "name", self.base_url)
         refuse_bad_headers(self)
+        route_of(self, {})
         object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
         if self.api_key is not None:
             refuse_plain_http(self)

@@ -10,8 +10,10 @@ from typing import Self
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
+from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.catalog.rehearsal import unrehearsed
+from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
 from tts_pipeline.client.budget import Budget
@@ -28,6 +30,7 @@ from tts_pipeline.client.reuse import Library
 from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.speech import speech_of
+from tts_pipeline.client.tls import tls_context
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import UNSPEAKABLE, AudioSettings, Limits, QualityPolicy, UnspeakableAction
 from tts_pipeline.errors import ServiceError, StoppedError
@@ -64,8 +67,8 @@ class SpeechClient:
         random: The source of jitter.
 
     Raises:
-        ConfigurationError: The audio settings cannot be had, the key cannot be sent, or it would travel over plain
-            http off loopback.
+        ConfigurationError: The audio settings cannot be had, the key cannot be sent, it would travel over plain http
+            off loopback, or a proxy or a file of certificates is none.
     """
 
     def __init__(  # noqa: PLR0913 (the public door: each by name, each with a default)
@@ -89,12 +92,15 @@ class SpeechClient:
         self._card = card
         self._governor = Governor(limits, clock, budget)
         patience = Patience(limits, random or Random(), self._governor.rest)
-        authorization = _authorization(service)
-        self._transport = Transport(bounds, authorization=authorization, key_header=service.key_header)
-        self._fetcher = Fetcher(service.base_url, bounds, patience, clock)
+        authorization, route = _authorization(service), route_of(service, environment())
+        tls_context(route)
+        self._transport = Transport(bounds, authorization=authorization, key_header=service.key_header, route=route)
+        self._fetcher = Fetcher(service.base_url, bounds, patience, clock, route=route)
         self._meter = Meter(card, clock)
         self._portions = Portions()
-        exchange = Exchange(self._transport, self._fetcher, self._portions, Redactor([service.api_key]))
+        exchange = Exchange(
+            self._transport, self._fetcher, self._portions, Redactor([service.api_key, *route.passwords])
+        )
         self._audio = audio or AudioSettings()
         self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)

@@ -115,7 +115,8 @@ class WatchedConnection(ResponseHandler):
 
     def set_response_params(self, **parameters: Any) -> None:
         """Take the next request: the pool has given this connection to it."""
-        self.turn = Turn(is_first=self.turn is None)
+        is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which it has written already
+        self.turn = Turn(is_first=self.turn is None, is_asked=is_tunnel)
         super().set_response_params(**parameters)
 
     def is_connected(self) -> bool:

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tts_pipeline.client.address import GuardedResolver, Reach, reach_of, visitable
+from tts_pipeline.catalog.route import Route
+from tts_pipeline.client.address import GuardedResolver, Reach, is_name_inside, reach_of, visitable
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.transport import Bounds, Transport
@@ -29,15 +30,23 @@ class Fetcher:
         bounds: Timeouts and the size cap.
         patience: Retries the fetch alone, not the attempt that was paid for.
         clock: Tells whether a URL has expired.
+        route: Whom it trusts and through which proxies it goes; None is certifi's list, and none.
     """
 
-    def __init__(self, service_url: str, bounds: Bounds, patience: Patience, clock: Clock) -> None:
+    def __init__(
+        self, service_url: str, bounds: Bounds, patience: Patience, clock: Clock, route: Route | None = None
+    ) -> None:
+        self._route = Route() if route is None else route
+        self._inside: dict[str, bool] = {}
         self._service_url = service_url
         self._patience = patience
         self._clock = clock
         self._visitable: frozenset[Reach] | None = None
         # A transport of its own: it has no key, and it cannot connect to where its resolver does not lead.
-        self._transport = Transport(bounds, make_resolver=lambda: GuardedResolver(self._may_visit))
+        proxies = self._route.proxy_hosts
+        self._transport = Transport(
+            bounds, route=self._route, make_resolver=lambda: GuardedResolver(self._may_visit, proxies)
+        )
 
     async def fetch(self, reading: Reading, *, was_redirected: bool = False) -> Reply:
         """Fetch what a reading's URL points to.
@@ -72,6 +81,8 @@ class Fetcher:
         url = start
         for _ in range(MAX_REDIRECTS + 1):
             self._check(url)
+            if self._route.proxy_for(url) is not None:
+                await self._check_name(url)
             try:
                 reply = await self._transport.exchange("GET", url, {})
             except PermanentError as error:
@@ -93,6 +104,22 @@ class Fetcher:
         reach = _reach_of_host(parts.hostname)
         if reach is not None and reach not in (self._visitable or ()):
             raise _refused(url, "it is an address inside a private network")
+
+    async def _check_name(self, url: str) -> None:
+        """Refuse a name inside a private network where a proxy looks it up; what it means there, only that knows.
+
+        Such a proxy's network need not know names outside: one that is not found here is the proxy's to judge.
+        """
+        host, own = urlsplit(url).hostname or "", urlsplit(self._service_url).hostname or ""
+        if host == own or _reach_of_host(host) is not None:
+            return
+        if host not in self._inside:
+            found = await _addresses_of(url)
+            self._inside[host] = (is_name_inside(host) and not is_name_inside(own)) or (
+                bool(found) and not any(map(self._may_visit, found))
+            )
+        if self._inside[host] or host in self._route.proxy_hosts:
+            raise _refused(url, "it is a name inside a private network")
 
     def _may_visit(self, address: str) -> bool:
         return self._visitable is not None and reach_of(address) in self._visitable

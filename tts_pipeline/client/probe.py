@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
+from tts_pipeline.catalog.keys import environment
+from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.models import Service
@@ -28,6 +30,7 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
 
     Raises:
         TransientError: No connection, or no whole answer.
+        FatalError: It cannot be reached as it is given: its name, its certificate, the proxy.
         PermanentError: The address cannot be one, or the answer is no list of models by its size.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="probe") as thread:
@@ -36,7 +39,8 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
 
 async def _status(service: Service, timeout_s: float) -> int:
     bounds = Bounds(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_BODY_BYTES)
-    transport = Transport(bounds, authorization=authorization_of(service), key_header=service.key_header)
+    authorization, route = authorization_of(service), route_of(service, environment())
+    transport = Transport(bounds, authorization=authorization, key_header=service.key_header, route=route)
     url = f"{service.base_url}{LIST_OF_MODELS}{query_of(service)}"
     try:
         return (await transport.exchange("GET", url, service.headers)).status

@@ -1,10 +1,15 @@
-"""What a TLS handshake that failed means: for its type and code, never for its text."""
+"""Whose certificates are trusted, and what a TLS handshake that failed means: by its type and code, not its text."""
 
 from __future__ import annotations
 
+import os
 import ssl
+from functools import lru_cache
 
-from tts_pipeline.errors import FatalError
+import httpx
+
+from tts_pipeline.catalog.route import Route
+from tts_pipeline.errors import ConfigurationError, FatalError
 
 _UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
 _DATES = frozenset({9, 10})
@@ -22,6 +27,40 @@ _DISAGREEMENTS = frozenset(
 """Reasons of OpenSSL 3 (sslerr.h) that say the same at every try; a handshake that was cut is no such thing."""
 
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+
+
+def tls_context(route: Route) -> ssl.SSLContext:
+    """Return what TLS is spoken with: who is trusted on this route. Certifi's authorities where it names none.
+
+    Raises:
+        ConfigurationError: A file or folder of certificates cannot be read, or has none.
+    """
+    return _context(route.ca_file, route.cert_file, route.cert_dir)
+
+
+@lru_cache(maxsize=8)
+def _context(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """Load the certificates once: it takes 15 ms, and every transport needs them."""
+    for where, file in (("ca_file of the service", ca_file), ("SSL_CERT_FILE", cert_file)):
+        if file:
+            _refuse_unreadable(where, file)
+    if cert_dir and not any(map(os.path.isdir, cert_dir.split(os.pathsep))):
+        raise ConfigurationError(f"SSL_CERT_DIR names {cert_dir!r}, which is no folder")
+    if cert_file or cert_dir:
+        context = ssl.create_default_context(cafile=cert_file, capath=cert_dir)
+    else:
+        context = httpx.create_ssl_context(trust_env=False)
+    if ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+def _refuse_unreadable(where: str, file: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except OSError as error:  # also ssl.SSLError
+        reason = "it holds no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigurationError(f"{where} names {file!r}, which cannot be read: {reason}") from None
 
 
 def tls_failure(error: BaseException | None, host: str) -> FatalError | None:

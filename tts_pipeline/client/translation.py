@@ -12,6 +12,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 
 import aiohttp
 import httpx
@@ -43,6 +44,9 @@ _NO_SUCH_NAME = frozenset(
 )
 """What a name server says of a name that is none; ``EAI_AGAIN`` is for one that cannot be asked."""
 _UNREADABLE_HINT = "ask whoever runs the service, or a proxy before it: its answers cannot be read"
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_LOGIN_HINT = "put its login into the proxy's address, http://user:password@proxy.example:3128, in HTTPS_PROXY"
+_PROXY_HINT = 'have the proxy let this host through, or reach it straight: NO_PROXY, or proxy = "none" of the service'
 _NAME_HINT = "check the address and this machine's network, then run again"
 
 
@@ -50,23 +54,34 @@ class RefusedAddressError(OSError):
     """A host name stands for an address that must not be visited; raised by a resolver, so that it never is."""
 
 
-def translate(error: Exception, *, host: str, was_reached: bool = False, may_be_sent: bool = True) -> ServiceError:
+def translate(
+    error: Exception,
+    *,
+    host: str,
+    proxy: str | None = None,
+    was_reached: bool = False,
+    may_be_sent: bool = True,
+) -> ServiceError:
     """Turn an exception of the HTTP stack into ours.
 
     Args:
         error: One of ``FAILURES``.
         host: Where the request went, for the message; never the whole address, which may carry a signature.
+        proxy: The host of the proxy on the way there; None without.
         was_reached: Whether anything was reached before, so that a name that is not known will be again.
         may_be_sent: False where surely nothing of the request was written.
 
     Returns:
-        ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed`` or ``UnknownHost`` (never sent);
+        ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent);
         ``TransientError`` with code ``ConnectionFailed`` (never sent, so never billed), ``Timeout``,
         ``ConnectionLost``, ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed); ``PermanentError`` with
         ``HeadTooLarge`` (it may be billed: the next answer would be no shorter), ``InvalidUrl`` or ``RefusedAddress``
         (never sent).
     """
-    if failure := tls_failure(_os_error(error), host) or _unsent(error, host, was_reached=was_reached):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _refused_by_proxy(getattr(error, "status", 0), host, proxy)
+    reached = _connecting_to(error) or host
+    if failure := tls_failure(_os_error(error), reached) or _unsent(error, reached, was_reached=was_reached):
         return failure
     if not may_be_sent:
         return TransientError(
@@ -92,7 +107,8 @@ def _unsent(origin: Exception, host: str, *, was_reached: bool) -> ServiceError 
         return PermanentError(
             f"the address of {host or 'the service'} is not valid", code="InvalidUrl", may_be_billed=False
         )
-    no_connection = f"no connection to {_connecting_to(origin) or host}: {reason}"
+    proxy = "the proxy " if isinstance(origin, aiohttp.ClientProxyConnectionError) else ""
+    no_connection = f"no connection to {proxy}{host}: {reason}"
     if isinstance(beneath, socket.gaierror) and beneath.errno in _NO_SUCH_NAME and not was_reached:
         return FatalError(no_connection, code="UnknownHost", may_be_billed=False, hint=_NAME_HINT)
     if isinstance(origin, _NEVER_SENT):
@@ -114,6 +130,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__
+
+
+def _refused_by_proxy(status: int, host: str, proxy: str | None) -> ServiceError:
+    """Return the error for a proxy that opened no way: its own refusal passes by no waiting, a trouble may."""
+    message = f"the proxy {proxy or ''} opens no connection to {host}: it answered with status {status}"
+    if not 400 <= status < 500 or status in _PASSING:
+        return TransientError(message, code="ConnectionFailed", may_be_billed=False)
+    hint = _LOGIN_HINT if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else _PROXY_HINT
+    return FatalError(message, code="ProxyRefused", may_be_billed=False, hint=hint)
 
 
 def _os_error(error: BaseException) -> OSError | None:

@@ -5,14 +5,13 @@ context. ``httpx.AsyncClient`` (cookies, redirects, authentication, merging of U
 request and httpx's requests, responses and headers 0.05 ms, where all the rest of a row takes about 0.4; none of it is
 wanted here. httpx's own connection pool is out of the question: over ten times slower at 256 connections.
 
-Nothing is read from the environment (``trust_env`` is false): a proxy variable must not send a loopback service's
-requests elsewhere, and a ``.netrc`` must not add a key. Certificates are checked against certifi's list.
+Nothing is read from the environment (``trust_env`` is false): a ``.netrc`` must not add a key. Which proxy and whose
+certificates hold is the route's matter.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +21,9 @@ import httpx
 from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import BadStatusLine
 
+from tts_pipeline.catalog.route import Route
 from tts_pipeline.client.connection import Answer, Body, HeadTooLargeError, Pool, UnaskedAnswerError
+from tts_pipeline.client.tls import tls_context
 from tts_pipeline.client.translation import FAILURES, translate
 from tts_pipeline.config import EXCHANGE_IN_TIMEOUTS, MAX_AUDIO_BYTES, MAX_HEAD_BYTES, MAX_HEADER_BYTES, PROBATION_S
 from tts_pipeline.errors import PermanentError
@@ -62,6 +63,7 @@ class Transport:
         bounds: Timeouts and the size cap.
         authorization: Sent with every request; None for a transport that must never carry a key.
         key_header: The header that carries it.
+        route: Whom it trusts and through which proxy it goes; None is certifi's list, and none.
         make_resolver: Makes what turns host names into addresses, once a loop runs; None is the system's.
     """
 
@@ -71,9 +73,11 @@ class Transport:
         *,
         authorization: str | None = None,
         key_header: str = "authorization",
+        route: Route | None = None,
         make_resolver: Callable[[], AbstractResolver] | None = None,
     ) -> None:
         self._bounds = bounds
+        self._route = Route() if route is None else route
         self._make_resolver = make_resolver
         self._headers = dict(_HEADERS) if authorization is None else {**_HEADERS, key_header.lower(): authorization}
         self._timeout = aiohttp.ClientTimeout(
@@ -96,7 +100,7 @@ class Transport:
                 ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed).
             PermanentError: ``InvalidUrl`` or ``RefusedAddress`` (never sent); ``AnswerTooLarge``, ``HeadTooLarge`` or
                 ``UnsupportedCoding`` (it may be billed).
-            FatalError: ``UntrustedCertificate``, ``TlsFailed`` or ``UnknownHost`` (never sent).
+            FatalError: ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent).
         """
         sent = Body(body) if body else None
         try:
@@ -104,7 +108,9 @@ class Transport:
                 reply = await self._exchange(method, url, headers, sent)
         except FAILURES as error:
             may_be_sent = sent is None or sent.is_sent
-            failure = translate(error, host=_host(url), was_reached=self._was_reached, may_be_sent=may_be_sent)
+            proxy = _host(self._route.proxy_for(url) or "") or None
+            was_reached = self._was_reached
+            failure = translate(error, host=_host(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent)
         else:
             self._was_reached = True
             return reply
@@ -118,10 +124,10 @@ class Transport:
 
     def _open_session(self) -> aiohttp.ClientSession:
         resolver = self._make_resolver() if self._make_resolver else None
+        # Without headers of its own: aiohttp would send those to a proxy too, in the clear, and the key is one of them.
         return aiohttp.ClientSession(
-            connector=Pool(self._bounds.probation_s, _tls(), resolver),
+            connector=Pool(self._bounds.probation_s, tls_context(self._route), resolver),
             response_class=Answer,
-            headers=self._headers,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -134,7 +140,14 @@ class Transport:
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Reply:
         if self._session is None:
             self._session = self._open_session()
-        sending = self._session.request(method, _normal(url), headers=headers, data=body, allow_redirects=False)
+        sending = self._session.request(
+            method,
+            _normal(url),
+            headers={**self._headers, **headers},
+            data=body,
+            allow_redirects=False,
+            proxy=self._route.proxy_for(url),
+        )
         async with sending as response:
             if response.status < 200:
                 raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
@@ -201,12 +214,6 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
     if headers.get("transfer-encoding", "chunked") not in ("chunked", "identity"):
         raise unsupported(headers["transfer-encoding"])
     return headers
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    """Load the certificates once: it takes 15 ms, and every transport needs them."""
-    return httpx.create_ssl_context(trust_env=False)
 
 
 @lru_cache(maxsize=16)

@@ -16,8 +16,11 @@ import pyarrow as pa
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import check_parameters
+from tts_pipeline.catalog.keys import environment
+from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.client.budget import check_cap
+from tts_pipeline.client.tls import tls_context
 from tts_pipeline.config import Selection, UnspeakableAction
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import (
@@ -131,7 +134,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     _refuse_nothing(job.running)
     card = job.card()
     if sends:
-        _refuse_missing_key(job)
+        _refuse_unreachable(job)
     check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
     source = _source_of(job)
@@ -264,13 +267,14 @@ def _refuse_nothing(running: Running) -> None:
             raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put it into quotes")
 
 
-def _refuse_missing_key(job: Job) -> None:
+def _refuse_unreachable(job: Job) -> None:
     service = job.service
     if service.auth == "bearer" and not service.api_key and not is_loopback(service.base_url):
         raise ConfigurationError(
             f"service {service.name!r} needs a key", hint="give the service one, or take it from Service.named(...)"
         )
     refuse_plain_http(service)
+    tls_context(route_of(service, environment()))
 
 
 def _refuse_unknown_columns(job: Job, source: Source) -> None:

@@ -1,0 +1,159 @@
+"""How a service and its audio are reached: whose certificates are trusted, and through which proxy. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+from tts_pipeline import models
+from tts_pipeline.errors import ConfigurationError
+
+NO_PROXY = "none"
+"""The ``proxy`` of a service that is reached straight, whatever the environment names."""
+
+_CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
+"""OpenSSL's own: in place of the authorities that it would trust."""
+
+_PORTS = {"http": 80, "https": 443}
+_PROXY_HINT = "write it as http://proxy.example:3128; a SOCKS proxy cannot be used"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where trust comes from, and which proxy is on the way.
+
+    Args:
+        ca_file: Certificates of authorities that are trusted beside the public ones.
+        cert_file: Certificates in place of the public ones.
+        cert_dir: A folder of them, as ``openssl rehash`` makes it; beside ``cert_file``.
+        proxies: The proxy for ``http`` and for ``https`` addresses; it may hold a login.
+        straight: Hosts that are reached without, as ``NO_PROXY`` lists them.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    cert_dir: str | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    straight: tuple[str, ...] = ()
+
+    def proxy_for(self, url: str) -> str | None:
+        """Return the proxy for an address; None where it is reached straight, as this machine always is."""
+        if not self.proxies:
+            return None
+        parts = urlsplit(url)
+        proxy = self.proxies.get(parts.scheme)
+        port = parts.port or _PORTS.get(parts.scheme)
+        return None if proxy is None or _is_straight(self.straight, parts.hostname or "", port) else proxy
+
+    @property
+    def proxy_hosts(self) -> frozenset[str]:
+        """The proxies' own hosts."""
+        return frozenset(urlsplit(proxy).hostname or "" for proxy in self.proxies.values())
+
+    @property
+    def passwords(self) -> frozenset[str]:
+        """The proxies' passwords, as they are written and as they are."""
+        written = {urlsplit(proxy).password or "" for proxy in self.proxies.values()}
+        return frozenset(written | {unquote(password) for password in written}) - {""}
+
+
+def route_of(service: models.Service, environ: Mapping[str, str]) -> Route:
+    """Return how a service is reached: as it says itself, else as the environment says.
+
+    Args:
+        service: Its ``ca_file`` is trusted beside the public authorities, or beside those of ``SSL_CERT_FILE``; its
+            ``proxy`` is for its audio too, in place of the environment's and whatever ``NO_PROXY`` lists.
+        environ: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``;
+            proxies also in lower case, which goes first.
+
+    Raises:
+        ConfigurationError: A proxy is no address of one; names where it was given, never its login.
+    """
+    parts, own = urlsplit(service.base_url), service.proxy
+    is_here = not parts.hostname or _is_here(parts.hostname)
+    if own is not None:
+        proxies = {} if own == NO_PROXY else dict.fromkeys(_PORTS, proxy_address(own, "proxy of the service"))
+        straight: tuple[str, ...] = ()
+    else:
+        proxies = dict(_proxies_in(environ, is_needed=not is_here))
+        straight = tuple((_given(environ, "no_proxy") or "").replace(",", " ").lower().split())
+    certificates = {} if is_here and parts.scheme != "https" else environ
+    return Route(
+        ca_file=service.ca_file,
+        cert_file=certificates.get(_CERT_FILE) or None,
+        cert_dir=certificates.get(_CERT_DIR) or None,
+        proxies=proxies,
+        straight=straight,
+    )
+
+
+def proxy_address(proxy: str, where: str) -> str:
+    """Return a proxy's address whole, with its scheme.
+
+    Raises:
+        ConfigurationError: It is none; the message names where it was given, never the address, which may hold a login.
+    """
+    whole = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
+    try:
+        parts = urlsplit(whole)
+        is_sound = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound or not whole.isprintable() or " " in whole or parts.path not in ("", "/") or parts.query:
+        raise ConfigurationError(f"{where} is no address of a proxy", hint=_PROXY_HINT)
+    return whole
+
+
+def _proxies_in(environ: Mapping[str, str], *, is_needed: bool) -> Iterator[tuple[str, str]]:
+    for scheme in _PORTS:
+        name = next((it for it in (f"{scheme}_proxy", "all_proxy") if _given(environ, it) is not None), "")
+        if not _given(environ, name):
+            continue
+        try:
+            yield scheme, proxy_address(_given(environ, name) or "", name.upper())
+        except ConfigurationError:
+            if is_needed:
+                raise
+
+
+def _given(environ: Mapping[str, str], name: str) -> str | None:
+    """Return a variable, in lower case first; one that is set to nothing says that there is none."""
+    return environ.get(name, environ.get(name.upper()))
+
+
+@lru_cache(maxsize=256)
+def _is_straight(straight: tuple[str, ...], host: str, port: int | None) -> bool:
+    return _is_here(host) or any(_covers(entry, host, port) for entry in straight)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine by its name or address; no proxy leads there."""
+    address = _address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
+
+
+def _covers(entry: str, host: str, port: int | None) -> bool:
+    """Whether an entry of ``NO_PROXY`` means a host: ``*``, a name and all names in it, an address or a network."""
+    if entry == "*":
+        return True
+    if (address := _address(host)) is not None:
+        with suppress(ValueError):  # a name, or an address with a port
+            return address in ipaddress.ip_network(entry, strict=False)
+    name, _, its_port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
+    name = name.strip("[]").removeprefix("*").removeprefix(".")
+    if its_port and its_port != str(port):
+        return False
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
