@@ -133,6 +133,16 @@ def test_what_is_no_audio_is_not_bought_again(data: bytes) -> None:
         played(data, complete=False)
 
 
+@pytest.mark.parametrize("kind", [0, 2, 0x55, 0xFFFE])
+def test_a_wav_of_a_codec_that_is_not_known_is_not_bought_again(kind: int) -> None:
+    """Its sizes are right, so nothing was cut."""
+    data = sample("wav", seconds=0.1)
+    with pytest.raises(UnreadableError) as met:
+        played(data[:20] + struct.pack("<H", kind) + data[22:])
+    assert met.value.code == "UnsupportedAudio"
+    assert "0x" not in met.value.message
+
+
 @pytest.mark.parametrize("junk", [b"\r\n", b"\0", b"\0" * 9_999, b"\xef\xbb\xbf", b"\n\n\xef\xbb\xbf \0"])
 @pytest.mark.parametrize("name", MEASURED)
 def test_blanks_and_zeros_before_a_container_are_left_out(name: str, junk: bytes) -> None:

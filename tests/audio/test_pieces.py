@@ -91,9 +91,17 @@ def test_an_mp3_without_a_length_is_decoded_to_its_end() -> None:
     data = tagless(sample("mp3", seconds=1.0))
     for body in (data, data + data, data + b"x" * 3_000 + data):
         audio, _ = played(body)
-        sound = decode(audio)
-        assert abs(sound.frames * 1_000 / sound.sample_rate_hz - audio.duration_ms) <= 1
+        assert to_ms(decode(audio).frames, 24_000) == decoded_ms(audio) == audio.duration_ms
         assert abs(audio.duration_ms - 1_056 * body.count(data)) <= 1
+
+
+def test_a_tag_belongs_to_the_file_behind_it() -> None:
+    """It is no file of its own."""
+    tag = b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10
+    for name in ("flac", "mp3"):
+        data = sample(name, seconds=SECONDS)
+        assert played(tag + data)[0].duration_ms == 250
+        assert abs(played((tag + data) * 2)[0].duration_ms - 500) <= 1
 
 
 def test_an_mp3_that_goes_on_behind_its_length_is_mended() -> None:

@@ -14,6 +14,7 @@ from tts_pipeline.wire.media_type import NOTHING, PcmFacts, facts_of, facts_of_t
     [
         (None, NOTHING),
         ("audio/mpeg", NOTHING),
+        ("audio/*;sample_rate=16000;audio_format=pcm", PcmFacts(16_000, is_pcm=True)),
         ("audio/pcm", PcmFacts(is_pcm=True)),
         ("audio/pcm;rate=16000", PcmFacts(16_000, is_pcm=True)),
         ('Audio/PCM; Rate="16000" ; Channels=2', PcmFacts(16_000, 2, is_pcm=True)),

@@ -21,6 +21,7 @@ from tts_pipeline.models import Audio
 UNVERIFIED_LENGTH = "unverified_length"
 """The flag of audio that ended with the connection in a container that cannot tell whether it is whole."""
 
+_ASK_FOR_ANOTHER = "ask for another encoding, such as response_format=mp3 or wav"
 _BLOCK_FRAMES = 65_536
 Playable = tuple[Audio, tuple[str, ...]]
 
@@ -93,7 +94,7 @@ def _unsupported(_: bytes, name: str, __: _Terms) -> Playable:
     raise UnreadableError(
         f"the service sent {name}, which cannot be measured",
         code="UnsupportedAudio",
-        hint="ask for another encoding, such as response_format=mp3 or wav",
+        hint=_ASK_FOR_ANOTHER,
     )
 
 
@@ -129,8 +130,16 @@ def _from_wav(data: bytes, name: str, terms: _Terms) -> Playable:
         raise _malformed(str(error)) from None
     flags = (UNVERIFIED_LENGTH,) if wav.is_measured and not terms.complete else ()
     if not wav.is_linear:
-        return _from_decoding(wav.data, name, terms)[0], flags
+        return _compressed_wav(wav.data, terms), flags
     return _audio(wav.data, name, (wav.sample_rate_hz, wav.channels), wav.frames, terms.max_s), flags
+
+
+def _compressed_wav(data: bytes, terms: _Terms) -> Audio:
+    """Measure a whole WAV of some codec."""
+    try:
+        return _from_decoding(data, "wav", terms)[0]
+    except TransientError as error:  # its sizes are right, so it was not cut: its codec is not known
+        raise UnreadableError(error.message, code="UnsupportedAudio", hint=_ASK_FOR_ANOTHER) from None
 
 
 _FRAME_READERS: Mapping[str, FrameReader] = {"mp3": read_mp3_frame, "aac": read_adts_frame}
@@ -164,7 +173,7 @@ def _not_one(name: str) -> UnreadableError:
     return UnreadableError(
         f"the {name} has several sounds in it, at different rates or at one time: which is the text's is not known",
         code="UnsupportedAudio",
-        hint="ask for another encoding, such as response_format=mp3 or wav",
+        hint=_ASK_FOR_ANOTHER,
     )
 
 

@@ -49,7 +49,8 @@ class Walk:
         channels: Of the first frame.
         is_cut: The last frame is not whole, or fewer frames are there than the file says.
         is_mixed: A frame has another rate or other channels than the first one.
-        is_odd: Decoders would lose sound: there is something between the frames, or more of them than the file says.
+        is_odd: Decoders would lose sound: there is something between the frames, or more of them than the file says, or
+            their bit rate varies and the file does not say how many there are.
         has_length: The file says how many frames it has.
     """
 
@@ -145,6 +146,7 @@ def walk(data: bytes, read: FrameReader) -> Walk | None:
     if samples <= 0:
         return None
     has_length = tag is not None and tag.frames > 0
+    is_odd = is_odd or (found.is_variable and not has_length)
     return Walk(samples, first.sample_rate_hz, first.channels, is_cut, found.is_mixed, is_odd, has_length)
 
 
@@ -216,13 +218,14 @@ class _Count:
     frames: int = 0
     is_cut: bool = False
     is_mixed: bool = False
+    is_variable: bool = False
     runs: list[tuple[int, int]] = field(default_factory=list)
 
 
 def _count(data: bytes, start: int, first: Frame, read: FrameReader) -> _Count:
     """Count the frames from a place on."""
     found, begin, place, samples, frames = _Count(), start, start, 0, 0
-    rate_hz, channels = first.sample_rate_hz, first.channels
+    rate_hz, channels, usual = first.sample_rate_hz, first.channels, first.length_bytes - 1
     while place < len(data):
         frame = read(data, place)
         if frame is not None:
@@ -232,6 +235,8 @@ def _count(data: bytes, start: int, first: Frame, read: FrameReader) -> _Count:
             samples, frames, place = samples + frame.samples, frames + 1, place + frame.length_bytes
             if frame.sample_rate_hz != rate_hz or frame.channels != channels:
                 found.is_mixed = True
+            elif not usual <= frame.length_bytes <= usual + 2:
+                found.is_variable = True
             continue
         further = _next_frame(data, place, read)
         if further is None or further >= len(data):

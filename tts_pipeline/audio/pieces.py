@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tts_pipeline.audio.mpeg import tagged_starts
+from tts_pipeline.audio.mpeg import id3_length, tagged_starts
 from tts_pipeline.audio.ogg import last_page
 from tts_pipeline.audio.wav import is_canonical
 
@@ -28,7 +28,8 @@ def pieces(data: bytes, name: str) -> Sequence[bytes]:
     """
     if name == "wav" and is_canonical(data):
         return (data,)
-    begins = sorted({0, *_begins(data, name)})
+    tag = id3_length(data)  # what begins behind a tag is the file that the tag is of
+    begins = sorted({0, *(begin for begin in _begins(data, name) if begin > tag)})
     if len(begins) == 1:
         return (data,)
     files = [data[begin:end] for begin, end in zip(begins, [*begins[1:], len(data)], strict=True)]

@@ -142,7 +142,7 @@ def opened(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(_LenientFile(data)) as file:
             yield file
     except soundfile.SoundFileError as error:
-        raise _malformed(f"the {name} cannot be decoded: {error}") from None
+        raise _malformed(f"the {name} cannot be decoded: {getattr(error, 'error_string', error)}") from None
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def facts_of_type(content_type: str | None) -> PcmFacts:
     told = facts_of(_PARAMETER.findall(f"{more};{options}"))
     of_kind = _KINDS.get(subtype, NOTHING)
     if of_kind is NOTHING:
-        return told._replace(is_pcm=None)
+        return told
     if re.search(r"codecs?=\"?pcm\b", options, re.IGNORECASE):
         of_kind = of_kind._replace(is_big_endian=False)
     return told.otherwise(of_kind)
@@ -107,6 +107,11 @@ def facts_of(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
         if what is not None and isinstance(value, (str, int, float)):
             facts = facts.otherwise(_READERS[what](str(value).strip().lower()))
     return facts
+
+
+def is_fact(name: str) -> bool:
+    """Whether a name stands for something that is told of samples."""
+    return _meaning(name) is not None
 
 
 @lru_cache(maxsize=1024)

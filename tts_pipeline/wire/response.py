@@ -15,6 +15,7 @@ from tts_pipeline.audio.identify import identify
 from tts_pipeline.errors import PermanentError, ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.complaint import is_failure
+from tts_pipeline.wire.description import described
 from tts_pipeline.wire.documents import documents, unwrapped
 from tts_pipeline.wire.encoding import SHORTEST_TEXT
 from tts_pipeline.wire.failure import UNEXPECTED_TEXT, classify, classify_payload, malformed, no_audio, unreadable
@@ -161,7 +162,7 @@ def _read_documents(text: bytes, reply: Reply) -> Reading:
 def _from_object(payload: Mapping[str, Any], reply: Reply) -> Reading:
     if is_failure(payload):
         raise classify_payload(payload, reply.status, reply.headers)
-    sound = _sound_of(payload, reply)
+    sound = described(_sound_of(payload, reply), payload)
     words, quality = _words_of(payload)
     return _reading(sound, request_id_in(payload) or reply.request_id, usage_of(payload), words, quality)
 
