@@ -54,7 +54,10 @@ MIN_RATE_HZ = 4_000
 """Half of what a telephone has, and below every rate that MP3, AAC and Opus know."""
 
 MAX_RATE_HZ = 192_000
-"""The highest rate of studio recorders; services speak at 48,000 at most."""
+"""The highest rate of studio recorders."""
+
+USUAL_RATE_HZ = 48_000
+"""The highest rate that services speak at."""
 
 PCM_RATE_HZ = 24_000
 """What the models speak at, where neither an answer nor its request tells the rate of headerless samples."""

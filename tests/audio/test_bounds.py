@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tracemalloc
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -14,12 +15,13 @@ import soundfile
 from tests.audio.samples import sample
 from tests.audio.test_measure import page_checksum, played
 from tests.audio.test_mpeg import adts_file
+from tts_pipeline.audio.bounds import check_length
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.measure import playable
 from tts_pipeline.audio.quality import UNDECODABLE, assess
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.config import MAX_CLIP_S, AudioSettings
-from tts_pipeline.errors import UnreadableError
+from tts_pipeline.errors import ServiceError, UnreadableError
 from tts_pipeline.models import Audio
 
 RATE_HZ = 8_000
@@ -76,6 +78,28 @@ def test_a_clip_that_is_too_long_is_refused(kind: str) -> None:
     tracemalloc.stop()
     assert met.value.code == "ClipTooLong"
     assert peak_bytes < 2 * len(data) + 20_000_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"\xff" * 300_000, sample("mp3") + b"\xff\xfb" * 150_000, sample("mp3") + b"Info" * 75_000),
+        *(sample("flac") + b"\xff\xf8" * 150_000, sample("ogg vorbis") + b"OggS\0\2" * 50_000),
+        *(b"RIFFxxxxWAVE" * 25_000, b"fLaC\0\0\0\x22" * 40_000, (SILENT_FRAME * 3 + b"\xff" * 6_000) * 50),
+    ],
+)
+def test_hostile_repetition_is_measured_at_once(body: bytes) -> None:
+    """Marks of files, again and again: an end, with audio or an error."""
+    with suppress(ServiceError):
+        played(body)
+
+
+def test_at_higher_rates_a_clip_has_no_more_samples() -> None:
+    """Else a header that says 192,000 Hz would take four times the work."""
+    with pytest.raises(UnreadableError):
+        check_length("wav", int(MAX_CLIP_S * 48_000) + 1, 192_000)
+    check_length("wav", int(MAX_CLIP_S * 48_000), 192_000)
+    check_length("wav", int(MAX_CLIP_S * 8_000), 8_000)
 
 
 def test_a_clip_within_the_bound_costs_the_memory_of_a_block() -> None:

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from random import Random
 
@@ -17,12 +18,15 @@ import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.identify import located
+from tts_pipeline.audio.measure import from_pcm, playable
 from tts_pipeline.audio.quality import assess
+from tts_pipeline.client.headerless import headerless
 from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.emulator.containers import Contained, contain
 from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.failures import refuse
-from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS, Rule
+from tts_pipeline.emulator.rules import CONTAINERS, FORMS, SHAPES, TIMESTAMPS, Rule
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, answer
 from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.errors import (
@@ -50,8 +54,12 @@ def taken(reply: Reply) -> Audio | Reading | ServiceError:
         assert all(count is None or 0 <= count < 2**63 for count in reading.usage)
         if reading.data is None:
             return reading
-        rate_hz = 24_000 if len(reply.body) % 2 else None
-        audio, _ = playable(reading.data, pcm_sample_rate_hz=rate_hz, complete=reading.complete)
+        asked = {"response_format": "pcm"} if len(reply.body) % 2 else {}
+        samples = headerless(reply, reading, asked) if located(reading.data)[1] is None else None
+        if samples is None:
+            audio, _ = playable(reading.data, pcm_sample_rate_hz=None, complete=reading.complete)
+        else:
+            audio, _ = from_pcm(reading.data, samples.form, complete=reading.complete)
     except ServiceError as error:
         return error
     words, flags = place_words(reading.words, TEXT, audio.duration_ms)
@@ -102,6 +110,12 @@ def corpus() -> Sequence[Reply]:
                 RefusalError(400, "InvalidParameter", "Range of input length should be [1, 600]"),
                 RefusalError(403, "Arrearage", "overdue"), RefusalError(503, "ModelServingError", "later")]  # fmt: skip
     deliveries += [refuse(refusal, "r-1", Rule("error", form=form)) for refusal in refusals for form in FORMS]
+    for container in CONTAINERS:
+        sent = contain(Contained(audios[0], "audio/wav"), 24_000, container)
+        said = Answer("r-1", TEXT, sent.audio, sent.content_type, None, 9, 20, words)
+        deliveries += [
+            replace(answer(said, shape), headers=sent.headers) for shape in ("raw", "ali_data", "openai_sse")
+        ]
     return [_reply_of(delivery) for delivery in deliveries]
 
 

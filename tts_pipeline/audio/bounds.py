@@ -5,7 +5,7 @@ A header is checked before anything is decoded, and the length again while it is
 
 from __future__ import annotations
 
-from tts_pipeline.config import MAX_CHANNELS, MAX_CLIP_S, MAX_RATE_HZ, MIN_RATE_HZ
+from tts_pipeline.config import MAX_CHANNELS, MAX_CLIP_S, MAX_RATE_HZ, MIN_RATE_HZ, USUAL_RATE_HZ
 from tts_pipeline.errors import UnreadableError
 
 
@@ -30,12 +30,12 @@ def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S
         name: Of the format, for the message.
         frames: Samples in each channel.
         rate_hz: As ``check_form`` let it pass.
-        max_s: The longest.
+        max_s: The longest, at the usual rates; at higher ones as many samples.
 
     Raises:
         UnreadableError: ``ClipTooLong``. Never retried; may have been billed.
     """
-    if frames > max_s * rate_hz:
+    if frames > max_s * min(rate_hz, USUAL_RATE_HZ):
         raise UnreadableError(
             f"the {name} lasts {frames / rate_hz:.0f} s or more, and {max_s:.0f} s is the longest that is taken",
             code="ClipTooLong",

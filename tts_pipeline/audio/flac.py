@@ -6,9 +6,12 @@ and no more of any file than its header says.
 
 from __future__ import annotations
 
+import re
+
 from tts_pipeline.audio.mpeg import id3_length
 
-_MARK = b"fLaC"
+_SYNC = re.compile(rb"\xff[\xf8\xf9]")
+_MOST_MARKS = 2_000
 _TOTAL_AT = 18
 """Behind the mark, the block's header and 10 bytes of STREAMINFO: 64 bits, of which the last 36 are the length."""
 
@@ -34,11 +37,11 @@ def with_true_length(data: bytes) -> bytes:
 def _frames(data: bytes, at: int) -> int | None:
     """Return where the last frame ends, in samples; None where none is found."""
     block = int.from_bytes(data[at + 8 : at + 10])
-    place = len(data)
-    while (place := data.rfind(b"\xff", max(at + 42, len(data) - _SEARCH_BYTES), place)) >= 0:
-        found = _frame_end(data[place : place + _HEADER_BYTES], block)
-        if found is not None:
-            return found
+    start = max(at + 42, len(data) - _SEARCH_BYTES)
+    for found in reversed([mark.start() for mark in _SYNC.finditer(data, start)][-_MOST_MARKS:]):
+        end = _frame_end(data[found : found + _HEADER_BYTES], block)
+        if end is not None:
+            return end
     return None
 
 

@@ -9,7 +9,7 @@ from tts_pipeline.audio.bounds import check_form, check_length
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.identify import located
 from tts_pipeline.audio.join import join
-from tts_pipeline.audio.mpeg import FrameReader, read_adts_frame, read_mp3_frame, walk, with_length
+from tts_pipeline.audio.mpeg import FrameReader, Walk, read_adts_frame, read_mp3_frame, walk, with_length
 from tts_pipeline.audio.ogg import last_page
 from tts_pipeline.audio.pcm import PcmFormat, wrap
 from tts_pipeline.audio.pieces import pieces
@@ -59,7 +59,11 @@ def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool, max
         raise _malformed("the audio is empty")
     data, name = located(data)
     if name is not None:
-        return _measured(pieces(data, name), _Terms(complete, max_s))
+        terms = _Terms(complete, max_s)
+        found = walk(data, read_mp3_frame) if name == "mp3" else None
+        if found is not None and found.is_all_of(data):
+            return _walked(data, name, found, terms)
+        return _measured(pieces(data, name), terms)
     if pcm_sample_rate_hz is None:
         raise _unknown(data, complete)
     return from_pcm(data, PcmFormat(pcm_sample_rate_hz), complete)
@@ -149,6 +153,10 @@ def _from_frames(data: bytes, name: str, terms: _Terms) -> Playable:
     found = walk(data, _FRAME_READERS[name])
     if found is None:
         raise _malformed(f"the {name} has no whole frame of sound")
+    return _walked(data, name, found, terms)
+
+
+def _walked(data: bytes, name: str, found: Walk, terms: _Terms) -> Playable:
     if found.is_cut:
         raise _malformed(f"the {name} is cut: frames are missing, or the last one is not whole")
     if found.is_mixed:

@@ -6,6 +6,7 @@ http://gabriel.mp3-tech.org/mp3infotag.html.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +16,7 @@ _V2_KBPS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 # By the two version bits: 2.5, (reserved), 2, 1.
 _MP3_RATES_HZ = ((11025, 12000, 8000), (), (22050, 24000, 16000), (44100, 48000, 32000))
 _ADTS_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-_SYNC = b"\xff"
+_SYNC = re.compile(rb"\xff(?=[\xe2\xe3\xf0-\xf3\xf8-\xfb])")
 _ID3V1_BYTES = 128
 _TRAILERS = (b"APETAGEX", b"LYRICSBEGIN")
 DECODER_DELAY = 529
@@ -52,6 +53,7 @@ class Walk:
         is_odd: Decoders would lose sound: there is something between the frames, or more of them than the file says, or
             their bit rate varies and the file does not say how many there are.
         has_length: The file says how many frames it has.
+        end: Where the last frame ends.
     """
 
     samples: int
@@ -61,6 +63,12 @@ class Walk:
     is_mixed: bool = False
     is_odd: bool = False
     has_length: bool = False
+    end: int = field(default=0, compare=False)
+
+    def is_all_of(self, data: bytes) -> bool:
+        """Whether a file is nothing but the frames that it says it has: so it is one, and right."""
+        is_right = self.has_length and not (self.is_cut or self.is_mixed or self.is_odd)
+        return is_right and self.end == len(data)
 
 
 FrameReader = Callable[[bytes, int], Frame | None]
@@ -147,7 +155,8 @@ def walk(data: bytes, read: FrameReader) -> Walk | None:
         return None
     has_length = tag is not None and tag.frames > 0
     is_odd = is_odd or (found.is_variable and not has_length)
-    return Walk(samples, first.sample_rate_hz, first.channels, is_cut, found.is_mixed, is_odd, has_length)
+    end = found.runs[-1][1]
+    return Walk(samples, first.sample_rate_hz, first.channels, is_cut, found.is_mixed, is_odd, has_length, end)
 
 
 def tagged_starts(data: bytes) -> Iterator[int]:
@@ -156,8 +165,9 @@ def tagged_starts(data: bytes) -> Iterator[int]:
     for word in (b"Xing", b"Info", b"VBRI"):
         at = begin
         while (at := data.find(word, at + 1)) >= 0:
-            places = (at - offset for offset in _TAG_PLACES)
-            yield from (place for place in places if place > begin and _is_tagged(data, place))
+            if data.find(b"\xff", max(begin + 1, at - _TAG_PLACES[-1]), at) >= 0:
+                places = (at - offset for offset in _TAG_PLACES)
+                yield from (place for place in places if place > begin and _is_tagged(data, place))
 
 
 def _is_tagged(data: bytes, place: int) -> bool:
@@ -226,6 +236,7 @@ def _count(data: bytes, start: int, first: Frame, read: FrameReader) -> _Count:
     """Count the frames from a place on."""
     found, begin, place, samples, frames = _Count(), start, start, 0, 0
     rate_hz, channels, usual = first.sample_rate_hz, first.channels, first.length_bytes - 1
+    seen = first
     while place < len(data):
         frame = read(data, place)
         if frame is not None:
@@ -233,6 +244,9 @@ def _count(data: bytes, start: int, first: Frame, read: FrameReader) -> _Count:
                 found.is_cut = True
                 break
             samples, frames, place = samples + frame.samples, frames + 1, place + frame.length_bytes
+            if frame is seen:
+                continue
+            seen = frame
             if frame.sample_rate_hz != rate_hz or frame.channels != channels:
                 found.is_mixed = True
             elif not usual <= frame.length_bytes <= usual + 2:
@@ -258,12 +272,9 @@ def _next_frame(data: bytes, at: int, read: FrameReader) -> int | None:
 
 
 def _first_frame(data: bytes, start: int, read: FrameReader) -> int | None:
-    end = start + _SEARCH_BYTES
-    at = data.find(_SYNC, start, end)
-    while at >= 0:
-        if starts_with_frames(data, at, read):
-            return at
-        at = data.find(_SYNC, at + 1, end)
+    for found in _SYNC.finditer(data, start, start + _SEARCH_BYTES):
+        if starts_with_frames(data, found.start(), read):
+            return found.start()
     return None
 
 

@@ -54,6 +54,7 @@ def _samples(one: Contained) -> bytes:
 
 def _l16(one: Contained, rate_hz: int) -> Contained:
     samples = _samples(one)
+    samples = samples[: len(samples) // 2 * 2]
     swapped = bytearray(len(samples))
     swapped[::2], swapped[1::2] = samples[1::2], samples[::2]
     return Contained(bytes(swapped), f"audio/L16;rate={rate_hz};channels=1")
