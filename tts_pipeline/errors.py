@@ -21,6 +21,7 @@ Errors are told apart by type and by the fields below, never by the text of the 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -31,14 +32,14 @@ class TtsPipelineError(Exception):
     """Root of everything this package raises on purpose.
 
     Args:
-        message: What failed, and where; one sentence, never a key, never a whole text.
+        message: What failed, and where; one sentence, never a key, never a whole text. Passwords go out of its URLs.
         hint: What the reader can do about it; printed after the message.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = without_passwords(message)
+        super().__init__(self.message)
+        self.hint = None if hint is None else without_passwords(hint)
 
     def __str__(self) -> str:
         return printable(f"{self.message} ({self.hint})" if self.hint else self.message)
@@ -169,6 +170,38 @@ class UnreadableError(PermanentError):
 
 class FatalError(ServiceError):
     """No utterance can succeed (key, balance, access, model): the run stops. Never retried."""
+
+
+_URL = re.compile(r"([A-Za-z][\w+.-]*://)([^\s'\"<>]*)")
+# A secret of AWS may hold slashes; a number before the first one is a port. A name alone is one of Azure's containers,
+# or an id of Airflow's connection, but may be a token where the URL is a web address.
+_USER = re.compile(r"[^\s@/]*:(?!\d+(?:/|$))[^\s@]*@")
+_WEB_USER = re.compile(r"[^\s@/]+@")
+_QUERY = re.compile(r"([?&;][^=&?#;]+=)[^&#;]*")
+_DRIVERS_USER = re.compile(r"(?<![\w/])[^\s/:@'\"]+:(?!//)[^\s@'\":]+@(?=\w)")
+
+
+def without_passwords(text: str) -> str:
+    """Return a text, also a URL alone, as it may be shown: without user and password, and values of a query.
+
+    Drivers of object stores put paths into their errors that begin with ``user:password@`` and have no scheme.
+    """
+    return _DRIVERS_USER.sub("", _URL.sub(_public, text)) if "@" in text or "://" in text else text
+
+
+def _public(url: re.Match[str]) -> str:
+    scheme, rest = url[1], url[2]
+    if scheme.lower() == "file://":
+        return url[0]
+    rest = _USER.sub("", rest, count=1) if _USER.match(rest) else rest
+    if scheme.lower() in ("http://", "https://") and _WEB_USER.match(rest):
+        rest = _WEB_USER.sub("", rest, count=1)
+    return scheme + _QUERY.sub(r"\1***", rest)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """Return what an error of ours is raised from; None where that would show a password."""
+    return error if without_passwords(text := str(error)) == text else None
 
 
 def printable(text: str) -> str:

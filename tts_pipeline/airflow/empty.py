@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from tts_pipeline.errors import MissingSourceError
+from tts_pipeline.errors import MissingSourceError, without_passwords
 
 if TYPE_CHECKING:
     from tts_pipeline.job import Job
@@ -28,7 +28,7 @@ def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
     found = _emptiness(job)
     if found is None:
         return
-    said = f"the source {os.fspath(job.source)!r} {found}"
+    said = f"the source {without_passwords(os.fspath(job.source))!r} {found}"
     if on_empty == "skip":
         raise AirflowSkipException(said)
     if on_empty == "fail":
@@ -36,8 +36,8 @@ def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
     rows = _rows_there(job)
     if rows:
         raise AirflowFailException(
-            f"{said}, but the dataset at {os.fspath(job.destination)} has {rows:,} rows: it stays as it is. "
-            "Restore the source, or remove the dataset if an empty one is meant"
+            f"{said}, but the dataset at {without_passwords(os.fspath(job.destination))} has {rows:,} rows: it stays "
+            "as it is. Restore the source, or remove the dataset if an empty one is meant"
         )
 
 

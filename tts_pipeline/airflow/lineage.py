@@ -12,6 +12,8 @@ from airflow.providers.common.compat.openlineage.facet import (
 )
 from airflow.providers.openlineage.extractors import OperatorLineage
 
+from tts_pipeline.errors import without_passwords
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -36,7 +38,7 @@ def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> Operato
 
 def _named(place: str) -> tuple[str, str]:
     """Name a place as OpenLineage's naming specification does: ``s3://bucket`` and ``folder``; ``file`` and path."""
-    parts = urlsplit(place)
+    parts = urlsplit(without_passwords(place))
     if not parts.netloc:
         return "file", parts.path
     return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"

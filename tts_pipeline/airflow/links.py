@@ -8,6 +8,8 @@ from urllib.parse import quote, urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
+from tts_pipeline.errors import without_passwords
+
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
@@ -37,6 +39,7 @@ def report_link(dataset: str, page: str | None) -> str:
         dataset: Its path or URL.
         page: The address of datasets' pages, with ``{dataset}`` in it; None is the place where the dataset lies.
     """
+    dataset = without_passwords(dataset)
     if page:
         return page.replace("{dataset}", quote(dataset, safe=""))
     parts = urlsplit(dataset)

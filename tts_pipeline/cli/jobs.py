@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from tts_pipeline.cli.terminal import columns, complain, say, say_json, tell
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.store import open_store
-from tts_pipeline.errors import StorageError
+from tts_pipeline.errors import StorageError, without_passwords
 from tts_pipeline.job import Job, Progress, Report, run_job
 from tts_pipeline.job import validate as check
 from tts_pipeline.job.prepared import Prepared, work_dir_of
@@ -32,7 +33,7 @@ def run(settings: Settings) -> int:
     except (StorageError, KeyboardInterrupt) as error:
         if settings.json:
             stopped_by = "storage" if isinstance(error, StorageError) else "interrupted"
-            say_json(result_without_report(stopped_by, settings.destination))
+            say_json(result_without_report(stopped_by, without_passwords(settings.destination)))
         raise
     if settings.json:
         say_json(report.to_json())
@@ -88,7 +89,7 @@ def validate(settings: Settings) -> int:
 def _facts(prepared: Prepared) -> dict[str, Any]:
     job, descriptor = prepared.job, prepared.descriptor
     return {
-        "source": str(job.source),
+        "source": without_passwords(os.fspath(job.source)),
         "destination": prepared.store.root,
         "service": job.service.name,
         "model": job.model,

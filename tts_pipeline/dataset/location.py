@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from tts_pipeline.errors import without_passwords
+
 
 @dataclass(frozen=True, slots=True)
 class Location(os.PathLike[str]):
@@ -18,8 +20,11 @@ class Location(os.PathLike[str]):
         filesystem: An fsspec file system.
     """
 
-    url: str
+    url: str = field(repr=False)
     filesystem: Any = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return without_passwords(self.url)
 
     def __fspath__(self) -> str:
         return self.url

@@ -18,7 +18,7 @@ from tts_pipeline.dataset.answers import FORMAT_VERSION, MARKER, AnswerStore
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.published import PublishedSpeech
 from tts_pipeline.dataset.store import Store, is_local, open_store
-from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 from tts_pipeline.models import Found
 
 logger = logging.getLogger("tts_pipeline")
@@ -100,7 +100,7 @@ def find_reusable(location: str | os.PathLike[str], staging: Path) -> Reusable:
         ConfigurationError: It is something else, of another version, or cannot be read.
     """
     text = os.fspath(location)
-    label = text if is_local(text) else re.sub(r"(?<=://)[^/@]*@", "", text)
+    label = text if is_local(text) else re.sub(r"(?<=://)[^/@]*@", "", without_passwords(text))
     with _refused(label):
         store = open_store(location, staging)
         descriptor = read_descriptor(store)
@@ -137,4 +137,4 @@ def _refused(label: str) -> Iterator[None]:
     except StorageError as error:
         raise ConfigurationError(
             f"cannot use {label} for --reuse: {error.message}", hint="check it, or leave it out"
-        ) from error
+        ) from cause_of(error)

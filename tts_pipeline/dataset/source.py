@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.location import filesystem_of
 from tts_pipeline.dataset.store import is_local, local_path
 from tts_pipeline.dataset.views import without_views
-from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError
+from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, cause_of
 
 BATCH_ROWS = 4_096
 BATCH_BYTES = 16 * 1024 * 1024
@@ -166,7 +166,7 @@ class Source:
                 yield parquet
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
-            raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from error
+            raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
 
 
 def _batch_rows(metadata: pq.FileMetaData, numbers: Sequence[int]) -> int:
@@ -283,7 +283,7 @@ def _find_remote(location: str | os.PathLike[str]) -> tuple[Any, list[tuple[str,
     except (ImportError, ValueError, OSError) as error:
         raise ConfigurationError(
             f"cannot open the source {text!r}: {error}", hint="check its URL and access"
-        ) from error
+        ) from cause_of(error)
     located = [(os.path.relpath(match, root), match) for match in matches]
     return filesystem, [pair for pair in located if not _hidden(pair[0])]
 
@@ -312,9 +312,9 @@ def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[Source
     except pa.ArrowInvalid as error:
         raise ConfigurationError(
             f"{location!r} is not a Parquet file: {error}", hint="the source is Parquet"
-        ) from error
+        ) from cause_of(error)
     except OSError as error:
-        raise ConfigurationError(f"cannot read {location!r}: {error}", hint="check the source") from error
+        raise ConfigurationError(f"cannot read {location!r}: {error}", hint="check the source") from cause_of(error)
 
 
 def _footer(stream: BinaryIO) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tts_pipeline.dataset.location import filesystem_of
-from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
 
@@ -30,7 +30,7 @@ def storage_errors(doing: str, kinds: type[Exception] = OSError) -> Iterator[Non
     except StorageError:
         raise
     except kinds as error:
-        raise StorageError(f"{doing}: {getattr(error, 'strerror', None) or error}", hint=DISK_HINT) from error
+        raise StorageError(f"{doing}: {getattr(error, 'strerror', None) or error}", hint=DISK_HINT) from cause_of(error)
 
 
 class Store(ABC):
@@ -207,14 +207,14 @@ class FsspecStore(Store):
     Args:
         filesystem: An fsspec file system.
         path: The root within it.
-        url: As the user gave it, for messages.
+        url: As the user gave it, for messages: there without a password.
         staging: A local folder for files that are being written.
     """
 
     def __init__(self, filesystem: Any, path: str, *, url: str, staging: Path) -> None:
         self.filesystem = filesystem
         self.path = path.rstrip("/")
-        self.root = url.rstrip("/")
+        self.root = without_passwords(url.rstrip("/"))
         self.staging = staging
         protocols = filesystem.protocol
         # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
@@ -327,7 +327,7 @@ def open_store(destination: str | os.PathLike[str], staging: Path) -> Store:
         filesystem, path = filesystem_of(destination)
     except (ImportError, ValueError) as error:
         hint = "install the fsspec driver of that kind, such as s3fs, gcsfs or adlfs"
-        raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from error
+        raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from cause_of(error)
     return FsspecStore(filesystem, path, url=text, staging=staging)
 
 

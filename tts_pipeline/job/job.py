@@ -63,7 +63,7 @@ class Running:
     max_rejects: float | None = None
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     budget: BudgetCap = field(default_factory=BudgetCap)
-    reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = ()
+    reuse: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = field(default=(), repr=False)
     append: bool = False
     rebuild: bool = False
     retry_rejects: bool = False
@@ -93,8 +93,8 @@ class Job:
         running: How it is run.
     """
 
-    source: str | os.PathLike[str]
-    destination: str | os.PathLike[str]
+    source: str | os.PathLike[str] = field(repr=False)  # a URL may have a password
+    destination: str | os.PathLike[str] = field(repr=False)
     service: Service
     model: str
     parameters: Parameters = field(default_factory=dict)

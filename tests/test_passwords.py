@@ -1,0 +1,136 @@
+"""A password in a URL of a source, a destination or a reuse store is shown nowhere."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from tests.cli.conftest import LOCAL, Command, MakeSource
+from tests.cli.conftest import command as command  # noqa: PLC0414 (fixtures of another folder)
+from tests.cli.conftest import local as local  # noqa: PLC0414
+from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
+from tests.job.samples import job_of, write_lines
+from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.store import open_store
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError, without_passwords
+from tts_pipeline.job import run_job
+
+PASSWORD = "hunter2/Z9+x"
+
+
+@pytest.fixture
+def bucket() -> Iterator[str]:
+    """A folder in memory, named with a user and a password."""
+    root = f"AKIA7:{PASSWORD}@{uuid.uuid4().hex}"
+    yield f"memory://{root}"
+    fsspec.filesystem("memory").rm(f"/{root}", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("s3://AKIA:se/cr+et@bucket/out", "s3://bucket/out"),
+        ("s3://:secret@bucket", "s3://bucket"),
+        ("https://user:secret@host:8443/x?sig=secret&se=1#a", "https://host:8443/x?sig=***&se=***#a"),
+        ("https://token@host/x", "https://host/x"),
+        ("simplecache::s3://AKIA:secret@bucket/out", "simplecache::s3://bucket/out"),
+        ("abfs://container@account.dfs.core.windows.net/x", "abfs://container@account.dfs.core.windows.net/x"),
+        ("s3://my_conn@bucket/x", "s3://my_conn@bucket/x"),
+        ("http://localhost:8000/a@b", "http://localhost:8000/a@b"),
+        ("s3://bucket/a?.parquet", "s3://bucket/a?.parquet"),
+        ("s3://bucket/12:30@x", "s3://bucket/12:30@x"),
+        ("/data/a@b:c/out", "/data/a@b:c/out"),
+        (
+            "cannot open 'sftp://me:secret@host/x': no file me:secret@host/x",
+            "cannot open 'sftp://host/x': no file host/x",
+        ),
+        ("", ""),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, shown: str) -> None:
+    """User and password go, and the values of a query; containers, ports, connections and globs stay."""
+    assert without_passwords(url) == shown
+    assert without_passwords(shown) == shown
+
+
+@pytest.mark.usefixtures("local")
+def test_no_command_shows_a_password(
+    command: Command, make_source: MakeSource, bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In results, JSON, errors, logs and warnings; nor in a file of the dataset or of the journals."""
+    caplog.set_level(logging.DEBUG)
+    source, out = make_source(), f"{bucket}/out?sig={PASSWORD}"
+    flags = (*LOCAL, "--voice", "Cherry", "--work-dir", tmp_path / "work")
+    remote = f"{bucket}/in/lines.parquet"
+    fsspec.filesystem("memory").put(str(source), remote.removeprefix("memory:/"))
+    ended = [
+        command("run", remote, out, *flags, "--reuse", f"{bucket}/kept"),
+        command("run", remote, out, *flags, "--json"),
+        command("validate", remote, out, *flags),
+        command("validate", remote, out, *flags, "--json"),
+        command("report", out, "--by", "dataset"),
+        command("report", out, "--by", "dataset", "--format", "json"),
+        command("export", out, tmp_path / "files", "--as", "files"),
+        command("export", out, f"{bucket}/exported", "--as", "files", "--json"),
+    ]
+    assert [one.status for one in ended] == [0] * len(ended), ended
+    failing = [
+        command("run", f"{bucket}/none.parquet", out, *flags),
+        command("run", remote, out, *flags, "--set", "speed=1.5"),
+        command("report", f"{bucket}/nothing"),
+        command("export", f"{bucket}/nothing", tmp_path / "x", "--as", "files"),
+        command("run", source, f"nosuch://u:{PASSWORD}@x/out", *flags),
+    ]
+    assert {one.status for one in failing} == {2}
+    told = [f"{one.out}{one.err}" for one in (*ended, *failing)]
+    told += [
+        str([record.getMessage() for record in caplog.records if record.name == "tts_pipeline"]),
+        str(Snapshot(open_store(out, tmp_path)).facts()),
+    ]
+    stored = fsspec.filesystem("memory").find(bucket.removeprefix("memory:/"))
+    told += [fsspec.filesystem("memory").cat_file(path).decode("latin-1") for path in stored]
+    told += [f"{path}{path.read_text('latin-1')}" for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in told if PASSWORD in text or "hunter2" in text] == []
+
+
+class _Broken:
+    """A driver that has the whole URL in its errors."""
+
+    protocol = "s3"
+
+    def _strip_protocol(self, url: str) -> str:
+        return url.removeprefix("s3://")
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*given: Any, **_: Any) -> Any:
+            raise OSError(f"{name} of AKIA7:{PASSWORD}@bucket failed", given)
+
+        return fail
+
+
+def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path: Path) -> None:
+    """Also in the traceback, and in what a job and a place look like."""
+    place = Location(f"s3://AKIA7:{PASSWORD}@bucket/out", _Broken())
+    write_lines(tmp_path / "lines.parquet", 2)
+    job = job_of(
+        tmp_path, tone_service.url, destination=place, running={"work_dir": tmp_path / "work", "reuse": place.url}
+    )
+    with pytest.raises((StorageError, ConfigurationError)) as met:
+        run_job(job)
+    told = "".join(traceback.format_exception(met.value)) + f"{job!r} {place!r} {place} {met.value.args}"
+    assert "hunter2" not in told
+
+
+def test_an_error_drops_it_wherever_it_stands() -> None:
+    """In the message, the hint and the arguments."""
+    error = TtsPipelineError(f"cannot open 's3://a:{PASSWORD}@b/c'", hint=f"see https://u:{PASSWORD}@h/?k={PASSWORD}")
+    assert "hunter2" not in f"{error} {error!r} {vars(error)}"
