@@ -86,7 +86,13 @@ def _card(service: models.Service) -> Card:
     return load_catalog().card(service, "qwen3-tts-flash")
 
 
-def say(service: LocalService, asked: Asked, *rules: Rule, text: str = TEXT) -> Said:
+def say(
+    service: LocalService,
+    asked: Asked,
+    *rules: Rule,
+    text: str = TEXT,
+    limits: Limits = Limits(max_attempts=2, timeout_s=20),
+) -> Said:
     """Say one text to a service that misbehaves by these rules, and hold the two bills against one another."""
     service.set_faults(rules)
     service.reset_bill()
@@ -94,7 +100,6 @@ def say(service: LocalService, asked: Asked, *rules: Rule, text: str = TEXT) -> 
     ours = Service(base_url=service.url, name="local", auth="none")
 
     async def main() -> Speech | ServiceError | StoppedError:
-        limits = Limits(max_attempts=2, timeout_s=20)
         async with SpeechClient(ours, _card(ours), limits, clock=_quick_clock(), random=Random(1)) as client:
             try:
                 return await client.synthesize(Utterance("a", text, asked), ledger)
@@ -186,6 +191,59 @@ def test_the_usage_of_a_failure_is_on_the_bill(tone_service: LocalService) -> No
     """A 200 without audio tells the tokens it took: they are in the usage table, as what may be billed."""
     said = say(tone_service, AS_JSON, {"what": "shape", "shape": "billed_failure"})
     assert said.settlements[0].usage == (None, len(TEXT), 50, len(TEXT) + 50)
+
+
+WHOLE_WIRES = ("twice", "late", "half_late", "interim", "long_header", "trailers", "gzip", "deflate")
+"""What may become of an answer on its way without harm."""
+BROKEN_WIRES = {
+    "broken_head": ["InvalidHttpAnswer"] * 2,
+    "no_http": ["InvalidHttpAnswer"] * 2,
+    "broken_chunk": ["InvalidHttpAnswer"] * 2,
+    "gzip_cut": ["MalformedBody"] * 2,
+    "gzip_twice": ["UnsupportedCoding"],
+    "huge_head": ["HeadTooLarge"],
+    "endless_interim": ["HeadTooLarge"],
+    "endless_trailers": ["HeadTooLarge"],
+}
+"""How each attempt ends where an answer cannot be read."""
+_WIRED = ("ali_data", "redirect", "raw", "ali_sse")
+
+
+@pytest.mark.parametrize("wire", WHOLE_WIRES)
+@pytest.mark.parametrize("shape", _WIRED)
+def test_what_else_comes_on_a_connection_changes_nothing(tone_service: LocalService, shape: str, wire: str) -> None:
+    """Answers sent twice, compressed, with long heads or trailers: the very bytes, in one attempt."""
+    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
+    assert (said.speech.audio.data, said.codes) == (tone(TEXT), [None])
+
+
+@pytest.mark.parametrize("shape", ["ali_data", "raw"])
+@pytest.mark.parametrize("wire", BROKEN_WIRES)
+def test_an_answer_that_cannot_be_read_says_why(tone_service: LocalService, wire: str, shape: str) -> None:
+    """Each has its own code; what would be the same again is bought once; and all of it may be billed."""
+    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
+    assert said.codes == BROKEN_WIRES[wire]
+    assert said.settlements[0].characters_upper_bound == len(TEXT)
+
+
+@pytest.mark.parametrize("wire", [*WHOLE_WIRES, *BROKEN_WIRES])
+def test_a_fetch_is_read_as_an_answer_is(tone_service: LocalService, wire: str) -> None:
+    """The same bounds and the same care where the audio is elsewhere."""
+    said = say(tone_service, AS_JSON, {"what": "shape", "shape": "ali_url", "fetch": wire})
+    if wire in WHOLE_WIRES:
+        assert (said.speech.audio.data, said.codes) == (tone(TEXT), [None])
+    else:
+        assert said.codes in (["LostUrl"] * 2, BROKEN_WIRES[wire])
+
+
+@pytest.mark.parametrize(
+    "fields", [{"wire": "drip_head"}, {"wire": "drip_body"}, {"shape": "ali_url", "fetch": "drip_body"}]
+)
+def test_an_answer_that_drips_ends(tone_service: LocalService, fields: Rule) -> None:
+    """Never silent and never over: the exchange has an end, and may be billed."""
+    said = say(tone_service, AS_JSON, {"what": "shape", **fields}, limits=Limits(max_attempts=1, timeout_s=0.04))
+    assert said.codes == ["LostUrl" if "fetch" in fields else "Timeout"]
+    assert said.settlements[0].characters_upper_bound == len(TEXT)
 
 
 _CUTS = {

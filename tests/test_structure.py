@@ -51,7 +51,6 @@ APART_MAY_IMPORT = {"errors", "models", "config"}
 OUTSIDE = {
     "airflow": {"airflow"},
     "httpx": {"client"},
-    "httpx_aiohttp": {"client"},
     "aiohttp": {"client", "emulator", "browse"},
     "tenacity": {"client"},
     "polars": {"frames", "estimates", "report", "browse", "exports", "cli", "airflow"},

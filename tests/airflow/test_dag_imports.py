@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
 DAGS = Path(__file__).parents[2] / "dags"
-HEAVY = {"aiohttp", "httpx", "httpx_aiohttp", "numpy", "orjson", "polars", "pyarrow", "sentencex", "soundfile", "soxr"}
+HEAVY = {"aiohttp", "httpx", "numpy", "orjson", "polars", "pyarrow", "sentencex", "soundfile", "soxr"}
 EVERYTHING = """
 from tts_pipeline import (
     AudioSettings, BudgetCap, Catalog, InputColumns, Job, Limits, Running, Selection, Service, Shard, load_catalog

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.errors import TransientError, UnreadableError
 from tts_pipeline.wire.inflation import Inflation
 
 TEXT = bytes(range(256)) * 9
@@ -42,7 +42,7 @@ def test_one_coding_is_inflated(codings: str, data: bytes, whole: bytes, step: i
 @pytest.mark.parametrize("codings", ["gzip, gzip", "br", "zstd", "deflate,gzip", "compress", "gzip;q=1", "\xff"])
 def test_other_codings_are_refused(codings: str) -> None:
     """What nobody asked for and is not read will come again: it is bought once."""
-    with pytest.raises(PermanentError) as caught:
+    with pytest.raises(UnreadableError) as caught:
         Inflation(codings)
     assert (caught.value.code, caught.value.may_be_billed) == ("UnsupportedCoding", True)
 

@@ -25,7 +25,7 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
-from tts_pipeline.wire.failure import NO_AUDIO, UNEXPECTED_TEXT
+from tts_pipeline.wire.failure import NO_AUDIO, NO_HTTP, UNEXPECTED_TEXT
 
 _LEFT_OVER_SHARE = 1 / 15
 """For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
@@ -186,9 +186,9 @@ class Judge:
     def _without_audio(self, row: Row, error: ServiceError, now_s: float) -> Verdict | None:
         """Judge a whole answer without audio: never an outage, and bought twice at most; None is for a page.
 
-        A page in place of an answer is judged as any other failure, unless no answer was ever anything else.
+        A page in place of an answer, or what is no HTTP, is judged as any other failure, unless nothing else ever came.
         """
-        is_page = error.code == UNEXPECTED_TEXT
+        is_page = error.code in (UNEXPECTED_TEXT, NO_HTTP)
         if is_page and self._has_succeeded:
             return None
         self._rows_without_audio.add(row)
@@ -277,4 +277,4 @@ class Judge:
 
 
 def _is_without_audio(error: ServiceError) -> bool:
-    return isinstance(error, UnreadableError) or error.code in (NO_AUDIO, UNEXPECTED_TEXT)
+    return isinstance(error, UnreadableError) or error.code in (NO_AUDIO, NO_HTTP, UNEXPECTED_TEXT)

@@ -20,7 +20,8 @@ from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, Lin
 
 from tts_pipeline.client.connection import HeadTooLargeError, UnaskedAnswerError
 from tts_pipeline.client.tls import tls_failure
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError, UnreadableError
+from tts_pipeline.wire.failure import NO_HTTP
 
 FAILURES: tuple[type[Exception], ...] = (
     httpx.InvalidURL,
@@ -74,9 +75,9 @@ def translate(
     Returns:
         ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent);
         ``TransientError`` with code ``ConnectionFailed`` (never sent, so never billed), ``Timeout``,
-        ``ConnectionLost``, ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed); ``PermanentError`` with
-        ``HeadTooLarge`` (it may be billed: the next answer would be no shorter), ``InvalidUrl`` or ``RefusedAddress``
-        (never sent).
+        ``ConnectionLost``, ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed); ``UnreadableError`` with
+        ``HeadTooLarge`` (it may be billed: the next answer would be no shorter); ``PermanentError`` with ``InvalidUrl``
+        or ``RefusedAddress`` (never sent).
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(getattr(error, "status", 0), host, proxy)
@@ -120,10 +121,10 @@ def _unreadable(error: BaseException, host: str) -> ServiceError | None:
     """Return the failure of an answer that the HTTP library refused; None where it was just cut."""
     refusals = [each for each in _causes(error) if isinstance(each, HttpProcessingError | HeadTooLargeError)]
     if any(isinstance(each, HeadTooLargeError | LineTooLong) for each in refusals):
-        return PermanentError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
+        return UnreadableError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
     if not refusals or isinstance(refusals[-1], ContentLengthError | TransferEncodingError):
         return None  # the connection ended before the body did
-    return TransientError(f"the answer of {host} is no HTTP", code="InvalidHttpAnswer", hint=_UNREADABLE_HINT)
+    return TransientError(f"the answer of {host} is no HTTP", code=NO_HTTP, hint=_UNREADABLE_HINT)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import chain, repeat
 
 from aiohttp import web
 
+from tts_pipeline.emulator.wires import WIRES
+
 _CHUNK_BYTES = 4_093
 """A prime, so that the pieces that a client receives end in the middle of everything."""
+_POLL_S, _POLLS = 0.02, 100
+"""How long a connection stays open after an answer that went wrong on its way, unless its reader closes it."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -25,6 +31,7 @@ class Delivery:
         framing: ``length``, ``chunks``, or ``connection`` (the body's end is the connection's).
         cut: Whether the connection is cut before the end.
         cut_after: Bytes of the body before the cut; None cuts before the first byte of the answer.
+        wire: What happens to it on its way, one of ``WIRES``; None is nothing.
     """
 
     status: int
@@ -34,10 +41,13 @@ class Delivery:
     framing: str = "length"
     cut: bool = False
     cut_after: int | None = None
+    wire: str | None = None
 
 
 async def deliver(request: web.Request, delivery: Delivery) -> web.StreamResponse:
     """Write an answer, or hand it over to be written."""
+    if delivery.wire is not None:
+        return await _perform(request, delivery, delivery.wire)
     if delivery.content_type is None or delivery.framing != "length" or delivery.cut:
         return _write(request, delivery)
     headers = {"Content-Type": delivery.content_type, **delivery.headers}
@@ -56,8 +66,25 @@ def _write(request: web.Request, delivery: Delivery) -> web.StreamResponse:
     return web.StreamResponse(status=delivery.status)
 
 
-def _head(delivery: Delivery) -> bytes:
-    headers = {"Connection": "close", **delivery.headers}
+async def _perform(request: web.Request, delivery: Delivery, wire: str) -> web.StreamResponse:
+    """Write what a wire makes of an answer; the connection stays open for a while, and looks as if it could be used."""
+    transport = request.transport
+    head = _head(replace(delivery, framing="length"), connection="keep-alive")
+    steps = chain(WIRES[wire](head, delivery.body), repeat(_POLL_S, _POLLS))
+    for step in steps:
+        if transport is None or transport.is_closing():
+            break
+        if isinstance(step, bytes):
+            transport.write(step)
+        else:
+            await asyncio.sleep(step)
+    if transport is not None:
+        transport.abort()
+    return web.StreamResponse(status=delivery.status)
+
+
+def _head(delivery: Delivery, *, connection: str = "close") -> bytes:
+    headers = {"Connection": connection, **delivery.headers}
     if delivery.content_type is not None:
         headers["Content-Type"] = delivery.content_type
     if delivery.framing == "length":

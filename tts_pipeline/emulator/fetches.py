@@ -9,6 +9,7 @@ from aiohttp import web
 
 from tts_pipeline.emulator.delivery import Delivery, deliver
 from tts_pipeline.emulator.store import Stored
+from tts_pipeline.emulator.wires import WIRES
 
 _ENDLESS_CHUNK = bytes(65_536)
 
@@ -28,7 +29,8 @@ async def fetch(request: web.Request, stored: Stored | None) -> web.StreamRespon
         await asyncio.sleep(rule.fetch_delay_s)
     half = len(stored.audio) // 2
     cut = rule.fetch == "cut"
-    return await deliver(request, Delivery(200, stored.audio, stored.content_type, cut=cut, cut_after=half))
+    wire = rule.fetch if rule.fetch in WIRES else None
+    return await deliver(request, Delivery(200, stored.audio, stored.content_type, cut=cut, cut_after=half, wire=wire))
 
 
 def _denied(status: int, code: str, message: str) -> web.Response:

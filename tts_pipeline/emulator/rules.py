@@ -23,7 +23,8 @@ error take a ``form``, one of ``FORMS``. The three kinds of answer take
   the usual; ``usage``: an object whose fields are reported in place of the true ones, whatever they are;
 * ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
 * for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
-  ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``.
+  ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``, or a ``wire``;
+* ``wire``: what becomes of the answer on its way: one of ``WIRES``, such as ``twice``, ``late``, ``drip_head``.
 
 All of a rule's conditions must hold: ``text`` (substring), ``from_s`` and ``until_s`` (since the rules were put),
 ``after`` N requests, only the ``first`` N after those, ``every`` Nth of them, with probability ``ratio`` (drawn from
@@ -39,6 +40,7 @@ from typing import Any
 
 from tts_pipeline.emulator.asked import invalid
 from tts_pipeline.emulator.echo import WRITINGS
+from tts_pipeline.emulator.wires import WIRES
 
 OTHER_SHAPES = (
     *("hex", "hex_sse", "unknown_name", "unknown_url", "url_safe_base64", "list_of_chunks", "lines_of_json"),
@@ -58,7 +60,7 @@ CONTAINERS = (
     *("garbage", "bomb", "absurd_rate", "absurd_channels"),
 )
 SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
-FETCHES = ("redirect", "endless", "slow", "cut", "missing")
+FETCHES = ("redirect", "endless", "slow", "cut", "missing", *WIRES)
 
 URL_LIFETIME_S = 24 * 3600
 """How long an audio URL is good for, as Alibaba Cloud's are."""
@@ -99,6 +101,7 @@ class Rule:
     lifetime_s: float = URL_LIFETIME_S
     fetch: str | None = None
     fetch_delay_s: float = 2.0
+    wire: str | None = None
     location: str = ""
     echo: str | None = None
     report_ratio: float = 1.0
@@ -143,6 +146,7 @@ _SPOILT = (
     "lifetime_s",
     "fetch",
     "fetch_delay_s",
+    "wire",
     "location",
     "report_ratio",
     "charge_ratio",
@@ -165,6 +169,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "container": CONTAINERS,
     "ends": ("length", "connection"),
     "fetch": FETCHES,
+    "wire": tuple(WIRES),
 }
 _TEXTS = ("text", "code", "message", "body", "content_type", "url", "location")
 _BOOLEANS = ("charge", "retry_after_date")

@@ -64,6 +64,8 @@ def answer(said: Answer, shape: str = "ali_data", rule: Rule = ALL_WELL) -> Deli
     delivery = _RENDERED[shape](said, rule)
     if rule.ends == "connection":
         delivery = replace(delivery, framing="connection")
+    if rule.wire is not None:
+        delivery = replace(delivery, wire=rule.wire)
     return replace(delivery, cut=True, cut_after=rule.after_bytes) if rule.what == "cut" else delivery
 
 

@@ -47,6 +47,7 @@ from tts_pipeline.wire.reading import Reply, request_id_of
 from tts_pipeline.wire.waits import reset_s, retry_after_s
 
 NO_AUDIO = "NoAudio"
+NO_HTTP = "InvalidHttpAnswer"
 """The code of a whole answer in which nothing could be audio."""
 
 UNEXPECTED_TEXT = "UnexpectedText"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from tts_pipeline.errors import PermanentError, TransientError
+from tts_pipeline.errors import TransientError, UnreadableError
 
 _PIECE_BYTES = 1024 * 1024
 _MAX_FILES = 1_000
@@ -26,7 +26,7 @@ class Inflation:
         codings: The value of ``Content-Encoding``, or of all of them with commas between.
 
     Raises:
-        PermanentError: ``UnsupportedCoding``: another coding than gzip and deflate, or more than one. It may be billed.
+        UnreadableError: ``UnsupportedCoding``: not gzip and not deflate, or more than one. It may be billed.
     """
 
     def __init__(self, codings: str) -> None:
@@ -94,9 +94,9 @@ class Inflation:
         return zlib.decompressobj(_GZIP_BITS if is_gzip else _ZLIB_BITS if is_zlib else _RAW_BITS)
 
 
-def unsupported(codings: str) -> PermanentError:
+def unsupported(codings: str) -> UnreadableError:
     """Return the refusal of a body in codings that are not read."""
-    return PermanentError(
+    return UnreadableError(
         f"the answer comes in a coding that is not read: {codings[:60]!r}",
         code="UnsupportedCoding",
         hint="'identity' was asked for: the service or a proxy before it is set up wrongly",
