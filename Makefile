@@ -9,7 +9,7 @@ PEERS  := .venv-bench
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kill test-lowest quick bench check format schemas lock build clean
+.PHONY: help demo test test-kill fuzz test-lowest quick bench check format schemas lock build clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ test: $(VENV)/.test  ## Set up and run all tests
 test-kill: $(VENV)/.test  ## Kill a job 100 times, and one on an object store 20 times (some minutes)
 	$(BIN)/pytest -m kill -s
 
+fuzz: $(VENV)/.test  ## Change 20,000 answers on their way: bytes, heads and timing (some minutes)
+	$(BIN)/pytest -m fuzz -s tests/client/test_fuzz_wire.py
+
 # Pure code, the client and the dataset; what starts services, kills processes or fills disks is left to `make test`.
 CORE := $(addprefix tests/,catalog wire client dataset estimates test_text.py test_cost.py test_schema.py \
         test_structure.py test_public.py test_batch.py)
@@ -55,7 +58,7 @@ test-lowest: $(VENV)/.uv  ## The quick tests of the core and of Polars' side wit
 	$(UV) pip compile --quiet --resolution lowest-direct --only-binary :all: --extra local --no-header \
 	    --output-file $(LOWEST)/lowest.txt pyproject.toml
 	$(UV) pip install --quiet --python $(LOWEST) --constraint $(LOWEST)/lowest.txt --editable '.[local]' --group test
-	$(LOWEST)/bin/pytest -n 2 -m 'not slow and not kill' $(CORE) $(addprefix tests/,audio job report frames exports)
+	$(LOWEST)/bin/pytest -n 2 -m 'not slow and not kill and not fuzz' $(CORE) $(addprefix tests/,audio job report frames exports)
 
 bench: $(VENV)/.test $(PEERS)/.made  ## Measure beside what people use instead (half an hour; BENCH=--quick: minutes)
 	$(BIN)/python -m benchmarks $(BENCH)
