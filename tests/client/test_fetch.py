@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.client.scripted_server import ScriptedServer, Step, answer, disconnect, raw, serving, verbatim
+from tests.client.scripted_server import Request, ScriptedServer, Step, answer, disconnect, raw, serving, verbatim
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.retry import Patience
@@ -164,3 +164,25 @@ def test_an_endless_answer_is_cut_off() -> None:
     error, _ = fetched("/a.wav", verbatim(raw(200, {"connection": "close"}, b"x" * 10_001)))
     assert isinstance(error, PermanentError)
     assert (error.code, error.may_be_billed) == ("AnswerTooLarge", True)
+
+
+def test_redirects_and_tries_have_one_end() -> None:
+    """An answer that drips is never silent and never over: the fetch is given up as a whole, not tried again."""
+
+    async def drip(request: Request) -> None:
+        request.writer.write(raw(200, {"transfer-encoding": "chunked"}, b""))
+        while not request.writer.is_closing():
+            request.writer.write(b"1\r\nx\r\n")
+            await asyncio.sleep(0.005)
+
+    async def main() -> tuple[ServiceError, int]:
+        async with serving(otherwise=drip) as server:
+            bounds = Bounds(timeout_s=0.05, connect_timeout_s=20)
+            fetcher = Fetcher(server.url, bounds, Patience(Limits(), Random(1), no_sleep), Clock())
+            with pytest.raises(TransientError) as caught:
+                await fetcher.fetch(reading(server.url + "/audio.wav"))
+            await fetcher.aclose()
+            return caught.value, len(server.requests)
+
+    error, requests = asyncio.run(main())
+    assert (error.code, requests) == ("LostUrl", 1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import aiohttp
 import httpx
 import pytest
+from aiohttp.streams import EofStream
 
 from tts_pipeline.client.translation import FAILURES, RefusedAddressError, translate
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
@@ -33,7 +34,7 @@ def made(kind: type[Exception]) -> Exception:
 
 
 @pytest.mark.parametrize(
-    "kind", [httpx.InvalidURL, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError]
+    "kind", [httpx.InvalidURL, *AIOHTTP, OSError, ssl.SSLError, socket.gaierror, TimeoutError, EOFError, EofStream]
 )
 def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -> None:
     """Nothing that the HTTP stack raises about a request passes the boundary as it is."""

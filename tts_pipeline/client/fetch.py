@@ -27,7 +27,7 @@ class Fetcher:
 
     Args:
         service_url: Whose answers; relative URLs are relative to it, and where it is says what may be visited.
-        bounds: Timeouts and the size cap.
+        bounds: Timeouts, the longest fetch with its redirects and repeated tries, and the size cap.
         patience: Retries the fetch alone, not the attempt that was paid for.
         clock: Tells whether a URL has expired.
         route: Whom it trusts and through which proxies it goes; None is certifi's list, and none.
@@ -43,6 +43,7 @@ class Fetcher:
         self._clock = clock
         self._visitable: frozenset[Reach] | None = None
         # A transport of its own: it has no key, and it cannot connect to where its resolver does not lead.
+        self._longest_s = bounds.exchange_s
         proxies = self._route.proxy_hosts
         self._transport = Transport(
             bounds, route=self._route, make_resolver=lambda: GuardedResolver(self._may_visit, proxies)
@@ -69,7 +70,11 @@ class Fetcher:
             self._visitable = visitable(await _addresses_of(self._service_url))
         url = _joined(self._service_url, reading.url or "")
         try:
-            return await self._patience.fetch(partial(self._follow, url, was_redirected=was_redirected))
+            async with asyncio.timeout(self._longest_s):
+                return await self._patience.fetch(partial(self._follow, url, was_redirected=was_redirected))
+        except TimeoutError:
+            late = TransientError("its URL took too long, redirects and repeated tries included", code="Timeout")
+            raise self._lost(late, reading) from None
         except TransientError as error:
             raise self._lost(error, reading) from None
 

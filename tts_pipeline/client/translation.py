@@ -17,6 +17,7 @@ from http import HTTPStatus
 import aiohttp
 import httpx
 from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, LineTooLong, TransferEncodingError
+from aiohttp.streams import EofStream
 
 from tts_pipeline.client.connection import HeadTooLargeError, UnaskedAnswerError
 from tts_pipeline.client.tls import tls_failure
@@ -29,6 +30,7 @@ FAILURES: tuple[type[Exception], ...] = (
     HttpProcessingError,
     OSError,  # also ssl.SSLError, socket.gaierror and TimeoutError
     EOFError,
+    EofStream,  # a connection that was closed before anybody waited for its answer
 )
 """Everything the HTTP stack raises about a request; anything else is a mistake in a program and passes."""
 
