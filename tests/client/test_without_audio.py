@@ -53,6 +53,16 @@ def test_a_run_without_any_audio_stops_at_once(tone_service: LocalService, shape
     assert tone_service.bill()["charged"] <= 3 + 2 * LIMITS.max_concurrency
 
 
+@pytest.mark.parametrize("wire", ["no_http", "broken_chunk", "huge_head", "gzip_twice"])
+def test_a_run_whose_answers_cannot_be_read_stops_at_once(tone_service: LocalService, wire: str) -> None:
+    """No outage of a quarter of an hour with probes that may be billed: the way out is told after three rows."""
+    met = run(tone_service, {"what": "shape", "wire": wire})
+    stops = [error for error in met if isinstance(error, StoppedError)]
+    assert len(stops) >= 15
+    assert {error.stopped_by for error in stops} == {"service"}
+    assert tone_service.bill()["charged"] <= 3 + 3 * LIMITS.max_concurrency
+
+
 @pytest.mark.parametrize(("shape", "purchases"), [("unreadable", 1), ("no_audio", 2)])
 def test_a_row_without_audio_among_others_costs_little(tone_service: LocalService, shape: str, purchases: int) -> None:
     """What cannot be read is bought once, an empty answer twice; the others are not held up, and no outage begins."""
