@@ -30,6 +30,7 @@ LIES: Mapping[str, dict[str, Any]] = {
     "ten times": {"report_ratio": 10},
     "absurdly much": {"usage": {"characters": 2**53, "input_tokens": 2**53, "output_tokens": 2**53}},
     "a wrong total": {"usage": {"characters": 0, "total_tokens": 1}},
+    "no counts": {"usage": {"characters": -7, "input_tokens": -7, "output_tokens": 43.5}},
 }
 """What is reported in place of the truth, and cannot be true."""
 
@@ -37,8 +38,6 @@ TRUTHS: Mapping[str, dict[str, Any]] = {
     "as we count": {},
     "three times as much": {"charge_ratio": 3},
     "no tokens": {"usage": {"input_tokens": None, "output_tokens": None, "total_tokens": None}},
-    "a negative count": {"usage": {"characters": -7}},
-    "a fraction": {"usage": {"characters": 43.5}},
 }
 """What is charged and reported so, or reported in a way that tells nothing."""
 

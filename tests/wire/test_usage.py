@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.usage import usage_in_headers, usage_of
+from tts_pipeline.wire.usage import UnsoundUsage, usage_in_headers, usage_of
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,14 @@ def test_usage_of_other_makers(payload: dict[str, Any], expected: Usage) -> None
 def test_usage_in_headers(headers: dict[str, str], characters: int | None) -> None:
     """A whole number, or nothing."""
     assert usage_in_headers(headers) == Usage(characters)
+
+
+@pytest.mark.parametrize("count", [-1, 7.5, 2**70, 1e308, -0.5])
+def test_a_number_that_is_no_count_is_remembered(count: float) -> None:
+    """Wherever it stands, though the field is None: whoever reports it is not believed."""
+    for payload in ({"usage": {"characters": count}}, {"characters_count": 1, "usage_characters": count},
+                    {"usage": {"output_tokens": count}, "extra_info": {"usage_characters": 7}}):  # fmt: skip
+        assert isinstance(usage_of(payload), UnsoundUsage)
+    assert not isinstance(
+        usage_of({"usage": {"characters": 7, "input_tokens": True, "output_tokens": "9"}}), UnsoundUsage
+    )

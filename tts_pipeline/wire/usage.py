@@ -17,6 +17,14 @@ from tts_pipeline.models import Usage
 NO_USAGE = Usage()
 """That of an answer that tells none."""
 
+
+class UnsoundUsage(Usage):
+    """Usage of which some count is none: negative, a fraction, or beyond what any column holds. It is None there."""
+
+    __slots__ = ()
+
+
+_UNSOUND = -1
 _MAX = 2**53
 """Beyond this a count is nonsense, and no column could hold it."""
 
@@ -52,7 +60,8 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
         found = usage if found is NO_USAGE else merged(found, usage)
         if found.characters_reported is not None:  # in the first place, for nearly every answer
             return found
-    return found._replace(characters_reported=_first_count(payload, _OWN_CHARACTERS))
+    own = _first_count(payload, _OWN_CHARACTERS)
+    return found if own is None else merged(found, _usage((own, None, None, None)))
 
 
 def tells_usage(headers: Mapping[str, str]) -> bool:
@@ -64,21 +73,30 @@ def usage_in_headers(headers: Mapping[str, str]) -> Usage:
     """Return the characters that an answer's headers tell; by lower-case name."""
     told = {name: headers[name].strip() for name in _HEADERS if name in headers}
     numbers = {name: int(text) for name, text in told.items() if text.isdecimal() and len(text) <= len(str(_MAX))}
-    return NO_USAGE._replace(characters_reported=_first_count(numbers, _HEADERS)) if numbers else NO_USAGE
+    return _usage((_first_count(numbers, _HEADERS), None, None, None)) if numbers else NO_USAGE
 
 
 def merged(first: Usage, other: Usage) -> Usage:
     """Return a usage with the fields of another one where it has none."""
-    return Usage(*(mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True)))
+    both = (mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True))
+    return (UnsoundUsage if isinstance(first, UnsoundUsage) or isinstance(other, UnsoundUsage) else Usage)(*both)
 
 
 def _read(told: Mapping[str, Any]) -> Usage:
-    return Usage(
-        _first_count(told, _CHARACTERS),
-        _first_count(told, _INPUT),
-        _first_count(told, _OUTPUT),
-        _first_count(told, _TOTAL),
+    return _usage(
+        (
+            _first_count(told, _CHARACTERS),
+            _first_count(told, _INPUT),
+            _first_count(told, _OUTPUT),
+            _first_count(told, _TOTAL),
+        )
     )
+
+
+def _usage(counts: Sequence[int | None]) -> Usage:
+    if _UNSOUND in counts:
+        return UnsoundUsage(*(None if count == _UNSOUND else count for count in counts))
+    return Usage(*counts)
 
 
 def _tellers(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -103,6 +121,6 @@ def _first_count(told: Mapping[str, Any], names: Sequence[str | tuple[str, str]]
 
 
 def _counted(count: object) -> int | None:
-    if isinstance(count, bool) or not isinstance(count, int | float) or not 0 <= count <= _MAX:
+    if isinstance(count, bool) or not isinstance(count, int | float):
         return None
-    return int(count) if count == int(count) else None
+    return int(count) if 0 <= count <= _MAX and count == int(count) else _UNSOUND
