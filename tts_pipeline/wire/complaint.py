@@ -43,6 +43,10 @@ _HOLDERS = (("error",), ("detail",), ("Response", "Error"), ("base_resp",), ("he
 _OWN_STATUS = (("error",), ("detail",))
 """Where ``status`` is a word that names the failure: ``RESOURCE_EXHAUSTED``, ``quota_exceeded``."""
 _TYPE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
+_FORM_NAMES = frozenset(form.path[0] for form in makers.FORMS)
+_CODE_ALONE = frozenset({"code"})
+_CODES_ALONE = frozenset(_CODE_NAMES) - {"type", "category"}
+"""What names a failure without an ``error`` around it; a type may be that of a success."""
 _NO_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false"})
 """What stands in the place of an error where there is none."""
 
@@ -87,7 +91,8 @@ def is_failure(payload: Mapping[str, Any]) -> bool:
         return form.strict or _meaning_of(form, number) is not None
     if _inner_status(payload) is not None:
         return True
-    return any(isinstance(code, str) and code != "" and is_known(code) for code in map(payload.get, _CODE_NAMES[:6]))
+    codes = [payload[name] for name in _CODES_ALONE & payload.keys()]
+    return any(isinstance(code, str) and code != "" and is_known(code) for code in codes)
 
 
 def _is_error(error: object) -> bool:
@@ -170,8 +175,11 @@ def _holders_of(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _number_in(payload: Mapping[str, Any]) -> tuple[makers.Numbers | None, int]:
     """Return the maker's form of an object that tells a number other than success in it, and the number."""
+    names = _FORM_NAMES & payload.keys()
+    if not names or (names == _CODE_ALONE and not payload["code"]):  # nearly every answer: this is done for each
+        return None, 0
     for form in makers.FORMS:
-        if form.path[0] not in payload or (form.beside is not None and form.beside not in payload):
+        if form.path[0] not in names or (form.beside is not None and form.beside not in payload):
             continue
         number = _whole(_at(payload, form.path))
         if number is not None and number not in form.success and (form.strict or _meaning_of(form, number)):
