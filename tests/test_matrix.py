@@ -116,7 +116,7 @@ def _check_bill(said: Said) -> None:
     """Every request is in the ledger; what was charged is between what is confirmed and what is possible."""
     billed = sum(it.characters_billed for it in said.settlements)
     at_most = sum(it.characters_upper_bound for it in said.settlements)
-    assert said.bill["received"] == len(said.settlements)
+    assert said.bill["received"] == sum(it.error_code != "Redirected" for it in said.settlements)
     assert billed <= said.bill["characters"] <= at_most
     if all(it.outcome is Outcome.SUCCEEDED for it in said.settlements):
         assert billed == said.bill["characters"] == at_most
@@ -152,6 +152,26 @@ def test_every_shape_brings_the_audio_of_its_text(
     assert said.speech.usage.characters_reported == (None if shape in UNREPORTED else len(TEXT))
     assert said.speech.characters_billed == len(TEXT)
     assert said.speech.usage.input_tokens == ({"openai_sse": len(TEXT)}.get(shape, 0 if shape[:3] == "ali" else None))
+
+
+@BOTH
+@pytest.mark.parametrize("status", [307, 308])
+@pytest.mark.parametrize("shape", GOOD)
+def test_a_service_that_redirects_brings_every_shape(
+    tone_service: LocalService, shape: str, status: int, asked: Asked
+) -> None:
+    """The request is sent again to the same host; it is one attempt, and on the bill once."""
+    said = say(tone_service, asked, {"what": "redirect", "status": status}, {"what": "shape", "shape": shape})
+    assert said.speech.audio.data == tone(TEXT)
+    assert (said.codes, said.bill["charged"]) == ([None], 1)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303])
+def test_a_service_that_moved_is_told_at_once(tone_service: LocalService, status: int) -> None:
+    """Nothing is bought there, and no audio is looked for at the address of the service."""
+    said = say(tone_service, AS_JSON, {"what": "redirect", "status": status})
+    assert isinstance(said.result, FatalError)
+    assert (said.result.code, said.settlements[0].characters_upper_bound) == ("Redirected", 0)
 
 
 @BOTH

@@ -25,6 +25,8 @@ EVERYTHING = EmulatorOptions(
     rate_tolerance_ms=0.0,
     max_in_flight=7,
     required_key="-made up",
+    key_header="api-key",
+    required_query="api-version=1",
     answer="url",
     bill=Path("a folder/bill.jsonl"),
     speakers=3,

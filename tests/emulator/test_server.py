@@ -261,3 +261,28 @@ def test_nobody_gets_anothers_audio(tone_service: LocalService, say: Say) -> Non
         answers = list(pool.map(lambda text: audio_of(say(tone_service.url, text)), texts))
     assert answers == [tone(text) for text in texts]
     assert soundfile.info(io.BytesIO(answers[0])).samplerate == 24_000
+
+
+def test_a_redirect_leads_to_the_slash_and_is_no_request(tone_service: LocalService) -> None:
+    """There other rules hold; the bill knows the second request alone."""
+    tone_service.set_faults([{"what": "redirect"}, {"what": "refuse", "text": "refused"}])
+    tone_service.reset_bill()
+    body = {"model": "qwen3-tts-flash", "input": "Hello."}
+    sent_on = httpx.post(f"{tone_service.url}/v1/audio/speech", json=body)
+    assert (sent_on.status_code, sent_on.headers["location"]) == (308, "/v1/audio/speech/")
+    for text, status in (("Hello.", 200), ("refused", 400)):
+        body = {"model": "qwen3-tts-flash", "input": text}
+        assert httpx.post(f"{tone_service.url}/v1/audio/speech/", json=body).status_code == status
+    assert (tone_service.bill()["received"], tone_service.bill()["charged"]) == (2, 1)
+
+
+def test_a_query_and_a_header_of_the_key_are_required(emulator: StartEmulator) -> None:
+    """As gateways have them."""
+    url = emulator(voice_mode="tone", required_key="made-up", key_header="api-key", required_query="v=1").url
+    body = {"model": "qwen3-tts-flash", "input": "Hello."}
+    for query, headers, status in (
+        ("?v=1", {"api-key": "made-up"}, 200),
+        ("", {"api-key": "made-up"}, 404),
+        ("?v=1", {"Authorization": "Bearer made-up"}, 401),
+    ):
+        assert httpx.post(f"{url}/v1/audio/speech{query}", json=body, headers=headers).status_code == status

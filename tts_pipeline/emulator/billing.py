@@ -127,6 +127,11 @@ class Bill:
         self._entries: list[Entry] = []
         self._max_in_flight = self._in_flight
 
+    def forget(self, entry: Entry) -> None:
+        """Take a request off the list: it was only sent on."""
+        if entry in self._entries:
+            self._entries.remove(entry)
+
     def close(self) -> None:
         """Close the file."""
         if self._file:

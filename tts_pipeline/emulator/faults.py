@@ -61,12 +61,18 @@ class Faults:
         self._armed = [_Armed(rule) for rule in rules]
         self._since = self._clock()
 
-    def match(self, text: str) -> Rule:
-        """Return the first rule that holds for a request, ``ALL_WELL`` where none does."""
+    def match(self, text: str, *, is_redirected: bool = False) -> Rule:
+        """Return the first rule that holds for a request, ``ALL_WELL`` where none does.
+
+        Args:
+            text: What is to be said.
+            is_redirected: Whether it comes from a redirect, and is sent on no further.
+        """
         if not self._armed:
             return ALL_WELL
         age_s = self._clock() - self._since
-        return next((armed.rule for armed in self._armed if armed.holds(text, age_s)), ALL_WELL)
+        armed_now = [armed for armed in self._armed if not (is_redirected and armed.rule.what == "redirect")]
+        return next((armed.rule for armed in armed_now if armed.holds(text, age_s)), ALL_WELL)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return each rule as it was put, with ``seen`` (requests that suited it) and ``hits``."""

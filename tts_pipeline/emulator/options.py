@@ -28,6 +28,8 @@ class EmulatorOptions:
         rate_tolerance_ms: How early a request may come.
         max_in_flight: Requests beyond this number at one time get a 429; None is no limit.
         required_key: A made-up bearer key that requests must carry; None takes any request.
+        key_header: The header that carries it: after ``Bearer`` in ``Authorization``, bare in any other.
+        required_query: The query that requests must have, as it stands in a URL; None takes any request.
         answer: Whether audio comes as base64 ``data`` or as a ``url`` that the service serves; a request may say
             otherwise with ``?answer=``.
         bill: Every charged request is also appended to this file as a JSON line; None keeps the bill in memory only.
@@ -44,6 +46,8 @@ class EmulatorOptions:
     rate_tolerance_ms: float = 50.0
     max_in_flight: int | None = None
     required_key: str | None = field(default=None, repr=False)
+    key_header: str = "Authorization"
+    required_query: str | None = None
     answer: Literal["data", "url"] = "data"
     bill: Path | None = None
     speakers: int = 2
@@ -63,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--rate-tolerance-ms", type=_amount, default=default.rate_tolerance_ms, help="how early a request may come")
     flag("--max-in-flight", type=_positive, help="requests at one time (default: no limit)")
     flag("--required-key", help="a made-up bearer key that requests must carry (default: none)")
+    flag("--key-header", default=default.key_header, help="the header of that key (default: %(default)s)")
+    flag("--required-query", help="a query that requests must have, as api-version=1 (default: none)")
     flag("--answer", choices=["data", "url"], default=default.answer, help="audio inside the JSON, or as a URL")
     flag("--bill", type=Path, help="append every charged request to this file as a JSON line")
     flag("--speakers", type=_positive, default=default.speakers, help="espeak-ng processes (default: %(default)s)")

@@ -8,7 +8,9 @@ A rule is a JSON object. ``what`` is one of
 * ``refuse``: 400 ``DataInspectionFailed``;
 * ``slow``: a right answer, ``delay_s`` later (1);
 * ``cut``: the connection is cut before the answer, or after ``after_bytes`` of its body;
-* ``shape``: a right answer in an unusual form.
+* ``shape``: a right answer in an unusual form;
+* ``redirect``: ``status`` (308) and ``location``, by default the same path with a slash at its end, where rules of this
+  kind do not hold but all others do. It is no request on the bill.
 
 ``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` says otherwise. ``delay_s`` goes with every
 rule; ``echo`` sends the request's key back in every text of the answer, in one of ``WRITINGS``. The three kinds of
@@ -120,6 +122,7 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
     "slow": {"delay_s": 1.0},
     "cut": {},
     "shape": {},
+    "redirect": {"charge": False, "status": 308},
 }
 _COMMON = (
     "text",
@@ -159,6 +162,7 @@ _OWN: Mapping[str, tuple[str, ...]] = {
     "slow": _SPOILT,
     "cut": ("after_bytes", *_SPOILT),
     "shape": _SPOILT,
+    "redirect": ("status", "location"),
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,

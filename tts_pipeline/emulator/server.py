@@ -30,6 +30,8 @@ from tts_pipeline.emulator.store import AudioStore, Stored
 _SAMPLE_BYTES = 2
 """Mono, 16 bits. That model has no other audio than WAV."""
 
+_ROUTES = ("/v1/audio/speech", "/api/v1/services/aigc/multimodal-generation/generation")
+
 Voice = Callable[[Asked], Awaitable[Spoken]]
 """Speaks a request; raises ``SpeakingError``."""
 
@@ -55,8 +57,7 @@ class SpeechServer:
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.add_routes(
             [
-                web.post("/v1/audio/speech", self._speech),
-                web.post("/api/v1/services/aigc/multimodal-generation/generation", self._speech),
+                *(web.post(route + slash, self._speech) for route in _ROUTES for slash in ("", "/")),
                 web.get("/emulator/audio/{name}", self._audio),
                 web.get("/emulator/bill", self._show_bill),
                 web.delete("/emulator/bill", self._reset_bill),
@@ -86,7 +87,10 @@ class SpeechServer:
         arrived_s = asyncio.get_running_loop().time()
         self._admit(request)
         asked = _read(await _body(request), entry)
-        rule = self._faults.match(asked.text)
+        rule = self._faults.match(asked.text, is_redirected=request.path.endswith("/"))
+        if rule.what == "redirect":
+            self._bill.forget(entry)
+            return Delivery(rule.status, b"", headers={"Location": rule.location or f"{request.path}/"})
         echo = None if rule.echo is None else echo_of(request.headers.get("Authorization", ""), rule.echo)
         if refusal := refusal_of(rule):
             await _until(arrived_s + rule.delay_s)
@@ -103,12 +107,13 @@ class SpeechServer:
         return delivery
 
     def _admit(self, request: web.Request) -> None:
-        key, most = self._options.required_key, self._options.max_in_flight
-        given = request.headers.get("Authorization", "")
-        if key is not None and not hmac.compare_digest(
-            given.encode(errors="surrogateescape"), f"Bearer {key}".encode()
-        ):
+        key, most, header = self._options.required_key, self._options.max_in_flight, self._options.key_header
+        given = request.headers.get(header, "").encode(errors="surrogateescape")
+        expected = f"Bearer {key}" if header.lower() == "authorization" else f"{key}"
+        if key is not None and not hmac.compare_digest(given, expected.encode()):
             raise RefusalError(401, "InvalidApiKey", "Invalid API-key provided.")
+        if self._options.required_query not in (None, request.query_string):
+            raise RefusalError(404, "ResourceNotFound", "There is no such version of this service.")
         if most is not None and self._bill.in_flight > most:
             raise RefusalError(429, "Throttling", "Too many requests in flight, please try again later.")
         if not self._rate.admits():
