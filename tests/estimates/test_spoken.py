@@ -32,6 +32,12 @@ def test_recorded_chinese_and_japanese_are_met() -> None:
     assert seconds(759, 329, "ja") == pytest.approx(175.4, rel=0.02)
 
 
+def test_a_digit_is_longer_than_a_letter() -> None:
+    """In every language it is a word, or most of one."""
+    for language in (None, "en", "zh", "ja", "ko"):
+        assert seconds(10, 2, language, digits=4) == pytest.approx(seconds(6, 2, language) + 4 * 0.4)
+
+
 @pytest.mark.parametrize(
     ("text", "language"),
     [

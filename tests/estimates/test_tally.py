@@ -22,7 +22,7 @@ from tts_pipeline.estimates.purchases import Purchases
 from tts_pipeline.estimates.repeats import Repeats
 from tts_pipeline.estimates.rows import FrameLines
 from tts_pipeline.estimates.spoken import seconds
-from tts_pipeline.estimates.tally import Counts, tally
+from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
 from tts_pipeline.models import Card, ParameterValue, Segment
 from tts_pipeline.text import billed_characters, segment_text
 from tts_pipeline.wire.request import build_request
@@ -132,6 +132,14 @@ def test_hours_are_by_language_and_voice() -> None:
         ("de", "anna"): pytest.approx(seconds(2, 0, "de")),
     }
     assert spoken["en", "anna"].rows == 2
+
+
+def test_digits_are_heard_as_words() -> None:
+    """Also where there are so many rows that a sample tells."""
+    few = _tally(pl.DataFrame({"text": ["Page 1234."]}), card()).spoken[0].audio_hours
+    assert few * 3_600 == pytest.approx(seconds(9, 0, None, digits=4))
+    many = _tally(pl.DataFrame({"text": ["Page 1234."] * MANY_ROWS}), card()).spoken[0].audio_hours
+    assert many == pytest.approx(few * MANY_ROWS)
 
 
 def test_repeated_rows_are_heard_each_time() -> None:

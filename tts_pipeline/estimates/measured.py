@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reuse import Reusable
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.estimates.spoken import script_language, seconds
+from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
 
@@ -140,15 +140,16 @@ def _counted(speech: pl.DataFrame) -> pl.DataFrame:
     counted = speech.with_columns(han.alias("han"), script_language(text, han).alias("script"))
     return counted.with_columns(
         pl.coalesce("language", "script").alias("language"),
+        count_digits(text).alias("digits"),
         (text.str.len_chars() - pl.col("han") - text.str.count_matches(" ", literal=True)).alias("letters"),
     )
 
 
 def _times(spoken: pl.DataFrame) -> Iterator[tuple[_Group, float]]:
     """Yield each language and voice with enough audio, with the measured time as a multiple of the published one."""
-    groups = spoken.group_by("language", "voice").agg(_sums("letters", "han", "duration_s"))
-    for language, voice, letters, han, duration_s in groups.iter_rows():
-        published_s = seconds(letters, han, language)
+    groups = spoken.group_by("language", "voice").agg(_sums("letters", "han", "digits", "duration_s"))
+    for language, voice, letters, han, digits, duration_s in groups.iter_rows():
+        published_s = seconds(letters, han, language, digits)
         if duration_s >= MIN_AUDIO_S and published_s > 0:
             yield (language, voice), duration_s / published_s
 

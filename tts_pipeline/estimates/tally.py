@@ -20,7 +20,7 @@ from tts_pipeline.estimates.purchases import Purchases, tag_of
 from tts_pipeline.estimates.remaining import Finished, RemainingLines
 from tts_pipeline.estimates.repeats import RECORD, Repeats
 from tts_pipeline.estimates.rows import Lines
-from tts_pipeline.estimates.spoken import script_language, seconds
+from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
 from tts_pipeline.frames import billed_characters, han_characters
 from tts_pipeline.models import Card
 from tts_pipeline.text import FILLERS, is_speakable
@@ -30,6 +30,10 @@ _BLANK = "".join(character for character in map(chr, range(0x3001)) if character
 
 _LETTER = rf"[[\p{{L}}\p{{N}}]--[{FILLERS}]]"
 """Whatever has one of these, and no markup, has something to say; of other texts Python is asked."""
+
+MANY_ROWS = 10_000
+DIGITS_IN_ONE_OF = 8
+"""Of many rows, digits are counted in one of so many: in each, they would cost a third of everything else."""
 
 _GROUP = ("voice", "language", "speed", "script")
 _SPEED = "speed"
@@ -91,7 +95,7 @@ def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats, paces
     sending = purchases.sending
     sounds = _Sounds(sending.card, paces or Paces())
     for rows in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
-        measured = _measured(rows.lazy(), pl.col(text).cast(pl.String), sending)
+        measured = _measured(rows, pl.col(text).cast(pl.String), sending)
         if not purchases.keeps_unspeakable:
             measured, mute = _without_mute(measured)
             total["mute"] += mute
@@ -134,7 +138,7 @@ def _longest(bought: pl.DataFrame) -> tuple[int, int]:
     return (0, 0) if place is None else (bought["bought"][place], bought["characters"][place])
 
 
-def _measured(lines: pl.LazyFrame, text: pl.Expr, sending: Sending) -> pl.DataFrame:
+def _measured(rows: pl.DataFrame, text: pl.Expr, sending: Sending) -> pl.DataFrame:
     """Return what there is to know of each row.
 
     In two steps, because Polars would count the Han characters of a text once for each figure that needs them.
@@ -150,11 +154,12 @@ def _measured(lines: pl.LazyFrame, text: pl.Expr, sending: Sending) -> pl.DataFr
         sending.label(_SPEED).alias("speed"),
     ]
     kept = pl.col("key", "characters", "voice", "language", "speed")
-    derived = lines.select(first).select(kept, *_derived(pl.col("text"), card))
+    every = DIGITS_IN_ONE_OF if rows.height >= MANY_ROWS else 1
+    derived = rows.lazy().select(first).select(kept, *_derived(pl.col("text"), card, every))
     return derived.collect(engine="streaming")  # it uses all cores for one batch; the other engine does not
 
 
-def _derived(text: pl.Expr, card: Card) -> list[pl.Expr]:
+def _derived(text: pl.Expr, card: Card, every: int) -> list[pl.Expr]:
     length = pl.col("length")
     han = pl.col("characters") - length if card.billing == "han_double" else han_characters(text).fill_null(0)
     letters = length - han - text.str.count_matches(" ", literal=True)
@@ -169,6 +174,7 @@ def _derived(text: pl.Expr, card: Card) -> list[pl.Expr]:
         pl.when(is_doubtful).then(text).alias("doubtful"),
         pl.when(is_long).then(units).alias("units"),
         letters.alias("letters"),
+        count_digits(text, every).alias("digits"),
         han.alias("han"),
         script_language(_beyond_ascii(text), han).alias("script"),
     ]
@@ -215,9 +221,9 @@ class _Sounds:
 
     def add(self, said: pl.DataFrame) -> None:
         """Take note of rows; those that are bought once for several are heard in each."""
-        sums = (pl.len().alias("rows"), *(pl.col(name).cast(pl.Int64).sum() for name in ("letters", "han")))
-        for *group, rows, letters, han in said.group_by(*_GROUP).agg(*sums).iter_rows():
-            self._sums[tuple(group)].update(rows=rows, letters=letters, han=han)
+        sums = (pl.len().alias("rows"), *(pl.col(name).cast(pl.Int64).sum() for name in ("letters", "han", "digits")))
+        for *group, rows, letters, han, digits in said.group_by(*_GROUP).agg(*sums).iter_rows():
+            self._sums[tuple(group)].update(rows=rows, letters=letters, han=han, digits=min(digits, letters))
 
     def spoken(self) -> tuple[Spoken, ...]:
         """Return rows and hours by language and voice, the most hours first."""
@@ -226,7 +232,8 @@ class _Sounds:
             language = tag_of(self._card, word)
             name = None if voice is None else str(read(voice))
             times = self._paces.of(language or script, name)
-            published_s = seconds(sums["letters"], sums["han"], language or script) / _times_usual(speed)
+            spoken_s = seconds(sums["letters"], sums["han"], language or script, sums["digits"])
+            published_s = spoken_s / _times_usual(speed)
             hours = published_s * (1.0 if times is None else times) / 3_600
             found[language, name].append(_Part(sums["rows"], hours, times is not None))
         groups = [_spoken(language, voice, parts) for (language, voice), parts in found.items()]
