@@ -107,6 +107,11 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     pilot, full = tmp_path / "pilot", tmp_path / "full"
     line = (make_source(9), full, *LOCAL, "--voice", "Cherry", "--reuse", pilot, "--quality", "clipped=retry", "--json")
     command("run", make_source(9), pilot, *LOCAL, "--voice", "Cherry", "--limit", "4")
+    told = command(
+        "estimate", *line[:1], *line[2:-1], "--latency-s", "8", "--max-concurrency", "1", "--max-cost", "0.001CNY"
+    ).out
+    assert "time        40.0 s at 8 s an answer (given): a higher --max-concurrency makes it shorter" in told
+    assert "the run stops at --max-cost 0.001 CNY" in told
     flags = ("--max-cost", "5CNY", "--tag", "team=a", "--quiet", "--part-rows", "2", "--max-attempts", "3")
     estimate = command("estimate", *line, *flags).result
     run = command("run", *line, *flags).result
@@ -115,7 +120,7 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     assert command("estimate", *line, *flags).result["rows_there"] == 9
     assert local.bill()["received"] == 9
     told = command("estimate", *line[:-1], *flags, "--latency-s", "8").out
-    assert "time        0.0 s at 8 s an answer (given)" in told
+    assert "time        none: nothing is left to buy" in told
     assert "there       9 rows that the destination has" in told
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import job_of
+import tts_pipeline as tts
+from tests.job.samples import MODEL, job_of
+from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, QualityPolicy, Selection
 from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import Estimate, estimate_rows
-from tts_pipeline.job import Job, Report, run_job
+from tts_pipeline.job import Job, Report, Running, run_job
 
 LONG = " ".join(f"Sentence number {number} of a text that is too long for one request." for number in range(24))
 """Three segments of the model."""
@@ -25,6 +30,7 @@ TEXTS = [
     *(f"Line {number}." for number in range(8)),
     *("你好，世界。", LONG, "Line 3.", "", "Line 3.", LONG, None, "Line 7."),
 ]
+RUNNING = Running(part_rows=3)
 STOPPED = [{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 6}]
 
 
@@ -217,6 +223,19 @@ def test_another_machine_goes_on(is_shipped: bool, tmp_path: Path, tone_service:
     elsewhere = _job(tmp_path, tone_service, running={**running, "work_dir": tmp_path / "two"})
     told = _both(elsewhere, tone_service)[0]
     assert told.segments == 6 if is_shipped else told.segments > 6
+
+
+def test_a_frame_is_for_a_dataset_as_in_a_run(tmp_path: Path, tone_service: LocalService) -> None:
+    """A destination knows its source by its rows; on an object store as on a disk."""
+    frame = pl.DataFrame({"id": range(8), "text": TEXTS[:8]})
+    service, where = Service(base_url=tone_service.url, name="voices", auth="none"), f"memory://{uuid.uuid4().hex}/out"
+    told = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    assert (told.rows, told.rows_there, told.segments) == (8, 0, 8)
+    assert tts.run(frame, where, service, model=MODEL, voice="Cherry", running=RUNNING).dataset.speech == 8
+    told = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    assert (told.rows_there, told.segments) == (8, 0)
+    with pytest.raises(ConfigurationError, match="voice"):
+        tts.estimate(frame, service, model=MODEL, destination=where, voice="Aiden", running=RUNNING)
 
 
 def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalService) -> None:

@@ -171,6 +171,8 @@ class Estimate:
         return f"{self.cost:,.4f} {self.currency} ({basis}, {self.price_id})"
 
     def _time(self) -> str:
+        if not self.segments:
+            return "none: nothing is left to buy"
         if self.elapsed_s is None:
             return _UNKNOWN_TIME
         rates = {"requests_per_minute": self.requests_per_minute, "characters_per_minute": self.characters_per_minute}
