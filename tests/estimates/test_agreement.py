@@ -64,7 +64,7 @@ def _both(job: Job, service: LocalService) -> tuple[Estimate, Report]:
     assert (told.cost, told.currency) == (run.cost or 0, run.currency or "CNY")
     assert told.rows == report.dataset.rows
     assert told.rows - told.rows_there - told.rows_rejected_before == run.speech + run.rejects
-    assert told.rows_without_text + told.rows_too_long == run.rejects
+    assert told.rows_without_text + told.rows_too_long + told.rows_unspeakable == run.rejects
     assert told.reused_rows + told.repeated_rows == run.reused
     return told, report
 
@@ -77,6 +77,14 @@ def test_a_new_dataset(tmp_path: Path, tone_service: LocalService) -> None:
     again, _ = _both(_job(tmp_path, tone_service), tone_service)
     assert (again.rows_there, again.rows_rejected_before, again.segments) == (14, 2, 0)
     assert again.cost == 0
+
+
+@pytest.mark.parametrize(("action", "requests"), [("reject", 2), ("keep", 4)])
+def test_texts_with_nothing_to_say(action: Any, requests: int, tmp_path: Path, tone_service: LocalService) -> None:
+    """They are refused before money, unless they are to be sent."""
+    _write(tmp_path, ["...", "Line 1.", "😀", "", "Line 2.", "..."])
+    told, _ = _both(_job(tmp_path, tone_service, running={"unspeakable": action}), tone_service)
+    assert (told.segments, told.rows_without_text) == (requests, 1)
 
 
 @pytest.mark.parametrize("selection", [Selection(limit=9), Selection(sample=7, seed=3)])
