@@ -47,8 +47,9 @@ def test_the_answer_goes_before_the_request_and_that_before_what_is_usual(
 
 @pytest.mark.parametrize("content_type", [None, "audio/wav", "application/octet-stream", "application/json", "audio/x"])
 def test_bytes_that_nobody_calls_samples_are_none(content_type: str | None) -> None:
-    """Not even beside a sample rate."""
+    """Not even beside a sample rate, or in a stream where another format was asked for."""
     assert read(content_type, {"x-sample-rate": "16000"}, sample_rate=16_000, response_format="wav") is None
+    assert read("text/event-stream", {}, response_format="mp3") is None
 
 
 TEXT = "Twelve words, and each of them has its own place."

@@ -10,7 +10,7 @@ from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.config import PCM_RATE_HZ
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio, Parameters
-from tts_pipeline.wire.media_type import PcmFacts, facts_of, facts_of_type
+from tts_pipeline.wire.media_type import PcmFacts, facts_of, facts_of_type, names_format
 from tts_pipeline.wire.reading import Reading, Reply
 from tts_pipeline.wire.sse import is_event_stream
 
@@ -42,13 +42,14 @@ def headerless(source: Reply, reading: Reading, parameters: Parameters) -> Heade
         parameters: What was asked for.
 
     Returns:
-        None where nobody speaks of headerless samples: no media type, no parameter, no stream of chunks.
+        None where nobody speaks of headerless samples: no media type, no parameter, and no stream of chunks whose
+        format was left to the service.
     """
     answered = facts_of_type(source.content_type).otherwise(facts_of(source.headers.items()))
     answered = answered.otherwise(facts_of_type(reading.content_type))
     asked = facts_of(_asked(parameters))
     facts = answered.otherwise(asked)
-    if not (facts.is_pcm or _is_stream(source)):
+    if not facts.is_pcm and (not _is_stream(source) or any(map(names_format, parameters))):
         return None
     return Headerless(_form(facts), tuple(_flags(answered.sample_rate_hz, asked.sample_rate_hz)))
 

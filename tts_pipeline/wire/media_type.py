@@ -114,6 +114,11 @@ def is_fact(name: str) -> bool:
     return _meaning(name) is not None
 
 
+def names_format(name: str) -> bool:
+    """Whether a parameter of this name says which format is wanted."""
+    return _meaning(name) == "format"
+
+
 @lru_cache(maxsize=1024)
 def _meaning(name: str) -> str | None:
     """Return which fact a name stands for; None for any other name."""
