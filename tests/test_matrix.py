@@ -334,7 +334,7 @@ CARRIERS = ["ali_data", "ali_url", "raw", "ali_sse"]
 
 
 @pytest.mark.parametrize(("container", "times"), [("twice", 2), ("thrice", 3), ("blanks", 1), ("zeros", 1), ("bom", 1)])
-@pytest.mark.parametrize("shape", CARRIERS)
+@pytest.mark.parametrize("shape", [*CARRIERS, "unknown_name"])
 def test_all_of_the_sound_is_kept_whatever_stands_around_it(
     tone_service: LocalService, shape: str, container: str, times: int
 ) -> None:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tts_pipeline.audio.identify import identify
+from tts_pipeline.audio.identify import identify, located
 from tts_pipeline.wire.encoding import SHORTEST_TEXT, Decoder, decode_head
 from tts_pipeline.wire.limits import parse_json
 from tts_pipeline.wire.messages import readable
@@ -146,7 +146,7 @@ def _is_audio(leaf: Leaf) -> bool:
     except ValueError:
         return False
     has_type = leaf.media_type is not None and leaf.name.rpartition(".")[2] in _DATA_NAMES
-    return has_type or identify(head) is not None
+    return has_type or located(head)[1] is not None
 
 
 def _link_in(groups: Mapping[str, Sequence[Leaf]]) -> Sound | None:
