@@ -8,11 +8,14 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from tests.client.certificates import Authority, serving_tls
 from tests.client.scripted_server import Request, ScriptedServer, Step, raw, serving
 from tests.client.test_client import client_of
+from tts_pipeline.catalog.route import Route
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, TransientError
@@ -282,3 +285,24 @@ def test_a_server_that_closes_an_idle_connection_in_words_is_trusted() -> None:
             return connections(server)
 
     assert asyncio.run(main()) == 2
+
+
+def test_tls_connections_are_watched_as_others_are(tmp_path: Path) -> None:
+    """What TLS itself says on an idle connection (session tickets) is no answer; what a server says is."""
+    authority = Authority(tmp_path)
+
+    async def main() -> tuple[list[bytes], list[int]]:
+        async with serving_tls(authority.context("127.0.0.1"), otherwise=echo) as server:
+            transport = Transport(AT_ONCE, route=Route(ca_file=str(authority.file)))
+            replies = [await transport.exchange("POST", server.url, {}, text) for text in (b"a", b"b")]
+            counts = [connections(server)]
+            server.requests[-1].writer.write(plain(b"x"))
+            replies += [await transport.exchange("POST", server.url, {}, text) for text in (b"c", b"d")]
+            counts.append(connections(server))
+            await transport.aclose()
+            return [reply.body for reply in replies], counts
+
+    replies, counts = asyncio.run(main())
+    assert replies == [b"a", b"b", b"c", b"d"]
+    assert counts[0] == 1
+    assert counts[1] >= 2
