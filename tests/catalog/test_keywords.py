@@ -50,7 +50,7 @@ parallel_infer super_sampling samples_per_second noise_scale length_scale noise_
 timbre persona accent age gender tone mood pause pauses silence fade compress columnar denoise crossfade loop
 """
 """Parameters of ElevenLabs, MiniMax, Volcengine, Google, Amazon, Deepgram, Cartesia, Fish Audio, iFlytek, Baidu,
-Tencent, Huawei, PlayHT, Murf, Hume, LMNT, CosyVoice, GPT-SoVITS, Kokoro and others, as documented in 2026."""
+Tencent, Huawei, PlayHT, Murf, Hume, LMNT, CosyVoice, GPT-SoVITS, Kokoro and others; collected from memory."""
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ KEYWORDS = frozenset(
 SERVICES_TOO = frozenset(
     {"actions", "audio", "format", "model", "parameters", "quality", "seed", "text", "voice", "latency_s"}
 )
-"""Names of ours that are also parameters of speech services: ``seed`` (ElevenLabs, OpenAI), ``quality`` (PlayHT),
-``format`` (SiliconFlow, Fish Audio), ``audio`` (Volcengine); all read on 2026-11-29. They are never refused."""
+"""Names of ours that are also parameters of speech services, from memory: ``seed`` (ElevenLabs), ``quality`` (PlayHT),
+``format`` (Fish Audio), ``audio`` (Volcengine: https://volcengine.com/docs/6561/79823, 2026-11-29). Never refused."""
 
 _SHORTEST = 5
 """A shorter keyword is only met by itself: too many names are one letter from it."""

@@ -1,27 +1,29 @@
 """What the failures of each maker mean, as data: codes that are words, codes that are numbers, and bare sentences.
 
 A meaning is a name in ``failure_codes.RULES``. Numbers are read only in their maker's own form, so that those of two
-makers never clash. Sources, all read on 2026-11-29 unless they say otherwise:
+makers never clash.
+
+Read on 2026-11-29, in stored copies:
 
 * Amazon Polly: https://docs.aws.amazon.com/polly/latest/dg/CommonErrors.html and ``limits.html`` (throttling is an HTTP
-  400 with the type in ``x-amzn-ErrorType``); the names of throttling are those of botocore's ``retries/standard.py``.
-* Azure Speech and API Management: https://learn.microsoft.com/azure/api-management/rate-limit-policy.
-* Baidu: https://ai.baidu.com/ai-doc/SPEECH/Albxhaijw and ``Zlbxew2qk``.
-* BigModel: https://docs.bigmodel.cn/cn/faq/api-code.
-* Cartesia: https://docs.cartesia.ai/use-the-api/api-errors.
-* Deepgram: https://developers.deepgram.com/docs/errors.
+  400 with the type in a header).
+* Baidu: https://ai.baidu.com/ai-doc/SPEECH/Albxhaijw and ``Zlbxew2qk``. BigModel: https://docs.bigmodel.cn/cn/faq/api-code.
+* Cartesia: https://docs.cartesia.ai/use-the-api/api-errors. Deepgram: https://developers.deepgram.com/docs/errors.
 * ElevenLabs: https://help.elevenlabs.io/hc/en-us/articles/19572237925521 and ``19571824571921``.
-* Google Cloud and Gemini: https://cloud.google.com/apis/design/errors; ``API_KEY_INVALID`` under an HTTP 400 as in
-  https://github.com/vivet/GoogleApi/issues/375; quotas of a day as in
+* Google: ``API_KEY_INVALID`` under an HTTP 400 in https://github.com/vivet/GoogleApi/issues/375; quotas of a day in
   https://github.com/google-gemini/gemini-cli/issues/10925.
-* iFlytek: https://www.xfyun.cn/doc/tts/online_tts/API.html.
 * MiniMax: https://platform.minimax.io/docs/api-reference/errorcode; 1028, 1030 and 2061 from MiniMax-AI/cli,
-  ``src/errors/api.ts``.
-* OpenAI: https://platform.openai.com/docs/guides/error-codes. OpenRouter: https://openrouter.ai/docs/api/errors.
-* SiliconFlow: https://docs.siliconflow.cn/cn/faqs/error-code.
-* Tencent Cloud: https://cloud.tencent.com/document/api/1073/37996 and https://cloud.tencent.com/api/error-center?product=tts.
-* Alibaba's speech gateway: https://help.aliyun.com/document_detail/459864.html.
-* Volcengine: https://www.volcengine.com/docs/6561/1257584 and ``1598757``.
+  ``src/errors/api.ts``. OpenRouter: https://openrouter.ai/docs/api/errors.
+* OpenAI's empty account: https://github.com/ChatGPTNextWeb/NextChat/issues/3123.
+* SiliconFlow (20012): https://docs.siliconflow.cn/cn/faqs/error-code.
+* Tencent Cloud: https://cloud.tencent.com/document/api/1073/37996.
+* Alibaba's speech gateway (40000001, 40000005): https://help.aliyun.com/document_detail/459864.html.
+* iFlytek (10105 to 10114, 10700, 11200, 11201): https://www.kancloud.cn/kevin_liu/iflytek_rest_api_ocr/486303.
+* Volcengine (3000): https://docs.byteplus.com/en/docs/speech/docs-parameters.
+
+From memory, and to be confirmed: all other numbers of iFlytek, Volcengine, SiliconFlow,
+MiniMax (1013, 2042, 2045, 2049, 2054, 2056) and Alibaba's speech gateway; Azure's, Huawei's and Tencent's
+``UnsupportedOperation`` codes; the names of Amazon's and Google's that the pages above do not list.
 """
 
 from __future__ import annotations
@@ -226,7 +228,7 @@ FORMS: Sequence[Numbers] = (
 SENTENCES: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
-        # Volcengine gives one number to all three (https://www.volcengine.com/docs/6561/79824).
+        # Volcengine gives one number to all three (from memory).
         (r".{0,80}quota exceeded for types: \S*(?:concurrency|qps)", "throttled"),
         (r".{0,80}quota exceeded for types: \S*lifetime", "no_balance"),
         (r"(?:api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect) api[ _-]?key)\b", "bad_key"),
