@@ -375,6 +375,24 @@ def test_an_attempt_waits_for_what_others_give_back() -> None:
     assert governed(Limits(max_concurrency=8), main, max_characters=20) == pytest.approx([1, 2, 3, 4, 5, 6])
 
 
+def test_a_service_that_begins_to_count_more_passes_a_cap_by_one_attempt_at_most() -> None:
+    """Side by side is only what the cap has room for at four times its count, also when all went well before."""
+
+    async def main(governor: Governor) -> list[int]:
+        spent = list[int]()
+
+        async def one(number: int) -> None:
+            took = 10 if number < 7 else 40
+            await buy(governor, str(number), took=took)
+            spent.append(took)
+
+        await asyncio.gather(*map(one, range(40)), return_exceptions=True)
+        return spent
+
+    spent = governed(Limits(max_concurrency=32), main, max_characters=300)
+    assert 300 < sum(spent) + 10 <= 300 + 40
+
+
 def test_when_nothing_can_come_back_the_run_stops() -> None:
     """Whoever waits gets the reason; nothing is sent, and what was reserved never passed the cap."""
 
