@@ -350,7 +350,11 @@ def page() -> TransientError:
     return TransientError("Welcome", code="UnexpectedText", http_status=200)
 
 
-@pytest.mark.parametrize("error", [silent, unreadable, page])
+def nothing() -> TransientError:
+    return TransientError("the answer is empty", code="EmptyBody", http_status=200)
+
+
+@pytest.mark.parametrize("error", [silent, unreadable, page, nothing])
 def test_a_run_whose_first_answers_have_no_audio_stops(error: Callable[[], ServiceError]) -> None:
     """It is no outage: nothing is probed; three rows are enough, none of them is rejected, and the keys are told."""
     court = Court(9)
@@ -362,6 +366,16 @@ def test_a_run_whose_first_answers_have_no_audio_stops(error: Callable[[], Servi
     assert court.judge.stopped is not None
     assert court.judge.stopped.stopped_by == "service"
     assert error().message in court.judge.stopped.message
+
+
+def test_answers_that_are_all_cut_stop_a_run_before_much_is_bought() -> None:
+    """A network may cut a few, and that passes; what cuts all of them from the first on is no outage to be probed."""
+    court = Court(20)
+    for row in range(11):
+        court.fails(row, TransientError("cut", code="CutStream", http_status=200))
+    assert court.judge.stopped is None
+    assert court.fails(11, TransientError("cut", code="CutStream", http_status=200)) is Verdict.FATAL
+    assert court.judge.stopped is not None
 
 
 def test_one_row_alone_does_not_stop_a_run() -> None:

@@ -31,9 +31,15 @@ _LEFT_OVER_SHARE = 1 / 15
 """For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
 
 _FIRST_ROWS = 3
+_FIRST_DAMAGED_ROWS = 12
 _ROWS_IN_SUCCESSION = 50
-"""A run stops when whole answers without audio come for this many different rows, one after another: for the first
-number where no answer ever had audio, for the second one later. Each of them may have been billed."""
+"""A run stops when answers without audio come for this many different rows, one after another: for the first number
+where no answer ever had audio, for the second one where they may have been cut or damaged on their way, for the third
+one later. Each of them may have been billed, so they are not probed for as long as an outage."""
+
+_DAMAGED = frozenset({"CutStream", "MalformedBody", "MalformedAudio"})
+_MAY_PASS = _DAMAGED | {"EmptyBody", NO_HTTP, UNEXPECTED_TEXT}
+"""Codes of ours for an answer that is none."""
 
 _LATER = "run again when the service is back: what is done is kept"
 
@@ -184,18 +190,20 @@ class Judge:
         return self._held(row, self._used_up_held, now_s)
 
     def _without_audio(self, row: Row, error: ServiceError, now_s: float) -> Verdict | None:
-        """Judge a whole answer without audio: never an outage, and bought twice at most; None is for a page.
+        """Judge an answer without audio: never an outage, and bought twice at most.
 
-        A page in place of an answer, or what is no HTTP, is judged as any other failure, unless nothing else ever came.
+        None is for what may pass (a page, nothing, half of it, no HTTP): judged as any other failure, unless nothing
+        else ever came.
         """
-        is_page = error.code in (UNEXPECTED_TEXT, NO_HTTP)
-        if is_page and self._has_succeeded:
+        may_pass = error.code in _MAY_PASS
+        if may_pass and self._has_succeeded:
             return None
         self._rows_without_audio.add(row)
-        if len(self._rows_without_audio) >= (_ROWS_IN_SUCCESSION if self._has_succeeded else _FIRST_ROWS):
+        first = _FIRST_DAMAGED_ROWS if error.code in _DAMAGED else _FIRST_ROWS
+        if len(self._rows_without_audio) >= (_ROWS_IN_SUCCESSION if self._has_succeeded else first):
             self._stop_without_audio(error)
             return Verdict.FATAL
-        if is_page:
+        if may_pass:
             return None
         row.answers_without_audio += 1
         if isinstance(error, TransientError) and row.answers_without_audio == 1:
@@ -277,4 +285,4 @@ class Judge:
 
 
 def _is_without_audio(error: ServiceError) -> bool:
-    return isinstance(error, UnreadableError) or error.code in (NO_AUDIO, NO_HTTP, UNEXPECTED_TEXT)
+    return isinstance(error, UnreadableError) or error.code == NO_AUDIO or error.code in _MAY_PASS
