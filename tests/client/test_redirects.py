@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.client.scripted_server import Step, answer, wav
-from tests.client.test_client import KEY, outcomes, said
+from tests.client.scripted_server import ScriptedServer, Step, answer, wav
+from tests.client.test_client import HELLO, KEY, outcomes, said, with_client
+from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.errors import FatalError, ServiceError, SuspectError
 from tts_pipeline.models import Outcome, Speech
 
@@ -27,6 +30,20 @@ def test_the_request_is_repeated_with_its_key(status: int) -> None:
         assert (request.method, request.body, request.headers) == ("POST", first.body, first.headers)
         assert request.headers["authorization"] == f"Bearer {KEY}"
     assert outcomes(ledger) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
+
+
+@pytest.mark.parametrize(("status", "requests"), [(308, 3), (307, 4)])
+def test_a_move_for_good_is_remembered(status: int, requests: int) -> None:
+    """The second row goes there at once after a 308, and asks the old address again after a 307."""
+    moved = redirect(status, "/v1/audio/speech/")
+    script = [moved, answer(200, wav()), *([moved] if status == 307 else []), answer(200, wav())]
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        for utterance in (HELLO, replace(HELLO, utterance_id="another")):
+            await client.synthesize(utterance)
+        assert len(server.requests) == requests
+
+    with_client(main, *script)
 
 
 def test_audio_may_be_behind_both() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import NamedTuple
 
 from tts_pipeline.audio.identify import located
@@ -15,7 +16,7 @@ from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.headerless import check_fit, headerless
 from tts_pipeline.client.portions import Portions
 from tts_pipeline.client.transport import Transport
-from tts_pipeline.errors import ServiceError
+from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
 from tts_pipeline.wire.reading import Reading, Reply
 from tts_pipeline.wire.redaction import Redactor
@@ -93,6 +94,7 @@ class Exchange:
         self._transport = transport
         self._fetcher = fetcher
         self._portions = portions
+        self._moved: dict[str, str] = {}
 
     async def answer(self, question: Question, received: Received) -> Answer:
         """Send a request and return the audio that it brought.
@@ -146,15 +148,28 @@ class Exchange:
             raise
 
     async def _send(self, request: Request) -> Reply:
-        """Send a request, and send it again where it is redirected to and its key may go."""
-        url = request.url
-        for _ in range(MAX_REDIRECTS + 1):
-            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
-            target = next_address(url, reply) if reply.status in REDIRECTS else None
-            if target is None:
-                return reply
+        """Send a request, and again where it is redirected to and its key may go; a move for good (308) is kept."""
+        url = self._moved.get(request.url, request.url)
+        reply = await self._transport.exchange(request.method, url, request.headers, request.body)
+        if reply.status not in REDIRECTS:
+            return reply
+        try:
+            async with asyncio.timeout(self._transport.exchange_s):
+                return await self._follow(request, url, reply)
+        except TimeoutError:
+            raise TransientError("the service's redirects took too long", code="Timeout") from None
+
+    async def _follow(self, request: Request, url: str, reply: Reply) -> Reply:
+        statuses: list[int] = []
+        while reply.status in REDIRECTS and (target := next_address(url, reply)) is not None:
+            statuses.append(reply.status)
+            if len(statuses) > MAX_REDIRECTS:
+                raise endless(url)
             url = target
-        raise endless(url)
+            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
+        if reply.status < 300 and set(statuses) == {HTTPStatus.PERMANENT_REDIRECT}:
+            self._moved[request.url] = url
+        return reply
 
     async def _audio(self, reply: Reply, reading: Reading, question: Question) -> Playable:
         source, complete = reply, reading.complete

@@ -86,6 +86,11 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._was_reached = False
 
+    @property
+    def exchange_s(self) -> float:
+        """The longest exchange."""
+        return self._bounds.exchange_s
+
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
 

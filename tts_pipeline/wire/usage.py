@@ -1,10 +1,10 @@
 """Read what an answer says it consumed, under the names of all makers.
 
-Sources, read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a
-200 without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``usage.processedCharactersCount`` of Inworld;
-``billable_characters_count`` of Speechify; ``consumedCharacterCount`` of Murf, ``input_character_length`` of DeepInfra;
-the headers ``character-cost`` of ElevenLabs, ``x-amzn-requestcharacters`` of Amazon Polly and ``dg-char-count`` of
-Deepgram.
+Read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a 200
+without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``x-amzn-requestcharacters`` of Amazon Polly. Known, but
+not looked up again: ``usage.processedCharactersCount`` of Inworld, ``billable_characters_count`` of Speechify,
+``consumedCharacterCount`` of Murf, ``input_character_length`` of DeepInfra, and the headers ``character-cost`` of
+ElevenLabs and ``dg-char-count`` of Deepgram.
 """
 
 from __future__ import annotations
