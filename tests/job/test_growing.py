@@ -67,6 +67,21 @@ def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: L
     check_bill(tmp_path / "out", service)
 
 
+def test_what_a_reopened_part_has_is_not_bought_again(tmp_path: Path, service: LocalService) -> None:
+    """Rejects are retried while the source grows by texts that the dataset has: these are taken from it."""
+    source = _write(tmp_path, "a", range(12))
+    service.set_faults([{"what": "refuse", "text": "Line 3."}])
+    assert run_job(_job(tmp_path, service)).dataset.rejects == 1
+    service.clear_faults()
+    again = {"id": ["again", "new"], "text": ["Line 2.", "Line 99."]}
+    pq.write_table(pa.table(again), source / "b.parquet")
+    report = run_job(_job(tmp_path, service, running={"retry_rejects": True}))
+    assert (report.stopped, report.dataset.speech, report.this_run.attempts) == (None, 14, 2)
+    origins = read(tmp_path / "out", "speech").select(["utterance_id", "deduplicated_from"]).to_pylist()
+    assert {"utterance_id": "again", "deduplicated_from": "r2"} in origins
+    check_bill(tmp_path / "out", service)
+
+
 _RETRY = """
 import sys
 from pathlib import Path

@@ -19,9 +19,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.answers import origin_of, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.formats import check_formats
-from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
 
@@ -49,7 +47,9 @@ class _Group(NamedTuple):
 
 
 class PublishedSpeech:
-    """The speech of the parts of a dataset that are done, by what was asked for. For many threads.
+    """The speech that a dataset has published, by what was asked for. For many threads.
+
+    That is also the speech of a part without a marker, which was reopened for its rejects: its file is whole.
 
     It takes 12 bytes of memory a row, and the row groups last read.
 
@@ -69,7 +69,7 @@ class PublishedSpeech:
         self._store = store
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = Lock()
-        groups = self._look(descriptor, segments_that_fit(descriptor, wanted))
+        groups = self._look(segments_that_fit(descriptor, wanted))
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
         self._groups = [(group.file, group.number) for group in groups]
@@ -104,14 +104,13 @@ class PublishedSpeech:
         places: list[int] = self._places[first:last].tolist()
         return places
 
-    def _look(self, descriptor: Descriptor, kinds: Collection[str]) -> list[_Group]:
-        """Look into the done parts for audio of these kinds, many at a time."""
+    def _look(self, kinds: Collection[str]) -> list[_Group]:
+        """Look into the speech files for audio of these kinds, many at a time."""
         if not kinds:
             return []
-        there = set(self._store.names("speech", "part-"))
-        names = [f"{part_name(number)}.parquet" for number in sorted(done_parts(self._store, descriptor))]
+        names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
         with ThreadPoolExecutor(READERS, thread_name_prefix="reuse-index") as readers:
-            found = readers.map(partial(self._look_into, kinds), (f"speech/{name}" for name in names if name in there))
+            found = readers.map(partial(self._look_into, kinds), names)
             return [group for groups in found for group in groups]
 
     def _look_into(self, kinds: Collection[str], name: str) -> list[_Group]:

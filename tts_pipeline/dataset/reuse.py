@@ -82,7 +82,7 @@ class Reusable:
             speech = PublishedSpeech(self.store, self.descriptor, wanted, self.label)
         if not len(speech):
             logger.warning(
-                "nothing can be taken from the dataset %s: none of its parts is done, or its audio was converted to "
+                "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "
                 "something else than is wanted now",
                 self.label,
             )
