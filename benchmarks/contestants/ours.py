@@ -87,4 +87,4 @@ def do(task: Task) -> Done:
 
 
 if __name__ == "__main__":
-    compete(do, ("tts-pipeline", "aiohttp", "httpx", "httpx-aiohttp", "orjson", "pybase64", "pyarrow"))
+    compete(do, ("tts-pipeline", "aiohttp", "httpx", "orjson", "pybase64", "pyarrow"))

@@ -9,7 +9,7 @@ from typing import Any
 from tts_pipeline.errors import without_passwords
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Location(os.PathLike[str]):
     """A URL that is opened with a file system of the caller's: with its credentials, its endpoint.
 
@@ -20,8 +20,11 @@ class Location(os.PathLike[str]):
         filesystem: An fsspec file system.
     """
 
-    url: str = field(repr=False)
-    filesystem: Any = field(repr=False, compare=False)
+    url: str
+    filesystem: Any = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Location(url={str(self)!r})"
 
     def __str__(self) -> str:
         return without_passwords(self.url)
