@@ -248,6 +248,7 @@ def test_segments_are_few(text: str, limit: int) -> None:
     [
         *("123", "C", "%", "我", "か", "ー", "한", "é", "€", "+", "=", "½", "①", "Ⅷ", "...a", "٣", "अ", "&", "@", "№"),
         *("1\ufe0f\u20e3", "™", "<3", "a<b>", "<b>hi</b>", "\U00031350", "\U0002ebf0", "\U000323b0", "x²", "𝟙"),
+        *("Ⓐ", "㎏", "㈱", '<sub alias="World"/>', '<phoneme alphabet="ipa" ph="hi"></phoneme>'),
     ],
 )
 def test_what_is_read_aloud(text: str) -> None:
@@ -275,6 +276,7 @@ def test_what_is_read_aloud(text: str) -> None:
             "* * *",
             "|||",
             "~",
+            "～",
             "___",
             "。",
         ),

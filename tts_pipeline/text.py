@@ -39,9 +39,13 @@ _SPOKEN = re.compile(f"[^\\W_{FILLERS}]")
 _SPOKEN_SIGNS = frozenset("%‰‱&@#§¶°℃℉№℡™©®℗℠℮")
 """Punctuation and symbols that are read aloud; of mathematics and money all are, but for lines and arrows."""
 
+_LOOKALIKES = frozenset("\uff5e")
+"""The tilde of full width, by which Japanese lengthens a vowel."""
+
 _LINES = re.compile("[|~\u2190-\u21ff\u2300-\u23ff\u25a0-\u25ff\u27c0-\u27ff\u2900-\u297f\u2b00-\u2bff]")
 _PICTURES = re.compile("[\U0001f000-\U0001faff]")
-_TAG = re.compile(r"<[/!?a-zA-Z][^<>]*>")
+_TAG = re.compile(r"<[/!?a-zA-Z](?![^<>]*\s(?:alias|ph)\s*=)[^<>]*>")
+"""Markup, but for SSML whose attribute is spoken in place of its text."""
 
 Span = tuple[int, int]
 
@@ -91,7 +95,10 @@ def is_speakable(text: str) -> bool:
     """
     if "<" in text:
         text = _TAG.sub(" ", text)
-    return _SPOKEN.search(text) is not None or any(map(_is_read_aloud, set(text)))
+    if _SPOKEN.search(text) is not None:
+        return True
+    plain = unicodedata.normalize("NFKC", text)  # a letter in a circle, units and words in one sign
+    return _SPOKEN.search(plain) is not None or any(map(_is_read_aloud, {*text, *plain} - _LOOKALIKES))
 
 
 def _is_read_aloud(character: str) -> bool:
