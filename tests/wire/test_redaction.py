@@ -52,11 +52,12 @@ def test_what_is_no_key_stays() -> None:
 
 
 def test_a_short_key_is_a_word_of_its_own() -> None:
-    """Below 8 characters: not in other words, nor in the names of fields, and one of two letters is none."""
+    """Below 6 characters: not in other words, nor in the names of fields, and one of two letters is none."""
     redactor = Redactor(["test", "no"])
     assert redactor.text("the key test is no key; testing, latest") == "the key [redacted] is no key; testing, latest"
     reply = Reply(400, {}, b'{"test": "test"}')
     assert redactor.reply(reply) is reply
+    assert Redactor(["q7W3zK"]).text("cTdXM3pL q%37W3zK 713757337a4b") == "[redacted] [redacted] [redacted]"
 
 
 def test_an_answer_is_redacted_before_messages_are_cut() -> None:

@@ -19,7 +19,7 @@ from tts_pipeline.wire.reading import Reply
 
 REDACTED = "[redacted]"
 
-_WHOLE = 8
+_WHOLE = 6
 """A shorter secret is looked for as a word of its own only: ``test`` is part of other words."""
 
 _LEAST = 3
