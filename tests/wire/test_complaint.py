@@ -46,6 +46,12 @@ def test_forms(body: bytes, expected: Complaint) -> None:
         ({"code": "Success"}, False),
         ({"code": "", "error": None, "status_code": 200}, False),
         ({"code": 0, "error": {}}, False),
+        ({"error": {"type": "", "message": "", "code": None}}, False),
+        ({"error": {"code": "", "message": "m"}}, True),
+        ({"error": "No error"}, False),
+        ({"task_id": "t", "status": 2}, False),
+        ({"task_id": "t", "status": 40000099}, True),
+        ({"reqid": "r", "code": 1000}, False),
         ({}, False),
     ],
 )

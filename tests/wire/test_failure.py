@@ -106,6 +106,15 @@ CASES: list[tuple[int, bytes, type[ServiceError], str]] = [
     ),
     (429, nested("insufficient_quota", "Free allocated quota exceeded."), FatalError, "insufficient_quota"),
     (403, b'{"message": "free quota exhausted"}', FatalError, "HTTP403"),
+    # A code for any failure gives way to a status that says more
+    (
+        429,
+        nested(None, "Service tier capacity exceeded", kind="invalid_request_error"),
+        ThrottledError,
+        "invalid_request_error",
+    ),
+    (404, nested(None, "Invalid URL", kind="invalid_request_error"), SuspectError, "invalid_request_error"),
+    (401, nested("internal_error"), FatalError, "internal_error"),
     # Flattened by a gateway: the message carries the code, the status, or both
     (
         400,

@@ -79,6 +79,11 @@ CASES: list[tuple[int, dict[str, Any], type[ServiceError], str]] = [
         "insufficient_quota",
     ),
     (401, openai("invalid_api_key", "m", "invalid_request_error"), FatalError, "invalid_api_key"),
+    # Moonshot, Groq, Hume
+    (429, openai(None, "m", "exceeded_current_quota_error"), FatalError, "exceeded_current_quota_error"),
+    (429, openai(None, "m", "rate_limit_reached_error"), ThrottledError, "rate_limit_reached_error"),
+    (400, openai("model_terms_required", "m", "invalid_request_error"), FatalError, "model_terms_required"),
+    (400, {"code": "E0300", "slug": "out_of_credits", "message": "m"}, FatalError, "E0300"),
     # Azure: its gateway, and its models
     (401, {"error": {"code": "401", "message": "Access denied due to invalid key"}}, FatalError, "HTTP401"),
     (429, {"statusCode": 429, "message": "Rate limit is exceeded. Try again in 7 seconds."}, ThrottledError, "HTTP429"),

@@ -47,7 +47,7 @@ _FORM_NAMES = frozenset(form.path[0] for form in makers.FORMS)
 _CODE_ALONE = frozenset({"code"})
 _CODES_ALONE = frozenset(_CODE_NAMES) - {"type", "category"}
 """What names a failure without an ``error`` around it; a type may be that of a success."""
-_NO_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false"})
+_NO_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false", "no", "no error", "n/a", "-"})
 """What stands in the place of an error where there is none."""
 
 
@@ -96,8 +96,8 @@ def is_failure(payload: Mapping[str, Any]) -> bool:
 
 
 def _is_error(error: object) -> bool:
-    if isinstance(error, dict) and "code" in error:
-        return str(error["code"]).lower() not in _NO_ERRORS
+    if isinstance(error, dict):
+        return any(error.values()) and str(error.get("code", "")).lower() not in _NO_ERRORS
     return bool(error) and str(error).lower() not in _NO_ERRORS
 
 

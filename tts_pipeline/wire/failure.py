@@ -34,6 +34,7 @@ from tts_pipeline.wire.failure_codes import (
     QUOTA_CODES,
     RULES,
     SURELY_NOT_BILLED,
+    TELLING_STATUSES,
     TOO_LONG,
     Rule,
     is_known,
@@ -215,7 +216,8 @@ def _rule_and_limit(said: Complaint, code: str | None, status: int, http_status:
 
 
 def _rule(said: Complaint, code: str | None, status: int, http_status: int) -> Rule:
-    is_telling = code is not None and is_known(code) and normal(code) not in GENERIC_CODES
+    is_generic = code is not None and normal(code) in GENERIC_CODES
+    is_telling = code is not None and is_known(code) and not is_generic
     is_quota = code is not None and normal(code) in QUOTA_CODES
     if (is_quota or not is_telling) and tells_of_free_quota(said.message):
         return FREE_QUOTA
@@ -226,8 +228,9 @@ def _rule(said: Complaint, code: str | None, status: int, http_status: int) -> R
         return RULES[in_words]
     if said.meaning is not None:
         return RULES[said.meaning]
-    # A gateway's own word for what came from behind it gives way to the status told inside.
-    by_status = code is not None and normal(code) in GENERIC_CODES and status != http_status
+    # A gateway's own word for what came from behind it gives way to the status told inside, and so does a word for any
+    # failure (Mistral's ``invalid_request_error`` under a 429) to a status that says more.
+    by_status = is_generic and (status != http_status or status in TELLING_STATUSES)
     return rule_for(None if by_status else code, status)
 
 

@@ -192,6 +192,9 @@ _STATUSES: Mapping[int, Rule] = {
     501: _SUSPECT,
 }
 
+TELLING_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 413, 429})
+"""Statuses that say more than a code of ``GENERIC_CODES``."""
+
 SURELY_NOT_BILLED = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422, 429})
 """Statuses after which surely nothing was charged: a refusal, a proxy's refusal, or "ask the same elsewhere"."""
 

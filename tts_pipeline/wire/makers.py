@@ -23,7 +23,8 @@ Read on 2026-11-29, in stored copies:
 
 From memory, and to be confirmed: all other numbers of iFlytek, Volcengine, SiliconFlow,
 MiniMax (1013, 2042, 2045, 2049, 2054, 2056) and Alibaba's speech gateway; Azure's, Huawei's and Tencent's
-``UnsupportedOperation`` codes; the names of Amazon's and Google's that the pages above do not list.
+``UnsupportedOperation`` codes; Moonshot's (``exceeded_current_quota_error`` and the like), Hume's ``E0300``, Groq's
+``model_terms_required``; the names of Amazon's and Google's that the pages above do not list.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ WORDS: Mapping[str, Sequence[str]] = {
         *("RESOURCE_EXHAUSTED", "RATE_LIMIT_EXCEEDED", "RATE_LIMITED", "rateLimitExceeded", "userRateLimitExceeded"),
         *("too_many_concurrent_requests", "concurrent_limit_exceeded", "concurrency_limited", "system_busy"),
         *("InternalError.ExceedMaxLimit", "LimitExceeded.AccessLimit", "APIG.0308", "concurrency_limit_exceeded"),
+        *("rate_limit_reached_error", "engine_overloaded_error"),
     ),
     "transient": (
         *("ServiceFailureException", "InternalFailure", "InternalServerException", "ServiceUnavailableException"),
@@ -69,7 +71,12 @@ WORDS: Mapping[str, Sequence[str]] = {
         *("quota_exceeded", "insufficient_credits", "payment_required", "paid_plan_required", "AccountArrears"),
         *("ASR_PAYMENT_REQUIRED", "INSUFFICIENT_CREDITS", "BILLING_DISABLED", "ResourceUnavailable.InArrears"),
         *("UnsupportedOperation.PkgExhausted", "UnsupportedOperation.AccountArrears", "insufficient_funds"),
-        *("UnsupportedOperation.NoFreeAccount", "UnsupportedOperation.NoBanlance"),
+        *(
+            "UnsupportedOperation.NoFreeAccount",
+            "UnsupportedOperation.NoBanlance",
+            "exceeded_current_quota_error",
+            "E0300",
+        ),
     ),
     "no_access": (
         *("AccessDeniedException", "OptInRequired", "SubscriptionRequiredException", "UnauthorizedOperation"),
@@ -77,7 +84,7 @@ WORDS: Mapping[str, Sequence[str]] = {
         *("SERVICE_DISABLED", "CONSUMER_SUSPENDED", "API_KEY_SERVICE_BLOCKED", "plan_upgrade_required"),
         *("API_KEY_HTTP_REFERRER_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED", "IpInBlacklist", "IpNotInWhitelist"),
         *("UnsupportedOperation.ServerNotOpen", "UnsupportedOperation.ServerStopped"),
-        *("InvalidParameterValue.AppId", "InvalidParameterValue.AppIdNotRegistered"),
+        *("InvalidParameterValue.AppId", "InvalidParameterValue.AppIdNotRegistered", "model_terms_required"),
     ),
     "no_model": ("DeploymentNotFound", "model_not_available", "invalid_model_id"),
 }
@@ -169,7 +176,7 @@ FORMS: Sequence[Numbers] = (
     Numbers(  # Volcengine
         ("code",),
         "reqid",
-        frozenset({0, 3000, 20000000}),
+        frozenset({0, 200, 1000, 3000, 20000000}),
         {
             "throttled": (3003,),
             "transient": (3005, 3006, 3030, 3031, 3032, 3040, 55000000),
@@ -182,7 +189,7 @@ FORMS: Sequence[Numbers] = (
     Numbers(  # Alibaba's speech gateway
         ("status",),
         "task_id",
-        frozenset({0, 20000000}),
+        frozenset({*range(10), 200, 20000000}),  # small ones are the state of somebody else's task
         {
             "bad_key": (40000001,),
             "throttled": (40000005,),
