@@ -127,7 +127,8 @@ def _given(environ: Mapping[str, str], name: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def _is_straight(straight: tuple[str, ...], host: str, port: int | None) -> bool:
-    return _is_here(host) or any(_covers(entry, host, port) for entry in straight)
+    name = host.rstrip(".")
+    return _is_here(name) or any(_covers(entry, name, port) for entry in straight)
 
 
 def _is_here(host: str) -> bool:
@@ -135,7 +136,8 @@ def _is_here(host: str) -> bool:
     address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
-    return host == "localhost" or host.endswith(".localhost") or (address is not None and address.is_loopback)
+    is_own = address is not None and (address.is_loopback or address.is_unspecified)
+    return is_own or f".{host.rstrip('.')}".endswith(".localhost")
 
 
 def _covers(entry: str, host: str, port: int | None) -> bool:
@@ -146,7 +148,7 @@ def _covers(entry: str, host: str, port: int | None) -> bool:
         with suppress(ValueError):  # a name, or an address with a port
             return address in ipaddress.ip_network(entry, strict=False)
     name, _, its_port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
-    name = name.strip("[]").removeprefix("*").removeprefix(".")
+    name = name.strip("[]").removeprefix("*").strip(".")
     if its_port and its_port != str(port):
         return False
     return bool(name) and (host == name or host.endswith(f".{name}"))
