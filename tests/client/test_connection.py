@@ -198,6 +198,29 @@ def test_nothing_is_written_where_something_arrives_just_before() -> None:
     assert (error.code, error.may_be_billed, requests) == ("ConnectionFailed", False, 1)
 
 
+def test_a_server_that_ended_an_idle_connection_costs_nothing() -> None:
+    """Also where the loop has not come to know of it: the request is written on another connection."""
+
+    async def main() -> bytes:
+        transport = Transport(AT_ONCE)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            for text in (b"a", b"b"):
+                sending = asyncio.create_task(transport.exchange("POST", url, {}, text))
+                with await asyncio.wait_for(_accepted(server), 20) as connection:
+                    connection.setblocking(False)
+                    received = b""
+                    while not received.endswith(b"\r\n\r\n" + text):
+                        received += await asyncio.get_running_loop().sock_recv(connection, 4_096)
+                    connection.send(plain(text))
+                    reply = await sending
+        await transport.aclose()
+        return reply.body
+
+    assert asyncio.run(main()) == b"b"
+
+
 def test_two_answers_on_a_used_connection_are_both_doubted() -> None:
     """The first may be a late one to the request before: it is bought again rather than believed."""
 

@@ -114,6 +114,18 @@ def test_an_answer_that_trickles_forever_times_out() -> None:
     assert error_of(trickle, bounds=Bounds(timeout_s=0.05, connect_timeout_s=20)).code == "Timeout"
 
 
+def test_a_head_that_trickles_is_a_silence() -> None:
+    """A head is there within the longest silence, or not at all; bytes of it prolong nothing."""
+
+    async def trickle(request: Any) -> None:
+        for byte in raw(200, {"content-length": "0", "x": "y" * 60}, b""):
+            request.writer.write(bytes([byte]))
+            await asyncio.sleep(0.01)
+
+    error = error_of(trickle, bounds=Bounds(timeout_s=0.2, connect_timeout_s=20))
+    assert (error.code, error.may_be_billed) == ("Timeout", True)
+
+
 @pytest.mark.parametrize(
     "step",
     [

@@ -21,6 +21,7 @@ import asyncio
 import fcntl
 import logging
 import math
+import select
 import ssl
 import termios
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Turn:
 
     Args:
         is_first: Whether the connection carried no request before.
+        began_s: When, on the loop's clock.
         is_asked: Whether the request was written.
         answer: The answer's body; None until its head was read. Interim answers (1xx) do not count.
         body_bytes: What has come of it.
@@ -79,6 +81,7 @@ class Turn:
     """
 
     is_first: bool
+    began_s: float
     is_asked: bool = False
     answer: StreamReader | None = None
     body_bytes: int = 0
@@ -104,6 +107,7 @@ class WatchedConnection(ResponseHandler):
         super().__init__(loop)
         self._pool = pool
         self._fileno = -1
+        self._arrivals = select.poll()
         self._is_tls = False
         self.turn: Turn | None = None
 
@@ -111,22 +115,23 @@ class WatchedConnection(ResponseHandler):
         """Begin."""
         super().connection_made(transport)
         self._fileno = transport.get_extra_info("socket").fileno()
+        self._arrivals.register(self._fileno, select.POLLIN)
         self._is_tls = transport.get_extra_info("sslcontext") is not None
 
     def set_response_params(self, **parameters: Any) -> None:
         """Take the next request: the pool has given this connection to it."""
         is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which it has written already
-        self.turn = Turn(is_first=self.turn is None, is_asked=is_tunnel)
+        self.turn = Turn(is_first=self.turn is None, began_s=self._loop.time(), is_asked=is_tunnel)
         super().set_response_params(**parameters)
 
     def is_connected(self) -> bool:
         """Say whether a request may be written; the pool asks this of an idle connection."""
-        return super().is_connected() and not self._has_unread_bytes()
+        return super().is_connected() and not self._has_unread()
 
     def is_silent(self) -> bool:
         """Say whether it is still good when a request is about to be written; a TLS session begins with tickets."""
         is_new = self.turn is not None and self.turn.is_first
-        return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread_bytes())
+        return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; nothing where the parser is to go on with what it has."""
@@ -150,7 +155,13 @@ class WatchedConnection(ResponseHandler):
                 return
             turn.answer = payload
             turn.is_doubtful = message.code < 300 and self._is_writing
+        super()._reschedule_timeout()
         super().feed_data(data, size)
+
+    def _reschedule_timeout(self) -> None:
+        """Wait for more from now on; for the rest of a head no longer than for its beginning."""
+        if self._read_timeout_handle is None or self.turn is None or self.turn.answer is not None:
+            super()._reschedule_timeout()
 
     def close(self) -> None:
         """Close, without waiting for a peer to read what it has not read so far."""
@@ -164,8 +175,12 @@ class WatchedConnection(ResponseHandler):
         """Whether a part of the request has not left yet, so that no answer can be the answer to it."""
         return self.transport is not None and self.transport.get_write_buffer_size() > 0
 
+    def _has_unread(self) -> bool:
+        """Whether bytes or the server's end have arrived that the event loop has not come to; it takes 1 us to know."""
+        return bool(self._arrivals.poll(0))
+
     def _has_unread_bytes(self) -> bool:
-        """Whether something has arrived that the event loop has not come to; it takes 1 us to know."""
+        """The same of bytes alone: a server may end a connection with its answer."""
         return fcntl.ioctl(self._fileno, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
     def _look_behind(self, turn: Turn) -> None:
@@ -238,10 +253,16 @@ class Pool(aiohttp.TCPConnector):
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if self._trusted_from_s == math.inf:
-            self._trusted_from_s = self._loop.time() + self._probation_s
+            self._trusted_from_s = self._loop.time() + self._silence_s(protocol)
         watched = _WATCHED if self._probation_s < math.inf else 0
         is_enough = not self._is_trusted() and sum(map(len, self._conns.values())) >= watched
         super()._release(key, protocol, should_close=should_close or is_enough)
+
+    def _silence_s(self, protocol: ResponseHandler) -> float:
+        """Return how long to watch: a proxy that asks again is late by about as long as an answer takes."""
+        turn = protocol.turn if isinstance(protocol, WatchedConnection) else None
+        answer_s = self._loop.time() - turn.began_s if turn is not None and self._probation_s else 0.0
+        return max(self._probation_s, 2 * answer_s)
 
     def _is_trusted(self) -> bool:
         return self._loop.time() >= self._trusted_from_s
