@@ -57,6 +57,22 @@ def test_files_one_after_the_other_become_one(name: str, count: int, between: st
     assert abs(audio.duration_ms - decoded_ms(audio)) <= 1
 
 
+FOREIGN = {
+    "a head": b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nContent-Length: 24044\r\n\r\n",
+    "a part": b"\r\n--frontier-0123456789abcdef\r\nContent-Type: audio/wav\r\n\r\n",
+    "a page": b"<html><head><title>Bad Gateway</title></head></html>",
+}
+
+
+@pytest.mark.parametrize("between", FOREIGN)
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_follows_something_else_is_not_taken(name: str, between: str) -> None:
+    """The sound behind a head of another answer may be another row's: all of it is refused."""
+    data = sample(name, seconds=SECONDS)
+    with pytest.raises(UnreadableError, match="whose sound that is"):
+        played(data + FOREIGN[between] + data)
+
+
 @pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"\r\n", bytes(30)])
 @pytest.mark.parametrize("name", MEASURED)
 def test_a_tail_is_no_sound(name: str, tail: bytes) -> None:

@@ -205,6 +205,15 @@ def test_ends_of_other_makers(last: object) -> None:
         read(chunk)
 
 
+def test_a_stream_tells_the_rate_of_its_samples() -> None:
+    """In its first event, or in its last."""
+    chunk = {"data": {"audio": bytes(range(1, 201)).hex(), "status": 1}}
+    last = {"data": {"audio": bytes(range(2, 202)).hex(), "status": 1}, "extra_info": {"audio_sample_rate": 16_000}}
+    for events in ((chunk, last), (last, chunk)):
+        body = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+        assert "16000" in (read(body).content_type or "")
+
+
 def test_chunks_under_a_name_that_nobody_told() -> None:
     """The first one is known by its bytes, the others by its name."""
     wav = b"RIFF\x00\x01\x00\x00WAVE" + SOUND

@@ -12,7 +12,7 @@ from tts_pipeline.audio.join import join
 from tts_pipeline.audio.mpeg import FrameReader, Walk, read_adts_frame, read_mp3_frame, walk, with_length
 from tts_pipeline.audio.ogg import last_page
 from tts_pipeline.audio.pcm import PcmFormat, wrap
-from tts_pipeline.audio.pieces import pieces
+from tts_pipeline.audio.pieces import check_seam, pieces
 from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
@@ -76,6 +76,8 @@ def _measured(files: Sequence[bytes], terms: _Terms) -> Playable:
         bare, name = located(file)
         one = terms._replace(complete=terms.complete or number < len(files))
         found.append(_MEASURES.get(name or "", _unsupported)(bare, name or "", one))
+        if number < len(files):
+            check_seam(bare, name or "")
     if len(found) == 1:
         return found[0]
     check_length("audio", sum(audio.duration_ms for audio, _ in found), 1_000, terms.max_s)

@@ -8,15 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tts_pipeline.audio.mpeg import id3_length, tagged_starts
+from tts_pipeline.audio.mpeg import id3_length, read_mp3_frame, tagged_starts, walk
 from tts_pipeline.audio.ogg import last_page
-from tts_pipeline.audio.wav import is_canonical
+from tts_pipeline.audio.wav import end_of_wav, is_canonical
+from tts_pipeline.errors import UnreadableError
 
 _WAV = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _OGG = re.compile(rb"OggS\x00\x02")
 # A word of each, which is found ten times as fast, and how far into the mark it is.
 _MARKS = ((b"WAVE", 8, _WAV), (b"fLaC", 0, _FLAC), (b"OggS\0\2", 0, _OGG))
+
+_JUNK = b"\r\n\t \0"
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+_SHORTEST_TEXT = 24
+_LONGEST_RUBBISH = 64
+_TEXT = re.compile(rb"[\t\r\n -~]*")
+_TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _SHORTEST_TEXT)
 
 
 def pieces(data: bytes, name: str) -> Sequence[bytes]:
@@ -51,3 +59,48 @@ def _begins(data: bytes, name: str) -> Iterator[int]:
 def _is_header_alone(file: bytes) -> bool:
     """Whether a WAV ends where its samples would begin: the first chunk of some streams."""
     return file[8:12] == b"WAVE" and 0 <= len(file) - 8 - file.find(b"data", 12) < 2
+
+
+def check_seam(file: bytes, name: str) -> None:
+    """Refuse what stands between a file that plays and the next one, if it is neither blank, zeros nor a tag.
+
+    A head of another answer or part, a page, a frame of somebody's protocol: it is not known whose sound follows.
+
+    Args:
+        file: A file, and what is behind it.
+        name: Its format.
+
+    Raises:
+        UnreadableError: ``UnsupportedAudio``. Never retried; may have been billed.
+    """
+    end = _end_of(file, name)
+    if end is None:
+        is_foreign = _TEXT_AT_END.search(_without_tag(file)[-_LONGEST_RUBBISH:]) is not None
+    else:
+        rest = file[end:].strip(_JUNK)
+        is_text = len(rest) >= _SHORTEST_TEXT and _TEXT.fullmatch(rest) is not None
+        is_foreign = not rest.startswith(_TAGS) and (is_text or len(rest) >= _LONGEST_RUBBISH)
+    if is_foreign:
+        raise UnreadableError(
+            f"behind the {name} come other things, and then one more file: whose sound that is, is not known",
+            code="UnsupportedAudio",
+            hint="listen to what the service sent",
+        )
+
+
+def _end_of(file: bytes, name: str) -> int | None:
+    """Return where a file ends by its own words; None where it has none."""
+    if name == "mp3":
+        found = walk(file, read_mp3_frame)
+        return found.end if found else None
+    if name == "ogg":
+        return last_page(file).end
+    return end_of_wav(file) if name == "wav" else None
+
+
+def _without_tag(file: bytes) -> bytes:
+    """Leave out the tag at the end, which is the next file's, or an old one of this file."""
+    at = file.rfind(b"ID3")
+    if at > 0 and (length := id3_length(file, at)) and at + length >= len(file):
+        return file[:at]
+    return file[:-128] if file[-128:].startswith(b"TAG") else file

@@ -99,6 +99,15 @@ def is_canonical(data: bytes) -> bool:
     return _read_canonical(data) is not None
 
 
+def end_of_wav(data: bytes) -> int | None:
+    """Return where a file that plays ends by its own sizes; None where they do not agree, or do not know it."""
+    order = ">" if data[:4] == b"RIFX" else "<"
+    chunks = _walk(data, order)
+    end = (chunks.data_at or 0) + chunks.declared_bytes
+    riff_bytes: int = struct.unpack_from(order + "I", data, 4)[0] + 8
+    return riff_bytes if chunks.declared_bytes and end <= riff_bytes <= len(data) else None
+
+
 def _read_canonical(data: bytes) -> Wav | None:
     """Take the usual file (44 bytes of header, right sizes) without looking further; None for any other."""
     if len(data) <= _CANONICAL.size:

@@ -12,6 +12,7 @@ certificates hold is the route's matter.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,9 @@ from tts_pipeline.wire.reading import Reply
 
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
 """``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
+
+_HEAD = re.compile(rb"HTTP/1\.[01] [1-5]\d\d[^\r\n]{0,80}\r?\n[\w-]{1,80}:")
+"""The head of an answer, as it stands in a body that ends with the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ class Transport:
             if response.status < 200:
                 raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
             reply = await self._read(response)
-        if isinstance(response, Answer) and response.is_doubtful:
+        if (isinstance(response, Answer) and response.is_doubtful) or _holds_another(reply):
             raise UnaskedAnswerError
         return reply
 
@@ -219,6 +223,11 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
     if headers.get("transfer-encoding", "chunked") not in ("chunked", "identity"):
         raise unsupported(headers["transfer-encoding"])
     return headers
+
+
+def _holds_another(reply: Reply) -> bool:
+    """Whether a body that only the connection's end bounds has the head of a second answer in it."""
+    return not reply.complete and reply.status < 400 and _HEAD.search(reply.body) is not None
 
 
 @lru_cache(maxsize=16)

@@ -1,10 +1,8 @@
-"""What a JSON document says of the headerless samples in it: their rate, beside them or anywhere around them."""
+"""What JSON documents say of the headerless samples in them: their rate, beside them or anywhere around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import islice
-from typing import Any
 
 from tts_pipeline.audio.identify import located
 from tts_pipeline.wire.media_type import is_fact
@@ -16,7 +14,7 @@ _LONGEST = 60
 _ANY_TYPE = "audio/*"
 
 
-def described(sound: Sound, payload: Mapping[str, Any]) -> Sound:
+def described(sound: Sound, payload: object) -> Sound:
     """Return samples with all that is said of them as their media type; audio with a header of its own as it is.
 
     ``{"data": {"audio": "<samples>"}, "extra_info": {"audio_sample_rate": 16000}}`` (MiniMax, 2026-11) has the media

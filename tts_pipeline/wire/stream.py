@@ -11,6 +11,7 @@ from tts_pipeline.audio.identify import identify
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.complaint import is_failure
+from tts_pipeline.wire.description import described
 from tts_pipeline.wire.encoding import Decoder
 from tts_pipeline.wire.failure import classify_payload, malformed, no_audio, unreadable
 from tts_pipeline.wire.payload import Sound, sound_in
@@ -49,6 +50,7 @@ class _Gathered:
     chunks: list[bytes] = field(default_factory=list)
     whole: bytes | None = None
     content_type: str | None = None
+    ends: list[object] = field(default_factory=list)
     linked: Sound | None = None
     broken: bool = False
     finished: bool = False
@@ -157,19 +159,25 @@ def _gather(payload: Mapping[str, Any], gathered: _Gathered) -> None:
         sound = None
     if sound is None:
         gathered.unread.append(payload)
-    elif sound.data is None:
-        gathered.linked = sound
-    elif _is_repeating(payload.get("data")) and _is_as_long(sound.data, gathered.chunks):
-        gathered.whole = sound.data
     else:
-        gathered.chunks.append(sound.data)
-        gathered.content_type = gathered.content_type or sound.content_type
+        gathered.ends = [*gathered.ends[:1], payload]
+        _take(sound, payload, gathered)
     gathered.usage = merged_usage(usage_of(payload), gathered.usage)
     gathered.request_id = gathered.request_id or request_id_in(payload)
     try:
         gathered.words.extend(find_words(payload) or ())
     except RaggedTimestampsError:
         gathered.ragged = True
+
+
+def _take(sound: Sound, payload: Mapping[str, Any], gathered: _Gathered) -> None:
+    if sound.data is None:
+        gathered.linked = sound
+    elif _is_repeating(payload.get("data")) and _is_as_long(sound.data, gathered.chunks):
+        gathered.whole = sound.data
+    else:
+        gathered.chunks.append(sound.data)
+        gathered.content_type = gathered.content_type or sound.content_type
 
 
 def _is_as_long(data: bytes, chunks: Sequence[bytes]) -> bool:
@@ -196,11 +204,12 @@ def _whole(reply: Reply, gathered: _Gathered) -> Sound:
     if not gathered.finished:
         raise malformed("CutStream", "the stream ended before its last frame", reply, request_id=gathered.request_id)
     if gathered.chunks and not gathered.broken:
-        return Sound(data=_joined(gathered), content_type=gathered.content_type)
-    sound = gathered.linked or sound_anywhere(gathered.unread)
-    if sound is None or (gathered.chunks and gathered.linked is None):
+        sound = Sound(data=_joined(gathered), content_type=gathered.content_type)
+        return described(sound, [*gathered.ends, *gathered.unread])
+    found = gathered.linked or sound_anywhere(gathered.unread)
+    if found is None or (gathered.chunks and gathered.linked is None):
         raise _unusable(reply, gathered)
-    return sound
+    return found
 
 
 def _joined(gathered: _Gathered) -> bytes:
