@@ -1,0 +1,139 @@
+"""One small dataset of each kind that a destination can hold, made once: what the mutations are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.mutations.doors import arguments, run_command
+from tts_pipeline.catalog.keys import environment
+from tts_pipeline.cli.assembly import job_of
+from tts_pipeline.cli.parser import read_arguments
+from tts_pipeline.cli.settings import settings_from
+from tts_pipeline.config import SEGMENT_BYTES
+from tts_pipeline.dataset.generations import swap_in
+from tts_pipeline.dataset.shipping import segment_name
+from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job import Progress, run_job
+from tts_pipeline.job.stop import Stop
+
+ROWS = 10
+SOURCE = "lines.parquet"
+REFUSED, SLOW = "Line 3.", "Line 8."
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Specimens:
+    """A folder with a source, and one folder for each kind of destination.
+
+    Args:
+        folder: Where they are.
+        url: Of the service that the jobs ask.
+        truth: Characters that the service charged for each destination.
+    """
+
+    folder: Path
+    url: str
+    truth: dict[str, int]
+
+
+class HaltedStore(LocalStore):
+    """A store that cannot remove anything: a swap comes no further than its first step."""
+
+    def remove(self, name: str) -> None:
+        raise StorageError(f"{name} stays")
+
+
+def write_source(path: Path, rows: int = ROWS) -> None:
+    """Write short texts; the first and the last row ask for the same."""
+    numbers = [*range(rows - 1), 0]
+    table = {"id": [f"r{row}" for row in range(rows)], "text": [f"Line {number}." for number in numbers]}
+    pq.write_table(pa.table(table), path)
+
+
+def make_specimens(folder: Path, service: LocalService) -> Specimens:
+    """Make them all; blocks for a second or two."""
+    folder.mkdir(parents=True)
+    write_source(folder / SOURCE)
+    made = Specimens(folder, service.url, {})
+    service.set_faults([{"what": "refuse", "text": REFUSED}])
+    _charged(made, service, "finished", lambda: _run(made, "finished"))
+    _charged(made, service, "half", lambda: _half(made, service))
+    service.set_faults([{"what": "refuse", "text": REFUSED}])
+    shutil.copytree(folder / "half", folder / "lost", ignore=shutil.ignore_patterns(".work"))
+    made.truth["lost"] = made.truth["half"]
+    _charged(made, service, "swap", lambda: _swap(made))
+    _run(made, "with_store", "--reuse", str(folder / "store"))
+    for kind in ("files", "nemo", "huggingface"):
+        assert (
+            run_command(["export", str(folder / "finished"), str(folder / kind), "--as", kind, "--quiet"]).status == 0
+        )
+    _interrupt_export(folder / "files")
+    return made
+
+
+def _charged(made: Specimens, service: LocalService, name: str, make: Callable[[], object]) -> None:
+    before = service.bill()["characters"]
+    make()
+    made.truth[name] = service.bill()["characters"] - before
+
+
+def _run(made: Specimens, name: str, *more: str) -> None:
+    ran = run_command(arguments(made.folder / SOURCE, made.folder / name, made.url, *more))
+    assert ran.status == 3, ran
+
+
+def _half(made: Specimens, service: LocalService) -> None:
+    """Copy a destination while its process works on it, as a kill would leave it; a copy of its journals is shipped."""
+    live = made.folder / "live"
+    service.set_faults([{"what": "refuse", "text": REFUSED}, {"what": "slow", "text": SLOW, "delay_s": 2}])
+    job = job_of(settings_from(read_arguments(arguments(made.folder / SOURCE, live, made.url))), environment())
+    progress, stop = Progress(), Stop()
+    running = threading.Thread(target=run_job, args=(job, progress), kwargs={"stop": stop})
+    running.start()
+    _wait(lambda: progress.settled == ROWS - 2 and progress.in_flight == 1, running)
+    _wait((live / "done" / "part-00000.json").exists, running)
+    shutil.copytree(live, made.folder / "half")
+    running.join(PATIENCE_S)
+    store = LocalStore(made.folder / "half")
+    for path in (made.folder / "half/.work/journals").glob("*.journal"):
+        data = path.read_bytes()
+        assert len(data) < SEGMENT_BYTES
+        store.write(segment_name(path.stem, 0), data[: len(data) // 2])
+    shutil.rmtree(live)
+
+
+def _wait(is_so: Callable[[], bool], running: threading.Thread) -> None:
+    """Wait for what another thread does, as long as it lives."""
+    ended = threading.Event()
+    while not is_so():
+        assert running.is_alive()
+        ended.wait(0.002)
+
+
+def _swap(made: Specimens) -> None:
+    """Make a dataset whose new generation is about to be put in place."""
+    folder = made.folder / "swap"
+    shutil.copytree(made.folder / "finished", folder)
+    _run(made, "new", "--voice", "Stella")
+    shutil.copytree(made.folder / "new", folder / ".generations" / "1", ignore=shutil.ignore_patterns(".work"))
+    shutil.rmtree(made.folder / "new")
+    with contextlib.suppress(StorageError):
+        swap_in(HaltedStore(folder), 1)
+
+
+def _interrupt_export(folder: Path) -> None:
+    """Leave what a killed export leaves: a piece of its index, and the name of a file that was begun."""
+    (folder / ".index").mkdir()
+    shutil.copy(folder / "index.parquet", folder / ".index" / "000001-part-00000.parquet")
+    (folder / ".index" / "000001-00000.begun").write_text("r1.wav\nr2.wav")

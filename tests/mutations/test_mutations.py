@@ -1,0 +1,230 @@
+"""Whatever becomes of a file at a destination: no write outside, no raw exception, no bill below the truth.
+
+``make fuzz`` does it with 5,000 files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.mutations import doors
+from tests.mutations.mutations import Surroundings, mutations_for
+from tests.mutations.specimens import REFUSED, SOURCE, Specimens, make_specimens
+from tts_pipeline.emulator.local import LocalService
+
+FINISHED = (0, 3)
+
+
+@pytest.fixture(scope="module")
+def specimens(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory) -> Specimens:
+    return make_specimens(tmp_path_factory.mktemp("specimens") / "made", tone_service)
+
+
+@dataclass
+class Case:
+    """A copy of the specimens one of whose files was changed, between things that nobody may touch."""
+
+    folder: Path
+    specimens: Specimens
+    service: LocalService
+    chance: Random
+    told: str = ""
+
+    @property
+    def outside(self) -> Path:
+        return self.folder / "outside"
+
+    @property
+    def source(self) -> Path:
+        return self.folder / SOURCE
+
+    def at(self, name: str) -> Path:
+        return self.folder / "inside" / name
+
+    def copy(self, *names: str) -> None:
+        for name in names:
+            shutil.copytree(self.specimens.folder / name, self.at(name), symlinks=True)
+
+    def prepare(self, name: str) -> None:
+        """Copy a specimen and what goes with it, and change one of its files."""
+        self.folder.mkdir(parents=True)
+        shutil.copyfile(self.specimens.folder / SOURCE, self.source)
+        (self.outside / "victim" / "deep").mkdir(parents=True)
+        for place in ("victim.txt", "victim/part-00000.json", "victim/deep/file.txt"):
+            (self.outside / place).write_text("do not touch")
+        for place in ("victim.txt", "inside/victim.txt"):
+            (self.folder / place).parent.mkdir(exist_ok=True)
+            (self.folder / place).write_text("do not touch")
+        for place in ("victim", "inside/victim"):
+            (self.folder / place).mkdir()
+            (self.folder / place / "file.txt").write_text("do not touch")
+        self.copy(name)
+        files = sorted(path for path in self.at(name).rglob("*") if path.is_file() and not path.is_symlink())
+        path = self.chance.choice(files)
+        shutil.copyfile(path, self.outside / "copy")
+        change = self.chance.choice(mutations_for(path))
+        self.told = f"{name}: {change.__name__} {path.relative_to(self.at(name))}"
+        change(path, Surroundings(self.outside, files), self.chance)
+
+    def guarded(self, *but: str) -> dict[Path, object]:
+        """Return all there is outside of what a door may write."""
+        allowed = [self.at(name) for name in but]
+        return {path: _contents(path) for path in _below(self.folder, allowed)}
+
+
+def _below(folder: Path, but: Sequence[Path]) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path not in but:
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from _below(path, but)
+
+
+def _contents(path: Path) -> object:
+    if path.is_symlink():
+        return path.readlink()
+    return None if path.is_dir() else path.read_bytes()
+
+
+def characters_charged(case: Case) -> int:
+    return int(case.service.bill()["characters"])
+
+
+def again(case: Case, name: str) -> None:
+    """A run goes on with the destination; its bill is not below the truth."""
+    before = characters_charged(case)
+    ended = doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url))
+    truth = case.specimens.truth[name] + characters_charged(case) - before
+    if ended.status in FINISHED:
+        assert ended.json["characters_upper_bound"] >= truth, ended
+        added_up(case, name, truth)
+
+
+def added_up(case: Case, name: str, truth: int) -> None:
+    """The report's bill is not below the truth, if there is one."""
+    ended = doors.report(case.at(name))
+    if ended.status == 0:
+        total = sum(row["characters_upper_bound"] for row in ended.json["report"])
+        assert total >= truth, ended
+
+
+def exported(case: Case, name: str) -> None:
+    doors.export(case.at(name), case.at("new"), case.chance.choice(("files", "nemo", "huggingface")))
+
+
+def reused(case: Case, name: str) -> None:
+    doors.run_command(doors.arguments(case.source, case.at("new"), case.specimens.url, "--reuse", str(case.at(name))))
+
+
+def rebuilt(case: Case, name: str) -> None:
+    more = ("--voice", "Stella", "--rebuild")
+    doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, *more))
+
+
+def retried(case: Case, name: str) -> None:
+    doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, "--retry-rejects"))
+
+
+def added_up_now(case: Case, name: str) -> None:
+    added_up(case, name, case.specimens.truth[name])
+
+
+def browsed(case: Case, name: str) -> None:
+    doors.browse(case.at(name))
+
+
+def estimated(case: Case, name: str) -> None:
+    doors.estimate(case.source, case.at(name), case.specimens.url)
+
+
+def validated(case: Case, name: str) -> None:
+    doors.validate(case.source, case.at(name), case.specimens.url)
+
+
+def sealed(case: Case, name: str) -> None:
+    doors.seal(case.source, case.at(name), case.specimens.url)
+
+
+READING = (added_up_now, exported, reused, browsed, estimated, validated, sealed)
+WRITING = (again, again, again, rebuilt, retried)
+DATASETS = ("finished", "half", "half", "lost", "swap")
+
+
+def open_doors(case: Case) -> None:
+    """Change a file and open some doors."""
+    kind = case.chance.random()
+    if kind < 0.8:
+        name = case.chance.choice(DATASETS)
+        case.prepare(name)
+        guarded = case.guarded(name, "new")
+        case.chance.choice(READING)(case, name)
+        assert_same(case, guarded, name, "new")
+        case.chance.choice(WRITING)(case, name)
+        assert_same(case, guarded, name, "new")
+    elif kind < 0.9:
+        case.prepare("store")
+        guarded = case.guarded("store", "new")
+        reused(case, "store")
+        assert_same(case, guarded, "store", "new")
+    else:
+        name = case.chance.choice(("files", "files", "nemo", "huggingface"))
+        case.prepare(name)
+        case.copy("finished")
+        guarded = case.guarded(name)
+        doors.export(case.at("finished"), case.at(name), name)
+        assert_same(case, guarded, name)
+
+
+def assert_same(case: Case, guarded: Mapping[Path, object], *but: str) -> None:
+    """Nothing was written, removed or made outside of what a door may write."""
+    now = case.guarded(*but)
+    changed = {str(place) for place in guarded.keys() | now.keys() if guarded.get(place, "-") != now.get(place, "-")}
+    assert not changed
+
+
+def run_cases(specimens: Specimens, service: LocalService, folder: Path, seeds: range) -> Iterator[str]:
+    """Yield what went wrong."""
+    service.set_faults([{"what": "refuse", "text": REFUSED}])
+    for seed in seeds:
+        case = Case(folder / str(seed), specimens, service, Random(seed))
+        try:
+            open_doors(case)
+        except Exception:
+            yield f"seed {seed}: {case.told}\n{traceback.format_exc()}"
+        shutil.rmtree(case.folder)
+
+
+@pytest.mark.fuzz
+def test_some_files(specimens: Specimens, tone_service: LocalService, tmp_path: Path) -> None:
+    """Whatever becomes of a file: nothing is written outside, errors are ours, and no bill is short."""
+    assert not list(run_cases(specimens, tone_service, tmp_path, range(60)))
+
+
+@pytest.mark.fuzz
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
+def test_many_files(specimens: Specimens, tone_service: LocalService, tmp_path: Path) -> None:
+    """The same for 5,000 files."""
+    first, count = (
+        int(os.environ.get(f"TTS_FUZZ_{name}", default)) for name, default in (("FIRST", 0), ("COUNT", 5_000))
+    )
+    failed = list(run_cases(specimens, tone_service, tmp_path, range(first, first + count)))
+    assert not failed, "\n".join([*failed[:20], *_by_place(failed)])
+
+
+def _by_place(failed: list[str]) -> Iterator[str]:
+    """Say where failures came from, the most frequent first, with one of each."""
+    frames = [re.findall(r'File ".*?/((?:tts_pipeline|tests)/[^"]*)", line (\d+), in (\w+)', one)[-1] for one in failed]
+    for place, count in Counter(frames).most_common():
+        one = failed[frames.index(place)].splitlines()
+        yield f"{count} x {' '.join(place)}: {one[-1][:150]} | {one[0]}"
