@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
-from tts_pipeline.dataset.location import Location, filesystem_of
+from tts_pipeline.dataset.location import Location, filesystem_of, is_local, is_url, local_path, utf8_name
 from tts_pipeline.dataset.reuse import find_reusable
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.store import open_store
+from tts_pipeline.errors import ConfigurationError
 
 
 @pytest.fixture
@@ -54,3 +55,57 @@ def test_a_location_is_its_url(vault: Any) -> None:
     place = Location("dir://a", vault)
     assert place == Location("dir://a", None)
     assert (repr(place), os.fspath(place)) == ("Location(url='dir://a')", "dir://a")
+
+
+@pytest.mark.parametrize(
+    ("location", "local", "url"),
+    [
+        ("out", True, False),
+        ("/data/a://b", True, False),
+        ("file:out", True, False),
+        ("file:/data/out", True, True),
+        ("FILE:///data/out", True, True),
+        ("s3://bucket/out", False, True),
+        ("simplecache::s3://bucket/out", False, True),
+    ],
+)
+def test_locations_are_local_or_not(location: str, local: bool, url: bool) -> None:
+    """A path and a file URL are local; any other URL is not; a name with a colon is a path."""
+    assert (is_local(location), is_url(location)) == (local, url)
+
+
+def test_a_file_url_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every way to write one; ``~`` stands for the home, and the path is absolute."""
+    monkeypatch.chdir(tmp_path)
+    for url in (f"file://{tmp_path}", f"file:{tmp_path}", f"file://localhost{tmp_path}", "file://.", "FILE:///"):
+        assert local_path(url) == (Path("/") if url == "FILE:///" else tmp_path)
+    assert local_path("~/out") == local_path("file://~/out") == local_path("file:~/out") == Path.home() / "out"
+    assert local_path("out") == tmp_path / "out"
+
+
+def test_what_a_file_url_escapes_is_decoded_unless_it_is_there_as_it_is_written(tmp_path: Path) -> None:
+    """A new destination has its plain name; one that an earlier version made, percent sign and all, is found."""
+    url = f"file://{tmp_path}/my%20texts%5B1%5D%FF"
+    plain = tmp_path / os.fsdecode(b"my texts[1]\xff")
+    assert local_path(url) == plain
+    (tmp_path / "my%20texts%5B1%5D%FF").mkdir()
+    assert local_path(url) == tmp_path / "my%20texts%5B1%5D%FF"
+    assert local_path(plain.as_uri() + "a") == plain.with_name(plain.name + "a")
+
+
+def test_a_home_that_nobody_knows_is_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A tilde that stands for nobody's home is part of a name, as in a shell; one for a home of ours is refused."""
+    monkeypatch.chdir(tmp_path)
+    assert local_path("~nobody-of-this-name/a") == tmp_path / "~nobody-of-this-name" / "a"
+    monkeypatch.setenv("HOME", "~")
+    with pytest.raises(ConfigurationError, match="no home is known") as told:
+        local_path("~/out")
+    assert "HOME" in (told.value.hint or "")
+    with pytest.raises(ConfigurationError, match="null"):
+        local_path("file:///a%00b")
+
+
+def test_a_name_that_is_not_utf8_is_written_so_that_it_can_be_stored() -> None:
+    """Bytes that are no text are escaped; all other names stay as they are."""
+    assert utf8_name(os.fsdecode(b"caf\xe9/\xc3\xa9.parquet")) == "caf\\xe9/é.parquet"
+    assert utf8_name("plain\\xe9") == "plain\\xe9"

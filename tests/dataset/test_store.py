@@ -16,8 +16,6 @@ from tts_pipeline.dataset.store import (
     FsspecStore,
     LocalStore,
     Store,
-    is_local,
-    local_path,
     make_folder,
     open_store,
     storage_errors,
@@ -298,21 +296,6 @@ def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path)
     make_folder(tmp_path / "a" / "b" / "c")
     make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
-
-
-@pytest.mark.parametrize(
-    ("location", "local"), [("out", True), ("/data/out", True), ("file:///data/out", True), ("s3://bucket/out", False)]
-)
-def test_locations_are_local_or_not(location: str, local: bool) -> None:
-    """A path and a file URL are local; any other URL is not."""
-    assert is_local(location) is local
-
-
-def test_a_file_url_is_a_path(tmp_path: Path) -> None:
-    """``file://`` is taken off, ``~`` stands for the home, and the path is absolute."""
-    assert local_path(f"file://{tmp_path}") == tmp_path
-    assert local_path("~/out") == Path.home() / "out"
-    assert local_path("out").is_absolute()
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/out", "nosuch2+x://out"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tts_pipeline.dataset.location import Location
-from tts_pipeline.dataset.store import is_local
+from tts_pipeline.dataset.location import Location, is_local
 from tts_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:

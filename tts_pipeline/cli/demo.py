@@ -16,7 +16,7 @@ from tts_pipeline.cli.jobs import run_shown, told
 from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.terminal import columns, say, tell
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.store import is_local, local_path
+from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Report

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from tts_pipeline.errors import without_passwords
+from tts_pipeline.errors import ConfigurationError, without_passwords
+
+_URL = re.compile(r"[^/]+://")
+_FILE_URL = re.compile(r"file:(?://(?:localhost(?=/))?|(?=[/~]))", re.IGNORECASE)
+"""``file:/x``, ``file:///x``, ``file://localhost/x`` (RFC 8089, 2017); ``file://x`` is relative, as fsspec has it."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,3 +53,43 @@ def filesystem_of(location: str | os.PathLike[str]) -> tuple[Any, str]:
         return location.filesystem, str(location.filesystem._strip_protocol(location.url))
     filesystem, path = fsspec.core.url_to_fs(os.fspath(location))
     return filesystem, str(path)
+
+
+def is_url(location: str) -> bool:
+    """Return whether a location is a URL, also one of the local disk; else it is a path."""
+    return _FILE_URL.match(location) is not None or _URL.match(location) is not None
+
+
+def is_local(location: str) -> bool:
+    """Return whether a location is a local path, or a ``file:`` URL."""
+    return _FILE_URL.match(location) is not None or _URL.match(location) is None
+
+
+def local_path(location: str | os.PathLike[str]) -> Path:
+    """Return a local location as an absolute path.
+
+    What is escaped in a ``file:`` URL (``%20``) is decoded, unless what is there is called so, percent sign and all.
+
+    Raises:
+        ConfigurationError: It begins with ``~`` and no home is known, or holds a null character.
+    """
+    text = os.fspath(location)
+    escaped = _FILE_URL.sub("", text, count=1)
+    names = [escaped] if escaped == text else [escaped, unquote(escaped, errors="surrogateescape")]
+    paths = [_absolute(name) for name in names]
+    # Unlike those of pathlib, these two raise nothing: where a folder may not be searched, or a user is not known.
+    return next((path for path in paths if os.path.exists(path)), paths[-1])  # noqa: PTH110
+
+
+def _absolute(name: str) -> Path:
+    expanded = os.path.expanduser(name)  # noqa: PTH111 (see above)
+    if "\0" in name:
+        raise ConfigurationError(f"{name!r} is no name of a file", hint="leave out the null character")
+    if re.match(r"~(?:/|$)", expanded):
+        raise ConfigurationError(f"no home is known for {name!r}", hint="set HOME, or give the whole path")
+    return Path(expanded).absolute()
+
+
+def utf8_name(name: str) -> str:
+    r"""Return a file's name as text that can be stored: bytes that are not UTF-8 are written as ``\xff``."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -16,8 +16,9 @@ import orjson
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.answers import FORMAT_VERSION, MARKER, AnswerStore
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.dataset.location import is_local
 from tts_pipeline.dataset.published import PublishedSpeech
-from tts_pipeline.dataset.store import Store, is_local, open_store
+from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 from tts_pipeline.models import Found
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import bisect
-import glob
 import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.location import filesystem_of
-from tts_pipeline.dataset.store import is_local, local_path
+from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.views import without_views
-from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, cause_of
+from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
 
 BATCH_ROWS = 4_096
 BATCH_BYTES = 16 * 1024 * 1024
@@ -63,11 +61,19 @@ class Source:
         files: In order.
         schema: Common to all files.
         filesystem: The fsspec file system they are on; None is the local disk.
+        left_out: How many Parquet files were found beside them and are not read, by the reason.
     """
 
-    def __init__(self, files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[SourceFile],
+        schema: pa.Schema,
+        filesystem: Any | None = None,
+        left_out: Mapping[str, int] | None = None,
+    ) -> None:
         self.files = tuple(files)
         self.schema = schema
+        self.left_out = left_out or {}
         self._filesystem = filesystem
         groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
         self._groups = groups
@@ -82,7 +88,7 @@ class Source:
     def arranged(self, paths: Sequence[str]) -> Source:
         """Return a source of these of its files, by their relative paths, in this order."""
         by_path = {file.path: file for file in self.files}
-        return Source([by_path[path] for path in paths], self.schema, self._filesystem)
+        return Source([by_path[path] for path in paths], self.schema, self._filesystem, self.left_out)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
@@ -229,17 +235,19 @@ def _rows_of(batch: pa.RecordBatch, first: int, places: Sequence[int]) -> pa.Rec
     return batch.take(pa.array([place - first for place in places]))
 
 
-def open_source(location: str | os.PathLike[str]) -> Source:
+def open_source(location: str | os.PathLike[str], work_dir: Path | None = None) -> Source:
     """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
+
+    Args:
+        location: Where they are.
+        work_dir: A local folder whose files are no source; None is none.
 
     Raises:
         MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
         ConfigurationError: Not Parquet, not to be read, or files whose columns differ.
     """
-    text = os.fspath(location)
-    filesystem, found = _find_local(text) if is_local(text) else _find_remote(location)
-    if not found:
-        raise MissingSourceError(f"no Parquet file at {text!r}", hint="name a file, a folder, a glob or a URL of some")
+    listing = list_source(location, work_dir)
+    filesystem, found = listing.filesystem, listing.files
     with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
         opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
     schema = opened[0][1]
@@ -250,56 +258,12 @@ def open_source(location: str | os.PathLike[str]) -> Source:
                 f"{_difference(schema, other)}",
                 hint="give all files of the source the same columns and types",
             )
-    return Source([file for file, _ in opened], without_views(schema.remove_metadata()), filesystem)
-
-
-def _find_local(text: str) -> tuple[None, list[tuple[str, str]]]:
-    path = local_path(text)
-    if path.is_dir():
-        located = [(str(p.relative_to(path)), str(p)) for p in path.rglob("*.parquet") if p.is_file()]
-        return None, sorted(pair for pair in located if not _hidden(pair[0]))
-    if path.exists():
-        return None, [(path.name, str(path))]
-    if glob.has_magic(str(path)):
-        matches = [match for match in glob.glob(str(path), recursive=True) if Path(match).is_file()]
-        root = _fixed_part(str(path))
-        located = [(os.path.relpath(match, root), match) for match in matches]
-        return None, sorted(pair for pair in located if not _hidden(pair[0]))
-    raise MissingSourceError(f"no such file or folder: {text!r}", hint="check the path of the source")
-
-
-def _find_remote(location: str | os.PathLike[str]) -> tuple[Any, list[tuple[str, str]]]:
-    text = os.fspath(location)
-    try:
-        filesystem, path = filesystem_of(location)
-        if glob.has_magic(path):
-            root, matches = _fixed_part(path), sorted(filesystem.glob(path))
-        elif filesystem.isdir(path):
-            root, matches = path, sorted(p for p in filesystem.find(path) if p.endswith(".parquet"))
-        elif filesystem.exists(path):
-            root, matches = path.rsplit("/", 1)[0], [path]
-        else:
-            raise MissingSourceError(f"no such file or folder: {text!r}", hint="check the URL of the source")
-    except (ImportError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"cannot open the source {text!r}: {error}", hint="check its URL and access"
-        ) from cause_of(error)
-    located = [(os.path.relpath(match, root), match) for match in matches]
-    return filesystem, [pair for pair in located if not _hidden(pair[0])]
-
-
-def _hidden(path: str) -> bool:
-    return any(piece.startswith((".", "_")) for piece in path.split("/"))
-
-
-def _fixed_part(pattern: str) -> str:
-    pieces = pattern.split("/")
-    fixed = list(itertools.takewhile(lambda piece: not glob.has_magic(piece), pieces))
-    return "/".join(fixed)
+    files = [file for file, _ in opened]
+    return Source(files, without_views(schema.remove_metadata()), filesystem, listing.left_out)
 
 
 def _stream(filesystem: Any | None, location: str) -> Any:
-    return pa.OSFile(location, "rb") if filesystem is None else filesystem.open(location, "rb")
+    return pa.OSFile(os.fsencode(location), "rb") if filesystem is None else filesystem.open(location, "rb")
 
 
 def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[SourceFile, pa.Schema]:

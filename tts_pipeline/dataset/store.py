@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tts_pipeline.dataset.location import filesystem_of
+from tts_pipeline.dataset.location import filesystem_of, is_local, local_path
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
@@ -329,16 +329,6 @@ def open_store(destination: str | os.PathLike[str], staging: Path) -> Store:
         hint = "install the fsspec driver of that kind, such as s3fs, gcsfs or adlfs"
         raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from cause_of(error)
     return FsspecStore(filesystem, path, url=text, staging=staging)
-
-
-def is_local(location: str) -> bool:
-    """Return whether a location is a local path (or a ``file:`` URL)."""
-    return "://" not in location or location.startswith("file://")
-
-
-def local_path(location: str) -> Path:
-    """Return a local location as an absolute path."""
-    return Path(location.removeprefix("file://")).expanduser().absolute()
 
 
 def make_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
-from tts_pipeline.dataset.store import is_local
+from tts_pipeline.dataset.location import is_local
 from tts_pipeline.exports.index import Row
 from tts_pipeline.exports.manifest import Manifests, seconds_of
 from tts_pipeline.exports.names import mark_of

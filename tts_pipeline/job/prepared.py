@@ -32,6 +32,7 @@ from tts_pipeline.dataset.descriptor import (
     part_rows_for,
 )
 from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
@@ -39,7 +40,7 @@ from tts_pipeline.dataset.reuse import Reusable, find_reusable
 from tts_pipeline.dataset.rows import Layout, Voicing
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.source import RowReader, Source, open_source
-from tts_pipeline.dataset.store import LocalStore, Store, is_local, local_path, open_store
+from tts_pipeline.dataset.store import LocalStore, Store, open_store
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, did_you_mean
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
