@@ -8,13 +8,28 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
+from tests.patience import patience
 from tests.s3 import s3_server
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
+
+settings.register_profile("tests")  # an example takes as long as the machine needs
+settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Scale what a test may take, by ``timeout`` in pyproject.toml or its own mark."""
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        given = mark.args[0] if mark else config.getoption("timeout")
+        seconds = float(config.getini("timeout") if given is None else given)
+        item.add_marker(pytest.mark.timeout(patience(seconds)), append=False)
+
 
 _SHARED = ("espeak_service", "tone_service")
 

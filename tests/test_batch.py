@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.dataset.samples import audio_of, speech_of
+from tests.patience import patience
 from tts_pipeline.batch import SAME_ERRORS, Batch, RejectGuard, Work, workers_for
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (
@@ -114,7 +115,7 @@ def _run(
         batch = Batch(reciter, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
         feeding = asyncio.ensure_future(_feed(batch, rows, book))
         beside = asyncio.ensure_future(during(batch)) if during else None
-        await asyncio.wait_for(batch.run(), 10)
+        await asyncio.wait_for(batch.run(), patience(10))
         feeding.cancel()
         await asyncio.gather(feeding, *([beside] if beside else []), return_exceptions=True)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a batch leaves no task behind"
@@ -169,7 +170,7 @@ def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
         book = Slow()
         batch = Batch(reciter, workers=4, stop_grace_s=5, guard=RejectGuard())
         feeding = asyncio.ensure_future(_feed(batch, 500, book))
-        await asyncio.wait_for(batch.run(), 10)
+        await asyncio.wait_for(batch.run(), patience(10))
         feeding.cancel()
         return len(book.refused)
 
@@ -259,7 +260,7 @@ def test_a_book_that_cannot_be_written_ends_the_run() -> None:
     async def main() -> BaseException | None:
         batch = Batch(Reciter(), workers=2, stop_grace_s=1, guard=RejectGuard())
         feeding = asyncio.ensure_future(_feed(batch, 50, Full()))
-        await asyncio.wait_for(batch.run(), 10)
+        await asyncio.wait_for(batch.run(), patience(10))
         feeding.cancel()
         return batch.reason
 
@@ -288,7 +289,7 @@ def test_idle_workers_end_at_once_when_stopped() -> None:
             await asyncio.sleep(0)
         batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
         began = asyncio.get_running_loop().time()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, patience(10))
         return asyncio.get_running_loop().time() - began
 
     assert asyncio.run(main()) < 1
@@ -302,7 +303,7 @@ def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
         batch = Batch(reciter, workers=2, stop_grace_s=60, guard=RejectGuard())
         batch.queue.put_nowait(Work(Utterance("a", "Hello."), Notebook()))
         batch.stop(StorageError("cannot open the part"))
-        await asyncio.wait_for(batch.run(), 10)
+        await asyncio.wait_for(batch.run(), patience(10))
         return reciter.begun
 
     assert asyncio.run(main()) == []
@@ -330,7 +331,7 @@ def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
         await begun.wait()
         batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
         asyncio.get_running_loop().call_later(0.05, finish.set)
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, patience(10))
         feeding.cancel()
         return book.kept, reciter.cancelled
 

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.disks import small_disk
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.patience import patience
 from tts_pipeline.dataset.journal import encode_record, frame
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
@@ -147,8 +148,7 @@ import tts_pipeline.job.doors, tts_pipeline.job.runner
 ready = Path(sys.argv[1]) / "ready"
 ready.mkdir(exist_ok=True)
 (ready / str(os.getpid())).touch()
-until_s = time.monotonic() + 60
-while len(os.listdir(ready)) < 2 and time.monotonic() < until_s:
+while len(os.listdir(ready)) < 2:
     time.sleep(0.005)
 """
 """Imports take longer than the run: two that begin at one time are together behind them only."""
@@ -160,7 +160,7 @@ def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmul
     write_lines(tmp_path / "lines.parquet", 120)
     script = _TOGETHER + _RUN
     with _running(script, tmp_path, service) as one, _running(script, tmp_path, service) as other:
-        said = [process.communicate(timeout=60)[0].split(maxsplit=1)[0] for process in (one, other)]
+        said = [process.communicate(timeout=patience(60))[0].split(maxsplit=1)[0] for process in (one, other)]
     assert "storage" in said, "they met"
     _finish(tmp_path, service, 120)
     assert service.bill()["received"] == 120
@@ -209,7 +209,7 @@ def test_a_part_published_twice_is_published_once(tmp_path: Path, emulator: Star
     service = emulator(voice_mode="tone", tone_bytes=3_000)
     write_lines(tmp_path / "lines.parquet", 20)
     with _running(_DYING_PUBLISHED + _RUN, tmp_path, service) as process:
-        assert process.wait(60) == -9
+        assert process.wait(patience(60)) == -9
     speech, marker = (tmp_path / "out" / name for name in ("speech/part-00000.parquet", "done/part-00000.json"))
     before = speech.read_bytes()
     if not marked:
@@ -253,7 +253,7 @@ def test_a_destination_that_vanishes_while_publishing_keeps_the_journal(
     service = emulator(voice_mode="tone", tone_bytes=3_000)
     write_lines(tmp_path / "lines.parquet", 20)
     with _running(_VANISHING + _RUN, tmp_path, service) as process:
-        assert process.communicate(timeout=60)[0].startswith("storage")
+        assert process.communicate(timeout=patience(60))[0].startswith("storage")
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "away").rename(tmp_path / "out")
     _finish(tmp_path, service, 20)
@@ -337,7 +337,7 @@ def test_a_destination_that_vanishes_keeps_parts_in_their_journals(tmp_path: Pat
         _wait_for(service, 50, process)
         (tmp_path / "out").rename(away)
         (tmp_path / "out").mkdir()
-        assert process.communicate(timeout=60)[0].startswith("storage")
+        assert process.communicate(timeout=patience(60))[0].startswith("storage")
     assert len(list(away.glob("done/*"))) < 10
     assert list((tmp_path / "out").glob("claims/*")) == [], "nothing is begun there"
     shutil.rmtree(tmp_path / "out")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import patience
 from tts_pipeline import models
 from tts_pipeline.audio.quality import FLAGS
 from tts_pipeline.audio.wav import wrap_pcm
@@ -91,7 +92,7 @@ def say(
     asked: Asked,
     *rules: Rule,
     text: str = TEXT,
-    limits: Limits = Limits(max_attempts=2, timeout_s=20),
+    limits: Limits = Limits(max_attempts=2, timeout_s=patience(20)),
 ) -> Said:
     """Say one text to a service that misbehaves by these rules, and hold the two bills against one another."""
     service.set_faults(rules)

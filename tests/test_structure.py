@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
-
-import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tts_pipeline"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS_FOLDER = Path(__file__).parent
+TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 
 FLOORS = {
     "errors": 0,
@@ -70,8 +72,13 @@ def _place(path: Path) -> str:
     return relative.parts[0].removesuffix(".py")
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def _imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -86,54 +93,76 @@ def _ours(path: Path) -> set[str]:
     return {name.split(".")[1] for name in _imports(path) if name.startswith("tts_pipeline.")}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_strictly_down(path: Path) -> None:
+def test_imports_go_strictly_down() -> None:
     """A module imports only what stands below its floor, or its own package."""
-    place = _place(path)
-    if place in {"__init__", "__main__"}:
-        return
-    if place == APART:
-        assert _ours(path) <= APART_MAY_IMPORT | {APART}
-        return
-    for other in _ours(path) - {place}:
-        if other == APART:
-            assert place == "cli", f"{path}: only the command line starts the local service"
-        elif (place, other) not in SAME_FLOOR:
-            assert FLOORS[other] < FLOORS[place], f"{path} (floor {FLOORS[place]}) imports {other}"
+    for path in MODULES:
+        place = _place(path)
+        if place == APART:
+            assert _ours(path) <= APART_MAY_IMPORT | {APART}, path
+        elif place not in {"__init__", "__main__"}:
+            for other in _ours(path) - {place}:
+                _check_import(path, place, other)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_outside_is_touched_where_it_belongs(path: Path) -> None:
+def _check_import(path: Path, place: str, other: str) -> None:
+    if other == APART:
+        assert place == "cli", f"{path}: only the command line starts the local service"
+    elif (place, other) not in SAME_FLOOR:
+        assert FLOORS[other] < FLOORS[place], f"{path} (floor {FLOORS[place]}) imports {other}"
+
+
+def test_outside_is_touched_where_it_belongs() -> None:
     """Only the named packages import the libraries that reach outside."""
-    for name in _imports(path):
-        allowed = OUTSIDE.get(name.split(".")[0])
-        assert allowed is None or _place(path) in allowed, f"{path} imports {name}"
+    for path in MODULES:
+        for name in _imports(path):
+            allowed = OUTSIDE.get(name.split(".")[0])
+            assert allowed is None or _place(path) in allowed, f"{path} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_environment_is_read_at_the_edges(path: Path) -> None:
+def test_environment_is_read_at_the_edges() -> None:
     """Only the keys, the command line and Airflow's side read environment variables."""
-    relative = path.relative_to(PACKAGE).as_posix()
-    if relative in READS_ENVIRONMENT or _place(path) in READS_ENVIRONMENT_BELOW or _place(path) == APART:
-        return
-    read = [
-        node
-        for node in ast.walk(ast.parse(path.read_text()))
-        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and _is_os(node.value))
-        or (
-            isinstance(node, ast.ImportFrom)
-            and node.module == "os"
-            and {n.name for n in node.names} & {"environ", "getenv"}
-        )
-    ]
-    assert not read, f"{relative} reads the environment"
+    for path in MODULES:
+        relative = path.relative_to(PACKAGE).as_posix()
+        if relative in READS_ENVIRONMENT or _place(path) in READS_ENVIRONMENT_BELOW or _place(path) == APART:
+            continue
+        assert not any(map(_reads_environment, _nodes(path))), f"{relative} reads the environment"
 
 
-def _is_os(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) and node.id == "os"
+def _reads_environment(node: ast.AST) -> bool:
+    names = {"environ", "getenv"}
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "os" and bool({name.name for name in node.names} & names)
+    return isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "os"
 
 
 def test_every_module_has_its_floor() -> None:
     """A new top-level module needs a place in the house."""
     places = {_place(path) for path in MODULES} - {"__init__", "__main__", APART}
     assert places <= FLOORS.keys()
+
+
+IN_VIRTUAL_TIME = {"client/test_spacing.py"}
+
+
+def test_tests_wait_with_patience() -> None:
+    """A bound that tells waiting from not waiting grows on a busy machine: ``timeout=patience(60)``, never a number."""
+    for path in TESTS:
+        if path.relative_to(TESTS_FOLDER).as_posix() not in IN_VIRTUAL_TIME:
+            for bound in filter(_is_a_second_or_more, chain.from_iterable(map(_bounds, _nodes(path)))):
+                raise AssertionError(f"{path}:{bound.lineno}: patience({ast.unparse(bound)}), from tests.patience")
+
+
+def _bounds(node: ast.AST) -> Iterator[ast.expr]:
+    """Give what a call may wait for, and how far a deadline lies ahead."""
+    if isinstance(node, ast.BinOp) and ast.unparse(node.left) == "time.monotonic()":
+        yield node.right
+    elif isinstance(node, ast.Compare) and ast.unparse(node.left).startswith("time.monotonic() - "):
+        yield from (bound for sign, bound in zip(node.ops, node.comparators, strict=True) if isinstance(sign, ast.Lt))
+    elif isinstance(node, ast.Call):
+        yield from (given.value for given in node.keywords if given.arg == "timeout")
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        yield from {"wait": node.args[:1], "join": node.args[:1], "wait_for": node.args[1:]}.get(name, [])
+
+
+def _is_a_second_or_more(bound: ast.expr) -> bool:
+    return isinstance(bound, ast.Constant) and isinstance(bound.value, int | float) and bound.value >= 1

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
+from tests.patience import patience
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
@@ -104,7 +105,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
         return False
 
     with lines(Watch(_progress(speech=50), FakeClock()), told.append, wait=wait):
-        assert written.wait(10)
+        assert written.wait(patience(10))
     assert [line[:17] for line in told] == ["150 of 1,000 rows"] * 3
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 
 from tests.docs.pages import Block, Reader, blocks, environment
+from tests.patience import patience
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ PAGE = ROOT / "docs" / "airflow.md"
 WORKERS = 3
 _LOG_LINES = 60
 _LOOK_S = 0.5
-_START_S = 120.0
+_START_S = 300.0
 _OVER = {"success", "failed"}
 
 Found = TypeVar("Found")
@@ -54,7 +55,7 @@ class Standalone:
         self.url = url
         self.folder = folder
         self._process = process
-        self._client = httpx.Client(base_url=f"{url}/api/v2", trust_env=False, timeout=60)
+        self._client = httpx.Client(base_url=f"{url}/api/v2", trust_env=False, timeout=patience(60))
 
     def log_in(self) -> None:
         """Take a token, once everything is up; all are administrators here."""
@@ -83,13 +84,13 @@ class Standalone:
         Raises:
             AssertionError: It is not there in time; tells what Airflow logged.
         """
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + patience(timeout_s)
         while time.monotonic() < end:
             if found := look():
                 return found
             assert self._process.poll() is None, f"Airflow ended\n{self.logs()}"
             time.sleep(_LOOK_S)
-        raise AssertionError(f"waited {timeout_s:.0f} s for {what}\n{self.logs()}")
+        raise AssertionError(f"waited {patience(timeout_s):.0f} s for {what}\n{self.logs()}")
 
     def trigger(self, dag_id: str) -> DagRun:
         """Trigger a DAG, as soon as Airflow has read its file."""

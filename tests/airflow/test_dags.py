@@ -23,6 +23,7 @@ from tests.airflow.conftest import KEY, connection
 from tests.airflow.home import Airflow, DagRun
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, read, write_lines
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 
 LAST_WEEK = "2026-11-13T03:00:00+00:00"
@@ -130,11 +131,11 @@ def test_a_report_of_nothing_is_skipped(run: Run) -> None:
 def test_a_task_that_takes_too_long_is_tried_again(run: Run, tmp_path: Path, service: LocalService) -> None:
     """``execution_timeout`` stops in good order; the next try buys only what was in flight."""
     write_lines(tmp_path / "lines.parquet", 23)
-    service.set_faults([{"what": "slow", "delay_s": 120, "after": 10, "count": 4}])
+    service.set_faults([{"what": "slow", "delay_s": patience(120), "after": 10, "count": 4}])
     began = time.monotonic()
     done = run("interrupted")
     assert (done.state, done.of("speak", "tries")) == ("success", [2])
-    assert time.monotonic() - began < 90, "an answer takes 120 s"
+    assert time.monotonic() - began < patience(90), "an answer takes 120 s"
     assert done.results("speak")[0]["speech"] == 23
     assert service.bill()["received"] <= 23 + 4
     check_bill(tmp_path / "out", service)
@@ -145,11 +146,11 @@ def test_a_task_that_is_killed_stops_in_good_order(
 ) -> None:
     """Not after the answers; usage is published, and the cleared task buys only what was in flight."""
     write_lines(tmp_path / "lines.parquet", 23)
-    service.set_faults([{"what": "slow", "delay_s": 30, "after": 10, "count": 4}])
+    service.set_faults([{"what": "slow", "delay_s": patience(30), "after": 10, "count": 4}])
     with _killing(airflow.pid, lambda: service.bill()["received"] >= 14) as killed_at:
         done = run("killed")
     assert done.state == "failed"
-    assert time.monotonic() - killed_at[0] < 20, "an answer takes 30 s"
+    assert time.monotonic() - killed_at[0] < patience(20), "an answer takes 30 s"
     assert "interrupted by SIGTERM" in done.log
     assert read(tmp_path / "out", "usage").num_rows == 14
     again = run("killed")

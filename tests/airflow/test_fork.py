@@ -12,6 +12,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from tests.airflow.home import ROOT
 from tests.job.samples import read, write_lines
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 
 _FORK = """
@@ -37,7 +38,7 @@ def test_a_forked_child_runs_its_tasks(tmp_path: Path, service: LocalService) ->
     """The parent imported everything, as a DAG file at its top does; the child speaks, and queries with Polars."""
     write_lines(tmp_path / "lines.parquet", 12)
     command = [sys.executable, "-c", _FORK, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(90), check=False)
     assert done.returncode == 0, done.stderr
     assert read(tmp_path / "out", "speech").num_rows == 12
     assert (tmp_path / "bill.parquet").exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.airflow.standalone import ROOT
+from tests.patience import patience
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows processes in /proc")
 
@@ -30,7 +31,7 @@ def test_all_ends_with_a_process_that_is_killed() -> None:
     assert all(map(_lives, pids))
     holder.kill()
     holder.wait()
-    end = time.monotonic() + 20
+    end = time.monotonic() + patience(20)
     while any(map(_lives, pids)):
         assert time.monotonic() < end, pids
         time.sleep(0.05)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from tests.patience import patience
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.audio.measure import playable
 from tts_pipeline.audio.samples import Sound, encode
@@ -38,7 +39,7 @@ def received(data: bytes) -> Audio:
 def speak(service: LocalService, text: str, language_type: str = "English", **parameters: Any) -> Audio:
     """Return a text as the local service speaks it."""
     body = {"model": "qwen3-tts-instruct-flash", "input": text, "voice": "Cherry", "language_type": language_type}
-    answer = httpx.post(f"{service.url}/v1/audio/speech", json=body | parameters, trust_env=False, timeout=30)
+    answer = httpx.post(f"{service.url}/v1/audio/speech", json=body | parameters, trust_env=False, timeout=patience(30))
     return received(base64.b64decode(answer.raise_for_status().json()["output"]["audio"]["data"]))
 
 

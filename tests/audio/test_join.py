@@ -83,7 +83,7 @@ def test_a_piece_without_sound_spoils_the_whole(bad: bytes) -> None:
     assert met.value.code == "MalformedAudio"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from([0.1, 0.33, 0.5]), min_size=1, max_size=3), st.sampled_from(["mp3", "ogg"]))
 def test_lossy_formats_keep_the_duration(seconds: list[float], name: str) -> None:
     """However many pieces, no encoder's delay or padding is left between or around them."""

@@ -191,7 +191,7 @@ def measured(data: bytes, rate: int | None, complete: bool) -> tuple[Audio, tupl
         return error
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(damaged() | st.binary(max_size=200), st.sampled_from([None, 8_000, 24_000]), st.booleans())
 @example(
     b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<IHHIIHH", 16, 85, 1, 8_000, 0, 1, 0) + b"data\0\0\0\0ab", None, True

@@ -13,6 +13,7 @@ from benchmarks.answers import Answering, audio, text_of
 from benchmarks.capacity import measure_capacity
 from benchmarks.server import Gauge
 from benchmarks.service import LoadService, load_service
+from tests.patience import patience
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def service() -> Iterator[LoadService]:
 
 
 def ask(service: LoadService, method: str, path: str, body: bytes = b"") -> tuple[int, str | None, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(service.origin).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(service.origin).netloc, timeout=patience(10))
     try:
         connection.request(method, path, body)
         response = connection.getresponse()

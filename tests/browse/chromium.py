@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.patience import patience
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -24,7 +26,8 @@ def started() -> Iterator[Browser]:
     if program is None:
         pytest.skip("Chromium is not on this machine (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=Path(program), args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=Path(program), args=list(FLAGS), timeout=patience(30_000))
+        expect.set_options(timeout=patience(5_000))
         yield browser
         browser.close()
 
@@ -34,6 +37,7 @@ def opened(browser: Browser, **options: object) -> Iterator[Page]:
     """Open a page; what goes wrong in it, or leaves this machine, fails the test."""
     wrong: list[str] = []
     context: BrowserContext = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})  # type: ignore[arg-type]  # as Playwright names them
+    context.set_default_timeout(patience(30_000))
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda said: wrong.append(said.text) if said.type in {"error", "warning"} else None)

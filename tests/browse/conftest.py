@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import PROGRAM
 from tests.job.samples import job_of, write_lines
+from tests.patience import patience
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
@@ -67,7 +68,7 @@ def served(dataset: Path, *flags: str) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.terminate()
-            assert process.wait(20) == 0
+            assert process.wait(patience(20)) == 0
 
 
 @pytest.fixture(scope="session")

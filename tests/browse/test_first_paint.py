@@ -10,6 +10,7 @@ import pytest
 
 from tests.browse.conftest import served
 from tests.browse.million import write_million
+from tests.patience import patience
 
 pytest.importorskip("playwright")
 
@@ -18,7 +19,7 @@ from playwright.sync_api import Page, expect
 from tests.browse.chromium import opened, started
 
 ROWS = 1_000_000
-PATIENCE_MS = 60_000
+PATIENCE_MS = patience(60_000)
 
 
 def first_rows_ms(page: Page, url: str) -> float:

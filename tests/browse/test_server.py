@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.patience import patience
+
 AUDIO = "/api/audio/speech/part-00000/1"
 
 
@@ -25,7 +27,7 @@ class Answer(NamedTuple):
 
 def ask(site: str, path: str, method: str = "GET", **headers: str) -> Answer:
     """Send one request."""
-    with closing(HTTPConnection(urlsplit(site).netloc, timeout=20)) as connection:
+    with closing(HTTPConnection(urlsplit(site).netloc, timeout=patience(20))) as connection:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
         return Answer(response.status, dict(response.headers), response.read())

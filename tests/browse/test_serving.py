@@ -11,6 +11,7 @@ import pytest
 from tests.browse.conftest import served
 from tests.browse.test_server import ask
 from tests.cli.conftest import PROGRAM
+from tests.patience import patience
 from tts_pipeline.browse.serving import is_loopback
 
 
@@ -47,7 +48,9 @@ def test_who_else_can_hear_is_known(host: str, near: bool) -> None:
 
 def refused(*argv: str) -> str:
     """Run ``browse`` to its end and return what it tells."""
-    ended = subprocess.run([*PROGRAM, "browse", *argv], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [*PROGRAM, "browse", *argv], capture_output=True, text=True, timeout=patience(60), check=False
+    )
     assert (ended.returncode, ended.stdout) == (2, "")
     return ended.stderr
 

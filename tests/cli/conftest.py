@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.patience import patience
 from tts_pipeline.cli import main
 from tts_pipeline.emulator.local import LocalService
 
@@ -90,7 +91,7 @@ def program() -> Command:
             env={**os.environ, **(environ or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patience(60),
             check=False,
         )
         return Ended(ended.returncode, ended.stdout, ended.stderr)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.cli.conftest import PROGRAM, Command
+from tests.patience import patience
 
 HEAVY = ("pyarrow", "polars", "aiohttp", "httpx", "rich", "numpy", "fsspec")
 
@@ -18,7 +19,9 @@ def test_help_imports_nothing_heavy() -> None:
         "import sys; from tts_pipeline.cli import main; assert main(['run', '--help']) == 0;"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=patience(60), check=True
+    )
     assert ended.stdout.splitlines()[-1] == "[]"
     assert "--max-concurrency" in ended.stdout
 
@@ -58,7 +61,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     writing.stdout.close()
     with writing.stderr:
         assert writing.stderr.read() == b""
-    assert writing.wait(timeout=60) == 0
+    assert writing.wait(timeout=patience(60)) == 0
 
 
 def test_an_interrupt_outside_a_run_is_130(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import LOCAL, PROGRAM, Command, MakeSource
 from tests.conftest import StartEmulator
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 
 KEYS = [
@@ -131,15 +132,15 @@ def test_ctrl_c_ends_in_good_order(
     """What is in flight is waited for no longer than the grace, and is on the bill as unknown."""
     local = emulator(voice_mode="tone")  # its own: hanging requests stay with a service
     monkeypatch.setenv("TTS_LOCAL_URL", local.url)
-    local.set_faults([{"what": "slow", "delay_s": 60}])
+    local.set_faults([{"what": "slow", "delay_s": patience(60)}])
     destination = tmp_path / "out"
     argv = ["run", str(make_source(8)), str(destination), *LOCAL, "--max-concurrency", "4", "--json"]
     process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for_requests(local, 4)
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - begun < 20, "an answer takes 60 s"
+    out, err = process.communicate(timeout=patience(30))
+    assert time.monotonic() - begun < patience(20), "an answer takes 60 s"
     assert process.returncode == 130, err
     result = json.loads(out.splitlines()[-1])
     assert (result["stopped_by"], result["unknown_attempts"]) == ("interrupted", 4)
@@ -155,7 +156,7 @@ def test_a_terminal_gets_a_live_display(make_source: MakeSource, local: LocalSer
     process = subprocess.Popen([*PROGRAM, *argv], stdout=subprocess.PIPE, stderr=theirs, text=True, env=environ)
     os.close(theirs)
     shown = _read_all(ours)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=patience(30))
     assert process.returncode == 0, shown
     assert len(out.splitlines()) == 1
     assert "3 of 3 rows" in shown
@@ -171,7 +172,9 @@ def test_a_summary_that_nobody_reads_does_not_fail_the_run(
     reader, writer = os.pipe()
     os.close(reader)
     argv = ["run", str(make_source()), str(tmp_path / "out"), *LOCAL]
-    ended = subprocess.run([*PROGRAM, *argv], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [*PROGRAM, *argv], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=patience(60), check=False
+    )
     os.close(writer)
     assert ended.returncode == 3
     assert "Broken" not in ended.stderr
@@ -222,7 +225,7 @@ def test_validate_counts_what_is_done(
 
 
 def _wait_for_requests(service: LocalService, number: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while service.bill()["in_flight"] < number:
         if time.monotonic() > deadline:
             pytest.fail("the requests did not come")

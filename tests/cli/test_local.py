@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.cli.conftest import PROGRAM
+from tests.patience import patience
 from tts_pipeline.cli.local import LocalRun
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local import LocalService
@@ -29,7 +30,7 @@ def test_emulate_says_where_it_is_and_ends_on_a_signal(number: signal.Signals) -
         url = json.loads(process.stdout.readline())["url"]
         assert httpx.get(f"{url}/emulator/bill", trust_env=False).json()["received"] == 0
         os.kill(process.pid, number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=patience(30))
     assert process.returncode == 0
     assert "export TTS_LOCAL_URL=" in err
     assert "Ctrl-C" in err

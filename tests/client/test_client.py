@@ -26,6 +26,7 @@ from tests.client.scripted_server import (
     verbatim,
     wav,
 )
+from tests.patience import patience
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
@@ -47,7 +48,7 @@ PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
 HELLO = Utterance("a", "Hello.", {"voice": "Cherry"})
 KEY = "sk-very-secret-key"
-LIMITS = Limits(max_concurrency=8, max_attempts=3, timeout_s=20)
+LIMITS = Limits(max_concurrency=8, max_attempts=3, timeout_s=patience(20))
 
 
 def instant() -> Clock:

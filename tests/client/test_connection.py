@@ -15,13 +15,14 @@ import pytest
 from tests.client.certificates import Authority, serving_tls
 from tests.client.scripted_server import Request, ScriptedServer, Step, raw, serving
 from tests.client.test_client import client_of
+from tests.patience import patience
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.models import Utterance
 
-AT_ONCE = Bounds(timeout_s=20, connect_timeout_s=20, probation_s=0)
+AT_ONCE = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0)
 """Connections are used again without a probation: what is left is what a connection sees itself."""
 
 Framing = Callable[[bytes], bytes]
@@ -107,7 +108,7 @@ def test_every_row_has_its_own_audio(script: Callable[[Framing], Step], framing:
     """Whatever else comes on a connection, a row gets what was said for it, or nothing."""
 
     async def main() -> dict[str, bytes]:
-        limits = Limits(max_concurrency=max_concurrency, timeout_s=20)
+        limits = Limits(max_concurrency=max_concurrency, timeout_s=patience(20))
         async with serving(otherwise=script(framing)) as server, client_of(server, limits=limits) as client:
             texts = [str(number) for number in range(max(12, 2 * max_concurrency))]
             speeches = await asyncio.gather(*(client.synthesize(Utterance(text, text)) for text in texts))
@@ -144,7 +145,7 @@ def test_a_silent_connection_is_used_again() -> None:
     """One connection serves one request after the other, once its server has shown to be silent between them."""
 
     async def main(probation_s: float) -> int:
-        bounds = Bounds(timeout_s=20, connect_timeout_s=20, probation_s=probation_s)
+        bounds = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=probation_s)
         async with answering(echo, bounds) as (server, transport):
             for _ in range(9):
                 await transport.exchange("POST", server.url, {}, b"a")
@@ -208,7 +209,7 @@ def test_a_server_that_ended_an_idle_connection_costs_nothing() -> None:
             url = f"http://127.0.0.1:{server.getsockname()[1]}"
             for text in (b"a", b"b"):
                 sending = asyncio.create_task(transport.exchange("POST", url, {}, text))
-                with await asyncio.wait_for(_accepted(server), 20) as connection:
+                with await asyncio.wait_for(_accepted(server), patience(20)) as connection:
                     connection.setblocking(False)
                     received = b""
                     while not received.endswith(b"\r\n\r\n" + text):

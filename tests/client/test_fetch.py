@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.client.scripted_server import Request, ScriptedServer, Step, answer, disconnect, raw, serving, verbatim
+from tests.patience import patience
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.fetch import Fetcher
 from tts_pipeline.client.retry import Patience
@@ -36,7 +37,7 @@ def fetched(
         async with serving(*steps, otherwise=otherwise) as server:
             fetcher = Fetcher(
                 service or server.url,
-                Bounds(timeout_s=20, connect_timeout_s=20, max_body_bytes=10_000),
+                Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=10_000),
                 Patience(Limits(), Random(1), no_sleep),
                 Clock(),
             )
@@ -177,7 +178,7 @@ def test_redirects_and_tries_have_one_end() -> None:
 
     async def main() -> tuple[ServiceError, int]:
         async with serving(otherwise=drip) as server:
-            bounds = Bounds(timeout_s=0.05, connect_timeout_s=20)
+            bounds = Bounds(timeout_s=0.05, connect_timeout_s=patience(20))
             fetcher = Fetcher(server.url, bounds, Patience(Limits(), Random(1), no_sleep), Clock())
             with pytest.raises(TransientError) as caught:
                 await fetcher.fetch(reading(server.url + "/audio.wav"))

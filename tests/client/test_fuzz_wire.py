@@ -22,15 +22,16 @@ import pytest
 from tests.client.scripted_server import Request, ScriptedServer, raw, serving
 from tests.client.test_client import CARD, KEY
 from tests.client.test_connection import sound_of
+from tests.patience import patience
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.models import Service, Utterance
 
-LIMITS = Limits(max_concurrency=1, max_attempts=1, timeout_s=0.25, connect_timeout_s=20)
+LIMITS = Limits(max_concurrency=1, max_attempts=1, timeout_s=0.25, connect_timeout_s=patience(20))
 AT_ONE_TIME = 64
-HANG_S = 60
+HANG_S = patience(60)
 """Far beyond the seconds after which an exchange ends, on however busy a machine."""
 
 NEVER_CHARGED = {400, 401, 402, 403, 404, 413, 422, 429, 307, 308}

@@ -21,11 +21,12 @@ from tests.client.scripted_server import (
     silence,
     verbatim,
 )
+from tests.patience import patience
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.reading import Reply
 
-BOUNDS = Bounds(timeout_s=20, connect_timeout_s=20, max_body_bytes=1_000_000)
+BOUNDS = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=1_000_000)
 KEY = "sk-very-secret-key"
 
 
@@ -97,7 +98,7 @@ def test_a_disconnect_after_the_request_was_read_may_be_billed() -> None:
 
 def test_a_silent_service_times_out_and_may_be_billed() -> None:
     """The request was sent; the answer may still be made."""
-    error = error_of(silence, bounds=Bounds(timeout_s=0.05, connect_timeout_s=20))
+    error = error_of(silence, bounds=Bounds(timeout_s=0.05, connect_timeout_s=patience(20)))
     assert (type(error), error.code, error.may_be_billed) == (TransientError, "Timeout", True)
 
 
@@ -111,7 +112,7 @@ def test_an_answer_that_trickles_forever_times_out() -> None:
             await request.writer.drain()
             await asyncio.sleep(0.005)
 
-    assert error_of(trickle, bounds=Bounds(timeout_s=0.05, connect_timeout_s=20)).code == "Timeout"
+    assert error_of(trickle, bounds=Bounds(timeout_s=0.05, connect_timeout_s=patience(20))).code == "Timeout"
 
 
 def test_a_head_that_trickles_is_a_silence() -> None:
@@ -122,7 +123,7 @@ def test_a_head_that_trickles_is_a_silence() -> None:
             request.writer.write(bytes([byte]))
             await asyncio.sleep(0.01)
 
-    error = error_of(trickle, bounds=Bounds(timeout_s=0.2, connect_timeout_s=20))
+    error = error_of(trickle, bounds=Bounds(timeout_s=0.2, connect_timeout_s=patience(20)))
     assert (error.code, error.may_be_billed) == ("Timeout", True)
 
 
@@ -295,7 +296,7 @@ def test_as_many_connections_as_requests() -> None:
         async with serving(otherwise=after(all_in, answer(200, b"ok"))) as server:
             transport = Transport(BOUNDS)
             sending = [asyncio.create_task(transport.exchange("POST", server.url, {}, b"{}")) for _ in range(150)]
-            await asyncio.wait_for(server.arrived(150), timeout=20)
+            await asyncio.wait_for(server.arrived(150), timeout=patience(20))
             all_in.set()
             await asyncio.gather(*sending)
             await transport.aclose()

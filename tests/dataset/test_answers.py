@@ -68,7 +68,7 @@ def test_a_store_is_marked_once(store: Store) -> None:
 
 
 @given(st.binary(max_size=300), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_any_answer_comes_back_as_it_was(tmp_path: Path, data: bytes, origin: str, texts: list[str]) -> None:
     """Whatever the audio, the words and the id are."""
     audio = Audio(data, "mp3", 16_000, 2, 7)

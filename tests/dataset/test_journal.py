@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from tests.disks import small_disk
+from tests.patience import patience
 from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record, frame
 from tts_pipeline.dataset.replay import replay
@@ -75,7 +76,7 @@ class _SlowDisk(Journal):
 
     def sync(self) -> None:
         self.reached.set()
-        assert self.may_sync.wait(10)
+        assert self.may_sync.wait(patience(10))
         super().sync()
         self.syncs += 1
 
@@ -108,13 +109,13 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
         writer.put(Write(journal, _record(number), durable=True, done=done))
 
     put(0)
-    assert journal.reached.wait(10)
+    assert journal.reached.wait(patience(10))
     for number in range(1, 1_000):
         put(number)
     assert deliveries.empty(), "nothing is told while the first sync has not returned"
     journal.may_sync.set()
     while len(told) < 1_000:
-        deliveries.get(timeout=10)()
+        deliveries.get(timeout=patience(10))()
     writer.close()
     journal.close()
     assert journal.syncs <= 3
@@ -130,7 +131,7 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     writer, deliveries = _writer()
     told: list[StorageError | None] = []
     writer.put(Write(journal, _record(1), b"audio", done=told.append))
-    deliveries.get(timeout=10)()
+    deliveries.get(timeout=patience(10))()
     assert told == [None]
     assert journal.syncs == 0
     assert not journal.reached.is_set()
@@ -147,13 +148,13 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
         done = partial(lambda number, _: told.append(number), number)
         writer.put(Write(journal, _record(number), durable=durable, done=done))
     journal.may_sync.set()
-    finish = deliveries.get(timeout=10)
+    finish = deliveries.get(timeout=patience(10))
     assert (told, _notes(journal.path)) == ([], [0])
     finish()
     assert told == [0]
-    deliveries.get(timeout=10)()
+    deliveries.get(timeout=patience(10))()
     assert told == [0, 1], "who waits for a write only is told before the disk is waited for"
-    deliveries.get(timeout=10)()
+    deliveries.get(timeout=patience(10))()
     assert told == [0, 1, 2, 3]
     assert _notes(journal.path) == [0, 1, 2, 3]
     assert journal.syncs == 2
@@ -176,7 +177,7 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
         writer.put(Write(earlier, _record(number)))
         writer.put(Write(later, _record(2 * number + 1), durable=True, done=look))
         while len(seen) <= number:
-            deliveries.get(timeout=10)()
+            deliveries.get(timeout=patience(10))()
     assert seen == [list(range(number + 1)) for number in range(20)]
     writer.close()
     earlier.close()
@@ -199,13 +200,13 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
     writer, deliveries = _writer()
     for journal in (earlier, closed):
         writer.put(Write(journal, _record(1), b"audio"))
-        deliveries.get(timeout=10)()
+        deliveries.get(timeout=patience(10))()
     assert synced == []
     closed.close()
     told: list[tuple[StorageError | None, list[str]]] = []
     for number in range(2):
         writer.put(Write(later, _record(number), durable=True, done=lambda error: told.append((error, list(synced)))))
-        deliveries.get(timeout=10)()
+        deliveries.get(timeout=patience(10))()
     assert told == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
     writer.close()
     earlier.close()
@@ -230,7 +231,7 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
             writer.put(Write(journal, _record(number), durable=True, done=lambda _: None))
         assert len(turns) == 1, "asked for once in a turn"
         turns.pop()()
-        deliveries.get(timeout=10)()
+        deliveries.get(timeout=patience(10))()
     writer.put(Write(journal, _record(8)))
     writer.close()
     journal.close()
@@ -267,7 +268,7 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
     for name, journal in (("bad", bad), ("good", good)):
         writer.put(Write(journal, _record(1), durable=True, done=told[name].append))
     while not all(told.values()):
-        deliveries.get(timeout=10)()
+        deliveries.get(timeout=patience(10))()
     writer.close()
     good.close()
     assert told["good"] == [None]
@@ -346,7 +347,7 @@ def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[s
     for number in numbers:
         for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
             writer.put(Write(journal, _record(number), payload, durable=kind == "intent", done=partial(note, kind)))
-            deliveries.get(timeout=10)()
+            deliveries.get(timeout=patience(10))()
     writer.close()
     journal.close()
     return outcomes
@@ -411,7 +412,7 @@ def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
             done = partial(lambda number, error: outcomes.update({number: error is None}), number)
             writer.put(Write(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, done=done))
         for _ in range(2):
-            deliveries.get(timeout=10)()
+            deliveries.get(timeout=patience(10))()
         writer.close()
         journal.close()
         assert [number for number, written in sorted(outcomes.items()) if not written] == [12, 14]

@@ -224,7 +224,7 @@ def _plain(said: Said) -> Any:
     return said.attempts, said.boundaries, answers, said.speech, audio, said.reject
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(frames=_histories(), data=st.data(), damage=st.sampled_from(["cut", "flip", "zero", "garbage"]))
 def test_a_torn_tail_loses_only_what_was_not_whole(
     frames: list[tuple[bytes, bytes]], data: st.DataObject, damage: str
@@ -252,7 +252,7 @@ def test_a_torn_tail_loses_only_what_was_not_whole(
         assert _same(_read(torn), _read(expected))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(frames=_histories())
 def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_audio(
     frames: list[tuple[bytes, bytes]],

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.dataset.samples import audio_of
+from tests.patience import patience
 from tts_pipeline.config import SEGMENT_BYTES
 from tts_pipeline.dataset.journal import Journal, frame
 from tts_pipeline.dataset.parts import journal_of, part_of
@@ -89,7 +90,7 @@ def test_a_journal_that_is_gone_is_a_storage_error(store: Store, journal: Journa
 
 
 def _wait_until_shipped(store: Store, journal: Journal) -> None:
-    until_s = time.monotonic() + 10
+    until_s = time.monotonic() + patience(10)
     while _shipped(store) != journal.path.read_bytes():
         assert time.monotonic() < until_s
         time.sleep(0.01)
@@ -138,7 +139,7 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
     shipper = Shipper(store, 0.01)
     with caplog.at_level(logging.WARNING, "tts_pipeline"):
         shipper.begin("0123", journal)
-        until_s = time.monotonic() + 10
+        until_s = time.monotonic() + patience(10)
         while not caplog.messages:
             assert time.monotonic() < until_s
             time.sleep(0.01)

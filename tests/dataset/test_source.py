@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.patience import patience
 from tts_pipeline.dataset.location import Location
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -118,7 +119,7 @@ class _Together(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
 
     def __init__(self, readers: int) -> None:
         super().__init__()
-        self._meeting = threading.Barrier(readers, timeout=10)
+        self._meeting = threading.Barrier(readers, timeout=patience(10))
 
     def cat_file(self, path: str, **kwargs: Any) -> Any:
         self._meeting.wait()
@@ -232,7 +233,7 @@ def test_a_source_of_no_rows_is_a_source(tmp_path: Path) -> None:
     assert list(source.batches()) == []
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_row_reader_gives_the_rows_of_a_plain_table(data: st.DataObject) -> None:
     """For any files, row groups and ascending places, in any division into runs: the same rows as a table in memory."""
@@ -370,7 +371,7 @@ def test_a_file_without_rows_is_not_in_the_fingerprint(tmp_path: Path) -> None:
     assert open_source(tmp_path).fingerprint() == before
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_locate_is_the_file_and_the_place_in_it(sizes: list[int]) -> None:
     """Counting through the files in order finds the same."""

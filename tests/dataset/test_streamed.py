@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.dataset.claims import PartLock
@@ -64,7 +64,6 @@ def test_batches_have_categories_of_their_own(tmp_path: Path) -> None:
     assert read_columns(tmp_path / "frame.parquet")["x"].to_pylist() == [f"v{one}" for one in range(200)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("bcdefg"), min_size=2, max_size=2, unique=True))
 def test_other_rows_are_another_source(tmp_path_factory: pytest.TempPathFactory, letters: list[str]) -> None:
     """Also where sizes, counts, the smallest and the largest value are the same, which is all a footer says else."""

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 
+from tests.patience import patience
+
 _FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPENDING = re.compile(r"(tts-pipeline (?:run|validate) .*--service) (?:modelstream|baze|dashscope|openai)\b")
 _ELSEWHERE = "http://127.0.0.1:8765"
@@ -98,7 +100,7 @@ class Reader:
         if _SERVES.fullmatch("\n".join(lines)):
             return self._served(lines[0])
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=dict(self.environ), timeout=120,
+            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=dict(self.environ), timeout=patience(120),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
@@ -110,9 +112,9 @@ class Reader:
         with subprocess.Popen(arguments, cwd=self.folder, env=dict(self.environ), stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             told = re.search(r"http://[\d.:]+", server.stdout.readline().decode())
-            answer = httpx.get(told[0], trust_env=False, timeout=30) if told else None
+            answer = httpx.get(told[0], trust_env=False, timeout=patience(30)) if told else None
             server.send_signal(signal.SIGINT)
-            assert server.wait(30) == 0
+            assert server.wait(patience(30)) == 0
         assert answer is not None, f"{command} told no URL"
         assert answer.status_code in {200, 404}
         return ""

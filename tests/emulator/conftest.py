@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import patience
+
 Say = Callable[..., httpx.Response]
 """``say(url, "text", voice="Cherry")``: one request, whatever the answer."""
 
@@ -16,7 +18,7 @@ Say = Callable[..., httpx.Response]
 @pytest.fixture
 def say() -> Iterator[Say]:
     """Send one request with the given parameters and return the answer, whatever it is."""
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(trust_env=False, timeout=patience(30)) as client:
 
         def send(url: str, text: str = "Hello world.", *, query: str = "", key: str | None = None, **given: Any) -> Any:
             headers = {"Authorization": f"Bearer {key}"} if key else {}

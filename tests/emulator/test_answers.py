@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.emulator.conftest import Say, audio_of
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.rules import SHAPES
 from tts_pipeline.emulator.tone import tone
@@ -22,7 +23,7 @@ BODY = {"model": "qwen3-tts-flash", "input": "Hello"}
 
 def post(url: str) -> http.client.HTTPResponse:
     """Return an answer as it is on the wire, not yet read."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=patience(10))
     connection.request("POST", "/v1/audio/speech", json.dumps(BODY))
     response = connection.getresponse()
     # The response keeps the socket until it is read.

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 from tts_pipeline.errors import ConfigurationError
@@ -77,7 +78,7 @@ def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
     with start() as process:
         url = url_of(process)
         process.send_signal(number)
-        assert process.wait(10) == 0
+        assert process.wait(patience(10)) == 0
     assert not is_listening(url)
 
 
@@ -95,7 +96,7 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
-        assert parent.wait(10) == -signal.SIGKILL
+        assert parent.wait(patience(10)) == -signal.SIGKILL
     assert _ends(child)
 
 

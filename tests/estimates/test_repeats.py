@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import StorageError
@@ -27,7 +27,6 @@ def _wanted(keys: list[int]) -> tuple[int, int, int]:
     return len(different), sum(key % 97 for key in different), sum(1 + key % 3 for key in different)
 
 
-@settings(deadline=None)
 @given(batches=st.lists(st.lists(KEYS, max_size=20), max_size=10), held_rows=st.integers(0, 60))
 def test_each_is_counted_once(batches: list[list[int]], held_rows: int) -> None:
     """However many fit into memory, and in whichever batches they come."""

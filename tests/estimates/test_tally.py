@@ -74,7 +74,7 @@ def _cut(text: str | None, model: Card, sent: Mapping[str, ParameterValue]) -> t
 
 @pytest.mark.parametrize("billing", ["han_double", "characters", "tokens"])
 @pytest.mark.parametrize(("unit", "limit"), [("characters", 12), ("bytes", 20), ("tokens", 2), ("characters", None)])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=ROWS)
 def test_it_counts_what_would_be_sent(
     billing: Any, unit: Any, limit: int | None, rows: Sequence[Mapping[str, Any]]

@@ -16,6 +16,7 @@ import tts_pipeline as tts
 from tests.conftest import StartEmulator
 from tests.frames.samples import lines, said_by
 from tests.frames.speak import __file__ as SCRIPT  # noqa: N812
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 
 ROWS = 2_000
@@ -62,7 +63,7 @@ def test_an_interrupted_call_stops_in_good_order(
     local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
     process = _start(local, tmp_path, 200, until=40)
     process.send_signal(number)
-    _, complaint = process.communicate(timeout=20)
+    _, complaint = process.communicate(timeout=patience(20))
     assert f"StoppedError: interrupted by {number.name}" in complaint
     assert local.bill()["received"] < 200
     tts.synthesize(lines(200), voice="Cherry", **said_by(local, tmp_path))

@@ -10,10 +10,11 @@ from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tts_pipeline as tts
+from tests.patience import patience
 from tts_pipeline import text
 from tts_pipeline.cost import cost_of
 from tts_pipeline.errors import ConfigurationError
@@ -37,7 +38,6 @@ def _counted(texts: list[str | None], billing: str = "han_double") -> list[int |
 
 
 @pytest.mark.parametrize("billing", BILLINGS)
-@settings(deadline=None)
 @given(texts=st.lists(st.none() | st.text(CHARACTERS)))
 @example(texts=[None])
 @example(texts=["".join(BOUNDARIES), "", None])
@@ -81,7 +81,6 @@ def _priced(price: Price) -> tts.Catalog:
     return replace(tts.load_catalog(), prices={(DASHSCOPE.name, FLASH): (price,)})
 
 
-@settings(deadline=None)
 @given(
     texts=st.lists(st.none() | st.text(CHARACTERS)),
     per_10k=st.decimals(min_value=0, max_value=1_000, places=9, allow_nan=False),
@@ -127,5 +126,7 @@ def test_a_run_does_without_polars() -> None:
     """Its threads would not survive a fork: what a run imports never imports it."""
     modules = "tts_pipeline.job, tts_pipeline.dataset.publish, tts_pipeline.client, tts_pipeline.cli.jobs"
     script = f"import sys, {modules}; print('polars' in sys.modules)"
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=patience(60), check=True
+    )
     assert ended.stdout.strip() == "False"

@@ -14,6 +14,7 @@ from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 from tests.conftest import StartEmulator
+from tests.patience import patience
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "first_dataset.ipynb"
 
@@ -46,7 +47,7 @@ def kernel(_own_folders: None) -> Iterator[KernelManager]:
 
 def _answer(client: BlockingKernelClient, asked: str) -> dict[str, Any]:
     while True:
-        message: dict[str, Any] = client.get_shell_msg(timeout=30)
+        message: dict[str, Any] = client.get_shell_msg(timeout=patience(30))
         if message["parent_header"]["msg_id"] == asked:  # else it answers whether the kernel is ready
             return dict(message["content"])
 
@@ -57,7 +58,7 @@ def _answer(client: BlockingKernelClient, asked: str) -> dict[str, Any]:
 def test_the_notebook_of_the_documentation_runs_top_to_bottom(tmp_path: Path) -> None:
     """Without an error, and its frames and its progress are shown."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]  # of nbformat
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": tmp_path}}).execute()
+    NotebookClient(notebook, timeout=patience(120), resources={"metadata": {"path": tmp_path}}).execute()
     shown = str([cell.get("outputs") for cell in notebook.cells])
     assert "4 of 4 rows" in shown
     assert "EmptyText" in shown
@@ -70,7 +71,7 @@ def test_an_interrupted_cell_stops_in_good_order(kernel: KernelManager, emulator
     local = emulator(voice_mode="tone", tone_bytes=4_000, latency_ms=200)
     client = kernel.blocking_client()
     client.start_channels()
-    client.wait_for_ready(timeout=60)
+    client.wait_for_ready(timeout=patience(60))
     cell = CELL.format(url=local.url)
     asked = client.execute(cell)
     while local.bill()["charged"] < 40:
@@ -80,7 +81,7 @@ def test_an_interrupted_cell_stops_in_good_order(kernel: KernelManager, emulator
     assert stopped["ename"] == "StoppedError"
     assert "interrupted" in stopped["evalue"]
     assert local.bill()["received"] < 200
-    finished = client.execute_interactive(cell, timeout=60, output_hook=lambda _: None)["content"]
+    finished = client.execute_interactive(cell, timeout=patience(60), output_hook=lambda _: None)["content"]
     client.stop_channels()
     assert finished["status"] == "ok"
     assert local.bill()["received"] == 200

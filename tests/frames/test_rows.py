@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.frames.samples import lines
@@ -70,7 +70,6 @@ def test_a_name_that_is_made_is_no_given_one(ids: list[str | None]) -> None:
     assert all(named[ids.index(one)] == one for one in set(ids) - {None})
 
 
-@settings(deadline=None)
 @given(said=st.lists(st.booleans()), seed=st.integers(0, 99))
 def test_results_stand_beside_their_rows(said: list[bool], seed: int) -> None:
     """In whatever order they come, for Polars and for Arrow."""

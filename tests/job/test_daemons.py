@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.patience import patience
 from tts_pipeline.job.daemons import DaemonExecutor
 
 
@@ -33,7 +34,7 @@ def test_what_is_queued_is_done_before_the_threads_end() -> None:
     second.cancel()
     threads.shutdown()
     gate.set()
-    third.result(timeout=5)
+    third.result(timeout=patience(5))
     assert (first.result(), done) == (True, [3])
 
 
@@ -54,6 +55,8 @@ print("over")
 def test_a_call_that_hangs_does_not_keep_the_process_alive() -> None:
     """A store that never answers must not hold an orderly stop."""
     began = time.monotonic()
-    said = subprocess.run([sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=60, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=patience(60), check=True
+    )
     assert (said.stdout, said.stderr) == ("over\n", "")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < patience(30)

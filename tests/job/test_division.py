@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import StartEmulator
 from tests.job.samples import job_of, write_lines
+from tests.patience import patience
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError
@@ -125,9 +126,9 @@ def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: Start
 
     for run in range(2):
         processes = [begun(shard, run) for shard in shards]
-        assert {process.communicate(timeout=60)[0].strip() for process in processes} == {"budget"}
+        assert {process.communicate(timeout=patience(60))[0].strip() for process in processes} == {"budget"}
         assert service.bill()["characters"] <= 900
-    assert {begun(shard, 2).communicate(timeout=60)[0].strip() for shard in shards} == {"budget"}
+    assert {begun(shard, 2).communicate(timeout=patience(60))[0].strip() for shard in shards} == {"budget"}
     assert 0.9 * 900 < service.bill()["characters"] <= 900
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import MODEL, check_bill, job_of, read, write_lines
+from tests.patience import patience
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.dataset.claims import PartLock
@@ -242,7 +243,7 @@ def test_two_processes_at_once_share_a_job(tmp_path: Path, service: LocalService
     write_lines(tmp_path / "lines.parquet", 60)
     command = [sys.executable, "-c", _WORKER, str(tmp_path), service.url]
     workers = [subprocess.Popen([*command, str(index)], stdout=subprocess.PIPE, text=True) for index in range(2)]
-    said = [worker.communicate(timeout=60)[0] for worker in workers]
+    said = [worker.communicate(timeout=patience(60))[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert [int(count) for count in said] == [30, 30]
     assert publish(job_of(tmp_path, service.url)).dataset.speech == 60

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.dataset.test_answers import KEY, found_of
+from tests.patience import patience
 from tts_pipeline.dataset.answers import AnswerStore
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.errors import StorageError
@@ -48,7 +49,7 @@ class Store(AnswerStore):
         self.error: StorageError | None = None
 
     def put(self, request_key: str, take: int, found: Found) -> None:
-        self.gate.wait(10)
+        self.gate.wait(patience(10))
         if self.error is not None:
             raise self.error
         super().put(request_key, take, found)

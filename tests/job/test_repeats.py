@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.dataset.samples import audio_of, speech_of, voicing_of, write_rows
+from tests.patience import patience
 from tts_pipeline.batch import Work
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.dataset.kept import KeptAnswers
@@ -83,10 +84,10 @@ def _ran(main: Callable[[Bench], Awaitable[None]], folder: Path, *repeated: str)
     async def whole() -> Bench:
         bench = Bench(folder, *repeated)
         workers = [asyncio.create_task(bench.work()) for _ in range(2)]
-        await asyncio.wait_for(main(bench), 10)
+        await asyncio.wait_for(main(bench), patience(10))
         await bench.repeats.over()
         await bench.queue.put(None)
-        await asyncio.wait_for(asyncio.gather(*workers), 10)
+        await asyncio.wait_for(asyncio.gather(*workers), patience(10))
         return bench
 
     return asyncio.run(whole())

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.patience import patience
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.answers import MARKER
 from tts_pipeline.emulator.local import LocalService
@@ -398,7 +399,7 @@ def test_two_processes_share_a_store(tmp_path: Path, emulator: StartEmulator) ->
     write_lines(tmp_path / "lines.parquet", 100)
     store = str(tmp_path / "store")
     running = [_start(tmp_path, service, out, store) for out in ("one", "two")]
-    said = [process.communicate(timeout=60) for process in running]
+    said = [process.communicate(timeout=patience(60)) for process in running]
     assert [process.returncode for process in running] == [0, 0], said
     assert 100 <= _bought(service) <= 200
     before = _bought(service)

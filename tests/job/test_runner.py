@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.patience import patience
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import PartLock
@@ -91,7 +92,7 @@ class _FullDisk:
         self._left -= 1
         if self._left < 0:
             self.is_full.set()
-            assert self.has_room.wait(20)
+            assert self.has_room.wait(patience(20))
         self._write(descriptor, pieces)
         self.answers += sum(len(piece) > 15_000 for piece in pieces)
 
@@ -105,8 +106,8 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 50}, limits={"max_concurrency": 4}))
     disk, progress, ended = _FullDisk(monkeypatch, 20), runner._progress, queue.SimpleQueue[object]()
     threading.Thread(target=lambda: ended.put(runner.run(range(2))), daemon=True).start()
-    assert disk.is_full.wait(10)
-    until_s = time.monotonic() + 10
+    assert disk.is_full.wait(patience(10))
+    until_s = time.monotonic() + patience(10)
     while progress.in_flight and time.monotonic() < until_s:
         time.sleep(0.005)
     assert progress.in_flight == 0, "all that was sent is answered, and nothing new is sent"
@@ -114,7 +115,7 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     assert disk.answers <= received <= disk.answers + 4
     assert received < 100
     disk.has_room.set()
-    assert ended.get(timeout=20) is None
+    assert ended.get(timeout=patience(20)) is None
     assert service.bill()["received"] == disk.answers == 100
 
 
@@ -190,7 +191,7 @@ def _interrupted(
             time.sleep(0.01)
         began = time.monotonic()
         process.send_signal(number)
-        said, complaints = process.communicate(timeout=30)
+        said, complaints = process.communicate(timeout=patience(30))
     assert process.returncode == 0, complaints
     found: dict[str, Any] = json.loads(said)
     return {**found, "took_s": time.monotonic() - began}
@@ -219,11 +220,11 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
 def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Path, emulator: StartEmulator) -> None:
     """The run does not wait for ever; what was in flight may cost its bound, and is said again by the next run."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
-    service.set_faults([{"what": "slow", "delay_s": 20, "after": 4}])
+    service.set_faults([{"what": "slow", "delay_s": patience(20), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 40)
     stopped = _interrupted(tmp_path, service, signal.SIGTERM, received=4 + 8, grace_s=0.3)
     assert (stopped["stopped_by"], stopped["speech"], stopped["unknown_attempts"]) == ("interrupted", 4, 8)
-    assert stopped["took_s"] < 15, "an answer takes 20 s"
+    assert stopped["took_s"] < patience(15), "an answer takes 20 s"
     assert read(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
     service.clear_faults()
     report = run_job(job_of(tmp_path, service.url))

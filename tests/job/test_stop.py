@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.patience import patience
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Shard, Stop, run_job, run_parts
@@ -57,7 +58,7 @@ def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator
 def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: StartEmulator) -> None:
     """A worker that is killed 5 s after it was asked to end has published its usage by then."""
     service = emulator(voice_mode="tone")
-    service.set_faults([{"what": "slow", "delay_s": 60, "after": 4}])
+    service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 60)
     stop, asked_at_s = Stop(), [0.0]
 
@@ -68,7 +69,7 @@ def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: S
 
     threading.Thread(target=interrupt, daemon=True).start()
     report = run_job(job_of(tmp_path, service.url, limits={"stop_grace_s": 3.0}), stop=stop)
-    assert time.monotonic() - asked_at_s[0] < 20, "an answer takes 60 s"
+    assert time.monotonic() - asked_at_s[0] < patience(20), "an answer takes 60 s"
     assert (report.stopped_by, report.dataset.speech, report.dataset.unknown_attempts) == ("interrupted", 4, 8)
     assert read(tmp_path / "out", "usage").num_rows == 12
     assert not list((tmp_path / "out" / "claims").iterdir())
@@ -144,7 +145,7 @@ def _interrupted(folder: Path, service: LocalService, where: str, number: signal
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         _wait_for_requests(service, 10)
         process.send_signal(number)
-        said, complaints = process.communicate(timeout=30)
+        said, complaints = process.communicate(timeout=patience(30))
     assert process.returncode == 0, complaints
     found: dict[str, Any] = json.loads(said)
     return found
@@ -203,13 +204,15 @@ print(run_stoppable(main(), stop))
 def test_a_signal_that_comes_to_another_thread_is_heard() -> None:
     """The thread that waits for the run's end need not be woken by it."""
     command = [sys.executable, "-c", _ANOTHER_THREADS]
-    assert subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout == "heard\n"
+    assert (
+        subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience(120)).stdout == "heard\n"
+    )
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
     """Whoever cannot wait for answers need not: the journals tell what was in flight."""
     service = emulator(voice_mode="tone")
-    service.set_faults([{"what": "slow", "delay_s": 60, "after": 4}])
+    service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 20)
     command = [sys.executable, "-c", _INTERRUPTED.replace("3.0", "60.0"), str(tmp_path), service.url, "script"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -218,8 +221,8 @@ def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, emulator: StartEmulator) -
         for _ in range(2):
             process.send_signal(signal.SIGINT)
             time.sleep(0.5)  # two at one instant are one
-        said, complaints = process.communicate(timeout=30)
-    assert time.monotonic() - began < 20, "the grace is 60 s"
+        said, complaints = process.communicate(timeout=patience(30))
+    assert time.monotonic() - began < patience(20), "the grace is 60 s"
     assert (process.returncode, json.loads(said)) == (0, {"raised": "KeyboardInterrupt()"}), complaints
     service.clear_faults()
     report = run_job(job_of(tmp_path, service.url))

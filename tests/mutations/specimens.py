@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.mutations.doors import arguments, run_command
+from tests.patience import patience
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli.assembly import job_of
 from tts_pipeline.cli.parser import read_arguments
@@ -29,7 +30,7 @@ from tts_pipeline.job.stop import Stop
 ROWS = 10
 SOURCE = "lines.parquet"
 REFUSED, SLOW = "Line 3.", "Line 8."
-PATIENCE_S = 60.0
+PATIENCE_S = patience(60.0)
 
 
 @dataclass(frozen=True, slots=True)

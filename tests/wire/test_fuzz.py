@@ -283,7 +283,7 @@ _HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=3 * (settings.default.max_examples if settings.default else 100), deadline=None)
+@settings(max_examples=3 * (settings.default.max_examples if settings.default else 100))
 @given(
     st.sampled_from([200, 200, 200, 302, 400, 403, 429, 500]) | st.integers(100, 999),
     _HEADERS,
