@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, settle
+from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
-from tts_pipeline.dataset.cover import Cover
+from tts_pipeline.dataset.cover import Cover, Pot
 from tts_pipeline.dataset.store import LocalStore, Store
-from tts_pipeline.errors import StorageError
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.models import Attempt, Outcome, Price
 
 CLAIM = Claim("j", "i", NOW_US, 0, None, "CNY", "local", "m", None, {"team": "x"})
@@ -106,3 +108,39 @@ def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     cover = Cover(LocalStore(tmp_path), 0, CLAIM, [PRICE], 10)
     with pytest.raises(StorageError):
         asyncio.run(cover.add(_attempt(1, 50, "0.5")))
+
+
+def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
+    """So that of two at one instant one sees the other; what does not fit is not sent, and the claim stays true."""
+    store, others = LocalStore(tmp_path), [40]
+
+    def count(own: Collection[str]) -> Totals:
+        assert set(own) == {"j"}
+        seen.append(_claimed(store).characters_upper_bound)
+        return Totals(characters_upper_bound=others[0])
+
+    seen: list[int] = []
+    learnt: list[Totals] = []
+    cover = Cover(store, 0, CLAIM, [PRICE], 80)
+    cover.begin(Pot(BudgetCap(max_characters=100), count, learnt.append))
+    assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
+    asyncio.run(cover.add(_attempt(1, 45, "0")))
+    assert (seen[-1], _claimed(store).characters_upper_bound) == (125, 52)
+    others[0] = 60  # another has claimed meanwhile
+    with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
+        asyncio.run(cover.add(_attempt(2, 15, "0")))
+    assert (seen[-1], _claimed(store).characters_upper_bound) == (140, 52)
+    assert learnt[-1].characters_upper_bound == 60
+
+
+def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
+    """All of a cap can be spent by any of them."""
+    pot = Pot(BudgetCap(max_characters=100), lambda _: Totals(), lambda _: None)
+    covers = [Cover(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), [PRICE], 80) for part in range(3)]
+    for cover in covers:
+        cover.begin(pot)
+    for number in range(10):
+        asyncio.run(covers[number % 2].add(_attempt(number, 10, "0")))
+    with pytest.raises(StoppedError):
+        asyncio.run(covers[2].add(_attempt(11, 1, "0")))
+    assert [cover.claimed.characters for cover in covers] == [50, 50, 0]

@@ -74,7 +74,7 @@ def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> Non
         attempts = 10 + 7 + (4 if number == 3 else 0)
         assert (totals.attempts, totals.rows) == (attempts, descriptor.rows)
         assert totals.cost == cost_of((attempts - 1) * 7)
-        assert spent(root, descriptor, tmp_path / "none").attempts == attempts
+        assert spent(root, descriptor, tmp_path / "none", tmp_path / "none").attempts == attempts
         assert len([name for name in root.names("usage") if name.startswith("generation-1-")]) == 3
 
 

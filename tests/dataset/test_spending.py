@@ -41,7 +41,9 @@ def _leave(bench: Bench, number: int) -> Publisher:
 
 
 def _spent(bench: Bench) -> Totals:
-    return spent(bench.store, Descriptor(bench.source.rows, bench.part_rows, {}, [], []), bench.journals)
+    return spent(
+        bench.store, Descriptor(bench.source.rows, bench.part_rows, {}, [], []), bench.journals, bench.journals
+    )
 
 
 def _figures(bench: Bench) -> tuple[int, int, int]:
@@ -129,5 +131,5 @@ def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> 
     bench.run()
     carried = Totals(attempts=3, characters_billed=100, characters_upper_bound=120).to_json()
     descriptor = Descriptor(4, 500, {}, [], [], generation=2, carried=carried)
-    totals = spent(store, descriptor, bench.journals)
+    totals = spent(store, descriptor, bench.journals, bench.journals)
     assert (totals.attempts, totals.characters_upper_bound) == (7, 4 * LINE + 120)

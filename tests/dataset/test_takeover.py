@@ -204,9 +204,9 @@ def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
     """Before its usage is published, too."""
     _lose(bench, then=1)
     descriptor = Descriptor(4, 500, {}, [], [])
-    assert spent(bench.store, descriptor, bench.journals).characters_upper_bound == 4 * LINE
+    assert spent(bench.store, descriptor, bench.journals, bench.journals).characters_upper_bound == 4 * LINE
     take_over(bench.store, bench.journals, 0)
-    totals = spent(bench.store, descriptor, bench.journals)
+    totals = spent(bench.store, descriptor, bench.journals, bench.journals)
     assert (totals.characters_billed, totals.characters_upper_bound) == (2 * LINE, 4 * LINE)
     assert totals.cost_upper_bound == cost_of(4 * LINE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError
-from tts_pipeline.job import Job, Progress, Shard, run_job, run_parts
+from tts_pipeline.job import Job, Progress, Shard, plan, run_job, run_parts
 from tts_pipeline.report import usage_report
 
 LINE = 12
@@ -197,3 +198,19 @@ def test_a_report_beyond_all_bounds_stops_no_publishing(tmp_path: Path, tone_ser
     assert set(usage["cost_upper_bound"].to_pylist()) == {Decimal("999999999.999999999")}
     (row,) = usage_report([tmp_path / "out"]).to_dicts()
     assert row["cost_in_question"] == 8 * Decimal("999999999.999999999")
+
+
+@pytest.mark.parametrize("cap", [{"max_characters": 60 * LINE}, {"max_cost": 60 * LINE * PRICE, "currency": "CNY"}])
+def test_runs_at_one_time_keep_one_cap(tmp_path: Path, emulator: StartEmulator, cap: dict[str, Any]) -> None:
+    """Each counts what the others claim, after its own claim is written: four together spend it, and never pass it."""
+    service = emulator(voice_mode="tone", tone_bytes=1_000, latency_ms=20)
+    _write(tmp_path, 120)
+    job = _job(tmp_path, service.url, concurrency=4, **cap)
+    job = replace(job, running=replace(job.running, part_rows=5, max_open_parts=2))
+    plan(job)
+    with ThreadPoolExecutor(4) as machines:
+        reports = list(machines.map(run_parts, [job] * 4, [Shard(0, first, 6) for first in range(0, 24, 6)]))
+    bill = service.bill()
+    assert bill["characters"] <= 60 * LINE
+    assert "budget" in {report.stopped_by for report in reports}
+    assert run_job(job).dataset.characters_upper_bound == service.bill()["characters"] == 60 * LINE

@@ -52,8 +52,13 @@ class Budget:
     def __init__(self, cap: BudgetCap | None = None, spent: Spending | None = None, *, by_token: bool = False) -> None:
         self._cap = cap or BudgetCap()
         self._spent = spent or Spending()
+        self._elsewhere = Spending()
         self._open: dict[str, Attempt] = {}
         self._caution = None if self._cap == BudgetCap() else Caution(by_token=by_token)
+
+    def count_elsewhere(self, spent: Spending) -> None:
+        """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
+        self._elsewhere = spent
 
     @property
     def max_in_flight(self) -> int:
@@ -64,7 +69,7 @@ class Budget:
         """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
         if self._caution is None or not self._open:
             return True
-        cap, spent, margins = self._cap, self._spent, (self._caution.open, self._caution.margin_of(attempt))
+        cap, spent, margins = self._cap, self._total(), (self._caution.open, self._caution.margin_of(attempt))
         characters = spent.characters_upper_bound + attempt.characters_upper_bound
         if cap.max_characters is not None and characters + sum(it.characters for it in margins) > cap.max_characters:
             return False
@@ -104,7 +109,7 @@ class Budget:
         """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
         if self._open:
             return None
-        cap, spent = self._cap, self._spent
+        cap, spent = self._cap, self._total()
         if cap.max_cost is not None and attempt.cost_upper_bound is None:
             return StoppedError(
                 "no price holds now: what the next request costs is not known, so the cap cannot be kept",
@@ -132,7 +137,7 @@ class Budget:
 
     def refusal_of(self, characters: int) -> StoppedError | None:
         """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
-        most, spent = self._cap.max_characters, self._spent
+        most, spent = self._cap.max_characters, self._total()
         if most is None or spent.characters_billed + characters <= most:
             return None
         counts = (most, spent.characters_upper_bound, spent.characters_billed, characters)
@@ -140,14 +145,25 @@ class Budget:
 
     def _fits(self, attempt: Attempt) -> bool:
         most = self._cap.max_characters
-        if most is not None and self._spent.characters_upper_bound + attempt.characters_upper_bound > most:
+        elsewhere = self._elsewhere.characters_upper_bound
+        if most is not None and self._spent.characters_upper_bound + elsewhere + attempt.characters_upper_bound > most:
             return False
         return self._cap.max_cost is None or self._cost_fits(attempt)
 
     def _cost_fits(self, attempt: Attempt) -> bool:
         if self._cap.max_cost is None or attempt.cost_upper_bound is None:
             return False
-        return self._spent.cost_upper_bound + attempt.cost_upper_bound <= self._cap.max_cost
+        spent = self._spent.cost_upper_bound + self._elsewhere.cost_upper_bound
+        return spent + attempt.cost_upper_bound <= self._cap.max_cost
+
+    def _total(self) -> Spending:
+        one, other = self._spent, self._elsewhere
+        return Spending(
+            one.characters_billed + other.characters_billed,
+            one.characters_upper_bound + other.characters_upper_bound,
+            one.cost + other.cost,
+            one.cost_upper_bound + other.cost_upper_bound,
+        )
 
     def _add(self, characters: int, cost: Decimal | None) -> None:
         self._spent.characters_upper_bound += characters

@@ -82,6 +82,22 @@ class PartLock:
             self._descriptor = None
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process of this machine holds a lock alone."""
+    with storage_errors(f"looking at {path}"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Which journal has opened a part, since when, and what it may spend at most.

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.cover import Cover
+from tts_pipeline.dataset.cover import Cover, Pot
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
 from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of, replay
@@ -148,7 +148,9 @@ class OpenPart:
         """The journal of this invocation; None when it had nothing to do."""
         return None if self._journal is None else self._journal.path
 
-    def begin(self, folder: Path, writer: JournalWriter, store: Store, characters: int) -> Journal:
+    def begin(
+        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pot: Pot | None = None
+    ) -> Journal:
         """Make the journal, then the claim; return the journal. Blocking.
 
         Args:
@@ -156,6 +158,7 @@ class OpenPart:
             writer: Writes for all parts.
             store: The destination.
             characters: What the rows to do are counted at, for the claim.
+            pot: What the claim is drawn from; None is without a cap.
 
         Raises:
             StorageError: The disk or the destination failed.
@@ -166,7 +169,7 @@ class OpenPart:
         self._writer = writer
         prices = invocation.prices.values()
         self._cover = Cover(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
-        self._cover.begin()
+        self._cover.begin(pot)
         return self._journal
 
     def hold(self, held: ExitStack) -> None:
@@ -187,6 +190,9 @@ class OpenPart:
         """Close the journal and let the lock go; nothing is removed."""
         if self._journal is not None:
             self._journal.close()
+        if self._cover is not None:
+            self._cover.end()
+            self._cover = None
         self._held.close()
 
     def history(self, utterance: Utterance) -> History:
@@ -200,6 +206,7 @@ class OpenPart:
 
         Raises:
             StorageError: It is not on the disk: it must not be sent.
+            StoppedError: Other processes have claimed what is left of a cap.
         """
         if self._cover is not None:
             await self._cover.add(attempt)

@@ -3,63 +3,109 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
+from tts_pipeline.dataset.claims import Claim, is_locked
 from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.parts import part_of
+from tts_pipeline.dataset.parts import journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Replay, replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at
-from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals
+from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals, usage_totals
+from tts_pipeline.errors import StorageError
 
 EARLIER = -1
 """Stands for a part's number where an earlier generation of the dataset spent something."""
 
 
-def spent(store: Store, descriptor: Descriptor, journals: Path) -> Totals:
+def spent(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Totals:
     """Add up what every attempt of a dataset did cost and may have cost, over all invocations. Blocking.
 
-    See ``spent_by_part``.
+    See ``SpendTally``.
     """
     totals = Totals()
-    for one in spent_by_part(store, descriptor, journals).values():
+    for one in SpendTally(store, descriptor, journals, locks).by_part().values():
         totals.add(one)
     return totals
 
 
-def spent_by_part(store: Store, descriptor: Descriptor, journals: Path) -> dict[int, Totals]:
-    """Add up what every attempt of a dataset did cost and may have cost, part by part. Blocking.
+class SpendTally:
+    """What a dataset has spent, at most, over all invocations, and counted on while others spend. Blocking.
 
-    That is what is published, the journals on this machine whose usage is not, and of claims whose journal is neither
-    here nor published all that they claim. What is unknown counts at its worst.
+    That is what is published, the journals on this machine whose usage is not, and all that open claims cover whose
+    journal is neither here nor published, or is here and still written to. What is unknown counts at its worst.
 
     Args:
         store: The destination.
         descriptor: Of the dataset.
         journals: Where this machine's journals are.
-
-    Returns:
-        Attempts, characters and money by the part's number, or ``EARLIER``; the other counts mean nothing. Parts that
-        spent nothing may be missing.
+        locks: Where this machine's locks are.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
     """
-    found = defaultdict[int, Totals](Totals)
-    # Listed before it is added up: what another process publishes meanwhile counts twice rather than not at all.
-    known = published_journals(store)
-    found[EARLIER].add(totals_at(store.describe(NAME), descriptor.carried or {}))
-    for number, totals in totals_by_part(store, read_markers(store, done_parts(store, descriptor))):
-        found[number].add(totals)
-    for path in sorted(journals.glob(f"part-*{SUFFIX}")):
-        if path.stem not in known and (one := replay(path, check_payloads=False)) is not None:
-            found[part_of(path.name)].add(totals_of(one))
-        known.add(path.stem)
-    for number, claim in open_claims(store, known):
-        found[number].add(claimed(claim))
-    return dict(found)
+
+    def __init__(self, store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> None:
+        self._store = store
+        self._by_part = defaultdict[int, Totals](Totals)
+        # Claims first, then usage: a journal is published before its claim goes, so one of the two is always seen.
+        self._claims = list(open_claims(store, ()))
+        self._known = published_journals(store)
+        self._by_part[EARLIER].add(totals_at(store.describe(NAME), descriptor.carried or {}))
+        for number, totals in totals_by_part(store, read_markers(store, done_parts(store, descriptor))):
+            self._by_part[number].add(totals)
+        self._add_journals(journals, locks)
+
+    def _add_journals(self, journals: Path, locks: Path) -> None:
+        for path in sorted(journals.glob(f"part-*{SUFFIX}")):
+            number = part_of(path.name)
+            if is_locked(locks / f"{part_name(number)}.lock"):
+                continue  # it may be written to: its claim is what counts
+            if path.stem not in self._known and (one := _replay(path)) is not None:
+                self._by_part[number].add(totals_of(one))
+            self._known.add(path.stem)
+
+    def by_part(self) -> dict[int, Totals]:
+        """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER``.
+
+        The counts other than attempts, characters and money mean nothing. Parts that spent nothing may be missing.
+        """
+        found = defaultdict(Totals, {number: replace(totals) for number, totals in self._by_part.items()})
+        for number, claim in self._claims:
+            if _journal(number, claim) not in self._known:
+                found[number].add(claimed(claim))
+        return dict(found)
+
+    def count_anew(self, own: Collection[str]) -> dict[int, Totals]:
+        """Count what was published and claimed meanwhile, but for some journals; returns what ``by_part`` does.
+
+        Args:
+            own: Ids of the journals that the caller accounts for.
+        """
+        self._claims = [one for one in open_claims(self._store, ()) if one[1].journal_id not in own]
+        for name in sorted(published_journals(self._store) - self._known):
+            usage = f"usage/{name}.parquet"
+            if journal_of(name) not in own and (data := self._store.read(usage)) is not None:
+                self._by_part[part_of(name)].add(usage_totals(data, self._store.describe(usage)))
+            self._known.add(name)
+        return self.by_part()
+
+
+def _replay(path: Path) -> Replay | None:
+    try:
+        return replay(path, check_payloads=False)
+    except StorageError:
+        if path.exists():
+            raise
+        return None  # its owner has just published it
+
+
+def _journal(part: int, claim: Claim) -> str:
+    return f"{part_name(part)}-{claim.journal_id}"
 
 
 def totals_of(one: Replay) -> Totals:

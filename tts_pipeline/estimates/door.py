@@ -179,7 +179,7 @@ def _spent(prepared: Prepared) -> Totals:
         place, journals = prepared.home, prepared.rebuild.work_dir / "journals"
     descriptor = read_descriptor(place)
     is_capped = prepared.job.running.budget != BudgetCap()
-    return spent(place, descriptor, journals) if is_capped and descriptor is not None else Totals()
+    return spent(place, descriptor, journals, prepared.locks) if is_capped and descriptor is not None else Totals()
 
 
 def _anew(rows: Rows, job: Job) -> _Scope:

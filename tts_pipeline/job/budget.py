@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
+from typing import NamedTuple
 
 from tts_pipeline.client.budget import Budget, Spending
 from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.cover import Pot
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.parts import Progress
-from tts_pipeline.dataset.spending import spent_by_part
+from tts_pipeline.dataset.spending import SpendTally
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job.division import cap_of_shard, totals_in
@@ -18,8 +21,20 @@ from tts_pipeline.job.prepared import Prepared
 _NOTHING = Decimal(0)
 
 
-def budget_of(prepared: Prepared, progress: Progress, shard: Shard | None = None) -> Budget:
-    """Make the budget that a run has; without a cap nothing is looked at. Blocking.
+class Allowance(NamedTuple):
+    """What a run may spend.
+
+    Args:
+        budget: Reserves what each request may cost.
+        pot: What the parts' claims are drawn from, which other processes see; None is without a cap.
+    """
+
+    budget: Budget
+    pot: Pot | None = None
+
+
+def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = None) -> Allowance:
+    """Make the allowance that a run has; without a cap nothing is looked at. Blocking.
 
     Args:
         prepared: The job.
@@ -32,28 +47,32 @@ def budget_of(prepared: Prepared, progress: Progress, shard: Shard | None = None
     """
     cap = prepared.job.running.budget
     if cap == BudgetCap():
-        return Budget()
+        return Allowance(Budget())
     is_share = shard is not None and shard.shards > 1
     # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
     done = _for_good(prepared) if is_share else set[int]()
-    spent = spent_by_part(prepared.store, prepared.descriptor, prepared.journals)
-    before = totals_in(spent, spent.keys())
+    spending = SpendTally(prepared.store, prepared.descriptor, prepared.journals, prepared.locks)
+    spent = spending.by_part()
     if cap.max_cost is not None:
-        _refuse_unknown_costs(before, cap)
+        _refuse_unknown_costs(totals_in(spent, spent.keys()), cap)
+    ours = None
     if shard is not None and is_share:
-        cap = cap_of_shard(cap, shard, prepared.descriptor, spent, done)
-        before = totals_in(spent, shard.numbers())
+        cap, ours = cap_of_shard(cap, shard, prepared.descriptor, spent, done), shard.numbers()
+    before = totals_in(spent, spent.keys() if ours is None else ours)
+    budget = Budget(cap, by_token=prepared.card.billing == "tokens")
+    budget.count_elsewhere(_spent(before))
     progress.cap, progress.spent_before = cap, before
-    return Budget(
-        cap,
-        Spending(
-            before.characters_billed,
-            before.characters_upper_bound,
-            before.cost or _NOTHING,
-            before.cost_upper_bound or _NOTHING,
-        ),
-        by_token=prepared.card.billing == "tokens",
-    )
+
+    def count(own: Collection[str]) -> Totals:
+        found = spending.count_anew(own)
+        return totals_in(found, found.keys() if ours is None else ours)
+
+    return Allowance(budget, Pot(cap, count, lambda totals: budget.count_elsewhere(_spent(totals))))
+
+
+def _spent(totals: Totals) -> Spending:
+    costs = totals.cost or _NOTHING, totals.cost_upper_bound or _NOTHING
+    return Spending(totals.characters_billed, totals.characters_upper_bound, *costs)
 
 
 def _for_good(prepared: Prepared) -> set[int]:

@@ -19,7 +19,7 @@ from tts_pipeline.dataset.repeated import remove_repeated
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
-from tts_pipeline.job.budget import budget_of
+from tts_pipeline.job.budget import allowance_of
 from tts_pipeline.job.division import told_of_share
 from tts_pipeline.job.job import Job, Shard
 from tts_pipeline.job.prepared import Prepared, locks_of, prepare, work_dir_of
@@ -103,10 +103,10 @@ def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
     kept, stopped = Totals(), None
     reused_from: Mapping[str, int] = {}
     if todo:
-        budget = budget_of(prepared, progress, shard)
+        allowance = allowance_of(prepared, progress, shard)
         with attended.reach(job.service) as service, PartLock(prepared.locks / WHOLE, shared=True):
             reached = replace(prepared, job=replace(job, service=service))
-            runner = Runner(reached, invocation, progress, budget, attended.stop)
+            runner = Runner(reached, invocation, progress, allowance, attended.stop)
             stopped = _expected(runner.run(todo), shard)
             kept, reused_from = runner.kept, runner.reused_from
     dataset = dataset_totals(prepared.store, prepared.descriptor)

@@ -32,6 +32,7 @@ from tts_pipeline.dataset.standing import earlier_histories, standing_of
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.job.budget import Allowance
 from tts_pipeline.job.collector import collecting_seldom
 from tts_pipeline.job.job import Running
 from tts_pipeline.job.library import CLOSE_S, STOPPED_CLOSE_S, library_of
@@ -51,7 +52,7 @@ class Runner:
         prepared: The job.
         invocation: Who is working.
         progress: Where to count.
-        budget: What may still be spent; None is without a cap.
+        allowance: What may still be spent; None is without a cap.
         stop: Stops it from outside.
     """
 
@@ -60,13 +61,13 @@ class Runner:
         prepared: Prepared,
         invocation: Invocation,
         progress: Progress,
-        budget: Budget | None = None,
+        allowance: Allowance | None = None,
         stop: Stop | None = None,
     ) -> None:
         self._prepared = prepared
         self._invocation = invocation
         self._progress = progress
-        self._budget = budget
+        self._allowance = allowance or Allowance(Budget())
         self._stop = stop or Stop()
         self._repeated = find_repeated(prepared)
         self._kept = KeptAnswers(prepared.kept)
@@ -130,7 +131,7 @@ class Runner:
             limits,
             audio=job.audio,
             quality=job.running.quality,
-            budget=self._budget,
+            budget=self._allowance.budget,
             library=self._library,
             unspeakable=job.running.unspeakable,
         ) as client:
@@ -211,7 +212,7 @@ class Runner:
             if part.left:
                 billing = prepared.card.billing
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
-                journal = part.begin(prepared.journals, self._writer, prepared.store, characters)
+                journal = part.begin(prepared.journals, self._writer, prepared.store, characters, self._allowance.pot)
                 self._shipper.begin(part.journal_id, journal)
             part.hold(held.pop_all())
         self._open[number] = part
