@@ -19,6 +19,7 @@ from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError, without_passwords
@@ -107,12 +108,15 @@ class _Broken:
 
     protocol = "s3"
 
+    def __init__(self, kind: type[Exception] = OSError) -> None:
+        self._kind = kind
+
     def _strip_protocol(self, url: str) -> str:
         return url.removeprefix("s3://")
 
     def __getattr__(self, name: str) -> Any:
         def fail(*given: Any, **_: Any) -> Any:
-            raise OSError(f"{name} of AKIA7:{PASSWORD}@bucket failed", given)
+            raise self._kind(f"{name} of AKIA7:{PASSWORD}@bucket failed", given)
 
         return fail
 
@@ -128,6 +132,14 @@ def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path
         run_job(job)
     told = "".join(traceback.format_exception(met.value)) + f"{job!r} {place!r} {place} {met.value.args}"
     assert "hunter2" not in told
+
+
+@pytest.mark.parametrize("kind", [OSError, LookupError, Exception])
+def test_a_source_that_its_driver_refuses_is_a_wrong_setting(kind: type[Exception]) -> None:
+    """Whatever the driver raises: botocore's own errors, of credentials that are missing too, are no OSError."""
+    with pytest.raises(ConfigurationError, match="cannot open the source") as met:
+        open_source(Location(f"s3://AKIA7:{PASSWORD}@bucket/in", _Broken(kind)))
+    assert "hunter2" not in "".join(traceback.format_exception(met.value))
 
 
 def test_an_error_drops_it_wherever_it_stands() -> None:

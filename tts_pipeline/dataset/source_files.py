@@ -21,7 +21,7 @@ from typing import Any
 
 from tts_pipeline.dataset.location import utf8_name
 from tts_pipeline.dataset.trees import Tree, is_hidden, tree_of
-from tts_pipeline.errors import ConfigurationError, MissingSourceError, cause_of
+from tts_pipeline.errors import ConfigurationError, MissingSourceError, TtsPipelineError, cause_of
 
 PROBES = 16
 """Folders of a glob that are looked into at one time."""
@@ -75,7 +75,9 @@ def list_source(location: str | os.PathLike[str], work_dir: Path | None = None) 
     text = os.fspath(location)
     try:
         listing = _list_source(text, *tree_of(location), work_dir)
-    except (ImportError, ValueError, OSError) as error:
+    except TtsPipelineError:
+        raise
+    except Exception as error:  # drivers of object stores raise exceptions of their own making
         raise ConfigurationError(
             f"cannot open the source {text!r}: {error}", hint="check its path or URL, and access"
         ) from cause_of(error)
