@@ -177,6 +177,7 @@ class InputColumns:
         generate_ids: Make ids from the file and the row instead.
         parameters: Parameter -> column that carries it row by row; also ``take`` and ``stream``.
         rename: Input column -> its name in the speech table.
+        hive: Whether folders such as ``speaker=Cherry`` are columns.
     """
 
     text: str = "text"
@@ -184,6 +185,7 @@ class InputColumns:
     generate_ids: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    hive: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tts_pipeline.cli.parser import read_arguments
 from tts_pipeline.emulator.local import LocalService
 
 CHANGES = {
+    "hive",
     *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
     *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),
     *("audio_format", "sample_rate_hz", "pause_ms", "quality", "unspeakable", "work_dir", "reuse", "catalog", "prices"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
@@ -42,12 +43,13 @@ def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
 
 
 def _emptiness(job: Job) -> str | None:
-    from tts_pipeline.dataset.source import open_source
+    from tts_pipeline.job.prepared import source_of
 
     try:
-        return None if open_source(job.source).rows else "has no rows"
+        rows = source_of(replace(job, running=replace(job.running, missing_is_empty=False))).rows
     except MissingSourceError:
         return "is not there"
+    return None if rows else "has no rows"
 
 
 def _rows_there(job: Job) -> int:

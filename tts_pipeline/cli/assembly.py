@@ -13,6 +13,7 @@ from tts_pipeline.catalog.keys import with_key
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.client.takes import quality_policy
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
+from tts_pipeline.dataset.location import local_path
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Running
 from tts_pipeline.models import Card, ParameterValue
@@ -57,12 +58,12 @@ def _parameters(settings: Settings, card: Card) -> dict[str, ParameterValue]:
 
 
 def _columns(settings: Settings) -> InputColumns:
-    named = {"text": settings.text_column, "utterance_id": settings.id_column}
+    named: dict[str, Any] = {"text": settings.text_column, "utterance_id": settings.id_column, "hive": settings.hive}
     return InputColumns(
         generate_ids=settings.generate_ids,
         parameters=settings.column,
         rename=settings.rename,
-        **{name: column for name, column in named.items() if column is not None},
+        **{name: value for name, value in named.items() if value is not None},
     )
 
 
@@ -75,7 +76,7 @@ def _running(settings: Settings) -> Running:
     return Running(
         limits=Limits(**_given(settings, Limits)),
         part_rows=settings.part_rows,
-        work_dir=None if settings.work_dir is None else Path(settings.work_dir),
+        work_dir=_path(settings.work_dir),
         max_rejects=settings.max_rejects,
         quality=quality_policy(settings.quality),
         unspeakable=settings.unspeakable,
@@ -105,7 +106,7 @@ def _models(catalog: Catalog, service: str) -> str:
 
 
 def _path(given: str | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
+    return None if given is None else local_path(given)
 
 
 def _any(names: Iterable[str]) -> str:

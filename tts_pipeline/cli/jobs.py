@@ -94,6 +94,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "service": job.service.name,
         "model": job.model,
         "rows": descriptor.rows,
+        "left_out": dict(prepared.source.left_out),
         "part_rows": descriptor.part_rows,
         "parts": descriptor.parts,
         "parts_done": len(done_parts(prepared.store, descriptor)),

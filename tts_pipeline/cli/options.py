@@ -125,6 +125,12 @@ def _unspeakable(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"must be on or off, not {text!r}")
+    return text == "on"
+
+
 _AUDIO = AudioSettings()
 _LIMITS = Limits()
 _COLUMNS = InputColumns()
@@ -142,6 +148,12 @@ OPTIONS = (
     Option("id_column", f"the column of the ids (default: {_COLUMNS.utterance_id})", "NAME", read=_text),
     Option("generate_ids", "make ids from file and row", shape=Shape.SWITCH),
     Option("text_column", f"the column of the texts (default: {_COLUMNS.text})", "NAME", read=_text),
+    Option(
+        "hive",
+        f"folders such as speaker=Cherry are columns (default: {'on' if _COLUMNS.hive else 'off'})",
+        "on|off",
+        read=_switch,
+    ),
     Option("limit", "only the first N rows, for a pilot", "N", read=_whole),
     Option("sample", "only N rows, drawn by --seed", "N", read=_whole),
     Option("seed", f"which rows --sample draws (default: {Selection().seed})", "S", read=_any_whole),

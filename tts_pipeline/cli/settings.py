@@ -12,6 +12,7 @@ from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
 from tts_pipeline.config import UNSPEAKABLE, UnspeakableAction
+from tts_pipeline.dataset.location import is_url, local_path
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
 
@@ -47,6 +48,7 @@ class Settings:
     id_column: str | None = None
     generate_ids: bool = False
     text_column: str | None = None
+    hive: bool | None = None
     limit: int | None = None
     sample: int | None = None
     seed: int | None = None
@@ -89,7 +91,7 @@ def settings_from(given: argparse.Namespace) -> Settings:
     values = dict(vars(given))
     config = values.pop("config", None)
     flags = _layer_of_flags(values)
-    file = _layer_of_file(Path(config).expanduser()) if config is not None else {}
+    file = _layer_of_file(local_path(config)) if config is not None else {}
     merged = _merged(file, flags)
     if "seed" in merged and "sample" not in merged:
         raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")
@@ -143,7 +145,7 @@ def _layer_of_file(path: Path) -> Layer:
         layer[name] = _from_file(option, value, f"{path}: {name!r}")
     for name in _PATHS:
         if name in layer:
-            layer[name] = str(path.parent / Path(layer[name]).expanduser())
+            layer[name] = _seen_from(path.parent, layer[name])
     if "reuse" in layer:
         layer["reuse"] = tuple(_seen_from(path.parent, one) for one in layer["reuse"])
     if "voice" in layer:
@@ -153,7 +155,7 @@ def _layer_of_file(path: Path) -> Layer:
 
 
 def _seen_from(folder: Path, location: str) -> str:
-    return location if "://" in location else str(folder / Path(location).expanduser())
+    return location if is_url(location) else str(folder / Path(location).expanduser())
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -304,8 +304,11 @@ def _refuse_another_job(store: Store, there: Descriptor, wanted: Descriptor) -> 
         told = "; ".join(f"{n} is {there.job.get(n)!r} there and {wanted.job.get(n)!r} now" for n in names)
         raise ConfigurationError(
             f"the dataset at {store.root} is of another job: {told}",
-            hint="use the same settings to go on with it, or another destination",
+            hint=f"use the same settings to go on with it{_HIVE if 'hive' in names else ''}, or another destination",
         )
+
+
+_HIVE = " (--hive off, where it was made without the columns of folders), --rebuild it"
 
 
 def _refuse_another_source(store: Store, there: Descriptor, wanted: Descriptor) -> None:

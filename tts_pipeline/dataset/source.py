@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
@@ -40,6 +42,7 @@ class SourceFile:
         size_bytes: Of the file.
         footer_sha256: Hash of the Parquet footer, which holds counts and sizes of every column chunk.
         row_group_rows: Rows in each row group.
+        hive: The columns that its folders name, with their values.
     """
 
     path: str
@@ -47,6 +50,7 @@ class SourceFile:
     size_bytes: int
     footer_sha256: str
     row_group_rows: tuple[int, ...]
+    hive: Mapping[str, pa.Scalar] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -101,6 +105,11 @@ class Source:
             if f.rows
         ]
 
+    @property
+    def hive(self) -> dict[str, str]:
+        """The columns that the names of folders make, with their types."""
+        return {name: str(value.type) for name, value in self.files[0].hive.items()} if self.files else {}
+
     def locate(self, row: int) -> tuple[str, int]:
         """Return the file (relative path) that holds a row of the source, and its place in that file."""
         index = bisect.bisect_right(self._file_starts, row) - 1
@@ -119,11 +128,13 @@ class Source:
         first_group = bisect.bisect_right(self._group_ends, start)
         place = self._group_ends[first_group - 1] if first_group else 0
         schema = self.schema_of(columns)
+        hive = self.hive
+        stored = columns if columns is None else [name for name in columns if name not in hive]
         for file, numbers, fetched in self._ahead(first_group):
             with self._open(file, fetched) as parquet:
                 rows = _batch_rows(parquet.metadata, numbers)
-                for batch in parquet.iter_batches(rows, row_groups=numbers, columns=columns, use_threads=False):
-                    chosen = batch.select(schema.names)
+                for batch in parquet.iter_batches(rows, row_groups=numbers, columns=stored, use_threads=False):
+                    chosen = _with_hive(batch, file.hive).select(schema.names)
                     yield place, chosen if chosen.schema.equals(schema) else chosen.cast(schema)
                     place += batch.num_rows
 
@@ -173,6 +184,12 @@ class Source:
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
+
+
+def _with_hive(batch: pa.RecordBatch, hive: Mapping[str, pa.Scalar]) -> pa.RecordBatch:
+    for name, value in hive.items():
+        batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
+    return batch
 
 
 def _batch_rows(metadata: pq.FileMetaData, numbers: Sequence[int]) -> int:
@@ -235,16 +252,20 @@ def _rows_of(batch: pa.RecordBatch, first: int, places: Sequence[int]) -> pa.Rec
     return batch.take(pa.array([place - first for place in places]))
 
 
-def open_source(location: str | os.PathLike[str], work_dir: Path | None = None) -> Source:
+def open_source(
+    location: str | os.PathLike[str], *, hive: bool = InputColumns().hive, work_dir: Path | None = None
+) -> Source:
     """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
 
     Args:
         location: Where they are.
+        hive: Whether folders such as ``speaker=Cherry`` are columns.
         work_dir: A local folder whose files are no source; None is none.
 
     Raises:
         MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
-        ConfigurationError: Not Parquet, not to be read, or files whose columns differ.
+        ConfigurationError: Not Parquet, not to be read, files whose columns differ, or whose folders do or name
+            columns that the files have, with other values.
     """
     listing = list_source(location, work_dir)
     filesystem, found = listing.filesystem, listing.files
@@ -258,8 +279,32 @@ def open_source(location: str | os.PathLike[str], work_dir: Path | None = None) 
                 f"{_difference(schema, other)}",
                 hint="give all files of the source the same columns and types",
             )
+    schema = without_views(schema.remove_metadata())
     files = [file for file, _ in opened]
-    return Source(files, without_views(schema.remove_metadata()), filesystem, listing.left_out)
+    if hive:
+        files, schema = _with_hive_columns(files, schema, filesystem)
+    return Source(files, schema, filesystem, listing.left_out)
+
+
+def _with_hive_columns(
+    files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None
+) -> tuple[list[SourceFile], pa.Schema]:
+    """Give files the columns that their folders name. One that they have themselves, with just these values, is theirs.
+
+    Raises:
+        ConfigurationError: They have it with other values.
+    """
+    columns = hive_columns([file.path for file in files])
+    for name in columns.keys() & set(schema.names):
+        for file, value in zip(files, columns[name], strict=True):
+            with _stream(filesystem, file.location) as stream:
+                is_same = is_throughout(pq.ParquetFile(stream).metadata, name, value, keys_of(file.path)[name])
+            if not is_same:
+                hint = "leave one of them, or use --hive off: the files' own column is taken then"
+                raise ConfigurationError(f"{file.path!r} has a column {name!r} of its own beside its folder", hint=hint)
+    added = {name: values for name, values in columns.items() if name not in schema.names}
+    placed = [replace(f, hive={name: values[n] for name, values in added.items()}) for n, f in enumerate(files)]
+    return placed, pa.schema([*schema, *(pa.field(name, values.type) for name, values in added.items())])
 
 
 def _stream(filesystem: Any | None, location: str) -> Any:

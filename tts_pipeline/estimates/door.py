@@ -51,6 +51,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     catalog: Catalog | None = None,
     unchecked: Sequence[str] = (),
     latency_s: float | None = None,
+    hive: bool = InputColumns().hive,
     **parameters: ParameterValue,
 ) -> Estimate:
     """Estimate what speech for all rows would come to; nothing is sent.
@@ -83,6 +84,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
             ``running.reuse`` measured, if they did.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Raises:
@@ -90,6 +92,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         StorageError: A source or the destination cannot be read.
     """
     named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
+    named = replace(named, hive=named.hive and hive)
     running = running or Running()
     job = Job(
         source=rows if isinstance(rows, str | os.PathLike) else "",
@@ -149,7 +152,8 @@ def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today
         measured = replace(measured, latency=Latency(latency_s))
     with Repeats(Path(platformdirs.user_cache_dir("tts-pipeline"))) as repeats:
         counts = tally(scope.lines, job.columns.text, purchases, repeats, measured.paces)
-    return _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
+    made = _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
+    return replace(made, left_out=scope.lines.left_out)
 
 
 def _in_place(job: Job) -> _Scope:
@@ -189,7 +193,7 @@ def _anew(rows: Rows, job: Job) -> _Scope:
             raise ConfigurationError(
                 f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
             )
-    lines = lines_of(rows, job.selection)
+    lines = lines_of(rows, job.selection, hive=columns.hive)
     require_columns(columns, lines.schema())
     sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
     staging = Path(platformdirs.user_cache_dir("tts-pipeline")) / "staging"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from tts_pipeline.dataset.source_files import left_out_text
 from tts_pipeline.errors import printable
 
 WAV_BYTES_PER_SECOND = 48_000
@@ -77,6 +78,7 @@ class Estimate:
             are reached; None without any.
         notes: What else there is to know: what the price rests on, and until when it holds.
         rows_unspeakable: Of the rows, those with nothing to say, as ``...``: rejects that cost nothing.
+        left_out: How many Parquet files of the source are not read, by the reason.
     """
 
     rows: int
@@ -107,10 +109,11 @@ class Estimate:
     answer_within_s: float | None
     notes: tuple[str, ...]
     rows_unspeakable: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values for JSON: money as text, what is not known as None."""
-        plain = asdict(self)
+        plain = asdict(replace(self, left_out=dict(self.left_out)))
         return {
             **plain,
             "cost": _plain(self.cost),
@@ -126,6 +129,8 @@ class Estimate:
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         yield "rows", f"{self.rows:,}"
+        if self.left_out:
+            yield "left out", left_out_text(self.left_out)
         yield from self._rows_left_out()
         yield "requests", f"{self.segments:,}"
         yield "characters", f"{self.characters_billed:,} billed"

@@ -71,6 +71,7 @@ class RemainingLines(Lines):
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
+        self.left_out = prepared.source.left_out
         self.finished = Finished()
         self.begun: list[Begun] = []
         self._done = done_parts(prepared.store, prepared.descriptor)

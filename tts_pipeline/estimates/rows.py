@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
 
-from tts_pipeline.config import Selection
+from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job.prepared import places_of
@@ -36,6 +37,9 @@ Rows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
 
 class Lines(ABC):
     """Rows that can be gone through several times, in flat memory."""
+
+    left_out: Mapping[str, int] = MappingProxyType({})
+    """How many Parquet files were found beside those of the rows and are not read, by the reason."""
 
     @abstractmethod
     def schema(self) -> pa.Schema:
@@ -93,6 +97,7 @@ class StoredLines(Lines):
     def __init__(self, source: Source, places: Sequence[int]) -> None:
         self._source = source
         self._places = places
+        self.left_out = source.left_out
 
     def schema(self) -> pa.Schema:  # noqa: D102
         return self._source.schema
@@ -111,13 +116,14 @@ class StoredLines(Lines):
             yield reader.read(self._places[first : first + BATCH_ROWS])
 
 
-def lines_of(rows: Rows, selection: Selection = Selection()) -> Lines:
+def lines_of(rows: Rows, selection: Selection = Selection(), *, hive: bool = InputColumns().hive) -> Lines:
     """Make rows of any kind something to go through.
 
     Args:
         rows: A Polars frame, a path, a glob or an fsspec URL of Parquet, or anything with ``__arrow_c_stream__``, which
             is taken into memory whole.
         selection: Which rows are taken.
+        hive: Whether folders such as ``speaker=Cherry`` are columns.
 
     Raises:
         ConfigurationError: Nothing there, not Parquet, nothing that has rows, or fewer than one is asked for.
@@ -125,7 +131,7 @@ def lines_of(rows: Rows, selection: Selection = Selection()) -> Lines:
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
         return FrameLines(rows.lazy(), selection)
     if isinstance(rows, str | os.PathLike):
-        source = open_source(rows)
+        source = open_source(rows, hive=hive)
         return StoredLines(source, places_of(selection, source.rows))
     if hasattr(rows, "__arrow_c_stream__"):
         return FrameLines(pl.DataFrame(rows).lazy(), selection)

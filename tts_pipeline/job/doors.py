@@ -35,6 +35,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     columns: Mapping[str, str] | None = None,
     running: Running | None = None,
     unchecked: Sequence[str] = (),
+    hive: bool = InputColumns().hive,
     **parameters: ParameterValue,
 ) -> Report:
     """Make a speech dataset of a source, or go on with one.
@@ -50,6 +51,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         columns: Voice parameter -> source column that carries it row by row.
         running: How it is run; None is the defaults.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Returns:
@@ -72,6 +74,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
                 columns=columns,
                 running=running,
                 unchecked=unchecked,
+                hive=hive,
                 **parameters,
             )
     job = Job(
@@ -80,7 +83,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         service=service,
         model=model,
         parameters=parameters,
-        columns=InputColumns(parameters=columns or {}),
+        columns=InputColumns(parameters=columns or {}, hive=hive),
         unchecked=tuple(unchecked),
         running=running or Running(),
     )
@@ -163,6 +166,7 @@ def publish(job: Job) -> Report:
         elapsed_s=time.monotonic() - started,
         invocation_id=uuid.uuid4().hex,
         destination=prepared.home.root,
+        left_out=prepared.source.left_out,
     )
 
 

@@ -119,6 +119,7 @@ def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
         destination=prepared.home.root,
         stopped=stopped,
         reused_from=reused_from,
+        left_out=prepared.source.left_out,
     )
 
 

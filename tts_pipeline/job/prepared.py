@@ -138,8 +138,8 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
         _refuse_unreachable(job)
     check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
-    source = _source_of(job)
-    layout = Layout(job.columns, source.schema)
+    source = source_of(job)
+    layout = _layout(job, source)
     _refuse_unknown_columns(job, source)
     voicing = _voicing(job, card, layout)
     places = places_of(job.selection, source.rows)
@@ -148,7 +148,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     wanted = Descriptor(
         rows=len(places),
         part_rows=job.running.part_rows or part_rows_for(len(places)),
-        job=job.identity(voicing.fixed),
+        job={**job.identity(voicing.fixed), **({"hive": source.hive} if source.hive else {})},
         source=source.fingerprint(),
         prices=[price_row(price) for price in card.prices],
     )
@@ -177,10 +177,16 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     return Prepared(job, source, places, voicing, store, descriptor, work_dir, tuple(reusable), repeated, rebuild)
 
 
-def _source_of(job: Job) -> Source:
-    """Open the source; one that is not there has no rows, where that is allowed, and the columns that are asked for."""
+def source_of(job: Job) -> Source:
+    """Open the source; one that is not there has no rows, where that is allowed, and the columns that are asked for.
+
+    Raises:
+        MissingSourceError: It is not there, and that is not allowed.
+        ConfigurationError: It cannot be read.
+    """
+    given = job.running.work_dir
     try:
-        return open_source(job.source)
+        return open_source(job.source, hive=job.columns.hive, work_dir=None if given is None else local_path(given))
     except MissingSourceError:
         if not job.running.missing_is_empty:
             raise
@@ -188,6 +194,17 @@ def _source_of(job: Job) -> Source:
     ids = [] if columns.generate_ids else [columns.utterance_id]
     names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.running.tag_columns.values()]
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
+
+
+def _layout(job: Job, source: Source) -> Layout:
+    try:
+        return Layout(job.columns, source.schema)
+    except ConfigurationError as error:
+        if not source.hive:
+            raise
+        folders = ", ".join(repr(name) for name in source.hive)
+        hint = f"{error.hint}. The names of folders make the columns {folders}; with --hive off they do not"
+        raise ConfigurationError(error.message, hint=hint) from None
 
 
 def _refuse_half_swapped(store: Store) -> None:
@@ -234,9 +251,9 @@ def work_dir_of(job: Job) -> Path:
     destination, given = os.fspath(job.destination), job.running.work_dir
     if given is None and is_local(destination):
         return local_path(destination) / WORK
-    folder = Path(platformdirs.user_state_dir("tts-pipeline") if given is None else given).expanduser().absolute()
+    folder = local_path(platformdirs.user_state_dir("tts-pipeline") if given is None else given)
     whole = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
-    return folder / hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return folder / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
 
 
 def locks_of(home: Store, work_dir: Path) -> Path:

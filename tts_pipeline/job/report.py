@@ -25,6 +25,7 @@ class Report:
         stopped: What stopped the run before its end; None when it reached it.
         reused_from: How many of this run's rows took their audio from each place of ``Running.reuse``, as it was
             given, and from equal rows of the job itself (the empty name).
+        left_out: How many Parquet files of the source are not read, by the reason.
     """
 
     dataset: Totals
@@ -34,6 +35,7 @@ class Report:
     destination: str
     stopped: TtsPipelineError | None = None
     reused_from: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def stopped_by(self) -> str | None:
@@ -52,6 +54,7 @@ class Report:
             "invocation_id": self.invocation_id,
             "destination": self.destination,
             "stopped_by": self.stopped_by,
+            **({"left_out": dict(self.left_out)} if self.left_out else {}),
             "this_run": _counts(self.this_run),
         }
 

@@ -44,6 +44,7 @@ class SpeechJobOperator(BaseOperator):
         model: As sent.
         parameters: Voice parameters that are the same for all rows: ``{"voice": "Cherry"}``.
         columns: Where in the source an utterance is found, or only parameter -> column.
+        hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         tags: For the bill, beside the task's place in Airflow.
         speech_conn_id: The connection to the service.
         source_conn_id: The connection that opens the source; None is the one in its URL, or the driver's own.
@@ -85,6 +86,7 @@ class SpeechJobOperator(BaseOperator):
         model: str,
         parameters: Mapping[str, ParameterValue] | None = None,
         columns: InputColumns | Mapping[str, str] | None = None,
+        hive: bool = InputColumns().hive,
         tags: Mapping[str, str] | None = None,
         speech_conn_id: str = SpeechHook.default_conn_name,
         source_conn_id: str | None = None,
@@ -104,6 +106,7 @@ class SpeechJobOperator(BaseOperator):
         self.model = model
         self.parameters = parameters
         self.columns = columns
+        self.hive = hive
         self.tags = tags
         self.speech_conn_id = speech_conn_id
         self.source_conn_id = source_conn_id
@@ -152,13 +155,14 @@ class SpeechJobOperator(BaseOperator):
         destination = located(self.destination, self.destination_conn_id)
         self.report_link = report_link(os.fspath(destination), hook.report_url())
         columns = self.columns or {}
+        named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
         return Job(
             source=located(self.source, self.source_conn_id),
             destination=destination,
             service=hook.get_conn(),
             model=self.model,
             parameters=self.parameters or {},
-            columns=columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns),
+            columns=replace(named, hive=named.hive and self.hive),
             selection=self.selection,
             audio=self.audio,
             unchecked=tuple(self.unchecked),

@@ -1,0 +1,149 @@
+"""Sources as people have them, from the command line to the dataset."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import tts_pipeline as tts
+from tests.cli.conftest import LOCAL, MODEL, Command
+from tts_pipeline.config import InputColumns
+from tts_pipeline.emulator.local import LocalService
+
+QUIET = (*LOCAL, "--quiet")
+
+
+def _write(path: Path, rows: int = 2, **more: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = [f"{path.stem}{number}" for number in range(rows)]
+    pq.write_table(pa.table({"id": ids, "text": [f"Line {one}." for one in ids], **more}), path)
+    return path
+
+
+def _speech(destination: Path, *columns: str) -> list[dict[str, Any]]:
+    files = sorted((destination / "speech").glob("*.parquet"))
+    rows: list[dict[str, Any]] = pa.concat_tables([pq.read_table(f, columns=list(columns)) for f in files]).to_pylist()
+    return rows
+
+
+def _folders(root: Path) -> Path:
+    for speaker, take in (("Cherry", "a"), ("Stella", "b")):
+        _write(root / f"speaker={speaker}" / "month=7" / f"{take}.parquet")
+    return root
+
+
+def test_folders_are_columns(command: Command, local: LocalService, tmp_path: Path) -> None:
+    """One carries the voice, another one passes through; a second run buys nothing."""
+    source, out = _folders(tmp_path / "in"), tmp_path / "out"
+    first = command("run", source, out, *QUIET, "--column", "voice=speaker")
+    assert first.status == 0, first.err
+    assert [(row["voice"], row["month"]) for row in _speech(out, "voice", "month")] == [
+        *[("Cherry", 7)] * 2,
+        *[("Stella", 7)] * 2,
+    ]
+    assert command("run", source, out, *QUIET, "--column", "voice=speaker").status == 0
+    assert local.bill()["received"] == 4
+    estimate = command(
+        "estimate", source, "--service", "local", "--model", MODEL, "--column", "voice=speaker", "--json"
+    )
+    assert {one["voice"] for one in estimate.result["spoken"]} == {"Cherry", "Stella"}
+
+
+def test_a_dataset_without_columns_of_folders_is_gone_on_with(
+    command: Command, local: LocalService, tmp_path: Path
+) -> None:
+    """One that was made before is of another job; the error names the way, by flag and in a job file."""
+    source, out = _folders(tmp_path / "in"), tmp_path / "out"
+    flags = (*QUIET, "--voice", "Cherry")
+    assert command("run", source, out, *flags, "--hive", "off").status == 0
+    assert "hive" not in json.loads((out / "dataset.json").read_bytes())["job"]
+    refused = command("run", source, out, *flags)
+    assert (refused.status, "--hive off" in refused.err) == (2, True)
+    (tmp_path / "job.toml").write_text('hive = "off"\n')
+    _write(source / "speaker=Stella" / "month=8" / "c.parquet")
+    assert command("run", source, out, *flags, "--config", tmp_path / "job.toml").status == 0
+    assert not {"speaker", "month"} & {*_speech(out, *pq.read_schema(next((out / "speech").iterdir())).names)[0]}
+    assert local.bill()["received"] == 6
+    assert "on or off" in command("run", source, out, *flags, "--hive", "maybe").err
+
+
+def test_a_folder_that_changes_the_type_of_a_column_is_told(
+    command: Command, local: LocalService, tmp_path: Path
+) -> None:
+    """Parts of one dataset have the same columns; whoever adds such a folder rebuilds."""
+    source, out = _folders(tmp_path / "in"), tmp_path / "out"
+    assert command("run", source, out, *QUIET).status == 0
+    _write(source / "speaker=Tom" / "month=seven" / "c.parquet")
+    refused = command("run", source, out, *QUIET)
+    assert refused.status == 2
+    assert "int32" in refused.err
+    assert command("run", source, out, *QUIET, "--rebuild").status == 0
+    assert {row["month"] for row in _speech(out, "month")} == {"7", "seven"}
+    assert local.bill()["received"] == 6
+
+
+def test_a_folder_named_as_a_column_of_ours_is_refused_with_both_ways(
+    command: Command, local: LocalService, tmp_path: Path
+) -> None:
+    """It may be meant as the voice, be renamed, or be none."""
+    source = tmp_path / "in"
+    _write(source / "voice=Cherry" / "a.parquet")
+    refused = command("run", source, tmp_path / "out", *QUIET)
+    assert refused.status == 2
+    assert "--rename voice=" in refused.err
+    assert "--hive off" in refused.err
+    assert command("run", source, tmp_path / "out", *QUIET, "--column", "voice=voice").status == 0
+    assert local.bill()["received"] == 2
+
+
+def test_python_has_the_same_switch(local: LocalService, tmp_path: Path) -> None:
+    """For a run and an estimate, beside ``InputColumns``."""
+    source, service = _folders(tmp_path / "in"), tts.Service(base_url=local.url, name="voices", auth="none")
+    report = tts.run(source, tmp_path / "out", service, model=MODEL, voice="Cherry", hive=False)
+    assert (report.dataset.speech, report.left_out) == (4, {})
+    speaker = InputColumns(parameters={"voice": "speaker"})
+    assert tts.estimate(source, service, model=MODEL, columns=speaker).rows == 4
+    for columns, hive in ((replace(speaker, hive=False), True), (speaker, False)):
+        with pytest.raises(tts.ConfigurationError, match="no column 'speaker'"):
+            tts.estimate(source, service, model=MODEL, columns=columns, hive=hive)
+
+
+def test_a_destination_in_its_source_is_no_source(command: Command, local: LocalService, tmp_path: Path) -> None:
+    """However often it runs, also beside another dataset; what is left out is counted wherever a job is told of."""
+    source, out = tmp_path / "in", tmp_path / "in" / "out"
+    _write(source / "a.parquet")
+    assert command("run", source, out, *QUIET).status == 0
+    told = "1 file named with _ or . in front, 2 files of the dataset at out/"
+    _write(source / "_b.parquet")
+    summary = command("run", source, out, *QUIET)
+    assert (summary.status, told in summary.out) == (0, True)
+    assert command("run", source, out, *QUIET, "--json").result["left_out"] == {
+        "of the dataset at out/": 2,
+        "named with _ or . in front": 1,
+    }
+    for destination in ((), (out,)):
+        assert told in command("estimate", source, *destination, *QUIET).out
+        assert sum(command("estimate", source, *destination, *QUIET, "--json").result["left_out"].values()) == 3
+    assert command("validate", source, out, *QUIET, "--json").result["left_out"]["of the dataset at out/"] == 2
+    other = command("run", source, tmp_path / "in" / "more", *QUIET, "--rebuild")
+    assert (other.status, local.bill()["received"]) == (0, 4)
+    assert command("run", out / "speech", tmp_path / "again", *QUIET, "--id-column", "utterance_id").status == 2
+
+
+def test_a_table_with_a_log_is_refused_before_anything_is_sent(
+    command: Command, local: LocalService, tmp_path: Path
+) -> None:
+    """By a run and an estimate alike, with what reads it."""
+    _write(tmp_path / "in" / "a.parquet")
+    (tmp_path / "in" / "_delta_log").mkdir()
+    for name, destination in (("run", (tmp_path / "out",)), ("estimate", ())):
+        refused = command(name, tmp_path / "in", *destination, *QUIET)
+        assert refused.status == 2
+        assert "tts.run(pl.scan_delta(" in refused.err
+    assert local.bill()["received"] == 0
