@@ -155,3 +155,16 @@ def test_claims_are_found_by_their_part(store: Store) -> None:
     assert claim_names(store, 1) == [claim_name(1, "a"), claim_name(1, "b")]
     assert claim_names(store, 10_000) == [claim_name(10_000, "e")]
     assert claim_names(store, 2) == []
+
+
+def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """What it leads to is neither emptied nor removed; the link stays for a person to look at."""
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    lock = tmp_path / "part-00000.lock"
+    for target in ("theirs", "nothing"):
+        lock.symlink_to(tmp_path / target)
+        with pytest.raises(StorageError, match=r"part-00000\.lock is a link"), PartLock(lock):
+            pass
+        lock.unlink()
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert not (tmp_path / "nothing").exists()

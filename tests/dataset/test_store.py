@@ -6,20 +6,15 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tts_pipeline.dataset.store import (
-    FsspecStore,
-    LocalStore,
-    Store,
-    make_folder,
-    open_store,
-    storage_errors,
-)
+from tts_pipeline.dataset.safe_folder import make_folder
+from tts_pipeline.dataset.store import FsspecStore, LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 
@@ -134,6 +129,7 @@ def test_a_full_disk_while_staging_is_a_storage_error_that_names_the_file(store:
 
 _WITH_SMALL_FILES_ONLY = """
 import resource, signal, sys
+from contextlib import suppress
 from pathlib import Path
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import StorageError
@@ -304,3 +300,91 @@ def test_an_unknown_kind_of_destination_is_refused_with_a_way_out(tmp_path: Path
     with pytest.raises(ConfigurationError, match="cannot open the destination") as told:
         open_store(url, tmp_path)
     assert "driver" in (told.value.hint or "")
+
+
+_LEAVING = (
+    "../x",
+    "/tmp/x",
+    "speech/../../x",
+    "speech//x",
+    "./x",
+    "speech/.",
+    "speech/..",
+    "..",
+    "a\\b",
+    "a\0b",
+    "a/",
+    "\ud800",
+)
+_WAYS: dict[str, Callable[[Store, str], object]] = {
+    "names": lambda store, name: store.names(name),
+    "read": lambda store, name: store.read(name),
+    "exists": lambda store, name: store.exists(name),
+    "open": lambda store, name: store.open(name),
+    "remove": lambda store, name: store.remove(name),
+    "create": lambda store, name: store.create(name, b"x"),
+    "write": lambda store, name: store.write(name, b"x"),
+    "move": lambda store, name: store.move(name, "x"),
+    "move to": lambda store, name: store.move("there", name),
+    "remove_all": lambda store, name: store.remove_all(name),
+    "below": lambda store, name: store.below(name),
+    "stage": lambda store, name: store.stage(name).__enter__(),
+}
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_a_name_that_leaves_the_store_is_refused(store: Store, way: str) -> None:
+    """In every method, on disks and elsewhere: nothing above the root is read, written, listed or removed."""
+    store.write("there", b"x")
+    for name in _LEAVING:
+        with pytest.raises(StorageError, match="is not the name of a file in"):
+            _WAYS[way](store.below("inner"), name)
+    assert store.read("there") == b"x"
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@pytest.mark.parametrize("planted", ["folder", "file"])
+def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, planted: str) -> None:
+    """What it leads to is neither read nor changed; the root itself may be one."""
+    outside, real, root = tmp_path / "outside", tmp_path / "real", tmp_path / "root"
+    for folder in (outside, real):
+        folder.mkdir()
+    (outside / "x").write_bytes(b"theirs")
+    root.symlink_to(real)
+    store = LocalStore(root)
+    store.write("there", b"x")
+    if planted == "folder":
+        (real / "speech").symlink_to(outside)
+    else:
+        (real / "speech").mkdir()
+        (real / "speech/x").symlink_to(outside / "x")
+        (real / "speech/.x.tmp").symlink_to(outside / "x")
+    name = "speech" if planted == "folder" and way in ("names", "remove_all", "below") else "speech/x"
+    with suppress(StorageError):
+        found = _WAYS[way](store, name)
+        if way == "below":
+            found = LocalStore(real).below("speech").names("")
+        # A link that stands where a file is to be is replaced, moved or removed itself.
+        assert (planted, way) in {("file", one) for one in ("remove", "create", "write", "stage", "move to", "below")}
+        assert found in (None, False) or way in ("stage", "below")
+    assert (outside / "x").read_bytes() == b"theirs"
+    assert os.listdir(outside) == ["x"]
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Nor is a folder read: both are told as no file."""
+    os.mkfifo(tmp_path / "dataset.json")
+    (tmp_path / "parts.json").mkdir()
+    for name in ("dataset.json", "parts.json"):
+        with pytest.raises(StorageError, match=f"{name} is not a file"):
+            LocalStore(tmp_path).read(name)
+
+
+def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> None:
+    """Drivers of object stores take a star for whatever fits; only what is called so goes."""
+    files = MemoryFileSystem()
+    root = f"/{uuid.uuid4()}"
+    for name in ("a*", "ab"):
+        FsspecStore(files, f"{root}/{name}", url="memory://", staging=tmp_path).write("old/x", b"x")
+    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_all("old")
+    assert files.find(root) == [f"{root}/ab/old/x"]

@@ -220,3 +220,19 @@ def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
     establish(prepare(job))
     (tmp_path / "here").rename(tmp_path / "there")
     prepare(replace(job, source=tmp_path / "there"))
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+@pytest.mark.parametrize("planted", ["", "journals", "locks", "journals/part-00000-x.journal"])
+def test_a_link_in_the_work_folder_is_refused(tmp_path: Path, planted: str, given: str | None) -> None:
+    """Whatever would be written there would stand elsewhere; the destination and the named folder may be links."""
+    write_lines(tmp_path / "lines.parquet")
+    for name in ("out", "elsewhere"):
+        (tmp_path / f"real-{name}").mkdir()
+        (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
+    job = job_of(tmp_path, running={"work_dir": None if given is None else tmp_path / given})
+    place = work_dir_of(job) / planted
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match=f"{place} is a link"):
+        prepare(job)

@@ -63,7 +63,7 @@ def read_file(store: Store, name: str, columns: Sequence[str] | None = None) -> 
 
 
 def _scanned(store: LocalStore, names: Sequence[str], chosen: Sequence[pl.Expr]) -> tuple[pl.DataFrame, list[Run]]:
-    by_path = {str(store.folder / name): name for name in names}
+    by_path = {str(store.path(name)): name for name in names}
     scan = pl.scan_parquet(list(by_path), glob=False, include_file_paths=_FILE)
     frame = scan.select(*chosen, _FILE).collect()
     runs = frame.select(pl.col(_FILE).rle()).unnest(_FILE)

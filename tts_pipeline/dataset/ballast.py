@@ -9,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tts_pipeline.dataset.store import make_folder, storage_errors
+from tts_pipeline.dataset.safe_folder import make_folder
+from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import StorageError
 
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -15,6 +15,7 @@ from typing import Self
 
 import orjson
 
+from tts_pipeline.dataset.safe_folder import open_lock
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
 
@@ -46,7 +47,7 @@ class PartLock:
         return self
 
     def _try(self) -> int | None:
-        descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = open_lock(self.path)
         try:
             fcntl.flock(descriptor, self._kind | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -33,7 +33,8 @@ from typing import Any
 import orjson
 
 from tts_pipeline.dataset.ballast import DISK_IS_FULL, Ballast
-from tts_pipeline.dataset.store import DISK_HINT, make_folder, storage_errors, sync_path
+from tts_pipeline.dataset.safe_folder import make_folder, sync_path
+from tts_pipeline.dataset.store import DISK_HINT, storage_errors
 from tts_pipeline.errors import StorageError
 
 FORMAT_VERSION = 1

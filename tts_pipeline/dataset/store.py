@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tts_pipeline.dataset.location import filesystem_of, is_local, local_path
+from tts_pipeline.dataset.safe_folder import SafeFolder, check_name, create_file, sync_path
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
@@ -36,7 +37,7 @@ def storage_errors(doing: str, kinds: type[Exception] = OSError) -> Iterator[Non
 class Store(ABC):
     """Named files below one root. Names are relative, with forward slashes.
 
-    Every method raises StorageError when the disk or the object store fails.
+    Every method raises StorageError when the disk or the object store fails, and for a name that leaves the root.
     """
 
     root: str
@@ -106,16 +107,21 @@ class Store(ABC):
 
 
 class LocalStore(Store):
-    """A folder on a local disk. What was written survives a power cut once the call returns."""
+    """A folder on a local disk. What was written survives a power cut once the call returns.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.root = str(folder)
+    A link may lead to the folder; below it none is followed.
+    """
+
+    def __init__(self, folder: Path | SafeFolder) -> None:
+        self._files = folder if isinstance(folder, SafeFolder) else SafeFolder(folder)
+        self.folder = self._files.path
+        self.root = str(self.folder)
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
         with storage_errors(f"listing {self.describe(folder)}"):
             try:
-                found = os.listdir(self.folder / folder)
+                with self._files.opened(folder) as descriptor:
+                    found = os.listdir(descriptor)
             except FileNotFoundError:
                 return []
         return sorted(name for name in found if name.startswith(prefix) and not name.startswith("."))
@@ -123,55 +129,85 @@ class LocalStore(Store):
     def read(self, name: str) -> bytes | None:
         with storage_errors(f"reading {self.describe(name)}"):
             try:
-                return (self.folder / name).read_bytes()
+                with self._files.open(name) as file:
+                    return file.read()
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def exists(self, name: str) -> bool:
         with storage_errors(f"looking for {self.describe(name)}"):
-            return (self.folder / name).exists()
+            try:
+                return bool(self._files.status(name))
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def open(self, name: str) -> BinaryIO:
         with storage_errors(f"opening {self.describe(name)}"):
-            return (self.folder / name).open("rb")
+            return self._files.open(name)
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file, for those who read it by themselves.
+
+        Raises:
+            StorageError: It is not there, or a link.
+        """
+        with storage_errors(f"looking for {self.describe(name)}"):
+            self._files.status(name)
+        return self.folder / name
 
     def remove(self, name: str) -> None:
-        with storage_errors(f"removing {self.describe(name)}"):
-            (self.folder / name).unlink(missing_ok=True)
+        removing = storage_errors(f"removing {self.describe(name)}")
+        with removing, suppress(FileNotFoundError), self._files.holding(name) as (folder, last):
+            os.unlink(last, dir_fd=folder)
 
     def create(self, name: str, data: bytes) -> bool:
-        path = self.folder / name
-        with storage_errors(f"creating {self.describe(name)}"), _written_aside(path, data) as temporary:
+        with storage_errors(f"creating {self.describe(name)}"), self._written_aside(name, data) as (folder, temporary):
+            last = name.rpartition("/")[2]
             try:
                 # A link, unlike a rename, fails when the name is taken, and unlike O_EXCL shows whole files only.
-                os.link(temporary, path)
+                os.link(temporary, last, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
             except FileExistsError:
                 return False
-            sync_path(path.parent)
+            os.fsync(folder)
         return True
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        path = self.folder / name
         writing = storage_errors(f"writing {self.describe(name)}")
-        with writing, _written_aside(path, data, durable=durable) as temporary:
-            temporary.replace(path)
+        with writing, self._written_aside(name, data, durable=durable) as (folder, temporary):
+            os.replace(temporary, name.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
             if durable:
-                sync_path(path.parent)
+                os.fsync(folder)
+
+    @contextmanager
+    def _written_aside(self, name: str, data: bytes, *, durable: bool = True) -> Iterator[tuple[int, str]]:
+        """Give the folder and the name of a file beside the final one that holds the data, and that nobody else has."""
+        with self._files.holding(name, make=True) as (folder, last):
+            temporary = f".{last}.{os.getpid()}-{threading.get_ident()}.tmp"
+            try:
+                with os.fdopen(create_file(temporary, folder=folder), "wb", buffering=0) as file:
+                    _write_all(file.fileno(), data)
+                    if durable:
+                        os.fsync(file.fileno())
+                yield folder, temporary
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(temporary, dir_fd=folder)
 
     def move(self, name: str, to: str) -> None:
-        path, target = self.folder / name, self.folder / to
-        with storage_errors(f"renaming {self.describe(name)}"):
-            make_folder(target.parent)
-            with suppress(FileNotFoundError):
-                path.replace(target)
-                sync_path(target.parent)
+        renaming = storage_errors(f"renaming {self.describe(name)}")
+        with renaming, self._files.holding(to, make=True) as (target, new), suppress(FileNotFoundError):
+            self._files.status(name)  # a link is not put into place
+            with self._files.holding(name) as (folder, last):
+                os.replace(last, new, src_dir_fd=folder, dst_dir_fd=target)
+                os.fsync(target)
 
     def remove_all(self, folder: str) -> None:
-        with storage_errors(f"removing {self.describe(folder)}"), suppress(FileNotFoundError):
-            shutil.rmtree(self.folder / folder)
+        removing = storage_errors(f"removing {self.describe(folder)}")
+        with removing, suppress(FileNotFoundError), self._files.holding(folder) as (above, last):
+            shutil.rmtree(last, dir_fd=above)
 
     def below(self, folder: str) -> Store:
-        return LocalStore(self.folder / folder)
+        return LocalStore(self._files.below(folder))
 
     def is_empty(self) -> bool:
         with storage_errors(f"listing {self.root}"):
@@ -182,23 +218,30 @@ class LocalStore(Store):
     @contextmanager
     def stage(self, name: str) -> Iterator[Path]:
         # Always the same name, so that what a killed process left is written over: one process at a time has the part.
-        path = self.folder / name
-        temporary = path.with_name(f".{path.name}.tmp")
-        with storage_errors(f"writing {self.describe(name)}"):
-            make_folder(path.parent)
+        with storage_errors(f"writing {self.describe(name)}"), self._files.holding(name, make=True) as (folder, last):
+            temporary = f".{last}.tmp"
+            os.close(create_file(temporary, folder=folder))
             try:
-                yield temporary
-                sync_path(temporary)
-                temporary.replace(path)
-                sync_path(path.parent)
+                yield (self.folder / name).with_name(temporary)
+                sync_path(temporary, folder=folder)
+                os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
+                os.fsync(folder)
             except BaseException:
                 with suppress(OSError):
-                    temporary.unlink(missing_ok=True)
+                    os.unlink(temporary, dir_fd=folder)
                 raise
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 _BUCKETS = frozenset({"s3", "gs", "abfs", "az", "oss"})
 """Protocols of object stores: they have names with slashes, and no folders."""
+
+_PATTERN = frozenset("*?[")
 
 
 class FsspecStore(Store):
@@ -221,6 +264,7 @@ class FsspecStore(Store):
         self._has_folders = _BUCKETS.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
 
     def _at(self, name: str) -> str:
+        check_name(name, self.root)
         return f"{self.path}/{name}" if name else self.path
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
@@ -230,7 +274,9 @@ class FsspecStore(Store):
                 found = self.filesystem.ls(self._at(folder), detail=False)
             except FileNotFoundError:
                 return []
-        names = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found}
+        # An object store may have an object in place of a folder, with the folder's own name.
+        others = (str(path).strip("/") for path in found if str(path).strip("/") != self._at(folder).strip("/"))
+        names = {path.rsplit("/", 1)[-1] for path in others}
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
     def read(self, name: str) -> bytes | None:
@@ -277,7 +323,12 @@ class FsspecStore(Store):
     def remove_all(self, folder: str) -> None:
         with storage_errors(f"removing {self.describe(folder)}", Exception), suppress(FileNotFoundError):
             self.filesystem.invalidate_cache()
-            self.filesystem.rm(self._at(folder), recursive=True)
+            path = self._at(folder)
+            if _PATTERN.isdisjoint(path):
+                self.filesystem.rm(path, recursive=True)
+                return
+            for found in self.filesystem.find(path):  # a driver would remove all that the path fits as a pattern
+                self.filesystem.rm_file(found)
 
     def below(self, folder: str) -> Store:
         return FsspecStore(
@@ -299,9 +350,11 @@ class FsspecStore(Store):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Path]:
+        check_name(name, self.root)
         temporary = self.staging / name.replace("/", "+")
         with storage_errors(f"writing {self.describe(name)}"):
             self.staging.mkdir(parents=True, exist_ok=True)
+            os.close(create_file(temporary))
             try:
                 yield temporary
                 with self._putting(name):
@@ -329,35 +382,3 @@ def open_store(destination: str | os.PathLike[str], staging: Path) -> Store:
         hint = "install the fsspec driver of that kind, such as s3fs, gcsfs or adlfs"
         raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from cause_of(error)
     return FsspecStore(filesystem, path, url=text, staging=staging)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; the names of new ones survive a power cut."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_path(folder.parent)
-
-
-@contextmanager
-def _written_aside(path: Path, data: bytes, *, durable: bool = True) -> Iterator[Path]:
-    """Give a file beside the final one that holds the data, on the disk, and that no other process or thread has."""
-    make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        if durable:
-            sync_path(temporary)
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_path(path: Path) -> None:
-    """Wait until a file's bytes, or a folder's names, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

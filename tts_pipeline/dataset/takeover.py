@@ -13,9 +13,10 @@ from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.journal import SUFFIX, encode_record, frame
 from tts_pipeline.dataset.parts import journal_of, part_name
 from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.safe_folder import make_folder, sync_path
 from tts_pipeline.dataset.shipping import FOLDER, segment_name
 from tts_pipeline.dataset.spending import totals_of
-from tts_pipeline.dataset.store import Store, make_folder, storage_errors, sync_path
+from tts_pipeline.dataset.store import Store, storage_errors
 
 _NOTHING = Decimal(0)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tts_pipeline.dataset.store import LocalStore, Store
-from tts_pipeline.errors import ServiceError
+from tts_pipeline.errors import ServiceError, StorageError
 from tts_pipeline.exports.index import PIECES, Earlier, IndexWriter, Row, hash_of_name
 from tts_pipeline.exports.manifest import Manifests
 from tts_pipeline.exports.names import Template, Wanted
@@ -123,8 +123,8 @@ class FileExport:
     def _is_at(self, there: Row) -> bool:
         if isinstance(self._store, LocalStore):
             try:
-                return (self._store.folder / str(there["name"])).stat().st_size == int(there["bytes"])
-            except OSError:
+                return self._store.path(str(there["name"])).stat().st_size == int(there["bytes"])
+            except (StorageError, OSError):
                 return False
         return self._is_sure or self._store.exists(there["name"])
 

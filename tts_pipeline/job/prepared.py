@@ -38,9 +38,10 @@ from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
 from tts_pipeline.dataset.reuse import Reusable, find_reusable
 from tts_pipeline.dataset.rows import Layout, Voicing
+from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.source import RowReader, Source, open_source
-from tts_pipeline.dataset.store import LocalStore, Store, open_store
+from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, did_you_mean
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
@@ -247,7 +248,20 @@ def find_repeated(prepared: Prepared) -> Hashes:
 
 
 def work_dir_of(job: Job) -> Path:
-    """Return where a job keeps its journals: on a local disk, always, and apart from those of other destinations."""
+    """Return where a job keeps its journals: on a local disk, always, and apart from those of other destinations.
+
+    Raises:
+        StorageError: A folder or a journal in there is a link: what is written there would stand elsewhere.
+    """
+    work_dir = _work_dir(job)
+    with storage_errors(f"looking into {work_dir}"):
+        for folder in (work_dir, *work_dir.glob("generation-*")):
+            inner = str(folder.relative_to(work_dir.parent))
+            SafeFolder(work_dir.parent, inner).refuse_links("", "journals", "locks", "repeated", "staging")
+    return work_dir
+
+
+def _work_dir(job: Job) -> Path:
     destination, given = os.fspath(job.destination), job.running.work_dir
     if given is None and is_local(destination):
         return local_path(destination) / WORK
@@ -257,8 +271,16 @@ def work_dir_of(job: Job) -> Path:
 
 
 def locks_of(home: Store, work_dir: Path) -> Path:
-    """Return where the locks of a destination are."""
-    return (home.folder / WORK if isinstance(home, LocalStore) else work_dir) / "locks"
+    """Return where the locks of a destination are.
+
+    Raises:
+        StorageError: It is a link.
+    """
+    if not isinstance(home, LocalStore):
+        return work_dir / "locks"
+    with storage_errors(f"looking into {home.folder}"):
+        SafeFolder(home.folder).refuse_links(f"{WORK}/locks")
+    return home.folder / WORK / "locks"
 
 
 def _scratch() -> Path:

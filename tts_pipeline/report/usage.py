@@ -223,7 +223,7 @@ def _scanned(store: Store) -> pl.LazyFrame:
     if not names:
         return pl.DataFrame(usage_schema().empty_table()).lazy()
     if isinstance(store, LocalStore):
-        return _scan([store.folder / name for name in names])
+        return _scan([store.path(name) for name in names])
     with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
         read = zip(names, readers.map(store.read, names), strict=True)
         files = {name: data for name, data in read if data is not None}
@@ -259,7 +259,7 @@ def _refuse_damaged(store: Store) -> None:
     if not names or not isinstance(store, LocalStore):
         return
     with storage_errors("reading usage tables", Exception):
-        rows = _scan([store.folder / name for name in names], _FILE)
+        rows = _scan([store.path(name) for name in names], _FILE)
         found = rows.filter(_IS_DAMAGED).select(_FILE).head(1).collect()
     if found.height:
         raise damaged_amounts(str(found.item()))
