@@ -191,15 +191,6 @@ def test_files_with_other_columns_are_refused_with_the_difference(tmp_path: Path
     assert "more: absent / int64" in str(told.value)
 
 
-def test_files_that_differ_in_nullability_say_so(tmp_path: Path) -> None:
-    """A column that may be null in one file and not in the other is named as the difference."""
-    schema = pa.schema([pa.field("id", pa.int64(), nullable=False), ("text", pa.string())])
-    _write(tmp_path / "a.parquet", 1)
-    pq.write_table(_table(1).cast(schema), tmp_path / "b.parquet")
-    with pytest.raises(ConfigurationError, match="id: int64 / int64 not null"):
-        open_source(tmp_path)
-
-
 def test_metadata_makes_no_difference(tmp_path: Path) -> None:
     """Files whose schemas differ only in metadata (that of pandas, say) belong together."""
     _write(tmp_path / "a.parquet", 1)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
 from tts_pipeline.dataset.source_files import list_source
+from tts_pipeline.dataset.unification import unify_schemas
 from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
 
@@ -271,15 +272,8 @@ def open_source(
     filesystem, found = listing.filesystem, listing.files
     with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
         opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
-    schema = opened[0][1]
-    for file, other in opened[1:]:
-        if not other.equals(schema):
-            raise ConfigurationError(
-                f"the columns of {file.path!r} differ from those of {opened[0][0].path!r}: "
-                f"{_difference(schema, other)}",
-                hint="give all files of the source the same columns and types",
-            )
-    schema = without_views(schema.remove_metadata())
+    unified = unify_schemas([(file.path, schema) for file, schema in opened])
+    schema = without_views(unified.remove_metadata())
     files = [file for file, _ in opened]
     if hive:
         files, schema = _with_hive_columns(files, schema, filesystem)
@@ -334,11 +328,3 @@ def _footer(stream: BinaryIO) -> tuple[int, str]:
     length = int.from_bytes(stream.read(4), "little")
     stream.seek(size_bytes - 8 - length)
     return size_bytes, hashlib.sha256(stream.read(length)).hexdigest()
-
-
-def _difference(expected: pa.Schema, found: pa.Schema) -> str:
-    one = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in expected}
-    two = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in found}
-    names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
-    shown = [f"{name}: {one.get(name, 'absent')} / {two.get(name, 'absent')}" for name in names[:5]]
-    return "; ".join(shown) or "their order"
