@@ -18,7 +18,7 @@ from tts_pipeline.emulator.options import EmulatorOptions
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
 
-settings.register_profile("tests")  # an example takes as long as the machine needs
+settings.register_profile("tests", deadline=None)  # an example takes as long as the machine needs
 settings.load_profile("tests")
 
 

@@ -132,7 +132,7 @@ def _reads_environment(node: ast.AST) -> bool:
     names = {"environ", "getenv"}
     if isinstance(node, ast.ImportFrom):
         return node.module == "os" and bool({name.name for name in node.names} & names)
-    return isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "os"
+    return isinstance(node, ast.Attribute) and node.attr in names and getattr(node.value, "id", "") == "os"
 
 
 def test_every_module_has_its_floor() -> None:
@@ -154,14 +154,18 @@ def test_tests_wait_with_patience() -> None:
 
 def _bounds(node: ast.AST) -> Iterator[ast.expr]:
     """Give what a call may wait for, and how far a deadline lies ahead."""
-    if isinstance(node, ast.BinOp) and ast.unparse(node.left) == "time.monotonic()":
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and _is_now(node.left):
         yield node.right
-    elif isinstance(node, ast.Compare) and ast.unparse(node.left).startswith("time.monotonic() - "):
+    elif isinstance(node, ast.Compare) and isinstance(node.left, ast.BinOp) and _is_now(node.left.left):
         yield from (bound for sign, bound in zip(node.ops, node.comparators, strict=True) if isinstance(sign, ast.Lt))
     elif isinstance(node, ast.Call):
         yield from (given.value for given in node.keywords if given.arg == "timeout")
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         yield from {"wait": node.args[:1], "join": node.args[:1], "wait_for": node.args[1:]}.get(name, [])
+
+
+def _is_now(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "monotonic"
 
 
 def _is_a_second_or_more(bound: ast.expr) -> bool:
