@@ -18,7 +18,8 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress, replays_of
+from tts_pipeline.dataset.journals import replays_of
+from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.rows import Layout, Voicing
@@ -164,7 +165,7 @@ class Bench:
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""
-        return replays_of(self.journals, number, "fingerprint")
+        return replays_of(self.store, self.journals, number, "fingerprint")
 
     def invocation(self) -> Invocation:
         """Return a new execution."""

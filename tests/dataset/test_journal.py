@@ -379,12 +379,7 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
 def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
     """On a full disk a small record may fit where its audio did not: the journal is read, and that is bought again."""
     path = tmp_path / "x.journal"
-    attempt = dict.fromkeys(Attempt._fields) | {
-        "attempt_id": "a",
-        "utterance_id": "u",
-        "take": 0,
-        "segment": 0,
-    }
+    attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
     journal = Journal.create(path, HEADER)
     records = (
         {"kind": "intent", "attempt": attempt, "boundaries": None},

@@ -10,8 +10,8 @@ from tests.dataset.samples import NOW_US, Bench, cost_of
 from tts_pipeline.dataset.claims import Claim, PartLock, claim_names, write_claim
 from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
 from tts_pipeline.dataset.finish import dataset_totals, finish, is_finished
+from tts_pipeline.dataset.journals import journals_of
 from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.parts import journals_of
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 

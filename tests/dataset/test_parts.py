@@ -11,9 +11,10 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.journal import Journal
-from tts_pipeline.dataset.parts import Progress, journals_of, replays_of
-from tts_pipeline.dataset.replay import Blob
-from tts_pipeline.dataset.store import Store, open_store
+from tts_pipeline.dataset.journal_frames import Blob
+from tts_pipeline.dataset.journals import journals_of, replays_of
+from tts_pipeline.dataset.parts import Progress
+from tts_pipeline.dataset.store import LocalStore, Store, open_store
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, History, Outcome, Usage
 
@@ -294,7 +295,7 @@ def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
     """Nothing was sent under it; it does not stand in the way."""
     path = tmp_path / "part-00000-x.journal"
     path.write_bytes(b"\0" * 100)
-    assert replays_of(tmp_path, 0, "fingerprint") == []
+    assert replays_of(LocalStore(tmp_path), tmp_path, 0, "fingerprint") == []
     assert not path.exists()
 
 
@@ -303,7 +304,7 @@ def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "part-00000-x.journal"
     Journal.create(path, {"journal_id": "x", "dataset_fingerprint": "another"}).close()
     with pytest.raises(StorageError, match="of another job or source") as told:
-        replays_of(tmp_path, 0, "fingerprint")
+        replays_of(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
     assert "already paid for" in (told.value.hint or "")
     assert path.exists()
 
@@ -312,4 +313,4 @@ def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
     """Part 1 and part 10001 are told apart."""
     for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
         Journal.create(tmp_path / f"{name}.journal", {"journal_id": name[-1], "dataset_fingerprint": "f"}).close()
-    assert [one.journal_id for one in replays_of(tmp_path, 1, "f")] == ["a", "b"]
+    assert [one.journal_id for one in replays_of(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]

@@ -14,7 +14,7 @@ import pytest
 from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settle
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
-from tts_pipeline.dataset.parts import journals_of
+from tts_pipeline.dataset.journals import journals_of
 from tts_pipeline.dataset.publish import marker_name, said_totals
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.store import LocalStore, Store

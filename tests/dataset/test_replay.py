@@ -1,20 +1,35 @@
 from __future__ import annotations
 
+import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settle, speech_of
 from tts_pipeline.dataset.journal import FORMAT_VERSION, encode_record, frame
-from tts_pipeline.dataset.replay import Blob, Replay, Said, answer_record, history_of, replay
+from tts_pipeline.dataset.journal_frames import Blob
+from tts_pipeline.dataset.journals import totals_of
+from tts_pipeline.dataset.price_rows import price_row
+from tts_pipeline.dataset.replay import Replay, Said, answer_record, history_of, replay
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Usage, Utterance, Word
 from tts_pipeline.schema import speech_values
 
+REJECTED = {
+    "error_class": "permanent",
+    "error_code": "X",
+    "message": "refused",
+    "attempts": 1,
+    "cost": "0",
+    "currency": "CNY",
+    "failed_at": NOW_US,
+}
 OPENING = encode_record({"kind": "open", "format": FORMAT_VERSION, "journal_id": "j", "dataset_fingerprint": "f"})
 
 
@@ -140,7 +155,7 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
 
 def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
     """An utterance that was rejected and then said is speech."""
-    reject = {"kind": "reject", "utterance_id": "r", "take": 0, "values": {"error_code": "X"}}
+    reject = {"kind": "reject", "utterance_id": "r", "take": 0, "values": REJECTED}
     found = _read(_write(tmp_path / "j", encode_record(reject), (_speech("r", answer=None), b"audio")))
     said = found.said["r", 0]
     assert said.reject is None
@@ -194,7 +209,7 @@ def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
             payload = b"" if shared else draw(st.binary(min_size=1, max_size=60))
             frames.append((_speech(utterance_id, answer=0 if shared else None), payload))
         elif kind == "reject":
-            record = {"kind": "reject", "utterance_id": utterance_id, "take": 0, "values": {"error_code": "X"}}
+            record = {"kind": "reject", "utterance_id": utterance_id, "take": 0, "values": REJECTED}
             frames.append((encode_record(record), b""))
         else:
             attempt = _attempt(number, utterance_id=utterance_id)
@@ -224,32 +239,104 @@ def _plain(said: Said) -> Any:
     return said.attempts, said.boundaries, answers, said.speech, audio, said.reject
 
 
-@settings(max_examples=150)
-@given(frames=_histories(), data=st.data(), damage=st.sampled_from(["cut", "flip", "zero", "garbage"]))
+@settings(max_examples=100)
+@given(frames=_histories(), data=st.data(), zeros=st.sampled_from([0, 1, 5_000]))
 def test_a_torn_tail_loses_only_what_was_not_whole(
-    frames: list[tuple[bytes, bytes]], data: st.DataObject, damage: str
+    frames: list[tuple[bytes, bytes]], data: st.DataObject, zeros: int
 ) -> None:
-    """Cut, flipped, zeroed or overwritten at any byte: exactly the records whole before it, and no exception."""
+    """Cut at any byte, with the zeros of a power cut behind it: exactly the records whole before it, and no damage."""
     with tempfile.TemporaryDirectory() as folder:
         whole = _write(Path(folder) / "whole", *frames).read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
-        tail = {
-            "cut": b"",
-            "flip": bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :],
-            "zero": bytes(len(whole) - at),
-            "garbage": data.draw(st.binary(max_size=200)),
-        }[damage]
         torn = Path(folder) / "torn"
-        torn.write_bytes(whole[:at] + tail)
-        # Bytes that happen to be what was there (zeros, say) tear nothing.
-        same = next((n for n, (a, b) in enumerate(zip(torn.read_bytes(), whole, strict=False)) if a != b), None)
-        reach = min(len(whole), torn.stat().st_size) if same is None else same
+        torn.write_bytes(whole[:at] + bytes(zeros))
+        # Zeros that happen to be what was there tear nothing.
+        reach = at + len(whole[at : at + zeros]) - len(whole[at : at + zeros].lstrip(b"\0"))
         left = sum(end <= reach for end in _ends(frames))
         if left == 0:
             assert replay(torn) is None
             return
         expected = _write(Path(folder) / "expected", *frames[: left - 1])
         assert _same(_read(torn), _read(expected))
+        assert _read(torn).unread_bytes == 0
+
+
+@settings(max_examples=100)
+@given(frames=_histories(), data=st.data(), damage=st.sampled_from(["flip", "zero", "garbage", "gone", "more"]))
+def test_what_stands_behind_damage_is_read(frames: list[tuple[bytes, bytes]], data: st.DataObject, damage: str) -> None:
+    """Every attempt whose record is untouched is there, and the damage is known wherever it may hide one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = _write(Path(folder) / "j", *frames)
+        whole, ends = path.read_bytes(), _ends(frames)
+        at = data.draw(st.integers(ends[0], max(ends[0], len(whole) - 1)))
+        upto = min(len(whole), at + data.draw(st.integers(1, 300)))
+        new = {
+            "flip": bytes([whole[at] ^ 4]) + whole[at + 1 : upto] if at < len(whole) else b"",
+            "zero": bytes(upto - at),
+            "garbage": data.draw(st.binary(min_size=upto - at, max_size=upto - at)),
+            "gone": b"",
+            "more": whole[at:upto] + data.draw(st.binary(min_size=1, max_size=60)),
+        }[damage]
+        path.write_bytes(whole[:at] + new + whole[upto:])
+        found = _read(path)
+        untouched = [one for one, start, end in zip(frames, ends, ends[1:], strict=False) if end <= at or start >= upto]
+        intents = {orjson.loads(record)["attempt"]["attempt_id"] for record, _ in untouched if b'"intent"' in record}
+        assert intents <= found.attempts.keys()
+        is_all = len(found.attempts) == sum(b'"intent"' in record for record, _ in frames)
+        if not is_all and (damage != "gone" or upto <= ends[-2]):  # what is gone from the last one was cut
+            assert found.unread_bytes
+
+
+def _damaged(path: Path, at: int) -> Path:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> None:
+    """Its settlement stands behind the damage, and its audio: whose they were is not known, and nothing breaks."""
+    answer = Answer(0, audio_of("a"))
+    path = _write(
+        tmp_path / "j",
+        _intent(_attempt(1)),
+        _settled(_attempt(1), answer),
+        encode_record({"kind": "discarded", "attempt_id": "a1"}),
+        _speech("r"),
+        _intent(_attempt(2)),
+    )
+    found = _read(_damaged(path, _ends([])[0] + 40))
+    assert found.attempts == {"a2": (_attempt(2), None)}
+    assert found.finished() == set()
+    assert found.unread_bytes > len(_intent(_attempt(1)))
+
+
+def test_a_record_that_is_told_twice_is_told_once(tmp_path: Path) -> None:
+    """How an attempt ended is not forgotten over its intent, and it is one request."""
+    intent, settled = _intent(_attempt(1)), _settled(_attempt(1), Answer(0, audio_of("a")))
+    found = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
+    assert found.attempts == {"a1": (_attempt(1), settle(_attempt(1)))}
+    assert history_of(("r", 0), [found]).segment_attempts == {0: 1}
+
+
+HOSTILE: list[object] = [None, -1, 2**63, "x", [], {}, 1.5, True, "NaN", "-1"]
+
+
+def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None:
+    """A checksum is no proof: amounts that are negative or no numbers are not added up; nothing breaks."""
+    intent = orjson.loads(_intent(_attempt(1)))
+    settled = orjson.loads(_settled(_attempt(1))[0])
+    speech = orjson.loads(_speech("r"))
+    for record, inner in ((intent, "attempt"), (settled, "settlement"), (speech, "values")):
+        for name, value in itertools.product(record[inner], HOSTILE):
+            changed = {**record, inner: {**record[inner], name: value}}
+            found = _read(_write(tmp_path / "j", _intent(_attempt(1)), encode_record(changed), _intent(_attempt(2))))
+            assert {"a1", "a2"} <= found.attempts.keys()
+            totals = totals_of(replace(found, header={"prices": {PRICE.price_id: price_row(PRICE)}}))
+            assert 0 <= totals.characters_billed <= totals.characters_upper_bound
+        for value in HOSTILE:
+            found = _read(_write(tmp_path / "j", encode_record({**record, inner: value}), _intent(_attempt(2))))
+            assert (list(found.attempts), found.unread_bytes > 0) == (["a2"], True)
 
 
 @settings(max_examples=60)
@@ -266,13 +353,13 @@ def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_aud
 
 
 def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
-    """One flipped bit in a payload, whose record is whole, ends the reading there."""
+    """One flipped bit in a payload, whose record is whole: what it cost is known, and it is bought again."""
     attempt = _attempt(1)
-    path = _write(tmp_path / "j", _intent(attempt), _settled(attempt, Answer(0, audio_of("a"))))
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    assert _read(path).attempts == {"a1": (attempt, None)}
+    frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
+    found = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
+    assert found.attempts == {"a1": (attempt, settle(attempt))}
+    assert (found.finished(), found.damaged_answers, found.unread_bytes) == (set(), 1, 0)
+    assert history_of(("r", 0), [found]).answers == {}
 
 
 def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.replay import Blob, Said
+from tts_pipeline.dataset.journal_frames import Blob
+from tts_pipeline.dataset.replay import Said
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, row_groups
 from tts_pipeline.errors import StorageError
 

@@ -14,8 +14,9 @@ from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journal import Journal
+from tts_pipeline.dataset.journals import journals_of
 from tts_pipeline.dataset.leftovers import account_for_all, sweep
-from tts_pipeline.dataset.parts import journal_of, journals_of
+from tts_pipeline.dataset.parts import journal_of
 from tts_pipeline.dataset.replay import Lost, replay
 from tts_pipeline.dataset.shipping import FOLDER, Shipment
 from tts_pipeline.dataset.spending import spent

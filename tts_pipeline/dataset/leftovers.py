@@ -10,8 +10,9 @@ from pathlib import Path
 from tts_pipeline.dataset.claims import PartLock, claim_name
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.parts import journal_of, journals_of, part_name, part_of
-from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
+from tts_pipeline.dataset.parts import journal_of, part_name, part_of
+from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
@@ -48,7 +49,7 @@ def sweep(
                 continue  # whoever has it accounts for it
             told = {journal_of(name) for name in store.names(SHIPPED, f"{part_name(number)}-")}
             take_over(store, journals, number, but=told - {journal_of(name) for name in claims})
-            accounted = _account(store, number, _replays(journals, number, fingerprint_of(number)), claims)
+            accounted = _account(store, number, _replays(store, journals, number, fingerprint_of(number)), claims)
             with storage_errors(f"removing journals of {part_name(number)}"):
                 for path in accounted:
                     path.unlink(missing_ok=True)
@@ -70,7 +71,7 @@ def account_for_all(store: Store, journals: Path, locks: Path) -> None:
     for number, claims in _claimed_or_journalled(store, journals).items():
         with PartLock(locks / f"{part_name(number)}.lock"):
             take_over(store, journals, number)
-            _account(store, number, _replays(journals, number, None), claims)
+            _account(store, number, _replays(store, journals, number, None), claims)
 
 
 def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]:
@@ -83,8 +84,11 @@ def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]
     return dict(sorted(claims.items()))
 
 
-def _replays(journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
-    found = {path: replay(path, check_payloads=False) for path in journals_of(journals, number)}
+def _replays(store: Store, journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
+    found = {path: read_journal(store, path, check_payloads=False) for path in journals_of(journals, number)}
+    for path, one in found.items():
+        if one is not None:
+            warn_of_damage(path, one)
     return {
         path: one
         for path, one in found.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.cover import Cover, Pot
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
-from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of, replay
+from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
@@ -51,14 +52,42 @@ def part_name(number: int) -> str:
     return f"part-{number:05}"
 
 
+_NAME = re.compile(r"part-([0-9]{5,9})(?:-([^-./]+)(?:-[0-9]+)?)?\.[^-./]+")
+
+
 def part_of(name: str) -> int:
-    """Return the part's number from the name of any of its files."""
-    return int(name.rsplit("/", 1)[-1].removeprefix("part-").split("-")[0].split(".")[0])
+    """Return the part's number from the name of any of its files.
+
+    Raises:
+        StorageError: It is no name of such a file.
+    """
+    return int(_read_name(name)[1])
 
 
 def journal_of(name: str) -> str:
-    """Return the journal's id from the name of its file, its claim or its usage."""
-    return name.rsplit("/", 1)[-1].removeprefix("part-").split("-")[1].split(".")[0]
+    """Return the journal's id from the name of its file, its claim or its usage.
+
+    Raises:
+        StorageError: It is no name of such a file.
+    """
+    found: str | None = _read_name(name)[2]
+    if found is None:
+        raise _foreign_name(name)
+    return found
+
+
+def _read_name(name: str) -> re.Match[str]:
+    found = _NAME.fullmatch(name.rsplit("/", 1)[-1])
+    if found is None:
+        raise _foreign_name(name)
+    return found
+
+
+def _foreign_name(name: str) -> StorageError:
+    return StorageError(
+        f"{name!r} among the files of the dataset is none of ours",
+        hint="give it back its name, or remove it: what a file of the bill tells cannot be left out",
+    )
 
 
 @dataclass(slots=True)
@@ -330,46 +359,3 @@ def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
         future.set_result(None)
     else:
         future.set_exception(error)
-
-
-def journals_of(folder: Path, part: int) -> list[Path]:
-    """Return the local journals of a part, oldest first."""
-    return sorted(folder.glob(f"{part_name(part)}-*{SUFFIX}"))
-
-
-def replays_of(folder: Path, part: int, dataset_fingerprint: str, *, ours: str | None = None) -> list[Replay]:
-    """Read the local journals of a part back; one that was torn in its first frame sent nothing and is removed.
-
-    Args:
-        folder: Where the journals are.
-        part: Whose.
-        dataset_fingerprint: What they must be of.
-        ours: A journal that this process wrote, whose payloads need no check.
-
-    Raises:
-        StorageError: The disk failed, or a journal is of another version, or of another dataset that was at the same
-            destination: its audio is of other texts or other voices.
-    """
-    found = []
-    for path in journals_of(folder, part):
-        one = replay(path, check_payloads=ours is None or not path.stem.endswith(ours))
-        if one is None:
-            with storage_errors(f"removing the journal {path}"):
-                path.unlink(missing_ok=True)
-        else:
-            refuse_foreign(path, one, dataset_fingerprint)
-            found.append(one)
-    return found
-
-
-def refuse_foreign(path: Path, one: Replay, dataset_fingerprint: str) -> None:
-    """Make sure that a journal is of a dataset.
-
-    Raises:
-        StorageError: It is of another one that was at the same destination.
-    """
-    if one.header["dataset_fingerprint"] != dataset_fingerprint:
-        raise StorageError(
-            f"the journal {path} is of another job or source than the dataset now at the destination",
-            hint="it may hold audio already paid for: go on with that dataset, or remove the journal to give it up",
-        )

@@ -1,46 +1,26 @@
-"""Reading journals back: after a crash, after an orderly stop, and always for publishing. A pure function of files."""
+"""What a journal says: after a crash, after an orderly stop, and always for publishing. A pure function of files."""
 
 from __future__ import annotations
 
-import os
-import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import orjson
+from typing import Any
 
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.formats import check_formats
-from tts_pipeline.dataset.journal import FORMAT_VERSION, FRAME, record_crc
+from tts_pipeline.dataset.journal import FORMAT_VERSION
+from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORDS_BYTES, Blob, Frame, Gap, read_frames
+from tts_pipeline.dataset.record_values import MalformedRecordError, check_fields, check_reject, check_speech
 from tts_pipeline.dataset.store import storage_errors
+from tts_pipeline.dataset.totals import are_amounts
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Settlement, Usage, Word
 
 Key = tuple[str, int]
 """``(utterance_id, take)``: what names an utterance within a dataset."""
-
-
-_READ_BYTES = 256 * 1024
-_RECORDS_BYTES = 64 * 1024
-"""Read at a time where payloads are passed over: the records of a few short answers, and little of a long one."""
-
-
-class Blob(NamedTuple):
-    """Bytes that lie in a journal: read when they are needed, so that memory stays flat."""
-
-    path: Path
-    offset: int
-    length: int
-
-    def read(self) -> bytes:
-        """Return the bytes."""
-        with storage_errors(f"reading the journal {self.path}"), self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read(self.length)
 
 
 @dataclass(slots=True)
@@ -82,13 +62,18 @@ class Replay:
         attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
         said: By utterance.
         size_bytes: Length of what is whole; what lies behind is a torn tail.
-        lost: Set where this is a copy, which may end before the journal did.
+        unread_bytes: Of these, those of records that are damaged: what was sent there is not known.
+        damaged_answers: Records whose audio is damaged; what they tell of the bill holds.
+        lost: What may have been spent beside: where this is a copy, which may end before the journal did, and where
+            something is damaged.
     """
 
     header: Mapping[str, Any]
     attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
     said: dict[Key, Said] = field(default_factory=dict)
     size_bytes: int = 0
+    unread_bytes: int = 0
+    damaged_answers: int = 0
     lost: Lost | None = None
 
     @property
@@ -104,7 +89,9 @@ class Replay:
 
 
 def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
-    """Read a journal; None when not even its first frame is whole, so that nothing was ever sent under it.
+    """Read a journal; None when its first frame is not whole: mostly nothing was ever sent under it.
+
+    What cannot be read is passed over and counted in ``unread_bytes``; see ``journals`` for what that means for a bill.
 
     Args:
         path: The journal.
@@ -114,14 +101,18 @@ def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
         StorageError: The disk failed, or the journal is of another version of this package.
     """
     found: Replay | None = None
-    buffering = _READ_BYTES if check_payloads else _RECORDS_BYTES
+    buffering = READ_BYTES if check_payloads else RECORDS_BYTES
     with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
-        for record, blob in _frames(path, file, check_payloads=check_payloads):
+        for one in read_frames(path, file, check_payloads=check_payloads):
             if found is None:
-                found = Replay(_header(path, record))
+                if isinstance(one, Gap):
+                    return None
+                found = Replay(_header(path, one.record))
+            elif isinstance(one, Gap):
+                found.unread_bytes += one.end - one.start
             else:
-                _take_in(found, record, blob)
-            found.size_bytes = blob.offset + blob.length
+                _take_in_frame(found, one)
+            found.size_bytes = one.end
     return found
 
 
@@ -134,68 +125,67 @@ def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[tuple[dict[str, Any], Blob]]:
-    size_bytes, end = path.stat().st_size, 0
-    while len(head := file.read(FRAME.size)) == FRAME.size:
-        record_length, payload_length, payload_crc, checksum = FRAME.unpack(head)
-        offset = end + FRAME.size + record_length
-        end = offset + payload_length
-        if record_length == 0 or end > size_bytes:
-            return
-        record = file.read(record_length)
-        if record_crc(head, record) != checksum:
-            return
-        if not check_payloads:
-            if payload_length:
-                file.seek(payload_length, os.SEEK_CUR)
-        elif _crc_of(file, payload_length) != payload_crc:
-            return
-        yield orjson.loads(record), Blob(path, offset, payload_length)
+def _take_in_frame(found: Replay, one: Frame) -> None:
+    """Take in a record whose payload may be damaged: then it tells what was spent, and gives no audio."""
+    found.damaged_answers += not one.is_whole
+    try:
+        _take_in(found, one.record, one.blob if one.is_whole else None)
+    except (KeyError, TypeError, ValueError, ArithmeticError):  # of an attempt that stood in a gap, or somebody else's
+        found.unread_bytes += one.blob.offset - one.start
 
 
-def _crc_of(file: BinaryIO, length: int) -> int:
-    crc = 0
-    while length and (piece := file.read(min(length, _READ_BYTES))):
-        crc = zlib.crc32(piece, crc)
-        length -= len(piece)
-    return crc
-
-
-def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob) -> None:
+def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
     kind = record["kind"]
     if kind == "settled":
-        settlement = _settlement(record["settlement"])
-        attempt, _ = found.attempts[settlement.attempt_id]
-        found.attempts[settlement.attempt_id] = (attempt, settlement)
-        if record.get("answer") is not None:
-            _said(found, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (record["answer"], blob)
-        return
-    if kind == "discarded":
+        _settle(found, _settlement(record["settlement"]), record.get("answer"), blob)
+    elif kind == "discarded":
         attempt, settled = found.attempts[record["attempt_id"]]
-        if settled is None:  # that had no room on a full disk
-            return
-        found.attempts[attempt.attempt_id] = (attempt, settled._replace(outcome=Outcome.DISCARDED))
-        return
-    if kind == "intent":
-        attempt = _attempt(record["attempt"])
-        said = _said(found, (attempt.utterance_id, attempt.take))
-        found.attempts[attempt.attempt_id] = (attempt, None)
-        said.attempts.append(attempt.attempt_id)
-        if record.get("boundaries"):
-            said.boundaries = tuple((start, end) for start, end in record["boundaries"])
-        return
-    if kind == "lost":
+        if settled is not None:  # else it had no room on a full disk
+            found.attempts[attempt.attempt_id] = (attempt, settled._replace(outcome=Outcome.DISCARDED))
+    elif kind == "intent":
+        _intend(found, _attempt(record["attempt"]), record.get("boundaries"))
+    elif kind == "lost":
         bounds = {name: record[name] for name in ("claimed_at_us", "characters_upper_bound", "currency")}
         found.lost = Lost(**bounds, cost_upper_bound=_money(record["cost_upper_bound"]))
+    else:
+        _finish(found, record, blob)
+
+
+def _intend(found: Replay, attempt: Attempt, boundaries: Sequence[tuple[int, int]] | None) -> None:
+    if attempt.attempt_id in found.attempts:  # told twice: how it ended is not forgotten
         return
-    said = _said(found, (record["utterance_id"], record["take"]))
-    if kind == "speech":
-        if not blob.length and record["answer"] not in said.answers:  # the answer had no room on a full disk
-            return
-        said.speech, said.reject = record["values"], None
-        said.audio = blob if blob.length else said.answers[record["answer"]][1]
-    elif kind == "reject":
+    said = _said(found, (attempt.utterance_id, attempt.take))
+    found.attempts[attempt.attempt_id] = (attempt, None)
+    said.attempts.append(attempt.attempt_id)
+    if boundaries:
+        said.boundaries = tuple((int(start), int(end)) for start, end in boundaries)
+
+
+def _settle(found: Replay, settlement: Settlement, answer: Mapping[str, Any] | None, blob: Blob | None) -> None:
+    attempt, _ = found.attempts[settlement.attempt_id]
+    found.attempts[settlement.attempt_id] = (attempt, settlement)
+    if answer is not None and blob is not None:
+        _said(found, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (answer, blob)
+
+
+def _finish(found: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
+    said = _said(found, _key(record))
+    if record["kind"] == "reject":
+        check_reject(record["values"])
         said.reject = record["values"]
+    elif record["kind"] == "speech" and blob is not None:
+        check_speech(record["values"])
+        answer = said.answers.get(record["answer"])
+        if blob.length or answer is not None:  # else the answer had no room on a full disk, or is damaged
+            said.speech, said.reject = record["values"], None
+            said.audio = blob if blob.length else answer and answer[1]
+
+
+def _key(record: Mapping[str, Any]) -> Key:
+    utterance_id, take = record["utterance_id"], record["take"]
+    if not isinstance(utterance_id, str) or not isinstance(take, int):
+        raise MalformedRecordError("utterance_id")
+    return utterance_id, take
 
 
 def _said(found: Replay, key: Key) -> Said:
@@ -211,7 +201,10 @@ def _money(text: str | None) -> Decimal | None:
 
 def _attempt(values: dict[str, Any]) -> Attempt:
     values["cost_upper_bound"] = _money(values["cost_upper_bound"])
-    return Attempt(**values)
+    attempt = Attempt(**values)
+    check_fields(attempt)
+    _check_amounts((0, attempt.characters_upper_bound), (None, attempt.cost_upper_bound))
+    return attempt
 
 
 def _settlement(values: dict[str, Any]) -> Settlement:
@@ -219,7 +212,17 @@ def _settlement(values: dict[str, Any]) -> Settlement:
     values["usage"] = Usage(**values["usage"])
     values["cost"] = _money(values["cost"])
     values["cost_upper_bound"] = _money(values["cost_upper_bound"])
-    return Settlement(**values)
+    settlement = Settlement(**values)
+    check_fields(settlement)
+    check_fields(settlement.usage)
+    characters = settlement.characters_billed, settlement.characters_upper_bound
+    _check_amounts(characters, (settlement.cost, settlement.cost_upper_bound))
+    return settlement
+
+
+def _check_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> None:
+    if not are_amounts(characters, costs):
+        raise MalformedRecordError("amounts")
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.formats import check_formats
-from tts_pipeline.dataset.replay import Blob, Key, Said
+from tts_pipeline.dataset.journal_frames import Blob
+from tts_pipeline.dataset.replay import Key, Said
 from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import AUDIO, SPEECH, column_of, fields

@@ -11,8 +11,9 @@ from tts_pipeline.dataset.claims import Claim, is_locked
 from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.journals import read_journal, totals_of
 from tts_pipeline.dataset.parts import journal_of, part_name, part_of
-from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at
 from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals, usage_totals
@@ -65,9 +66,10 @@ class SpendTally:
             number = part_of(path.name)
             if is_locked(locks / f"{part_name(number)}.lock"):
                 continue  # it may be written to: its claim is what counts
-            if path.stem not in self._known and (one := _replay(path)) is not None:
+            one = None if path.stem in self._known else _replay(self._store, path)
+            if one is not None:  # else its usage is published, or all that is known of it is its claim
                 self._by_part[number].add(totals_of(one))
-            self._known.add(path.stem)
+                self._known.add(path.stem)
 
     def by_part(self) -> dict[int, Totals]:
         """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER``.
@@ -95,9 +97,9 @@ class SpendTally:
         return self.by_part()
 
 
-def _replay(path: Path) -> Replay | None:
+def _replay(store: Store, path: Path) -> Replay | None:
     try:
-        return replay(path, check_payloads=False)
+        return read_journal(store, path, check_payloads=False)
     except StorageError:
         if path.exists():
             raise
@@ -106,26 +108,3 @@ def _replay(path: Path) -> Replay | None:
 
 def _journal(part: int, claim: Claim) -> str:
     return f"{part_name(part)}-{claim.journal_id}"
-
-
-def totals_of(one: Replay) -> Totals:
-    """Return what a journal's attempts did cost and may have cost; what is not settled counts at its worst."""
-    totals = Totals()
-    for attempt, settlement in one.attempts.values():
-        price = one.header["prices"].get(attempt.price_id)
-        totals.attempts += 1
-        totals.characters_billed += settlement.characters_billed if settlement else 0
-        bounds = settlement or attempt
-        totals.characters_upper_bound += bounds.characters_upper_bound
-        if bounds.cost_upper_bound is None:
-            totals.characters_without_price += bounds.characters_upper_bound
-        cost = settlement.cost if settlement else None
-        totals.add_cost(cost, bounds.cost_upper_bound, price["currency"] if price else None)
-        if settlement is not None and settlement.implausible:
-            totals.add_implausible(settlement.cost_upper_bound)
-    if one.lost is not None:
-        totals.characters_upper_bound += one.lost.characters_upper_bound
-        if one.lost.cost_upper_bound is None:
-            totals.characters_without_price += one.lost.characters_upper_bound
-        totals.add_cost(None, one.lost.cost_upper_bound, one.lost.currency)
-    return totals

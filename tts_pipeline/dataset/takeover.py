@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from decimal import Decimal
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.journal import SUFFIX, encode_record, frame
+from tts_pipeline.dataset.journals import lost_of
 from tts_pipeline.dataset.parts import journal_of, part_name
 from tts_pipeline.dataset.replay import Replay, replay
 from tts_pipeline.dataset.safe_folder import make_folder, sync_path
 from tts_pipeline.dataset.shipping import FOLDER, segment_name
-from tts_pipeline.dataset.spending import totals_of
 from tts_pipeline.dataset.store import Store, storage_errors
-
-_NOTHING = Decimal(0)
 
 
 def take_over(store: Store, folder: Path, part: int, but: Collection[str] = ()) -> list[str]:
@@ -103,20 +101,6 @@ def _end(path: Path, whole: Replay, claim: Claim | None) -> None:
     with path.open("r+b") as file:
         file.truncate(whole.size_bytes)
         file.seek(0, os.SEEK_END)
-        file.write(b"".join(frame(encode_record({"kind": "lost", **_lost(whole, claim)}))))
+        file.write(b"".join(frame(encode_record({"kind": "lost", **asdict(lost_of(whole, claim))}))))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _lost(whole: Replay, claim: Claim | None) -> dict[str, Any]:
-    """Return what the claim covers beyond what is known; without one nothing is left to account for."""
-    if claim is None:
-        return {"claimed_at_us": 0, "characters_upper_bound": 0, "cost_upper_bound": _NOTHING, "currency": None}
-    known = totals_of(whole)
-    cost = claim.cost_upper_bound
-    return {
-        "claimed_at_us": claim.opened_at_us,
-        "characters_upper_bound": max(0, claim.characters_upper_bound - known.characters_upper_bound),
-        "cost_upper_bound": None if cost is None else max(_NOTHING, cost - (known.cost_upper_bound or _NOTHING)),
-        "currency": claim.currency,
-    }

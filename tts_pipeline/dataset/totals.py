@@ -112,6 +112,8 @@ def damaged_amounts(place: str) -> StorageError:
 def are_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
     """Say whether what is confirmed and what is possible can be true together; None is not known."""
     confirmed, at_most = costs
+    if not all(cost is None or cost.is_finite() for cost in costs):
+        return False
     if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (at_most or 0) < 0:
         return False
     return confirmed is None or at_most is None or confirmed <= at_most

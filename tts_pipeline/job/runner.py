@@ -21,8 +21,9 @@ from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
+from tts_pipeline.dataset.journals import replays_of
 from tts_pipeline.dataset.kept import KeptAnswers
-from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress, part_name, replays_of
+from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress, part_name
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay
@@ -192,7 +193,7 @@ class Runner:
 
     def _replays(self, number: int, *, ours: str | None = None) -> list[Replay]:
         fingerprint = self._prepared.descriptor.fingerprint_of(number)
-        return replays_of(self._prepared.journals, number, fingerprint, ours=ours)
+        return replays_of(self._prepared.store, self._prepared.journals, number, fingerprint, ours=ours)
 
     def _open_part(self, number: int) -> OpenPart | None:
         prepared = self._prepared

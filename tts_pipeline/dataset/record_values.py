@@ -1,0 +1,120 @@
+"""What a journal's records may say: a checksum tells what a disk damaged, and not what somebody else wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from types import UnionType
+from typing import Any, get_type_hints
+
+import pyarrow as pa
+
+from tts_pipeline.models import Attempt, Settlement, Usage, Word
+from tts_pipeline.schema import INSTANT, MONEY, REJECTS, SPEECH, TIMESTAMPS, Column
+
+_MOST = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, INSTANT: 2**63 - 1}
+_MOST_BY_NAME = {
+    **dict.fromkeys(("segment", "number", "http_status"), _MOST[pa.int16()]),
+    **dict.fromkeys(("take", "text_start", "text_end"), _MOST[pa.int32()]),
+}
+_SIGNED = frozenset({"take", *Usage._fields})
+"""A take is the user's own, and what a service reports may be anything."""
+
+
+class MalformedRecordError(ValueError):
+    """A record says what nothing of ours can have written."""
+
+
+def check_fields(made: Attempt | Settlement | Usage | Word) -> None:
+    """Make sure that a record's fields are of their types, and fit the tables.
+
+    Raises:
+        MalformedRecordError: One is not, or does not.
+    """
+    for name, kind, most in _FIELDS[type(made)]:
+        value = getattr(made, name)
+        if not isinstance(value, kind) or (value.__class__ is bool and kind is not bool):
+            raise MalformedRecordError(name)
+        if value.__class__ is int and not (-most if name in _SIGNED else 0) <= value <= most:
+            raise MalformedRecordError(name)
+
+
+def _fields_of(made: type[Any]) -> list[tuple[str, type | UnionType, int]]:
+    return [(name, kind, _MOST_BY_NAME.get(name, _MOST[pa.int64()])) for name, kind in get_type_hints(made).items()]
+
+
+_FIELDS = {made: _fields_of(made) for made in (Attempt, Settlement, Usage, Word)}
+
+
+def check_speech(values: Mapping[str, Any]) -> None:
+    """Make sure that what a record says of a speech fits the speech table.
+
+    Raises:
+        MalformedRecordError: Something does not.
+    """
+    _check(_SPEECH, values)
+    if not values["segments"] or not values["sample_rate_hz"] or not values["channels"]:
+        raise MalformedRecordError("segments")
+
+
+def check_reject(values: Mapping[str, Any]) -> None:
+    """Make sure that what a record says of a reject fits the rejects table.
+
+    Raises:
+        MalformedRecordError: Something does not.
+    """
+    _check(_REJECTS, values)
+
+
+def _check(checks: Sequence[tuple[str, bool, Callable[[Any], bool]]], values: object) -> None:
+    if not isinstance(values, dict):
+        raise MalformedRecordError("values")
+    for name, nullable, is_sound in checks:
+        value = values.get(name)
+        if not (nullable if value is None else is_sound(value)):
+            raise MalformedRecordError(name)
+
+
+def _check_of(column: Column) -> Callable[[Any], bool]:
+    if column.type in _MOST:
+        most = _MOST[column.type]
+        signed = column.name in _SIGNED
+        return lambda value: value.__class__ is int and (-most if signed else 0) <= value <= most
+    by_type = {pa.string(): _is_text, MONEY: _is_amount, TIMESTAMPS: _are_words}
+    return by_type.get(column.type, _are_texts)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_amount(value: Any) -> bool:
+    try:
+        amount = Decimal(value)
+        return amount.is_finite() and amount >= 0
+    except (InvalidOperation, TypeError, ValueError):
+        return False
+
+
+def _are_words(value: Any) -> bool:
+    try:
+        for word in value:
+            check_fields(Word(**word))
+    except (TypeError, MalformedRecordError):
+        return False
+    return isinstance(value, list)
+
+
+def _checks(columns: Sequence[Column], known: Sequence[str]) -> list[tuple[str, bool, Callable[[Any], bool]]]:
+    return [(column.name, column.nullable, _check_of(column)) for column in columns if column.name not in known]
+
+
+_OF_THE_ROW = ("utterance_id", "take", "text", "service", "model", "audio", "audio_sha256", "invocation_id", "input")
+"""Columns that other places tell."""
+
+_SPEECH = _checks(SPEECH, _OF_THE_ROW)
+_REJECTS = _checks(REJECTS, _OF_THE_ROW)
