@@ -52,7 +52,7 @@ def part_name(number: int) -> str:
     return f"part-{number:05}"
 
 
-_NAME = re.compile(r"part-([0-9]{5,9})(?:-([^-./]+)(?:-[0-9]+)?)?\.[^-./]+")
+_NAME = re.compile(r"part-([0-9]{5,9})(?:-([^-./]+)(?:-[0-9]+)?)?(?:\.[^-./]+)?")
 
 
 def part_of(name: str) -> int:
