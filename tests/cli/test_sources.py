@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -147,3 +150,80 @@ def test_a_table_with_a_log_is_refused_before_anything_is_sent(
         assert refused.status == 2
         assert "tts.run(pl.scan_delta(" in refused.err
     assert local.bill()["received"] == 0
+
+
+@pytest.mark.parametrize("given", [(), ("--work-dir", "work")])
+def test_no_home_is_needed(
+    program: Command, local: LocalService, tmp_path: Path, given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for a run nor for an estimate, with a work folder or without."""
+    monkeypatch.chdir(tmp_path)
+    environ = {"HOME": "/dev/null", "XDG_CACHE_HOME": "", "XDG_STATE_HOME": "", "TTS_LOCAL_URL": local.url}
+    source = _write(tmp_path / "a.parquet")
+    for name in ("run", "estimate"):
+        ended = program(name, source, "out", *QUIET, *given, environ={**os.environ, **environ})
+        assert ended.status == 0, ended.err
+
+
+def test_journals_that_cannot_be_kept_are_told_before_anything_is_sent(
+    local: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a bucket's dataset they are in the user's state, or where the work folder is."""
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/nowhere")
+    service = tts.Service(base_url=local.url, name="voices", auth="none")
+    source, bucket = _write(tmp_path / "a.parquet"), f"memory://{tmp_path.name}"
+    with pytest.raises(tts.StorageError, match="cannot be written") as told:
+        tts.run(source, bucket, service, model=MODEL)
+    assert ("--work-dir" in (told.value.hint or ""), local.bill()["received"]) == (True, 0)
+    with pytest.raises(tts.StorageError, match="cannot be written") as told:
+        tts.synthesize(pl.DataFrame({"text": ["Hi."]}), service, model=MODEL)
+    assert "work_dir" in (told.value.hint or "")
+    running = tts.Running(work_dir=tmp_path / "work")
+    assert tts.run(source, bucket, service, model=MODEL, running=running).dataset.speech == 2
+
+
+@pytest.mark.parametrize("which", ["source", "destination", "work folder", "current folder"])
+def test_names_that_are_not_utf8(
+    command: Command, local: LocalService, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source has any name; a place that is written to is refused before anything is sent."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    source = (odd if which == "source" else tmp_path) / os.fsdecode(b"\xff.parquet")
+    _write(tmp_path / "a.parquet").rename(source)
+    if which == "current folder":
+        monkeypatch.chdir(odd)
+    out = {"destination": odd / "out", "current folder": Path("out")}.get(which, tmp_path / "out")
+    given = ("--work-dir", odd) if which == "work folder" else ()
+    ended = command("run", source, out, *QUIET, "--generate-ids", *given)
+    if which == "source":
+        assert [row["utterance_id"] for row in _speech(out, "utterance_id")] == [r"\xff:0", r"\xff:1"]
+        assert command("run", tmp_path, tmp_path / "more", *QUIET, "--generate-ids").status == 0
+        return
+    assert (ended.status, "is not UTF-8" in ended.err, local.bill()["received"]) == (2, True, 0)
+    for reading in (("report", out), ("browse", out), ("export", out, tmp_path / "e", "--as", "files")):
+        assert which == "work folder" or command(*reading).status == 2
+
+
+@pytest.mark.parametrize("url", ["file://{}", "file:{}", "file://localhost{}"])
+def test_file_urls_are_taken_everywhere(command: Command, local: LocalService, tmp_path: Path, url: str) -> None:
+    """For sources, destinations, reuse stores, work folders, job files and exports; escapes, spaces and brackets."""
+
+    def at(name: str) -> str:
+        return url.format(quote(str(tmp_path / name)))
+
+    _write(tmp_path / "my texts" / "a[1].parquet")
+    (tmp_path / "job.toml").write_text(f'reuse = ["{at("kept %1")}"]\nwork_dir = "{at("work 2")}"\n')
+    flags = (*QUIET, "--config", at("job.toml"))
+    for _ in range(2):
+        ended = command("run", at("my texts/a[1].parquet"), at("out[1] é"), *flags)
+        assert ended.status == 0, ended.err
+    assert local.bill()["received"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.toml", "kept %1", "my texts", "out[1] é", "work 2"]
+    assert command("estimate", at("my texts"), at("out[1] é"), *flags, "--json").result["rows_there"] == 2
+    again = command("run", at("my texts"), at("again"), *QUIET, "--reuse", at("out[1] é"), "--json")
+    assert again.result["reused"] == 2
+    assert command("report", at("out[1] é"), "--output", at("bill é.csv")).status == 0
+    assert (tmp_path / "bill é.csv").exists()
+    assert command("export", at("out[1] é"), at("audio"), "--as", "files").status == 0
+    assert (tmp_path / "audio" / "index.parquet").exists()

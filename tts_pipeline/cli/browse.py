@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from tempfile import gettempdir
 
 from tts_pipeline.browse.serving import is_loopback, serve
 from tts_pipeline.cli.status import OK
@@ -21,5 +19,5 @@ def browse(given: argparse.Namespace) -> int:
             tell("Everybody who reaches this address hears and reads the dataset: there is no password.")
         say(url)
 
-    serve(open_store(given.dataset, Path(gettempdir())), given.host, given.port, ready)
+    serve(open_store(given.dataset), given.host, given.port, ready)
     return OK

@@ -13,6 +13,7 @@ import polars as pl
 
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import columns, json_line, say, tell
+from tts_pipeline.dataset.location import local_path
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError, printable
@@ -32,7 +33,7 @@ def show_report(given: argparse.Namespace) -> int:
     if given.output is None:
         say(_text(report, opened, kind))
         return OK
-    path = Path(given.output).expanduser()
+    path = local_path(given.output)
     with storage_errors(f"writing {path}"):
         if kind == "parquet":
             report.write_parquet(path)

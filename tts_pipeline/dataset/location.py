@@ -90,6 +90,16 @@ def _absolute(name: str) -> Path:
     return Path(expanded).absolute()
 
 
+def refuse_unwritable_name(name: str) -> None:
+    """Make sure that a destination's name is text: it is written into tables, and libraries take no other name.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if utf8_name(name) != name:
+        raise ConfigurationError(f"the name {name!r} is not UTF-8", hint="name a folder that is, by its whole path")
+
+
 def utf8_name(name: str) -> str:
     r"""Return a file's name as text that can be stored: bytes that are not UTF-8 are written as ``\xff``."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

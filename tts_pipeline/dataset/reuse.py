@@ -90,12 +90,12 @@ class Reusable:
         return speech
 
 
-def find_reusable(location: str | os.PathLike[str], staging: Path) -> Reusable:
+def find_reusable(location: str | os.PathLike[str], staging: Path | None = None) -> Reusable:
     """Look at a place where audio that was bought before may be; writes nothing. Blocking.
 
     Args:
         location: A folder or an fsspec URL, of a dataset or of a reuse store; nothing yet becomes such a store.
-        staging: A local folder for files on their way to an object store.
+        staging: As for ``open_store``.
 
     Raises:
         ConfigurationError: It is something else, of another version, or cannot be read.

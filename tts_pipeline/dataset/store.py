@@ -7,12 +7,13 @@ import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tts_pipeline.dataset.location import filesystem_of, is_local, local_path
+from tts_pipeline.dataset.location import filesystem_of, is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.safe_folder import SafeFolder, check_name, create_file, sync_path
+from tts_pipeline.dataset.scratch import scratch
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
@@ -251,10 +252,10 @@ class FsspecStore(Store):
         filesystem: An fsspec file system.
         path: The root within it.
         url: As the user gave it, for messages: there without a password.
-        staging: A local folder for files that are being written.
+        staging: A local folder for files that are being written; None is one for each of them.
     """
 
-    def __init__(self, filesystem: Any, path: str, *, url: str, staging: Path) -> None:
+    def __init__(self, filesystem: Any, path: str, *, url: str, staging: Path | None = None) -> None:
         self.filesystem = filesystem
         self.path = path.rstrip("/")
         self.root = without_passwords(url.rstrip("/"))
@@ -335,7 +336,7 @@ class FsspecStore(Store):
             self.filesystem,
             self._at(folder),
             url=self.describe(folder),
-            staging=self.staging / folder.replace("/", "+"),
+            staging=self.staging and self.staging / folder.replace("/", "+"),
         )
 
     def is_empty(self) -> bool:
@@ -351,9 +352,10 @@ class FsspecStore(Store):
     @contextmanager
     def stage(self, name: str) -> Iterator[Path]:
         check_name(name, self.root)
-        temporary = self.staging / name.replace("/", "+")
-        with storage_errors(f"writing {self.describe(name)}"):
-            self.staging.mkdir(parents=True, exist_ok=True)
+        writing = storage_errors(f"writing {self.describe(name)}")
+        with writing, nullcontext(self.staging) if self.staging else scratch() as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / name.replace("/", "+")
             os.close(create_file(temporary))
             try:
                 yield temporary
@@ -363,19 +365,21 @@ class FsspecStore(Store):
                 temporary.unlink(missing_ok=True)
 
 
-def open_store(destination: str | os.PathLike[str], staging: Path) -> Store:
+def open_store(destination: str | os.PathLike[str], staging: Path | None = None) -> Store:
     """Open a destination: a local path, or any fsspec URL (``s3://``, ``gs://``, ``abfs://``, ``memory://``).
 
     Args:
         destination: Where the dataset is, or will be; nothing is written yet.
-        staging: A local folder for files on their way to an object store.
+        staging: A local folder for files on their way to an object store; None is a temporary one for each of them.
 
     Raises:
-        ConfigurationError: No file system of that kind is installed.
+        ConfigurationError: No file system of that kind is installed, or its name is no text.
     """
     text = os.fspath(destination)
-    if is_local(text):
-        return LocalStore(local_path(text))
+    folder = local_path(text) if is_local(text) else None
+    refuse_unwritable_name(text if folder is None else str(folder))
+    if folder is not None:
+        return LocalStore(folder)
     try:
         filesystem, path = filesystem_of(destination)
     except (ImportError, ValueError) as error:

@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.scratch import scratch_place
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -165,14 +165,14 @@ def stored(rows: RowStream, work_dir: Path | None = None) -> Iterator[Path]:
 
     Args:
         rows: The rows.
-        work_dir: A folder on a local disk for such files; None is the user's cache. What a killed process left there is
-            removed.
+        work_dir: A folder on a local disk for such files; None is the user's cache, or the system's temporary folder.
+            What a killed process left there is removed.
 
     Raises:
         ConfigurationError: They are no rows, or a column's type cannot be read by row.
         StorageError: The disk failed.
     """
-    folder = (work_dir or Path(platformdirs.user_cache_dir("tts-pipeline"))).expanduser().absolute() / "rows"
+    folder = scratch_place(work_dir) / "rows"
     with storage_errors(f"using the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_abandoned(folder)

@@ -7,9 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
-
-import platformdirs
 
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
@@ -150,7 +147,7 @@ def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today
     measured = measured_in(scope.places, job)
     if latency_s is not None:
         measured = replace(measured, latency=Latency(latency_s))
-    with Repeats(Path(platformdirs.user_cache_dir("tts-pipeline"))) as repeats:
+    with Repeats(job.running.work_dir) as repeats:
         counts = tally(scope.lines, job.columns.text, purchases, repeats, measured.paces)
     made = _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
     return replace(made, left_out=scope.lines.left_out)
@@ -196,9 +193,8 @@ def _anew(rows: Rows, job: Job) -> _Scope:
     lines = lines_of(rows, job.selection, hive=columns.hive)
     require_columns(columns, lines.schema())
     sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
-    staging = Path(platformdirs.user_cache_dir("tts-pipeline")) / "staging"
     given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
-    places = [find_reusable(one, staging) for one in given]
+    places = [find_reusable(one) for one in given]
     return _Scope(lines, sending, shelves_of(places, job.audio), places)
 
 

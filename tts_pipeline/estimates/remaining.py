@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 import pyarrow as pa
@@ -15,6 +13,7 @@ from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, refuse_foreign
 from tts_pipeline.dataset.parts import PartRows, journal_of, part_of
 from tts_pipeline.dataset.replay import Key, Replay, replay
+from tts_pipeline.dataset.scratch import scratch
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import standing_of
@@ -144,10 +143,10 @@ class RemainingLines(Lines):
         if number in self._reopened:
             return
         here = journals_of(self._prepared.journals, number)
-        with TemporaryDirectory(prefix="tts-estimate-") as folder:
+        with scratch(prefix="estimate-") as folder:
             if number in self._shipped:
-                take_over(self._prepared.store, Path(folder), number, but={journal_of(path.name) for path in here})
-            for path in sorted([*here, *journals_of(Path(folder), number)], key=lambda path: path.name):
+                take_over(self._prepared.store, folder, number, but={journal_of(path.name) for path in here})
+            for path in sorted([*here, *journals_of(folder, number)], key=lambda path: path.name):
                 one = replay(path, check_payloads=False)
                 if one is not None:
                     refuse_foreign(path, one, self._prepared.descriptor.fingerprint_of(number))

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from tts_pipeline.dataset.scratch import scratch_place
 from tts_pipeline.dataset.store import storage_errors
 
 PARTITIONS = 64
@@ -29,11 +30,12 @@ class Repeats:
     3 in a million for 10,000,000 rows, 3 in 10,000 for 100,000,000; the estimate would then be one row short.
 
     Args:
-        scratch: A local folder for what does not fit into memory; not touched before that.
+        scratch: A local folder for what does not fit into memory, not touched before that; None is the user's
+            cache, or the system's temporary folder.
         held_rows: Rows in memory.
     """
 
-    def __init__(self, scratch: Path, held_rows: int = HELD_ROWS) -> None:
+    def __init__(self, scratch: Path | None, held_rows: int = HELD_ROWS) -> None:
         self._scratch = scratch
         self._held_rows = held_rows
         self._held: list[Records] = []
@@ -87,8 +89,9 @@ class Repeats:
 
     def _spill(self) -> None:
         if self._folder is None:
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            self._folder = TemporaryDirectory(dir=self._scratch, prefix="estimate-")
+            place = self._scratch or scratch_place()
+            place.mkdir(parents=True, exist_ok=True)
+            self._folder = TemporaryDirectory(dir=place, prefix="estimate-")
         records = self._drained()
         partition = (records["key"] % PARTITIONS).astype(np.uint8)
         order = np.argsort(partition, kind="stable")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
-import platformdirs
 
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import ConfigurationError
@@ -20,13 +17,12 @@ NAME = "export.json"
 
 
 def open_place(location: str | os.PathLike[str]) -> Store:
-    """Open a dataset or a destination; what is on its way to an object store waits in the user's cache.
+    """Open a dataset or a destination.
 
     Raises:
         ConfigurationError: No file system of that kind is installed.
     """
-    named = hashlib.sha256(os.fspath(location).encode()).hexdigest()[:16]
-    return open_store(location, Path(platformdirs.user_cache_dir("tts-pipeline")) / "exports" / named)
+    return open_store(location)
 
 
 @dataclass(frozen=True, slots=True)

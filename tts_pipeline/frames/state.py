@@ -23,7 +23,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 import polars as pl
 
 from tts_pipeline.dataset.answers import AnswerStore
@@ -31,6 +30,8 @@ from tts_pipeline.dataset.claims import Claim, PartLock
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.leftovers import account_for_all
+from tts_pipeline.dataset.location import local_path
+from tts_pipeline.dataset.scratch import is_writable, state_place
 from tts_pipeline.dataset.store import LocalStore, storage_errors
 from tts_pipeline.dataset.streamed import FILE, write_rows
 from tts_pipeline.dataset.usage_files import open_claims, published_journals
@@ -90,8 +91,7 @@ class State:
     @classmethod
     def at(cls, work_dir: Path | None = None) -> State:
         """Return the state below a folder on a local disk; None is the user's state directory."""
-        below = Path(platformdirs.user_state_dir("tts-pipeline")) if work_dir is None else Path(work_dir)
-        return cls(below.expanduser().absolute() / "frames")
+        return cls((state_place() if work_dir is None else local_path(work_dir)) / "frames")
 
     def reuse_store(self) -> Path:
         """Return where audio is kept for later calls; it is made when it is not there. Blocking.
@@ -185,8 +185,9 @@ class State:
 
     def _made(self, name: str) -> Path:
         folder = self.root / name
+        if not is_writable(self.root):
+            raise StorageError(f"the folder {self.root} cannot be written", hint="give work_dir one that can")
         with storage_errors(f"making the folder {folder}"):
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds texts and voices
             folder.mkdir(exist_ok=True)
         return folder
 

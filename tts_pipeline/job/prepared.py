@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
-import platformdirs
 import pyarrow as pa
 
 from tts_pipeline.audio.convert import check_settings
@@ -32,7 +31,7 @@ from tts_pipeline.dataset.descriptor import (
     part_rows_for,
 )
 from tts_pipeline.dataset.generations import SWAP
-from tts_pipeline.dataset.location import is_local, local_path
+from tts_pipeline.dataset.location import is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
@@ -40,9 +39,10 @@ from tts_pipeline.dataset.reuse import Reusable, find_reusable
 from tts_pipeline.dataset.rows import Layout, Voicing
 from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
+from tts_pipeline.dataset.scratch import WAY, is_writable, scratch_place, state_place
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
-from tts_pipeline.errors import ConfigurationError, MissingSourceError, did_you_mean
+from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
 from tts_pipeline.models import Card
@@ -174,7 +174,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     source = source.arranged([file["path"] for file in descriptor.source])
     places = places_of(job.selection, source.rows)
     if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated = scan(source, places, voicing, scratch=_scratch())
+        repeated = scan(source, places, voicing, scratch=scratch_place(job.running.work_dir))
     return Prepared(job, source, places, voicing, store, descriptor, work_dir, tuple(reusable), repeated, rebuild)
 
 
@@ -220,9 +220,12 @@ def establish(prepared: Prepared) -> Prepared:
 
     Raises:
         ConfigurationError: Another process was first, with another job; or a new reuse store cannot be made.
-        StorageError: It cannot be written, or another process grows the dataset right now.
+        StorageError: It or the work folder cannot be written, or another process grows the dataset right now.
     """
     wanted = prepared.descriptor
+    folder = work_dir_of(prepared.job)
+    if folder.name != WORK and not is_writable(folder):
+        raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WAY)
     for place in prepared.reusable:
         place.begin()
     if prepared.rebuild is not None:
@@ -242,7 +245,8 @@ def find_repeated(prepared: Prepared) -> Hashes:
     fingerprint = prepared.descriptor.fingerprint
     known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.store, fingerprint)
     if known is None:
-        known = scan(prepared.source, prepared.places, prepared.voicing, scratch=_scratch())
+        scratch = scratch_place(prepared.job.running.work_dir)
+        known = scan(prepared.source, prepared.places, prepared.voicing, scratch=scratch)
         save_repeated(prepared.store, fingerprint, known)
     return known
 
@@ -265,7 +269,8 @@ def _work_dir(job: Job) -> Path:
     destination, given = os.fspath(job.destination), job.running.work_dir
     if given is None and is_local(destination):
         return local_path(destination) / WORK
-    folder = local_path(platformdirs.user_state_dir("tts-pipeline") if given is None else given)
+    folder = state_place() if given is None else local_path(given)
+    refuse_unwritable_name(str(folder))
     whole = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
     return folder / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
 
@@ -281,10 +286,6 @@ def locks_of(home: Store, work_dir: Path) -> Path:
     with storage_errors(f"looking into {home.folder}"):
         SafeFolder(home.folder).refuse_links(f"{WORK}/locks")
     return home.folder / WORK / "locks"
-
-
-def _scratch() -> Path:
-    return Path(platformdirs.user_cache_dir("tts-pipeline"))
 
 
 def _refuse_nothing(running: Running) -> None:

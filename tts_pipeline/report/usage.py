@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 
 import polars as pl
 
@@ -205,7 +204,7 @@ def _stores(datasets: Sequence[Dataset]) -> list[Store]:
 
 
 def _opened(dataset: Dataset) -> Store:
-    store = dataset if isinstance(dataset, Store) else open_store(dataset, Path(gettempdir()))
+    store = dataset if isinstance(dataset, Store) else open_store(dataset)
     if not store.exists(NAME):
         raise ConfigurationError(
             f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {NAME}"

@@ -18,6 +18,7 @@ from tts_pipeline.airflow.outcome import FINAL_STOPS, event_of, told_to_airflow
 from tts_pipeline.airflow.storage import connection_of, located
 from tts_pipeline.airflow.tags import context_tags
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
+from tts_pipeline.dataset.location import local_path
 from tts_pipeline.errors import StoppedError
 
 if TYPE_CHECKING:
@@ -225,4 +226,4 @@ class SpeechJobOperator(BaseOperator):
 
 
 def _path(given: str | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
+    return None if given is None else local_path(given)

@@ -7,8 +7,6 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -109,7 +107,7 @@ class SpeechUsageReportOperator(BaseOperator):
             raise ConfigurationError(
                 f"the report {str(self.destination)!r} is no table", hint="name it .parquet or .csv"
             )
-        store = open_store(located(folder or slash or ".", self.destination_conn_id), Path(gettempdir()))
+        store = open_store(located(folder or slash or ".", self.destination_conn_id))
         store.write(name, data.getvalue())
         return store.describe(name)
 
