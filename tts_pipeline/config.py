@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal
@@ -178,6 +178,7 @@ class InputColumns:
         parameters: Parameter -> column that carries it row by row; also ``take`` and ``stream``.
         rename: Input column -> its name in the speech table.
         hive: Whether folders such as ``speaker=Cherry`` are columns.
+        drop: Input columns that are not read at all.
     """
 
     text: str = "text"
@@ -186,6 +187,7 @@ class InputColumns:
     parameters: Mapping[str, str] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
     hive: bool = True
+    drop: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

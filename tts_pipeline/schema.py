@@ -152,6 +152,20 @@ HUGGING_FACE = {b"huggingface": json.dumps({"info": {"features": {"audio": {"_ty
 """What Hugging Face ``datasets`` looks for in a Parquet schema to read ``audio`` as Audio (datasets 5.2)."""
 
 
+def opens_in_hugging_face(kind: pa.DataType) -> bool:
+    """Say whether Hugging Face ``datasets`` can open a column of a type (5.2, 2026-11)."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return isinstance(kind, pa.JsonType)
+    if pa.types.is_map(kind) or pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        return False
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return False
+    if pa.types.is_dictionary(kind):
+        return opens_in_hugging_face(kind.value_type)
+    children = (kind.field(place) for place in range(kind.num_fields))
+    return all(opens_in_hugging_face(child.type) for child in children)
+
+
 def fields(columns: Iterable[Column]) -> list[pa.Field]:
     """Return the Arrow fields of a table's columns, in order."""
     return [pa.field(column.name, column.type, nullable=column.nullable) for column in columns]

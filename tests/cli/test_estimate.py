@@ -12,6 +12,7 @@ from tts_pipeline.cli.parser import read_arguments
 from tts_pipeline.emulator.local import LocalService
 
 CHANGES = {
+    "drop",
     "hive",
     *("service", "model", "voice", "column", "set", "unchecked", "text_column", "id_column", "generate_ids"),
     *("limit", "sample", "seed", "max_concurrency", "requests_per_minute", "characters_per_minute"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
@@ -40,6 +42,9 @@ ROWS = pa.Table.from_pylist(
         ("duration_ms % 20000 = 0", "b"),
         ("CASE WHEN language = 'de' THEN 1 ELSE 0 END = 1", "b"),
         ("created_at > DATE '2027-01-01'", ""),
+        ("created_at > '2020-01-01'", "abc"),
+        ("'2027-01-01 10:30:00' < created_at OR created_at IN ('2020-01-01')", ""),
+        ("created_at BETWEEN '2020-01-01T00:00:00Z' AND '2027-01-01' AND duration_ms > 100 -- long", "bc"),
     ],
 )
 def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
@@ -68,9 +73,40 @@ def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
         ("unnest(quality) = 'clipped'", "looks at more than one row"),
         ("duration_ms IN (SELECT 1)", "cannot be used"),
         ("1 = 1", "it names no column"),
+        ("created_at > 'soon'", "for created_at (timestamp[us, tz=UTC])"),
+        ("created_at > '2020-13-01'", "for created_at"),
+        ("avg(created_at > '2020-01-01') > 0.5", "looks at more than one row"),
+        ("created_at > '2020-01-01' AND max(created_at) > '2020-01-01'", "looks at more than one row"),
     ],
 )
 def test_a_condition_that_cannot_be_used_is_told(text: str, said: str) -> None:
     """By its column where it is about one; nothing that depends on which rows come together is let through."""
     with pytest.raises(ConfigurationError, match=re.escape(said)):
         read_filter(text).check(SCHEMA)
+
+
+TYPES: dict[str, tuple[pa.DataType, list[object]]] = {
+    "x > '2020-01-01'": (pa.date32(), [date(2019, 1, 1), date(2021, 1, 1)]),
+    "x >= '2021-01-01'": (pa.timestamp("ms", "Europe/Berlin"), [datetime(2019, 1, 1), datetime(2021, 1, 1)]),
+    "x > '12:00'": (pa.time64("us"), [time(1), time(13)]),
+    "x > INTERVAL '1 day'": (pa.duration("us"), [timedelta(hours=1), timedelta(days=2)]),
+    "x > 1.5": (pa.decimal128(5, 2), [Decimal("1.5"), Decimal("1.51")]),
+    "x = 'b'": (pa.dictionary(pa.int8(), pa.string()), ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("text", TYPES)
+def test_a_condition_knows_the_types_of_columns_that_passed_through(text: str) -> None:
+    """Text is a date, a time or an instant where it stands beside one."""
+    kind, values = TYPES[text]
+    found = read_filter(text)
+    table = pa.table({"x": pa.array(values, kind)})
+    found.check(speech_schema(table.schema))
+    assert found.chosen(table) == [False, True]
+
+
+def test_a_column_that_polars_cannot_hold_is_told_before_anything_is_exported() -> None:
+    """Where Polars panics, too."""
+    for precision in (20, 70):
+        with pytest.raises(ConfigurationError, match=r"Polars cannot hold x \(decimal256"):
+            read_filter("x > 1").check(speech_schema([pa.field("x", pa.decimal256(precision, 2))]))

@@ -63,6 +63,7 @@ def _columns(settings: Settings) -> InputColumns:
         generate_ids=settings.generate_ids,
         parameters=settings.column,
         rename=settings.rename,
+        drop=settings.drop,
         **{name: value for name, value in named.items() if value is not None},
     )
 

@@ -145,6 +145,7 @@ OPTIONS = (
     ),
     Option("unchecked", "let any value of this parameter through", "PARAM", Shape.NAMES),
     Option("rename", "another name for an input column in the speech table", "OLD=NEW", Shape.PAIRS),
+    Option("drop", "leave this input column unread", "COLUMN", Shape.NAMES),
     Option("id_column", f"the column of the ids (default: {_COLUMNS.utterance_id})", "NAME", read=_text),
     Option("generate_ids", "make ids from file and row", shape=Shape.SWITCH),
     Option("text_column", f"the column of the texts (default: {_COLUMNS.text})", "NAME", read=_text),

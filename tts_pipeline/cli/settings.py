@@ -46,6 +46,7 @@ class Settings:
     column: Mapping[str, str] = field(default_factory=dict)
     unchecked: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
     id_column: str | None = None
     generate_ids: bool = False
     text_column: str | None = None
@@ -225,7 +226,7 @@ def _merged(file: Layer, flags: Layer) -> Layer:
     for name in ("column", "quality", "rename", "tag", "tag_column"):
         if name in below and name in flags:
             merged[name] = {**below[name], **flags[name]}
-    for name in ("reuse", "unchecked"):
+    for name in ("drop", "reuse", "unchecked"):
         if name in below and name in flags:
             merged[name] = tuple(dict.fromkeys((*below[name], *flags[name])))
     if "set" in below and "spelled" in flags:

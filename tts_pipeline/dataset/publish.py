@@ -89,7 +89,7 @@ class Publisher:
         self._layout = layout
         self._tag_columns = dict(tag_columns or {})
         self._speech_schema = speech_schema([field for _, field in layout.passed_through])
-        self._rejects_schema = rejects_schema(layout.schema)
+        self._rejects_schema = rejects_schema(layout.input_schema)
 
     def publish(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
         """Publish a part whose rows are all speech or rejected. Blocking; harmless when done again.
@@ -170,7 +170,7 @@ class Publisher:
         own = table_of(values, pa.schema(fields(REJECTS)))
         taken = rows.table.take(pa.array(chosen)).combine_chunks()
         whole = pa.StructArray.from_arrays(
-            [column.combine_chunks() for column in taken.columns], fields=list(taken.schema)
+            [column.combine_chunks() for column in taken.columns], fields=list(self._layout.input_schema)
         )
         table = own.append_column(self._rejects_schema.field("input"), whole).cast(self._rejects_schema)
         made.totals.rejects = len(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from tts_pipeline.catalog.check import check_column
 from tts_pipeline.catalog.value import nested
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.source import stem_of
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance
-from tts_pipeline.schema import SPEECH
+from tts_pipeline.schema import SPEECH, opens_in_hugging_face
 
 TAKE = "take"
 
@@ -35,22 +36,32 @@ class Layout:
         self.columns = columns
         self.schema = schema
         require_columns(columns, schema)
-        self.passed_through = self._passed_through()
-
-    def _passed_through(self) -> tuple[tuple[str, pa.Field], ...]:
-        columns = self.columns
-        used = {columns.text, *columns.parameters.values()}
-        if not columns.generate_ids:
-            used.add(columns.utterance_id)
-        unknown = sorted(set(columns.rename) - set(self.schema.names))
+        unknown = sorted(set(columns.rename) - set(schema.names))
         if unknown:
-            hint = did_you_mean(unknown[0], self.schema.names) + f"the columns are {_listed(self.schema.names)}"
+            hint = did_you_mean(unknown[0], schema.names) + f"the columns are {_listed(schema.names)}"
             raise ConfigurationError(
                 f"--rename names a column that the source does not have: {unknown[0]!r}", hint=hint
             )
-        kept = [(f.name, f.with_name(columns.rename.get(f.name, f.name))) for f in self.schema if f.name not in used]
-        _refuse_collisions([field.name for _, field in kept])
-        return tuple(kept)
+        self.passed_through = passed_through(columns, schema)
+        _refuse_collisions([field.name for _, field in self.passed_through])
+
+    @property
+    def input_schema(self) -> pa.Schema:
+        """The source's columns as rejects have them: under the names of ``rename`` where they differ in case only."""
+        counts = Counter(name.lower() for name in self.schema.names)
+        names = [
+            self.columns.rename.get(name, name) if counts[name.lower()] > 1 else name for name in self.schema.names
+        ]
+        return pa.schema([field.with_name(name) for field, name in zip(self.schema, names, strict=True)])
+
+    def refuse_alike(self) -> None:
+        """Make sure that no two columns of a table differ in case only. Datasets of before may have some.
+
+        Raises:
+            ConfigurationError: Two do.
+        """
+        _refuse_alike([(field.name, name) for name, field in self.passed_through], [column.name for column in SPEECH])
+        _refuse_alike(zip(self.input_schema.names, self.schema.names, strict=True))
 
     def texts(self, rows: pa.Table) -> list[str | None]:
         """Return the texts of rows."""
@@ -61,10 +72,10 @@ class Layout:
 
         Args:
             rows: Rows of the source.
-            located: Each row's file and its place in that file.
+            located: Each row's file and its place in that file, as ``Source.locate`` tells them.
         """
         if self.columns.generate_ids:
-            ids = [f"{path.removesuffix('.parquet')}:{place}" for path, place in located]
+            ids = [f"{stem_of(name)}:{place}" for name, place in located]
         else:
             ids = [str(value) for value in _values(rows, self.columns.utterance_id)]
         column = self.columns.parameters.get(TAKE)
@@ -127,6 +138,28 @@ class Voicing:
             ConfigurationError: Some values are not allowed; says which, in how many rows.
         """
         return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
+
+
+def passed_through(columns: InputColumns, schema: pa.Schema) -> tuple[tuple[str, pa.Field], ...]:
+    """Return the source's columns that the speech table has as well: the source's name of each, and what it becomes."""
+    used = {columns.text, *columns.parameters.values()}
+    if not columns.generate_ids:
+        used.add(columns.utterance_id)
+    return tuple((f.name, f.with_name(columns.rename.get(f.name, f.name))) for f in schema if f.name not in used)
+
+
+def hugging_face_note(passed: Iterable[tuple[str, pa.Field]]) -> str | None:
+    """Say which columns keep Hugging Face ``datasets`` from opening the speech table; None is none.
+
+    Args:
+        passed: As ``passed_through`` gives them.
+    """
+    closed = [(source, field) for source, field in passed if not opens_in_hugging_face(field.type)]
+    if not closed:
+        return None
+    shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in closed)
+    dropped = " ".join(f"--drop {source}" for source, _ in closed)
+    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out by {dropped}"
 
 
 def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
@@ -229,6 +262,19 @@ def _refuse_collisions(names: Sequence[str]) -> None:
     doubled = [name for name, count in Counter(names).items() if count > 1]
     if doubled:
         raise ConfigurationError(f"two columns would be named {doubled[0]!r}", hint="mend --rename, or the source")
+
+
+def _refuse_alike(columns: Iterable[tuple[str, str]], own: Iterable[str] = ()) -> None:
+    """Refuse names that are one but for case, given with the source's name of each; ``own`` are ours."""
+    taken = {name.lower(): name for name in own}
+    for name, source in columns:
+        other = taken.setdefault(name.lower(), name)
+        if other != name:
+            raise ConfigurationError(
+                f"the source's column {source!r} would differ in case only from the column {other!r}, which DuckDB, "
+                "Spark and others take for the same",
+                hint=f"use --rename {source}=NEW, for example --rename {source}=source_{source}, or --drop {source}",
+            )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,10 +7,11 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.unification import unify_schemas
@@ -67,6 +69,7 @@ class Source:
         schema: Common to all files.
         filesystem: The fsspec file system they are on; None is the local disk.
         left_out: How many Parquet files were found beside them and are not read, by the reason.
+        drop: Columns of the files that are no part of the schema, and are not read.
     """
 
     def __init__(
@@ -75,11 +78,13 @@ class Source:
         schema: pa.Schema,
         filesystem: Any | None = None,
         left_out: Mapping[str, int] | None = None,
+        drop: Collection[str] = (),
     ) -> None:
         self.files = tuple(files)
         self.schema = schema
         self.left_out = left_out or {}
         self._filesystem = filesystem
+        self._drop = drop
         groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
         self._groups = groups
         self._group_ends = list(itertools.accumulate(file.row_group_rows[group] for file, group in groups))
@@ -93,7 +98,7 @@ class Source:
     def arranged(self, paths: Sequence[str]) -> Source:
         """Return a source of these of its files, by their relative paths, in this order."""
         by_path = {file.path: file for file in self.files}
-        return Source([by_path[path] for path in paths], self.schema, self._filesystem, self.left_out)
+        return Source([by_path[path] for path in paths], self.schema, self._filesystem, self.left_out, self._drop)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
@@ -111,10 +116,29 @@ class Source:
         """The columns that the names of folders make, with their types."""
         return {name: str(value.type) for name, value in self.files[0].hive.items()} if self.files else {}
 
+    @property
+    def _stored(self) -> list[str] | None:
+        """The columns that are read from files; None is all."""
+        return [name for name in self.schema.names if name not in self.hive] if self._drop else None
+
     def locate(self, row: int) -> tuple[str, int]:
-        """Return the file (relative path) that holds a row of the source, and its place in that file."""
+        """Return the name of the file that holds a row of the source, and the row's place in that file.
+
+        The name is the relative path; of two files that are called the same but for ``.parquet``, the later one has a
+        number behind it, so that the ids that are made of names are unique.
+        """
         index = bisect.bisect_right(self._file_starts, row) - 1
-        return self.files[index].path, row - self._file_starts[index]
+        return self._names[index], row - self._file_starts[index]
+
+    @cached_property
+    def _names(self) -> list[str]:
+        taken, names = set[str](), []
+        for file in self.files:
+            numbered = (f"{file.path}~{number}" for number in itertools.count(2))
+            name = next(one for one in itertools.chain([file.path], numbered) if stem_of(one) not in taken)
+            taken.add(stem_of(name))
+            names.append(name)
+        return names
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Stream record batches from the row group that holds row ``start``, each with its first row's place.
@@ -130,7 +154,7 @@ class Source:
         place = self._group_ends[first_group - 1] if first_group else 0
         schema = self.schema_of(columns)
         hive = self.hive
-        stored = columns if columns is None else [name for name in columns if name not in hive]
+        stored = self._stored if columns is None else [name for name in columns if name not in hive]
         for file, numbers, fetched in self._ahead(first_group):
             with self._open(file, fetched) as parquet:
                 rows = _batch_rows(parquet.metadata, numbers)
@@ -253,8 +277,17 @@ def _rows_of(batch: pa.RecordBatch, first: int, places: Sequence[int]) -> pa.Rec
     return batch.take(pa.array([place - first for place in places]))
 
 
+def stem_of(path: str) -> str:
+    """Return the name of a file as the ids have it that are made of files and rows."""
+    return path.removesuffix(".parquet")
+
+
 def open_source(
-    location: str | os.PathLike[str], *, hive: bool = InputColumns().hive, work_dir: Path | None = None
+    location: str | os.PathLike[str],
+    *,
+    hive: bool = InputColumns().hive,
+    work_dir: Path | None = None,
+    drop: Sequence[str] = (),
 ) -> Source:
     """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
 
@@ -262,33 +295,38 @@ def open_source(
         location: Where they are.
         hive: Whether folders such as ``speaker=Cherry`` are columns.
         work_dir: A local folder whose files are no source; None is none.
+        drop: Columns that are not read at all.
 
     Raises:
         MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
         ConfigurationError: Not Parquet, not to be read, files whose columns differ, or whose folders do or name
-            columns that the files have, with other values.
+            columns that the files have, with other values; or a column to drop is not there.
     """
     listing = list_source(location, work_dir)
     filesystem, found = listing.filesystem, listing.files
     with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
         opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
-    unified = unify_schemas([(file.path, schema) for file, schema in opened])
+    if drop:
+        folders = (name for file, _ in opened if hive for name in keys_of(file.path))
+        refuse_unknown_drop(drop, itertools.chain(*(schema.names for _, schema in opened), folders))
+    unified = unify_schemas([(file.path, without_columns(schema, drop)) for file, schema in opened])
     schema = without_views(unified.remove_metadata())
     files = [file for file, _ in opened]
     if hive:
-        files, schema = _with_hive_columns(files, schema, filesystem)
-    return Source(files, schema, filesystem, listing.left_out)
+        files, schema = _with_hive_columns(files, schema, filesystem, drop)
+    return Source(files, schema, filesystem, listing.left_out, drop)
 
 
 def _with_hive_columns(
-    files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None
+    files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None, drop: Collection[str]
 ) -> tuple[list[SourceFile], pa.Schema]:
     """Give files the columns that their folders name. One that they have themselves, with just these values, is theirs.
 
     Raises:
         ConfigurationError: They have it with other values.
     """
-    columns = hive_columns([file.path for file in files])
+    named = hive_columns([file.path for file in files])
+    columns = {name: values for name, values in named.items() if name not in drop}
     for name in columns.keys() & set(schema.names):
         for file, value in zip(files, columns[name], strict=True):
             with _stream(filesystem, file.location) as stream:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -60,7 +60,7 @@ FILE = "frame.parquet"
 _LOCK = ".lock"
 
 
-def write_rows(rows: RowStream, path: Path) -> str:
+def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
     """Write rows as a Parquet file, some thousands at a time. Blocking.
 
     What computing a lazy frame raises is its owner's, and passes.
@@ -68,6 +68,7 @@ def write_rows(rows: RowStream, path: Path) -> str:
     Args:
         rows: The rows; a reader of a stream is used up. Categories are written as their texts.
         path: The file to be made.
+        drop: Columns of which nothing is written but their names.
 
     Returns:
         The hash of the contents, hexadecimal: the same for the same rows, column names and types, as long as pyarrow
@@ -77,7 +78,7 @@ def write_rows(rows: RowStream, path: Path) -> str:
         ConfigurationError: They are no rows, or a column's type cannot be read by row.
         StorageError: The disk failed.
     """
-    tables = _tables(rows)
+    tables = (_emptied(table, drop) for table in _tables(rows))
     columns = next(tables)
     readable = without_views(columns.schema.remove_metadata())
     schema = pa.schema([_spelled_out(field) for field in readable])
@@ -137,6 +138,14 @@ def _tables(rows: RowStream) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
+def _emptied(table: pa.Table, drop: Collection[str]) -> pa.Table:
+    """Return a table with nothing in some of its columns, whatever their type."""
+    for place, name in enumerate(table.column_names):
+        if name in drop:
+            table = table.set_column(place, name, pa.nulls(table.num_rows))
+    return table
+
+
 def _reader(rows: ArrowStream) -> pa.RecordBatchReader:
     try:
         return pa.RecordBatchReader.from_stream(rows)
@@ -160,13 +169,14 @@ def _evenly(columns: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]
 
 
 @contextmanager
-def stored(rows: RowStream, work_dir: Path | None = None) -> Iterator[Path]:
+def stored(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] = ()) -> Iterator[Path]:
     """Give a file of rows, which is there as long as the block runs.
 
     Args:
         rows: The rows.
         work_dir: A folder on a local disk for such files; None is the user's cache, or the system's temporary folder.
             What a killed process left there is removed.
+        drop: Columns of which nothing is written but their names.
 
     Raises:
         ConfigurationError: They are no rows, or a column's type cannot be read by row.
@@ -181,7 +191,7 @@ def stored(rows: RowStream, work_dir: Path | None = None) -> Iterator[Path]:
         try:
             with storage_errors(f"making the folder {own}"):
                 own.mkdir(mode=0o700)
-            write_rows(rows, own / FILE)
+            write_rows(rows, own / FILE, drop)
             yield own / FILE
         finally:
             shutil.rmtree(own, ignore_errors=True)

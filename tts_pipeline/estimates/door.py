@@ -13,8 +13,9 @@ from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, 
 from tts_pipeline.cost import price_at
 from tts_pipeline.dataset.descriptor import NAME as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
+from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.reuse import Reusable, Shelf, find_reusable
-from tts_pipeline.dataset.rows import require_columns
+from tts_pipeline.dataset.rows import hugging_face_note, passed_through, require_columns
 from tts_pipeline.dataset.spending import spent
 from tts_pipeline.dataset.streamed import stored
 from tts_pipeline.dataset.totals import Totals
@@ -49,6 +50,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     unchecked: Sequence[str] = (),
     latency_s: float | None = None,
     hive: bool = InputColumns().hive,
+    drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Estimate:
     """Estimate what speech for all rows would come to; nothing is sent.
@@ -82,6 +84,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
             ``running.reuse`` measured, if they did.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
+        drop: Columns of the source that are not read at all.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Raises:
@@ -89,7 +92,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         StorageError: A source or the destination cannot be read.
     """
     named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
-    named = replace(named, hive=named.hive and hive)
+    named = replace(named, hive=named.hive and hive, drop=[*named.drop, *drop])
     running = running or Running()
     job = Job(
         source=rows if isinstance(rows, str | os.PathLike) else "",
@@ -105,7 +108,8 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         running=running if limits is None else replace(running, limits=limits),
     )
     if destination and not isinstance(rows, str | os.PathLike):
-        with stored(rows, running.work_dir) as file:  # as a run does: a destination knows its source by its files
+        # As a run does: a destination knows its source by its files.
+        with stored(rows, running.work_dir, named.drop) as file:
             return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
     return estimate_rows(rows, job, latency_s=latency_s)
 
@@ -120,6 +124,7 @@ class _Scope:
         shelves: Where audio may be that need not be bought.
         places: Datasets of earlier runs, the job's own first.
         spent: By earlier runs of the job, at most.
+        note: What there is to know of the columns of a new dataset; None is nothing.
     """
 
     lines: Lines
@@ -127,6 +132,7 @@ class _Scope:
     shelves: Sequence[Shelf]
     places: Sequence[Reusable]
     spent: Totals = field(default_factory=Totals)
+    note: str | None = None
 
 
 def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
@@ -150,7 +156,8 @@ def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today
     with Repeats(job.running.work_dir) as repeats:
         counts = tally(scope.lines, job.columns.text, purchases, repeats, measured.paces)
     made = _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
-    return replace(made, left_out=scope.lines.left_out)
+    notes = made.notes if scope.note is None else (*made.notes, scope.note)
+    return replace(made, left_out=scope.lines.left_out, notes=notes)
 
 
 def _in_place(job: Job) -> _Scope:
@@ -162,7 +169,8 @@ def _in_place(job: Job) -> _Scope:
     places = [place for place in prepared.reusable if isinstance(place, Reusable)]
     descriptor = read_descriptor(prepared.store)
     if descriptor is None:
-        return _Scope(source, sending, shelves, places, _spent(prepared))
+        note = hugging_face_note(prepared.voicing.layout.passed_through)
+        return _Scope(source, sending, shelves, places, _spent(prepared), note)
     own = Reusable(prepared.store, prepared.home.root, descriptor, is_new=False)
     return _Scope(
         lines=RemainingLines(prepared),
@@ -190,12 +198,19 @@ def _anew(rows: Rows, job: Job) -> _Scope:
             raise ConfigurationError(
                 f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
             )
-    lines = lines_of(rows, job.selection, hive=columns.hive)
+    check_drop(columns, running.tag_columns)
+    lines = lines_of(rows, job.selection, hive=columns.hive, drop=columns.drop)
     require_columns(columns, lines.schema())
     sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
     given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
     places = [find_reusable(one) for one in given]
-    return _Scope(lines, sending, shelves_of(places, job.audio), places)
+    return _Scope(
+        lines,
+        sending,
+        shelves_of(places, job.audio),
+        places,
+        note=hugging_face_note(passed_through(columns, lines.schema())),
+    )
 
 
 def _estimate(counts: Counts, job: Job, latency: Latency | None, spent: Totals, today: date) -> Estimate:

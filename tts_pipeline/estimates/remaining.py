@@ -19,6 +19,7 @@ from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import standing_of
 from tts_pipeline.dataset.takeover import take_over
 from tts_pipeline.estimates.rows import BATCH_ROWS, Lines
+from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import Prepared
 
 BEGUN = "__begun"
@@ -97,10 +98,10 @@ class RemainingLines(Lines):
         for table in self._tables(columns):
             held.append(table)
             if sum(one.num_rows for one in held) >= BATCH_ROWS:
-                yield pl.DataFrame(pa.concat_tables(held))
+                yield to_polars(pa.concat_tables(held))
                 held = []
         if held:
-            yield pl.DataFrame(pa.concat_tables(held))
+            yield to_polars(pa.concat_tables(held))
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         layout = self._prepared.voicing.layout

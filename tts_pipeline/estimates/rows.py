@@ -13,8 +13,10 @@ import polars as pl
 import pyarrow as pa
 
 from tts_pipeline.config import InputColumns, Selection
+from tts_pipeline.dataset.dropping import refuse_unknown_drop
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import places_of
 
 BATCH_ROWS = 50_000
@@ -108,7 +110,7 @@ class StoredLines(Lines):
             following = reading.submit(next, batches, None)
             while (batch := following.result()) is not None:
                 following = reading.submit(next, batches, None)
-                yield pl.DataFrame(batch)
+                yield to_polars(batch)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         reader = RowReader(self._source, columns)
@@ -116,7 +118,13 @@ class StoredLines(Lines):
             yield reader.read(self._places[first : first + BATCH_ROWS])
 
 
-def lines_of(rows: Rows, selection: Selection = Selection(), *, hive: bool = InputColumns().hive) -> Lines:
+def lines_of(
+    rows: Rows,
+    selection: Selection = Selection(),
+    *,
+    hive: bool = InputColumns().hive,
+    drop: Sequence[str] = (),
+) -> Lines:
     """Make rows of any kind something to go through.
 
     Args:
@@ -124,17 +132,19 @@ def lines_of(rows: Rows, selection: Selection = Selection(), *, hive: bool = Inp
             is taken into memory whole.
         selection: Which rows are taken.
         hive: Whether folders such as ``speaker=Cherry`` are columns.
+        drop: Columns that are not read.
 
     Raises:
         ConfigurationError: Nothing there, not Parquet, nothing that has rows, or fewer than one is asked for.
     """
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
-        return FrameLines(rows.lazy(), selection)
+        refuse_unknown_drop(drop, rows.lazy().collect_schema().names())
+        return FrameLines(rows.lazy().drop(*drop), selection)
     if isinstance(rows, str | os.PathLike):
-        source = open_source(rows, hive=hive)
+        source = open_source(rows, hive=hive, drop=drop)
         return StoredLines(source, places_of(selection, source.rows))
     if hasattr(rows, "__arrow_c_stream__"):
-        return FrameLines(pl.DataFrame(rows).lazy(), selection)
+        return FrameLines(to_polars(rows, drop).lazy(), selection)
     raise ConfigurationError(
         f"rows cannot be read from a {type(rows).__name__}",
         hint="give a Polars frame, anything with __arrow_c_stream__, or the path of a Parquet file",

@@ -11,6 +11,9 @@ import pyarrow as pa
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 AUDIO = "audio"
+_FAILS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises of types: a panic is no ``Exception``."""
+
 _HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
 
 
@@ -29,7 +32,7 @@ class Filter:
     columns: tuple[str, ...]
 
     def check(self, schema: pa.Schema) -> None:
-        """Try it on a table without rows.
+        """Try it on a row of nulls.
 
         Raises:
             ConfigurationError: A column that is not there, types that do not go together, or a condition that looks at
@@ -42,12 +45,16 @@ class Filter:
                     f"--where {self.text!r}: the speech table has no column {name!r} to look at",
                     hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
                 )
-        nothing = pa.schema([schema.field(name) for name in self.columns]).empty_table()
-        self.chosen(nothing)
+        # A row of nulls: without any row, Polars does not look at a type that it cannot hold.
+        nothing = pa.table({name: pa.nulls(1, schema.field(name).type) for name in self.columns})
+        frame = self._frame(nothing)
         # Rows come by and by: a mean or a rank would be that of whatever rows came together.
-        across = _across_rows(self.expression, pl.DataFrame(nothing).lazy())
+        across = _across_rows(self.expression, frame)
         if across is not None:
             raise _across(self.text, across)
+        self.chosen(nothing)
+        if not _is_moved(self._asked("SELECT * FROM self WHERE ({}) IS NULL", pl.concat([frame, frame]))):
+            raise _across(self.text, self.text)
 
     def chosen(self, table: pa.Table) -> Sequence[bool]:
         """Say for each row whether it meets the condition; where that is null, it does not.
@@ -55,16 +62,26 @@ class Filter:
         Raises:
             ConfigurationError: It cannot be told of these types, or is neither true nor false.
         """
-        frame = pl.from_arrow(table.select(list(self.columns)))
-        assert isinstance(frame, pl.DataFrame)
+        looked_at = table.select(list(self.columns))
+        frame = self._frame(looked_at)
         try:
-            said = frame.select(chosen=self.expression).to_series()
-        except pl.exceptions.PolarsError as error:
-            raise _wrong(self.text, f"{_said(error)}, for {_types(table)}") from error
+            said = self._asked("SELECT ({}) AS chosen FROM self", frame).collect().to_series()
+        except _FAILS as error:
+            raise _wrong(self.text, f"{_said(error)}, for {_types(looked_at)}") from error
         if said.dtype != pl.Boolean:
             raise _wrong(self.text, f"it is of type {said.dtype}, neither true nor false")
         found: list[bool] = said.fill_null(value=False).to_list()
         return found
+
+    def _asked(self, query: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Put the condition into a query: where the columns' types are known, text stands for a date or a time."""
+        return pl.SQLContext({"self": rows}, eager=False).execute(query.format(f"{self.text}\n"))
+
+    def _frame(self, table: pa.Table) -> pl.LazyFrame:
+        try:
+            return pl.DataFrame(table).lazy()
+        except _FAILS as error:
+            raise _wrong(self.text, f"Polars cannot hold {_types(table)}") from error
 
 
 def read_filter(text: str) -> Filter:
@@ -105,10 +122,17 @@ def _across_rows(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
 def _is_by_row(expression: pl.Expr, table: pl.LazyFrame) -> bool:
     # Polars 2 can be asked, Polars 1 cannot; but the plan of both moves a condition from a table to its pieces only
     # where that changes nothing.
-    return not pl.concat([table, table]).filter(expression.is_null()).explain().startswith("FILTER")
+    try:
+        return _is_moved(pl.concat([table, table]).filter(expression.is_null()))
+    except _FAILS:  # of types that only the whole condition brings together
+        return True
 
 
-def _said(error: Exception) -> str:
+def _is_moved(filtered: pl.LazyFrame) -> bool:
+    return not filtered.explain().startswith("FILTER")
+
+
+def _said(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.streamed import ArrowStream
 from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.schema import REJECTS, SPEECH, fields
 
@@ -98,7 +99,7 @@ def to_say(table: pl.DataFrame | pa.Table, wanted: Wanted) -> pl.DataFrame:
     picked = {TEXT: text, **wanted.varying, **({} if naming is None else {ID: naming})}
     needed = _needed(picked, names)
     _refuse_collisions(names, naming)
-    rows = table.select(needed) if isinstance(table, pl.DataFrame) else pl.DataFrame(table.select(needed))
+    rows = table.select(needed) if isinstance(table, pl.DataFrame) else to_polars(table.select(needed))
     rows = _row_by_row(rows, picked, len(table))
     plain = pl.selectors.by_dtype(pl.Categorical, pl.Enum, pl.Null)
     return rows.with_columns(plain.cast(pl.String)).with_columns(_unique_ids(rows).alias(ID))

@@ -36,6 +36,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     running: Running | None = None,
     unchecked: Sequence[str] = (),
     hive: bool = InputColumns().hive,
+    drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Report:
     """Make a speech dataset of a source, or go on with one.
@@ -52,6 +53,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         running: How it is run; None is the defaults.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
+        drop: Columns of the source that are not read at all.
         **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
 
     Returns:
@@ -65,7 +67,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     if not isinstance(source, str | os.PathLike):
         from tts_pipeline.dataset.streamed import stored
 
-        with stored(source, running.work_dir if running else None) as file:
+        with stored(source, running.work_dir if running else None, drop) as file:
             return run(
                 file,
                 destination,
@@ -75,6 +77,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
                 running=running,
                 unchecked=unchecked,
                 hive=hive,
+                drop=drop,
                 **parameters,
             )
     job = Job(
@@ -83,7 +86,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         service=service,
         model=model,
         parameters=parameters,
-        columns=InputColumns(parameters=columns or {}, hive=hive),
+        columns=InputColumns(parameters=columns or {}, hive=hive, drop=tuple(drop)),
         unchecked=tuple(unchecked),
         running=running or Running(),
     )

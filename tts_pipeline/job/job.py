@@ -134,6 +134,7 @@ class Job:
             "audio_format": self.audio.format,
             "sample_rate_hz": self.audio.sample_rate_hz,
             "pause_ms": self.audio.pause_ms,
+            **({"drop": sorted(columns.drop)} if columns.drop else {}),
             **{name: dict(sorted(given.items())) for name, given in self._envelope() if given},
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import random
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from tts_pipeline.client.tls import tls_context
 from tts_pipeline.config import Selection, UnspeakableAction
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import (
+    NAME,
     Descriptor,
     Growth,
     check_descriptor,
@@ -30,13 +32,14 @@ from tts_pipeline.dataset.descriptor import (
     make_descriptor,
     part_rows_for,
 )
+from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.location import is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
 from tts_pipeline.dataset.reuse import Reusable, find_reusable
-from tts_pipeline.dataset.rows import Layout, Voicing
+from tts_pipeline.dataset.rows import Layout, Voicing, hugging_face_note
 from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.scratch import WAY, is_writable, scratch_place, state_place
@@ -46,6 +49,8 @@ from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageE
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
 from tts_pipeline.models import Card
+
+logger = logging.getLogger(__name__)
 
 WORK = ".work"
 """Folder inside a local destination for journals and locks; hidden from listings of the dataset."""
@@ -139,6 +144,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
         _refuse_unreachable(job)
     check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
+    check_drop(job.columns, job.running.tag_columns)
     source = source_of(job)
     layout = _layout(job, source)
     _refuse_unknown_columns(job, source)
@@ -169,6 +175,8 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
             f"no rebuild of {rebuild.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
             hint="restore the source, or plan the job again: what is bought is not bought again",
         )
+    if there is None:
+        layout.refuse_alike()
     refuse_changed_prices(there.prices if there else (), wanted.prices)
     descriptor, repeated = there or wanted, None
     source = source.arranged([file["path"] for file in descriptor.source])
@@ -187,7 +195,12 @@ def source_of(job: Job) -> Source:
     """
     given = job.running.work_dir
     try:
-        return open_source(job.source, hive=job.columns.hive, work_dir=None if given is None else local_path(given))
+        return open_source(
+            job.source,
+            hive=job.columns.hive,
+            work_dir=None if given is None else local_path(given),
+            drop=job.columns.drop,
+        )
     except MissingSourceError:
         if not job.running.missing_is_empty:
             raise
@@ -226,6 +239,9 @@ def establish(prepared: Prepared) -> Prepared:
     folder = work_dir_of(prepared.job)
     if folder.name != WORK and not is_writable(folder):
         raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WAY)
+    note = hugging_face_note(prepared.voicing.layout.passed_through)
+    if note is not None and not prepared.store.exists(NAME):
+        logger.warning("%s", note)
     for place in prepared.reusable:
         place.begin()
     if prepared.rebuild is not None:

@@ -46,6 +46,7 @@ class SpeechJobOperator(BaseOperator):
         parameters: Voice parameters that are the same for all rows: ``{"voice": "Cherry"}``.
         columns: Where in the source an utterance is found, or only parameter -> column.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
+        drop: Columns of the source that are not read at all.
         tags: For the bill, beside the task's place in Airflow.
         speech_conn_id: The connection to the service.
         source_conn_id: The connection that opens the source; None is the one in its URL, or the driver's own.
@@ -88,6 +89,7 @@ class SpeechJobOperator(BaseOperator):
         parameters: Mapping[str, ParameterValue] | None = None,
         columns: InputColumns | Mapping[str, str] | None = None,
         hive: bool = InputColumns().hive,
+        drop: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
         speech_conn_id: str = SpeechHook.default_conn_name,
         source_conn_id: str | None = None,
@@ -108,6 +110,7 @@ class SpeechJobOperator(BaseOperator):
         self.parameters = parameters
         self.columns = columns
         self.hive = hive
+        self.drop = drop
         self.tags = tags
         self.speech_conn_id = speech_conn_id
         self.source_conn_id = source_conn_id
@@ -143,6 +146,13 @@ class SpeechJobOperator(BaseOperator):
         source, destination, rows = self._lineage or (str(self.source), str(self.destination), None)
         return lineage_of([source] if source else [], destination, rows)
 
+    @property
+    def named_columns(self) -> InputColumns:
+        """Where in the source an utterance is found, of all that says so."""
+        columns = self.columns or {}
+        named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
+        return replace(named, hive=named.hive and self.hive, drop=[*named.drop, *self.drop])
+
     @abstractmethod
     def _work(self, context: Context) -> Any: ...
 
@@ -155,15 +165,13 @@ class SpeechJobOperator(BaseOperator):
         hook = SpeechHook(self.speech_conn_id, catalog)
         destination = located(self.destination, self.destination_conn_id)
         self.report_link = report_link(os.fspath(destination), hook.report_url())
-        columns = self.columns or {}
-        named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
         return Job(
             source=located(self.source, self.source_conn_id),
             destination=destination,
             service=hook.get_conn(),
             model=self.model,
             parameters=self.parameters or {},
-            columns=replace(named, hive=named.hive and self.hive),
+            columns=self.named_columns,
             selection=self.selection,
             audio=self.audio,
             unchecked=tuple(self.unchecked),

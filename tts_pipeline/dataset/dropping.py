@@ -1,0 +1,54 @@
+"""``--drop``: columns of the source that are not read at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import pyarrow as pa
+
+from tts_pipeline.config import InputColumns
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+
+
+def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
+    """Make sure that no column is dropped that the job needs.
+
+    Raises:
+        ConfigurationError: One is; names it and what it is for.
+    """
+    uses = {columns.text: "the text"}
+    if not columns.generate_ids:
+        uses[columns.utterance_id] = "the id"
+    uses |= {column: f"the parameter {name!r}" for name, column in columns.parameters.items()}
+    uses |= {column: f"the tag {name!r}" for name, column in tag_columns.items()}
+    uses |= {column: f"--rename {column}={name}" for column, name in columns.rename.items()}
+    for name in columns.drop:
+        if name in uses:
+            raise ConfigurationError(
+                f"the column {name!r} cannot be dropped: it is needed for {uses[name]}", hint="leave one of them out"
+            )
+
+
+def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
+    """Make sure that the columns that are dropped are there.
+
+    Args:
+        drop: Their names.
+        names: Of all columns.
+
+    Raises:
+        ConfigurationError: One is not.
+    """
+    known = dict.fromkeys(names)
+    for name in drop:
+        if name not in known:
+            shown = ", ".join(repr(one) for one in [*known][:12])
+            raise ConfigurationError(
+                f"--drop names a column that the source does not have: {name!r}",
+                hint=f"{did_you_mean(name, known)}the columns are {shown}",
+            )
+
+
+def without_columns(schema: pa.Schema, drop: Collection[str]) -> pa.Schema:
+    """Return a schema without some columns."""
+    return pa.schema([field for field in schema if field.name not in drop], schema.metadata) if drop else schema
