@@ -152,17 +152,18 @@ def test_a_table_with_a_log_is_refused_before_anything_is_sent(
     assert local.bill()["received"] == 0
 
 
-@pytest.mark.parametrize("given", [(), ("--work-dir", "work")])
 def test_no_home_is_needed(
-    program: Command, local: LocalService, tmp_path: Path, given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    command: Command, local: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither for a run nor for an estimate, with a work folder or without."""
-    monkeypatch.chdir(tmp_path)
-    environ = {"HOME": "/dev/null", "XDG_CACHE_HOME": "", "XDG_STATE_HOME": "", "TTS_LOCAL_URL": local.url}
+    for name, value in (("HOME", "/dev/null"), ("XDG_CACHE_HOME", ""), ("XDG_STATE_HOME", "")):
+        monkeypatch.setenv(name, value)
     source = _write(tmp_path / "a.parquet")
-    for name in ("run", "estimate"):
-        ended = program(name, source, "out", *QUIET, *given, environ={**os.environ, **environ})
-        assert ended.status == 0, ended.err
+    for given in ((), ("--work-dir", tmp_path / "work")):
+        for name in ("run", "estimate", "validate"):
+            ended = command(name, source, tmp_path / f"out{len(given)}", *QUIET, *given)
+            assert ended.status == 0, ended.err
+    assert local.bill()["received"] == 4
 
 
 def test_journals_that_cannot_be_kept_are_told_before_anything_is_sent(
@@ -203,6 +204,13 @@ def test_names_that_are_not_utf8(
     assert (ended.status, "is not UTF-8" in ended.err, local.bill()["received"]) == (2, True, 0)
     for reading in (("report", out), ("browse", out), ("export", out, tmp_path / "e", "--as", "files")):
         assert which == "work folder" or command(*reading).status == 2
+
+
+@pytest.mark.parametrize("flag", ["--tag=x=%s", "--set=instructions=%s", "--id-column=%s", "--voice=%s", "--model=%s"])
+def test_settings_that_are_not_utf8_are_refused(command: Command, tmp_path: Path, flag: str) -> None:
+    """They would be written into requests and tables; the error names the flag."""
+    ended = command("run", _write(tmp_path / "a.parquet"), tmp_path / "out", *QUIET, flag % os.fsdecode(b"\xff"))
+    assert (ended.status, f"{flag.partition('=')[0]} is not UTF-8" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize("url", ["file://{}", "file:{}", "file://localhost{}"])

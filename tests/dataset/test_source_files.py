@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import fsspec
@@ -104,6 +104,24 @@ def test_datasets_and_exports_of_ours_are_left_out_and_counted(place: Place) -> 
     with pytest.raises(ConfigurationError, match="is a dataset that tts-pipeline made") as told:
         place.names("out")
     assert "speech/" in (told.value.hint or "")
+
+
+def test_a_bucket_of_a_server_is_searched_likewise(s3: Mapping[str, str], tmp_path: Path) -> None:
+    """With the driver that people have: folders, names that look like globs, datasets, tables and their way out."""
+    place = Place("s3://bucket/lake")
+    place.fill("in/k=1/a.parquet", "in/_b.parquet", "in/out/speech/p.parquet", "in/run[1]/k=2/c[2].parquet")
+    place.fill("t/_delta_log/0.json", "t/k=1/a.parquet")
+    place.fill("in/out/dataset.json", content=DATASET)
+    expected = {"named with _ or . in front": 1, "of the dataset at out/": 1}
+    for pattern in ("in", "in/**/*.parquet"):
+        assert place.names(pattern) == ["k=1/a.parquet", "run[1]/k=2/c[2].parquet"]
+        assert place.left_out(pattern) == expected
+    assert place.names("in/run[1]/*/*.parquet") == place.names("in/run[1]") == ["k=2/c[2].parquet"]
+    assert place.names("in/run[1]/k=2/c[2].parquet") == ["c[2].parquet"]
+    for pattern in ("", "t/*/*.parquet", "t/k=1", "t/k=1/a.parquet"):
+        with pytest.raises(ConfigurationError, match="Delta") as told:
+            place.names(pattern)
+        assert "pl.scan_delta('s3://bucket/lake/t')" in (told.value.hint or "")
 
 
 def test_a_work_folder_is_no_source(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from airflow.providers.common.compat.openlineage.facet import (
 )
 from airflow.providers.openlineage.extractors import OperatorLineage
 
+from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import without_passwords
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> Operato
 
 def _named(place: str) -> tuple[str, str]:
     """Name a place as OpenLineage's naming specification does: ``s3://bucket`` and ``folder``; ``file`` and path."""
+    if is_local(place):
+        return "file", str(local_path(place))
     parts = urlsplit(without_passwords(place))
-    if not parts.netloc:
-        return "file", parts.path
     return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
+from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import without_passwords
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def report_link(dataset: str, page: str | None) -> str:
     dataset = without_passwords(dataset)
     if page:
         return page.replace("{dataset}", quote(dataset, safe=""))
+    if is_local(dataset):
+        return (local_path(dataset) / _CARD).as_uri()
     parts = urlsplit(dataset)
-    if not parts.netloc:
-        return f"file://{quote(parts.path)}/{_CARD}"
     console = _CONSOLES.get(parts.scheme)
     return dataset if console is None else console.format(bucket=parts.netloc, path=quote(parts.path.strip("/")))

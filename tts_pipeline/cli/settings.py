@@ -13,7 +13,7 @@ from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
 from tts_pipeline.config import UNSPEAKABLE, UnspeakableAction
-from tts_pipeline.dataset.location import is_url, local_path
+from tts_pipeline.dataset.location import is_url, local_path, utf8_name
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
 
@@ -115,6 +115,9 @@ def _layer_of_flags(values: Mapping[str, Any]) -> Layer:
 
 
 def _from_flag(option: Option, given: Any) -> Any:
+    texts = given if isinstance(given, list) else [given]
+    if option.name not in (*_PATHS, "reuse") and any(utf8_name(str(text)) != str(text) for text in texts):
+        raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may be anything else")
     if option.shape is Shape.VALUE:
         return _read(option, given, option.flag)
     if option.shape is Shape.NAMES:

@@ -163,7 +163,7 @@ class _Search:
                 yield folder, kind
             elif kind == "dataset" and self.pieces[0] == "**":
                 raise ConfigurationError(
-                    f"{self.root!r} is a dataset that tts-pipeline made, not a source",
+                    f"{self.tree.shown(self.root)!r} is a dataset that tts-pipeline made, not a source",
                     hint="to make another one of its speech, name its folder speech/",
                 )
 
@@ -178,7 +178,7 @@ class _Search:
         tables = {found.string[: found.start()]: str(found.lastgroup) for found in marks}
         for folder in sorted(tables):
             if not folder or any(name.startswith(f"{utf8_name(folder)}/") for name in files):
-                _refuse_table(self.tree.location(self.root, folder), tables[folder])
+                _refuse_table(self.tree.shown(self.tree.location(self.root, folder)), tables[folder])
 
 
 def _names(pieces: Sequence[str], parts: Sequence[str], guarded: Collection[int], place: int = 0) -> bool:
@@ -207,7 +207,7 @@ def _refuse_logs_above(tree: Tree, path: str) -> None:
     for mark in _marks_in(tree, folder):
         found = _LOGS.search(mark)
         if found:
-            _refuse_table(folder, str(found.lastgroup))
+            _refuse_table(tree.shown(folder), str(found.lastgroup))
     _refuse_logs_above(tree, folder)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tts_pipeline.dataset.location import filesystem_of, is_local, local_path
+from tts_pipeline.errors import without_passwords
 
 _NEVER_LISTED = "lost+found"
 """Of the file systems of Linux: empty, and root's alone."""
@@ -41,6 +42,10 @@ class Tree(ABC):
     @abstractmethod
     def read(self, path: str) -> bytes:
         """Return a file's bytes."""
+
+    def shown(self, path: str) -> str:
+        """Return a path as a person would give it."""
+        return path
 
     def location(self, root: str, name: str) -> str:
         """Return the path of what is below a folder; of the folder itself where the name is empty."""
@@ -101,6 +106,9 @@ class Remote(Tree):
 
     def exists(self, path: str) -> bool:
         return bool(self.filesystem.exists(path))
+
+    def shown(self, path: str) -> str:
+        return without_passwords(str(self.filesystem.unstrip_protocol(path)))
 
     def walk(self, root: str) -> Iterator[str]:
         return (_below(path, root) for path in self.filesystem.find(root))
