@@ -22,6 +22,29 @@ OPEN_ROWS_PER_REQUEST = 32
 ROW_GROUP_BYTES = 16 * 1024 * 1024
 """Audio in one Parquet row group of the speech table, at most (one larger row is a group of its own)."""
 
+SLICE_ROWS = 4_096
+"""Rows that are read from Parquet at one time, at most."""
+
+SLICE_BYTES = 16 * 1024 * 1024
+"""What such rows come to, decoded, as their forerunners tell (one larger row is a slice of its own)."""
+
+UNEVEN_SLICE_BYTES = 4 * SLICE_BYTES
+"""What they come to at most where rows are of very different sizes, as the longest values and fullest pages tell."""
+
+MAX_PAGE_BYTES = 1024 * 1024 * 1024
+"""The largest Parquet page that is read. A page is unpacked whole, so that reading takes its memory, and as much again
+as it is long in the file. Usual are 1 MB; what holds 1,000 values of 100 kB has 100 MB where pyarrow wrote it."""
+
+MAX_FOOTER_BYTES = 64 * 1024 * 1024
+"""The largest Parquet footer that is read: what tells of some 500,000 column chunks."""
+
+MAX_EXPANSION = 1_000
+"""A Parquet file whose columns are more than so many times as large as the file, when read, is refused: one value that
+200,000 rows share by a dictionary is 200 GB in a dataset. Text is unpacked to 20 times its size at most."""
+
+ALWAYS_READ_BYTES = 1024 * 1024 * 1024
+"""A Parquet file whose columns are no larger than this, when read, is never refused for ``MAX_EXPANSION``."""
+
 BALLAST_BYTES = 1024 * 1024
 """Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""
 

@@ -6,14 +6,14 @@ import bisect
 import hashlib
 import itertools
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,14 +21,12 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
+from tts_pipeline.dataset.slices import SlicedParquet, footer_of
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.unification import unify_schemas
 from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
 
-BATCH_ROWS = 4_096
-BATCH_BYTES = 16 * 1024 * 1024
-"""A batch has fewer rows where their mean size, decoded, would make it larger than this."""
 FOOTER_READERS = 16
 FILES_AHEAD = 16
 SMALL_BYTES = 4 * 1024 * 1024
@@ -85,6 +83,7 @@ class Source:
         self.left_out = left_out or {}
         self._filesystem = filesystem
         self._drop = drop
+        self._checked = defaultdict[str, set[int]](set)
         groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
         self._groups = groups
         self._group_ends = list(itertools.accumulate(file.row_group_rows[group] for file, group in groups))
@@ -149,6 +148,7 @@ class Source:
 
         Raises:
             StorageError: A file cannot be read any more, or is damaged.
+            ConfigurationError: A file is out of all proportion when it is read.
         """
         first_group = bisect.bisect_right(self._group_ends, start)
         place = self._group_ends[first_group - 1] if first_group else 0
@@ -157,11 +157,13 @@ class Source:
         stored = self._stored if columns is None else [name for name in columns if name not in hive]
         for file, numbers, fetched in self._ahead(first_group):
             with self._open(file, fetched) as parquet:
-                rows = _batch_rows(parquet.metadata, numbers)
-                for batch in parquet.iter_batches(rows, row_groups=numbers, columns=stored, use_threads=False):
+                end = place + sum(file.row_group_rows[number] for number in numbers)
+                for batch in parquet.slices(numbers, stored):
                     chosen = _with_hive(batch, file.hive).select(schema.names)
                     yield place, chosen if chosen.schema.equals(schema) else chosen.cast(schema)
                     place += batch.num_rows
+                if place != end:
+                    raise pa.ArrowInvalid(f"{end - place:,} rows that are promised are missing")
 
     def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         """Return the schema of some columns; None is all."""
@@ -196,16 +198,16 @@ class Source:
             readers.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def _open(self, file: SourceFile, fetched: Future[bytes] | None) -> Iterator[pq.ParquetFile]:
+    def _open(self, file: SourceFile, fetched: Future[bytes] | None) -> Iterator[SlicedParquet]:
+        is_far = self._filesystem is not None and fetched is None
         try:
-            # Buffered ahead, every row group that was read would stay in memory until the file is closed.
             with (
-                _stream(self._filesystem, file.location)
+                _stream(self._filesystem, file.location, is_sliced=True)
                 if fetched is None
-                else pa.BufferReader(fetched.result()) as stream,
-                pq.ParquetFile(stream, pre_buffer=False) as parquet,
-            ):
-                yield parquet
+                else pa.BufferReader(fetched.result())
+            ) as stream:
+                checked = self._checked[file.location]
+                yield SlicedParquet(stream, file.location, is_near=not is_far, taken=self._stored, checked=checked)
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
@@ -215,13 +217,6 @@ def _with_hive(batch: pa.RecordBatch, hive: Mapping[str, pa.Scalar]) -> pa.Recor
     for name, value in hive.items():
         batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
     return batch
-
-
-def _batch_rows(metadata: pq.FileMetaData, numbers: Sequence[int]) -> int:
-    groups = [metadata.row_group(number) for number in numbers]
-    rows: int = sum(group.num_rows for group in groups)
-    size_bytes: int = sum(group.total_byte_size for group in groups)
-    return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size_bytes)))
 
 
 class RowReader:
@@ -339,15 +334,20 @@ def _with_hive_columns(
     return placed, pa.schema([*schema, *(pa.field(name, values.type) for name, values in added.items())])
 
 
-def _stream(filesystem: Any | None, location: str) -> Any:
-    return pa.OSFile(os.fsencode(location), "rb") if filesystem is None else filesystem.open(location, "rb")
+def _stream(filesystem: Any | None, location: str, *, is_sliced: bool = False) -> Any:
+    if filesystem is None:
+        return pa.OSFile(os.fsencode(location), "rb")
+    # Slices of many columns in turn: what fsspec would read ahead of one is never of another.
+    return filesystem.open(location, "rb", **({"cache_type": "none"} if is_sliced else {}))
 
 
 def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[SourceFile, pa.Schema]:
     try:
         with _stream(filesystem, location) as stream:
+            size_bytes, footer_bytes = footer_of(stream, location)
             metadata = pq.ParquetFile(stream).metadata
-            size_bytes, footer_sha256 = _footer(stream)
+            stream.seek(size_bytes - 8 - footer_bytes)
+            footer_sha256 = hashlib.sha256(stream.read(footer_bytes)).hexdigest()
             groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
             return SourceFile(path, location, size_bytes, footer_sha256, groups), metadata.schema.to_arrow_schema()
     except pa.ArrowInvalid as error:
@@ -356,13 +356,3 @@ def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[Source
         ) from cause_of(error)
     except OSError as error:
         raise ConfigurationError(f"cannot read {location!r}: {error}", hint="check the source") from cause_of(error)
-
-
-def _footer(stream: BinaryIO) -> tuple[int, str]:
-    """Return a Parquet file's size and the hash of its footer, which its length (4 bytes) and ``PAR1`` follow."""
-    stream.seek(0, os.SEEK_END)
-    size_bytes = stream.tell()  # a pyarrow file's seek returns nothing
-    stream.seek(size_bytes - 8)
-    length = int.from_bytes(stream.read(4), "little")
-    stream.seek(size_bytes - 8 - length)
-    return size_bytes, hashlib.sha256(stream.read(length)).hexdigest()
