@@ -51,6 +51,12 @@ BALLAST_BYTES = 1024 * 1024
 SHIP_EVERY_S = 10.0
 """How often the journals of open parts go to a destination that outlives this machine."""
 
+LEASE_S = 60.0
+"""How long the parts of a run that says nothing any more stay its own, where machines meet at a destination."""
+
+MAX_LEASE_S = 3_600.0
+"""The longest: whoever goes on with what a dead machine left waits one and a half times as long."""
+
 SEGMENT_BYTES = 4 * 1024 * 1024
 """A journal goes there in pieces of this size; the last one is sent anew until it is full."""
 

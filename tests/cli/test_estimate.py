@@ -23,7 +23,7 @@ CHANGES = {
 
 CHANGES_NOTHING = {
     *("max_cost", "max_characters", "max_rejects", "max_attempts", "timeout_s"),
-    *("part_rows", "tag", "tag_column", "quiet"),
+    *("part_rows", "lease_s", "tag", "tag_column", "quiet"),
 }
 """Settings of how a run is stopped, kept and shown."""
 

@@ -19,12 +19,13 @@ from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.journals import replays_of
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.rows import Layout, Voicing
 from tts_pipeline.dataset.source import RowReader, Source, open_source
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.models import (
     Answer,
@@ -144,6 +145,11 @@ class Bench:
     def journals(self) -> Path:
         """Where the journals are."""
         return self.folder / "journals"
+
+    @property
+    def leases(self) -> Leases:
+        """What this process may hold; at a local destination that is locks alone."""
+        return Leases(LocalStore(self.folder), self.folder / "locks")
 
     @property
     def voicing(self) -> Voicing:

@@ -123,7 +123,7 @@ def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
     """A journal that a kill left behind its marker, and that another process never read."""
     journal_id = journal_of(_path(bench).name)
     _damage(bench, b'"r1"')
-    sweep(bench.store, bench.journals, bench.folder / "locks", {0}, lambda _: "fingerprint")
+    sweep(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")
     assert _at_most(bench) == 4 * LINE
     assert journals_of(bench.journals, 0) == []
     assert {row["journal_id"] for row in bench.usage()} == {journal_id}

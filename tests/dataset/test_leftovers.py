@@ -42,7 +42,7 @@ def _journalled(bench: Bench) -> Path:
 
 
 def _sweep(bench: Bench, done: set[int]) -> None:
-    sweep(bench.store, bench.journals, bench.folder / "locks", done, lambda _: "fingerprint")
+    sweep(bench.store, bench.journals, bench.leases, done, lambda _: "fingerprint")
 
 
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:

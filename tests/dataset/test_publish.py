@@ -194,9 +194,9 @@ async def test_an_order_of_files_ends_with_the_marker(tmp_path: Path) -> None:
     class _Watched(LocalStore):
         seen: list[str]
 
-        def stage(self, name: str) -> Any:
+        def stage(self, name: str, *, is_new: bool = False) -> Any:
             self.seen.append(name)
-            return super().stage(name)
+            return super().stage(name, is_new=is_new)
 
         def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
             self.seen.append(name)

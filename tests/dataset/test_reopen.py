@@ -41,7 +41,7 @@ def _descriptor(bench: Bench) -> Descriptor:
 
 
 def _reopen(bench: Bench) -> set[int]:
-    return reopen(bench.store, bench.folder / "locks", {0, 1})
+    return reopen(bench.store, bench.leases, {0, 1})
 
 
 def _past(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> Past:
@@ -165,9 +165,9 @@ class _Dying(LocalStore):
         self._count()
         super().write(name, data, durable=durable)
 
-    def stage(self, name: str) -> Any:
+    def stage(self, name: str, *, is_new: bool = False) -> Any:
         self._count()
-        return super().stage(name)
+        return super().stage(name, is_new=is_new)
 
 
 @pytest.mark.parametrize("writes", range(12))

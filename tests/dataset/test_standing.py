@@ -54,7 +54,7 @@ def test_a_large_part_is_copied_in_row_groups(tmp_path: Path, store: Store, monk
     monkeypatch.setattr("tts_pipeline.dataset.speech_file.ROW_GROUP_BYTES", 4_000)
     bench = Bench.of(tmp_path, store, rows=40)
     bench.run(refused=[f"r{number}" for number in range(0, 40, 10)])
-    reopen(store, bench.folder / "locks", {0})
+    reopen(store, bench.leases, {0})
     asyncio.run(_say_the_rest(bench))
     bench.publish()
     assert bench.read(SPEECH)["utterance_id"].to_pylist() == [f"r{number}" for number in range(40)]

@@ -217,7 +217,7 @@ def test_what_was_shipped_of_a_done_part_is_swept(bench: Bench) -> None:
     other = _lose(bench)
     bench.run()
     _lose(bench, said=0, in_flight=0)
-    sweep(bench.store, bench.journals, bench.folder / "locks", {0}, lambda _: "fingerprint")
+    sweep(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")
     assert bench.store.names(FOLDER) == claim_names(bench.store, 0) == []
     assert journals_of(bench.journals, 0) == []
     assert _bounds(bench) == ((4 + 2) * LINE, (4 + 4 + 4) * LINE)
@@ -227,6 +227,6 @@ def test_what_was_shipped_of_a_done_part_is_swept(bench: Bench) -> None:
 def test_a_generation_that_is_given_up_is_accounted_for_with_what_was_shipped(bench: Bench) -> None:
     """Its audio is here then, to be taken."""
     _lose(bench)
-    account_for_all(bench.store, bench.journals, bench.folder / "locks")
+    account_for_all(bench.store, bench.journals, bench.leases)
     assert len(bench.replays()[0].finished()) == 2
     assert _bounds(bench) == (2 * LINE, 4 * LINE)

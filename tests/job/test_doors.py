@@ -197,7 +197,7 @@ def test_an_object_store_is_a_destination(tmp_path: Path, service: LocalService,
     filesystem, path = fsspec.core.url_to_fs(remote)
     assert {str(name).rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)} == {
         *("dataset.json", "README.md", "parts.json", "speech", "usage", "done"),
-        *(["claims"] if filesystem.exists(f"{path}/claims") else []),
+        *(name for name in ("claims", "leases") if filesystem.exists(f"{path}/{name}")),
     }
     ids = []
     for name in sorted(filesystem.ls(f"{path}/speech", detail=False)):

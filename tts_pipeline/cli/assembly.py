@@ -86,6 +86,7 @@ def _running(settings: Settings) -> Running:
         retry_rejects=settings.retry_rejects,
         append=settings.append,
         rebuild=settings.rebuild,
+        lease_s=settings.lease_s,
         tags=settings.tag,
         tag_columns=settings.tag_column,
     )

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, get_args
 
 from tts_pipeline.config import (
+    LEASE_S,
     PART_ROWS,
     UNSPEAKABLE,
     AudioSettings,
@@ -198,6 +199,13 @@ OPTIONS = (
         read=_whole,
     ),
     Option("work_dir", "a local folder for journals (default: inside a local destination)", "DIR", read=_text),
+    Option(
+        "lease_s",
+        "how long the parts of a run stay its own after its last sign of life, where machines meet at an object store, "
+        f"in seconds (default: {LEASE_S:g})",
+        "S",
+        read=amount,
+    ),
     Option(
         "reuse",
         "take what was bought before from this dataset or reuse store, and keep what is bought in the store",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
-from tts_pipeline.config import UNSPEAKABLE, UnspeakableAction
+from tts_pipeline.config import LEASE_S, UNSPEAKABLE, UnspeakableAction
 from tts_pipeline.dataset.location import is_url, local_path, utf8_name
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
@@ -69,6 +69,7 @@ class Settings:
     unspeakable: UnspeakableAction = UNSPEAKABLE
     part_rows: int | None = None
     work_dir: str | None = None
+    lease_s: float = LEASE_S
     reuse: tuple[str, ...] = ()
     catalog: str | None = None
     prices: str | None = None

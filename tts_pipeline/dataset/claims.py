@@ -20,6 +20,25 @@ from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
 
 
+class HeldElsewhereError(StorageError):
+    """Another process works on a part, or on the whole dataset. Never retried; may be looked at again.
+
+    Args:
+        what: The part's name, or ``dataset``.
+        holder: Who, for people.
+        is_living: Whether that is known; else it may have died.
+    """
+
+    def __init__(self, what: str, holder: str, *, is_living: bool = True) -> None:
+        super().__init__(
+            f"another process ({holder}) is working on {what} of this dataset",
+            hint="wait for it to end, or give each process parts of its own",
+        )
+        self.what = what
+        self.holder = holder
+        self.is_living = is_living
+
+
 class PartLock:
     """An operating-system lock on one part: two processes of one machine never work on it at a time.
 
@@ -31,7 +50,7 @@ class PartLock:
         shared: Whether others may share it: who needs it alone is then refused.
 
     Raises:
-        StorageError: On entering, when another process holds it.
+        HeldElsewhereError: On entering, when another process holds it.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
@@ -53,10 +72,7 @@ class PartLock:
         except BlockingIOError as error:
             owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            raise StorageError(
-                f"another process ({owner or 'unknown'}) is working on {self.path.stem} of this dataset",
-                hint="wait for it to end, or give each process parts of its own",
-            ) from error
+            raise HeldElsewhereError(self.path.stem, owner or "unknown") from error
         # The last owner may have removed the file between our opening and locking it: then we hold nothing.
         if not self._is_current(descriptor):
             os.close(descriptor)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tts_pipeline.dataset.claims import PartLock, claim_name
+from tts_pipeline.dataset.claims import HeldElsewhereError, claim_name
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.parts import journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.usage_files import account_for_claims, publish_usage_of, usage_name
-from tts_pipeline.errors import StorageError
 
 
 def sweep(
-    store: Store, journals: Path, locks: Path, done: Collection[int], fingerprint_of: Callable[[int], str]
+    store: Store, journals: Path, leases: Leases, done: Collection[int], fingerprint_of: Callable[[int], str]
 ) -> None:
     """Account for what a kill left behind after a part was marked as done, and remove it.
 
@@ -32,20 +32,22 @@ def sweep(
     Args:
         store: The destination.
         journals: Where the journals are.
-        locks: Where the locks are.
+        leases: What this process holds.
         done: Parts with a marker.
         fingerprint_of: Tells the fingerprint that a part's journals have.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
     """
-    for number, claims in _claimed_or_journalled(store, journals).items():
+    left = _claimed_or_journalled(store, journals)
+    left |= {number: [] for number in map(part_of, leases.leased_parts()) if number not in left}
+    for number, claims in left.items():
         if number not in done:
             continue
         with ExitStack() as held:
             try:
-                held.enter_context(PartLock(locks / f"{part_name(number)}.lock"))
-            except StorageError:
+                held.enter_context(leases.hold(part_name(number)))
+            except HeldElsewhereError:
                 continue  # whoever has it accounts for it
             told = {journal_of(name) for name in store.names(SHIPPED, f"{part_name(number)}-")}
             take_over(store, journals, number, but=told - {journal_of(name) for name in claims})
@@ -56,20 +58,20 @@ def sweep(
             remove_shipped(store, number)
 
 
-def account_for_all(store: Store, journals: Path, locks: Path) -> None:
+def account_for_all(store: Store, journals: Path, leases: Leases) -> None:
     """Publish the usage of a dataset that nobody will go on with: of all its journals and claims. The journals stay.
 
     Args:
         store: The destination.
         journals: Where the journals are.
-        locks: Where the locks are.
+        leases: What this process holds.
 
     Raises:
         StorageError: The destination or the disk failed, a journal is of another version, or another process still
             works on one of the parts.
     """
     for number, claims in _claimed_or_journalled(store, journals).items():
-        with PartLock(locks / f"{part_name(number)}.lock"):
+        with leases.hold(part_name(number), patiently=True):
             take_over(store, journals, number)
             _account(store, number, _replays(store, journals, number, None), claims)
 

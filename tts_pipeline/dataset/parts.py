@@ -164,6 +164,7 @@ class OpenPart:
         self._writer: JournalWriter | None = None
         self._cover: Cover | None = None
         self._held = ExitStack()
+        self._check_held: Callable[[], None] = lambda: None
         self._sent: dict[str, Attempt] = {}
         self._answered: dict[Key, tuple[int, Audio]] = {}
         self.on_complete: Callable[[OpenPart], None] = lambda _: None
@@ -201,9 +202,15 @@ class OpenPart:
         self._cover.begin(pot)
         return self._journal
 
-    def hold(self, held: ExitStack) -> None:
-        """Keep what is held, the part's lock, until the part is closed."""
+    def hold(self, held: ExitStack, check: Callable[[], None]) -> None:
+        """Keep what is held, the part's lock and its lease, until the part is closed.
+
+        Args:
+            held: It.
+            check: Raises a StorageError when it is held no longer: nothing may be sent then.
+        """
         self._held = held
+        self._check_held = check
 
     def sync(self) -> None:
         """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking.
@@ -234,13 +241,15 @@ class OpenPart:
         """Record an attempt; returns when it is on the disk.
 
         Raises:
-            StorageError: It is not on the disk: it must not be sent.
+            StorageError: It is not on the disk, or the part is not held any more: it must not be sent.
             StoppedError: Other processes have claimed what is left of a cap.
         """
+        self._check_held()
         if self._cover is not None:
             await self._cover.add(attempt)
         record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
         await self._written(record, durable=True)
+        self._check_held()  # again: this process may have been stopped, or the disk slow
         self._sent[attempt.attempt_id] = attempt
         progress = self._progress
         progress.in_flight += 1

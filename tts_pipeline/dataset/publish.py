@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -22,7 +22,7 @@ from tts_pipeline.dataset.replay import Key, Replay, Said
 from tts_pipeline.dataset.rows import Layout
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
 from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
-from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.store import FsspecStore, Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import (
     account_for_claims,
@@ -82,12 +82,21 @@ class Publisher:
         store: The destination.
         layout: The source's columns by their role.
         tag_columns: Tag -> source column that carries it row by row.
+        fence: Raises a StorageError when others may publish what is published here; asked before each file but usage,
+            which no two processes have in common.
     """
 
-    def __init__(self, store: Store, layout: Layout, tag_columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        tag_columns: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._layout = layout
         self._tag_columns = dict(tag_columns or {})
+        self._fence = fence
         self._speech_schema = speech_schema([field for _, field in layout.passed_through])
         self._rejects_schema = rejects_schema(layout.input_schema)
 
@@ -161,6 +170,7 @@ class Publisher:
             made.prices += prices_of(data)
 
     def _publish_rejects(self, part: _Part, made: _Made) -> None:
+        self._fence()
         rows, name = part.rows, f"rejects/{part.rows.name}.parquet"
         chosen = [place for place, key in enumerate(rows.keys) if not part.is_speech(key)]
         if not chosen:
@@ -181,16 +191,18 @@ class Publisher:
         chosen = [place for place, key in enumerate(rows.keys) if part.is_speech(key)]
         if not chosen:
             return
+        self._fence()
         name = speech_name(rows)
         if len(chosen) == len(standing.places):  # nothing is new: the file stays as it is
             with storage_errors(f"reading {self._store.describe(name)}", Exception), self._store.open(name) as file:
                 made.files[name] = facts_of(file)
         else:
-            with self._store.stage(name) as path:
+            with self._store.stage(name, is_new=not standing.places) as path:
                 with SpeechWriter(path, self._speech_schema) as writer:
                     for table in regrouped(self._speech_tables(part, chosen)):
                         writer.write(table)
                 made.files[name] = facts_of_path(path)
+                self._fence()
         made.count(standing)
         for key in (rows.keys[place] for place in chosen):
             if key not in standing.places:
@@ -230,12 +242,25 @@ class Publisher:
             "journals": [one.journal_id for one in replays],
             "files": made.files,
         }
-        self._store.write(marker_name(rows.number), orjson.dumps(marker, option=orjson.OPT_SORT_KEYS))
+        self._fence()
+        put_marker(self._store, marker_name(rows.number), orjson.dumps(marker, option=orjson.OPT_SORT_KEYS))
 
 
 def marker_name(part: int) -> str:
     """Return the name of a part's marker, whose being there means that the part is done."""
     return f"done/{part_name(part)}.json"
+
+
+def put_marker(store: Store, name: str, data: bytes) -> None:
+    """Write a marker where there is none, as far as the destination can make sure of that.
+
+    Raises:
+        StorageError: The destination failed, or another process has marked the part meanwhile.
+    """
+    if not isinstance(store, FsspecStore) or not store.creates:
+        store.write(name, data)
+    elif not store.create(name, data) and store.read(name) != data:  # a request may be sent again that had arrived
+        raise store.taken(name)
 
 
 def said_totals(replays: Sequence[Replay], standing: Collection[Key] = ()) -> Totals:

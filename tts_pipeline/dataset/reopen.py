@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
-from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.finish import read_markers
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 
 
-def reopen(store: Store, locks: Path, numbers: Collection[int]) -> set[int]:
+def reopen(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:
     """Open the done parts that have rejects again, so that these rows are tried anew. Blocking.
 
     A run may die at any instant, because of the order of what is written. The seal goes first, so that a dataset is
@@ -25,7 +24,7 @@ def reopen(store: Store, locks: Path, numbers: Collection[int]) -> set[int]:
 
     Args:
         store: The destination.
-        locks: Where the locks are.
+        leases: What this process holds.
         numbers: Which of the done parts to look at.
 
     Returns:
@@ -38,6 +37,7 @@ def reopen(store: Store, locks: Path, numbers: Collection[int]) -> set[int]:
     if rejected:
         store.remove(SEAL)
     for number in sorted(rejected):
-        with PartLock(locks / f"{part_name(number)}.lock"):
+        with leases.hold(part_name(number), patiently=True):
+            leases.check()
             store.remove(marker_name(number))
     return rejected

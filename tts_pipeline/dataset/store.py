@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -73,8 +75,14 @@ class Store(ABC):
 
     @contextmanager
     @abstractmethod
-    def stage(self, name: str) -> Iterator[Path]:
-        """Give a local path to write to; leaving without an exception makes it visible under ``name``, whole."""
+    def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:
+        """Give a local path to write to; leaving without an exception makes it visible under ``name``, whole.
+
+        Args:
+            name: The file's.
+            is_new: Whether it must not take the place of another one, where the destination can make sure of that: one
+                with other contents is then a StorageError.
+        """
         yield Path()
 
     @abstractmethod
@@ -217,7 +225,7 @@ class LocalStore(Store):
             return not self.names("")
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Path]:
+    def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:  # noqa: ARG002 (the part's lock is enough)
         # Always the same name, so that what a killed process left is written over: one process at a time has the part.
         with storage_errors(f"writing {self.describe(name)}"), self._files.holding(name, make=True) as (folder, last):
             temporary = f".{last}.tmp"
@@ -245,6 +253,12 @@ _BUCKETS = frozenset({"s3", "gs", "abfs", "az", "oss"})
 _PATTERN = frozenset("*?[")
 
 
+_PIECE_BYTES = 256 * 1024
+
+LEASES = "leases"
+"""Folder of leases and signs of life, which may stand there before the dataset does."""
+
+
 class FsspecStore(Store):
     """Any file system that fsspec knows. A file is put whole, as the last act.
 
@@ -263,6 +277,27 @@ class FsspecStore(Store):
         protocols = filesystem.protocol
         # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
         self._has_folders = _BUCKETS.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
+        self.creates = False
+        """Whether it is known to refuse a file that is to be created and is there already: see ``learn_creates``."""
+
+    def learn_creates(self, name: str) -> bool:
+        """Find out whether the store has create-if-absent, by trying it on a file that is there; may destroy that."""
+        from fsspec import AbstractFileSystem
+        from fsspec.implementations.dirfs import DirFileSystem
+
+        plain = self.filesystem
+        while isinstance(plain, DirFileSystem):
+            plain = plain.fs
+        if getattr(plain.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
+            return False  # that one looks first and writes then: two may look at one time
+        with storage_errors(f"trying {self.describe(name)}", Exception):
+            try:
+                self.filesystem.pipe_file(self._at(name), b"", mode="create")
+            except Exception as error:
+                self.creates = _is_refusal(error)
+                if not self.creates and not _is_unknown(error):
+                    raise
+        return self.creates
 
     def _at(self, name: str) -> str:
         check_name(name, self.root)
@@ -281,9 +316,15 @@ class FsspecStore(Store):
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
     def read(self, name: str) -> bytes | None:
+        return self.read_start(name, None)
+
+    def read_start(self, name: str, size_bytes: int | None) -> bytes | None:
+        """Return the first bytes of a file, so many at most; None when there is no such file."""
         with storage_errors(f"reading {self.describe(name)}", Exception):
             try:
-                return bytes(self.filesystem.cat_file(self._at(name)))
+                if size_bytes is None:
+                    return bytes(self.filesystem.cat_file(self._at(name)))
+                return bytes(self.filesystem.cat_file(self._at(name), start=0, end=size_bytes))
             except FileNotFoundError:
                 return None
 
@@ -302,14 +343,18 @@ class FsspecStore(Store):
             self.filesystem.rm_file(self._at(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        # S3 and its kin refuse to overwrite when asked to. Elsewhere this is best effort: claims make a race visible.
-        if self.exists(name):
+        # Where the store is not known to refuse to overwrite this is best effort.
+        if not self.creates and self.exists(name):
             return False
         with self._putting(name):
             try:
                 self.filesystem.pipe_file(self._at(name), data, mode="create")
-            except FileExistsError:
-                return False
+            except Exception as error:
+                if _is_refusal(error):
+                    return False
+                if not _is_unknown(error):
+                    raise
+                self.filesystem.pipe_file(self._at(name), data)
         return True
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (it is, once it returns)
@@ -332,15 +377,17 @@ class FsspecStore(Store):
                 self.filesystem.rm_file(found)
 
     def below(self, folder: str) -> Store:
-        return FsspecStore(
+        below = FsspecStore(
             self.filesystem,
             self._at(folder),
             url=self.describe(folder),
             staging=self.staging and self.staging / folder.replace("/", "+"),
         )
+        below.creates = self.creates
+        return below
 
     def is_empty(self) -> bool:
-        return not self.names("")
+        return not set(self.names("")) - {LEASES}
 
     @contextmanager
     def _putting(self, name: str) -> Iterator[None]:
@@ -350,7 +397,7 @@ class FsspecStore(Store):
             yield
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Path]:
+    def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:
         check_name(name, self.root)
         writing = storage_errors(f"writing {self.describe(name)}")
         with writing, nullcontext(self.staging) if self.staging else scratch() as folder:
@@ -360,9 +407,58 @@ class FsspecStore(Store):
             try:
                 yield temporary
                 with self._putting(name):
-                    self.filesystem.put_file(str(temporary), self._at(name))
+                    self._put(temporary, name, is_new=is_new and self.creates)
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def _put(self, file: Path, name: str, *, is_new: bool) -> None:
+        try:
+            self.filesystem.put_file(str(file), self._at(name), **({"mode": "create"} if is_new else {}))
+        except Exception as error:
+            if not (is_new and _is_refusal(error)):
+                raise
+            # Of a request that is sent again because its answer was lost, the first one may have put it there.
+            with file.open("rb") as ours, self.open(name) as theirs:
+                is_ours = hash_of(ours) == hash_of(theirs)
+            if not is_ours:
+                raise self.taken(name) from error
+
+    def taken(self, name: str) -> StorageError:
+        """Return the error that a file which was to be new is another process's."""
+        return StorageError(
+            f"another process has put {self.describe(name)} there meanwhile",
+            hint="run the same command again: what was received is kept in the journals",
+        )
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether a store refused to create what is there (412), or what another one creates at that instant (409).
+
+    s3fs 2026.9 raises FileExistsError only for a 412 that names its condition, as AWS's does.
+    """
+    return isinstance(error, FileExistsError) or _status_of(error) in {409, 412}
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Return whether a driver (ossfs 2023.12) or a store (501: S3's NotImplemented) has no create-if-absent."""
+    return (
+        isinstance(error, TypeError | ValueError | NotImplementedError)
+        or _status_of(error) == HTTPStatus.NOT_IMPLEMENTED
+    )
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status that one of botocore's errors tells of, from which an error of s3fs is raised."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+
+
+def hash_of(file: BinaryIO) -> bytes:
+    """Return the hash of an open file, read in pieces."""
+    digest = hashlib.sha256()
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.digest()
 
 
 def open_store(destination: str | os.PathLike[str], staging: Path | None = None) -> Store:

@@ -29,6 +29,7 @@ from tts_pipeline.dataset.answers import AnswerStore
 from tts_pipeline.dataset.claims import Claim, PartLock
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.eviction import evict
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.leftovers import account_for_all
 from tts_pipeline.dataset.location import local_path
 from tts_pipeline.dataset.scratch import is_writable, state_place
@@ -152,7 +153,7 @@ class State:
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK
-            account_for_all(store, work_dir / "journals", locks_of(store, work_dir))
+            account_for_all(store, work_dir / "journals", Leases(store, locks_of(store, work_dir)))
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
                 kept = self._made(_USAGE) / uuid.uuid4().hex

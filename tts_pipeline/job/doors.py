@@ -104,7 +104,9 @@ def run_job(
         reach: Starts a service that runs only for the job, the local one; as it is, the service is there already.
         stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
     """
-    return run_whole(establish(prepared_in_place(job)), Attended(progress or Progress(), stop or Stop(), reach))
+    prepared = prepared_in_place(job)
+    with prepared.leases:
+        return run_whole(establish(prepared), Attended(progress or Progress(), stop or Stop(), reach))
 
 
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:
@@ -121,7 +123,9 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
         ConfigurationError: Something is wrong; nothing was written. A ``MissingSourceError`` says that there is no
             source, unless ``Running.missing_is_empty``.
     """
-    prepared = establish(prepared_in_place(job))
+    prepared = prepared_in_place(job)
+    with prepared.leases:
+        prepared = establish(prepared)
     return shards_of(prepared.descriptor.parts, max_shards)
 
 
@@ -148,8 +152,9 @@ def run_parts(
     """
     limits = limits_of_shard(job.running.limits, job.card(), shard, at_a_time)
     job = replace(job, running=replace(job.running, limits=limits))
-    prepared = establish(prepared_in_place(job, may_grow=False))
-    return run_shard(prepared, shard, Attended(progress or Progress(), stop or Stop()))
+    prepared = prepared_in_place(job, may_grow=False)
+    with prepared.leases:
+        return run_shard(establish(prepared), shard, Attended(progress or Progress(), stop or Stop()))
 
 
 def publish(job: Job) -> Report:
@@ -160,9 +165,10 @@ def publish(job: Job) -> Report:
     """
     started = time.monotonic()
     prepared = prepared_in_place(job, may_grow=False, sends=False)
-    if not prepared.descriptor.parts:
-        prepared = establish(prepared)  # nobody had anything to do, so perhaps nobody planned it
-    seal(prepared)
+    with prepared.leases:
+        if not prepared.descriptor.parts:
+            prepared = establish(prepared)  # nobody had anything to do, so perhaps nobody planned it
+        seal(prepared)
     return Report(
         dataset=dataset_totals(prepared.home, prepared.descriptor),
         this_run=Totals(),

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.kept import remove_kept
 from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.parts import Progress
+from tts_pipeline.dataset.parts import Progress, part_name
 from tts_pipeline.dataset.reopen import reopen
 from tts_pipeline.dataset.repeated import remove_repeated
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
 from tts_pipeline.job.budget import allowance_of
+from tts_pipeline.job.contention import wait_for_others
 from tts_pipeline.job.division import told_of_share
 from tts_pipeline.job.job import Job, Shard
-from tts_pipeline.job.prepared import Prepared, locks_of, prepare, work_dir_of
-from tts_pipeline.job.rebuild import WHOLE, complete_swap
+from tts_pipeline.job.prepared import Prepared, leases_of, prepare, work_dir_of
+from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.stop import Stop
@@ -46,7 +46,8 @@ def prepared_in_place(job: Job, *, may_grow: bool = True, sends: bool = True) ->
     """Check a job whole, after what an earlier run had begun to put in place is there; see ``prepare``."""
     work_dir = work_dir_of(job)
     home = open_store(job.destination, work_dir / "staging")
-    complete_swap(home, work_dir, locks_of(home, work_dir))
+    with leases_of(job, home, work_dir) as leases:
+        complete_swap(home, work_dir, leases)
     return prepare(job, may_grow=may_grow, sends=sends)
 
 
@@ -71,7 +72,7 @@ def seal(prepared: Prepared) -> None:
     _sweep(prepared, done_parts(prepared.store, prepared.descriptor))  # another may be at work on those that are not
     finish(prepared.store, prepared.descriptor)
     if prepared.rebuild is not None:
-        prepared.rebuild.swap(prepared.locks)
+        prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
         remove_kept(prepared.kept)
         remove_repeated(prepared.store)
@@ -80,7 +81,7 @@ def seal(prepared: Prepared) -> None:
 def _sweep(prepared: Prepared, done: Collection[int]) -> None:
     descriptor = prepared.descriptor
     ours = {number for number in done if number < descriptor.parts}  # it may have grown since this was planned
-    sweep(prepared.store, prepared.journals, prepared.locks, ours, descriptor.fingerprint_of)
+    sweep(prepared.store, prepared.journals, prepared.leases, ours, descriptor.fingerprint_of)
 
 
 def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
@@ -97,36 +98,59 @@ def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
     done = done_parts(prepared.store, prepared.descriptor)
     _sweep(prepared, done)
     if job.running.retry_rejects:
-        done -= reopen(prepared.store, prepared.locks, done & set(numbers))
+        done -= reopen(prepared.store, prepared.leases, done & set(numbers))
     progress.done_before = sum(len(prepared.descriptor.span(number)) for number in numbers if number in done)
     todo = [number for number in numbers if number not in done]
-    kept, stopped = Totals(), None
-    reused_from: Mapping[str, int] = {}
+    work = _Work(prepared, invocation, attended)
     if todo:
-        allowance = allowance_of(prepared, progress, shard)
-        with attended.reach(job.service) as service, PartLock(prepared.locks / WHOLE, shared=True):
-            reached = replace(prepared, job=replace(job, service=service))
-            runner = Runner(reached, invocation, progress, allowance, attended.stop)
-            stopped = _expected(runner.run(todo), shard)
-            kept, reused_from = runner.kept, runner.reused_from
+        work.run(todo, shard)
     dataset = dataset_totals(prepared.store, prepared.descriptor)
-    dataset.add(kept)
+    dataset.add(work.kept)
     return Report(
         dataset=dataset,
         this_run=progress.totals,
         elapsed_s=time.monotonic() - started,
         invocation_id=invocation.invocation_id,
         destination=prepared.home.root,
-        stopped=stopped,
-        reused_from=reused_from,
+        stopped=work.stopped,
+        reused_from=work.reused_from,
         left_out=prepared.source.left_out,
     )
+
+
+@dataclass(slots=True)
+class _Work:
+    """Parts being run, some of them when others have let go of them."""
+
+    prepared: Prepared
+    invocation: Invocation
+    attended: Attended
+    kept: Totals = field(default_factory=Totals)
+    reused_from: Counter[str] = field(default_factory=Counter)
+    stopped: TtsPipelineError | None = None
+
+    def run(self, todo: Sequence[int], shard: Shard) -> None:
+        """Run parts to their end, or until something stops it."""
+        job = self.prepared.job
+        allowance = allowance_of(self.prepared, self.attended.progress, shard)
+        with self.attended.reach(job.service) as service, self.prepared.leases.shared():
+            reached = replace(self.prepared, job=replace(job, service=service))
+            while todo:
+                runner = Runner(reached, self.invocation, self.attended.progress, allowance, self.attended.stop)
+                self.stopped = _expected(runner.run(todo), shard)
+                self.kept.add(runner.kept)
+                self.reused_from.update(runner.reused_from)
+                todo = [] if self.stopped else runner.aside
+                if todo:
+                    names = [part_name(number) for number in todo]
+                    self.stopped = wait_for_others(self.prepared.leases, names, self.attended.stop)
+                    todo = [] if self.stopped else todo
 
 
 def _invocation(prepared: Prepared) -> Invocation:
     job = prepared.job
     return Invocation(
-        invocation_id=uuid.uuid4().hex,
+        invocation_id=prepared.leases.invocation_id,
         service=job.service.name,
         model=job.model,
         account=job.service.account,

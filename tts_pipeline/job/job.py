@@ -10,6 +10,7 @@ from typing import Any
 
 from tts_pipeline.catalog import Catalog, load_catalog
 from tts_pipeline.config import (
+    LEASE_S,
     SHIP_EVERY_S,
     UNSPEAKABLE,
     AudioSettings,
@@ -50,6 +51,9 @@ class Running:
             then, with its text and audio, so that another machine can go on with it when this one's disk is lost; None
             is where the destination is an object store.
         ship_every_s: How often; what was bought since the last time is what a lost disk costs.
+        lease_s: How long the parts that a run works on stay its own after its last sign of life, where other machines
+            may meet it: at an object store. Whoever goes on there with the work of a machine that died waits one and a
+            half times as long, at most 3,600 s; too short a time is lost when the store does not answer for so long.
         unspeakable: What is done about a text without anything to say (``...``, an emoji): ``reject`` refuses it before
             money, ``keep`` sends it.
         tags: For the bill, the same for all rows.
@@ -70,6 +74,7 @@ class Running:
     missing_is_empty: bool = False
     ship_journals: bool | None = None
     ship_every_s: float = SHIP_EVERY_S
+    lease_s: float = LEASE_S
     unspeakable: UnspeakableAction = UNSPEAKABLE
     tags: Mapping[str, str] = field(default_factory=dict)
     tag_columns: Mapping[str, str] = field(default_factory=dict)

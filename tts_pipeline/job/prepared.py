@@ -21,8 +21,7 @@ from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.client.budget import check_cap
 from tts_pipeline.client.tls import tls_context
-from tts_pipeline.config import Selection, UnspeakableAction
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.config import MAX_LEASE_S, Selection, UnspeakableAction
 from tts_pipeline.dataset.descriptor import (
     NAME,
     Descriptor,
@@ -34,6 +33,7 @@ from tts_pipeline.dataset.descriptor import (
 )
 from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.location import is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
@@ -68,6 +68,7 @@ class Prepared:
         store: The destination.
         descriptor: What identifies the dataset.
         work_dir: For journals and locks.
+        leases: What this process holds of the destination; to be entered by whoever runs the job.
         reusable: Where audio may be that was bought before.
         repeated: Which requests stand more than once, when the source was looked through just now; else None.
         rebuild: Set while a new generation is made beside the dataset in place.
@@ -80,6 +81,7 @@ class Prepared:
     store: Store
     descriptor: Descriptor
     work_dir: Path
+    leases: Leases
     reusable: tuple[Reusable | OldJournals, ...] = ()
     repeated: Hashes | None = None
     rebuild: Rebuild | None = None
@@ -107,7 +109,7 @@ class Prepared:
     @property
     def locks(self) -> Path:
         """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
-        return locks_of(self.home, self.work_dir if self.rebuild is None else self.rebuild.work_dir)
+        return self.leases.locks
 
     @property
     def ship_every_s(self) -> float | None:
@@ -152,6 +154,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     places = places_of(job.selection, source.rows)
     work_dir = work_dir_of(job)
     store = open_store(job.destination, work_dir / "staging")
+    leases = leases_of(job, store, work_dir)
     wanted = Descriptor(
         rows=len(places),
         part_rows=job.running.part_rows or part_rows_for(len(places)),
@@ -183,7 +186,9 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     places = places_of(job.selection, source.rows)
     if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
         repeated = scan(source, places, voicing, scratch=scratch_place(job.running.work_dir))
-    return Prepared(job, source, places, voicing, store, descriptor, work_dir, tuple(reusable), repeated, rebuild)
+    return Prepared(
+        job, source, places, voicing, store, descriptor, work_dir, leases, tuple(reusable), repeated, rebuild
+    )
 
 
 def source_of(job: Job) -> Source:
@@ -245,8 +250,8 @@ def establish(prepared: Prepared) -> Prepared:
     for place in prepared.reusable:
         place.begin()
     if prepared.rebuild is not None:
-        wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.locks))
-    made = make_descriptor(prepared.store, wanted, locked=lambda: PartLock(prepared.locks / "growth.lock"))
+        wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.leases))
+    made = make_descriptor(prepared.store, wanted, locked=lambda: prepared.leases.hold("growth", patiently=True))
     if prepared.repeated is not None:
         save_repeated(prepared.store, made.fingerprint, prepared.repeated)
     return replace(prepared, descriptor=made)
@@ -304,6 +309,15 @@ def locks_of(home: Store, work_dir: Path) -> Path:
     return home.folder / WORK / "locks"
 
 
+def leases_of(job: Job, home: Store, work_dir: Path) -> Leases:
+    """Return what a process may hold of a destination; nothing is held yet.
+
+    Raises:
+        StorageError: The folder of the locks is a link.
+    """
+    return Leases(home, locks_of(home, work_dir), job.running.lease_s)
+
+
 def _refuse_nothing(running: Running) -> None:
     limits = running.limits
     counts = {
@@ -319,6 +333,10 @@ def _refuse_nothing(running: Running) -> None:
         raise ConfigurationError(f"unspeakable is {running.unspeakable!r}", hint="give 'keep' or 'reject'")
     if running.ship_every_s <= 0:
         raise ConfigurationError(f"ship_every_s is {running.ship_every_s}", hint="give more than 0 seconds")
+    if not 0 < running.lease_s <= MAX_LEASE_S:
+        raise ConfigurationError(
+            f"lease_s is {running.lease_s}", hint=f"give more than 0 seconds, and {MAX_LEASE_S:g} at most"
+        )
     for tag, text in running.tags.items():
         if not (isinstance(tag, str) and isinstance(text, str)):
             raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put it into quotes")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.descriptor import Descriptor, Growth, check_descriptor, read_descriptor
 from tts_pipeline.dataset.generations import (
     SWAP,
@@ -19,13 +18,11 @@ from tts_pipeline.dataset.generations import (
     unfinished,
 )
 from tts_pipeline.dataset.journal_shelf import JournalShelf
+from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.leftovers import account_for_all
 from tts_pipeline.dataset.reuse import Reusable, Shelf
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ConfigurationError, StorageError
-
-WHOLE = "dataset.lock"
-"""The lock that every run shares, and that a swap needs alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +83,27 @@ class Rebuild:
                 found += [Reusable(store, label, descriptor, is_new=False), OldJournals(journals, descriptor, label)]
         return tuple(found)
 
-    def begin(self, locks: Path) -> dict[str, object]:
+    def begin(self, leases: Leases) -> dict[str, object]:
         """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking.
 
         Raises:
             StorageError: The destination or the disk failed, or another process works on one of them.
         """
         for store, journals in self._others():
-            account_for_all(store, journals, locks)
+            account_for_all(store, journals, leases)
         return carried(self.home, [generation_at(self.home, number) for number in self._given_up()])
 
-    def swap(self, locks: Path) -> None:
+    def swap(self, leases: Leases) -> None:
         """Put the new generation in place, when it is finished. Blocking.
 
         Raises:
             StorageError: The destination failed, or another process works on the dataset; run again to go on.
         """
-        with PartLock(locks / WHOLE):
-            self.begin(locks)
+        with leases.alone():
+            self.begin(leases)
             for _, journals in self._others():
                 remove_folder(journals)  # their usage is published, and what they held is taken
+            leases.check()
             swap_in(self.home, self.number)
             _remove_work(self.work_dir)
 
@@ -118,14 +116,14 @@ class Rebuild:
         return [number for number in unfinished(self.home) if number != self.number]
 
 
-def complete_swap(home: Store, work_dir: Path, locks: Path) -> None:
+def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
     """Go on with putting a generation in place, where a run died over it. Blocking.
 
     Raises:
         StorageError: The destination or the disk failed, or another process works on the dataset.
     """
     if home.exists(SWAP):
-        with PartLock(locks / WHOLE):
+        with leases.alone():
             finish_swap(home)
             _remove_work(work_dir)
 

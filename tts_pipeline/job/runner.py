@@ -17,7 +17,7 @@ from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import BALLAST_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
 from tts_pipeline.dataset.ballast import Ballast
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import HeldElsewhereError
 from tts_pipeline.dataset.descriptor import refuse_vanished
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
@@ -74,7 +74,10 @@ class Runner:
         self._kept = KeptAnswers(prepared.kept)
         self._library = library_of(prepared, self._kept if len(self._repeated) else None)
         self._reader = RowReader(prepared.source)
-        self._publisher = Publisher(prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns)
+        self._leases = prepared.leases
+        self._publisher = Publisher(
+            prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns, self._leases.check
+        )
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
         self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
@@ -84,6 +87,8 @@ class Runner:
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
         self._counting = threading.Lock()
+        self.aside: list[int] = []
+        """Parts that could not be had: other processes work on them, or did."""
         self.kept = Totals()
         """What is done in parts that stayed open: in their journals, not published yet."""
         self.reused_from: Counter[str] = Counter()
@@ -112,6 +117,8 @@ class Runner:
         self._shipper.close()
         if self._library is not None:
             self._library.let_go()
+        if self._open:
+            self._leases.hurry()
         while self._open:
             self._open.popitem()[1].close()
 
@@ -177,8 +184,8 @@ class Runner:
         try:
             for number in parts:
                 await self._free.acquire()
-                part = await self._loop.run_in_executor(self._reading, self._open_part, number)
-                if part is None:  # another process published it meanwhile
+                part = await self._loop.run_in_executor(self._reading, self._try_part, number)
+                if part is None:  # another process has it, or published it meanwhile
                     self._free.release()
                 elif part.left == 0:
                     self._complete(part)
@@ -195,14 +202,21 @@ class Runner:
         fingerprint = self._prepared.descriptor.fingerprint_of(number)
         return replays_of(self._prepared.store, self._prepared.journals, number, fingerprint, ours=ours)
 
+    def _try_part(self, number: int) -> OpenPart | None:
+        try:
+            return self._open_part(number)
+        except HeldElsewhereError:
+            self.aside.append(number)
+            return None
+
     def _open_part(self, number: int) -> OpenPart | None:
         prepared = self._prepared
-        rows = prepared.read_part(self._reader, number)
         refuse_vanished(prepared.store)
         with ExitStack() as held:
-            held.enter_context(PartLock(prepared.locks / f"{part_name(number)}.lock"))
+            held.enter_context(self._leases.hold(part_name(number)))
             if prepared.store.read(marker_name(number)) is not None:
                 return None
+            rows = prepared.read_part(self._reader, number)
             taken = take_over(prepared.store, prepared.journals, number)
             earlier = self._replays(number)
             self._publisher.leave(rows, [one for one in earlier if one.journal_id in taken])
@@ -215,7 +229,7 @@ class Runner:
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
                 journal = part.begin(prepared.journals, self._writer, prepared.store, characters, self._allowance.pot)
                 self._shipper.begin(part.journal_id, journal)
-            part.hold(held.pop_all())
+            part.hold(held.pop_all(), self._leases.check)
         self._open[number] = part
         return part
 
@@ -263,6 +277,8 @@ class Runner:
         """Publish the usage of a part that stays open, and let it go with its journal."""
         try:
             part.sync()
+            if self._leases.are_lost:  # whoever has the part now goes by what was sent before
+                self._shipper.forget(part.journal_id)
             self._shipper.send_rest(part.journal_id)
             replays = self._replays(part.rows.number, ours=part.journal_id)
             refuse_vanished(self._prepared.store)
