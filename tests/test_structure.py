@@ -18,6 +18,7 @@ FLOORS = {
     "models": 0,
     "config": 0,
     "loading": 0,
+    "daemon_threads": 0,
     "schema": 1,
     "catalog": 1,
     "text": 1,

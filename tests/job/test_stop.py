@@ -207,24 +207,3 @@ def test_a_signal_that_comes_to_another_thread_is_heard() -> None:
     assert (
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=patience(120)).stdout == "heard\n"
     )
-
-
-def test_a_second_ctrl_c_ends_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Whoever cannot wait for answers need not: the journals tell what was in flight."""
-    service = emulator(voice_mode="tone")
-    service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
-    write_lines(tmp_path / "lines.parquet", 20)
-    command = [sys.executable, "-c", _INTERRUPTED.replace("3.0", "60.0"), str(tmp_path), service.url, "script"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        _wait_for_requests(service, 12)
-        began = time.monotonic()
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.5)  # two at one instant are one
-        said, complaints = process.communicate(timeout=patience(30))
-    assert time.monotonic() - began < patience(20), "the grace is 60 s"
-    assert (process.returncode, json.loads(said)) == (0, {"raised": "KeyboardInterrupt()"}), complaints
-    service.clear_faults()
-    report = run_job(job_of(tmp_path, service.url))
-    assert (report.dataset.speech, report.dataset.unknown_attempts) == (20, 8)
-    check_bill(tmp_path / "out", service)

@@ -10,9 +10,11 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from tts_pipeline.browse.server import Browser
+from tts_pipeline.daemon_threads import in_daemon_threads
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _SHUTDOWN_S = 1.0
 
 
@@ -29,7 +31,7 @@ def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> N
         ConfigurationError: There is no dataset, or the address cannot be had.
         StorageError: The dataset cannot be read.
     """
-    asyncio.run(_serve(Browser(store, host), host, port, ready))
+    asyncio.run(in_daemon_threads(_serve(Browser(store, host), host, port, ready)))
 
 
 def is_loopback(host: str) -> bool:
@@ -41,9 +43,15 @@ def is_loopback(host: str) -> bool:
 
 
 async def _serve(browser: Browser, host: str, port: int, ready: Callable[[str], None]) -> None:
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end() -> None:
+        ended.set()
+        for number in _ENDING:  # a second one ends what hangs, such as a store that is being read
+            loop.remove_signal_handler(number)
+
+    for number in _ENDING:
+        loop.add_signal_handler(number, end)
     runner = web.AppRunner(browser.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
 
 _READERS = 16
@@ -45,7 +45,7 @@ def read_frames(
     with storage_errors(f"reading {len(names)} files of {store.root}", Exception):
         if isinstance(store, LocalStore):
             return _scanned(store, names, chosen)
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="browse") as readers:
+        with DaemonExecutor(_READERS, "browse") as readers:
             frames = list(readers.map(lambda name: read_file(store, name, columns).select(chosen), names))
     firsts = itertools.accumulate((frame.height for frame in frames), initial=0)
     return pl.concat(frames), [Run(name, first) for name, first in zip(names, firsts, strict=False)]

@@ -44,7 +44,16 @@ def _dispatch(argv: Sequence[str]) -> int:
         with suppress(ValueError):
             sys.stdout.flush()
         return CONFIGURATION if ended.code else OK
-    return _command(given)
+    if given.command in _SERVERS:
+        return _command(given)
+    from tts_pipeline.cli.interrupts import ended_by_a_second_one
+
+    with ended_by_a_second_one():
+        return _command(given)
+
+
+_SERVERS = {"browse", "emulate"}
+"""Commands whose event loop, in the main thread, has the signals."""
 
 
 _DOORS = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
 from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.models import Service
 from tts_pipeline.wire.request import query_of
 
@@ -33,7 +33,7 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
         FatalError: It cannot be reached as it is given: its name, its certificate, the proxy.
         PermanentError: The address cannot be one, or the answer is no list of models by its size.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="probe") as thread:
+    with DaemonExecutor(1, "probe") as thread:
         return thread.submit(asyncio.run, _status(service, timeout_s)).result()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, SEAL, Descriptor, read_descriptor
 from tts_pipeline.dataset.parts import part_name, part_of
 from tts_pipeline.dataset.price_rows import distinct
@@ -128,7 +128,7 @@ def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> No
 
 def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
     """Read markers, many at a time: on an object store each is a round trip."""
-    with ThreadPoolExecutor(MARKER_READERS, thread_name_prefix="markers") as readers:
+    with DaemonExecutor(MARKER_READERS, "markers") as readers:
         found = readers.map(lambda number: store.read(marker_name(number)), sorted(numbers))
         return [orjson.loads(data) for data in found if data is not None]
 

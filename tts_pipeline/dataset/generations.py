@@ -17,12 +17,12 @@ renaming (copied within the store, then removed):
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, SEAL, read_descriptor
 from tts_pipeline.dataset.finish import finish
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
@@ -64,7 +64,7 @@ def carried(root: Store, beside: Iterable[Store] = ()) -> dict[str, Any]:
     descriptor = read_descriptor(root)
     totals = totals_at(root.describe(NAME), (descriptor and descriptor.carried) or {})
     for store in (root, *beside):
-        with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
+        with DaemonExecutor(_READERS, "usage") as readers:
             names = [f"usage/{name}" for name in store.names("usage", "part-")]
             for name, data in zip(names, readers.map(store.read, names), strict=True):
                 totals.add(usage_totals(data or b"", store.describe(name)))

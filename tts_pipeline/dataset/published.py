@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
 from threading import Lock
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import AudioSettings
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.answers import origin_of, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.formats import check_formats
@@ -109,7 +109,7 @@ class PublishedSpeech:
         if not kinds:
             return []
         names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
-        with ThreadPoolExecutor(READERS, thread_name_prefix="reuse-index") as readers:
+        with DaemonExecutor(READERS, "reuse-index") as readers:
             found = readers.map(partial(self._look_into, kinds), names)
             return [group for groups in found for group in groups]
 

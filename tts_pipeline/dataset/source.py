@@ -8,7 +8,7 @@ import itertools
 import os
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
 from tts_pipeline.dataset.slices import SlicedParquet, footer_of
@@ -183,7 +184,7 @@ class Source:
         if self._filesystem is None:
             yield from ((file, numbers, None) for file, numbers in wanted)
             return
-        readers = ThreadPoolExecutor(FILES_AHEAD, thread_name_prefix="source-files")
+        readers = DaemonExecutor(FILES_AHEAD, "source-files")
         pending: deque[tuple[SourceFile, list[int], Future[bytes] | None]] = deque()
         try:
             while True:
@@ -299,7 +300,7 @@ def open_source(
     """
     listing = list_source(location, work_dir)
     filesystem, found = listing.filesystem, listing.files
-    with ThreadPoolExecutor(min(FOOTER_READERS, len(found))) as readers:
+    with DaemonExecutor(min(FOOTER_READERS, len(found)), "footers") as readers:
         opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
     if drop:
         folders = (name for file, _ in opened if hive for name in keys_of(file.path))

@@ -12,13 +12,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.location import utf8_name
 from tts_pipeline.dataset.trees import Tree, is_hidden, tree_of
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, TtsPipelineError, cause_of
@@ -227,7 +227,7 @@ def _marks_beside(tree: Tree, root: str, matches: Sequence[str]) -> list[str]:
     for name in matches:
         folders.update(itertools.accumulate(name.split("/")[:-1], "{}/{}".format))
     wanted = sorted(folder for folder in folders if "=" not in folder.rpartition("/")[2])
-    with ThreadPoolExecutor(PROBES, thread_name_prefix="source-folders") as probes:
+    with DaemonExecutor(PROBES, "source-folders") as probes:
         found = probes.map(lambda folder: _marks_in(tree, tree.location(root, folder)), wanted)
         return [f"{folder}/{mark}".lstrip("/") for folder, marks in zip(wanted, found, strict=True) for mark in marks]
 

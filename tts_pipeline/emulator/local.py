@@ -47,7 +47,7 @@ class LocalService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(within_s=_END_S if kind is None or issubclass(kind, Exception) else 0)
 
     @property
     def url(self) -> str:
@@ -81,8 +81,12 @@ class LocalService:
             )
             self._url = self._wait_until_ready(self._process, complaints)
 
-    def close(self) -> None:
-        """End the process; harmless when it has ended."""
+    def close(self, within_s: float = _END_S) -> None:
+        """End the process; harmless when it has ended.
+
+        Args:
+            within_s: How long it may take to end by itself; then it is killed.
+        """
         process, self._process = self._process, None
         if process is None:
             return
@@ -90,7 +94,7 @@ class LocalService:
         assert process.stdout is not None
         process.stdin.close()
         try:
-            process.wait(_END_S)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Protocol
 
@@ -13,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from tts_pipeline.config import InputColumns, Selection
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop
 from tts_pipeline.dataset.source import RowReader, Source, open_source
 from tts_pipeline.errors import ConfigurationError
@@ -106,7 +106,7 @@ class StoredLines(Lines):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
         batches = self._read(columns)
-        with ThreadPoolExecutor(1, thread_name_prefix="source-reader") as reading:
+        with DaemonExecutor(1, "source-reader") as reading:
             following = reading.submit(next, batches, None)
             while (batch := following.result()) is not None:
                 following = reading.submit(next, batches, None)

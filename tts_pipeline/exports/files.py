@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import ServiceError, StorageError
 from tts_pipeline.exports.index import PIECES, Earlier, IndexWriter, Row, hash_of_name
@@ -70,7 +70,7 @@ class FileExport:
         self._is_sure = is_sure
         columns = (*_INDEXED, *self._fields, *self._manifests.columns)
         with (
-            ThreadPoolExecutor(WRITERS, thread_name_prefix="export-write") as writers,
+            DaemonExecutor(WRITERS, "export-write") as writers,
             Earlier(self._store) as earlier,
             IndexWriter(self._store, earlier.next_run) as index,
             self._manifests,
@@ -128,9 +128,7 @@ class FileExport:
                 return False
         return self._is_sure or self._store.exists(there["name"])
 
-    def _entries(
-        self, group: Group, files: Sequence[_File], writers: ThreadPoolExecutor
-    ) -> Iterator[tuple[_File, Row]]:
+    def _entries(self, group: Group, files: Sequence[_File], writers: DaemonExecutor) -> Iterator[tuple[_File, Row]]:
         """Write the files of a row group that have to be, and yield what the index says of all of them."""
         audio = group.audio() if any(file.there is None for file in files) else None
         made = writers.map(lambda file: self._written(file, bytes_at(audio, file.chosen.place)), _to_write(files))
@@ -172,7 +170,7 @@ class FileExport:
             "source_sha256": values["audio_sha256"],
         }
 
-    def _remove(self, names: Iterator[str], writers: ThreadPoolExecutor) -> None:
+    def _remove(self, names: Iterator[str], writers: DaemonExecutor) -> None:
         while some := [name for name, _ in zip(names, range(1_000), strict=False)]:
             list(writers.map(self._store.remove, some))
             self._export.removed += len(some)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
 from tts_pipeline.config import ROW_GROUP_BYTES
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.finish import CARD, as_code
 from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
 from tts_pipeline.dataset.store import Store
@@ -95,7 +95,7 @@ class HuggingFaceExport:
         self._store.remove_all(FOLDER)
         with ExitStack() as held:
             shards = {split: held.enter_context(self._shards(split)) for split in self._plan.splits.names}
-            converters = held.enter_context(ThreadPoolExecutor(CONVERTERS, thread_name_prefix="export-convert"))
+            converters = held.enter_context(DaemonExecutor(CONVERTERS, "export-convert"))
             for group, chosen in self._plan.groups(tuple(name for name in self._features if name != AUDIO)):
                 data = group.audio() if chosen else None
                 for start in range(0, len(chosen), _AT_A_TIME):

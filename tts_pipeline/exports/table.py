@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, Descriptor, read_descriptor
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.formats import check_formats
@@ -75,7 +75,7 @@ class SpeechTable:
 
     def light(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read columns without audio, one table for each part, many parts at a time, in order."""
-        with ThreadPoolExecutor(READERS, thread_name_prefix="export-read") as readers:
+        with DaemonExecutor(READERS, "export-read") as readers:
             waves = (self.parts[start : start + READERS] for start in range(0, len(self.parts), READERS))
             for wave in waves:
                 yield from readers.map(lambda part: self._columns_of(part, columns), wave)

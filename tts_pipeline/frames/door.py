@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from enum import Enum
 from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings
+from tts_pipeline.daemon_threads import LOOK_EVERY_S, DaemonExecutor
 from tts_pipeline.dataset.streamed import ArrowStream
 from tts_pipeline.frames.call import Call, Places
 from tts_pipeline.frames.polars_calls import refuse_twice
@@ -56,19 +58,28 @@ def _by_kind(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table
     return cast("Door[P]", synthesize)
 
 
+async def _ended(work: asyncio.Future[Any]) -> None:
+    """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
+    while not work.done():
+        await asyncio.wait([work], timeout=LOOK_EVERY_S)
+
+
 def _awaited(synthesize: Door[P]) -> AsyncDoor[P]:
     @wraps(synthesize)
     async def asynthesize(frame: Frame, /, *args: Any, **given: Any) -> pl.DataFrame | pa.Table:
         refuse_twice(reuses=given.get("reuse", Kept.HERE) is not None)
         stop = given["stop"] = given.get("stop") or Stop()
-        work = asyncio.create_task(asyncio.to_thread(partial(cast("Any", synthesize), frame, *args, **given)))
+        call, threads = partial(cast("Any", synthesize), frame, *args, **given), DaemonExecutor(1, "synthesize")
+        work = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
+        threads.shutdown()
         try:
-            return await asyncio.shield(work)
+            await _ended(work)
         except asyncio.CancelledError:
             stop.set("cancellation")
             work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else the loop complains
-            await asyncio.wait([work])
+            await _ended(work)
             raise
+        return work.result()
 
     asynthesize.__name__ = asynthesize.__qualname__ = "asynthesize"
     asynthesize.__doc__ = """Say every row of a frame in a thread beside the loop; see ``synthesize``.

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.answers import AnswerStore
 from tts_pipeline.dataset.kept import KeptAnswers
 from tts_pipeline.dataset.published import PublishedSpeech
 from tts_pipeline.dataset.reuse import Shelf
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job.daemons import DaemonExecutor
 from tts_pipeline.job.prepared import Prepared
 from tts_pipeline.models import Found
 

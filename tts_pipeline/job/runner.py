@@ -7,7 +7,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -16,6 +16,7 @@ from tts_pipeline.batch import Batch, RejectGuard, Work, workers_for
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import BALLAST_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.claims import HeldElsewhereError
 from tts_pipeline.dataset.descriptor import refuse_vanished
@@ -41,6 +42,9 @@ from tts_pipeline.job.prepared import Prepared, find_repeated
 from tts_pipeline.job.repeats import Repeats
 from tts_pipeline.job.stop import Stop, run_stoppable
 from tts_pipeline.text import billed_characters
+
+LET_GO_S = 0.5
+"""How long who interrupted a run at once waits for its parts to be free for the next one."""
 
 LEAVING = 16
 """Parts that are let go at one time when a run is stopped: at an object store each is several round trips."""
@@ -79,8 +83,8 @@ class Runner:
             prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns, self._leases.check
         )
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
-        self._reading = ThreadPoolExecutor(1, thread_name_prefix="source-reader")
-        self._publishing = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._reading = DaemonExecutor(1, "source-reader")
+        self._publishing = DaemonExecutor(1, "publisher")
         self._ballast = Ballast(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
         self._writer = JournalWriter(self._deliver, self._ballast, self._soon)
         self._shipper = Shipper(prepared.store, prepared.ship_every_s)
@@ -112,13 +116,24 @@ class Runner:
             self._let_go()
 
     def _let_go(self) -> None:
-        """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice."""
-        self._writer.close()
+        """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice.
+
+        What is being read, written or published may hang: the parts are let go behind it, and nobody waits for that.
+        """
         self._shipper.close()
         if self._library is not None:
             self._library.let_go()
         if self._open:
             self._leases.hurry()
+        self._reading.shutdown(cancel_futures=True)
+        closing = DaemonExecutor(1, "closing")
+        closed, _ = wait([closing.submit(self._close_parts)], timeout=LET_GO_S)
+        closing.shutdown(wait=bool(closed))
+
+    def _close_parts(self) -> None:
+        self._reading.shutdown(wait=True)
+        self._publishing.shutdown(wait=True)
+        self._writer.close()
         while self._open:
             self._open.popitem()[1].close()
 
@@ -269,7 +284,7 @@ class Runner:
     def _leave(self) -> StorageError | None:
         """Let the parts that stay open go, all at one time: whoever stopped the run may not wait for long."""
         parts = [self._open.pop(number) for number in tuple(self._open)]
-        with ThreadPoolExecutor(LEAVING, thread_name_prefix="leaving") as threads:
+        with DaemonExecutor(LEAVING, "leaving") as threads:
             failed = [error for error in threads.map(self._leave_part, parts) if error is not None]
         return failed[-1] if failed else None
 

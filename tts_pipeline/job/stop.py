@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from types import FrameType
 from typing import Any, TypeVar
 
+from tts_pipeline.daemon_threads import LOOK_EVERY_S, DaemonExecutor, in_daemon_threads
 from tts_pipeline.errors import StoppedError
-from tts_pipeline.job.daemons import DaemonExecutor
 
 Result = TypeVar("Result")
-
-_LOOK_EVERY_S = 0.2
 
 Listener = Callable[[StoppedError], object]
 
@@ -70,55 +68,67 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: Stop) -> Result:
     when the run has ended in good order; where ``stop`` is set already, at once. SIGINT and SIGTERM set it without
     raising, the first time; where this is not the main thread they are left alone.
 
+    Nothing that the run has begun in other threads is waited for when this raises at once: all of them are daemons.
+
     Args:
         main: What the loop runs; it listens to ``stop``.
         stop: Set when this thread is interrupted.
     """
     thread = DaemonExecutor(1, "event-loop")
-    with _set_by_signals(stop):
-        ended = thread.submit(copy_context().run, asyncio.run, main)
+    with _set_by_signals(stop) as again:
+        ended = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
         try:
-            _wait_for(ended)
+            _wait_for(ended, again)
         except BaseException as interruption:
             if stop.is_set:
                 raise
             stop.set(type(interruption).__name__)
-            _wait_for(ended)
+            _wait_for(ended, again)
             raise
         finally:
             thread.shutdown(wait=ended.done())
     return ended.result()
 
 
-def _wait_for(ended: Future[Any]) -> None:
+def _wait_for(ended: Future[Any], again: Collection[int]) -> None:
     """Wait, and look now and then: a signal that came to another thread is handled in this one, once it runs."""
     while not ended.done():
-        wait([ended], timeout=_LOOK_EVERY_S)
+        if again:
+            raise KeyboardInterrupt
+        wait([ended], LOOK_EVERY_S)
 
 
 @contextmanager
-def _set_by_signals(stop: Stop) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM stop in good order; a second one acts as it would without us.
+def _set_by_signals(stop: Stop) -> Iterator[Collection[int]]:
+    """Let the first SIGINT or SIGTERM stop in good order; gives those that come when ``stop`` is set already.
 
-    Whoever handled them before, a notebook or a worker of Airflow's, does so again afterwards.
+    A second SIGTERM acts as it would without us. A second SIGINT ends the run, whoever handled it before: asyncio's
+    handler would but cancel the task that waits here, and what a shell runs in the background (``&``) ignores Ctrl-C
+    from its start. It does not raise ``KeyboardInterrupt`` anywhere, for what is locked at that moment would stay so.
     """
+    again: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield again
         return
 
-    def interrupted(number: int, _: FrameType | None) -> None:
-        restore()
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        is_second, handler = stop.is_set and number in kept, earlier[number]
+        for other in earlier.keys() - kept:
+            signal.signal(other, earlier[other])
         stop.set(signal.Signals(number).name)
+        if is_second:
+            again.append(number)
+            if callable(handler) and handler is not signal.default_int_handler:
+                handler(number, frame)
 
-    def restore() -> None:
-        while earlier:
-            signal.signal(*earlier.popitem())
-
-    known = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    known: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     earlier = {number: handler for number, handler in known.items() if handler is not None}  # None: another language's
-    for number in tuple(earlier):
+    ignored = {number for number, handler in earlier.items() if handler is signal.SIG_IGN}
+    kept = ignored | ({signal.SIGINT} if earlier.get(signal.SIGINT) is not signal.SIG_DFL else set())
+    for number in earlier:
         signal.signal(number, interrupted)
     try:
-        yield
+        yield again
     finally:
-        restore()
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

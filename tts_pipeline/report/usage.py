@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.generations import FOLDER, generation_at, unfinished
@@ -223,7 +223,7 @@ def _scanned(store: Store) -> pl.LazyFrame:
         return pl.DataFrame(usage_schema().empty_table()).lazy()
     if isinstance(store, LocalStore):
         return _scan([store.path(name) for name in names])
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="usage") as readers:
+    with DaemonExecutor(_READERS, "usage") as readers:
         read = zip(names, readers.map(store.read, names), strict=True)
         files = {name: data for name, data in read if data is not None}
     for name, data in files.items():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.patience import patience
-from tts_pipeline.job.daemons import DaemonExecutor
+from tts_pipeline.daemon_threads import DaemonExecutor
 
 
 def test_calls_run_in_its_threads_and_give_back_what_they_return_or_raise() -> None:
@@ -40,7 +40,7 @@ def test_what_is_queued_is_done_before_the_threads_end() -> None:
 
 _HANGS = """
 import asyncio, sys, time
-from tts_pipeline.job.daemons import DaemonExecutor
+from tts_pipeline.daemon_threads import DaemonExecutor
 threads = DaemonExecutor(1, "own")
 async def main():
     call = asyncio.get_running_loop().run_in_executor(threads, time.sleep, 600)

@@ -1,0 +1,49 @@
+"""Ctrl-C on the command line: a second one ends the process, whatever its threads are waiting for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tts_pipeline.cli.status import INTERRUPTED
+
+_OWN_WAY_S = 1.0
+"""How long the process has to end in its own way, with what it tells, after the second Ctrl-C."""
+
+
+@contextmanager
+def ended_by_a_second_one() -> Iterator[None]:
+    """End the process soon after a second Ctrl-C, with the status of an interruption.
+
+    The main thread, which handles signals, may wait in a library or for a disk. So the system's own record of signals
+    is read by a thread that does nothing else; after a first one to the very end of the process. What was bought is in
+    the journals by then, as before any kill.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    interrupts: list[int] = []
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    watching = threading.Thread(target=_watch, args=(reader, interrupts), name="interrupts", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        if not interrupts:
+            signal.set_wakeup_fd(before)
+            os.close(writer)
+            watching.join()
+            os.close(reader)
+
+
+def _watch(reader: int, interrupts: list[int]) -> None:
+    while numbers := os.read(reader, 4_096):
+        interrupts += (number for number in numbers if number == signal.SIGINT)
+        if len(interrupts) > 1:
+            threading.Event().wait(_OWN_WAY_S)
+            os._exit(INTERRUPTED)

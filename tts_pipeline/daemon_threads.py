@@ -1,0 +1,117 @@
+"""Threads for work that may hang, such as a store far away: they keep neither the process alive nor who interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+_Call = tuple[Future[Any], Callable[[], Any]]
+
+TO_THREAD = min(32, (os.cpu_count() or 1) + 4)
+"""Threads for ``asyncio.to_thread``, at most: as many as asyncio itself has."""
+
+
+LOOK_EVERY_S = 0.2
+"""How often who waits looks up. A signal that the system gave to another thread does not wake the main one, which has
+to handle it: it does so once it runs."""
+
+
+class _Future(Future[Result]):
+    def result(self, timeout: float | None = None) -> Result:
+        """See ``Future.result``; interruptible whichever thread a signal comes to."""
+        while timeout is None and not self.done():
+            wait([self], LOOK_EVERY_S)
+        return super().result(timeout)
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """Runs calls in daemon threads. Those of its base are waited for when the interpreter ends.
+
+    A ``with`` waits for them as that of any executor does, unless it is left by a ``KeyboardInterrupt`` or the like:
+    whoever interrupts twice must not wait for what hangs.
+
+    Args:
+        threads: How many, at most.
+        name: For their names.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads)  # which begins no thread before its own ``submit``
+        self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._most = threads
+        self._name = name
+        self._daemons: list[threading.Thread] = []
+        self._idle = threading.Semaphore(0)
+        self._is_over = False
+
+    def submit(self, call: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
+        """Queue a call; see ``Executor.submit``."""
+        if self._is_over:
+            raise RuntimeError(f"the threads {self._name!r} are shut down")
+        future: Future[Result] = _Future()
+        self._queue.put((future, partial(call, *args, **kwargs)))
+        if not self._idle.acquire(blocking=False) and len(self._daemons) < self._most:
+            name = f"{self._name}-{len(self._daemons)}"
+            self._daemons.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._daemons[-1].start()
+        return future
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
+        """Let the threads end when what is queued is done, or cancelled; waits for that only when told to."""
+        self._is_over = True
+        if cancel_futures:
+            self._cancel_queued()
+        for _ in self._daemons:
+            self._queue.put(None)
+        if wait:
+            for thread in self._daemons:
+                while thread.is_alive():
+                    thread.join(LOOK_EVERY_S)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown(wait=kind is None or issubclass(kind, Exception | GeneratorExit))
+
+    def _work(self) -> None:
+        while True:
+            if self._queue.empty():
+                self._idle.release()
+            call = self._queue.get()
+            if call is None:
+                return
+            _run(*call)
+
+    def _cancel_queued(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                call = self._queue.get_nowait()
+                if call is not None:
+                    call[0].cancel()
+
+
+async def in_daemon_threads(main: Coroutine[Any, Any, Result]) -> Result:
+    """Await something whose ``asyncio.to_thread`` calls, and look-ups of names, do not keep the process alive."""
+    asyncio.get_running_loop().set_default_executor(DaemonExecutor(TO_THREAD, "to-thread"))
+    return await main
+
+
+def _run(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
