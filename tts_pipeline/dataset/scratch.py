@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from tts_pipeline.dataset.location import local_path
+from tts_pipeline.dataset.location import local_path, utf8_name
 from tts_pipeline.errors import StorageError
 
 NAME = "tts-pipeline"
@@ -45,7 +45,7 @@ def scratch_place(work_dir: Path | None = None) -> Path:
         StorageError: There is none.
     """
     for place in _places(work_dir):
-        if is_writable(place):
+        if utf8_name(str(place)) == str(place) and is_writable(place):
             return place
     tried = ", ".join(map(str, _places(work_dir)))
     raise StorageError(f"no folder for temporary files can be written (tried {tried})", hint=f"{WAY}, or set TMPDIR")

@@ -44,6 +44,7 @@ from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.scratch import WAY, is_writable, scratch_place, state_place
 from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.source_files import left_out_text
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.job.job import Job, Running
@@ -51,6 +52,8 @@ from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
 from tts_pipeline.models import Card
 
 logger = logging.getLogger(__name__)
+
+logger = logging.getLogger("tts_pipeline")
 
 WORK = ".work"
 """Folder inside a local destination for journals and locks; hidden from listings of the dataset."""
@@ -247,6 +250,8 @@ def establish(prepared: Prepared) -> Prepared:
     note = hugging_face_note(prepared.voicing.layout.passed_through)
     if note is not None and not prepared.store.exists(NAME):
         logger.warning("%s", note)
+    if prepared.source.left_out:
+        logger.warning("left out of the source: %s", left_out_text(prepared.source.left_out))
     for place in prepared.reusable:
         place.begin()
     if prepared.rebuild is not None:

@@ -53,6 +53,16 @@ def test_columns_are_a_mapping_or_the_whole_value(tmp_path: Path, service: Local
     assert read(tmp_path / "other", "speech")["utterance_id"].to_pylist() == ["Cherry", "Aiden"]
 
 
+def test_folders_are_columns_unless_it_is_said(tmp_path: Path, service: LocalService) -> None:
+    """As for a run: by a field of the task, or in the whole value."""
+    write_lines(tmp_path / "in" / "night=1" / "lines.parquet", 2)
+    cases: list[dict[str, Any]] = [{}, {"hive": False}, {"columns": InputColumns(hive=False)}]
+    for number, given in enumerate(cases):
+        out = tmp_path / str(number)
+        run_task(_speak(tmp_path, source=str(tmp_path / "in"), destination=str(out), **given))
+        assert ("night" in read(out, "speech").column_names) == (number == 0)
+
+
 def test_a_fatal_error_fails_without_a_retry_and_keeps_what_is_done(tmp_path: Path, service: LocalService) -> None:
     """A wrong key is wrong in the next try too; when it is mended, nothing is bought again."""
     write_lines(tmp_path / "lines.parquet", 12)

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from tts_pipeline.airflow.outcome import small, told_to_airflow
 from tts_pipeline.airflow.storage import located
 from tts_pipeline.cost import total_cost
+from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ class SpeechUsageReportOperator(BaseOperator):
         from tts_pipeline.dataset.store import open_store
         from tts_pipeline.report.spreadsheet import csv_of
 
-        folder, slash, name = str(self.destination).rpartition("/")
+        place = str(self.destination)
+        place = str(local_path(place)) if is_local(place) else place
+        folder, slash, name = place.rpartition("/")
         data = io.BytesIO()
         if name.endswith(".parquet"):
             report.write_parquet(data)
