@@ -218,7 +218,7 @@ def test_file_urls_are_taken_everywhere(command: Command, local: LocalService, t
     """For sources, destinations, reuse stores, work folders, job files and exports; escapes, spaces and brackets."""
 
     def at(name: str) -> str:
-        return url.format(quote(str(tmp_path / name)))
+        return url.format(quote(os.fsencode(tmp_path / name)))
 
     _write(tmp_path / "my texts" / "a[1].parquet")
     (tmp_path / "job.toml").write_text(f'reuse = ["{at("kept %1")}"]\nwork_dir = "{at("work 2")}"\n')
@@ -231,7 +231,8 @@ def test_file_urls_are_taken_everywhere(command: Command, local: LocalService, t
     assert command("estimate", at("my texts"), at("out[1] é"), *flags, "--json").result["rows_there"] == 2
     again = command("run", at("my texts"), at("again"), *QUIET, "--reuse", at("out[1] é"), "--json")
     assert again.result["reused"] == 2
-    assert command("report", at("out[1] é"), "--output", at("bill é.csv")).status == 0
-    assert (tmp_path / "bill é.csv").exists()
+    bill = os.fsdecode(b"bill \xff.parquet")
+    assert command("report", at("out[1] é"), "--output", at(bill)).status == 0
+    assert (tmp_path / bill).exists()
     assert command("export", at("out[1] é"), at("audio"), "--as", "files").status == 0
     assert (tmp_path / "audio" / "index.parquet").exists()

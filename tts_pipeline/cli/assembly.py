@@ -13,7 +13,7 @@ from tts_pipeline.catalog.keys import with_key
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.client.takes import quality_policy
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
-from tts_pipeline.dataset.location import local_path
+from tts_pipeline.dataset.location import file_path
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Running
 from tts_pipeline.models import Card, ParameterValue
@@ -108,7 +108,7 @@ def _models(catalog: Catalog, service: str) -> str:
 
 
 def _path(given: str | None) -> Path | None:
-    return None if given is None else local_path(given)
+    return None if given is None else file_path(given)
 
 
 def _any(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from tts_pipeline.catalog.value import expectation
 from tts_pipeline.cli.local import URL_VARIABLE
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import columns, say, say_json
-from tts_pipeline.dataset.location import local_path
+from tts_pipeline.dataset.location import file_path
 from tts_pipeline.errors import ConfigurationError, did_you_mean, printable
 from tts_pipeline.models import Card, Parameter, Price
 
@@ -58,7 +58,7 @@ def list_models(given: argparse.Namespace) -> int:
 
 
 def _catalog(given: argparse.Namespace) -> Catalog:
-    return load_catalog(None if given.catalog is None else local_path(given.catalog))
+    return load_catalog(None if given.catalog is None else file_path(given.catalog))
 
 
 def _chosen(catalog: Catalog, service: str | None, model: str | None) -> list[Card]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import columns, json_line, say, tell
-from tts_pipeline.dataset.location import local_path
+from tts_pipeline.dataset.location import file_path
 from tts_pipeline.dataset.parts import part_name
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError, printable
@@ -33,10 +33,11 @@ def show_report(given: argparse.Namespace) -> int:
     if given.output is None:
         say(_text(report, opened, kind))
         return OK
-    path = local_path(given.output)
+    path = file_path(given.output)
     with storage_errors(f"writing {path}"):
         if kind == "parquet":
-            report.write_parquet(path)
+            with path.open("wb") as file:  # its name need not be UTF-8
+                report.write_parquet(file)
         else:
             path.write_text(_text(report, opened, kind) + "\n", encoding="utf-8")
     tell("\n".join([f"{path}: {report.height:,} row{'' if report.height == 1 else 's'}", *_open_lines(opened)]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
 from tts_pipeline.config import LEASE_S, UNSPEAKABLE, UnspeakableAction
-from tts_pipeline.dataset.location import is_url, local_path, utf8_name
+from tts_pipeline.dataset.location import file_path, is_url, utf8_name
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
 
@@ -94,7 +94,7 @@ def settings_from(given: argparse.Namespace) -> Settings:
     values = dict(vars(given))
     config = values.pop("config", None)
     flags = _layer_of_flags(values)
-    file = _layer_of_file(local_path(config)) if config is not None else {}
+    file = _layer_of_file(file_path(config)) if config is not None else {}
     merged = _merged(file, flags)
     if "seed" in merged and "sample" not in merged:
         raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")

@@ -66,28 +66,33 @@ def is_local(location: str) -> bool:
 
 
 def local_path(location: str | os.PathLike[str]) -> Path:
-    """Return a local location as an absolute path.
+    """Return a local location as an absolute path; see ``file_path``."""
+    return file_path(location).absolute()
+
+
+def file_path(location: str | os.PathLike[str]) -> Path:
+    """Return a local location as a path, which is relative where the location is.
 
     What is escaped in a ``file:`` URL (``%20``) is decoded, unless what is there is called so, percent sign and all.
 
     Raises:
-        ConfigurationError: It begins with ``~`` and no home is known, or holds a null character.
+        ConfigurationError: It begins with ``~`` and no home is known, is empty, or holds a null character.
     """
     text = os.fspath(location)
     escaped = _FILE_URL.sub("", text, count=1)
     names = [escaped] if escaped == text else [escaped, unquote(escaped, errors="surrogateescape")]
-    paths = [_absolute(name) for name in names]
+    paths = [_expanded(name) for name in names]
     # Unlike those of pathlib, these two raise nothing: where a folder may not be searched, or a user is not known.
     return next((path for path in paths if os.path.exists(path)), paths[-1])  # noqa: PTH110
 
 
-def _absolute(name: str) -> Path:
+def _expanded(name: str) -> Path:
     expanded = os.path.expanduser(name)  # noqa: PTH111 (see above)
-    if "\0" in name:
-        raise ConfigurationError(f"{name!r} is no name of a file", hint="leave out the null character")
+    if not name or "\0" in name:
+        raise ConfigurationError(f"{name!r} is no name of a file or a folder", hint="name one; '.' is this folder")
     if re.match(r"~(?:/|$)", expanded):
         raise ConfigurationError(f"no home is known for {name!r}", hint="set HOME, or give the whole path")
-    return Path(expanded).absolute()
+    return Path(expanded)
 
 
 def refuse_unwritable_name(name: str) -> None:
