@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.patience import patience
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.emulator.local import LocalService
 
@@ -55,6 +56,7 @@ class KilledJob:
         loses_disk: Whether the journals' disk is lost with every kill.
         environ: What the runs find in their environment, beside what is there.
         chance: Where the instants come from.
+        lease_s: How long a killed run keeps others from its parts, where they have lost its work folder.
     """
 
     service: LocalService
@@ -66,6 +68,7 @@ class KilledJob:
     loses_disk: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
     chance: random.Random = field(default_factory=random.Random)
+    lease_s: float = field(default_factory=lambda: patience(1.0))
     kills: int = 0
     rows_open: int = 0
     """Rows of the parts that were open at the kills."""
@@ -81,6 +84,7 @@ class KilledJob:
             *[str(COMMAND), "run", str(self.source), self.destination, "--work-dir", str(self.work_dir)],
             *["--service", self.service.url, "--model", "qwen3-tts-flash", "--voice", "Cherry"],
             *["--max-concurrency", str(self.max_concurrency), "--part-rows", str(self.part_rows), "--quiet", "--json"],
+            *["--lease-s", str(self.lease_s)],
         ]
 
     def kill_at_random(self, *, within_s: float) -> bool:

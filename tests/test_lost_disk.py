@@ -26,10 +26,10 @@ from pathlib import Path
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import Limits
 from tts_pipeline.job import Job, Running, run_job
-source, destination, url, work_dir, max_concurrency, part_rows = sys.argv[1:]
+source, destination, url, work_dir, max_concurrency, part_rows, lease_s = sys.argv[1:]
 running = Running(
     limits=Limits(max_concurrency=int(max_concurrency)), part_rows=int(part_rows), work_dir=Path(work_dir),
-    ship_journals=None if "://" in destination else True, ship_every_s=0.2,
+    ship_journals=None if "://" in destination else True, ship_every_s=0.2, lease_s=float(lease_s),
 )
 service = Service(base_url=url, name="voices", auth="none")
 job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, running=running)
@@ -50,7 +50,7 @@ class ShippingJob(KilledJob):
     def command(self) -> list[str]:
         """Return the command line."""
         where = [str(self.source), self.destination, self.service.url, str(self.work_dir)]
-        return [sys.executable, "-c", _RUN, *where, str(self.max_concurrency), str(self.part_rows)]
+        return [sys.executable, "-c", _RUN, *where, str(self.max_concurrency), str(self.part_rows), str(self.lease_s)]
 
     def kill_once_shipped(self) -> None:
         """Start a run, and kill it soon after it began to ship."""
