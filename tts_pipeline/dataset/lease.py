@@ -28,7 +28,7 @@ from typing import Self
 
 from tts_pipeline.config import LEASE_S
 from tts_pipeline.dataset.claims import HeldElsewhereError, PartLock
-from tts_pipeline.dataset.heartbeat import Heartbeat, Owner, Watch, alive_name, elapsed_s, read_owner
+from tts_pipeline.dataset.heartbeat import SILENCE, Heartbeat, Owner, Watch, alive_name, elapsed_s, read_owner
 from tts_pipeline.dataset.safe_folder import create_file, make_folder
 from tts_pipeline.dataset.store import LEASES, FsspecStore, Store, storage_errors
 from tts_pipeline.errors import StorageError
@@ -171,9 +171,7 @@ class Leases:
         with self.hold(WHOLE, patiently=True):
             if self._store is not None:
                 # Whoever begins gives a sign of life and then looks for our lease: at least one of us sees the other.
-                for watch in self._strangers(self._store, self._names(self._store)):
-                    if not self._is_neighbour(watch.owner):
-                        self._wait_for(watch, WHOLE)
+                self._wait_for_ends(self._store)
             yield
 
     def look(self) -> None:
@@ -219,17 +217,23 @@ class Leases:
             owner = Owner(self.invocation_id, socket.gethostname(), os.getpid(), work_id, self._lease_s)
             heartbeat = Heartbeat(store, owner, self._elapsed)
             self._owner, self._heartbeat = owner, heartbeat
-            if not heartbeat.begin():
-                logger.warning(
-                    "%s cannot create a file only if there is none: of two machines that work there at one time both "
-                    "would buy the same rows. Let only one run",
-                    store.root,
-                )
-            names = self._names(store)
-            for watch in self._strangers(store, names):
-                self._watches[watch.owner.invocation_id] = watch
-            for epoch in _epochs(WHOLE, names):
-                self._wait_for_swap(store, _lease_name(WHOLE, epoch))
+            try:
+                self._meet(store, heartbeat)
+            except BaseException:
+                heartbeat.give_up()
+                raise
+
+    def _meet(self, store: FsspecStore, heartbeat: Heartbeat) -> None:
+        if not heartbeat.begin():
+            logger.warning(
+                "%s cannot create a file only if there is none: of two machines that work there at one time both would "
+                "buy the same rows. Let only one run",
+                store.root,
+            )
+        names = self._names(store)
+        self._strangers(store, names)  # met now, those who have died are known at the end
+        for epoch in _epochs(WHOLE, names):
+            self._wait_for_swap(store, _lease_name(WHOLE, epoch))
 
     def _wait_for_swap(self, store: FsspecStore, name: str) -> None:
         owner = read_owner(store, name)
@@ -257,13 +261,15 @@ class Leases:
         while True:
             name = _lease_name(what, epoch)
             is_created = store.create(name, self._owner.to_json())
+            if is_created:
+                self._files[what] = [name]
             others = {one for one in _epochs(what, self._names(store)) if not (is_created and one == epoch)}
             holder = self._holder(store, what, others)
             if is_created and holder is None:
                 self._files[what] = [*(_lease_name(what, one) for one in sorted(others)), name]
                 return None
             if is_created:
-                store.remove(name)
+                self._release(store, what)
             if holder is not None:
                 return holder
             epoch = next(number for number in itertools.count(1) if number not in others)
@@ -287,7 +293,7 @@ class Leases:
         with suppress(StorageError):  # it is tried again at the end; whoever waits for it sees that we are gone
             for name in self._files[what]:
                 store.remove(name)
-            del self._files[what]
+            self._files.pop(what)
 
     def _remove_all(self) -> None:
         """Remove what is left at the destination: of ours, and signs of life of the dead."""
@@ -320,11 +326,29 @@ class Leases:
     def _names(self, store: FsspecStore) -> list[str]:
         return store.names(LEASES)
 
-    def _strangers(self, store: FsspecStore, names: list[str]) -> Iterator[Watch]:
-        for found in filter(None, map(_ALIVE.fullmatch, names)):
-            owner = None if found[1] == self.invocation_id else read_owner(store, alive_name(found[1]))
-            if owner is not None and owner.invocation_id == found[1]:
-                yield self._watch(store, owner)
+    def _wait_for_ends(self, store: FsspecStore) -> None:
+        """Wait until no other process is at work, as long as it takes to know that one is dead.
+
+        Raises:
+            HeldElsewhereError: One goes on.
+        """
+        until = self._elapsed() + SILENCE * self._lease_s
+        while strangers := [watch for watch in self._strangers(store, self._names(store)) if not watch.is_dead]:
+            if self._elapsed() > until and (living := [watch for watch in strangers if watch.is_living]):
+                raise HeldElsewhereError(WHOLE, str(living[0].owner))
+            self._sleep(self.look_every_s)
+            for watch in strangers:
+                watch.look()
+
+    def _strangers(self, store: FsspecStore, names: list[str]) -> list[Watch]:
+        """Return the processes that gave a sign of life, but for those that our locks keep away."""
+        ids = {found[1] for found in map(_ALIVE.fullmatch, names) if found} - {self.invocation_id}
+        owners = [
+            self._watches[one].owner if one in self._watches else read_owner(store, alive_name(one))
+            for one in sorted(ids)
+        ]
+        watches = [self._watch(store, owner) for owner in owners if owner is not None]
+        return [watch for watch in watches if not self._is_neighbour(watch.owner)]
 
     def _watch(self, store: FsspecStore, owner: Owner) -> Watch:
         watch = self._watches.get(owner.invocation_id)

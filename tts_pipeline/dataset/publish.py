@@ -184,7 +184,7 @@ class Publisher:
         )
         table = own.append_column(self._rejects_schema.field("input"), whole).cast(self._rejects_schema)
         made.totals.rejects = len(chosen)
-        made.files[name] = write_table(self._store, name, table)
+        made.files[name] = write_table(self._store, name, table, is_new=not self._store.exists(name))
 
     def _publish_speech(self, part: _Part, made: _Made) -> None:
         rows, standing = part.rows, part.standing

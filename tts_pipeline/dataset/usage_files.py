@@ -140,9 +140,9 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
     return totals
 
 
-def write_table(store: Store, name: str, table: pa.Table) -> dict[str, Any]:
-    """Write a table as a file of the destination, and return its size and hash. Blocking."""
-    with store.stage(name) as path:
+def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
+    """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
+    with store.stage(name, is_new=is_new) as path:
         pq.write_table(table, path, compression="zstd")
         return facts_of_path(path)
 
