@@ -1,0 +1,103 @@
+"""Runs on several machines at one destination: work folders of their own, on a real S3 API server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.job.samples import job_of, write_lines
+from tests.patience import patience
+from tts_pipeline.dataset.lease import Leases
+from tts_pipeline.dataset.store import open_store
+from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.errors import StorageError
+from tts_pipeline.job import Job, Report, run_job
+
+DESTINATION = "s3://bucket/out"
+
+_RUN = """
+import sys
+from pathlib import Path
+from tests.job.samples import job_of
+from tts_pipeline.job import run_job
+folder, url, lease_s = sys.argv[1:]
+running = {"work_dir": Path(folder) / "stopped", "lease_s": float(lease_s), "ship_every_s": 0.1}
+job = job_of(Path(folder), url, destination="s3://bucket/out", running=running, limits={"max_concurrency": 1})
+report = run_job(job)
+print(report.stopped_by, report.stopped)
+"""
+
+
+def _job(folder: Path, service: LocalService, machine: str, lease_s: float) -> Job:
+    running = {"work_dir": folder / machine, "lease_s": lease_s}
+    return job_of(folder, service.url, destination=DESTINATION, running=running, limits={"max_concurrency": 2})
+
+
+def test_two_machines_buy_each_row_once(tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService) -> None:
+    """Started together they share the parts; whoever ends first says who has the rest, or has waited for it."""
+    write_lines(tmp_path / "lines.parquet", 40)
+    jobs = [_job(tmp_path, tone_service, machine, patience(2.0)) for machine in ("one", "two")]
+
+    def run(job: Job) -> Report:
+        return run_job(job)
+
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(run, jobs))
+    assert {report.stopped_by for report in reports} <= {None, "storage"}
+    assert tone_service.bill()["received"] == 40
+    assert sum(report.this_run.attempts for report in reports) == 40
+    assert run_job(jobs[0]).dataset.speech == 40
+    store = open_store(DESTINATION, tmp_path / "staging")
+    assert store.names("leases") == store.names("claims") == []
+
+
+def test_what_a_living_machine_has_is_left_to_it(
+    tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService
+) -> None:
+    """The other parts are done; then the run says which process on which host has what is left."""
+    write_lines(tmp_path / "lines.parquet", 20)
+    job = _job(tmp_path, tone_service, "here", patience(1.0))
+    with Leases(open_store(DESTINATION, tmp_path / "staging"), tmp_path / "there", patience(1.0)) as leases:
+        with leases.hold("part-00001"):
+            report = run_job(job)
+        assert isinstance(report.stopped, StorageError)
+        assert f"process {os.getpid()} on {socket.gethostname()} on part-00001" in str(report.stopped)
+        assert (report.stopped_by, report.dataset.speech) == ("storage", 15)
+    again = run_job(job)
+    assert (again.stopped, again.dataset.speech, tone_service.bill()["received"]) == (None, 20, 20)
+
+
+@pytest.mark.slow
+def test_a_machine_that_stood_still_sends_nothing_any_more(
+    tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService
+) -> None:
+    """SIGSTOP for longer than its lease: another one takes over, and the first ends in good order when it goes on."""
+    write_lines(tmp_path / "lines.parquet", 40)
+    lease_s = patience(1.0)
+    command = [sys.executable, "-c", _RUN, str(tmp_path), tone_service.url, str(lease_s)]
+    with subprocess.Popen(command, env={**os.environ, **s3}, stdout=subprocess.PIPE, text=True) as process:
+        while tone_service.bill()["received"] < 3:
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGSTOP)
+        report = run_job(_job(tmp_path, tone_service, "other", lease_s))
+        received = tone_service.bill()["received"]
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate(timeout=patience(60))[0]
+    assert (report.stopped, report.dataset.speech) == (None, 40)
+    assert said.startswith("storage this run gave no sign of life")
+    assert tone_service.bill()["received"] == received
+    final = run_job(_job(tmp_path, tone_service, "other", lease_s))
+    bill = tone_service.bill()
+    assert (final.this_run.attempts, final.dataset.speech) == (0, 40)
+    assert final.dataset.characters_billed <= bill["characters"] <= final.dataset.characters_upper_bound
+    assert open_store(DESTINATION, tmp_path / "staging").names("leases") == []
