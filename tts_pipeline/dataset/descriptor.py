@@ -301,14 +301,18 @@ def _check_again(store: Store, wanted: Descriptor) -> Descriptor:
 def _refuse_another_job(store: Store, there: Descriptor, wanted: Descriptor) -> None:
     names = sorted(name for name in {*there.job, *wanted.job} if there.job.get(name) != wanted.job.get(name))
     if names:
+        ways = "".join(_WAYS.get(name, "") for name in names)
         told = "; ".join(f"{n} is {there.job.get(n)!r} there and {wanted.job.get(n)!r} now" for n in names)
         raise ConfigurationError(
             f"the dataset at {store.root} is of another job: {told}",
-            hint=f"use the same settings to go on with it{_HIVE if 'hive' in names else ''}, or another destination",
+            hint=f"use the same settings to go on with it{ways}, or another destination",
         )
 
 
-_HIVE = " (--hive off, where it was made without the columns of folders), --rebuild it"
+_WAYS = {
+    "hive": " (--hive off, where it was made without the columns of folders), --rebuild it",
+    "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), --rebuild it: what is unchanged is not bought again",
+}
 
 
 def _refuse_another_source(store: Store, there: Descriptor, wanted: Descriptor) -> None:

@@ -68,6 +68,21 @@ class _Chunk(NamedTuple):
         return bool(self.facts.has_dictionary_page and self.facts.physical_type == "BYTE_ARRAY")
 
 
+class Taken(NamedTuple):
+    """What is read of a file.
+
+    Args:
+        columns: Only these; None is all.
+        int96_unit: What INT96 timestamps are read as: ``s``, ``us`` or ``ns``.
+    """
+
+    columns: Sequence[str] | None = None
+    int96_unit: str = "ns"
+
+
+EVERYTHING = Taken()
+
+
 def footer_of(stream: Any, where: str) -> tuple[int, int]:
     """Return a file's size and that of its footer, which its length (4 bytes) and ``PAR1`` follow.
 
@@ -98,7 +113,7 @@ class SlicedParquet:
         stream: The file, opened; it stays open.
         where: What it is called in an error.
         is_near: Whether reading is no round trip: then the headers of all pages are looked at before they are unpacked.
-        taken: The columns that are ever read; None is all.
+        taken: What is ever read of it.
         checked: Row groups that were found to be in proportion when the file was opened before; grows.
 
     Raises:
@@ -111,7 +126,7 @@ class SlicedParquet:
         where: str,
         *,
         is_near: bool = True,
-        taken: Sequence[str] | None = None,
+        taken: Taken = EVERYTHING,
         checked: set[int] | None = None,
     ) -> None:
         self._stream = stream
@@ -121,7 +136,12 @@ class SlicedParquet:
         self._checked = set[int]() if checked is None else checked
         self.metadata: pq.FileMetaData = pq.ParquetFile(stream, pre_buffer=False).metadata
         # Buffered ahead, every row group that was read would stay in memory until the file is closed.
-        self._reading = {"metadata": self.metadata, "pre_buffer": False, "buffer_size": self._buffer_bytes()}
+        self._reading = {
+            "metadata": self.metadata,
+            "pre_buffer": False,
+            "buffer_size": self._buffer_bytes(),
+            "coerce_int96_timestamp_unit": taken.int96_unit,
+        }
         self._parquet = pq.ParquetFile(stream, **self._reading)
         self._rows = _FIRST_ROWS
 
@@ -171,7 +191,7 @@ class SlicedParquet:
         always_bytes = ALWAYS_READ_BYTES * facts.num_rows // max(1, self.metadata.num_rows)
         stored_bytes = sum(facts.column(number).total_compressed_size for number in range(facts.num_columns))
         limit_bytes, total_bytes = max(always_bytes, MAX_EXPANSION * stored_bytes), 0
-        for chunk in self._chunks([group], self._taken):
+        for chunk in self._chunks([group], self._taken.columns):
             if chunk.is_flat and chunk.facts.num_values != chunk.rows:
                 raise pa.ArrowInvalid(f"{chunk.rows:,} rows are promised, {chunk.facts.num_values:,} are there")
             self._pages(chunk)

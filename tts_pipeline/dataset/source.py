@@ -22,7 +22,8 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
-from tts_pipeline.dataset.slices import SlicedParquet, footer_of
+from tts_pipeline.dataset.int96 import Int96, Unit, choose_unit, find_int96
+from tts_pipeline.dataset.slices import SlicedParquet, Taken, footer_of
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.unification import unify_schemas
 from tts_pipeline.dataset.views import without_views
@@ -60,30 +61,43 @@ class SourceFile:
         return sum(self.row_group_rows)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a source are read.
+
+    Args:
+        filesystem: The fsspec file system they are on; None is the local disk.
+        drop: Columns of the files that are no part of the schema, and are not read.
+        int96_unit: What INT96 timestamps are read as.
+    """
+
+    filesystem: Any | None = None
+    drop: Collection[str] = ()
+    int96_unit: Unit = "ns"
+
+
 class Source:
     """Rows of one or many Parquet files, in the order of the files' relative paths.
 
     Args:
         files: In order.
         schema: Common to all files.
-        filesystem: The fsspec file system they are on; None is the local disk.
         left_out: How many Parquet files were found beside them and are not read, by the reason.
-        drop: Columns of the files that are no part of the schema, and are not read.
+        reading: How they are read.
     """
 
     def __init__(
         self,
         files: Sequence[SourceFile],
         schema: pa.Schema,
-        filesystem: Any | None = None,
         left_out: Mapping[str, int] | None = None,
-        drop: Collection[str] = (),
+        reading: Reading = Reading(),
     ) -> None:
         self.files = tuple(files)
         self.schema = schema
         self.left_out = left_out or {}
-        self._filesystem = filesystem
-        self._drop = drop
+        self._reading = reading
+        self._filesystem = reading.filesystem
         self._checked = defaultdict[str, set[int]](set)
         groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
         self._groups = groups
@@ -98,7 +112,7 @@ class Source:
     def arranged(self, paths: Sequence[str]) -> Source:
         """Return a source of these of its files, by their relative paths, in this order."""
         by_path = {file.path: file for file in self.files}
-        return Source([by_path[path] for path in paths], self.schema, self._filesystem, self.left_out, self._drop)
+        return Source([by_path[path] for path in paths], self.schema, self.left_out, self._reading)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
@@ -111,6 +125,12 @@ class Source:
             if f.rows
         ]
 
+    def identity(self) -> dict[str, Any]:
+        """Return what else determines the columns, where they are not as most sources have them."""
+        hive = {"hive": self.hive} if self.hive else {}
+        unit = self._reading.int96_unit
+        return hive if unit == Reading.int96_unit else {**hive, "int96_unit": unit}
+
     @property
     def hive(self) -> dict[str, str]:
         """The columns that the names of folders make, with their types."""
@@ -119,7 +139,7 @@ class Source:
     @property
     def _stored(self) -> list[str] | None:
         """The columns that are read from files; None is all."""
-        return [name for name in self.schema.names if name not in self.hive] if self._drop else None
+        return [name for name in self.schema.names if name not in self.hive] if self._reading.drop else None
 
     def locate(self, row: int) -> tuple[str, int]:
         """Return the name of the file that holds a row of the source, and the row's place in that file.
@@ -207,8 +227,9 @@ class Source:
                 if fetched is None
                 else pa.BufferReader(fetched.result())
             ) as stream:
+                taken = Taken(self._stored, self._reading.int96_unit)
                 checked = self._checked[file.location]
-                yield SlicedParquet(stream, file.location, is_near=not is_far, taken=self._stored, checked=checked)
+                yield SlicedParquet(stream, file.location, is_near=not is_far, taken=taken, checked=checked)
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
@@ -285,7 +306,7 @@ def open_source(
     work_dir: Path | None = None,
     drop: Sequence[str] = (),
 ) -> Source:
-    """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads the footers only.
+    """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads footers, and INT96 columns.
 
     Args:
         location: Where they are.
@@ -301,16 +322,20 @@ def open_source(
     listing = list_source(location, work_dir)
     filesystem, found = listing.filesystem, listing.files
     with DaemonExecutor(min(FOOTER_READERS, len(found)), "footers") as readers:
-        opened = list(readers.map(lambda pair: _open_file(filesystem, *pair), found))
+        opened = list(readers.map(lambda pair: _open_file(filesystem, *pair, drop=drop), found))
     if drop:
-        folders = (name for file, _ in opened if hive for name in keys_of(file.path))
-        refuse_unknown_drop(drop, itertools.chain(*(schema.names for _, schema in opened), folders))
-    unified = unify_schemas([(file.path, without_columns(schema, drop)) for file, schema in opened])
-    schema = without_views(unified.remove_metadata())
-    files = [file for file, _ in opened]
+        folders = (name for file, *_ in opened if hive for name in keys_of(file.path))
+        refuse_unknown_drop(drop, itertools.chain(*(schema.names for _, schema, _ in opened), folders))
+    int96_unit = choose_unit((file.path, int96) for file, _, int96 in opened if int96 is not None)
+    schemas = [
+        (file.path, without_columns(int96.schema if int96 is not None and int96_unit == "us" else schema, drop))
+        for file, schema, int96 in opened
+    ]
+    schema = without_views(unify_schemas(schemas).remove_metadata())
+    files = [file for file, *_ in opened]
     if hive:
         files, schema = _with_hive_columns(files, schema, filesystem, drop)
-    return Source(files, schema, filesystem, listing.left_out, drop)
+    return Source(files, schema, listing.left_out, Reading(filesystem, drop, int96_unit))
 
 
 def _with_hive_columns(
@@ -342,7 +367,9 @@ def _stream(filesystem: Any | None, location: str, *, is_sliced: bool = False) -
     return filesystem.open(location, "rb", **({"cache_type": "none"} if is_sliced else {}))
 
 
-def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[SourceFile, pa.Schema]:
+def _open_file(
+    filesystem: Any | None, path: str, location: str, *, drop: Collection[str]
+) -> tuple[SourceFile, pa.Schema, Int96 | None]:
     try:
         with _stream(filesystem, location) as stream:
             size_bytes, footer_bytes = footer_of(stream, location)
@@ -350,7 +377,9 @@ def _open_file(filesystem: Any | None, path: str, location: str) -> tuple[Source
             stream.seek(size_bytes - 8 - footer_bytes)
             footer_sha256 = hashlib.sha256(stream.read(footer_bytes)).hexdigest()
             groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-            return SourceFile(path, location, size_bytes, footer_sha256, groups), metadata.schema.to_arrow_schema()
+            schema = metadata.schema.to_arrow_schema()
+            file = SourceFile(path, location, size_bytes, footer_sha256, groups)
+            return file, schema, find_int96(stream, location, metadata, drop)
     except pa.ArrowInvalid as error:
         raise ConfigurationError(
             f"{location!r} is not a Parquet file: {error}", hint="the source is Parquet"

@@ -161,7 +161,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     wanted = Descriptor(
         rows=len(places),
         part_rows=job.running.part_rows or part_rows_for(len(places)),
-        job={**job.identity(voicing.fixed), **({"hive": source.hive} if source.hive else {})},
+        job={**job.identity(voicing.fixed), **source.identity()},
         source=source.fingerprint(),
         prices=[price_row(price) for price in card.prices],
     )
