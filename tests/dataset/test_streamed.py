@@ -124,3 +124,21 @@ def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
         assert path != other
         assert not left.exists()
     assert list((tmp_path / "rows").iterdir()) == [used]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([86_400_001], pa.date64()),
+        pa.array([[86_400_001]], pa.list_(pa.date64())),
+        pa.array([2**62], pa.timestamp("s")),
+        pa.array([{}], pa.struct([])),
+        pa.nulls(1, pa.month_day_nano_interval()),
+        pa.UnionArray.from_dense(pa.array([0], pa.int8()), pa.array([0], pa.int32()), [pa.array([1])]),
+    ],
+)
+def test_what_parquet_would_alter_or_cannot_hold_is_refused(tmp_path: Path, column: pa.Array) -> None:
+    """Nothing of a frame changes on its way to the source that is made of it, and no type is a traceback."""
+    with pytest.raises(ConfigurationError, match=r"'odd'|union"):
+        write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet")
+    write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet", ["odd"])

@@ -143,6 +143,8 @@ class SlicedParquet:
             "coerce_int96_timestamp_unit": taken.int96_unit,
         }
         self._parquet = pq.ParquetFile(stream, **self._reading)
+        # Categories within lists and structs are what pyarrow 26 cannot read over several row groups.
+        self._is_by_group = any(map(_has_categories_within, self._parquet.schema_arrow.types))
         self._rows = _FIRST_ROWS
 
     def slices(self, groups: Iterable[int], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
@@ -177,7 +179,7 @@ class SlicedParquet:
             self._check(group)
             run.append(group)
             rows += self.metadata.row_group(group).num_rows
-            if rows >= SLICE_ROWS:
+            if rows >= SLICE_ROWS or self._is_by_group:
                 yield run
                 run, rows = [], 0
         if run:
@@ -333,3 +335,8 @@ def _decoded(array: pa.DictionaryArray) -> int:
         is_valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[numbers.offset :]
         places = places[is_valid[: len(numbers)].astype(bool)]
     return int(_lengths(array)[places].sum())
+
+
+def _has_categories_within(kind: pa.DataType) -> bool:
+    children = (kind.field(place).type for place in range(kind.num_fields))
+    return any(pa.types.is_dictionary(child) or _has_categories_within(child) for child in children)

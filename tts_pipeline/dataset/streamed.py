@@ -75,19 +75,20 @@ def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
         writes the same bytes for them.
 
     Raises:
-        ConfigurationError: They are no rows, or a column's type cannot be read by row.
+        ConfigurationError: They are no rows, a column's type cannot be read by row, or Parquet would alter its values.
         StorageError: The disk failed.
     """
-    tables = (_emptied(table, drop) for table in _tables(rows))
+    tables = _tables(rows, drop)
     columns = next(tables)
     readable = without_views(columns.schema.remove_metadata())
     schema = pa.schema([_spelled_out(field) for field in readable])
+    kept = pa.schema([field.with_type(_type_in_parquet(field)) for field in schema])
     with ExitStack() as opened:
         with storage_errors(f"writing {path}"):
             file = opened.enter_context(_HashingFile(path, schema))
             writer = opened.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
         for table in _evenly(columns, tables):
-            plain = table.cast(readable).cast(schema).combine_chunks()
+            plain = _unaltered(table.cast(readable), schema, kept)
             with storage_errors(f"writing {path}"):
                 writer.write_table(plain, row_group_size=GROUP_ROWS)
         content_hash = file.hexdigest()
@@ -95,6 +96,36 @@ def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
             writer.add_key_value_metadata({CONTENT_HASH: content_hash})
             writer.close()
     return content_hash
+
+
+def _type_in_parquet(field: pa.Field) -> pa.DataType:
+    with io.BytesIO() as file:
+        try:
+            pq.write_table(pa.schema([field]).empty_table(), file)
+        except (OSError, pa.ArrowException) as error:
+            raise _not_kept(field, error) from error
+        return pq.read_schema(file).field(0).type
+
+
+def _unaltered(table: pa.Table, schema: pa.Schema, kept: pa.Schema) -> pa.Table:
+    """Return rows as they are written; refuse values that Parquet's own types, ``kept``, would not hold."""
+    columns = []
+    for column, field, other in zip(table.columns, schema, kept, strict=True):
+        try:
+            plain = column.cast(field.type).combine_chunks()
+            if other.type != field.type:  # dates with a time of day would lose it without a word
+                plain.cast(other.type)
+        except pa.ArrowException as error:
+            raise _not_kept(field, error) from error
+        columns.append(plain)
+    return pa.table(columns, schema=schema)
+
+
+def _not_kept(field: pa.Field, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the column {field.name!r} is of type {field.type}, and Parquet cannot hold it as it is: {error}",
+        hint="convert it, or leave it out by drop=",
+    )
 
 
 def _spelled_out(field: pa.Field) -> pa.Field:
@@ -124,18 +155,28 @@ class _HashingFile(io.FileIO):
         return self._hash.hexdigest()
 
 
-def _tables(rows: RowStream) -> Iterator[pa.Table]:
+def _tables(rows: RowStream, drop: Collection[str]) -> Iterator[pa.Table]:
     """Yield an empty table, which tells the columns, and then the rows."""
     if isinstance(rows, LazyRows):
-        yield pa.schema(rows.collect_schema()).empty_table()
+        yield _no_rows(pa.schema(rows.collect_schema()), drop)
         batches = rows.collect_batches(chunk_size=GROUP_ROWS, engine="streaming")
     else:
         batches = [rows]
     for stream in batches:
         reader = _reader(stream)
-        yield reader.schema.empty_table()
+        yield _no_rows(reader.schema, drop)
         for batch in reader:
-            yield pa.Table.from_batches([batch])
+            yield _emptied(pa.Table.from_batches([batch]), drop)
+
+
+def _no_rows(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
+    plain = pa.schema([field.with_type(pa.null()) if field.name in drop else field for field in schema])
+    try:
+        return plain.empty_table()
+    except pa.ArrowNotImplementedError as error:
+        raise ConfigurationError(
+            f"a column is of a type that rows cannot be read of: {error}", hint="convert it, or leave it out by drop="
+        ) from error
 
 
 def _emptied(table: pa.Table, drop: Collection[str]) -> pa.Table:
