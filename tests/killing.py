@@ -55,6 +55,7 @@ class KilledJob:
         part_rows: Rows in a part.
         loses_disk: Whether the journals' disk is lost with every kill.
         environ: What the runs find in their environment, beside what is there.
+        flags: Further flags of the command.
         chance: Where the instants come from.
         lease_s: How long a killed run keeps others from its parts, where they have lost its work folder.
     """
@@ -67,6 +68,7 @@ class KilledJob:
     part_rows: int = 250
     loses_disk: bool = False
     environ: Mapping[str, str] = field(default_factory=dict)
+    flags: Sequence[str] = ()
     chance: random.Random = field(default_factory=random.Random)
     lease_s: float = field(default_factory=lambda: patience(1.0))
     kills: int = 0
@@ -84,7 +86,7 @@ class KilledJob:
             *[str(COMMAND), "run", str(self.source), self.destination, "--work-dir", str(self.work_dir)],
             *["--service", self.service.url, "--model", "qwen3-tts-flash", "--voice", "Cherry"],
             *["--max-concurrency", str(self.max_concurrency), "--part-rows", str(self.part_rows), "--quiet", "--json"],
-            *["--lease-s", str(self.lease_s)],
+            *["--lease-s", str(self.lease_s), *self.flags],
         ]
 
     def kill_at_random(self, *, within_s: float) -> bool:
@@ -157,7 +159,7 @@ def check_bill(job: KilledJob, texts: Sequence[str]) -> dict[str, Any]:
     assert len({row["attempt_id"] for row in usage}) == len(usage)
     assert len(known) <= job.kills * job.max_concurrency
     if job.loses_disk:
-        assert twice <= job.rows_open
+        assert twice <= job.kills * job.max_concurrency, "what was answered is at the destination before more is sent"
     else:
         assert len(usage) >= bill["received"], "a request was sent that the usage table does not know"
         assert twice <= len(known), "what was bought twice was in flight at a kill"

@@ -29,7 +29,7 @@ from tts_pipeline.job import Job, Running, run_job
 source, destination, url, work_dir, max_concurrency, part_rows, lease_s = sys.argv[1:]
 running = Running(
     limits=Limits(max_concurrency=int(max_concurrency)), part_rows=int(part_rows), work_dir=Path(work_dir),
-    ship_journals=None if "://" in destination else True, ship_every_s=0.2, lease_s=float(lease_s),
+    ship_journals=None if "://" in destination else True, lease_s=float(lease_s),
 )
 service = Service(base_url=url, name="voices", auth="none")
 job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, running=running)
@@ -39,7 +39,7 @@ sys.exit(run_job(job).stopped_by)
 
 @dataclass(slots=True)
 class ShippingJob(KilledJob):
-    """A job whose journals are shipped five times a second.
+    """A job whose journals are shipped, also where its destination is a local folder.
 
     Args:
         shipped: Texts whose answers were in shipped segments at a kill, with how many requests had come by then.

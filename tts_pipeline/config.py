@@ -48,8 +48,15 @@ ALWAYS_READ_BYTES = 1024 * 1024 * 1024
 BALLAST_BYTES = 1024 * 1024
 """Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""
 
-SHIP_EVERY_S = 10.0
-"""How often the journals of open parts go to a destination that outlives this machine."""
+SHIP_EVERY_S = 1.0
+"""How often the journals of open parts go to a destination that outlives this machine, where no request waits for it:
+a slow answer may be the last one for a while."""
+
+SHIP_PATIENCE_S = 60.0
+"""How long requests wait for a destination that takes no journals, before the run ends."""
+
+SHIP_SENDERS = 8
+"""Journals that go there at one time."""
 
 LEASE_S = 60.0
 """How long the parts of a run that says nothing any more stay its own, where machines meet at a destination."""
@@ -58,7 +65,7 @@ MAX_LEASE_S = 3_600.0
 """The longest: whoever goes on with what a dead machine left waits one and a half times as long."""
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-"""A journal goes there in pieces of this size; the last one is sent anew until it is full."""
+"""A journal goes there in pieces of this size at most."""
 
 MAX_TEXT_CHARACTERS = 100_000
 """The longest text of one utterance: an hour and a half of English, or six hours of Chinese, which are 1 GB as WAV. A

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,23 +45,43 @@ def test_a_segments_name_tells_its_part_its_journal_and_its_place() -> None:
     assert (part_of(names[1]), journal_of(names[1])) == (7, "0123")
 
 
-def test_segments_joined_are_the_journal(store: Store, journal: Journal) -> None:
-    """All of one size but the last, which grows; what is shipped already is not sent again."""
+def _chunks(store: Store) -> dict[str, bytes]:
+    return {name: store.read(f"{FOLDER}/{name}") or b"" for name in store.names(FOLDER)}
+
+
+def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
+    """Of any size up to a bound; one that is there is never changed, and nothing is sent twice."""
     shipment = Shipment(store, journal)
     shipment.send()
     assert _shipped(store) == journal.path.read_bytes()
-    for _ in range(5):
-        _append(journal, SEGMENT_BYTES // 2)
+    for payload_bytes in (100, SEGMENT_BYTES // 2, 2 * SEGMENT_BYTES):
+        before = _chunks(store)
+        _append(journal, payload_bytes)
+        assert shipment.has_more
         shipment.send()
-    _append(journal, 2 * SEGMENT_BYTES)
-    shipment.send()
-    assert _shipped(store) == journal.path.read_bytes()
-    sizes = [len(store.read(f"{FOLDER}/{name}") or b"") for name in store.names(FOLDER)]
-    assert sizes[:-1] == [SEGMENT_BYTES] * 4
+        assert _shipped(store) == journal.path.read_bytes()
+        assert before.items() <= _chunks(store).items()
+    assert len(store.names(FOLDER)) == 3 + 3
+    assert max(map(len, _chunks(store).values())) == SEGMENT_BYTES
     for name in store.names(FOLDER):
         store.remove(f"{FOLDER}/{name}")
+    assert not shipment.has_more
     shipment.send()
     assert store.names(FOLDER) == []
+
+
+def test_a_chunk_that_failed_is_sent_again_as_it_was(tmp_path: Path, journal: Journal) -> None:
+    """It may have arrived, or arrive late: then it must not stand in place of a longer one."""
+    store = open_store(tmp_path / "out", tmp_path / "staging")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / FOLDER).write_text("in the way")
+    shipment, size_bytes = Shipment(store, journal), journal.size_bytes
+    with pytest.raises(StorageError):
+        shipment.send()
+    (tmp_path / "out" / FOLDER).unlink()
+    _append(journal, 1_000)
+    shipment.send()
+    assert [len(chunk) for chunk in _chunks(store).values()] == [size_bytes, journal.size_bytes - size_bytes]
 
 
 def test_what_is_not_whole_is_not_sent(store: Store, journal: Journal) -> None:
@@ -89,11 +110,15 @@ def test_a_journal_that_is_gone_is_a_storage_error(store: Store, journal: Journa
     journal.path.touch()
 
 
-def _wait_until_shipped(store: Store, journal: Journal) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     until_s = time.monotonic() + patience(10)
-    while _shipped(store) != journal.path.read_bytes():
+    while not condition():
         assert time.monotonic() < until_s
         time.sleep(0.01)
+
+
+def _wait_until_shipped(store: Store, journal: Journal) -> None:
+    _wait_until(lambda: _shipped(store) == journal.path.read_bytes())
 
 
 def test_it_is_sent_now_and_then(store: Store, journal: Journal) -> None:
@@ -132,21 +157,65 @@ def test_the_rest_is_sent_once(store: Store, journal: Journal) -> None:
 def test_a_destination_that_fails_is_told_once_and_tried_again(
     tmp_path: Path, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run goes on: what was bought lies on this machine all the while."""
+    """What was bought lies on this machine all the while, and whoever waits for it to arrive goes on waiting."""
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
-    shipper = Shipper(store, 0.01)
-    with caplog.at_level(logging.WARNING, "tts_pipeline"):
-        shipper.begin("0123", journal)
-        until_s = time.monotonic() + patience(10)
-        while not caplog.messages:
-            assert time.monotonic() < until_s
-            time.sleep(0.01)
-        time.sleep(0.1)  # more failures, which are not told
+    shipper = Shipper(store, 3_600, is_strict=True)
+    shipper.begin("0123", journal)
+
+    async def wait() -> None:
+        arrival = asyncio.create_task(shipper.arrival())
+        await asyncio.to_thread(_wait_until, lambda: bool(caplog.messages))
         (tmp_path / "out" / FOLDER).unlink()
-        _wait_until_shipped(store, journal)
+        await asyncio.wait_for(arrival, patience(10))
+        assert _shipped(store) == journal.path.read_bytes()
+
+    with caplog.at_level(logging.WARNING, "tts_pipeline"):
+        asyncio.run(wait())
     shipper.close()
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith("writing ")
-    assert "lies on this machine alone" in caplog.messages[0]
+    assert caplog.messages[0].endswith("nothing is bought")
+
+
+def test_who_waits_goes_on_when_all_has_arrived(store: Store, journal: Journal) -> None:
+    """Also what was written to other journals; those who wait at one time share what is sent."""
+    other = Journal.create(journal.path.with_name("part-00008-4567.journal"), {"journal_id": "4567"})
+    shipper = Shipper(store, 3_600, is_strict=True)
+    shipper.begin("0123", journal)
+    shipper.begin("4567", other)
+
+    async def wait() -> None:
+        for number in range(3):
+            _append(journal, 1_000 * number)
+            _append(other, 1_000)
+            await asyncio.gather(*(shipper.arrival() for _ in range(20)))
+            assert _shipped(store) == journal.path.read_bytes() + other.path.read_bytes()
+
+    asyncio.run(wait())
+    shipper.close()
+    other.close()
+    assert len(store.names(FOLDER)) <= 2 * 3
+
+
+def test_who_waits_for_long_is_told(tmp_path: Path, journal: Journal) -> None:
+    """It must not send; each gets an error of its own. Somebody who was stopped meanwhile is nobody's concern."""
+    store = open_store(tmp_path / "out", tmp_path / "staging")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / FOLDER).write_text("in the way")
+    shipper = Shipper(store, 3_600, is_strict=True)
+    shipper.patience_s = 0
+
+    async def wait() -> list[BaseException | None]:
+        waiting = [asyncio.ensure_future(shipper.arrival()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        shipper.begin("0123", journal)
+        return await asyncio.gather(*waiting, shipper.arrival(), return_exceptions=True)
+
+    cancelled, *told = asyncio.run(wait())
+    shipper.close()
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert {type(error) for error in told} <= {StorageError, type(None)}
+    assert isinstance(told[-1], StorageError)

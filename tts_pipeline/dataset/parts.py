@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -168,6 +168,8 @@ class OpenPart:
         self._sent: dict[str, Attempt] = {}
         self._answered: dict[Key, tuple[int, Audio]] = {}
         self.on_complete: Callable[[OpenPart], None] = lambda _: None
+        self.arrival: Callable[[], Awaitable[None]] | None = None
+        """Waits until all that the journals hold is at the destination, too; None where that is not needed."""
         self._known = {key for one in earlier for key in one.said}
         finished = {key for one in earlier for key in one.finished(rejects=not past.retry_rejects)} | set(past.standing)
         self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished]
@@ -238,10 +240,10 @@ class OpenPart:
         return added(published, history_of(key, self.earlier)) if key in self._known else published
 
     async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
-        """Record an attempt; returns when it is on the disk.
+        """Record an attempt; returns when it is on the disk, and at the destination where that is needed.
 
         Raises:
-            StorageError: It is not on the disk, or the part is not held any more: it must not be sent.
+            StorageError: It is not there, or the part is not held any more: it must not be sent.
             StoppedError: Other processes have claimed what is left of a cap.
         """
         self._check_held()
@@ -249,6 +251,8 @@ class OpenPart:
             await self._cover.add(attempt)
         record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
         await self._written(record, durable=True)
+        if self.arrival is not None:
+            await self.arrival()
         self._check_held()  # again: this process may have been stopped, or the disk slow
         self._sent[attempt.attempt_id] = attempt
         progress = self._progress

@@ -1,16 +1,22 @@
-"""Journals on their way to the destination, so that a part can be gone on with where this machine's disk is lost.
+"""Journals on their way to the destination, so that another machine can go on where this one is lost with its disk.
 
-A journal is sent in segments, ``journal/part-00007-<journal_id>-<offset>.segment``: its bytes from that offset on. All
-have one size but the last, which is written anew until it has that size, too: a journal that grows slowly is few files
-all the same. They hold text and audio, as the dataset itself does, and are removed when their part is published.
+A journal is sent in chunks, ``journal/part-00007-<journal_id>-<offset>.segment``: its bytes from that offset on, of any
+length. A chunk is never changed. They hold text and audio, as the dataset itself does, and are removed when their part
+is published.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
-from tts_pipeline.config import SEGMENT_BYTES
+from tts_pipeline.config import SEGMENT_BYTES, SHIP_PATIENCE_S, SHIP_SENDERS
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.journal import Journal
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
@@ -19,13 +25,16 @@ logger = logging.getLogger("tts_pipeline")
 
 FOLDER = "journal"
 
+RETRY_S = 1.0
+"""A rest after a failure. The driver has tried for a while by itself then."""
+
 
 def segment_name(journal: str, offset: int) -> str:
-    """Return the name of a segment within the dataset; names sort as offsets do.
+    """Return the name of a chunk within the dataset; names sort as offsets do.
 
     Args:
         journal: The name of the journal's file, without its suffix.
-        offset: Of the segment's first byte in the journal.
+        offset: Of the chunk's first byte in the journal.
     """
     return f"{FOLDER}/{journal}-{offset:015}.segment"
 
@@ -42,28 +51,33 @@ class Shipment:
         self._store = store
         self._journal = journal
         self._sending = threading.Lock()
-        self._last_start = 0
-        self._sent_bytes = 0
+        self._sent_bytes = self._chunk_end = 0
         self._is_over = False
 
+    @property
+    def has_more(self) -> bool:
+        """Whether anything of the journal is not at the destination yet."""
+        return self._sent_bytes < self._journal.size_bytes and not self._is_over
+
     def send(self) -> None:
-        """Send what is new, segment by segment. Blocking.
+        """Send all that was written when this was called, or more. Blocking.
 
         Raises:
             StorageError: The destination or the disk failed; sending again goes on.
         """
         path = self._journal.path
         with self._sending, storage_errors(f"reading the journal {path}"):
-            if self._is_over or self._sent_bytes == self._journal.size_bytes:
+            if not self.has_more:
                 return
             with path.open("rb") as file:
+                file.seek(self._sent_bytes)
                 while self._sent_bytes < (size_bytes := self._journal.size_bytes):
-                    file.seek(self._last_start)
-                    data = file.read(min(SEGMENT_BYTES, size_bytes - self._last_start))
-                    self._store.write(segment_name(path.stem, self._last_start), data)
-                    self._sent_bytes = self._last_start + len(data)
-                    if len(data) == SEGMENT_BYTES:
-                        self._last_start = self._sent_bytes
+                    # One that failed may have arrived all the same, or arrive yet: it is sent again as it was.
+                    if self._chunk_end == self._sent_bytes:
+                        self._chunk_end = min(size_bytes, self._sent_bytes + SEGMENT_BYTES)
+                    data = file.read(self._chunk_end - self._sent_bytes)
+                    self._store.write(segment_name(path.stem, self._sent_bytes), data)
+                    self._sent_bytes = self._chunk_end
 
     def end(self) -> None:
         """Send nothing any more; what is being sent is then sent."""
@@ -72,21 +86,44 @@ class Shipment:
 
 
 class Shipper:
-    """A thread that sends what is new in the journals of open parts, now and then.
+    """A thread that sends what is new in the journals of open parts.
 
-    A failure costs nobody anything as long as this machine's disk is there: it is told once, and tried again.
+    Strictly, nothing is bought before what was answered is at the destination: whoever is about to send waits for
+    that. Those who wait share what is sent, and others gather meanwhile, so that there are no more requests to the
+    destination than one after the other for each open part. Else journals are sent now and then, and a machine that is
+    lost costs what was answered since.
+
+    A failure is told once, and tried again. Strictly, those who wait get it when that does not help for a while.
 
     Args:
         store: The destination.
-        every_s: How often; None is never.
+        every_s: How often, where nobody waits; None is never.
+        is_strict: Whether anybody waits.
+        are_lost: Whether another process may have the parts: then nothing is sent, for it would be left behind there.
+
+    Attributes:
+        patience_s: How long it is tried again while somebody waits.
     """
 
-    def __init__(self, store: Store, every_s: float | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        every_s: float | None,
+        *,
+        is_strict: bool = False,
+        are_lost: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._store = store
         self._every_s = every_s
+        self._senders = DaemonExecutor(SHIP_SENDERS, "journal-sender")
+        self.is_strict = is_strict and every_s is not None
+        self._are_lost = are_lost
+        self.patience_s = SHIP_PATIENCE_S
         self._shipments: dict[str, Shipment] = {}
-        self._is_failing = False
-        self._is_over = False
+        # Added to by the event loop alone, and taken from by the thread alone.
+        self._waiting: list[asyncio.Future[None]] = []
+        self._failing_since_s: float | None = None
+        self._over = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="journal-shipper", daemon=True)
         if every_s is not None:
@@ -97,6 +134,17 @@ class Shipper:
         if self._every_s is not None:
             self._shipments[journal_id] = Shipment(self._store, journal)
 
+    async def arrival(self) -> None:
+        """Wait until all that is in the journals now is at the destination.
+
+        Raises:
+            StorageError: It cannot be sent: nothing may be bought.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._wake.set()
+        await future
+
     def hurry(self) -> None:
         """Send what is new at once; does not wait for it. From any thread."""
         self._wake.set()
@@ -105,7 +153,8 @@ class Shipper:
         """Send the last of a journal that will not be written to any more. Blocking."""
         shipment = self._shipments.pop(journal_id, None)
         if shipment is not None:
-            self._send(shipment)
+            with suppress(StorageError):
+                self._try([shipment])
 
     def forget(self, journal_id: str) -> None:
         """Send nothing more of a journal; what is being sent is then sent. Blocking."""
@@ -114,23 +163,59 @@ class Shipper:
             shipment.end()
 
     def close(self) -> None:
-        """Let the thread end; does not wait for it, for a destination that hangs is no reason to."""
-        self._is_over = True
+        """Let the threads end; does not wait for them, for a destination that hangs is no reason to."""
+        self._over.set()
         self._wake.set()
 
     def _work(self) -> None:
-        while not self._is_over:
+        while not self._over.is_set():
             self._wake.wait(self._every_s)
             self._wake.clear()
-            for shipment in tuple(self._shipments.values()):
-                self._send(shipment)
+            waiting = len(self._waiting)
+            try:
+                if not self._are_lost():  # else those who wait find that out by themselves
+                    self._try([one for one in tuple(self._shipments.values()) if one.has_more])
+            except StorageError as error:
+                if self._is_given_up():
+                    self._tell(waiting, error)
+                else:
+                    self._over.wait(RETRY_S)
+                    self._wake.set()
+            else:
+                self._tell(waiting)
+        self._senders.shutdown(wait=False)
 
-    def _send(self, shipment: Shipment) -> None:
+    def _try(self, shipments: Sequence[Shipment]) -> None:
+        """Send what is new; the first failure of several is told."""
         try:
-            shipment.send()
+            for sending in [self._senders.submit(one.send) for one in shipments]:
+                sending.result()
         except StorageError as error:
-            if not self._is_failing:
-                logger.warning("%s; until that is mended, what is bought lies on this machine alone", error.message)
-            self._is_failing = True
-        else:
-            self._is_failing = False
+            if self._failing_since_s is None:
+                self._failing_since_s = time.monotonic()
+                until = "nothing is bought" if self.is_strict else "what is bought lies on this machine alone"
+                logger.warning("%s; until that is mended, %s", error.message, until)
+            raise
+        self._failing_since_s = None
+
+    def _is_given_up(self) -> bool:
+        since_s = self._failing_since_s
+        return since_s is not None and time.monotonic() - since_s >= self.patience_s
+
+    def _tell(self, count: int, error: StorageError | None = None) -> None:
+        """Let those who waited first go on, or tell them that they cannot."""
+        futures = self._waiting[:count]
+        del self._waiting[:count]
+        if futures:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                futures[0].get_loop().call_soon_threadsafe(partial(_settle, futures, error))
+
+
+def _settle(futures: Sequence[asyncio.Future[None]], error: StorageError | None) -> None:
+    for future in futures:
+        if future.done():  # its waiter was cancelled in an orderly stop
+            continue
+        if error is None:
+            future.set_result(None)
+        else:  # one exception raised in many tasks would collect all of their tracebacks
+            future.set_exception(StorageError(error.message, hint=error.hint))

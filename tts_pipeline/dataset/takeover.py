@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,9 @@ from tts_pipeline.dataset.replay import Replay, replay
 from tts_pipeline.dataset.safe_folder import make_folder, sync_path
 from tts_pipeline.dataset.shipping import FOLDER, segment_name
 from tts_pipeline.dataset.store import Store, storage_errors
+
+_CHUNKS_AT_ONCE = 16
+"""Chunks that are read or removed at one time: a part may have one for each of its rows."""
 
 
 def take_over(store: Store, folder: Path, part: int, but: Collection[str] = ()) -> list[str]:
@@ -69,10 +73,12 @@ def remove_shipped(store: Store, part: int, journal_ids: Collection[str] | None 
     Raises:
         StorageError: The destination failed.
     """
-    for journal_id, names in _segments(store, part).items():
-        if journal_ids is None or journal_id in journal_ids:
-            for name in names:
-                store.remove(name)
+    found = _segments(store, part)
+    names = [
+        name for journal_id in found if journal_ids is None or journal_id in journal_ids for name in found[journal_id]
+    ]
+    with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
+        list(threads.map(store.remove, names))
 
 
 def _segments(store: Store, part: int) -> dict[str, list[str]]:
@@ -89,11 +95,13 @@ def _create(path: Path) -> BinaryIO:
 
 def _copy(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:
     """Write the segments one after the other, as far as they follow upon one another."""
-    for name in names:
-        data = store.read(name) if name == segment_name(journal, file.tell()) else None
-        if data is None:
-            return
-        file.write(data)
+    with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
+        for first in range(0, len(names), _CHUNKS_AT_ONCE):  # not all ahead: they may be more than the memory holds
+            some = names[first : first + _CHUNKS_AT_ONCE]
+            for name, data in zip(some, threads.map(store.read, some), strict=True):
+                if data is None or name != segment_name(journal, file.tell()):
+                    return
+                file.write(data)
 
 
 def _end(path: Path, whole: Replay, claim: Claim | None) -> None:

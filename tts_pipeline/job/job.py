@@ -11,7 +11,6 @@ from typing import Any
 from tts_pipeline.catalog import Catalog, load_catalog
 from tts_pipeline.config import (
     LEASE_S,
-    SHIP_EVERY_S,
     UNSPEAKABLE,
     AudioSettings,
     BudgetCap,
@@ -47,10 +46,12 @@ class Running:
         retry_rejects: Whether rejected rows are tried anew, also those of parts that are done.
         missing_is_empty: Whether a source that is not there counts as one without rows: its dataset is empty, and
             grows when the source comes.
-        ship_journals: Whether what is bought in parts that are not published yet is sent to the destination now and
-            then, with its text and audio, so that another machine can go on with it when this one's disk is lost; None
-            is where the destination is an object store.
-        ship_every_s: How often; what was bought since the last time is what a lost disk costs.
+        ship_journals: Whether what is bought in parts that are not published yet is sent to the destination, with its
+            text and audio, so that another machine can go on with it when this one is lost with its disk; None is where
+            the destination is an object store.
+        ship_every_s: None sends what was answered before anything more is bought, so that a lost disk costs no more
+            than what was in flight. A number of seconds sends it that often, and buying does not wait for it: what was
+            bought since the last time is what a lost disk costs.
         lease_s: How long the parts that a run works on stay its own after its last sign of life, where other machines
             may meet it: at an object store. Whoever goes on there with the work of a machine that died waits one and a
             half times as long, at most 3,600 s; too short a time is lost when the store does not answer for so long.
@@ -73,7 +74,7 @@ class Running:
     retry_rejects: bool = False
     missing_is_empty: bool = False
     ship_journals: bool | None = None
-    ship_every_s: float = SHIP_EVERY_S
+    ship_every_s: float | None = None
     lease_s: float = LEASE_S
     unspeakable: UnspeakableAction = UNSPEAKABLE
     tags: Mapping[str, str] = field(default_factory=dict)

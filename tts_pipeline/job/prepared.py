@@ -21,7 +21,7 @@ from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import is_loopback, refuse_plain_http
 from tts_pipeline.client.budget import check_cap
 from tts_pipeline.client.tls import tls_context
-from tts_pipeline.config import MAX_LEASE_S, Selection, UnspeakableAction
+from tts_pipeline.config import MAX_LEASE_S, SHIP_EVERY_S, Selection, UnspeakableAction
 from tts_pipeline.dataset.descriptor import (
     NAME,
     Descriptor,
@@ -116,10 +116,10 @@ class Prepared:
 
     @property
     def ship_every_s(self) -> float | None:
-        """How often journals go to the destination; None is never."""
+        """How often journals go to the destination, at least; None is never."""
         running = self.job.running
         is_wanted = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
-        return running.ship_every_s if is_wanted else None
+        return (running.ship_every_s or SHIP_EVERY_S) if is_wanted else None
 
     def read_part(self, reader: RowReader, number: int) -> PartRows:
         """Read a part's rows from the source. Blocking."""
@@ -336,7 +336,7 @@ def _refuse_nothing(running: Running) -> None:
             raise ConfigurationError(f"{name} is {value}", hint="give at least 1")
     if running.unspeakable not in get_args(UnspeakableAction):
         raise ConfigurationError(f"unspeakable is {running.unspeakable!r}", hint="give 'keep' or 'reject'")
-    if running.ship_every_s <= 0:
+    if running.ship_every_s is not None and running.ship_every_s <= 0:
         raise ConfigurationError(f"ship_every_s is {running.ship_every_s}", hint="give more than 0 seconds")
     if not 0 < running.lease_s <= MAX_LEASE_S:
         raise ConfigurationError(

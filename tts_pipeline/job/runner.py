@@ -87,7 +87,12 @@ class Runner:
         self._publishing = DaemonExecutor(1, "publisher")
         self._ballast = Ballast(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
         self._writer = JournalWriter(self._deliver, self._ballast, self._soon)
-        self._shipper = Shipper(prepared.store, prepared.ship_every_s)
+        self._shipper = Shipper(
+            prepared.store,
+            prepared.ship_every_s,
+            is_strict=prepared.job.running.ship_every_s is None,
+            are_lost=lambda: self._leases.are_lost,
+        )
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
         self._counting = threading.Lock()
@@ -244,6 +249,7 @@ class Runner:
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
                 journal = part.begin(prepared.journals, self._writer, prepared.store, characters, self._allowance.pot)
                 self._shipper.begin(part.journal_id, journal)
+                part.arrival = self._shipper.arrival if self._shipper.is_strict else None
             part.hold(held.pop_all(), self._leases.check)
         self._open[number] = part
         return part
