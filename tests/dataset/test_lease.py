@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import HeldElsewhereError
 from tts_pipeline.dataset.heartbeat import BEATS, SILENCE, LeaseLostError, Owner, Watch, alive_name
 from tts_pipeline.dataset.lease import Leases
+from tts_pipeline.dataset.publish import Publisher, put_marker
 from tts_pipeline.dataset.store import FsspecStore, LocalStore
 from tts_pipeline.errors import StorageError
 
@@ -253,3 +257,42 @@ def test_a_sign_of_life_that_went_away_is_none(store: FsspecStore) -> None:
     now[0] = SILENCE * LEASE_S
     watch.look()
     assert watch.is_dead
+
+
+def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
+    """A file that was to be new, and a marker: whoever comes second is told, unless it is the very same."""
+    store.write("leases/probe", b"there")
+    assert store.learn_creates("leases/probe")
+    for data in (b"mine", b"mine", b"another's"):
+        expected = pytest.raises(StorageError, match="meanwhile") if data == b"another's" else nullcontext()
+        with expected, store.below("speech").stage("part-00000.parquet", is_new=True) as path:
+            path.write_bytes(data)
+        with expected:
+            put_marker(store, "done/part-00000.json", data)
+    assert store.read("speech/part-00000.parquet") == store.read("done/part-00000.json") == b"mine"
+
+
+def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, store: FsspecStore) -> None:
+    """Not an attempt, not a speech file, not a marker; the usage is, for it is of one's own journal."""
+    bench = Bench.of(tmp_path, store)
+    lost: list[str] = []
+
+    def check() -> None:
+        if lost:
+            raise LeaseLostError("lost")
+
+    async def work() -> None:
+        async with bench.part() as part:
+            part.hold(ExitStack(), check)
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+            lost.append("lease")
+            with pytest.raises(LeaseLostError):
+                await part.intend(bench.attempt(part.rows.utterances[0]), None)
+
+    asyncio.run(work())
+    publisher = Publisher(store, bench.voicing.layout, fence=check)
+    with pytest.raises(LeaseLostError):
+        publisher.publish(bench.rows(), bench.replays())
+    assert store.names("usage")
+    assert store.names("speech") == store.names("rejects") == store.names("done") == []

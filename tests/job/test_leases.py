@@ -42,7 +42,9 @@ def _job(folder: Path, service: LocalService, machine: str, lease_s: float) -> J
     return job_of(folder, service.url, destination=DESTINATION, running=running, limits={"max_concurrency": 2})
 
 
-def test_two_machines_buy_each_row_once(tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService) -> None:
+def test_two_machines_buy_each_row_once(
+    tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService, caplog: pytest.LogCaptureFixture
+) -> None:
     """Started together they share the parts; whoever ends first says who has the rest, or has waited for it."""
     write_lines(tmp_path / "lines.parquet", 40)
     jobs = [_job(tmp_path, tone_service, machine, patience(2.0)) for machine in ("one", "two")]
@@ -55,6 +57,7 @@ def test_two_machines_buy_each_row_once(tmp_path: Path, s3: Mapping[str, str], t
     assert {report.stopped_by for report in reports} <= {None, "storage"}
     assert tone_service.bill()["received"] == 40
     assert sum(report.this_run.attempts for report in reports) == 40
+    assert "Let only one run" not in caplog.text
     assert run_job(jobs[0]).dataset.speech == 40
     store = open_store(DESTINATION, tmp_path / "staging")
     assert store.names("leases") == store.names("claims") == []

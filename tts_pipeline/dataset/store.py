@@ -9,10 +9,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from tts_pipeline.dataset.create_if_absent import is_refusal, is_unknown, looks_first
 from tts_pipeline.dataset.location import filesystem_of, is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.safe_folder import SafeFolder, check_name, create_file, sync_path
 from tts_pipeline.dataset.scratch import scratch
@@ -277,25 +277,23 @@ class FsspecStore(Store):
         protocols = filesystem.protocol
         # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
         self._has_folders = _BUCKETS.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
-        self.creates = False
+        self._creates = {"is_known": False}  # shared with the folders below
+
+    @property
+    def creates(self) -> bool:
         """Whether it is known to refuse a file that is to be created and is there already: see ``learn_creates``."""
+        return self._creates["is_known"]
 
     def learn_creates(self, name: str) -> bool:
         """Find out whether the store has create-if-absent, by trying it on a file that is there; may destroy that."""
-        from fsspec import AbstractFileSystem
-        from fsspec.implementations.dirfs import DirFileSystem
-
-        plain = self.filesystem
-        while isinstance(plain, DirFileSystem):
-            plain = plain.fs
-        if getattr(plain.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
-            return False  # that one looks first and writes then: two may look at one time
+        if looks_first(self.filesystem):
+            return False
         with storage_errors(f"trying {self.describe(name)}", Exception):
             try:
                 self.filesystem.pipe_file(self._at(name), b"", mode="create")
             except Exception as error:
-                self.creates = _is_refusal(error)
-                if not self.creates and not _is_unknown(error):
+                self._creates["is_known"] = is_refusal(error)
+                if not self.creates and not is_unknown(error):
                     raise
         return self.creates
 
@@ -350,9 +348,9 @@ class FsspecStore(Store):
             try:
                 self.filesystem.pipe_file(self._at(name), data, mode="create")
             except Exception as error:
-                if _is_refusal(error):
+                if is_refusal(error):
                     return False
-                if not _is_unknown(error):
+                if not is_unknown(error):
                     raise
                 self.filesystem.pipe_file(self._at(name), data)
         return True
@@ -383,7 +381,7 @@ class FsspecStore(Store):
             url=self.describe(folder),
             staging=self.staging and self.staging / folder.replace("/", "+"),
         )
-        below.creates = self.creates
+        below._creates = self._creates
         return below
 
     def is_empty(self) -> bool:
@@ -415,11 +413,11 @@ class FsspecStore(Store):
         try:
             self.filesystem.put_file(str(file), self._at(name), **({"mode": "create"} if is_new else {}))
         except Exception as error:
-            if not (is_new and _is_refusal(error)):
+            if not (is_new and is_refusal(error)):
                 raise
             # Of a request that is sent again because its answer was lost, the first one may have put it there.
             with file.open("rb") as ours, self.open(name) as theirs:
-                is_ours = hash_of(ours) == hash_of(theirs)
+                is_ours = _hash_of(ours) == _hash_of(theirs)
             if not is_ours:
                 raise self.taken(name) from error
 
@@ -431,29 +429,7 @@ class FsspecStore(Store):
         )
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Return whether a store refused to create what is there (412), or what another one creates at that instant (409).
-
-    s3fs 2026.9 raises FileExistsError only for a 412 that names its condition, as AWS's does.
-    """
-    return isinstance(error, FileExistsError) or _status_of(error) in {409, 412}
-
-
-def _is_unknown(error: Exception) -> bool:
-    """Return whether a driver (ossfs 2023.12) or a store (501: S3's NotImplemented) has no create-if-absent."""
-    return (
-        isinstance(error, TypeError | ValueError | NotImplementedError)
-        or _status_of(error) == HTTPStatus.NOT_IMPLEMENTED
-    )
-
-
-def _status_of(error: Exception) -> int | None:
-    """Return the HTTP status that one of botocore's errors tells of, from which an error of s3fs is raised."""
-    response = getattr(error.__cause__, "response", None)
-    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
-
-
-def hash_of(file: BinaryIO) -> bytes:
+def _hash_of(file: BinaryIO) -> bytes:
     """Return the hash of an open file, read in pieces."""
     digest = hashlib.sha256()
     while piece := file.read(_PIECE_BYTES):
