@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.job import Job, Shard, plan, publish, run_parts
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, write_source
-from tts_pipeline.dataset.parts import part_of
+from tts_pipeline.dataset.names import part_of
 from tts_pipeline.dataset.replay import replay
 from tts_pipeline.dataset.shipping import FOLDER
 from tts_pipeline.dataset.takeover import take_over

@@ -13,6 +13,10 @@ PART_ROWS = 500
 MAX_PARTS = 2_000
 """A dataset has at most this many parts, so that listing it stays cheap."""
 
+MOST_PARTS = 10**6
+MOST_GENERATIONS = 10**9
+"""A descriptor that tells of more parts or generations than these is damaged."""
+
 OPEN_PARTS = 8
 """Parts that are worked on at one time, at least."""
 

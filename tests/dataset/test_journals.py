@@ -13,7 +13,7 @@ from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journals import SET_ASIDE, journals_of
 from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.parts import journal_of, part_of
+from tts_pipeline.dataset.names import journal_of, part_of
 from tts_pipeline.dataset.spending import spent
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError

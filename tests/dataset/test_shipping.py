@@ -14,7 +14,7 @@ from tests.dataset.samples import audio_of
 from tests.patience import patience
 from tts_pipeline.config import SEGMENT_BYTES
 from tts_pipeline.dataset.journal import Journal, frame
-from tts_pipeline.dataset.parts import journal_of, part_of
+from tts_pipeline.dataset.names import journal_of, part_of
 from tts_pipeline.dataset.shipping import FOLDER, Shipment, Shipper, segment_name
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import StorageError

@@ -16,7 +16,7 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journal import Journal
 from tts_pipeline.dataset.journals import journals_of
 from tts_pipeline.dataset.leftovers import account_for_all, sweep
-from tts_pipeline.dataset.parts import journal_of
+from tts_pipeline.dataset.names import journal_of
 from tts_pipeline.dataset.replay import Lost, replay
 from tts_pipeline.dataset.shipping import FOLDER, Shipment
 from tts_pipeline.dataset.spending import spent

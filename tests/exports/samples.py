@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from tts_pipeline.dataset.descriptor import SEAL, Descriptor
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.speech_file import SpeechWriter
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.dataset.tables import read_columns

@@ -14,7 +14,7 @@ import polars as pl
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import columns, json_line, say, tell
 from tts_pipeline.dataset.location import file_path
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError, printable
 from tts_pipeline.report import Open, open_parts, usage_report

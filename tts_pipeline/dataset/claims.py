@@ -8,13 +8,13 @@ import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import orjson
-
+from tts_pipeline.dataset.json_files import json_bytes, read_fields
+from tts_pipeline.dataset.names import file_names, part_name, part_of
 from tts_pipeline.dataset.safe_folder import open_lock
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
@@ -152,7 +152,7 @@ def write_claim(store: Store, part: int, claim: Claim) -> None:
     """Put a claim at the destination, replacing an earlier one of the same journal."""
     values = {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
     values |= {"host": socket.gethostname(), "process": os.getpid()}
-    store.write(claim_name(part, claim.journal_id), orjson.dumps(values, default=str))
+    store.write(claim_name(part, claim.journal_id), json_bytes(values))
 
 
 def read_claim(store: Store, name: str) -> Claim | None:
@@ -164,24 +164,38 @@ def read_claim(store: Store, name: str) -> Claim | None:
     data = store.read(name)
     if data is None:
         return None
-    try:
-        values = orjson.loads(data)
-        cost = values["cost_upper_bound"]
-        claim = Claim(**{**values, "cost_upper_bound": None if cost is None else Decimal(cost)})
-        is_sound = claim.characters_upper_bound >= 0 and (claim.cost_upper_bound or 0) >= 0
-    except (ValueError, TypeError, KeyError, InvalidOperation):
-        is_sound = False
-    if not is_sound:
-        hint = "restore it: it tells what may have been spent"
-        raise StorageError(f"the claim {store.describe(name)} is damaged", hint=hint)
+    fields = read_fields(data, store.describe(name), "restore it: it tells what may have been spent")
+    claim = Claim(
+        journal_id=fields.text("journal_id"),
+        invocation_id=fields.text("invocation_id"),
+        opened_at_us=fields.count("opened_at_us", most=_LAST_US),
+        characters_upper_bound=fields.count("characters_upper_bound"),
+        cost_upper_bound=fields.amount("cost_upper_bound", most=_MOST_COST),
+        currency=fields.text_or_none("currency"),
+        service=fields.text("service"),
+        model=fields.text("model"),
+        account=fields.text_or_none("account"),
+        tags=fields.object("tags").texts() if "tags" in fields else {},
+        host=fields.text("host") if "host" in fields else "",
+        process=fields.count("process") if "process" in fields else 0,
+    )
+    if name != claim_name(part_of(name), claim.journal_id):
+        raise fields.damaged(f"it is the claim of journal {claim.journal_id!r}")
     return claim
+
+
+_LAST_US = 253_402_300_799_999_999
+"""The end of the year 9999, in microseconds since 1970: a table holds no later moment."""
+
+_MOST_COST = Decimal(10) ** 9
+"""A cost in the usage table has nine digits before its point."""
 
 
 def claim_name(part: int, journal_id: str) -> str:
     """Return a claim's name within the dataset."""
-    return f"claims/part-{part:05}-{journal_id}.json"
+    return f"claims/{part_name(part)}-{journal_id}.json"
 
 
 def claim_names(store: Store, part: int) -> list[str]:
     """Return the names of all claims on a part."""
-    return [f"claims/{name}" for name in store.names("claims", f"part-{part:05}-")]
+    return [f"claims/{name}" for name in file_names(store, "claims", f"{part_name(part)}-")]

@@ -14,8 +14,12 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.config import MAX_PARTS, PART_ROWS
+from tts_pipeline.config import MAX_PARTS, MOST_GENERATIONS, MOST_PARTS, PART_ROWS
+from tts_pipeline.dataset.json_files import Fields, json_bytes, read_fields
+from tts_pipeline.dataset.price_rows import price_row_of
+from tts_pipeline.dataset.settings import Settings, format_version_of, source_file
 from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.totals import totals_at
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 FORMAT_VERSION = 1
@@ -149,7 +153,7 @@ class Descriptor:
 
     def to_json(self) -> bytes:
         """Return the descriptor's file."""
-        return orjson.dumps(
+        return json_bytes(
             {
                 "format_version": FORMAT_VERSION,
                 "rows": self.rows,
@@ -178,30 +182,57 @@ def read_descriptor(store: Store) -> Descriptor | None:
 
     Raises:
         ConfigurationError: It is of another format version, or no descriptor of ours.
+        StorageError: It is damaged.
     """
     data = store.read(NAME)
-    if data is None:
-        return None
-    values = _loads(data)
-    if values.get("format_version") != FORMAT_VERSION:
+    return None if data is None else descriptor_of(data, store.root)
+
+
+def descriptor_of(data: bytes, root: str, name: str = NAME) -> Descriptor:
+    """Read a descriptor, which may be damaged or hostile.
+
+    Args:
+        data: The descriptor.
+        root: Of the dataset, for messages.
+        name: The file that it was read from, for messages.
+
+    Raises:
+        ConfigurationError: It is of another format version, or no descriptor of ours.
+        StorageError: It is damaged.
+    """
+    version = format_version_of(data)
+    if version != FORMAT_VERSION:
         raise ConfigurationError(
-            f"the dataset at {store.root} is of format {values.get('format_version')!r}, not {FORMAT_VERSION}",
+            f"the dataset at {root} is of format {version!r}, not {FORMAT_VERSION}",
             hint="use the version of tts-pipeline that made it, or another destination",
         )
-    return Descriptor(
-        **{name: values[name] for name in ("rows", "part_rows", "job", "source", "prices")},
-        grown=tuple(Extent(**extent) for extent in values.get("extents", ())[1:]),
-        generation=values.get("generation", 1),
-        carried=values.get("carried"),
+    fields = read_fields(data, f"{root}/{name}")
+    descriptor = Descriptor(
+        rows=fields.count("rows"),
+        part_rows=fields.count("part_rows", least=1),
+        job=Settings(fields),
+        source=[source_file(file) for file in fields.objects("source")],
+        prices=[price_row_of(row) for row in fields.objects("prices")],
+        grown=tuple(map(_extent, fields.objects("extents")[1:])) if "extents" in fields else (),
+        generation=fields.count("generation", least=1, most=MOST_GENERATIONS) if "generation" in fields else 1,
+        carried=fields.object("carried").values if fields.values.get("carried") is not None else None,
     )
+    _refuse_impossible(descriptor, fields)
+    return descriptor
 
 
-def _loads(data: bytes) -> dict[str, Any]:
-    try:
-        values = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return {}
-    return values if isinstance(values, dict) else {}
+def _extent(values: Fields) -> Extent:
+    return Extent(values.count("rows"), values.count("part_rows", least=1), values.count("files"))
+
+
+def _refuse_impossible(descriptor: Descriptor, fields: Fields) -> None:
+    """Make sure that a descriptor's numbers fit each other; what stands there twice must be the same."""
+    if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MOST_PARTS:
+        raise fields.damaged("its numbers of rows, files and parts do not fit each other")
+    totals_at(fields.place, descriptor.carried or {})
+    for name in ("parts", "job_fingerprint", "source_fingerprint"):
+        if name in fields and fields.values[name] != getattr(descriptor, name):
+            raise fields.damaged(f"{name!r} is not that of what else it tells")
 
 
 def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
@@ -229,6 +260,7 @@ def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.A
         )
     _refuse_another_job(store, there, wanted)
     _refuse_another_source(store, there, wanted)
+    _refuse_other_rows(store, there, wanted)
     return _grown(store, there, wanted, growth)
 
 
@@ -329,6 +361,18 @@ def _refuse_another_source(store: Store, there: Descriptor, wanted: Descriptor) 
         hint="restore the source to go on with it, use another destination, or --rebuild it: what is unchanged is then "
         "not bought again",
     )
+
+
+def _refuse_other_rows(store: Store, there: Descriptor, wanted: Descriptor) -> None:
+    """Make sure that a descriptor of the same job and files is of as many rows: else it is damaged."""
+    known = _by_path(there)
+    new_rows = sum(file["rows"] for file in wanted.source if file["path"] not in known)
+    is_pilot = there.job.get("limit") is not None or there.job.get("sample") is not None
+    if there.rows != (there.rows if is_pilot and new_rows else wanted.rows - new_rows):
+        raise StorageError(
+            f"{store.describe(NAME)} is damaged: it tells of {there.rows} rows, and its source has {wanted.rows}",
+            hint="restore it from a copy",
+        )
 
 
 def _grown(store: Store, there: Descriptor, wanted: Descriptor, growth: Growth) -> Descriptor:

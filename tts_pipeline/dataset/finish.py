@@ -11,8 +11,9 @@ import orjson
 
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, SEAL, Descriptor, read_descriptor
-from tts_pipeline.dataset.parts import part_name, part_of
-from tts_pipeline.dataset.price_rows import distinct
+from tts_pipeline.dataset.json_files import json_bytes, read_fields
+from tts_pipeline.dataset.names import file_names, is_file_of, part_name, part_of
+from tts_pipeline.dataset.price_rows import distinct, price_row_of
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at
@@ -24,11 +25,19 @@ CARD = "README.md"
 MARKER_READERS = 16
 
 
-def _seal(store: Store, descriptor: Descriptor) -> dict[str, Any] | None:
-    """Read the seal; None when there is none, or one from before the dataset grew."""
+def _seal(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
+    """Read the seal; None when there is none, or one from before the dataset grew.
+
+    Raises:
+        StorageError: It is damaged.
+    """
     data = store.read(SEAL)
-    sealed: dict[str, Any] = orjson.loads(data) if data is not None else {"parts": []}
-    return sealed if data is not None and len(sealed["parts"]) >= descriptor.parts else None
+    if data is None:
+        return None
+    sealed = read_fields(data, store.describe(SEAL), "remove it, and run again: it is made anew from done/")
+    if [part.count("part") for part in sealed.objects("parts")] != list(range(len(sealed.items("parts")))):
+        raise sealed.damaged("its parts do not follow one another")
+    return sealed.values if len(sealed.items("parts")) >= descriptor.parts else None
 
 
 def is_finished(store: Store, descriptor: Descriptor) -> bool:
@@ -40,7 +49,7 @@ def done_parts(store: Store, descriptor: Descriptor) -> set[int]:
     """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
     if is_finished(store, descriptor):
         return set(range(descriptor.parts))
-    return {part_of(name) for name in store.names("done", "part-") if name.endswith(".json")}
+    return {part_of(name) for name in file_names(store, "done", "part-")}
 
 
 def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
@@ -82,8 +91,9 @@ def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterat
     for marker in markers:
         told.update(marker["files"])
         yield marker["part"], totals_at(store.describe(marker_name(marker["part"])), marker["totals"])
-    for name in store.names("usage", "part-"):
-        if f"usage/{name}" not in told and (data := store.read(f"usage/{name}")) is not None:
+    for name in file_names(store, "usage"):
+        is_ours = name.startswith("part-") and f"usage/{name}" not in told
+        if is_ours and (data := store.read(f"usage/{name}")) is not None:
             yield part_of(name), usage_totals(data, store.describe(f"usage/{name}"))
 
 
@@ -105,6 +115,8 @@ def finish(store: Store, descriptor: Descriptor) -> None:
     if there is not None and there.parts > descriptor.parts:
         raise StorageError(f"the dataset at {store.root} has grown meanwhile", hint="run the job again, then publish")
     markers = read_markers(store, range(descriptor.parts))
+    if len(markers) != descriptor.parts:
+        raise StorageError(f"markers in {store.describe('done')} are gone", hint="run the job again, then publish")
     _refuse_lost_files(store, markers)
     totals = _added(store, descriptor, markers)
     store.write(CARD, dataset_card(descriptor, totals, markers).encode())
@@ -113,7 +125,7 @@ def finish(store: Store, descriptor: Descriptor) -> None:
         "prices": distinct(row for marker in markers for row in marker.get("prices", ())),
         "parts": [{name: marker[name] for name in ("part", "totals", "files")} for marker in markers],
     }
-    store.write(SEAL, orjson.dumps(sealed))
+    store.write(SEAL, json_bytes(sealed))
 
 
 def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> None:
@@ -127,10 +139,33 @@ def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> No
 
 
 def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
-    """Read markers, many at a time: on an object store each is a round trip."""
+    """Read markers, many at a time: on an object store each is a round trip. Those that are not there are left out.
+
+    Raises:
+        StorageError: The destination failed, or one is damaged.
+    """
     with DaemonExecutor(MARKER_READERS, "markers") as readers:
-        found = readers.map(lambda number: store.read(marker_name(number)), sorted(numbers))
-        return [orjson.loads(data) for data in found if data is not None]
+        found = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
+        return [_marker(store, number, data) for number, data in found if data is not None]
+
+
+def _marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
+    place = store.describe(marker_name(number))
+    marker = read_fields(data, place, "restore it, or remove it and run again: the part's rows that are speech stay")
+    if marker.count("part") != number:
+        raise marker.damaged(f"it is the marker of {part_name(marker.count('part'))}")
+    totals_at(place, marker.object("totals").values)
+    for name, facts in ((name, marker.object("files").object(name)) for name in marker.object("files").values):
+        folder, _, short = name.partition("/")
+        if not is_file_of(folder, short) or part_of(short) != number:
+            raise marker.damaged(f"{name!r} is not a file of the part")
+        facts.count("bytes")
+        facts.text("sha256")
+    for counts in ("voices", "languages"):
+        marker.object(counts).counts()
+    for row in marker.objects("prices") if "prices" in marker else ():
+        price_row_of(row)
+    return marker.values
 
 
 def dataset_card(descriptor: Descriptor, totals: Totals, markers: Iterable[Mapping[str, Any]]) -> str:

@@ -16,15 +16,17 @@ renaming (copied within the store, then removed):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from tts_pipeline.config import MOST_GENERATIONS
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.descriptor import NAME, SEAL, read_descriptor
+from tts_pipeline.dataset.descriptor import NAME, SEAL, descriptor_of, read_descriptor
 from tts_pipeline.dataset.finish import finish
+from tts_pipeline.dataset.json_files import json_bytes, read_fields
+from tts_pipeline.dataset.names import file_names, is_file_of
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import totals_at
@@ -36,6 +38,7 @@ SWAP = f"{FOLDER}/swap.json"
 _MOVED = ("usage", "rejects", "speech", "done")
 _REPLACED = ("rejects", "speech", "done", "claims", SHIPPED)
 _READERS = 16
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def generation_at(root: Store, number: int) -> Store:
@@ -44,8 +47,19 @@ def generation_at(root: Store, number: int) -> Store:
 
 
 def unfinished(root: Store) -> list[int]:
-    """Return the generations that were begun and are not in place, oldest first."""
-    return sorted(int(name) for name in root.names(FOLDER) if name.isdecimal())
+    """Return the generations that were begun and are not in place, oldest first.
+
+    Raises:
+        StorageError: The destination failed, or something else is there.
+    """
+    return sorted(_number(root, name) for name in root.names(FOLDER) if f"{FOLDER}/{name}" != SWAP)
+
+
+def _number(root: Store, name: str) -> int:
+    if not _NUMBER.fullmatch(name):
+        hint = "give it back its number: what was spent for it is on the bill"
+        raise StorageError(f"{root.describe(f'{FOLDER}/{name}')} is not the name of a generation", hint=hint)
+    return int(name)
 
 
 def carried(root: Store, beside: Iterable[Store] = ()) -> dict[str, Any]:
@@ -65,7 +79,7 @@ def carried(root: Store, beside: Iterable[Store] = ()) -> dict[str, Any]:
     totals = totals_at(root.describe(NAME), (descriptor and descriptor.carried) or {})
     for store in (root, *beside):
         with DaemonExecutor(_READERS, "usage") as readers:
-            names = [f"usage/{name}" for name in store.names("usage", "part-")]
+            names = [f"usage/{name}" for name in file_names(store, "usage") if name.startswith("part-")]
             for name, data in zip(names, readers.map(store.read, names), strict=True):
                 totals.add(usage_totals(data or b"", store.describe(name)))
     return totals.to_json()
@@ -94,7 +108,7 @@ def swap_in(root: Store, number: int) -> None:
         "files": [f"{folder}/{name}" for folder in _MOVED for name in new.names(folder)],
         "descriptor": replace(descriptor, generation=number, carried=spent).to_json().decode(),
     }
-    root.write(SWAP, orjson.dumps(swap))
+    root.write(SWAP, json_bytes(swap))
     finish_swap(root)
 
 
@@ -107,7 +121,7 @@ def finish_swap(root: Store) -> bool:
     data = root.read(SWAP)
     if data is None:
         return False
-    swap = orjson.loads(data)
+    swap = _swap_of(root, data)
     files = set(swap["files"])
     root.remove(SEAL)
     _rename_usage(root, "", swap["instead_of"], files)
@@ -119,9 +133,8 @@ def finish_swap(root: Store) -> bool:
         for name in root.names(folder):
             if f"{folder}/{name}" not in files:
                 root.remove(f"{folder}/{name}")
+    descriptor = descriptor_of(swap["descriptor"].encode(), root.root, SWAP)
     root.write(NAME, swap["descriptor"].encode())
-    descriptor = read_descriptor(root)
-    assert descriptor is not None
     finish(root, descriptor)
     for number in (*swap["given_up"], swap["generation"]):
         root.remove_all(f"{FOLDER}/{number}")
@@ -129,7 +142,27 @@ def finish_swap(root: Store) -> bool:
     return True
 
 
+def _swap_of(root: Store, data: bytes) -> dict[str, Any]:
+    """Read what a swap is to do, and make sure that it does nothing outside of the dataset.
+
+    Raises:
+        StorageError: It is damaged, or what it names is not what a generation has.
+    """
+    swap = read_fields(data, root.describe(SWAP), "restore it: it tells which generation counts")
+    swap.count("generation", least=1, most=MOST_GENERATIONS)
+    swap.count("instead_of", most=MOST_GENERATIONS)
+    for number in swap.items("given_up"):
+        if type(number) is not int or not _NUMBER.fullmatch(str(number)):
+            raise swap.damaged(f"{number!r} is not a generation")
+    for name in swap.items("files"):
+        folder, _, short = name.partition("/") if isinstance(name, str) else ("", "", "")
+        if folder not in _MOVED or not is_file_of(folder, short):
+            raise swap.damaged(f"{name!r} is not a file of a dataset")
+    descriptor_of(swap.text("descriptor").encode(), root.root, SWAP)
+    return swap.values
+
+
 def _rename_usage(root: Store, place: str, number: int, but: set[str]) -> None:
-    for name in root.names(f"{place}usage", "part-"):
+    for name in file_names(root, f"{place}usage", "part-"):
         if f"usage/{name}" not in but:
             root.move(f"{place}usage/{name}", f"usage/generation-{number}-{name}")

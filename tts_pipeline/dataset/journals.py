@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.parts import journal_of, part_name, part_of
+from tts_pipeline.dataset.names import journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Lost, Replay, replay
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals

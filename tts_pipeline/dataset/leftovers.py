@@ -12,7 +12,7 @@ from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.parts import journal_of, part_name, part_of
+from tts_pipeline.dataset.names import file_names, journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -49,7 +49,7 @@ def sweep(
                 held.enter_context(leases.hold(part_name(number)))
             except HeldElsewhereError:
                 continue  # whoever has it accounts for it
-            told = {journal_of(name) for name in store.names(SHIPPED, f"{part_name(number)}-")}
+            told = {journal_of(name) for name in file_names(store, SHIPPED, f"{part_name(number)}-")}
             take_over(store, journals, number, but=told - {journal_of(name) for name in claims})
             accounted = _account(store, number, _replays(store, journals, number, fingerprint_of(number)), claims)
             with storage_errors(f"removing journals of {part_name(number)}"):
@@ -79,9 +79,9 @@ def account_for_all(store: Store, journals: Path, leases: Leases) -> None:
 def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]:
     """Return the parts that have a claim or a journal, here or shipped, with their claims."""
     claims = defaultdict[int, list[str]](list)
-    for name in store.names("claims", "part-"):
+    for name in file_names(store, "claims"):
         claims[part_of(name)].append(f"claims/{name}")
-    for name in (*(path.name for path in journals.glob(f"part-*{SUFFIX}")), *store.names(SHIPPED, "part-")):
+    for name in (*(path.name for path in journals.glob(f"part-*{SUFFIX}")), *file_names(store, SHIPPED)):
         claims[part_of(name)] += []
     return dict(sorted(claims.items()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.cover import Cover, Pot
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
@@ -45,49 +45,6 @@ class PartRows:
     def name(self) -> str:
         """The part's name within the dataset, ``part-00007``."""
         return part_name(self.number)
-
-
-def part_name(number: int) -> str:
-    """Return the name of a part within the dataset."""
-    return f"part-{number:05}"
-
-
-_NAME = re.compile(r"part-([0-9]{5,9})(?:-([^-./]+)(?:-[0-9]+)?)?(?:\.[^-./]+)?")
-
-
-def part_of(name: str) -> int:
-    """Return the part's number from the name of any of its files.
-
-    Raises:
-        StorageError: It is no name of such a file.
-    """
-    return int(_read_name(name)[1])
-
-
-def journal_of(name: str) -> str:
-    """Return the journal's id from the name of its file, its claim or its usage.
-
-    Raises:
-        StorageError: It is no name of such a file.
-    """
-    found: str | None = _read_name(name)[2]
-    if found is None:
-        raise _foreign_name(name)
-    return found
-
-
-def _read_name(name: str) -> re.Match[str]:
-    found = _NAME.fullmatch(name.rsplit("/", 1)[-1])
-    if found is None:
-        raise _foreign_name(name)
-    return found
-
-
-def _foreign_name(name: str) -> StorageError:
-    return StorageError(
-        f"{name!r} among the files of the dataset is none of ours",
-        hint="give it back its name, or remove it: what a file of the bill tells cannot be left out",
-    )
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.dataset.json_files import Fields
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
 
@@ -42,6 +43,18 @@ def prices_of(data: bytes) -> list[dict[str, Any]]:
     return rows
 
 
+def price_row_of(row: Fields) -> dict[str, Any]:
+    """Return a price row that was read back, whose values are all texts, or null.
+
+    Raises:
+        StorageError: It is not.
+    """
+    row.text("price_id")
+    for name in row.values:
+        row.text_or_none(name)
+    return row.values
+
+
 def distinct(rows: Iterable[PriceRow]) -> list[PriceRow]:
     """Return each price row once, in the order of their ids; two of one id that differ are both kept."""
     found = {orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS): row for row in rows}
@@ -61,15 +74,15 @@ def refuse_changed_prices(there: Iterable[PriceRow], now: Iterable[PriceRow]) ->
     earlier = {row["price_id"]: row for row in there}
     for row in now:
         same = earlier.get(row["price_id"], row)
-        if any(same[name] != row[name] for name in _AMOUNTS):
+        if any(same.get(name) != row[name] for name in _AMOUNTS):
             raise ConfigurationError(
                 f"the price {row['price_id']!r} is not what it was when this dataset was made",
                 hint="give a changed price an id of its own: what is on the bill already stays as it is",
             )
-        currencies = {one["currency"] for one in (row, *earlier.values())}
+        currencies = {one.get("currency") for one in (row, *earlier.values())}
         if len(currencies) > 1:
             raise ConfigurationError(
-                f"this dataset has costs in {next(iter(earlier.values()))['currency']}, "
+                f"this dataset has costs in {next(iter(earlier.values())).get('currency')}, "
                 f"and the price {row['price_id']!r} is in {row['currency']}",
                 hint="costs of a dataset are added up: use another destination, or a price in its currency",
             )

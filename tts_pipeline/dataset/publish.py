@@ -16,7 +16,9 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.claims import claim_name, claim_names
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.parts import PartRows, part_name
+from tts_pipeline.dataset.json_files import json_bytes
+from tts_pipeline.dataset.names import file_names, part_name
+from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import distinct, prices_of
 from tts_pipeline.dataset.replay import Key, Replay, Said
 from tts_pipeline.dataset.rows import Layout
@@ -161,7 +163,7 @@ class Publisher:
 
     def _add_usage(self, rows: PartRows, made: _Made) -> None:
         """Add up every journal's usage file of the part, also those of other machines and earlier runs."""
-        for short in self._store.names("usage", f"{rows.name}-"):
+        for short in file_names(self._store, "usage", f"{rows.name}-"):
             data = self._store.read(f"usage/{short}")
             if data is None:
                 continue
@@ -243,7 +245,7 @@ class Publisher:
             "files": made.files,
         }
         self._fence()
-        put_marker(self._store, marker_name(rows.number), orjson.dumps(marker, option=orjson.OPT_SORT_KEYS))
+        put_marker(self._store, marker_name(rows.number), json_bytes(marker, option=orjson.OPT_SORT_KEYS))
 
 
 def marker_name(part: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.finish import read_markers
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 

@@ -12,7 +12,7 @@ from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import read_journal, totals_of
-from tts_pipeline.dataset.parts import journal_of, part_name, part_of
+from tts_pipeline.dataset.names import journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at

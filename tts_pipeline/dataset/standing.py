@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.cost import total_cost
+from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -129,7 +130,7 @@ def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[st
         StorageError: The destination failed.
     """
     spent: dict[Key, list[tuple[int, int, Decimal | None]]] = {}
-    for name in store.names("usage", f"{rows.name}-"):
+    for name in file_names(store, "usage", f"{rows.name}-"):
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in journals_here:
             continue
         with _parquet(store, f"usage/{name}") as parquet:

@@ -13,9 +13,9 @@ from typing import BinaryIO
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.journal import SUFFIX, encode_record, frame
 from tts_pipeline.dataset.journals import lost_of
-from tts_pipeline.dataset.parts import journal_of, part_name
+from tts_pipeline.dataset.names import file_names, journal_of, part_name
 from tts_pipeline.dataset.replay import Replay, replay
-from tts_pipeline.dataset.safe_folder import make_folder, sync_path
+from tts_pipeline.dataset.safe_folder import create_file, make_folder, sync_path
 from tts_pipeline.dataset.shipping import FOLDER, segment_name
 from tts_pipeline.dataset.store import Store, storage_errors
 
@@ -84,13 +84,15 @@ def remove_shipped(store: Store, part: int, journal_ids: Collection[str] | None 
 def _segments(store: Store, part: int) -> dict[str, list[str]]:
     """Return the names of a part's segments by journal, oldest first, in order."""
     found = defaultdict[str, list[str]](list)
-    for name in store.names(FOLDER, f"{part_name(part)}-"):
+    for name in file_names(store, FOLDER, f"{part_name(part)}-"):
         found[journal_of(name)].append(f"{FOLDER}/{name}")
     return found
 
 
 def _create(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb")
+    descriptor = create_file(path)
+    os.fchmod(descriptor, 0o600)
+    return os.fdopen(descriptor, "wb")
 
 
 def _copy(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Self
 
 from tts_pipeline.cost import total_cost
+from tts_pipeline.dataset.json_files import Fields
 from tts_pipeline.errors import StorageError
 
 
@@ -82,23 +83,25 @@ class Totals:
 
 
 def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
-    """Return counts that stand in a file, which may be damaged or hostile.
+    """Return counts that stand in a file, which may be damaged or hostile; other keys are passed over.
 
     Args:
         place: The file, for messages.
-        values: The counts.
+        values: The counts; empty where there are none. Those that earlier versions did not know may be missing.
 
     Raises:
-        StorageError: They cannot be true: negative, or more confirmed than possible.
+        StorageError: They cannot be true: missing, negative, or more confirmed than possible.
     """
-    try:
-        totals = Totals.from_json(values)
-        is_sound = all(getattr(totals, name) >= 0 for name in _COUNTS) and (totals.cost_in_question or 0) >= 0
-        characters = totals.characters_billed, totals.characters_upper_bound
-        is_sound = is_sound and are_amounts(characters, (totals.cost, totals.cost_upper_bound))
-    except (TypeError, ValueError, InvalidOperation):
-        is_sound = False
-    if not is_sound:
+    if not values:
+        return Totals()
+    there = Fields(values, place, _HINT)
+    for names, check in ((_COUNTS, there.count), (_MONEY, there.amount), (("currency",), there.text_or_none)):
+        for name in names:
+            if name in there or name not in _LATER:
+                check(name)
+    totals = Totals.from_json(values)
+    characters = totals.characters_billed, totals.characters_upper_bound
+    if not are_amounts(characters, (totals.cost, totals.cost_upper_bound)):
         raise damaged_amounts(place)
     return totals
 
@@ -106,7 +109,7 @@ def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
 def damaged_amounts(place: str) -> StorageError:
     """Return the error of a file that tells amounts that cannot be true."""
     message = f"{place} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
-    return StorageError(message, hint="restore it: the bill is added up from it")
+    return StorageError(message, hint=_HINT)
 
 
 def are_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
@@ -118,6 +121,10 @@ def are_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decima
         return False
     return confirmed is None or at_most is None or confirmed <= at_most
 
+
+_HINT = "restore it: the bill is added up from it"
+_LATER = frozenset({"characters_without_price", "implausible_attempts", "cost_in_question"})
+"""What earlier versions did not count."""
 
 _MONEY = ("cost", "cost_upper_bound", "cost_in_question")
 _COUNTS = tuple(field.name for field in fields(Totals) if field.type == "int")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.claims import Claim, read_claim
-from tts_pipeline.dataset.parts import part_name, part_of
+from tts_pipeline.dataset.names import file_names, part_name, part_of
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.replay import Key, Lost, Replay
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -81,7 +81,7 @@ def published_journals(store: Store) -> set[str]:
     Raises:
         StorageError: The destination failed.
     """
-    return {name.removesuffix(".parquet") for name in store.names("usage", "part-")}
+    return {name.removesuffix(".parquet") for name in file_names(store, "usage") if name.startswith("part-")}
 
 
 def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Claim]]:
@@ -98,7 +98,7 @@ def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Cla
     Raises:
         StorageError: The destination failed, or a claim is damaged.
     """
-    for name in store.names("claims", "part-"):
+    for name in file_names(store, "claims"):
         claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
         if claim is not None:
             yield part_of(name), claim

@@ -11,7 +11,8 @@ import pyarrow as pa
 from tts_pipeline.dataset.finish import done_parts, read_markers
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, refuse_foreign
-from tts_pipeline.dataset.parts import PartRows, journal_of, part_of
+from tts_pipeline.dataset.names import journal_of, part_of
+from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import Key, Replay, replay
 from tts_pipeline.dataset.scratch import scratch
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED

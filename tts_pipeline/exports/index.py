@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.exports.names import same_file
 

@@ -15,7 +15,7 @@ from tts_pipeline.dataset.descriptor import NAME, Descriptor, read_descriptor
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.generations import SWAP
-from tts_pipeline.dataset.parts import part_name
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ConfigurationError
 

@@ -12,7 +12,8 @@ from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_f
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.kept import remove_kept
 from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.parts import Progress, part_name
+from tts_pipeline.dataset.names import part_name
+from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.reopen import reopen
 from tts_pipeline.dataset.repeated import remove_repeated
 from tts_pipeline.dataset.store import open_store

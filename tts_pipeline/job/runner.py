@@ -24,7 +24,8 @@ from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.journals import replays_of
 from tts_pipeline.dataset.kept import KeptAnswers
-from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress, part_name
+from tts_pipeline.dataset.names import part_name
+from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay

@@ -1,0 +1,136 @@
+"""JSON files of a dataset: written with a checksum, and checked value by value when they are read.
+
+A disk may damage them, and anybody who may write to a destination may change them. The checksum tells the one; types,
+ranges and names tell what cannot be true. Files of earlier versions have no checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
+
+from tts_pipeline.errors import StorageError
+
+CHECKSUM = "checksum"
+MOST_COUNT = 2**63 - 1
+_MOST_AMOUNT = Decimal(10) ** 18
+_NANO = Decimal("1e-9")
+_RESTORE = "restore it from a copy"
+
+
+def json_bytes(values: Mapping[str, Any], *, option: int = 0) -> bytes:
+    """Return a JSON file: the values, then their checksum. Money becomes text."""
+    plain = orjson.loads(orjson.dumps(values, default=str))
+    return orjson.dumps({**plain, CHECKSUM: _checksum(plain)}, option=option)
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def read_fields(data: bytes, place: str, hint: str = _RESTORE) -> Fields:
+    """Read a JSON file.
+
+    Args:
+        data: What is in it.
+        place: Where it stands, for messages.
+        hint: What to do when it is damaged.
+
+    Raises:
+        StorageError: It is no JSON object, or not as it was written.
+    """
+    try:
+        values = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise StorageError(f"{place} is damaged: {error}", hint=hint) from error
+    fields = Fields(values, place, hint)
+    if CHECKSUM in fields.values and fields.values.pop(CHECKSUM) != _checksum(fields.values):
+        raise fields.damaged("it is not as it was written")
+    return fields
+
+
+class Fields:
+    """A JSON object whose values are checked as they are taken; each method raises StorageError for what is not sound.
+
+    Args:
+        values: What was read.
+        place: Where, for messages.
+        hint: What to do when it is damaged.
+    """
+
+    def __init__(self, values: object, place: str, hint: str = _RESTORE) -> None:
+        self.place = place
+        self._hint = hint
+        if not isinstance(values, dict):
+            raise self.damaged("it holds no object")
+        self.values: dict[str, Any] = values
+
+    def damaged(self, reason: str) -> StorageError:
+        """Return the error that says so."""
+        return StorageError(f"{self.place} is damaged: {reason}", hint=self._hint)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.values
+
+    def _value(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        value = self.values.get(name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+            raise self.damaged(f"{name!r} is {'missing' if name not in self.values else repr(value)[:100]}")
+        return value
+
+    def count(self, name: str, *, least: int = 0, most: int = MOST_COUNT) -> int:
+        """Return a whole number within bounds."""
+        value: int = self._value(name, int)
+        if not least <= value <= most:
+            raise self.damaged(f"{name!r} is {value}")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a text."""
+        value: str = self._value(name, str)
+        return value
+
+    def text_or_none(self, name: str) -> str | None:
+        """Return a text, or None where it stands there."""
+        return None if self._is_null(name) else self.text(name)
+
+    def _is_null(self, name: str) -> bool:
+        return name in self.values and self.values[name] is None
+
+    def amount(self, name: str, *, most: Decimal = _MOST_AMOUNT) -> Decimal | None:
+        """Return an amount of money, which is text of nine decimals at most; None where it stands there."""
+        if self._is_null(name):
+            return None
+        try:
+            value = Decimal(self.text(name))
+            is_sound = value.is_finite() and 0 <= value < most and value == value.quantize(_NANO)
+        except InvalidOperation:
+            is_sound = False
+        if not is_sound:
+            raise self.damaged(f"{name!r} is {self.text(name)[:100]!r}")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """Return a list."""
+        value: list[Any] = self._value(name, list)
+        return value
+
+    def objects(self, name: str) -> list[Fields]:
+        """Return a list of objects."""
+        return [Fields(value, f"{self.place} ({name})", self._hint) for value in self.items(name)]
+
+    def object(self, name: str) -> Fields:
+        """Return an object."""
+        return Fields(self._value(name, dict), f"{self.place} ({name})", self._hint)
+
+    def texts(self) -> dict[str, str]:
+        """Return all values, which are texts."""
+        return {name: self.text(name) for name in self.values}
+
+    def counts(self) -> dict[str, int]:
+        """Return all values, which are counts."""
+        return {name: self.count(name) for name in self.values}

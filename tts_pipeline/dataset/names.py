@@ -1,0 +1,96 @@
+"""Names of the files of parts: how they are made, and how they are read back."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tts_pipeline.dataset.store import Store
+from tts_pipeline.errors import StorageError
+
+_PART, _JOURNAL = r"part-(?P<part>\d{5,9})", r"-(?P<journal>\w{1,64})"
+_ANY = re.compile(rf"(?:generation-\d{{1,9}}-)?{_PART}(?:{_JOURNAL})?(?:-\d{{15}})?(?:\.[a-z]+)?", re.ASCII)
+_BY_FOLDER = {
+    name: re.compile(pattern, re.ASCII)
+    for name, pattern in {
+        "done": rf"{_PART}\.json",
+        "speech": rf"{_PART}\.parquet",
+        "rejects": rf"{_PART}\.parquet",
+        "usage": rf"(?:generation-[1-9]\d{{0,8}}-)?{_PART}{_JOURNAL}\.parquet",
+        "claims": rf"{_PART}{_JOURNAL}\.json",
+        "journal": rf"{_PART}{_JOURNAL}-\d{{15}}\.segment",
+    }.items()
+}
+
+
+class PartFile(NamedTuple):
+    """What the name of a file of a part tells.
+
+    Args:
+        part: The part's number.
+        journal: The journal's id; None where the file is of the whole part.
+    """
+
+    part: int
+    journal: str | None
+
+
+def part_name(number: int) -> str:
+    """Return the name of a part within the dataset."""
+    return f"part-{number:05}"
+
+
+def part_of(name: str) -> int:
+    """Return the part's number from the name of any of its files.
+
+    Raises:
+        StorageError: It is no such name.
+    """
+    return _read(name, _ANY).part
+
+
+def journal_of(name: str) -> str:
+    """Return the journal's id from the name of its file, its claim or its usage.
+
+    Raises:
+        StorageError: It is no such name.
+    """
+    journal = _read(name, _ANY).journal
+    if journal is None:
+        raise _no_name(name)
+    return journal
+
+
+def is_file_of(folder: str, name: str) -> bool:
+    """Return whether a file of a dataset's folder may have a name."""
+    found = _BY_FOLDER[folder].fullmatch(name) if folder in _BY_FOLDER else None
+    return found is not None and part_name(int(found["part"])) == f"part-{found['part']}"
+
+
+def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
+    """Return the sorted names of the files in a folder of a dataset which begin with a prefix. Blocking.
+
+    A file whose name was changed would be left out silently, and what it tells with it.
+
+    Raises:
+        StorageError: One has a name that no file of a dataset has there.
+    """
+    names = store.names(folder, prefix)
+    for name in names:
+        if not is_file_of(folder.rsplit("/", 1)[-1], name):
+            raise _no_name(store.describe(f"{folder}/{name}"))
+    return names
+
+
+def _read(name: str, pattern: re.Pattern[str]) -> PartFile:
+    found = pattern.fullmatch(name.rsplit("/", 1)[-1])
+    if found is None or part_name(int(found["part"])) != f"part-{found['part']}":
+        raise _no_name(name)
+    return PartFile(int(found["part"]), found["journal"])
+
+
+def _no_name(name: str) -> StorageError:
+    return StorageError(
+        f"{name!r} among the files of the dataset is none of ours",
+        hint="give it back its name, or move it elsewhere: what a file of the bill tells cannot be left out",
+    )

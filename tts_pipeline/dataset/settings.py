@@ -1,0 +1,55 @@
+"""What a descriptor's file tells of its job and its source, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from tts_pipeline.dataset.json_files import Fields
+
+_TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
+_OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
+
+
+class Settings(dict[str, Any]):
+    """What determines the dataset; a setting that a damaged file lacks is told as such.
+
+    Args:
+        descriptor: The whole file.
+
+    Raises:
+        StorageError: One is of another type, or (later) one that is asked for is missing.
+    """
+
+    def __init__(self, descriptor: Fields) -> None:
+        job = descriptor.object("job")
+        super().__init__(job.values)
+        for name in _TEXTS & self.keys():
+            job.text(name)
+        for name in _OBJECTS & self.keys():
+            job.object(name)
+        self._descriptor = descriptor
+
+    def __missing__(self, name: str) -> Any:
+        raise self._descriptor.damaged(f"it does not tell {name!r} of the job")
+
+
+def format_version_of(data: bytes) -> Any:
+    """Return what a descriptor's file says of its version; None when it says nothing."""
+    try:
+        values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return values.get("format_version") if isinstance(values, dict) else None
+
+
+def source_file(file: Fields) -> dict[str, Any]:
+    """Return what is told of a file of the source.
+
+    Raises:
+        StorageError: It cannot be true.
+    """
+    file.text("path")
+    file.count("rows")
+    return file.values
