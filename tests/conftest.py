@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -22,14 +24,37 @@ settings.register_profile("tests", deadline=None)  # an example takes as long as
 settings.load_profile("tests")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale what a test may take, by ``timeout`` in pyproject.toml or its own mark."""
+    """Scale what a test may take, by ``timeout`` in pyproject.toml or its own mark; and let slow ones begin early."""
     for item in items:
         mark = item.get_closest_marker("timeout")
         given = mark.args[0] if mark else config.getoption("timeout")
         seconds = float(config.getini("timeout") if given is None else given)
         item.add_marker(pytest.mark.timeout(patience(seconds)), append=False)
+    items[:] = _slow_ones_first(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
+
+def _slow_ones_first(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Deal the modules with slow tests out to the workers, each at the front of its share; whole modules share setups.
+
+    ``--dist worksteal`` gives each worker an equal run of the items, and takes from the ends of these later.
+    """
+    slow: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            slow.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    modules = sorted(slow.values(), key=lambda module: (_LONGEST not in module[0].nodeid, -len(module)))
+    quick = [item for item in items if not item.get_closest_marker("slow")]
+    shares: list[list[pytest.Item]] = [list(chain(*modules[number::workers])) for number in range(workers)]
+    for number, share in enumerate(shares):
+        end = len(items) * (number + 1) // workers - len(items) * number // workers
+        share += [quick.pop() for _ in range(min(len(quick), max(0, end - len(share))))]
+    return [*chain(*shares), *quick]
+
+
+_LONGEST = "airflow/test_standalone.py"
+"""It waits for Airflow most of its time, and uses a processor little meanwhile."""
 
 _SHARED = ("espeak_service", "tone_service")
 

@@ -14,7 +14,7 @@ from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, wri
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "kills"), [(400, 5), pytest.param(5_000, 100, marks=[pytest.mark.kill, pytest.mark.timeout(1_800)])]
+    ("rows", "kills"), [(300, 4), pytest.param(5_000, 100, marks=[pytest.mark.kill, pytest.mark.timeout(1_800)])]
 )
 def test_a_job_that_is_killed_again_and_again(emulator: StartEmulator, tmp_path: Path, rows: int, kills: int) -> None:
     """With faults on: every row once, bought twice only what was in flight at a kill, the bill never short."""
@@ -39,8 +39,8 @@ def test_a_job_that_is_killed_again_and_again(emulator: StartEmulator, tmp_path:
 @pytest.mark.parametrize(
     ("rows", "kills", "loses_disk"),
     [
-        (160, 1, False),
-        (400, 2, True),
+        (100, 1, False),
+        (200, 2, True),
         pytest.param(3_000, 20, True, marks=[pytest.mark.kill, pytest.mark.timeout(1_800)]),
     ],
 )

@@ -64,7 +64,7 @@ def test_short_texts_have_no_flag(espeak_service: LocalService, text: str) -> No
 
 
 @pytest.mark.skipif(not UDHR.exists(), reason=f"{UDHR} is not there")
-@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [12, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("language_type", EUROPEAN)
 def test_real_articles_have_no_flag(espeak_service: LocalService, language_type: str, every: int) -> None:
     """In the seven European languages, at the usual speed; with its language and without."""

@@ -107,7 +107,7 @@ print(run_parts(job, Shard(*map(int, sys.argv[5:]))).stopped_by)
 
 @pytest.mark.slow
 def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Four processes with work folders of their own, twice: never past the cap; once more in turn: nearly all of it.
+    """Three processes with work folders of their own, twice: never past the cap; once more in turn: nearly all of it.
 
     A shard that begins while others are at work counts all that those claim, so its own share may be smaller then.
     """
@@ -116,7 +116,7 @@ def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: Start
     write_lines(tmp_path / "lines.parquet", 200)
     cap = 900 * PRICE  # of some 1,700 characters
     job = job_of(tmp_path, service.url, running={"budget": BudgetCap(max_cost=cap, currency="CNY")})
-    shards = plan(job, 4)
+    shards = plan(job, 3)
 
     def begun(shard: Shard, run: int) -> subprocess.Popen[str]:
         numbers = [shard.index, shard.first_part, shard.parts, shard.shards, shard.all_parts]

@@ -31,9 +31,7 @@ def test_a_text_that_always_gets_500_and_one_that_a_proxy_refuses(tone_service: 
     check_bill(ended, tone_service)
 
 
-@pytest.mark.parametrize(
-    ("max_concurrency", "neighbours"), [(1, 2), (2, 2), (2, 7), pytest.param(1, 7, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("max_concurrency", "neighbours"), [(1, 2), (2, 7)])
 def test_neighbours_that_always_fail_are_rejects(
     emulator: StartEmulator, run: RunJob, max_concurrency: int, neighbours: int
 ) -> None:
@@ -48,7 +46,7 @@ def test_neighbours_that_always_fail_are_rejects(
     assert ended.elapsed_s < 60
 
 
-@pytest.mark.parametrize("last", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("last", [1, 2])
 def test_the_last_rows_of_a_run_may_always_fail(tone_service: LocalService, run: RunJob, last: int) -> None:
     """Nothing else is left that could succeed: after a while, the run ends with its rejects all the same."""
     tone_service.set_faults([_always(line) for line in range(100 - last, 100)])

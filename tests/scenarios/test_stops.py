@@ -20,8 +20,6 @@ _FATAL = {
         {"status": 401, "code": "InvalidApiKey", "message": "Invalid API-key provided."},
         "check the service's key",
     ),
-    "402": ({"status": 402, "code": "insufficient_balance", "message": "No money."}, "top up the account"),
-    "403": ({"status": 403, "code": "AccessDenied", "message": "Access denied."}, "ask for access to this model"),
     "Arrearage": ({"status": 400, "code": "Arrearage", "message": "Overdue.", "form": "nested"}, "settle the bill"),
 }
 
