@@ -37,8 +37,9 @@ $(PEERS)/.made: $(VENV)/.uv $(PROJECT) $(wildcard benchmarks/requirements/*.txt)
 demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local service
 	$(BIN)/tts-pipeline demo
 
+# Three on two cores: some wait for Airflow, for a grace or for a latency.
 test: $(VENV)/.test  ## Set up and run all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 test-kill: $(VENV)/.test  ## Kill a job 100 times, and one on an object store 20 times (some minutes)
 	$(BIN)/pytest -m kill -s

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from typing import Any
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 from hypothesis import settings
@@ -110,14 +111,23 @@ def _clean(services: list[LocalService]) -> None:
         service.reset_bill()
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
-    """An S3 server with one bucket, ``bucket``, that this process and those it starts find."""
-    s3fs = pytest.importorskip("s3fs")
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[Mapping[str, str]]:
+    pytest.importorskip("s3fs")
     with s3_server() as environ:
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
         yield environ
-        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def s3(_s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Mapping[str, str]]:
+    """An S3 server with one empty bucket, ``bucket``, that this process and those it starts find."""
+    import s3fs
+
+    for name, value in _s3_server.items():
+        monkeypatch.setenv(name, value)
+    forget = Request(f"{_s3_server['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")
+    build_opener(ProxyHandler({})).open(forget, timeout=patience(30)).close()
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("bucket")
+    yield _s3_server
+    s3fs.S3FileSystem.clear_instance_cache()
