@@ -85,15 +85,30 @@ def test_what_is_found_is_not_bought() -> None:
     assert (speech.utterance, speech.request_key, speech.characters_counted) == (HELLO, key_of("Hello.")[0], 6)
 
 
+LIES: list[dict[str, Any]] = [
+    {"duration_ms": 9_000},
+    {"duration_ms": 9},
+    {"sample_rate_hz": 8_000},
+    {"format": "mp3"},
+    {"channels": 2},
+]
+
+
 def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
-    """Its bytes say what it is; a clip of hours, or no audio at all, is not taken but bought."""
+    """Its bytes say what it is: what they are not, a clip of hours, or no audio at all, is not taken but bought."""
     found = found_of("Hello.")
-    lie = found.answer.audio._replace(duration_ms=9, sample_rate_hz=8_000, format="mp3", channels=2)
-    speech, _, server = said(DictLibrary({key_of("Hello."): replace(found, answer=found.answer._replace(audio=lie))}))
-    assert (server.requests, speech.audio) == ([], found.answer.audio)
-    for data in (bomb(), b"nothing", b""):
-        worse = lie._replace(data=data, format="flac")
-        hostile = DictLibrary({key_of("Hello."): replace(found, answer=found.answer._replace(audio=worse))})
+    true = found.answer.audio
+    lies = [
+        *(true._replace(data=data, format="flac") for data in (bomb(), b"nothing", b"")),
+        *(true._replace(**lie) for lie in LIES),
+    ]
+    words = [(Word("Hello.", 0, 100, *places),) for places in ((0, 7), (-1, 3), (4, 2))]
+    answers = [
+        *(found.answer._replace(audio=audio) for audio in lies),
+        *(found.answer._replace(words=some) for some in (*words, (Word("Hello.", 0, 9_000, 0, 6),))),
+    ]
+    for one in answers:
+        hostile = DictLibrary({key_of("Hello."): replace(found, answer=one)})
         speech, _, server = said(hostile, answer(200, spoken()))
         assert (len(server.requests), speech.audio.data) == (1, wav())
 

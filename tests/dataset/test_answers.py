@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,27 @@ def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
     AnswerStore(store).put(KEY, 0, Found(hostile, "u1"))
     with pytest.raises(StorageError, match=KEY):
         AnswerStore(store).get(KEY, 0)
+
+
+def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A checksum is no proof of what somebody else wrote: wrong types and negative numbers are bought anew."""
+    answer, sound = found_of().answer, found_of().answer.audio
+    for audio in ({"duration_ms": -1}, {"sample_rate_hz": 0}, {"channels": None}, {"duration_ms": "x"}):
+        AnswerStore(store).put(KEY, 0, Found(answer._replace(audio=sound._replace(**audio)), "u1"))
+        assert AnswerStore(store).get(KEY, 0) is None
+    for values in ({"words": (Word("x", 0, 2**70, 0, 1),)}, {"request_id": 5}, {"quality": (None,)}, {"usage": None}):
+        with suppress(TypeError):  # of what cannot even be written
+            AnswerStore(store).put(KEY, 0, Found(answer._replace(**values), "u1"))
+            assert AnswerStore(store).get(KEY, 0) is None
+    assert all(KEY in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("name", ["x.answer", "ab.0.answer", f"{KEY}.x.answer", f"{KEY}.0.0.answer", f"{KEY}.answer"])
+def test_names_that_are_none_of_ours_are_passed_over(store: Store, name: str) -> None:
+    """They are no answers."""
+    AnswerStore(store).put(KEY, 0, found_of())
+    store.write(f"ab/{name}", b"")
+    assert list(AnswerStore(store).keys()) == [(KEY, 0)]
 
 
 def test_the_last_one_stays(store: Store) -> None:

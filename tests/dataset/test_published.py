@@ -144,6 +144,36 @@ def test_damaged_audio_is_not_there(tmp_path: Path) -> None:
     assert [_get(speech, f"Line {number}.") for number in range(2)] == ["../pilot#r0", None]
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("audio", None),
+        ("audio", {"bytes": None, "path": "x"}),
+        *[(name, None) for name in ("audio_sha256", "quality", "duration_ms", "segments", "request_key", "take")],
+        *[(name, -1) for name in ("duration_ms", "sample_rate_hz", "channels", "segments")],
+        ("sample_rate_hz", 0),
+        ("request_key", "../../x"),
+        ("timestamps", [{"text": None, "start_ms": 0, "end_ms": 1, "text_start": 0, "text_end": 1}]),
+        ("timestamps", [{"text": "x", "start_ms": -5, "end_ms": 1, "text_start": 0, "text_end": 1}]),
+    ],
+)
+def test_a_row_that_cannot_be_true_is_not_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, value: object
+) -> None:
+    """It is bought anew, as if it were not there, and its file is named once; the other rows are taken."""
+    bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=3)
+    bench.run()
+    path = tmp_path / "out" / "speech" / "part-00000.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index(column)
+    values = [value, value, table.column(column)[2].as_py()]
+    pq.write_table(table.set_column(place, column, pa.array(values, table.schema.field(column).type)), path)
+    speech = _opened(bench)
+    assert [_get(speech, f"Line {number}.") for number in range(3)] == [None, None, "../pilot#r2"]
+    assert len(caplog.messages) <= 1
+    assert all(str(path) in message for message in caplog.messages)
+
+
 def test_a_part_that_was_made_anew_since_is_not_mistaken(tmp_path: Path) -> None:
     """Its rows stand elsewhere now: the whole key decides, and what is gone is not there."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=3)

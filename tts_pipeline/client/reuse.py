@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from tts_pipeline.audio.measure import playable
@@ -11,7 +12,7 @@ from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.takes import is_worth_keeping
 from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
 from tts_pipeline.errors import ServiceError
-from tts_pipeline.models import Answer, Audio, Found, Segment, Utterance
+from tts_pipeline.models import Answer, Audio, Found, Segment, Utterance, Word
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -55,6 +56,9 @@ class Loan:
             return None
         is_quick = is_canonical(found.answer.audio.data)
         audio = _measured(found) if is_quick else await asyncio.to_thread(_measured, found)
+        if audio is not None and not _are_of(found.answer.words, segment.text, audio):
+            _warn(found, "it has words that are not the text's")
+            return None
         if audio is None:
             return None
         self.origin = self.origin or found.origin
@@ -68,11 +72,46 @@ class Loan:
             await self._library.put(request_key, self._utterance.take, found)
 
 
+_ROUNDING_MS = 100
+_ROUNDING = 0.1
+"""How much longer or shorter audio may be than was said of it: versions differ by an encoder's padding."""
+
+_LATE_MS = 1_000
+"""How long after its sound's end a word may end."""
+
+
+def _are_of(words: Sequence[Word] | None, text: str, audio: Audio) -> bool:
+    """Return whether words can be those of a text and its audio."""
+    for word in words or ():
+        start, end = word.text_start or 0, word.text_end if word.text_end is not None else len(text)
+        if not 0 <= start <= end <= len(text):
+            return False
+        if not 0 <= word.start_ms <= word.end_ms <= audio.duration_ms + _LATE_MS:
+            return False
+    return True
+
+
+def _is_as_said(said: Audio, audio: Audio) -> bool:
+    """Return whether audio is what was said of it where it was kept; an old header may have been mended since."""
+    form = (audio.format, audio.sample_rate_hz, audio.channels)
+    differ_ms = abs(said.duration_ms - audio.duration_ms)
+    is_as_long = differ_ms <= _ROUNDING_MS + _ROUNDING * audio.duration_ms
+    return form == (said.format, said.sample_rate_hz, said.channels) and is_as_long
+
+
 def _measured(found: Found) -> Audio | None:
-    """Return audio as its bytes say it is, whatever was said of it where it was kept; None where it is none."""
-    audio, max_s = found.answer.audio, MAX_CLIP_S * max(1, found.segments)
+    """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
+    said, max_s = found.answer.audio, MAX_CLIP_S * max(1, found.segments)
     try:
-        return playable(audio.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
+        audio = playable(said.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
     except ServiceError as error:
-        logger.warning("what is kept of %s is not taken, and bought anew: %s", found.origin, error.message)
+        _warn(found, error.message)
         return None
+    if not _is_as_said(said, audio):
+        _warn(found, "it is not what is said of it there")
+        return None
+    return audio
+
+
+def _warn(found: Found, why: str) -> None:
+    logger.warning("what is kept of %s is not taken, and bought anew: %s", found.origin, why)

@@ -8,6 +8,7 @@ record as JSON, and the audio as received. It is written whole, and again by who
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import orjson
 
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal import encode_record
+from tts_pipeline.dataset.record_values import MalformedRecordError, check_found
 from tts_pipeline.dataset.replay import answer_of, answer_record
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.models import Found
@@ -68,13 +70,26 @@ class AnswerStore:
         data = self._store.read(name)
         if data is None:
             return None
-        record = _record_of(data)
-        if record is None or (record["request_key"], record["take"]) != (request_key, take):
+        try:
+            found = self._found(data, request_key, take)
+        except (KeyError, TypeError, ValueError):
             self._warn(name)
             return None
-        check_formats((record["answer"]["format"],), self._store.describe(name))
-        audio = data[len(data) - record["audio_bytes"] :]
-        return Found(answer_of(record["answer"], audio), origin_of(record["origin"], self.label), record["segments"])
+        check_formats((found.answer.audio.format,), self._store.describe(name))
+        return found
+
+    def _found(self, data: bytes, request_key: str, take: int) -> Found:
+        """Return what a file holds.
+
+        Raises:
+            ValueError: It is damaged, or of another request; as KeyError and TypeError are.
+        """
+        record, audio = _parts_of(data)
+        if (record["request_key"], record["take"]) != (request_key, take):
+            raise MalformedRecordError("request_key")
+        found = Found(answer_of(record["answer"], audio), origin_of(record["origin"], self.label), record["segments"])
+        check_found(found)
+        return found
 
     def put(self, request_key: str, take: int, found: Found) -> None:
         """Keep what was bought, in place of what may be there. Blocking.
@@ -104,9 +119,8 @@ class AnswerStore:
         """
         for folder in self._store.names(""):
             for name in self._store.names(folder) if len(folder) == 2 else ():
-                if name.endswith(SUFFIX):
-                    request_key, take = name.removesuffix(SUFFIX).split(".")
-                    yield request_key, int(take)
+                if named := _NAME.fullmatch(name):
+                    yield named[1], int(named[2])
 
     def _warn(self, name: str) -> None:
         if not self._has_warned:
@@ -118,6 +132,11 @@ class AnswerStore:
 def origin_of(utterance_id: str, label: str) -> str:
     """Return where audio came from, for people: the place's label, if it has one, and the utterance."""
     return f"{label}#{utterance_id}" if label else utterance_id
+
+
+def is_request_key(text: object) -> bool:
+    """Say whether a text can be a request's key."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
 
 
 def request_hash(request_key: str, take: int) -> int:
@@ -133,14 +152,22 @@ def _name(request_key: str, take: int) -> str:
     return f"{request_key[:2]}/{request_key}.{take}{SUFFIX}"
 
 
-def _record_of(data: bytes) -> dict[str, Any] | None:
-    """Return the record of a whole and undamaged file; else None."""
+_KEY = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
+
+
+def _parts_of(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the record and the audio of a whole and undamaged file.
+
+    Raises:
+        ValueError: It is none.
+    """
     if len(data) < _HEAD.size:
-        return None
+        raise MalformedRecordError("length")
     magic, version, record_length, audio_length, crc = _HEAD.unpack_from(data)
     if (magic, version) != (_MAGIC, FORMAT_VERSION) or len(data) != _HEAD.size + record_length + audio_length:
-        return None
+        raise MalformedRecordError("length")
     if zlib.crc32(memoryview(data)[_HEAD.size :]) != crc:
-        return None
+        raise MalformedRecordError("checksum")
     record: dict[str, Any] = orjson.loads(data[_HEAD.size : _HEAD.size + record_length])
-    return record
+    return record, data[_HEAD.size + record_length :]

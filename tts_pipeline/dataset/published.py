@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -17,11 +18,14 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.answers import origin_of, request_hash
+from tts_pipeline.dataset.answers import is_request_key, origin_of, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.record_values import MalformedRecordError, check_found
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
+
+logger = logging.getLogger("tts_pipeline")
 
 READERS = 16
 """Files that are looked into at a time: on an object store each takes some round trips."""
@@ -69,6 +73,7 @@ class PublishedSpeech:
         self._store = store
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = Lock()
+        self._has_warned = False
         groups = self._look(segments_that_fit(descriptor, wanted))
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
@@ -94,9 +99,25 @@ class PublishedSpeech:
         """
         for place in self._places_of(request_key, take):
             row = self._row(place)
-            if (row["request_key"], row["take"]) == (request_key, take) and _is_whole(row):
-                return found_of(row, self.label)
+            if (row["request_key"], row["take"]) != (request_key, take):
+                continue
+            try:
+                return _whole(row, self.label)
+            except (TypeError, ValueError):
+                self._warn(place)
         return None
+
+    def _warn(self, place: int) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            name, _ = self._groups[self._group_of(place)]
+            logger.warning(
+                "%s has rows whose audio is not what they say of it: it is not taken, and bought anew",
+                self._store.describe(name),
+            )
+
+    def _group_of(self, place: int) -> int:
+        return int(np.searchsorted(self._first_rows, place, "right")) - 1
 
     def _places_of(self, request_key: str, take: int) -> list[int]:
         wanted = np.uint64(request_hash(request_key, take))
@@ -120,13 +141,17 @@ class PublishedSpeech:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=columns, use_threads=False)
                 keys, takes, segments = (table.column(column).to_pylist() for column in columns)
-                chosen = [place for place, count in enumerate(segments) if kind_of(count) in kinds]
+                chosen = [
+                    place
+                    for place, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
+                    if take is not None and is_request_key(key) and kind_of(count) in kinds
+                ]
                 hashes = np.fromiter((request_hash(keys[it], takes[it]) for it in chosen), np.uint64, len(chosen))
                 groups.append(_Group(name, number, table.num_rows, np.array(chosen, np.uint32), hashes))
         return groups
 
     def _row(self, place: int) -> dict[str, Any]:
-        number = int(np.searchsorted(self._first_rows, place, "right")) - 1
+        number = self._group_of(place)
         with self._lock:  # threads that want the same row group wait for the first one to read it
             table = self._held.pop(number, None)
             if table is None:
@@ -168,7 +193,7 @@ def found_of(row: Mapping[str, Any], label: str) -> Found:
         request_id=row["request_id"],
         quality=tuple(row["quality"]),
     )
-    return Found(answer, origin_of(row["utterance_id"], label), row["segments"])
+    return Found(answer, origin_of(str(row["utterance_id"]), label), row["segments"])
 
 
 def kind_of(segments: int) -> str:
@@ -187,5 +212,14 @@ def segments_that_fit(descriptor: Descriptor, wanted: AudioSettings) -> Collecti
     return ("one", "joined") if made.pause_ms == wanted.pause_ms else ("one",)
 
 
-def _is_whole(row: dict[str, Any]) -> bool:
-    return bool(hashlib.sha256(row["audio"]["bytes"]).hexdigest() == row["audio_sha256"])
+def _whole(row: Mapping[str, Any], label: str) -> Found:
+    """Return a row as audio that was bought before.
+
+    Raises:
+        ValueError: It is damaged, or says what cannot be; as a TypeError does.
+    """
+    found = found_of(row, label)
+    check_found(found)
+    if hashlib.sha256(found.answer.audio.data).hexdigest() != row["audio_sha256"]:
+        raise MalformedRecordError("audio_sha256")
+    return found

@@ -1,4 +1,4 @@
-"""What a journal's records may say: a checksum tells what a disk damaged, and not what somebody else wrote."""
+"""What records may say that are read back: a checksum tells what a disk damaged, and not what somebody else wrote."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import pyarrow as pa
 
-from tts_pipeline.models import Attempt, Settlement, Usage, Word
+from tts_pipeline.models import Attempt, Audio, Found, Settlement, Usage, Word
 from tts_pipeline.schema import INSTANT, MONEY, REJECTS, SPEECH, TIMESTAMPS, Column
 
 _MOST = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, INSTANT: 2**63 - 1}
@@ -25,7 +25,7 @@ class MalformedRecordError(ValueError):
     """A record says what nothing of ours can have written."""
 
 
-def check_fields(made: Attempt | Settlement | Usage | Word) -> None:
+def check_fields(made: Attempt | Settlement | Usage | Word | Audio) -> None:
     """Make sure that a record's fields are of their types, and fit the tables.
 
     Raises:
@@ -43,7 +43,23 @@ def _fields_of(made: type[Any]) -> list[tuple[str, type | UnionType, int]]:
     return [(name, kind, _MOST_BY_NAME.get(name, _MOST[pa.int64()])) for name, kind in get_type_hints(made).items()]
 
 
-_FIELDS = {made: _fields_of(made) for made in (Attempt, Settlement, Usage, Word)}
+_FIELDS = {made: _fields_of(made) for made in (Attempt, Settlement, Usage, Word, Audio)}
+
+
+def check_found(found: Found) -> None:
+    """Make sure that what is kept of an answer can be true; its audio is measured by whoever takes it.
+
+    Raises:
+        MalformedRecordError: It cannot.
+    """
+    answer, audio = found.answer, found.answer.audio
+    check_fields(audio)
+    check_fields(answer.usage)
+    for word in answer.words or ():
+        check_fields(word)
+    is_sound = audio.sample_rate_hz and audio.channels and found.segments.__class__ is int and found.segments > 0
+    if not is_sound or not all(map(_is_text, (found.origin, answer.request_id or "", *answer.quality))):
+        raise MalformedRecordError("answer")
 
 
 def check_speech(values: Mapping[str, Any]) -> None:
