@@ -13,11 +13,13 @@ from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.names import file_names, journal_of, part_name, part_of
+from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
-from tts_pipeline.dataset.usage_files import account_for_claims, publish_usage_of, usage_name
+from tts_pipeline.dataset.usage_files import account_for_claims, is_guess, publish_usage_of, usage_name
+from tts_pipeline.errors import StorageError
 
 
 def sweep(
@@ -103,8 +105,11 @@ def _account(store: Store, number: int, found: Mapping[Path, Replay | None], cla
     replays = [one for one in found.values() if one is not None]
     here = {one.journal_id for one in replays}
     spent = {one.journal_id for one in replays if one.attempts} | ({journal_of(name) for name in claims} - here)
-    if not all(store.exists(usage_name(number, journal_id)) for journal_id in spent):
+    is_better_known = any(is_guess(store, number, one) for one in replays)
+    if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spent):
         store.remove(SEAL)
+    if is_better_known:  # its marker tells of the guess: the part is published again by whoever runs the job
+        store.remove(marker_name(number))
     for one in replays:
         publish_usage_of(store, number, one)
     account_for_claims(store, claims, here)

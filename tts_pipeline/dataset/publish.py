@@ -169,7 +169,8 @@ class Publisher:
                 continue
             made.files[f"usage/{short}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             made.totals.add(usage_totals(data, self._store.describe(f"usage/{short}")))
-            made.prices += prices_of(data)
+            with storage_errors(f"reading {self._store.describe(f'usage/{short}')}", Exception):
+                made.prices += prices_of(data)
 
     def _publish_rejects(self, part: _Part, made: _Made) -> None:
         self._fence()

@@ -49,7 +49,7 @@ def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Ma
     name = usage_name(part, one.journal_id)
     if not one.attempts and (one.lost is None or not one.lost.characters_upper_bound):
         return
-    if not store.exists(name) or (one.lost is None and not _is_told(store, name, one)):
+    if not store.exists(name) or is_guess(store, part, one):
         table = table_of(_usage_rows(one, tags or {}), usage_schema())
         write_table(store, name, with_prices(table, one.header["prices"]))
 
@@ -126,7 +126,11 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
     with storage_errors(f"reading {place}", Exception):
         table = read_columns(data, ["outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE])
         billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
-    if not all(map(are_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True))):
+    try:
+        is_sound = all(map(are_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True)))
+    except (TypeError, ArithmeticError, AttributeError):  # nulls, or another type
+        is_sound = False
+    if not is_sound:
         raise damaged_amounts(place)
     totals = Totals(attempts=table.num_rows)
     totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
@@ -143,7 +147,7 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
 def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
     """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
     with store.stage(name, is_new=is_new) as path:
-        pq.write_table(table, path, compression="zstd")
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         return facts_of_path(path)
 
 
@@ -162,12 +166,24 @@ def facts_of(file: BinaryIO) -> dict[str, Any]:
     return {"bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
+def is_guess(store: Store, part: int, one: Replay) -> bool:
+    """Return whether what is published of a journal is what another machine took it for, and the journal knows better.
+
+    Raises:
+        StorageError: The destination failed, or what is published is damaged.
+    """
+    name = usage_name(part, one.journal_id)
+    return one.lost is None and bool(one.attempts) and store.exists(name) and not _is_told(store, name, one)
+
+
 def _is_told(store: Store, name: str, one: Replay) -> bool:
     """Return whether a usage file holds a journal's attempts as they ended, no more and no less."""
     data = store.read(name)
     if data is None:
         return False
-    told = {(row["attempt_id"], row["outcome"]) for row in read_columns(data, ["attempt_id", "outcome"]).to_pylist()}
+    with storage_errors(f"reading {store.describe(name)}", Exception):
+        table = read_columns(data, ["attempt_id", "outcome"])
+        told = set(zip(table["attempt_id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
     ended = {(id_, settled.outcome if settled else Outcome.UNKNOWN) for id_, (_, settled) in one.attempts.items()}
     return told == ended
 

@@ -96,8 +96,8 @@ def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
     job, progress, numbers = prepared.job, attended.progress, shard.numbers()
     invocation = _invocation(prepared)
     progress.totals.rows = sum(len(prepared.descriptor.span(number)) for number in numbers)
+    _sweep(prepared, done_parts(prepared.store, prepared.descriptor))
     done = done_parts(prepared.store, prepared.descriptor)
-    _sweep(prepared, done)
     if job.running.retry_rejects:
         done -= reopen(prepared.store, prepared.leases, done & set(numbers))
     progress.done_before = sum(len(prepared.descriptor.span(number)) for number in numbers if number in done)

@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from tts_pipeline.daemon_threads import DaemonExecutor
+from tts_pipeline.dataset.bill import check_bill
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.generations import FOLDER, generation_at, unfinished
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
-from tts_pipeline.dataset.totals import damaged_amounts
-from tts_pipeline.dataset.usage_files import claimed_usage, open_claims, published_journals, usage_totals
+from tts_pipeline.dataset.usage_files import claimed_usage, open_claims, published_journals
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
 from tts_pipeline.schema import table_of, usage_schema
@@ -107,7 +107,7 @@ def spending(datasets: Sequence[Dataset], opened: Sequence[Open]) -> pl.LazyFram
         StorageError: As for ``usage``.
     """
     for store in _stores(datasets):
-        _refuse_damaged(store)
+        check_bill(store)
     rows = pl.DataFrame(table_of([claimed_usage(one.claim) for one in opened], usage_schema())).lazy()
     claims = rows.with_columns(dataset=pl.Series([one.dataset for one in opened], dtype=pl.String), is_open=True)
     return pl.concat([usage(datasets).with_columns(is_open=False), claims], how="diagonal_relaxed")
@@ -226,42 +226,14 @@ def _scanned(store: Store) -> pl.LazyFrame:
     with DaemonExecutor(_READERS, "usage") as readers:
         read = zip(names, readers.map(store.read, names), strict=True)
         files = {name: data for name, data in read if data is not None}
-    for name, data in files.items():
-        usage_totals(data, store.describe(name))  # refuses what is damaged
     with storage_errors(f"reading {store.describe('usage')}", Exception):
         return _scan(list(files.values()))
 
 
-def _scan(files: list[Path] | list[bytes], paths: str | None = None) -> pl.LazyFrame:
+def _scan(files: list[Path] | list[bytes]) -> pl.LazyFrame:
     """Read files of this version and of earlier ones, which lack columns; glob is off: a folder may be named "a[1]"."""
     schema = pl.DataFrame(usage_schema().empty_table()).schema
-    return pl.scan_parquet(
-        files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore", include_file_paths=paths
-    )
-
-
-_FILE = "__file"
-_IS_DAMAGED = (
-    pl.any_horizontal(pl.col("characters_billed", "cost", "cost_upper_bound") < 0)
-    | (pl.col("characters_billed") > pl.col("characters_upper_bound"))
-    | (pl.col("cost") > pl.col("cost_upper_bound"))
-)
-
-
-def _refuse_damaged(store: Store) -> None:
-    """Make sure that the amounts of a local dataset can be true; those of a URL are looked at where they are read.
-
-    Raises:
-        StorageError: Some cannot; names the file.
-    """
-    names = sorted(_usage_names(store))
-    if not names or not isinstance(store, LocalStore):
-        return
-    with storage_errors("reading usage tables", Exception):
-        rows = _scan([store.path(name) for name in names], _FILE)
-        found = rows.filter(_IS_DAMAGED).select(_FILE).head(1).collect()
-    if found.height:
-        raise damaged_amounts(str(found.item()))
+    return pl.scan_parquet(files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
 
 
 def _usage_names(store: Store) -> Iterable[str]:
