@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.exports.samples import files_below, speech_row, write_dataset
@@ -12,7 +16,7 @@ from tts_pipeline.browse.row import Place, read_sound
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.containers import bomb
-from tts_pipeline.errors import StorageError
+from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import export
 
 NAMES = ["../../x", "wav/../../x", "/etc/x", "", "wav\0", "x" * 5_000, "WAV"]
@@ -63,3 +67,68 @@ def test_the_page_gives_no_clip_of_hours_to_a_player(tmp_path: Path) -> None:
     sounds = [read_sound(store, Place("speech", "part-00000", number)) for number in range(3)]
     refused = [sound.refusal is not None for sound in sounds if sound is not None]
     assert refused == [False, True, False]
+
+
+def _hostile_index(out: Path, name: str | None) -> None:
+    table = pq.read_table(out / "index.parquet")
+    place = table.column_names.index("name")
+    pq.write_table(
+        table.set_column(place, "name", pa.array([name] * table.num_rows, pa.string())), out / "index.parquet"
+    )
+
+
+@pytest.mark.parametrize("name", ["../victim.wav", "{absolute}/victim.wav", "audio/../../victim.wav", "", None, "a//b"])
+@pytest.mark.parametrize("piece", ["index.parquet", ".index/000001-00000.begun"])
+def test_an_index_removes_nothing_outside(tmp_path: Path, name: str | None, piece: str) -> None:
+    """A name that leads out of the export, or is none, is damage that names its file, whichever file tells it."""
+    dataset, out, victim = (
+        write_dataset(tmp_path / "dataset", [speech_row("u1")]),
+        tmp_path / "out",
+        tmp_path / "victim.wav",
+    )
+    export(dataset, out, as_="files")
+    victim.write_bytes(b"do not touch")
+    name = name and name.format(absolute=tmp_path)
+    if piece == "index.parquet":
+        _hostile_index(out, name)
+    else:
+        (out / ".index").mkdir()
+        (out / piece).write_text(name or "..")
+    if piece == "index.parquet" or name != "":
+        with pytest.raises(StorageError) as met:
+            export(dataset, out, as_="files")
+        assert Path(piece).name in met.value.message
+    assert victim.read_bytes() == b"do not touch"
+    assert (out / "u1.wav").exists()
+
+
+@pytest.mark.parametrize("as_", ["files", "nemo"])
+def test_links_inside_an_export_are_not_followed(tmp_path: Path, as_: str) -> None:
+    """Neither files nor folders that are links: what they lead to stays as it is."""
+    dataset, outside = write_dataset(tmp_path / "dataset", [speech_row("u1"), speech_row("u2")]), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "victim.wav").write_bytes(b"do not touch")
+    for number, link in enumerate(("audio", "u1.wav", ".index", "manifest.json", "index.parquet", "export.json")):
+        out = tmp_path / f"out{number}"
+        export(dataset, out, as_=as_, name="audio/{utterance_id}.{ext}")
+        place = out / link
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        place.symlink_to(outside if link in ("audio", ".index") else outside / "victim.wav")
+        with suppress(StorageError, ConfigurationError):
+            export(dataset, out, as_=as_, name="audio/{utterance_id}.{ext}")
+        assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"victim.wav": b"do not touch"}
+
+
+def test_an_index_of_other_columns_or_untrue_rows_is_damage_or_is_written_anew(tmp_path: Path) -> None:
+    """Nothing that it tells is gone by unless it can be true."""
+    dataset, out = write_dataset(tmp_path / "dataset", [speech_row("u1")]), tmp_path / "out"
+    export(dataset, out, as_="files")
+    table = pq.read_table(out / "index.parquet")
+    for name, value in (("duration_ms", -1), ("bytes", None), ("sha256", None), ("frames", -5), ("channels", None)):
+        place = table.column_names.index(name)
+        changed = table.set_column(place, name, pa.array([value], table.schema.field(name).type))
+        pq.write_table(changed, out / "index.parquet")
+        assert (export(dataset, out, as_="files").written, pq.read_table(out / "index.parquet")) == (1, table)
+    pq.write_table(table.drop_columns(["take"]), out / "index.parquet")
+    with pytest.raises(StorageError, match="columns are not those of an index"):
+        export(dataset, out, as_="files")

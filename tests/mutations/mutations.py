@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,25 @@ import pyarrow.parquet as pq
 Mutation = Callable[[Path, "Surroundings", Random], None]
 
 VALUES: tuple[Any, ...] = (
-    *(None, True, -1, -100_000, 0, 10**12, 2**63 - 1, 1e300, -0.5, "NaN", "Infinity", "-1", "1e400", "", "x" * 5_000),
+    *(
+        None,
+        True,
+        -1,
+        -100_000,
+        0,
+        10**12,
+        2**63 - 1,
+        10**30,
+        1e300,
+        -0.5,
+        float("nan"),
+        "NaN",
+        "Infinity",
+        "-1",
+        "1e400",
+        "",
+        "x" * 5_000,
+    ),
     *("../victim", "../../victim", "a/../../victim.txt", "..", ".", "/", "a\0b", "a\nb", "part-00001", "\ud83d\ude00"),
     *([], {}, [None], {"a": 1}, [[[]]], ["../victim.txt"]),
 )
@@ -25,11 +44,13 @@ class Surroundings:
     """What a mutation may point at.
 
     Args:
+        root: The destination.
         outside: A folder beside the one that a door is given.
         others: Files of the same destination.
     """
 
-    def __init__(self, outside: Path, others: list[Path]) -> None:
+    def __init__(self, root: Path, outside: Path, others: list[Path]) -> None:
+        self.root = root
         self.outside = outside
         self.others = others
 
@@ -84,8 +105,11 @@ def link_to_folder(path: Path, around: Surroundings, _: Random) -> None:
     path.symlink_to(around.outside / "victim")
 
 
-def link_folder(path: Path, around: Surroundings, _: Random) -> None:
-    """Stand in a folder that is a link to one outside, which holds the same."""
+def link_folder(path: Path, around: Surroundings, chance: Random) -> None:
+    """Stand in a folder that is a link to one outside, which holds the same; the destination itself may be a link."""
+    if path.parent == around.root:
+        link_to_folder(path, around, chance)
+        return
     moved = around.outside / "moved"
     path.parent.rename(moved)
     path.parent.symlink_to(moved)
@@ -125,7 +149,7 @@ def change_json(path: Path, around: Surroundings, chance: Random) -> None:
         del owner[key]
     else:
         owner[key] = chance.choice((*VALUES, str(around.outside / "victim.txt"), str(around.outside / "victim")))
-    path.write_bytes(orjson.dumps(values, default=str))
+    path.write_text(json.dumps(values), errors="surrogatepass")
 
 
 def _places(values: Any) -> Iterator[tuple[Any, Any]]:

@@ -104,6 +104,7 @@ def _half(made: Specimens, service: LocalService) -> None:
     running.start()
     _wait(lambda: progress.settled == ROWS - 2 and progress.in_flight == 1, running)
     _wait((live / "done" / "part-00000.json").exists, running)
+    _wait(lambda: len(list((live / ".work/locks").glob("part-*"))) == 1, running)
     shutil.copytree(live, made.folder / "half")
     running.join(PATIENCE_S)
     store = LocalStore(made.folder / "half")

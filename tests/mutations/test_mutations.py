@@ -74,7 +74,7 @@ class Case:
         shutil.copyfile(path, self.outside / "copy")
         change = self.chance.choice(mutations_for(path))
         self.told = f"{name}: {change.__name__} {path.relative_to(self.at(name))}"
-        change(path, Surroundings(self.outside, files), self.chance)
+        change(path, Surroundings(self.at(name), self.outside, files), self.chance)
 
     def guarded(self, *but: str) -> dict[Path, object]:
         """Return all there is outside of what a door may write."""

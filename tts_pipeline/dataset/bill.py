@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import orjson
 
+from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.generations import SWAP, generation_at, unfinished
 from tts_pipeline.dataset.names import part_of
@@ -45,7 +45,7 @@ def _check(store: Store) -> None:
         raise StorageError(f"{store.describe(gone[0])} is gone, which a part that is done tells of", hint=_HINT)
     for name in store.names("claims"):
         part_of(name)
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="bill") as readers:
+    with DaemonExecutor(_READERS, "bill") as readers:
         hashes = list(readers.map(partial(_check_file, store, told), names))
     first = dict(zip(reversed(hashes), reversed(names), strict=True))
     for name, sha256 in zip(names, hashes, strict=True):
@@ -75,7 +75,7 @@ def _told(store: Store) -> dict[str, Mapping[str, Any]]:
         return _files_of(_parts_of(data, store.describe(SEAL)), store.describe(SEAL))
     names = [f"done/{name}" for name in store.names("done", "part-")]
     found: dict[str, Mapping[str, Any]] = {}
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="markers") as readers:
+    with DaemonExecutor(_READERS, "markers") as readers:
         for name, marker in zip(names, readers.map(store.read, names), strict=True):
             if marker is not None:  # else another process has just opened it again
                 found |= _files_of([_loaded(marker, store.describe(name))], store.describe(name))

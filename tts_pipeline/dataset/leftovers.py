@@ -19,7 +19,6 @@ from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.usage_files import account_for_claims, is_guess, publish_usage_of, usage_name
-from tts_pipeline.errors import StorageError
 
 
 def sweep(

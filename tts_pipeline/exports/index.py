@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -17,7 +18,8 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.exports.names import same_file
+from tts_pipeline.errors import StorageError
+from tts_pipeline.exports.names import is_file_name, same_file
 
 NAME = "index.parquet"
 PIECES = ".index"
@@ -55,6 +57,7 @@ Row = dict[str, Any]
 Hashes = npt.NDArray[np.uint64]
 
 _BEGUN = ".begun"
+_PIECE = re.compile(r"[0-9]{6,12}-[0-9a-z-]+(\.begun|\.parquet)")
 _GROUP_ROWS = 10_000
 _KEPT_GROUPS = 4
 
@@ -72,11 +75,15 @@ class Earlier:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._opened: tuple[str, ExitStack, pq.ParquetFile] | None = None
-        self._pieces = store.names(PIECES)
+        self._pieces = [name for name in store.names(PIECES) if _PIECE.fullmatch(name)]
         self._begun = self._begun_names()
         self._held: OrderedDict[int, pa.Table] = OrderedDict()
         self._groups: list[tuple[str, int]] = []
-        hashes = [found for name in self._names() for found in self._look(name)]
+        try:
+            hashes = [found for name in self._names() for found in self._look(name)]
+        except BaseException:
+            self._close()
+            raise
         self._firsts: npt.NDArray[np.int64] = np.cumsum([0, *map(len, hashes)])[:-1]
         unsorted = np.concatenate([np.empty(0, np.uint64), *hashes])
         # Stable, so that the last of several is what was written last.
@@ -124,11 +131,27 @@ class Earlier:
     def _all_names(self) -> Iterator[str]:
         yield from self._begun.values()
         for number in range(len(self._groups)):
-            yield from self._read(number, ["name"]).column("name").to_pylist()
+            file, _ = self._groups[number]
+            names = self._read(number, ["name"]).column("name").to_pylist()
+            yield from self._below(names, file)
 
     def _begun_names(self) -> dict[int, str]:
-        pieces = (self._store.read(f"{PIECES}/{name}") or b"" for name in self._pieces if name.endswith(_BEGUN))
-        return {hash_of_name(name): name for piece in pieces for name in piece.decode().splitlines()}
+        found: dict[int, str] = {}
+        for piece in (f"{PIECES}/{name}" for name in self._pieces if name.endswith(_BEGUN)):
+            names = (self._store.read(piece) or b"").decode(errors="replace").splitlines()
+            found |= {hash_of_name(name): name for name in self._below(names, piece)}
+        return found
+
+    def _below(self, names: Iterable[str | None], file: str) -> Iterator[str]:
+        """Yield names as they stand in a file of the export; none of them may lead anywhere else.
+
+        Raises:
+            StorageError: One does.
+        """
+        for name in names:
+            if name is None or not is_file_name(name):
+                raise _damaged(self._store.describe(file), f"it names a file {name!r}")
+            yield name
 
     def _names(self) -> list[str]:
         pieces = [f"{PIECES}/{name}" for name in self._pieces if not name.endswith(_BEGUN)]
@@ -150,20 +173,25 @@ class Earlier:
         while len(self._held) > _KEPT_GROUPS:
             self._held.popitem(last=False)
         row: Row = table.slice(place - int(self._firsts[number]), 1).to_pylist()[0]
-        return row
+        return row if _is_sound(row) else dict.fromkeys(SCHEMA.names)  # none that can be gone by: it is written anew
 
     def _read(self, number: int, columns: list[str] | None) -> pa.Table:
         name, group = self._groups[number]
         with storage_errors(f"reading {self._store.describe(name)}", Exception):
-            return self._file(name).read_row_group(group, columns=columns, use_threads=False)
+            table = self._file(name).read_row_group(group, columns=columns, use_threads=False)
+        wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
+        if table.schema.remove_metadata() != wanted:
+            raise _damaged(self._store.describe(name), "its columns are not those of an index")
+        return table
 
     def _file(self, name: str) -> pq.ParquetFile:
         """Return a file, opened; only one is open at a time, because there may be a piece for each part."""
         if self._opened is None or self._opened[0] != name:
             self._close()
-            held = ExitStack()
-            stream = held.enter_context(self._store.open(name))
-            self._opened = name, held, held.enter_context(pq.ParquetFile(stream, pre_buffer=False))
+            with ExitStack() as opening:
+                stream = opening.enter_context(self._store.open(name))
+                parquet = opening.enter_context(pq.ParquetFile(stream, pre_buffer=False))
+                self._opened = name, opening.pop_all(), parquet
         return self._opened[2]
 
     def _close(self) -> None:
@@ -232,6 +260,21 @@ class IndexWriter:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
             self._rows.clear()
+
+
+def _damaged(place: str, why: str) -> StorageError:
+    return StorageError(
+        f"{place} is damaged: {why}", hint="remove the export's folder, and what is in it, and export again"
+    )
+
+
+_FACTS = ("bytes", "sample_rate_hz", "channels", "duration_ms")
+
+
+def _is_sound(row: Row) -> bool:
+    """Return whether a row can be true of a file."""
+    numbers = [row[name] for name in _FACTS] + [0 if row["frames"] is None else row["frames"]]
+    return row["sha256"] is not None and all(number is not None and number >= 0 for number in numbers)
 
 
 def _hash_of(utterance_id: str, take: int) -> int:

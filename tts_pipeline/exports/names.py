@@ -152,6 +152,11 @@ def mark_of(utterance_id: str, take: int) -> str:
     return "~" + hashlib.sha256(f"{take}:{utterance_id}".encode()).hexdigest()[:16]
 
 
+def is_file_name(name: str) -> bool:
+    """Return whether a name is one of a file below an export's folder."""
+    return "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
+
+
 def same_file(name: str) -> str:
     """Return what two names have in common that are one file on some disk: case and Unicode's ways of writing."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ import orjson
 
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import ConfigurationError
+
+_MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
+"""Names of manifests, of whatever format: nothing else is removed because it is told of."""
 
 NAME = "export.json"
 """Says what an export is. Written when one begins, and again when it is whole."""
@@ -61,7 +65,9 @@ def begin(store: Store, as_: str, settings: dict[str, Any], manifests: Sequence[
             hint="name a folder of its own for each format",
         )
     there = there or {}
-    stale = [name for name in there.get("manifests", ()) if name not in manifests and "/" not in name]
+    told = there.get("manifests")
+    named = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
+    stale = [name for name in named if name not in manifests and _MANIFEST.fullmatch(name)]
     # Until they are removed they are told: this export may be killed, and have other splits the next time.
     _write(store, as_, {**settings, "manifests": [*manifests, *stale]}, is_finished=False)
     return Found(bool(there.get("finished")), stale)
