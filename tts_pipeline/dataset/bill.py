@@ -12,7 +12,7 @@ import orjson
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.generations import SWAP, generation_at, unfinished
-from tts_pipeline.dataset.names import part_of
+from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
@@ -43,8 +43,7 @@ def _check(store: Store) -> None:
     gone = sorted(told.keys() - {f"usage/{name}" for name in names})
     if gone:
         raise StorageError(f"{store.describe(gone[0])} is gone, which a part that is done tells of", hint=_HINT)
-    for name in store.names("claims"):
-        part_of(name)
+    file_names(store, "claims")
     with DaemonExecutor(_READERS, "bill") as readers:
         hashes = list(readers.map(partial(_check_file, store, told), names))
     first = dict(zip(reversed(hashes), reversed(names), strict=True))
