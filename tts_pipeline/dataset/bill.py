@@ -96,7 +96,7 @@ def _loaded(data: bytes, place: str) -> Any:
 
 def _files_of(markers: Any, place: str) -> dict[str, Mapping[str, Any]]:
     try:
-        files = {name: facts for marker in markers for name, facts in marker["files"].items()}
+        files = {name: facts for marker in markers for name, facts in marker.get("files", {}).items()}
         return {name: facts for name, facts in files.items() if name.startswith("usage/") and facts["sha256"]}
     except (AttributeError, KeyError, TypeError) as error:
         raise _damaged(place) from error

@@ -35,7 +35,8 @@ def _seal(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
     if data is None:
         return None
     sealed = read_fields(data, store.describe(SEAL), "remove it, and run again: it is made anew from done/")
-    if [part.count("part") for part in sealed.objects("parts")] != list(range(len(sealed.items("parts")))):
+    numbers = [part.count("part") if "part" in part.values else None for part in sealed.objects("parts")]
+    if any(number not in (None, place) for place, number in enumerate(numbers)):
         raise sealed.damaged("its parts do not follow one another")
     return sealed.values if len(sealed.items("parts")) >= descriptor.parts else None
 
