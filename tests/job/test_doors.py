@@ -197,13 +197,14 @@ def test_an_object_store_is_a_destination(tmp_path: Path, service: LocalService,
     filesystem, path = fsspec.core.url_to_fs(remote)
     assert {str(name).rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)} == {
         *("dataset.json", "README.md", "parts.json", "speech", "usage", "done"),
-        *(name for name in ("claims", "leases") if filesystem.exists(f"{path}/{name}")),
+        *(name for name in ("claims", "leases", "journal") if filesystem.exists(f"{path}/{name}")),
     }
+    assert not [name for name in filesystem.find(path) if "/journal/" in name]
     ids = []
     for name in sorted(filesystem.ls(f"{path}/speech", detail=False)):
         ids += pq.read_table(pa.BufferReader(filesystem.cat_file(name)))["utterance_id"].to_pylist()
     assert ids == _names(12)
-    assert [path for path in (tmp_path / "work").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "work").rglob("*") if path.is_file()] == ["work.id"]
     assert run_job(job).this_run.attempts == 0
 
 
