@@ -31,6 +31,7 @@ FAR_BUFFER_BYTES = 4 * 1024 * 1024
 
 _ALL_BUFFERS_BYTES = 64 * 1024 * 1024
 
+_TAIL_BYTES = 64 * 1024
 _FIRST_ROWS = 64
 _GROWTH = 4
 _RELEASE_BYTES = 8 * 1024 * 1024
@@ -95,8 +96,8 @@ def footer_of(stream: Any, where: str) -> tuple[int, int]:
     """
     stream.seek(0, os.SEEK_END)
     size_bytes = stream.tell()  # a pyarrow file's seek returns nothing
-    stream.seek(max(0, size_bytes - 8))
-    footer_bytes = int.from_bytes(stream.read(4), "little")
+    stream.seek(max(0, size_bytes - _TAIL_BYTES))  # what pyarrow reads first: one round trip then serves both
+    footer_bytes = int.from_bytes(stream.read(_TAIL_BYTES)[-8:-4], "little")
     if MAX_FOOTER_BYTES < footer_bytes < size_bytes:
         raise ConfigurationError(
             f"the footer of {where!r} has {footer_bytes:,} bytes; the longest that is read has {MAX_FOOTER_BYTES:,}",
