@@ -102,6 +102,18 @@ def test_an_index_removes_nothing_outside(tmp_path: Path, name: str | None, piec
     assert (out / "u1.wav").exists()
 
 
+def test_a_speech_file_without_audio_is_damage_that_names_it(tmp_path: Path) -> None:
+    """Whether the column is gone or null."""
+    dataset = write_dataset(tmp_path / "dataset", [speech_row("u1")])
+    path = dataset / "speech" / "part-00000.parquet"
+    table = pq.read_table(path)
+    nulls = pa.nulls(1, table.schema.field("audio").type)
+    for changed in (table.drop_columns(["audio"]), table.set_column(table.column_names.index("audio"), "audio", nulls)):
+        pq.write_table(changed, path)
+        with pytest.raises(StorageError, match=r"speech/part-00000\.parquet"):
+            export(dataset, tmp_path / "out", as_="files")
+
+
 @pytest.mark.parametrize("as_", ["files", "nemo"])
 def test_links_inside_an_export_are_not_followed(tmp_path: Path, as_: str) -> None:
     """Neither files nor folders that are links: what they lead to stays as it is."""

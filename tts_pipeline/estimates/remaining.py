@@ -13,12 +13,14 @@ from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journals_of, refuse_foreign
 from tts_pipeline.dataset.names import journal_of, part_of
 from tts_pipeline.dataset.parts import PartRows
+from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.replay import Key, Replay, replay
 from tts_pipeline.dataset.scratch import scratch
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import standing_of
 from tts_pipeline.dataset.takeover import take_over
+from tts_pipeline.errors import StorageError
 from tts_pipeline.estimates.rows import BATCH_ROWS, Lines
 from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import Prepared
@@ -78,6 +80,9 @@ class RemainingLines(Lines):
         self.begun: list[Begun] = []
         self._done = done_parts(prepared.store, prepared.descriptor)
         markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done)}
+        if gone := sorted(self._done - markers.keys()):
+            name = prepared.store.describe(marker_name(gone[0]))
+            raise StorageError(f"{name} is gone, and the dataset is sealed", hint="restore it, or remove parts.json")
         self._retries = prepared.job.running.retry_rejects
         self._reopened = {number for number, totals in markers.items() if self._retries and totals["rejects"]}
         self._done -= self._reopened

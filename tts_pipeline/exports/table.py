@@ -17,7 +17,7 @@ from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.errors import ConfigurationError, StorageError
 
 READERS = 16
 """Files that are looked into at a time: on an object store each takes some round trips."""
@@ -84,13 +84,13 @@ class SpeechTable:
         return pa.concat_tables(group.rows for group in self._groups_of(part, 0, columns))
 
     def _groups_of(self, part: int, first: int, columns: Sequence[str]) -> Iterator[Group]:
+        where = self._store.describe(f"speech/{part_name(part)}.parquet")
         with self._opened(part) as parquet:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
                 if "audio_format" in columns:
-                    where = self._store.describe(f"speech/{part_name(part)}.parquet")
                     check_formats(rows.column("audio_format").unique().to_pylist(), where)
-                yield Group(part, first, rows.select(list(columns)), partial(_audio, parquet, number))
+                yield Group(part, first, rows.select(list(columns)), partial(_audio, parquet, number, where))
                 first += rows.num_rows
 
     @contextmanager
@@ -107,9 +107,13 @@ class SpeechTable:
             return parquet.schema_arrow
 
 
-def _audio(parquet: pq.ParquetFile, number: int) -> pa.Array:
-    read = parquet.read_row_group(number, columns=["audio.bytes"], use_threads=False)
-    return read.column("audio").combine_chunks().field("bytes")
+def _audio(parquet: pq.ParquetFile, number: int, where: str) -> pa.Array:
+    with storage_errors(f"reading {where}", Exception):
+        read = parquet.read_row_group(number, columns=["audio.bytes"], use_threads=False)
+        audio = read.column("audio").combine_chunks().field("bytes")
+    if audio.null_count:
+        raise StorageError(f"{where} is damaged: it has rows without audio", hint="restore it")
+    return audio
 
 
 def _descriptor(store: Store) -> Descriptor:
