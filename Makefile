@@ -41,7 +41,7 @@ demo: $(VENV)/.run  ## Set up and make a small speech dataset with the local ser
 test: $(VENV)/.test  ## Set up and run all tests
 	$(BIN)/pytest -n 3
 
-test-kill: $(VENV)/.test  ## Kill a job 100 times, and one on an object store 20 times (some minutes)
+test-kill: $(VENV)/.test  ## Kill a job 100 times, one on an object store 20 times, and machines that share a bucket (half an hour)
 	$(BIN)/pytest -m kill -s
 
 fuzz: $(VENV)/.test  ## Change 20,000 answers on their way, and 5,000 files at a destination (some minutes)

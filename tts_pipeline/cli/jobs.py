@@ -109,8 +109,7 @@ def _voices(prepared: Prepared) -> dict[str, int]:
     descriptor, fixed = prepared.descriptor, prepared.voicing.fixed.get("voice")
     counts: Counter[str | None] = Counter()
     if "voice" in prepared.voicing.layout.parameter_columns():
-        layout = prepared.voicing.layout
-        reader = RowReader(prepared.source, list(dict.fromkeys([*layout.naming_columns(), layout.columns.text])))
+        reader = RowReader(prepared.source)
         for number in range(descriptor.parts):
             counts.update(utterance.voice for utterance in prepared.read_part(reader, number).utterances)
     else:

@@ -49,9 +49,10 @@ def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Ma
     name = usage_name(part, one.journal_id)
     if not one.attempts and (one.lost is None or not one.lost.characters_upper_bound):
         return
-    if not store.exists(name) or is_guess(store, part, one):
+    is_new = not store.exists(name)
+    if is_new or is_guess(store, part, one):
         table = table_of(_usage_rows(one, tags or {}), usage_schema())
-        write_table(store, name, with_prices(table, one.header["prices"]))
+        write_table(store, name, with_prices(table, one.header["prices"]), is_new=is_new)
 
 
 def account_for_claims(store: Store, names: Iterable[str], journals_here: Collection[str]) -> None:
@@ -146,17 +147,8 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
 
 def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
     """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
-    return write_tables(store, name, table.schema, [table], is_new=is_new)
-
-
-def write_tables(
-    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], *, is_new: bool = False
-) -> dict[str, Any]:
-    """Write tables as row groups of a file, as ``write_table`` does. Blocking."""
     with store.stage(name, is_new=is_new) as path:
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-            for table in tables:
-                writer.write_table(table)
+        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
         return facts_of_path(path)
 
 
