@@ -29,10 +29,10 @@ ROW_GROUP_BYTES = 16 * 1024 * 1024
 SLICE_ROWS = 4_096
 """Rows that are read from Parquet at one time, at most."""
 
-SLICE_BYTES = 16 * 1024 * 1024
+SLICE_BYTES = 8 * 1024 * 1024
 """What such rows come to, decoded, as their forerunners tell (one larger row is a slice of its own)."""
 
-UNEVEN_SLICE_BYTES = 4 * SLICE_BYTES
+UNEVEN_SLICE_BYTES = 8 * SLICE_BYTES
 """What they come to at most where rows are of very different sizes, as the longest values and fullest pages tell."""
 
 MAX_PAGE_BYTES = 1024 * 1024 * 1024
@@ -48,6 +48,12 @@ MAX_EXPANSION = 1_000
 
 ALWAYS_READ_BYTES = 1024 * 1024 * 1024
 """A Parquet file whose columns are no larger than this, when read, is never refused for ``MAX_EXPANSION``."""
+
+OPEN_INPUT_BYTES = 64 * 1024 * 1024
+"""Rows of the source that are in memory while their parts are open, about; what is more waits in a file."""
+
+OPEN_TEXT_BYTES = 64 * 1024 * 1024
+"""Texts in open parts beyond which no further part is opened."""
 
 BALLAST_BYTES = 1024 * 1024
 """Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""

@@ -124,7 +124,7 @@ def check_worth_sending(text: str, *, keeps_unspeakable: bool = False) -> None:
     """
     if len(text) > MAX_TEXT_CHARACTERS:
         raise PermanentError(
-            f"the text has {len(text):,} characters; one utterance may have {MAX_TEXT_CHARACTERS:,}",
+            f"the text has more than {MAX_TEXT_CHARACTERS:,} characters, which is the most that one utterance may have",
             code="TextTooLong",
             may_be_billed=False,
             hint="cut it into several rows",

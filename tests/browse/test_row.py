@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.browse.conftest import LONG, MARKUP
@@ -13,6 +14,7 @@ from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.browse.row import Place, place_of, read_row, read_sound
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.errors import StorageError
 
 
 def test_speech_is_told_in_full(snapshot: Snapshot) -> None:
@@ -89,3 +91,28 @@ def test_a_url_names_no_other_files(given: tuple[str, str, str]) -> None:
     """Only parts of two tables, and rows by number."""
     assert place_of(*given) is None
     assert place_of("speech", "part-00007", "12") == Place("speech", "part-00007", 12)
+
+
+def test_a_file_that_lost_what_a_row_is_told_by_is_a_storage_error(tmp_path: Path) -> None:
+    """Columns that are gone, or null: the file is named, and the other files are shown."""
+    dataset = write_dataset(tmp_path / "dataset", [speech_row("u1")])
+    path, place = dataset / "speech" / "part-00000.parquet", Place("speech", "part-00000", 0)
+    table = pq.read_table(path)
+    for name in ("utterance_id", "audio", "audio_format", "audio_sha256"):
+        nulls = pa.nulls(1, table.schema.field(name).type)
+        for changed in (table.drop_columns([name]), table.set_column(table.column_names.index(name), name, nulls)):
+            pq.write_table(changed, path)
+            with pytest.raises(StorageError, match=r"speech/part-00000\.parquet"):
+                (read_row if name == "utterance_id" else read_sound)(LocalStore(dataset), place)
+
+
+def test_a_part_that_is_a_link_out_of_the_dataset_is_not_shown(tmp_path: Path) -> None:
+    """Neither its rows nor its audio."""
+    dataset = write_dataset(tmp_path / "dataset", [speech_row("u1")])
+    path = dataset / "speech" / "part-00000.parquet"
+    path.rename(tmp_path / "elsewhere.parquet")
+    path.symlink_to(tmp_path / "elsewhere.parquet")
+    store, place = LocalStore(dataset), Place("speech", "part-00000", 0)
+    for read in (lambda: read_row(store, place), lambda: read_sound(store, place)):
+        with pytest.raises(StorageError, match="is a link"):
+            read()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.held_rows import HeldRows
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.journals import replays_of
@@ -167,7 +168,7 @@ class Bench:
         places = range(first, min(first + self.part_rows, self.source.rows))
         table = RowReader(self.source).read(places)
         keys = self.voicing.layout.keys(table, [self.source.locate(place) for place in places])
-        return PartRows(number, table, keys, self.voicing.utterances(table, keys))
+        return PartRows(number, HeldRows.of(table), keys, self.voicing.utterances(table, keys))
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""

@@ -103,7 +103,7 @@ def write_parts(
     store.write("dataset.json", descriptor.to_json())
     store.remove(SEAL)
     if not parts_left:
-        store.write(SEAL, orjson.dumps({"totals": {}, "parts": [{}] * parts}))
+        store.write(SEAL, orjson.dumps({"totals": {}, "parts": [{"part": part} for part in range(parts)]}))
 
 
 def index_of(destination: Path) -> list[dict[str, Any]]:

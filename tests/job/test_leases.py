@@ -17,10 +17,13 @@ import pytest
 from tests.job.samples import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.dataset.lease import Leases
+from tts_pipeline.dataset.location import Location
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Report, run_job
+
+s3fs = pytest.importorskip("s3fs")
 
 DESTINATION = "s3://bucket/out"
 
@@ -77,6 +80,23 @@ def test_what_a_living_machine_has_is_left_to_it(
         assert (report.stopped_by, report.dataset.speech) == ("storage", 15)
     again = run_job(job)
     assert (again.stopped, again.dataset.speech, tone_service.bill()["received"]) == (None, 20, 20)
+
+
+def test_what_another_machine_has_just_written_is_seen(tmp_path: Path, s3: Mapping[str, str]) -> None:
+    """Whatever the driver remembers of a listing: a marker, and a file that was put in place of a shorter one."""
+    ours, theirs = (
+        open_store(Location(DESTINATION, s3fs.S3FileSystem(skip_instance_cache=True)), tmp_path / machine)
+        for machine in ("ours", "theirs")
+    )
+    theirs.write("done/part-00000.json", b"{}")
+    assert ours.names("done") == ["part-00000.json"]
+    theirs.write("done/part-00001.json", b"{}")
+    theirs.write("done/part-00000.json", b"longer")
+    assert ours.read("done/part-00001.json") == b"{}"
+    assert ours.names("done")
+    theirs.write("done/part-00000.json", b"longer still")
+    with ours.open("done/part-00000.json") as file:
+        assert file.read() == b"longer still"
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def test_a_part_is_read_with_its_names_and_voices(tmp_path: Path) -> None:
     assert [utterance.voice for utterance in rows.utterances] == [
         ("Cherry", "Stella")[place % 2 == 0] for place in places
     ]
-    assert rows.table.column_names == ["id", "text", "speaker"]
+    assert rows.inputs.schema.names == ["id", "text", "speaker"]
 
 
 def test_journals_are_inside_a_local_destination(tmp_path: Path) -> None:

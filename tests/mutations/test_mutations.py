@@ -204,10 +204,9 @@ def run_cases(specimens: Specimens, service: LocalService, folder: Path, seeds: 
         shutil.rmtree(case.folder)
 
 
-@pytest.mark.fuzz
 def test_some_files(specimens: Specimens, tone_service: LocalService, tmp_path: Path) -> None:
     """Whatever becomes of a file: nothing is written outside, errors are ours, and no bill is short."""
-    assert not list(run_cases(specimens, tone_service, tmp_path, range(60)))
+    assert not list(run_cases(specimens, tone_service, tmp_path, range(25)))
 
 
 @pytest.mark.fuzz

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,11 @@ from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.errors import ServiceError, UnreadableError
+from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
 from tts_pipeline.schema import SPEECH
 
 _OWN = frozenset(column.name for column in SPEECH)
+_TOLD = frozenset({"utterance_id", "take", "audio", "audio_format", "audio_sha256"})
 _PART = re.compile(r"part-[0-9]{1,9}")
 _ATTEMPT = (
     *("segment", "attempt", "started_at", "latency_ms", "http_status", "outcome", "error_code", "request_id"),
@@ -86,6 +87,7 @@ def read_row(store: Store, place: Place) -> dict[str, Any] | None:
     row = _read(store, place, but="audio")
     if row is None:
         return None
+    _require(store, place, row, ("utterance_id", "take"))
     if place.table == "speech":
         row["input"] = {name: row.pop(name) for name in [*row] if name not in _OWN}
     return {"row": row, "requests": _requests(store, place.part, row["utterance_id"], row["take"])}
@@ -102,9 +104,29 @@ def read_sound(store: Store, place: Place) -> Sound | None:
     row = _read(store, place, only=("audio", "audio_format", "audio_sha256", "segments"))
     if row is None:
         return None
+    _require(store, place, row, ("audio", "audio_format", "audio_sha256"))
     check_formats((row["audio_format"],), store.describe(place.file))
     data = row["audio"]["bytes"]
-    return Sound(data, row["audio_format"], row["audio_sha256"], _refusal(data, MAX_CLIP_S * (row["segments"] or 1)))
+    if not isinstance(data, bytes):
+        raise _damaged(store, place, "audio")
+    return Sound(
+        data, row["audio_format"], row["audio_sha256"], _refusal(data, MAX_CLIP_S * max(1, row.get("segments") or 1))
+    )
+
+
+def _require(store: Store, place: Place, row: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Make sure that a row has the columns that every version has written, and that its audio is told.
+
+    Raises:
+        StorageError: One is missing; names the file.
+    """
+    for name in names:
+        if name not in row or (row[name] is None and name in _TOLD):
+            raise _damaged(store, place, name)
+
+
+def _damaged(store: Store, place: Place, column: str) -> StorageError:
+    return StorageError(f"{store.describe(place.file)} is damaged: it has no {column!r}", hint="restore it")
 
 
 def _refusal(data: bytes, max_s: float) -> str | None:
@@ -126,7 +148,8 @@ def _read(store: Store, place: Place, *, only: Sequence[str] | None = None, but:
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
             if place.number < first + rows:
-                names = only or [name for name in parquet.schema_arrow.names if name != but]
+                there = parquet.schema_arrow.names
+                names = [name for name in only or there if name in there and name != but]
                 table: pa.Table = parquet.read_row_group(group, columns=list(names), use_threads=False)
                 return {name: _value(table.column(name)[place.number - first]) for name in table.column_names}
             first += rows

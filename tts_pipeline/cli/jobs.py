@@ -109,7 +109,8 @@ def _voices(prepared: Prepared) -> dict[str, int]:
     descriptor, fixed = prepared.descriptor, prepared.voicing.fixed.get("voice")
     counts: Counter[str | None] = Counter()
     if "voice" in prepared.voicing.layout.parameter_columns():
-        reader = RowReader(prepared.source)
+        layout = prepared.voicing.layout
+        reader = RowReader(prepared.source, list(dict.fromkeys([*layout.naming_columns(), layout.columns.text])))
         for number in range(descriptor.parts):
             counts.update(utterance.voice for utterance in prepared.read_part(reader, number).utterances)
     else:

@@ -32,7 +32,14 @@ from tts_pipeline.client.spacing import Spacing
 from tts_pipeline.client.speech import speech_of
 from tts_pipeline.client.tls import tls_context
 from tts_pipeline.client.transport import Bounds, Transport
-from tts_pipeline.config import UNSPEAKABLE, AudioSettings, Limits, QualityPolicy, UnspeakableAction
+from tts_pipeline.config import (
+    MAX_TEXT_CHARACTERS,
+    UNSPEAKABLE,
+    AudioSettings,
+    Limits,
+    QualityPolicy,
+    UnspeakableAction,
+)
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.models import Card, Service, Speech, Utterance
 from tts_pipeline.text import check_worth_sending
@@ -151,7 +158,9 @@ class SpeechClient:
         self._warn_once(caveat(self._service, self._card, self._meter.price))
         purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
         try:
-            if not purchase.attempts:  # what was begun is finished, whatever an earlier version let through
+            # What was begun is finished, whatever an earlier version let through; but a text beyond the bound may have
+            # been cut to one character more than that.
+            if not purchase.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
                 check_worth_sending(utterance.text, keeps_unspeakable=self._keeps_unspeakable)
             asking = self._asking(utterance)
             self._warn_once(unrehearsed(self._service, utterance.text, asking.language))

@@ -92,7 +92,9 @@ class PartLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._descriptor is not None:
-            with suppress(BlockingIOError):  # the last one of those that share it removes the file
+            # The last one of those that share it removes the file. Where the disk takes no change any more it stays: a
+            # file that nobody has locked is no lock.
+            with suppress(OSError):
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.path.unlink(missing_ok=True)
             os.close(self._descriptor)

@@ -263,10 +263,13 @@ class Leases:
             is_created = store.create(name, self._owner.to_json())
             if is_created:
                 self._files[what] = [name]
-            others = {one for one in _epochs(what, self._names(store)) if not (is_created and one == epoch)}
-            holder = self._holder(store, what, others)
-            if is_created and holder is None:
-                self._files[what] = [*(_lease_name(what, one) for one in sorted(others)), name]
+            others = set(_epochs(what, self._names(store)))
+            # One of ours that is not listed was removed by a holder that let go and took it for a dead one's.
+            is_there = is_created and epoch in others
+            others -= {epoch} if is_created else set()
+            dead, holder = self._judge(store, what, others)
+            if is_there and holder is None:
+                self._files[what] = [*(_lease_name(what, one) for one in dead), name]
                 return None
             if is_created:
                 self._release(store, what)
@@ -274,24 +277,27 @@ class Leases:
                 return holder
             epoch = next(number for number in itertools.count(1) if number not in others)
 
-    def _holder(self, store: FsspecStore, what: str, epochs: set[int]) -> Watch | None:
-        """Return who holds one of these leases and is not dead."""
-        for epoch in sorted(epochs, reverse=True):
+    def _judge(self, store: FsspecStore, what: str, epochs: set[int]) -> tuple[list[int], Watch | None]:
+        """Return which of these leases are of the dead, and who has one and is not dead, if anybody."""
+        dead: list[int] = []
+        for epoch in sorted(epochs):
             owner = read_owner(store, _lease_name(what, epoch))
-            # Of the same work folder: we hold its lock, so whoever had the lease before does not hold it any more.
-            if owner is None or self._is_neighbour(owner):
+            if owner is None:
                 continue
-            watch = self._watch(store, owner)
-            if not watch.is_dead:
-                return watch
-        return None
+            # Of the same work folder: we hold its lock, so whoever had the lease before does not hold it any more.
+            if not self._is_neighbour(owner) and not (watch := self._watch(store, owner)).is_dead:
+                return dead, watch
+            dead.append(epoch)
+        return dead, None
 
     def _release(self, store: FsspecStore, what: str) -> None:
         """Remove a lease, and those of the dead before it. Of a lost one nothing is touched: it may be another's."""
         if self.are_lost:
             return
-        with suppress(StorageError):  # it is tried again at the end; whoever waits for it sees that we are gone
-            for name in self._files[what]:
+        with suppress(StorageError):  # ours is looked for again at the end; whoever waits sees that we are gone
+            *dead, ours = self._files[what]
+            self._files[what] = [ours]  # the others are removed once: soon they may be a living one's
+            for name in (*dead, ours):
                 store.remove(name)
             self._files.pop(what)
 
@@ -301,9 +307,11 @@ class Leases:
         if self._store is None:
             return
         if not (self._were_lost if self._is_hasty else self.are_lost):
-            for name in [name for names in tuple(self._files.values()) for name in names]:
+            for *dead, ours in tuple(self._files.values()):
                 with suppress(StorageError):
-                    self._store.remove(name)
+                    if read_owner(self._store, ours) == self._owner:
+                        for name in (*dead, ours):
+                            self._store.remove(name)
         with suppress(StorageError):
             self._heartbeat.end()
             for invocation_id, watch in self._watches.items():

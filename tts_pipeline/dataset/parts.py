@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.cover import Cover, Pot
+from tts_pipeline.dataset.held_rows import HeldRows
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
 from tts_pipeline.dataset.names import part_name
@@ -31,15 +30,20 @@ class PartRows:
 
     Args:
         number: The part's, from 0.
-        table: The whole input rows.
+        inputs: The whole input rows.
         keys: What names each.
         utterances: What is to be said for each.
     """
 
     number: int
-    table: pa.Table
+    inputs: HeldRows
     keys: Sequence[Key]
     utterances: Sequence[Utterance]
+
+    @property
+    def text_bytes(self) -> int:
+        """What the texts have, about."""
+        return sum(len(utterance.text) for utterance in self.utterances)
 
     @property
     def name(self) -> str:
@@ -162,7 +166,7 @@ class OpenPart:
         return self._journal
 
     def hold(self, held: ExitStack, check: Callable[[], None]) -> None:
-        """Keep what is held, the part's lock and its lease, until the part is closed.
+        """Keep what is held, the part's lock, its lease and its rows, until the part is closed.
 
         Args:
             held: It.

@@ -22,6 +22,7 @@ from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import distinct, prices_of
 from tts_pipeline.dataset.replay import Key, Replay, Said
 from tts_pipeline.dataset.rows import Layout
+from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
 from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
 from tts_pipeline.dataset.store import FsspecStore, Store, storage_errors
@@ -32,7 +33,7 @@ from tts_pipeline.dataset.usage_files import (
     facts_of_path,
     publish_usage_of,
     usage_totals,
-    write_table,
+    write_tables,
 )
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import REJECTS, fields, rejects_schema, speech_schema, table_of
@@ -72,6 +73,11 @@ class _Part:
     said: Mapping[Key, Said]
     standing: Standing
 
+    def bytes_of(self, place: int) -> int:
+        """Return what the row of a new speech has: its audio, and what came with it from the source."""
+        audio = self.said[self.rows.keys[place]].audio
+        return self.rows.inputs.row_bytes[place] + (0 if audio is None else audio.length)
+
     def is_speech(self, key: Key) -> bool:
         """Return whether an utterance is speech; else it is rejected."""
         return key in self.standing.places or _done(self.said, key).speech is not None
@@ -100,6 +106,8 @@ class Publisher:
         self._tag_columns = dict(tag_columns or {})
         self._fence = fence
         self._speech_schema = speech_schema([field for _, field in layout.passed_through])
+        passed = [source for source, _ in layout.passed_through]
+        self._input_columns = list(dict.fromkeys([layout.columns.text, *passed]))
         self._rejects_schema = rejects_schema(layout.input_schema)
 
     def publish(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
@@ -153,11 +161,13 @@ class Publisher:
             self._store.remove(claim_name(part, one.journal_id))
 
     def _row_tags(self, rows: PartRows) -> dict[Key, dict[str, str]]:
-        columns = {tag: rows.table.column(column).to_pylist() for tag, column in self._tag_columns.items()}
-        if not columns:
+        if not self._tag_columns:
             return {}
+        columns = list(dict.fromkeys(self._tag_columns.values()))
+        read = RowReader(rows.inputs, columns).read(range(len(rows.keys))).to_pydict()
+        values = {tag: read[column] for tag, column in self._tag_columns.items()}
         return {
-            key: {tag: str(values[place]) for tag, values in columns.items() if values[place] is not None}
+            key: {tag: str(value[place]) for tag, value in values.items() if value[place] is not None}
             for place, key in enumerate(rows.keys)
         }
 
@@ -179,15 +189,22 @@ class Publisher:
         if not chosen:
             self._store.remove(name)  # of a part that was reopened for its rejects, all of which are speech now
             return
-        values = [_reject_row(key, part.said[key]) for key in (rows.keys[place] for place in chosen)]
-        own = table_of(values, pa.schema(fields(REJECTS)))
-        taken = rows.table.take(pa.array(chosen)).combine_chunks()
-        whole = pa.StructArray.from_arrays(
-            [column.combine_chunks() for column in taken.columns], fields=list(self._layout.input_schema)
-        )
-        table = own.append_column(self._rejects_schema.field("input"), whole).cast(self._rejects_schema)
         made.totals.rejects = len(chosen)
-        made.files[name] = write_table(self._store, name, table, is_new=not self._store.exists(name))
+        tables = self._reject_tables(part, chosen)
+        is_new = not self._store.exists(name)
+        made.files[name] = write_tables(self._store, name, self._rejects_schema, tables, is_new=is_new)
+
+    def _reject_tables(self, part: _Part, chosen: Sequence[int]) -> Iterator[pa.Table]:
+        rows = part.rows
+        reader = RowReader(rows.inputs)
+        for places in row_groups(chosen, rows.inputs.row_bytes.__getitem__):
+            values = [_reject_row(key, part.said[key]) for key in (rows.keys[place] for place in places)]
+            own = table_of(values, pa.schema(fields(REJECTS)))
+            taken = reader.read(places)
+            whole = pa.StructArray.from_arrays(
+                [column.combine_chunks() for column in taken.columns], fields=list(self._layout.input_schema)
+            )
+            yield own.append_column(self._rejects_schema.field("input"), whole).cast(self._rejects_schema)
 
     def _publish_speech(self, part: _Part, made: _Made) -> None:
         rows, standing = part.rows, part.standing
@@ -218,18 +235,20 @@ class Publisher:
             reader = None
             if standing.places:
                 reader = held.enter_context(standing_reader(self._store, rows, self._speech_schema))
+            inputs = RowReader(rows.inputs, self._input_columns)
             for stands, run in groupby(chosen, lambda place: rows.keys[place] in standing.places):
                 places = list(run)
                 if stands and reader is not None:
                     first, last = (standing.places[rows.keys[place]] for place in (places[0], places[-1]))
                     yield from reader.rows(first, last + 1)
                     continue
-                for group in row_groups(places, rows.keys, part.said):
-                    yield self._speech_table(part, group, blobs)
+                for group in row_groups(places, part.bytes_of):
+                    yield self._speech_table(part, group, inputs.read(group), blobs)
+                    if any(rows.inputs.row_bytes[place] for place in group):  # else Arrow keeps what it had for them
+                        pa.default_memory_pool().release_unused()
 
-    def _speech_table(self, part: _Part, places: Sequence[int], blobs: BlobReader) -> pa.Table:
+    def _speech_table(self, part: _Part, places: Sequence[int], taken: pa.Table, blobs: BlobReader) -> pa.Table:
         keys = [part.rows.keys[place] for place in places]
-        taken = part.rows.table.take(pa.array(places))
         texts = taken.column(self._layout.columns.text).cast(pa.string())
         own = columns_of(keys, [part.said[key] for key in keys], texts, blobs)
         passed = [taken.column(source) for source, _ in self._layout.passed_through]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tts_pipeline.catalog.check import check_column
 from tts_pipeline.catalog.value import nested
-from tts_pipeline.config import InputColumns
+from tts_pipeline.config import MAX_TEXT_CHARACTERS, InputColumns
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.source import stem_of
 from tts_pipeline.errors import ConfigurationError, did_you_mean
@@ -115,7 +115,9 @@ class Voicing:
         made = []
         for place, (text, (utterance_id, take)) in enumerate(zip(texts, keys, strict=True)):
             own = {name: value for name, values in varying if (value := values[place]) is not None}
-            made.append(Utterance(utterance_id, text or "", {**self.fixed, **own} if own else self.fixed, take))
+            # A longer one is refused unsaid: what is behind that is not held while the part is open.
+            held = (text or "")[: MAX_TEXT_CHARACTERS + 1]
+            made.append(Utterance(utterance_id, held, {**self.fixed, **own} if own else self.fixed, take))
         return made
 
     def varying(self, rows: pa.Table) -> list[tuple[str, list[ParameterValue | None]]]:

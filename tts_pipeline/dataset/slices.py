@@ -31,10 +31,11 @@ FAR_BUFFER_BYTES = 4 * 1024 * 1024
 
 _ALL_BUFFERS_BYTES = 64 * 1024 * 1024
 
+_TAIL_BYTES = 64 * 1024
 _FIRST_ROWS = 64
 _GROWTH = 4
-_RELEASE_BYTES = 8 * 1024 * 1024
-"""Behind a slice of this size Arrow's memory is given back, which else keeps what it had for a page of 100 MB."""
+_RELEASE_BYTES = 4 * 1024 * 1024
+"""With a slice of this size Arrow's memory is given back, which else keeps what it had for a page of 100 MB."""
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8, "BYTE_ARRAY": 4}
 """Bytes of a value in Arrow, at least: of a text, where it ends."""
@@ -95,8 +96,8 @@ def footer_of(stream: Any, where: str) -> tuple[int, int]:
     """
     stream.seek(0, os.SEEK_END)
     size_bytes = stream.tell()  # a pyarrow file's seek returns nothing
-    stream.seek(max(0, size_bytes - 8))
-    footer_bytes = int.from_bytes(stream.read(4), "little")
+    stream.seek(max(0, size_bytes - _TAIL_BYTES))  # what pyarrow reads first: one round trip then serves both
+    footer_bytes = int.from_bytes(stream.read(_TAIL_BYTES)[-8:-4], "little")
     if MAX_FOOTER_BYTES < footer_bytes < size_bytes:
         raise ConfigurationError(
             f"the footer of {where!r} has {footer_bytes:,} bytes; the longest that is read has {MAX_FOOTER_BYTES:,}",
@@ -162,15 +163,20 @@ class SlicedParquet:
         for run in self._runs(groups):
             most_rows = self._most_rows(run, columns)
             rows = min(self._rows, most_rows)
-            for batch in self._parquet.iter_batches(rows, row_groups=run, columns=columns, use_threads=False):
+            left = sum(self.metadata.row_group(group).num_rows for group in run)
+            batches = self._parquet.iter_batches(rows, row_groups=run, columns=columns, use_threads=False)
+            for batch in batches:
+                left -= batch.num_rows
+                if left == 0:
+                    batches.close()  # whoever has the last rows may be long about them: the page goes now
                 batch_bytes = _own_bytes(batch)
                 rows = max(1, min(most_rows, rows * _GROWTH, SLICE_BYTES * batch.num_rows // max(1, batch_bytes)))
                 self._parquet.reader.set_batch_size(rows)  # of the next batch: pyarrow looks it up for each
                 self._rows = rows
-                yield batch
-                del batch
                 if batch_bytes > _RELEASE_BYTES:
                     pa.default_memory_pool().release_unused()
+                yield batch
+                del batch
 
     def _runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
         """Put row groups of few rows together; whatever is wrong with one is found when it is its turn."""

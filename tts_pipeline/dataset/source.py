@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -241,6 +241,19 @@ def _with_hive(batch: pa.RecordBatch, hive: Mapping[str, pa.Scalar]) -> pa.Recor
     return batch
 
 
+class Rows(Protocol):
+    """Rows that are gone through in batches: those of a source, or what is held of them."""
+
+    def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield batches, each with its first row's place, from somewhere at or before row ``start`` on."""
+
+    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
+        """Return the schema of some columns; None is all."""
+
+    def group_of(self, row: int) -> int:
+        """Return the number of the group that holds a row: at the beginning of another one, reading can begin anew."""
+
+
 class RowReader:
     """Reads runs of rows in ascending order, going through the source once.
 
@@ -249,16 +262,18 @@ class RowReader:
         columns: Only these; None is all.
     """
 
-    def __init__(self, source: Source, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, source: Rows, columns: Sequence[str] | None = None) -> None:
         self._source = source
         self._columns = columns
+        self.schema = source.schema_of(columns)
+        """Of the rows that are read."""
         self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
         self._first = 0
         self._batch: pa.RecordBatch | None = None
 
     def read(self, places: Sequence[int]) -> pa.Table:
         """Return the rows at these places, which ascend."""
-        return pa.Table.from_batches(self.pieces(places), schema=self._source.schema_of(self._columns))
+        return pa.Table.from_batches(self.pieces(places), schema=self.schema)
 
     def pieces(self, places: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the rows at these places, which ascend, batch by batch: so many as are in memory anyway."""
@@ -271,6 +286,10 @@ class RowReader:
             until = bisect.bisect_left(places, first + batch.num_rows, lo=done)
             yield _rows_of(batch, first, places[done:until])
             done = until
+
+    def close(self) -> None:
+        """Let go what is in memory of the file that was read last: its page, and buffers."""
+        self._batches, self._batch = iter(()), None
 
     def _advance_to(self, place: int) -> None:
         if self._holds(place):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from io import FileIO
 from itertools import accumulate, pairwise
@@ -27,13 +27,12 @@ AUDIO_LEAVES = ("audio.bytes", "audio.path")
 """Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
 
 
-def row_groups(places: Sequence[int], keys: Sequence[Key], said: Mapping[Key, Said]) -> Iterator[list[int]]:
-    """Divide a part's speech, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
+def row_groups(places: Sequence[int], bytes_of: Callable[[int], int]) -> Iterator[list[int]]:
+    """Divide rows, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
     group: list[int] = []
     group_bytes = 0
     for place in places:
-        audio = said[keys[place]].audio
-        length = audio.length if audio is not None else 0
+        length = bytes_of(place)
         if group and group_bytes + length > ROW_GROUP_BYTES:
             yield group
             group, group_bytes = [], 0

@@ -318,21 +318,29 @@ class FsspecStore(Store):
 
     def read_start(self, name: str, size_bytes: int | None) -> bytes | None:
         """Return the first bytes of a file, so many at most; None when there is no such file."""
+        part = {} if size_bytes is None else {"start": 0, "end": size_bytes}
         with storage_errors(f"reading {self.describe(name)}", Exception):
             try:
-                if size_bytes is None:
-                    return bytes(self.filesystem.cat_file(self._at(name)))
-                return bytes(self.filesystem.cat_file(self._at(name), start=0, end=size_bytes))
+                return bytes(self.filesystem.cat_file(self._at(name), **part))
+            except FileNotFoundError:
+                self._forget_listing(name)
+            try:
+                return bytes(self.filesystem.cat_file(self._at(name), **part))
             except FileNotFoundError:
                 return None
 
+    def _forget_listing(self, name: str) -> None:
+        """Let the driver ask the store: what is not in its last listing of a folder is not there for s3fs 2026.9."""
+        self.filesystem.invalidate_cache(self._at(name).rsplit("/", 1)[0])
+
     def exists(self, name: str) -> bool:
         with storage_errors(f"looking for {self.describe(name)}", Exception):
-            self.filesystem.invalidate_cache(self._at(name).rsplit("/", 1)[0])
+            self._forget_listing(name)
             return bool(self.filesystem.exists(self._at(name)))
 
     def open(self, name: str) -> BinaryIO:
         with storage_errors(f"opening {self.describe(name)}", Exception):
+            self._forget_listing(name)  # it tells sizes, too
             # Without a cache of its own: that would read megabytes ahead around every few bytes.
             return cast("BinaryIO", self.filesystem.open(self._at(name), "rb", cache_type="none"))
 

@@ -147,8 +147,17 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
 
 def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
     """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
+    return write_tables(store, name, table.schema, [table], is_new=is_new)
+
+
+def write_tables(
+    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], *, is_new: bool = False
+) -> dict[str, Any]:
+    """Write tables as row groups of a file, as ``write_table`` does. Blocking."""
     with store.stage(name, is_new=is_new) as path:
-        pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+            for table in tables:
+                writer.write_table(table)
         return facts_of_path(path)
 
 

@@ -134,7 +134,7 @@ class RemainingLines(Lines):
         self.finished.rejects += len(rejected)
         left = [place for place, key in enumerate(rows.keys) if key not in speech and key not in rejected]
         begun = [self._begun(rows.keys[place], replays) for place in left]
-        return rows.table.take(pa.array(left, pa.int64())), pa.array(begun, pa.int32())
+        return RowReader(rows.inputs).read(left), pa.array(begun, pa.int32())
 
     def _begun(self, key: Key, replays: Sequence[Replay]) -> int | None:
         said = [one.said[key] for one in replays if key in one.said]

@@ -33,11 +33,13 @@ from tts_pipeline.dataset.descriptor import (
 )
 from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.held_rows import HeldRows
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.location import is_local, local_path, refuse_unwritable_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
+from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.reuse import Reusable, find_reusable
 from tts_pipeline.dataset.rows import Layout, Voicing, hugging_face_note
 from tts_pipeline.dataset.safe_folder import SafeFolder
@@ -49,7 +51,7 @@ from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_er
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
-from tts_pipeline.models import Card
+from tts_pipeline.models import Card, Utterance
 
 logger = logging.getLogger(__name__)
 
@@ -121,13 +123,26 @@ class Prepared:
         is_wanted = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
         return (running.ship_every_s or SHIP_EVERY_S) if is_wanted else None
 
-    def read_part(self, reader: RowReader, number: int) -> PartRows:
-        """Read a part's rows from the source. Blocking."""
+    def read_part(self, reader: RowReader, number: int, held: HeldRows | None = None) -> PartRows:
+        """Read a part's rows from the source. Blocking.
+
+        Args:
+            reader: Reads them.
+            number: The part's.
+            held: Holds the rows; None holds them in memory.
+        """
         span = self.descriptor.span(number)
         places = self.places[span.start : span.stop]
-        table = reader.read(places)
-        keys = self.voicing.layout.keys(table, [self.source.locate(place) for place in places])
-        return PartRows(number, table, keys, self.voicing.utterances(table, keys))
+        inputs = HeldRows(reader.schema) if held is None else held
+        keys: list[Key] = []
+        utterances: list[Utterance] = []
+        for piece in reader.pieces(places):
+            rows, here = pa.Table.from_batches([piece]), places[len(keys) : len(keys) + piece.num_rows]
+            own = self.voicing.layout.keys(rows, [self.source.locate(place) for place in here])
+            utterances += self.voicing.utterances(rows, own)
+            keys += own
+            inputs.add(piece)
+        return PartRows(number, inputs, keys, utterances)
 
 
 def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:

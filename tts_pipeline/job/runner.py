@@ -15,11 +15,12 @@ from functools import partial
 from tts_pipeline.batch import Batch, RejectGuard, Work, workers_for
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.config import BALLAST_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
+from tts_pipeline.config import BALLAST_BYTES, OPEN_INPUT_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.ballast import Ballast
 from tts_pipeline.dataset.claims import HeldElsewhereError
 from tts_pipeline.dataset.descriptor import refuse_vanished
+from tts_pipeline.dataset.held_rows import HeldRows
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.journals import replays_of
@@ -40,6 +41,7 @@ from tts_pipeline.job.budget import Allowance
 from tts_pipeline.job.collector import collecting_seldom
 from tts_pipeline.job.job import Running
 from tts_pipeline.job.library import CLOSE_S, STOPPED_CLOSE_S, library_of
+from tts_pipeline.job.open_parts import OpenParts
 from tts_pipeline.job.prepared import Prepared, find_repeated
 from tts_pipeline.job.repeats import Repeats
 from tts_pipeline.job.stop import Stop, run_stoppable
@@ -154,7 +156,7 @@ class Runner:
     async def _run(self, parts: Sequence[int]) -> BaseException | None:
         job, limits = self._prepared.job, self._prepared.job.running.limits
         self._loop = asyncio.get_running_loop()
-        self._free = asyncio.Semaphore(_most_open_parts(job.running, self._prepared.descriptor.part_rows))
+        self._free = OpenParts(_most_open_parts(job.running, self._prepared.descriptor.part_rows))
         async with SpeechClient(
             job.service,
             self._prepared.card,
@@ -205,11 +207,15 @@ class Runner:
         """Open parts in order and queue their utterances; back-pressure is the queue and the number of open parts."""
         try:
             for number in parts:
-                await self._free.acquire()
+                await self._free.enter()
                 part = await self._loop.run_in_executor(self._reading, self._try_part, number)
+                if number == parts[-1]:
+                    self._reader.close()
                 if part is None:  # another process has it, or published it meanwhile
-                    self._free.release()
-                elif part.left == 0:
+                    self._free.leave()
+                    continue
+                self._free.hold(part.rows.text_bytes)
+                if part.left == 0:
                     self._complete(part)
                 else:
                     part.on_complete = self._complete
@@ -231,6 +237,11 @@ class Runner:
             self.aside.append(number)
             return None
 
+    def _hold_rows(self) -> HeldRows:
+        prepared = self._prepared
+        memory_bytes = OPEN_INPUT_BYTES // _most_open_parts(prepared.job.running, prepared.descriptor.part_rows)
+        return HeldRows(self._reader.schema, memory_bytes, prepared.work_dir / "rows")
+
     def _open_part(self, number: int) -> OpenPart | None:
         prepared = self._prepared
         refuse_vanished(prepared.store)
@@ -238,7 +249,9 @@ class Runner:
             held.enter_context(self._leases.hold(part_name(number)))
             if prepared.store.read(marker_name(number)) is not None:
                 return None
-            rows = prepared.read_part(self._reader, number)
+            inputs = self._hold_rows()
+            held.callback(inputs.close)
+            rows = prepared.read_part(self._reader, number, inputs)
             taken = take_over(prepared.store, prepared.journals, number)
             earlier = self._replays(number)
             self._publisher.leave(rows, [one for one in earlier if one.journal_id in taken])
@@ -275,7 +288,7 @@ class Runner:
         except Exception as error:
             self._batch.stop(error)
         else:
-            self._free.release()
+            self._free.leave(part.rows.text_bytes)
 
     def _publish_part(self, part: OpenPart) -> None:
         number, journals = part.rows.number, self._prepared.journals

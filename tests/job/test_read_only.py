@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.job.samples import write_lines
+from tests.killing import COMMAND
+from tests.patience import patience
+from tts_pipeline.cli import main
+from tts_pipeline.emulator.local import LocalService
+
+ROWS = 20
+
+
+def _unprivileged() -> list[str]:
+    """Root may write everywhere; without these rights it may not."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere")
+    return ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+
+
+@pytest.mark.slow
+def test_a_destination_that_turns_read_only_is_a_storage_error(tmp_path: Path, tone_service: LocalService) -> None:
+    """Exit 6 with a summary, work folder and all; what was received is kept, and no row is bought twice."""
+    write_lines(tmp_path / "lines.parquet", ROWS)
+    out = tmp_path / "out"
+    tone_service.set_faults([{"what": "slow", "text": f"Line {row}.", "delay_s": 0.4} for row in range(4, ROWS)])
+    named = ["--service", tone_service.url, "--model", "qwen3-tts-flash", "--voice", "Cherry", "--part-rows", "2"]
+    run = ["run", str(tmp_path / "lines.parquet"), str(out), *named, "--max-concurrency", "4"]
+    command = [*_unprivileged(), str(COMMAND), *run, "--json", "--quiet"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (out / "done/part-00000.json").exists() and process.poll() is None:
+            time.sleep(0.01)
+        folders = [folder for folder in (out, *out.rglob("*")) if folder.is_dir()]
+        _set_mode(folders, 0o555)
+        printed, errors = process.communicate(timeout=patience(60))
+        _set_mode(folders, 0o755)
+    assert process.returncode == 6, errors
+    assert "Permission denied" in errors
+    assert "Traceback" not in errors
+    assert orjson.loads(printed.splitlines()[-1])["stopped_by"] == "storage"
+    tone_service.clear_faults()
+    assert main([*run, "--quiet"]) == 0
+    assert tone_service.bill()["received"] == ROWS
+
+
+def _set_mode(folders: list[Path], mode: int) -> None:
+    for folder in folders:
+        folder.chmod(mode)
