@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.dataset import streamed
 from tts_pipeline.dataset.claims import PartLock
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.streamed import GROUP_ROWS, stored, write_rows
@@ -142,3 +143,21 @@ def test_what_parquet_would_alter_or_cannot_hold_is_refused(tmp_path: Path, colu
     with pytest.raises(ConfigurationError, match=r"'odd'|union"):
         write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet")
     write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet", ["odd"])
+
+
+def test_wide_rows_are_written_in_groups_that_depend_on_rows_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row group is bounded in bytes, too, and however the stream is cut, the file has the same contents."""
+    monkeypatch.setattr(streamed, "GROUP_BYTES", 100_000)
+    texts = [f"{number} " * (number * 7_919 % 9_000) for number in range(60)] + ["x" * 300_000, "short"]
+    table = pa.table({"id": range(62), "text": texts, "kind": pa.array(texts).dictionary_encode()})
+    hashes = set()
+    for rows in (1, 7, 62):
+        batches = table.combine_chunks().to_batches(max_chunksize=rows)
+        hashes.add(write_rows(pa.RecordBatchReader.from_batches(table.schema, batches), tmp_path / "rows.parquet"))
+    assert len(hashes) == 1
+    metadata = pq.read_metadata(tmp_path / "rows.parquet")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    assert all(group.total_byte_size < 150_000 or group.num_rows == 1 for group in groups)
+    assert pq.read_table(tmp_path / "rows.parquet")["text"].to_pylist() == texts

@@ -9,6 +9,7 @@ from typing import IO
 
 import pyarrow as pa
 
+from tts_pipeline.dataset.row_sizes import row_sizes
 from tts_pipeline.dataset.store import storage_errors
 
 _NARROW_BYTES = 4_096
@@ -103,4 +104,5 @@ class HeldRows:
 def _row_bytes(batch: pa.RecordBatch) -> list[int]:
     if batch.nbytes < _NARROW_BYTES * batch.num_rows:
         return [0] * batch.num_rows
-    return [batch.slice(place, 1).nbytes for place in range(batch.num_rows)]
+    sizes: list[int] = row_sizes(batch).tolist()
+    return sizes

@@ -21,7 +21,8 @@ from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import Key
-from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.slices import SlicedParquet
+from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History
@@ -84,27 +85,25 @@ def standing_of(store: Store, rows: PartRows) -> Standing:
 
 
 class StandingReader:
-    """Reads runs of rows in ascending order, each row group once.
+    """Reads runs of rows in ascending order, each row once.
 
     Args:
-        parquet: The speech file.
+        slices: The rows of the speech file.
         schema: Of the tables that are given.
     """
 
-    def __init__(self, parquet: pq.ParquetFile, schema: pa.Schema) -> None:
-        self._parquet = parquet
+    def __init__(self, slices: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        self._slices = slices
         self._schema = schema
-        self._number = -1
         self._first = 0
         self._table = schema.empty_table()
 
     def rows(self, start: int, end: int) -> Iterator[pa.Table]:
-        """Yield rows ``start`` to ``end`` (half open) in pieces of one row group at most."""
+        """Yield rows ``start`` to ``end`` (half open) in pieces of one slice at most."""
         while start < end:
             while start >= self._first + self._table.num_rows:
-                self._number += 1
                 self._first += self._table.num_rows
-                self._table = self._parquet.read_row_group(self._number, use_threads=False).cast(self._schema)
+                self._table = pa.Table.from_batches([next(self._slices)]).cast(self._schema)
             until = min(end, self._first + self._table.num_rows)
             yield self._table.slice(start - self._first, until - start)
             start = until
@@ -117,8 +116,10 @@ def standing_reader(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator
     Raises:
         StorageError: The destination failed.
     """
-    with _parquet(store, speech_name(rows)) as parquet:
-        yield StandingReader(parquet, schema)
+    name = store.describe(speech_name(rows))
+    with storage_errors(f"reading {name}", Exception), store.open(speech_name(rows)) as stream:
+        parquet = SlicedParquet(stream, name, is_near=isinstance(store, LocalStore))
+        yield StandingReader(parquet.slices(range(parquet.metadata.num_row_groups)), schema)
 
 
 def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[str]) -> dict[Key, History]:

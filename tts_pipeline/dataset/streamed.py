@@ -15,10 +15,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.row_sizes import Sizes, row_sizes
 from tts_pipeline.dataset.scratch import scratch_place
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.dataset.views import without_views
@@ -26,6 +28,9 @@ from tts_pipeline.errors import ConfigurationError, StorageError
 
 GROUP_ROWS = 8_192
 """Rows in a row group, however the stream is cut: what is written depends on the rows alone."""
+
+GROUP_BYTES = 32 * 1024 * 1024
+"""A row group has fewer rows where they are wider than 4 kB."""
 
 CONTENT_HASH = "tts_pipeline.content_sha256"
 """Key of the footer's metadata that holds the hash."""
@@ -87,8 +92,9 @@ def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
         with storage_errors(f"writing {path}"):
             file = opened.enter_context(_HashingFile(path, schema))
             writer = opened.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
-        for table in _evenly(columns, tables):
-            plain = _unaltered(table.cast(readable), schema, kept)
+        pieces = (table.slice(first, GROUP_ROWS) for table in tables for first in range(0, table.num_rows, GROUP_ROWS))
+        for table in _evenly(readable.empty_table(), (piece.cast(readable) for piece in pieces)):
+            plain = _unaltered(table, schema, kept)
             with storage_errors(f"writing {path}"):
                 writer.write_table(plain, row_group_size=GROUP_ROWS)
         content_hash = file.hexdigest()
@@ -197,16 +203,24 @@ def _reader(rows: ArrowStream) -> pa.RecordBatchReader:
         ) from error
 
 
-def _evenly(columns: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows in tables of ``GROUP_ROWS``; the last one may have fewer."""
-    waiting = columns
+def _evenly(waiting: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows in tables of ``GROUP_ROWS``, or of ``GROUP_BYTES``; the last one may have fewer."""
+    sizes = row_sizes(waiting)
     for table in tables:
         waiting = pa.concat_tables([waiting, table])
-        while waiting.num_rows >= GROUP_ROWS:
-            yield waiting.slice(0, GROUP_ROWS)
-            waiting = waiting.slice(GROUP_ROWS)
+        sizes = np.concatenate([sizes, row_sizes(table)])
+        while rows := _full(sizes):
+            yield waiting.slice(0, rows)
+            waiting, sizes = waiting.slice(rows), sizes[rows:]
     if waiting.num_rows:
         yield waiting
+
+
+def _full(sizes: Sizes) -> int:
+    """Return how many rows make a table that no further row fits into; 0 where there are too few."""
+    fitting = int(np.searchsorted(np.cumsum(sizes[:GROUP_ROWS]), GROUP_BYTES, "right"))
+    is_full = fitting == GROUP_ROWS or fitting < len(sizes[:GROUP_ROWS])
+    return max(1, fitting) if is_full else 0
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import standing_of
 from tts_pipeline.dataset.takeover import take_over
 from tts_pipeline.errors import StorageError
-from tts_pipeline.estimates.rows import BATCH_ROWS, Lines
+from tts_pipeline.estimates.rows import Lines, in_batches
 from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import Prepared
 
@@ -100,14 +100,8 @@ class RemainingLines(Lines):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
         self.finished, self.begun = Finished(self._published.speech, self._published.rejects), []
-        held: list[pa.Table] = []
-        for table in self._tables(columns):
-            held.append(table)
-            if sum(one.num_rows for one in held) >= BATCH_ROWS:
-                yield to_polars(pa.concat_tables(held))
-                held = []
-        if held:
-            yield to_polars(pa.concat_tables(held))
+        for table in in_batches(self._tables(columns)):
+            yield to_polars(table)
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         layout = self._prepared.voicing.layout
@@ -118,11 +112,12 @@ class RemainingLines(Lines):
                 continue
             if number in self._touched:
                 table, begun = self._left(self._prepared.read_part(reader, number))
-            else:
-                span = self._prepared.descriptor.span(number)
-                table = reader.read(self._prepared.places[span.start : span.stop])
-                begun = pa.nulls(table.num_rows, pa.int32())
-            yield table.select(columns).append_column(BEGUN, begun)
+                yield table.select(columns).append_column(BEGUN, begun)
+                continue
+            span = self._prepared.descriptor.span(number)
+            for piece in reader.pieces(self._prepared.places[span.start : span.stop]):
+                table = pa.Table.from_batches([piece]).select(columns)
+                yield table.append_column(BEGUN, pa.nulls(table.num_rows, pa.int32()))
 
     def _left(self, rows: PartRows) -> tuple[pa.Table, pa.Array]:
         """Return the rows of a part that are left to do, and which of them are begun; counts the others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -21,6 +21,9 @@ from tts_pipeline.job.prepared import places_of
 
 BATCH_ROWS = 50_000
 """Rows that are held at a time, and as many again that are being read: a few MB of ordinary lines."""
+
+BATCH_BYTES = 32 * 1024 * 1024
+"""What such rows come to, about: fewer are held where they are long."""
 
 _PLACE = "__place"
 
@@ -113,9 +116,26 @@ class StoredLines(Lines):
                 yield to_polars(batch)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        reader = RowReader(self._source, columns)
-        for first in range(0, len(self._places), BATCH_ROWS):
-            yield reader.read(self._places[first : first + BATCH_ROWS])
+        return in_batches(map(_as_table, RowReader(self._source, columns).pieces(self._places)))
+
+
+def _as_table(piece: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([piece])
+
+
+def in_batches(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Put tables together, until they have ``BATCH_ROWS`` or ``BATCH_BYTES``."""
+    held: list[pa.Table] = []
+    rows = held_bytes = 0
+    for table in tables:
+        held.append(table)
+        rows += table.num_rows
+        held_bytes += table.nbytes
+        if rows >= BATCH_ROWS or held_bytes >= BATCH_BYTES:
+            yield pa.concat_tables(held)
+            held, rows, held_bytes = [], 0, 0
+    if held:
+        yield pa.concat_tables(held)
 
 
 def lines_of(
