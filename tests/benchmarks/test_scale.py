@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.contest import told_by
 from benchmarks.scale import job_of, write_files
-from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.job import plan
 
 

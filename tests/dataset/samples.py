@@ -24,8 +24,9 @@ from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Layout, Voicing
-from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.models import (

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tts_pipeline.dataset.held_rows import HeldRows
-from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.errors import StorageError
 
 WIDE = pa.table({"n": range(300), "wide": [os.urandom(10_000) for _ in range(300)]})

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tts_pipeline.dataset.hive import NULL, keys_of
-from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError
 
 

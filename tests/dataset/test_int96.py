@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError
 
 LAST_NS, FIRST_NS = 2**63 - 1, -(2**63) + 1

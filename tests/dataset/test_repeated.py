@@ -10,9 +10,10 @@ import pytest
 from tests.dataset.samples import voicing_of, write_rows
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.repeated import NAME, Hashes, RequestHash, load_repeated, remove_repeated, save_repeated
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Voicing
 from tts_pipeline.dataset.scan import scan
-from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.models import Utterance
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tests.patience import patience
 from tts_pipeline.dataset.location import Location
-from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 

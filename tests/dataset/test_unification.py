@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.dataset.unification import unify_schemas
 from tts_pipeline.errors import ConfigurationError
 

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.dataset.source import RowReader, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError
 
 VIEWS: dict[str, tuple[list[object], pa.DataType, pa.DataType]] = {

@@ -11,7 +11,7 @@ import pytest
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
-from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job.prepared import Prepared, establish, prepare, work_dir_of
 

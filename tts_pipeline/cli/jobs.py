@@ -17,7 +17,7 @@ from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.summary import Causes, causes_of, result_without_report, summary
 from tts_pipeline.cli.terminal import columns, complain, say, say_json, tell
 from tts_pipeline.dataset.finish import done_parts
-from tts_pipeline.dataset.source import RowReader
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import StorageError, without_passwords
 from tts_pipeline.job import Job, Progress, Report, run_job

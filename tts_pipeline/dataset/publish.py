@@ -21,8 +21,8 @@ from tts_pipeline.dataset.names import file_names, part_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import distinct, prices_of
 from tts_pipeline.dataset.replay import Key, Replay, Said
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Layout
-from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
 from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
 from tts_pipeline.dataset.store import FsspecStore, Store, storage_errors

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.repeated import Hashes, RequestHash
 from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import TAKE, Layout, Voicing, parameter_values
-from tts_pipeline.dataset.source import RowReader, Source
+from tts_pipeline.dataset.source import Source
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError
 

@@ -15,9 +15,9 @@ from tts_pipeline.dataset.names import journal_of, part_of
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.replay import Key, Replay, replay
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.scratch import scratch
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
-from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import standing_of
 from tts_pipeline.dataset.takeover import take_over
 from tts_pipeline.errors import StorageError

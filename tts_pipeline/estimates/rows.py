@@ -14,7 +14,8 @@ import pyarrow as pa
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop
-from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.row_reader import RowReader
+from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import places_of

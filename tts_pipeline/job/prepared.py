@@ -41,11 +41,12 @@ from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.reuse import Reusable, find_reusable
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Layout, Voicing, hugging_face_note
 from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
 from tts_pipeline.dataset.scratch import WAY, is_writable, scratch_place, state_place
-from tts_pipeline.dataset.source import RowReader, Source, open_source
+from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.dataset.source_files import left_out_text
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
@@ -124,13 +125,7 @@ class Prepared:
         return (running.ship_every_s or SHIP_EVERY_S) if is_wanted else None
 
     def read_part(self, reader: RowReader, number: int, held: HeldRows | None = None) -> PartRows:
-        """Read a part's rows from the source. Blocking.
-
-        Args:
-            reader: Reads them.
-            number: The part's.
-            held: Holds the rows; None holds them in memory.
-        """
+        """Read a part's rows from the source into ``held``; None holds them in memory. Blocking."""
         span = self.descriptor.span(number)
         places = self.places[span.start : span.stop]
         inputs = HeldRows(reader.schema) if held is None else held

@@ -30,8 +30,8 @@ from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay
+from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.shipping import Shipper
-from tts_pipeline.dataset.source import RowReader
 from tts_pipeline.dataset.standing import earlier_histories, standing_of
 from tts_pipeline.dataset.takeover import remove_shipped, take_over
 from tts_pipeline.dataset.totals import Totals
