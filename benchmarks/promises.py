@@ -34,6 +34,7 @@ PROMISES = (
     Promise(r"rows/s x openai at 256, .*", 2.0, at_most=False),
     Promise(r"rows/s x litellm at 256, .*", 4.0, at_most=False),
     Promise(r"peak MB at 256, 200 KB", 400.0, at_most=True),
+    Promise(r"peak MB, .*wide column.*", 400.0, at_most=True),
     Promise(r"memory, large job / small", 1.1, at_most=True),
     Promise(r"rows/s x script with stragglers", 0.97, at_most=False),
     Promise(r"slots busy with stragglers", 0.98, at_most=False),

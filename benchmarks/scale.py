@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +17,12 @@ import pyarrow.parquet as pq
 from benchmarks.answers import text_of
 from benchmarks.contestants.task import MODEL, VOICE, peak_rss_mb
 from tts_pipeline import Job, Limits, Running, Service
+from tts_pipeline.config import Selection
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.job import plan, publish, run_job
 
 _FILES_IN_FOLDER = 100
+_WIDE_BYTES = 100_000
 
 
 def write_files(folder: Path, files: int, rows_per_file: int) -> None:
@@ -28,6 +32,18 @@ def write_files(folder: Path, files: int, rows_per_file: int) -> None:
         path = folder / f"day={number // _FILES_IN_FOLDER:05}" / f"{number % _FILES_IN_FOLDER:02}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table({"id": [f"row-{n:08}" for n in rows], "text": [text_of(n) for n in rows]}), path)
+
+
+def write_wide(path: Path, groups: int, rows_per_group: int) -> None:
+    """Write a source with a column of 100 kB a row, in row groups of so many rows."""
+    noise = os.urandom(_WIDE_BYTES + groups * rows_per_group)
+    schema = pa.schema({"id": pa.string(), "text": pa.string(), "document": pa.binary()})
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for group in range(groups):
+            rows = range(group * rows_per_group, (group + 1) * rows_per_group)
+            wide = [noise[n : n + _WIDE_BYTES] for n in rows]
+            columns = {"id": [f"row-{n}" for n in rows], "text": [text_of(n) for n in rows], "document": wide}
+            writer.write_table(pa.table(columns, schema), row_group_size=rows_per_group)
 
 
 def job_of(
@@ -74,6 +90,7 @@ def main() -> None:
     parser.add_argument("base_url")
     parser.add_argument("--max-concurrency", type=int, default=64)
     parser.add_argument("--part-rows", type=int)
+    parser.add_argument("--limit", type=int)
     given = parser.parse_args()
     logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
     job = job_of(
@@ -83,6 +100,7 @@ def main() -> None:
         max_concurrency=given.max_concurrency,
         part_rows=given.part_rows,
     )
+    job = replace(job, selection=Selection(limit=given.limit))
     started_s, cpu_s = time.monotonic(), time.process_time()
     STEPS[given.step](job)
     taken = {"seconds": time.monotonic() - started_s, "cpu_s": time.process_time() - cpu_s}

@@ -5,13 +5,20 @@ from __future__ import annotations
 import shutil
 
 from benchmarks.answers import Answering
-from benchmarks.contest import BARE, OURS, Arena, Course
+from benchmarks.contest import BARE, OURS, Arena, Course, remove, told_by
+from benchmarks.scale import write_wide
 from benchmarks.scenarios.scenario import Outcome, Scenario, as_json
 from benchmarks.settings import Settings
 from benchmarks.tables import Table
 
 _COPIES = 2.5
 """What a job needs on the disk, in multiples of its audio: the dataset, and the journals of what is not published."""
+
+
+_WIDE = (
+    ("a wide column of 200 MB", 1, 2_000, ()),
+    ("6 rows of a wide column of 2.3 GB", 4, 5_750, ("--limit=6",)),
+)
 
 
 def _expected_s(settings: Settings) -> float:
@@ -36,7 +43,29 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
         table.rows.append([contestant.name, rows, run.peak_rss_mb, run.rows_per_s])
         measured.append({"rows": rows, "clients": as_json({contestant.name: [run]})})
         peaks[contestant.name, rows] = run.peak_rss_mb
-    return Outcome([table], measured, {"memory, large job / small": peaks[OURS.name, many] / peaks[OURS.name, few]})
+    wide, wide_peaks = _wide(arena, settings)
+    figures = {"memory, large job / small": peaks[OURS.name, many] / peaks[OURS.name, few], **wide_peaks}
+    return Outcome([table, wide], measured, figures)
+
+
+def _wide(arena: Arena, settings: Settings) -> tuple[Table, dict[str, float]]:
+    """Return what a process holds of sources with 100 kB a row."""
+    table = Table("Peak memory with 100 kB a row beside the text", ("row groups", "rows taken", "peak MB"))
+    answering = Answering(audio_bytes=20_000, latency_ms=settings.latency_ms)
+    arena.service.prepare(answering)
+    source, made = arena.folder / "wide.parquet", arena.folder / "made"
+    figures = {}
+    for name, groups, rows, flags in _WIDE:
+        try:
+            write_wide(source, groups, rows)
+            step = [str(OURS.python), "-m", "benchmarks.scale", "run", str(source), str(made)]
+            taken = told_by([*step, answering.base_url(arena.service.origin), "--max-concurrency=16", *flags])
+        finally:
+            remove(source)
+            remove(made)
+        table.rows.append([f"{groups} of {rows / 10:g} MB", " ".join(flags) or "all", taken["peak_mb"]])
+        figures[f"peak MB, {name}"] = taken["peak_mb"]
+    return table, figures
 
 
 def _bytes_that_fit(arena: Arena, settings: Settings) -> int:
