@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.dataset.json_files import json_bytes
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.job import Job, Shard, plan, publish, run_parts
@@ -56,6 +57,7 @@ def _copy_first_part(folder: Path, number: int) -> None:
     first, name = part_name(0), part_name(number)
     told = (folder / "done" / f"{first}.json").read_text().replace(first, name)
     marker = {**orjson.loads(told), "part": number}
+    marker.pop("checksum")
     for file in marker["files"]:
         os.link(folder / file.replace(name, first), folder / file)
-    (folder / "done" / f"{name}.json").write_bytes(orjson.dumps(marker))
+    (folder / "done" / f"{name}.json").write_bytes(json_bytes(marker))
