@@ -273,7 +273,7 @@ def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
 
 
 def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, store: FsspecStore) -> None:
-    """Not an attempt, not a speech file, not a marker; the usage is, for it is of one's own journal."""
+    """Not an attempt, not a file of the part; its usage is when the part is left, for it is of one's own journal."""
     bench = Bench.of(tmp_path, store)
     lost: list[str] = []
 
@@ -294,5 +294,6 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, sto
     publisher = Publisher(store, bench.voicing.layout, fence=check)
     with pytest.raises(LeaseLostError):
         publisher.publish(bench.rows(), bench.replays())
+    assert [store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
+    publisher.leave(bench.rows(), bench.replays())
     assert store.names("usage")
-    assert store.names("speech") == store.names("rejects") == store.names("done") == []

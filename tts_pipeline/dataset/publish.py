@@ -125,6 +125,7 @@ class Publisher:
         """
         part = _Part(rows, replays, _merged(replays), standing_of(self._store, rows))
         made = _Made(Totals(rows=len(rows.keys)))
+        self._fence()  # usage, too: the marker of another process may tell of that file as it is
         self.publish_usage(rows, replays)
         self._add_usage(rows, made)
         self._publish_rejects(part, made)
