@@ -9,17 +9,8 @@ from tts_pipeline.errors import ConfigurationError
 KEYWORDS = frozenset(
     {
         *("append", "audio_format", "budget", "catalog", "characters_per_minute", "column", "columns", "config"),
-        *(
-            "connect_timeout_s",
-            "currency",
-            "destination",
-            "generate_ids",
-            "id_column",
-            "json",
-            "lease_s",
-            "limit",
-            "limits",
-        ),
+        *("connect_timeout_s", "currency", "destination", "drop", "generate_ids", "hive", "id_column", "json"),
+        *("lease_s", "limit", "limits"),
         *("max_attempts", "max_characters", "max_concurrency", "max_cost", "max_open_parts", "max_outage_s"),
         *("max_pause_s", "max_rejects", "max_retakes", "missing_is_empty", "part_rows", "pause_ms", "prices"),
         *("progress", "quiet", "rebuild", "rename", "requests_per_minute", "retry_rejects", "retry_wait_max_s"),
