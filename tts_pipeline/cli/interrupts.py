@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from tts_pipeline.cli.status import INTERRUPTED
 
-_OWN_WAY_S = 1.0
+_OWN_WAY_S = 3.0
 """How long the process has to end in its own way, with what it tells, after the second Ctrl-C."""
 
 
