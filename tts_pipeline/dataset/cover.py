@@ -72,9 +72,8 @@ class Cover:
         self._spent = self._claimed = NO_BOUND
         self._pot: Pot | None = None
         self._raising = asyncio.Lock()
-        self._counting = (
-            threading.Lock()
-        )  # a claim that is lowered, by another part's thread, stays above what is spent
+        # A claim that is lowered, by another part's thread, stays above what is spent.
+        self._counting = threading.Lock()
 
     @property
     def journal_id(self) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from tts_pipeline.config import MAX_PARTS, MOST_GENERATIONS, MOST_PARTS, PART_ROWS
+from tts_pipeline.dataset.job_identity import JobIdentity, format_version_of, source_file
 from tts_pipeline.dataset.json_files import Fields, json_bytes, read_fields
 from tts_pipeline.dataset.price_rows import price_row_of
-from tts_pipeline.dataset.settings import Settings, format_version_of, source_file
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import totals_at
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -210,7 +210,7 @@ def descriptor_of(data: bytes, root: str, name: str = NAME) -> Descriptor:
     descriptor = Descriptor(
         rows=fields.count("rows"),
         part_rows=fields.count("part_rows", least=1),
-        job=Settings(fields),
+        job=JobIdentity(fields),
         source=[source_file(file) for file in fields.objects("source")],
         prices=[price_row_of(row) for row in fields.objects("prices")],
         grown=tuple(map(_extent, fields.objects("extents")[1:])) if "extents" in fields else (),

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.slices import SlicedParquet, Taken
+from tts_pipeline.dataset.slices import Projection, SlicedParquet
 from tts_pipeline.errors import ConfigurationError
 
 Unit = Literal["ns", "us"]
@@ -55,7 +55,7 @@ def find_int96(stream: Any, where: str, metadata: pq.FileMetaData, drop: Collect
         return None
     units = {}
     for name in names:
-        read = [SlicedParquet(stream, where, taken=Taken([name], unit)) for unit in _READ]
+        read = [SlicedParquet(stream, where, projection=Projection([name], unit)) for unit in _READ]
         units[name] = _units_of(*(one.slices(range(metadata.num_row_groups), [name]) for one in read), name=name)
     parquet = pq.ParquetFile(stream, metadata=metadata, coerce_int96_timestamp_unit="us")
     return Int96(units, parquet.schema_arrow)

@@ -69,7 +69,7 @@ class _Chunk(NamedTuple):
         return bool(self.facts.has_dictionary_page and self.facts.physical_type == "BYTE_ARRAY")
 
 
-class Taken(NamedTuple):
+class Projection(NamedTuple):
     """What is read of a file.
 
     Args:
@@ -81,7 +81,7 @@ class Taken(NamedTuple):
     int96_unit: str = "ns"
 
 
-EVERYTHING = Taken()
+EVERYTHING = Projection()
 
 
 def footer_of(stream: Any, where: str) -> tuple[int, int]:
@@ -114,7 +114,7 @@ class SlicedParquet:
         stream: The file, opened; it stays open.
         where: What it is called in an error.
         is_near: Whether reading is no round trip: then the headers of all pages are looked at before they are unpacked.
-        taken: What is ever read of it.
+        projection: What is ever read of it.
         checked: Row groups that were found to be in proportion when the file was opened before; grows.
 
     Raises:
@@ -127,13 +127,13 @@ class SlicedParquet:
         where: str,
         *,
         is_near: bool = True,
-        taken: Taken = EVERYTHING,
+        projection: Projection = EVERYTHING,
         checked: set[int] | None = None,
     ) -> None:
         self._stream = stream
         self._where = where
         self._is_near = is_near
-        self._taken = taken
+        self._projection = projection
         self._checked = set[int]() if checked is None else checked
         self.metadata: pq.FileMetaData = pq.ParquetFile(stream, pre_buffer=False).metadata
         # Buffered ahead, every row group that was read would stay in memory until the file is closed.
@@ -141,7 +141,7 @@ class SlicedParquet:
             "metadata": self.metadata,
             "pre_buffer": False,
             "buffer_size": self._buffer_bytes(),
-            "coerce_int96_timestamp_unit": taken.int96_unit,
+            "coerce_int96_timestamp_unit": projection.int96_unit,
         }
         self._parquet = pq.ParquetFile(stream, **self._reading)
         # Categories within lists and structs are what pyarrow 26 cannot read over several row groups.
@@ -199,7 +199,7 @@ class SlicedParquet:
         always_bytes = ALWAYS_READ_BYTES * facts.num_rows // max(1, self.metadata.num_rows)
         stored_bytes = sum(facts.column(number).total_compressed_size for number in range(facts.num_columns))
         limit_bytes, total_bytes = max(always_bytes, MAX_EXPANSION * stored_bytes), 0
-        for chunk in self._chunks([group], self._taken.columns):
+        for chunk in self._chunks([group], self._projection.columns):
             if chunk.is_flat and chunk.facts.num_values != chunk.rows:
                 raise pa.ArrowInvalid(f"{chunk.rows:,} rows are promised, {chunk.facts.num_values:,} are there")
             self._pages(chunk)

@@ -23,7 +23,7 @@ from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
 from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
 from tts_pipeline.dataset.int96 import Int96, Unit, choose_unit, find_int96
-from tts_pipeline.dataset.slices import SlicedParquet, Taken, footer_of
+from tts_pipeline.dataset.slices import Projection, SlicedParquet, footer_of
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.unification import unify_schemas
 from tts_pipeline.dataset.views import without_views
@@ -62,7 +62,7 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How the files of a source are read.
 
     Args:
@@ -91,7 +91,7 @@ class Source:
         files: Sequence[SourceFile],
         schema: pa.Schema,
         left_out: Mapping[str, int] | None = None,
-        reading: Reading = Reading(),
+        reading: ReadOptions = ReadOptions(),
     ) -> None:
         self.files = tuple(files)
         self.schema = schema
@@ -129,7 +129,7 @@ class Source:
         """Return what else determines the columns, where they are not as most sources have them."""
         hive = {"hive": self.hive} if self.hive else {}
         unit = self._reading.int96_unit
-        return hive if unit == Reading.int96_unit else {**hive, "int96_unit": unit}
+        return hive if unit == ReadOptions.int96_unit else {**hive, "int96_unit": unit}
 
     @property
     def hive(self) -> dict[str, str]:
@@ -227,9 +227,9 @@ class Source:
                 if fetched is None
                 else pa.BufferReader(fetched.result())
             ) as stream:
-                taken = Taken(self._stored, self._reading.int96_unit)
+                projection = Projection(self._stored, self._reading.int96_unit)
                 checked = self._checked[file.location]
-                yield SlicedParquet(stream, file.location, is_near=not is_far, taken=taken, checked=checked)
+                yield SlicedParquet(stream, file.location, is_near=not is_far, projection=projection, checked=checked)
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
@@ -282,7 +282,7 @@ def open_source(
     files = [file for file, *_ in opened]
     if hive:
         files, schema = _with_hive_columns(files, schema, filesystem, drop)
-    return Source(files, schema, listing.left_out, Reading(filesystem, drop, int96_unit))
+    return Source(files, schema, listing.left_out, ReadOptions(filesystem, drop, int96_unit))
 
 
 def _with_hive_columns(

@@ -12,7 +12,7 @@ _TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
 _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
 
 
-class Settings(dict[str, Any]):
+class JobIdentity(dict[str, Any]):
     """What determines the dataset; a setting that a damaged file lacks is told as such.
 
     Args:
