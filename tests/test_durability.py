@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -155,17 +156,32 @@ while len(os.listdir(ready)) < 2:
 """Imports take longer than the run: two that begin at one time are together behind them only."""
 
 
-def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmulator) -> None:
-    """Who comes to a part that the other has stops in good order, and a last run finishes; nothing is bought twice."""
+@pytest.mark.parametrize("paused", [True, False], ids=["one is paused", "both run"])
+def test_two_runs_on_one_destination_at_once(tmp_path: Path, emulator: StartEmulator, paused: bool) -> None:
+    """Who comes to a part that the other has stops in good order, and a last run finishes; nothing is bought twice.
+
+    Two free runs need not meet on a busy machine; a run that is paused in the middle of its parts is always met.
+    """
     service = emulator(voice_mode="tone", tone_bytes=3_000, latency_ms=50)
     write_lines(tmp_path / "lines.parquet", 120)
-    script = _TOGETHER + _RUN
-    with _running(script, tmp_path, service) as one, _running(script, tmp_path, service) as other:
-        said = [process.communicate(timeout=patience(60))[0].split(maxsplit=1)[0] for process in (one, other)]
-    assert "storage" in said, "they met"
+    script = _RUN if paused else _TOGETHER + _RUN
+    with _running(script, tmp_path, service) as first:
+        if paused:
+            _wait_for(service, 30, first)
+            first.send_signal(signal.SIGSTOP)
+        with _running(script, tmp_path, service) as second:
+            second_stopped_by = _stopped_by(second)
+        first.send_signal(signal.SIGCONT)
+        first_stopped_by = _stopped_by(first)
+    assert {first_stopped_by, second_stopped_by} <= {"None", "storage"}
+    assert not paused or second_stopped_by == "storage"
     _finish(tmp_path, service, 120)
     assert service.bill()["received"] == 120
     assert _unknown(tmp_path) == 0
+
+
+def _stopped_by(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=patience(60))[0].split(maxsplit=1)[0]
 
 
 def test_a_dead_runs_lock_stops_nobody(tmp_path: Path, emulator: StartEmulator) -> None:
