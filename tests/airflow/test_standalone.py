@@ -29,7 +29,8 @@ pytestmark = [
 ]
 
 SHARDS = "spoken.synthesize"
-SLOW = [{"what": "slow", "text": f"Line {line}.", "delay_s": 30, "count": 1} for line in (3, 5, 7, 9)]
+SLOW = [{"what": "slow", "text": f"Line {line}.", "delay_s": 100, "count": 1} for line in (3, 5, 7, 9)]
+"""Longer than a busy machine takes to disturb who waits, and shorter than a client waits for an answer (120 s)."""
 
 
 @pytest.fixture(scope="session")

@@ -178,7 +178,7 @@ def test_redirects_and_tries_have_one_end() -> None:
 
     async def main() -> tuple[ServiceError, int]:
         async with serving(otherwise=drip) as server:
-            bounds = Bounds(timeout_s=0.05, connect_timeout_s=patience(20))
+            bounds = Bounds(timeout_s=patience(0.2), connect_timeout_s=patience(20))
             fetcher = Fetcher(server.url, bounds, Patience(Limits(), Random(1), no_sleep), Clock())
             with pytest.raises(TransientError) as caught:
                 await fetcher.fetch(reading(server.url + "/audio.wav"))

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
+from tests.patience import patience
 from tts_pipeline.config import Selection
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
@@ -99,7 +100,7 @@ def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emula
     service.set_faults([{"what": "error", "status": 422, "code": "x", "message": "x", "ratio": 0.5}])
     job = _job(tmp_path, service, running={"part_rows": 20})
     rejects = run_job(job).dataset.rejects
-    service.set_faults([{"what": "slow", "delay_s": 20, "after": rejects // 2}])
+    service.set_faults([{"what": "slow", "delay_s": patience(20), "after": rejects // 2}])
     with subprocess.Popen([sys.executable, "-c", _RETRY, str(tmp_path), service.url]) as process:
         while service.bill()["received"] < 60 + rejects // 2 + 4:
             assert process.poll() is None

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
+from tests.patience import patience
 from tts_pipeline.dataset.claims import Claim, PartLock, write_claim
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
@@ -255,7 +256,7 @@ def test_a_rebuild_that_is_killed_buys_again_what_was_in_flight(tmp_path: Path, 
     _write(tmp_path, _lines(20))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(40))
-    service.set_faults([{"what": "slow", "delay_s": 20, "after": 7}])
+    service.set_faults([{"what": "slow", "delay_s": patience(20), "after": 7}])
     with subprocess.Popen([sys.executable, "-c", _REBUILD, str(tmp_path), service.url]) as process:
         while service.bill()["received"] < 20 + 12:
             assert process.poll() is None

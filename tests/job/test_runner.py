@@ -235,7 +235,7 @@ def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Pa
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, emulator: StartEmulator) -> None:
     """SIGKILL: what was answered is not bought again; what was in flight is unknown, and bought once more."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
-    service.set_faults([{"what": "slow", "delay_s": 20, "after": 12}])
+    service.set_faults([{"what": "slow", "delay_s": patience(20), "after": 12}])
     write_lines(tmp_path / "lines.parquet", 40)
     command = [sys.executable, "-c", _RUN, str(tmp_path), service.url, "1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
