@@ -1,0 +1,142 @@
+"""What a release wrote is read by every later one to the same result; see ``tests/golden/README.md``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.conftest import StartEmulator
+from tests.job.samples import job_of, read
+from tts_pipeline.cli import main
+from tts_pipeline.config import QualityPolicy
+from tts_pipeline.dataset.journal import encode_record, frame
+from tts_pipeline.dataset.journal_frames import RECORDS_BYTES, Frame, read_frames
+from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.job import Job, run_job
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMANDS = ["", "run", "demo", "estimate", "validate", "services", "models", "report", "export", "browse", "emulate"]
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words help differently in each version")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_it_said(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """A help text changes only with the command line itself."""
+    monkeypatch.setenv("COLUMNS", "110")
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        main([*filter(None, [command]), "--help"])
+    assert text.getvalue() == (GOLDEN / "help" / f"{command or 'tts-pipeline'}.txt").read_text()
+
+
+def test_a_journal_with_every_kind_of_record_is_read_to_its_torn_tail() -> None:
+    """Attempts, answers, speech, rejects, what was discarded and what was lost are all known again."""
+    journal = replay(GOLDEN / "part-00001.journal")
+    assert journal is not None
+    assert _plain(_facts(journal)) == orjson.loads((GOLDEN / "journal.json").read_bytes())
+
+
+def test_records_are_written_as_they_were() -> None:
+    """Records that are read and framed again are the same bytes, up to the torn tail."""
+    path = GOLDEN / "part-00001.journal"
+    whole = path.read_bytes()
+    with path.open("rb", buffering=RECORDS_BYTES) as file:
+        frames = [one for one in read_frames(path, file, check_payloads=True) if isinstance(one, Frame)]
+    again = b"".join(piece for one in frames for piece in frame(encode_record(one.record), one.blob.read()))
+    assert {one.record["kind"] for one in frames} == {
+        *("open", "intent", "settled", "discarded", "speech", "reject", "lost")
+    }
+    assert whole.startswith(again)
+    assert 0 < len(whole) - len(again) < 400
+
+
+def test_a_finished_dataset_is_finished(tmp_path: Path) -> None:
+    """The same job finds nothing to do, changes no byte, and reports the same bill."""
+    _copy(tmp_path, "finished")
+    before = _contents(tmp_path / "out")
+    report = run_job(_job(tmp_path))
+    assert (report.stopped, report.this_run.attempts, report.dataset.speech) == (None, 0, 10)
+    assert _contents(tmp_path / "out") == before
+    assert _report(tmp_path / "out") == orjson.loads((GOLDEN / "finished.json").read_bytes())
+
+
+def test_a_dataset_of_a_dead_machine_is_gone_on_with(tmp_path: Path, emulator: StartEmulator) -> None:
+    """What was answered is not bought again; what was in flight is on the bill as possible; the rest is said."""
+    _copy(tmp_path, "interrupted")
+    assert _report(tmp_path / "out") == orjson.loads((GOLDEN / "interrupted.json").read_bytes())
+    service = emulator(voice_mode="tone", tone_bytes=1_200)
+    report = run_job(_job(tmp_path, service.url))
+    assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 10, 2)
+    assert [entry["text"] for entry in service.bill(entries=True)["entries"]] == ["Line 8."]
+    sent = read(tmp_path / "out", "usage")["outcome"].to_pylist()
+    assert (len(sent), sent.count("unknown")) == (17, 4)  # two were in flight, and the end of each journal is not known
+    assert (
+        read(tmp_path / "out", "speech")["utterance_id"].to_pylist()
+        == read(GOLDEN / "finished", "speech")["utterance_id"].to_pylist()
+    )
+
+
+def _copy(folder: Path, name: str) -> None:
+    shutil.copy(GOLDEN / "lines.parquet", folder)
+    shutil.copytree(GOLDEN / name, folder / "out")
+
+
+def _job(folder: Path, url: str = "http://127.0.0.1:9") -> Job:
+    running = {
+        "part_rows": 6,
+        "work_dir": folder / "work",
+        "quality": QualityPolicy(actions={"silent": "retry"}),
+        "tags": {"team": "golden"},
+        "tag_columns": {"speaker": "speaker"},
+    }
+    return job_of(folder, url, running=running)
+
+
+def _report(destination: Path) -> Any:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(["report", str(destination), "--by", "voice", "--by", "outcome", "--format", "json"]) == 0
+    values = orjson.loads(text.getvalue())
+    for part in values["open"]:
+        del part["dataset"]  # where it was copied to
+    return values
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".work" not in path.parts
+    }
+
+
+def _facts(journal: Replay) -> dict[str, Any]:
+    return {
+        "header": journal.header,
+        "size_bytes": journal.size_bytes,
+        "unread_bytes": journal.unread_bytes,
+        "attempts": list(journal.attempts.values()),
+        "lost": journal.lost,
+        "utterances": {
+            f"{utterance_id}:{take}": {
+                "attempts": said.attempts,
+                "boundaries": said.boundaries,
+                "answers": {str(number): [values, len(blob.read())] for number, (values, blob) in said.answers.items()},
+                "speech": said.speech,
+                "audio_bytes": said.audio and len(said.audio.read()),
+                "reject": said.reject,
+            }
+            for (utterance_id, take), said in journal.said.items()
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    return orjson.loads(encode_record({"value": value}))["value"]
