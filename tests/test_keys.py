@@ -24,7 +24,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.echo import WRITINGS, echo_of
+from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.rules import FORMS
 from tts_pipeline.errors import ServiceError, StoppedError
@@ -32,7 +32,7 @@ from tts_pipeline.job import run_job
 from tts_pipeline.models import Speech, Utterance
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
-ECHOES = {writing: echo_of(f"Bearer {KEY}", writing) for writing in WRITINGS}
+ECHOES = {writing: encode_echo(f"Bearer {KEY}", writing) for writing in ECHO_ENCODINGS}
 
 
 def _leaks(text: str) -> list[str]:
@@ -64,7 +64,7 @@ def test_a_failure_that_echoes_the_key(
 ) -> None:
     """In every form and writing: not in the exception and what hangs on it, not in the bill, not in a log."""
     caplog.set_level(logging.DEBUG)
-    for writing in WRITINGS:
+    for writing in ECHO_ENCODINGS:
         rule = {"what": "error", "status": status, "form": form, "message": "Bad key", "echo": writing}
         error, ledger = _ask(tone_service, rule)
         assert isinstance(error, ServiceError | StoppedError)
@@ -81,7 +81,7 @@ def test_a_failure_that_echoes_the_key(
 @pytest.mark.parametrize("shape", ["ali_data", "ali_url", "raw", "ali_sse", "redirect", "no_audio", "bad_base64"])
 def test_an_answer_that_echoes_the_key(tone_service: LocalService, shape: str) -> None:
     """The audio is what it was, and the request id without the key."""
-    for writing in WRITINGS:
+    for writing in ECHO_ENCODINGS:
         result, ledger = _ask(tone_service, {"what": "shape", "shape": shape, "echo": writing})
         assert isinstance(result, ServiceError) == (shape in {"no_audio", "bad_base64"})
         assert _leaks(f"{getattr(result, 'request_id', '')} {ledger.settlements} {result!r}") == []
@@ -92,13 +92,13 @@ def test_a_dataset_has_no_key_in_it(
 ) -> None:
     """No file of the destination or the journals, no table, no summary and no log, whatever became of the rows."""
     caplog.set_level(logging.DEBUG)
-    rules = [{"what": "refuse", "text": f"Line {row}.", "echo": echo} for row, echo in enumerate(WRITINGS)]
+    rules = [{"what": "refuse", "text": f"Line {row}.", "echo": echo} for row, echo in enumerate(ECHO_ENCODINGS)]
     tone_service.set_faults([*rules, {"what": "shape", "echo": "plain"}])
-    write_lines(tmp_path / "lines.parquet", len(WRITINGS) + 6)
+    write_lines(tmp_path / "lines.parquet", len(ECHO_ENCODINGS) + 6)
     service = tts.Service(base_url=tone_service.url, name="voices", api_key=KEY)
     job = job_of(tmp_path, service=service, running={"work_dir": tmp_path / "work"})
     report = run_job(job)
-    assert (report.dataset.rejects, report.dataset.speech) == (len(WRITINGS), 6)
+    assert (report.dataset.rejects, report.dataset.speech) == (len(ECHO_ENCODINGS), 6)
     told = [repr(job), repr(service), str(report.to_json()), str(causes_of(open_store(job.destination, tmp_path)))]
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         told.append(path.read_bytes().decode("latin-1"))

@@ -21,9 +21,9 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.asked import check
+from tts_pipeline.emulator.asked import parse_request
 from tts_pipeline.emulator.local import LocalService
-from tts_pipeline.emulator.rules import FORMS, MAKERS_FORMS, SHAPES, TIMESTAMPS
+from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS, VENDOR_FORMS
 from tts_pipeline.emulator.shapes import NEEDS_URL
 from tts_pipeline.emulator.tone import speak_tone, tone
 from tts_pipeline.errors import (
@@ -461,7 +461,7 @@ _INSIDE_200 = ("inside_200", "sse", "base_resp", "response_error")
 @pytest.mark.parametrize(
     ("form", "asked"),
     # What other makers answer does not depend on what was asked for.
-    [(form, asked) for form in FORMS for asked in ((AS_JSON,) if form in MAKERS_FORMS else (AS_JSON, AS_STREAM))],
+    [(form, asked) for form in FORMS for asked in ((AS_JSON,) if form in VENDOR_FORMS else (AS_JSON, AS_STREAM))],
 )
 @pytest.mark.parametrize(("status", "code"), _ERRORS)
 def test_every_failure_is_of_its_class_in_every_form(
@@ -540,7 +540,7 @@ def test_word_times_are_normalised_from_every_form(tone_service: LocalService, s
         assert word.text == text[word.text_start : word.text_end]
     if form != "characters" or shape == "ali_sse":  # characters are joined at spaces, punctuation and all
         body = {"model": "qwen3-tts-flash", "input": text, "enable_timestamp": True}
-        spoken = speak_tone(check(body), None).words or ()
+        spoken = speak_tone(parse_request(body), None).words or ()
         assert [(word.text, word.start_ms, word.end_ms, word.text_start, word.text_end) for word in speech.words] == [
             (word.text, word.begin_ms, word.end_ms, word.begin_index, word.end_index) for word in spoken
         ]

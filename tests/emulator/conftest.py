@@ -20,9 +20,11 @@ def say() -> Iterator[Say]:
     """Send one request with the given parameters and return the answer, whatever it is."""
     with httpx.Client(trust_env=False, timeout=patience(30)) as client:
 
-        def send(url: str, text: str = "Hello world.", *, query: str = "", key: str | None = None, **given: Any) -> Any:
+        def send(
+            url: str, text: str = "Hello world.", *, query: str = "", key: str | None = None, **parameters: Any
+        ) -> Any:
             headers = {"Authorization": f"Bearer {key}"} if key else {}
-            body = {"model": "qwen3-tts-flash", "input": text} | given
+            body = {"model": "qwen3-tts-flash", "input": text} | parameters
             return client.post(f"{url}/v1/audio/speech{query}", json=body, headers=headers)
 
         yield send

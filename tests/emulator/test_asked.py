@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from tts_pipeline.emulator.asked import Asked, RefusalError, check
+from tts_pipeline.emulator.asked import RefusalError, SpeechRequest, parse_request
 
 GOOD: dict[str, Any] = {"model": "qwen3-tts-flash", "input": "Hello"}
 
 
 def test_unset_parameters_have_their_usual_values() -> None:
     """A text and a model are enough: wav, 24,000 Hz, the usual voice, the language of the script."""
-    assert check(GOOD) == Asked("qwen3-tts-flash", "Hello", "Cherry", "English")
+    assert parse_request(GOOD) == SpeechRequest("qwen3-tts-flash", "Hello", "Cherry", "English")
 
 
 def test_every_parameter_of_both_services_is_taken() -> None:
     """One request may carry all of them, whole numbers and tenths alike; unknown ones are ignored."""
-    given = {
+    parameters = {
         "voice": "Eldric Sage",
         "language_type": "Korean",
         "response_format": "pcm",
@@ -29,8 +29,8 @@ def test_every_parameter_of_both_services_is_taken() -> None:
         "enable_timestamp": True,
         "something": "else",
     }
-    asked = check(GOOD | {"model": "qwen3-tts-instruct-flash"} | given)
-    assert asked == Asked(
+    request = parse_request(GOOD | {"model": "qwen3-tts-instruct-flash"} | parameters)
+    assert request == SpeechRequest(
         "qwen3-tts-instruct-flash", "Hello", "Eldric Sage", "Korean", "pcm", 16_000, 2, 1.7, 0.1, timestamps=True
     )
 
@@ -64,11 +64,11 @@ def test_every_parameter_of_both_services_is_taken() -> None:
 def test_what_is_wrong_is_refused(wrong: dict[str, Any], status: int, code: str, part: str) -> None:
     """Each value of a wrong type or out of its range is refused by name."""
     with pytest.raises(RefusalError) as caught:
-        check(GOOD | wrong)
+        parse_request(GOOD | wrong)
     assert (caught.value.status, caught.value.code) == (status, code)
     assert part in caught.value.message
 
 
 def test_600_characters_pass() -> None:
     """The limit counts characters, whatever they are charged for."""
-    assert len(check(GOOD | {"input": "字" * 600}).text) == 600
+    assert len(parse_request(GOOD | {"input": "字" * 600}).text) == 600

@@ -43,7 +43,7 @@ def test_the_bill_counts_what_was_charged(tmp_path: Path) -> None:
     bill = Bill(tmp_path / "bill.jsonl")
     for status, charged in ((200, True), (429, False), (500, False), (503, True)):
         with bill.receive() as entry:
-            entry.note({"input": "Hello", "model": "m", "voice": "Cherry", "speed": 1.2})
+            entry.read_fields({"input": "Hello", "model": "m", "voice": "Cherry", "speed": 1.2})
             entry.characters, entry.status = 5, status
             if charged:
                 bill.charge(entry)
@@ -84,5 +84,5 @@ def test_a_reset_forgets_also_what_is_in_flight() -> None:
 def test_unreadable_fields_do_not_hurt() -> None:
     """An entry takes only texts as text, model and voice."""
     with Bill().receive() as entry:
-        entry.note({"input": 3, "model": None, "voice": ["x"]})
+        entry.read_fields({"input": 3, "model": None, "voice": ["x"]})
         assert (entry.text, entry.model, entry.voice) == ("", "", "")

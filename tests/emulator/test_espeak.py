@@ -36,7 +36,7 @@ WORDS = {
 }
 
 
-def heard(answer: httpx.Response) -> tuple[np.ndarray, int]:
+def samples_of(answer: httpx.Response) -> tuple[np.ndarray, int]:
     """Return the samples and their rate."""
     samples, rate_hz = soundfile.read(io.BytesIO(audio_of(answer)), dtype="int16")
     return samples, rate_hz
@@ -46,7 +46,7 @@ def heard(answer: httpx.Response) -> tuple[np.ndarray, int]:
 def test_every_language_is_really_spoken(language: str, espeak_service: LocalService, say: Say) -> None:
     """Eleven language types give seconds of sound at 24,000 Hz, mono."""
     answer = say(espeak_service.url, TEXTS.get(language, TEXTS["Russian"]), language_type=language)
-    samples, rate_hz = heard(answer)
+    samples, rate_hz = samples_of(answer)
     assert (rate_hz, samples.ndim) == (24_000, 1)
     assert 2 < len(samples) / rate_hz < 12
     assert 500 < np.sqrt(np.mean(samples.astype(float) ** 2)) < 10_000
@@ -57,7 +57,7 @@ def test_words_have_their_places_and_true_order(language: str, espeak_service: L
     """Each word is the text at its place; times never go back, nor beyond the audio, and sound is found inside them."""
     text = TEXTS[language]
     answer = say(espeak_service.url, text, language_type=language, enable_timestamp=True)
-    samples, rate_hz = heard(answer)
+    samples, rate_hz = samples_of(answer)
     words = answer.json()["output"]["sentence"]["words"]
     assert [text[word["begin_index"] : word["end_index"]] for word in words] == [word["text"] for word in words]
     assert all(word["begin_time"] < word["end_time"] for word in words)
@@ -81,7 +81,7 @@ def test_words_are_the_words_of_the_text(language: str, espeak_service: LocalSer
 def test_a_pause_belongs_to_no_word(espeak_service: LocalService, say: Say) -> None:
     """The silence at a comma is between the words: the times are those of the sound."""
     answer = say(espeak_service.url, "Stop, go.", enable_timestamp=True)
-    samples, rate_hz = heard(answer)
+    samples, rate_hz = samples_of(answer)
     stop, go = answer.json()["output"]["sentence"]["words"]
     assert go["begin_time"] - stop["end_time"] > 80
     silence = samples[(stop["end_time"] + 40) * rate_hz // 1_000 : (go["begin_time"] - 20) * rate_hz // 1_000]
@@ -97,7 +97,7 @@ def test_every_voice_name_sounds_different(espeak_service: LocalService, say: Sa
     """27 names, 27 sounds: length or spectrum tells any two apart."""
     seen = []
     for voice in VOICES:
-        samples, _ = heard(say(espeak_service.url, "Hello world, how are you?", voice=voice))
+        samples, _ = samples_of(say(espeak_service.url, "Hello world, how are you?", voice=voice))
         spectrum = np.abs(np.fft.rfft(samples.astype(float), 1 << 17))[: 1 << 15].reshape(-1, 256).sum(axis=1)
         seen.append((voice, len(samples), spectrum / spectrum.sum()))
     for index, (voice, length, spectrum) in enumerate(seen):
@@ -108,14 +108,14 @@ def test_every_voice_name_sounds_different(espeak_service: LocalService, say: Sa
 
 def test_speed_shortens(espeak_service: LocalService, say: Say) -> None:
     """Twice the speed is about half the time."""
-    slow, usual, fast = (len(heard(say(espeak_service.url, TEXTS["English"], speed=x))[0]) for x in (0.5, 1, 2))
+    slow, usual, fast = (len(samples_of(say(espeak_service.url, TEXTS["English"], speed=x))[0]) for x in (0.5, 1, 2))
     assert slow > 1.6 * usual
     assert usual > 1.6 * fast
 
 
 def test_volume_is_an_amplitude(espeak_service: LocalService, say: Say) -> None:
     """Half the volume is about half the amplitude."""
-    soft, usual = (np.std(heard(say(espeak_service.url, TEXTS["English"], volume=x))[0]) for x in (0.5, 1))
+    soft, usual = (np.std(samples_of(say(espeak_service.url, TEXTS["English"], volume=x))[0]) for x in (0.5, 1))
     assert 0.4 < soft / usual < 0.6
 
 
@@ -123,7 +123,7 @@ def test_pitch_is_a_frequency(espeak_service: LocalService, say: Say) -> None:
     """Twice the pitch is heard about an octave higher."""
 
     def pitch_hz(pitch: float) -> float:
-        samples, rate_hz = heard(say(espeak_service.url, "Aaaaaaa.", voice="Aiden", pitch=pitch))
+        samples, rate_hz = samples_of(say(espeak_service.url, "Aaaaaaa.", voice="Aiden", pitch=pitch))
         middle = samples[len(samples) // 4 : len(samples) // 4 + 4_096].astype(float)
         same = np.correlate(middle, middle, "full")[len(middle) :]
         least = rate_hz // 400

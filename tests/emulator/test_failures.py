@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tts_pipeline.emulator.asked import RefusalError
-from tts_pipeline.emulator.failures import _FORMED, refuse
+from tts_pipeline.emulator.failures import _FORMS, refuse
 from tts_pipeline.emulator.rules import FORMS, Rule
 
 BUSY = RefusalError(429, "Throttling.RateQuota", "Too fast.", {"Retry-After": "3"})
@@ -13,7 +13,7 @@ BUSY = RefusalError(429, "Throttling.RateQuota", "Too fast.", {"Retry-After": "3
 
 def test_every_form_can_be_had() -> None:
     """What a rule may name is what can be answered."""
-    assert set(_FORMED) == set(FORMS)
+    assert set(_FORMS) == set(FORMS)
 
 
 @pytest.mark.parametrize(

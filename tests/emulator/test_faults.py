@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tts_pipeline.emulator.faults import Faults, refusal_of
-from tts_pipeline.emulator.rules import read_rules
+from tts_pipeline.emulator.rules import parse_rules
 
 
 class Clock:
@@ -21,7 +21,7 @@ class Clock:
 def hits(rule: dict[str, Any], texts: list[str]) -> list[int]:
     """Return the numbers, from 1, of the texts that the rule holds for."""
     faults = Faults()
-    faults.put(read_rules([{"what": "error"} | rule]))
+    faults.put(parse_rules([{"what": "error"} | rule]))
     return [number for number, text in enumerate(texts, 1) if faults.match(text).what == "error"]
 
 
@@ -58,18 +58,18 @@ def test_a_rule_holds_only_in_its_time() -> None:
     """``from_s`` and ``until_s`` count from when the rules were put."""
     clock = Clock()
     faults = Faults(clock)
-    faults.put(read_rules([{"what": "error", "from_s": 2, "until_s": 4}]))
-    held = []
+    faults.put(parse_rules([{"what": "error", "from_s": 2, "until_s": 4}]))
+    holds = []
     for _ in range(6):
-        held.append(faults.match("x").what == "error")
+        holds.append(faults.match("x").what == "error")
         clock.now_s += 1
-    assert held == [False, False, True, True, False, False]
+    assert holds == [False, False, True, True, False, False]
 
 
 def test_the_first_rule_that_holds_wins() -> None:
     """A rule further down sees only what the ones above let pass."""
     faults = Faults()
-    faults.put(read_rules([{"what": "refuse", "text": "bad"}, {"what": "slow", "every": 2}]))
+    faults.put(parse_rules([{"what": "refuse", "text": "bad"}, {"what": "slow", "every": 2}]))
     assert [faults.match(text).what for text in ("bad", "good", "bad", "good")] == [
         "refuse",
         "nothing",
@@ -86,7 +86,7 @@ def test_no_rules_no_faults() -> None:
     """Without rules all goes well, also after they were taken away."""
     faults = Faults()
     assert faults.match("x").what == "nothing"
-    faults.put(read_rules([{"what": "error"}]))
+    faults.put(parse_rules([{"what": "error"}]))
     faults.put(())
     assert faults.match("x").what == "nothing"
 
@@ -104,11 +104,11 @@ def test_no_rules_no_faults() -> None:
 )
 def test_errors_are_answered_as_the_service_does(rule: dict[str, Any], status: int, code: str, headers: Any) -> None:
     """Each kind has its status, its code and its headers."""
-    refusal = refusal_of(read_rules([rule])[0])
+    refusal = refusal_of(parse_rules([rule])[0])
     assert refusal is not None
     assert (refusal.status, refusal.code, refusal.headers) == (status, code, headers)
 
 
 def test_slow_and_cut_are_spoken() -> None:
     """These kinds answer with audio."""
-    assert [refusal_of(rule) for rule in read_rules([{"what": "slow"}, {"what": "cut"}])] == [None, None]
+    assert [refusal_of(rule) for rule in parse_rules([{"what": "slow"}, {"what": "cut"}])] == [None, None]

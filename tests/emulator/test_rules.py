@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from tts_pipeline.emulator.asked import RefusalError
-from tts_pipeline.emulator.rules import read_rules
+from tts_pipeline.emulator.rules import parse_rules
 
 
 def test_a_rule_has_the_usual_values_of_its_kind() -> None:
     """Errors are not charged, cuts are, slow is a second; a rule says otherwise."""
-    error, cut, slow, billed = read_rules(
+    error, cut, slow, billed = parse_rules(
         [{"what": "error"}, {"what": "cut"}, {"what": "slow"}, {"what": "error", "charge": True, "delay_s": 2}]
     )
     assert (error.charge, error.status, error.delay_s) == (False, 500, 0)
@@ -29,7 +29,7 @@ def test_a_rule_has_the_usual_values_of_its_kind() -> None:
         ([{"what": "explode"}], "throttle, error"),
         ([{"what": "throttle", "after_bytes": 3}], "retry_after_s"),
         ([{"what": "cut", "afterbytes": 3}], "after_bytes"),
-        ([{"what": "slow", "given": {}}], "delay_s"),
+        ([{"what": "slow", "payload": {}}], "delay_s"),
         ([{"what": "slow", "ratio": 1.5}], "from 0 to 1"),
         ([{"what": "slow", "every": 0}], "from 1"),
         ([{"what": "slow", "every": True}], "whole"),
@@ -42,6 +42,6 @@ def test_a_rule_has_the_usual_values_of_its_kind() -> None:
 def test_what_is_not_known_is_refused_with_what_is(payload: Any, part: str) -> None:
     """A misspelt rule never silently does nothing."""
     with pytest.raises(RefusalError) as caught:
-        read_rules(payload)
+        parse_rules(payload)
     assert caught.value.status == 400
     assert part in caught.value.message

@@ -26,16 +26,16 @@ from tts_pipeline.errors import ConfigurationError
 def test_the_answer_is_the_json_of_the_service(tone_service: LocalService, say: Say) -> None:
     """Every field of Alibaba Cloud's JSON is there, with the audio inside."""
     answer = say(tone_service.url, "你好, world")
-    said = answer.json()
+    body = answer.json()
     assert answer.headers["content-type"] == "application/json"
     assert audio_of(answer) == tone("你好, world")
-    audio = said["output"].pop("audio")
-    assert audio["id"] == f"audio_{said['request_id']}"
+    audio = body["output"].pop("audio")
+    assert audio["id"] == f"audio_{body['request_id']}"
     assert audio["url"] == ""
     assert audio["expires_at"] > time.time()
-    assert said == {
+    assert body == {
         "status_code": 200,
-        "request_id": said["request_id"],
+        "request_id": body["request_id"],
         "code": "",
         "message": "",
         "output": {"text": None, "finish_reason": "stop", "choices": None},

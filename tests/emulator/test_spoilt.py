@@ -9,7 +9,7 @@ from tts_pipeline.audio.measure import playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.rules import SOUNDS
-from tts_pipeline.emulator.spoilt import _SPOILT, spoil
+from tts_pipeline.emulator.spoilt import _DAMAGES, damage_audio
 from tts_pipeline.emulator.tone import tone
 
 TEXT = "It was a bright cold day in April, and the clocks were striking thirteen."
@@ -17,7 +17,7 @@ TEXT = "It was a bright cold day in April, and the clocks were striking thirteen
 
 def test_every_sound_can_be_had() -> None:
     """What a rule may name is what can be heard."""
-    assert set(_SPOILT) == set(SOUNDS)
+    assert set(_DAMAGES) == set(SOUNDS)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_every_sound_is_flagged_for_what_it_is(sound: str, flag: str, espeak_ser
 def test_headerless_samples_stay_headerless() -> None:
     """And compressed audio stays as it is."""
     samples = tone(TEXT, response_format="pcm")
-    assert spoil(samples, "silent") == bytes(len(samples))
+    assert damage_audio(samples, "silent") == bytes(len(samples))
     compressed = tone(TEXT, response_format="mp3")
-    assert spoil(compressed, "silent") == compressed
+    assert damage_audio(compressed, "silent") == compressed

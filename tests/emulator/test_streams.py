@@ -35,14 +35,14 @@ def data_of(event: dict[str, list[str]]) -> Any:
 def test_ali_frames_carry_chunks_then_the_end() -> None:
     """Every chunk is base64 of its own; the last frame has the URL, the reason and the usage."""
     frames = events(ali_stream("r-1", AUDIO, "http://u", USAGE, None))
-    said = [data_of(frame) for frame in frames]
-    chunks = [base64.b64decode(each["output"]["audio"]["data"], validate=True) for each in said]
+    payloads = [data_of(frame) for frame in frames]
+    chunks = [base64.b64decode(each["output"]["audio"]["data"], validate=True) for each in payloads]
     assert b"".join(chunks) == AUDIO
     assert len(chunks) > 3
     assert chunks[-1] == b""
-    assert [each["output"]["finish_reason"] for each in said] == ["null"] * (len(said) - 1) + ["stop"]
-    assert said[-1]["output"]["audio"]["url"] == "http://u"
-    assert said[-1]["usage"]["characters"] == 10
+    assert [each["output"]["finish_reason"] for each in payloads] == ["null"] * (len(payloads) - 1) + ["stop"]
+    assert payloads[-1]["output"]["audio"]["url"] == "http://u"
+    assert payloads[-1]["usage"]["characters"] == 10
     assert [frame["id"] for frame in frames] == [[str(number)] for number in range(1, len(frames) + 1)]
     assert all(frame["event"] == ["result"] and frame[""] == ["HTTP_STATUS/200"] for frame in frames)
 
@@ -62,10 +62,10 @@ def test_words_are_repeated_and_grow() -> None:
 
 def test_openai_events_carry_chunks_then_the_end() -> None:
     """Deltas, then done with the usage."""
-    said = [data_of(event) for event in events(openai_stream(AUDIO, Charge(7).usage()))]
-    assert b"".join(base64.b64decode(each["audio"]) for each in said[:-1]) == AUDIO
-    assert {each["type"] for each in said[:-1]} == {"speech.audio.delta"}
-    assert said[-1] == {
+    payloads = [data_of(event) for event in events(openai_stream(AUDIO, Charge(7).usage()))]
+    assert b"".join(base64.b64decode(each["audio"]) for each in payloads[:-1]) == AUDIO
+    assert {each["type"] for each in payloads[:-1]} == {"speech.audio.delta"}
+    assert payloads[-1] == {
         "type": "speech.audio.done",
         "usage": {"input_tokens": 7, "output_tokens": 0, "total_tokens": 7},
     }

@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.emulator.asked import Asked
+from tts_pipeline.emulator.asked import SpeechRequest
 from tts_pipeline.emulator.tone import speak_tone, tone
 
 
@@ -62,12 +62,12 @@ def test_mp3_is_compressed() -> None:
 def test_words_cover_the_tone() -> None:
     """Words asked for are spread over the audio, each at its place in the text."""
     text = "Hello 你好 world"
-    spoken = speak_tone(Asked("m", text, "Cherry", "English", timestamps=True), None)
-    assert spoken.words is not None
-    assert [word.text for word in spoken.words] == ["Hello", "你", "好", "world"]
-    assert all(text[word.begin_index : word.end_index] == word.text for word in spoken.words)
-    assert spoken.words[-1].end_ms == 14 * 70
-    assert speak_tone(Asked("m", text, "Cherry", "English"), None).words is None
+    result = speak_tone(SpeechRequest("m", text, "Cherry", "English", timestamps=True), None)
+    assert result.words is not None
+    assert [word.text for word in result.words] == ["Hello", "你", "好", "world"]
+    assert all(text[word.begin_index : word.end_index] == word.text for word in result.words)
+    assert result.words[-1].end_ms == 14 * 70
+    assert speak_tone(SpeechRequest("m", text, "Cherry", "English"), None).words is None
 
 
 def test_a_tone_is_cheap() -> None:

@@ -7,34 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.emulator.asked import Asked
-from tts_pipeline.emulator.sound import SpeakingError
-from tts_pipeline.emulator.workers import Speakers
+from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.sound import SynthesisError
+from tts_pipeline.emulator.workers import SpeakerPool
 
 PARROT = """
 import os, sys, time
 from tts_pipeline.emulator.frames import *
 from tts_pipeline.emulator.sound import *
-for request in frames(sys.stdin.buffer):
+for request in read_frames(sys.stdin.buffer):
     text = unpack_request(request).text
     if text == "always" or text == "once" and not os.path.exists(sys.argv[1]):
         open(sys.argv[1], "w").close()
         os._exit(1)
     if text == "slow":
         time.sleep(0.2)
-    answer = pack_error(SpeakingError("cannot")) if text == "cannot" else pack_answer(Spoken(text.encode()))
+    answer = pack_error(SynthesisError("cannot")) if text == "cannot" else pack_answer(SynthesisResult(text.encode()))
     sys.stdout.buffer.write(answer)
     sys.stdout.buffer.flush()
 """
 """A process that answers with the text itself, and dies when told to."""
 
 
-def asked(text: str) -> Asked:
-    return Asked("m", text, "Cherry", "English")
+def request_for(text: str) -> SpeechRequest:
+    return SpeechRequest("m", text, "Cherry", "English")
 
 
-def parrots(count: int, died: Path) -> Speakers:
-    return Speakers(count, (sys.executable, "-c", PARROT, str(died)))
+def parrots(count: int, crash_flag: Path) -> SpeakerPool:
+    return SpeakerPool(count, (sys.executable, "-c", PARROT, str(crash_flag)))
 
 
 def test_every_request_gets_its_own_answer(tmp_path: Path) -> None:
@@ -42,7 +42,9 @@ def test_every_request_gets_its_own_answer(tmp_path: Path) -> None:
 
     async def ask() -> list[bytes]:
         async with parrots(2, tmp_path / "died") as speakers:
-            return [each.audio for each in await asyncio.gather(*(speakers.speak(asked(str(n))) for n in range(200)))]
+            return [
+                each.audio for each in await asyncio.gather(*(speakers.speak(request_for(str(n))) for n in range(200)))
+            ]
 
     assert asyncio.run(ask()) == [str(n).encode() for n in range(200)]
 
@@ -52,7 +54,7 @@ def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
 
     async def ask() -> list[bytes]:
         async with parrots(1, tmp_path / "died") as speakers:
-            return [(await speakers.speak(asked(text))).audio for text in ("once", "more")]
+            return [(await speakers.speak(request_for(text))).audio for text in ("once", "more")]
 
     assert asyncio.run(ask()) == [b"once", b"more"]
 
@@ -62,9 +64,9 @@ def test_a_text_that_kills_twice_is_an_error_of_its_own(tmp_path: Path) -> None:
 
     async def ask() -> bytes:
         async with parrots(1, tmp_path / "died") as speakers:
-            with pytest.raises(SpeakingError, match="twice"):
-                await speakers.speak(asked("always"))
-            return (await speakers.speak(asked("next"))).audio
+            with pytest.raises(SynthesisError, match="twice"):
+                await speakers.speak(request_for("always"))
+            return (await speakers.speak(request_for("next"))).audio
 
     assert asyncio.run(ask()) == b"next"
 
@@ -74,8 +76,8 @@ def test_a_voice_that_fails_is_not_started_again(tmp_path: Path) -> None:
 
     async def ask() -> None:
         async with parrots(1, tmp_path / "died") as speakers:
-            with pytest.raises(SpeakingError, match="cannot"):
-                await speakers.speak(asked("cannot"))
+            with pytest.raises(SynthesisError, match="cannot"):
+                await speakers.speak(request_for("cannot"))
 
     asyncio.run(ask())
 
@@ -85,10 +87,10 @@ def test_an_abandoned_request_leaves_no_answer_behind(tmp_path: Path) -> None:
 
     async def ask() -> bytes:
         async with parrots(1, tmp_path / "died") as speakers:
-            await speakers.speak(asked("warm"))
+            await speakers.speak(request_for("warm"))
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(speakers.speak(asked("slow")), 0.05)
-            return (await speakers.speak(asked("next"))).audio
+                await asyncio.wait_for(speakers.speak(request_for("slow")), 0.05)
+            return (await speakers.speak(request_for("next"))).audio
 
     assert asyncio.run(ask()) == b"next"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-Timed = list[tuple[str, int, int]]
+TimedWords = list[tuple[str, int, int]]
 """Words with the milliseconds at which they begin and end."""
 
 
@@ -23,13 +23,13 @@ def read_nemo(manifest: Path) -> list[dict[str, Any]]:
     return items
 
 
-def nemo_words(item: dict[str, Any]) -> Timed:
+def nemo_words(item: dict[str, Any]) -> TimedWords:
     """Read an alignment: each word begins where the one before it ends, and an empty one is silence."""
     begins = [0.0, *item["alignments"]]
     timed = zip(item["words"], begins, item["alignments"], strict=False)
     return [(word, round(begin * 1_000), round(end * 1_000)) for word, begin, end in timed if word]
 
 
-def words_of(timestamps: Sequence[dict[str, Any]] | None) -> Timed:
+def words_of(timestamps: Sequence[dict[str, Any]] | None) -> TimedWords:
     """Return the words of a speech table's row."""
     return [(word["text"], word["start_ms"], word["end_ms"]) for word in timestamps or ()]

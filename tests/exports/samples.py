@@ -18,7 +18,7 @@ from tts_pipeline.dataset.speech_file import SpeechWriter
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.exports.index import NAME
+from tts_pipeline.exports.index import INDEX_FILE
 from tts_pipeline.schema import speech_schema
 
 RATE_HZ = 24_000
@@ -26,14 +26,14 @@ JOB = {"model": "qwen3-tts-flash", "service": "local"}
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
-def speech_row(utterance_id: str, *, text: str | None = None, **given: Any) -> dict[str, Any]:
+def speech_row(utterance_id: str, *, text: str | None = None, **values: Any) -> dict[str, Any]:
     """Return a row of a speech table; its audio is a tone that only its text has."""
-    said = f"Line {utterance_id}." if text is None else text
-    data = given.pop("data", None) or tone(said, tone_bytes=4_800)
+    line = f"Line {utterance_id}." if text is None else text
+    data = values.pop("data", None) or tone(line, tone_bytes=4_800)
     return {
         "utterance_id": utterance_id,
         "take": 0,
-        "text": said,
+        "text": line,
         "service": "local",
         "model": "qwen3-tts-flash",
         "voice": "Cherry",
@@ -44,19 +44,19 @@ def speech_row(utterance_id: str, *, text: str | None = None, **given: Any) -> d
         "channels": 1,
         "duration_ms": 100,
         "audio_sha256": hashlib.sha256(data).hexdigest(),
-        "timestamps": [{"text": said, "start_ms": 10, "end_ms": 90, "text_start": 0, "text_end": len(said)}],
+        "timestamps": [{"text": line, "start_ms": 10, "end_ms": 90, "text_start": 0, "text_end": len(line)}],
         "timestamps_source": "service",
         "segments": 1,
         "attempts": 1,
-        "request_key": hashlib.sha256(said.encode()).hexdigest(),
-        "characters_counted": len(said),
-        "characters_billed": len(said),
+        "request_key": hashlib.sha256(line.encode()).hexdigest(),
+        "characters_counted": len(line),
+        "characters_billed": len(line),
         "cost": Decimal("0.001"),
         "currency": "CNY",
         "quality": [],
         "created_at": NOW,
         "invocation_id": "i",
-        **given,
+        **values,
     }
 
 
@@ -108,12 +108,12 @@ def write_parts(
 
 def index_of(destination: Path) -> list[dict[str, Any]]:
     """Return the index of an export."""
-    rows: list[dict[str, Any]] = read_columns(destination / NAME).to_pylist()
+    rows: list[dict[str, Any]] = read_columns(destination / INDEX_FILE).to_pylist()
     return rows
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Return all files of a folder by name, but what the export says of itself."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    named = {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-    return {name: data for name, data in named.items() if name not in {NAME, "export.json"}}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return {name: data for name, data in contents.items() if name not in {INDEX_FILE, "export.json"}}

@@ -19,14 +19,14 @@ from tests.exports.samples import files_below, index_of, speech_row, write_datas
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import Export, export
-from tts_pipeline.exports.index import NAME, PIECES, SCHEMA
+from tts_pipeline.exports.index import CHECKPOINT_FOLDER, INDEX_FILE, INDEX_SCHEMA
 
 IDS = [f"u{number}" for number in range(10)]
 
 
-def files(dataset: Path, destination: object, **given: Any) -> Export:
+def export_files(dataset: Path, destination: object, **options: Any) -> Export:
     """Export to files."""
-    return export(dataset, str(destination), as_="files", **given)
+    return export(dataset, str(destination), as_="files", **options)
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
 
 def test_each_utterance_is_a_file_and_a_row_of_the_index(dataset: Path, destination: str) -> None:
     """Byte for byte, opened by the URI that the index tells, in the order of the dataset, on any file system."""
-    made = files(dataset, destination)
-    assert (made.rows, made.written, made.unchanged, made.renamed, made.failures) == (10, 10, 0, 0, 0)
-    with fsspec.open(f"{destination}/{NAME}") as file:
+    report = export_files(dataset, destination)
+    assert (report.rows, report.written, report.unchanged, report.renamed, report.failures) == (10, 10, 0, 0, 0)
+    with fsspec.open(f"{destination}/{INDEX_FILE}") as file:
         index = pq.read_table(io.BytesIO(file.read()))
-    assert index.schema.equals(SCHEMA)
+    assert index.schema.equals(INDEX_SCHEMA)
     rows = index.to_pylist()
     assert [row["utterance_id"] for row in rows] == IDS
     for row in rows:
@@ -71,18 +71,18 @@ def test_each_utterance_is_a_file_and_a_row_of_the_index(dataset: Path, destinat
 
 def test_a_second_export_writes_only_what_is_new_or_changed(dataset: Path, destination: str) -> None:
     """Rows that came, changed and went, wherever they stand now; the index is again that of the whole."""
-    files(dataset, destination)
-    assert (files(dataset, destination).written, files(dataset, destination).unchanged) == (0, 10)
+    export_files(dataset, destination)
+    assert (export_files(dataset, destination).written, export_files(dataset, destination).unchanged) == (0, 10)
     changed = [speech_row(name, text="Said anew." if name == "u4" else None) for name in IDS if name != "u7"]
     write_dataset(dataset, [speech_row("first"), *changed, speech_row("last")])
-    made = files(dataset, destination)
-    assert (made.rows, made.written, made.unchanged, made.removed) == (11, 3, 8, 1)
-    with fsspec.open(f"{destination}/{NAME}") as file:
+    report = export_files(dataset, destination)
+    assert (report.rows, report.written, report.unchanged, report.removed) == (11, 3, 8, 1)
+    with fsspec.open(f"{destination}/{INDEX_FILE}") as file:
         rows = pq.read_table(io.BytesIO(file.read())).to_pylist()
     assert [row["utterance_id"] for row in rows] == ["first", *(name for name in IDS if name != "u7"), "last"]
     filesystem, path = fsspec.core.url_to_fs(destination)
     there = {name.rsplit("/", 1)[-1] for name in filesystem.find(path)}
-    assert there == {*(row["name"] for row in rows), NAME, "export.json"}
+    assert there == {*(row["name"] for row in rows), INDEX_FILE, "export.json"}
     for row in rows:
         with fsspec.open(row["uri"]) as file:
             assert hashlib.sha256(file.read()).hexdigest() == row["sha256"] == row["source_sha256"]
@@ -91,20 +91,20 @@ def test_a_second_export_writes_only_what_is_new_or_changed(dataset: Path, desti
 def test_files_that_stay_are_not_touched(dataset: Path, tmp_path: Path) -> None:
     """Nor read."""
     out = tmp_path / "out"
-    files(dataset, out)
+    export_files(dataset, out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.wav")}
-    files(dataset, out)
+    export_files(dataset, out)
     assert {path: path.stat().st_mtime_ns for path in out.glob("*.wav")} == before
 
 
 def test_a_file_that_is_gone_or_cut_is_written_again(dataset: Path, tmp_path: Path) -> None:
     """On a local disk, where looking costs nothing."""
     out = tmp_path / "out"
-    files(dataset, out)
+    export_files(dataset, out)
     (out / "u2.wav").unlink()
     (out / "u3.wav").write_bytes(b"RIFF")
-    made = files(dataset, out)
-    assert (made.written, made.unchanged) == (2, 8)
+    report = export_files(dataset, out)
+    assert (report.written, report.unchanged) == (2, 8)
     assert (out / "u3.wav").read_bytes() == tone("Line u3.", tone_bytes=4_800)
 
 
@@ -121,31 +121,31 @@ def test_an_export_that_was_broken_off_goes_on(dataset: Path, tmp_path: Path, ki
     """What its finished parts wrote stays; what is looked for and not there is written."""
     destination = str(tmp_path / "out") if kind == "local" else f"memory://{uuid.uuid4().hex}/out"
     with pytest.raises(KeyboardInterrupt):
-        files(dataset, destination, on_rows=_interrupt_at(10))
+        export_files(dataset, destination, on_rows=_interrupt_at(10))
     filesystem, path = fsspec.core.url_to_fs(destination)
-    assert not filesystem.exists(f"{path}/{NAME}")
+    assert not filesystem.exists(f"{path}/{INDEX_FILE}")
     filesystem.rm_file(f"{path}/u1.wav")
-    made = files(dataset, destination)
-    assert (made.written, made.unchanged) == (3, 7)
-    assert not filesystem.exists(f"{path}/{PIECES}")
+    report = export_files(dataset, destination)
+    assert (report.written, report.unchanged) == (3, 7)
+    assert not filesystem.exists(f"{path}/{CHECKPOINT_FOLDER}")
 
 
 @pytest.mark.parametrize("kind", ["local", "memory"])
 def test_what_was_broken_off_with_other_settings_leaves_nothing(dataset: Path, tmp_path: Path, kind: str) -> None:
     """Neither audio that the index tells otherwise, nor files that it does not tell; however often that happens."""
     destination = str(tmp_path / "out") if kind == "local" else f"memory://{uuid.uuid4().hex}/out"
-    files(dataset, destination)
+    export_files(dataset, destination)
     for settings in (
         {"sample_rate_hz": 16_000},
         {"name": "a/{utterance_id}.{ext}"},
         {"name": "b/{utterance_id}.{ext}"},
     ):
         with pytest.raises(KeyboardInterrupt):
-            files(dataset, destination, on_rows=_interrupt_at(6), **settings)
-    files(dataset, destination)
+            export_files(dataset, destination, on_rows=_interrupt_at(6), **settings)
+    export_files(dataset, destination)
     filesystem, path = fsspec.core.url_to_fs(destination)
     there = {name.removeprefix(path).lstrip("/"): name for name in filesystem.find(path)}
-    assert there.keys() == {NAME, "export.json", *(f"{name}.wav" for name in IDS)}
+    assert there.keys() == {INDEX_FILE, "export.json", *(f"{name}.wav" for name in IDS)}
     for name in IDS:
         assert filesystem.cat_file(there[f"{name}.wav"]) == tone(f"Line {name}.", tone_bytes=4_800)
 
@@ -154,23 +154,23 @@ def test_a_dataset_that_cannot_be_read_is_told(dataset: Path, tmp_path: Path) ->
     """By its file, before anything is written."""
     (dataset / "speech" / "part-00002.parquet").write_bytes(b"PAR1" + bytes(100))
     with pytest.raises(StorageError, match=r"speech/part-00002\.parquet"):
-        files(dataset, tmp_path / "out")
+        export_files(dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_setting_that_changes_the_audio_changes_the_files(dataset: Path, tmp_path: Path) -> None:
     """Converted, at another rate, with the extension of the format; the old files go."""
     out = tmp_path / "out"
-    files(dataset, out)
-    made = files(dataset, out, audio_format="flac", sample_rate_hz=16_000)
-    assert (made.written, made.removed) == (10, 10)
+    export_files(dataset, out)
+    report = export_files(dataset, out, audio_format="flac", sample_rate_hz=16_000)
+    assert (report.written, report.removed) == (10, 10)
     assert sorted(files_below(out)) == sorted(f"{name}.flac" for name in IDS)
     for row in index_of(out):
         sound = soundfile.info(out / row["name"])
         assert (sound.format, sound.samplerate, sound.frames) == ("FLAC", 16_000, row["frames"])
         assert (row["audio_format"], row["sample_rate_hz"], row["duration_ms"]) == ("flac", 16_000, 100)
         assert row["sha256"] == hashlib.sha256((out / row["name"]).read_bytes()).hexdigest() != row["source_sha256"]
-    assert files(dataset, out, audio_format="flac", sample_rate_hz=16_000).unchanged == 10
+    assert export_files(dataset, out, audio_format="flac", sample_rate_hz=16_000).unchanged == 10
 
 
 HARD = ["../up", "up", "Up", "UP", "con", "dot.", "e\u0301", "é", "a/b", "a_b", "x" * 400, "\u202etxt", "index.parquet"]
@@ -180,16 +180,16 @@ def test_ids_that_are_no_names_have_safe_ones_that_the_index_tells(tmp_path: Pat
     """All there, each in a file of its own on every kind of disk; the first of those that collide has the name."""
     dataset = write_dataset(tmp_path / "dataset", [speech_row(name) for name in HARD])
     out = tmp_path / "below" / "out"
-    made = files(dataset, out)
+    report = export_files(dataset, out)
     rows = {row["utterance_id"]: row for row in index_of(out)}
-    assert (made.rows, made.written, len(rows)) == (len(HARD), len(HARD), len(HARD))
+    assert (report.rows, report.written, len(rows)) == (len(HARD), len(HARD), len(HARD))
     assert {name: row["name"] for name, row in rows.items() if not row["renamed"]} == {
         "up": "up.wav",
         "é": "é.wav",
         "a_b": "a_b.wav",
         "index.parquet": "index.parquet.wav",
     }
-    assert made.renamed == len(HARD) - 4
+    assert report.renamed == len(HARD) - 4
     assert len({row["name"].casefold() for row in rows.values()}) == len(HARD)
     assert [path.name for path in (tmp_path / "below").iterdir()] == ["out"]
     for row in rows.values():
@@ -199,8 +199,8 @@ def test_ids_that_are_no_names_have_safe_ones_that_the_index_tells(tmp_path: Pat
 def test_names_do_not_depend_on_what_else_is_exported(tmp_path: Path) -> None:
     """A filter changes no name, and rows that come later take none."""
     dataset = write_dataset(tmp_path / "dataset", [speech_row("A"), speech_row("a", language="de"), speech_row("b")])
-    files(dataset, tmp_path / "all")
-    files(dataset, tmp_path / "some", where="language = 'de'")
+    export_files(dataset, tmp_path / "all")
+    export_files(dataset, tmp_path / "some", where="language = 'de'")
     names = {row["utterance_id"]: row["name"] for row in index_of(tmp_path / "all")}
     assert names["A"] == "A.wav"
     assert [row["name"] for row in index_of(tmp_path / "some")] == [names["a"]] != ["a.wav"]
@@ -210,9 +210,9 @@ def test_takes_of_one_id_are_files_of_their_own(tmp_path: Path) -> None:
     """By a mark, or by the template."""
     rows = [speech_row("u", take=take, text=f"Take {take}.") for take in range(3)]
     dataset = write_dataset(tmp_path / "dataset", rows)
-    assert files(dataset, tmp_path / "out").renamed == 2
+    assert export_files(dataset, tmp_path / "out").renamed == 2
     assert [row["text"] for row in index_of(tmp_path / "out")] == ["Take 0.", "Take 1.", "Take 2."]
-    files(dataset, tmp_path / "named", name="{utterance_id}-{take}.{ext}")
+    export_files(dataset, tmp_path / "named", name="{utterance_id}-{take}.{ext}")
     assert sorted(files_below(tmp_path / "named")) == ["u-0.wav", "u-1.wav", "u-2.wav"]
 
 
@@ -220,24 +220,24 @@ def test_columns_of_the_input_make_names(tmp_path: Path) -> None:
     """With folders; a column that is not there is told with those that are."""
     rows = [speech_row(name, speaker=speaker) for name, speaker in (("a", "Ann"), ("b", "../Bob"), ("c", None))]
     dataset = write_dataset(tmp_path / "dataset", rows, passed_through=[pa.field("speaker", pa.string())])
-    files(dataset, tmp_path / "out", name="{speaker}/{language}/{utterance_id}.{ext}")
+    export_files(dataset, tmp_path / "out", name="{speaker}/{language}/{utterance_id}.{ext}")
     names = [row["name"] for row in index_of(tmp_path / "out")]
     assert names[0] == "Ann/en/a.wav"
     assert names[1].startswith("_._Bob/en/b~") or names[1].startswith("___Bob/en/b~")
     assert names[2] == "_/en/c.wav"
     with pytest.raises(ConfigurationError, match=r"no \{speakr\} \(Did you mean 'speaker'"):
-        files(dataset, tmp_path / "other", name="{speakr}.{ext}")
+        export_files(dataset, tmp_path / "other", name="{speakr}.{ext}")
     assert not (tmp_path / "other").exists()
 
 
 def test_splits_are_folders_and_told_in_the_index(dataset: Path, tmp_path: Path) -> None:
     """An utterance stays in its split when the dataset grows; shares of less than 1 leave the rest out."""
-    made = files(dataset, tmp_path / "out", split="train=0.5,validation=0.3")
+    report = export_files(dataset, tmp_path / "out", split="train=0.5,validation=0.3")
     first = {row["utterance_id"]: row["split"] for row in index_of(tmp_path / "out")}
-    assert made.splits == {name: list(first.values()).count(name) for name in set(first.values())}
-    assert 0 < made.rows < 10
+    assert report.splits == {name: list(first.values()).count(name) for name in set(first.values())}
+    assert 0 < report.rows < 10
     write_dataset(dataset, [speech_row(f"n{number}") for number in range(20)] + [speech_row(name) for name in IDS])
-    files(dataset, tmp_path / "out", split="train=0.5,validation=0.3")
+    export_files(dataset, tmp_path / "out", split="train=0.5,validation=0.3")
     rows = index_of(tmp_path / "out")
     assert {row["utterance_id"]: row["split"] for row in rows if row["utterance_id"] in IDS} == first
     assert all(row["name"] == f"{row['split']}/{row['utterance_id']}.wav" for row in rows)
@@ -248,21 +248,21 @@ def test_a_filter_leaves_rows_out(tmp_path: Path) -> None:
     """By columns of the speech table, and of the input."""
     rows = [speech_row(f"u{number}", duration_ms=number * 1_000, score=number) for number in range(10)]
     dataset = write_dataset(tmp_path / "dataset", rows, passed_through=[pa.field("score", pa.int64())])
-    made = files(dataset, tmp_path / "out", where="duration_ms < 5000 AND score >= 3")
-    assert made.rows == 2
+    report = export_files(dataset, tmp_path / "out", where="duration_ms < 5000 AND score >= 3")
+    assert report.rows == 2
     assert sorted(files_below(tmp_path / "out")) == ["u3.wav", "u4.wav"]
-    assert made.audio_ms == 7_000
+    assert report.audio_ms == 7_000
 
 
 def test_audio_that_does_not_decode_is_left_out_and_told(tmp_path: Path) -> None:
     """Of the row alone; as received it is exported as it is."""
     rows = [speech_row("good"), speech_row("bad", data=b"RIFF" + bytes(40))]
     dataset = write_dataset(tmp_path / "dataset", rows)
-    made = files(dataset, tmp_path / "out", audio_format="mp3")
-    assert (made.rows, made.failures, list(made.failed)) == (1, 1, ["bad"])
-    assert "cannot be decoded" in made.failed["bad"]
+    report = export_files(dataset, tmp_path / "out", audio_format="mp3")
+    assert (report.rows, report.failures, list(report.failed)) == (1, 1, ["bad"])
+    assert "cannot be decoded" in report.failed["bad"]
     assert sorted(files_below(tmp_path / "out")) == ["good.mp3"]
-    whole = files(dataset, tmp_path / "whole")
+    whole = export_files(dataset, tmp_path / "whole")
     assert (whole.rows, whole.failures) == (2, 0)
     assert [row["frames"] for row in index_of(tmp_path / "whole")] == [2_400, None]
 
@@ -270,22 +270,22 @@ def test_audio_that_does_not_decode_is_left_out_and_told(tmp_path: Path) -> None
 def test_a_dataset_without_speech_is_exported_as_nothing(tmp_path: Path) -> None:
     """An empty night; a filter on a column that nobody can know yet is no mistake."""
     dataset = write_dataset(tmp_path / "dataset", [])
-    made = files(dataset, tmp_path / "out", where="speaker = 'x'")
-    assert (made.rows, made.parts_left) == (0, 0)
+    report = export_files(dataset, tmp_path / "out", where="speaker = 'x'")
+    assert (report.rows, report.parts_left) == (0, 0)
     assert index_of(tmp_path / "out") == []
 
 
 def test_parts_that_are_not_done_are_counted(tmp_path: Path) -> None:
     """What is there is exported."""
     dataset = write_dataset(tmp_path / "dataset", [speech_row(name) for name in IDS[:8]], parts_left=2)
-    made = files(dataset, tmp_path / "out")
-    assert (made.rows, made.parts_left) == (8, 2)
+    report = export_files(dataset, tmp_path / "out")
+    assert (report.rows, report.parts_left) == (8, 2)
 
 
 def test_the_same_export_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> None:
     """Index included, but for where it is."""
-    files(dataset, tmp_path / "one")
-    files(dataset, tmp_path / "other")
+    export_files(dataset, tmp_path / "one")
+    export_files(dataset, tmp_path / "other")
     assert files_below(tmp_path / "one") == files_below(tmp_path / "other")
     one, other = ([{**row, "uri": ""} for row in index_of(tmp_path / name)] for name in ("one", "other"))
     assert one == other
@@ -294,7 +294,7 @@ def test_the_same_export_gives_the_same_bytes(dataset: Path, tmp_path: Path) -> 
 def test_whoever_watches_is_told_rows(dataset: Path, tmp_path: Path) -> None:
     """Never fewer than before, and all at the end."""
     told: list[tuple[int, int]] = []
-    files(dataset, tmp_path / "out", on_rows=lambda done, rows: told.append((done, rows)))
+    export_files(dataset, tmp_path / "out", on_rows=lambda done, rows: told.append((done, rows)))
     assert told == sorted(told)
     assert told[-1][0] == told[-1][1]
 

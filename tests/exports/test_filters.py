@@ -11,7 +11,7 @@ import pytest
 
 from tests.exports.samples import speech_row
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.exports.filters import read_filter
+from tts_pipeline.exports.filters import parse_filter
 from tts_pipeline.schema import speech_schema
 
 SCHEMA = speech_schema([pa.field("speaker", pa.string())])
@@ -49,11 +49,11 @@ ROWS = pa.Table.from_pylist(
 )
 def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
     """As SQL does: what is null does not meet it. Strings, lists, money and times are compared as what they are."""
-    found = read_filter(text)
-    found.check(SCHEMA)
-    assert "audio" not in found.columns
+    row_filter = parse_filter(text)
+    row_filter.check(SCHEMA)
+    assert "audio" not in row_filter.columns
     ids = ROWS.column("utterance_id").to_pylist()
-    assert "".join(name for name, is_in in zip(ids, found.chosen(ROWS), strict=True) if is_in) == chosen
+    assert "".join(name for name, is_in in zip(ids, row_filter.mask(ROWS), strict=True) if is_in) == chosen
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_condition_chooses_rows(text: str, chosen: str) -> None:
 def test_a_condition_that_cannot_be_used_is_told(text: str, said: str) -> None:
     """By its column where it is about one; nothing that depends on which rows come together is let through."""
     with pytest.raises(ConfigurationError, match=re.escape(said)):
-        read_filter(text).check(SCHEMA)
+        parse_filter(text).check(SCHEMA)
 
 
 TYPES: dict[str, tuple[pa.DataType, list[object]]] = {
@@ -99,14 +99,14 @@ TYPES: dict[str, tuple[pa.DataType, list[object]]] = {
 def test_a_condition_knows_the_types_of_columns_that_passed_through(text: str) -> None:
     """Text is a date, a time or an instant where it stands beside one."""
     kind, values = TYPES[text]
-    found = read_filter(text)
+    row_filter = parse_filter(text)
     table = pa.table({"x": pa.array(values, kind)})
-    found.check(speech_schema(table.schema))
-    assert found.chosen(table) == [False, True]
+    row_filter.check(speech_schema(table.schema))
+    assert row_filter.mask(table) == [False, True]
 
 
 def test_a_column_that_polars_cannot_hold_is_told_before_anything_is_exported() -> None:
     """Where Polars panics, too."""
     for precision in (20, 70):
         with pytest.raises(ConfigurationError, match=r"Polars cannot hold x \(decimal256"):
-            read_filter("x > 1").check(speech_schema([pa.field("x", pa.decimal256(precision, 2))]))
+            parse_filter("x > 1").check(speech_schema([pa.field("x", pa.decimal256(precision, 2))]))

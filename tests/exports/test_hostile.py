@@ -48,11 +48,11 @@ def test_a_clip_of_hours_is_left_out_and_told(tmp_path: Path, audio_format: str)
     ]
     dataset = write_dataset(tmp_path / "dataset", rows)
     tracemalloc.start()
-    made = export(dataset, tmp_path / "out", as_="files", audio_format=audio_format)
+    report = export(dataset, tmp_path / "out", as_="files", audio_format=audio_format)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert (made.rows, list(made.failed)) == (1, ["bomb", "lie"])
-    assert "1800 s is the longest" in made.failed["bomb"]
+    assert (report.rows, list(report.failed)) == (1, ["bomb", "lie"])
+    assert "1800 s is the longest" in report.failed["bomb"]
     assert peak_bytes < 120_000_000
 
 

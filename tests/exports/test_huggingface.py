@@ -18,9 +18,9 @@ from tests.exports.samples import RATE_HZ, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
-from tts_pipeline.exports.place import open_place
+from tts_pipeline.exports.place import open_folder
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.settings import Settings
+from tts_pipeline.exports.settings import ExportOptions
 
 IDS = [f"u{number}" for number in range(10)]
 LINE = pa.field("line", pa.int64())
@@ -46,33 +46,33 @@ def dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "dataset", rows, passed_through=[LINE])
 
 
-def load(datasets: Any, out: Path, **given: Any) -> Any:
+def load(datasets: Any, out: Path, **options: Any) -> Any:
     """Open a repository; audio as bytes."""
-    loaded = datasets.load_dataset(str(out), cache_dir=str(out.parent / "cache"), **given)
+    loaded = datasets.load_dataset(str(out), cache_dir=str(out.parent / "cache"), **options)
     return loaded.cast_column("audio", datasets.Audio(decode=False))
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_load_dataset_gives_every_row_whole(dataset: Path, tmp_path: Path, datasets: Any, streaming: bool) -> None:
     """All columns, money as decimals, words and bytes as they are; audio is an Audio feature."""
-    made = export(dataset, tmp_path / "out", as_="huggingface")
+    report = export(dataset, tmp_path / "out", as_="huggingface")
     raw = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"), streaming=streaming)
     assert isinstance(raw["train"].features["audio"], datasets.Audio)
     rows = list(load(datasets, tmp_path / "out", streaming=streaming)["train"])
-    assert (made.rows, made.audio_ms, len(rows)) == (10, 1_000, 10)
+    assert (report.rows, report.audio_ms, len(rows)) == (10, 1_000, 10)
     for number, row in enumerate(rows):
-        wanted = speech_row(IDS[number], line=number, language="de" if number % 2 else "en")
+        expected = speech_row(IDS[number], line=number, language="de" if number % 2 else "en")
         assert row["audio"] == {"bytes": tone(row["text"], tone_bytes=4_800), "path": f"{IDS[number]}.wav"}
-        assert {name: row[name] for name in wanted.keys() - {"audio"}} == {
-            name: value for name, value in wanted.items() if name != "audio"
+        assert {name: row[name] for name in expected.keys() - {"audio"}} == {
+            name: value for name, value in expected.items() if name != "audio"
         }
 
 
 def test_splits_are_splits(dataset: Path, tmp_path: Path, datasets: Any) -> None:
     """As the card says, with the right counts; one without rows is none."""
-    made = export(dataset, tmp_path / "out", as_="huggingface", split="train=0.5,validation=0.5")
+    report = export(dataset, tmp_path / "out", as_="huggingface", split="train=0.5,validation=0.5")
     loaded = load(datasets, tmp_path / "out")
-    assert {name: split.num_rows for name, split in loaded.items()} == dict(made.splits)
+    assert {name: split.num_rows for name, split in loaded.items()} == dict(report.splits)
     assert sorted(name for split in loaded.values() for name in split["utterance_id"]) == IDS
     assert len(loaded) == 2
     export(dataset, tmp_path / "tiny", as_="huggingface", split="train=0.999999,test=0.000001")
@@ -93,9 +93,9 @@ def test_audio_is_converted_and_what_is_said_of_it_too(dataset: Path, tmp_path: 
 
 def test_a_filter_leaves_rows_out(dataset: Path, tmp_path: Path, datasets: Any) -> None:
     """Also a whole part of them."""
-    made = export(dataset, tmp_path / "out", as_="huggingface", where="line >= 5 AND language = 'de'")
+    report = export(dataset, tmp_path / "out", as_="huggingface", where="line >= 5 AND language = 'de'")
     loaded = load(datasets, tmp_path / "out")["train"]
-    assert (loaded["line"][:], made.rows) == ([5, 7, 9], 3)
+    assert (loaded["line"][:], report.rows) == ([5, 7, 9], 3)
 
 
 def test_made_again_it_replaces_the_earlier_one(dataset: Path, tmp_path: Path, datasets: Any) -> None:
@@ -108,12 +108,14 @@ def test_made_again_it_replaces_the_earlier_one(dataset: Path, tmp_path: Path, d
 
 def test_large_splits_are_several_files(dataset: Path, tmp_path: Path, datasets: Any) -> None:
     """Of about so many bytes each, in order."""
-    from tts_pipeline.exports.huggingface import HuggingFaceExport, Sizes
+    from tts_pipeline.exports.huggingface import FileSizes, HuggingFaceExporter
 
-    store = open_place(tmp_path / "out")
-    plan = Settings("huggingface", None, None, None, "as-received", None).plan(open_place(dataset), lambda _, __: None)
-    exporting = HuggingFaceExport(plan, store, Export("huggingface", store.root), Sizes(10_000, 10_000))
-    exporting.run(is_sure=False)
+    store = open_folder(tmp_path / "out")
+    plan = ExportOptions("huggingface", None, None, None, "as-received", None).plan(
+        open_folder(dataset), lambda _, __: None
+    )
+    exporter = HuggingFaceExporter(plan, store, Export("huggingface", store.root), FileSizes(10_000, 10_000))
+    exporter.run(is_index_valid=False)
     assert len(list((tmp_path / "out" / "data").iterdir())) > 2
     assert load(datasets, tmp_path / "out")["train"]["utterance_id"][:] == IDS
 
@@ -150,20 +152,20 @@ def test_a_type_that_the_library_does_not_know_is_told(tmp_path: Path) -> None:
 def test_audio_that_does_not_decode_is_left_out_and_told(tmp_path: Path, datasets: Any) -> None:
     """Of the row alone."""
     rows = [speech_row("good"), speech_row("bad", data=b"RIFF" + bytes(40))]
-    made = export(
+    report = export(
         write_dataset(tmp_path / "dataset", rows),
         tmp_path / "out",
         as_="huggingface",
         audio_format="wav",
         sample_rate_hz=RATE_HZ // 3,
     )
-    assert (made.rows, list(made.failed)) == (1, ["bad"])
+    assert (report.rows, list(report.failed)) == (1, ["bad"])
     assert load(datasets, tmp_path / "out")["train"]["utterance_id"][:] == ["good"]
 
 
 def test_a_dataset_without_speech_is_a_repository_without_rows(tmp_path: Path) -> None:
     """An empty night is no failure."""
     pytest.importorskip("datasets")
-    made = export(write_dataset(tmp_path / "dataset", []), tmp_path / "out", as_="huggingface")
-    assert made.rows == 0
+    report = export(write_dataset(tmp_path / "dataset", []), tmp_path / "out", as_="huggingface")
+    assert report.rows == 0
     assert (tmp_path / "out" / "README.md").exists()

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from tests.audio.speech import UDHR
-from tests.exports.readers import Timed, nemo_words, read_nemo, words_of
+from tests.exports.readers import TimedWords, nemo_words, read_nemo, words_of
 from tests.exports.samples import index_of
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import InputColumns
@@ -25,7 +25,7 @@ from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.exports import Export, export
 from tts_pipeline.job import Job, run_job
 
-Told = dict[str, tuple[float, Timed]]
+Readings = dict[str, tuple[float, TimedWords]]
 """By utterance: its seconds and its words."""
 
 SPLIT = "train=0.8,validation=0.2"
@@ -64,60 +64,60 @@ def _speech(dataset: Path) -> Iterator[dict[str, Any]]:
         yield from read_columns(path, columns).to_pylist()
 
 
-def _check(dataset: Path, made: Export, found: Told) -> None:
+def _check(dataset: Path, report: Export, readings: Readings) -> None:
     """Compare what a reader found with the speech table."""
     speech = {row["utterance_id"]: row for row in _speech(dataset)}
     assert len({row["language"] for row in speech.values()}) >= 10
-    assert found.keys() == speech.keys()
-    assert (made.rows, sum(made.splits.values()), made.failures) == (len(speech), len(speech), 0)
-    for name, (seconds, words) in found.items():
+    assert readings.keys() == speech.keys()
+    assert (report.rows, sum(report.splits.values()), report.failures) == (len(speech), len(speech), 0)
+    for name, (seconds, words) in readings.items():
         assert abs(seconds * 1_000 - speech[name]["duration_ms"]) <= 0.500001, name
         assert words == words_of(speech[name]["timestamps"]), name
-    assert any(words for _, words in found.values())
+    assert any(words for _, words in readings.values())
 
 
-def _own(word: Any) -> tuple[str, int, int]:
+def _timed_word(word: Any) -> tuple[str, int, int]:
     return word.symbol, round(word.start * 1_000), round(word.end * 1_000)
 
 
 def test_hugging_face(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By ``load_dataset``."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    made = export(dataset, tmp_path / "out", as_="huggingface", split=SPLIT)
+    report = export(dataset, tmp_path / "out", as_="huggingface", split=SPLIT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other people's warnings are theirs
         datasets = pytest.importorskip("datasets")
         datasets.disable_progress_bars()
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf")
         loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
-    assert {name: split.num_rows for name, split in loaded.items()} == dict(made.splits)
-    found: Told = {}
+    assert {name: split.num_rows for name, split in loaded.items()} == dict(report.splits)
+    readings: Readings = {}
     for split in loaded.values():
         for row in split.remove_columns("audio"):
-            found[row["utterance_id"]] = row["duration_ms"] / 1_000, words_of(row["timestamps"])
-    _check(dataset, made, found)
+            readings[row["utterance_id"]] = row["duration_ms"] / 1_000, words_of(row["timestamps"])
+    _check(dataset, report, readings)
 
 
 def test_files(dataset: Path, tmp_path: Path) -> None:
     """By libsndfile; words stay in the dataset."""
-    made = export(dataset, tmp_path / "out", as_="files", split=SPLIT, audio_format="flac")
+    report = export(dataset, tmp_path / "out", as_="files", split=SPLIT, audio_format="flac")
     speech = {row["utterance_id"]: words_of(row["timestamps"]) for row in _speech(dataset)}
-    found: Told = {}
+    readings: Readings = {}
     for row in index_of(tmp_path / "out"):
         seconds = soundfile.info(tmp_path / "out" / row["name"]).duration
-        found[row["utterance_id"]] = seconds, speech[row["utterance_id"]]
-    _check(dataset, made, found)
+        readings[row["utterance_id"]] = seconds, speech[row["utterance_id"]]
+    _check(dataset, report, readings)
 
 
 def test_nemo(dataset: Path, tmp_path: Path) -> None:
     """By the rules of its manifests."""
-    made = export(dataset, tmp_path / "out", as_="nemo", split=SPLIT)
-    found: Told = {}
-    for split in made.splits:
+    report = export(dataset, tmp_path / "out", as_="nemo", split=SPLIT)
+    readings: Readings = {}
+    for split in report.splits:
         for item in read_nemo(tmp_path / "out" / f"{split}_manifest.json"):
             assert soundfile.info(item["audio_filepath"]).duration == item["duration"]
-            found[item["utterance_id"]] = item["duration"], nemo_words(item)
-    _check(dataset, made, found)
+            readings[item["utterance_id"]] = item["duration"], nemo_words(item)
+    _check(dataset, report, readings)
 
 
 def test_lhotse(dataset: Path, tmp_path: Path) -> None:
@@ -125,11 +125,11 @@ def test_lhotse(dataset: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # other people's warnings are theirs
         lhotse = pytest.importorskip("lhotse")
-        made = export(dataset, tmp_path / "out", as_="lhotse", split=SPLIT)
-        found: Told = {}
-        for split in made.splits:
+        report = export(dataset, tmp_path / "out", as_="lhotse", split=SPLIT)
+        readings: Readings = {}
+        for split in report.splits:
             for cut in lhotse.CutSet.from_jsonl_lazy(tmp_path / "out" / f"speech_cuts_{split}.jsonl.gz"):
                 lhotse.validate(cut, read_data=True)
                 words = (cut.supervisions[0].alignment or {}).get("word", [])
-                found[cut.id] = cut.duration, [_own(word) for word in words]
-    _check(dataset, made, found)
+                readings[cut.id] = cut.duration, [_timed_word(word) for word in words]
+    _check(dataset, report, readings)

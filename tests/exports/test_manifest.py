@@ -63,9 +63,9 @@ def test_silences_are_told_where_there_are_any(
 def test_each_split_has_a_manifest(tmp_path: Path) -> None:
     """Named as NeMo's own recipes name them; one without rows is empty."""
     dataset = write_dataset(tmp_path / "dataset", [speech_row(f"u{number}") for number in range(10)])
-    made = export(dataset, tmp_path / "out", as_="nemo", split="train=0.5,validation=0.499999,test=0.000001")
+    report = export(dataset, tmp_path / "out", as_="nemo", split="train=0.5,validation=0.499999,test=0.000001")
     counts = {split: len(read_nemo(tmp_path / "out" / f"{split}_manifest.json")) for split in ("train", "validation")}
-    assert counts == made.splits
+    assert counts == report.splits
     assert read_nemo(tmp_path / "out" / "test_manifest.json") == []
 
 
@@ -74,8 +74,8 @@ def test_a_second_export_writes_manifests_anew_and_no_audio(tmp_path: Path) -> N
     dataset = write_dataset(tmp_path / "dataset", [speech_row("a"), speech_row("b")])
     export(dataset, tmp_path / "out", as_="nemo")
     write_dataset(dataset, [speech_row("a", timestamps=[_word("Anew", 0, 100)]), speech_row("b"), speech_row("c")])
-    made = export(dataset, tmp_path / "out", as_="nemo")
-    assert (made.written, made.unchanged) == (1, 2)
+    report = export(dataset, tmp_path / "out", as_="nemo")
+    assert (report.written, report.unchanged) == (1, 2)
     items = read_nemo(tmp_path / "out" / "manifest.json")
     assert [item["utterance_id"] for item in items] == ["a", "b", "c"]
     assert items[0]["words"] == ["Anew"]

@@ -20,10 +20,10 @@ from pathlib import Path
 from tts_pipeline.exports import export
 dataset, destination, as_, *again = sys.argv[1:]
 for _ in range(2 if as_ == "files" else 1):
-    made = export(dataset, destination, as_=as_, where="duration_ms < 20000", split="train=0.98,validation=0.02")
+    report = export(dataset, destination, as_=as_, where="duration_ms < 20000", split="train=0.98,validation=0.02")
 # Not ru_maxrss: that of a process that a large one started begins with the large one's.
 peak_kb = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]
-print(made.rows, made.unchanged, peak_kb)
+print(report.rows, report.unchanged, peak_kb)
 """
 
 

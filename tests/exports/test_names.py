@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.exports.names import COMPONENT_BYTES, NAME_BYTES, check_fields, read_template, same_file
+from tts_pipeline.exports.names import MAX_COMPONENT_BYTES, MAX_NAME_BYTES, canonical_name, check_fields, parse_template
 
-USUAL = read_template("{utterance_id}.{ext}")
+USUAL = parse_template("{utterance_id}.{ext}")
 
 
 def name_of(utterance_id: str, template: str = "{utterance_id}.{ext}", **values: object) -> str:
     """Return the name of a row that no other row wants."""
-    wanted = read_template(template).wanted({"utterance_id": utterance_id, "take": 0, "ext": "wav", **values})
-    return wanted.name(is_taken=False)
+    file_name = parse_template(template).file_name({"utterance_id": utterance_id, "take": 0, "ext": "wav", **values})
+    return file_name.render(is_taken=False)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_ids_that_are_names_stay_as_they_are(plain: str) -> None:
 def test_other_ids_become_names_with_a_mark(utterance_id: str, stem: str) -> None:
     """What a disk, a shell or an eye would take otherwise is replaced, and the mark says which id it was."""
     name = name_of(utterance_id)
-    found = re.fullmatch(r"(.*)~[0-9a-f]{16}\.wav", name, re.DOTALL)
-    assert found is not None, name
+    match = re.fullmatch(r"(.*)~[0-9a-f]{16}\.wav", name, re.DOTALL)
+    assert match is not None, name
     if utterance_id.startswith("../"):
         assert "/" not in name
         assert name.startswith("_")
     else:
-        assert found[1] == stem
+        assert match[1] == stem
 
 
 @given(st.text(max_size=400), st.text(max_size=20))
@@ -81,17 +81,17 @@ def test_every_name_lies_in_the_destination_on_any_disk(utterance_id: str, voice
     assert name.endswith(".wav")
     for part in name.split("/"):
         assert part not in {"", ".", ".."}
-        assert len(part.encode()) <= COMPONENT_BYTES
+        assert len(part.encode()) <= MAX_COMPONENT_BYTES
         assert part == part.strip(". ")
         assert not {character for character in part if unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"}}
-    assert len(name.encode()) <= NAME_BYTES
+    assert len(name.encode()) <= MAX_NAME_BYTES
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_different_ids_have_different_names(one: str, other: str) -> None:
     """But for those that differ only in what some disk does not tell apart, which is found over the whole dataset."""
-    if one != other and same_file(one) != same_file(other):
-        assert same_file(name_of(one)) != same_file(name_of(other))
+    if one != other and canonical_name(one) != canonical_name(other):
+        assert canonical_name(name_of(one)) != canonical_name(name_of(other))
 
 
 def test_a_long_id_is_cut_between_characters_and_keeps_its_extension() -> None:
@@ -100,12 +100,14 @@ def test_a_long_id_is_cut_between_characters_and_keeps_its_extension() -> None:
     assert one != other
     assert one.endswith(".wav")
     assert one.startswith("長" * 50)
-    assert len(one.encode()) <= COMPONENT_BYTES
+    assert len(one.encode()) <= MAX_COMPONENT_BYTES
 
 
 def test_takes_have_marks_of_their_own() -> None:
     """The same id in two takes is two files."""
-    marks = {USUAL.wanted({"utterance_id": "u", "take": take, "ext": "wav"}).name(is_taken=True) for take in (0, 1)}
+    marks = {
+        USUAL.file_name({"utterance_id": "u", "take": take, "ext": "wav"}).render(is_taken=True) for take in (0, 1)
+    }
     assert len(marks) == 2
 
 
@@ -141,13 +143,13 @@ def test_nothing_has_the_name_of_an_index_or_a_manifest(utterance_id: str) -> No
 def test_templates_that_cannot_be_used_are_told(template: str, said: str) -> None:
     """With what is wrong and how one looks."""
     with pytest.raises(ConfigurationError, match=re.escape(said)):
-        read_template(template)
+        parse_template(template)
 
 
 def test_a_field_that_is_not_there_is_told_with_the_nearest() -> None:
     """And with all there are."""
     with pytest.raises(ConfigurationError, match=r"Did you mean 'voice'.*There are ext, voice"):
-        check_fields(read_template("{vioce}.{ext}"), ["ext", "voice"])
+        check_fields(parse_template("{vioce}.{ext}"), ["ext", "voice"])
 
 
 def test_a_value_that_does_not_go_with_its_specification_is_told() -> None:
@@ -159,4 +161,4 @@ def test_a_value_that_does_not_go_with_its_specification_is_told() -> None:
 @pytest.mark.parametrize(("one", "other"), [("A", "a"), ("ß", "SS"), ("é", "e\u0301"), ("ﬁ", "fi")])
 def test_what_some_disk_takes_for_one_name_is_one(one: str, other: str) -> None:
     """Case, Unicode's ways of writing one letter, ligatures."""
-    assert same_file(one) == same_file(other)
+    assert canonical_name(one) == canonical_name(other)

@@ -23,11 +23,11 @@ from tts_pipeline.audio.measure import from_pcm, playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.client.headerless import headerless
 from tts_pipeline.emulator.asked import RefusalError
-from tts_pipeline.emulator.containers import Contained, contain
+from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
 from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.failures import refuse
 from tts_pipeline.emulator.rules import CONTAINERS, FORMS, SHAPES, TIMESTAMPS, Rule
-from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, answer
+from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer
 from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.errors import (
     FatalError,
@@ -103,18 +103,18 @@ def corpus() -> Sequence[Reply]:
         for audio in audios if shape in ("raw", "ali_data", "ali_sse") else audios[:1]:
             url = "http://a.aliyuncs.com/x?Expires=9" if shape in NEEDS_URL else None
             said = Answer("r-1", TEXT, audio, "audio/wav", url, 9, 20, words)
-            deliveries.append(answer(said, shape))
+            deliveries.append(render_answer(said, shape))
     by_data = Answer("r-1", TEXT, audios[0], "audio/wav", None, 9, 20, words)
-    deliveries += [answer(by_data, "ali_data", Rule("shape", timestamps=form)) for form in TIMESTAMPS]
+    deliveries += [render_answer(by_data, "ali_data", Rule("shape", timestamps=form)) for form in TIMESTAMPS]
     refusals = [RefusalError(429, "Throttling.RateQuota", "slower", {"Retry-After": "7"}),
                 RefusalError(400, "InvalidParameter", "Range of input length should be [1, 600]"),
                 RefusalError(403, "Arrearage", "overdue"), RefusalError(503, "ModelServingError", "later")]  # fmt: skip
     deliveries += [refuse(refusal, "r-1", Rule("error", form=form)) for refusal in refusals for form in FORMS]
     for container in CONTAINERS:
-        sent = contain(Contained(audios[0], "audio/wav"), 24_000, container)
+        sent = wrap_audio(AudioPayload(audios[0], "audio/wav"), 24_000, container)
         said = Answer("r-1", TEXT, sent.audio, sent.content_type, None, 9, 20, words)
         deliveries += [
-            replace(answer(said, shape), headers=sent.headers) for shape in ("raw", "ali_data", "openai_sse")
+            replace(render_answer(said, shape), headers=sent.headers) for shape in ("raw", "ali_data", "openai_sse")
         ]
     return [_reply_of(delivery) for delivery in deliveries]
 

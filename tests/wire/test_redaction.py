@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.emulator.echo import WRITINGS, echo_of
+from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Word
 from tts_pipeline.wire.reading import Reply
@@ -18,10 +18,10 @@ from tts_pipeline.wire.redaction import Redactor
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
 
 
-@pytest.mark.parametrize("writing", WRITINGS)
+@pytest.mark.parametrize("writing", ECHO_ENCODINGS)
 def test_every_writing_is_redacted(writing: str) -> None:
     """In a sentence, alone, twice, and with a prefix of the header's; of a key that begins like no other."""
-    echo, redactor = echo_of(f"Bearer {KEY}", writing), Redactor([KEY])
+    echo, redactor = encode_echo(f"Bearer {KEY}", writing), Redactor([KEY])
     for text in (f"key {echo} is unknown", echo, f"{echo},{echo}", f"Bearer {echo}."):
         clean = redactor.text(text)
         assert "[redacted]" in clean
@@ -29,12 +29,14 @@ def test_every_writing_is_redacted(writing: str) -> None:
         assert redactor.text(clean) == clean
 
 
-@given(st.text("abcXYZ0189-_/+.=~%&<'\"\\", min_size=8, max_size=80), st.integers(0, 60), st.sampled_from(WRITINGS))
+@given(
+    st.text("abcXYZ0189-_/+.=~%&<'\"\\", min_size=8, max_size=80), st.integers(0, 60), st.sampled_from(ECHO_ENCODINGS)
+)
 def test_any_key_is_redacted(key: str, before: int, writing: str) -> None:
     """Of any characters that a header can carry, wherever it stands."""
     if writing == "cut" and len(key) < 20:
         return
-    echo = echo_of(f"Bearer {key}", writing)
+    echo = encode_echo(f"Bearer {key}", writing)
     assert key not in Redactor([key]).text(f"{'.' * before}{echo}")
     assert "[redacted]" in Redactor([key]).text(f"{'.' * before} {echo}")
 

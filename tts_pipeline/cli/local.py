@@ -15,7 +15,7 @@ from tts_pipeline.catalog.service import normalised_url
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import tell
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.emulator.options import EmulatorOptions, options_from, require_voice
+from tts_pipeline.emulator.options import EmulatorOptions, options_from, require_engine
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Service
 
@@ -61,7 +61,7 @@ class LocalRun:
         self.charged: dict[str, int] | None = None
         """Requests and characters on the service's own bill for this job; None where there is nothing to compare."""
         if not service.base_url and self._url is None:
-            require_voice(EmulatorOptions())
+            require_engine(EmulatorOptions())
 
     def check(self) -> None:
         """Make sure that a service that is said to run does, before anything is written.

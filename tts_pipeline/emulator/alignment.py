@@ -26,19 +26,19 @@ class Event:
 
     Args:
         kind: See ``EventKind``.
-        place: Characters of the text before it.
+        text_offset: Characters of the text before it.
         sample: Samples of the audio before it.
-        pause: Whether it is a phoneme of silence.
+        is_pause: Whether it is a phoneme of silence.
     """
 
     kind: EventKind
-    place: int
+    text_offset: int
     sample: int
-    pause: bool = False
+    is_pause: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _Span:
     start: int
     end: int
     sample: int
@@ -60,60 +60,60 @@ def align(
         sample_rate_hz: Of the audio that the events speak of.
     """
     events = list(events)
-    pieces = list(_pieces(text, events, language))
-    sounds = [event for event in events if event.kind is EventKind.PHONEME]
-    starts = [sound.sample for sound in sounds]
+    spans = list(_spans(text, events, language))
+    phonemes = [event for event in events if event.kind is EventKind.PHONEME]
+    starts = [phoneme.sample for phoneme in phonemes]
     words = []
-    for index, piece in enumerate(pieces):
-        until = pieces[index + 1].sample if index + 1 < len(pieces) else samples
-        inside = sounds[bisect_left(starts, piece.sample) : bisect_left(starts, until)]
-        end = _before_pause(inside, until)
+    for index, span in enumerate(spans):
+        next_start = spans[index + 1].sample if index + 1 < len(spans) else samples
+        inside = phonemes[bisect_left(starts, span.sample) : bisect_left(starts, next_start)]
+        end = _before_pause(inside, next_start)
         words.append(
             TimedWord(
-                text=text[piece.start : piece.end],
-                begin_ms=piece.sample * 1_000 // sample_rate_hz,
+                text=text[span.start : span.end],
+                begin_ms=span.sample * 1_000 // sample_rate_hz,
                 end_ms=end * 1_000 // sample_rate_hz,
-                begin_index=piece.start,
-                end_index=piece.end,
+                begin_index=span.start,
+                end_index=span.end,
             )
         )
     return tuple(words)
 
 
-def _pieces(text: str, events: Sequence[Event], language: str) -> Iterator[_Piece]:
+def _spans(text: str, events: Sequence[Event], language: str) -> Iterator[_Span]:
     """Yield the words that have a time of their own, each with those that the voice ran together with it."""
-    heard = {event.place: event.sample for event in reversed(events) if event.kind is EventKind.WORD}
-    places = sorted(heard)
-    clauses = [(0, 0)] + [(event.place, event.sample) for event in events if event.kind is EventKind.CLAUSE_END]
-    begins = [place for place, _ in clauses]
-    current: _Piece | None = None
+    sample_at = {event.text_offset: event.sample for event in reversed(events) if event.kind is EventKind.WORD}
+    word_offsets = sorted(sample_at)
+    clauses = [(0, 0)] + [(event.text_offset, event.sample) for event in events if event.kind is EventKind.CLAUSE_END]
+    clause_starts = [offset for offset, _ in clauses]
+    current: _Span | None = None
     clause_of_current = -1
-    for found in _words_of(language).finditer(text):
-        start, end = found.span()
-        nearest = bisect_left(places, start)
-        own = nearest < len(places) and places[nearest] < end
-        clause = bisect_right(begins, start) - 1
-        if not own and found.lastgroup == "sign":
+    for match in _word_pattern(language).finditer(text):
+        start, end = match.span()
+        nearest = bisect_left(word_offsets, start)
+        has_event = nearest < len(word_offsets) and word_offsets[nearest] < end
+        clause = bisect_right(clause_starts, start) - 1
+        if not has_event and match.lastgroup == "sign":
             continue
-        if own or clause != clause_of_current:
+        if has_event or clause != clause_of_current:
             # espeak-ng 1.52 sends no event for the first word of some Korean clauses: it begins where the clause does.
-            sample = heard[places[nearest]] if own else clauses[clause][1]
+            sample = sample_at[word_offsets[nearest]] if has_event else clauses[clause][1]
             if current:
                 yield current
-            current, clause_of_current = _Piece(start, end, sample), clause
+            current, clause_of_current = _Span(start, end, sample), clause
         elif current:
-            current = _Piece(current.start, end, current.sample)
+            current = _Span(current.start, end, current.sample)
     if current:
         yield current
 
 
-def _before_pause(sounds: Sequence[Event], until: int) -> int:
+def _before_pause(phonemes: Sequence[Event], end: int) -> int:
     """Return where the silence at the end of a word begins."""
-    for sound in reversed(sounds):
-        if not sound.pause:
+    for phoneme in reversed(phonemes):
+        if not phoneme.is_pause:
             break
-        until = sound.sample
-    return until
+        end = phoneme.sample
+    return end
 
 
 _JOINT = r"(?:['’.\-‐‑·]|(?<=\d),(?=\d))"
@@ -125,6 +125,6 @@ _BY_CHARACTER = regex.compile(
 )
 
 
-def _words_of(language: str) -> regex.Pattern[str]:
+def _word_pattern(language: str) -> regex.Pattern[str]:
     """Return what a word is: for Chinese each Han character is one."""
     return _BY_CHARACTER if language == "Chinese" else _BY_WORD

@@ -46,7 +46,7 @@ def invalid(message: str) -> RefusalError:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SpeechRequest:
     """A request that can be answered.
 
     Args:
@@ -74,20 +74,20 @@ class Asked:
     timestamps: bool = False
 
 
-def unnested(fields: Mapping[str, Any]) -> dict[str, Any]:
+def flatten_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a body, also of one in the nested form of Alibaba Cloud's own endpoint.
 
     There the text, the voice and the language are inside ``input``, other parameters inside ``parameters``.
     """
-    inside = fields.get("input")
-    if not isinstance(inside, dict):
+    input_fields = fields.get("input")
+    if not isinstance(input_fields, dict):
         return dict(fields)
     parameters = fields.get("parameters")
-    said = {**inside, **(parameters if isinstance(parameters, dict) else {})}
-    return {"model": fields.get("model"), "input": said.pop("text", None), **said}
+    nested = {**input_fields, **(parameters if isinstance(parameters, dict) else {})}
+    return {"model": fields.get("model"), "input": nested.pop("text", None), **nested}
 
 
-def check(fields: Mapping[str, Any]) -> Asked:
+def parse_request(fields: Mapping[str, Any]) -> SpeechRequest:
     """Return what a request asks for.
 
     Both models take the parameters of both services. A parameter that neither knows is ignored, as the services do.
@@ -106,11 +106,11 @@ def check(fields: Mapping[str, Any]) -> Asked:
         raise RefusalError(404, "ModelNotFound", f"Model not exist: {model[:100]}")
     if not 1 <= len(text) <= INPUT_LIMIT:
         raise invalid(f"Range of input length should be [1, {INPUT_LIMIT}]")
-    for name, permits in _PARAMETERS.items():
+    for name, check_value in _CHECKS.items():
         if name in fields:
-            permits(name, fields[name])
+            check_value(name, fields[name])
     language = fields.get("language_type", AUTO)
-    return Asked(
+    return SpeechRequest(
         model=model,
         text=text,
         voice=fields.get("voice", DEFAULT_VOICE),
@@ -125,35 +125,35 @@ def check(fields: Mapping[str, Any]) -> Asked:
 
 
 def _one_of(*choices: object) -> Callable[[str, object], None]:
-    def permits(name: str, value: object) -> None:
+    def check_value(name: str, value: object) -> None:
         if not any(value == choice and type(value) is type(choice) for choice in choices):
             raise invalid(f"'{name}' must be one of {', '.join(map(str, choices))}, not {str(value)[:60]!r}.")
 
-    return permits
+    return check_value
 
 
 def _tenths(minimum: str, maximum: str) -> Callable[[str, object], None]:
     least, most, step = Decimal(minimum), Decimal(maximum), Decimal("0.1")
 
-    def permits(name: str, value: object) -> None:
+    def check_value(name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise invalid(f"'{name}' must be a number.")
         number = Decimal(str(value))
         if not least <= number <= most or number % step:
             raise invalid(f"'{name}' must be between {least} and {most} in steps of {step}, not {number}.")
 
-    return permits
+    return check_value
 
 
-def _of_type(wanted: type, word: str) -> Callable[[str, object], None]:
-    def permits(name: str, value: object) -> None:
-        if not isinstance(value, wanted):
+def _of_type(kind: type, word: str) -> Callable[[str, object], None]:
+    def check_value(name: str, value: object) -> None:
+        if not isinstance(value, kind):
             raise invalid(f"'{name}' must be a {word}.")
 
-    return permits
+    return check_value
 
 
-_PARAMETERS: Mapping[str, Callable[[str, object], None]] = {
+_CHECKS: Mapping[str, Callable[[str, object], None]] = {
     "voice": _one_of(*VOICES),
     "language_type": _one_of(AUTO, *LANGUAGES),
     "response_format": _one_of(*FORMATS),

@@ -56,7 +56,7 @@ def tokens_of(text: str, audio_s: float) -> tuple[int, int]:
 
 
 @dataclass(slots=True)
-class Entry:
+class BillEntry:
     """One request, from its arrival on.
 
     Args:
@@ -89,18 +89,18 @@ class Entry:
     status: int | None = None
     sha256: str | None = None
 
-    def note(self, fields: Mapping[str, Any]) -> None:
+    def read_fields(self, fields: Mapping[str, Any]) -> None:
         """Take over what can be read from the body of the request."""
-        said = {name: fields.get(name) for name in ("input", "model", "voice")}
-        self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in said.values())
-        self.parameters = {name: value for name, value in fields.items() if name not in said}
+        known_fields = {name: fields.get(name) for name in ("input", "model", "voice")}
+        self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in known_fields.values())
+        self.parameters = {name: value for name, value in fields.items() if name not in known_fields}
 
-    def owe(self, charge: Charge) -> None:
+    def set_charge(self, charge: Charge) -> None:
         """Take over what is charged."""
         self.characters, self.input_tokens, self.output_tokens = astuple(charge)
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether it was turned away at the door (any 4xx)."""
         return self.status is not None and 400 <= self.status < 500
 
@@ -124,10 +124,10 @@ class Bill:
 
     def reset(self) -> None:
         """Forget everything; a request still in flight is not counted any more."""
-        self._entries: list[Entry] = []
+        self._entries: list[BillEntry] = []
         self._max_in_flight = self._in_flight
 
-    def forget(self, entry: Entry) -> None:
+    def forget(self, entry: BillEntry) -> None:
         """Take a request off the list: it was only sent on."""
         if entry in self._entries:
             self._entries.remove(entry)
@@ -143,11 +143,11 @@ class Bill:
         return self._in_flight
 
     @contextmanager
-    def receive(self) -> Iterator[Entry]:
+    def receive(self) -> Iterator[BillEntry]:
         """Open the entry of a request and count it as in flight inside the ``with``."""
         seq = len(self._entries) + 1
         received_at = time.time()
-        entry = Entry(seq, f"local-{time.time_ns():x}-{seq}", received_at)
+        entry = BillEntry(seq, f"local-{time.time_ns():x}-{seq}", received_at)
         self._entries.append(entry)
         self._in_flight += 1
         self._max_in_flight = max(self._max_in_flight, self._in_flight)
@@ -156,7 +156,7 @@ class Bill:
         finally:
             self._in_flight -= 1
 
-    def charge(self, entry: Entry) -> None:
+    def charge(self, entry: BillEntry) -> None:
         """Put a request on the bill; called before the first byte of its answer is written."""
         entry.charged = True
         if self._file:
@@ -171,14 +171,14 @@ class Bill:
             ``max_in_flight``; ``entries`` in order of arrival when asked for.
         """
         charged = [entry for entry in self._entries if entry.charged]
-        said: dict[str, Any] = {
+        totals: dict[str, Any] = {
             "received": len(self._entries),
-            "requests": sum(not entry.refused for entry in self._entries),
+            "requests": sum(not entry.is_refused for entry in self._entries),
             "charged": len(charged),
             **{name: sum(getattr(entry, name) for entry in charged) for name in _COUNTS},
             "in_flight": self._in_flight,
             "max_in_flight": self._max_in_flight,
         }
         if entries:
-            said["entries"] = [asdict(entry) for entry in self._entries]
-        return said
+            totals["entries"] = [asdict(entry) for entry in self._entries]
+        return totals

@@ -15,7 +15,7 @@ _BOMB_BLOCK = 65_535
 
 
 @dataclass(frozen=True, slots=True)
-class Contained:
+class AudioPayload:
     """Audio as it is sent.
 
     Args:
@@ -29,58 +29,58 @@ class Contained:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def contain(sent: Contained, sample_rate_hz: int, container: str | None) -> Contained:
+def wrap_audio(payload: AudioPayload, sample_rate_hz: int, container: str | None) -> AudioPayload:
     """Return audio in one of the ``CONTAINERS``; None is as it is.
 
     Args:
-        sent: A WAV, or headerless 16-bit samples; other files only where the container is about whole files.
+        payload: A WAV, or headerless 16-bit samples; other files only where the container is about whole files.
         sample_rate_hz: Of it.
         container: Its name.
     """
-    return sent if container is None else _CONTAINED[container](sent, sample_rate_hz)
+    return payload if container is None else _WRAPPERS[container](payload, sample_rate_hz)
 
 
-def _before(junk: bytes) -> Callable[[Contained, int], Contained]:
-    return lambda one, _: Contained(junk + one.audio, one.content_type)
+def _prefix(junk: bytes) -> Callable[[AudioPayload, int], AudioPayload]:
+    return lambda payload, _: AudioPayload(junk + payload.audio, payload.content_type)
 
 
-def _times(count: int) -> Callable[[Contained, int], Contained]:
-    return lambda one, _: Contained(one.audio * count, one.content_type)
+def _repeat(count: int) -> Callable[[AudioPayload, int], AudioPayload]:
+    return lambda payload, _: AudioPayload(payload.audio * count, payload.content_type)
 
 
-def _samples(one: Contained) -> bytes:
-    return one.audio[_HEADER_BYTES:] if one.audio.startswith(b"RIFF") else one.audio
+def _samples(payload: AudioPayload) -> bytes:
+    return payload.audio[_HEADER_BYTES:] if payload.audio.startswith(b"RIFF") else payload.audio
 
 
-def _l16(one: Contained, rate_hz: int) -> Contained:
-    samples = _samples(one)
+def _l16(payload: AudioPayload, rate_hz: int) -> AudioPayload:
+    samples = _samples(payload)
     samples = samples[: len(samples) // 2 * 2]
     swapped = bytearray(len(samples))
     swapped[::2], swapped[1::2] = samples[1::2], samples[::2]
-    return Contained(bytes(swapped), f"audio/L16;rate={rate_hz};channels=1")
+    return AudioPayload(bytes(swapped), f"audio/L16;rate={rate_hz};channels=1")
 
 
-def _pcm_typed(one: Contained, rate_hz: int) -> Contained:
-    return Contained(_samples(one), f"audio/pcm;rate={rate_hz}")
+def _pcm_typed(payload: AudioPayload, rate_hz: int) -> AudioPayload:
+    return AudioPayload(_samples(payload), f"audio/pcm;rate={rate_hz}")
 
 
-def _pcm_header(one: Contained, rate_hz: int) -> Contained:
-    return Contained(_samples(one), "audio/pcm", {"X-Sample-Rate": str(rate_hz)})
+def _pcm_header(payload: AudioPayload, rate_hz: int) -> AudioPayload:
+    return AudioPayload(_samples(payload), "audio/pcm", {"X-Sample-Rate": str(rate_hz)})
 
 
-def _with_head(place: int, value: bytes) -> Callable[[Contained, int], Contained]:
-    def absurd(one: Contained, _: int) -> Contained:
-        return Contained(one.audio[:place] + value + one.audio[place + len(value) :], one.content_type)
+def _patch_header(offset: int, value: bytes) -> Callable[[AudioPayload, int], AudioPayload]:
+    def patch(payload: AudioPayload, _: int) -> AudioPayload:
+        return AudioPayload(payload.audio[:offset] + value + payload.audio[offset + len(value) :], payload.content_type)
 
-    return absurd
-
-
-def _garbage(one: Contained, _: int) -> Contained:
-    return Contained(Random(7).randbytes(len(one.audio) // 2 * 2), one.content_type)
+    return patch
 
 
-def _bomb(_one: Contained, _rate_hz: int) -> Contained:
-    return Contained(bomb(), "audio/flac")
+def _garbage(payload: AudioPayload, _: int) -> AudioPayload:
+    return AudioPayload(Random(7).randbytes(len(payload.audio) // 2 * 2), payload.content_type)
+
+
+def _bomb(_payload: AudioPayload, _rate_hz: int) -> AudioPayload:
+    return AudioPayload(bomb(), "audio/flac")
 
 
 @cache
@@ -106,18 +106,18 @@ def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
     return value.to_bytes(bits // 8)
 
 
-_CONTAINED: Mapping[str, Callable[[Contained, int], Contained]] = {
-    "twice": _times(2),
-    "thrice": _times(3),
-    "blanks": _before(b"\r\n"),
-    "zeros": _before(bytes(700)),
-    "bom": _before(b"\xef\xbb\xbf"),
+_WRAPPERS: Mapping[str, Callable[[AudioPayload, int], AudioPayload]] = {
+    "twice": _repeat(2),
+    "thrice": _repeat(3),
+    "blanks": _prefix(b"\r\n"),
+    "zeros": _prefix(bytes(700)),
+    "bom": _prefix(b"\xef\xbb\xbf"),
     "l16": _l16,
     "pcm_typed": _pcm_typed,
     "pcm_header": _pcm_header,
     "garbage": _garbage,
     "bomb": _bomb,
-    "absurd_rate": _with_head(24, b"\xff\xff\xff\xff"),
-    "absurd_channels": _with_head(22, b"\xff\xff"),
+    "absurd_rate": _patch_header(24, b"\xff\xff\xff\xff"),
+    "absurd_channels": _patch_header(22, b"\xff\xff"),
 }
 """Each container by its name in a rule."""

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 from aiohttp import web
 
-from tts_pipeline.emulator.wires import WIRES
+from tts_pipeline.emulator.wires import WIRE_FAULTS
 
 _CHUNK_BYTES = 4_093
 """A prime, so that the pieces that a client receives end in the middle of everything."""
@@ -31,7 +31,7 @@ class Delivery:
         framing: ``length``, ``chunks``, or ``connection`` (the body's end is the connection's).
         cut: Whether the connection is cut before the end.
         cut_after: Bytes of the body before the cut; None cuts before the first byte of the answer.
-        wire: What happens to it on its way, one of ``WIRES``; None is nothing.
+        wire: What happens to it on its way, one of ``WIRE_FAULTS``; None is nothing.
     """
 
     status: int
@@ -47,7 +47,7 @@ class Delivery:
 async def deliver(request: web.Request, delivery: Delivery) -> web.StreamResponse:
     """Write an answer, or hand it over to be written."""
     if delivery.wire is not None:
-        return await _perform(request, delivery, delivery.wire)
+        return await _play_wire(request, delivery, delivery.wire)
     if delivery.content_type is None or delivery.framing != "length" or delivery.cut:
         return _write(request, delivery)
     headers = {"Content-Type": delivery.content_type, **delivery.headers}
@@ -60,17 +60,17 @@ def _write(request: web.Request, delivery: Delivery) -> web.StreamResponse:
     if transport is not None and not (delivery.cut and delivery.cut_after is None):
         body = delivery.body[: delivery.cut_after] if delivery.cut else delivery.body
         transport.write(_head(delivery))
-        transport.write(_chunked(body, whole=not delivery.cut) if delivery.framing == "chunks" else body)
+        transport.write(_chunked(body, is_complete=not delivery.cut) if delivery.framing == "chunks" else body)
     if transport is not None:
         transport.close()
     return web.StreamResponse(status=delivery.status)
 
 
-async def _perform(request: web.Request, delivery: Delivery, wire: str) -> web.StreamResponse:
+async def _play_wire(request: web.Request, delivery: Delivery, wire: str) -> web.StreamResponse:
     """Write what a wire makes of an answer; the connection stays open for a while, and looks as if it could be used."""
     transport = request.transport
     head = _head(replace(delivery, framing="length"), connection="keep-alive")
-    steps = chain(WIRES[wire](head, delivery.body), repeat(_POLL_S, _POLLS))
+    steps = chain(WIRE_FAULTS[wire](head, delivery.body), repeat(_POLL_S, _POLLS))
     for step in steps:
         if transport is None or transport.is_closing():
             break
@@ -96,7 +96,7 @@ def _head(delivery: Delivery, *, connection: str = "close") -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _chunked(body: bytes, *, whole: bool) -> bytes:
+def _chunked(body: bytes, *, is_complete: bool) -> bytes:
     pieces = [body[start : start + _CHUNK_BYTES] for start in range(0, len(body), _CHUNK_BYTES)]
     encoded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    return encoded + b"0\r\n\r\n" if whole else encoded
+    return encoded + b"0\r\n\r\n" if is_complete else encoded

@@ -17,19 +17,19 @@ _CUT = 20
 """Characters that are left of a key that is cut."""
 
 
-def echo_of(authorization: str, writing: str) -> str:
-    """Return what is sent back of an ``Authorization`` header, in one of ``WRITINGS``."""
-    return _WRITTEN[writing](authorization.partition(" ")[2])
+def encode_echo(authorization: str, writing: str) -> str:
+    """Return what is sent back of an ``Authorization`` header, in one of ``ECHO_ENCODINGS``."""
+    return _ENCODERS[writing](authorization.partition(" ")[2])
 
 
-def echoing(refusal: RefusalError, echo: str) -> RefusalError:
+def echo_in_refusal(refusal: RefusalError, echo: str) -> RefusalError:
     """Return a refusal that has the echo in its code and its message, there at the very end of what is shown."""
     padding = "." * (280 - len(refusal.message))
     headers = {**refusal.headers, **_headers(echo)}
     return RefusalError(refusal.status, echo, f"{refusal.message} {echo} {padding} {echo}", headers)
 
 
-def echoed(delivery: Delivery, request_id: str, echo: str) -> Delivery:
+def echo_in_answer(delivery: Delivery, request_id: str, echo: str) -> Delivery:
     """Return a right answer that has the echo in the place of its request id."""
     name = b'"request_id":'
     body = delivery.body.replace(name + orjson.dumps(request_id), name + orjson.dumps(echo))
@@ -41,7 +41,7 @@ def _headers(echo: str) -> Mapping[str, str]:
     return {"X-Request-Id": echo} if echo.isascii() and echo.isprintable() else {}
 
 
-_WRITTEN: Mapping[str, Callable[[str], str]] = {
+_ENCODERS: Mapping[str, Callable[[str], str]] = {
     "plain": str,
     "quoted": "'{}'".format,
     "upper": str.upper,
@@ -56,4 +56,4 @@ _WRITTEN: Mapping[str, Callable[[str], str]] = {
     "bearer": lambda key: base64.urlsafe_b64encode(f"Bearer {key}".encode()).decode(),
 }
 
-WRITINGS = tuple(_WRITTEN)
+ECHO_ENCODINGS = tuple(_ENCODERS)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from tts_pipeline.emulator.alignment import Event, EventKind
-from tts_pipeline.emulator.asked import Asked
-from tts_pipeline.emulator.sound import Samples, SpeakingError
-from tts_pipeline.emulator.voices import VOICES, espeak_voice
+from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.sound import Samples, SynthesisError
+from tts_pipeline.emulator.voices import VOICES, espeak_voice_name
 
 _SYNCHRONOUS = 2
 """``AUDIO_OUTPUT_SYNCHRONOUS``: speaks inside the call; the asynchronous mode polls every 20 ms."""
@@ -27,7 +27,7 @@ _DONT_EXIT = 0x8000
 _UTF8 = 1
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _WORDS_PER_MINUTE = 175
-_USUAL = 50
+_DEFAULT_PITCH = 50
 """espeak-ng's usual pitch; 50 steps make an octave (``pitch_adjust_tab`` in wavegen.c, 1.52)."""
 _KINDS = {int(kind): kind for kind in EventKind}
 
@@ -64,57 +64,57 @@ class Espeak:
         self._library = ctypes.CDLL(str(library))
         self.sample_rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, b".", _PHONEME_EVENTS | _DONT_EXIT)
         if self.sample_rate_hz <= 0:
-            raise SpeakingError(f"espeak-ng did not start ({self.sample_rate_hz}).")
+            raise SynthesisError(f"espeak-ng did not start ({self.sample_rate_hz}).")
         self._chunks: list[bytes] = []
         self._events: list[Event] = []
         self._callback = _Callback(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def speak(self, asked: Asked) -> tuple[Samples, list[Event]]:
+    def speak(self, request: SpeechRequest) -> tuple[Samples, list[Event]]:
         """Return the samples of a text at ``sample_rate_hz``, and the events in order of time.
 
         The same text need not give the same samples twice: some voices breathe and flutter.
 
         Raises:
-            SpeakingError: The voice is not there, or the library failed.
+            SynthesisError: The voice is not there, or the library failed.
         """
         self._chunks.clear()
         self._events.clear()
-        self._set_voice(asked)
+        self._set_voice(request)
         # A zero would end the text early; a blank in its place keeps all places right.
-        text = asked.text.replace("\0", " ").encode()
-        self._must(self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None), "speak")
+        text = request.text.replace("\0", " ").encode()
+        self._check(self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None), "speak")
         return np.frombuffer(b"".join(self._chunks), np.int16), list(self._events)
 
-    def _set_voice(self, asked: Asked) -> None:
-        row = VOICES[asked.voice]
-        name = espeak_voice(asked.voice, asked.language)
-        pitch = _USUAL + round(_USUAL * math.log2(asked.pitch)) + row.pitch_shift
-        self._must(self._library.espeak_SetVoiceByName(name.encode()), f"find the voice {name}")
-        self._set(_RATE, round(_WORDS_PER_MINUTE * asked.speed * row.rate))
-        self._set(_VOLUME, round(100 * asked.volume))
+    def _set_voice(self, request: SpeechRequest) -> None:
+        preset = VOICES[request.voice]
+        name = espeak_voice_name(request.voice, request.language)
+        pitch = _DEFAULT_PITCH + round(_DEFAULT_PITCH * math.log2(request.pitch)) + preset.pitch_shift
+        self._check(self._library.espeak_SetVoiceByName(name.encode()), f"find the voice {name}")
+        self._set(_RATE, round(_WORDS_PER_MINUTE * request.speed * preset.rate))
+        self._set(_VOLUME, round(100 * request.volume))
         self._set(_PITCH, min(max(pitch, 0), 100))
 
     def _set(self, parameter: int, value: int) -> None:
-        self._must(self._library.espeak_SetParameter(parameter, value, 0), f"set parameter {parameter} to {value}")
+        self._check(self._library.espeak_SetParameter(parameter, value, 0), f"set parameter {parameter} to {value}")
 
-    def _must(self, status: int, what: str) -> None:
+    def _check(self, status: int, action: str) -> None:
         if status:
-            raise SpeakingError(f"espeak-ng could not {what} ({status}).")
+            raise SynthesisError(f"espeak-ng could not {action} ({status}).")
 
     def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
         if samples and count:
             self._chunks.append(ctypes.string_at(samples, count * 2))
         index = 0
         while kind := events[index].type:
-            if known := _KINDS.get(kind):
-                self._events.append(_translated(known, events[index]))
+            if event_kind := _KINDS.get(kind):
+                self._events.append(_to_event(event_kind, events[index]))
             index += 1
         return 0
 
 
-def _translated(kind: EventKind, event: _Event) -> Event:
-    pause = kind is EventKind.PHONEME and bytes(event.id.phoneme).startswith(b"_")
+def _to_event(kind: EventKind, event: _Event) -> Event:
+    is_pause = kind is EventKind.PHONEME and bytes(event.id.phoneme).startswith(b"_")
     # Word events count characters from 1; the others say how many lie before them.
-    place = event.text_position - 1 if kind is EventKind.WORD else event.text_position
-    return Event(kind, place, event.sample, pause)
+    text_offset = event.text_position - 1 if kind is EventKind.WORD else event.text_position
+    return Event(kind, text_offset, event.sample, is_pause)

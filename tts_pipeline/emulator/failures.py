@@ -10,21 +10,21 @@ import orjson
 
 from tts_pipeline.emulator.asked import RefusalError
 from tts_pipeline.emulator.delivery import Delivery
-from tts_pipeline.emulator.rules import ALL_WELL, Rule
+from tts_pipeline.emulator.rules import NO_FAULT, Rule
 from tts_pipeline.emulator.streams import ali_frame
 
 
-def refuse(refusal: RefusalError, request_id: str, rule: Rule = ALL_WELL) -> Delivery:
+def refuse(refusal: RefusalError, request_id: str, rule: Rule = NO_FAULT) -> Delivery:
     """Return the answer to a request that is refused, in the rule's form."""
     if rule.body is not None:
         delivery = Delivery(refusal.status, rule.body.encode(), rule.content_type)
     else:
-        delivery = _FORMED[rule.form](refusal, request_id)
+        delivery = _FORMS[rule.form](refusal, request_id)
     return replace(delivery, headers={**delivery.headers, **refusal.headers})
 
 
 def _flat(refusal: RefusalError, request_id: str) -> Delivery:
-    return _json(refusal.status, _said(refusal, request_id))
+    return _json(refusal.status, _fields(refusal, request_id))
 
 
 def _nested(refusal: RefusalError, _request_id: str) -> Delivery:
@@ -38,8 +38,8 @@ def _text(refusal: RefusalError, _request_id: str) -> Delivery:
 
 
 def _inside_200(refusal: RefusalError, request_id: str) -> Delivery:
-    said = {"status_code": refusal.status, **_said(refusal, request_id), "output": None, "usage": None}
-    return _json(200, said)
+    body = {"status_code": refusal.status, **_fields(refusal, request_id), "output": None, "usage": None}
+    return _json(200, body)
 
 
 def _flattened(refusal: RefusalError, request_id: str) -> Delivery:
@@ -48,7 +48,7 @@ def _flattened(refusal: RefusalError, request_id: str) -> Delivery:
 
 
 def _sse(refusal: RefusalError, request_id: str) -> Delivery:
-    frame = ali_frame(1, _said(refusal, request_id), event="error", status=refusal.status)
+    frame = ali_frame(1, _fields(refusal, request_id), event="error", status=refusal.status)
     return Delivery(200, frame, "text/event-stream", framing="chunks")
 
 
@@ -65,7 +65,7 @@ _MEANINGS = {
     **dict.fromkeys(("Throttling.RateQuota",), "rate"),
     **dict.fromkeys(("DataInspectionFailed",), "text"),
 }
-_IN_WORDS: Mapping[str, tuple[int, str, str, str]] = {
+_VENDOR_CODES: Mapping[str, tuple[int, str, str, str]] = {
     # meaning: MiniMax's number, Tencent's code, Amazon's type, Google's status and reason
     "key": (1004, "AuthFailure.SecretIdNotFound", "UnrecognizedClientException", "INVALID_ARGUMENT API_KEY_INVALID"),
     "balance": (1008, "UnsupportedOperation.PkgExhausted", "OptInRequired", "PERMISSION_DENIED BILLING_DISABLED"),
@@ -77,36 +77,36 @@ _IN_WORDS: Mapping[str, tuple[int, str, str, str]] = {
 }
 
 
-def _word(refusal: RefusalError, maker: int) -> Any:
+def _vendor_code(refusal: RefusalError, maker: int) -> Any:
     other = "later" if refusal.status >= 500 else "parameter"
-    return _IN_WORDS[_MEANINGS.get(refusal.code, other)][maker]
+    return _VENDOR_CODES[_MEANINGS.get(refusal.code, other)][maker]
 
 
 def _base_resp(refusal: RefusalError, request_id: str) -> Delivery:
-    said = {"status_code": _word(refusal, 0), "status_msg": refusal.message}
-    return _json(200, {"data": None, "trace_id": request_id, "base_resp": said})
+    status = {"status_code": _vendor_code(refusal, 0), "status_msg": refusal.message}
+    return _json(200, {"data": None, "trace_id": request_id, "base_resp": status})
 
 
 def _response_error(refusal: RefusalError, request_id: str) -> Delivery:
-    error = {"Code": _word(refusal, 1), "Message": refusal.message}
+    error = {"Code": _vendor_code(refusal, 1), "Message": refusal.message}
     return _json(200, {"Response": {"Error": error, "RequestId": request_id}})
 
 
 def _typed_400(refusal: RefusalError, _request_id: str) -> Delivery:
-    kind = f"{_word(refusal, 2)}:http://internal.amazon.com/coral/com.amazon.coral.availability/"
+    kind = f"{_vendor_code(refusal, 2)}:http://internal.amazon.com/coral/com.amazon.coral.availability/"
     delivery = _json(refusal.status if refusal.status >= 500 else 400, {"message": refusal.message})
     return replace(delivery, headers={"x-amzn-ErrorType": kind})
 
 
 def _rpc_status(refusal: RefusalError, _request_id: str) -> Delivery:
-    status, _, reason = _word(refusal, 3).partition(" ")
+    status, _, reason = _vendor_code(refusal, 3).partition(" ")
     http_status = {"INVALID_ARGUMENT": 400, "PERMISSION_DENIED": 403, "RESOURCE_EXHAUSTED": 429}.get(status, 503)
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
     error = {"code": http_status, "message": refusal.message, "status": status, "details": details}
     return _json(http_status, {"error": error})
 
 
-def _said(refusal: RefusalError, request_id: str) -> dict[str, str]:
+def _fields(refusal: RefusalError, request_id: str) -> dict[str, str]:
     return {"request_id": request_id, "code": refusal.code, "message": refusal.message}
 
 
@@ -114,7 +114,7 @@ def _json(status: int, value: Mapping[str, object]) -> Delivery:
     return Delivery(status, orjson.dumps(value))
 
 
-_FORMED: Mapping[str, Callable[[RefusalError, str], Delivery]] = {
+_FORMS: Mapping[str, Callable[[RefusalError, str], Delivery]] = {
     "flat": _flat,
     "nested": _nested,
     "text": _text,

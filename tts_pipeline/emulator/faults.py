@@ -9,10 +9,10 @@ from email.utils import formatdate
 from typing import Any
 
 from tts_pipeline.emulator.asked import RefusalError
-from tts_pipeline.emulator.rules import ALL_WELL, Rule
+from tts_pipeline.emulator.rules import NO_FAULT, Rule
 
 
-class _Armed:
+class _RuleState:
     """A rule and what it has met so far."""
 
     def __init__(self, rule: Rule) -> None:
@@ -21,8 +21,8 @@ class _Armed:
         self.hits = 0
         self._random = random.Random(rule.seed)
 
-    def holds(self, text: str, age_s: float) -> bool:
-        if not self._suits(text, age_s):
+    def matches(self, text: str, age_s: float) -> bool:
+        if not self._meets_conditions(text, age_s):
             return False
         self.seen += 1
         if self._is_its_turn(self.seen - self.rule.after):
@@ -30,7 +30,7 @@ class _Armed:
             return True
         return False
 
-    def _suits(self, text: str, age_s: float) -> bool:
+    def _meets_conditions(self, text: str, age_s: float) -> bool:
         rule = self.rule
         if rule.text is not None and rule.text not in text:
             return False
@@ -58,31 +58,31 @@ class Faults:
 
     def put(self, rules: Sequence[Rule]) -> None:
         """Replace all rules; their time and their counts begin anew."""
-        self._armed = [_Armed(rule) for rule in rules]
+        self._states = [_RuleState(rule) for rule in rules]
         self._since = self._clock()
 
     def match(self, text: str, *, is_redirected: bool = False) -> Rule:
-        """Return the first rule that holds for a request, ``ALL_WELL`` where none does.
+        """Return the first rule that holds for a request, ``NO_FAULT`` where none does.
 
         Args:
             text: What is to be said.
             is_redirected: Whether it comes from a redirect, and is sent on no further.
         """
-        if not self._armed:
-            return ALL_WELL
+        if not self._states:
+            return NO_FAULT
         age_s = self._clock() - self._since
-        armed_now = [armed for armed in self._armed if not (is_redirected and armed.rule.what == "redirect")]
-        return next((armed.rule for armed in armed_now if armed.holds(text, age_s)), ALL_WELL)
+        candidates = [state for state in self._states if not (is_redirected and state.rule.what == "redirect")]
+        return next((state.rule for state in candidates if state.matches(text, age_s)), NO_FAULT)
 
     def summary(self) -> list[dict[str, Any]]:
         """Return each rule as it was put, with ``seen`` (requests that suited it) and ``hits``."""
-        return [{**armed.rule.given, "seen": armed.seen, "hits": armed.hits} for armed in self._armed]
+        return [{**state.rule.payload, "seen": state.seen, "hits": state.hits} for state in self._states]
 
 
 def refusal_of(rule: Rule) -> RefusalError | None:
     """Return the error that a rule answers with; None for a rule that lets the request be spoken."""
     if rule.what == "throttle":
-        return throttled(_retry_after(rule))
+        return throttle_error(_retry_after(rule))
     if rule.what == "refuse":
         return RefusalError(400, "DataInspectionFailed", "Input text data may contain inappropriate content.")
     if rule.what == "error":
@@ -98,7 +98,7 @@ def _retry_after(rule: Rule) -> dict[str, str]:
     return {"Retry-After": f"{rule.retry_after_s:g}"}
 
 
-def throttled(headers: Mapping[str, str] | None = None) -> RefusalError:
+def throttle_error(headers: Mapping[str, str] | None = None) -> RefusalError:
     """Return the refusal of a request that comes too early."""
     message = "Requests rate limit exceeded, please try again later."
     return RefusalError(429, "Throttling.RateQuota", message, headers)

@@ -8,32 +8,32 @@ import time
 from aiohttp import web
 
 from tts_pipeline.emulator.delivery import Delivery, deliver
-from tts_pipeline.emulator.store import Stored
-from tts_pipeline.emulator.wires import WIRES
+from tts_pipeline.emulator.store import AudioFile
+from tts_pipeline.emulator.wires import WIRE_FAULTS
 
 _ENDLESS_CHUNK = bytes(65_536)
 
 
-async def fetch(request: web.Request, stored: Stored | None) -> web.StreamResponse:
+async def serve_audio(request: web.Request, file: AudioFile | None) -> web.StreamResponse:
     """Answer a request for stored audio; None is what is not, or no more, there."""
-    if stored is None or stored.rule.fetch == "missing":
-        return _denied(404, "NoSuchKey", "The specified key does not exist.")
-    if stored.expires_at is not None and time.time() >= stored.expires_at:
-        return _denied(403, "AccessDenied", "Request has expired.")
-    rule = stored.rule
+    if file is None or file.rule.fetch == "missing":
+        return _error_response(404, "NoSuchKey", "The specified key does not exist.")
+    if file.expires_at is not None and time.time() >= file.expires_at:
+        return _error_response(403, "AccessDenied", "Request has expired.")
+    rule = file.rule
     if rule.fetch == "redirect":
         return web.Response(status=302, headers={"Location": rule.location})
     if rule.fetch == "endless":
-        return await _endless(request, stored.content_type)
+        return await _endless(request, file.content_type)
     if rule.fetch == "slow":
         await asyncio.sleep(rule.fetch_delay_s)
-    half = len(stored.audio) // 2
+    half = len(file.audio) // 2
     cut = rule.fetch == "cut"
-    wire = rule.fetch if rule.fetch in WIRES else None
-    return await deliver(request, Delivery(200, stored.audio, stored.content_type, cut=cut, cut_after=half, wire=wire))
+    wire = rule.fetch if rule.fetch in WIRE_FAULTS else None
+    return await deliver(request, Delivery(200, file.audio, file.content_type, cut=cut, cut_after=half, wire=wire))
 
 
-def _denied(status: int, code: str, message: str) -> web.Response:
+def _error_response(status: int, code: str, message: str) -> web.Response:
     """Answer as an object store does."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>\n'
     return web.Response(status=status, text=text, content_type="application/xml")

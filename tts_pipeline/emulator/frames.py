@@ -1,6 +1,6 @@
 """The protocol between the server and a process that speaks: frames, each four bytes of length, then so many.
 
-The length is big endian. A request is one frame, the JSON of an ``Asked``. An answer is two, the JSON
+The length is big endian. A request is one frame, the JSON of an ``SpeechRequest``. An answer is two, the JSON
 ``{"words": [...] | null}`` or ``{"error": "..."}``, then the audio. Answers come in the order of the requests.
 """
 
@@ -13,18 +13,18 @@ from typing import BinaryIO
 
 import orjson
 
-from tts_pipeline.emulator.asked import Asked
-from tts_pipeline.emulator.sound import SpeakingError, Spoken, TimedWord
+from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.sound import SynthesisError, SynthesisResult, TimedWord
 
 LENGTH = struct.Struct(">I")
 
 
-def pack(data: bytes) -> bytes:
+def pack_frame(data: bytes) -> bytes:
     """Return one frame."""
     return LENGTH.pack(len(data)) + data
 
 
-def frames(source: BinaryIO) -> Iterator[bytes]:
+def read_frames(source: BinaryIO) -> Iterator[bytes]:
     """Yield the contents of frames until the source ends, also in the middle of one."""
     while len(head := source.read(LENGTH.size)) == LENGTH.size:
         (size,) = LENGTH.unpack(head)
@@ -34,34 +34,34 @@ def frames(source: BinaryIO) -> Iterator[bytes]:
         yield data
 
 
-def pack_request(asked: Asked) -> bytes:
+def pack_request(request: SpeechRequest) -> bytes:
     """Return the frame of a request."""
-    return pack(orjson.dumps(asdict(asked)))
+    return pack_frame(orjson.dumps(asdict(request)))
 
 
-def unpack_request(data: bytes) -> Asked:
+def unpack_request(data: bytes) -> SpeechRequest:
     """Return the request in a frame."""
-    return Asked(**orjson.loads(data))
+    return SpeechRequest(**orjson.loads(data))
 
 
-def pack_answer(spoken: Spoken) -> bytes:
+def pack_answer(result: SynthesisResult) -> bytes:
     """Return the two frames of an answer."""
-    return pack(orjson.dumps({"words": spoken.words})) + pack(spoken.audio)
+    return pack_frame(orjson.dumps({"words": result.words})) + pack_frame(result.audio)
 
 
-def pack_error(error: SpeakingError) -> bytes:
+def pack_error(error: SynthesisError) -> bytes:
     """Return the two frames of an answer that failed."""
-    return pack(orjson.dumps({"error": str(error)})) + pack(b"")
+    return pack_frame(orjson.dumps({"error": str(error)})) + pack_frame(b"")
 
 
-def unpack_answer(head: bytes, audio: bytes) -> Spoken:
+def unpack_answer(head: bytes, audio: bytes) -> SynthesisResult:
     """Return what two frames say.
 
     Raises:
-        SpeakingError: The voice failed in the process.
+        SynthesisError: The voice failed in the process.
     """
-    said = orjson.loads(head)
-    if "error" in said:
-        raise SpeakingError(said["error"])
-    words = said["words"]
-    return Spoken(audio, None if words is None else tuple(TimedWord(**word) for word in words))
+    message = orjson.loads(head)
+    if "error" in message:
+        raise SynthesisError(message["error"])
+    words = message["words"]
+    return SynthesisResult(audio, None if words is None else tuple(TimedWord(**word) for word in words))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class SmoothRate:
+class RateLimiter:
     """Lets one request through per interval, not a minute's worth at once (the generic cell rate algorithm).
 
     Args:
@@ -23,7 +23,7 @@ class SmoothRate:
         self._clock = clock
         self._next_slot = clock()
 
-    def admits(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take a slot and return True, or return False when the request comes before its slot."""
         now = self._clock()
         if now < self._next_slot - self._tolerance_s:

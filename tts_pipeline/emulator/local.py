@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
-from tts_pipeline.emulator.options import EmulatorOptions, require_voice, to_arguments
+from tts_pipeline.emulator.options import EmulatorOptions, require_engine, to_arguments
 from tts_pipeline.errors import ConfigurationError
 
-_ANSWER_S = 60.0
-_END_S = 5.0
+_RESPONSE_TIMEOUT_S = 60.0
+_SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class LocalService:
@@ -47,7 +47,7 @@ class LocalService:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(within_s=_END_S if kind is None or issubclass(kind, Exception) else 0)
+        self.close(timeout_s=_SHUTDOWN_TIMEOUT_S if kind is None or issubclass(kind, Exception) else 0)
 
     @property
     def url(self) -> str:
@@ -61,7 +61,7 @@ class LocalService:
         Raises:
             ConfigurationError: It does not run.
         """
-        return self._running().pid
+        return self._live_process().pid
 
     def start(self) -> None:
         """Start the process and wait until it answers.
@@ -69,23 +69,23 @@ class LocalService:
         Raises:
             ConfigurationError: espeak-ng is not installed, or the service did not start; says why.
         """
-        require_voice(self.options)
+        require_engine(self.options)
         command = [sys.executable, "-m", "tts_pipeline.emulator", *to_arguments(self.options)]
-        with tempfile.TemporaryFile() as complaints:
+        with tempfile.TemporaryFile() as stderr:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=stderr,
                 start_new_session=True,
             )
-            self._url = self._wait_until_ready(self._process, complaints)
+            self._url = self._wait_until_ready(self._process, stderr)
 
-    def close(self, within_s: float = _END_S) -> None:
+    def close(self, timeout_s: float = _SHUTDOWN_TIMEOUT_S) -> None:
         """End the process; harmless when it has ended.
 
         Args:
-            within_s: How long it may take to end by itself; then it is killed.
+            timeout_s: How long it may take to end by itself; then it is killed.
         """
         process, self._process = self._process, None
         if process is None:
@@ -94,7 +94,7 @@ class LocalService:
         assert process.stdout is not None
         process.stdin.close()
         try:
-            process.wait(within_s)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -102,7 +102,7 @@ class LocalService:
 
     def kill(self) -> None:
         """End the process as a power cut would."""
-        self._running().kill()
+        self._live_process().kill()
         self.close()
 
     def bill(self, *, entries: bool = False) -> dict[str, Any]:
@@ -111,12 +111,12 @@ class LocalService:
         Args:
             entries: Also ``entries``, one object for every request in order of arrival.
         """
-        said: dict[str, Any] = self._call("GET", f"/emulator/bill?entries={int(entries)}")
-        return said
+        summary: dict[str, Any] = self._request("GET", f"/emulator/bill?entries={int(entries)}")
+        return summary
 
     def reset_bill(self) -> None:
         """Forget every request so far."""
-        self._call("DELETE", "/emulator/bill")
+        self._request("DELETE", "/emulator/bill")
 
     def set_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
         """Replace the rules of misbehaviour; ``tts_pipeline.emulator.rules`` describes them.
@@ -124,38 +124,38 @@ class LocalService:
         Raises:
             ConfigurationError: A rule is not understood; says what is known.
         """
-        self._call("PUT", "/emulator/faults", list(rules))
+        self._request("PUT", "/emulator/faults", list(rules))
 
     def faults(self) -> list[dict[str, Any]]:
         """Return the rules in force, each with ``seen`` and ``hits``."""
-        said: list[dict[str, Any]] = self._call("GET", "/emulator/faults")
-        return said
+        rules: list[dict[str, Any]] = self._request("GET", "/emulator/faults")
+        return rules
 
     def clear_faults(self) -> None:
         """Behave well again."""
-        self._call("DELETE", "/emulator/faults")
+        self._request("DELETE", "/emulator/faults")
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _live_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise ConfigurationError("The local speech service is not running.")
         return self._process
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> str:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
         assert process.stdout is not None
         line = process.stdout.readline()  # or its end: a machine that is busy takes as long as it takes
         if line:
             return str(json.loads(line)["url"])
         self.close()
-        complaints.seek(0)
-        last = complaints.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        stderr.seek(0)
+        last = stderr.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise ConfigurationError(f"The local speech service did not start: {last[0]}")
 
-    def _call(self, method: str, path: str, body: object = None) -> Any:
+    def _request(self, method: str, path: str, body: object = None) -> Any:
         # Not a client with proxies: the environment must not lead this astray.
-        with closing(http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=_ANSWER_S)) as connection:
+        with closing(http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=_RESPONSE_TIMEOUT_S)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
-            said = json.loads(response.read() or b"null")
+            payload = json.loads(response.read() or b"null")
         if response.status >= 400:
-            raise ConfigurationError(f"The local speech service refused this: {said['message']}")
-        return said
+            raise ConfigurationError(f"The local speech service refused this: {payload['message']}")
+        return payload

@@ -93,7 +93,7 @@ def to_arguments(options: EmulatorOptions) -> list[str]:
     return words
 
 
-def require_voice(options: EmulatorOptions) -> None:
+def require_engine(options: EmulatorOptions) -> None:
     """Make sure that the voice asked for is installed.
 
     Raises:

@@ -13,8 +13,8 @@ A rule is a JSON object. ``what`` is one of
   kind do not hold but all others do. It is no request on the bill.
 
 ``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` says otherwise. ``delay_s`` goes with every
-rule; ``echo`` sends the request's key back in every text of the answer, in one of ``WRITINGS``. The three kinds of
-error take a ``form``, one of ``FORMS``. The three kinds of answer take
+rule; ``echo`` sends the request's key back in every text of the answer, in one of ``ECHO_ENCODINGS``. The three kinds
+of error take a ``form``, one of ``FORMS``. The three kinds of answer take
 
 * ``shape``, one of ``SHAPES``;
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
@@ -26,7 +26,7 @@ error take a ``form``, one of ``FORMS``. The three kinds of answer take
 * ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
 * for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
   ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``, or a ``wire``;
-* ``wire``: what becomes of the answer on its way: one of ``WIRES``, such as ``twice``, ``late``, ``drip_head``.
+* ``wire``: what becomes of the answer on its way: one of ``WIRE_FAULTS``, such as ``twice``, ``late``, ``drip_head``.
 
 All of a rule's conditions must hold: ``text`` (substring), ``from_s`` and ``until_s`` (since the rules were put),
 ``after`` N requests, only the ``first`` N after those, ``every`` Nth of them, with probability ``ratio`` (drawn from
@@ -41,10 +41,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tts_pipeline.emulator.asked import invalid
-from tts_pipeline.emulator.echo import WRITINGS
-from tts_pipeline.emulator.wires import WIRES
+from tts_pipeline.emulator.echo import ECHO_ENCODINGS
+from tts_pipeline.emulator.wires import WIRE_FAULTS
 
-OTHER_SHAPES = (
+VENDOR_SHAPES = (
     *("hex", "hex_sse", "unknown_name", "unknown_url", "url_safe_base64", "list_of_chunks", "lines_of_json"),
     *("inline_data", "parts_of_a_form", "billed_failure", "unreadable"),
 )
@@ -52,17 +52,17 @@ SHAPES = (
     *("ali_data", "ali_url", "bare_fields", "json_string_url", "json_string_data_uri", "json_string_base64"),
     *("audio_url_object", "redirect", "raw", "raw_mislabelled", "raw_unlabelled", "ali_sse", "openai_sse", "sse_cut"),
     *("no_audio", "bad_base64", "empty"),
-    *OTHER_SHAPES,
+    *VENDOR_SHAPES,
 )
-MAKERS_FORMS = ("base_resp", "response_error", "typed_400", "rpc_status")
-FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened", *MAKERS_FORMS)
+VENDOR_FORMS = ("base_resp", "response_error", "typed_400", "rpc_status")
+FORMS = ("flat", "nested", "text", "inside_200", "sse", "html", "flattened", *VENDOR_FORMS)
 TIMESTAMPS = ("ali", "characters", "arrays", "objects", "ragged", "absurd")
 CONTAINERS = (
     *("twice", "thrice", "blanks", "zeros", "bom", "l16", "pcm_typed", "pcm_header"),
     *("garbage", "bomb", "absurd_rate", "absurd_channels"),
 )
 SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
-FETCHES = ("redirect", "endless", "slow", "cut", "missing", *WIRES)
+FETCH_FAULTS = ("redirect", "endless", "slow", "cut", "missing", *WIRE_FAULTS)
 
 URL_LIFETIME_S = 24 * 3600
 """How long an audio URL is good for, as Alibaba Cloud's are."""
@@ -109,13 +109,13 @@ class Rule:
     report_ratio: float = 1.0
     charge_ratio: float = 1.0
     usage: Mapping[str, Any] = field(default_factory=dict)
-    given: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, Any] = field(default_factory=dict)
 
 
-ALL_WELL = Rule("nothing")
+NO_FAULT = Rule("nothing")
 """What holds where no rule does."""
 
-_USUAL: Mapping[str, Mapping[str, Any]] = {
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "throttle": {"charge": False},
     "error": {"charge": False},
     "refuse": {"charge": False},
@@ -124,7 +124,7 @@ _USUAL: Mapping[str, Mapping[str, Any]] = {
     "shape": {},
     "redirect": {"charge": False, "status": 308},
 }
-_COMMON = (
+_COMMON_FIELDS = (
     "text",
     "from_s",
     "until_s",
@@ -138,7 +138,7 @@ _COMMON = (
     "delay_s",
     "echo",
 )
-_SPOILT = (
+_ANSWER_FIELDS = (
     "shape",
     "timestamps",
     "sound",
@@ -155,25 +155,25 @@ _SPOILT = (
     "charge_ratio",
     "usage",
 )
-_OWN: Mapping[str, tuple[str, ...]] = {
+_FIELDS_BY_KIND: Mapping[str, tuple[str, ...]] = {
     "throttle": ("retry_after_s", "retry_after_date", "form"),
     "error": ("status", "code", "message", "body", "content_type", "form"),
     "refuse": ("form",),
-    "slow": _SPOILT,
-    "cut": ("after_bytes", *_SPOILT),
-    "shape": _SPOILT,
+    "slow": _ANSWER_FIELDS,
+    "cut": ("after_bytes", *_ANSWER_FIELDS),
+    "shape": _ANSWER_FIELDS,
     "redirect": ("status", "location"),
 }
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "form": FORMS,
-    "echo": WRITINGS,
+    "echo": ECHO_ENCODINGS,
     "timestamps": TIMESTAMPS,
     "sound": SOUNDS,
     "container": CONTAINERS,
     "ends": ("length", "connection"),
-    "fetch": FETCHES,
-    "wire": tuple(WIRES),
+    "fetch": FETCH_FAULTS,
+    "wire": tuple(WIRE_FAULTS),
 }
 _TEXTS = ("text", "code", "message", "body", "content_type", "url", "location")
 _BOOLEANS = ("charge", "retry_after_date")
@@ -191,7 +191,7 @@ _RANGES = {
 }
 
 
-def read_rules(payload: object) -> tuple[Rule, ...]:
+def parse_rules(payload: object) -> tuple[Rule, ...]:
     """Return the rules in a request's body, in order.
 
     Raises:
@@ -199,44 +199,44 @@ def read_rules(payload: object) -> tuple[Rule, ...]:
     """
     if not isinstance(payload, list):
         raise invalid("The faults must be a list of rules.")
-    return tuple(_read_rule(each) for each in payload)
+    return tuple(_parse_rule(each) for each in payload)
 
 
-def _read_rule(given: object) -> Rule:
-    if not isinstance(given, dict):
+def _parse_rule(payload: object) -> Rule:
+    if not isinstance(payload, dict):
         raise invalid("A rule must be an object.")
-    what = given.get("what")
-    if not isinstance(what, str) or what not in _OWN:
-        raise invalid(f"'what' must be one of {', '.join(_OWN)}, not {what!r}.")
-    known = ("what", *_COMMON, *_OWN[what])
-    for name, value in given.items():
+    what = payload.get("what")
+    if not isinstance(what, str) or what not in _FIELDS_BY_KIND:
+        raise invalid(f"'what' must be one of {', '.join(_FIELDS_BY_KIND)}, not {what!r}.")
+    known = ("what", *_COMMON_FIELDS, *_FIELDS_BY_KIND[what])
+    for name, value in payload.items():
         if name not in known:
             raise invalid(f"A rule with what={what} has no {name!r}; it knows {', '.join(known)}.")
         _check_value(name, value)
-    return Rule(**{**_USUAL[what], **given}, given=given)
+    return Rule(**{**_DEFAULTS[what], **payload}, payload=payload)
 
 
 def _check_value(name: str, value: object) -> None:
     if name == "what":
         return
     if name in _CHOICES:
-        wanted, right = f"one of {', '.join(_CHOICES[name])}", value in _CHOICES[name]
+        expected, is_valid = f"one of {', '.join(_CHOICES[name])}", value in _CHOICES[name]
     elif name == "usage":
-        wanted, right = "an object", isinstance(value, dict)
+        expected, is_valid = "an object", isinstance(value, dict)
     elif name in _TEXTS:
-        wanted, right = "a string", isinstance(value, str)
+        expected, is_valid = "a string", isinstance(value, str)
     elif name in _BOOLEANS:
-        wanted, right = "true or false", isinstance(value, bool)
+        expected, is_valid = "true or false", isinstance(value, bool)
     else:
-        least, most = _RANGES.get(name, (0, 1e12))
-        whole = name not in _AMOUNTS
-        wanted = f"a{' whole' if whole else ''} number from {least} to {most:g}"
-        right = _is_number(value, whole=whole, least=least, most=most)
-    if not right:
-        raise invalid(f"'{name}' must be {wanted}, not {str(value)[:60]!r}.")
+        minimum, maximum = _RANGES.get(name, (0, 1e12))
+        is_integer = name not in _AMOUNTS
+        expected = f"a{' whole' if is_integer else ''} number from {minimum} to {maximum:g}"
+        is_valid = _is_number(value, is_integer=is_integer, minimum=minimum, maximum=maximum)
+    if not is_valid:
+        raise invalid(f"'{name}' must be {expected}, not {str(value)[:60]!r}.")
 
 
-def _is_number(value: object, *, whole: bool, least: float, most: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+def _is_number(value: object, *, is_integer: bool, minimum: float, maximum: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int if is_integer else (int, float)):
         return False
-    return least <= value <= most
+    return minimum <= value <= maximum

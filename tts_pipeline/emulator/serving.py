@@ -13,12 +13,12 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from tts_pipeline.emulator.asked import Asked
-from tts_pipeline.emulator.options import EmulatorOptions, require_voice
-from tts_pipeline.emulator.server import SpeechServer, Voice
-from tts_pipeline.emulator.sound import Spoken
+from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.options import EmulatorOptions, require_engine
+from tts_pipeline.emulator.server import Engine, SpeechServer
+from tts_pipeline.emulator.sound import SynthesisResult
 from tts_pipeline.emulator.tone import speak_tone, tone
-from tts_pipeline.emulator.workers import Speakers
+from tts_pipeline.emulator.workers import SpeakerPool
 from tts_pipeline.errors import ConfigurationError
 
 _BACKLOG = 4_096
@@ -33,43 +33,43 @@ def serve(options: EmulatorOptions) -> None:
     Raises:
         ConfigurationError: The port is taken, or espeak-ng is not installed.
     """
-    require_voice(options)
+    require_engine(options)
     asyncio.run(_serve(options))
 
 
 async def _serve(options: EmulatorOptions) -> None:
-    ended = asyncio.Event()
-    async with _voice(options) as voice:
-        server = SpeechServer(options, voice)
+    stop_event = asyncio.Event()
+    async with _open_engine(options) as engine:
+        server = SpeechServer(options, engine)
         runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         try:
             url = await _listen(runner, options)
-            _end_on_signals(ended)
+            _stop_on_signals(stop_event)
             if options.while_stdin:
-                _end_with_stdin(ended)
+                _stop_with_stdin(stop_event)
             print(json.dumps({"url": url}), flush=True)
-            await ended.wait()
+            await stop_event.wait()
         finally:
             await runner.cleanup()
             server.close()
 
 
 @contextlib.asynccontextmanager
-async def _voice(options: EmulatorOptions) -> AsyncIterator[Voice]:
+async def _open_engine(options: EmulatorOptions) -> AsyncIterator[Engine]:
     if options.voice_mode == "espeak":
-        async with Speakers(options.speakers) as speakers:
-            yield speakers.speak
+        async with SpeakerPool(options.speakers) as pool:
+            yield pool.speak
     else:
 
-        async def hum(asked: Asked) -> Spoken:
-            if asked.response_format == "mp3":
-                return await asyncio.to_thread(speak_tone, asked, options.tone_bytes)
-            return speak_tone(asked, options.tone_bytes)
+        async def speak(request: SpeechRequest) -> SynthesisResult:
+            if request.response_format == "mp3":
+                return await asyncio.to_thread(speak_tone, request, options.tone_bytes)
+            return speak_tone(request, options.tone_bytes)
 
         # Prepares the sound, so that the first answer is as quick as all others.
         tone("", tone_bytes=options.tone_bytes)
-        yield hum
+        yield speak
 
 
 async def _listen(runner: web.AppRunner, options: EmulatorOptions) -> str:
@@ -84,13 +84,13 @@ async def _listen(runner: web.AppRunner, options: EmulatorOptions) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _end_on_signals(ended: asyncio.Event) -> None:
+def _stop_on_signals(stop_event: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(number, stop_event.set)
 
 
-def _end_with_stdin(ended: asyncio.Event) -> None:
+def _stop_with_stdin(stop_event: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
@@ -98,6 +98,6 @@ def _end_with_stdin(ended: asyncio.Event) -> None:
         while os.read(sys.stdin.fileno(), 4_096):
             pass
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(ended.set)
+            loop.call_soon_threadsafe(stop_event.set)
 
     threading.Thread(target=wait, name="while-stdin", daemon=True).start()

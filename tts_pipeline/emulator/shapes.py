@@ -12,7 +12,7 @@ import pybase64
 from tts_pipeline.emulator import other_shapes
 from tts_pipeline.emulator.billing import Charge
 from tts_pipeline.emulator.delivery import Delivery
-from tts_pipeline.emulator.rules import ALL_WELL, Rule
+from tts_pipeline.emulator.rules import NO_FAULT, Rule
 from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.emulator.streams import ali_stream, cut_stream, openai_stream
 from tts_pipeline.emulator.timings import timing_fields
@@ -45,23 +45,23 @@ class Answer:
     usage: Mapping[str, Any] | None = None
 
     @property
-    def reported(self) -> Mapping[str, Any]:
+    def reported_usage(self) -> Mapping[str, Any]:
         """The usage object of the answer."""
         return Charge(self.characters).usage() if self.usage is None else self.usage
 
     @property
     def reported_characters(self) -> dict[str, Any]:
         """The usage object of an answer that tells characters only."""
-        return {name: count for name, count in self.reported.items() if name == "characters"}
+        return {name: count for name, count in self.reported_usage.items() if name == "characters"}
 
 
 NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redirect", "ali_sse", "unknown_url"})
 """Shapes that say where the audio is served."""
 
 
-def answer(said: Answer, shape: str = "ali_data", rule: Rule = ALL_WELL) -> Delivery:
+def render_answer(answer: Answer, shape: str = "ali_data", rule: Rule = NO_FAULT) -> Delivery:
     """Return a right answer in one of the ``SHAPES``, spoilt as the rule says."""
-    delivery = _RENDERED[shape](said, rule)
+    delivery = _RENDERERS[shape](answer, rule)
     if rule.ends == "connection":
         delivery = replace(delivery, framing="connection")
     if rule.wire is not None:
@@ -78,88 +78,93 @@ def with_wav_length(audio: bytes, length: int | None) -> bytes:
     return audio[:4] + whole + audio[8:40] + claimed + audio[44:]
 
 
-def _ali(said: Answer, rule: Rule) -> Delivery:
-    data = b"" if said.url else pybase64.b64encode(said.audio)
+def _ali(answer: Answer, rule: Rule) -> Delivery:
+    data = b"" if answer.url else pybase64.b64encode(answer.audio)
     # Put together from bytes: encoding a megabyte of base64 as a JSON string would search it for quotes.
-    head = b'{"status_code":200,"request_id":"%b","code":"","message":"",' % said.request_id.encode()
+    head = b'{"status_code":200,"request_id":"%b","code":"","message":"",' % answer.request_id.encode()
     audio = b'"output":{"text":null,"finish_reason":"stop","choices":null,"audio":{"data":"%b","url":%b,'
-    rest = b'"id":"audio_%b","expires_at":%d}' % (said.request_id.encode(), said.expires_at)
-    sentence, beside = b"", b""
-    if said.words is not None:
-        inside, outside = timing_fields(said.words, said.text, rule.timestamps)
-        sentence = b',"sentence":' + orjson.dumps(inside) if inside else b""
-        beside = b"," + orjson.dumps(outside)[1:-1] if outside else b""
-    usage = b'},"usage":' + orjson.dumps(said.reported)
+    rest = b'"id":"audio_%b","expires_at":%d}' % (answer.request_id.encode(), answer.expires_at)
+    sentence_json, top_json = b"", b""
+    if answer.words is not None:
+        sentence_fields, top_fields = timing_fields(answer.words, answer.text, rule.timestamps)
+        sentence_json = b',"sentence":' + orjson.dumps(sentence_fields) if sentence_fields else b""
+        top_json = b"," + orjson.dumps(top_fields)[1:-1] if top_fields else b""
+    usage = b'},"usage":' + orjson.dumps(answer.reported_usage)
     return Delivery(
-        200, b"".join((head, audio % (data, orjson.dumps(said.url or "")), rest, sentence, usage, beside, b"}"))
+        200,
+        b"".join((head, audio % (data, orjson.dumps(answer.url or "")), rest, sentence_json, usage, top_json, b"}")),
     )
 
 
-def _bare(said: Answer, rule: Rule) -> Delivery:
-    audio = {"data": pybase64.b64encode(said.audio).decode()}
-    inside, outside = timing_fields(said.words, said.text, rule.timestamps) if said.words is not None else ({}, {})
-    sentence = {"sentence": inside} if inside else {}
-    return _json({"output": {"audio": audio} | sentence} | outside)
+def _bare(answer: Answer, rule: Rule) -> Delivery:
+    audio = {"data": pybase64.b64encode(answer.audio).decode()}
+    sentence_fields, top_fields = (
+        timing_fields(answer.words, answer.text, rule.timestamps) if answer.words is not None else ({}, {})
+    )
+    sentence = {"sentence": sentence_fields} if sentence_fields else {}
+    return _json({"output": {"audio": audio} | sentence} | top_fields)
 
 
-def _audio_url_object(said: Answer, rule: Rule) -> Delivery:
-    inside, outside = timing_fields(said.words, said.text, rule.timestamps) if said.words is not None else ({}, {})
-    return _json({"audio": {"url": said.url}, "usage": said.reported_characters} | outside | inside)
+def _audio_url_object(answer: Answer, rule: Rule) -> Delivery:
+    sentence_fields, top_fields = (
+        timing_fields(answer.words, answer.text, rule.timestamps) if answer.words is not None else ({}, {})
+    )
+    return _json({"audio": {"url": answer.url}, "usage": answer.reported_characters} | top_fields | sentence_fields)
 
 
-def _json_string_url(said: Answer, _rule: Rule) -> Delivery:
-    return _json(said.url)
+def _json_string_url(answer: Answer, _rule: Rule) -> Delivery:
+    return _json(answer.url)
 
 
-def _json_string_data_uri(said: Answer, _rule: Rule) -> Delivery:
-    return _json(f"data:{said.content_type};base64,{pybase64.b64encode(said.audio).decode()}")
+def _json_string_data_uri(answer: Answer, _rule: Rule) -> Delivery:
+    return _json(f"data:{answer.content_type};base64,{pybase64.b64encode(answer.audio).decode()}")
 
 
-def _json_string_base64(said: Answer, _rule: Rule) -> Delivery:
-    return _json(pybase64.b64encode(said.audio).decode())
+def _json_string_base64(answer: Answer, _rule: Rule) -> Delivery:
+    return _json(pybase64.b64encode(answer.audio).decode())
 
 
-def _redirect(said: Answer, _rule: Rule) -> Delivery:
-    return Delivery(302, b"", None, {"Location": said.url or ""})
+def _redirect(answer: Answer, _rule: Rule) -> Delivery:
+    return Delivery(302, b"", None, {"Location": answer.url or ""})
 
 
-def _raw(said: Answer, _rule: Rule) -> Delivery:
-    return Delivery(200, said.audio, said.content_type)
+def _raw(answer: Answer, _rule: Rule) -> Delivery:
+    return Delivery(200, answer.audio, answer.content_type)
 
 
-def _raw_mislabelled(said: Answer, _rule: Rule) -> Delivery:
-    return Delivery(200, said.audio, "audio/mpeg")
+def _raw_mislabelled(answer: Answer, _rule: Rule) -> Delivery:
+    return Delivery(200, answer.audio, "audio/mpeg")
 
 
-def _raw_unlabelled(said: Answer, _rule: Rule) -> Delivery:
-    return Delivery(200, said.audio, None)
+def _raw_unlabelled(answer: Answer, _rule: Rule) -> Delivery:
+    return Delivery(200, answer.audio, None)
 
 
-def _no_audio(said: Answer, _rule: Rule) -> Delivery:
+def _no_audio(answer: Answer, _rule: Rule) -> Delivery:
     output = {"text": None, "finish_reason": "stop", "audio": None}
-    return _json({"request_id": said.request_id, "output": output, "usage": said.reported_characters})
+    return _json({"request_id": answer.request_id, "output": output, "usage": answer.reported_characters})
 
 
-def _bad_base64(said: Answer, rule: Rule) -> Delivery:
-    good = _bare(said, rule)
+def _bad_base64(answer: Answer, rule: Rule) -> Delivery:
+    good = _bare(answer, rule)
     return replace(good, body=good.body.replace(b'"data":"', b'"data":"@*!', 1))
 
 
-def _empty(_said: Answer, _rule: Rule) -> Delivery:
+def _empty(_answer: Answer, _rule: Rule) -> Delivery:
     return Delivery(200, b"")
 
 
-def _ali_sse(said: Answer, _rule: Rule) -> Delivery:
-    return _stream(ali_stream(said.request_id, said.audio, said.url or "", said.reported, said.words))
+def _ali_sse(answer: Answer, _rule: Rule) -> Delivery:
+    return _stream(ali_stream(answer.request_id, answer.audio, answer.url or "", answer.reported_usage, answer.words))
 
 
-def _sse_cut(said: Answer, rule: Rule) -> Delivery:
-    whole = _ali_sse(said, rule)
+def _sse_cut(answer: Answer, rule: Rule) -> Delivery:
+    whole = _ali_sse(answer, rule)
     return replace(whole, body=cut_stream(whole.body))
 
 
-def _openai_sse(said: Answer, _rule: Rule) -> Delivery:
-    return _stream(openai_stream(said.audio, said.reported))
+def _openai_sse(answer: Answer, _rule: Rule) -> Delivery:
+    return _stream(openai_stream(answer.audio, answer.reported_usage))
 
 
 def _stream(body: bytes) -> Delivery:
@@ -170,11 +175,11 @@ def _json(value: object) -> Delivery:
     return Delivery(200, orjson.dumps(value))
 
 
-def _told(said: Answer) -> int:
-    return int(said.reported.get("characters", said.characters))
+def _characters_of(answer: Answer) -> int:
+    return int(answer.reported_usage.get("characters", answer.characters))
 
 
-_RENDERED: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
+_RENDERERS: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
     "ali_data": _ali,
     "ali_url": _ali,
     "bare_fields": _bare,
@@ -192,16 +197,16 @@ _RENDERED: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
     "no_audio": _no_audio,
     "bad_base64": _bad_base64,
     "empty": _empty,
-    "hex": lambda said, _: other_shapes.hex_in_json(said.audio, _told(said)),
-    "hex_sse": lambda said, _: other_shapes.hex_stream(said.audio, _told(said)),
-    "unknown_name": lambda said, _: other_shapes.unknown_name(said.audio),
-    "unknown_url": lambda said, _: other_shapes.unknown_url(said.url or ""),
-    "url_safe_base64": lambda said, _: other_shapes.url_safe_base64(said.audio),
-    "list_of_chunks": lambda said, _: other_shapes.list_of_chunks(said.audio),
-    "lines_of_json": lambda said, _: other_shapes.lines_of_json(said.audio),
-    "inline_data": lambda said, _: other_shapes.inline_data(said.audio, said.content_type),
-    "parts_of_a_form": lambda said, _: other_shapes.parts_of_a_form(said.audio, said.content_type),
-    "billed_failure": lambda said, _: other_shapes.billed_failure(_told(said)),
-    "unreadable": lambda said, _: other_shapes.unreadable(_told(said)),
+    "hex": lambda answer, _: other_shapes.hex_in_json(answer.audio, _characters_of(answer)),
+    "hex_sse": lambda answer, _: other_shapes.hex_stream(answer.audio, _characters_of(answer)),
+    "unknown_name": lambda answer, _: other_shapes.unknown_name(answer.audio),
+    "unknown_url": lambda answer, _: other_shapes.unknown_url(answer.url or ""),
+    "url_safe_base64": lambda answer, _: other_shapes.url_safe_base64(answer.audio),
+    "list_of_chunks": lambda answer, _: other_shapes.list_of_chunks(answer.audio),
+    "lines_of_json": lambda answer, _: other_shapes.lines_of_json(answer.audio),
+    "inline_data": lambda answer, _: other_shapes.inline_data(answer.audio, answer.content_type),
+    "parts_of_a_form": lambda answer, _: other_shapes.parts_of_a_form(answer.audio, answer.content_type),
+    "billed_failure": lambda answer, _: other_shapes.billed_failure(_characters_of(answer)),
+    "unreadable": lambda answer, _: other_shapes.unreadable(_characters_of(answer)),
 }
 """Each shape by its name in a rule."""

@@ -19,7 +19,7 @@ Samples: TypeAlias = "npt.NDArray[np.int16]"
 CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "pcm": "audio/pcm"}
 
 
-class SpeakingError(Exception):
+class SynthesisError(Exception):
     """The voice failed; nothing was spoken."""
 
 
@@ -35,7 +35,7 @@ class TimedWord:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class SynthesisResult:
     """A text, spoken.
 
     Args:

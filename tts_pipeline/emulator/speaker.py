@@ -7,30 +7,30 @@ import signal
 import sys
 
 from tts_pipeline.emulator.alignment import align
-from tts_pipeline.emulator.asked import Asked
+from tts_pipeline.emulator.asked import SpeechRequest
 from tts_pipeline.emulator.espeak import Espeak
-from tts_pipeline.emulator.frames import frames, pack_answer, pack_error, unpack_request
-from tts_pipeline.emulator.sound import SpeakingError, Spoken, encode, resample
+from tts_pipeline.emulator.frames import pack_answer, pack_error, read_frames, unpack_request
+from tts_pipeline.emulator.sound import SynthesisError, SynthesisResult, encode, resample
 
 
-def speak(espeak: Espeak, asked: Asked) -> Spoken:
+def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:
     """Return a text spoken as asked.
 
     Raises:
-        SpeakingError: The library failed.
+        SynthesisError: The library failed.
     """
-    samples, events = espeak.speak(asked)
+    samples, events = espeak.speak(request)
     words = None
-    if asked.timestamps:
+    if request.timestamps:
         words = align(
-            asked.text,
+            request.text,
             events,
-            language=asked.language,
+            language=request.language,
             samples=len(samples),
             sample_rate_hz=espeak.sample_rate_hz,
         )
-    resampled = resample(samples, espeak.sample_rate_hz, asked.sample_rate_hz)
-    return Spoken(encode(resampled, asked.sample_rate_hz, asked.response_format), words)
+    resampled = resample(samples, espeak.sample_rate_hz, request.sample_rate_hz)
+    return SynthesisResult(encode(resampled, request.sample_rate_hz, request.response_format), words)
 
 
 def main() -> None:
@@ -41,10 +41,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     espeak = Espeak()
-    for request in frames(sys.stdin.buffer):
+    for request in read_frames(sys.stdin.buffer):
         try:
             answer = pack_answer(speak(espeak, unpack_request(request)))
-        except SpeakingError as error:
+        except SynthesisError as error:
             answer = pack_error(error)
         answers.write(answer)
         answers.flush()

@@ -13,10 +13,10 @@ _HEADER_BYTES = 44
 _RATE_AT = slice(24, 28)
 _LOUD = 3_000
 
-_Wide = npt.NDArray[np.int32]
+_Samples = npt.NDArray[np.int32]
 
 
-def spoil(audio: bytes, sound: str) -> bytes:
+def damage_audio(audio: bytes, sound: str) -> bytes:
     """Return audio with another sound, whole in its form.
 
     Args:
@@ -27,41 +27,41 @@ def spoil(audio: bytes, sound: str) -> bytes:
         return audio
     has_header = audio.startswith(b"RIFF")
     samples = np.frombuffer(audio[_HEADER_BYTES if has_header else 0 :], "<i2").astype(np.int32)
-    data = _SPOILT[sound](samples).clip(-0x8000, 0x7FFF).astype("<i2").tobytes()
+    data = _DAMAGES[sound](samples).clip(-0x8000, 0x7FFF).astype("<i2").tobytes()
     return wav_header(len(data), int.from_bytes(audio[_RATE_AT], "little")) + data if has_header else data
 
 
-def _empty(samples: _Wide) -> _Wide:
+def _empty(samples: _Samples) -> _Samples:
     return samples[:100]
 
 
-def _silent(samples: _Wide) -> _Wide:
+def _silent(samples: _Samples) -> _Samples:
     return samples * 0
 
 
-def _noise(samples: _Wide) -> _Wide:
+def _noise(samples: _Samples) -> _Samples:
     return np.random.default_rng(1).integers(-_LOUD, _LOUD, len(samples), dtype=np.int32)
 
 
-def _cut(samples: _Wide) -> _Wide:
+def _cut(samples: _Samples) -> _Samples:
     """End where it is loud, in the middle."""
     half = len(samples) // 2
     return samples[: half + int(np.argmax(abs(samples[half : half + half // 2]))) + 1]
 
 
-def _short(samples: _Wide) -> _Wide:
+def _short(samples: _Samples) -> _Samples:
     return samples[: len(samples) // 10]
 
 
-def _long(samples: _Wide) -> _Wide:
+def _long(samples: _Samples) -> _Samples:
     return np.tile(samples, 6)
 
 
-def _clipped(samples: _Wide) -> _Wide:
+def _clipped(samples: _Samples) -> _Samples:
     return samples * 50
 
 
-_SPOILT: Mapping[str, Callable[[_Wide], _Wide]] = {
+_DAMAGES: Mapping[str, Callable[[_Samples], _Samples]] = {
     "empty": _empty,
     "silent": _silent,
     "noise": _noise,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from tts_pipeline.emulator.rules import ALL_WELL, Rule
+from tts_pipeline.emulator.rules import NO_FAULT, Rule
 
 CAPACITY_BYTES = 128 * 1024 * 1024
 """The oldest audio is forgotten beyond this."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class AudioFile:
     """Audio behind a URL.
 
     Args:
@@ -25,7 +25,7 @@ class Stored:
     audio: bytes
     content_type: str
     expires_at: float | None = None
-    rule: Rule = ALL_WELL
+    rule: Rule = NO_FAULT
 
 
 class AudioStore:
@@ -38,16 +38,16 @@ class AudioStore:
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._capacity_bytes = capacity_bytes
         self._bytes = 0
-        self._by_name: OrderedDict[str, Stored] = OrderedDict()
+        self._by_name: OrderedDict[str, AudioFile] = OrderedDict()
 
-    def put(self, name: str, stored: Stored) -> None:
+    def put(self, name: str, file: AudioFile) -> None:
         """Keep audio under a name."""
-        self._by_name[name] = stored
-        self._bytes += len(stored.audio)
+        self._by_name[name] = file
+        self._bytes += len(file.audio)
         while self._bytes > self._capacity_bytes and len(self._by_name) > 1:
             _, oldest = self._by_name.popitem(last=False)
             self._bytes -= len(oldest.audio)
 
-    def get(self, name: str) -> Stored | None:
+    def get(self, name: str) -> AudioFile | None:
         """Return the audio of that name; None when it never was or is forgotten."""
         return self._by_name.get(name)

@@ -29,29 +29,29 @@ def ali_stream(
     for number, chunk in enumerate(chunks, 1):
         output: dict[str, Any] = {"audio": {"data": chunk, "id": f"audio_{request_id}"}, "finish_reason": "null"}
         if words is not None:
-            heard = words[: len(words) * number // len(chunks)]
-            output["sentence"] = {"words": ali_words(heard)}
+            words_so_far = words[: len(words) * number // len(chunks)]
+            output["sentence"] = {"words": ali_words(words_so_far)}
         frames.append(ali_frame(number, {"output": output, "request_id": request_id}, split=number == 2))
     last: dict[str, Any] = {"audio": {"data": "", "url": url, "id": f"audio_{request_id}"}, "finish_reason": "stop"}
     if words is not None:
         last["sentence"] = {"words": ali_words(words)}
-    said = {"output": last, "usage": usage, "request_id": request_id}
-    return b"".join([*frames, ali_frame(len(chunks) + 1, said)])
+    payload = {"output": last, "usage": usage, "request_id": request_id}
+    return b"".join([*frames, ali_frame(len(chunks) + 1, payload)])
 
 
 def ali_frame(
-    number: int, said: dict[str, Any], *, event: str = "result", status: int = 200, split: bool = False
+    number: int, payload: dict[str, Any], *, event: str = "result", status: int = 200, split: bool = False
 ) -> bytes:
     """Return one event of Alibaba Cloud's.
 
     Args:
         number: Its id.
-        said: Its JSON.
+        payload: Its JSON.
         event: ``result`` or ``error``.
         status: Said in a comment.
         split: Whether the JSON is spread over two ``data:`` lines.
     """
-    data = orjson.dumps(said)
+    data = orjson.dumps(payload)
     if split:
         # Before the last member: a line may break only between two tokens.
         at = data.rindex(b',"') + 1
@@ -65,10 +65,10 @@ def openai_stream(audio: bytes, usage: Mapping[str, Any]) -> bytes:
     OpenAI knows tokens only: for a model that is billed by character, its characters stand for those of the text.
     """
     events: list[dict[str, Any]] = [{"type": "speech.audio.delta", "audio": chunk} for chunk in _chunks(audio)]
-    told = {name: count for name, count in usage.items() if name != "characters"}
-    if not any(told.values()) and "characters" in usage:
-        told |= {"input_tokens": usage["characters"], "total_tokens": usage["characters"]}
-    events.append({"type": "speech.audio.done", "usage": told})
+    tokens = {name: count for name, count in usage.items() if name != "characters"}
+    if not any(tokens.values()) and "characters" in usage:
+        tokens |= {"input_tokens": usage["characters"], "total_tokens": usage["characters"]}
+    events.append({"type": "speech.audio.done", "usage": tokens})
     return b"".join(b"data: " + orjson.dumps(event) + _END for event in events)
 
 

@@ -54,18 +54,18 @@ def timing_fields(words: Sequence[TimedWord], text: str, form: str) -> tuple[dic
 def _characters(words: Sequence[TimedWord], text: str) -> dict[str, list[Any]]:
     """Every character of the text: inside a word at its share of the word's time, outside in the gap."""
     starts, ends = [0.0] * len(text), [0.0] * len(text)
-    at_ms, place = 0.0, 0
+    at_ms, position = 0.0, 0
     for word in words:
-        for gap in range(place, word.begin_index):
+        for gap in range(position, word.begin_index):
             starts[gap], ends[gap] = at_ms / 1_000, word.begin_ms / 1_000
             at_ms = word.begin_ms
         each_ms = (word.end_ms - word.begin_ms) / (word.end_index - word.begin_index)
         for index in range(word.begin_index, word.end_index):
-            done = index - word.begin_index
-            starts[index] = (word.begin_ms + done * each_ms) / 1_000
-            ends[index] = (word.begin_ms + (done + 1) * each_ms) / 1_000
-        at_ms, place = word.end_ms, word.end_index
-    for rest in range(place, len(text)):
+            offset = index - word.begin_index
+            starts[index] = (word.begin_ms + offset * each_ms) / 1_000
+            ends[index] = (word.begin_ms + (offset + 1) * each_ms) / 1_000
+        at_ms, position = word.end_ms, word.end_index
+    for rest in range(position, len(text)):
         starts[rest] = ends[rest] = at_ms / 1_000
     return {
         "characters": list(text),

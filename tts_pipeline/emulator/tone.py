@@ -8,8 +8,8 @@ from functools import cache
 
 import regex
 
-from tts_pipeline.emulator.asked import Asked
-from tts_pipeline.emulator.sound import Spoken, TimedWord, encode, wav_header
+from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.sound import SynthesisResult, TimedWord, encode, wav_header
 
 _OFFSETS = 1 << 19
 _LOUDNESS_OF_MARK = 1_000
@@ -37,7 +37,7 @@ def tone(
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     start = int.from_bytes(digest, "big") % _OFFSETS * 2
     mark = b"".join([_MARKS[byte] for byte in digest])[:size]
-    data = mark + _sound((start + size) // _BLOCK_BYTES + 1)[start + len(mark) : start + size]
+    data = mark + _hum((start + size) // _BLOCK_BYTES + 1)[start + len(mark) : start + size]
     if response_format == "pcm":
         return data
     if response_format == "mp3":
@@ -47,19 +47,19 @@ def tone(
     return wav_header(size, sample_rate_hz) + data
 
 
-def speak_tone(asked: Asked, tone_bytes: int | None) -> Spoken:
+def speak_tone(request: SpeechRequest, tone_bytes: int | None) -> SynthesisResult:
     """Return the tone for a request, with its words spread evenly over it when they are asked for."""
     audio = tone(
-        asked.text,
+        request.text,
         tone_bytes=tone_bytes,
-        sample_rate_hz=asked.sample_rate_hz,
-        response_format=asked.response_format,
+        sample_rate_hz=request.sample_rate_hz,
+        response_format=request.response_format,
     )
-    if not asked.timestamps:
-        return Spoken(audio)
-    samples = tone_bytes // 2 if tone_bytes else len(asked.text) * _SAMPLES_PER_CHARACTER_AT_24K
-    rate_hz = asked.sample_rate_hz if tone_bytes else 24_000
-    return Spoken(audio, _even_words(asked.text, samples * 1_000 // rate_hz))
+    if not request.timestamps:
+        return SynthesisResult(audio)
+    samples = tone_bytes // 2 if tone_bytes else len(request.text) * _SAMPLES_PER_CHARACTER_AT_24K
+    rate_hz = request.sample_rate_hz if tone_bytes else 24_000
+    return SynthesisResult(audio, _even_words(request.text, samples * 1_000 // rate_hz))
 
 
 _WORD = regex.compile(r"\p{Han}|[\w\p{M}--\p{Han}]+", regex.V1)
@@ -68,8 +68,8 @@ _WORD = regex.compile(r"\p{Han}|[\w\p{M}--\p{Han}]+", regex.V1)
 def _even_words(text: str, duration_ms: int) -> tuple[TimedWord, ...]:
     each_ms = duration_ms / len(text)
     return tuple(
-        TimedWord(found.group(), int(found.start() * each_ms), int(found.end() * each_ms), *found.span())
-        for found in _WORD.finditer(text)
+        TimedWord(match.group(), int(match.start() * each_ms), int(match.end() * each_ms), *match.span())
+        for match in _WORD.finditer(text)
     )
 
 
@@ -83,10 +83,10 @@ _MARKS = tuple(
 
 
 @cache
-def _sound(blocks: int) -> memoryview:
+def _hum(blocks: int) -> memoryview:
     """A hum that drifts upwards, in whole numbers only, so that it is the same on every machine; prepared once."""
     import numpy as np
 
-    place = np.arange(blocks * _BLOCK_BYTES // 2, dtype=np.int64)
-    phase = place * 600 + place * place // 6_667 & 0xFFFF
+    sample_number = np.arange(blocks * _BLOCK_BYTES // 2, dtype=np.int64)
+    phase = sample_number * 600 + sample_number * sample_number // 6_667 & 0xFFFF
     return memoryview(((abs(phase - 0x8000) - 0x4000) * 3 // 8).astype("<i2").tobytes())

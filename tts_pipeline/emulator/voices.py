@@ -24,7 +24,7 @@ AUTO = "Auto"
 
 
 @dataclass(frozen=True, slots=True)
-class VoiceRow:
+class VoicePreset:
     """How a voice name sounds.
 
     Args:
@@ -41,33 +41,33 @@ class VoiceRow:
 
 
 VOICES = {
-    "Cherry": VoiceRow("Annie"),
-    "Chelsie": VoiceRow("linda"),
-    "Zhibao": VoiceRow("m1", rate=0.95),
-    "Bingjiao": VoiceRow("f5", 4, 1.1),
-    "Stella": VoiceRow("steph", english="en"),
-    "Aiden": VoiceRow("m3"),
-    "Serena": VoiceRow("f1", -4, 0.95),
-    "Ethan": VoiceRow("m2"),
-    "Momo": VoiceRow("f4", 6, 1.1),
-    "Vivian": VoiceRow("f2", 4, 1.05),
-    "Moon": VoiceRow("m4"),
-    "Maia": VoiceRow("f3"),
-    "Kai": VoiceRow("m5", -4, 0.95),
-    "Nofish": VoiceRow("m6"),
-    "Bella": VoiceRow("shelby"),
-    "Eldric Sage": VoiceRow("grandpa", -6, 0.9),
-    "Mia": VoiceRow("f2", -3, 0.95),
-    "Mochi": VoiceRow("m7", 10, 1.1),
-    "Bellona": VoiceRow("aunty", 0, 1.1),
-    "Vincent": VoiceRow("boris", -8, 0.95),
-    "Bunny": VoiceRow("f1", 14, 1.1),
-    "Neil": VoiceRow("robert"),
-    "Elias": VoiceRow("f3", -8),
-    "Arthur": VoiceRow("quincy", 0, 0.9),
-    "Nini": VoiceRow("f5", -4),
-    "Seren": VoiceRow("anika", -6, 0.85),
-    "Pip": VoiceRow("m8", 12, 1.15),
+    "Cherry": VoicePreset("Annie"),
+    "Chelsie": VoicePreset("linda"),
+    "Zhibao": VoicePreset("m1", rate=0.95),
+    "Bingjiao": VoicePreset("f5", 4, 1.1),
+    "Stella": VoicePreset("steph", english="en"),
+    "Aiden": VoicePreset("m3"),
+    "Serena": VoicePreset("f1", -4, 0.95),
+    "Ethan": VoicePreset("m2"),
+    "Momo": VoicePreset("f4", 6, 1.1),
+    "Vivian": VoicePreset("f2", 4, 1.05),
+    "Moon": VoicePreset("m4"),
+    "Maia": VoicePreset("f3"),
+    "Kai": VoicePreset("m5", -4, 0.95),
+    "Nofish": VoicePreset("m6"),
+    "Bella": VoicePreset("shelby"),
+    "Eldric Sage": VoicePreset("grandpa", -6, 0.9),
+    "Mia": VoicePreset("f2", -3, 0.95),
+    "Mochi": VoicePreset("m7", 10, 1.1),
+    "Bellona": VoicePreset("aunty", 0, 1.1),
+    "Vincent": VoicePreset("boris", -8, 0.95),
+    "Bunny": VoicePreset("f1", 14, 1.1),
+    "Neil": VoicePreset("robert"),
+    "Elias": VoicePreset("f3", -8),
+    "Arthur": VoicePreset("quincy", 0, 0.9),
+    "Nini": VoicePreset("f5", -4),
+    "Seren": VoicePreset("anika", -6, 0.85),
+    "Pip": VoicePreset("m8", 12, 1.15),
 }
 """The voices of both services; every row sounds different from every other."""
 
@@ -94,8 +94,8 @@ def guess_language(text: str) -> str:
     return next((language for language, sign in _SCRIPTS if sign.search(text)), "English")
 
 
-def espeak_voice(voice: str, language: str) -> str:
+def espeak_voice_name(voice: str, language: str) -> str:
     """Return the name under which espeak-ng knows this voice in this language."""
-    row = VOICES[voice]
-    base = row.english if language == "English" else LANGUAGES[language]
-    return f"{base}+{row.variant}"
+    preset = VOICES[voice]
+    base = preset.english if language == "English" else LANGUAGES[language]
+    return f"{base}+{preset.variant}"

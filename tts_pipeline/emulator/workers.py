@@ -9,15 +9,15 @@ from asyncio.subprocess import PIPE, Process
 from types import TracebackType
 from typing import Self
 
-from tts_pipeline.emulator.asked import Asked
+from tts_pipeline.emulator.asked import SpeechRequest
 from tts_pipeline.emulator.frames import LENGTH, pack_request, unpack_answer
-from tts_pipeline.emulator.sound import SpeakingError, Spoken
+from tts_pipeline.emulator.sound import SynthesisError, SynthesisResult
 
-_PATIENCE_S = 60.0
+_ANSWER_TIMEOUT_S = 60.0
 """600 characters take well under a second; a process that is silent for this long hangs."""
 
 
-class Speakers:
+class SpeakerPool:
     """A pool of processes that speak.
 
     Args:
@@ -28,11 +28,11 @@ class Speakers:
     def __init__(
         self, count: int, command: tuple[str, ...] = (sys.executable, "-m", "tts_pipeline.emulator.speaker")
     ) -> None:
-        self._all = [_Speaker(command) for _ in range(count)]
-        self._idle: asyncio.LifoQueue[_Speaker] = asyncio.LifoQueue()
+        self._processes = [_SpeakerProcess(command) for _ in range(count)]
+        self._idle: asyncio.LifoQueue[_SpeakerProcess] = asyncio.LifoQueue()
 
     async def __aenter__(self) -> Self:
-        for speaker in self._all:
+        for speaker in self._processes:
             await speaker.start()
             self._idle.put_nowait(speaker)
         return self
@@ -40,28 +40,28 @@ class Speakers:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for speaker in self._all:
+        for speaker in self._processes:
             await speaker.stop()
 
-    async def speak(self, asked: Asked) -> Spoken:
+    async def speak(self, request: SpeechRequest) -> SynthesisResult:
         """Return a text spoken as asked; a process that dies over it is started again and tried once more.
 
         Raises:
-            SpeakingError: The voice failed, or two processes died over this text.
+            SynthesisError: The voice failed, or two processes died over this text.
         """
         speaker = await self._idle.get()
         try:
             try:
-                return await speaker.speak(asked)
+                return await speaker.speak(request)
             except (EOFError, ConnectionError, TimeoutError):
-                return await speaker.speak(asked)
+                return await speaker.speak(request)
         except (EOFError, ConnectionError, TimeoutError) as error:
-            raise SpeakingError("The voice process died twice over one text.") from error
+            raise SynthesisError("The voice process died twice over one text.") from error
         finally:
             self._idle.put_nowait(speaker)
 
 
-class _Speaker:
+class _SpeakerProcess:
     """One process, started again when it has died."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
@@ -80,11 +80,11 @@ class _Speaker:
             process.kill()
         await process.communicate()
 
-    async def speak(self, asked: Asked) -> Spoken:
+    async def speak(self, request: SpeechRequest) -> SynthesisResult:
         process = self._process or await self.start()
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                head, audio = await _exchange(process, pack_request(asked))
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                head, audio = await _exchange(process, pack_request(request))
         except BaseException:
             # Its answer would be taken for the next one's.
             await self.stop()

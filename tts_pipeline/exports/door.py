@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.exports.files import FileExport
+from tts_pipeline.exports.files import FileExporter
 from tts_pipeline.exports.manifest import Manifests, NemoManifests, NoManifests
-from tts_pipeline.exports.place import begin, finish, open_place
-from tts_pipeline.exports.plan import Plan
+from tts_pipeline.exports.place import begin_export, finish_export, open_folder
+from tts_pipeline.exports.plan import ExportPlan
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.settings import Settings
+from tts_pipeline.exports.settings import ExportOptions
 
 
 def export(  # noqa: PLR0913 (the public door: what every export has, by name)
@@ -56,37 +56,37 @@ def export(  # noqa: PLR0913 (the public door: what every export has, by name)
         StorageError: The dataset or the destination failed; the same call goes on.
     """
     started = time.monotonic()
-    settings = Settings(as_, name, where, split, audio_format, sample_rate_hz)
-    source, store = open_place(dataset), open_place(destination)
-    plan = settings.plan(source, on_rows or (lambda _, __: None))
-    made = Export(as_, store.root, parts_left=plan.table.parts_left)
-    making = _making(settings, plan, store, made)
-    told = settings.to_json(source.root)
-    found = begin(store, as_, told, making.manifests)
-    making.run(is_sure=found.is_finished)
-    for stale in found.stale:
+    options = ExportOptions(as_, name, where, split, audio_format, sample_rate_hz)
+    source, store = open_folder(dataset), open_folder(destination)
+    plan = options.plan(source, on_rows or (lambda _, __: None))
+    report = Export(as_, store.root, parts_left=plan.table.parts_left)
+    exporter = _create_exporter(options, plan, store, report)
+    options_json = options.to_json(source.root)
+    prior = begin_export(store, as_, options_json, exporter.manifests)
+    exporter.run(is_index_valid=prior.is_finished)
+    for stale in prior.stale:
         store.remove(stale)
-    finish(store, as_, told, making.manifests)
-    made.elapsed_s = time.monotonic() - started
-    return made
+    finish_export(store, as_, options_json, exporter.manifests)
+    report.elapsed_s = time.monotonic() - started
+    return report
 
 
-class _Making(Protocol):
+class _Exporter(Protocol):
     @property
     def manifests(self) -> Sequence[str]: ...
 
-    def run(self, *, is_sure: bool) -> None: ...
+    def run(self, *, is_index_valid: bool) -> None: ...
 
 
-def _making(settings: Settings, plan: Plan, store: Store, made: Export) -> _Making:
-    if settings.as_ == "huggingface":
-        from tts_pipeline.exports.huggingface import HuggingFaceExport  # its library may not be installed
+def _create_exporter(options: ExportOptions, plan: ExportPlan, store: Store, report: Export) -> _Exporter:
+    if options.as_ == "huggingface":
+        from tts_pipeline.exports.huggingface import HuggingFaceExporter  # its library may not be installed
 
-        return HuggingFaceExport(plan, store, made)
-    return FileExport(plan, store, settings.template(), _manifests(settings.as_, store, plan), made)
+        return HuggingFaceExporter(plan, store, report)
+    return FileExporter(plan, store, options.template(), _create_manifests(options.as_, store, plan), report)
 
 
-def _manifests(as_: str, store: Store, plan: Plan) -> Manifests:
+def _create_manifests(as_: str, store: Store, plan: ExportPlan) -> Manifests:
     kind: type[Manifests] = NemoManifests if as_ == "nemo" else NoManifests
     if as_ == "lhotse":
         from tts_pipeline.exports.lhotse_manifests import LhotseManifests  # its library may not be installed

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 AUDIO = "audio"
-_FAILS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises of types: a panic is no ``Exception``."""
 
 _HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
@@ -46,45 +46,45 @@ class Filter:
                     hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
                 )
         # A row of nulls: without any row, Polars does not look at a type that it cannot hold.
-        nothing = pa.table({name: pa.nulls(1, schema.field(name).type) for name in self.columns})
-        frame = self._frame(nothing)
+        null_row = pa.table({name: pa.nulls(1, schema.field(name).type) for name in self.columns})
+        frame = self._frame(null_row)
         # Rows come by and by: a mean or a rank would be that of whatever rows came together.
-        across = _across_rows(self.expression, frame)
-        if across is not None:
-            raise _across(self.text, across)
-        self.chosen(nothing)
-        if not _is_moved(self._asked("SELECT * FROM self WHERE ({}) IS NULL", pl.concat([frame, frame]))):
-            raise _across(self.text, self.text)
+        cross_row = _find_cross_row(self.expression, frame)
+        if cross_row is not None:
+            raise _cross_row_error(self.text, cross_row)
+        self.mask(null_row)
+        if not _is_pushed_down(self._query("SELECT * FROM self WHERE ({}) IS NULL", pl.concat([frame, frame]))):
+            raise _cross_row_error(self.text, self.text)
 
-    def chosen(self, table: pa.Table) -> Sequence[bool]:
+    def mask(self, table: pa.Table) -> Sequence[bool]:
         """Say for each row whether it meets the condition; where that is null, it does not.
 
         Raises:
             ConfigurationError: It cannot be told of these types, or is neither true nor false.
         """
-        looked_at = table.select(list(self.columns))
-        frame = self._frame(looked_at)
+        subset = table.select(list(self.columns))
+        frame = self._frame(subset)
         try:
-            said = self._asked("SELECT ({}) AS chosen FROM self", frame).collect().to_series()
-        except _FAILS as error:
-            raise _wrong(self.text, f"{_said(error)}, for {_types(looked_at)}") from error
-        if said.dtype != pl.Boolean:
-            raise _wrong(self.text, f"it is of type {said.dtype}, neither true nor false")
-        found: list[bool] = said.fill_null(value=False).to_list()
-        return found
+            result = self._query("SELECT ({}) AS chosen FROM self", frame).collect().to_series()
+        except _POLARS_ERRORS as error:
+            raise _filter_error(self.text, f"{_first_line(error)}, for {_types(subset)}") from error
+        if result.dtype != pl.Boolean:
+            raise _filter_error(self.text, f"it is of type {result.dtype}, neither true nor false")
+        mask: list[bool] = result.fill_null(value=False).to_list()
+        return mask
 
-    def _asked(self, query: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+    def _query(self, query: str, rows: pl.LazyFrame) -> pl.LazyFrame:
         """Put the condition into a query: where the columns' types are known, text stands for a date or a time."""
         return pl.SQLContext({"self": rows}, eager=False).execute(query.format(f"{self.text}\n"))
 
     def _frame(self, table: pa.Table) -> pl.LazyFrame:
         try:
             return pl.DataFrame(table).lazy()
-        except _FAILS as error:
-            raise _wrong(self.text, f"Polars cannot hold {_types(table)}") from error
+        except _POLARS_ERRORS as error:
+            raise _filter_error(self.text, f"Polars cannot hold {_types(table)}") from error
 
 
-def read_filter(text: str) -> Filter:
+def parse_filter(text: str) -> Filter:
     """Read a condition.
 
     Raises:
@@ -93,13 +93,13 @@ def read_filter(text: str) -> Filter:
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as error:
-        raise _wrong(text, _said(error)) from error
+        raise _filter_error(text, _first_line(error)) from error
     for leaf in _leaves(expression):
         if not (leaf.meta.is_column() or leaf.meta.is_literal()):
-            raise _across(text, str(leaf))
+            raise _cross_row_error(text, str(leaf))
     columns = tuple(dict.fromkeys(expression.meta.root_names()))
     if not columns:
-        raise _wrong(text, "it names no column")
+        raise _filter_error(text, "it names no column")
     return Filter(text, expression, columns)
 
 
@@ -111,37 +111,37 @@ def _leaves(expression: pl.Expr) -> Iterator[pl.Expr]:
         yield from _leaves(piece)
 
 
-def _across_rows(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
+def _find_cross_row(expression: pl.Expr, table: pl.LazyFrame) -> str | None:
     """Return the piece of an expression that is not decided row by row; None when there is none."""
-    told = next(filter(None, (_across_rows(piece, table) for piece in expression.meta.pop())), None)
-    if told is None and expression.meta.root_names() and not _is_by_row(expression, table):
+    cross_row = next(filter(None, (_find_cross_row(piece, table) for piece in expression.meta.pop())), None)
+    if cross_row is None and expression.meta.root_names() and not _is_elementwise(expression, table):
         return str(expression)
-    return told
+    return cross_row
 
 
-def _is_by_row(expression: pl.Expr, table: pl.LazyFrame) -> bool:
+def _is_elementwise(expression: pl.Expr, table: pl.LazyFrame) -> bool:
     # Polars 2 can be asked, Polars 1 cannot; but the plan of both moves a condition from a table to its pieces only
     # where that changes nothing.
     try:
-        return _is_moved(pl.concat([table, table]).filter(expression.is_null()))
-    except _FAILS:  # of types that only the whole condition brings together
+        return _is_pushed_down(pl.concat([table, table]).filter(expression.is_null()))
+    except _POLARS_ERRORS:  # of types that only the whole condition brings together
         return True
 
 
-def _is_moved(filtered: pl.LazyFrame) -> bool:
+def _is_pushed_down(filtered: pl.LazyFrame) -> bool:
     return not filtered.explain().startswith("FILTER")
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0]
 
 
-def _across(text: str, piece: str) -> ConfigurationError:
-    return _wrong(text, f"{piece} looks at more than one row at a time")
+def _cross_row_error(text: str, piece: str) -> ConfigurationError:
+    return _filter_error(text, f"{piece} looks at more than one row at a time")
 
 
-def _wrong(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"--where {text!r} cannot be used: {why}", hint=f"give one condition in SQL, {_HINT}")
+def _filter_error(text: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"--where {text!r} cannot be used: {reason}", hint=f"give one condition in SQL, {_HINT}")
 
 
 def _types(table: pa.Table) -> str:

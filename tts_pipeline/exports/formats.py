@@ -10,7 +10,7 @@ from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class ExportFormat:
     """One of them.
 
     Args:
@@ -25,15 +25,15 @@ class Format:
     library: str | None = None
 
 
-FORMATS: Mapping[str, Format] = {
-    "huggingface": Format("Parquet by split and a dataset card: load_dataset, the hub", False, "datasets"),
-    "files": Format("an audio file for each utterance, and index.parquet"),
-    "nemo": Format("audio files and manifests for NVIDIA NeMo"),
-    "lhotse": Format("audio files and recordings, supervisions and cuts for lhotse", True, "lhotse"),
+FORMATS: Mapping[str, ExportFormat] = {
+    "huggingface": ExportFormat("Parquet by split and a dataset card: load_dataset, the hub", False, "datasets"),
+    "files": ExportFormat("an audio file for each utterance, and index.parquet"),
+    "nemo": ExportFormat("audio files and manifests for NVIDIA NeMo"),
+    "lhotse": ExportFormat("audio files and recordings, supervisions and cuts for lhotse", True, "lhotse"),
 }
 
 
-def check_format(name: str) -> None:
+def check_export_format(name: str) -> None:
     """Make sure that a dataset can be exported so, here.
 
     Raises:

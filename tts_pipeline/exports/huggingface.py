@@ -26,56 +26,56 @@ from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError, ServiceError
 from tts_pipeline.exports.filters import AUDIO
-from tts_pipeline.exports.plan import Chosen, Plan, bytes_at
+from tts_pipeline.exports.plan import ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.sound import exported
+from tts_pipeline.exports.sound import convert_row
 from tts_pipeline.models import Audio
 from tts_pipeline.schema import speech_schema
 
-FOLDER = "data"
+DATA_FOLDER = "data"
 
 CONVERTERS = 4
-_AT_A_TIME = 32
+_BATCH_ROWS = 32
 """Rows whose audio is in memory beside the row group: converted, it may be ten times as long."""
 
-_ROWS_AT_A_TIME = 256
+_TABLE_ROWS = 256
 
-_SAYS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256")
+_AUDIO_COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256")
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class FileSizes:
     """How rows are divided.
 
     Args:
-        shard_bytes: In one Parquet file, about: as much as ``datasets`` puts there.
-        group_bytes: In one row group, at most; a larger row is one of its own.
+        file_bytes: In one Parquet file, about: as much as ``datasets`` puts there.
+        row_group_bytes: In one row group, at most; a larger row is one of its own.
     """
 
-    shard_bytes: int = 500_000_000
-    group_bytes: int = ROW_GROUP_BYTES
+    file_bytes: int = 500_000_000
+    row_group_bytes: int = ROW_GROUP_BYTES
 
 
-USUAL = Sizes()
+DEFAULT_SIZES = FileSizes()
 
 
-class HuggingFaceExport:
+class HuggingFaceExporter:
     """An export to a repository.
 
     Args:
         plan: What is exported.
         store: The destination.
-        export: Filled.
+        report: Filled.
         sizes: Of files and row groups.
 
     Raises:
         ConfigurationError: A column of the input has a type that ``datasets`` does not know; nothing was written.
     """
 
-    def __init__(self, plan: Plan, store: Store, export: Export, sizes: Sizes = USUAL) -> None:
+    def __init__(self, plan: ExportPlan, store: Store, report: Export, sizes: FileSizes = DEFAULT_SIZES) -> None:
         self._plan = plan
         self._store = store
-        self._export = export
+        self._report = report
         self._sizes = sizes
         self._features = _features(plan.table.schema or speech_schema([]))
         self._languages = set[str]()
@@ -85,43 +85,45 @@ class HuggingFaceExport:
         """None: the card tells of the splits."""
         return ()
 
-    def run(self, *, is_sure: bool) -> None:  # noqa: ARG002 (what is there is not looked at)
+    def run(self, *, is_index_valid: bool) -> None:  # noqa: ARG002 (what is there is not looked at)
         """Write the repository, in place of an earlier one.
 
         Raises:
             StorageError: The dataset or the destination failed; it is to be made anew.
         """
         self._store.remove(CARD)  # first: without it nobody takes what is left for whole
-        self._store.remove_all(FOLDER)
-        with ExitStack() as held:
-            shards = {split: held.enter_context(self._shards(split)) for split in self._plan.splits.names}
-            converters = held.enter_context(DaemonExecutor(CONVERTERS, "export-convert"))
-            for group, chosen in self._plan.groups(tuple(name for name in self._features if name != AUDIO)):
-                data = group.audio() if chosen else None
-                for start in range(0, len(chosen), _AT_A_TIME):
-                    some = chosen[start : start + _AT_A_TIME]
-                    heard = converters.map(partial(self._heard, data), some)
-                    self._write(shards, zip(some, heard, strict=True))
-        info = _info(self._features, shards.values())
+        self._store.remove_all(DATA_FOLDER)
+        with ExitStack() as stack:
+            writers = {split: stack.enter_context(self._split_writer(split)) for split in self._plan.splits.names}
+            converters = stack.enter_context(DaemonExecutor(CONVERTERS, "export-convert"))
+            for group, rows in self._plan.groups(tuple(name for name in self._features if name != AUDIO)):
+                data = group.audio() if rows else None
+                for start in range(0, len(rows), _BATCH_ROWS):
+                    batch = rows[start : start + _BATCH_ROWS]
+                    clips = converters.map(partial(self._convert, data), batch)
+                    self._write(writers, zip(batch, clips, strict=True))
+        info = _info(self._features, writers.values())
         self._store.write(CARD, self._card(info).encode())
 
-    def _shards(self, split: str) -> Shards:
-        return Shards(self._store, split, self._features.arrow_schema, self._sizes)
+    def _split_writer(self, split: str) -> SplitWriter:
+        return SplitWriter(self._store, split, self._features.arrow_schema, self._sizes)
 
-    def _heard(self, data: pa.Array, one: Chosen) -> Audio | ServiceError:
+    def _convert(self, data: pa.Array, row: ExportRow) -> Audio | ServiceError:
         try:
-            return exported(one.values, bytes_at(data, one.place), self._plan.audio)[0]
+            return convert_row(row.values, audio_bytes(data, row.position), self._plan.audio)[0]
         except ServiceError as error:  # of this row alone: what a service sent, kept although it does not decode
             return error
 
-    def _write(self, shards: Mapping[str, Shards], heard: Iterable[tuple[Chosen, Audio | ServiceError]]) -> None:
-        for one, audio in heard:
+    def _write(
+        self, writers: Mapping[str, SplitWriter], clips: Iterable[tuple[ExportRow, Audio | ServiceError]]
+    ) -> None:
+        for row, audio in clips:
             if isinstance(audio, ServiceError):
-                self._export.fail(one.values["utterance_id"], audio.message)
+                self._report.fail(row.values["utterance_id"], audio.message)
                 continue
-            self._export.add(one.split if self._plan.has_splits else None, audio.duration_ms)
-            self._languages.add(one.values["language"] or "")
-            shards[one.split].write(_row(one, audio))
+            self._report.add(row.split if self._plan.has_splits else None, audio.duration_ms)
+            self._languages.add(row.values["language"] or "")
+            writers[row.split].write(_output_row(row, audio))
 
     def _card(self, info: DatasetInfo) -> str:
         data = DatasetCardData(
@@ -130,18 +132,18 @@ class HuggingFaceExport:
             pretty_name="Synthetic speech",
         )
         DatasetInfosDict({"default": info}).to_dataset_card_data(data)
-        paths = [{"split": split, "path": f"{FOLDER}/{split}-*"} for split in info.splits]
+        paths = [{"split": split, "path": f"{DATA_FOLDER}/{split}-*"} for split in info.splits]
         MetadataConfigs({"default": {"data_files": paths}}).to_dataset_card_data(data)
-        job, export = self._plan.table.descriptor.job, self._export
-        said = (
+        job, report = self._plan.table.descriptor.job, self._report
+        text = (
             f"Every voice in this dataset is synthetic: made from text by the model `{as_code(job['model'])}` on the "
             f"service `{as_code(job['service'])}` with tts-pipeline.\n\n"
-            f"{export.rows:,} utterances, {export.audio_ms / 3_600_000:.2f} hours."
+            f"{report.rows:,} utterances, {report.audio_ms / 3_600_000:.2f} hours."
         )
-        return f"---\n{data}\n---\n\n# Synthetic speech\n\n{said}\n"
+        return f"---\n{data}\n---\n\n# Synthetic speech\n\n{text}\n"
 
 
-class Shards:
+class SplitWriter:
     """The Parquet files of one split, each visible when it is whole. Used by ``with``.
 
     Args:
@@ -151,20 +153,20 @@ class Shards:
         sizes: Of files and row groups.
     """
 
-    def __init__(self, store: Store, split: str, schema: pa.Schema, sizes: Sizes) -> None:
+    def __init__(self, store: Store, split: str, schema: pa.Schema, sizes: FileSizes) -> None:
         self.split = split
         self.rows = 0
         self.bytes = 0
         self._store = store
         self._schema = schema
         self._sizes = sizes
-        self._shards = 0
-        self._shard_bytes = 0
-        self._open = ExitStack()
+        self._file_number = 0
+        self._file_bytes = 0
+        self._stack = ExitStack()
         self._writer: SpeechWriter | None = None
         self._tables: list[pa.Table] = []
         self._rows: list[Mapping[str, Any]] = []
-        self._group_bytes = 0
+        self._row_group_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -174,39 +176,41 @@ class Shards:
     ) -> None:
         if error is None:
             self._flush()
-        self._open.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write a row, with as many others as fit a row group."""
         row_bytes = len(row[AUDIO]["bytes"])
-        if self._group_bytes + row_bytes > self._sizes.group_bytes:
+        if self._row_group_bytes + row_bytes > self._sizes.row_group_bytes:
             self._flush()
         self._rows.append(row)
-        self._group_bytes += row_bytes
+        self._row_group_bytes += row_bytes
         self.rows += 1
         self.bytes += row_bytes
-        if len(self._rows) >= _ROWS_AT_A_TIME:
-            self._settle()
+        if len(self._rows) >= _TABLE_ROWS:
+            self._build_table()
 
-    def _settle(self) -> None:
+    def _build_table(self) -> None:
         """Make rows a table: as such they take less memory, but a small table takes more than its rows."""
         if self._rows:
             self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
 
     def _flush(self) -> None:
-        self._settle()
+        self._build_table()
         if not self._tables:
             return
         if self._writer is None:
-            path = self._open.enter_context(self._store.stage(f"{FOLDER}/{self.split}-{self._shards:05}.parquet"))
-            self._writer = self._open.enter_context(SpeechWriter(path, self._schema))
+            path = self._stack.enter_context(
+                self._store.stage(f"{DATA_FOLDER}/{self.split}-{self._file_number:05}.parquet")
+            )
+            self._writer = self._stack.enter_context(SpeechWriter(path, self._schema))
         self._writer.write(pa.concat_tables(self._tables))
-        self._shard_bytes += self._group_bytes
-        self._tables, self._group_bytes = [], 0
-        if self._shard_bytes >= self._sizes.shard_bytes:
-            self._open.close()
-            self._writer, self._shards, self._shard_bytes = None, self._shards + 1, 0
+        self._file_bytes += self._row_group_bytes
+        self._tables, self._row_group_bytes = [], 0
+        if self._file_bytes >= self._sizes.file_bytes:
+            self._stack.close()
+            self._writer, self._file_number, self._file_bytes = None, self._file_number + 1, 0
 
 
 def _features(schema: pa.Schema) -> Features:
@@ -221,22 +225,24 @@ def _features(schema: pa.Schema) -> Features:
     return Features.from_arrow_schema(schema)
 
 
-def _row(one: Chosen, audio: Audio) -> dict[str, Any]:
-    key = one.values["utterance_id"], one.values["take"]
-    facts = (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, _sha256(one, audio))
-    said = dict(zip(_SAYS, facts, strict=True))
-    return {**one.values, **said, AUDIO: {"bytes": audio.data, "path": audio_path(key, audio.format)}}
+def _output_row(row: ExportRow, audio: Audio) -> dict[str, Any]:
+    key = row.values["utterance_id"], row.values["take"]
+    facts = (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, _sha256(row, audio))
+    audio_values = dict(zip(_AUDIO_COLUMNS, facts, strict=True))
+    return {**row.values, **audio_values, AUDIO: {"bytes": audio.data, "path": audio_path(key, audio.format)}}
 
 
-def _sha256(one: Chosen, audio: Audio) -> str:
-    is_as_it_was = (audio.format, audio.sample_rate_hz) == (one.values["audio_format"], one.values["sample_rate_hz"])
-    known: str = one.values["audio_sha256"]
-    return known if is_as_it_was else hashlib.sha256(audio.data).hexdigest()
+def _sha256(row: ExportRow, audio: Audio) -> str:
+    is_unchanged = (audio.format, audio.sample_rate_hz) == (row.values["audio_format"], row.values["sample_rate_hz"])
+    source_sha256: str = row.values["audio_sha256"]
+    return source_sha256 if is_unchanged else hashlib.sha256(audio.data).hexdigest()
 
 
-def _info(features: Features, shards: Iterable[Shards]) -> DatasetInfo:
+def _info(features: Features, writers: Iterable[SplitWriter]) -> DatasetInfo:
     splits = SplitDict()
-    for one in shards:
-        if one.rows:
-            splits.add(SplitInfo(one.split, num_bytes=one.bytes, num_examples=one.rows))
-    return DatasetInfo(features=features, splits=splits, dataset_size=sum(one.num_bytes for one in splits.values()))
+    for writer in writers:
+        if writer.rows:
+            splits.add(SplitInfo(writer.split, num_bytes=writer.bytes, num_examples=writer.rows))
+    return DatasetInfo(
+        features=features, splits=splits, dataset_size=sum(split_info.num_bytes for split_info in splits.values())
+    )

@@ -19,16 +19,16 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
-from tts_pipeline.exports.names import is_file_name, same_file
+from tts_pipeline.exports.names import canonical_name, is_file_name
 
-NAME = "index.parquet"
-PIECES = ".index"
+INDEX_FILE = "index.parquet"
+CHECKPOINT_FOLDER = ".index"
 """Folder of what an export has written so far, part by part: one that was killed is not begun from nothing.
 
 Its files have names of their own in each run until one comes to its end, so that none forgets what another has left.
 """
 
-SCHEMA = pa.schema(
+INDEX_SCHEMA = pa.schema(
     [
         ("utterance_id", pa.string()),
         ("take", pa.int32()),
@@ -53,16 +53,16 @@ SCHEMA = pa.schema(
 says; ``frames`` are samples in each channel, null where the format cannot be decoded here; ``source_sha256`` is that of
 the audio in the dataset."""
 
-Row = dict[str, Any]
+IndexEntry = dict[str, Any]
 Hashes = npt.NDArray[np.uint64]
 
-_BEGUN = ".begun"
-_PIECE = re.compile(r"[0-9]{6,12}-[0-9a-z-]+(\.begun|\.parquet)")
+_INTENT_SUFFIX = ".begun"
+_CHECKPOINT_NAME = re.compile(r"[0-9]{6,12}-[0-9a-z-]+(\.begun|\.parquet)")
 _GROUP_ROWS = 10_000
-_KEPT_GROUPS = 4
+_CACHED_GROUPS = 4
 
 
-class Earlier:
+class ExportIndex:
     """What earlier exports wrote to a destination, by utterance; 16 bytes of memory for each. Used by ``with``.
 
     Args:
@@ -74,21 +74,21 @@ class Earlier:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._opened: tuple[str, ExitStack, pq.ParquetFile] | None = None
-        self._pieces = [name for name in store.names(PIECES) if _PIECE.fullmatch(name)]
-        self._begun = self._begun_names()
-        self._held: OrderedDict[int, pa.Table] = OrderedDict()
+        self._open_file: tuple[str, ExitStack, pq.ParquetFile] | None = None
+        self._checkpoints = [name for name in store.names(CHECKPOINT_FOLDER) if _CHECKPOINT_NAME.fullmatch(name)]
+        self._intent_names = self._read_intents()
+        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
         self._groups: list[tuple[str, int]] = []
         try:
-            hashes = [found for name in self._names() for found in self._look(name)]
+            hashes = [group_hashes for name in self._index_files() for group_hashes in self._hash_keys(name)]
         except BaseException:
             self._close()
             raise
-        self._firsts: npt.NDArray[np.int64] = np.cumsum([0, *map(len, hashes)])[:-1]
+        self._first_rows: npt.NDArray[np.int64] = np.cumsum([0, *map(len, hashes)])[:-1]
         unsorted = np.concatenate([np.empty(0, np.uint64), *hashes])
         # Stable, so that the last of several is what was written last.
-        self._places: npt.NDArray[np.int64] = np.argsort(unsorted, kind="stable")
-        self._hashes: npt.NDArray[np.uint64] = unsorted[self._places]
+        self._positions: npt.NDArray[np.int64] = np.argsort(unsorted, kind="stable")
+        self._hashes: npt.NDArray[np.uint64] = unsorted[self._positions]
 
     def __enter__(self) -> Self:
         return self
@@ -98,51 +98,51 @@ class Earlier:
     ) -> None:
         self._close()
 
-    def get(self, utterance_id: str, take: int) -> Row | None:
+    def get(self, utterance_id: str, take: int) -> IndexEntry | None:
         """Return an utterance's row; None when it was not exported."""
-        wanted = np.uint64(_hash_of(utterance_id, take))
-        last = int(np.searchsorted(self._hashes, wanted, "right")) - 1
-        if last < 0 or self._hashes[last] != wanted:
+        key_hash = np.uint64(_hash_of_key(utterance_id, take))
+        last = int(np.searchsorted(self._hashes, key_hash, "right")) - 1
+        if last < 0 or self._hashes[last] != key_hash:
             return None
-        row = self._row(int(self._places[last]))
-        return row if (row["utterance_id"], row["take"]) == (utterance_id, take) else None
+        entry = self._entry(int(self._positions[last]))
+        return entry if (entry["utterance_id"], entry["take"]) == (utterance_id, take) else None
 
     @property
     def next_run(self) -> int:
         """The number of an export that goes on after those that were killed."""
-        return 1 + max((int(name.partition("-")[0]) for name in self._pieces), default=0)
+        return 1 + max((int(name.partition("-")[0]) for name in self._checkpoints), default=0)
 
-    def is_unsure(self, name: str) -> bool:
+    def is_suspect(self, name: str) -> bool:
         """Say whether an export that was killed may have put something else into a file than is told of it."""
-        return hash_of_name(name) in self._begun
+        return hash_of_name(name) in self._intent_names
 
-    def others(self, names: Hashes) -> Iterator[str]:
+    def names_not_in(self, name_hashes: Hashes) -> Iterator[str]:
         """Yield the names of files that are none of these.
 
         Args:
-            names: Hashes of names, as ``hash_of_name`` makes them, in ascending order.
+            name_hashes: Hashes of names, as ``hash_of_name`` makes them, in ascending order.
         """
-        for name in self._all_names():
-            wanted = np.uint64(hash_of_name(name))
-            place = int(np.searchsorted(names, wanted))
-            if place == len(names) or names[place] != wanted:
+        for name in self._file_names():
+            name_hash = np.uint64(hash_of_name(name))
+            position = int(np.searchsorted(name_hashes, name_hash))
+            if position == len(name_hashes) or name_hashes[position] != name_hash:
                 yield name
 
-    def _all_names(self) -> Iterator[str]:
-        yield from self._begun.values()
+    def _file_names(self) -> Iterator[str]:
+        yield from self._intent_names.values()
         for number in range(len(self._groups)):
             file, _ = self._groups[number]
-            names = self._read(number, ["name"]).column("name").to_pylist()
-            yield from self._below(names, file)
+            names = self._read_group(number, ["name"]).column("name").to_pylist()
+            yield from self._checked_names(names, file)
 
-    def _begun_names(self) -> dict[int, str]:
-        found: dict[int, str] = {}
-        for piece in (f"{PIECES}/{name}" for name in self._pieces if name.endswith(_BEGUN)):
-            names = (self._store.read(piece) or b"").decode(errors="replace").splitlines()
-            found |= {hash_of_name(name): name for name in self._below(names, piece)}
-        return found
+    def _read_intents(self) -> dict[int, str]:
+        names_by_hash: dict[int, str] = {}
+        for path in (f"{CHECKPOINT_FOLDER}/{name}" for name in self._checkpoints if name.endswith(_INTENT_SUFFIX)):
+            names = (self._store.read(path) or b"").decode(errors="replace").splitlines()
+            names_by_hash |= {hash_of_name(name): name for name in self._checked_names(names, path)}
+        return names_by_hash
 
-    def _below(self, names: Iterable[str | None], file: str) -> Iterator[str]:
+    def _checked_names(self, names: Iterable[str | None], file: str) -> Iterator[str]:
         """Yield names as they stand in a file of the export; none of them may lead anywhere else.
 
         Raises:
@@ -153,51 +153,53 @@ class Earlier:
                 raise _damaged(self._store.describe(file), f"it names a file {name!r}")
             yield name
 
-    def _names(self) -> list[str]:
-        pieces = [f"{PIECES}/{name}" for name in self._pieces if not name.endswith(_BEGUN)]
-        return [NAME, *pieces] if self._store.exists(NAME) else pieces
+    def _index_files(self) -> list[str]:
+        checkpoints = [f"{CHECKPOINT_FOLDER}/{name}" for name in self._checkpoints if not name.endswith(_INTENT_SUFFIX)]
+        return [INDEX_FILE, *checkpoints] if self._store.exists(INDEX_FILE) else checkpoints
 
-    def _look(self, name: str) -> Iterator[Hashes]:
+    def _hash_keys(self, name: str) -> Iterator[Hashes]:
         with storage_errors(f"reading {self._store.describe(name)}", Exception):
-            groups = self._file(name).num_row_groups
+            groups = self._open(name).num_row_groups
         for group in range(groups):
             self._groups.append((name, group))
-            table = self._read(len(self._groups) - 1, ["utterance_id", "take"])
+            table = self._read_group(len(self._groups) - 1, ["utterance_id", "take"])
             keys = zip(table.column("utterance_id").to_pylist(), table.column("take").to_pylist(), strict=True)
-            yield np.fromiter((_hash_of(*key) for key in keys), np.uint64, table.num_rows)
+            yield np.fromiter((_hash_of_key(*key) for key in keys), np.uint64, table.num_rows)
 
-    def _row(self, place: int) -> Row:
-        number = int(np.searchsorted(self._firsts, place, "right")) - 1
-        table = self._held.pop(number, None)
-        self._held[number] = table = self._read(number, None) if table is None else table
-        while len(self._held) > _KEPT_GROUPS:
-            self._held.popitem(last=False)
-        row: Row = table.slice(place - int(self._firsts[number]), 1).to_pylist()[0]
-        return row if _is_sound(row) else dict.fromkeys(SCHEMA.names)  # none that can be gone by: it is written anew
+    def _entry(self, position: int) -> IndexEntry:
+        number = int(np.searchsorted(self._first_rows, position, "right")) - 1
+        table = self._cache.pop(number, None)
+        self._cache[number] = table = self._read_group(number, None) if table is None else table
+        while len(self._cache) > _CACHED_GROUPS:
+            self._cache.popitem(last=False)
+        entry: IndexEntry = table.slice(position - int(self._first_rows[number]), 1).to_pylist()[0]
+        return (
+            entry if _is_plausible(entry) else dict.fromkeys(INDEX_SCHEMA.names)
+        )  # none that can be gone by: it is written anew
 
-    def _read(self, number: int, columns: list[str] | None) -> pa.Table:
+    def _read_group(self, number: int, columns: list[str] | None) -> pa.Table:
         name, group = self._groups[number]
         with storage_errors(f"reading {self._store.describe(name)}", Exception):
-            table = self._file(name).read_row_group(group, columns=columns, use_threads=False)
-        wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(column) for column in columns])
-        if table.schema.remove_metadata() != wanted:
+            table = self._open(name).read_row_group(group, columns=columns, use_threads=False)
+        expected = INDEX_SCHEMA if columns is None else pa.schema([INDEX_SCHEMA.field(column) for column in columns])
+        if table.schema.remove_metadata() != expected:
             raise _damaged(self._store.describe(name), "its columns are not those of an index")
         return table
 
-    def _file(self, name: str) -> pq.ParquetFile:
+    def _open(self, name: str) -> pq.ParquetFile:
         """Return a file, opened; only one is open at a time, because there may be a piece for each part."""
-        if self._opened is None or self._opened[0] != name:
+        if self._open_file is None or self._open_file[0] != name:
             self._close()
-            with ExitStack() as opening:
-                stream = opening.enter_context(self._store.open(name))
-                parquet = opening.enter_context(pq.ParquetFile(stream, pre_buffer=False))
-                self._opened = name, opening.pop_all(), parquet
-        return self._opened[2]
+            with ExitStack() as stack:
+                stream = stack.enter_context(self._store.open(name))
+                parquet = stack.enter_context(pq.ParquetFile(stream, pre_buffer=False))
+                self._open_file = name, stack.pop_all(), parquet
+        return self._open_file[2]
 
     def _close(self) -> None:
-        if self._opened is not None:
-            self._opened[1].close()
-            self._opened = None
+        if self._open_file is not None:
+            self._open_file[1].close()
+            self._open_file = None
 
 
 class IndexWriter:
@@ -205,22 +207,22 @@ class IndexWriter:
 
     Args:
         store: The destination.
-        run: ``Earlier.next_run``.
+        run: ``ExportIndex.next_run``.
     """
 
     def __init__(self, store: Store, run: int) -> None:
         self._store = store
-        self._pieces = f"{PIECES}/{run:06}-"
-        self._open = ExitStack()
-        self._rows: list[Row] = []
-        self._names: list[Hashes] = []
-        self._begun: list[str] = []
+        self._checkpoint_prefix = f"{CHECKPOINT_FOLDER}/{run:06}-"
+        self._stack = ExitStack()
+        self._entries: list[IndexEntry] = []
+        self._name_hashes: list[Hashes] = []
+        self._intents: list[str] = []
 
     def __enter__(self) -> Self:
-        with ExitStack() as held:
-            path = held.enter_context(self._store.stage(NAME))
-            self._writer = held.enter_context(pq.ParquetWriter(path, SCHEMA, compression="zstd"))
-            self._open = held.pop_all()
+        with ExitStack() as stack:
+            path = stack.enter_context(self._store.stage(INDEX_FILE))
+            self._writer = stack.enter_context(pq.ParquetWriter(path, INDEX_SCHEMA, compression="zstd"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -228,62 +230,64 @@ class IndexWriter:
     ) -> None:
         if error is None:
             self._flush()
-        self._open.__exit__(kind, error, trace)
+        self._stack.__exit__(kind, error, trace)
 
     @property
-    def names(self) -> Hashes:
+    def name_hashes(self) -> Hashes:
         """Hashes of all names so far, in ascending order: 8 bytes of memory for each."""
-        return np.sort(np.concatenate([np.empty(0, np.uint64), *self._names]))
+        return np.sort(np.concatenate([np.empty(0, np.uint64), *self._name_hashes]))
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, entries: Sequence[IndexEntry]) -> None:
         """Write rows."""
-        self._names.append(np.fromiter((hash_of_name(row["name"]) for row in rows), np.uint64, len(rows)))
-        self._rows += rows
-        if len(self._rows) >= _GROUP_ROWS:
+        self._name_hashes.append(
+            np.fromiter((hash_of_name(entry["name"]) for entry in entries), np.uint64, len(entries))
+        )
+        self._entries += entries
+        if len(self._entries) >= _GROUP_ROWS:
             self._flush()
 
-    def begin(self, names: Sequence[str]) -> None:
-        """Say which files are about to be written: they are accounted for by ``keep``, or unsure after a kill."""
+    def write_intent(self, names: Sequence[str]) -> None:
+        """Say which files are about to be written: they are accounted for by ``checkpoint``, or unsure after a kill."""
         if names:
-            self._begun.append(f"{self._pieces}{len(self._begun):05}{_BEGUN}")
-            self._store.write(self._begun[-1], "\n".join(names).encode(), durable=False)
+            self._intents.append(f"{self._checkpoint_prefix}{len(self._intents):05}{_INTENT_SUFFIX}")
+            self._store.write(self._intents[-1], "\n".join(names).encode(), durable=False)
 
-    def keep(self, part: int, rows: Sequence[Row]) -> None:
+    def checkpoint(self, part: int, entries: Sequence[IndexEntry]) -> None:
         """Keep a part's rows for the case that this export does not come to its end."""
         with io.BytesIO() as file:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), file)
-            self._store.write(f"{self._pieces}{part_name(part)}.parquet", file.getvalue(), durable=False)
-        while self._begun:
-            self._store.remove(self._begun.pop())
+            pq.write_table(pa.Table.from_pylist(list(entries), schema=INDEX_SCHEMA), file)
+            self._store.write(f"{self._checkpoint_prefix}{part_name(part)}.parquet", file.getvalue(), durable=False)
+        while self._intents:
+            self._store.remove(self._intents.pop())
 
     def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
-            self._rows.clear()
+        if self._entries:
+            self._writer.write_table(pa.Table.from_pylist(self._entries, schema=INDEX_SCHEMA))
+            self._entries.clear()
 
 
-def _damaged(place: str, why: str) -> StorageError:
+def _damaged(path: str, reason: str) -> StorageError:
     return StorageError(
-        f"{place} is damaged: {why}", hint="remove the export's folder, and what is in it, and export again"
+        f"{path} is damaged: {reason}", hint="remove the export's folder, and what is in it, and export again"
     )
 
 
-_FACTS = ("bytes", "sample_rate_hz", "channels", "duration_ms")
+_NUMERIC_FIELDS = ("bytes", "sample_rate_hz", "channels", "duration_ms")
 
 
-def _is_sound(row: Row) -> bool:
+def _is_plausible(entry: IndexEntry) -> bool:
     """Return whether a row can be true of a file."""
-    numbers = [row[name] for name in _FACTS] + [0 if row["frames"] is None else row["frames"]]
-    return row["sha256"] is not None and all(number is not None and number >= 0 for number in numbers)
+    numbers = [entry[name] for name in _NUMERIC_FIELDS] + [0 if entry["frames"] is None else entry["frames"]]
+    return entry["sha256"] is not None and all(number is not None and number >= 0 for number in numbers)
 
 
-def _hash_of(utterance_id: str, take: int) -> int:
+def _hash_of_key(utterance_id: str, take: int) -> int:
     return _hash(f"{take}:{utterance_id}")
 
 
 def hash_of_name(name: str) -> int:
     """Return 64 bits of the hash of a file's name; names that are one file on some disk have one hash."""
-    return _hash(same_file(name))
+    return _hash(canonical_name(name))
 
 
 def _hash(text: str) -> int:

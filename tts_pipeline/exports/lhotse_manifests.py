@@ -15,7 +15,7 @@ from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
 from tts_pipeline.dataset.location import is_local
-from tts_pipeline.exports.index import Row
+from tts_pipeline.exports.index import IndexEntry
 from tts_pipeline.exports.manifest import Manifests, seconds_of
 from tts_pipeline.exports.names import mark_of
 
@@ -36,17 +36,17 @@ class LhotseManifests(Manifests):
     def _name(self, kind: str, split: str) -> str:
         return f"{PREFIX}_{kind}_{split if self.has_splits else 'all'}.jsonl.gz"
 
-    def open(self, held: ExitStack) -> None:
+    def open(self, stack: ExitStack) -> None:
         """Begin three manifests for each split."""
         self._files: dict[tuple[str, str], gzip.GzipFile] = {}
         for split in self.splits:
             for kind in KINDS:
-                path = held.enter_context(self.store.stage(self._name(kind, split)))
-                raw = held.enter_context(path.open("wb"))
+                path = stack.enter_context(self.store.stage(self._name(kind, split)))
+                raw = stack.enter_context(path.open("wb"))
                 # Without a name and a time in it, so that the same rows give the same bytes.
-                self._files[kind, split] = held.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+                self._files[kind, split] = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
 
-    def add(self, split: str, entry: Row, values: Mapping[str, Any]) -> None:
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write a recording, its supervision, and a cut of both."""
         recording = _recording(entry)
         supervision = _supervision(entry, recording, values["timestamps"])
@@ -57,7 +57,7 @@ class LhotseManifests(Manifests):
             self._files[kind, split].write(line.encode())
 
 
-def _recording(entry: Row) -> Recording:
+def _recording(entry: IndexEntry) -> Recording:
     channels, rate_hz = list(range(entry["channels"])), entry["sample_rate_hz"]
     source = AudioSource("file" if is_local(entry["uri"]) else "url", channels, entry["uri"])
     duration_s = seconds_of(entry)
@@ -72,7 +72,7 @@ def _recording(entry: Row) -> Recording:
 
 
 def _supervision(
-    entry: Row, recording: Recording, timestamps: Sequence[Mapping[str, Any]] | None
+    entry: IndexEntry, recording: Recording, timestamps: Sequence[Mapping[str, Any]] | None
 ) -> SupervisionSegment:
     return SupervisionSegment(
         id=recording.id,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TextIO
 import orjson
 
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.exports.index import Row
+from tts_pipeline.exports.index import IndexEntry
 
 
 class Manifests(ABC):
@@ -30,29 +30,29 @@ class Manifests(ABC):
         self.store = store
         self.splits = splits
         self.has_splits = has_splits
-        self.held = ExitStack()
+        self.stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as held:
-            self.open(held)
-            self.held = held.pop_all()
+        with ExitStack() as stack:
+            self.open(stack)
+            self.stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.held.__exit__(kind, error, trace)
+        self.stack.__exit__(kind, error, trace)
 
     @abstractmethod
     def names(self) -> Sequence[str]:
         """Return the names of the manifests."""
 
     @abstractmethod
-    def open(self, held: ExitStack) -> None:
+    def open(self, stack: ExitStack) -> None:
         """Begin the manifests."""
 
     @abstractmethod
-    def add(self, split: str, entry: Row, values: Mapping[str, Any]) -> None:
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write an utterance.
 
         Args:
@@ -69,10 +69,10 @@ class NoManifests(Manifests):
         """Return none."""
         return ()
 
-    def open(self, held: ExitStack) -> None:
+    def open(self, stack: ExitStack) -> None:
         """Begin nothing."""
 
-    def add(self, split: str, entry: Row, values: Mapping[str, Any]) -> None:
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write nothing."""
 
 
@@ -91,14 +91,14 @@ class NemoManifests(Manifests):
         """Return one for each split."""
         return [f"{split}_manifest.json" if self.has_splits else "manifest.json" for split in self.splits]
 
-    def open(self, held: ExitStack) -> None:
+    def open(self, stack: ExitStack) -> None:
         """Begin a manifest for each split."""
         self._files: dict[str, TextIO] = {}
         for split, name in zip(self.splits, self.names(), strict=True):
-            path = held.enter_context(self.store.stage(name))
-            self._files[split] = held.enter_context(path.open("w", encoding="utf-8"))
+            path = stack.enter_context(self.store.stage(name))
+            self._files[split] = stack.enter_context(path.open("w", encoding="utf-8"))
 
-    def add(self, split: str, entry: Row, values: Mapping[str, Any]) -> None:
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write a line."""
         line = {
             "audio_filepath": entry["name"],
@@ -109,11 +109,11 @@ class NemoManifests(Manifests):
             "utterance_id": entry["utterance_id"],
             **_alignment(values["timestamps"], seconds_of(entry)),
         }
-        said = {name: value for name, value in line.items() if value is not None}
-        self._files[split].write(orjson.dumps(said).decode() + "\n")
+        fields = {name: value for name, value in line.items() if value is not None}
+        self._files[split].write(orjson.dumps(fields).decode() + "\n")
 
 
-def seconds_of(entry: Row) -> float:
+def seconds_of(entry: IndexEntry) -> float:
     """Return how long an exported file is: exactly where its samples were counted."""
     if entry["frames"] is None:
         return float(entry["duration_ms"]) / 1_000

@@ -19,27 +19,27 @@ import regex
 
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 
-COMPONENT_BYTES = 200
+MAX_COMPONENT_BYTES = 200
 """Of a folder's or a file's name. Disks take 255, and a file that is being written has a longer name for a while."""
 
-NAME_BYTES = 800
+MAX_NAME_BYTES = 800
 """Of a whole name. S3 takes 1,024, the folder of the destination included."""
 
-NOTHING = "_"
+NULL_TEXT = "_"
 """Stands for null."""
 
 # What Windows, shells and URLs give a meaning to, and what cannot be seen. The separators are replaced before.
 _UNSAFE = regex.compile(r'[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\/:*?"<>|]')
-_ENDS = re.compile(r"^[.\s]+|[.\s]+$")
+_EDGES = re.compile(r"^[.\s]+|[.\s]+$")
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file (read 2026-11)
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
-_MARKED = re.compile(r"~[0-9a-f]{16}$")
-_OURS = (".parquet", ".json", ".jsonl.gz")
+_MARK = re.compile(r"~[0-9a-f]{16}$")
+_OWN_SUFFIXES = (".parquet", ".json", ".jsonl.gz")
 """Beside the audio stand index and manifests."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileName:
     """A name before it is known whether another row has it.
 
     Args:
@@ -54,14 +54,14 @@ class Wanted:
     mark: str
     is_marked: bool
 
-    def name(self, *, is_taken: bool) -> str:
+    def render(self, *, is_taken: bool) -> str:
         """Return the name, marked where it has to be."""
         mark = self.mark if self.is_marked or is_taken else ""
         return f"{self.stem}{mark}{self.extension}"
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class NameTemplate:
     """How names are made.
 
     Args:
@@ -77,7 +77,7 @@ class Template:
         """The values that it takes."""
         return tuple(dict.fromkeys(field for _, field, _ in self.pieces if field is not None))
 
-    def wanted(self, values: Mapping[str, Any]) -> Wanted:
+    def file_name(self, values: Mapping[str, Any]) -> FileName:
         """Return the name of a row.
 
         Args:
@@ -87,23 +87,25 @@ class Template:
             ConfigurationError: A value does not go with its format specification.
         """
         texts = [(literal, self._text(values[field], spec) if field else "") for literal, field, spec in self.pieces]
-        said = "".join(literal + text for literal, text in texts)
-        apart = "".join(literal + re.sub(r"[\\/]", "_", text) for literal, text in texts)
+        raw_name = "".join(literal + text for literal, text in texts)
+        flat_name = "".join(literal + re.sub(r"[\\/]", "_", text) for literal, text in texts)
         extension = f".{values['ext']}"
         mark = mark_of(values["utterance_id"], values["take"])
-        components = apart.removesuffix(extension).split("/")
-        at_most = min(COMPONENT_BYTES, NAME_BYTES // len(components))
-        room = at_most - len(mark) - len(extension)
-        stem = "/".join([*(_safe(one, at_most) for one in components[:-1]), _safe(components[-1], room)])
-        if not apart.endswith(extension):
+        components = flat_name.removesuffix(extension).split("/")
+        max_bytes = min(MAX_COMPONENT_BYTES, MAX_NAME_BYTES // len(components))
+        max_stem_bytes = max_bytes - len(mark) - len(extension)
+        stem = "/".join(
+            [*(_safe(component, max_bytes) for component in components[:-1]), _safe(components[-1], max_stem_bytes)]
+        )
+        if not flat_name.endswith(extension):
             extension = ""
         name = stem + extension
-        is_marked = name != said or _MARKED.search(stem) or ("/" not in name and name.lower().endswith(_OURS))
-        return Wanted(stem, extension, mark, bool(is_marked))
+        is_marked = name != raw_name or _MARK.search(stem) or ("/" not in name and name.lower().endswith(_OWN_SUFFIXES))
+        return FileName(stem, extension, mark, bool(is_marked))
 
     def _text(self, value: Any, spec: str) -> str:
         if value is None:
-            return NOTHING
+            return NULL_TEXT
         try:
             return format(value, spec)
         except (TypeError, ValueError) as error:
@@ -113,27 +115,27 @@ class Template:
             ) from error
 
 
-def read_template(text: str) -> Template:
+def parse_template(text: str) -> NameTemplate:
     """Read a template.
 
     Raises:
         ConfigurationError: It is no format string of plain fields, or leads out of the destination.
     """
     try:
-        parsed = list(Formatter().parse(text))
+        pieces = list(Formatter().parse(text))
     except ValueError as error:
-        raise _wrong(text, str(error)) from error
-    for _, field, spec, conversion in parsed:
+        raise _template_error(text, str(error)) from error
+    for _, field, spec, conversion in pieces:
         # A format string may look into objects: only columns are meant.
         if field is not None and (not re.fullmatch(r"\w+", field) or conversion or "{" in (spec or "")):
-            raise _wrong(text, f"{{{field}}} is no plain column")
-    shape = "".join(literal + ("x" if field is not None else "") for literal, field, _, _ in parsed)
+            raise _template_error(text, f"{{{field}}} is no plain column")
+    shape = "".join(literal + ("x" if field is not None else "") for literal, field, _, _ in pieces)
     if any(part in {"", ".", ".."} for part in shape.split("/")):
-        raise _wrong(text, "it must be a path below the destination")
-    return Template(text, tuple((literal, field, spec or "") for literal, field, spec, _ in parsed))
+        raise _template_error(text, "it must be a path below the destination")
+    return NameTemplate(text, tuple((literal, field, spec or "") for literal, field, spec, _ in pieces))
 
 
-def check_fields(template: Template, known: Sequence[str]) -> None:
+def check_fields(template: NameTemplate, known: Sequence[str]) -> None:
     """Make sure that every field of a template is there.
 
     Raises:
@@ -157,20 +159,22 @@ def is_file_name(name: str) -> bool:
     return "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
 
 
-def same_file(name: str) -> str:
+def canonical_name(name: str) -> str:
     """Return what two names have in common that are one file on some disk: case and Unicode's ways of writing."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def _safe(text: str, at_most: int) -> str:
+def _safe(text: str, max_bytes: int) -> str:
     """Return text as one folder or file name of so many bytes at most."""
     visible = _UNSAFE.sub("_", unicodedata.normalize("NFC", text))
-    named = _ENDS.sub(lambda ends: "_" * len(ends[0]), visible) or NOTHING
-    if _RESERVED.match(named):
-        named = f"_{named}"
-    data = named.encode()
-    return named if len(data) <= at_most else data[:at_most].decode(errors="ignore")
+    name = _EDGES.sub(lambda ends: "_" * len(ends[0]), visible) or NULL_TEXT
+    if _RESERVED.match(name):
+        name = f"_{name}"
+    data = name.encode()
+    return name if len(data) <= max_bytes else data[:max_bytes].decode(errors="ignore")
 
 
-def _wrong(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"--name {text!r} cannot be used: {why}", hint="such as '{voice}/{utterance_id}.{ext}'")
+def _template_error(text: str, reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"--name {text!r} cannot be used: {reason}", hint="such as '{voice}/{utterance_id}.{ext}'"
+    )

@@ -16,11 +16,11 @@ from tts_pipeline.errors import ConfigurationError
 _MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
 """Names of manifests, of whatever format: nothing else is removed because it is told of."""
 
-NAME = "export.json"
+EXPORT_FILE = "export.json"
 """Says what an export is. Written when one begins, and again when it is whole."""
 
 
-def open_place(location: str | os.PathLike[str]) -> Store:
+def open_folder(location: str | os.PathLike[str]) -> Store:
     """Open a dataset or a destination.
 
     Raises:
@@ -30,7 +30,7 @@ def open_place(location: str | os.PathLike[str]) -> Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PriorExport:
     """What an earlier export left at a destination.
 
     Args:
@@ -42,44 +42,44 @@ class Found:
     stale: Sequence[str]
 
 
-def begin(store: Store, as_: str, settings: dict[str, Any], manifests: Sequence[str]) -> Found:
+def begin_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> PriorExport:
     """Take a destination; return what there is of an earlier export.
 
     Args:
         store: The destination.
         as_: The format.
-        settings: What else there is to tell of it.
+        options: What else there is to tell of it.
         manifests: Names of those that it is to hold.
 
     Raises:
         ConfigurationError: It holds something else.
     """
-    there = _read(store)
-    if there is None and not store.is_empty():
+    existing = _read(store)
+    if existing is None and not store.is_empty():
         raise ConfigurationError(
             f"the destination {store.root} is not empty and holds no export", hint="name a new or empty folder"
         )
-    if there is not None and there.get("as") != as_:
+    if existing is not None and existing.get("as") != as_:
         raise ConfigurationError(
-            f"the destination {store.root} holds an export as {there.get('as')}, not as {as_}",
+            f"the destination {store.root} holds an export as {existing.get('as')}, not as {as_}",
             hint="name a folder of its own for each format",
         )
-    there = there or {}
-    told = there.get("manifests")
-    named = [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
-    stale = [name for name in named if name not in manifests and _MANIFEST.fullmatch(name)]
+    existing = existing or {}
+    manifest_names = existing.get("manifests")
+    names = [name for name in manifest_names if isinstance(name, str)] if isinstance(manifest_names, list) else []
+    stale = [name for name in names if name not in manifests and _MANIFEST.fullmatch(name)]
     # Until they are removed they are told: this export may be killed, and have other splits the next time.
-    _write(store, as_, {**settings, "manifests": [*manifests, *stale]}, is_finished=False)
-    return Found(bool(there.get("finished")), stale)
+    _write(store, as_, {**options, "manifests": [*manifests, *stale]}, is_finished=False)
+    return PriorExport(bool(existing.get("finished")), stale)
 
 
-def finish(store: Store, as_: str, settings: dict[str, Any], manifests: Sequence[str]) -> None:
+def finish_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> None:
     """Say that the export is whole."""
-    _write(store, as_, {**settings, "manifests": list(manifests)}, is_finished=True)
+    _write(store, as_, {**options, "manifests": list(manifests)}, is_finished=True)
 
 
 def _read(store: Store) -> dict[str, Any] | None:
-    data = store.read(NAME)
+    data = store.read(EXPORT_FILE)
     if data is None:
         return None
     try:
@@ -89,6 +89,6 @@ def _read(store: Store) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else {}
 
 
-def _write(store: Store, as_: str, settings: dict[str, Any], *, is_finished: bool) -> None:
-    values = {"format_version": 1, "as": as_, "finished": is_finished, **settings}
-    store.write(NAME, orjson.dumps(values, option=orjson.OPT_INDENT_2))
+def _write(store: Store, as_: str, options: dict[str, Any], *, is_finished: bool) -> None:
+    values = {"format_version": 1, "as": as_, "finished": is_finished, **options}
+    store.write(EXPORT_FILE, orjson.dumps(values, option=orjson.OPT_INDENT_2))

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.exports.filters import Filter
 from tts_pipeline.exports.splits import Splits
-from tts_pipeline.exports.table import Group, SpeechTable
+from tts_pipeline.exports.table import RowGroup, SpeechTable
 
 KEY = ("utterance_id", "take")
 EXT, SPLIT = "ext", "split"
@@ -22,7 +22,7 @@ OnRows = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExportPlan:
     """An export that can be made.
 
     Args:
@@ -41,42 +41,46 @@ class Plan:
     filter: Filter | None
     on_rows: OnRows
 
-    def groups(self, columns: tuple[str, ...]) -> Iterator[tuple[Group, list[Chosen]]]:
+    def groups(self, columns: tuple[str, ...]) -> Iterator[tuple[RowGroup, list[ExportRow]]]:
         """Yield row groups with those of their rows that are exported, and their values in these columns."""
-        looked_at = self.filter.columns if self.filter else ()
-        done, rows = 0, self.table.source_rows
-        names = tuple(dict.fromkeys((*KEY, *columns, *looked_at)))
+        filter_columns = self.filter.columns if self.filter else ()
+        rows_done, total_rows = 0, self.table.source_rows
+        names = tuple(dict.fromkeys((*KEY, *columns, *filter_columns)))
         for group in self.table.groups(names):
-            yield group, self._chosen(group, columns)
-            done += group.rows.num_rows
-            self.on_rows(done, rows)
-        self.on_rows(rows, rows)
+            yield group, self._select(group, columns)
+            rows_done += group.rows.num_rows
+            self.on_rows(rows_done, total_rows)
+        self.on_rows(total_rows, total_rows)
 
-    def _chosen(self, group: Group, columns: tuple[str, ...]) -> list[Chosen]:
-        is_in = self.filter.chosen(group.rows) if self.filter else [True] * group.rows.num_rows
-        if not any(is_in):
+    def _select(self, group: RowGroup, columns: tuple[str, ...]) -> list[ExportRow]:
+        mask = self.filter.mask(group.rows) if self.filter else [True] * group.rows.num_rows
+        if not any(mask):
             return []
         values = group.rows.select(list(dict.fromkeys((*KEY, *columns)))).to_pylist()
-        rows = ((place, row, self.splits.of(row["utterance_id"])) for place, row in enumerate(values) if is_in[place])
-        return [Chosen(place, split, row) for place, row, split in rows if split is not None]
+        rows = (
+            (position, row, self.splits.of(row["utterance_id"]))
+            for position, row in enumerate(values)
+            if mask[position]
+        )
+        return [ExportRow(position, split, row) for position, row, split in rows if split is not None]
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ExportRow:
     """A row that is exported.
 
     Args:
-        place: In its row group.
+        position: In its row group.
         split: Its split.
         values: Its values, by column.
     """
 
-    place: int
+    position: int
     split: str
     values: Mapping[str, Any]
 
 
-def bytes_at(audio: pa.Array, place: int) -> bytes:
+def audio_bytes(audio: pa.Array, position: int) -> bytes:
     """Return one row's audio."""
-    data: bytes = audio[place].as_py()
+    data: bytes = audio[position].as_py()
     return data

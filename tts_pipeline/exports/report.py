@@ -75,12 +75,12 @@ class Export:
         if split is not None:
             self.splits[split] += 1
 
-    def fail(self, utterance_id: str, why: str) -> None:
+    def fail(self, utterance_id: str, reason: str) -> None:
         """Count an utterance that is left out."""
         self.failures += 1
-        if len(self.failed) < MAX_NAMED:
-            self.failed[utterance_id] = why
+        if len(self.failed) < MAX_FAILURES_LISTED:
+            self.failed[utterance_id] = reason
 
 
-MAX_NAMED = 20
+MAX_FAILURES_LISTED = 20
 """Failures that are told by id."""

@@ -10,16 +10,16 @@ from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.exports.filters import AUDIO, Filter, read_filter
-from tts_pipeline.exports.formats import FORMATS, check_format
-from tts_pipeline.exports.names import Template, check_fields, read_template
-from tts_pipeline.exports.plan import EXT, SPLIT, OnRows, Plan
-from tts_pipeline.exports.splits import read_splits
+from tts_pipeline.exports.filters import AUDIO, Filter, parse_filter
+from tts_pipeline.exports.formats import FORMATS, check_export_format
+from tts_pipeline.exports.names import NameTemplate, check_fields, parse_template
+from tts_pipeline.exports.plan import EXT, SPLIT, ExportPlan, OnRows
+from tts_pipeline.exports.splits import parse_splits
 from tts_pipeline.exports.table import SpeechTable
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ExportOptions:
     """An export's settings, as they were given; ``export`` says what they mean."""
 
     as_: str
@@ -29,25 +29,25 @@ class Settings:
     audio_format: str
     sample_rate_hz: int | None
 
-    def plan(self, source: Store, on_rows: OnRows) -> Plan:
+    def plan(self, source: Store, on_rows: OnRows) -> ExportPlan:
         """Check everything, and return what is to be done.
 
         Raises:
             ConfigurationError: Something is wrong; says what there is instead.
             StorageError: The dataset cannot be read.
         """
-        check_format(self.as_)
+        check_export_format(self.as_)
         audio = AudioSettings(self.audio_format, self.sample_rate_hz)
         check_settings(audio)
-        splits = read_splits(self.split)
-        chosen = None if self.where is None else read_filter(self.where)
+        splits = parse_splits(self.split)
+        row_filter = None if self.where is None else parse_filter(self.where)
         template = self.template()
         table = SpeechTable(source)
         if table.schema is not None:
-            _check_columns(table, chosen, template)
-        return Plan(table, audio, splits, self.split is not None, chosen, on_rows)
+            _check_columns(table, row_filter, template)
+        return ExportPlan(table, audio, splits, self.split is not None, row_filter, on_rows)
 
-    def template(self) -> Template:
+    def template(self) -> NameTemplate:
         """Return how files are named.
 
         Raises:
@@ -55,7 +55,7 @@ class Settings:
         """
         if self.name is None:
             folder = "" if self.as_ == "files" else "audio/"
-            return read_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
+            return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
         if not FORMATS[self.as_].has_files:
             raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave --name out")
         if self.as_ == "nemo" and "/" not in self.name:
@@ -63,7 +63,7 @@ class Settings:
                 f"--name {self.name!r}: NeMo looks for a relative path beside its manifest only where it has a folder",
                 hint=f"use 'audio/{self.name}'",
             )
-        return read_template(self.name)
+        return parse_template(self.name)
 
     def to_json(self, dataset: str) -> dict[str, Any]:
         """Return what the destination remembers."""
@@ -80,8 +80,8 @@ class Settings:
         }
 
 
-def _check_columns(table: SpeechTable, chosen: Filter | None, template: Template) -> None:
+def _check_columns(table: SpeechTable, row_filter: Filter | None, template: NameTemplate) -> None:
     assert table.schema is not None
-    if chosen is not None:
-        chosen.check(table.schema)
+    if row_filter is not None:
+        row_filter.check(table.schema)
     check_fields(template, [EXT, SPLIT, *(name for name in table.schema.names if name != AUDIO)])

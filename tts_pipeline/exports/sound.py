@@ -11,7 +11,7 @@ from tts_pipeline.config import MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
 
-COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "segments")
+AUDIO_COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "segments")
 """What a row says of its audio."""
 
 
@@ -20,21 +20,21 @@ def audio_of(row: Mapping[str, Any], data: bytes = b"") -> Audio:
     return Audio(data, row["audio_format"], row["sample_rate_hz"], row["channels"], row["duration_ms"])
 
 
-def format_of(row: Mapping[str, Any], wanted: AudioSettings) -> tuple[str, int]:
+def format_of(row: Mapping[str, Any], settings: AudioSettings) -> tuple[str, int]:
     """Return the format and the sample rate that a row's audio will have; its own where it cannot be converted."""
     try:
-        return target_of(audio_of(row), wanted)
+        return target_of(audio_of(row), settings)
     except PermanentError:
         return row["audio_format"], row["sample_rate_hz"]
 
 
-def exported(row: Mapping[str, Any], data: bytes, wanted: AudioSettings) -> tuple[Audio, int | None]:
+def convert_row(row: Mapping[str, Any], data: bytes, settings: AudioSettings) -> tuple[Audio, int | None]:
     """Return a row's audio as an export is to have it, and the samples in each channel as a decoder counts them.
 
     Args:
         row: What is said of the audio; nothing of that is believed of what is decoded.
         data: Its bytes.
-        wanted: As ``check_settings`` let it pass.
+        settings: As ``check_settings`` let it pass.
 
     Returns:
         The number is None where no decoder of ours reads the format.
@@ -43,7 +43,7 @@ def exported(row: Mapping[str, Any], data: bytes, wanted: AudioSettings) -> tupl
         ServiceError: It cannot be converted, or is no clip of speech (see ``audio/bounds``).
     """
     max_s = MAX_CLIP_S * max(1, row["segments"] or 1)  # what was joined is as long as all of its segments
-    audio = convert(audio_of(row, data), wanted, max_s)
+    audio = convert(audio_of(row, data), settings, max_s)
     return audio, _frames(audio, max_s)
 
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from tts_pipeline.errors import ConfigurationError
 
-WHOLE = "train"
+DEFAULT_SPLIT = "train"
 """The split of everything where none was asked for: what Hugging Face calls data that is not divided."""
 
 _HASHES = 2**64
@@ -34,8 +34,8 @@ class Splits:
 
     def of(self, utterance_id: str) -> str | None:
         """Return the split of an utterance; None where the shares leave it out."""
-        place = int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
-        return next((name for name, bound in self.bounds.items() if place < bound), None)
+        hash_value = int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:8], "big")
+        return next((name for name, bound in self.bounds.items() if hash_value < bound), None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,36 +43,36 @@ class Splits:
         return tuple(self.bounds)
 
 
-def read_splits(given: str | Mapping[str, float] | None) -> Splits:
+def parse_splits(shares: str | Mapping[str, float] | None) -> Splits:
     """Read shares as they are given: ``train=0.98,validation=0.02``, or by name; None is one split of everything.
 
     Raises:
         ConfigurationError: A name or a share that is none, or shares of more than 1 together.
     """
-    if given is None:
-        return Splits({WHOLE: _HASHES})
-    pairs = _pairs(given) if isinstance(given, str) else [(name, str(share)) for name, share in given.items()]
+    if shares is None:
+        return Splits({DEFAULT_SPLIT: _HASHES})
+    pairs = _parse_pairs(shares) if isinstance(shares, str) else [(name, str(share)) for name, share in shares.items()]
     bounds: dict[str, int] = {}
     upper = Fraction(0)
     for name, text in pairs:
-        upper += _share(name, text)
+        upper += _parse_share(name, text)
         # datasets 5.2 takes words only, has "all" stand for all splits, and a split is a part of file names: some
         # disks take train and Train for one.
-        taken = {"all", *(known.lower() for known in bounds)}
-        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name.lower() in taken:
+        used_names = {"all", *(known.lower() for known in bounds)}
+        if not re.fullmatch(r"[A-Za-z0-9_]+", name) or name.lower() in used_names:
             raise ConfigurationError(f"a split cannot be named {name!r}", hint="use a word, once, other than 'all'")
         bounds[name] = math.ceil(upper * _HASHES)
     if not bounds or upper > 1:
-        raise ConfigurationError(f"the splits {given!r} add up to {float(upper):g}", hint=_HINT)
+        raise ConfigurationError(f"the splits {shares!r} add up to {float(upper):g}", hint=_HINT)
     return Splits(bounds)
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _parse_pairs(text: str) -> list[tuple[str, str]]:
     halves = [part.partition("=") for part in text.split(",")]
     return [(name.strip(), share.strip()) for name, _, share in halves]
 
 
-def _share(name: str, text: str) -> Fraction:
+def _parse_share(name: str, text: str) -> Fraction:
     try:
         share = Fraction(text)
     except (ValueError, ZeroDivisionError):

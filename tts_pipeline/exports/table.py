@@ -24,18 +24,18 @@ READERS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RowGroup:
     """A row group of the speech table, while its file is open.
 
     Args:
         part: Whose it is.
-        first: Place of its first row among all speech of the dataset.
+        first_row: Number of its first row among all speech of the dataset.
         rows: The columns that were asked for.
         audio: Reads the audio of all its rows: their bytes.
     """
 
     part: int
-    first: int
+    first_row: int
     rows: pa.Table
     audio: Callable[[], pa.Array]
 
@@ -54,10 +54,10 @@ class SpeechTable:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.descriptor = _descriptor(store)
-        done = sorted(number for number in done_parts(store, self.descriptor) if number < self.descriptor.parts)
-        there = set(store.names("speech", "part-"))
-        self.parts = [number for number in done if f"{part_name(number)}.parquet" in there]
-        self.parts_left = self.descriptor.parts - len(done)
+        done_numbers = sorted(number for number in done_parts(store, self.descriptor) if number < self.descriptor.parts)
+        speech_files = set(store.names("speech", "part-"))
+        self.parts = [number for number in done_numbers if f"{part_name(number)}.parquet" in speech_files]
+        self.parts_left = self.descriptor.parts - len(done_numbers)
         self.schema: pa.Schema | None = self._schema()
 
     @property
@@ -65,36 +65,36 @@ class SpeechTable:
         """Rows of the source in the parts that have speech."""
         return sum(len(self.descriptor.span(number)) for number in self.parts)
 
-    def groups(self, columns: Sequence[str]) -> Iterator[Group]:
+    def groups(self, columns: Sequence[str]) -> Iterator[RowGroup]:
         """Read row group by row group. A group can be asked for its audio until the next one is."""
-        first = 0
+        first_row = 0
         for part in self.parts:
-            for group in self._groups_of(part, first, columns):
+            for group in self._read_part(part, first_row, columns):
                 yield group
-                first += group.rows.num_rows
+                first_row += group.rows.num_rows
 
-    def light(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+    def read_columns(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read columns without audio, one table for each part, many parts at a time, in order."""
         with DaemonExecutor(READERS, "export-read") as readers:
             waves = (self.parts[start : start + READERS] for start in range(0, len(self.parts), READERS))
             for wave in waves:
-                yield from readers.map(lambda part: self._columns_of(part, columns), wave)
+                yield from readers.map(lambda part: self._read_part_columns(part, columns), wave)
 
-    def _columns_of(self, part: int, columns: Sequence[str]) -> pa.Table:
-        return pa.concat_tables(group.rows for group in self._groups_of(part, 0, columns))
+    def _read_part_columns(self, part: int, columns: Sequence[str]) -> pa.Table:
+        return pa.concat_tables(group.rows for group in self._read_part(part, 0, columns))
 
-    def _groups_of(self, part: int, first: int, columns: Sequence[str]) -> Iterator[Group]:
-        where = self._store.describe(f"speech/{part_name(part)}.parquet")
-        with self._opened(part) as parquet:
+    def _read_part(self, part: int, first_row: int, columns: Sequence[str]) -> Iterator[RowGroup]:
+        path = self._store.describe(f"speech/{part_name(part)}.parquet")
+        with self._open_part(part) as parquet:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
                 if "audio_format" in columns:
-                    check_formats(rows.column("audio_format").unique().to_pylist(), where)
-                yield Group(part, first, rows.select(list(columns)), partial(_audio, parquet, number, where))
-                first += rows.num_rows
+                    check_formats(rows.column("audio_format").unique().to_pylist(), path)
+                yield RowGroup(part, first_row, rows.select(list(columns)), partial(_read_audio, parquet, number, path))
+                first_row += rows.num_rows
 
     @contextmanager
-    def _opened(self, part: int) -> Iterator[pq.ParquetFile]:
+    def _open_part(self, part: int) -> Iterator[pq.ParquetFile]:
         name = f"speech/{part_name(part)}.parquet"
         reading = storage_errors(f"reading {self._store.describe(name)}", Exception)
         with reading, self._store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
@@ -103,16 +103,16 @@ class SpeechTable:
     def _schema(self) -> pa.Schema | None:
         if not self.parts:
             return None
-        with self._opened(self.parts[0]) as parquet:
+        with self._open_part(self.parts[0]) as parquet:
             return parquet.schema_arrow
 
 
-def _audio(parquet: pq.ParquetFile, number: int, where: str) -> pa.Array:
-    with storage_errors(f"reading {where}", Exception):
-        read = parquet.read_row_group(number, columns=["audio.bytes"], use_threads=False)
-        audio = read.column("audio").combine_chunks().field("bytes")
+def _read_audio(parquet: pq.ParquetFile, number: int, path: str) -> pa.Array:
+    with storage_errors(f"reading {path}", Exception):
+        table = parquet.read_row_group(number, columns=["audio.bytes"], use_threads=False)
+        audio = table.column("audio").combine_chunks().field("bytes")
     if audio.null_count:
-        raise StorageError(f"{where} is damaged: it has rows without audio", hint="restore it")
+        raise StorageError(f"{path} is damaged: it has rows without audio", hint="restore it")
     return audio
 
 
