@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from tests.patience import patience
 from tts_pipeline.audio.encodings import encoding_of
-from tts_pipeline.audio.measure import playable
-from tts_pipeline.audio.samples import Sound, encode
+from tts_pipeline.audio.measure import make_playable
+from tts_pipeline.audio.samples import Waveform, encode
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.models import Audio
 
@@ -31,16 +31,16 @@ TAGS = {
 EUROPEAN = ("English", "French", "German", "Italian", "Portuguese", "Russian", "Spanish")
 
 
-def received(data: bytes) -> Audio:
+def audio_of(data: bytes) -> Audio:
     """Return bytes as the client would take them."""
-    return playable(data, pcm_sample_rate_hz=None, complete=True)[0]
+    return make_playable(data, pcm_sample_rate_hz=None, complete=True)[0]
 
 
 def speak(service: LocalService, text: str, language_type: str = "English", **parameters: Any) -> Audio:
     """Return a text as the local service speaks it."""
     body = {"model": "qwen3-tts-instruct-flash", "input": text, "voice": "Cherry", "language_type": language_type}
     answer = httpx.post(f"{service.url}/v1/audio/speech", json=body | parameters, trust_env=False, timeout=patience(30))
-    return received(base64.b64decode(answer.raise_for_status().json()["output"]["audio"]["data"]))
+    return audio_of(base64.b64decode(answer.raise_for_status().json()["output"]["audio"]["data"]))
 
 
 def articles(language_type: str) -> Iterator[str]:
@@ -51,10 +51,10 @@ def articles(language_type: str) -> Iterator[str]:
             yield row["text"]
 
 
-def sounding(samples: npt.ArrayLike, sample_rate_hz: int = 24_000, name: str = "wav") -> Audio:
+def encode_samples(samples: npt.ArrayLike, sample_rate_hz: int = 24_000, name: str = "wav") -> Audio:
     """Return samples (-1 to 1; one column a channel) as audio."""
     columns = np.asarray(samples, np.float32)
-    return encode(Sound(columns.reshape(len(columns), -1), sample_rate_hz), encoding_of(name))
+    return encode(Waveform(columns.reshape(len(columns), -1), sample_rate_hz), encoding_of(name))
 
 
 def voice(seconds: float = 1.0, sample_rate_hz: int = 24_000, *, seed: int = 1) -> npt.NDArray[np.float32]:

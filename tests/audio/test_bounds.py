@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 from tests.audio.samples import sample
-from tests.audio.test_measure import page_checksum, played
+from tests.audio.test_measure import measure_bytes, page_checksum
 from tests.audio.test_mpeg import adts_file
 from tts_pipeline.audio.bounds import check_length
 from tts_pipeline.audio.convert import convert
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.audio.quality import UNDECODABLE, assess
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.config import MAX_CLIP_S, AudioSettings
@@ -73,7 +73,7 @@ def test_a_clip_that_is_too_long_is_refused(kind: str) -> None:
     data = TOO_LONG[kind]()
     tracemalloc.start()
     with pytest.raises(UnreadableError) as met:
-        played(data)
+        measure_bytes(data)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert met.value.code == "ClipTooLong"
@@ -91,7 +91,7 @@ def test_a_clip_that_is_too_long_is_refused(kind: str) -> None:
 def test_hostile_repetition_is_measured_at_once(body: bytes) -> None:
     """Marks of files, again and again: an end, with audio or an error."""
     with suppress(ServiceError):
-        played(body)
+        measure_bytes(body)
 
 
 def test_at_higher_rates_a_clip_has_no_more_samples() -> None:
@@ -106,7 +106,7 @@ def test_a_clip_within_the_bound_costs_the_memory_of_a_block() -> None:
     """Measured, listened to and converted piece by piece."""
     data = silence("FLAC", MAX_CLIP_S)
     tracemalloc.start()
-    audio, _ = playable(data, pcm_sample_rate_hz=None, complete=True)
+    audio, _ = make_playable(data, pcm_sample_rate_hz=None, complete=True)
     flags = assess(audio, "Hello.", "en")
     other = convert(audio, AudioSettings("flac", 16_000))
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -118,7 +118,7 @@ def test_a_clip_within_the_bound_costs_the_memory_of_a_block() -> None:
 
 def test_an_ogg_is_as_long_as_it_decodes() -> None:
     """Whatever its last page says."""
-    assert played(ogg_that_lies())[0].duration_ms == pytest.approx(300, abs=10)
+    assert measure_bytes(ogg_that_lies())[0].duration_ms == pytest.approx(300, abs=10)
 
 
 def test_what_is_said_of_a_clip_is_not_believed_when_it_is_decoded() -> None:

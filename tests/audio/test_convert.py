@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.audio.samples import sample
-from tests.audio.speech import received, sounding, voice
+from tests.audio.speech import audio_of, encode_samples, voice
 from tests.audio.test_mpeg import adts_file
 from tts_pipeline.audio.convert import check_settings, convert
 from tts_pipeline.audio.samples import decode
@@ -23,9 +23,9 @@ NAMES = ["wav", "flac", "mp3", "ogg"]
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg vorbis"])
 def test_every_format_becomes_every_other(name: str, wanted: str, rate_hz: int | None) -> None:
     """The result has the wanted format and rate, lasts as long, and its bytes say so themselves."""
-    before = received(sample(name, seconds=0.75))
+    before = audio_of(sample(name, seconds=0.75))
     after = convert(before, AudioSettings(wanted, rate_hz))
-    assert received(after.data) == after
+    assert audio_of(after.data) == after
     assert (after.format, after.sample_rate_hz, after.channels) == (wanted, rate_hz or 24_000, 1)
     assert after.duration_ms == before.duration_ms
 
@@ -33,7 +33,7 @@ def test_every_format_becomes_every_other(name: str, wanted: str, rate_hz: int |
 @pytest.mark.parametrize("name", ["wav", "wav float", "flac", "mp3", "ogg opus"])
 def test_what_is_so_already_is_the_same_object(name: str) -> None:
     """Not one byte changes, so nothing is lost by asking for what is there."""
-    audio = received(sample(name))
+    audio = audio_of(sample(name))
     assert convert(audio, AudioSettings()) is audio
     assert convert(audio, AudioSettings(audio.format)) is audio
     assert convert(audio, AudioSettings(audio.format, 24_000)) is audio
@@ -42,25 +42,25 @@ def test_what_is_so_already_is_the_same_object(name: str) -> None:
 
 def test_wav_and_flac_carry_the_same_samples() -> None:
     """There and back is the file that was there."""
-    wav = sounding(voice(0.5))
+    wav = encode_samples(voice(0.5))
     assert convert(convert(wav, AudioSettings("flac")), AudioSettings("wav")) == wav
 
 
 def test_another_rate_alone_keeps_the_format() -> None:
     """As received but for the rate."""
-    audio = convert(received(sample("mp3")), AudioSettings(sample_rate_hz=16_000))
+    audio = convert(audio_of(sample("mp3")), AudioSettings(sample_rate_hz=16_000))
     assert (audio.format, audio.sample_rate_hz, audio.duration_ms) == ("mp3", 16_000, 1000)
 
 
 def test_a_rate_of_the_service_that_the_format_cannot_carry() -> None:
     """MP3 has no 20 kHz: it becomes the next higher rate, and says so."""
-    audio = convert(sounding(voice(0.5, 20_000), 20_000), AudioSettings("mp3"))
+    audio = convert(encode_samples(voice(0.5, 20_000), 20_000), AudioSettings("mp3"))
     assert (audio.sample_rate_hz, audio.duration_ms) == (22_050, 500)
 
 
 def test_channels_are_kept() -> None:
     """Stereo stays stereo, each side on its own."""
-    audio = convert(sounding(np.stack([voice(0.3), -voice(0.3, seed=3)], axis=1)), AudioSettings("flac", 16_000))
+    audio = convert(encode_samples(np.stack([voice(0.3), -voice(0.3, seed=3)], axis=1)), AudioSettings("flac", 16_000))
     left, right = decode(audio).samples.T
     assert audio.channels == 2
     assert not np.allclose(left, right, atol=0.01)
@@ -68,7 +68,7 @@ def test_channels_are_kept() -> None:
 
 def test_aac_can_only_be_kept() -> None:
     """As received it stays; any other wish is an error that names the way out."""
-    audio = received(adts_file(10))
+    audio = audio_of(adts_file(10))
     assert convert(audio, AudioSettings()) is audio
     for wanted in (AudioSettings("wav"), AudioSettings(sample_rate_hz=16_000)):
         with pytest.raises(PermanentError) as met:
@@ -98,7 +98,7 @@ def test_what_has_no_sound_is_transient(data: bytes) -> None:
 def test_settings_that_can_be_met_pass(settings: AudioSettings) -> None:
     """And whatever passes is met by a conversion."""
     check_settings(settings)
-    assert convert(sounding(voice(0.1)), settings).sample_rate_hz == (settings.sample_rate_hz or 24_000)
+    assert convert(encode_samples(voice(0.1)), settings).sample_rate_hz == (settings.sample_rate_hz or 24_000)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.audio.encodings import FORMATS, encoding_of
+from tts_pipeline.audio.encodings import OUTPUT_FORMATS, encoding_of
 from tts_pipeline.errors import PermanentError
 
 
@@ -31,7 +31,7 @@ def test_a_rate_that_cannot_be_written_becomes_the_next_higher(name: str, given_
 
 def test_formats_are_those_that_can_be_written() -> None:
     """What a user may choose is written here, or is left as it came."""
-    assert FORMATS == ("as-received", "wav", "flac", "mp3", "ogg")
+    assert OUTPUT_FORMATS == ("as-received", "wav", "flac", "mp3", "ogg")
 
 
 @pytest.mark.parametrize("name", ["aac", "m4a", "webm", "as-received"])

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from tests.audio.samples import FORMATS, kind_of, pcm, sample
 from tests.audio.test_mpeg import adts_file
-from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, playable
+from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, make_playable
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 
-def played(
+def measure_bytes(
     data: bytes, *, pcm_sample_rate_hz: int | None = None, complete: bool = True
 ) -> tuple[Audio, tuple[str, ...]]:
-    return playable(data, pcm_sample_rate_hz=pcm_sample_rate_hz, complete=complete)
+    return make_playable(data, pcm_sample_rate_hz=pcm_sample_rate_hz, complete=complete)
 
 
 MEASURED = [name for name in FORMATS if kind_of(name) in {"wav", "mp3", "flac", "ogg"}]
@@ -42,7 +42,7 @@ def page_checksum(page: bytes) -> int:
 def test_every_format_is_measured(name: str, complete: bool) -> None:
     """Rate, channels and length as libsndfile finds them; the bytes are kept as they are."""
     data = sample(name, seconds=0.7)
-    audio, flags = played(data, complete=complete)
+    audio, flags = measure_bytes(data, complete=complete)
     truth = soundfile.info(io.BytesIO(data))
     assert (audio.format, audio.sample_rate_hz, audio.channels) == (
         name.split(maxsplit=1)[0],
@@ -56,29 +56,29 @@ def test_every_format_is_measured(name: str, complete: bool) -> None:
 
 def test_adts_is_measured() -> None:
     """AAC by its frames: 10 of 1,024 samples at 24 kHz."""
-    audio, _ = played(adts_file(10))
+    audio, _ = measure_bytes(adts_file(10))
     assert (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms) == ("aac", 24_000, 1, 427)
 
 
 def test_pcm_is_wrapped_with_the_rate_that_was_asked_for() -> None:
     """Headerless samples become a WAV; their own format goes before the rate where there is one."""
-    audio, flags = played(pcm(0.5, 16_000), pcm_sample_rate_hz=16_000)
+    audio, flags = measure_bytes(pcm(0.5, 16_000), pcm_sample_rate_hz=16_000)
     assert (audio.data, audio.format, audio.sample_rate_hz, audio.channels) == (
         wrap_pcm(pcm(0.5, 16_000), 16_000), "wav", 16_000, 1,
     )  # fmt: skip
     assert (audio.duration_ms, flags) == (500, ())
-    assert played(sample("mp3"), pcm_sample_rate_hz=16_000)[0].format == "mp3"
+    assert measure_bytes(sample("mp3"), pcm_sample_rate_hz=16_000)[0].format == "mp3"
 
 
 def test_a_length_that_nothing_verifies_is_flagged() -> None:
     """PCM, and a WAV without sizes, may have been cut with the connection; a container that knows is not flagged."""
     streaming = wrap_pcm(pcm(0.1), 24_000)[:40] + b"\xff\xff\xff\xff" + pcm(0.1)
     streaming = streaming[:4] + b"\xff\xff\xff\xff" + streaming[8:]
-    assert played(pcm(0.1), pcm_sample_rate_hz=24_000, complete=False)[1] == (UNVERIFIED_LENGTH,)
-    assert played(streaming, complete=False)[1] == (UNVERIFIED_LENGTH,)
-    assert played(streaming)[1] == ()
-    assert played(streaming)[0].data == wrap_pcm(pcm(0.1), 24_000)
-    assert played(sample("wav"), complete=False)[1] == ()
+    assert measure_bytes(pcm(0.1), pcm_sample_rate_hz=24_000, complete=False)[1] == (UNVERIFIED_LENGTH,)
+    assert measure_bytes(streaming, complete=False)[1] == (UNVERIFIED_LENGTH,)
+    assert measure_bytes(streaming)[1] == ()
+    assert measure_bytes(streaming)[0].data == wrap_pcm(pcm(0.1), 24_000)
+    assert measure_bytes(sample("wav"), complete=False)[1] == ()
 
 
 def test_an_ogg_without_its_end() -> None:
@@ -89,8 +89,8 @@ def test_an_ogg_without_its_end() -> None:
     endless[last + 5] = 0
     endless[last + 22 : last + 26] = bytes(4)
     endless[last + 22 : last + 26] = page_checksum(bytes(endless[last:])).to_bytes(4, "little")
-    assert played(bytes(endless))[1] == ()
-    assert played(bytes(endless), complete=False)[1] == (UNVERIFIED_LENGTH,)
+    assert measure_bytes(bytes(endless))[1] == ()
+    assert measure_bytes(bytes(endless), complete=False)[1] == (UNVERIFIED_LENGTH,)
 
 
 @pytest.mark.parametrize("complete", [True, False])
@@ -99,7 +99,7 @@ def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
     """Whether or not the connection looked whole, the container tells."""
     data = sample(name, seconds=0.7)
     with pytest.raises(TransientError) as met:
-        played(data[: len(data) * 2 // 3 + 1], complete=complete)
+        measure_bytes(data[: len(data) * 2 // 3 + 1], complete=complete)
     assert (met.value.code, met.value.may_be_billed) == ("MalformedAudio", True)
 
 
@@ -119,7 +119,7 @@ def test_a_cut_file_is_refused(name: str, complete: bool) -> None:
 def test_what_cannot_be_played_is_transient(data: bytes, rate: int | None) -> None:
     """Empty, only a header, half a sample, rubbish behind a magic number."""
     with pytest.raises(TransientError) as met:
-        played(data, pcm_sample_rate_hz=rate)
+        measure_bytes(data, pcm_sample_rate_hz=rate)
     assert met.value.code == "MalformedAudio"
 
 
@@ -127,10 +127,10 @@ def test_what_cannot_be_played_is_transient(data: bytes, rate: int | None) -> No
 def test_what_is_no_audio_is_not_bought_again(data: bytes) -> None:
     """Whole and of no known format, unless the connection may have cut it."""
     with pytest.raises(UnreadableError) as met:
-        played(data)
+        measure_bytes(data)
     assert met.value.code == "UnreadableAudio"
     with pytest.raises(TransientError):
-        played(data, complete=False)
+        measure_bytes(data, complete=False)
 
 
 @pytest.mark.parametrize("kind", [0, 2, 0x55, 0xFFFE])
@@ -138,7 +138,7 @@ def test_a_wav_of_a_codec_that_is_not_known_is_not_bought_again(kind: int) -> No
     """Its sizes are right, so nothing was cut."""
     data = sample("wav", seconds=0.1)
     with pytest.raises(UnreadableError) as met:
-        played(data[:20] + struct.pack("<H", kind) + data[22:])
+        measure_bytes(data[:20] + struct.pack("<H", kind) + data[22:])
     assert met.value.code == "UnsupportedAudio"
     assert "0x" not in met.value.message
 
@@ -148,23 +148,23 @@ def test_a_wav_of_a_codec_that_is_not_known_is_not_bought_again(kind: int) -> No
 def test_blanks_and_zeros_before_a_container_are_left_out(name: str, junk: bytes) -> None:
     """What a gateway put before a file is no part of it, also where headerless samples were asked for."""
     data = sample(name, seconds=0.1)
-    assert played(junk + data) == played(data)
-    assert played(junk + data, pcm_sample_rate_hz=24_000) == played(data)
+    assert measure_bytes(junk + data) == measure_bytes(data)
+    assert measure_bytes(junk + data, pcm_sample_rate_hz=24_000) == measure_bytes(data)
 
 
 @pytest.mark.parametrize("data", [b"\0\0\0\x20ftypM4A \0\0", b"\x1a\x45\xdf\xa3\0\0", b"#!AMR\n\0", sample("aiff")])
 def test_a_format_that_cannot_be_measured_is_permanent(data: bytes) -> None:
     """The next attempt would bring the same format: the hint says which to ask for."""
     with pytest.raises(PermanentError) as met:
-        played(data)
+        measure_bytes(data)
     assert met.value.code == "UnsupportedAudio"
     assert "response_format" in str(met.value)
 
 
 def test_lengths_are_rounded_to_the_nearest_millisecond() -> None:
     """Half up, by integers: 12 samples at 24 kHz are half a millisecond."""
-    assert played(b"\0\0" * 12, pcm_sample_rate_hz=24_000)[0].duration_ms == 1
-    assert played(b"\0\0" * 11, pcm_sample_rate_hz=24_000)[0].duration_ms == 0
+    assert measure_bytes(b"\0\0" * 12, pcm_sample_rate_hz=24_000)[0].duration_ms == 1
+    assert measure_bytes(b"\0\0" * 11, pcm_sample_rate_hz=24_000)[0].duration_ms == 0
 
 
 UNREADABLE = {"UnreadableAudio", "UnsupportedAudio", "ImplausibleAudio", "ClipTooLong"}
@@ -176,7 +176,7 @@ _HEADS = st.sampled_from(
 
 
 @st.composite
-def damaged(draw: st.DrawFn) -> bytes:
+def damaged_files(draw: st.DrawFn) -> bytes:
     """Return a file with some bytes changed, cut off, or put behind."""
     data = bytearray(draw(_HEADS))
     for _ in range(draw(st.integers(0, 4)) if data else 0):
@@ -184,21 +184,21 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, 6_000))]) + draw(st.binary(max_size=20))
 
 
-def measured(data: bytes, rate: int | None, complete: bool) -> tuple[Audio, tuple[str, ...]] | ServiceError:
+def outcome_of(data: bytes, rate: int | None, complete: bool) -> tuple[Audio, tuple[str, ...]] | ServiceError:
     try:
-        return playable(data, pcm_sample_rate_hz=rate, complete=complete)
+        return make_playable(data, pcm_sample_rate_hz=rate, complete=complete)
     except ServiceError as error:
         return error
 
 
 @settings(max_examples=EXAMPLES)
-@given(damaged() | st.binary(max_size=200), st.sampled_from([None, 8_000, 24_000]), st.booleans())
+@given(damaged_files() | st.binary(max_size=200), st.sampled_from([None, 8_000, 24_000]), st.booleans())
 @example(
     b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<IHHIIHH", 16, 85, 1, 8_000, 0, 1, 0) + b"data\0\0\0\0ab", None, True
 )
 def test_any_bytes_are_audio_or_one_of_our_errors(data: bytes, rate: int | None, complete: bool) -> None:
     """Damaged files and noise of every format: measured audio, or a ServiceError, never another exception."""
-    outcome = measured(data, rate, complete)
+    outcome = outcome_of(data, rate, complete)
     if isinstance(outcome, ServiceError):
         assert outcome.code in (UNREADABLE if isinstance(outcome, UnreadableError) else {"MalformedAudio"})
         return

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from tests.audio.samples import sample
-from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, starts_with_frames, walk
+from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, scan_frames, starts_with_frames
 
 
 def adts_file(frames: int, *, payload_bytes: int = 93) -> bytes:
@@ -24,7 +24,7 @@ def adts_file(frames: int, *, payload_bytes: int = 93) -> bytes:
 def test_mp3_is_measured_as_decoders_do(sample_rate_hz: int, channels: int) -> None:
     """MPEG 1, 2 and 2.5, mono and stereo: samples without the encoder's delay and padding, as libsndfile counts."""
     data = sample("mp3", sample_rate_hz=sample_rate_hz, channels=channels, seconds=0.7)
-    found, truth = walk(data, read_mp3_frame), soundfile.info(io.BytesIO(data))
+    found, truth = scan_frames(data, read_mp3_frame), soundfile.info(io.BytesIO(data))
     assert found is not None
     assert (found.samples, found.sample_rate_hz, found.channels) == (truth.frames, truth.samplerate, truth.channels)
     assert not found.is_cut
@@ -34,7 +34,7 @@ def test_every_cut_of_an_mp3_is_noticed() -> None:
     """In the middle of a frame, or between two: the file says how many there are."""
     data = sample("mp3", seconds=0.3)
     for length in range(len(data) - 1):
-        found = walk(data[:length], read_mp3_frame)
+        found = scan_frames(data[:length], read_mp3_frame)
         assert found is None or found.is_cut, length
 
 
@@ -44,14 +44,14 @@ def test_a_stream_without_a_tag_is_cut_only_within_a_frame() -> None:
     first = read_mp3_frame(tagged, 0)
     assert first is not None
     data = tagged[first.length_bytes :]
-    found = walk(data, read_mp3_frame)
+    found = scan_frames(data, read_mp3_frame)
     assert found is not None
     assert not found.is_cut
     for missing in (1, 100):
-        cut = walk(data[:-missing], read_mp3_frame)
+        cut = scan_frames(data[:-missing], read_mp3_frame)
         assert cut is not None
         assert cut.is_cut
-    torn = walk(data + b"\xff\xf3", read_mp3_frame)
+    torn = scan_frames(data + b"\xff\xf3", read_mp3_frame)
     assert torn is not None
     assert torn.is_cut
 
@@ -60,16 +60,16 @@ def test_a_stream_without_a_tag_is_cut_only_within_a_frame() -> None:
 def test_tails_are_no_frames(tail: bytes) -> None:
     """Tags, padding and rubbish behind the last frame neither count nor cut."""
     data = sample("mp3", seconds=0.3)
-    assert walk(data + tail, read_mp3_frame) == walk(data, read_mp3_frame)
+    assert scan_frames(data + tail, read_mp3_frame) == scan_frames(data, read_mp3_frame)
 
 
 def test_rubbish_between_frames_is_stepped_over() -> None:
     """Decoders find the next frames, and so do we: pieces joined by a gateway keep their sound."""
     data = sample("mp3", seconds=0.3)
-    once = walk(data, read_mp3_frame)
+    once = scan_frames(data, read_mp3_frame)
     tag = b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10
     for between in (b"", b"rubbish", tag):
-        twice = walk(data + between + data, read_mp3_frame)
+        twice = scan_frames(data + between + data, read_mp3_frame)
         assert once is not None
         assert twice is not None
         assert twice.samples > 2 * once.samples
@@ -79,20 +79,20 @@ def test_rubbish_between_frames_is_stepped_over() -> None:
 def test_adts() -> None:
     """1,024 samples a frame; half a frame is a cut."""
     data = adts_file(5)
-    found = walk(data, read_adts_frame)
+    found = scan_frames(data, read_adts_frame)
     assert found is not None
     assert (found.samples, found.sample_rate_hz, found.channels, found.is_cut) == (5 * 1_024, 24_000, 1, False)
-    cut = walk(data[:-1], read_adts_frame)
+    cut = scan_frames(data[:-1], read_adts_frame)
     assert cut is not None
     assert cut.is_cut
 
 
 def test_no_frames_is_none() -> None:
     """Silence of zeros, half of a first frame and a tag alone are no sound."""
-    assert walk(b"\0" * 1_000, read_mp3_frame) is None
-    assert walk(sample("mp3")[:60], read_mp3_frame) is None
+    assert scan_frames(b"\0" * 1_000, read_mp3_frame) is None
+    assert scan_frames(sample("mp3")[:60], read_mp3_frame) is None
     tag_only = sample("mp3")[: (read_mp3_frame(sample("mp3"), 0) or pytest.fail("no frame")).length_bytes]
-    assert walk(tag_only, read_mp3_frame) is None
+    assert scan_frames(tag_only, read_mp3_frame) is None
 
 
 def test_one_header_is_not_enough() -> None:

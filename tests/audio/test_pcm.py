@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tts_pipeline.audio.measure import from_pcm, playable
+from tts_pipeline.audio.measure import make_pcm_playable, make_playable
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.errors import TransientError, UnreadableError
 
@@ -33,22 +33,24 @@ def test_samples_of_every_kind_are_heard_right(name: str, is_big_endian: bool) -
     file, subtype = io.BytesIO(), name.split()[1]
     endian = "BIG" if is_big_endian else "LITTLE"
     soundfile.write(file, tone, 16_000, format="RAW", subtype=subtype, endian=endian)
-    audio, flags = from_pcm(file.getvalue(), FORMATS[name]._replace(is_big_endian=is_big_endian), complete=True)
+    audio, flags = make_pcm_playable(
+        file.getvalue(), FORMATS[name]._replace(is_big_endian=is_big_endian), complete=True
+    )
     file.seek(0)
     wanted = soundfile.read(file, samplerate=16_000, channels=2, format="RAW", subtype=subtype, endian=endian)[0]
     assert np.array_equal(soundfile.read(io.BytesIO(audio.data))[0], wanted)
     assert (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, flags) == ("wav", 16_000, 2, 100, ())
-    assert playable(audio.data, pcm_sample_rate_hz=None, complete=True) == (audio, ())
+    assert make_playable(audio.data, pcm_sample_rate_hz=None, complete=True) == (audio, ())
 
 
 @pytest.mark.parametrize("form", [PcmFormat(16_000, 1, 24, "mulaw"), PcmFormat(16_000, 1, 16, "float"), PcmFormat(1)])
 def test_samples_that_cannot_be_are_refused(form: PcmFormat) -> None:
     """No such samples, or no such rate."""
     with pytest.raises(UnreadableError):
-        from_pcm(bytes(96), form, complete=True)
+        make_pcm_playable(bytes(96), form, complete=True)
 
 
 def test_samples_end_with_a_whole_one() -> None:
     """In all channels; else they were cut."""
     with pytest.raises(TransientError):
-        from_pcm(bytes(96 + 2), PcmFormat(16_000, 2), complete=True)
+        make_pcm_playable(bytes(96 + 2), PcmFormat(16_000, 2), complete=True)

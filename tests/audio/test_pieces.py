@@ -10,10 +10,10 @@ import pytest
 import soundfile
 
 from tests.audio.samples import sample
-from tests.audio.test_measure import MEASURED, page_checksum, played
+from tests.audio.test_measure import MEASURED, measure_bytes, page_checksum
 from tests.audio.test_mpeg import adts_file
 from tts_pipeline.audio.mpeg import read_mp3_frame
-from tts_pipeline.audio.samples import decode, to_ms
+from tts_pipeline.audio.samples import decode, frames_to_ms
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.errors import UnreadableError
 from tts_pipeline.models import Audio
@@ -25,7 +25,7 @@ def decoded_ms(audio: Audio) -> int:
     """Return how long libsndfile finds a file to be when it is decoded to the end."""
     with soundfile.SoundFile(io.BytesIO(audio.data)) as file:
         frames = sum(len(block) for block in file.blocks(4_096, dtype="int16"))
-        return to_ms(frames, int(file.samplerate))
+        return frames_to_ms(frames, int(file.samplerate))
 
 
 def tagless(data: bytes) -> bytes:
@@ -50,8 +50,8 @@ HEADS = {
 def test_files_one_after_the_other_become_one(name: str, count: int, between: str) -> None:
     """Whatever the codec, and whatever a gateway left between them: none of the sound is lost."""
     data = sample(name, seconds=SECONDS)
-    alone, _ = played(data)
-    audio, flags = played(HEADS[between].join([data] * count))
+    alone, _ = measure_bytes(data)
+    audio, flags = measure_bytes(HEADS[between].join([data] * count))
     assert (audio.format, audio.sample_rate_hz, audio.channels, flags) == (*alone[1:4], ())
     assert abs(audio.duration_ms - count * alone.duration_ms) <= 1
     assert abs(audio.duration_ms - decoded_ms(audio)) <= 1
@@ -70,7 +70,7 @@ def test_what_follows_something_else_is_not_taken(name: str, between: str) -> No
     """The sound behind a head of another answer may be another row's: all of it is refused."""
     data = sample(name, seconds=SECONDS)
     with pytest.raises(UnreadableError, match="whose sound that is"):
-        played(data + FOREIGN[between] + data)
+        measure_bytes(data + FOREIGN[between] + data)
 
 
 @pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"\r\n", bytes(30)])
@@ -78,8 +78,8 @@ def test_what_follows_something_else_is_not_taken(name: str, between: str) -> No
 def test_a_tail_is_no_sound(name: str, tail: bytes) -> None:
     """An old tag, a line end, padding: the duration is that of the file alone."""
     data = sample(name, seconds=SECONDS)
-    audio, _ = played(data + tail)
-    assert audio.duration_ms == played(data)[0].duration_ms == decoded_ms(audio)
+    audio, _ = measure_bytes(data + tail)
+    assert audio.duration_ms == measure_bytes(data)[0].duration_ms == decoded_ms(audio)
 
 
 @pytest.mark.parametrize("names", [("wav", "mp3"), ("mp3", "wav"), ("flac", "ogg opus", "wav"), ("ogg vorbis", "flac")])
@@ -87,7 +87,7 @@ def test_files_of_several_formats_become_one_of_the_first(names: Sequence[str]) 
     """At the first one's rate, too, which the others need not have."""
     rates_hz = (24_000, 48_000, 16_000)
     files = [sample(name, seconds=SECONDS, sample_rate_hz=rates_hz[place]) for place, name in enumerate(names)]
-    audio, _ = played(b"".join(files))
+    audio, _ = measure_bytes(b"".join(files))
     assert audio.format == names[0].split()[0]
     assert abs(audio.duration_ms - 250 * len(names)) <= 1
     assert abs(audio.duration_ms - decoded_ms(audio)) <= 1
@@ -99,15 +99,15 @@ def test_two_wavs_of_16_bits_keep_their_very_samples() -> None:
     endless = data[:4] + b"\xff" * 4 + data[8:40] + b"\xff" * 4 + data[44:]
     wanted = wrap_pcm(data[44:] * 2, 24_000)
     for body in (data + data, endless + endless, endless + data, data[:44] + data + data, data + b"\r\n" + data):
-        assert played(body)[0].data == wanted
+        assert measure_bytes(body)[0].data == wanted
 
 
 def test_an_mp3_without_a_length_is_decoded_to_its_end() -> None:
     """Decoders guess it from the bit rate of the first frames; ours are told."""
     data = tagless(sample("mp3", seconds=1.0))
     for body in (data, data + data, data + b"x" * 3_000 + data):
-        audio, _ = played(body)
-        assert to_ms(decode(audio).frames, 24_000) == decoded_ms(audio) == audio.duration_ms
+        audio, _ = measure_bytes(body)
+        assert frames_to_ms(decode(audio).frames, 24_000) == decoded_ms(audio) == audio.duration_ms
         assert abs(audio.duration_ms - 1_056 * body.count(data)) <= 1
 
 
@@ -116,14 +116,14 @@ def test_a_tag_belongs_to_the_file_behind_it() -> None:
     tag = b"ID3\x04\0\0\0\0\0\x0a" + b"\0" * 10
     for name in ("flac", "mp3"):
         data = sample(name, seconds=SECONDS)
-        assert played(tag + data)[0].duration_ms == 250
-        assert abs(played((tag + data) * 2)[0].duration_ms - 500) <= 1
+        assert measure_bytes(tag + data)[0].duration_ms == 250
+        assert abs(measure_bytes((tag + data) * 2)[0].duration_ms - 500) <= 1
 
 
 def test_an_mp3_that_goes_on_behind_its_length_is_mended() -> None:
     """A tag of the first chunk, and frames without one behind: decoders would stop at what the tag says."""
     data = sample("mp3", seconds=SECONDS)
-    audio, _ = played(data + tagless(data))
+    audio, _ = measure_bytes(data + tagless(data))
     assert audio.duration_ms == decoded_ms(audio)
     assert audio.duration_ms > 2 * 250
 
@@ -133,7 +133,7 @@ def test_a_flac_is_as_long_as_its_frames(told: int) -> None:
     """A header that was written before the end was known, or lies: mended, so that others decode all of it."""
     data = sample("flac", seconds=SECONDS)
     packed = int.from_bytes(data[18:26])
-    audio, _ = played(data[:18] + (packed >> 36 << 36 | told).to_bytes(8) + data[26:])
+    audio, _ = measure_bytes(data[:18] + (packed >> 36 << 36 | told).to_bytes(8) + data[26:])
     assert audio.data == data
     assert (audio.duration_ms, decoded_ms(audio)) == (250, 250)
 
@@ -142,9 +142,9 @@ def test_frames_of_several_rates_are_refused() -> None:
     """No decoder plays them right; not bought again."""
     slow = tagless(sample("mp3", sample_rate_hz=16_000, seconds=SECONDS))
     with pytest.raises(UnreadableError):
-        played(tagless(sample("mp3", seconds=SECONDS)) + slow)
+        measure_bytes(tagless(sample("mp3", seconds=SECONDS)) + slow)
     with pytest.raises(UnreadableError):
-        played(adts_file(5) + adts_file(5).replace(b"\xff\xf1\x58", b"\xff\xf1\x60"))
+        measure_bytes(adts_file(5) + adts_file(5).replace(b"\xff\xf1\x58", b"\xff\xf1\x60"))
 
 
 def test_an_ogg_of_several_streams_at_one_time_is_refused() -> None:
@@ -156,7 +156,7 @@ def test_an_ogg_of_several_streams_at_one_time_is_refused() -> None:
     other[22:26] = bytes(4)
     other[22:26] = page_checksum(bytes(other)).to_bytes(4, "little")
     with pytest.raises(UnreadableError):
-        played(first_page + bytes(other) + data[len(first_page) :])
+        measure_bytes(first_page + bytes(other) + data[len(first_page) :])
 
 
 def test_a_second_piece_of_sound_in_a_wav_is_refused() -> None:
@@ -164,4 +164,4 @@ def test_a_second_piece_of_sound_in_a_wav_is_refused() -> None:
     data = sample("wav", seconds=SECONDS)
     more = b"data" + struct.pack("<I", 4_800) + bytes(4_800)
     with pytest.raises(UnreadableError):
-        played(data[:4] + struct.pack("<I", len(data) + len(more) - 8) + data[8:] + more)
+        measure_bytes(data[:4] + struct.pack("<I", len(data) + len(more) - 8) + data[8:] + more)

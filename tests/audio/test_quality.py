@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audio.samples import sample
-from tests.audio.speech import EUROPEAN, TAGS, UDHR, articles, noise, received, sounding, speak, voice
+from tests.audio.speech import EUROPEAN, TAGS, UDHR, articles, audio_of, encode_samples, noise, speak, voice
 from tests.audio.test_mpeg import adts_file
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.join import join
@@ -33,13 +33,13 @@ def speech(espeak_service: LocalService) -> Audio:
 
 
 @pytest.fixture
-def spoken(speech: Audio) -> npt.NDArray[np.float32]:
+def speech_samples(speech: Audio) -> npt.NDArray[np.float32]:
     """Its samples."""
     return decode(speech).samples[:, 0].copy()
 
 
 def flags_of(samples: npt.ArrayLike, text: str = TEXT, name: str = "wav") -> tuple[str, ...]:
-    return assess(sounding(samples, name=name), text, "en")
+    return assess(encode_samples(samples, name=name), text, "en")
 
 
 def test_speech_has_no_flag(speech: Audio) -> None:
@@ -54,7 +54,7 @@ def test_the_format_makes_no_difference(speech: Audio, name: str, rate_hz: int) 
     """Speech is judged as heard: converted it has no flag, and silence is silence."""
     wanted = AudioSettings(name, rate_hz)
     assert assess(convert(speech, wanted), TEXT, "en") == ()
-    assert "silent" in assess(convert(sounding(np.zeros(48_000)), wanted), TEXT, "en")
+    assert "silent" in assess(convert(encode_samples(np.zeros(48_000)), wanted), TEXT, "en")
 
 
 @pytest.mark.parametrize("text", ["Hi", "Yes.", "42", "BBC", "1948", "50 %", "NATO and UNESCO", "user@example.com"])
@@ -87,17 +87,17 @@ def test_undecodable(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 0.0003])
-def test_silent(spoken: npt.NDArray[np.float32], level: float) -> None:
+def test_silent(speech_samples: npt.NDArray[np.float32], level: float) -> None:
     """Digital silence, and what nobody can hear."""
     assert flags_of(noise(5, level=level)) == ("silent",)
-    assert flags_of(spoken * 0.1) == ()
-    assert "silent" in flags_of(spoken * 0.001)
+    assert flags_of(speech_samples * 0.1) == ()
+    assert "silent" in flags_of(speech_samples * 0.001)
 
 
-def test_clipped(spoken: npt.NDArray[np.float32]) -> None:
+def test_clipped(speech_samples: npt.NDArray[np.float32]) -> None:
     """Twenty times too loud; a voice at full scale that is not cut off is none."""
-    assert "clipped" in flags_of(np.clip(20 * spoken, -1, 1))
-    assert flags_of(spoken / np.abs(spoken).max()) == ()
+    assert "clipped" in flags_of(np.clip(20 * speech_samples, -1, 1))
+    assert flags_of(speech_samples / np.abs(speech_samples).max()) == ()
 
 
 def test_a_soft_end_is_no_cut() -> None:
@@ -108,20 +108,20 @@ def test_a_soft_end_is_no_cut() -> None:
         assert flags_of(np.concatenate([buzz, tail])) == flags
 
 
-def test_cut_short(spoken: npt.NDArray[np.float32]) -> None:
+def test_cut_short(speech_samples: npt.NDArray[np.float32]) -> None:
     """Ended within a sound: 40 % missing, and at most places."""
-    assert "cut_tail" in flags_of(spoken[: len(spoken) * 6 // 10])
-    flags = [flags_of(spoken[: len(spoken) * percent // 100]) for percent in range(30, 95)]
+    assert "cut_tail" in flags_of(speech_samples[: len(speech_samples) * 6 // 10])
+    flags = [flags_of(speech_samples[: len(speech_samples) * percent // 100]) for percent in range(30, 95)]
     assert sum(bool(found) for found in flags) > 0.8 * len(flags)
 
 
-def test_too_short(spoken: npt.NDArray[np.float32]) -> None:
+def test_too_short(speech_samples: npt.NDArray[np.float32]) -> None:
     """A text that is not all there, though it ends well; silence around it does not make up for it."""
-    piece = spoken[: len(spoken) // 2] * np.linspace(1, 0, len(spoken) // 2) ** 2
+    piece = speech_samples[: len(speech_samples) // 2] * np.linspace(1, 0, len(speech_samples) // 2) ** 2
     assert flags_of(piece) == ("too_short",)
     for silence in (np.zeros(RATE_HZ), noise(1, level=0.0008)):
         assert flags_of(np.concatenate([silence, piece, silence])) == ("too_short",)
-    assert flags_of(spoken, text=TEXT * 3) == ("too_short",)
+    assert flags_of(speech_samples, text=TEXT * 3) == ("too_short",)
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,12 @@ def test_the_length_is_compared_with_people_reading_aloud(share: float, flags: t
     assert flags_of(np.concatenate([sound, np.zeros(2 * RATE_HZ)]), text) == flags
 
 
-def test_too_long(speech: Audio, spoken: npt.NDArray[np.float32]) -> None:
+def test_too_long(speech: Audio, speech_samples: npt.NDArray[np.float32]) -> None:
     """Said twice, or with an endless silence; a second of silence at both ends is none."""
-    assert flags_of(np.concatenate([spoken, spoken])) == ("too_long",)
+    assert flags_of(np.concatenate([speech_samples, speech_samples])) == ("too_long",)
     assert assess(join([speech, speech], 0)[0], TEXT, "en") == ("too_long",)
-    assert flags_of(np.concatenate([spoken, np.zeros(10 * RATE_HZ)])) == ("too_long",)
-    assert flags_of(np.concatenate([np.zeros(RATE_HZ), spoken, np.zeros(RATE_HZ)])) == ()
+    assert flags_of(np.concatenate([speech_samples, np.zeros(10 * RATE_HZ)])) == ("too_long",)
+    assert flags_of(np.concatenate([np.zeros(RATE_HZ), speech_samples, np.zeros(RATE_HZ)])) == ()
 
 
 def test_a_loop(espeak_service: LocalService) -> None:
@@ -184,9 +184,9 @@ def test_runaway_noise(sound: npt.NDArray[np.float32]) -> None:
     assert "runaway_noise" in flags_of(sound)
 
 
-def test_a_hiss_in_pauses_is_no_runaway(spoken: npt.NDArray[np.float32]) -> None:
+def test_a_hiss_in_pauses_is_no_runaway(speech_samples: npt.NDArray[np.float32]) -> None:
     """The noise of a room far below the voice."""
-    padded = np.concatenate([spoken, np.zeros(3 * RATE_HZ)])
+    padded = np.concatenate([speech_samples, np.zeros(3 * RATE_HZ)])
     for level in (0.0008, 0.0015):
         assert flags_of(padded + np.random.default_rng(1).normal(0, level, len(padded))) == ()
 
@@ -199,7 +199,7 @@ def test_noise_that_comes_and_goes_like_syllables_is_no_runaway() -> None:
 
 def test_audio_that_cannot_be_read_is_judged_by_its_length() -> None:
     """AAC is measured, not decoded: it is not undecodable."""
-    audio = received(adts_file(100))
+    audio = audio_of(adts_file(100))
     assert assess(audio, "Everyone has the right to life, liberty and security.", "en") == ()
     assert assess(audio, "Hi", "en") == ("too_long",)
     assert assess(audio, TEXT * 2, "en") == ("too_short",)
@@ -216,7 +216,7 @@ def test_never_an_error(data: bytes, name: str, text: str) -> None:
 
 def test_it_is_quick() -> None:
     """Ten seconds of WAV in a few milliseconds, since it is done for every row."""
-    audio = sounding(voice(10))
+    audio = encode_samples(voice(10))
     assess(audio, TEXT, "en")
     times = []
     for _ in range(20):

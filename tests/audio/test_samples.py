@@ -12,36 +12,36 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from tests.audio.samples import FORMATS, kind_of, sample
-from tests.audio.speech import noise, received, sounding, voice
+from tests.audio.speech import audio_of, encode_samples, noise, voice
 from tts_pipeline.audio.encodings import encoding_of
-from tts_pipeline.audio.samples import Sound, decode, decode_sounding, encode, to_ms
+from tts_pipeline.audio.samples import Waveform, decode, decode_nonempty, encode, frames_to_ms
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
 
-READ = [name for name in FORMATS if kind_of(name) in {"wav", "mp3", "flac", "ogg"}]
-WRITTEN = ["wav", "flac", "mp3", "ogg"]
+READABLE = [name for name in FORMATS if kind_of(name) in {"wav", "mp3", "flac", "ogg"}]
+WRITABLE = ["wav", "flac", "mp3", "ogg"]
 LOSSLESS = ["wav", "flac"]
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", READABLE)
 def test_every_format_is_decoded(name: str, channels: int) -> None:
     """The samples are libsndfile's, one column a channel, whatever the file's own type of sample."""
     data = sample(name, channels=channels, seconds=0.3)
-    sound = decode(received(data))
+    sound = decode(audio_of(data))
     truth, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     # The MP3 decoder's last bit depends on where in memory it works.
     np.testing.assert_allclose(sound.samples, truth, atol=2e-7)
     assert (sound.sample_rate_hz, sound.frames, sound.channels) == (rate_hz, len(truth), channels)
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", WRITABLE)
 def test_what_is_written_says_the_truth_of_itself(name: str) -> None:
     """Measured anew, a written file has the very format, rate, channels and duration that are told of it."""
     for seconds in (0.001, 0.5, 7.0):
-        audio = sounding(voice(seconds), name=name)
-        assert received(audio.data) == audio
+        audio = encode_samples(voice(seconds), name=name)
+        assert audio_of(audio.data) == audio
         assert audio.duration_ms == round(seconds * 1000)
 
 
@@ -52,7 +52,7 @@ def test_what_is_written_says_the_truth_of_itself(name: str) -> None:
 )
 def test_16_bit_samples_come_back_exactly(samples: np.ndarray, rate_hz: int, name: str) -> None:
     """WAV to FLAC and back: every 16-bit sample, in every channel, also the loudest."""
-    wav = received(wrap_pcm(samples.tobytes(), rate_hz, samples.shape[1]))
+    wav = audio_of(wrap_pcm(samples.tobytes(), rate_hz, samples.shape[1]))
     back = decode(encode(decode(wav), encoding_of(name)))
     np.testing.assert_array_equal(back.samples * 32_768, samples)
     assert encode(back, encoding_of("wav")) == wav
@@ -62,13 +62,13 @@ def test_16_bit_samples_come_back_exactly(samples: np.ndarray, rate_hz: int, nam
 def test_a_lossy_format_is_near_and_not_shifted(name: str, error_db: float) -> None:
     """Sample by sample, so the encoder's delay was taken off again."""
     samples = voice(3.0)[:, None]
-    error = decode(sounding(samples, name=name)).samples - samples
+    error = decode(encode_samples(samples, name=name)).samples - samples
     assert 10 * np.log10(np.mean(error**2) / np.mean(samples**2)) < error_db
 
 
 def test_a_long_ogg_is_written_in_pieces() -> None:
     """Two minutes in one call would overflow libvorbis's stack and kill the process."""
-    assert sounding(np.zeros(3_000_000), name="ogg").duration_ms == 125_000
+    assert encode_samples(np.zeros(3_000_000), name="ogg").duration_ms == 125_000
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 44_100, 48_000])
@@ -76,7 +76,7 @@ def test_resampling_keeps_the_sound_and_its_duration(rate_hz: int) -> None:
     """A tone keeps its pitch and its level; the length is the nearest number of samples."""
     times = np.arange(24_000) / 24_000
     tone = np.sin(2 * np.pi * 440 * times).astype(np.float32)[:, None]
-    sound = Sound(tone, 24_000).resampled(rate_hz)
+    sound = Waveform(tone, 24_000).resampled(rate_hz)
     truth = np.sin(2 * np.pi * 440 * np.arange(rate_hz) / rate_hz)
     inner = slice(rate_hz // 10, -rate_hz // 10)
     assert (sound.frames, sound.sample_rate_hz) == (rate_hz, rate_hz)
@@ -85,7 +85,7 @@ def test_resampling_keeps_the_sound_and_its_duration(rate_hz: int) -> None:
 
 def test_nothing_is_copied_where_nothing_changes() -> None:
     """The rate or the channels that are there already give the very sound."""
-    sound = Sound(voice(0.1)[:, None], 24_000)
+    sound = Waveform(voice(0.1)[:, None], 24_000)
     assert sound.resampled(24_000) is sound
     assert sound.with_channels(1) is sound
 
@@ -93,21 +93,21 @@ def test_nothing_is_copied_where_nothing_changes() -> None:
 def test_channels_are_mixed() -> None:
     """A voice in one channel only is in all of the others, at the mean level."""
     left = np.array([[1.0, 0.0], [0.5, 0.5]], np.float32)
-    assert Sound(left, 24_000).with_channels(1).samples.tolist() == [[0.5], [0.5]]
-    assert Sound(left, 24_000).with_channels(3).samples.tolist() == [[0.5] * 3] * 2
+    assert Waveform(left, 24_000).with_channels(1).samples.tolist() == [[0.5], [0.5]]
+    assert Waveform(left, 24_000).with_channels(3).samples.tolist() == [[0.5] * 3] * 2
 
 
 def test_more_channels_than_a_format_takes_are_mixed_down() -> None:
     """MP3 has two channels at the most."""
-    assert sounding(np.zeros((1000, 3)), name="mp3").channels == 1
-    assert sounding(np.zeros((1000, 3)), name="flac").channels == 3
+    assert encode_samples(np.zeros((1000, 3)), name="mp3").channels == 1
+    assert encode_samples(np.zeros((1000, 3)), name="flac").channels == 3
 
 
 def test_beyond_full_scale_is_cut_off() -> None:
     """Louder than a player can play, as float files and lossy ones may be: never wrapped around."""
     file = io.BytesIO()
     soundfile.write(file, np.array([2.0, -3.0, 0.5]), 24_000, format="WAV", subtype="FLOAT")
-    sound = decode(received(file.getvalue()))
+    sound = decode(audio_of(file.getvalue()))
     assert sound.samples[:, 0].tolist() == [1.0, -1.0, 0.5]
     assert decode(encode(sound, encoding_of("wav"))).samples[:, 0].tolist() == [32_767 / 32_768, -1.0, 0.5]
 
@@ -118,7 +118,7 @@ def test_samples_that_are_no_numbers_are_malformed(wrong: float) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.array([0.1, wrong, 0.1]), 24_000, format="WAV", subtype="FLOAT")
     with pytest.raises(TransientError) as met:
-        decode(received(file.getvalue()))
+        decode(audio_of(file.getvalue()))
     assert met.value.code == "MalformedAudio"
 
 
@@ -135,7 +135,7 @@ def test_a_header_without_sound() -> None:
     audio = Audio(wrap_pcm(b"", 24_000), "wav", 24_000, 1, 0)
     assert decode(audio).frames == 0
     with pytest.raises(TransientError) as met:
-        decode_sounding(audio)
+        decode_nonempty(audio)
     assert met.value.code == "MalformedAudio"
 
 
@@ -148,4 +148,4 @@ def test_a_format_that_cannot_be_read_is_permanent() -> None:
 
 def test_milliseconds_are_rounded_half_up() -> None:
     """As everywhere: 12 samples at 24 kHz are half a millisecond."""
-    assert [to_ms(frames, 24_000) for frames in (0, 11, 12, 24)] == [0, 0, 1, 1]
+    assert [frames_to_ms(frames, 24_000) for frames in (0, 11, 12, 24)] == [0, 0, 1, 1]

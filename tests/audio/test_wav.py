@@ -18,12 +18,12 @@ SAMPLES = pcm(0.1)
 WAV = wrap_pcm(SAMPLES, 24_000)
 
 
-def sized(riff: int, data: int, samples: bytes = SAMPLES) -> bytes:
+def wav_with_sizes(riff: int, data: int, samples: bytes = SAMPLES) -> bytes:
     """Return a file whose two sizes say what is given."""
     return b"RIFF" + struct.pack("<I", riff) + WAV[8:40] + struct.pack("<I", data) + samples
 
 
-def decoded(data: bytes) -> bytes:
+def decode_wav(data: bytes) -> bytes:
     """Return the samples as libsndfile finds them."""
     samples: bytes = soundfile.read(io.BytesIO(data), dtype="int16")[0].tobytes()
     return samples
@@ -31,14 +31,14 @@ def decoded(data: bytes) -> bytes:
 
 def test_wrapping_is_what_others_read() -> None:
     """libsndfile finds the samples, the rate and the channels."""
-    assert decoded(WAV) == SAMPLES
+    assert decode_wav(WAV) == SAMPLES
     assert sample("wav", seconds=0.1) == WAV
     assert read_wav(wrap_pcm(SAMPLES, 8_000, 2)).channels == 2
 
 
 def test_a_right_header_is_not_copied() -> None:
     """The very bytes are kept, with and without further chunks."""
-    with_list = sized(36 + len(SAMPLES) + 12, len(SAMPLES)) + b"LIST\x04\0\0\0INFO"
+    with_list = wav_with_sizes(36 + len(SAMPLES) + 12, len(SAMPLES)) + b"LIST\x04\0\0\0INFO"
     for data in (WAV, with_list, sample("wav float"), sample("wav extensible")):
         assert read_wav(data).data is data
         assert not read_wav(data).is_measured
@@ -57,20 +57,20 @@ def test_a_right_header_is_not_copied() -> None:
 )
 def test_a_lying_header_is_mended(riff: int, data: int) -> None:
     """Placeholders, zeros and the size of a first piece: the bytes are measured, and no cut would have shown."""
-    wav = read_wav(sized(riff, data))
+    wav = read_wav(wav_with_sizes(riff, data))
     assert (wav.data, wav.frames, wav.is_measured) == (WAV, len(SAMPLES) // 2, True)
 
 
 def test_only_the_outer_size_lies() -> None:
     """The samples' own size proves them whole."""
     for riff in (0, 0xFFFFFFFF, 10**6):
-        wav = read_wav(sized(riff, len(SAMPLES)))
+        wav = read_wav(wav_with_sizes(riff, len(SAMPLES)))
         assert (wav.data, wav.is_measured) == (WAV, False)
 
 
 def test_a_right_outer_size_proves_a_placeholder_whole() -> None:
     """One true size is enough, to mend and to notice a cut."""
-    data = sized(36 + len(SAMPLES), 0xFFFFFFFF)
+    data = wav_with_sizes(36 + len(SAMPLES), 0xFFFFFFFF)
     assert (read_wav(data).data, read_wav(data).is_measured) == (WAV, False)
     with pytest.raises(MalformedWavError, match="cut"):
         read_wav(data[:-2])
@@ -88,7 +88,7 @@ def test_trailing_chunks_are_no_samples() -> None:
     """They are left out where the header is mended, and a cut one does not make the samples any less whole."""
     chunk = b"LIST\x0a\0\0\0INFOabcdef"
     for tail in (chunk, chunk[:-3]):
-        wav = read_wav(sized(0, len(SAMPLES)) + tail)
+        wav = read_wav(wav_with_sizes(0, len(SAMPLES)) + tail)
         assert (wav.data, wav.frames) == (WAV, len(SAMPLES) // 2)
 
 
@@ -110,7 +110,7 @@ def test_other_encodings_are_measured_and_mended(name: str) -> None:
     truth = soundfile.info(io.BytesIO(data))
     mended = read_wav(lying if name != "wav rf64" else data)
     assert (mended.frames, mended.sample_rate_hz) == (truth.frames, truth.samplerate)
-    assert decoded(mended.data) == decoded(data)
+    assert decode_wav(mended.data) == decode_wav(data)
 
 
 def test_big_endian_is_read_and_stays_so() -> None:
@@ -121,21 +121,21 @@ def test_big_endian_is_read_and_stays_so() -> None:
     lying = data[:4] + b"\xff" * 4 + data[8:]
     assert data[:4] == b"RIFX"
     assert read_wav(data).data is data
-    assert decoded(read_wav(lying).data) == decoded(data) == SAMPLES
+    assert decode_wav(read_wav(lying).data) == decode_wav(data) == SAMPLES
 
 
 def test_half_a_sample_at_the_end_is_left_out() -> None:
     """Where only the bytes tell the length, the mended file ends with a whole sample."""
-    assert read_wav(sized(0xFFFFFFFF, 0xFFFFFFFF) + b"\x01").data == WAV
+    assert read_wav(wav_with_sizes(0xFFFFFFFF, 0xFFFFFFFF) + b"\x01").data == WAV
 
 
 @pytest.mark.parametrize(
     "data",
     [
         WAV[:44],
-        sized(36, 0, b""),
-        sized(0xFFFFFFFF, 0xFFFFFFFF, b""),
-        sized(36 + 8, 0, b"") + b"LIST\0\0\0\0",
+        wav_with_sizes(36, 0, b""),
+        wav_with_sizes(0xFFFFFFFF, 0xFFFFFFFF, b""),
+        wav_with_sizes(36 + 8, 0, b"") + b"LIST\0\0\0\0",
         b"RIFF\0\0\0\0WAVE",
         b"RIFF\0\0\0\0WAVEfmt \x04\0\0\0abcd",
     ],
@@ -172,9 +172,9 @@ def test_a_mended_file_is_right(samples: bytes, riff: int, data: int) -> None:
     """Whatever the sizes say, the result has true ones, or the file is refused."""
     assume(not samples.startswith(b"OggS"))  # libsndfile takes such a WAV for WavPack
     try:
-        wav = read_wav(sized(riff, data, samples))
+        wav = read_wav(wav_with_sizes(riff, data, samples))
     except MalformedWavError:
         return
     again = read_wav(wav.data)
     assert again.data is wav.data
-    assert again.frames == wav.frames == len(decoded(wav.data)) // 2
+    assert again.frames == wav.frames == len(decode_wav(wav.data)) // 2

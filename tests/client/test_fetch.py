@@ -17,11 +17,11 @@ from tts_pipeline.client.transport import Bounds
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.reading import ParsedResponse, Response
 
 
-def reading(url: str, expires_at: int | None = None) -> Reading:
-    return Reading(None, url, expires_at, None, Usage(), "r-1", None, ())
+def reading(url: str, expires_at: int | None = None) -> ParsedResponse:
+    return ParsedResponse(None, url, expires_at, None, Usage(), "r-1", None, ())
 
 
 async def no_sleep(_: float) -> None:
@@ -30,10 +30,10 @@ async def no_sleep(_: float) -> None:
 
 def fetched(
     path: str, *steps: Step, service: str = "", otherwise: Step | None = None, expires_at: int | None = None
-) -> tuple[Reply | ServiceError, ScriptedServer]:
+) -> tuple[Response | ServiceError, ScriptedServer]:
     """Fetch a path of a server (or a whole URL), as the answer of a service (by default that server)."""
 
-    async def main() -> tuple[Reply | ServiceError, ScriptedServer]:
+    async def main() -> tuple[Response | ServiceError, ScriptedServer]:
         async with serving(*steps, otherwise=otherwise) as server:
             fetcher = Fetcher(
                 service or server.url,
@@ -55,7 +55,7 @@ def fetched(
 def test_the_audio_is_fetched_without_the_key() -> None:
     """Signed URLs carry their own right; a key has no business there."""
     reply, server = fetched("/audio.wav?Signature=ab%2Bc%3D", answer(200, b"sound"))
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Response)
     assert (reply.body, reply.complete) == (b"sound", True)
     (request,) = server.requests
     assert request.method == "GET"
@@ -80,7 +80,7 @@ def test_a_relative_url_is_relative_to_the_service() -> None:
 def test_only_the_fetch_is_retried_when_only_the_fetch_failed(failing: Step) -> None:
     """The attempt is paid for."""
     reply, server = fetched("/a.wav", failing, failing, answer(200, b"sound"))
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Response)
     assert len(server.requests) == 3
 
 
@@ -113,7 +113,7 @@ def test_redirects_are_followed_by_hand() -> None:
     """Five of them."""
     hops = [answer(302, b"", {"Location": f"/hop-{number}"}) for number in range(5)]
     reply, server = fetched("/a.wav", *hops, answer(200, b"sound"))
-    assert isinstance(reply, Reply)
+    assert isinstance(reply, Response)
     assert [request.path for request in server.requests] == ["/a.wav", *(f"/hop-{number}" for number in range(5))]
 
 

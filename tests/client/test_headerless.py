@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from tests.audio.samples import pcm
-from tts_pipeline.audio.measure import from_pcm
+from tts_pipeline.audio.measure import make_pcm_playable
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.client.headerless import ASSUMED_RATE, OTHER_RATE, check_fit, headerless
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
-from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.reading import ParsedResponse, Response
 from tts_pipeline.wire.usage import NO_USAGE
 
 
 def read(content_type: str | None, headers: dict[str, str] | None = None, **asked: Any) -> Any:
     headers = dict(headers or {}) | ({"content-type": content_type} if content_type else {})
-    reading = Reading(b"", None, None, content_type, NO_USAGE, None, None, ())
-    return headerless(Reply(200, headers, b""), reading, asked)
+    reading = ParsedResponse(b"", None, None, content_type, NO_USAGE, None, None, ())
+    return headerless(Response(200, headers, b""), reading, asked)
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_samples_that_cannot_be_their_text_are_refused(seconds: float) -> None:
 def test_text_is_never_taken_for_samples(text: str) -> None:
     """JSON, pages, base64, hex: whatever was asked for."""
     with pytest.raises(UnreadableError) as met:
-        from_pcm(text.encode(), PcmFormat(24_000), complete=True)
+        make_pcm_playable(text.encode(), PcmFormat(24_000), complete=True)
     assert met.value.code == "UnreadableAudio"
 
 
 def test_samples_are_no_text() -> None:
     """Speech, silence and noise alike."""
     for data in (pcm(0.5), bytes(9_000), b"\xff\xff\1\0" * 999):
-        assert from_pcm(data, PcmFormat(24_000), complete=True)[0].data[44:] == data
+        assert make_pcm_playable(data, PcmFormat(24_000), complete=True)[0].data[44:] == data

@@ -14,7 +14,7 @@ from tts_pipeline.client.meter import Meter, Sent
 from tts_pipeline.client.plausibility import MOST_COUNT, Figure, checked, checked_tokens
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Card, Price, Usage
-from tts_pipeline.wire.usage import UnsoundUsage
+from tts_pipeline.wire.usage import InvalidUsage
 
 CARD = Card("s", "m", billing="characters", prices=(Price("p", "CNY", "list", per_10k_characters=Decimal(1)),))
 TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(2), per_1m_output_tokens=Decimal(10))
@@ -169,5 +169,5 @@ def test_a_failure_that_reports_nothing_is_no_contradiction() -> None:
 
 def test_a_number_that_is_no_count_is_not_believed() -> None:
     """Negative or a fraction: ours is the bill, in characters and in tokens, and the attempt is marked."""
-    assert _costs(CARD, UnsoundUsage()) == (Decimal("0.04"), Decimal("0.04"), True)
-    assert _costs(BY_TOKEN, UnsoundUsage()) == (Decimal("0.01505"), Decimal("0.0158"), True)
+    assert _costs(CARD, InvalidUsage()) == (Decimal("0.04"), Decimal("0.04"), True)
+    assert _costs(BY_TOKEN, InvalidUsage()) == (Decimal("0.01505"), Decimal("0.0158"), True)

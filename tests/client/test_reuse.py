@@ -12,7 +12,7 @@ import pytest
 
 from tests.client.scripted_server import ScriptedServer, Step, answer, serving, spoken, wav
 from tests.client.test_client import CARD, HELLO, LIMITS, instant
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
@@ -48,7 +48,7 @@ def key_of(text: str, utterance: Utterance = HELLO, card: Card = CARD) -> tuple[
 
 
 def found_of(text: str, *, seconds: float = 0.5, origin: str = "pilot#x", segments: int = 1, **given: Any) -> Found:
-    audio, _ = playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)
+    audio, _ = make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)
     first = text.split(maxsplit=1)[0]
     words = (Word(first, 0, 100, 0, len(first)),)
     values: dict[str, Any] = {"words": words, "usage": Usage(len(text)), "request_id": "then", **given}

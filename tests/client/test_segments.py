@@ -9,7 +9,7 @@ from typing import Any
 from tests.client.scripted_server import ScriptedServer, Step, answer, serving, spoken, wav
 from tests.client.test_client import CARD, client_of
 from tts_pipeline.audio.join import join
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.config import AudioSettings
@@ -21,7 +21,7 @@ SHORT = replace(CARD, input_limit=20)
 
 
 def audio_of(seconds: float) -> Audio:
-    return playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)[0]
+    return make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)[0]
 
 
 def with_words(seconds: float, text: str) -> dict[str, Any]:

@@ -24,16 +24,16 @@ from tests.client.scripted_server import (
 from tests.patience import patience
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.reading import Response
 
 BOUNDS = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=1_000_000)
 KEY = "sk-very-secret-key"
 
 
-def reply_to(step: Step, *, bounds: Bounds = BOUNDS, method: str = "POST") -> Reply:
+def reply_to(step: Step, *, bounds: Bounds = BOUNDS, method: str = "POST") -> Response:
     """Send one request to a server that does one thing."""
 
-    async def main() -> Reply:
+    async def main() -> Response:
         async with serving(step) as server:
             transport = Transport(bounds)
             try:

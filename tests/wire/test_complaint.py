@@ -6,33 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.wire.complaint import Complaint, complaint_in, input_limit_in, is_failure, tells_of_free_quota
+from tts_pipeline.wire.complaint import FailureBody, find_input_limit, is_failure, mentions_free_quota, parse_failure
 
 
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        (b'{"request_id":"r","code":"C.D","message":"m"}', Complaint(("C.D",), "m", None, "r")),
-        (b'{"error":{"message":"m","type":"t","code":"c"}}', Complaint(("c", "t"), "m")),
-        (b'{"error":{"message":"m","code":429}}', Complaint((), "m", 429)),
-        (b'{"error":{"message":"m","code":"429"}}', Complaint((), "m", 429)),
-        (b'{"error":"text"}', Complaint((), "text")),
-        (b'{"detail":"text"}', Complaint((), "text")),
-        (b'{"detail":[1]}', Complaint((), "[1]")),
-        (b'{"status_code":503,"message":"m"}', Complaint((), "m", 503)),
-        (b'{"status":200,"message":"m"}', Complaint((), "m")),
-        (b'{"output":{"code":"c","message":"m"}}', Complaint(("c",), "m")),
-        (b'{"message":"<429> Throttling: x"}', Complaint(("Throttling",), "<429> Throttling: x", 429)),
-        (b'"text"', Complaint((), "text")),
-        (b"plain text", Complaint((), "plain text")),
-        (b"", Complaint()),
-        (b"event:error\n:HTTP_STATUS/500\ndata:{}\n\n", Complaint((), "", 500)),
-        (b'data:nothing\n\ndata:{"code":"c","message":"m"}\n\n', Complaint(("c",), "m")),
+        (b'{"request_id":"r","code":"C.D","message":"m"}', FailureBody(("C.D",), "m", None, "r")),
+        (b'{"error":{"message":"m","type":"t","code":"c"}}', FailureBody(("c", "t"), "m")),
+        (b'{"error":{"message":"m","code":429}}', FailureBody((), "m", 429)),
+        (b'{"error":{"message":"m","code":"429"}}', FailureBody((), "m", 429)),
+        (b'{"error":"text"}', FailureBody((), "text")),
+        (b'{"detail":"text"}', FailureBody((), "text")),
+        (b'{"detail":[1]}', FailureBody((), "[1]")),
+        (b'{"status_code":503,"message":"m"}', FailureBody((), "m", 503)),
+        (b'{"status":200,"message":"m"}', FailureBody((), "m")),
+        (b'{"output":{"code":"c","message":"m"}}', FailureBody(("c",), "m")),
+        (b'{"message":"<429> Throttling: x"}', FailureBody(("Throttling",), "<429> Throttling: x", 429)),
+        (b'"text"', FailureBody((), "text")),
+        (b"plain text", FailureBody((), "plain text")),
+        (b"", FailureBody()),
+        (b"event:error\n:HTTP_STATUS/500\ndata:{}\n\n", FailureBody((), "", 500)),
+        (b'data:nothing\n\ndata:{"code":"c","message":"m"}\n\n', FailureBody(("c",), "m")),
     ],
 )
-def test_forms(body: bytes, expected: Complaint) -> None:
+def test_forms(body: bytes, expected: FailureBody) -> None:
     """Flat, nested, text, lists, statuses inside, events: the same few facts."""
-    assert complaint_in(body) == expected
+    assert parse_failure(body) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_a_failure_inside_a_200_is_told_from_a_success(payload: dict[str, object
 
 def test_the_free_quota_is_told_from_a_rate() -> None:
     """What no waiting gives back; a rate of a free plan passes."""
-    assert tells_of_free_quota("Free allocated quota exceeded.")
-    assert tells_of_free_quota("The free tier of the model has been exhausted.")
-    assert not tells_of_free_quota("Allocated quota exceeded, please increase your quota limit.")
-    assert not tells_of_free_quota("Rate limit of the free tier: 3 a minute")
+    assert mentions_free_quota("Free allocated quota exceeded.")
+    assert mentions_free_quota("The free tier of the model has been exhausted.")
+    assert not mentions_free_quota("Allocated quota exceeded, please increase your quota limit.")
+    assert not mentions_free_quota("Rate limit of the free tier: 3 a minute")
 
 
 @given(st.binary(max_size=300))
 def test_any_body_says_something(body: bytes) -> None:
     """Reading a complaint never fails."""
-    said = complaint_in(body)
-    input_limit_in(said.message)
-    assert all(said.codes)
+    failure = parse_failure(body)
+    find_input_limit(failure.message)
+    assert all(failure.codes)

@@ -9,9 +9,9 @@ import pybase64
 import pytest
 
 from tests.audio.samples import pcm, sample
-from tts_pipeline.wire.media_type import facts_of_type
-from tts_pipeline.wire.reading import Reply
-from tts_pipeline.wire.response import read_reply
+from tts_pipeline.wire.media_type import facts_of_media_type
+from tts_pipeline.wire.reading import Response
+from tts_pipeline.wire.response import parse_response
 
 SAMPLES = pybase64.b64encode(pcm(0.2)).decode()
 
@@ -27,12 +27,12 @@ SAMPLES = pybase64.b64encode(pcm(0.2)).decode()
 )
 def test_a_rate_beside_or_around_the_samples_is_told(payload: dict[str, Any]) -> None:
     """Wherever it stands, and however it is spelt."""
-    reading = read_reply(Reply(200, {}, orjson.dumps(payload)))
-    assert facts_of_type(reading.content_type).sample_rate_hz == 16_000
+    reading = parse_response(Response(200, {}, orjson.dumps(payload)))
+    assert facts_of_media_type(reading.content_type).sample_rate_hz == 16_000
 
 
 def test_a_file_says_for_itself_what_it_is() -> None:
     """And nothing is looked for."""
     data = pybase64.b64encode(sample("wav", seconds=0.1)).decode()
     payload = {"audio": {"data": data, "sample_rate": 16_000}}
-    assert read_reply(Reply(200, {}, orjson.dumps(payload))).content_type is None
+    assert parse_response(Response(200, {}, orjson.dumps(payload))).content_type is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.wire.encoding import SHORTEST_TEXT, Decoder, decode, decode_base64, decode_head, is_hex
+from tts_pipeline.wire.encoding import MIN_TEXT_CHARACTERS, TextDecoder, decode_base64, decode_head, decode_text, is_hex
 
 LONG = bytes(range(256)) * 5
 
@@ -52,7 +52,7 @@ def test_base64_in_every_spelling(spell: Callable[[bytes], str], data: bytes) ->
 @pytest.mark.parametrize("spell", [*SPELLINGS.values(), *HEX.values()], ids=[*SPELLINGS, *HEX])
 def test_a_long_string_tells_what_it_is(spell: Callable[[bytes], str]) -> None:
     """Also by its head alone."""
-    assert decode(spell(LONG)) == LONG
+    assert decode_text(spell(LONG)) == LONG
     head = decode_head(spell(LONG * 20))
     assert 3_000 < len(head) < 6_200
     assert (LONG * 20).startswith(head)
@@ -62,24 +62,24 @@ def test_a_long_string_tells_what_it_is(spell: Callable[[bytes], str]) -> None:
 def test_what_is_neither(text: str) -> None:
     """Wrong characters, two alphabets, wrong lengths and prose are errors, never guesses."""
     with pytest.raises(ValueError, match=r"."):
-        decode(text)
+        decode_text(text)
 
 
 @pytest.mark.parametrize("data", [bytes(300), bytes(3) * 40 + b"\x01\x00" * 90, b"\xff\xff" * 150, b"\x00\x01" * 150])
 def test_silence_is_not_taken_for_hex(data: bytes) -> None:
     """Its base64 is letters of hex alone, now and then; hex of it is hex."""
-    assert decode(standard(data)) == data
-    assert decode(data.hex()) == data
+    assert decode_text(standard(data)) == data
+    assert decode_text(data.hex()) == data
 
 
 def test_chunks_of_one_answer_are_of_one_kind() -> None:
     """A short last chunk cannot tell; the first one did."""
     for spell in (bytes.hex, standard):
-        decoder = Decoder()
+        decoder = TextDecoder()
         assert [decoder(spell(chunk)) for chunk in (LONG, b"\x01\x02\x03", bytes(90))] == [LONG, b"\1\2\3", bytes(90)]
 
 
-@given(st.binary(min_size=SHORTEST_TEXT))
+@given(st.binary(min_size=MIN_TEXT_CHARACTERS))
 def test_sound_is_not_hex_by_chance(data: bytes) -> None:
     """Random bytes in base64 have letters that hex does not have."""
     assert is_hex(data.hex())

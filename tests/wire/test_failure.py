@@ -16,8 +16,8 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
-from tts_pipeline.wire.failure import classify, classify_payload, malformed, no_audio, unreadable
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.failure import classify, classify_payload, malformed_error, no_audio_error, unreadable_error
+from tts_pipeline.wire.reading import Response
 from tts_pipeline.wire.waits import retry_after_s
 
 HTML = b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>nginx</body></html>"
@@ -191,7 +191,7 @@ def test_what_may_have_been_billed(status: int) -> None:
 
 def test_what_brought_something_may_be_billed() -> None:
     """Whatever it says: audio that came before it or with it, or characters that it reports."""
-    assert classify_payload({"code": "Throttling"}, 200, {}, audio_came=True).may_be_billed
+    assert classify_payload({"code": "Throttling"}, 200, {}, has_audio=True).may_be_billed
     assert classify_payload({"code": "Throttling", "usage": {"characters": 3}}, 200, {}).may_be_billed
     assert classify_payload({"code": "Throttling", "audio": {"url": "http://a/b"}}, 200, {}).may_be_billed
 
@@ -283,8 +283,12 @@ def test_a_parsed_object_takes_the_events_status() -> None:
 
 def test_our_own_codes() -> None:
     """Answers that should have been successes: transient where another may be whole, permanent where it cannot help."""
-    reply = Reply(200, {"x-request-id": "h"}, b"")
-    met = [malformed("CutStream", "cut", reply), no_audio("none", reply), unreadable("what", reply, request_id="b")]
+    reply = Response(200, {"x-request-id": "h"}, b"")
+    met = [
+        malformed_error("CutStream", "cut", reply),
+        no_audio_error("none", reply),
+        unreadable_error("what", reply, request_id="b"),
+    ]
     assert [(type(error), error.code, error.request_id, error.may_be_billed) for error in met] == [
         (TransientError, "CutStream", "h", True),
         (TransientError, "NoAudio", "h", True),

@@ -5,12 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tts_pipeline.errors import FatalError, PermanentError, TransientError
-from tts_pipeline.wire.failure_codes import CODES, GENERIC_CODES, QUOTA_CODES, code_in, is_known, normal, rule_for
+from tts_pipeline.wire.failure_codes import (
+    GENERIC_CODES,
+    QUOTA_CODES,
+    RULE_BY_CODE,
+    find_code,
+    is_known,
+    normalize_code,
+    rule_for,
+)
 
 
 def test_every_code_is_written_normally_once() -> None:
     """Look-ups are by the normal form, so no rule is unreachable and generic codes are known ones or gateways' own."""
-    assert all(normal(code) == code for code in (*CODES, *GENERIC_CODES, *QUOTA_CODES))
+    assert all(normalize_code(code) == code for code in (*RULE_BY_CODE, *GENERIC_CODES, *QUOTA_CODES))
 
 
 @pytest.mark.parametrize(
@@ -49,4 +57,4 @@ def test_a_code_is_judged_by_its_family_then_by_its_status(code: str | None, sta
 )
 def test_codes_inside_messages(message: str, code: str | None) -> None:
     """A code is taken where it stands as one; a plain word counts only before a delimiter."""
-    assert code_in(message) == code
+    assert find_code(message) == code

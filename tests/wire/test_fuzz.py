@@ -18,8 +18,8 @@ import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tts_pipeline.audio.identify import located
-from tts_pipeline.audio.measure import from_pcm, playable
+from tts_pipeline.audio.identify import locate_audio
+from tts_pipeline.audio.measure import make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.client.headerless import headerless
 from tts_pipeline.emulator.asked import RefusalError
@@ -39,47 +39,47 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Audio
-from tts_pipeline.wire.response import Reading, Reply, read_reply
-from tts_pipeline.wire.timestamps import place_words
+from tts_pipeline.wire.response import ParsedResponse, Response, parse_response
+from tts_pipeline.wire.timestamps import align_words
 
 TEXT = "Hello, you: 12 of 大家!"
 MUTANTS = 5_000
 """In each of four batches: 20,000 in all, ten seconds' work for one core."""
 
 
-def taken(reply: Reply) -> Audio | Reading | ServiceError:
+def outcome_of(response: Response) -> Audio | ParsedResponse | ServiceError:
     """Take an answer in as the client does: read it, make its audio playable, judge it, place its words."""
     try:
-        reading = read_reply(reply)
-        assert all(count is None or 0 <= count < 2**63 for count in reading.usage)
-        if reading.data is None:
-            return reading
-        asked = {"response_format": "pcm"} if len(reply.body) % 2 else {}
-        samples = headerless(reply, reading, asked) if located(reading.data)[1] is None else None
+        result = parse_response(response)
+        assert all(count is None or 0 <= count < 2**63 for count in result.usage)
+        if result.data is None:
+            return result
+        parameters = {"response_format": "pcm"} if len(response.body) % 2 else {}
+        samples = headerless(response, result, parameters) if locate_audio(result.data)[1] is None else None
         if samples is None:
-            audio, _ = playable(reading.data, pcm_sample_rate_hz=None, complete=reading.complete)
+            audio, _ = make_playable(result.data, pcm_sample_rate_hz=None, complete=result.complete)
         else:
-            audio, _ = from_pcm(reading.data, samples.form, complete=reading.complete)
+            audio, _ = make_pcm_playable(result.data, samples.form, complete=result.complete)
     except ServiceError as error:
         return error
-    words, flags = place_words(reading.words, TEXT, audio.duration_ms)
+    words, flags = align_words(result.words, TEXT, audio.duration_ms)
     assert words is None or not flags
     assess(audio, TEXT, None)
     return audio
 
 
-def check(reply: Reply) -> None:
+def check_outcome(response: Response) -> None:
     """Hold what became of an answer to what callers rely on."""
-    found = taken(reply)
-    if isinstance(found, ServiceError):
-        assert len(str(found)) < 1_500
-        assert found.retry_after_s is None or found.retry_after_s >= 0
-    elif isinstance(found, Audio):
-        assert found.data
-        assert min(found.sample_rate_hz, found.channels) > 0
-        assert found.duration_ms >= 0
+    outcome = outcome_of(response)
+    if isinstance(outcome, ServiceError):
+        assert len(str(outcome)) < 1_500
+        assert outcome.retry_after_s is None or outcome.retry_after_s >= 0
+    elif isinstance(outcome, Audio):
+        assert outcome.data
+        assert min(outcome.sample_rate_hz, outcome.channels) > 0
+        assert outcome.duration_ms >= 0
     else:
-        assert bool(found.url)
+        assert bool(outcome.url)
 
 
 def _samples(seconds: float) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
@@ -94,7 +94,7 @@ def _encoded(kind: str, subtype: str | None = None) -> bytes:
 
 
 @cache
-def corpus() -> Sequence[Reply]:
+def corpus() -> Sequence[Response]:
     """Return good and bad answers as services give them: every shape, every form, every kind of audio."""
     words = (TimedWord("Hello", 0, 40, 0, 5), TimedWord("you", 50, 70, 7, 10), TimedWord("大", 80, 100, 18, 19))
     audios = [_encoded("WAV"), _encoded("MP3"), _encoded("FLAC"), _encoded("OGG", "VORBIS"), _encoded("OGG", "OPUS")]
@@ -102,8 +102,8 @@ def corpus() -> Sequence[Reply]:
     for shape in SHAPES:
         for audio in audios if shape in ("raw", "ali_data", "ali_sse") else audios[:1]:
             url = "http://a.aliyuncs.com/x?Expires=9" if shape in NEEDS_URL else None
-            said = Answer("r-1", TEXT, audio, "audio/wav", url, 9, 20, words)
-            deliveries.append(render_answer(said, shape))
+            spec = Answer("r-1", TEXT, audio, "audio/wav", url, 9, 20, words)
+            deliveries.append(render_answer(spec, shape))
     by_data = Answer("r-1", TEXT, audios[0], "audio/wav", None, 9, 20, words)
     deliveries += [render_answer(by_data, "ali_data", Rule("shape", timestamps=form)) for form in TIMESTAMPS]
     refusals = [RefusalError(429, "Throttling.RateQuota", "slower", {"Retry-After": "7"}),
@@ -111,23 +111,24 @@ def corpus() -> Sequence[Reply]:
                 RefusalError(403, "Arrearage", "overdue"), RefusalError(503, "ModelServingError", "later")]  # fmt: skip
     deliveries += [refuse(refusal, "r-1", Rule("error", form=form)) for refusal in refusals for form in FORMS]
     for container in CONTAINERS:
-        sent = wrap_audio(AudioPayload(audios[0], "audio/wav"), 24_000, container)
-        said = Answer("r-1", TEXT, sent.audio, sent.content_type, None, 9, 20, words)
+        container_file = wrap_audio(AudioPayload(audios[0], "audio/wav"), 24_000, container)
+        spec = Answer("r-1", TEXT, container_file.audio, container_file.content_type, None, 9, 20, words)
         deliveries += [
-            replace(render_answer(said, shape), headers=sent.headers) for shape in ("raw", "ali_data", "openai_sse")
+            replace(render_answer(spec, shape), headers=container_file.headers)
+            for shape in ("raw", "ali_data", "openai_sse")
         ]
-    return [_reply_of(delivery) for delivery in deliveries]
+    return [_response_of(delivery) for delivery in deliveries]
 
 
 def _samples_alone() -> Delivery:
     return Delivery(200, _samples(0.1).tobytes(), "audio/pcm")
 
 
-def _reply_of(delivery: Delivery) -> Reply:
+def _response_of(delivery: Delivery) -> Response:
     headers = {name.lower(): value for name, value in delivery.headers.items()}
     if delivery.content_type is not None:
         headers["content-type"] = delivery.content_type
-    return Reply(delivery.status, headers, delivery.body)
+    return Response(delivery.status, headers, delivery.body)
 
 
 def _cut(chance: Random, body: bytes) -> bytes:
@@ -212,7 +213,7 @@ _HEADER_VALUES = {
 }
 
 
-def mutant(chance: Random) -> Reply:
+def mutant(chance: Random) -> Response:
     """Return an answer of the corpus with something wrong in it, once or several times."""
     reply = chance.choice(corpus())
     body, headers, status = reply.body, dict(reply.headers), reply.status
@@ -223,7 +224,7 @@ def mutant(chance: Random) -> Reply:
         headers[name] = chance.choice(_HEADER_VALUES[name])
     if chance.random() < 0.2:
         status = chance.choice(_STATUSES)
-    return Reply(status, headers, body, complete=chance.random() < 0.8)
+    return Response(status, headers, body, complete=chance.random() < 0.8)
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
@@ -233,7 +234,7 @@ def test_a_damaged_answer_is_audio_or_one_of_our_errors(seed: int) -> None:
     for _ in range(MUTANTS):
         reply = mutant(chance)
         try:
-            check(reply)
+            check_outcome(reply)
         except Exception as error:
             error.add_note(f"{reply.status} {reply.headers} {reply.complete} {reply.body!r}")
             raise
@@ -241,14 +242,14 @@ def test_a_damaged_answer_is_audio_or_one_of_our_errors(seed: int) -> None:
 
 def test_the_mutants_are_made_of_all_there_is() -> None:
     """Undamaged, they are audio of every format, links, and every kind of failure; damaged, still some of each."""
-    found = [taken(reply) for reply in corpus()]
+    found = [outcome_of(reply) for reply in corpus()]
     assert {audio.format for audio in found if isinstance(audio, Audio)} == {"wav", "mp3", "flac", "ogg"}
     assert {type(error) for error in found if isinstance(error, ServiceError)} == {
         *(TransientError, ThrottledError, PermanentError, SuspectError, FatalError, UnreadableError)
     }
     chance = Random(9)
-    kinds = Counter(type(taken(mutant(chance))) for _ in range(1_000))
-    assert min(kinds[kind] for kind in (Audio, Reading, TransientError, PermanentError)) > 10, kinds
+    kinds = Counter(type(outcome_of(mutant(chance))) for _ in range(1_000))
+    assert min(kinds[kind] for kind in (Audio, ParsedResponse, TransientError, PermanentError)) > 10, kinds
 
 
 _WORDS = st.sampled_from(
@@ -295,7 +296,7 @@ _HEADERS = st.dictionaries(
 @example(429, {"retry-after": "9" * 50}, b"")
 def test_any_answer_is_audio_or_one_of_our_errors(status: int, headers: dict[str, str], body: bytes) -> None:
     """Statuses, headers and bytes of any kind, made from nothing; also JSON and events that no service would send."""
-    check(Reply(status, headers, body, complete=False))
+    check_outcome(Response(status, headers, body, complete=False))
 
 
 @pytest.mark.parametrize(
@@ -305,4 +306,4 @@ def test_any_answer_is_audio_or_one_of_our_errors(status: int, headers: dict[str
 def test_hostile_repetition_is_read_at_once(status: int, body: bytes) -> None:
     """Patterns that make careless parsers slow: they end, with an error."""
     with pytest.raises(ServiceError):
-        read_reply(Reply(status, {}, body))
+        parse_response(Response(status, {}, body))

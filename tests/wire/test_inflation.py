@@ -8,14 +8,14 @@ import zlib
 import pytest
 
 from tts_pipeline.errors import TransientError, UnreadableError
-from tts_pipeline.wire.inflation import Inflation
+from tts_pipeline.wire.inflation import ContentDecoder
 
 TEXT = bytes(range(256)) * 9
 
 
-def inflated(codings: str, data: bytes, step: int = 1_000_000) -> bytes:
-    inflation = Inflation(codings)
-    pieces = [piece for at in range(0, len(data), step) for piece in inflation.pieces(data[at : at + step])]
+def decode_body(codings: str, data: bytes, step: int = 1_000_000) -> bytes:
+    inflation = ContentDecoder(codings)
+    pieces = [piece for at in range(0, len(data), step) for piece in inflation.decode(data[at : at + step])]
     inflation.close()
     return b"".join(pieces)
 
@@ -36,14 +36,14 @@ def inflated(codings: str, data: bytes, step: int = 1_000_000) -> bytes:
 )
 def test_one_coding_is_inflated(codings: str, data: bytes, whole: bytes, step: int) -> None:
     """gzip of one or more files, deflate with and without zlib's header, in whatever pieces it comes."""
-    assert inflated(codings, data, step) == whole
+    assert decode_body(codings, data, step) == whole
 
 
 @pytest.mark.parametrize("codings", ["gzip, gzip", "br", "zstd", "deflate,gzip", "compress", "gzip;q=1", "\xff"])
 def test_other_codings_are_refused(codings: str) -> None:
     """What nobody asked for and is not read will come again: it is bought once."""
     with pytest.raises(UnreadableError) as caught:
-        Inflation(codings)
+        ContentDecoder(codings)
     assert (caught.value.code, caught.value.may_be_billed) == ("UnsupportedCoding", True)
 
 
@@ -65,11 +65,11 @@ def test_other_codings_are_refused(codings: str) -> None:
 def test_what_is_cut_or_damaged_is_malformed(codings: str, data: bytes, step: int) -> None:
     """Never half a body, nor more than one."""
     with pytest.raises(TransientError) as caught:
-        inflated(codings, data, step)
+        decode_body(codings, data, step)
     assert (caught.value.code, caught.value.may_be_billed) == ("MalformedBody", True)
 
 
 def test_a_bomb_is_inflated_only_as_far_as_somebody_asks() -> None:
     """A kilobyte stands for a megabyte: whoever counts can stop after any piece."""
-    pieces = Inflation("gzip").pieces(gzip.compress(bytes(50_000_000)))
+    pieces = ContentDecoder("gzip").decode(gzip.compress(bytes(50_000_000)))
     assert [len(next(pieces)) for _ in range(3)] == [1_048_576] * 3

@@ -12,7 +12,7 @@ import pytest
 from tts_pipeline.config import MAX_TEXT_VALUES
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.limits import MAX_TEXT_BYTES, ExcessiveTextError, check_text, parse_json
-from tts_pipeline.wire.response import Reply, read_reply
+from tts_pipeline.wire.response import Response, parse_response
 
 SIZE = 39_000_000
 HOSTILE: Mapping[str, tuple[bytes, bytes, bytes]] = {
@@ -37,7 +37,7 @@ def test_text_of_a_million_values_costs_no_memory(status: int, head: bytes, repe
     tracemalloc.start()
     try:
         with pytest.raises(ServiceError) as met:
-            read_reply(Reply(status, {"content-type": "application/json"}, body))
+            parse_response(Response(status, {"content-type": "application/json"}, body))
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -54,7 +54,7 @@ def test_text_of_a_million_values_costs_no_memory(status: int, head: bytes, repe
 def test_depth_and_numbers_are_no_other_exception(body: bytes) -> None:
     """Nesting beyond what a stack takes, numbers of 300,000 digits, NaN: a malformed body like any other."""
     with pytest.raises(TransientError) as met:
-        read_reply(Reply(200, {}, body))
+        parse_response(Response(200, {}, body))
     assert met.value.code == "MalformedBody"
 
 
@@ -62,7 +62,7 @@ def test_depth_and_numbers_are_no_other_exception(body: bytes) -> None:
 def test_a_failing_body_may_be_deep(depth: int) -> None:
     """What can be read need not be possible to write again."""
     with pytest.raises(ServiceError) as met:
-        read_reply(Reply(500, {}, b'{"detail":' + b"[" * depth + b"1" + b"]" * depth + b"}"))
+        parse_response(Response(500, {}, b'{"detail":' + b"[" * depth + b"1" + b"]" * depth + b"}"))
     assert len(str(met.value)) < 1_500
 
 
@@ -71,7 +71,7 @@ def test_the_longest_speech_fits() -> None:
     sound = bytes(96_000 * 300)
     times = {"characters": list("a,b{c[" * 900), "starts": [float(place) for place in range(5_400)]}
     body = orjson.dumps({"audio": pybase64.b64encode(sound).decode(), "alignment": times, "text": "yes, " * 40_000})
-    assert read_reply(Reply(200, {}, body)).data == sound
+    assert parse_response(Response(200, {}, body)).data == sound
 
 
 def test_the_bounds_themselves() -> None:

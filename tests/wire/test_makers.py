@@ -13,9 +13,9 @@ from tts_pipeline.wire import makers
 from tts_pipeline.wire.complaint import is_failure
 from tts_pipeline.wire.failure import classify
 from tts_pipeline.wire.failure_codes import RULES, rule_for
-from tts_pipeline.wire.reading import Reply
-from tts_pipeline.wire.response import read_reply
-from tts_pipeline.wire.waits import duration_s, reset_s
+from tts_pipeline.wire.reading import Response
+from tts_pipeline.wire.response import parse_response
+from tts_pipeline.wire.waits import parse_duration_s, rate_limit_reset_s
 
 PLAN = "You exceeded your current quota, please check your plan and billing details."
 
@@ -158,7 +158,7 @@ def test_each_maker_is_understood(status: int, payload: dict[str, Any], error: t
         assert not met.may_be_billed
     if status == 200:
         with pytest.raises(error):
-            read_reply(Reply(200, {"content-type": "application/json"}, body))
+            parse_response(Response(200, {"content-type": "application/json"}, body))
 
 
 @pytest.mark.parametrize("kind", ["ThrottlingException", "ThrottlingException:http://internal.amazon.com/coral/"])
@@ -227,8 +227,8 @@ def test_a_wait_is_told_in_many_places(headers: dict[str, str], payload: dict[st
 def test_a_reset_is_no_wait_of_another_failure() -> None:
     """Services tell their limits with every answer: only a rate waits for them."""
     assert classify(500, {"ratelimit-reset": "3000"}, b"").retry_after_s is None
-    assert reset_s({}, None) is None
-    assert [duration_s(text) for text in ("", "s", "1x", "1 h 2 min", "9" * 40 + "s")] == [
+    assert rate_limit_reset_s({}, None) is None
+    assert [parse_duration_s(text) for text in ("", "s", "1x", "1 h 2 min", "9" * 40 + "s")] == [
         None,
         None,
         None,
@@ -239,11 +239,11 @@ def test_a_reset_is_no_wait_of_another_failure() -> None:
 
 def test_every_code_of_the_table_means_what_it_stands_under() -> None:
     """No code stands under two meanings, whatever its spelling; every meaning has a rule."""
-    for meaning, codes in makers.WORDS.items():
+    for meaning, codes in makers.WORD_CODES.items():
         assert all(rule_for(code, 418) is RULES[meaning] for code in codes), meaning
-    numbers = {meaning for form in makers.FORMS for meaning in form.meanings}
-    assert numbers | {meaning for _, meaning in makers.SENTENCES} <= set(RULES)
-    for form in makers.FORMS:
+    numbers = {meaning for form in makers.NUMERIC_SCHEMES for meaning in form.meanings}
+    assert numbers | {meaning for _, meaning in makers.MESSAGE_PATTERNS} <= set(RULES)
+    for form in makers.NUMERIC_SCHEMES:
         listed = [number for numbers in form.meanings.values() for number in numbers]
         assert len(listed) == len(set(listed))
         assert not form.success.intersection(listed)

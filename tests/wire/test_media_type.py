@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.wire.media_type import NOTHING, PcmFacts, facts_of, facts_of_type
+from tts_pipeline.wire.media_type import NO_FACTS, PcmFacts, facts_of_fields, facts_of_media_type
 
 
 @pytest.mark.parametrize(
     ("media_type", "facts"),
     [
-        (None, NOTHING),
-        ("audio/mpeg", NOTHING),
+        (None, NO_FACTS),
+        ("audio/mpeg", NO_FACTS),
         ("audio/*;sample_rate=16000;audio_format=pcm", PcmFacts(16_000, is_pcm=True)),
         ("audio/pcm", PcmFacts(is_pcm=True)),
         ("audio/pcm;rate=16000", PcmFacts(16_000, is_pcm=True)),
@@ -34,7 +34,7 @@ from tts_pipeline.wire.media_type import NOTHING, PcmFacts, facts_of, facts_of_t
 )
 def test_media_types(media_type: str | None, facts: PcmFacts) -> None:
     """RFC 2586 and 3551, and what others made of them; what cannot be is not believed."""
-    assert facts_of_type(media_type) == facts
+    assert facts_of_media_type(media_type) == facts
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_media_types(media_type: str | None, facts: PcmFacts) -> None:
 @pytest.mark.parametrize("value", ["16000", 16_000, "16000 Hz", "16kHz", "16000.0"])
 def test_names_of_a_rate(name: str, value: object) -> None:
     """However a header or a parameter spells it."""
-    assert facts_of({"other": "8000", name: value}.items()) == PcmFacts(16_000)
+    assert facts_of_fields({"other": "8000", name: value}.items()) == PcmFacts(16_000)
 
 
 @pytest.mark.parametrize(
@@ -56,26 +56,26 @@ def test_names_of_a_rate(name: str, value: object) -> None:
         ("pcm_s16le", PcmFacts(None, None, 16, "signed", False, True)),
         ("pcm_f32be", PcmFacts(None, None, 32, "float", True, True)),
         ("ulaw_8000", PcmFacts(8_000, None, 8, "mulaw", None, True)),
-        ("mp3_44100_128", NOTHING),
-        ("wav", NOTHING),
+        ("mp3_44100_128", NO_FACTS),
+        ("wav", NO_FACTS),
     ],
 )
 def test_names_of_formats(name: str, facts: PcmFacts) -> None:
     """As makers' parameters and headers have them."""
-    assert facts_of({"x-audio-format": name}.items()) == facts
-    assert facts_of({"response_format": name}.items()) == facts
+    assert facts_of_fields({"x-audio-format": name}.items()) == facts
+    assert facts_of_fields({"response_format": name}.items()) == facts
 
 
 def test_other_facts_and_other_headers() -> None:
     """Channels, bits and byte order by any of their names; codings of the transfer are none of the sound."""
     told = {"x-channels": "2", "x-bits-per-sample": "24", "X-Endianness": "big-endian", "content-encoding": "raw"}
-    assert facts_of(told.items()) == PcmFacts(None, 2, 24, None, True)
-    assert facts_of({"rate": 1.1, "x-ratelimit": "16000", "x-rate": None}.items()) == NOTHING
+    assert facts_of_fields(told.items()) == PcmFacts(None, 2, 24, None, True)
+    assert facts_of_fields({"rate": 1.1, "x-ratelimit": "16000", "x-rate": None}.items()) == NO_FACTS
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_is_read(name: str, value: str) -> None:
     """Whatever a header says."""
-    facts_of([(name, value), ("x-audio-format", value), ("x-sample-rate", value), ("x-channels", value)])
-    facts_of_type(f"audio/pcm;{value}")
-    facts_of_type(value)
+    facts_of_fields([(name, value), ("x-audio-format", value), ("x-sample-rate", value), ("x-channels", value)])
+    facts_of_media_type(f"audio/pcm;{value}")
+    facts_of_media_type(value)

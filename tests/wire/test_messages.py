@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.wire.messages import MAX_CHARACTERS, readable
+from tts_pipeline.wire.messages import MAX_CHARACTERS, clean_message
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ from tts_pipeline.wire.messages import MAX_CHARACTERS, readable
 )
 def test_one_readable_line(message: str, expected: str) -> None:
     """HTML is its title, heading or text; control characters are gone; a marker like <429> is no markup."""
-    assert readable(message) == expected
+    assert clean_message(message) == expected
 
 
 def test_a_long_message_is_cut() -> None:
     """300 characters, and a sign that there was more."""
-    cut = readable("word " * 1000)
+    cut = clean_message("word " * 1000)
     assert len(cut) <= MAX_CHARACTERS
     assert cut.endswith("…")
 
@@ -52,7 +52,7 @@ SECRET = "zQ9xK2mT7pL4wR8vB1nC"
 )
 def test_keys_are_redacted(message: str) -> None:
     """Whatever looks like a key or a bearer token is not in the result."""
-    shown = readable(message)
+    shown = clean_message(message)
     assert SECRET not in shown
     assert "[redacted]" in shown
 
@@ -64,12 +64,12 @@ def test_ids_and_words_are_not_keys() -> None:
         "Donaudampfschifffahrtsgesellschaftskapitaen",
         "total_tokens: 12 of 600 tokens",
     ):
-        assert readable(message) == message
+        assert clean_message(message) == message
 
 
 @given(st.text(max_size=600) | st.text("<>/abtile sk-:=", max_size=600))
 def test_any_text_becomes_one_printable_line(text: str) -> None:
     """Never longer than the limit, never a line end or a control character."""
-    shown = readable(text)
+    shown = clean_message(text)
     assert len(shown) <= MAX_CHARACTERS
     assert not any(ord(character) < 32 for character in shown)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Word
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.reading import Response
 from tts_pipeline.wire.redaction import Redactor
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
@@ -23,10 +23,10 @@ def test_every_writing_is_redacted(writing: str) -> None:
     """In a sentence, alone, twice, and with a prefix of the header's; of a key that begins like no other."""
     echo, redactor = encode_echo(f"Bearer {KEY}", writing), Redactor([KEY])
     for text in (f"key {echo} is unknown", echo, f"{echo},{echo}", f"Bearer {echo}."):
-        clean = redactor.text(text)
+        clean = redactor.redact(text)
         assert "[redacted]" in clean
         assert echo not in clean
-        assert redactor.text(clean) == clean
+        assert redactor.redact(clean) == clean
 
 
 @given(
@@ -37,8 +37,8 @@ def test_any_key_is_redacted(key: str, before: int, writing: str) -> None:
     if writing == "cut" and len(key) < 20:
         return
     echo = encode_echo(f"Bearer {key}", writing)
-    assert key not in Redactor([key]).text(f"{'.' * before}{echo}")
-    assert "[redacted]" in Redactor([key]).text(f"{'.' * before} {echo}")
+    assert key not in Redactor([key]).redact(f"{'.' * before}{echo}")
+    assert "[redacted]" in Redactor([key]).redact(f"{'.' * before} {echo}")
 
 
 def test_what_is_no_key_stays() -> None:
@@ -48,35 +48,37 @@ def test_what_is_no_key_stays() -> None:
         *(str(uuid.UUID(int=7**45)), "Throttling.RateQuota", "Requests rate limit exceeded, try again.", "", "é 你好"),
         base64.b64encode(bytes(range(256)) * 40).decode(),
     ):
-        assert redactor.text(text) == text
-        assert Redactor([None, ""]).text(text) == text
-    assert redactor.text(None) is None
+        assert redactor.redact(text) == text
+        assert Redactor([None, ""]).redact(text) == text
+    assert redactor.redact(None) is None
 
 
 def test_a_short_key_is_a_word_of_its_own() -> None:
     """Below 6 characters: not in other words, nor in the names of fields, and one of two letters is none."""
     redactor = Redactor(["test", "no"])
-    assert redactor.text("the key test is no key; testing, latest") == "the key [redacted] is no key; testing, latest"
-    reply = Reply(400, {}, b'{"test": "test"}')
-    assert redactor.reply(reply) is reply
-    assert Redactor(["q7W3zK"]).text("cTdXM3pL q%37W3zK 713757337a4b") == "[redacted] [redacted] [redacted]"
+    assert redactor.redact("the key test is no key; testing, latest") == "the key [redacted] is no key; testing, latest"
+    reply = Response(400, {}, b'{"test": "test"}')
+    assert redactor.redact_response(reply) is reply
+    assert Redactor(["q7W3zK"]).redact("cTdXM3pL q%37W3zK 713757337a4b") == "[redacted] [redacted] [redacted]"
 
 
 def test_an_answer_is_redacted_before_messages_are_cut() -> None:
     """Headers and body; one without the key is the very same object, also bytes that are no text."""
     redactor = Redactor([KEY])
-    clean = redactor.reply(Reply(401, {"x-request-id": KEY}, f'{{"message": "{KEY}"}}'.encode() + b"\xff\x00"))
+    clean = redactor.redact_response(
+        Response(401, {"x-request-id": KEY}, f'{{"message": "{KEY}"}}'.encode() + b"\xff\x00")
+    )
     assert (clean.headers, clean.body) == (
         {"x-request-id": "[redacted]"},
         b'{"message": "[redacted]"}\xff\x00',
     )
-    assert redactor.reply(clean) is clean
+    assert redactor.redact_response(clean) is clean
 
 
 def test_an_error_has_it_in_no_field() -> None:
     """Also not in its arguments, which pickling and logging show."""
     error = PermanentError(f"m {KEY}", code=KEY, request_id=KEY, hint=f"h {KEY}")
-    Redactor([KEY]).error(error)
+    Redactor([KEY]).redact_error(error)
     assert KEY not in f"{error!r} {error} {error.args} {vars(error)}"
 
 
@@ -84,6 +86,6 @@ def test_words_that_spell_a_key_are_found() -> None:
     """In one word or in several; words that the text holds are its own."""
     redactor = Redactor([KEY])
     pieces = [Word(KEY[start : start + 4], 0, 1, None, None) for start in range(0, len(KEY), 4)]
-    assert redactor.finds(pieces, "Hello there.")
-    assert not redactor.finds(pieces, f"My key is {KEY}.")
-    assert not redactor.finds([Word("Hello", 0, 1, 0, 5)], "Hello there.")
+    assert redactor.is_secret_in(pieces, "Hello there.")
+    assert not redactor.is_secret_in(pieces, f"My key is {KEY}.")
+    assert not redactor.is_secret_in([Word("Hello", 0, 1, 0, 5)], "Hello there.")

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import FatalError, ServiceError
-from tts_pipeline.wire.reading import Reply
-from tts_pipeline.wire.redirect import REDIRECTS, next_address
+from tts_pipeline.wire.reading import Response
+from tts_pipeline.wire.redirect import REDIRECTS, redirect_url
 
 ROUTE = "/v1/audio/speech"
 HTTPS = "https://api.example" + ROUTE
 
 
-def leads(status: int, location: str | None, url: str = HTTPS) -> str | None:
-    return next_address(url, Reply(status, {} if location is None else {"location": location}, b""))
+def redirected_to(status: int, location: str | None, url: str = HTTPS) -> str | None:
+    return redirect_url(url, Response(status, {} if location is None else {"location": location}, b""))
 
 
 @pytest.mark.parametrize("status", [307, 308])
@@ -36,7 +36,7 @@ def leads(status: int, location: str | None, url: str = HTTPS) -> str | None:
 )
 def test_the_same_request_goes_to_the_same_host(status: int, url: str, location: str, target: str) -> None:
     """With the key: the same host and port, or https in place of http on their own ports."""
-    assert leads(status, location, url) == target
+    assert redirected_to(status, location, url) == target
 
 
 @pytest.mark.parametrize("status", [307, 308])
@@ -68,7 +68,7 @@ def test_the_same_request_goes_to_the_same_host(status: int, url: str, location:
 def test_no_key_goes_anywhere_else(status: int, url: str, location: str | None) -> None:
     """Another host or port, plain http, another scheme, a login, or nothing at all: told, and nothing was billed."""
     with pytest.raises(FatalError) as caught:
-        leads(status, location, url)
+        redirected_to(status, location, url)
     error = caught.value
     assert (error.code, error.http_status, error.may_be_billed) == ("Redirected", status, False)
     assert "the service's address redirects" in error.message
@@ -90,7 +90,7 @@ def test_no_key_goes_anywhere_else(status: int, url: str, location: str | None) 
 def test_a_redirect_to_the_same_route_is_the_services_address(status: int, url: str, location: str) -> None:
     """No audio is there: it is told which address to use, without what may be a secret."""
     with pytest.raises(FatalError) as caught:
-        leads(status, location, url)
+        redirected_to(status, location, url)
     assert caught.value.code == "Redirected"
     shown = location.replace("user:secret@", "").replace("?key=secret", "")
     assert f"redirects to {shown}: use that" in caught.value.message
@@ -103,14 +103,14 @@ def test_a_redirect_to_the_same_route_is_the_services_address(status: int, url: 
 )
 def test_a_redirect_to_anything_else_may_be_audio(status: int, location: str | None) -> None:
     """As services point to what they made; whether it may be visited is judged there."""
-    assert leads(status, location) is None
+    assert redirected_to(status, location) is None
 
 
 @given(st.sampled_from(sorted(REDIRECTS)), st.text(max_size=60) | st.from_regex(r"(https?:)?//[^ ]{0,40}"))
 def test_whatever_a_location_says_the_key_stays_at_home(status: int, location: str) -> None:
     """Never another exception, and never another host."""
     try:
-        target = leads(status, location)
+        target = redirected_to(status, location)
     except ServiceError as error:
         target, message = None, error.message
     else:

@@ -18,7 +18,7 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.response import Reply, read_reply, reported_usage
+from tts_pipeline.wire.response import Response, parse_response, reported_usage
 from tts_pipeline.wire.timestamps import TimedText
 
 SOUND = b"RIFF" + bytes(range(256)) * 4
@@ -39,14 +39,16 @@ def ali(**audio: Any) -> dict[str, Any]:
     }
 
 
-def reply(body: object, status: int = 200, headers: dict[str, str] | None = None, *, complete: bool = True) -> Reply:
+def make_response(
+    body: object, status: int = 200, headers: dict[str, str] | None = None, *, complete: bool = True
+) -> Response:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Reply(status, JSON if headers is None else headers, raw, complete)
+    return Response(status, JSON if headers is None else headers, raw, complete)
 
 
 def test_ali_json_with_data() -> None:
     """The usual answer: the bytes, the usage and the request id; the URL is not needed."""
-    reading = read_reply(reply(ali(data=DATA, url=URL, id="audio_1", expires_at=1766113409)))
+    reading = parse_response(make_response(ali(data=DATA, url=URL, id="audio_1", expires_at=1766113409)))
     assert (reading.data, reading.url, reading.request_id) == (SOUND, None, "req-1")
     assert reading.usage == Usage(195, 0, 0, 0)
     assert (reading.words, reading.quality, reading.complete) == (None, (), True)
@@ -55,7 +57,7 @@ def test_ali_json_with_data() -> None:
 def test_ali_json_with_a_url() -> None:
     """Without data the URL is the audio, with the moment it stops working; an Alibaba link is taken by https."""
     plain = URL.replace("https:", "http:")
-    reading = read_reply(reply(ali(data="", url=plain, expires_at=1766113400)))
+    reading = parse_response(make_response(ali(data="", url=plain, expires_at=1766113400)))
     assert (reading.data, reading.url, reading.url_expires_at) == (None, URL, 1766113400)
 
 
@@ -72,7 +74,7 @@ def test_ali_json_with_a_url() -> None:
 )
 def test_only_alibabas_links_become_https(url: str, expected: str) -> None:
     """Other addresses stay as they are: whoever fetches decides about them."""
-    assert read_reply(reply({"audio": {"url": url}})).url == expected
+    assert parse_response(make_response({"audio": {"url": url}})).url == expected
 
 
 @pytest.mark.parametrize("missing", ["status_code", "request_id", "code", "message", "usage"])
@@ -80,7 +82,7 @@ def test_any_field_of_the_json_may_be_absent(missing: str) -> None:
     """Only the audio is needed."""
     body = ali(data=DATA)
     del body[missing]
-    assert read_reply(reply(body)).data == SOUND
+    assert parse_response(make_response(body)).data == SOUND
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_any_field_of_the_json_may_be_absent(missing: str) -> None:
 )
 def test_data_in_json(body: object) -> None:
     """Objects of any make, and strings: base64 and data URIs."""
-    assert read_reply(reply(body)).data == SOUND
+    assert parse_response(make_response(body)).data == SOUND
 
 
 @pytest.mark.parametrize(
@@ -118,27 +120,27 @@ def test_data_in_json(body: object) -> None:
 )
 def test_urls_in_json(body: object) -> None:
     """A URL in its usual places, or as the whole answer; its end of life is read from the signature."""
-    reading = read_reply(reply(body))
+    reading = parse_response(make_response(body))
     assert (reading.data, reading.url, reading.url_expires_at) == (None, URL, 1766113409)
 
 
 @pytest.mark.parametrize("body", [URL.encode(), DATA.encode(), b"\xef\xbb\xbf" + orjson.dumps({"audio": DATA})])
 def test_bare_text(body: bytes) -> None:
     """A URL or base64 without quotes, and JSON behind a byte order mark, are read the same."""
-    reading = read_reply(reply(body, headers={"content-type": "text/plain"}))
+    reading = parse_response(make_response(body, headers={"content-type": "text/plain"}))
     assert reading.data == SOUND or reading.url == URL
 
 
 def test_broken_data_beside_a_url() -> None:
     """A URL saves what was paid for when the data cannot be decoded."""
-    assert read_reply(reply(ali(data=DATA[:-2] + "!", url=URL))).url == URL
+    assert parse_response(make_response(ali(data=DATA[:-2] + "!", url=URL))).url == URL
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("location", [URL, "/files/a.wav", "abcd"])
 def test_redirects(status: int, location: str) -> None:
     """A redirect is a URL to fetch, also a relative one; the body does not matter."""
-    reading = read_reply(reply(b"<html>moved</html>", status, {"location": location, "x-request-id": "r"}))
+    reading = parse_response(make_response(b"<html>moved</html>", status, {"location": location, "x-request-id": "r"}))
     assert (reading.data, reading.url, reading.request_id) == (None, location, "r")
 
 
@@ -146,25 +148,25 @@ def test_redirects(status: int, location: str) -> None:
 def test_raw_bytes_under_any_label(label: str | None) -> None:
     """Audio is known by its bytes: a wrong or missing content type does not matter."""
     headers = {} if label is None else {"content-type": label}
-    reading = read_reply(reply(SOUND, headers=headers, complete=False))
+    reading = parse_response(make_response(SOUND, headers=headers, complete=False))
     assert (reading.data, reading.content_type, reading.complete) == (SOUND, label, False)
 
 
 def test_pcm_that_begins_like_json() -> None:
     """Samples may begin with any byte, also with a brace."""
     samples = b"{\x00" + bytes(range(256)) * 3
-    assert read_reply(reply(samples, headers={"content-type": "audio/pcm"})).data == samples
+    assert parse_response(make_response(samples, headers={"content-type": "audio/pcm"})).data == samples
 
 
 def test_base64_without_quotes_may_be_cut() -> None:
     """Four characters less are base64 too: only the quotes of JSON prove a string whole."""
-    assert read_reply(reply(DATA.encode()[:-4], complete=False)).complete is False
-    assert read_reply(reply(DATA, complete=False)).complete is True
+    assert parse_response(make_response(DATA.encode()[:-4], complete=False)).complete is False
+    assert parse_response(make_response(DATA, complete=False)).complete is True
 
 
 def test_json_is_whole_however_the_connection_ended() -> None:
     """What parses as JSON was not cut, so its audio needs no flag."""
-    assert read_reply(reply(ali(data=DATA), complete=False)).complete is True
+    assert parse_response(make_response(ali(data=DATA), complete=False)).complete is True
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_json_is_whole_however_the_connection_ended() -> None:
 def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: str, label: str) -> None:
     """Zero bytes, cut JSON, no audio, broken base64, somebody's page: never half a row, whatever the label."""
     with pytest.raises(TransientError) as met:
-        read_reply(reply(body, headers={"content-type": label, "x-request-id": "r"}))
+        parse_response(make_response(body, headers={"content-type": label, "x-request-id": "r"}))
     assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, True, 200)
     assert met.value.request_id in {"r", "req-1"}
 
@@ -211,7 +213,7 @@ def test_an_unusable_success_is_transient_and_may_be_billed(body: bytes, code: s
 def test_what_cannot_be_read_would_not_be_the_next_time(body: object) -> None:
     """Whole and well-formed, with something that is no audio we know: never bought again, and told by its keys."""
     with pytest.raises(UnreadableError) as met:
-        read_reply(reply(body))
+        parse_response(make_response(body))
     assert (met.value.code, met.value.may_be_billed) == ("UnreadableAudio", True)
     assert "JSON with the keys " in met.value.message
     assert "Zm9v" not in str(met.value)
@@ -231,7 +233,7 @@ def test_what_cannot_be_read_would_not_be_the_next_time(body: object) -> None:
 def test_failures_inside_a_200(body: object, error: type[ServiceError], code: str) -> None:
     """The code decides the class; it may have been billed, unless it is an account's failure or a rate."""
     with pytest.raises(error) as met:
-        read_reply(reply(body))
+        parse_response(make_response(body))
     billed = error not in (FatalError, ThrottledError)
     assert (met.value.code, met.value.may_be_billed, met.value.http_status) == (code, billed, 200)
 
@@ -239,26 +241,26 @@ def test_failures_inside_a_200(body: object, error: type[ServiceError], code: st
 def test_statuses_that_are_no_success() -> None:
     """A redirect without a place and a failing status are failures by their status."""
     with pytest.raises(TransientError):
-        read_reply(reply(b"", 304, {}))
+        parse_response(make_response(b"", 304, {}))
     with pytest.raises(FatalError):
-        read_reply(reply(b"", 401, {}))
+        parse_response(make_response(b"", 401, {}))
 
 
 def test_a_date_to_retry_at_needs_a_clock() -> None:
     """The clock is an argument, so that reading stays pure."""
     headers = {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}
     with pytest.raises(ThrottledError) as met:
-        read_reply(reply(b"", 429, headers), now=datetime(2026, 10, 21, 7, 27, 50, tzinfo=UTC))
+        parse_response(make_response(b"", 429, headers), now=datetime(2026, 10, 21, 7, 27, 50, tzinfo=UTC))
     assert met.value.retry_after_s == 10.0
 
 
 def test_the_request_id_may_be_in_the_headers() -> None:
     """The body's goes first; what cannot be stored is left out."""
     body = {"audio": {"data": DATA}}
-    assert read_reply(reply(body, headers={"x-dashscope-request-id": "h"})).request_id == "h"
-    assert read_reply(reply({**body, "request_id": "b"}, headers={"x-request-id": "h"})).request_id == "b"
-    assert read_reply(reply({**body, "request_id": {"a": 1}}, headers={})).request_id is None
-    assert read_reply(reply({**body, "request_id": "a\nb"}, headers={})).request_id is None
+    assert parse_response(make_response(body, headers={"x-dashscope-request-id": "h"})).request_id == "h"
+    assert parse_response(make_response({**body, "request_id": "b"}, headers={"x-request-id": "h"})).request_id == "b"
+    assert parse_response(make_response({**body, "request_id": {"a": 1}}, headers={})).request_id is None
+    assert parse_response(make_response({**body, "request_id": "a\nb"}, headers={})).request_id is None
 
 
 def test_words_come_with_the_audio() -> None:
@@ -267,17 +269,17 @@ def test_words_come_with_the_audio() -> None:
     body["output"]["sentence"] = {
         "words": [{"text": "Hi", "begin_time": 0, "end_time": 90, "begin_index": 0, "end_index": 2}]
     }
-    assert read_reply(reply(body)).words == (TimedText("Hi", 0, 90, 0, 2),)
+    assert parse_response(make_response(body)).words == (TimedText("Hi", 0, 90, 0, 2),)
     body["output"]["sentence"]["words"][0]["end_time"] = "soon"
-    reading = read_reply(reply(body))
+    reading = parse_response(make_response(body))
     assert (reading.data, reading.words, reading.quality) == (SOUND, None, ("timestamps_dropped",))
 
 
 def test_a_replys_repr_is_short() -> None:
     """A log line never holds a megabyte of audio."""
-    big = reply(ali(data=pybase64.b64encode(SOUND * 50).decode()))
+    big = make_response(ali(data=pybase64.b64encode(SOUND * 50).decode()))
     assert len(repr(big)) < 200
-    assert len(repr(read_reply(big))) < 400
+    assert len(repr(parse_response(big))) < 400
 
 
 @pytest.mark.parametrize(
@@ -297,22 +299,22 @@ def test_a_replys_repr_is_short() -> None:
 )
 def test_what_is_around_json_does_not_matter(body: bytes) -> None:
     """A guard, a byte order mark, a call; lines of JSON, documents one after another, a list; events, XML, a string."""
-    assert read_reply(reply(body)).data in (SOUND, WAV)
+    assert parse_response(make_response(body)).data in (SOUND, WAV)
 
 
 def test_documents_that_are_cut_are_not_half_a_row() -> None:
     """A broken last one is noticed; whether whole ones are all there is for the audio to say."""
     body = b'{"audio":"%b"}\n{"audio":"%b"}\n' % tuple(map(pybase64.b64encode, (SOUND[:300], SOUND[300:])))
     with pytest.raises(TransientError):
-        read_reply(reply(body[:-20]))
-    assert read_reply(reply(body, complete=False)).complete is False
+        parse_response(make_response(body[:-20]))
+    assert parse_response(make_response(body, complete=False)).complete is False
 
 
 def test_a_body_of_parts() -> None:
     """The audio is known by its bytes, then by its label."""
     head = b'--b1\r\nContent-Type: application/json\r\n\r\n{"a":1}\r\n--b1\r\nContent-Type: audio/x;rate=7\r\n\r\n'
     headers = {"content-type": 'multipart/mixed; boundary="b1"'}
-    reading = read_reply(reply(head + SOUND + b"\r\n--b1--\r\n", headers=headers))
+    reading = parse_response(make_response(head + SOUND + b"\r\n--b1--\r\n", headers=headers))
     assert (reading.data, reading.content_type) == (SOUND, "audio/x;rate=7")
 
 
@@ -330,9 +332,9 @@ def test_a_body_of_parts() -> None:
 )  # fmt: skip
 def test_usage_is_read_from_every_answer(status: int, body: bytes, headers: dict[str, str], expected: Usage) -> None:
     """Whatever its status and form, the header last; never an exception."""
-    assert reported_usage(Reply(status, headers, body)) == expected
+    assert reported_usage(Response(status, headers, body)) == expected
 
 
 def test_usage_in_headers_of_an_answer_that_is_audio() -> None:
     """Raw bytes have no other place for it."""
-    assert read_reply(reply(SOUND, headers={"x-amzn-requestcharacters": "12"})).usage == Usage(12)
+    assert parse_response(make_response(SOUND, headers={"x-amzn-requestcharacters": "12"})).usage == Usage(12)

@@ -9,7 +9,7 @@ import pybase64
 import pytest
 
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.wire.search import has_unread, keys_of, sound_anywhere
+from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
 
 WAV = tone("Hello there.")
 MP3 = tone("Hello there.", response_format="mp3")
@@ -49,7 +49,7 @@ def test_audio_is_found_under_any_name(data: bytes) -> None:
         {"generations": [{"sound": text, "snippets": [[{"sound": b64(WAV[:9_000])}]]}, {"sound": b64(WAV[:8_000])}]},
         {"a": text, "the same": text, "token": "Zm9v" * 100},
     ):
-        sound = sound_anywhere(payload)
+        sound = search_audio(payload)
         assert sound is not None, str(payload)[:80]
         assert sound.data == data
 
@@ -69,13 +69,13 @@ def test_audio_is_found_under_any_name(data: bytes) -> None:
 )
 def test_what_is_not_surely_the_answer_is_left(payload: object) -> None:
     """Two different sounds, samples without a header, what was sent, an image, a broken chunk."""
-    assert sound_anywhere(payload) is None
+    assert search_audio(payload) is None
 
 
 def test_samples_are_found_where_the_object_tells_what_they_are() -> None:
     """A media type beside the data is no guess; its parameters come with it."""
     parts = [{"inlineData": {"mimeType": "audio/L16;rate=16000", "data": b64(piece)}} for piece in (b"\1" * 90, b"\2")]
-    sound = sound_anywhere({"candidates": [{"content": {"parts": parts}}]})
+    sound = search_audio({"candidates": [{"content": {"parts": parts}}]})
     assert sound == (b"\1" * 90 + b"\2", None, None, "audio/L16;rate=16000")
 
 
@@ -99,18 +99,18 @@ def test_samples_are_found_where_the_object_tells_what_they_are() -> None:
 )  # fmt: skip
 def test_links_under_any_name(payload: object, url: str | None) -> None:
     """Only http(s), and only what a name or a file's ending promises to be audio; of two, none."""
-    sound = sound_anywhere(payload)
+    sound = search_audio(payload)
     assert (sound.url if sound else None) == url
 
 
 def test_an_answer_is_told_by_its_keys() -> None:
     """Never by its values; few, short and printable."""
-    assert keys_of({"code": 0, "data": {"id": "x", "n": [1, 2]}}) == "JSON with the keys code, data.id, data.n"
-    assert keys_of({"a": {}, "b\n": 1}) == "JSON with the keys ?"
-    assert len(keys_of({"k" * 500 + str(n): n for n in range(50)})) <= 300
+    assert describe_keys({"code": 0, "data": {"id": "x", "n": [1, 2]}}) == "JSON with the keys code, data.id, data.n"
+    assert describe_keys({"a": {}, "b\n": 1}) == "JSON with the keys ?"
+    assert len(describe_keys({"k" * 500 + str(n): n for n in range(50)})) <= 300
     others: list[Any] = [None, "text", 3, [], {}]
-    assert [keys_of(value) for value in others] == [
+    assert [describe_keys(value) for value in others] == [
         *("a JSON null", "a JSON string", "a JSON number", "JSON without keys", "JSON without keys")
     ]
-    assert has_unread({"x": ["Zm9v" * 20]})
-    assert not has_unread({"x": "https://h/" + "a" * 90, "y": "words and words " * 9, "z": "大家好" * 40})
+    assert has_possible_audio({"x": ["Zm9v" * 20]})
+    assert not has_possible_audio({"x": "https://h/" + "a" * 90, "y": "words and words " * 9, "z": "大家好" * 40})

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tts_pipeline.models import Word
 from tts_pipeline.wire.timestamps import (
     TIMESTAMPS_DROPPED,
-    RaggedTimestampsError,
+    MalformedTimestampsError,
     TimedText,
+    align_words,
     find_words,
-    merged,
-    place_words,
+    merge_words,
 )
 
 HI_YOU = (TimedText("Hi", 0, 250), TimedText("you", 300, 500))
@@ -122,39 +122,39 @@ def test_no_timestamps_is_none(payload: dict[str, Any]) -> None:
 )
 def test_a_ragged_list_is_an_error(payload: dict[str, Any]) -> None:
     """Missing texts or times, arrays of different lengths, times that are no times: nothing of it is believed."""
-    with pytest.raises(RaggedTimestampsError):
+    with pytest.raises(MalformedTimestampsError):
         find_words(payload)
 
 
 def test_repeated_words_of_a_stream_are_kept_once() -> None:
     """Equal words at other times stay; a corrected end wins; the order is that of first mention."""
     said = [TimedText("a", 0, 5, 0), TimedText("a", 9, 12, 2), TimedText("a", 0, 8, 0)]
-    assert merged(said) == (TimedText("a", 0, 8, 0), TimedText("a", 9, 12, 2))
+    assert merge_words(said) == (TimedText("a", 0, 8, 0), TimedText("a", 9, 12, 2))
 
 
 def test_words_are_placed_in_the_text() -> None:
     """Times are as told, places are those of the utterance's own text."""
-    placed, flags = place_words(find_words({"words": ALI}), "Hi you!", 600)
+    placed, flags = align_words(find_words({"words": ALI}), "Hi you!", 600)
     assert (placed, flags) == ((Word("Hi", 0, 250, 0, 2), Word("you", 300, 500, 3, 6)), ())
 
 
 def test_nothing_is_nothing() -> None:
     """No words, and words of white space only, are no timestamps and no flag."""
-    assert place_words(None, "Hi", 100) == (None, ())
-    assert place_words((), "Hi", 100) == (None, ())
-    assert place_words([TimedText(" ", 0, 1)], "Hi", 100) == (None, ())
+    assert align_words(None, "Hi", 100) == (None, ())
+    assert align_words((), "Hi", 100) == (None, ())
+    assert align_words([TimedText(" ", 0, 1)], "Hi", 100) == (None, ())
 
 
 def test_small_overshoots_are_clamped() -> None:
     """A little beyond the audio, or into the next word, is rounding."""
-    placed, flags = place_words([TimedText("Hi", 0, 320), TimedText("you", 300, 700)], "Hi you", 600)
+    placed, flags = align_words([TimedText("Hi", 0, 320), TimedText("you", 300, 700)], "Hi you", 600)
     assert placed == (Word("Hi", 0, 300, 0, 2), Word("you", 300, 600, 3, 6))
     assert flags == ()
 
 
 def test_words_are_sorted_by_time() -> None:
     """An answer in disorder is put in order."""
-    placed, _ = place_words([HI_YOU[1], HI_YOU[0]], "Hi you", 600)
+    placed, _ = align_words([HI_YOU[1], HI_YOU[0]], "Hi you", 600)
     assert [word.text for word in placed or ()] == ["Hi", "you"]
 
 
@@ -170,7 +170,7 @@ def test_words_are_sorted_by_time() -> None:
 )
 def test_an_absurd_alignment_is_dropped_with_a_flag(words: list[TimedText], duration_ms: int) -> None:
     """Backwards, far beyond the audio, on top of each other, in no time, or in another unit."""
-    assert place_words(words, "Hi you", duration_ms) == (None, (TIMESTAMPS_DROPPED,))
+    assert align_words(words, "Hi you", duration_ms) == (None, (TIMESTAMPS_DROPPED,))
 
 
 timed = st.builds(
@@ -187,7 +187,7 @@ def test_what_is_stored_is_ordered_within_the_audio_and_within_the_text(
     words: list[TimedText], text: str, duration_ms: int
 ) -> None:
     """Whatever a service says: monotonic times inside the audio and disjoint, ordered places inside the text."""
-    placed, flags = place_words(words, text, duration_ms)
+    placed, flags = align_words(words, text, duration_ms)
     if placed is None:
         assert flags in ((), (TIMESTAMPS_DROPPED,))
         return
@@ -204,7 +204,7 @@ def test_the_words_of_a_text_are_found_in_it(words: list[str]) -> None:
     """Spoken word by word, without places from the service, every word is where it stands."""
     text = " ".join(words)
     said = [TimedText(word, at * 100, at * 100 + 90) for at, word in enumerate(words)]
-    placed, _ = place_words(said, text, len(words) * 100)
+    placed, _ = align_words(said, text, len(words) * 100)
     assert [text[word.text_start : word.text_end] for word in placed or ()] == words
     assert [word.text_start for word in placed or ()] == [
         len(" ".join(words[:at])) + (at > 0) for at in range(len(words))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.usage import UnsoundUsage, usage_in_headers, usage_of
+from tts_pipeline.wire.usage import InvalidUsage, usage_in_headers, usage_of
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_number_that_is_no_count_is_remembered(count: float) -> None:
     """Wherever it stands, though the field is None: whoever reports it is not believed."""
     for payload in ({"usage": {"characters": count}}, {"characters_count": 1, "usage_characters": count},
                     {"usage": {"output_tokens": count}, "extra_info": {"usage_characters": 7}}):  # fmt: skip
-        assert isinstance(usage_of(payload), UnsoundUsage)
+        assert isinstance(usage_of(payload), InvalidUsage)
     assert not isinstance(
-        usage_of({"usage": {"characters": 7, "input_tokens": True, "output_tokens": "9"}}), UnsoundUsage
+        usage_of({"usage": {"characters": 7, "input_tokens": True, "output_tokens": "9"}}), InvalidUsage
     )

@@ -9,13 +9,13 @@ from tts_pipeline.config import MAX_CHANNELS, MAX_CLIP_S, MAX_RATE_HZ, MIN_RATE_
 from tts_pipeline.errors import UnreadableError
 
 
-def check_form(name: str, rate_hz: int, channels: int) -> None:
+def check_rate_and_channels(name: str, rate_hz: int, channels: int) -> None:
     """Refuse a sample rate and a number of channels that no speech has.
 
     Raises:
         UnreadableError: ``ImplausibleAudio``. Never retried; may have been billed.
     """
-    if not is_rate(rate_hz) or not 0 < channels <= MAX_CHANNELS:
+    if not is_plausible_rate(rate_hz) or not 0 < channels <= MAX_CHANNELS:
         raise UnreadableError(
             f"the {name} says that it has {channels} channels at {rate_hz} samples a second",
             code="ImplausibleAudio",
@@ -29,7 +29,7 @@ def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S
     Args:
         name: Of the format, for the message.
         frames: Samples in each channel.
-        rate_hz: As ``check_form`` let it pass.
+        rate_hz: As ``check_rate_and_channels`` let it pass.
         max_s: The longest, at the usual rates; at higher ones as many samples.
 
     Raises:
@@ -43,6 +43,6 @@ def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S
         )
 
 
-def is_rate(rate_hz: int) -> bool:
+def is_plausible_rate(rate_hz: int) -> bool:
     """Whether speech can have so many samples a second."""
     return MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ

@@ -80,7 +80,7 @@ _ENCODINGS: Mapping[str, Encoding] = {
     "ogg": Encoding("ogg", "OGG", "VORBIS", 8_000, 192_000, options={"compression_level": 0.3}),
 }
 
-FORMATS = (AS_RECEIVED, *_ENCODINGS)
+OUTPUT_FORMATS = (AS_RECEIVED, *_ENCODINGS)
 """What ``AudioSettings.format`` may be."""
 
 

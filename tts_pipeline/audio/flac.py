@@ -11,8 +11,8 @@ import re
 from tts_pipeline.audio.mpeg import id3_length
 
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
-_MOST_MARKS = 2_000
-_TOTAL_AT = 18
+_MAX_MARKS = 2_000
+_TOTAL_OFFSET = 18
 """Behind the mark, the block's header and 10 bytes of STREAMINFO: 64 bits, of which the last 36 are the length."""
 
 _TOTAL_MASK = (1 << 36) - 1
@@ -23,23 +23,23 @@ _SEARCH_BYTES = 1 << 20
 
 def with_true_length(data: bytes) -> bytes:
     """Return a file whose header says as many samples as its frames hold; the very bytes given where it does."""
-    at = id3_length(data)
-    place = at + _TOTAL_AT
-    if len(data) < place + 8:
+    start = id3_length(data)
+    offset = start + _TOTAL_OFFSET
+    if len(data) < offset + 8:
         return data
-    packed = int.from_bytes(data[place : place + 8])
-    found = _frames(data, at)
-    if found is None or found <= packed & _TOTAL_MASK:
+    packed = int.from_bytes(data[offset : offset + 8])
+    frames = _last_frame_end(data, start)
+    if frames is None or frames <= packed & _TOTAL_MASK:
         return data
-    return data[:place] + (packed & ~_TOTAL_MASK | found).to_bytes(8) + data[place + 8 :]
+    return data[:offset] + (packed & ~_TOTAL_MASK | frames).to_bytes(8) + data[offset + 8 :]
 
 
-def _frames(data: bytes, at: int) -> int | None:
+def _last_frame_end(data: bytes, file_start: int) -> int | None:
     """Return where the last frame ends, in samples; None where none is found."""
-    block = int.from_bytes(data[at + 8 : at + 10])
-    start = max(at + 42, len(data) - _SEARCH_BYTES)
-    for found in reversed([mark.start() for mark in _SYNC.finditer(data, start)][-_MOST_MARKS:]):
-        end = _frame_end(data[found : found + _HEADER_BYTES], block)
+    block = int.from_bytes(data[file_start + 8 : file_start + 10])
+    start = max(file_start + 42, len(data) - _SEARCH_BYTES)
+    for offset in reversed([mark.start() for mark in _SYNC.finditer(data, start)][-_MAX_MARKS:]):
+        end = _frame_end(data[offset : offset + _HEADER_BYTES], block)
         if end is not None:
             return end
     return None
@@ -49,10 +49,10 @@ def _frame_end(head: bytes, block: int) -> int | None:
     """Return after how many samples a frame ends; None where this is no frame's header."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:
         return None
-    number, after = _coded_number(head)
-    size, after = _block_size(head, after)
-    after += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
-    if after >= len(head) or _crc8(head[:after]) != head[after]:
+    number, offset = _coded_number(head)
+    size, offset = _block_size(head, offset)
+    offset += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
+    if offset >= len(head) or _crc8(head[:offset]) != head[offset]:
         return None
     return (number if head[1] & 1 else number * block) + size
 
@@ -72,13 +72,13 @@ def _coded_number(head: bytes) -> tuple[int, int]:
     return number, 4 + ones
 
 
-def _block_size(head: bytes, at: int) -> tuple[int, int]:
+def _block_size(head: bytes, offset: int) -> tuple[int, int]:
     """Return the samples of a frame, and where the header goes on."""
     code = head[2] >> 4
     if code in (6, 7):
         width = code - 5
-        return int.from_bytes(head[at : at + width]) + 1, at + width
-    return (192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8), at
+        return int.from_bytes(head[offset : offset + width]) + 1, offset + width
+    return (192 if code == 1 else 576 << code - 2 if code < 6 else 256 << code - 8), offset
 
 
 def _crc8(data: bytes) -> int:

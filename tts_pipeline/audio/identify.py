@@ -18,7 +18,7 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
     (8, b"AIFC", "aiff"),
     (0, b".snd", "au"),
 )
-FOUND = frozenset({"wav", "mp3", "aac", "opus", *(name for _, _, name in _MAGIC)})
+KNOWN_FORMATS = frozenset({"wav", "mp3", "aac", "opus", *(name for _, _, name in _MAGIC)})
 """All formats that audio may be said to have; ``opus`` is of earlier versions."""
 
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
@@ -30,7 +30,7 @@ _JUNK = b"\r\n\t \0\xef\xbb\xbf"
 _JUNK_BYTES = 65_536
 
 
-def located(data: bytes) -> tuple[bytes, str | None]:
+def locate_audio(data: bytes) -> tuple[bytes, str | None]:
     """Return data from where audio of a known format begins, and the format: behind blanks and zeros, if need be.
 
     Args:
@@ -40,10 +40,10 @@ def located(data: bytes) -> tuple[bytes, str | None]:
         The very bytes given, and None, where there is no known format.
     """
     name = identify(data)
-    if name is None and (place := min(len(data), _JUNK_BYTES) - len(data[:_JUNK_BYTES].lstrip(_JUNK))):
-        bare = data[place:]
-        name = identify(bare)
-        return (bare, name) if name else (data, None)
+    if name is None and (offset := min(len(data), _JUNK_BYTES) - len(data[:_JUNK_BYTES].lstrip(_JUNK))):
+        audio = data[offset:]
+        name = identify(audio)
+        return (audio, name) if name else (data, None)
     return data, name
 
 
@@ -55,8 +55,8 @@ def identify(data: bytes) -> str | None:
     """
     if data[:4] in _WAV and data[8:12] == b"WAVE":
         return "wav"
-    for place, magic, name in _MAGIC:
-        if data.startswith(magic, place):
+    for offset, magic, name in _MAGIC:
+        if data.startswith(magic, offset):
             return name
     return _identify_frames(data)
 

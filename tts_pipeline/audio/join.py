@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from tts_pipeline.audio.convert import convert, target_of
+from tts_pipeline.audio.convert import convert, target_format
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.models import Audio
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def join(
-    audios: Sequence[Audio], pause_ms: int, wanted: AudioSettings = AudioSettings()
+    audios: Sequence[Audio], pause_ms: int, settings: AudioSettings = AudioSettings()
 ) -> tuple[Audio, tuple[int, ...]]:
     """Return several pieces of audio as one, with silence between them, in the wanted format.
 
@@ -26,7 +26,7 @@ def join(
         audios: At least one, in order. They need not agree in format, rate or channels: the first decides, but for what
             is wanted.
         pause_ms: Silence between two pieces; 0 is none.
-        wanted: As ``check_settings`` let it pass; the default keeps the first's format and rate.
+        settings: As ``check_settings`` let it pass; the default keeps the first's format and rate.
 
     Returns:
         The whole, and where in it each piece begins, in milliseconds, so that timestamps can be shifted. As WAV it has
@@ -38,22 +38,22 @@ def join(
             ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
     """
     if len(audios) == 1:
-        return convert(audios[0], wanted), (0,)
+        return convert(audios[0], settings), (0,)
     # Imported here: most utterances are one segment, and never need it.
-    from tts_pipeline.audio.samples import Stream, encode, to_ms
+    from tts_pipeline.audio.samples import SampleStream, encode, frames_to_ms
 
-    name, rate_hz = target_of(audios[0], wanted)
+    name, rate_hz = target_format(audios[0], settings)
     encoding, starts = encoding_of(name), list[int]()
-    blocks = _joined(audios, rate_hz, pause_ms, starts)
-    whole = encode(Stream(blocks, rate_hz, audios[0].channels), encoding)
-    return whole, tuple(to_ms(frames, rate_hz) for frames in starts)
+    blocks = _join_blocks(audios, rate_hz, pause_ms, starts)
+    result = encode(SampleStream(blocks, rate_hz, audios[0].channels), encoding)
+    return result, tuple(frames_to_ms(frames, rate_hz) for frames in starts)
 
 
-def _joined(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: list[int]) -> Iterator[Samples]:
+def _join_blocks(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: list[int]) -> Iterator[Samples]:
     """Yield the samples of all pieces with silence between them; takes down where each of them begins, in frames."""
     import numpy as np
 
-    from tts_pipeline.audio.samples import no_sound, reading
+    from tts_pipeline.audio.samples import no_sound_error, open_stream
 
     channels, frames = audios[0].channels, 0
     silence = np.zeros(((pause_ms * rate_hz + 500) // 1000, channels), np.float32)
@@ -62,9 +62,9 @@ def _joined(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: list[i
             yield silence
             frames += len(silence)
         starts.append(frames)
-        with reading(audio) as stream:
+        with open_stream(audio) as stream:
             for block in stream.with_channels(channels).resampled(rate_hz).blocks:
                 yield block
                 frames += len(block)
         if frames == starts[-1]:
-            raise no_sound(audio.format)
+            raise no_sound_error(audio.format)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_form, check_length
+from tts_pipeline.audio.bounds import check_length, check_rate_and_channels
 from tts_pipeline.audio.flac import with_true_length
-from tts_pipeline.audio.identify import located
+from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.join import join
-from tts_pipeline.audio.mpeg import FrameReader, Walk, read_adts_frame, read_mp3_frame, walk, with_length
-from tts_pipeline.audio.ogg import last_page
-from tts_pipeline.audio.pcm import PcmFormat, wrap
-from tts_pipeline.audio.pieces import check_seam, pieces
+from tts_pipeline.audio.mpeg import (
+    FrameReader,
+    FrameScan,
+    read_adts_frame,
+    read_mp3_frame,
+    scan_frames,
+    with_frame_count,
+)
+from tts_pipeline.audio.ogg import scan_pages
+from tts_pipeline.audio.pcm import PcmFormat, wrap_as_wav
+from tts_pipeline.audio.pieces import check_seam, split_files
 from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
@@ -23,17 +30,19 @@ UNVERIFIED_LENGTH = "unverified_length"
 
 _ASK_FOR_ANOTHER = "ask for another encoding, such as response_format=mp3 or wav"
 _BLOCK_FRAMES = 65_536
-Playable = tuple[Audio, tuple[str, ...]]
+FlaggedAudio = tuple[Audio, tuple[str, ...]]
 
 
-class _Terms(NamedTuple):
+class _Options(NamedTuple):
     """Whether a file is known to be whole, and how long it may be."""
 
     complete: bool
     max_s: float
 
 
-def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool, max_s: float = MAX_CLIP_S) -> Playable:
+def make_playable(
+    data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool, max_s: float = MAX_CLIP_S
+) -> FlaggedAudio:
     """Return received bytes as audio that plays, measured, and flags.
 
     Args:
@@ -56,47 +65,47 @@ def playable(data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool, max
             billed.
     """
     if not data:
-        raise _malformed("the audio is empty")
-    data, name = located(data)
+        raise _malformed_error("the audio is empty")
+    data, name = locate_audio(data)
     if name is not None:
-        terms = _Terms(complete, max_s)
-        found = walk(data, read_mp3_frame) if name == "mp3" else None
-        if found is not None and found.is_all_of(data):
-            return _walked(data, name, found, terms)
-        return _measured(pieces(data, name), terms)
+        options = _Options(complete, max_s)
+        scan = scan_frames(data, read_mp3_frame) if name == "mp3" else None
+        if scan is not None and scan.is_all_of(data):
+            return _audio_of_scan(data, name, scan, options)
+        return _measure_files(split_files(data, name), options)
     if pcm_sample_rate_hz is None:
-        raise _unknown(data, complete)
-    return from_pcm(data, PcmFormat(pcm_sample_rate_hz), complete)
+        raise _unknown_format_error(data, complete)
+    return make_pcm_playable(data, PcmFormat(pcm_sample_rate_hz), complete)
 
 
-def _measured(files: Sequence[bytes], terms: _Terms) -> Playable:
+def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
     """Measure a file; several that follow each other become one, in the first one's format."""
-    found = []
+    results = []
     for number, file in enumerate(files, 1):
-        bare, name = located(file)
-        one = terms._replace(complete=terms.complete or number < len(files))
-        found.append(_MEASURES.get(name or "", _unsupported)(bare, name or "", one))
+        content, name = locate_audio(file)
+        file_options = options._replace(complete=options.complete or number < len(files))
+        results.append(_MEASURE_BY_FORMAT.get(name or "", _refuse_format)(content, name or "", file_options))
         if number < len(files):
-            check_seam(bare, name or "")
-    if len(found) == 1:
-        return found[0]
-    check_length("audio", sum(audio.duration_ms for audio, _ in found), 1_000, terms.max_s)
-    whole, _ = join([audio for audio, _ in found], 0)
-    return whole, tuple(sorted({flag for _, flags in found for flag in flags}))
+            check_seam(content, name or "")
+    if len(results) == 1:
+        return results[0]
+    check_length("audio", sum(audio.duration_ms for audio, _ in results), 1_000, options.max_s)
+    result, _ = join([audio for audio, _ in results], 0)
+    return result, tuple(sorted({flag for _, flags in results for flag in flags}))
 
 
-def _malformed(message: str) -> TransientError:
+def _malformed_error(message: str) -> TransientError:
     return TransientError(message, code="MalformedAudio")
 
 
-def _unknown(data: bytes, complete: bool) -> ServiceError:
+def _unknown_format_error(data: bytes, complete: bool) -> ServiceError:
     message = f"{len(data)} bytes are no audio of a known format"
     if not complete:  # the beginning of a file that was cut, perhaps
-        return _malformed(message)
+        return _malformed_error(message)
     return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
 
 
-def _unsupported(_: bytes, name: str, __: _Terms) -> Playable:
+def _refuse_format(_: bytes, name: str, __: _Options) -> FlaggedAudio:
     raise UnreadableError(
         f"the service sent {name}, which cannot be measured",
         code="UnsupportedAudio",
@@ -104,46 +113,48 @@ def _unsupported(_: bytes, name: str, __: _Terms) -> Playable:
     )
 
 
-def _audio(data: bytes, name: str, form: tuple[int, int], frames: int, max_s: float = MAX_CLIP_S) -> Audio:
-    rate_hz, channels = form
+def _make_audio(
+    data: bytes, name: str, rate_and_channels: tuple[int, int], frames: int, max_s: float = MAX_CLIP_S
+) -> Audio:
+    rate_hz, channels = rate_and_channels
     if frames <= 0:
-        raise _malformed(f"the {name} has a header and no sound")
-    check_form(name, rate_hz, channels)
+        raise _malformed_error(f"the {name} has a header and no sound")
+    check_rate_and_channels(name, rate_hz, channels)
     check_length(name, frames, rate_hz, max_s)
     return Audio(data, name, rate_hz, channels, (frames * 1000 + rate_hz // 2) // rate_hz)
 
 
-def from_pcm(data: bytes, form: PcmFormat, complete: bool) -> Playable:
+def make_pcm_playable(data: bytes, pcm_format: PcmFormat, complete: bool) -> FlaggedAudio:
     """Return headerless samples as a WAV, and flags.
 
     Args:
         data: As received.
-        form: How they are to be read.
-        complete: As for ``playable``; nothing but the answer's length tells whether samples are whole.
+        pcm_format: How they are to be read.
+        complete: As for ``make_playable``; nothing but the answer's length tells whether samples are whole.
 
     Raises:
-        ServiceError: As ``playable`` and ``pcm.wrap`` do.
+        ServiceError: As ``make_playable`` and ``pcm.wrap_as_wav`` do.
     """
-    whole, frames = wrap(data, form)
-    audio = _audio(whole, "wav", (form.sample_rate_hz, form.channels), frames)
+    wav, frames = wrap_as_wav(data, pcm_format)
+    audio = _make_audio(wav, "wav", (pcm_format.sample_rate_hz, pcm_format.channels), frames)
     return audio, () if complete else (UNVERIFIED_LENGTH,)
 
 
-def _from_wav(data: bytes, name: str, terms: _Terms) -> Playable:
+def _measure_wav(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     try:
         wav = read_wav(data)
     except MalformedWavError as error:
-        raise _malformed(str(error)) from None
-    flags = (UNVERIFIED_LENGTH,) if wav.is_measured and not terms.complete else ()
+        raise _malformed_error(str(error)) from None
+    flags = (UNVERIFIED_LENGTH,) if wav.is_measured and not options.complete else ()
     if not wav.is_linear:
-        return _compressed_wav(wav.data, terms), flags
-    return _audio(wav.data, name, (wav.sample_rate_hz, wav.channels), wav.frames, terms.max_s), flags
+        return _measure_compressed_wav(wav.data, options), flags
+    return _make_audio(wav.data, name, (wav.sample_rate_hz, wav.channels), wav.frames, options.max_s), flags
 
 
-def _compressed_wav(data: bytes, terms: _Terms) -> Audio:
+def _measure_compressed_wav(data: bytes, options: _Options) -> Audio:
     """Measure a whole WAV of some codec."""
     try:
-        return _from_decoding(data, "wav", terms)[0]
+        return _measure_decoded(data, "wav", options)[0]
     except TransientError as error:  # its sizes are right, so it was not cut: its codec is not known
         raise UnreadableError(error.message, code="UnsupportedAudio", hint=_ASK_FOR_ANOTHER) from None
 
@@ -151,35 +162,35 @@ def _compressed_wav(data: bytes, terms: _Terms) -> Audio:
 _FRAME_READERS: Mapping[str, FrameReader] = {"mp3": read_mp3_frame, "aac": read_adts_frame}
 
 
-def _from_frames(data: bytes, name: str, terms: _Terms) -> Playable:
-    found = walk(data, _FRAME_READERS[name])
-    if found is None:
-        raise _malformed(f"the {name} has no whole frame of sound")
-    return _walked(data, name, found, terms)
+def _measure_frames(data: bytes, name: str, options: _Options) -> FlaggedAudio:
+    scan = scan_frames(data, _FRAME_READERS[name])
+    if scan is None:
+        raise _malformed_error(f"the {name} has no whole frame of sound")
+    return _audio_of_scan(data, name, scan, options)
 
 
-def _walked(data: bytes, name: str, found: Walk, terms: _Terms) -> Playable:
-    if found.is_cut:
-        raise _malformed(f"the {name} is cut: frames are missing, or the last one is not whole")
-    if found.is_mixed:
-        raise _not_one(name)
-    if found.is_odd and name == "mp3":
-        data = with_length(data)
-        found = walk(data, read_mp3_frame) or found
-    return _audio(data, name, (found.sample_rate_hz, found.channels), found.samples, terms.max_s), ()
+def _audio_of_scan(data: bytes, name: str, scan: FrameScan, options: _Options) -> FlaggedAudio:
+    if scan.is_cut:
+        raise _malformed_error(f"the {name} is cut: frames are missing, or the last one is not whole")
+    if scan.is_mixed:
+        raise _several_sounds_error(name)
+    if scan.is_irregular and name == "mp3":
+        data = with_frame_count(data)
+        scan = scan_frames(data, read_mp3_frame) or scan
+    return _make_audio(data, name, (scan.sample_rate_hz, scan.channels), scan.samples, options.max_s), ()
 
 
-def _from_ogg(data: bytes, name: str, terms: _Terms) -> Playable:
-    page = last_page(data)
-    if page.is_cut:
-        raise _malformed("the ogg is cut: its last page is not whole")
-    if page.is_multiplexed:
-        raise _not_one(name)
-    audio, _ = _from_decoding(data[: page.end], name, terms)  # libsndfile refuses what has anything behind it
-    return audio, () if page.is_last or terms.complete else (UNVERIFIED_LENGTH,)
+def _measure_ogg(data: bytes, name: str, options: _Options) -> FlaggedAudio:
+    scan = scan_pages(data)
+    if scan.is_cut:
+        raise _malformed_error("the ogg is cut: its last page is not whole")
+    if scan.is_multiplexed:
+        raise _several_sounds_error(name)
+    audio, _ = _measure_decoded(data[: scan.end], name, options)  # libsndfile refuses what has anything behind it
+    return audio, () if scan.is_last or options.complete else (UNVERIFIED_LENGTH,)
 
 
-def _not_one(name: str) -> UnreadableError:
+def _several_sounds_error(name: str) -> UnreadableError:
     return UnreadableError(
         f"the {name} has several sounds in it, at different rates or at one time: which is the text's is not known",
         code="UnsupportedAudio",
@@ -187,33 +198,33 @@ def _not_one(name: str) -> UnreadableError:
     )
 
 
-def _from_flac(data: bytes, name: str, terms: _Terms) -> Playable:
-    return _from_decoding(with_true_length(data), name, terms)
+def _measure_flac(data: bytes, name: str, options: _Options) -> FlaggedAudio:
+    return _measure_decoded(with_true_length(data), name, options)
 
 
-def _from_decoding(data: bytes, name: str, terms: _Terms) -> Playable:
+def _measure_decoded(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     """Decode it all, because a header only says how much sound there should be."""
     # Imported here: it brings in numpy, and most answers are WAV or MP3.
-    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, opened
+    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, open_sound_file
 
-    with opened(data, name) as sound:
-        told, frames = sound.frames, 0
-        check_form(name, sound.samplerate, sound.channels)
-        if told < UNKNOWN_FRAMES:
-            check_length(name, told, sound.samplerate, terms.max_s)
-        while block := len(sound.read(_BLOCK_FRAMES, dtype="int16")):
+    with open_sound_file(data, name) as file:
+        declared_frames, frames = file.frames, 0
+        check_rate_and_channels(name, file.samplerate, file.channels)
+        if declared_frames < UNKNOWN_FRAMES:
+            check_length(name, declared_frames, file.samplerate, options.max_s)
+        while block := len(file.read(_BLOCK_FRAMES, dtype="int16")):
             frames += block
-            check_length(name, frames, sound.samplerate, terms.max_s)
-        if frames < told < UNKNOWN_FRAMES:
-            raise _malformed(f"the {name} is cut: {frames} samples of {told}")
-        return _audio(data, name, (sound.samplerate, sound.channels), frames, terms.max_s), ()
+            check_length(name, frames, file.samplerate, options.max_s)
+        if frames < declared_frames < UNKNOWN_FRAMES:
+            raise _malformed_error(f"the {name} is cut: {frames} samples of {declared_frames}")
+        return _make_audio(data, name, (file.samplerate, file.channels), frames, options.max_s), ()
 
 
-_MEASURES: Mapping[str, Callable[[bytes, str, _Terms], Playable]] = {
-    "wav": _from_wav,
-    "mp3": _from_frames,
-    "aac": _from_frames,
-    "ogg": _from_ogg,
-    "flac": _from_flac,
+_MEASURE_BY_FORMAT: Mapping[str, Callable[[bytes, str, _Options], FlaggedAudio]] = {
+    "wav": _measure_wav,
+    "mp3": _measure_frames,
+    "aac": _measure_frames,
+    "ogg": _measure_ogg,
+    "flac": _measure_flac,
 }
 # AIFF, AU and CAF are left out on purpose: libsndfile shortens a cut one without a word, and no service sends them.

@@ -23,7 +23,7 @@ DECODER_DELAY = 529
 """Samples by which every decoder of Layer III lags."""
 
 _TAG_FRAME_BYTES = 96
-_TAG_PLACES = (13, 15, 21, 23, 36, 38)
+_TAG_OFFSETS = (13, 15, 21, 23, 36, 38)
 """Where in its frame a tag is: behind the header, a checksum or none, and 9, 17 or 32 bytes of side information."""
 
 _SEARCH_BYTES = 65_536
@@ -41,7 +41,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class FrameScan:
     """What walking all frames found.
 
     Args:
@@ -50,8 +50,8 @@ class Walk:
         channels: Of the first frame.
         is_cut: The last frame is not whole, or fewer frames are there than the file says.
         is_mixed: A frame has another rate or other channels than the first one.
-        is_odd: Decoders would lose sound: there is something between the frames, or more of them than the file says, or
-            their bit rate varies and the file does not say how many there are.
+        is_irregular: Decoders would lose sound: there is something between the frames, or more of them than the file
+            says, or their bit rate varies and the file does not say how many there are.
         has_length: The file says how many frames it has.
         end: Where the last frame ends.
     """
@@ -61,24 +61,24 @@ class Walk:
     channels: int
     is_cut: bool
     is_mixed: bool = False
-    is_odd: bool = False
+    is_irregular: bool = False
     has_length: bool = False
     end: int = field(default=0, compare=False)
 
     def is_all_of(self, data: bytes) -> bool:
         """Whether a file is nothing but the frames that it says it has: so it is one, and right."""
-        is_right = self.has_length and not (self.is_cut or self.is_mixed or self.is_odd)
+        is_right = self.has_length and not (self.is_cut or self.is_mixed or self.is_irregular)
         return is_right and self.end == len(data)
 
 
 FrameReader = Callable[[bytes, int], Frame | None]
 
 
-def read_mp3_frame(data: bytes, at: int) -> Frame | None:
+def read_mp3_frame(data: bytes, offset: int) -> Frame | None:
     """Return the Layer III frame whose header is at a place; None where there is none, or a free-format one."""
-    if at + 4 > len(data) or data[at] != 0xFF:
+    if offset + 4 > len(data) or data[offset] != 0xFF:
         return None
-    return _mp3_frame(data[at + 1], data[at + 2], data[at + 3] >> 6)
+    return _mp3_frame(data[offset + 1], data[offset + 2], data[offset + 3] >> 6)
 
 
 # A file has a handful of different headers, so this halves the time of a walk.
@@ -93,91 +93,93 @@ def _mp3_frame(second: int, third: int, mode: int) -> Frame | None:
     return Frame(length, samples, sample_rate_hz, 1 if mode == 3 else 2)
 
 
-def read_adts_frame(data: bytes, at: int) -> Frame | None:
+def read_adts_frame(data: bytes, offset: int) -> Frame | None:
     """Return the ADTS frame whose header is at a place; None where there is none."""
-    if at + 7 > len(data) or data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
+    if offset + 7 > len(data) or data[offset] != 0xFF or data[offset + 1] & 0xF6 != 0xF0:
         return None
-    third, fourth = data[at + 2], data[at + 3]
+    third, fourth = data[offset + 2], data[offset + 3]
     rate = third >> 2 & 0xF
-    length = (fourth & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+    length = (fourth & 3) << 11 | data[offset + 4] << 3 | data[offset + 5] >> 5
     if rate >= len(_ADTS_RATES_HZ) or length < 7:
         return None
     channels = (third & 1) << 2 | fourth >> 6
-    return Frame(length, 1024 * ((data[at + 6] & 3) + 1), _ADTS_RATES_HZ[rate], channels or 2)
+    return Frame(length, 1024 * ((data[offset + 6] & 3) + 1), _ADTS_RATES_HZ[rate], channels or 2)
 
 
-def starts_with_frames(data: bytes, at: int, read: FrameReader) -> bool:
+def starts_with_frames(data: bytes, offset: int, read_frame: FrameReader) -> bool:
     """Whether a frame begins here that is followed by a second one of its kind, or by the end of the data.
 
     One header alone proves little: in random samples one place in about 2,000 looks like one.
     """
-    first = read(data, at)
+    first = read_frame(data, offset)
     if first is None:
         return False
-    after = at + first.length_bytes
-    if after == len(data):
+    next_offset = offset + first.length_bytes
+    if next_offset == len(data):
         return True
-    second = read(data, after)
+    second = read_frame(data, next_offset)
     return second is not None and second.sample_rate_hz == first.sample_rate_hz
 
 
-def id3_length(data: bytes, at: int = 0) -> int:
+def id3_length(data: bytes, offset: int = 0) -> int:
     """Return the length of the ID3v2 tag at a place, 0 where there is none."""
-    if data[at : at + 3] != b"ID3" or len(data) < at + 10:
+    if data[offset : offset + 3] != b"ID3" or len(data) < offset + 10:
         return 0
     size = 0
-    for byte in data[at + 6 : at + 10]:
+    for byte in data[offset + 6 : offset + 10]:
         size = size << 7 | byte & 0x7F
-    return 10 + size + (10 if data[at + 5] & 0x10 else 0)
+    return 10 + size + (10 if data[offset + 5] & 0x10 else 0)
 
 
-def walk(data: bytes, read: FrameReader) -> Walk | None:
+def scan_frames(data: bytes, read_frame: FrameReader) -> FrameScan | None:
     """Walk all frames; None when there is not one whole frame of sound.
 
     Bytes that are no frame are stepped over where frames go on behind them, as decoders do; tags at the end are none.
     """
-    start = _first_frame(data, id3_length(data), read)
-    first = None if start is None else read(data, start)
+    start = _first_frame(data, id3_length(data), read_frame)
+    first = None if start is None else read_frame(data, start)
     if start is None or first is None:
         return None
-    found = _count(data, start, first, read)
-    samples, is_cut = found.samples, found.is_cut
-    is_odd = len(found.runs) > 1 or start > id3_length(data)
+    count = _count_frames(data, start, first, read_frame)
+    samples, is_cut = count.samples, count.is_cut
+    is_irregular = len(count.runs) > 1 or start > id3_length(data)
     tag = _read_tag(data[start : start + first.length_bytes])
     if tag:
         samples -= first.samples
         if tag.frames:
             # Decoders lag by so much, and what they would say after the end is never heard.
             samples -= tag.delay_samples + max(tag.padding_samples, DECODER_DELAY)
-            is_odd = is_odd or found.frames - 1 > tag.frames
-        is_cut = is_cut or found.frames - 1 < tag.frames
+            is_irregular = is_irregular or count.frames - 1 > tag.frames
+        is_cut = is_cut or count.frames - 1 < tag.frames
     if samples <= 0:
         return None
     has_length = tag is not None and tag.frames > 0
-    is_odd = is_odd or (found.is_variable and not has_length)
-    end = found.runs[-1][1]
-    return Walk(samples, first.sample_rate_hz, first.channels, is_cut, found.is_mixed, is_odd, has_length, end)
+    is_irregular = is_irregular or (count.is_variable and not has_length)
+    end = count.runs[-1][1]
+    return FrameScan(
+        samples, first.sample_rate_hz, first.channels, is_cut, count.is_mixed, is_irregular, has_length, end
+    )
 
 
 def tagged_starts(data: bytes) -> Iterator[int]:
     """Yield where within data an MP3 begins, by the frame that says how many follow; not where data itself does."""
-    begin = id3_length(data)
+    start = id3_length(data)
     for word in (b"Xing", b"Info", b"VBRI"):
-        at = begin
-        while (at := data.find(word, at + 1)) >= 0:
-            if data.find(b"\xff", max(begin + 1, at - _TAG_PLACES[-1]), at) >= 0:
-                places = (at - offset for offset in _TAG_PLACES)
-                yield from (place for place in places if place > begin and _is_tagged(data, place))
+        word_offset = start
+        while (word_offset := data.find(word, word_offset + 1)) >= 0:
+            if data.find(b"\xff", max(start + 1, word_offset - _TAG_OFFSETS[-1]), word_offset) >= 0:
+                offsets = (word_offset - tag_offset for tag_offset in _TAG_OFFSETS)
+                yield from (offset for offset in offsets if offset > start and _is_tagged(data, offset))
 
 
-def _is_tagged(data: bytes, place: int) -> bool:
-    frame = read_mp3_frame(data, place)
-    if frame is None or not starts_with_frames(data, place, read_mp3_frame):
+def _is_tagged(data: bytes, offset: int) -> bool:
+    frame = read_mp3_frame(data, offset)
+    if frame is None or not starts_with_frames(data, offset, read_mp3_frame):
         return False
-    return _read_tag(data[place : place + frame.length_bytes]) is not None
+    return _read_tag(data[offset : offset + frame.length_bytes]) is not None
 
 
-def with_length(data: bytes) -> bytes:
+def with_frame_count(data: bytes) -> bytes:
     """Return an MP3 whose first frame says how many there are, and that has nothing between them.
 
     mpg123, which libsndfile decodes with, believes that frame; without it, it guesses the length from the bit rate of
@@ -185,17 +187,17 @@ def with_length(data: bytes) -> bytes:
     silence: decoders lag, and so all of the sound is heard.
 
     Args:
-        data: As ``walk`` found frames in it.
+        data: As ``scan_frames`` found frames in it.
     """
     start = _first_frame(data, id3_length(data), read_mp3_frame) or 0
     first = read_mp3_frame(data, start)
     if first is None:
         return data
-    found = _count(data, start, first, read_mp3_frame)
+    count = _count_frames(data, start, first, read_mp3_frame)
     has_tag = _read_tag(data[start : start + first.length_bytes]) is not None
-    begin = start + first.length_bytes if has_tag else start
-    frames = b"".join(data[max(run_begin, begin) : run_end] for run_begin, run_end in found.runs)
-    return _tag_frame(data[start : start + 4], found.frames - has_tag + 1) + frames + _silence(data[start : start + 4])
+    audio_start = start + first.length_bytes if has_tag else start
+    frames = b"".join(data[max(run_begin, audio_start) : run_end] for run_begin, run_end in count.runs)
+    return _tag_frame(data[start : start + 4], count.frames - has_tag + 1) + frames + _silence(data[start : start + 4])
 
 
 def _silence(header: bytes) -> bytes:
@@ -221,7 +223,7 @@ def _tag_frame(header: bytes, frames: int) -> bytes:
 
 
 @dataclass(slots=True)
-class _Count:
+class _FrameCount:
     """Frames, in runs without anything between them."""
 
     samples: int = 0
@@ -232,72 +234,74 @@ class _Count:
     runs: list[tuple[int, int]] = field(default_factory=list)
 
 
-def _count(data: bytes, start: int, first: Frame, read: FrameReader) -> _Count:
+def _count_frames(data: bytes, start: int, first: Frame, read_frame: FrameReader) -> _FrameCount:
     """Count the frames from a place on."""
-    found, begin, place, samples, frames = _Count(), start, start, 0, 0
-    rate_hz, channels, usual = first.sample_rate_hz, first.channels, first.length_bytes - 1
-    seen = first
-    while place < len(data):
-        frame = read(data, place)
+    count, run_start, offset, samples, frames = _FrameCount(), start, start, 0, 0
+    rate_hz, channels, usual_bytes = first.sample_rate_hz, first.channels, first.length_bytes - 1
+    last_frame = first
+    while offset < len(data):
+        frame = read_frame(data, offset)
         if frame is not None:
-            if place + frame.length_bytes > len(data):
-                found.is_cut = True
+            if offset + frame.length_bytes > len(data):
+                count.is_cut = True
                 break
-            samples, frames, place = samples + frame.samples, frames + 1, place + frame.length_bytes
-            if frame is seen:
+            samples, frames, offset = samples + frame.samples, frames + 1, offset + frame.length_bytes
+            if frame is last_frame:
                 continue
-            seen = frame
+            last_frame = frame
             if frame.sample_rate_hz != rate_hz or frame.channels != channels:
-                found.is_mixed = True
-            elif not usual <= frame.length_bytes <= usual + 2:
-                found.is_variable = True
+                count.is_mixed = True
+            elif not usual_bytes <= frame.length_bytes <= usual_bytes + 2:
+                count.is_variable = True
             continue
-        further = _next_frame(data, place, read)
-        if further is None or further >= len(data):
-            is_lost = further is None and len(data) - place > _SEARCH_BYTES and not data.startswith(_TRAILERS, place)
-            found.is_cut = is_lost or _is_torn_header(data, place)
+        next_offset = _next_frame(data, offset, read_frame)
+        if next_offset is None or next_offset >= len(data):
+            is_lost = (
+                next_offset is None and len(data) - offset > _SEARCH_BYTES and not data.startswith(_TRAILERS, offset)
+            )
+            count.is_cut = is_lost or _is_torn_header(data, offset)
             break
-        found.runs.append((begin, place))
-        begin = place = further
-    found.runs.append((begin, place))
-    found.samples, found.frames = samples, frames
-    return found
+        count.runs.append((run_start, offset))
+        run_start = offset = next_offset
+    count.runs.append((run_start, offset))
+    count.samples, count.frames = samples, frames
+    return count
 
 
-def _next_frame(data: bytes, at: int, read: FrameReader) -> int | None:
-    tag = id3_length(data, at)
-    if tag and (read(data, at + tag) or at + tag >= len(data)):
-        return at + tag
-    return _first_frame(data, at + (_ID3V1_BYTES if data.startswith(b"TAG", at) else 1), read)
+def _next_frame(data: bytes, offset: int, read_frame: FrameReader) -> int | None:
+    tag = id3_length(data, offset)
+    if tag and (read_frame(data, offset + tag) or offset + tag >= len(data)):
+        return offset + tag
+    return _first_frame(data, offset + (_ID3V1_BYTES if data.startswith(b"TAG", offset) else 1), read_frame)
 
 
-def _first_frame(data: bytes, start: int, read: FrameReader) -> int | None:
-    for found in _SYNC.finditer(data, start, start + _SEARCH_BYTES):
-        if starts_with_frames(data, found.start(), read):
-            return found.start()
+def _first_frame(data: bytes, start: int, read_frame: FrameReader) -> int | None:
+    for match in _SYNC.finditer(data, start, start + _SEARCH_BYTES):
+        if starts_with_frames(data, match.start(), read_frame):
+            return match.start()
     return None
 
 
-def _is_torn_header(data: bytes, at: int) -> bool:
-    return data[at] == 0xFF and len(data) - at < 7
+def _is_torn_header(data: bytes, offset: int) -> bool:
+    return data[offset] == 0xFF and len(data) - offset < 7
 
 
 @dataclass(frozen=True, slots=True)
-class _Tag:
+class _EncoderTag:
     frames: int
     delay_samples: int
     padding_samples: int
 
 
-def _read_tag(frame: bytes) -> _Tag | None:
+def _read_tag(frame: bytes) -> _EncoderTag | None:
     """Return what an encoder wrote into its first frame, which carries no sound itself; None where it is sound."""
-    at = max(frame.find(b"Xing", 4, 48), frame.find(b"Info", 4, 48))
-    if at < 0:
-        return _Tag(int.from_bytes(frame[50:54]), 0, 0) if frame[36:40] == b"VBRI" else None
-    flags = int.from_bytes(frame[at + 4 : at + 8])
-    frames = int.from_bytes(frame[at + 8 : at + 12]) if flags & 1 else 0
-    lame = at + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
+    offset = max(frame.find(b"Xing", 4, 48), frame.find(b"Info", 4, 48))
+    if offset < 0:
+        return _EncoderTag(int.from_bytes(frame[50:54]), 0, 0) if frame[36:40] == b"VBRI" else None
+    flags = int.from_bytes(frame[offset + 4 : offset + 8])
+    frames = int.from_bytes(frame[offset + 8 : offset + 12]) if flags & 1 else 0
+    lame = offset + 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
     if not frame[lame : lame + 4].isalnum() or len(frame) < lame + 24:
-        return _Tag(frames, 0, 0)
+        return _EncoderTag(frames, 0, 0)
     packed = int.from_bytes(frame[lame + 21 : lame + 24])
-    return _Tag(frames, packed >> 12, packed & 0xFFF)
+    return _EncoderTag(frames, packed >> 12, packed & 0xFFF)

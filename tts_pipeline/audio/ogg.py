@@ -10,41 +10,41 @@ _END_OF_STREAM = 0x04
 
 
 @dataclass(frozen=True, slots=True)
-class LastPage:
+class PageScan:
     """Where walking the pages ended.
 
     Args:
         is_cut: The last page is not whole.
         is_last: The last page says that it is the last.
-        begins: Where streams begin that follow one another; the first at 0.
+        stream_offsets: Where streams begin that follow one another; the first at 0.
         end: Where the last whole page ends.
         is_multiplexed: Several streams run at one time, of which only one can be the speech.
     """
 
     is_cut: bool
     is_last: bool
-    begins: tuple[int, ...] = (0,)
+    stream_offsets: tuple[int, ...] = (0,)
     is_multiplexed: bool = False
     end: int = field(default=0, compare=False)
 
 
-def last_page(data: bytes) -> LastPage:
+def scan_pages(data: bytes) -> PageScan:
     """Return what the pages of an Ogg file say, up to the last; bytes that are no page are stepped over."""
-    at, end, flags, begins, is_multiplexed = 0, 0, 0, [0], False
-    while data.startswith(b"OggS", at):
-        table = at + _HEADER_BYTES
-        after = table + data[at + 26] if table <= len(data) else table
-        body = after + sum(data[table:after])
+    offset, end, flags, stream_offsets, is_multiplexed = 0, 0, 0, [0], False
+    while data.startswith(b"OggS", offset):
+        table = offset + _HEADER_BYTES
+        table_end = table + data[offset + 26] if table <= len(data) else table
+        body = table_end + sum(data[table:table_end])
         if body > len(data) or table > len(data):
-            return LastPage(True, False, tuple(begins), is_multiplexed)
-        if data[at + 5] & _FIRST_OF_STREAM and at:
+            return PageScan(True, False, tuple(stream_offsets), is_multiplexed)
+        if data[offset + 5] & _FIRST_OF_STREAM and offset:
             if flags & _FIRST_OF_STREAM:
                 is_multiplexed = True
             else:
-                begins.append(at)
-        flags = data[at + 5]
-        further = data.find(b"OggS", body)
-        at = len(data) if further < 0 else further
+                stream_offsets.append(offset)
+        flags = data[offset + 5]
+        next_offset = data.find(b"OggS", body)
+        offset = len(data) if next_offset < 0 else next_offset
         end = body
     is_torn = 0 < len(data) - end < 4 and b"OggS".startswith(data[end:])
-    return LastPage(is_torn, bool(flags & _END_OF_STREAM), tuple(begins), is_multiplexed, end)
+    return PageScan(is_torn, bool(flags & _END_OF_STREAM), tuple(stream_offsets), is_multiplexed, end)

@@ -8,16 +8,16 @@ import unicodedata
 from collections.abc import Mapping
 from functools import cache
 
-FASTEST = 0.6
+FASTEST_FACTOR = 0.6
 """Times the usual reading time. In the study below, three standard deviations are 0.65 (Russian) to 0.78 (German);
 local voices are at 0.76 or more."""
 
-SLOWEST = 1.6
+SLOWEST_FACTOR = 1.6
 """Times the usual reading time. In the study below, two standard deviations are 1.23 (German) to 1.55 (Russian);
 audiobooks in English are advised to have 150 to 160 words a minute, 1.5 times slower than its readers; local voices are
 at 1.46 or less. What is said twice is at 2."""
 
-_PER_MINUTE: Mapping[str, int] = {
+_LETTERS_PER_MINUTE: Mapping[str, int] = {
     "ar": 612, "de": 920, "en": 987, "es": 1025, "fi": 1078, "fr": 998, "he": 833, "it": 950, "nl": 978,
     "pl": 916, "pt": 913, "ru": 986, "sl": 885, "sv": 917, "tr": 1054, "zh": 255,
 }  # fmt: skip
@@ -36,26 +36,26 @@ _MORA_S = 0.125
 _SYLLABLE_S = 60 / 370
 """The study's mean over all languages, for those it has none of: Korean."""
 
-_SCRIPTS: Mapping[str, float] = {
+_SCRIPT_LETTER_S: Mapping[str, float] = {
     "LATIN": 0.068,  # the study's mean of 14 alphabetic languages
-    "CYRILLIC": 60 / _PER_MINUTE["ru"],
+    "CYRILLIC": 60 / _LETTERS_PER_MINUTE["ru"],
     "GREEK": 0.068,
-    "ARABIC": 60 / _PER_MINUTE["ar"],
-    "HEBREW": 60 / _PER_MINUTE["he"],
+    "ARABIC": 60 / _LETTERS_PER_MINUTE["ar"],
+    "HEBREW": 60 / _LETTERS_PER_MINUTE["he"],
     "HANGUL": _SYLLABLE_S,
     "HIRAGANA": _MORA_S,
     "KATAKANA": _MORA_S,
     "KATAKANA-HIRAGANA": _MORA_S,
-    "CJK": 60 / _PER_MINUTE["zh"],
-    "IDEOGRAPHIC": 60 / _PER_MINUTE["zh"],
+    "CJK": 60 / _LETTERS_PER_MINUTE["zh"],
+    "IDEOGRAPHIC": 60 / _LETTERS_PER_MINUTE["zh"],
 }
 """Usual seconds a letter, by the first word of its Unicode name."""
 
-_HAN: Mapping[str, float] = {"ja": 2 * _MORA_S, "ko": _SYLLABLE_S}
+_HAN_LETTER_S: Mapping[str, float] = {"ja": 2 * _MORA_S, "ko": _SYLLABLE_S}
 """Usual seconds a Han character in languages other than Chinese."""
 
 _LETTER_S: Mapping[str, float] = {
-    **{language: 60 / letters for language, letters in _PER_MINUTE.items() if language != "zh"},
+    **{language: 60 / letters for language, letters in _LETTERS_PER_MINUTE.items() if language != "zh"},
     "ja": _MORA_S,
     "ko": _SYLLABLE_S,
 }
@@ -68,7 +68,7 @@ Range = tuple[float, float]
 _NOTHING: Range = (0.0, 0.0)
 _UNKNOWN_LETTER: Range = (0.03, 0.4)
 _DIGIT: Range = (0.03, 0.55)  # "1000000" is two words; "77" is "siebenundsiebzig"
-_SPELLED: Range = (0.0, 0.35)  # what a capital of "UNESCO" or "BBC" may add when it is spelled
+_SPELLED_CAPITAL: Range = (0.0, 0.35)  # what a capital of "UNESCO" or "BBC" may add when it is spelled
 _SYMBOL: Range = (0.0, 0.6)  # "per cent", "at", "Unterstrich", or left out
 _PICTURE: Range = (0.0, 1.5)  # "face with tears of joy", or left out
 _SENTENCE_END: Range = (0.0, 0.3)  # the study's texts had pauses too: this is for texts of many short sentences
@@ -76,7 +76,7 @@ _CLAUSE_END: Range = (0.0, 0.15)
 
 _KANA = re.compile("[぀-ヿ]")
 
-_MARKS: Mapping[str, Range] = {
+_PUNCTUATION: Mapping[str, Range] = {
     **dict.fromkeys(".!?…。।؟\n", _SENTENCE_END),
     **dict.fromkeys(",;:—–()،؛、", _CLAUSE_END),
     **dict.fromkeys("%&@#*/\\§†‡_", _SYMBOL),
@@ -88,7 +88,7 @@ _CATEGORIES: Mapping[str, Range] = {
 }
 
 
-def spoken_s(text: str, language: str | None) -> Range:
+def speaking_range_s(text: str, language: str | None) -> Range:
     """Return how many seconds a text takes to say at the least and at the most.
 
     Silence before and after it is not counted, and neither is a speed other than the usual.
@@ -98,13 +98,13 @@ def spoken_s(text: str, language: str | None) -> Range:
         language: BCP-47. None, or a language without figures here, is guessed from the script, letter by letter.
     """
     plain = unicodedata.normalize("NFKC", text)
-    tongue = _tongue(plain, language)
-    least, most = (math.fsum(map(_seconds(tongue, bound).__getitem__, plain)) for bound in (0, 1))
+    language_code = _language_code(plain, language)
+    least, most = (math.fsum(map(_seconds(language_code, bound).__getitem__, plain)) for bound in (0, 1))
     capitals = sum(map(len, filter(str.isupper, plain.split())))
-    return least, most + capitals * _SPELLED[1]
+    return least, most + capitals * _SPELLED_CAPITAL[1]
 
 
-def usual_s(language: str | None) -> tuple[float, float]:
+def usual_pace_s(language: str | None) -> tuple[float, float]:
     """Return the usual seconds of a letter and of a Han character in running text, pauses included.
 
     A letter is what is neither a space nor Han: the study counted so.
@@ -112,12 +112,12 @@ def usual_s(language: str | None) -> tuple[float, float]:
     Args:
         language: BCP-47. None, or a language without figures here: the mean of the alphabets, and Chinese.
     """
-    tongue = "" if language is None else language.partition("-")[0].lower()
-    letter_s = _LETTER_S.get(tongue, _SCRIPTS["LATIN"])
-    return letter_s, _HAN.get(tongue, _SCRIPTS["CJK"])
+    language_code = "" if language is None else language.partition("-")[0].lower()
+    letter_s = _LETTER_S.get(language_code, _SCRIPT_LETTER_S["LATIN"])
+    return letter_s, _HAN_LETTER_S.get(language_code, _SCRIPT_LETTER_S["CJK"])
 
 
-def _tongue(text: str, language: str | None) -> str:
+def _language_code(text: str, language: str | None) -> str:
     if language is not None:
         return language.partition("-")[0].lower()
     return "ja" if _KANA.search(text) else ""
@@ -126,31 +126,31 @@ def _tongue(text: str, language: str | None) -> str:
 class _Seconds(dict[str, float]):
     """The least (0) or the most (1) seconds of every character met so far, in one language."""
 
-    def __init__(self, tongue: str, bound: int) -> None:
-        self._tongue = tongue
+    def __init__(self, language_code: str, bound: int) -> None:
+        self._language_code = language_code
         self._bound = bound
 
     def __missing__(self, character: str) -> float:
-        self[character] = seconds = _range(character, self._tongue)[self._bound]
+        self[character] = seconds = _range(character, self._language_code)[self._bound]
         return seconds
 
 
 _seconds = cache(_Seconds)
 
 
-def _range(character: str, tongue: str) -> Range:
+def _range(character: str, language_code: str) -> Range:
     category = unicodedata.category(character)
     if category[0] == "L":
-        return _letter(unicodedata.name(character, "").partition(" ")[0], tongue)
-    return _MARKS.get(character) or _CATEGORIES.get(category, _NOTHING)
+        return _letter(unicodedata.name(character, "").partition(" ")[0], language_code)
+    return _PUNCTUATION.get(character) or _CATEGORIES.get(category, _NOTHING)
 
 
-def _letter(script: str, tongue: str) -> Range:
-    usual_s = _SCRIPTS.get(script)
+def _letter(script: str, language_code: str) -> Range:
+    usual_s = _SCRIPT_LETTER_S.get(script)
     if usual_s is None:
         return _UNKNOWN_LETTER
-    if script == "LATIN" and tongue in _LATIN:
-        usual_s = 60 / _PER_MINUTE[tongue]
+    if script == "LATIN" and language_code in _LATIN:
+        usual_s = 60 / _LETTERS_PER_MINUTE[language_code]
     elif script in {"CJK", "IDEOGRAPHIC"}:
-        usual_s = _HAN.get(tongue, usual_s)
-    return FASTEST * usual_s, SLOWEST * usual_s
+        usual_s = _HAN_LETTER_S.get(language_code, usual_s)
+    return FASTEST_FACTOR * usual_s, SLOWEST_FACTOR * usual_s

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_form
-from tts_pipeline.audio.wav import header_of
+from tts_pipeline.audio.bounds import check_rate_and_channels
+from tts_pipeline.audio.wav import wav_header
 from tts_pipeline.errors import TransientError, UnreadableError
 
 _TAGS = {"signed": 1, "unsigned": 1, "float": 3, "alaw": 6, "mulaw": 7}
 _SIZES = {"signed": (8, 16, 24, 32), "unsigned": (8,), "float": (32, 64), "alaw": (8,), "mulaw": (8,)}
 _TEXT_BYTES = 4_096
-_SHORTEST_TEXT = 16
-_NO_TEXT = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
+_MIN_TEXT_BYTES = 16
+_CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
 _SIGN = bytes(code ^ 0x80 for code in range(256))
 
 
@@ -34,7 +34,7 @@ class PcmFormat(NamedTuple):
     is_big_endian: bool = False
 
 
-def wrap(data: bytes, form: PcmFormat) -> tuple[bytes, int]:
+def wrap_as_wav(data: bytes, pcm_format: PcmFormat) -> tuple[bytes, int]:
     """Return samples as a WAV that every player reads, and how many there are in each channel.
 
     Raises:
@@ -42,37 +42,39 @@ def wrap(data: bytes, form: PcmFormat) -> tuple[bytes, int]:
         UnreadableError: ``UnreadableAudio``: they are text; ``UnsupportedAudio``, ``ImplausibleAudio``: no samples are
             of this format. Never retried; may have been billed.
     """
-    check_form("PCM", form.sample_rate_hz, form.channels)
-    if form.bits not in _SIZES[form.coding]:
-        message = f"samples of {form.bits} bits cannot be {form.coding}"
+    check_rate_and_channels("PCM", pcm_format.sample_rate_hz, pcm_format.channels)
+    if pcm_format.bits not in _SIZES[pcm_format.coding]:
+        message = f"samples of {pcm_format.bits} bits cannot be {pcm_format.coding}"
         raise UnreadableError(message, code="UnsupportedAudio", hint="ask for another encoding, such as wav")
     if _is_text(data):
         message = f"{len(data)} bytes of text came where samples were asked for"
         raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
-    block = form.bits // 8 * form.channels
+    block = pcm_format.bits // 8 * pcm_format.channels
     if len(data) % block:
         raise TransientError("the PCM ends within a sample: it was cut", code="MalformedAudio")
-    head = header_of(len(data), (_TAGS[form.coding], form.sample_rate_hz, form.channels, form.bits))
-    return head + _little_endian(data, form), len(data) // block
+    head = wav_header(
+        len(data), (_TAGS[pcm_format.coding], pcm_format.sample_rate_hz, pcm_format.channels, pcm_format.bits)
+    )
+    return head + _little_endian(data, pcm_format), len(data) // block
 
 
-def _little_endian(data: bytes, form: PcmFormat) -> bytes:
-    width = form.bits // 8
+def _little_endian(data: bytes, pcm_format: PcmFormat) -> bytes:
+    width = pcm_format.bits // 8
     if width == 1:  # a WAV's are unsigned
-        data = data.translate(_SIGN) if form.coding == "signed" else data
+        data = data.translate(_SIGN) if pcm_format.coding == "signed" else data
         return data + bytes(len(data) % 2)
-    if not form.is_big_endian:
+    if not pcm_format.is_big_endian:
         return data
     swapped = bytearray(len(data))
-    for place in range(width):
-        swapped[place::width] = data[width - 1 - place :: width]
+    for index in range(width):
+        swapped[index::width] = data[width - 1 - index :: width]
     return bytes(swapped)
 
 
 def _is_text(data: bytes) -> bool:
     """Whether the first bytes are text of any kind: JSON, a page, base64, hex. Speech has zeros and other controls."""
     head = data[:_TEXT_BYTES]
-    if len(head) < _SHORTEST_TEXT or head.translate(None, _NO_TEXT) != head:
+    if len(head) < _MIN_TEXT_BYTES or head.translate(None, _CONTROL_BYTES) != head:
         return False
     try:
         head.decode()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from tts_pipeline.audio.mpeg import id3_length, read_mp3_frame, tagged_starts, walk
-from tts_pipeline.audio.ogg import last_page
+from tts_pipeline.audio.mpeg import id3_length, read_mp3_frame, scan_frames, tagged_starts
+from tts_pipeline.audio.ogg import scan_pages
 from tts_pipeline.audio.wav import end_of_wav, is_canonical
 from tts_pipeline.errors import UnreadableError
 
@@ -21,13 +21,13 @@ _MARKS = ((b"WAVE", 8, _WAV), (b"fLaC", 0, _FLAC), (b"OggS\0\2", 0, _OGG))
 
 _JUNK = b"\r\n\t \0"
 _TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
-_SHORTEST_TEXT = 24
-_LONGEST_RUBBISH = 64
+_MIN_TEXT_BYTES = 24
+_MAX_PADDING_BYTES = 64
 _TEXT = re.compile(rb"[\t\r\n -~]*")
-_TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _SHORTEST_TEXT)
+_TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _MIN_TEXT_BYTES)
 
 
-def pieces(data: bytes, name: str) -> Sequence[bytes]:
+def split_files(data: bytes, name: str) -> Sequence[bytes]:
     """Return the files that a body consists of, in order, each as it stands there; mostly one, the very bytes given.
 
     Args:
@@ -37,22 +37,22 @@ def pieces(data: bytes, name: str) -> Sequence[bytes]:
     if name == "wav" and is_canonical(data):
         return (data,)
     tag = id3_length(data)  # what begins behind a tag is the file that the tag is of
-    begins = sorted({0, *(begin for begin in _begins(data, name) if begin > tag)})
-    if len(begins) == 1:
+    offsets = sorted({0, *(offset for offset in _file_offsets(data, name) if offset > tag)})
+    if len(offsets) == 1:
         return (data,)
-    files = [data[begin:end] for begin, end in zip(begins, [*begins[1:], len(data)], strict=True)]
+    files = [data[offset:end] for offset, end in zip(offsets, [*offsets[1:], len(data)], strict=True)]
     return [file for file in files[:-1] if not _is_header_alone(file)] + files[-1:]
 
 
-def _begins(data: bytes, name: str) -> Iterator[int]:
+def _file_offsets(data: bytes, name: str) -> Iterator[int]:
     for word, offset, mark in _MARKS:
         if name != "ogg" or mark is not _OGG:  # of several streams that run at one time, each has its mark
-            at = 0
-            while (at := data.find(word, at + 1)) >= 0:
-                if at >= offset and mark.match(data, at - offset):
-                    yield at - offset
+            word_offset = 0
+            while (word_offset := data.find(word, word_offset + 1)) >= 0:
+                if word_offset >= offset and mark.match(data, word_offset - offset):
+                    yield word_offset - offset
     if name == "ogg":
-        yield from last_page(data).begins
+        yield from scan_pages(data).stream_offsets
     yield from tagged_starts(data)
 
 
@@ -75,11 +75,11 @@ def check_seam(file: bytes, name: str) -> None:
     """
     end = _end_of(file, name)
     if end is None:
-        is_foreign = _TEXT_AT_END.search(_without_tag(file)[-_LONGEST_RUBBISH:]) is not None
+        is_foreign = _TEXT_AT_END.search(_without_tag(file)[-_MAX_PADDING_BYTES:]) is not None
     else:
         rest = file[end:].strip(_JUNK)
-        is_text = len(rest) >= _SHORTEST_TEXT and _TEXT.fullmatch(rest) is not None
-        is_foreign = not rest.startswith(_TAGS) and (is_text or len(rest) >= _LONGEST_RUBBISH)
+        is_text = len(rest) >= _MIN_TEXT_BYTES and _TEXT.fullmatch(rest) is not None
+        is_foreign = not rest.startswith(_TAGS) and (is_text or len(rest) >= _MAX_PADDING_BYTES)
     if is_foreign:
         raise UnreadableError(
             f"behind the {name} come other things, and then one more file: whose sound that is, is not known",
@@ -91,16 +91,16 @@ def check_seam(file: bytes, name: str) -> None:
 def _end_of(file: bytes, name: str) -> int | None:
     """Return where a file ends by its own words; None where it has none."""
     if name == "mp3":
-        found = walk(file, read_mp3_frame)
-        return found.end if found else None
+        scan = scan_frames(file, read_mp3_frame)
+        return scan.end if scan else None
     if name == "ogg":
-        return last_page(file).end
+        return scan_pages(file).end
     return end_of_wav(file) if name == "wav" else None
 
 
 def _without_tag(file: bytes) -> bytes:
     """Leave out the tag at the end, which is the next file's, or an old one of this file."""
-    at = file.rfind(b"ID3")
-    if at > 0 and (length := id3_length(file, at)) and at + length >= len(file):
-        return file[:at]
+    tag_offset = file.rfind(b"ID3")
+    if tag_offset > 0 and (length := id3_length(file, tag_offset)) and tag_offset + length >= len(file):
+        return file[:tag_offset]
     return file[:-128] if file[-128:].startswith(b"TAG") else file

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from tts_pipeline.audio.pace import spoken_s
+from tts_pipeline.audio.pace import speaking_range_s
 from tts_pipeline.errors import PermanentError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 if TYPE_CHECKING:
-    from tts_pipeline.audio.signal import Signal
+    from tts_pipeline.audio.signal import SignalStats
 
 UNDECODABLE = "undecodable"
 EMPTY = "empty"
@@ -44,19 +44,19 @@ class Thresholds:
         cut_tail_db: ``cut_tail``: the last 5 ms are louder than this, relative to the loud parts of the speech. Speech
             decays before it ends. Local voices: -25 at most; cut at any place, about 8 of 10 are louder than this, and
             most of the others were cut in a pause or a plosive.
-        noise_within_db: ``runaway_noise``: the level moves less than this for ``noise_from_s``. Speech moves with its
+        noise_within_db: ``runaway_noise``: the level moves less than this for ``noise_min_s``. Speech moves with its
             syllables, one to seven times a second (Elliott and Theunissen, The modulation transfer function for speech
             intelligibility, PLoS Computational Biology 5, 2009). In every second of the local voices the 90th and the
             10th percentile are 8 dB apart or more; those of white noise 1, of pink noise 4 at most, of a hum less. So
             noise of most colours is found, without a spectrum.
         noise_below_loud_db: A stretch softer than the loud parts (the 95th percentile) by more than this is a pause
             with a hiss in it.
-        noise_from_s: A held vowel is shorter. A shorter sound is noise when all of it is, from ``noise_whole_s`` on.
-        noise_whole_s: See ``noise_from_s``; the measure needs a second.
+        noise_min_s: A held vowel is shorter. A shorter sound is noise when all of it is, from ``noise_whole_min_s`` on.
+        noise_whole_min_s: See ``noise_min_s``; the measure needs a second.
         sounding_above_db: The speech lasts from the first to the last 20 ms that are louder than this, relative to the
             loud parts. ``too_short``: that is shorter than the text takes to say at the least (see ``pace``).
-        spare_s: ``too_long``: it is longer than the text takes at the most, and this, since a word alone is said slower
-            than in a sentence.
+        margin_s: ``too_long``: it is longer than the text takes at the most, and this, since a word alone is said
+            slower than in a sentence.
         silence_around_s: ``too_long``, too: so much more silence is around it.
     """
 
@@ -66,10 +66,10 @@ class Thresholds:
     cut_tail_db: float = -20.0
     noise_within_db: float = 6.0
     noise_below_loud_db: float = 30.0
-    noise_from_s: float = 2.0
-    noise_whole_s: float = 1.0
+    noise_min_s: float = 2.0
+    noise_whole_min_s: float = 1.0
     sounding_above_db: float = -40.0
-    spare_s: float = 0.5
+    margin_s: float = 0.5
     silence_around_s: float = 2.0
 
 
@@ -92,28 +92,28 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
     if not audio.data:
         return (EMPTY,)
     try:
-        signal = _signal(audio)
+        signal = _measure_signal(audio)
     except (TransientError, UnreadableError):
         return (UNDECODABLE,)
     except PermanentError:
-        lasts_s = audio.duration_ms / 1000
-        return tuple(_of_length(lasts_s, lasts_s, spoken_s(text, language), speed))
+        duration_s = audio.duration_ms / 1000
+        return tuple(_length_flags(duration_s, duration_s, speaking_range_s(text, language), speed))
     if signal is None or signal.duration_s < THRESHOLDS.empty_below_s:
         return (EMPTY,)
     sounding_s = signal.sounding_s(above_db=THRESHOLDS.sounding_above_db)
-    of_length = _of_length(sounding_s, signal.duration_s, spoken_s(text, language), speed)
-    return tuple(sorted([*_of_signal(signal), *of_length]))
+    length_flags = _length_flags(sounding_s, signal.duration_s, speaking_range_s(text, language), speed)
+    return tuple(sorted([*_signal_flags(signal), *length_flags]))
 
 
-def _signal(audio: Audio) -> Signal | None:
+def _measure_signal(audio: Audio) -> SignalStats | None:
     """Measure audio block by block; None where it has a header only."""
     # Imported here: soundfile and numpy take a while, and the names above are wanted without them.
-    from tts_pipeline.audio.samples import reading
-    from tts_pipeline.audio.signal import measure
+    from tts_pipeline.audio.samples import open_stream
+    from tts_pipeline.audio.signal import measure_signal
 
-    with reading(audio) as stream:
+    with open_stream(audio) as stream:
         first = next(stream.blocks, None)
-        return None if first is None else measure(stream._replace(blocks=chain((first,), stream.blocks)))
+        return None if first is None else measure_signal(stream._replace(blocks=chain((first,), stream.blocks)))
 
 
 def badness(flags: Collection[str]) -> int:
@@ -122,12 +122,12 @@ def badness(flags: Collection[str]) -> int:
     The worst flag decides, in the order of ``FLAGS``; where two takes share it, the next worst does. Flags of others
     (``unverified_length``, ...) weigh less than any of these, and only by their number. 0 is without a flag.
     """
-    others = sum(flag not in FLAGS for flag in flags)
-    own = sum(1 << len(FLAGS) - place for place, flag in enumerate(FLAGS) if flag in flags)
-    return (own << 7) + min(others, 255)
+    other_count = sum(flag not in FLAGS for flag in flags)
+    weight = sum(1 << len(FLAGS) - rank for rank, flag in enumerate(FLAGS) if flag in flags)
+    return (weight << 7) + min(other_count, 255)
 
 
-def _of_signal(signal: Signal) -> Iterator[str]:
+def _signal_flags(signal: SignalStats) -> Iterator[str]:
     if signal.loudest_dbfs < THRESHOLDS.silent_below_dbfs:
         yield SILENT
         return
@@ -139,17 +139,19 @@ def _of_signal(signal: Signal) -> Iterator[str]:
         yield RUNAWAY_NOISE
 
 
-def _is_noise(signal: Signal) -> bool:
+def _is_noise(signal: SignalStats) -> bool:
     above_dbfs = max(THRESHOLDS.silent_below_dbfs, signal.loud_dbfs - THRESHOLDS.noise_below_loud_db)
     steady_s = signal.longest_steady_s(within_db=THRESHOLDS.noise_within_db, above_dbfs=above_dbfs)
     # Windows are half a second apart, so up to that much of the end is in none.
-    whole_s = max(THRESHOLDS.noise_whole_s, signal.duration_s - 0.5)
-    return steady_s >= min(THRESHOLDS.noise_from_s, whole_s)
+    whole_s = max(THRESHOLDS.noise_whole_min_s, signal.duration_s - 0.5)
+    return steady_s >= min(THRESHOLDS.noise_min_s, whole_s)
 
 
-def _of_length(sounding_s: float, duration_s: float, spoken: tuple[float, float], speed: float) -> Iterator[str]:
-    least_s, most_s = (seconds / speed for seconds in spoken)
-    most_s += THRESHOLDS.spare_s
+def _length_flags(
+    sounding_s: float, duration_s: float, speaking_range_s: tuple[float, float], speed: float
+) -> Iterator[str]:
+    least_s, most_s = (seconds / speed for seconds in speaking_range_s)
+    most_s += THRESHOLDS.margin_s
     if sounding_s < least_s:
         yield TOO_SHORT
     elif sounding_s > most_s or duration_s > most_s + THRESHOLDS.silence_around_s:

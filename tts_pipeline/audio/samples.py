@@ -16,10 +16,10 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from tts_pipeline.audio.bounds import check_form, check_length
+from tts_pipeline.audio.bounds import check_length, check_rate_and_channels
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.flac import with_true_length
-from tts_pipeline.audio.mpeg import read_mp3_frame, walk, with_length
+from tts_pipeline.audio.mpeg import read_mp3_frame, scan_frames, with_frame_count
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Audio
@@ -38,7 +38,7 @@ _READ_FRAMES = 16 * _BLOCK_FRAMES
 """Read at a time: most clips are one block."""
 
 
-class Stream(NamedTuple):
+class SampleStream(NamedTuple):
     """Audio that is decoded block by block, once.
 
     Args:
@@ -51,26 +51,26 @@ class Stream(NamedTuple):
     sample_rate_hz: int
     channels: int
 
-    def resampled(self, rate_hz: int) -> Stream:
+    def resampled(self, rate_hz: int) -> SampleStream:
         """Return the same sound at another sample rate; itself where it has that rate.
 
         By soxr at HQ (20 bits): what it adds is below what rounding to 16 bits does.
         """
         if rate_hz == self.sample_rate_hz:
             return self
-        return Stream(_resampled(self, rate_hz), rate_hz, self.channels)
+        return SampleStream(_resample(self, rate_hz), rate_hz, self.channels)
 
-    def with_channels(self, channels: int) -> Stream:
+    def with_channels(self, channels: int) -> SampleStream:
         """Return the same sound in another number of channels; itself where it has that number.
 
         All are the mean of those there were: what a voice says in only one of them is not lost.
         """
         if channels == self.channels:
             return self
-        return Stream((_mixed(block, channels) for block in self.blocks), self.sample_rate_hz, channels)
+        return SampleStream((_mix(block, channels) for block in self.blocks), self.sample_rate_hz, channels)
 
 
-class Sound(NamedTuple):
+class Waveform(NamedTuple):
     """Decoded audio.
 
     Args:
@@ -92,34 +92,34 @@ class Sound(NamedTuple):
         return int(self.samples.shape[1])
 
     @property
-    def stream(self) -> Stream:
+    def stream(self) -> SampleStream:
         """The sound as a stream of one block."""
-        return Stream(iter((self.samples,)), self.sample_rate_hz, self.channels)
+        return SampleStream(iter((self.samples,)), self.sample_rate_hz, self.channels)
 
-    def resampled(self, rate_hz: int) -> Sound:
+    def resampled(self, rate_hz: int) -> Waveform:
         """Return the same sound at another sample rate; itself where it has that rate."""
-        return self if rate_hz == self.sample_rate_hz else _whole(self.stream.resampled(rate_hz))
+        return self if rate_hz == self.sample_rate_hz else _collect(self.stream.resampled(rate_hz))
 
-    def with_channels(self, channels: int) -> Sound:
+    def with_channels(self, channels: int) -> Waveform:
         """Return the same sound in another number of channels; itself where it has that number."""
-        return self if channels == self.channels else _whole(self.stream.with_channels(channels))
+        return self if channels == self.channels else _collect(self.stream.with_channels(channels))
 
 
-def _resampled(stream: Stream, rate_hz: int) -> Iterator[Samples]:
+def _resample(stream: SampleStream, rate_hz: int) -> Iterator[Samples]:
     resampler = soxr.ResampleStream(stream.sample_rate_hz, rate_hz, stream.channels, dtype="float32", quality="HQ")
     for block in stream.blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty((0, stream.channels), np.float32), last=True)
 
 
-def _mixed(block: Samples, channels: int) -> Samples:
+def _mix(block: Samples, channels: int) -> Samples:
     mono = block.mean(axis=1, keepdims=True, dtype=np.float32)
     return np.repeat(mono, channels, axis=1)
 
 
-def _whole(stream: Stream) -> Sound:
+def _collect(stream: SampleStream) -> Waveform:
     blocks = list(stream.blocks) or [np.empty((0, stream.channels), np.float32)]
-    return Sound(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), stream.sample_rate_hz)
+    return Waveform(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), stream.sample_rate_hz)
 
 
 class _LenientFile(io.BytesIO):
@@ -131,7 +131,7 @@ class _LenientFile(io.BytesIO):
 
 
 @contextmanager
-def opened(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
+def open_sound_file(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
     """Open a file that is in memory.
 
     Raises:
@@ -142,11 +142,11 @@ def opened(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(_LenientFile(data)) as file:
             yield file
     except soundfile.SoundFileError as error:
-        raise _malformed(f"the {name} cannot be decoded: {getattr(error, 'error_string', error)}") from None
+        raise _malformed_error(f"the {name} cannot be decoded: {getattr(error, 'error_string', error)}") from None
 
 
 @contextmanager
-def reading(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[Stream]:
+def open_stream(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[SampleStream]:
     """Open a file to be decoded block by block. Used by ``with``; errors may come with any block.
 
     Samples beyond full scale, which lossy formats may have, are cut off there as every player does.
@@ -163,86 +163,86 @@ def reading(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[Stream]:
     encoding_of(audio.format)
     plain = _plain_wav(audio.data)
     if plain is not None:
-        yield plain._replace(blocks=_bounded(plain, audio.format, max_s))
+        yield plain._replace(blocks=_limit_length(plain, audio.format, max_s))
         return
-    with opened(decodable(audio), audio.format) as file:
-        check_form(audio.format, file.samplerate, file.channels)
+    with open_sound_file(make_decodable(audio), audio.format) as file:
+        check_rate_and_channels(audio.format, file.samplerate, file.channels)
         if file.frames < UNKNOWN_FRAMES:
             check_length(audio.format, file.frames, file.samplerate, max_s)
-        stream = Stream(_blocks(file), file.samplerate, file.channels)
-        yield stream._replace(blocks=_bounded(stream, audio.format, max_s))
+        stream = SampleStream(_blocks(file), file.samplerate, file.channels)
+        yield stream._replace(blocks=_limit_length(stream, audio.format, max_s))
 
 
-def decodable(audio: Audio) -> bytes:
+def make_decodable(audio: Audio) -> bytes:
     """Return a file that libsndfile decodes to its end."""
     if audio.format != "mp3":
         return with_true_length(audio.data) if audio.format == "flac" else audio.data
-    found = walk(audio.data, read_mp3_frame)
-    is_right = found is None or (found.has_length and not found.is_odd)
-    return audio.data if is_right else with_length(audio.data)
+    scan = scan_frames(audio.data, read_mp3_frame)
+    is_right = scan is None or (scan.has_length and not scan.is_irregular)
+    return audio.data if is_right else with_frame_count(audio.data)
 
 
-def decode(audio: Audio) -> Sound:
+def decode(audio: Audio) -> Waveform:
     """Return the samples of a file; none where it has a header only.
 
     Raises:
-        ServiceError: As ``reading`` does.
+        ServiceError: As ``open_stream`` does.
     """
-    with reading(audio) as stream:
-        return _whole(stream)
+    with open_stream(audio) as stream:
+        return _collect(stream)
 
 
-_PLAIN = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_PLAIN_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
-def _plain_wav(data: bytes) -> Stream | None:
+def _plain_wav(data: bytes) -> SampleStream | None:
     """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
-    if len(data) < _PLAIN.size:
+    if len(data) < _PLAIN_HEADER.size:
         return None
-    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = _PLAIN.unpack_from(data)
+    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = _PLAIN_HEADER.unpack_from(data)
     if (riff, wave, fmt, fmt_bytes, tag, bits, chunk) != (b"RIFF", b"WAVE", b"fmt ", 16, 1, 16, b"data"):
         return None
-    if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN.size:
+    if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN_HEADER.size:
         return None
-    check_form("wav", rate_hz, channels)
-    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN.size).reshape(-1, channels)
-    return Stream(_scaled(samples), rate_hz, channels)
+    check_rate_and_channels("wav", rate_hz, channels)
+    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN_HEADER.size).reshape(-1, channels)
+    return SampleStream(_scale(samples), rate_hz, channels)
 
 
-def _scaled(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
+def _scale(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
     for start in range(0, len(samples), _READ_FRAMES):
         block = samples[start : start + _READ_FRAMES].astype(np.float32)
         block *= np.float32(1 / 32_768)
         yield block
 
 
-def decode_sounding(audio: Audio) -> Sound:
+def decode_nonempty(audio: Audio) -> Waveform:
     """Return the samples of a file, of which there must be some.
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: As ``reading`` does.
+        PermanentError: As ``open_stream`` does.
     """
-    sound = decode(audio)
-    if not sound.frames:
-        raise no_sound(audio.format)
-    return sound
+    waveform = decode(audio)
+    if not waveform.frames:
+        raise no_sound_error(audio.format)
+    return waveform
 
 
-def no_sound(name: str) -> TransientError:
+def no_sound_error(name: str) -> TransientError:
     """Return the error of a file that has a header only."""
-    return _malformed(f"the {name} has a header and no sound")
+    return _malformed_error(f"the {name} has a header and no sound")
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
     """Read by blocks, because a header may promise any length."""
     while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
-            raise _malformed("the audio has samples that are no numbers")
+            raise _malformed_error("the audio has samples that are no numbers")
         yield np.clip(block, -1, 1, out=block)
 
 
-def _bounded(stream: Stream, name: str, max_s: float) -> Iterator[Samples]:
+def _limit_length(stream: SampleStream, name: str, max_s: float) -> Iterator[Samples]:
     frames = 0
     for block in stream.blocks:
         frames += len(block)
@@ -250,52 +250,52 @@ def _bounded(stream: Stream, name: str, max_s: float) -> Iterator[Samples]:
         yield block
 
 
-def encode(sound: Sound | Stream, encoding: Encoding) -> Audio:
+def encode(source: Waveform | SampleStream, encoding: Encoding) -> Audio:
     """Return a sound as a file.
 
     16-bit formats are rounded without dither: the error is 98 dB below full scale and under any voice's own noise, and
     samples that were 16 bits before come back exactly.
 
     Args:
-        sound: Of a rate that the encoding can carry.
+        source: Of a rate that the encoding can carry.
         encoding: More channels than it takes are mixed down to one.
 
     Raises:
         TransientError: ``MalformedAudio``: there is not one sample. Retried; may have been billed.
     """
-    stream = sound.stream if isinstance(sound, Sound) else sound
+    stream = source.stream if isinstance(source, Waveform) else source
     if stream.channels > encoding.max_channels:
         stream = stream.with_channels(1)
-    data, frames = _written(stream, encoding)
+    data, frames = _write(stream, encoding)
     if not frames:
-        raise no_sound(encoding.name)
+        raise no_sound_error(encoding.name)
     rate_hz = stream.sample_rate_hz
-    return Audio(data, encoding.name, rate_hz, stream.channels, to_ms(frames, rate_hz))
+    return Audio(data, encoding.name, rate_hz, stream.channels, frames_to_ms(frames, rate_hz))
 
 
-def to_ms(frames: int, rate_hz: int) -> int:
+def frames_to_ms(frames: int, rate_hz: int) -> int:
     """Return how long so many frames last, in milliseconds, rounded half up."""
     return (frames * 1000 + rate_hz // 2) // rate_hz
 
 
-def _written(stream: Stream, encoding: Encoding) -> tuple[bytes, int]:
+def _write(stream: SampleStream, encoding: Encoding) -> tuple[bytes, int]:
     """Return a file, and how many frames it has."""
     file, frames = io.BytesIO(), 0
-    form = {"format": encoding.container, "subtype": encoding.subtype, **(encoding.options or {})}
-    with soundfile.SoundFile(file, "w", stream.sample_rate_hz, stream.channels, **form) as out:
+    options = {"format": encoding.container, "subtype": encoding.subtype, **(encoding.options or {})}
+    with soundfile.SoundFile(file, "w", stream.sample_rate_hz, stream.channels, **options) as out:
         for block in stream.blocks:
             frames += len(block)
             for start in range(0, len(block), _BLOCK_FRAMES):
                 piece = block[start : start + _BLOCK_FRAMES]
-                out.write(_rounded(piece) if encoding.options is None else piece)
+                out.write(_to_int16(piece) if encoding.options is None else piece)
     return file.getvalue(), frames
 
 
-def _rounded(samples: Samples) -> npt.NDArray[np.int16]:
+def _to_int16(samples: Samples) -> npt.NDArray[np.int16]:
     # Not left to libsndfile: it multiplies by 32,767, which changes samples that were 16 bits before.
     rounded: npt.NDArray[np.int16] = np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
     return rounded
 
 
-def _malformed(message: str) -> TransientError:
+def _malformed_error(message: str) -> TransientError:
     return TransientError(message, code="MalformedAudio")

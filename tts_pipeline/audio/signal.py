@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.audio.samples import Samples, Sound, Stream
+from tts_pipeline.audio.samples import Samples, SampleStream, Waveform
 
 _FRAME_S = 0.02
 """Levels are measured over so long: two pitch periods of a low voice, so that they do not flutter with its pitch."""
@@ -28,7 +28,7 @@ Powers = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.float32]
 
 
-class Signal(NamedTuple):
+class SignalStats(NamedTuple):
     """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
 
     Args:
@@ -71,66 +71,66 @@ class Signal(NamedTuple):
         return (longest - 1) * _HOP_FRAMES * _FRAME_S + _WINDOW_FRAMES * _FRAME_S if longest else 0.0
 
 
-def measure(sound: Sound | Stream) -> Signal:
+def measure_signal(source: Waveform | SampleStream) -> SignalStats:
     """Measure a sound of at least one sample."""
-    stream = sound.stream if isinstance(sound, Sound) else sound
-    rate_hz, reel = stream.sample_rate_hz, _Reel(stream.sample_rate_hz)
+    stream = source.stream if isinstance(source, Waveform) else source
+    rate_hz, accumulator = stream.sample_rate_hz, _Accumulator(stream.sample_rate_hz)
     for block in stream.blocks:
-        reel.add(block)
-    powers = reel.powers()
+        accumulator.add(block)
+    powers = accumulator.powers()
     steadiness, loudness = _windows(powers)
     ordered = np.sort(powers)
     # The level there is; np.percentile would blend two, and takes as long as all the rest.
-    loud_dbfs = _level(ordered[95 * (len(powers) - 1) // 100])
-    return Signal(
-        duration_s=reel.frames / rate_hz,
+    loud_dbfs = _to_db(ordered[95 * (len(powers) - 1) // 100])
+    return SignalStats(
+        duration_s=accumulator.frames / rate_hz,
         powers=powers,
-        loudest_dbfs=_level(ordered[-1]),
+        loudest_dbfs=_to_db(ordered[-1]),
         loud_dbfs=loud_dbfs,
-        tail_db=_level(np.dot(reel.tail, reel.tail) / len(reel.tail) + _FLOOR) - loud_dbfs,
-        clipped_share=reel.clipped / (reel.frames * stream.channels),
+        tail_db=_to_db(np.dot(accumulator.tail, accumulator.tail) / len(accumulator.tail) + _FLOOR) - loud_dbfs,
+        clipped_share=accumulator.clipped_count / (accumulator.frames * stream.channels),
         steadiness_db=steadiness,
         window_dbfs=loudness,
     )
 
 
-class _Reel:
+class _Accumulator:
     """What is taken down of a sound while it goes by, block by block."""
 
     def __init__(self, rate_hz: int) -> None:
         self.frames = 0
-        self.clipped = 0
+        self.clipped_count = 0
         self.tail = np.empty(0, np.float32)
-        self._length = max(1, int(rate_hz * _FRAME_S))
+        self._frame_length = max(1, int(rate_hz * _FRAME_S))
         self._tail_frames = max(1, int(rate_hz * _TAIL_S))
         self._powers: list[Powers] = []
-        self._rest = np.empty(0, np.float32)
+        self._remainder = np.empty(0, np.float32)
 
     def add(self, block: Samples) -> None:
         # One channel is a view; of several, what is in any of them counts.
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         self.frames += len(mono)
         # Three in a row across two blocks are let go: there are 16 * 65,536 in a block.
-        self.clipped += _clipped(block)
-        self.tail = _after(self.tail, mono[-self._tail_frames :])[-self._tail_frames :]
-        mono = _after(self._rest, mono)
-        whole = len(mono) // self._length * self._length
-        self._rest = mono[whole:]
-        if whole:
-            self._powers.append(_powers(mono[:whole], self._length))
+        self.clipped_count += _count_clipped(block)
+        self.tail = _concatenate(self.tail, mono[-self._tail_frames :])[-self._tail_frames :]
+        mono = _concatenate(self._remainder, mono)
+        usable = len(mono) // self._frame_length * self._frame_length
+        self._remainder = mono[usable:]
+        if usable:
+            self._powers.append(_frame_powers(mono[:usable], self._frame_length))
 
     def powers(self) -> Powers:
         """Return the powers of every 20 ms; of all there is where it is less."""
         if not self._powers:
-            return _powers(self._rest, len(self._rest))
+            return _frame_powers(self._remainder, len(self._remainder))
         return self._powers[0] if len(self._powers) == 1 else np.concatenate(self._powers)
 
 
-def _after(earlier: Samples, later: Samples) -> Samples:
+def _concatenate(earlier: Samples, later: Samples) -> Samples:
     return np.concatenate((earlier, later)) if len(earlier) else later
 
 
-def _powers(mono: Samples, length: int) -> Powers:
+def _frame_powers(mono: Samples, length: int) -> Powers:
     frames = mono.reshape(-1, length)
     powers: Powers = np.vecdot(frames, frames)
     powers /= length
@@ -138,7 +138,7 @@ def _powers(mono: Samples, length: int) -> Powers:
     return powers
 
 
-def _level(power: float) -> float:
+def _to_db(power: float) -> float:
     return 10 * math.log10(power)
 
 
@@ -147,11 +147,11 @@ def _windows(powers: Powers) -> tuple[Levels, Levels]:
         return powers[:0], powers[:0]
     windows = np.lib.stride_tricks.sliding_window_view(powers, _WINDOW_FRAMES)[::_HOP_FRAMES]
     ordered = np.sort(windows, axis=1)
-    soft, loud = (10 * np.log10(ordered[:, place]) for place in (_WINDOW_FRAMES // 10, -1 - _WINDOW_FRAMES // 10))
+    soft, loud = (10 * np.log10(ordered[:, rank]) for rank in (_WINDOW_FRAMES // 10, -1 - _WINDOW_FRAMES // 10))
     return loud - soft, loud
 
 
-def _clipped(samples: Samples) -> int:
+def _count_clipped(samples: Samples) -> int:
     """Return how many samples are within three or more in a row at full scale."""
     # Hardly any file comes near: two passes spare it the rest.
     if not len(samples) or max(samples.max(), -samples.min()) < _FULL_SCALE:

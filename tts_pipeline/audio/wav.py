@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_form, is_rate
+from tts_pipeline.audio.bounds import check_rate_and_channels, is_plausible_rate
 from tts_pipeline.errors import UnreadableError
 
 _CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
@@ -18,7 +18,7 @@ _EXTENSIBLE = 0xFFFE
 _LINEAR = {1: range(8, 33), 3: (32, 64), 6: (8,), 7: (8,)}
 """PCM, float, A-law, mu-law: every sample has the same size; how many bits that can be."""
 
-_RUBBISH_BYTES = 64
+_MAX_PADDING_BYTES = 64
 _TAGS = (b"TAG", b"ID3", b"APETAGEX")
 
 _PLACEHOLDER = 0x7FFF0000
@@ -64,7 +64,7 @@ class _Chunks:
     """What the chunks of a file say; sizes as declared."""
 
     format: _Format | None = None
-    data_at: int | None = None
+    data_offset: int | None = None
     declared_bytes: int = 0
     long_bytes: int = 0
     fact_frames: int | None = None
@@ -72,12 +72,12 @@ class _Chunks:
 
 def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
     """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
-    return header_of(len(samples), (1, sample_rate_hz, channels, 16)) + samples
+    return wav_header(len(samples), (1, sample_rate_hz, channels, 16)) + samples
 
 
-def header_of(size: int, form: tuple[int, int, int, int]) -> bytes:
+def wav_header(size: int, sample_format: tuple[int, int, int, int]) -> bytes:
     """Return the 44 bytes before so many bytes of samples, by format tag, sample rate, channels and bits."""
-    tag, sample_rate_hz, channels, bits = form
+    tag, sample_rate_hz, channels, bits = sample_format
     block = bits // 8 * channels
     rate = (channels, sample_rate_hz, sample_rate_hz * block, block, bits)
     return _CANONICAL.pack(b"RIFF", 36 + size + size % 2, b"WAVE", b"fmt ", 16, tag, *rate, b"data", size)
@@ -102,8 +102,8 @@ def is_canonical(data: bytes) -> bool:
 def end_of_wav(data: bytes) -> int | None:
     """Return where a file that plays ends by its own sizes; None where they do not agree, or do not know it."""
     order = ">" if data[:4] == b"RIFX" else "<"
-    chunks = _walk(data, order)
-    end = (chunks.data_at or 0) + chunks.declared_bytes
+    chunks = _scan_chunks(data, order)
+    end = (chunks.data_offset or 0) + chunks.declared_bytes
     riff_bytes: int = struct.unpack_from(order + "I", data, 4)[0] + 8
     return riff_bytes if chunks.declared_bytes and end <= riff_bytes <= len(data) else None
 
@@ -116,36 +116,36 @@ def _read_canonical(data: bytes) -> Wav | None:
     is_usual = riff == b"RIFF" and fmt == b"fmt " and fmt_size == 16 and tag == 1 and name == b"data"
     if not is_usual or size != len(data) - 8 or length != len(data) - 44:
         return None
-    if not channels or block * 8 != channels * bits or not is_rate(rate) or length % block:
+    if not channels or block * 8 != channels * bits or not is_plausible_rate(rate) or length % block:
         return None
     return Wav(data, rate, channels, length // block, is_measured=False)
 
 
 def _read_chunks(data: bytes) -> Wav:
     order = ">" if data[:4] == b"RIFX" else "<"
-    chunks = _walk(data, order)
-    if chunks.format is None or chunks.data_at is None:
+    chunks = _scan_chunks(data, order)
+    if chunks.format is None or chunks.data_offset is None:
         raise MalformedWavError("the WAV has no format or no data")
-    present = len(data) - chunks.data_at
-    length, is_measured = _true_length(data, order, chunks, present)
+    present_bytes = len(data) - chunks.data_offset
+    length, is_measured = _true_length(data, order, chunks, present_bytes)
     if chunks.format.tag in _LINEAR:
         length -= length % chunks.format.block_bytes
-    frames = _frames(chunks, length)
+    frames = _count_frames(chunks, length)
     if frames <= 0:
         raise MalformedWavError("the WAV has a header and no sound")
-    whole = _mended(data, order, chunks, length)
-    form = chunks.format
-    return Wav(whole, form.sample_rate_hz, form.channels, frames, is_measured, form.tag in _LINEAR)
+    file = _mend(data, order, chunks, length)
+    wav_format = chunks.format
+    return Wav(file, wav_format.sample_rate_hz, wav_format.channels, frames, is_measured, wav_format.tag in _LINEAR)
 
 
-def _walk(data: bytes, order: str) -> _Chunks:
+def _scan_chunks(data: bytes, order: str) -> _Chunks:
     header = struct.Struct(order + "4sI")
-    chunks, at = _Chunks(), 12
-    while at + 8 <= len(data):
-        name, size = header.unpack_from(data, at)
-        body = at + 8
+    chunks, offset = _Chunks(), 12
+    while offset + 8 <= len(data):
+        name, size = header.unpack_from(data, offset)
+        body = offset + 8
         if name == b"data":
-            chunks.data_at, chunks.declared_bytes = body, size
+            chunks.data_offset, chunks.declared_bytes = body, size
             break
         if name == b"fmt ":
             chunks.format = _read_format(data[body : body + size], order)
@@ -153,7 +153,7 @@ def _walk(data: bytes, order: str) -> _Chunks:
             chunks.fact_frames = struct.unpack_from(order + "I", data, body)[0]
         elif name == b"ds64" and size >= 16 and body + 16 <= len(data):
             chunks.long_bytes = struct.unpack_from(order + "Q", data, body + 8)[0]
-        at = body + size + (size & 1)
+        offset = body + size + (size & 1)
     return chunks
 
 
@@ -161,7 +161,7 @@ def _read_format(chunk: bytes, order: str) -> _Format:
     if len(chunk) < 16:
         raise MalformedWavError("the WAV's format is cut")
     tag, channels, rate, byte_rate, block, bits = struct.unpack_from(order + "HHIIHH", chunk)
-    check_form("wav", rate, channels)
+    check_rate_and_channels("wav", rate, channels)
     if tag == _EXTENSIBLE and len(chunk) >= 26:
         tag = struct.unpack_from(order + "H", chunk, 24)[0]
     if bits not in _LINEAR.get(tag, (bits,)):
@@ -173,7 +173,7 @@ def _read_format(chunk: bytes, order: str) -> _Format:
     return _Format(tag, channels, rate, byte_rate, block, chunk)
 
 
-def _true_length(data: bytes, order: str, chunks: _Chunks, present: int) -> tuple[int, bool]:
+def _true_length(data: bytes, order: str, chunks: _Chunks, present_bytes: int) -> tuple[int, bool]:
     """Return the length of the samples, and whether only the bytes told it."""
     declared = chunks.long_bytes if chunks.declared_bytes == 0xFFFFFFFF and chunks.long_bytes else chunks.declared_bytes
     if declared == 0 or declared >= _PLACEHOLDER:
@@ -182,61 +182,61 @@ def _true_length(data: bytes, order: str, chunks: _Chunks, present: int) -> tupl
             return 0, False
         if len(data) < riff_bytes < _PLACEHOLDER:
             raise MalformedWavError(f"the WAV is cut: {len(data)} bytes of {riff_bytes}")
-        return present, riff_bytes != len(data)
-    if declared > present:
-        raise MalformedWavError(f"the WAV is cut: {present} bytes of samples of {declared}")
-    end = (chunks.data_at or 0) + declared + (declared & 1)
-    if declared < present and not _is_chunks(data, order, end) and not _is_rubbish(data, order, end):
+        return present_bytes, riff_bytes != len(data)
+    if declared > present_bytes:
+        raise MalformedWavError(f"the WAV is cut: {present_bytes} bytes of samples of {declared}")
+    end = (chunks.data_offset or 0) + declared + (declared & 1)
+    if declared < present_bytes and not _is_chunks(data, order, end) and not _is_padding(data, order, end):
         # A header patched for the first piece of a stream: more samples follow than it says.
-        return present, True
+        return present_bytes, True
     return declared, False
 
 
-def _is_rubbish(data: bytes, order: str, end: int) -> bool:
+def _is_padding(data: bytes, order: str, end: int) -> bool:
     """Whether what follows a file that agrees with itself is no sound: a tag, zeros, or a few bytes as a line end."""
     riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
     is_whole = riff_bytes == end or data[:4] in {b"RF64", b"BW64"}
     return is_whole and (
-        len(data) - end < _RUBBISH_BYTES or data.startswith(_TAGS, end) or not any(memoryview(data)[end:])
+        len(data) - end < _MAX_PADDING_BYTES or data.startswith(_TAGS, end) or not any(memoryview(data)[end:])
     )
 
 
-def _is_chunks(data: bytes, order: str, at: int) -> bool:
+def _is_chunks(data: bytes, order: str, offset: int) -> bool:
     """Whether what follows the samples is chunks (LIST, id3, ...) up to the end, the last of which may be cut."""
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from(order + "4sI", data, at)
+    while offset + 8 <= len(data):
+        name, size = struct.unpack_from(order + "4sI", data, offset)
         if not (name.isascii() and name.decode("ascii").isprintable()):
             return False
         if name == b"data":
             raise UnreadableError("the WAV has two pieces of sound", code="UnsupportedAudio")
-        at += 8 + size + (size & 1)
+        offset += 8 + size + (size & 1)
     return True
 
 
-def _frames(chunks: _Chunks, length: int) -> int:
-    form = chunks.format
-    if form is None:
+def _count_frames(chunks: _Chunks, length: int) -> int:
+    wav_format = chunks.format
+    if wav_format is None:
         return 0
-    if form.tag in _LINEAR:
-        return length // form.block_bytes
+    if wav_format.tag in _LINEAR:
+        return length // wav_format.block_bytes
     if chunks.fact_frames and length:
         return chunks.fact_frames
-    return length * form.sample_rate_hz // form.byte_rate if form.byte_rate else 0
+    return length * wav_format.sample_rate_hz // wav_format.byte_rate if wav_format.byte_rate else 0
 
 
-def _mended(data: bytes, order: str, chunks: _Chunks, length: int) -> bytes:
+def _mend(data: bytes, order: str, chunks: _Chunks, length: int) -> bytes:
     """Return the file with sizes that are true; the very bytes where they were, else only what is needed to play."""
-    data_at, form = chunks.data_at or 0, chunks.format
+    data_offset, wav_format = chunks.data_offset or 0, chunks.format
     is_riff = data[:4] in {b"RIFF", b"RIFX"}
     riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
-    if form is None or (is_riff and riff_bytes == len(data) and chunks.declared_bytes == length):
+    if wav_format is None or (is_riff and riff_bytes == len(data) and chunks.declared_bytes == length):
         return data
-    fmt = form.chunk + b"\0" * (len(form.chunk) & 1)
-    fact = b"" if chunks.fact_frames is None else struct.pack(order + "4sII", b"fact", 4, _frames(chunks, length))
+    fmt = wav_format.chunk + b"\0" * (len(wav_format.chunk) & 1)
+    fact = b"" if chunks.fact_frames is None else struct.pack(order + "4sII", b"fact", 4, _count_frames(chunks, length))
     padding = b"\0" * (length & 1)
     body = 4 + 8 + len(fmt) + len(fact) + 8 + length + len(padding)
     head = struct.pack(
-        order + "4sI4s4sI", b"RIFX" if order == ">" else b"RIFF", body, b"WAVE", b"fmt ", len(form.chunk)
+        order + "4sI4s4sI", b"RIFX" if order == ">" else b"RIFF", body, b"WAVE", b"fmt ", len(wav_format.chunk)
     )
-    samples = memoryview(data)[data_at : data_at + length]
+    samples = memoryview(data)[data_offset : data_offset + length]
     return b"".join((head, fmt, fact, struct.pack(order + "4sI", b"data", length), samples, padding))

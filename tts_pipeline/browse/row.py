@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.dataset.formats import check_formats
@@ -132,7 +132,7 @@ def _damaged(store: Store, place: Place, column: str) -> StorageError:
 def _refusal(data: bytes, max_s: float) -> str | None:
     """Return why a browser must not decode a file: it would take the memory of hours; None for any other file."""
     try:
-        playable(data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)
+        make_playable(data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)
     except UnreadableError as error:
         return error.message if error.code in ("ClipTooLong", "ImplausibleAudio") else None
     except ServiceError:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
-from tts_pipeline.audio.identify import located
-from tts_pipeline.audio.measure import Playable, from_pcm, playable
+from tts_pipeline.audio.identify import locate_audio
+from tts_pipeline.audio.measure import FlaggedAudio, make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.fetch import Fetcher
@@ -18,12 +18,12 @@ from tts_pipeline.client.portions import Portions
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
-from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.reading import ParsedResponse, Response
 from tts_pipeline.wire.redaction import Redactor
-from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, endless, next_address
+from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, redirect_url, too_many_redirects_error
 from tts_pipeline.wire.request import Request, build_request
-from tts_pipeline.wire.response import read_reply, reported_usage
-from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, place_words
+from tts_pipeline.wire.response import parse_response, reported_usage
+from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
 from tts_pipeline.wire.usage import NO_USAGE
 
 _INLINE_AUDIO_BYTES = 100_000
@@ -110,7 +110,7 @@ class Exchange:
             return await self._answer(question, received)
         except ServiceError as error:
             failure = error
-        self._redactor.error(failure)
+        self._redactor.redact_error(failure)
         _complete(failure, received)
         # Raised out here without what it came from: a parser's exception holds the whole answer, and that the key.
         failure.__cause__ = failure.__context__ = None
@@ -119,35 +119,35 @@ class Exchange:
     async def _answer(self, question: Question, received: Received) -> Answer:
         request, segment = question.request, question.segment
         reply = await self._send(request)
-        received.http_status, received.request_id = reply.status, self._redactor.text(reply.request_id)
+        received.http_status, received.request_id = reply.status, self._redactor.redact(reply.request_id)
         await self._portions.turn()
         reading = await self._read(reply, received)
-        received.request_id, received.usage = self._redactor.text(reading.request_id), reading.usage
+        received.request_id, received.usage = self._redactor.redact(reading.request_id), reading.usage
         audio, flags = await self._audio(reply, reading, question)
-        words, dropped = place_words(reading.words, segment.text, audio.duration_ms)
-        if words and self._redactor.finds(words, segment.text):
+        words, dropped = align_words(reading.words, segment.text, audio.duration_ms)
+        if words and self._redactor.is_secret_in(words, segment.text):
             words, dropped = None, (TIMESTAMPS_DROPPED,)
         heard = await _heard(audio, question)
         quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
         return Answer(segment.index, audio, words, reading.usage, received.request_id, quality)
 
-    async def _read(self, reply: Reply, received: Received) -> Reading:
+    async def _read(self, reply: Response, received: Received) -> ParsedResponse:
         if len(reply.body) > _INLINE_BODY_BYTES:
             return await asyncio.to_thread(self._readable, reply, received)
         return self._readable(reply, received)
 
-    def _readable(self, reply: Reply, received: Received) -> Reading:
+    def _readable(self, reply: Response, received: Received) -> ParsedResponse:
         """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
         try:
-            return read_reply(reply)
+            return parse_response(reply)
         except ServiceError:
             received.usage = reported_usage(reply)
-            clean = self._redactor.reply(reply)
+            clean = self._redactor.redact_response(reply)
             if clean is not reply:
-                read_reply(clean)
+                parse_response(clean)
             raise
 
-    async def _send(self, request: Request) -> Reply:
+    async def _send(self, request: Request) -> Response:
         """Send a request, and again where it is redirected to and its key may go; a move for good (308) is kept."""
         url = self._moved.get(request.url, request.url)
         reply = await self._transport.exchange(request.method, url, request.headers, request.body)
@@ -159,32 +159,32 @@ class Exchange:
         except TimeoutError:
             raise TransientError("the service's redirects took too long", code="Timeout") from None
 
-    async def _follow(self, request: Request, url: str, reply: Reply) -> Reply:
+    async def _follow(self, request: Request, url: str, reply: Response) -> Response:
         statuses: list[int] = []
-        while reply.status in REDIRECTS and (target := next_address(url, reply)) is not None:
+        while reply.status in REDIRECTS and (target := redirect_url(url, reply)) is not None:
             statuses.append(reply.status)
             if len(statuses) > MAX_REDIRECTS:
-                raise endless(url)
+                raise too_many_redirects_error(url)
             url = target
             reply = await self._transport.exchange(request.method, url, request.headers, request.body)
         if reply.status < 300 and set(statuses) == {HTTPStatus.PERMANENT_REDIRECT}:
             self._moved[request.url] = url
         return reply
 
-    async def _audio(self, reply: Reply, reading: Reading, question: Question) -> Playable:
+    async def _audio(self, reply: Response, reading: ParsedResponse, question: Question) -> FlaggedAudio:
         source, complete = reply, reading.complete
         if reading.data is None:
             source = await self._fetcher.fetch(reading, was_redirected=reply.status in REDIRECTS)
             complete = source.complete
         data = source.body if reading.data is None else reading.data
-        samples = headerless(source, reading, question.parameters) if data and located(data)[1] is None else None
+        samples = headerless(source, reading, question.parameters) if data and locate_audio(data)[1] is None else None
         if samples is not None:
-            audio, flags = from_pcm(data, samples.form, complete)
+            audio, flags = make_pcm_playable(data, samples.form, complete)
             check_fit(audio, question.segment.text, question.language, _speed(question), complete=complete)
             return audio, (*flags, *samples.flags)
         if len(data) > _INLINE_AUDIO_BYTES and not is_canonical(data):
-            return await asyncio.to_thread(playable, data, pcm_sample_rate_hz=None, complete=complete)
-        return playable(data, pcm_sample_rate_hz=None, complete=complete)
+            return await asyncio.to_thread(make_playable, data, pcm_sample_rate_hz=None, complete=complete)
+        return make_playable(data, pcm_sample_rate_hz=None, complete=complete)
 
 
 async def _heard(audio: Audio, question: Question) -> tuple[str, ...]:

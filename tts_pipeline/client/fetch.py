@@ -15,8 +15,8 @@ from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.retry import Patience
 from tts_pipeline.client.transport import Bounds, Transport
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, TransientError
-from tts_pipeline.wire.payload import secured
-from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.payload import with_https
+from tts_pipeline.wire.reading import ParsedResponse, Response
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, refuse_page
 
 _REFUSALS = frozenset({"RefusedAddress", "InvalidUrl"})
@@ -49,7 +49,7 @@ class Fetcher:
             bounds, route=self._route, make_resolver=lambda: GuardedResolver(self._may_visit, proxies)
         )
 
-    async def fetch(self, reading: Reading, *, was_redirected: bool = False) -> Reply:
+    async def fetch(self, reading: ParsedResponse, *, was_redirected: bool = False) -> Response:
         """Fetch what a reading's URL points to.
 
         Args:
@@ -82,7 +82,7 @@ class Fetcher:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def _follow(self, start: str, *, was_redirected: bool) -> Reply:
+    async def _follow(self, start: str, *, was_redirected: bool) -> Response:
         url = start
         for _ in range(MAX_REDIRECTS + 1):
             self._check(url)
@@ -129,13 +129,13 @@ class Fetcher:
     def _may_visit(self, address: str) -> bool:
         return self._visitable is not None and reach_of(address) in self._visitable
 
-    def _lost(self, error: ServiceError, reading: Reading) -> TransientError:
+    def _lost(self, error: ServiceError, reading: ParsedResponse) -> TransientError:
         expired = reading.url_expires_at is not None and self._clock.utc_us() >= reading.url_expires_at * 1_000_000
         reason = "its URL had expired" if expired else error.message
         return TransientError(f"the audio could not be fetched: {reason}", code="LostUrl")
 
 
-def _found(reply: Reply) -> Reply:
+def _found(reply: Response) -> Response:
     if 200 <= reply.status < 300:
         return reply
     raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
@@ -148,7 +148,7 @@ def _unreachable(error: FatalError) -> SuspectError:
 def _joined(base: str, target: str) -> str:
     try:
         whole = httpx.URL(target)
-        return secured(str(whole if whole.is_absolute_url else httpx.URL(base).join(whole)))
+        return with_https(str(whole if whole.is_absolute_url else httpx.URL(base).join(whole)))
     except (httpx.InvalidURL, ValueError):
         raise _refused(base, "it redirects to what is no URL") from None
 

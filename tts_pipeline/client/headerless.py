@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from tts_pipeline.audio.pace import spoken_s
+from tts_pipeline.audio.pace import speaking_range_s
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.config import PCM_RATE_HZ
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio, Parameters
-from tts_pipeline.wire.media_type import PcmFacts, facts_of, facts_of_type, names_format
-from tts_pipeline.wire.reading import Reading, Reply
+from tts_pipeline.wire.media_type import PcmFacts, facts_of_fields, facts_of_media_type, is_format_name
+from tts_pipeline.wire.reading import ParsedResponse, Response
 from tts_pipeline.wire.sse import is_event_stream
 
 ASSUMED_RATE = "assumed_rate"
@@ -33,7 +33,7 @@ class Headerless(NamedTuple):
     flags: tuple[str, ...]
 
 
-def headerless(source: Reply, reading: Reading, parameters: Parameters) -> Headerless | None:
+def headerless(source: Response, reading: ParsedResponse, parameters: Parameters) -> Headerless | None:
     """Return how an answer's samples are to be read: by its own words, then by the request's, then as is usual.
 
     Args:
@@ -45,11 +45,11 @@ def headerless(source: Reply, reading: Reading, parameters: Parameters) -> Heade
         None where nobody speaks of headerless samples: no media type, no parameter, and no stream of chunks whose
         format was left to the service.
     """
-    answered = facts_of_type(source.content_type).otherwise(facts_of(source.headers.items()))
-    answered = answered.otherwise(facts_of_type(reading.content_type))
-    asked = facts_of(_asked(parameters))
-    facts = answered.otherwise(asked)
-    if not facts.is_pcm and (not _is_stream(source) or any(map(names_format, parameters))):
+    answered = facts_of_media_type(source.content_type).with_defaults(facts_of_fields(source.headers.items()))
+    answered = answered.with_defaults(facts_of_media_type(reading.content_type))
+    asked = facts_of_fields(_asked(parameters))
+    facts = answered.with_defaults(asked)
+    if not facts.is_pcm and (not _is_stream(source) or any(map(is_format_name, parameters))):
         return None
     return Headerless(_form(facts), tuple(_flags(answered.sample_rate_hz, asked.sample_rate_hz)))
 
@@ -67,7 +67,7 @@ def check_fit(audio: Audio, text: str, language: str | None, speed: float, *, co
         UnreadableError: ``UnreadableAudio``. Never retried; may have been billed.
         TransientError: ``MalformedAudio``: too few of an answer that may have been cut. Retried; may have been billed.
     """
-    least_s, most_s = (seconds / speed for seconds in spoken_s(text, language))
+    least_s, most_s = (seconds / speed for seconds in speaking_range_s(text, language))
     lasts_s = audio.duration_ms / 1_000
     if least_s / _TIMES <= lasts_s <= most_s * _TIMES + _SPARE_S:
         return
@@ -81,7 +81,7 @@ def _refused(message: str, is_whole: bool) -> ServiceError:
     return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
 
 
-def _is_stream(reply: Reply) -> bool:
+def _is_stream(reply: Response) -> bool:
     return (reply.content_type or "").lower().startswith("text/event-stream") or is_event_stream(reply.body)
 
 

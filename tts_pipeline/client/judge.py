@@ -25,7 +25,7 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
-from tts_pipeline.wire.failure import NO_AUDIO, NO_HTTP, UNEXPECTED_TEXT
+from tts_pipeline.wire.failure import INVALID_HTTP, NO_AUDIO, UNEXPECTED_TEXT
 
 _LEFT_OVER_SHARE = 1 / 15
 """For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
@@ -38,7 +38,7 @@ where no answer ever had audio, for the second one where they may have been cut 
 one later. Each of them may have been billed, so they are not probed for as long as an outage."""
 
 _DAMAGED = frozenset({"CutStream", "MalformedBody", "MalformedAudio"})
-_MAY_PASS = _DAMAGED | {"EmptyBody", NO_HTTP, UNEXPECTED_TEXT}
+_MAY_PASS = _DAMAGED | {"EmptyBody", INVALID_HTTP, UNEXPECTED_TEXT}
 """Codes of ours for an answer that is none."""
 
 _LATER = "run again when the service is back: what is done is kept"

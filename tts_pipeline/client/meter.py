@@ -17,7 +17,7 @@ from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Settlement, Usage, Utterance
 from tts_pipeline.text import billed_characters, input_length
-from tts_pipeline.wire.usage import NO_USAGE, UnsoundUsage
+from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -139,7 +139,7 @@ class Meter:
         price = self._price_at(attempt.started_at_us)
         cost = cost_of(price, characters=characters.confirmed, usage=tokens.confirmed if tokens else NO_USAGE)
         at_most = cost_of(price, characters=characters.at_most, usage=tokens.at_most if tokens else NO_USAGE)
-        is_sound = not isinstance(sent.usage, UnsoundUsage)
+        is_sound = not isinstance(sent.usage, InvalidUsage)
         is_plausible = is_sound and characters.is_plausible and (tokens is None or tokens.is_plausible)
         if not is_plausible:
             self._warn(sent, characters, tokens)
@@ -204,7 +204,7 @@ class Meter:
         by_duration = max(least, math.ceil(least * (sent.audio_ms or 0) / 1_000))
         known = per_second is not None and sent.audio_ms is not None
         usage, text_bytes = sent.usage, input_length(sent.text, "tokens")
-        if isinstance(usage, UnsoundUsage) and usage.input_tokens is usage.output_tokens is None:
+        if isinstance(usage, InvalidUsage) and usage.input_tokens is usage.output_tokens is None:
             usage = usage._replace(input_tokens=0, output_tokens=0)
         return checked_tokens(usage, text_bytes, by_duration if known else None, by_duration)
 
@@ -214,7 +214,7 @@ class Meter:
             return
         self._has_warned = True
         usage = sent.usage
-        if isinstance(usage, UnsoundUsage):
+        if isinstance(usage, InvalidUsage):
             reported, counted = "a count that is negative, a fraction or beyond all bounds", "otherwise"
         elif tokens is not None and not tokens.is_plausible:
             reported = f"{_told(usage.input_tokens)} + {_told(usage.output_tokens)} tokens of text and audio"

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from tts_pipeline.audio.measure import playable
+from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.takes import is_worth_keeping
 from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
@@ -103,7 +103,7 @@ def _measured(found: Found) -> Audio | None:
     """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
     said, max_s = found.answer.audio, MAX_CLIP_S * max(1, found.segments)
     try:
-        audio = playable(said.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
+        audio = make_playable(said.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
     except ServiceError as error:
         _warn(found, error.message)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from tts_pipeline.audio.convert import target_of
+from tts_pipeline.audio.convert import target_format
 from tts_pipeline.audio.join import join
 from tts_pipeline.client.exchange import Asking
 from tts_pipeline.client.purchase import Purchase, Said
@@ -55,7 +55,7 @@ async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: Audi
 async def _joined(audios: Sequence[Audio], wanted: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
     """Join and convert in a thread, where there is anything to do."""
     first = audios[0]
-    if len(audios) == 1 and target_of(first, wanted) == (first.format, first.sample_rate_hz):
+    if len(audios) == 1 and target_format(first, wanted) == (first.format, first.sample_rate_hz):
         return first, (0,)
     return await asyncio.to_thread(join, audios, wanted.pause_ms, wanted)
 

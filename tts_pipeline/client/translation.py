@@ -22,7 +22,7 @@ from aiohttp.streams import EofStream
 from tts_pipeline.client.connection import HeadTooLargeError, UnaskedAnswerError
 from tts_pipeline.client.tls import tls_failure
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError, UnreadableError
-from tts_pipeline.wire.failure import NO_HTTP
+from tts_pipeline.wire.failure import INVALID_HTTP
 
 FAILURES: tuple[type[Exception], ...] = (
     httpx.InvalidURL,
@@ -126,7 +126,7 @@ def _unreadable(error: BaseException, host: str) -> ServiceError | None:
         return UnreadableError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
     if not refusals or isinstance(refusals[-1], ContentLengthError | TransferEncodingError):
         return None  # the connection ended before the body did
-    return TransientError(f"the answer of {host} is no HTTP", code=NO_HTTP, hint=_UNREADABLE_HINT)
+    return TransientError(f"the answer of {host} is no HTTP", code=INVALID_HTTP, hint=_UNREADABLE_HINT)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,8 +28,8 @@ from tts_pipeline.client.tls import tls_context
 from tts_pipeline.client.translation import FAILURES, translate
 from tts_pipeline.config import EXCHANGE_IN_TIMEOUTS, MAX_AUDIO_BYTES, MAX_HEAD_BYTES, MAX_HEADER_BYTES, PROBATION_S
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.wire.inflation import Inflation, unsupported
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.inflation import ContentDecoder, unsupported_coding_error
+from tts_pipeline.wire.reading import Response
 
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
 """``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
@@ -95,7 +95,7 @@ class Transport:
         """The longest exchange."""
         return self._bounds.exchange_s
 
-    async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Reply:
+    async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
 
         Args:
@@ -146,7 +146,7 @@ class Transport:
             trust_env=False,
         )
 
-    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Reply:
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
         if self._session is None:
             self._session = self._open_session()
         sending = self._session.request(
@@ -165,14 +165,14 @@ class Transport:
             raise UnaskedAnswerError
         return reply
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Reply:
+    async def _read(self, response: aiohttp.ClientResponse) -> Response:
         headers = _headers_of(response)
         length = headers.get("content-length", "")
         self._check_size(int(length[-20:]) if length.isdecimal() else 0)  # more digits are zeros before it
         pieces: AsyncIterable[bytes] = response.content.iter_any()
         if "content-encoding" in headers:
             pieces = self._inflated(pieces, headers["content-encoding"])
-        return Reply(
+        return Response(
             status=response.status,
             headers=headers,
             body=await self._joined(pieces),
@@ -190,12 +190,12 @@ class Transport:
 
     async def _inflated(self, pieces: AsyncIterable[bytes], codings: str) -> AsyncIterator[bytes]:
         """Inflate a body piece by piece; other rows have their turn between them."""
-        inflation = Inflation(codings)
+        inflation = ContentDecoder(codings)
         size = 0
         async for piece in pieces:
             size += len(piece)
             self._check_size(size)  # it may stand for nothing
-            for inflated in inflation.pieces(piece):
+            for inflated in inflation.decode(piece):
                 yield inflated
                 await asyncio.sleep(0)
         inflation.close()
@@ -221,11 +221,11 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
         if name in headers:
             headers[name] = ", ".join(response.headers.getall(name)).lower()
     if headers.get("transfer-encoding", "chunked") not in ("chunked", "identity"):
-        raise unsupported(headers["transfer-encoding"])
+        raise unsupported_coding_error(headers["transfer-encoding"])
     return headers
 
 
-def _holds_another(reply: Reply) -> bool:
+def _holds_another(reply: Response) -> bool:
     """Whether a body that only the connection's end bounds has the head of a second answer in it."""
     return not reply.complete and reply.status < 400 and _HEAD.search(reply.body) is not None
 

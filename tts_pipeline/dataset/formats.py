@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tts_pipeline.audio.identify import FOUND
+from tts_pipeline.audio.identify import KNOWN_FORMATS
 from tts_pipeline.errors import StorageError
 
 
@@ -19,7 +19,7 @@ def check_formats(names: Iterable[object], where: str) -> None:
         StorageError: One is unknown.
     """
     for name in names:
-        if name not in FOUND:
+        if name not in KNOWN_FORMATS:
             raise StorageError(
                 f"{where} has audio of a format {str(name)[:40]!r}, which there is not",
                 hint="the file is damaged, or somebody else wrote it: restore it, or leave it out",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tts_pipeline.audio.pace import usual_s
+from tts_pipeline.audio.pace import usual_pace_s
 
 ALPHABETS = 1.3
 """Times the usual reading time, in alphabets: a voice for listeners is slower than the readers of the study behind
@@ -70,7 +70,7 @@ def seconds(letters: int, han: int, language: str | None, digits: int = 0) -> fl
         language: BCP-47, or what ``script_language`` tells.
         digits: Of the letters, 0 to 9: these take ``DIGIT_S`` each.
     """
-    letter_s, han_s = usual_s(language)
+    letter_s, han_s = usual_pace_s(language)
     tongue = "" if language is None else language.partition("-")[0].lower()
     recorded = RECORDED.get(tongue)
     letter_times, han_times = (ALPHABETS, RECORDED["zh"]) if recorded is None else (recorded, recorded)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tts_pipeline.audio.bounds import check_form, check_length
-from tts_pipeline.audio.convert import convert, target_of
+from tts_pipeline.audio.bounds import check_length, check_rate_and_channels
+from tts_pipeline.audio.convert import convert, target_format
 from tts_pipeline.config import MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
@@ -23,7 +23,7 @@ def audio_of(row: Mapping[str, Any], data: bytes = b"") -> Audio:
 def format_of(row: Mapping[str, Any], settings: AudioSettings) -> tuple[str, int]:
     """Return the format and the sample rate that a row's audio will have; its own where it cannot be converted."""
     try:
-        return target_of(audio_of(row), settings)
+        return target_format(audio_of(row), settings)
     except PermanentError:
         return row["audio_format"], row["sample_rate_hz"]
 
@@ -48,11 +48,11 @@ def convert_row(row: Mapping[str, Any], data: bytes, settings: AudioSettings) ->
 
 
 def _frames(audio: Audio, max_s: float) -> int | None:
-    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, decodable, opened
+    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, make_decodable, open_sound_file
 
     try:
-        with opened(decodable(audio), audio.format) as file:
-            check_form(audio.format, file.samplerate, file.channels)
+        with open_sound_file(make_decodable(audio), audio.format) as file:
+            check_rate_and_channels(audio.format, file.samplerate, file.channels)
             if file.frames >= UNKNOWN_FRAMES:
                 return None
             check_length(audio.format, file.frames, file.samplerate, max_s)

@@ -12,43 +12,43 @@ from tts_pipeline.wire.limits import parse_json
 _BOM = b"\xef\xbb\xbf"
 _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
 """What keeps a browser from running JSON as a script."""
-_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
-_SEAM = re.compile(rb"[}\]][\s\x1e]*[{\[]")
-_BETWEEN = re.compile(r"[\s,\x1e]*")
+_JSONP_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
+_BOUNDARY = re.compile(rb"[}\]][\s\x1e]*[{\[]")
+_SEPARATOR = re.compile(r"[\s,\x1e]*")
 
 
-def unwrapped(body: bytes) -> bytes:
+def unwrap_json(body: bytes) -> bytes:
     """Return a text without byte order mark, space around it, a guard before it, or a JSONP call around it."""
     text = body.removeprefix(_BOM).strip()
     guard = _GUARD.match(text)
     if guard:
         return text[guard.end() :]
-    call = _CALL.fullmatch(text)
+    call = _JSONP_CALL.fullmatch(text)
     return call[1].strip() if call else text
 
 
-def documents(text: bytes) -> list[Any]:
+def split_documents(text: bytes) -> list[Any]:
     """Return the values of JSON documents that follow one another: on lines of their own, or without anything between.
 
     Raises:
         ValueError: One of them is no whole JSON.
     """
-    if not _SEAM.search(text):
+    if not _BOUNDARY.search(text):
         raise ValueError("one document, and broken")
     try:
         return [parse_json(line) for line in text.splitlines() if line.strip()]
     except ValueError:
-        return list(_back_to_back(text.decode("utf-8", "strict")))
+        return list(_split_adjacent(text.decode("utf-8", "strict")))
 
 
-def _back_to_back(text: str) -> Iterator[Any]:
+def _split_adjacent(text: str) -> Iterator[Any]:
     decoder = json.JSONDecoder()
-    place = 0
-    while place < len(text):
+    offset = 0
+    while offset < len(text):
         try:
-            _, end = decoder.raw_decode(text, place)
+            _, end = decoder.raw_decode(text, offset)
         except RecursionError:
             raise ValueError("nested too deeply") from None
-        yield parse_json(text[place:end])  # held to the same rules as a document on its own
-        between = _BETWEEN.match(text, end)
-        place = between.end() if between else end
+        yield parse_json(text[offset:end])  # held to the same rules as a document on its own
+        separator = _SEPARATOR.match(text, end)
+        offset = separator.end() if separator else end

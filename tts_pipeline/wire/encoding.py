@@ -7,13 +7,13 @@ from urllib.parse import unquote
 
 import pybase64
 
-SHORTEST_TEXT = 64
+MIN_TEXT_CHARACTERS = 64
 """A string shorter than this (48 bytes in base64) is taken for a word or an id where nothing else says it is audio."""
 
 _HEAD_CHARACTERS = 8_192
 """Enough for two frames of MP3, by which it is known."""
 
-_POSSIBLE = re.compile(r"[A-Za-z0-9+/=_%\\\s-]*")
+_ENCODED_TEXT = re.compile(r"[A-Za-z0-9+/=_%\\\s-]*")
 
 # Base64 ends this search in its first characters, unless it begins with silence.
 _HEX = re.compile(r"\s*(?:0x)?(?:[0-9a-f\r\n]+|[A-F\r\n]*[0-9][0-9A-F\r\n]*)\s*")
@@ -22,7 +22,7 @@ _LINE_ENDS = re.compile(r"[\r\n][ \t]*|\\[rn]")
 _PADDED = re.compile(r"[^=]+={0,2}")
 
 
-class Decoder:
+class TextDecoder:
     """Decodes the strings of one answer; the first long one decides whether all are hex, for a short one cannot."""
 
     def __init__(self) -> None:
@@ -34,18 +34,18 @@ class Decoder:
         Raises:
             ValueError: It is neither base64 nor hex.
         """
-        if self._is_hex is None and len(text) >= SHORTEST_TEXT:
+        if self._is_hex is None and len(text) >= MIN_TEXT_CHARACTERS:
             self._is_hex = is_hex(text)
         return decode_hex(text) if self._is_hex else decode_base64(text)
 
 
-def decode(text: str) -> bytes:
+def decode_text(text: str) -> bytes:
     """Return the bytes that a string on its own stands for.
 
     Raises:
         ValueError: It is neither base64 nor hex.
     """
-    return decode_hex(text) if len(text) >= SHORTEST_TEXT and is_hex(text) else decode_base64(text)
+    return decode_hex(text) if len(text) >= MIN_TEXT_CHARACTERS and is_hex(text) else decode_base64(text)
 
 
 def decode_head(text: str) -> bytes:
@@ -54,12 +54,12 @@ def decode_head(text: str) -> bytes:
     Raises:
         ValueError: It is neither base64 nor hex.
     """
-    head = _joined(text[:_HEAD_CHARACTERS])
-    return decode(head[: len(head) // 4 * 4])
+    head = _join_lines(text[:_HEAD_CHARACTERS])
+    return decode_text(head[: len(head) // 4 * 4])
 
 
 def is_hex(text: str) -> bool:
-    """Whether a string of ``SHORTEST_TEXT`` or more is hex: MiniMax's ``data.audio``, 2026-11.
+    """Whether a string of ``MIN_TEXT_CHARACTERS`` or more is hex: MiniMax's ``data.audio``, 2026-11.
 
     Every hex string is base64 by its characters. By chance, base64 of sound has no other character once in 10^29; but
     base64 of digital silence is one letter A after another, where hex has digits or the other case.
@@ -87,11 +87,11 @@ def decode_base64(text: str) -> bytes:
     except ValueError:
         if not text.isascii():
             raise
-        return _decode_variant(_joined(text))
+        return _decode_variant(_join_lines(text))
 
 
-def _joined(text: str) -> str:
-    if not _POSSIBLE.fullmatch(text[:_HEAD_CHARACTERS]):  # before anything large is copied in vain
+def _join_lines(text: str) -> str:
+    if not _ENCODED_TEXT.fullmatch(text[:_HEAD_CHARACTERS]):  # before anything large is copied in vain
         raise ValueError("neither base64 nor hex")
     return _LINE_ENDS.sub("", unquote(text).strip()).replace("\\/", "/")
 

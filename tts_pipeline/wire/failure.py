@@ -20,41 +20,41 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.wire.complaint import (
-    Complaint,
-    complaint_in,
-    complaint_of,
-    input_limit_in,
-    tells_of_billing,
-    tells_of_free_quota,
-    with_type,
+    FailureBody,
+    find_input_limit,
+    mentions_billing,
+    mentions_free_quota,
+    parse_failure,
+    parse_failure_payload,
+    with_header_code,
 )
 from tts_pipeline.wire.failure_codes import (
     FREE_QUOTA,
     GENERIC_CODES,
     QUOTA_CODES,
     RULES,
-    SURELY_NOT_BILLED,
-    TELLING_STATUSES,
+    SPECIFIC_STATUSES,
     TOO_LONG,
-    Rule,
+    UNBILLED_STATUSES,
+    FailureRule,
     is_known,
-    meaning_of_sentence,
-    normal,
+    meaning_of_message,
+    normalize_code,
     rule_for,
 )
-from tts_pipeline.wire.messages import readable
-from tts_pipeline.wire.payload import sound_in
-from tts_pipeline.wire.reading import Reply, request_id_of
-from tts_pipeline.wire.waits import reset_s, retry_after_s
+from tts_pipeline.wire.messages import clean_message
+from tts_pipeline.wire.payload import find_audio
+from tts_pipeline.wire.reading import Response, request_id_of
+from tts_pipeline.wire.waits import rate_limit_reset_s, retry_after_s
 
 NO_AUDIO = "NoAudio"
-NO_HTTP = "InvalidHttpAnswer"
+INVALID_HTTP = "InvalidHttpAnswer"
 """The code of a whole answer in which nothing could be audio."""
 
 UNEXPECTED_TEXT = "UnexpectedText"
 """The code of a page or another text in place of an answer, under a status that says all is well."""
 
-NOT_OURS = "if every row meets this, the service answers in another form: check --service and its address"
+WRONG_SERVICE_HINT = "if every row meets this, the service answers in another form: check --service and its address"
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:
@@ -67,7 +67,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datet
         now: With a time zone, to read a ``Retry-After`` that is a date and has no ``Date`` header beside it; None
             leaves it out.
     """
-    return _judged(with_type(complaint_in(body), headers), status, headers, now=now)
+    return _error_of(with_header_code(parse_failure(body), headers), status, headers, now=now)
 
 
 def classify_payload(
@@ -76,7 +76,7 @@ def classify_payload(
     headers: Mapping[str, str],
     *,
     event_status: int | None = None,
-    audio_came: bool = False,
+    has_audio: bool = False,
 ) -> ServiceError:
     """Return the error that a parsed object means, inside an HTTP 200 or a server-sent event. Never raises.
 
@@ -85,166 +85,168 @@ def classify_payload(
         status: The HTTP status it came under: what may have been billed follows this one.
         headers: By lower-case name.
         event_status: The status that the event itself told; None without.
-        audio_came: Whether audio came before it, in the same stream: that may be billed, whatever it says.
+        has_audio: Whether audio came before it, in the same stream: that may be billed, whatever it says.
     """
-    said = with_type(complaint_of(payload, event_status), headers)
-    said = replace(said, has_audio=audio_came or _has_sound(payload))
-    return _judged(said, status, headers, unnamed="UnnamedError")
+    failure = with_header_code(parse_failure_payload(payload, event_status), headers)
+    failure = replace(failure, has_audio=has_audio or _has_audio(payload))
+    return _error_of(failure, status, headers, default_code="UnnamedError")
 
 
-def _has_sound(payload: Mapping[str, Any]) -> bool:
+def _has_audio(payload: Mapping[str, Any]) -> bool:
     try:
-        return sound_in(payload) is not None
+        return find_audio(payload) is not None
     except ValueError:
         return True
 
 
-def malformed(code: str, message: str, reply: Reply, *, request_id: str | None = None) -> TransientError:
+def malformed_error(code: str, message: str, response: Response, *, request_id: str | None = None) -> TransientError:
     """Return the error for an answer that is not whole: retried, and taken as billed.
 
     Args:
         code: Ours: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
         message: What is wrong with it.
-        reply: The answer.
+        response: The answer.
         request_id: The one its body tells; None takes the headers'.
     """
     return TransientError(
         message,
         code=code,
-        http_status=reply.status,
-        request_id=request_id or reply.request_id,
+        http_status=response.status,
+        request_id=request_id or response.request_id,
         may_be_billed=True,
     )
 
 
-def unreadable(message: str, reply: Reply, *, request_id: str | None = None) -> UnreadableError:
+def unreadable_error(message: str, response: Response, *, request_id: str | None = None) -> UnreadableError:
     """Return the error for a whole answer with something in it that we cannot read: not bought again, taken as billed.
 
     Args:
         message: What it is instead of audio.
-        reply: The answer.
+        response: The answer.
         request_id: The one its body tells; None takes the headers'.
     """
     return UnreadableError(
         message,
         code="UnreadableAudio",
-        http_status=reply.status,
-        request_id=request_id or reply.request_id,
+        http_status=response.status,
+        request_id=request_id or response.request_id,
         may_be_billed=True,
-        hint=NOT_OURS,
+        hint=WRONG_SERVICE_HINT,
     )
 
 
-def no_audio(message: str, reply: Reply, *, request_id: str | None = None) -> TransientError:
+def no_audio_error(message: str, response: Response, *, request_id: str | None = None) -> TransientError:
     """Return the error for a whole answer in which nothing could be audio: bought once more, taken as billed.
 
     Models do fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11), which passes.
 
     Args:
         message: What it is instead of audio.
-        reply: The answer.
+        response: The answer.
         request_id: The one its body tells; None takes the headers'.
     """
     return TransientError(
         message,
         code=NO_AUDIO,
-        http_status=reply.status,
-        request_id=request_id or reply.request_id,
+        http_status=response.status,
+        request_id=request_id or response.request_id,
         may_be_billed=True,
-        hint=NOT_OURS,
+        hint=WRONG_SERVICE_HINT,
     )
 
 
-def _judged(
-    said: Complaint,
+def _error_of(
+    failure: FailureBody,
     status: int,
     headers: Mapping[str, str],
     *,
     now: datetime | None = None,
-    unnamed: str = "MalformedBody",
+    default_code: str = "MalformedBody",
 ) -> ServiceError:
-    code = _telling(said.codes)
-    effective = _effective_status(said, status)
+    code = _most_specific_code(failure.codes)
+    effective_status = _effective_status(failure, status)
     wait_s = retry_after_s(headers, now)
-    wait_s = said.wait_s if wait_s is None else wait_s
-    rule, limit = _rule_and_limit(replace(said, wait_s=wait_s), code, effective, status)
+    wait_s = failure.wait_s if wait_s is None else wait_s
+    rule, limit = _rule_and_limit(replace(failure, wait_s=wait_s), code, effective_status, status)
     if wait_s is None and rule.error is ThrottledError:
-        wait_s = reset_s(headers, now)
+        wait_s = rate_limit_reset_s(headers, now)
     return rule.error(
-        readable(said.message) or _status_phrase(effective),
-        code=code or (f"HTTP{effective}" if effective >= 300 else unnamed),
+        clean_message(failure.message) or _status_phrase(effective_status),
+        code=code or (f"HTTP{effective_status}" if effective_status >= 300 else default_code),
         http_status=status,
-        request_id=said.request_id or request_id_of(headers),
-        may_be_billed=not _is_surely_free(said, rule, status),
+        request_id=failure.request_id or request_id_of(headers),
+        may_be_billed=not _is_surely_unbilled(failure, rule, status),
         retry_after_s=wait_s,
-        characters_reported=said.characters,
+        characters_reported=failure.characters,
         input_limit=limit,
         hint=rule.hint,
     )
 
 
-def _is_surely_free(said: Complaint, rule: Rule, status: int) -> bool:
+def _is_surely_unbilled(failure: FailureBody, rule: FailureRule, status: int) -> bool:
     """Whether surely nothing was charged: by the status, or inside a success because nothing was done for us.
 
     A bad key, an empty account, a refused model and a rate are found before any speech is made. A refused text may be
     found in what was made of it, and what reports characters has counted them.
     """
-    if status in SURELY_NOT_BILLED:
+    if status in UNBILLED_STATUSES:
         return True
     was_refused = issubclass(rule.error, FatalError | ThrottledError)
-    return status < 400 and was_refused and not said.has_audio and not said.characters
+    return status < 400 and was_refused and not failure.has_audio and not failure.characters
 
 
-def _telling(codes: tuple[str, ...]) -> str | None:
+def _most_specific_code(codes: tuple[str, ...]) -> str | None:
     """Return the code that says most: a known specific one, a known one, any."""
-    known = [code for code in codes if is_known(code)]
-    specific = [code for code in known if normal(code) not in GENERIC_CODES]
-    return next(iter((*specific, *known, *codes)), None)
+    known_codes = [code for code in codes if is_known(code)]
+    specific_codes = [code for code in known_codes if normalize_code(code) not in GENERIC_CODES]
+    return next(iter((*specific_codes, *known_codes, *codes)), None)
 
 
-def _effective_status(said: Complaint, status: int) -> int:
+def _effective_status(failure: FailureBody, status: int) -> int:
     """Gateways flatten: 200, 400 and 500 give way to the status told inside; the others speak for themselves."""
-    return said.status if said.status is not None and (status < 400 or status in {400, 500}) else status
+    return failure.status if failure.status is not None and (status < 400 or status in {400, 500}) else status
 
 
-def _rule_and_limit(said: Complaint, code: str | None, status: int, http_status: int) -> tuple[Rule, int | None]:
-    rule = _rule(said, code, status, http_status)
+def _rule_and_limit(
+    failure: FailureBody, code: str | None, status: int, http_status: int
+) -> tuple[FailureRule, int | None]:
+    rule = _find_rule(failure, code, status, http_status)
     # Token limits of a minute are told in the same words, under a code that throttles.
-    may_tell_limit = not issubclass(rule.error, FatalError | ThrottledError)
-    limit = input_limit_in(said.message) if may_tell_limit else None
+    may_name_limit = not issubclass(rule.error, FatalError | ThrottledError)
+    limit = find_input_limit(failure.message) if may_name_limit else None
     return (rule, None) if limit is None else (TOO_LONG, limit)
 
 
-def _rule(said: Complaint, code: str | None, status: int, http_status: int) -> Rule:
-    is_generic = code is not None and normal(code) in GENERIC_CODES
-    is_telling = code is not None and is_known(code) and not is_generic
-    is_quota = code is not None and normal(code) in QUOTA_CODES
-    if (is_quota or not is_telling) and tells_of_free_quota(said.message):
+def _find_rule(failure: FailureBody, code: str | None, status: int, http_status: int) -> FailureRule:
+    is_generic = code is not None and normalize_code(code) in GENERIC_CODES
+    is_specific = code is not None and is_known(code) and not is_generic
+    is_quota = code is not None and normalize_code(code) in QUOTA_CODES
+    if (is_quota or not is_specific) and mentions_free_quota(failure.message):
         return FREE_QUOTA
-    if is_quota and _is_out_of_quota(said, code or "", status):
+    if is_quota and _is_out_of_quota(failure, code or "", status):
         return RULES["no_balance"]
-    in_words = None if is_telling else meaning_of_sentence(said.message)
-    if in_words is not None and said.meaning in (None, "bad_parameter"):
-        return RULES[in_words]
-    if said.meaning is not None:
-        return RULES[said.meaning]
+    message_meaning = None if is_specific else meaning_of_message(failure.message)
+    if message_meaning is not None and failure.meaning in (None, "bad_parameter"):
+        return RULES[message_meaning]
+    if failure.meaning is not None:
+        return RULES[failure.meaning]
     # A gateway's own word for what came from behind it gives way to the status told inside, and so does a word for any
     # failure (Mistral's ``invalid_request_error`` under a 429) to a status that says more.
-    by_status = is_generic and (status != http_status or status in TELLING_STATUSES)
-    return rule_for(None if by_status else code, status)
+    use_status = is_generic and (status != http_status or status in SPECIFIC_STATUSES)
+    return rule_for(None if use_status else code, status)
 
 
-def _is_out_of_quota(said: Complaint, code: str, status: int) -> bool:
+def _is_out_of_quota(failure: FailureBody, code: str, status: int) -> bool:
     """Whether a code that may mean tokens of a minute means an empty account: where no time is told to come back.
 
     OpenAI's ``insufficient_quota`` is nested and speaks of plan and billing; so is Alibaba's alias for the tokens of a
     minute, but that has its own request id in the body, or a link to Alibaba's documentation.
     """
-    if said.wait_s is not None or status not in (200, 400, 429):
+    if failure.wait_s is not None or status not in (200, 400, 429):
         return False
-    if normal(code) == "quotaexceeded":
+    if normalize_code(code) == "quotaexceeded":
         return True
-    return said.is_nested and said.request_id is None and tells_of_billing(said.message)
+    return failure.is_nested and failure.request_id is None and mentions_billing(failure.message)
 
 
 def _status_phrase(status: int) -> str:

@@ -15,36 +15,38 @@ from tts_pipeline.errors import FatalError, PermanentError, ServiceError, Suspec
 from tts_pipeline.wire import makers
 
 
-class Rule(NamedTuple):
+class FailureRule(NamedTuple):
     """What a failure is: its class, and a hint for people."""
 
     error: type[ServiceError]
     hint: str | None = None
 
 
-_KEY = "check the service's key and that it belongs to this address and region, then run again"
-_BALANCE = "settle the bill or top up the account, then run again: what is done is kept"
-_ACCESS = "ask for access to this model or choose another with --model, then run again"
-_MODEL = "check --model; `tts-pipeline models` lists what each service has"
-_PARAMETER = "compare the parameters with `tts-pipeline models`"
-_TEXT = "the service refuses this text: change it, or leave the row rejected"
-_LENGTH = "split the text, or choose a model with a larger limit"
-_PACE = "if this goes on, lower --requests-per-minute or --max-concurrency"
-_ADDRESS = "check the service's address: this may be another server's page"
+_KEY_HINT = "check the service's key and that it belongs to this address and region, then run again"
+_BALANCE_HINT = "settle the bill or top up the account, then run again: what is done is kept"
+_ACCESS_HINT = "ask for access to this model or choose another with --model, then run again"
+_MODEL_HINT = "check --model; `tts-pipeline models` lists what each service has"
+_PARAMETER_HINT = "compare the parameters with `tts-pipeline models`"
+_TEXT_HINT = "the service refuses this text: change it, or leave the row rejected"
+_LENGTH_HINT = "split the text, or choose a model with a larger limit"
+_RATE_HINT = "if this goes on, lower --requests-per-minute or --max-concurrency"
+_ADDRESS_HINT = "check the service's address: this may be another server's page"
 
-_THROTTLED = Rule(ThrottledError, _PACE)
-_TRANSIENT = Rule(TransientError)
-_BAD_PARAMETER = Rule(PermanentError, _PARAMETER)
-_BAD_TEXT = Rule(PermanentError, _TEXT)
-_BAD_KEY = Rule(FatalError, _KEY)
-_NO_BALANCE = Rule(FatalError, _BALANCE)
-_NO_ACCESS = Rule(FatalError, _ACCESS)
-_NO_MODEL = Rule(FatalError, _MODEL)
+_THROTTLED = FailureRule(ThrottledError, _RATE_HINT)
+_TRANSIENT = FailureRule(TransientError)
+_BAD_PARAMETER = FailureRule(PermanentError, _PARAMETER_HINT)
+_BAD_TEXT = FailureRule(PermanentError, _TEXT_HINT)
+_BAD_KEY = FailureRule(FatalError, _KEY_HINT)
+_NO_BALANCE = FailureRule(FatalError, _BALANCE_HINT)
+_NO_ACCESS = FailureRule(FatalError, _ACCESS_HINT)
+_NO_MODEL = FailureRule(FatalError, _MODEL_HINT)
 
-FREE_QUOTA = Rule(FatalError, "the free quota is used up: allow paid use in the service's console, then run again")
-TOO_LONG = Rule(PermanentError, _LENGTH)
+FREE_QUOTA = FailureRule(
+    FatalError, "the free quota is used up: allow paid use in the service's console, then run again"
+)
+TOO_LONG = FailureRule(PermanentError, _LENGTH_HINT)
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, FailureRule] = {
     "throttled": _THROTTLED,
     "transient": _TRANSIENT,
     "bad_parameter": _BAD_PARAMETER,
@@ -54,11 +56,11 @@ RULES: Mapping[str, Rule] = {
     "no_balance": _NO_BALANCE,
     "no_access": _NO_ACCESS,
     "no_model": _NO_MODEL,
-    "quota_of_a_day": Rule(FatalError, "the quota of this period is used up: run again later, or buy more"),
+    "daily_quota": FailureRule(FatalError, "the quota of this period is used up: run again later, or buy more"),
 }
 """Meaning, as ``makers`` names it, -> the rule."""
 
-_SPELLINGS: Mapping[Rule, Sequence[str]] = {
+_SPELLINGS: Mapping[FailureRule, Sequence[str]] = {
     _THROTTLED: (
         *("Throttling", "Throttling.RateQuota", "LimitRequests", "limit_requests", "Throttling.BurstRate"),
         *("limit_burst_rate", "Throttling.AllocationQuota", "insufficient_quota", "Throttling.Concurrency"),
@@ -104,17 +106,19 @@ _SPELLINGS: Mapping[Rule, Sequence[str]] = {
 }
 
 
-def normal(code: str) -> str:
+def normalize_code(code: str) -> str:
     """Return a code without its spelling: ``InvalidApiKey`` and ``invalid_api_key`` are one code."""
     return re.sub(r"[^a-z0-9]", "", code.lower())
 
 
-_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in makers.WORDS.items()))
+_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in makers.WORD_CODES.items()))
 
-CODES: Mapping[str, Rule] = {normal(code): rule for rule, codes in _ALL_SPELLINGS for code in codes}
+RULE_BY_CODE: Mapping[str, FailureRule] = {
+    normalize_code(code): rule for rule, codes in _ALL_SPELLINGS for code in codes
+}
 """Normal code -> what it means."""
 
-CODES_AT_STATUS: Mapping[tuple[str, int], Rule] = {
+RULE_BY_CODE_AND_STATUS: Mapping[tuple[str, int], FailureRule] = {
     # Per-minute tokens where it is throttled; a gateway's word for an empty account where it is refused.
     ("insufficientquota", 402): _NO_BALANCE,
     ("insufficientquota", 403): _NO_BALANCE,
@@ -127,7 +131,7 @@ CODES_AT_STATUS: Mapping[tuple[str, int], Rule] = {
 """Where the status changes what a code means."""
 
 GENERIC_CODES = frozenset(
-    normal(code)
+    normalize_code(code)
     for code in (
         *("InvalidParameter", "invalid_parameter_error", "invalid_request_error", "BadRequest", "bad_request"),
         *("InternalError", "internal_error", "internal_server_error", "server_error", "InternalError.Algo"),
@@ -148,39 +152,41 @@ GENERIC_CODES = frozenset(
 QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota", "quotaexceeded"})
 """Codes that mean tokens per minute, or all that was paid for: which of them, the form and the words tell."""
 
-_PASSED_ON = sorted({code for _, codes in _ALL_SPELLINGS for code in codes}, key=len, reverse=True)
-_CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _PASSED_ON))})(?![\w.]*\w)")
+_KNOWN_SPELLINGS = sorted({code for _, codes in _ALL_SPELLINGS for code in codes}, key=len, reverse=True)
+_CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _KNOWN_SPELLINGS))})(?![\w.]*\w)")
 _COMPOUND = re.compile(r"[a-z][A-Z]|[._]")
 _DELIMITER = re.compile(r"""\s*(?:[:"',)\]}<-]|$)""")
 
 
-def code_in(message: str) -> str | None:
+def find_code(message: str) -> str | None:
     """Return the known code that a flattened message carries (``<429> Throttling.RateQuota: ...``); None without.
 
     A code that could also be a plain word (``Throttling``, ``Arrearage``) counts only before a delimiter.
     """
-    for found in _CODE_IN_MESSAGE.finditer(message):
-        code = found[1]
-        if _COMPOUND.search(code) or _DELIMITER.match(message, found.end()):
+    for match in _CODE_IN_MESSAGE.finditer(message):
+        code = match[1]
+        if _COMPOUND.search(code) or _DELIMITER.match(message, match.end()):
             return code
     return None
 
 
-def meaning_of_sentence(message: str) -> str | None:
+def meaning_of_message(message: str) -> str | None:
     """Return what a message without a code means, by how it begins; None where that tells nothing."""
-    return next((meaning for pattern, meaning in makers.SENTENCES if pattern.match(message.lstrip()[:200])), None)
+    return next(
+        (meaning for pattern, meaning in makers.MESSAGE_PATTERNS if pattern.match(message.lstrip()[:200])), None
+    )
 
 
-_SUSPECT = Rule(SuspectError, _ADDRESS)
+_SUSPECT = FailureRule(SuspectError, _ADDRESS_HINT)
 
-_STATUSES: Mapping[int, Rule] = {
+_RULE_BY_STATUS: Mapping[int, FailureRule] = {
     **dict.fromkeys((300, 301, 302, 303, 307, 308), _SUSPECT),  # it redirects to nowhere
     401: _BAD_KEY,
     402: _NO_BALANCE,
-    403: Rule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
+    403: FailureRule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
     404: _SUSPECT,
     405: _SUSPECT,
-    407: Rule(FatalError, "the proxy wants a login: check the proxy's settings"),
+    407: FailureRule(FatalError, "the proxy wants a login: check the proxy's settings"),
     408: _TRANSIENT,
     409: _TRANSIENT,
     410: _SUSPECT,
@@ -192,27 +198,27 @@ _STATUSES: Mapping[int, Rule] = {
     501: _SUSPECT,
 }
 
-TELLING_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 413, 429})
+SPECIFIC_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 413, 429})
 """Statuses that say more than a code of ``GENERIC_CODES``."""
 
-SURELY_NOT_BILLED = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422, 429})
+UNBILLED_STATUSES = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422, 429})
 """Statuses after which surely nothing was charged: a refusal, a proxy's refusal, or "ask the same elsewhere"."""
 
 
-def rule_for(code: str | None, status: int) -> Rule:
+def rule_for(code: str | None, status: int) -> FailureRule:
     """Return what a failure means: by its code at this status, by its code, by its code's family, by its status."""
     parts = [] if code is None else code.split(".")
     for length in range(len(parts), 0, -1):
-        name = normal(".".join(parts[:length]))
-        rule = CODES_AT_STATUS.get((name, status)) or CODES.get(name)
+        name = normalize_code(".".join(parts[:length]))
+        rule = RULE_BY_CODE_AND_STATUS.get((name, status)) or RULE_BY_CODE.get(name)
         if rule:
             return rule
-    if status in _STATUSES:
-        return _STATUSES[status]
+    if status in _RULE_BY_STATUS:
+        return _RULE_BY_STATUS[status]
     return _BAD_PARAMETER if 400 <= status < 500 else _TRANSIENT
 
 
 def is_known(code: str) -> bool:
     """Whether a code, or the family before one of its dots, is in the table."""
     parts = code.split(".")
-    return any(normal(".".join(parts[:length])) in CODES for length in range(len(parts), 0, -1))
+    return any(normalize_code(".".join(parts[:length])) in RULE_BY_CODE for length in range(len(parts), 0, -1))

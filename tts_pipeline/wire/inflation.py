@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 from tts_pipeline.errors import TransientError, UnreadableError
 
-_PIECE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _MAX_FILES = 1_000
 """gzip files in one body: each may be empty, so that no size bounds them."""
 
-_NONE = frozenset({"", "identity"})
+_IDENTITY = frozenset({"", "identity"})
 _GZIP = frozenset({"gzip", "x-gzip"})
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
 
-class Inflation:
+class ContentDecoder:
     """Inflates a body.
 
     Args:
@@ -30,15 +30,15 @@ class Inflation:
     """
 
     def __init__(self, codings: str) -> None:
-        names = [name for coding in codings.split(",") if (name := coding.strip().lower()) not in _NONE]
+        names = [name for coding in codings.split(",") if (name := coding.strip().lower()) not in _IDENTITY]
         if len(names) > 1 or not {*names} <= _GZIP | {"deflate"}:
-            raise unsupported(codings)
+            raise unsupported_coding_error(codings)
         self._coding = names[0] if names else None
-        self._held = b""
-        self._files = 0
+        self._pending = b""
+        self._file_count = 0
         self._inflater: zlib._Decompress | None = None
 
-    def pieces(self, data: bytes) -> Iterator[bytes]:
+    def decode(self, data: bytes) -> Iterator[bytes]:
         """Inflate what arrived.
 
         Yields:
@@ -51,9 +51,9 @@ class Inflation:
             yield data
             return
         try:
-            yield from self._inflated(self._held + data)
+            yield from self._inflate(self._pending + data)
         except zlib.error:
-            raise _damaged() from None
+            raise _damaged_error() from None
 
     def close(self) -> None:
         """Take note that this was all.
@@ -61,40 +61,40 @@ class Inflation:
         Raises:
             TransientError: ``MalformedBody``: it was cut. Retried, and may be billed.
         """
-        if self._inflater is not None or self._held:
-            raise _damaged()
+        if self._inflater is not None or self._pending:
+            raise _damaged_error()
 
-    def _inflated(self, data: bytes) -> Iterator[bytes]:
+    def _inflate(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflater is None:
-                self._held = data = data.lstrip(b"\0") if self._files else data  # padding
+                self._pending = data = data.lstrip(b"\0") if self._file_count else data  # padding
                 if len(data) < 2:
                     return
-                self._held = b""
-                self._inflater = self._next_file(data)
-            piece = self._inflater.decompress(data, _PIECE_BYTES)
+                self._pending = b""
+                self._inflater = self._start_file(data)
+            chunk = self._inflater.decompress(data, _CHUNK_BYTES)
             data = self._inflater.unconsumed_tail
-            while piece:
-                yield piece
+            while chunk:
+                yield chunk
                 # A full piece may not be all that the input so far stands for.
-                piece = self._inflater.decompress(data, _PIECE_BYTES) if len(piece) == _PIECE_BYTES else b""
+                chunk = self._inflater.decompress(data, _CHUNK_BYTES) if len(chunk) == _CHUNK_BYTES else b""
                 data = self._inflater.unconsumed_tail
             if self._inflater.eof:
                 data = self._inflater.unused_data
                 self._inflater = None
 
-    def _next_file(self, data: bytes) -> zlib._Decompress:
+    def _start_file(self, data: bytes) -> zlib._Decompress:
         """Begin to inflate; another gzip file may follow the first (RFC 1952, 2.2)."""
         is_gzip = self._coding in _GZIP
-        self._files += 1
-        if self._files > (_MAX_FILES if is_gzip else 1):
+        self._file_count += 1
+        if self._file_count > (_MAX_FILES if is_gzip else 1):
             raise zlib.error
         # "deflate" is zlib's format (RFC 9110, 8.4.1.2), and some servers send it without that header.
         is_zlib = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
         return zlib.decompressobj(_GZIP_BITS if is_gzip else _ZLIB_BITS if is_zlib else _RAW_BITS)
 
 
-def unsupported(codings: str) -> UnreadableError:
+def unsupported_coding_error(codings: str) -> UnreadableError:
     """Return the refusal of a body in codings that are not read."""
     return UnreadableError(
         f"the answer comes in a coding that is not read: {codings[:60]!r}",
@@ -103,5 +103,5 @@ def unsupported(codings: str) -> UnreadableError:
     )
 
 
-def _damaged() -> TransientError:
+def _damaged_error() -> TransientError:
     return TransientError("the answer does not decompress: it was cut or damaged", code="MalformedBody")

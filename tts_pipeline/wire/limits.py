@@ -11,13 +11,13 @@ from tts_pipeline.config import MAX_CLIP_S, MAX_TEXT_VALUES, TEXT_BYTES_PER_S
 
 MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
 
-_MARKS = (b",", b"[", b"{", b"\n", b"\r")
+_VALUE_MARKS = (b",", b"[", b"{", b"\n", b"\r")
 """Before each JSON value, and behind each line; base64 has none of them."""
 
-_WIDE = re.compile(rb"\xf0|\\u[dD][89abAB]")
+_WIDE_CHARACTER = re.compile(rb"\xf0|\\u[dD][89abAB]")
 """One character beyond 16 bits makes a string four times as wide in memory."""
 
-FREELY_PARSED_BYTES = 262_144
+UNCHECKED_BYTES = 262_144
 """A shorter text is parsed without counting: even one of lists alone stays below 20 MB."""
 
 
@@ -31,11 +31,11 @@ def check_text(body: bytes) -> None:
     Raises:
         ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_TEXT_VALUES``.
     """
-    if len(body) <= FREELY_PARSED_BYTES:
+    if len(body) <= UNCHECKED_BYTES:
         return
-    if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE.search(body)):
+    if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE_CHARACTER.search(body)):
         raise ExcessiveTextError(f"the answer is text of {len(body)} bytes: speech takes {MAX_TEXT_BYTES} at most")
-    if sum(map(body.count, _MARKS)) > MAX_TEXT_VALUES:
+    if sum(map(body.count, _VALUE_MARKS)) > MAX_TEXT_VALUES:
         raise ExcessiveTextError(f"the answer is text of more than {MAX_TEXT_VALUES} values")
 
 

@@ -33,7 +33,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-WORDS: Mapping[str, Sequence[str]] = {
+WORD_CODES: Mapping[str, Sequence[str]] = {
     "throttled": (
         *("ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
         *("TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException", "BandwidthLimitExceeded"),
@@ -94,26 +94,26 @@ DAILY_QUOTA = re.compile(r"PerDay")
 """In the ``quotaId`` or ``quota_limit`` of Google's details: what is used up comes back tomorrow."""
 
 
-class Numbers(NamedTuple):
+class NumericScheme(NamedTuple):
     """A form in which failures are numbers.
 
     Args:
         path: Where in the JSON object the number stands; it may also be spelled as text.
-        beside: A name that stands in the object too, where the path alone does not tell the form; None where it does.
+        sibling: A name that stands in the object too, where the path alone does not tell the form; None where it does.
         success: What the number is when all is well.
         meanings: Meaning -> numbers.
-        strict: Whether any other number is a failure, also beside audio.
+        is_strict: Whether any other number is a failure, also beside audio.
     """
 
     path: tuple[str, ...]
-    beside: str | None
+    sibling: str | None
     success: frozenset[int]
     meanings: Mapping[str, Sequence[int]]
-    strict: bool = True
+    is_strict: bool = True
 
 
-FORMS: Sequence[Numbers] = (
-    Numbers(  # MiniMax
+NUMERIC_SCHEMES: Sequence[NumericScheme] = (
+    NumericScheme(  # MiniMax
         ("base_resp", "status_code"),
         None,
         frozenset({0}),
@@ -125,10 +125,10 @@ FORMS: Sequence[Numbers] = (
             "bad_parameter": (2013, 2054, 20132),
             "bad_text": (1026, 1027, 1042),
             "no_access": (2042, 2061),
-            "quota_of_a_day": (2056,),
+            "daily_quota": (2056,),
         },
     ),
-    Numbers(  # Baidu, the synthesis itself
+    NumericScheme(  # Baidu, the synthesis itself
         ("err_no",),
         None,
         frozenset({0}),
@@ -139,10 +139,10 @@ FORMS: Sequence[Numbers] = (
             "transient": (500, 503, 999),
             "throttled": (13, 15, 18, 3304),
             "no_access": (6,),
-            "quota_of_a_day": (16, 3305),
+            "daily_quota": (16, 3305),
         },
     ),
-    Numbers(  # Baidu, its gateway
+    NumericScheme(  # Baidu, its gateway
         ("error_code",),
         None,
         frozenset({0}),
@@ -151,29 +151,29 @@ FORMS: Sequence[Numbers] = (
             "throttled": (4, 13, 15, 18),
             "no_access": (6,),
             "no_balance": (19, 336204),
-            "quota_of_a_day": (16, 17),
+            "daily_quota": (16, 17),
             "bad_parameter": (100,),
         },
-        strict=False,
+        is_strict=False,
     ),
     *(
-        Numbers(  # iFlytek
+        NumericScheme(  # iFlytek
             path,
-            beside,
+            sibling,
             frozenset({0}),
             {
                 "bad_key": (10105, 10313),
                 "no_access": (10005, 10110, 11200),
-                "quota_of_a_day": (11201,),
+                "daily_quota": (11201,),
                 "throttled": (11202, 11203),
                 "transient": (10019, 10114, 10200, 10700),
                 "bad_parameter": (10106, 10107, 10139, 10160, 10161, 10163),
                 "too_long": (10109,),
             },
         )
-        for path, beside in ((("header", "code"), None), (("code",), "sid"))
+        for path, sibling in ((("header", "code"), None), (("code",), "sid"))
     ),
-    Numbers(  # Volcengine
+    NumericScheme(  # Volcengine
         ("code",),
         "reqid",
         frozenset({0, 200, 1000, 3000, 20000000}),
@@ -186,7 +186,7 @@ FORMS: Sequence[Numbers] = (
             "bad_key": (4000,),
         },
     ),
-    Numbers(  # Alibaba's speech gateway
+    NumericScheme(  # Alibaba's speech gateway
         ("status",),
         "task_id",
         frozenset({*range(10), 200, 20000000}),  # small ones are the state of somebody else's task
@@ -199,7 +199,7 @@ FORMS: Sequence[Numbers] = (
             "transient": (50000000, 50000001),
         },
     ),
-    Numbers(  # BigModel
+    NumericScheme(  # BigModel
         ("error", "code"),
         None,
         frozenset({0, 200}),
@@ -208,16 +208,16 @@ FORMS: Sequence[Numbers] = (
             "no_balance": (1113, 1309),
             "no_access": (1110, 1111, 1112, 1121, 1220, 1311),
             "throttled": (1302, 1303, 1305, 1312, 1313),
-            "quota_of_a_day": (1304, 1308, 1310),
+            "daily_quota": (1304, 1308, 1310),
             "bad_text": (1301,),
             "no_model": (1211,),
             "bad_parameter": (1210, 1212, 1213, 1214, 1215),
             "too_long": (1261,),
             "transient": (1120, 1200, 1230, 1234),
         },
-        strict=False,
+        is_strict=False,
     ),
-    Numbers(  # SiliconFlow, and Volcengine's newer routes, whose numbers have eight digits
+    NumericScheme(  # SiliconFlow, and Volcengine's newer routes, whose numbers have eight digits
         ("code",),
         None,
         frozenset({0, 200, 20000000}),
@@ -228,11 +228,11 @@ FORMS: Sequence[Numbers] = (
             "transient": (50505, 55000000),
             "too_long": (40402003,),
         },
-        strict=False,
+        is_strict=False,
     ),
 )
 
-SENTENCES: Sequence[tuple[re.Pattern[str], str]] = tuple(
+MESSAGE_PATTERNS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
         # Volcengine gives one number to all three (from memory).

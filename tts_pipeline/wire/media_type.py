@@ -34,24 +34,24 @@ class PcmFacts(NamedTuple):
     is_big_endian: bool | None = None
     is_pcm: bool | None = None
 
-    def otherwise(self, other: PcmFacts) -> PcmFacts:
+    def with_defaults(self, defaults: PcmFacts) -> PcmFacts:
         """Return these facts, with another's where there are none."""
-        own = {name: value for name, value in self._asdict().items() if value is not None}
-        return other._replace(**own)
+        facts = {name: value for name, value in self._asdict().items() if value is not None}
+        return defaults._replace(**facts)
 
 
-NOTHING = PcmFacts()
+NO_FACTS = PcmFacts()
 
-_SAMPLES = PcmFacts(is_pcm=True)
-_NETWORK = PcmFacts(coding="signed", is_big_endian=True, is_pcm=True)
+_PCM = PcmFacts(is_pcm=True)
+_NETWORK_ORDER = PcmFacts(coding="signed", is_big_endian=True, is_pcm=True)
 _MULAW = PcmFacts(8_000, 1, 8, "mulaw", is_pcm=True)
 _ALAW = _MULAW._replace(coding="alaw")
-_KINDS: Mapping[str, PcmFacts] = {
-    **dict.fromkeys(("pcm", "raw", "lpcm", "linear"), _SAMPLES),
+_FACTS_BY_SUBTYPE: Mapping[str, PcmFacts] = {
+    **dict.fromkeys(("pcm", "raw", "lpcm", "linear"), _PCM),
     "l8": PcmFacts(None, None, 8, "unsigned", is_pcm=True),
-    "l16": _NETWORK._replace(bits=16),
-    "l24": _NETWORK._replace(bits=24),
-    "l32": _NETWORK._replace(bits=32),
+    "l16": _NETWORK_ORDER._replace(bits=16),
+    "l24": _NETWORK_ORDER._replace(bits=24),
+    "l32": _NETWORK_ORDER._replace(bits=32),
     **dict.fromkeys(("basic", "mulaw", "ulaw", "pcmu"), _MULAW),
     **dict.fromkeys(("alaw", "pcma"), _ALAW),
 }
@@ -64,7 +64,7 @@ _CHANNELS = frozenset({"channel", "channels", "channelcount", "numchannels"})
 _BITS = frozenset({"bits", "bitdepth", "bitspersample", "samplebits", "samplesize", "bitwidth"})
 _ORDERS = frozenset({"endian", "endianness", "byteorder"})
 _FORMATS = frozenset({"format", "encoding", "codec", "codecs", "sampleformat", "responseformat", "container"})
-_OTHERS_HEADERS = frozenset({"contentencoding", "transferencoding", "acceptencoding"})
+_CODING_HEADERS = frozenset({"contentencoding", "transferencoding", "acceptencoding"})
 
 _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(k?)(?:hz|hertz)?")
 _CODINGS = (
@@ -80,50 +80,50 @@ _RATE_IN_NAME = re.compile(r"(?<!\d)(\d{4,6})(?!\d)|(?<!\d)(\d{1,2}k)(?:hz)?")
 _ORDER_IN_NAME = re.compile(r"(?:8|16|24|32|64)_?(le|be)")
 
 
-def facts_of_type(content_type: str | None) -> PcmFacts:
+def facts_of_media_type(content_type: str | None) -> PcmFacts:
     """Return what a media type says, the likes of ``audio/L16; rate=16000; channels=2``; its kind's own rate too."""
     if not content_type:
-        return NOTHING
+        return NO_FACTS
     kind, _, options = content_type.partition(";")
-    kind, _, more = kind.partition(",")  # as GStreamer writes it
+    kind, _, extra = kind.partition(",")  # as GStreamer writes it
     subtype = kind.strip().lower().removeprefix("audio/").removeprefix("x-")
-    told = facts_of(_PARAMETER.findall(f"{more};{options}"))
-    of_kind = _KINDS.get(subtype, NOTHING)
-    if of_kind is NOTHING:
-        return told
+    facts = facts_of_fields(_PARAMETER.findall(f"{extra};{options}"))
+    subtype_facts = _FACTS_BY_SUBTYPE.get(subtype, NO_FACTS)
+    if subtype_facts is NO_FACTS:
+        return facts
     if re.search(r"codecs?=\"?pcm\b", options, re.IGNORECASE):
-        of_kind = of_kind._replace(is_big_endian=False)
-    return told.otherwise(of_kind)
+        subtype_facts = subtype_facts._replace(is_big_endian=False)
+    return facts.with_defaults(subtype_facts)
 
 
-def facts_of(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
+def facts_of_fields(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
     """Return what names and values say: of headers, of a JSON object, or of a request's parameters.
 
     ``X-Sample-Rate``, ``x-audio-sample-rate-hz``, ``sample_rate`` and ``audio_sample_rate`` are one name.
     """
-    facts = NOTHING
+    facts = NO_FACTS
     for name, value in pairs:
-        what = _meaning(name)
-        if what is not None and isinstance(value, (str, int, float)):
-            facts = facts.otherwise(_READERS[what](str(value).strip().lower()))
+        fact = _fact_of_name(name)
+        if fact is not None and isinstance(value, (str, int, float)):
+            facts = facts.with_defaults(_PARSERS[fact](str(value).strip().lower()))
     return facts
 
 
-def is_fact(name: str) -> bool:
+def is_fact_name(name: str) -> bool:
     """Whether a name stands for something that is told of samples."""
-    return _meaning(name) is not None
+    return _fact_of_name(name) is not None
 
 
-def names_format(name: str) -> bool:
+def is_format_name(name: str) -> bool:
     """Whether a parameter of this name says which format is wanted."""
-    return _meaning(name) == "format"
+    return _fact_of_name(name) == "format"
 
 
 @lru_cache(maxsize=1024)
-def _meaning(name: str) -> str | None:
+def _fact_of_name(name: str) -> str | None:
     """Return which fact a name stands for; None for any other name."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    if plain in _OTHERS_HEADERS:
+    if plain in _CODING_HEADERS:
         return None
     while shorter := _PREFIX.sub("", plain):
         if shorter == plain:
@@ -131,40 +131,40 @@ def _meaning(name: str) -> str | None:
         plain = shorter
     plain = re.sub(r"(hz|hertz)$", "", plain)
     names = {"rate": _RATES, "channels": _CHANNELS, "bits": _BITS, "order": _ORDERS, "format": _FORMATS}
-    return next((meaning for meaning, known in names.items() if plain in known), None)
+    return next((meaning for meaning, aliases in names.items() if plain in aliases), None)
 
 
-def _rate(value: str) -> PcmFacts:
-    found = _NUMBER.fullmatch(value)
-    if found is None:
-        return NOTHING
-    rate_hz = float(found[1]) * (1_000 if found[2] else 1)
-    return PcmFacts(round(rate_hz)) if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ else NOTHING
+def _parse_rate(value: str) -> PcmFacts:
+    match = _NUMBER.fullmatch(value)
+    if match is None:
+        return NO_FACTS
+    rate_hz = float(match[1]) * (1_000 if match[2] else 1)
+    return PcmFacts(round(rate_hz)) if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ else NO_FACTS
 
 
-def _channels(value: str) -> PcmFacts:
+def _parse_channels(value: str) -> PcmFacts:
     count = {"mono": 1, "stereo": 2}.get(value, int(value) if value.isdecimal() and len(value) < 4 else 0)
-    return PcmFacts(channels=count) if 0 < count <= MAX_CHANNELS else NOTHING
+    return PcmFacts(channels=count) if 0 < count <= MAX_CHANNELS else NO_FACTS
 
 
-def _bits(value: str) -> PcmFacts:
-    found = _BITS_IN_NAME.match(value)
-    return PcmFacts(bits=int(found[1])) if found else NOTHING
+def _parse_bits(value: str) -> PcmFacts:
+    match = _BITS_IN_NAME.match(value)
+    return PcmFacts(bits=int(match[1])) if match else NO_FACTS
 
 
-def _order(value: str) -> PcmFacts:
+def _parse_order(value: str) -> PcmFacts:
     is_big = value.startswith(("big", "be", "network", "msb"))
-    return PcmFacts(is_big_endian=is_big) if is_big or value.startswith(("little", "le", "lsb")) else NOTHING
+    return PcmFacts(is_big_endian=is_big) if is_big or value.startswith(("little", "le", "lsb")) else NO_FACTS
 
 
-def _format(value: str) -> PcmFacts:
+def _parse_format(value: str) -> PcmFacts:
     """Return what a format's name says: ``pcm_s16le``, ``LINEAR16``, ``raw-24khz-16bit-mono-pcm``, ``ulaw_8000``."""
     coding = next((name for name, pattern in _CODINGS if pattern.search(value)), None)
     if coding is None and not _IS_PCM.search(value):
-        return NOTHING
+        return NO_FACTS
     bits, order, rate = (pattern.search(value) for pattern in (_BITS_IN_NAME, _ORDER_IN_NAME, _RATE_IN_NAME))
     return PcmFacts(
-        sample_rate_hz=_rate(rate[1] or rate[2]).sample_rate_hz if rate else None,
+        sample_rate_hz=_parse_rate(rate[1] or rate[2]).sample_rate_hz if rate else None,
         channels={"m": 1, "s": 2}[channels[1][0]] if (channels := re.search("(mono|stereo)", value)) else None,
         bits=8 if coding in ("mulaw", "alaw") else int(bits[1]) if bits else None,
         coding=coding,
@@ -173,4 +173,10 @@ def _format(value: str) -> PcmFacts:
     )
 
 
-_READERS = {"rate": _rate, "channels": _channels, "bits": _bits, "order": _order, "format": _format}
+_PARSERS = {
+    "rate": _parse_rate,
+    "channels": _parse_channels,
+    "bits": _parse_bits,
+    "order": _parse_order,
+    "format": _parse_format,
+}

@@ -6,7 +6,7 @@ import html
 import re
 
 MAX_CHARACTERS = 300
-_READ_CHARACTERS = 20_000
+_MAX_INPUT_CHARACTERS = 20_000
 
 _TITLE = re.compile(r"<title[^>]{0,200}>(.{0,500}?)</title", re.IGNORECASE | re.DOTALL)
 _HEADING = re.compile(r"<h1[^>]{0,200}>(.{0,500}?)</h1", re.IGNORECASE | re.DOTALL)
@@ -31,9 +31,9 @@ _SECRETS = (
 )
 
 
-def readable(message: str) -> str:
+def clean_message(message: str) -> str:
     """Return a message as one printable line of at most 300 characters: HTML as its title, keys redacted."""
-    text = message[:_READ_CHARACTERS]
+    text = message[:_MAX_INPUT_CHARACTERS]
     if "<" in text:
         text = _without_markup(text)
     text = _UNPRINTABLE.sub(" ", text).strip()
@@ -43,10 +43,10 @@ def readable(message: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    for telling in (_TITLE, _HEADING):
-        found = telling.search(text)
-        if found and found[1].strip():
-            return html.unescape(_TAG.sub(" ", found[1]))
+    for pattern in (_TITLE, _HEADING):
+        match = pattern.search(text)
+        if match and match[1].strip():
+            return html.unescape(_TAG.sub(" ", match[1]))
     if _TAG.search(text):
         return html.unescape(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
     return text

@@ -6,38 +6,38 @@ import re
 from collections.abc import Iterator
 
 from tts_pipeline.audio.identify import identify
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.reading import Response
 
 _BOUNDARY = re.compile(r'multipart/[^;]{1,40};.{0,200}?boundary="?([^";,\s]{1,70})', re.IGNORECASE)
-_MOST_PARTS = 100
+_MAX_PARTS = 100
 
 
-def is_multipart(reply: Reply) -> bool:
+def is_multipart(response: Response) -> bool:
     """Whether a body is of several parts, by its content type and its first bytes."""
-    found = _BOUNDARY.match(reply.content_type or "")
-    return found is not None and reply.body.lstrip()[:2] == b"--"
+    match = _BOUNDARY.match(response.content_type or "")
+    return match is not None and response.body.lstrip()[:2] == b"--"
 
 
-def audio_part(reply: Reply) -> Reply | None:
+def audio_part(response: Response) -> Response | None:
     """Return the part with the audio as an answer of its own: by its bytes, by its label, or the one that is JSON."""
-    parts = list(_parts(reply))
-    for suits in (_is_audio, _is_labelled, _is_json):
+    parts = list(_parts(response))
+    for predicate in (_is_audio, _has_audio_type, _is_json):
         for part in parts:
-            if suits(part):
+            if predicate(part):
                 return part
     return None
 
 
-def _parts(reply: Reply) -> Iterator[Reply]:
-    found = _BOUNDARY.match(reply.content_type or "")
-    if found is None:
+def _parts(response: Response) -> Iterator[Response]:
+    match = _BOUNDARY.match(response.content_type or "")
+    if match is None:
         return
-    mark = b"--" + found[1].encode("latin-1", "replace")
-    body = reply.body.lstrip()
-    for piece in (b"\r\n" + body).split(b"\r\n" + mark, _MOST_PARTS)[1:]:
-        head, blank, content = piece.partition(b"\r\n\r\n")
-        if blank:
-            yield reply._replace(headers=dict(reply.headers) | _headers(head), body=content)
+    delimiter = b"--" + match[1].encode("latin-1", "replace")
+    body = response.body.lstrip()
+    for piece in (b"\r\n" + body).split(b"\r\n" + delimiter, _MAX_PARTS)[1:]:
+        head, blank_line, content = piece.partition(b"\r\n\r\n")
+        if blank_line:
+            yield response._replace(headers=dict(response.headers) | _headers(head), body=content)
 
 
 def _headers(head: bytes) -> dict[str, str]:
@@ -45,13 +45,13 @@ def _headers(head: bytes) -> dict[str, str]:
     return {"content-type": ""} | {name.strip().lower(): value.strip() for name, _, value in lines if value}
 
 
-def _is_audio(part: Reply) -> bool:
+def _is_audio(part: Response) -> bool:
     return identify(part.body) is not None
 
 
-def _is_labelled(part: Reply) -> bool:
+def _has_audio_type(part: Response) -> bool:
     return (part.content_type or "").lower().startswith("audio/")
 
 
-def _is_json(part: Reply) -> bool:
+def _is_json(part: Response) -> bool:
     return part.body.lstrip()[:1] in (b"{", b"[")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 
-from tts_pipeline.wire.encoding import decode
+from tts_pipeline.wire.encoding import decode_text
 
 Decode = Callable[[str], bytes]
 
@@ -25,7 +25,7 @@ _URL_NAMES = ("url", "audio_url", "audioUrl")
 _MEDIA_TYPE_NAMES = frozenset({"mimeType", "mime_type", "content_type", "contentType", "media_type"})
 
 
-class Sound(NamedTuple):
+class AudioContent(NamedTuple):
     """Where an answer has its audio: exactly one of ``data`` and ``url`` is set.
 
     Args:
@@ -42,36 +42,36 @@ class Sound(NamedTuple):
 
     def __repr__(self) -> str:
         """Show where it is, or how much of it there is."""
-        return f"Sound({self.url!r})" if self.data is None else f"Sound({len(self.data)} bytes)"
+        return f"AudioContent({self.url!r})" if self.data is None else f"AudioContent({len(self.data)} bytes)"
 
 
-def sound_in(payload: Mapping[str, Any], decode: Decode = decode) -> Sound | None:
+def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> AudioContent | None:
     """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
 
     Args:
         payload: The object.
-        decode: Turns a string into bytes; one ``Decoder`` for all objects of a stream.
+        decode: Turns a string into bytes; one ``TextDecoder`` for all objects of a stream.
 
     Raises:
         ValueError: There is data that cannot be decoded, and no URL to fall back on.
     """
-    broken: ValueError | None = None
+    decode_error: ValueError | None = None
     for holder in _audio_holders(payload):
         data = _first_text(holder, _DATA_NAMES)
         if data is not None:
             try:
-                return sound_from(data, holder, decode)
+                return audio_from_text(data, holder, decode)
             except ValueError as error:
-                broken = error
+                decode_error = error
         url = _first_text(holder, _URL_NAMES)
         if url is not None:
-            return sound_from(url, holder, decode)
-    if broken is not None:
-        raise broken
+            return audio_from_text(url, holder, decode)
+    if decode_error is not None:
+        raise decode_error
     return None
 
 
-def sound_from(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode) -> Sound:
+def audio_from_text(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode_text) -> AudioContent:
     """Return what a string stands for: a data URI, a URL, base64 or hex.
 
     Args:
@@ -86,13 +86,13 @@ def sound_from(text: str, holder: Mapping[str, Any] | None = None, decode: Decod
         return _from_data_uri(text, decode)
     # Base64 has no colon, so this is decided in its first few characters.
     if _SCHEME.match(text):
-        return sound_at(text.strip(), holder)
-    return Sound(data=decode(text), content_type=media_type_in(holder) if holder else None)
+        return audio_at_url(text.strip(), holder)
+    return AudioContent(data=decode(text), content_type=media_type_of(holder) if holder else None)
 
 
-def sound_at(url: str, holder: Mapping[str, Any] | None = None) -> Sound:
+def audio_at_url(url: str, holder: Mapping[str, Any] | None = None) -> AudioContent:
     """Return the audio behind a URL, which may be relative; never raises."""
-    return Sound(url=secured(url), expires_at=_expiry(url, holder or {}))
+    return AudioContent(url=with_https(url), expires_at=_expiry(url, holder or {}))
 
 
 def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -113,36 +113,36 @@ def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None
     return None
 
 
-def media_type_in(holder: Mapping[str, Any]) -> str | None:
+def media_type_of(holder: Mapping[str, Any]) -> str | None:
     """Return the media type that an object tells of the audio in it (Gemini's ``inlineData``); None without one."""
     if _MEDIA_TYPE_NAMES.isdisjoint(holder):  # nearly every answer's
         return None
     for name in sorted(_MEDIA_TYPE_NAMES):
-        told = holder.get(name)
-        if isinstance(told, str) and told[:6].lower() == "audio/":
-            return told[:200]
+        media_type = holder.get(name)
+        if isinstance(media_type, str) and media_type[:6].lower() == "audio/":
+            return media_type[:200]
     return None
 
 
-def _from_data_uri(text: str, decode: Decode) -> Sound:
+def _from_data_uri(text: str, decode: Decode) -> AudioContent:
     head, comma, content = text[5:].partition(",")
     if not comma:
         raise ValueError("a data URI without data")
     media_type, *options = head.split(";")
     is_base64 = any(option.strip().lower() == "base64" for option in options)
     data = decode(content) if is_base64 else unquote_to_bytes(content)
-    told = (media_type, *(option for option in options if option.strip().lower() != "base64"))
-    return Sound(data=data, content_type=";".join(told) if media_type else None)
+    type_fields = (media_type, *(option for option in options if option.strip().lower() != "base64"))
+    return AudioContent(data=data, content_type=";".join(type_fields) if media_type else None)
 
 
-def secured(url: str) -> str:
+def with_https(url: str) -> str:
     """Return a URL with ``https`` where it is a plain http link to Alibaba's object store, which answers on both."""
     if _OBJECT_STORE not in url.lower():
         return url
     try:
         parts = urlsplit(url)
-        plain = parts.scheme.lower() == "http" and parts.port in (None, 80)
-        if plain and (parts.hostname or "").endswith(_OBJECT_STORE):
+        is_plain_http = parts.scheme.lower() == "http" and parts.port in (None, 80)
+        if is_plain_http and (parts.hostname or "").endswith(_OBJECT_STORE):
             return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
     except ValueError:
         pass  # an address that cannot be parsed is refused where it is fetched
@@ -150,13 +150,13 @@ def secured(url: str) -> str:
 
 
 def _expiry(url: str, holder: Mapping[str, Any]) -> int | None:
-    told = holder.get("expires_at")
-    if type(told) is int and 0 < told < 2**53:
-        return told
+    expires_at = holder.get("expires_at")
+    if type(expires_at) is int and 0 < expires_at < 2**53:
+        return expires_at
     if "Expires" not in url:
         return None
     try:
-        in_query = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
+        query_value = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
     except ValueError:
         return None
-    return int(in_query) if re.fullmatch(r"[0-9]{9,12}", in_query) else None
+    return int(query_value) if re.fullmatch(r"[0-9]{9,12}", query_value) else None

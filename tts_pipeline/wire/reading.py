@@ -11,7 +11,7 @@ from tts_pipeline.wire.timestamps import TimedText
 _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-request-id", "request-id")
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """One whole HTTP answer.
 
     Args:
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
 
     def __repr__(self) -> str:
         """Show neither the body nor the headers."""
-        return f"Reply(status={self.status}, {len(self.body)} bytes, complete={self.complete})"
+        return f"Response(status={self.status}, {len(self.body)} bytes, complete={self.complete})"
 
     @property
     def content_type(self) -> str | None:
@@ -41,7 +41,7 @@ class Reply(NamedTuple):
         return request_id_of(self.headers)
 
 
-class Reading(NamedTuple):
+class ParsedResponse(NamedTuple):
     """What a successful answer said: audio, or where to fetch it. Exactly one of ``data`` and ``url`` is set.
 
     Args:
@@ -69,8 +69,8 @@ class Reading(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all but the bytes."""
-        told = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
-        return f"Reading({len(self.data or b'')} bytes, {told})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
+        return f"ParsedResponse({len(self.data or b'')} bytes, {fields})"
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:

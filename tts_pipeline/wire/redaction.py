@@ -15,20 +15,20 @@ from typing import TypeVar
 
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Word
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.reading import Response
 
 REDACTED = "[redacted]"
 
-_WHOLE = 6
+_SHORT_CHARACTERS = 6
 """A shorter secret is looked for as a word of its own only: ``test`` is part of other words."""
 
-_LEAST = 3
+_MIN_CHARACTERS = 3
 """A shorter secret is none, and is not looked for."""
 
-_PIECE = 12
+_FRAGMENT_CHARACTERS = 12
 """So many characters of a secret in a row are redacted also without the rest: messages are cut anywhere."""
 
-_LONGEST = 128
+_MAX_CHARACTERS = 128
 """Characters of a secret that are looked for in every writing. A longer one (a token of a few kilobytes) is taken by
 its beginning, with all that follows it without a space."""
 
@@ -36,9 +36,9 @@ _MAX_BODY_BYTES = 1_000_000
 """A longer body is no failure that anybody reads: what is read of it is redacted afterwards."""
 
 _GAP = r"(?:[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|<[^<>]{0,80}>|\\[nrt]){0,4}"
-"""What may stand between two characters of a secret: what a reader does not see, or ``readable`` takes out."""
+"""What may stand between two characters of a secret: what a reader does not see, or ``clean_message`` takes out."""
 
-_ODD = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff<>%&\\]")
+_SUSPICIOUS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff<>%&\\]")
 """A gap, or the sign of something escaped; a request id has none."""
 
 Text = TypeVar("Text", str, str | None)
@@ -52,69 +52,77 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
-        found = {secret for secret in secrets if secret and len(secret) >= _LEAST}
+        usable = {secret for secret in secrets if secret and len(secret) >= _MIN_CHARACTERS}
         # The longest first: one may be part of another, as a key is of "Bearer key".
-        self._secrets = sorted(found, key=len, reverse=True)
+        self._secrets = sorted(usable, key=len, reverse=True)
         self._literals = [literal.lower() for secret in self._secrets for literal in _literals(secret)]
 
-    def text(self, text: Text) -> Text:
+    def redact(self, text: Text) -> Text:
         """Return a text without secrets; None stays None."""
         if not text or not self._secrets:
             return text
-        if not _ODD.search(text) and not any(map(text.lower().__contains__, self._literals)):
+        if not _SUSPICIOUS.search(text) and not any(map(text.lower().__contains__, self._literals)):
             return text
         return self._long.sub(REDACTED, self._short.sub(REDACTED, text))
 
-    def reply(self, reply: Reply) -> Reply:
+    def redact_response(self, response: Response) -> Response:
         """Return a failing answer without secrets in its headers and its body; the same where there are none."""
-        headers = {name: self.text(value) for name, value in reply.headers.items()}
-        body = reply.body
+        headers = {name: self.redact(value) for name, value in response.headers.items()}
+        body = response.body
         if self._secrets and len(body) <= _MAX_BODY_BYTES:
             # Short ones stay until the message is read: one may be the name of a field.
             body = self._long.sub(REDACTED, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-        is_clean = body == reply.body and headers == reply.headers
-        return reply if is_clean else reply._replace(headers=headers, body=body)
+        is_clean = body == response.body and headers == response.headers
+        return response if is_clean else response._replace(headers=headers, body=body)
 
-    def error(self, error: ServiceError) -> None:
+    def redact_error(self, error: ServiceError) -> None:
         """Take secrets out of every field of an error."""
-        error.message, error.code = self.text(error.message), self.text(error.code)
-        error.hint, error.request_id = self.text(error.hint), self.text(error.request_id)
+        error.message, error.code = self.redact(error.message), self.redact(error.code)
+        error.hint, error.request_id = self.redact(error.hint), self.redact(error.request_id)
         error.args = (error.message,)
 
-    def finds(self, words: Iterable[Word], text: str) -> bool:
+    def is_secret_in(self, words: Iterable[Word], text: str) -> bool:
         """Return whether timed words, alone or together, spell a secret that their text does not."""
         joined = "".join(word.text for word in words)
-        return self.text(joined) != joined and self.text(own := "".join(text.split())) == own
+        return self.redact(joined) != joined and self.redact(source := "".join(text.split())) == source
 
     @cached_property
     def _long(self) -> re.Pattern[str]:
-        return _any_of(one for secret in self._secrets if len(secret) >= _WHOLE for one in _written(secret))
+        return _any_of(
+            pattern for secret in self._secrets if len(secret) >= _SHORT_CHARACTERS for pattern in _patterns_of(secret)
+        )
 
     @cached_property
     def _short(self) -> re.Pattern[str]:
-        return _any_of(rf"(?<!\w){re.escape(secret)}(?!\w)" for secret in self._secrets if len(secret) < _WHOLE)
+        return _any_of(
+            rf"(?<!\w){re.escape(secret)}(?!\w)" for secret in self._secrets if len(secret) < _SHORT_CHARACTERS
+        )
 
 
 def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(patterns) or "(?!)", re.IGNORECASE)
 
 
-def _written(secret: str) -> Iterator[str]:
+def _patterns_of(secret: str) -> Iterator[str]:
     """Yield patterns of the ways in which a secret is written: the whole first, then pieces, each with what follows."""
-    yield _GAP.join(map(_character, secret[:_LONGEST])) + ("" if len(secret) <= _LONGEST else r"[^\s\"'<>]*")
+    yield _GAP.join(map(_character_pattern, secret[:_MAX_CHARACTERS])) + (
+        "" if len(secret) <= _MAX_CHARACTERS else r"[^\s\"'<>]*"
+    )
     yield f"(?:{'|'.join(map(re.escape, _literals(secret)))})" + r"[^\s\"'<>,;&]*"
 
 
 def _literals(secret: str) -> list[str]:
     """Return what a plain text has in it that has a secret in it, or the better part of one."""
-    if len(secret) < _WHOLE:
+    if len(secret) < _SHORT_CHARACTERS:
         return [secret]
-    head = secret[:_LONGEST]
-    pieces = [head[start : start + _PIECE] for start in range(max(1, len(head) - _PIECE + 1))]
+    head = secret[:_MAX_CHARACTERS]
+    pieces = [
+        head[start : start + _FRAGMENT_CHARACTERS] for start in range(max(1, len(head) - _FRAGMENT_CHARACTERS + 1))
+    ]
     return list(dict.fromkeys([*pieces, head[::-1], head.encode().hex(), *_in_base64(head)]))
 
 
-def _character(character: str) -> str:
+def _character_pattern(character: str) -> str:
     """Return the pattern of one character: as it is, or escaped for a URL (also twice), JSON or HTML."""
     code = ord(character)
     escaped = [rf"%(?:25)*{code:02x}", rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"&#0*{code};", f"&#x0*{code:x};"]
@@ -129,8 +137,8 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;
 
 def _in_base64(secret: str) -> Iterator[str]:
     """Yield what base64 of any text has in it that has the secret in it: it may begin at any of three places."""
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + secret.encode()).decode().rstrip("=")
-        inner = encoded[(0, 2, 3)[before] : -1]  # the characters at both ends hold bits of what stands beside it
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
+        inner = encoded[(0, 2, 3)[shift] : -1]  # the characters at both ends hold bits of what stands beside it
         yield inner
         yield inner.translate(str.maketrans("+/", "-_"))

@@ -10,67 +10,71 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from tts_pipeline.errors import FatalError, SuspectError
-from tts_pipeline.wire.reading import Reply
+from tts_pipeline.wire.reading import Response
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
-_REPEATING = frozenset({307, 308})
+_METHOD_PRESERVING = frozenset({307, 308})
 _PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _HINT = "give the service this address, if it is to be trusted: --service URL, base_url of a catalog, or the connection"
 _PRINTABLE = "/%:@!$&'()*+,;=-._~[]"
 
 
-def next_address(url: str, reply: Reply) -> str | None:
+def redirect_url(url: str, response: Response) -> str | None:
     """Return where a redirected request is to be sent again; None where the answer leads to audio, or to nothing.
 
     Args:
         url: Where the request went.
-        reply: A redirect.
+        response: A redirect.
 
     Raises:
         FatalError: ``Redirected``: the service is elsewhere, and neither its key nor a text is sent there unasked. Only
             the same host and port is, or https in place of http on their own ports. Not billed.
     """
-    target = _target(url, reply.headers.get("location", ""))
-    if reply.status not in _REPEATING:
-        if target is not None and _is_route(url, target):
-            raise _moved(target, reply.status)
+    target = _resolve_location(url, response.headers.get("location", ""))
+    if response.status not in _METHOD_PRESERVING:
+        if target is not None and _is_same_route(url, target):
+            raise _moved_error(target, response.status)
         return None
-    if target is None or not _may_be_trusted(urlsplit(url), urlsplit(target)):
-        raise _moved(target, reply.status)
+    if target is None or not _is_trusted(urlsplit(url), urlsplit(target)):
+        raise _moved_error(target, response.status)
     return target
 
 
-def endless(url: str) -> FatalError:
+def too_many_redirects_error(url: str) -> FatalError:
     """Return the error for a request that was redirected too often."""
     return FatalError(
-        f"the service's address leads on through more than {MAX_REDIRECTS} redirects, last to {_shown(url)}",
+        f"the service's address leads on through more than {MAX_REDIRECTS} redirects, last to {_printable_url(url)}",
         code="Redirected",
         may_be_billed=False,
         hint=_HINT,
     )
 
 
-def refuse_page(url: str, reply: Reply) -> None:
+def refuse_page(url: str, response: Response) -> None:
     """Refuse a web page, or a door that takes no GET, where a redirect of the request should have led to audio.
 
     Raises:
         SuspectError: ``Redirected``: alone it is a row's, twice in succession the service's address is wrong.
     """
-    kind = reply.headers.get("content-type", "").lower()
-    if reply.status == 405 or (reply.status < 300 and kind.startswith(("text/html", "application/xhtml"))):
-        raise SuspectError(f"the service's address redirects to {_shown(url)}: use that", code="Redirected", hint=_HINT)
+    media_type = response.headers.get("content-type", "").lower()
+    if response.status == 405 or (response.status < 300 and media_type.startswith(("text/html", "application/xhtml"))):
+        raise SuspectError(
+            f"the service's address redirects to {_printable_url(url)}: use that", code="Redirected", hint=_HINT
+        )
 
 
-def _moved(target: str | None, status: int) -> FatalError:
-    told = f"redirects to {_shown(target)}: use that" if target else "redirects, and does not say to which address"
+def _moved_error(target: str | None, status: int) -> FatalError:
+    statement = (
+        f"redirects to {_printable_url(target)}: use that" if target else "redirects, and does not say to which address"
+    )
     return FatalError(
-        f"the service's address {told}", code="Redirected", http_status=status, may_be_billed=False, hint=_HINT
+        f"the service's address {statement}", code="Redirected", http_status=status, may_be_billed=False, hint=_HINT
     )
 
 
-def _target(url: str, location: str) -> str | None:
+def _resolve_location(url: str, location: str) -> str | None:
     """Return the address that a ``Location`` means; None where it is none of http or https."""
     # A header is bytes: what is not ASCII in it is what a browser would percent-encode.
     encoded = quote(location.strip().encode("latin-1", "replace"), safe=_PRINTABLE + "?#")
@@ -87,7 +91,7 @@ def _port(parts: SplitResult) -> int:
     return _PORTS[parts.scheme] if parts.port is None else parts.port
 
 
-def _may_be_trusted(old: SplitResult, new: SplitResult) -> bool:
+def _is_trusted(old: SplitResult, new: SplitResult) -> bool:
     if new.username is not None or new.password is not None or old.hostname != new.hostname:
         return False
     ports = (_port(old), _port(new))
@@ -96,13 +100,13 @@ def _may_be_trusted(old: SplitResult, new: SplitResult) -> bool:
     return old.scheme == new.scheme and ports[0] == ports[1]
 
 
-def _is_route(url: str, target: str) -> bool:
+def _is_same_route(url: str, target: str) -> bool:
     """Whether an address is the request's own route: on another host, with another scheme, prefix, slash or query."""
     route = urlsplit(url).path.strip("/").split("/")[-2:]
     return urlsplit(target).path.strip("/").split("/")[-2:] == route
 
 
-def _shown(url: str) -> str:
+def _printable_url(url: str) -> str:
     """Return an address as it may be shown: without a user and a query, which may hold a key or a signature."""
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]

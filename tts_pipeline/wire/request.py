@@ -41,8 +41,8 @@ class Request(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all but the body, which is somebody's text."""
-        told = (f"{name}={getattr(self, name)!r}" for name in ("method", "url", "headers", "request_key"))
-        return f"Request({', '.join(told)})"
+        fields = (f"{name}={getattr(self, name)!r}" for name in ("method", "url", "headers", "request_key"))
+        return f"Request({', '.join(fields)})"
 
 
 _BodyBuilder = Callable[[str, str, dict[str, ParameterValue]], dict[str, object]]
@@ -65,10 +65,10 @@ _DASHSCOPE_INPUT = ("voice", "language_type")
 def _nested_body(model: str, text: str, parameters: dict[str, ParameterValue]) -> dict[str, object]:
     # As the maker's own SDK does (dashscope-sdk-python, aigc/multimodal_conversation.py): the text, the voice and the
     # language go into "input", anything else into "parameters".
-    beside_text = {name: parameters[name] for name in _DASHSCOPE_INPUT if name in parameters}
-    others = {name: value for name, value in parameters.items() if name not in beside_text}
-    body: dict[str, object] = {"model": model, "input": {"text": text, **beside_text}}
-    return {**body, "parameters": others} if others else body
+    input_parameters = {name: parameters[name] for name in _DASHSCOPE_INPUT if name in parameters}
+    other_parameters = {name: value for name, value in parameters.items() if name not in input_parameters}
+    body: dict[str, object] = {"model": model, "input": {"text": text, **input_parameters}}
+    return {**body, "parameters": other_parameters} if other_parameters else body
 
 
 _DIALECTS: Mapping[str, _Dialect] = {
@@ -94,14 +94,14 @@ def build_request(service: Service, card: Card, text: str, parameters: Parameter
         PermanentError: ``UnencodableText``: the text is not valid Unicode (a lone surrogate). Nothing was sent.
     """
     dialect = _dialect_of(service)
-    body = _encoded(dialect.build_body(card.model, text, _body_parameters(card, parameters)))
+    body = _encode(dialect.build_body(card.model, text, _body_parameters(card, parameters)))
     path = dialect.prefix + dialect.route
     return Request(
         method="POST",
         url=service.base_url.rstrip("/").removesuffix(dialect.prefix) + path + query_of(service),
         headers={**service.headers, **_headers(card, parameters)},
         body=body,
-        request_key=_request_key(service, path, body),
+        request_key=_hash_request(service, path, body),
     )
 
 
@@ -114,9 +114,9 @@ def _dialect_of(service: Service) -> _Dialect:
     try:
         return _DIALECTS[service.dialect]
     except KeyError:
-        known = ", ".join(DIALECTS)
+        choices = ", ".join(DIALECTS)
         raise ConfigurationError(
-            f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"one of {known}"
+            f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"one of {choices}"
         ) from None
 
 
@@ -131,8 +131,8 @@ def _body_parameters(card: Card, parameters: Parameters) -> dict[str, ParameterV
 
 def is_in_body(card: Card, name: str) -> bool:
     """Return whether a parameter is part of the body, and by that of what makes two requests the same."""
-    known = card.parameters.get(name)
-    return name != STREAM_PARAMETER and (known is None or known.in_body)
+    parameter = card.parameters.get(name)
+    return name != STREAM_PARAMETER and (parameter is None or parameter.in_body)
 
 
 def _headers(card: Card, parameters: Parameters) -> dict[str, str]:
@@ -142,7 +142,7 @@ def _headers(card: Card, parameters: Parameters) -> dict[str, str]:
     return headers
 
 
-def _encoded(body: Mapping[str, object]) -> bytes:
+def _encode(body: Mapping[str, object]) -> bytes:
     try:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
@@ -154,7 +154,7 @@ def _encoded(body: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def _request_key(service: Service, path: str, body: bytes) -> str:
+def _hash_request(service: Service, path: str, body: bytes) -> str:
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
     if service.query or service.headers:  # a service without them keeps the keys that it always had
         digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))

@@ -12,18 +12,18 @@ from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from tts_pipeline.audio.identify import identify, located
-from tts_pipeline.wire.encoding import SHORTEST_TEXT, Decoder, decode_head
+from tts_pipeline.audio.identify import identify, locate_audio
+from tts_pipeline.wire.encoding import MIN_TEXT_CHARACTERS, TextDecoder, decode_head
 from tts_pipeline.wire.limits import parse_json
-from tts_pipeline.wire.messages import readable
-from tts_pipeline.wire.payload import Sound, media_type_in, sound_at, sound_from
+from tts_pipeline.wire.messages import clean_message
+from tts_pipeline.wire.payload import AudioContent, audio_at_url, audio_from_text, media_type_of
 
-_DEEPEST = 12
-_MOST_LEAVES = 20_000
-_MOST_LONG_STRINGS = 200
+_MAX_DEPTH = 12
+_MAX_LEAVES = 20_000
+_MAX_LONG_STRINGS = 200
 """How much of an answer is searched."""
 
-_ECHOES = re.compile(r"(?:^|\.)(?:input|request|prompt|ref(?:erence)?(?:_|\.|audio|$))", re.IGNORECASE)
+_ECHO_NAMES = re.compile(r"(?:^|\.)(?:input|request|prompt|ref(?:erence)?(?:_|\.|audio|$))", re.IGNORECASE)
 _ALTERNATIVES = frozenset({"candidates", "choices", "generations"})
 """Lists of several answers to one question: the first is taken."""
 
@@ -35,7 +35,9 @@ _AUDIO_FILE = re.compile(r"\.(?:wav|mp3|flac|ogg|oga|opus|aac|m4a|pcm|webm)$", r
 _LINK_NAME = re.compile(
     r"(?:audio|speech|sound|file|download|media|output|result)s?_?-?(?:url|uri|link|href)s?$|audio_?file$", re.I
 )
-_OTHER_LINK = re.compile(r"image|video|avatar|cover|subtitle|lyric|callback|webhook|doc|preview|sample|status", re.I)
+_UNRELATED_LINK = re.compile(
+    r"image|video|avatar|cover|subtitle|lyric|callback|webhook|doc|preview|sample|status", re.I
+)
 
 
 class Leaf(NamedTuple):
@@ -56,7 +58,7 @@ class Leaf(NamedTuple):
 def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
     """Yield the values in a document, in order, also of JSON inside its strings; no deeper than 12 levels."""
     if isinstance(value, dict):
-        media_type = media_type_in(value)
+        media_type = media_type_of(value)
         children = [(f"{name}.{key}" if name else key, child) for key, child in value.items()]
     elif (data := _bytes_in(value)) is not None:
         yield Leaf(name, data, None)
@@ -70,7 +72,7 @@ def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
     else:
         yield Leaf(name, value, None)
         return
-    if depth < _DEEPEST:
+    if depth < _MAX_DEPTH:
         for child_name, child in children:
             for leaf in leaves(child, child_name, depth + 1):
                 yield leaf._replace(media_type=leaf.media_type or media_type)
@@ -78,7 +80,7 @@ def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
 
 def _bytes_in(value: object) -> bytes | None:
     """Return the bytes that a list of numbers stands for, as Node writes its buffers; None for any other list."""
-    if not isinstance(value, list) or len(value) < SHORTEST_TEXT or not isinstance(value[0], int):
+    if not isinstance(value, list) or len(value) < MIN_TEXT_CHARACTERS or not isinstance(value[0], int):
         return None
     try:
         return bytes(value)
@@ -95,44 +97,46 @@ def _inner_json(value: object) -> Any:
         return None
 
 
-def sound_anywhere(payload: object) -> Sound | None:
+def search_audio(payload: object) -> AudioContent | None:
     """Return the audio in a document under whatever name; None where there is none, or more than one."""
     groups = _strings_by_name(payload)
-    found: dict[int, dict[bytes | None, Sound]] = {}
+    audio_by_depth: dict[int, dict[bytes | None, AudioContent]] = {}
     for name, group in groups.items():
-        sound = _sound_of_group(group)
-        if sound is not None:
-            found.setdefault(name.count("."), {})[sound.data] = sound
-    if not found:
-        return _link_in(groups)
+        audio = _join_group(group)
+        if audio is not None:
+            audio_by_depth.setdefault(name.count("."), {})[audio.data] = audio
+    if not audio_by_depth:
+        return _find_link(groups)
     # What is deeper is a part of it, as Hume's snippets are.
-    nearest = found[min(found)]
+    nearest = audio_by_depth[min(audio_by_depth)]
     return next(iter(nearest.values())) if len(nearest) == 1 else None
 
 
 def _strings_by_name(payload: object) -> Mapping[str, list[Leaf]]:
     groups: dict[str, list[Leaf]] = {}
-    for leaf in islice(leaves(payload), _MOST_LEAVES):
-        if isinstance(leaf.value, str | bytes) and leaf.value and not _ECHOES.match(leaf.name):
+    for leaf in islice(leaves(payload), _MAX_LEAVES):
+        if isinstance(leaf.value, str | bytes) and leaf.value and not _ECHO_NAMES.match(leaf.name):
             groups.setdefault(leaf.name, []).append(leaf)
     return groups
 
 
-def _sound_of_group(group: Sequence[Leaf]) -> Sound | None:
+def _join_group(group: Sequence[Leaf]) -> AudioContent | None:
     """Return what the strings of one name are together; chunks after the first are known by it only."""
-    candidates = [place for place, leaf in enumerate(group) if len(leaf.value) >= SHORTEST_TEXT][:_MOST_LONG_STRINGS]
-    first = next((place for place in candidates if _is_audio(group[place])), None)
+    candidates = [index for index, leaf in enumerate(group) if len(leaf.value) >= MIN_TEXT_CHARACTERS][
+        :_MAX_LONG_STRINGS
+    ]
+    first = next((index for index in candidates if _is_audio(group[index])), None)
     if first is None:
         return None
     if isinstance(group[first].value, bytes):
-        return Sound(data=b"".join(leaf.value for leaf in group[first:] if isinstance(leaf.value, bytes)))
-    decode = Decoder()
+        return AudioContent(data=b"".join(leaf.value for leaf in group[first:] if isinstance(leaf.value, bytes)))
+    decode = TextDecoder()
     try:
-        pieces = [sound_from(leaf.value, None, decode) for leaf in group[first:] if isinstance(leaf.value, str)]
+        pieces = [audio_from_text(leaf.value, None, decode) for leaf in group[first:] if isinstance(leaf.value, str)]
     except ValueError:
         return None
     data = b"".join(piece.data or b"" for piece in pieces)
-    return Sound(data=data, content_type=group[first].media_type or pieces[0].content_type)
+    return AudioContent(data=data, content_type=group[first].media_type or pieces[0].content_type)
 
 
 def _is_audio(leaf: Leaf) -> bool:
@@ -146,17 +150,17 @@ def _is_audio(leaf: Leaf) -> bool:
     except ValueError:
         return False
     has_type = leaf.media_type is not None and leaf.name.rpartition(".")[2] in _DATA_NAMES
-    return has_type or located(head)[1] is not None
+    return has_type or locate_audio(head)[1] is not None
 
 
-def _link_in(groups: Mapping[str, Sequence[Leaf]]) -> Sound | None:
+def _find_link(groups: Mapping[str, Sequence[Leaf]]) -> AudioContent | None:
     links: dict[int, set[str]] = {}
     for name, group in groups.items():
         for link in _links_of(group):
-            promise = 0 if _OTHER_LINK.search(name.rpartition(".")[2]) else _promise(name, link)
-            links.setdefault(promise, set()).add(link)
-    most = max(links, default=0)
-    return sound_at(links[most].pop()) if most and len(links[most]) == 1 else None
+            score = 0 if _UNRELATED_LINK.search(name.rpartition(".")[2]) else _link_score(name, link)
+            links.setdefault(score, set()).add(link)
+    best = max(links, default=0)
+    return audio_at_url(links[best].pop()) if best and len(links[best]) == 1 else None
 
 
 def _links_of(group: Sequence[Leaf]) -> Iterator[str]:
@@ -165,7 +169,7 @@ def _links_of(group: Sequence[Leaf]) -> Iterator[str]:
             yield leaf.value.strip()
 
 
-def _promise(name: str, link: str) -> int:
+def _link_score(name: str, link: str) -> int:
     """Return how likely a link leads to audio: 0 is not at all."""
     try:
         is_file = _AUDIO_FILE.search(urlsplit(link).path) is not None
@@ -174,30 +178,30 @@ def _promise(name: str, link: str) -> int:
     return 2 * is_file + (_LINK_NAME.search(name.replace(".", "_")) is not None)
 
 
-def has_unread(payload: object) -> bool:
+def has_possible_audio(payload: object) -> bool:
     """Whether a document has a string that could be audio which we cannot read: long, without spaces, no link."""
     return any(
         isinstance(leaf.value, str)
-        and len(leaf.value) >= SHORTEST_TEXT
+        and len(leaf.value) >= MIN_TEXT_CHARACTERS
         and leaf.value[:256].isascii()
         and not (_LINK.match(leaf.value) or any(character.isspace() for character in leaf.value[:256].strip()))
-        for leaf in islice(leaves(payload), _MOST_LEAVES)
+        for leaf in islice(leaves(payload), _MAX_LEAVES)
     )
 
 
-def keys_of(payload: object) -> str:
+def describe_keys(payload: object) -> str:
     """Say what a document is by its keys, never by its values: ``JSON with the keys code, data.id``."""
     if not isinstance(payload, dict | list):
-        return f"a JSON {_KINDS.get(type(payload), 'number')}"
-    names = dict.fromkeys(leaf.name for leaf in islice(leaves(payload), _MOST_LEAVES))
+        return f"a JSON {_TYPE_NAMES.get(type(payload), 'number')}"
+    names = dict.fromkeys(leaf.name for leaf in islice(leaves(payload), _MAX_LEAVES))
     keys = [name for name in names if name] or (list(payload) if isinstance(payload, dict) else [])
-    listed = ", ".join(_clean_name(key) for key in keys[:_LISTED_KEYS])
-    more = f" and {len(keys) - _LISTED_KEYS} more" if len(keys) > _LISTED_KEYS else ""
-    return readable(f"JSON with the keys {listed}{more}") if keys else "JSON without keys"
+    key_list = ", ".join(_clean_name(key) for key in keys[:_MAX_KEYS])
+    remainder = f" and {len(keys) - _MAX_KEYS} more" if len(keys) > _MAX_KEYS else ""
+    return clean_message(f"JSON with the keys {key_list}{remainder}") if keys else "JSON without keys"
 
 
-_LISTED_KEYS = 12
-_KINDS = {str: "string", type(None): "null", bool: "boolean"}
+_MAX_KEYS = 12
+_TYPE_NAMES = {str: "string", type(None): "null", bool: "boolean"}
 
 
 def _clean_name(name: str) -> str:

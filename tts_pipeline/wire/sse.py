@@ -20,7 +20,7 @@ DONE = "[DONE]"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class ServerSentEvent:
     """One event.
 
     Args:
@@ -60,19 +60,19 @@ def is_event_stream(body: bytes) -> bool:
     return body[:16].removeprefix(_BOM).lstrip().startswith(_FIRST_BYTES)
 
 
-def parse_events(body: bytes) -> Iterator[Event]:
+def parse_events(body: bytes) -> Iterator[ServerSentEvent]:
     """Yield the events that carry data, in order; comments other than the status, ids and retry hints are dropped."""
     name, status = "", None
     data: list[bytes] = []
     for line in (*body.removeprefix(_BOM).splitlines(), b""):
         if not line:
             if data:
-                yield Event(name or "message", status, tuple(data))
+                yield ServerSentEvent(name or "message", status, tuple(data))
             name, status, data = "", None, []
             continue
         if line.startswith(b":"):
-            told = _STATUS_COMMENT.match(line)
-            status = int(told[1]) if told else status
+            match = _STATUS_COMMENT.match(line)
+            status = int(match[1]) if match else status
             continue
         field, _, value = line.lstrip().partition(b":")
         value = value.removeprefix(b" ")

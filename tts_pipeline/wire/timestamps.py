@@ -1,7 +1,7 @@
 """Read timed words in every form services send them, and place them in the utterance's own text.
 
 Two steps: ``find_words`` finds a timed list in an answer and normalises it to milliseconds (pure, without the text);
-``place_words`` orders it, holds it within the audio and maps each word to its place in the text. What cannot be
+``align_words`` orders it, holds it within the audio and maps each word to its place in the text. What cannot be
 believed is dropped with a flag, never stored.
 """
 
@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from tts_pipeline.models import Word
-from tts_pipeline.wire.places import Placer, stands_alone
+from tts_pipeline.wire.places import WordAligner, is_unspaced
 
 TIMESTAMPS_DROPPED = "timestamps_dropped"
 """The flag of a reading whose timestamps were ragged or absurd, and so are null."""
@@ -44,7 +44,7 @@ class TimedText:
     index_end: int | None = None
 
 
-class RaggedTimestampsError(ValueError):
+class MalformedTimestampsError(ValueError):
     """A timed list that is there and broken: arrays of different lengths, missing texts, times that are no numbers.
 
     Never leaves the wire: the reader turns it into the flag ``timestamps_dropped``.
@@ -78,14 +78,14 @@ def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
     """Return the timed words of one JSON object; None where it has none.
 
     Raises:
-        RaggedTimestampsError: There is a timed list, and it is broken.
+        MalformedTimestampsError: There is a timed list, and it is broken.
     """
     for holder in _holders(payload):
         if _LIST_NAMES.isdisjoint(holder):  # nearly every answer's
             continue
         for name in _LISTS:
-            found = holder.get(name)
-            words = _read(found, holder) if found else ()
+            value = holder.get(name)
+            words = _parse_list(value, holder) if value else ()
             if words:
                 return tuple(words)
     return None
@@ -105,25 +105,25 @@ def _holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _words_of_sentences(sentences: object) -> list[Any]:
-    found: list[Any] = []
+    entries: list[Any] = []
     for sentence in sentences if isinstance(sentences, list) else [sentences]:
         words = sentence.get("words") if isinstance(sentence, dict) else None
-        found.extend(words if isinstance(words, list) else ())
-    return found
+        entries.extend(words if isinstance(words, list) else ())
+    return entries
 
 
-def _read(found: object, holder: Mapping[str, Any]) -> list[TimedText]:
+def _parse_list(value: object, holder: Mapping[str, Any]) -> list[TimedText]:
     """Read whichever of the three forms this is; an unknown one (a plain string) is no timestamps at all."""
-    if isinstance(found, dict):
-        if _CHARACTER_ARRAYS[0] in found:
-            return _from_characters(found)
-        inner = found.get(_WORD_ARRAYS[0])
-        return _read(inner, found) if isinstance(inner, list) and inner else []
-    if isinstance(found, list):
-        if isinstance(found[0], str) and _WORD_ARRAYS[1] in holder:
+    if isinstance(value, dict):
+        if _CHARACTER_ARRAYS[0] in value:
+            return _from_characters(value)
+        inner = value.get(_WORD_ARRAYS[0])
+        return _parse_list(inner, value) if isinstance(inner, list) and inner else []
+    if isinstance(value, list):
+        if isinstance(value[0], str) and _WORD_ARRAYS[1] in holder:
             return _from_arrays(holder)
-        if isinstance(found[0], dict):
-            return [_from_object(item) for item in found if not _is_sentence_mark(item)]
+        if isinstance(value[0], dict):
+            return [_from_object(item) for item in value if not _is_sentence_mark(item)]
     return []
 
 
@@ -134,17 +134,17 @@ def _is_sentence_mark(item: object) -> bool:
 
 def _from_object(item: object) -> TimedText:
     if not isinstance(item, dict):
-        raise RaggedTimestampsError("an entry is no object")
+        raise MalformedTimestampsError("an entry is no object")
     text = next((item[name] for name in _TEXTS if isinstance(item.get(name), str)), None)
     if text is None:
-        raise RaggedTimestampsError("an entry has no text")
+        raise MalformedTimestampsError("an entry has no text")
     for start, end, unit_ms in _TIMES:
         if start in item and end in item:
-            return TimedText(text, _ms(item[start], unit_ms), _ms(item[end], unit_ms), *_index_of(item))
+            return TimedText(text, _to_ms(item[start], unit_ms), _to_ms(item[end], unit_ms), *_index_of(item))
     if "start" in item and "duration" in item:
-        start_ms = _ms(item["start"], 1000)
-        return TimedText(text, start_ms, start_ms + _ms(item["duration"], 1000), *_index_of(item))
-    raise RaggedTimestampsError("an entry has no times")
+        start_ms = _to_ms(item["start"], 1000)
+        return TimedText(text, start_ms, start_ms + _to_ms(item["duration"], 1000), *_index_of(item))
+    raise MalformedTimestampsError("an entry has no times")
 
 
 def _index_of(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -154,23 +154,25 @@ def _index_of(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _ms(value: object, unit_ms: int) -> int:
+def _to_ms(value: object, unit_ms: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RaggedTimestampsError("a time is no number")
+        raise MalformedTimestampsError("a time is no number")
     if not 0 <= value * unit_ms <= _MAX_MS:  # also false for NaN
-        raise RaggedTimestampsError("a time is negative or beyond a day")
+        raise MalformedTimestampsError("a time is negative or beyond a day")
     return round(value * unit_ms)
 
 
 def _columns(arrays: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[str, int, int]]:
     texts, starts, ends = (arrays.get(name) for name in names)
     if not (isinstance(texts, list) and isinstance(starts, list) and isinstance(ends, list)):
-        raise RaggedTimestampsError("an array is missing")
+        raise MalformedTimestampsError("an array is missing")
     if not len(texts) == len(starts) == len(ends):
-        raise RaggedTimestampsError("the arrays differ in length")
+        raise MalformedTimestampsError("the arrays differ in length")
     if not all(isinstance(text, str) for text in texts):
-        raise RaggedTimestampsError("a text is no string")
-    return [(text, _ms(start, 1000), _ms(end, 1000)) for text, start, end in zip(texts, starts, ends, strict=True)]
+        raise MalformedTimestampsError("a text is no string")
+    return [
+        (text, _to_ms(start, 1000), _to_ms(end, 1000)) for text, start, end in zip(texts, starts, ends, strict=True)
+    ]
 
 
 def _from_arrays(arrays: Mapping[str, Any]) -> list[TimedText]:
@@ -182,21 +184,21 @@ def _from_characters(arrays: Mapping[str, Any]) -> list[TimedText]:
     words: list[TimedText] = []
     index, in_word = 0, False
     for character, start, end in _columns(arrays, _CHARACTER_ARRAYS):
-        after = index + len(character)
-        alone = bool(character) and stands_alone(character)
+        next_index = index + len(character)
+        is_word = bool(character) and is_unspaced(character)
         if character.isspace() or not character:
             in_word = False
-        elif in_word and not alone:
-            before = words[-1]
-            words[-1] = TimedText(before.text + character, before.start_ms, end, before.index_start, after)
+        elif in_word and not is_word:
+            last = words[-1]
+            words[-1] = TimedText(last.text + character, last.start_ms, end, last.index_start, next_index)
         else:
-            words.append(TimedText(character, start, end, index, after))
-            in_word = not alone
-        index = after
+            words.append(TimedText(character, start, end, index, next_index))
+            in_word = not is_word
+        index = next_index
     return words
 
 
-def merged(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
+def merge_words(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
     """Return the words of a whole stream once each: services repeat and extend the list in every frame.
 
     A word is the same when its text, start and place are; its last mention wins, because ends are corrected later.
@@ -205,7 +207,7 @@ def merged(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
     return tuple(unique.values())
 
 
-def place_words(
+def align_words(
     words: Sequence[TimedText] | None, text: str, duration_ms: int
 ) -> tuple[tuple[Word, ...] | None, tuple[str, ...]]:
     """Order words, hold them within the audio and map them to places in the text.
@@ -221,49 +223,49 @@ def place_words(
         ``12`` among other unknown words). Or None, and the flag ``timestamps_dropped`` where there were words that
         cannot be believed.
     """
-    spoken = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
-    if not spoken:
+    timed_words = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
+    if not timed_words:
         return None, ()
-    if any(is_absurd(spoken, duration_ms) for is_absurd in _ABSURDITIES):
+    if any(is_implausible(timed_words, duration_ms) for is_implausible in _IMPLAUSIBILITIES):
         return None, (TIMESTAMPS_DROPPED,)
-    placer = Placer(text)
-    for word in spoken:
-        placer.place(word.text.strip(), word.index_start, word.index_end)
-    times = _within(spoken, duration_ms)
+    aligner = WordAligner(text)
+    for word in timed_words:
+        aligner.add_word(word.text.strip(), word.index_start, word.index_end)
+    times = _clamp_times(timed_words, duration_ms)
     return tuple(
-        Word(word.text.strip(), start, end, *place)
-        for word, (start, end), place in zip(spoken, times, placer.places(), strict=True)
+        Word(word.text.strip(), start, end, *span)
+        for word, (start, end), span in zip(timed_words, times, aligner.spans(), strict=True)
     ), ()
 
 
-def _within(spoken: Sequence[TimedText], duration_ms: int) -> list[tuple[int, int]]:
+def _clamp_times(words: Sequence[TimedText], duration_ms: int) -> list[tuple[int, int]]:
     """Clamp small overshoots: to the audio's end, and to the start of the next word."""
-    limits = [*(word.start_ms for word in spoken[1:]), duration_ms]
+    limits = [*(word.start_ms for word in words[1:]), duration_ms]
     return [
         (min(word.start_ms, duration_ms), min(word.end_ms, limit, duration_ms))
-        for word, limit in zip(spoken, limits, strict=True)
+        for word, limit in zip(words, limits, strict=True)
     ]
 
 
-def _runs_backwards(spoken: Sequence[TimedText], _: int) -> bool:
-    return any(word.end_ms < word.start_ms for word in spoken)
+def _runs_backwards(words: Sequence[TimedText], _: int) -> bool:
+    return any(word.end_ms < word.start_ms for word in words)
 
 
-def _leaves_the_audio(spoken: Sequence[TimedText], duration_ms: int) -> bool:
-    return max(word.end_ms for word in spoken) > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20)
+def _leaves_the_audio(words: Sequence[TimedText], duration_ms: int) -> bool:
+    return max(word.end_ms for word in words) > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20)
 
 
-def _overlaps(spoken: Sequence[TimedText], _: int) -> bool:
-    return any(before.end_ms - after.start_ms > _OVERLAP_MS for before, after in pairwise(spoken))
+def _overlaps(words: Sequence[TimedText], _: int) -> bool:
+    return any(first.end_ms - second.start_ms > _OVERLAP_MS for first, second in pairwise(words))
 
 
-def _covers_nothing(spoken: Sequence[TimedText], duration_ms: int) -> bool:
+def _covers_nothing(words: Sequence[TimedText], duration_ms: int) -> bool:
     """All words within a tenth of a long audio, or in no time at all: another unit, or no alignment."""
-    last_ms = max(word.end_ms for word in spoken)
-    return last_ms == 0 or (len(spoken) >= 3 and duration_ms > 2_000 and last_ms * 10 < duration_ms)
+    last_ms = max(word.end_ms for word in words)
+    return last_ms == 0 or (len(words) >= 3 and duration_ms > 2_000 and last_ms * 10 < duration_ms)
 
 
-_ABSURDITIES: Sequence[Callable[[Sequence[TimedText], int], bool]] = (
+_IMPLAUSIBILITIES: Sequence[Callable[[Sequence[TimedText], int], bool]] = (
     _runs_backwards,
     _leaves_the_audio,
     _overlaps,

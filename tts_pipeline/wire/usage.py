@@ -18,33 +18,38 @@ NO_USAGE = Usage()
 """That of an answer that tells none."""
 
 
-class UnsoundUsage(Usage):
+class InvalidUsage(Usage):
     """Usage of which some count is none: negative, a fraction, or beyond what any column holds. It is None there."""
 
     __slots__ = ()
 
 
-_UNSOUND = -1
-_MAX = 2**53
+_INVALID = -1
+_MAX_COUNT = 2**53
 """Beyond this a count is nonsense, and no column could hold it."""
 
-_PLACES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_info", "billing")
+_USAGE_NAMES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_info", "billing")
 _HOLDERS = ("output", "data", "result", "response", "metadata", "meta", "error", "message")
 """Objects that usage may be inside of, one level down."""
 
-_OWN_CHARACTERS = (
+_BARE_CHARACTERS = (
     *("usage_characters", "billed_characters", "billable_characters_count", "consumedCharacterCount"),
     *("character_count", "characterCount", "input_character_length"),
 )
 """Counts that stand in the answer itself, without an object around them."""
 _CHARACTERS = (
-    *("characters", "input_characters", *_OWN_CHARACTERS, "characters_count", "processedCharactersCount"),
+    *("characters", "input_characters", *_BARE_CHARACTERS, "characters_count", "processedCharactersCount"),
     *("billedCharacters", "total_characters", "request_characters"),
 )
 # Older Alibaba models tell the tokens of each kind in *_details only; prompt_ and completion_ are the chat dialect's.
-_INPUT = ("input_tokens", "prompt_tokens", "promptTokenCount", ("input_tokens_details", "text_tokens"))
-_OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", ("output_tokens_details", "audio_tokens"))
-_TOTAL = ("total_tokens", "totalTokenCount")
+_INPUT_TOKENS = ("input_tokens", "prompt_tokens", "promptTokenCount", ("input_tokens_details", "text_tokens"))
+_OUTPUT_TOKENS = (
+    "output_tokens",
+    "completion_tokens",
+    "candidatesTokenCount",
+    ("output_tokens_details", "audio_tokens"),
+)
+_TOTAL_TOKENS = ("total_tokens", "totalTokenCount")
 _HEADERS = (
     *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
     *("x-usage-characters", "x-billed-characters"),
@@ -54,73 +59,75 @@ _HEADER_NAMES = frozenset(_HEADERS)
 
 def usage_of(payload: Mapping[str, Any]) -> Usage:
     """Return the usage of one JSON object; None in every field that it does not tell."""
-    found = NO_USAGE
-    for told in _tellers(payload):
-        usage = _read(told)
-        found = usage if found is NO_USAGE else merged(found, usage)
-        if found.characters_reported is not None:  # in the first place, for nearly every answer
-            return found
-    own = _first_count(payload, _OWN_CHARACTERS)
-    return found if own is None else merged(found, _usage((own, None, None, None)))
+    result = NO_USAGE
+    for fields in _usage_objects(payload):
+        usage = _usage_of_fields(fields)
+        result = usage if result is NO_USAGE else merge_usage(result, usage)
+        if result.characters_reported is not None:  # in the first place, for nearly every answer
+            return result
+    count = _first_count(payload, _BARE_CHARACTERS)
+    return result if count is None else merge_usage(result, _make_usage((count, None, None, None)))
 
 
-def tells_usage(headers: Mapping[str, str]) -> bool:
+def has_usage_headers(headers: Mapping[str, str]) -> bool:
     """Whether an answer's headers tell any; by lower-case name."""
     return not _HEADER_NAMES.isdisjoint(headers)
 
 
 def usage_in_headers(headers: Mapping[str, str]) -> Usage:
     """Return the characters that an answer's headers tell; by lower-case name."""
-    told = {name: headers[name].strip() for name in _HEADERS if name in headers}
-    numbers = {name: int(text) for name, text in told.items() if text.isdecimal() and len(text) <= len(str(_MAX))}
-    return _usage((_first_count(numbers, _HEADERS), None, None, None)) if numbers else NO_USAGE
+    texts = {name: headers[name].strip() for name in _HEADERS if name in headers}
+    numbers = {
+        name: int(text) for name, text in texts.items() if text.isdecimal() and len(text) <= len(str(_MAX_COUNT))
+    }
+    return _make_usage((_first_count(numbers, _HEADERS), None, None, None)) if numbers else NO_USAGE
 
 
-def merged(first: Usage, other: Usage) -> Usage:
+def merge_usage(first: Usage, other: Usage) -> Usage:
     """Return a usage with the fields of another one where it has none."""
-    both = (mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True))
-    return (UnsoundUsage if isinstance(first, UnsoundUsage) or isinstance(other, UnsoundUsage) else Usage)(*both)
+    fields = (mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True))
+    return (InvalidUsage if isinstance(first, InvalidUsage) or isinstance(other, InvalidUsage) else Usage)(*fields)
 
 
-def _read(told: Mapping[str, Any]) -> Usage:
-    return _usage(
+def _usage_of_fields(fields: Mapping[str, Any]) -> Usage:
+    return _make_usage(
         (
-            _first_count(told, _CHARACTERS),
-            _first_count(told, _INPUT),
-            _first_count(told, _OUTPUT),
-            _first_count(told, _TOTAL),
+            _first_count(fields, _CHARACTERS),
+            _first_count(fields, _INPUT_TOKENS),
+            _first_count(fields, _OUTPUT_TOKENS),
+            _first_count(fields, _TOTAL_TOKENS),
         )
     )
 
 
-def _usage(counts: Sequence[int | None]) -> Usage:
-    if _UNSOUND in counts:
-        return UnsoundUsage(*(None if count == _UNSOUND else count for count in counts))
+def _make_usage(counts: Sequence[int | None]) -> Usage:
+    if _INVALID in counts:
+        return InvalidUsage(*(None if count == _INVALID else count for count in counts))
     return Usage(*counts)
 
 
-def _tellers(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for name in _PLACES:
-        if isinstance(told := payload.get(name), dict):
-            yield told
+def _usage_objects(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in _USAGE_NAMES:
+        if isinstance(fields := payload.get(name), dict):
+            yield fields
     for holder in map(payload.get, _HOLDERS):
         if isinstance(holder, dict):
-            yield from (told for told in map(holder.get, _PLACES) if isinstance(told, dict))
+            yield from (fields for fields in map(holder.get, _USAGE_NAMES) if isinstance(fields, dict))
 
 
-def _first_count(told: Mapping[str, Any], names: Sequence[str | tuple[str, str]]) -> int | None:
+def _first_count(fields: Mapping[str, Any], names: Sequence[str | tuple[str, str]]) -> int | None:
     for name in names:
         if isinstance(name, str):
-            count = told.get(name)
+            count = fields.get(name)
         else:
-            details = told.get(name[0])
+            details = fields.get(name[0])
             count = details.get(name[1]) if isinstance(details, dict) else None
         if count is not None:
-            return _counted(count)
+            return _valid_count(count)
     return None
 
 
-def _counted(count: object) -> int | None:
+def _valid_count(count: object) -> int | None:
     if isinstance(count, bool) or not isinstance(count, int | float):
         return None
-    return int(count) if 0 <= count <= _MAX and count == int(count) else _UNSOUND
+    return int(count) if 0 <= count <= _MAX_COUNT and count == int(count) else _INVALID

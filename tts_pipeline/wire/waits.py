@@ -21,7 +21,7 @@ _IN_WORDS = re.compile(rf"\b(?:try|retry)(?:ing)?(?: again)?(?: your request)? (
 _FIELDS_S = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, "retry_after_s": 1.0}
 _FIELDS_S |= {"retryDelay": 1.0, "retry_after_ms": 0.001, "retryAfterMs": 0.001}
 _RESETS = ("requests", "tokens", "characters")
-_LONGEST_S = 10 * 366 * 86_400
+_MAX_WAIT_S = 10 * 366 * 86_400
 """A number beyond ten years is a time, not a wait: seconds, or milliseconds beyond a thousand times that."""
 
 
@@ -31,15 +31,15 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None) -> float | N
     A date is measured against the answer's own ``Date``, so that clocks need not agree; against ``now`` without one.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        found = _SECONDS.fullmatch(headers.get(name, ""))
-        if found:
-            return float(found[1]) * unit_s
+        match = _SECONDS.fullmatch(headers.get(name, ""))
+        if match:
+            return float(match[1]) * unit_s
     until = _http_date(headers.get("retry-after"))
     since = _http_date(headers.get("date")) or now
     return None if until is None or since is None else max(0.0, (until - since).total_seconds())
 
 
-def reset_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
+def rate_limit_reset_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
     """Return the seconds until a rate limit that is used up begins anew, by the headers; None where none tells.
 
     OpenAI tells a duration for each of its limits (``x-ratelimit-reset-tokens: 6m0s``, with
@@ -47,56 +47,56 @@ def reset_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
     (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/, read on 2026-11-29).
     """
     used_up = [limit for limit in _RESETS if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0"]
-    waits = [duration_s(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in used_up]
+    waits = [parse_duration_s(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in used_up]
     for name in ("x-ratelimit-reset-after", "ratelimit-reset", "x-ratelimit-reset"):
-        found = _SECONDS.fullmatch(headers.get(name, "")) or re.fullmatch(r"\s*(\d{10,16})\s*", headers.get(name, ""))
-        waits.append(_until_s(float(found[1]), headers, now) if found else None)
+        match = _SECONDS.fullmatch(headers.get(name, "")) or re.fullmatch(r"\s*(\d{10,16})\s*", headers.get(name, ""))
+        waits.append(_until_s(float(match[1]), headers, now) if match else None)
     return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _until_s(number: float, headers: Mapping[str, str], now: datetime | None) -> float | None:
-    if number < _LONGEST_S:
+    if number < _MAX_WAIT_S:
         return number
     since = _http_date(headers.get("date")) or now
-    at_s = number / 1_000 if number > 1_000 * _LONGEST_S else number
+    at_s = number / 1_000 if number > 1_000 * _MAX_WAIT_S else number
     return None if since is None else max(0.0, at_s - since.timestamp())
 
 
-def wait_in(holders: Sequence[Mapping[str, Any]], message: str) -> float | None:
+def requested_wait_s(holders: Sequence[Mapping[str, Any]], message: str) -> float | None:
     """Return the seconds that a body asks to wait, in a field or in its message; None where it does not say.
 
     Args:
         holders: The objects of the body that tell of the failure.
         message: The service's words, cut to what is searched.
     """
-    for holder in (*holders, *_inner(holders)):
+    for holder in (*holders, *_detail_objects(holders)):
         for name, unit_s in _FIELDS_S.items():
             wait_s = _wait_of(holder.get(name), unit_s)
             if wait_s is not None:
                 return wait_s
-    found = _IN_WORDS.search(message)
-    return duration_s(found[1]) if found else None
+    match = _IN_WORDS.search(message)
+    return parse_duration_s(match[1]) if match else None
 
 
-def _inner(holders: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _detail_objects(holders: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the objects where Google (``details``), and gateways (``metadata``), tell of the wait."""
-    found: list[Any] = []
+    objects: list[Any] = []
     for holder in holders:
         details = holder.get("details")
-        found += [holder.get("metadata"), *(details[:20] if isinstance(details, list) else ())]
-    return [each for each in found if isinstance(each, dict)]
+        objects += [holder.get("metadata"), *(details[:20] if isinstance(details, list) else ())]
+    return [item for item in objects if isinstance(item, dict)]
 
 
 def _wait_of(value: object, unit_s: float) -> float | None:
     if isinstance(value, str):
-        found = _SECONDS.fullmatch(value)
-        return float(found[1]) * unit_s if found else duration_s(value)
+        match = _SECONDS.fullmatch(value)
+        return float(match[1]) * unit_s if match else parse_duration_s(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value * unit_s if 0 <= value < 1e9 else None
 
 
-def duration_s(text: str) -> float | None:
+def parse_duration_s(text: str) -> float | None:
     """Read a duration such as ``38.9s``, ``6m0s``, ``120ms`` or ``7 seconds``; None for anything else."""
     if not _DURATION.fullmatch(text[:100]):
         return None
