@@ -18,20 +18,20 @@ class Proxy:
         ports: The name of a host -> the port of this machine where it really is.
         login: ``user:password``; None takes anybody.
         status: What it answers in place of a tunnel; None opens it.
-        refused: Hosts that it does not lead to.
+        refused_hosts: Hosts that it does not lead to.
 
     Attributes:
         url: Where it listens.
-        seen: The first lines of the requests, in the order of arrival.
+        request_lines: The first lines of the requests, in the order of arrival.
         heads: Those requests' heads, whole.
     """
 
     ports: Mapping[str, int]
     login: str | None = None
     status: int | None = None
-    refused: Collection[str] = ()
+    refused_hosts: Collection[str] = ()
     url: str = ""
-    seen: list[str] = field(default_factory=list)
+    request_lines: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,33 +39,33 @@ class Proxy:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             head = await reader.readuntil(b"\r\n\r\n")
             line = head.split(b"\r\n", 1)[0].decode()
-            self.seen.append(line)
+            self.request_lines.append(line)
             self.heads.append(head)
             method, target, _ = line.split(" ")
             host = target.removeprefix("http://").partition("/")[0].rpartition(":")[0]
             if status := self._refusal(host, head):
                 writer.write(f"HTTP/1.1 {status} No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode())
             else:
-                await self._pass_on(host, head if method != "CONNECT" else b"", reader, writer)
+                await self._forward(host, head if method != "CONNECT" else b"", reader, writer)
             await writer.drain()
 
     def _refusal(self, host: str, head: bytes) -> int | None:
         if self.login and base64.b64encode(self.login.encode()) not in head:
             return 407
-        return 403 if host in self.refused else self.status
+        return 403 if host in self.refused_hosts else self.status
 
-    async def _pass_on(
+    async def _forward(
         self, host: str, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.ports[host])
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self.ports[host])
         if head:
-            back.write(head)
+            upstream_writer.write(head)
         else:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         try:
-            await asyncio.gather(_copy(reader, back), _copy(there, writer))
+            await asyncio.gather(_copy(reader, upstream_writer), _copy(upstream_reader, writer))
         finally:
-            back.transport.abort()
+            upstream_writer.transport.abort()
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

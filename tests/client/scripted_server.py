@@ -42,7 +42,7 @@ def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
     return head + samples
 
 
-def raw(status: int, headers: dict[str, str], body: bytes) -> bytes:
+def raw_response(status: int, headers: dict[str, str], body: bytes) -> bytes:
     """Write an answer down; no header is added."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode() + body
@@ -54,12 +54,14 @@ def answer(status: int, body: bytes | dict[str, Any] = b"", headers: dict[str, s
     kind = {"content-type": "application/json"} if isinstance(body, dict) else {}
 
     async def step(request: Request) -> None:
-        request.writer.write(raw(status, {"content-length": str(len(content)), **kind, **(headers or {})}, content))
+        request.writer.write(
+            raw_response(status, {"content-length": str(len(content)), **kind, **(headers or {})}, content)
+        )
 
     return step
 
 
-def spoken(audio: bytes | None = None, *, characters: int | None = None, **changes: Any) -> dict[str, Any]:
+def speech_body(audio: bytes | None = None, *, characters: int | None = None, **changes: Any) -> dict[str, Any]:
     """Return the JSON of a good answer."""
     data = pybase64.b64encode(wav() if audio is None else audio).decode()
     usage = {} if characters is None else {"characters": characters}
@@ -67,10 +69,10 @@ def spoken(audio: bytes | None = None, *, characters: int | None = None, **chang
     return {"status_code": 200, "request_id": "r-1", "code": "", "output": output, "usage": usage, **changes}
 
 
-def pointing_to(url: str, *, expires_at: int | None = None, characters: int | None = None) -> dict[str, Any]:
+def url_body(url: str, *, expires_at: int | None = None, characters: int | None = None) -> dict[str, Any]:
     """Return the JSON of an answer whose audio is elsewhere."""
     audio = {"data": "", "url": url, **({} if expires_at is None else {"expires_at": expires_at})}
-    return spoken(characters=characters, output={"finish_reason": "stop", "audio": audio})
+    return speech_body(characters=characters, output={"finish_reason": "stop", "audio": audio})
 
 
 def verbatim(content: bytes, *, close: bool = True) -> Step:
@@ -116,7 +118,7 @@ class ScriptedServer:
         self.requests: list[Request] = []
         self.url = ""
         self.steps = list(steps)
-        self.otherwise = otherwise or answer(200, spoken())
+        self.otherwise = otherwise or answer(200, speech_body())
         self._connections: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Condition()
 
@@ -128,7 +130,7 @@ class ScriptedServer:
         try:
             while not writer.is_closing():
                 request = await _read(reader, writer)
-                await self._note(request)
+                await self._record(request)
                 step = self.steps.pop(0) if self.steps else self.otherwise
                 await step(request)
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -137,12 +139,12 @@ class ScriptedServer:
             self._connections.discard(task)
             writer.close()
 
-    async def arrived(self, count: int) -> None:
+    async def wait_for_requests(self, count: int) -> None:
         """Wait until that many requests have come in all."""
         async with self._arrival:
             await self._arrival.wait_for(lambda: len(self.requests) >= count)
 
-    async def _note(self, request: Request) -> None:
+    async def _record(self, request: Request) -> None:
         async with self._arrival:
             self.requests.append(request)
             self._arrival.notify_all()

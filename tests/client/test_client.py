@@ -18,11 +18,11 @@ from tests.client.scripted_server import (
     after,
     answer,
     disconnect,
-    pointing_to,
-    raw,
+    raw_response,
     serving,
     silence,
-    spoken,
+    speech_body,
+    url_body,
     verbatim,
     wav,
 )
@@ -51,7 +51,7 @@ KEY = "sk-very-secret-key"
 LIMITS = Limits(max_concurrency=8, max_attempts=3, timeout_s=patience(20))
 
 
-def instant() -> Clock:
+def instant_clock() -> Clock:
     """Return a clock on which waiting takes no time."""
 
     async def sleep(_: float) -> None:
@@ -70,11 +70,11 @@ def client_of(
     quality: QualityPolicy | None = None,
 ) -> SpeechClient:
     service = Service("s", server.url, api_key=KEY)
-    clock = clock or instant()
+    clock = clock or instant_clock()
     return SpeechClient(service, card, limits, audio=audio, quality=quality, clock=clock, random=Random(1))
 
 
-def said(
+def synthesize(
     *steps: Step,
     utterance: Utterance = HELLO,
     limits: Limits = LIMITS,
@@ -97,17 +97,18 @@ def said(
     return asyncio.run(main())
 
 
-def speech_of(*steps: Step, utterance: Utterance = HELLO) -> Speech:
-    speech, _, _ = said(*steps, utterance=utterance)
+def synthesize_speech(*steps: Step, utterance: Utterance = HELLO) -> Speech:
+    speech, _, _ = synthesize(*steps, utterance=utterance)
     assert isinstance(speech, Speech)
     return speech
 
 
 def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None, int, int]]:
     """Return each settlement: outcome, code, status, billed, at most."""
-    settled = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
+    settlements = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
     return [
-        (it.outcome, it.error_code, it.http_status, it.characters_billed, it.characters_upper_bound) for it in settled
+        (it.outcome, it.error_code, it.http_status, it.characters_billed, it.characters_upper_bound)
+        for it in settlements
     ]
 
 
@@ -126,7 +127,7 @@ def with_client(
 
 def test_an_utterance_becomes_a_speech() -> None:
     """The very bytes that the service sent, measured, with its usage and cost."""
-    speech, ledger, server = said(answer(200, spoken(characters=6)))
+    speech, ledger, server = synthesize(answer(200, speech_body(characters=6)))
     assert isinstance(speech, Speech)
     assert (speech.audio.data, speech.audio.format, speech.audio.duration_ms) == (wav(), "wav", 500)
     assert (speech.utterance, speech.attempts, speech.segments, speech.request_id) == (HELLO, 1, 1, "r-1")
@@ -151,15 +152,15 @@ def test_a_client_alone_needs_no_ledger() -> None:
     [
         answer(500, {"code": "InternalError", "message": "oops"}),
         answer(200, {"code": "InternalError", "message": "oops"}),
-        answer(200, spoken(wav()[:-100])),
+        answer(200, speech_body(wav()[:-100])),
         answer(200, b""),
-        verbatim(raw(200, {"content-length": "999"}, b"{")),
+        verbatim(raw_response(200, {"content-length": "999"}, b"{")),
         disconnect,
     ],
 )
 def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
     """An attempt that may have been billed is never hidden by its retry."""
-    speech, ledger, _ = said(failing)
+    speech, ledger, _ = synthesize(failing)
     assert isinstance(speech, Speech)
     assert (speech.attempts, speech.characters_billed, speech.cost) == (2, 6, Decimal("0.000600000"))
     first, second = outcomes(ledger)
@@ -170,22 +171,22 @@ def test_a_transient_failure_is_retried_and_on_the_bill(failing: Step) -> None:
 
 def test_a_failed_answers_own_report_is_on_the_bill() -> None:
     """It says what it charged: at most that."""
-    _, ledger, _ = said(answer(200, spoken(wav()[:-100], characters=60)))
-    settled = ledger.settlements[ledger.attempts[0].attempt_id]
-    assert (settled.usage.characters_reported, settled.characters_upper_bound) == (60, 60)
-    assert (settled.error_code, settled.http_status, settled.request_id) == ("MalformedAudio", 200, "r-1")
+    _, ledger, _ = synthesize(answer(200, speech_body(wav()[:-100], characters=60)))
+    settlement = ledger.settlements[ledger.attempts[0].attempt_id]
+    assert (settlement.usage.characters_reported, settlement.characters_upper_bound) == (60, 60)
+    assert (settlement.error_code, settlement.http_status, settlement.request_id) == ("MalformedAudio", 200, "r-1")
 
 
 def test_an_error_carries_what_its_answer_said_of_itself() -> None:
     """Status and request id, also where the answer was good and only its audio was not."""
-    error, _, _ = said(otherwise=answer(200, spoken(wav()[:-100])))
+    error, _, _ = synthesize(otherwise=answer(200, speech_body(wav()[:-100])))
     assert isinstance(error, TransientError)
     assert (error.code, error.http_status, error.request_id) == ("MalformedAudio", 200, "r-1")
 
 
 def test_what_cannot_become_readable_is_bought_once() -> None:
     """A whole answer that holds no audio of a known format: another would be no better, and this one may be billed."""
-    error, ledger, server = said(otherwise=answer(200, spoken(b"no audio", characters=6)))
+    error, ledger, server = synthesize(otherwise=answer(200, speech_body(b"no audio", characters=6)))
     assert isinstance(error, UnreadableError)
     assert (error.code, error.http_status, error.request_id) == ("UnreadableAudio", 200, "r-1")
     assert len(server.requests) == 1
@@ -194,7 +195,7 @@ def test_what_cannot_become_readable_is_bought_once() -> None:
 
 def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
     """After ``max_attempts``, with what it has cost."""
-    error, ledger, server = said(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
+    error, ledger, server = synthesize(otherwise=answer(500, {"code": "InternalError", "message": "oops"}))
     assert isinstance(error, TransientError)
     assert (error.utterance_id, error.attempts, error.cost, error.code) == ("a", 3, Decimal(0), "InternalError")
     assert len(server.requests) == len(ledger.settlements) == 3
@@ -203,7 +204,7 @@ def test_attempts_that_are_used_up_are_the_rows_own_failure() -> None:
 def test_a_429_does_not_use_up_attempts() -> None:
     """It is not billed either."""
     throttled = answer(429, {"code": "Throttling.RateQuota", "message": "slow down"}, {"Retry-After": "0.01"})
-    speech, ledger, _ = said(*[throttled] * 5)
+    speech, ledger, _ = synthesize(*[throttled] * 5)
     assert isinstance(speech, Speech)
     assert speech.attempts == 6
     assert outcomes(ledger)[:5] == [(Outcome.FAILED, "Throttling.RateQuota", 429, 0, 0)] * 5
@@ -219,7 +220,7 @@ def test_a_429_does_not_use_up_attempts() -> None:
 )
 def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[ServiceError]) -> None:
     """One request, nothing on the bill."""
-    error, ledger, server = said(step)
+    error, ledger, server = synthesize(step)
     assert isinstance(error, kind)
     assert (error.utterance_id, error.attempts, error.currency) == ("a", 1, "CNY")
     assert len(server.requests) == 1
@@ -235,7 +236,7 @@ def test_a_refusal_is_not_retried_and_surely_not_billed(step: Step, kind: type[S
 )
 def test_a_text_that_cannot_be_sent_is_refused_before_it_is(text: str, code: str) -> None:
     """Its own reject, with no attempt."""
-    error, ledger, server = said(utterance=Utterance("a", text))
+    error, ledger, server = synthesize(utterance=Utterance("a", text))
     assert isinstance(error, PermanentError)
     assert (error.code, error.attempts, error.cost) == (code, 0, None)
     assert not server.requests
@@ -247,7 +248,7 @@ def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> Non
 
     async def main() -> list[str]:
         card = replace(CARD, input_limit=12)
-        async with serving(otherwise=answer(200, spoken())) as server:
+        async with serving(otherwise=answer(200, speech_body())) as server:
             service = Service(name="scripted", base_url=server.url, auth="none")
             async with SpeechClient(service, card, unspeakable="keep") as client:
                 for text in ("...", "One of all. ............ Two."):
@@ -260,7 +261,7 @@ def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> Non
 @pytest.mark.parametrize("speed", [{"ratio": 2}, [1], "fast", 0, -2, "inf"])
 def test_a_speed_that_is_no_number_of_times_is_left_out_of_account(speed: Any) -> None:
     """Services without a card take what they like in its place."""
-    speech, _, _ = said(answer(200, spoken()), utterance=Utterance("a", "Hello.", {"speed": speed}))
+    speech, _, _ = synthesize(answer(200, speech_body()), utterance=Utterance("a", "Hello.", {"speed": speed}))
     assert isinstance(speech, Speech)
 
 
@@ -268,7 +269,7 @@ def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
     """Before it is cut, and before its first piece is bought: a part of it would be of no use."""
 
     async def main() -> tuple[StoppedError, ScriptedServer]:
-        async with serving(otherwise=answer(200, spoken())) as server:
+        async with serving(otherwise=answer(200, speech_body())) as server:
             service = Service(name="scripted", base_url=server.url, auth="none")
             budget = Budget(BudgetCap(max_characters=1_000))
             async with SpeechClient(service, replace(CARD, input_limit=600), budget=budget) as client:
@@ -299,7 +300,7 @@ def test_a_url_is_fetched_in_the_same_attempt() -> None:
     """Without the key."""
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        server.steps = [answer(200, pointing_to(server.url + "/a.wav", characters=6)), answer(200, wav(1.0))]
+        server.steps = [answer(200, url_body(server.url + "/a.wav", characters=6)), answer(200, wav(1.0))]
         speech = await client.synthesize(HELLO)
         assert (speech.audio.data, speech.attempts, speech.request_id) == (wav(1.0), 1, "r-1")
         assert "authorization" not in server.requests[1].headers
@@ -312,7 +313,7 @@ def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
     ledger = MemoryLedger()
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
-        lost = answer(200, pointing_to(server.url + "/a.wav", characters=6))
+        lost = answer(200, url_body(server.url + "/a.wav", characters=6))
         server.steps = [lost, *[answer(404)] * 3]
         speech = await client.synthesize(HELLO, ledger)
         assert speech.attempts == 2
@@ -323,7 +324,7 @@ def test_a_lost_url_is_a_new_attempt_and_the_bill_shows_both() -> None:
 
 def test_a_refused_url_is_a_reject_that_was_billed() -> None:
     """It would be refused again."""
-    error, ledger, server = said(answer(200, pointing_to("http://169.254.169.254/latest", characters=6)))
+    error, ledger, server = synthesize(answer(200, url_body("http://169.254.169.254/latest", characters=6)))
     assert isinstance(error, PermanentError)
     assert "169.254.169.254" in str(error)
     assert outcomes(ledger) == [(Outcome.FAILED, "RefusedUrl", 200, 0, 6)]
@@ -381,7 +382,7 @@ def test_a_cancelled_attempt_stays_unsettled() -> None:
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         saying = asyncio.create_task(client.synthesize(HELLO, ledger))
-        await server.arrived(1)
+        await server.wait_for_requests(1)
         assert client.in_flight == 1
         saying.cancel()
         await asyncio.gather(saying, return_exceptions=True)
@@ -397,20 +398,20 @@ def test_a_stop_lets_attempts_in_flight_end() -> None:
 
     async def main(client: SpeechClient, server: ScriptedServer) -> None:
         saying = [asyncio.create_task(client.synthesize(HELLO)) for _ in range(3)]
-        await server.arrived(2)
+        await server.wait_for_requests(2)
         client.stop(StoppedError("enough", stopped_by="budget"))
         go.set()
         results = await asyncio.gather(*saying, return_exceptions=True)
         assert [type(result) for result in results] == [Speech, Speech, StoppedError]
 
-    with_client(main, otherwise=after(go, answer(200, spoken())), limits=Limits(max_concurrency=2))
+    with_client(main, otherwise=after(go, answer(200, speech_body())), limits=Limits(max_concurrency=2))
 
 
 def test_every_row_gets_its_own_audio() -> None:
     """The bytes that the service sent for that text, with 256 in flight."""
 
     async def own(request: Any) -> None:
-        await answer(200, spoken(wav(int(request.text.split()[1]) / 1_000)))(request)
+        await answer(200, speech_body(wav(int(request.text.split()[1]) / 1_000)))(request)
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
         utterances = [Utterance(str(number), f"Row {number}") for number in range(101, 501)]
@@ -425,7 +426,7 @@ def test_a_poisonous_text_is_one_reject_and_the_rest_is_done() -> None:
 
     async def moody(request: Any) -> None:
         bad = {"Row 50": answer(500, b"oops"), "Row 99": answer(403, b"<html>no</html>")}
-        await bad.get(request.text, answer(200, spoken()))(request)
+        await bad.get(request.text, answer(200, speech_body()))(request)
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
         utterances = [Utterance(str(number), f"Row {number}") for number in range(200)]
@@ -447,7 +448,7 @@ def test_compressed_audio_is_measured_off_the_loop() -> None:
     buffer = io.BytesIO()
     soundfile.write(buffer, noise, 24_000, format="FLAC")
     assert len(buffer.getvalue()) > 100_000
-    speech = speech_of(answer(200, buffer.getvalue(), {"content-type": "audio/mpeg"}))
+    speech = synthesize_speech(answer(200, buffer.getvalue(), {"content-type": "audio/mpeg"}))
     assert (speech.audio.format, speech.audio.duration_ms) == ("flac", 5_000)
 
 
@@ -455,21 +456,21 @@ def test_compressed_audio_is_measured_off_the_loop() -> None:
 def test_headerless_pcm_that_was_asked_for_is_wrapped(parameters: dict[str, int], rate_hz: int) -> None:
     """At the rate that was asked for, else at the model's."""
     utterance = Utterance("a", "Hello.", {"response_format": "pcm", **parameters})
-    speech = speech_of(answer(200, b"\1\0\2\0" * 6_000, {"content-type": "audio/pcm"}), utterance=utterance)
+    speech = synthesize_speech(answer(200, b"\1\0\2\0" * 6_000, {"content-type": "audio/pcm"}), utterance=utterance)
     assert (speech.audio.format, speech.audio.sample_rate_hz) == ("wav", rate_hz)
 
 
 def test_a_count_that_differs_from_ours_is_flagged_and_billed() -> None:
     """The bill follows the report."""
-    speech = speech_of(answer(200, spoken(characters=9)))
+    speech = synthesize_speech(answer(200, speech_body(characters=9)))
     assert (speech.quality, speech.characters_counted, speech.characters_billed) == (("characters_mismatch",), 6, 9)
 
 
 def test_the_request_key_does_not_depend_on_the_key_or_the_row() -> None:
     """Equal requests are equal."""
-    keys = {speech_of(utterance=Utterance(name, "Hello.", {"voice": "Cherry"})).request_key for name in "ab"}
+    keys = {synthesize_speech(utterance=Utterance(name, "Hello.", {"voice": "Cherry"})).request_key for name in "ab"}
     assert len(keys) == 1
-    assert speech_of(utterance=Utterance("a", "Hello.")).request_key not in keys
+    assert synthesize_speech(utterance=Utterance("a", "Hello.")).request_key not in keys
 
 
 @pytest.mark.parametrize("key", ["sk-\n", "sk-ключ"])
@@ -513,15 +514,15 @@ def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
 
 def test_an_answer_is_settled_before_its_place_is_taken() -> None:
     """The ledger hears of it before the next intent, so that it is written when the next request leaves."""
-    told: list[str] = []
+    events: list[str] = []
 
     class Watched(MemoryLedger):
         async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:
-            told.append(f"{attempt.utterance_id} intended")
+            events.append(f"{attempt.utterance_id} intended")
             await super().intend(attempt, boundaries)
 
         def settle(self, settlement: Settlement, answer: Answer | None) -> None:
-            told.append("settled")
+            events.append("settled")
             super().settle(settlement, answer)
 
     async def main(client: SpeechClient, _: ScriptedServer) -> None:
@@ -529,7 +530,7 @@ def test_an_answer_is_settled_before_its_place_is_taken() -> None:
         await asyncio.gather(*(client.synthesize(Utterance(name, "Hello."), ledger) for name in "abc"))
 
     with_client(main, limits=Limits(max_concurrency=1))
-    assert told == ["a intended", "settled", "b intended", "settled", "c intended", "settled"]
+    assert events == ["a intended", "settled", "b intended", "settled", "c intended", "settled"]
 
 
 def test_the_key_is_in_no_repr_and_no_error() -> None:
@@ -555,7 +556,7 @@ def test_what_may_be_spent_is_kept_to() -> None:
         budget = Budget(BudgetCap(max_cost=Decimal("0.0016"), currency="CNY"))
         async with serving(refused) as server:
             service = Service("s", server.url, api_key=KEY)
-            async with SpeechClient(service, CARD, LIMITS, budget=budget, clock=instant()) as client:
+            async with SpeechClient(service, CARD, LIMITS, budget=budget, clock=instant_clock()) as client:
                 results = [
                     await asyncio.gather(client.synthesize(Utterance(str(number), "Hello")), return_exceptions=True)
                     for number in range(6)

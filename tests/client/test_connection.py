@@ -13,29 +13,29 @@ from pathlib import Path
 import pytest
 
 from tests.client.certificates import Authority, serving_tls
-from tests.client.scripted_server import Request, ScriptedServer, Step, raw, serving
+from tests.client.scripted_server import Request, ScriptedServer, Step, raw_response, serving
 from tests.client.test_client import client_of
 from tests.patience import patience
 from tts_pipeline.catalog.route import Route
-from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.client.transport import Timeouts, Transport
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.models import Utterance
 
-AT_ONCE = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0)
+AT_ONCE = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0)
 """Connections are used again without a probation: what is left is what a connection sees itself."""
 
 Framing = Callable[[bytes], bytes]
 
 
 def plain(body: bytes) -> bytes:
-    return raw(200, {"content-length": str(len(body))}, body)
+    return raw_response(200, {"content-length": str(len(body))}, body)
 
 
 def chunked(body: bytes) -> bytes:
     pieces = [body[start : start + 1_000] for start in range(0, len(body), 1_000)]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    return raw(200, {"transfer-encoding": "chunked"}, chunks + b"0\r\n\r\n")
+    return raw_response(200, {"transfer-encoding": "chunked"}, chunks + b"0\r\n\r\n")
 
 
 @cache
@@ -119,9 +119,9 @@ def test_every_row_has_its_own_audio(script: Callable[[Framing], Step], framing:
 
 
 @asynccontextmanager
-async def answering(step: Step, bounds: Bounds = AT_ONCE) -> AsyncIterator[tuple[ScriptedServer, Transport]]:
+async def answering(step: Step, timeouts: Timeouts = AT_ONCE) -> AsyncIterator[tuple[ScriptedServer, Transport]]:
     async with serving(otherwise=step) as server:
-        transport = Transport(bounds)
+        transport = Transport(timeouts)
         try:
             yield server, transport
         finally:
@@ -133,7 +133,7 @@ async def echo(request: Request) -> None:
     request.writer.write(plain(request.body))
 
 
-def said(server: ScriptedServer, transport: Transport, text: bytes) -> Awaitable[object]:
+def exchange_text(server: ScriptedServer, transport: Transport, text: bytes) -> Awaitable[object]:
     return transport.exchange("POST", server.url, {}, text)
 
 
@@ -145,8 +145,8 @@ def test_a_silent_connection_is_used_again() -> None:
     """One connection serves one request after the other, once its server has shown to be silent between them."""
 
     async def main(probation_s: float) -> int:
-        bounds = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=probation_s)
-        async with answering(echo, bounds) as (server, transport):
+        timeouts = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=probation_s)
+        async with answering(echo, timeouts) as (server, transport):
             for _ in range(9):
                 await transport.exchange("POST", server.url, {}, b"a")
             return connections(server)
@@ -248,7 +248,7 @@ def test_an_answer_before_the_whole_request_is_no_audio() -> None:
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(raw(status, {"content-length": "1"}, b"x"))
+            writer.write(raw_response(status, {"content-length": "1"}, b"x"))
             await is_answered.wait()
             writer.close()
 
@@ -301,7 +301,7 @@ def test_a_server_that_closes_an_idle_connection_in_words_is_trusted() -> None:
     async def main() -> int:
         async with answering(echo) as (server, transport):
             await transport.exchange("POST", server.url, {}, b"a")
-            server.requests[0].writer.write(raw(408, {"connection": "close"}, b""))
+            server.requests[0].writer.write(raw_response(408, {"connection": "close"}, b""))
             server.requests[0].writer.close()
             await asyncio.sleep(0.01)
             for _ in range(3):

@@ -8,12 +8,21 @@ from random import Random
 
 import pytest
 
-from tests.client.scripted_server import Request, ScriptedServer, Step, answer, disconnect, raw, serving, verbatim
+from tests.client.scripted_server import (
+    Request,
+    ScriptedServer,
+    Step,
+    answer,
+    disconnect,
+    raw_response,
+    serving,
+    verbatim,
+)
 from tests.patience import patience
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.fetch import Fetcher
-from tts_pipeline.client.retry import Patience
-from tts_pipeline.client.transport import Bounds
+from tts_pipeline.client.retry import RetryPolicy
+from tts_pipeline.client.transport import Timeouts
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.models import Usage
@@ -37,8 +46,8 @@ def fetched(
         async with serving(*steps, otherwise=otherwise) as server:
             fetcher = Fetcher(
                 service or server.url,
-                Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=10_000),
-                Patience(Limits(), Random(1), no_sleep),
+                Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=10_000),
+                RetryPolicy(Limits(), Random(1), no_sleep),
                 Clock(),
             )
             url = path if "//" in path else server.url + path
@@ -67,8 +76,8 @@ def test_a_relative_url_is_relative_to_the_service() -> None:
 
     async def main() -> str:
         async with serving(answer(200, b"sound")) as server:
-            patience = Patience(Limits(), Random(1), no_sleep)
-            fetcher = Fetcher(server.url + "/gateway", Bounds(20, 20), patience, Clock())
+            patience = RetryPolicy(Limits(), Random(1), no_sleep)
+            fetcher = Fetcher(server.url + "/gateway", Timeouts(20, 20), patience, Clock())
             await fetcher.fetch(reading("/files/a.wav"))
             await fetcher.aclose()
             return server.requests[0].path
@@ -162,7 +171,7 @@ def test_a_public_service_does_not_lead_inside(url: str) -> None:
 
 def test_an_endless_answer_is_cut_off() -> None:
     """At the size cap; it is no audio of a sentence."""
-    error, _ = fetched("/a.wav", verbatim(raw(200, {"connection": "close"}, b"x" * 10_001)))
+    error, _ = fetched("/a.wav", verbatim(raw_response(200, {"connection": "close"}, b"x" * 10_001)))
     assert isinstance(error, PermanentError)
     assert (error.code, error.may_be_billed) == ("AnswerTooLarge", True)
 
@@ -171,15 +180,15 @@ def test_redirects_and_tries_have_one_end() -> None:
     """An answer that drips is never silent and never over: the fetch is given up as a whole, not tried again."""
 
     async def drip(request: Request) -> None:
-        request.writer.write(raw(200, {"transfer-encoding": "chunked"}, b""))
+        request.writer.write(raw_response(200, {"transfer-encoding": "chunked"}, b""))
         while not request.writer.is_closing():
             request.writer.write(b"1\r\nx\r\n")
             await asyncio.sleep(0.005)
 
     async def main() -> tuple[ServiceError, int]:
         async with serving(otherwise=drip) as server:
-            bounds = Bounds(timeout_s=patience(0.2), connect_timeout_s=patience(20))
-            fetcher = Fetcher(server.url, bounds, Patience(Limits(), Random(1), no_sleep), Clock())
+            timeouts = Timeouts(timeout_s=patience(0.2), connect_timeout_s=patience(20))
+            fetcher = Fetcher(server.url, timeouts, RetryPolicy(Limits(), Random(1), no_sleep), Clock())
             with pytest.raises(TransientError) as caught:
                 await fetcher.fetch(reading(server.url + "/audio.wav"))
             await fetcher.aclose()

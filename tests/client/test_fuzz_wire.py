@@ -19,7 +19,7 @@ import orjson
 import pybase64
 import pytest
 
-from tests.client.scripted_server import Request, ScriptedServer, raw, serving
+from tests.client.scripted_server import Request, ScriptedServer, raw_response, serving
 from tests.client.test_client import CARD, KEY
 from tests.client.test_connection import sound_of
 from tests.patience import patience
@@ -101,13 +101,13 @@ def framed(headers: dict[str, str], body: bytes, random: Random) -> bytes:
     headers |= {"content-encoding": coding} if coding else {}
     framing = random.randrange(5)
     if framing == 0:
-        return raw(200, {**headers, "connection": "close"}, body)
+        return raw_response(200, {**headers, "connection": "close"}, body)
     if framing < 3:
-        return raw(200, {**headers, "content-length": str(len(body))}, body)
+        return raw_response(200, {**headers, "content-length": str(len(body))}, body)
     size = random.choice([1_000, 3_000, 100_000])
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
-    return raw(200, {**headers, "transfer-encoding": "chunked"}, chunks + b"0\r\n\r\n")
+    return raw_response(200, {**headers, "transfer-encoding": "chunked"}, chunks + b"0\r\n\r\n")
 
 
 def changed(content: bytes, random: Random) -> bytes:
@@ -173,8 +173,11 @@ async def say(server: ScriptedServer, number: int, seed: int, findings: Findings
         except (ServiceError, StoppedError) as error:
             findings.codes[getattr(error, "code", "stopped")] += 1
         findings.longest_s = max(findings.longest_s, time.monotonic() - since_s)
-    settled = list(ledger.settlements.values())
-    confirmed, at_most = sum(it.characters_billed for it in settled), sum(it.characters_upper_bound for it in settled)
+    settlements = list(ledger.settlements.values())
+    confirmed, at_most = (
+        sum(it.characters_billed for it in settlements),
+        sum(it.characters_upper_bound for it in settlements),
+    )
     assert confirmed <= findings.charged[text] * len(text) <= at_most or findings.charged[text] < 0
 
 
@@ -223,13 +226,13 @@ def test_an_answer_that_was_changed_on_its_way_is_right_or_refused() -> None:
 @pytest.mark.timeout(3_600)
 def test_20_000_of_them() -> None:
     """And in less memory than a laptop has to spare."""
-    findings: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
     longest_s = 0.0
     for seed in range(100, 120):
-        found = asyncio.run(fuzz(1_000, seed))
-        findings += found.codes
-        longest_s = max(longest_s, found.longest_s)
+        findings = asyncio.run(fuzz(1_000, seed))
+        codes += findings.codes
+        longest_s = max(longest_s, findings.longest_s)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"\n{findings.total()} answers, longest {longest_s:.1f} s, peak memory {peak_mb} MB")
-    print("\n".join(f"{number:7} {code}" for code, number in findings.most_common()))
+    print(f"\n{codes.total()} answers, longest {longest_s:.1f} s, peak memory {peak_mb} MB")
+    print("\n".join(f"{number:7} {code}" for code, number in codes.most_common()))
     assert peak_mb < 600

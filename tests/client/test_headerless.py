@@ -9,7 +9,7 @@ import pytest
 from tests.audio.samples import pcm
 from tts_pipeline.audio.measure import make_pcm_playable
 from tts_pipeline.audio.pcm import PcmFormat
-from tts_pipeline.client.headerless import ASSUMED_RATE, OTHER_RATE, check_fit, headerless
+from tts_pipeline.client.headerless import ASSUMED_RATE, OTHER_RATE, check_duration, find_pcm_format
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 from tts_pipeline.wire.reading import ParsedResponse, Response
@@ -19,7 +19,7 @@ from tts_pipeline.wire.usage import NO_USAGE
 def read(content_type: str | None, headers: dict[str, str] | None = None, **asked: Any) -> Any:
     headers = dict(headers or {}) | ({"content-type": content_type} if content_type else {})
     reading = ParsedResponse(b"", None, None, content_type, NO_USAGE, None, None, ())
-    return headerless(Response(200, headers, b""), reading, asked)
+    return find_pcm_format(Response(200, headers, b""), reading, asked)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def test_the_answer_goes_before_the_request_and_that_before_what_is_usual(
     content_type: str | None, headers: dict[str, str], asked: dict[str, Any], rate_hz: int, flags: tuple[str, ...]
 ) -> None:
     """A rate that nobody told, and one that is not what was asked for, are flagged."""
-    found = read(content_type, headers, **asked)
-    assert (found.form, found.flags) == (PcmFormat(rate_hz), flags)
+    pcm = read(content_type, headers, **asked)
+    assert (pcm.format, pcm.flags) == (PcmFormat(rate_hz), flags)
 
 
 @pytest.mark.parametrize("content_type", [None, "audio/wav", "application/octet-stream", "application/json", "audio/x"])
@@ -55,24 +55,24 @@ def test_bytes_that_nobody_calls_samples_are_none(content_type: str | None) -> N
 TEXT = "Twelve words, and each of them has its own place."
 
 
-def fit(seconds: float, text: str = TEXT, *, complete: bool = True) -> None:
-    check_fit(Audio(b"", "wav", 24_000, 1, round(seconds * 1_000)), text, "en", 1.0, complete=complete)
+def check_seconds(seconds: float, text: str = TEXT, *, complete: bool = True) -> None:
+    check_duration(Audio(b"", "wav", 24_000, 1, round(seconds * 1_000)), text, "en", 1.0, complete=complete)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 3.0, 9.0, 60.0])
 def test_samples_that_may_be_a_bad_reading_are_kept(seconds: float) -> None:
     """Flags tell of what is too short or too long; a reading is refused only where it is none."""
-    fit(seconds)
-    fit(0.0, "...")
+    check_seconds(seconds)
+    check_seconds(0.0, "...")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 200.0])
 def test_samples_that_cannot_be_their_text_are_refused(seconds: float) -> None:
     """Once, unless they may have been cut."""
     with pytest.raises(UnreadableError):
-        fit(seconds)
+        check_seconds(seconds)
     with pytest.raises(ServiceError) as met:
-        fit(seconds, complete=False)
+        check_seconds(seconds, complete=False)
     assert isinstance(met.value, TransientError) == (seconds < 1)
 
 

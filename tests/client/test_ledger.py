@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import MemoryLedger
-from tts_pipeline.client.meter import Meter, Sent
+from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Answer, Audio, Card, History, Price, Segment, Utterance
 
@@ -23,12 +23,12 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
 
     async def main() -> None:
         failed, answered, in_flight = (
-            METER.attempt(utterance, Segment(1, "World.", 7, 13), number=number) for number in (1, 2, 3)
+            METER.new_attempt(utterance, Segment(1, "World.", 7, 13), number=number) for number in (1, 2, 3)
         )
         await ledger.intend(failed, ((0, 7), (7, 13)))
-        ledger.settle(METER.failed(Sent(failed, 5), TransientError("", code="Timeout")), None)
+        ledger.settle(METER.settle_failure(AttemptResult(failed, 5), TransientError("", code="Timeout")), None)
         await ledger.intend(answered, None)
-        ledger.settle(METER.answered(Sent(answered, 5)), ANSWER)
+        ledger.settle(METER.settle_success(AttemptResult(answered, 5)), ANSWER)
         await ledger.intend(in_flight, None)
 
     asyncio.run(main())
@@ -38,6 +38,6 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
 def test_takes_are_told_apart() -> None:
     """Another reading of the same text is another purchase; nothing is known of it."""
     ledger = MemoryLedger()
-    attempt = METER.attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), number=1)
+    attempt = METER.new_attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), number=1)
     asyncio.run(ledger.intend(attempt, None))
     assert ledger.history(Utterance("a", "Hello.", take=1)) == History()

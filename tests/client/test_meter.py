@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.meter import Meter, Sent
+from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
 from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Usage, Utterance
 
@@ -21,7 +21,7 @@ CARD = Card("s", "m", billing="han_double", prices=(OLD, NEW))
 LAST_INSTANT_OF_JANUARY_US = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1e6) - 1
 
 
-class Watch:
+class ManualClock:
     """A clock that a test sets."""
 
     def __init__(self, utc_us: int = LAST_INSTANT_OF_JANUARY_US) -> None:
@@ -30,12 +30,14 @@ class Watch:
 
 
 def attempt_of(meter: Meter, text: str = "Hello 你好.") -> Attempt:
-    return meter.attempt(Utterance("a", text, {"voice": "Cherry"}, take=2), Segment(0, text, 0, len(text)), number=3)
+    return meter.new_attempt(
+        Utterance("a", text, {"voice": "Cherry"}, take=2), Segment(0, text, 0, len(text)), number=3
+    )
 
 
 def test_an_attempt_says_whose_it_is_and_what_it_may_cost() -> None:
     """Before it is sent: our count, the price of its instant, the most it may be billed."""
-    attempt = attempt_of(Meter(CARD, Watch().clock))
+    attempt = attempt_of(Meter(CARD, ManualClock().clock))
     assert (attempt.utterance_id, attempt.take, attempt.segment, attempt.number) == ("a", 2, 0, 3)
     assert (attempt.voice, attempt.characters_counted, attempt.characters_upper_bound) == ("Cherry", 11, 11)
     assert (attempt.price_id, attempt.cost_upper_bound) == ("old", Decimal("0.000880000"))
@@ -43,30 +45,33 @@ def test_an_attempt_says_whose_it_is_and_what_it_may_cost() -> None:
 
 def test_attempt_ids_are_unique() -> None:
     """For all time."""
-    meter = Meter(CARD, Watch().clock)
+    meter = Meter(CARD, ManualClock().clock)
     assert len({attempt_of(meter).attempt_id for _ in range(1_000)}) == 1_000
 
 
 def test_the_price_is_that_of_the_attempts_day_in_utc() -> None:
     """Also when it is answered the day after."""
-    watch = Watch()
-    meter = Meter(CARD, watch.clock)
+    manual_clock = ManualClock()
+    meter = Meter(CARD, manual_clock.clock)
     before = attempt_of(meter)
-    watch.now_us += 1
+    manual_clock.now_us += 1
     after = attempt_of(meter)
     assert (before.price_id, after.price_id) == ("old", "new")
-    assert meter.answered(Sent(before, 5)).cost == Decimal("0.000880000")
-    assert meter.answered(Sent(after, 5)).cost == Decimal("0.001760000")
+    assert meter.settle_success(AttemptResult(before, 5)).cost == Decimal("0.000880000")
+    assert meter.settle_success(AttemptResult(after, 5)).cost == Decimal("0.001760000")
 
 
 def test_without_a_price_cost_is_unknown_and_never_0() -> None:
     """Confirmed or at most."""
-    meter = Meter(Card("s", "m"), Watch().clock)
+    meter = Meter(Card("s", "m"), ManualClock().clock)
     attempt = attempt_of(meter)
-    failed = meter.failed(Sent(attempt, 5), TransientError("", code="Timeout"))
-    assert {attempt.cost_upper_bound, meter.answered(Sent(attempt, 5)).cost, failed.cost, failed.cost_upper_bound} == {
-        None
-    }
+    settlement = meter.settle_failure(AttemptResult(attempt, 5), TransientError("", code="Timeout"))
+    assert {
+        attempt.cost_upper_bound,
+        meter.settle_success(AttemptResult(attempt, 5)).cost,
+        settlement.cost,
+        settlement.cost_upper_bound,
+    } == {None}
     assert meter.currency is None
 
 
@@ -74,12 +79,16 @@ def test_without_a_price_cost_is_unknown_and_never_0() -> None:
 @pytest.mark.parametrize(("reported", "billed"), [(None, 11), (11, 11), (13, 13), (7, 7)])
 def test_an_answer_is_billed_as_reported_else_as_counted(outcome: Outcome, reported: int | None, billed: int) -> None:
     """And then nothing is uncertain: the upper bound is the same. A discarded answer costs as much as a kept one."""
-    meter = Meter(CARD, Watch().clock)
-    sent = Sent(attempt_of(meter), 1_234, 200, "r-1", Usage(characters_reported=reported))
-    settled = meter.answered(sent, outcome=outcome)
-    assert (settled.outcome, settled.characters_billed, settled.characters_upper_bound) == (outcome, billed, billed)
-    assert settled.cost == settled.cost_upper_bound == Decimal("0.8") * billed / 10_000
-    assert (settled.latency_ms, settled.http_status, settled.request_id, settled.error_code) == (
+    meter = Meter(CARD, ManualClock().clock)
+    result = AttemptResult(attempt_of(meter), 1_234, 200, "r-1", Usage(characters_reported=reported))
+    settlement = meter.settle_success(result, outcome=outcome)
+    assert (settlement.outcome, settlement.characters_billed, settlement.characters_upper_bound) == (
+        outcome,
+        billed,
+        billed,
+    )
+    assert settlement.cost == settlement.cost_upper_bound == Decimal("0.8") * billed / 10_000
+    assert (settlement.latency_ms, settlement.http_status, settlement.request_id, settlement.error_code) == (
         1_234,
         200,
         "r-1",
@@ -106,18 +115,20 @@ def test_a_failure_is_billed_nothing_and_at_most_what_is_possible(
     error: ServiceError, reported: int | None, most: int
 ) -> None:
     """Nothing at all where surely nothing was charged; else our count or the report, whichever is more."""
-    meter = Meter(CARD, Watch().clock)
-    settled = meter.failed(Sent(attempt_of(meter), 5, usage=Usage(characters_reported=reported)), error)
-    assert (settled.outcome, settled.error_code) == (Outcome.FAILED, error.code)
-    assert (settled.characters_billed, settled.cost) == (0, Decimal(0))
-    assert (settled.characters_upper_bound, settled.cost_upper_bound) == (most, Decimal("0.8") * most / 10_000)
+    meter = Meter(CARD, ManualClock().clock)
+    settlement = meter.settle_failure(
+        AttemptResult(attempt_of(meter), 5, usage=Usage(characters_reported=reported)), error
+    )
+    assert (settlement.outcome, settlement.error_code) == (Outcome.FAILED, error.code)
+    assert (settlement.characters_billed, settlement.cost) == (0, Decimal(0))
+    assert (settlement.characters_upper_bound, settlement.cost_upper_bound) == (most, Decimal("0.8") * most / 10_000)
 
 
 def test_reservations_follow_the_largest_ratio_seen() -> None:
     """A service that counts more is believed, rounded up, for every later attempt; one that counts less is not."""
-    meter = Meter(CARD, Watch().clock)
-    meter.answered(Sent(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=4)))
-    meter.answered(Sent(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=2)))
+    meter = Meter(CARD, ManualClock().clock)
+    meter.settle_success(AttemptResult(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=4)))
+    meter.settle_success(AttemptResult(attempt_of(meter, "abc"), 5, usage=Usage(characters_reported=2)))
     assert attempt_of(meter, "abcdef").characters_upper_bound == 8
     assert attempt_of(meter, "abcd").characters_upper_bound == 6
     assert attempt_of(meter, "abcd").characters_counted == 4
@@ -126,33 +137,33 @@ def test_reservations_follow_the_largest_ratio_seen() -> None:
 @given(st.integers(1, 10_000), st.integers(0, 30_000))
 def test_a_reservation_covers_the_very_attempt_that_taught_it(counted: int, reported: int) -> None:
     """Exactly: no rounding of a ratio lets it fall short, nor asks for more than needed."""
-    meter = Meter(Card("s", "m", billing="characters"), Watch().clock)
-    meter.answered(Sent(attempt_of(meter, "x" * counted), 5, usage=Usage(characters_reported=reported)))
+    meter = Meter(Card("s", "m", billing="characters"), ManualClock().clock)
+    meter.settle_success(AttemptResult(attempt_of(meter, "x" * counted), 5, usage=Usage(characters_reported=reported)))
     assert attempt_of(meter, "x" * counted).characters_upper_bound == max(counted, reported)
 
 
 def test_a_price_by_token_is_reserved_by_a_bound_and_billed_by_report() -> None:
     """Where the service reports no tokens the bound stands for what it may have cost."""
-    meter = Meter(Card("s", "m", billing="tokens", prices=(TOKENS,)), Watch().clock)
+    meter = Meter(Card("s", "m", billing="tokens", prices=(TOKENS,)), ManualClock().clock)
     attempt = attempt_of(meter, "Hello")
     assert attempt.cost_upper_bound == Decimal("0.002508000")
-    known = meter.answered(Sent(attempt, 5, usage=Usage(input_tokens=5, output_tokens=100)))
+    known = meter.settle_success(AttemptResult(attempt, 5, usage=Usage(input_tokens=5, output_tokens=100)))
     assert known.cost == known.cost_upper_bound == Decimal("0.001008000")
-    unknown = meter.answered(Sent(attempt, 5))
+    unknown = meter.settle_success(AttemptResult(attempt, 5))
     assert (unknown.cost, unknown.cost_upper_bound) == (None, attempt.cost_upper_bound)
-    failed = meter.failed(Sent(attempt, 5), TransientError("", code="Timeout"))
-    assert (failed.cost, failed.cost_upper_bound) == (Decimal(0), attempt.cost_upper_bound)
+    settlement = meter.settle_failure(AttemptResult(attempt, 5), TransientError("", code="Timeout"))
+    assert (settlement.cost, settlement.cost_upper_bound) == (Decimal(0), attempt.cost_upper_bound)
 
 
 def test_a_card_says_what_a_second_of_audio_takes() -> None:
     """Then the bound follows it: a second for each character, one at least."""
-    meter = Meter(Card("s", "m", billing="tokens", output_tokens_per_second=20, prices=(TOKENS,)), Watch().clock)
+    meter = Meter(Card("s", "m", billing="tokens", output_tokens_per_second=20, prices=(TOKENS,)), ManualClock().clock)
     assert attempt_of(meter, "Hello").cost_upper_bound == (5 * Decimal("1.6") + 100 * 10) / 1_000_000
 
 
 def test_a_mismatch_of_counts_is_seen() -> None:
     """Only where the service reported a count."""
-    meter = Meter(CARD, Watch().clock)
-    assert meter.mismatch("abc", Usage(characters_reported=4))
-    assert not meter.mismatch("abc", Usage(characters_reported=3))
-    assert not meter.mismatch("abc", Usage())
+    meter = Meter(CARD, ManualClock().clock)
+    assert meter.has_mismatch("abc", Usage(characters_reported=4))
+    assert not meter.has_mismatch("abc", Usage(characters_reported=3))
+    assert not meter.has_mismatch("abc", Usage())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.client.test_meter import Watch, attempt_of
-from tts_pipeline.client.meter import Meter, Sent
-from tts_pipeline.client.plausibility import MOST_COUNT, Figure, checked, checked_tokens
+from tests.client.test_meter import ManualClock, attempt_of
+from tts_pipeline.client.meter import AttemptResult, Meter
+from tts_pipeline.client.plausibility import MAX_COUNT, Figure, check_count, check_tokens
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Card, Price, Usage
 from tts_pipeline.wire.usage import InvalidUsage
@@ -40,22 +40,22 @@ TRUE = Usage(input_tokens=100, output_tokens=1_500, total_tokens=1_600)
         (10, 1, Figure(1, 10, is_plausible=False)),
         (1, 5, Figure(5, 5, is_plausible=False)),
         (2, 5, Figure(2, 2)),
-        (2**53, 12, Figure(12, MOST_COUNT, is_plausible=False)),
+        (2**53, 12, Figure(12, MAX_COUNT, is_plausible=False)),
     ],
 )
 def test_a_count_is_believed_from_a_quarter_to_four_times_ours(
     reported: int | None, counted: int, figure: Figure
 ) -> None:
     """Both ends included, also for short texts; beyond, ours is confirmed and the larger one possible."""
-    assert checked(reported, counted) == figure
+    assert check_count(reported, counted) == figure
 
 
 @given(st.none() | st.integers(0, 2**53), st.integers(1, 10_000))
 def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: int) -> None:
     """Confirmed is never more than possible, and both our count and a report are covered, up to what nobody bills."""
-    figure = checked(reported, counted)
+    figure = check_count(reported, counted)
     assert 0 < figure.confirmed <= figure.at_most
-    assert min(reported or 0, MOST_COUNT) <= figure.at_most
+    assert min(reported or 0, MAX_COUNT) <= figure.at_most
     assert figure.is_plausible == (reported is None or counted / 4 <= reported <= counted * 4)
 
 
@@ -83,7 +83,7 @@ def test_tokens_are_held_against_the_text_and_the_audio(
     usage: Usage, confirmed: tuple[int, int], at_most: tuple[int, int], is_plausible: bool
 ) -> None:
     """Each half: 50 a second of audio, one for 1 to 16 bytes of text; nor can a missing half or a wrong total be."""
-    figures = checked_tokens(usage, 400, 1_500, 1_500)
+    figures = check_tokens(usage, 400, 1_500, 1_500)
     assert figures is not None
     assert figures.confirmed == Usage(None, *confirmed)
     assert figures.at_most == Usage(None, *at_most)
@@ -92,18 +92,20 @@ def test_tokens_are_held_against_the_text_and_the_audio(
 
 def test_no_report_of_tokens_is_not_a_report_of_none() -> None:
     """What was consumed is not known then. Where nobody says what a second takes, only 0 cannot be true."""
-    assert checked_tokens(Usage(characters_reported=7), 400, 1_500, 1_500) is None
+    assert check_tokens(Usage(characters_reported=7), 400, 1_500, 1_500) is None
     for audio, is_plausible in ((7, True), (100_000, True), (0, False)):
-        figures = checked_tokens(Usage(None, 100, audio), 400, None, 1_500)
+        figures = check_tokens(Usage(None, 100, audio), 400, None, 1_500)
         assert figures is not None
         assert figures.is_plausible == is_plausible
 
 
 def _costs(card: Card, usage: Usage) -> tuple[Decimal | None, Decimal | None, bool]:
-    meter = Meter(card, Watch().clock)
-    settled = meter.answered(Sent(attempt_of(meter, TEXT), 5, usage=usage, text=TEXT, audio_ms=30_000))
-    assert settled.usage == usage, "stored as reported"
-    return settled.cost, settled.cost_upper_bound, settled.implausible
+    meter = Meter(card, ManualClock().clock)
+    settlement = meter.settle_success(
+        AttemptResult(attempt_of(meter, TEXT), 5, usage=usage, text=TEXT, audio_ms=30_000)
+    )
+    assert settlement.usage == usage, "stored as reported"
+    return settlement.cost, settlement.cost_upper_bound, settlement.implausible
 
 
 @pytest.mark.parametrize(
@@ -129,42 +131,49 @@ def test_it_is_said_once_with_both_figures(caplog: pytest.LogCaptureFixture) -> 
     """However many answers report it; nothing is said of what can be true."""
     with caplog.at_level(logging.WARNING):
         _costs(CARD, Usage(400))
-        meter = Meter(CARD, Watch().clock)
+        meter = Meter(CARD, ManualClock().clock)
         for _ in range(3):
-            meter.answered(Sent(attempt_of(meter, TEXT), 5, usage=Usage(400_000)))
+            meter.settle_success(AttemptResult(attempt_of(meter, TEXT), 5, usage=Usage(400_000)))
         _costs(BY_TOKEN, Usage(None, 7, None))
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert "reports 400,000 characters where we count 400, which cannot be true" in told[0]
-    assert "reports 7 + no tokens of text and audio where we count 25 + 1,500" in told[1]
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == 2
+    assert "reports 400,000 characters where we count 400, which cannot be true" in warnings[0]
+    assert "reports 7 + no tokens of text and audio where we count 25 + 1,500" in warnings[1]
 
 
 def test_what_cannot_be_true_may_be_charged_again() -> None:
     """So later attempts reserve it: in characters, in tokens of text and of audio, whatever ended the attempt."""
-    meter = Meter(CARD, Watch().clock)
-    meter.answered(Sent(attempt_of(meter, TEXT), 5, usage=Usage(400_000)))
+    meter = Meter(CARD, ManualClock().clock)
+    meter.settle_success(AttemptResult(attempt_of(meter, TEXT), 5, usage=Usage(400_000)))
     assert attempt_of(meter, "abc").characters_upper_bound == 3_000
-    failing = Meter(CARD, Watch().clock)
-    settled = failing.failed(
-        Sent(attempt_of(failing, TEXT), 5, usage=Usage(400_000)), TransientError("", code="NoAudio", http_status=200)
+    failing = Meter(CARD, ManualClock().clock)
+    settlement = failing.settle_failure(
+        AttemptResult(attempt_of(failing, TEXT), 5, usage=Usage(400_000)),
+        TransientError("", code="NoAudio", http_status=200),
     )
-    assert (settled.characters_billed, settled.characters_upper_bound, settled.implausible) == (0, 400_000, True)
+    assert (settlement.characters_billed, settlement.characters_upper_bound, settlement.implausible) == (
+        0,
+        400_000,
+        True,
+    )
     assert attempt_of(failing, "abc").characters_upper_bound == 3_000
-    by_token = Meter(BY_TOKEN, Watch().clock)
+    by_token = Meter(BY_TOKEN, ManualClock().clock)
     usage = Usage(None, 400_000, 1_500_000)
-    settled = by_token.answered(Sent(attempt_of(by_token, TEXT), 5, usage=usage, text=TEXT, audio_ms=30_000))
-    assert attempt_of(by_token, TEXT).cost_upper_bound == settled.cost_upper_bound
+    settlement = by_token.settle_success(
+        AttemptResult(attempt_of(by_token, TEXT), 5, usage=usage, text=TEXT, audio_ms=30_000)
+    )
+    assert attempt_of(by_token, TEXT).cost_upper_bound == settlement.cost_upper_bound
 
 
 def test_a_failure_that_reports_nothing_is_no_contradiction() -> None:
     """Nothing was said, so 0 can be true; what it may have cost stays on the bill, by token what was reserved."""
     for card in (CARD, BY_TOKEN):
-        meter = Meter(card, Watch().clock)
+        meter = Meter(card, ManualClock().clock)
         attempt = attempt_of(meter, TEXT)
         error = TransientError("", code="NoAudio", http_status=200)
-        settled = meter.failed(Sent(attempt, 5, usage=Usage(0, 0, 0, 0)), error)
-        assert (settled.cost, settled.implausible) == (Decimal(0), False)
-        assert settled.cost_upper_bound == attempt.cost_upper_bound
+        settlement = meter.settle_failure(AttemptResult(attempt, 5, usage=Usage(0, 0, 0, 0)), error)
+        assert (settlement.cost, settlement.implausible) == (Decimal(0), False)
+        assert settlement.cost_upper_bound == attempt.cost_upper_bound
 
 
 def test_a_number_that_is_no_count_is_not_believed() -> None:

@@ -10,16 +10,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from tts_pipeline.client.probe import LIST_OF_MODELS, probe
+from tts_pipeline.client.probe import MODELS_PATH, probe
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Service
 
 
 @contextmanager
-def _answering(status: int, seen: list[tuple[str, str, str | None]]) -> Iterator[str]:
+def _answering(status: int, requests: list[tuple[str, str, str | None]]) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.append((self.command, self.path, self.headers.get("Authorization")))
+            requests.append((self.command, self.path, self.headers.get("Authorization")))
             self.send_response(status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -36,10 +36,10 @@ def _answering(status: int, seen: list[tuple[str, str, str | None]]) -> Iterator
 @pytest.mark.parametrize("status", [200, 401, 404, 503])
 def test_the_status_is_told(status: int) -> None:
     """One GET for the list of models, with the key."""
-    seen: list[tuple[str, str, str | None]] = []
-    with _answering(status, seen) as url:
+    requests: list[tuple[str, str, str | None]] = []
+    with _answering(status, requests) as url:
         assert probe(Service("one", url, api_key="sk-probe")) == status
-    assert seen == [("GET", LIST_OF_MODELS, "Bearer sk-probe")]
+    assert requests == [("GET", MODELS_PATH, "Bearer sk-probe")]
 
 
 def test_it_works_where_a_loop_runs() -> None:
@@ -48,10 +48,10 @@ def test_it_works_where_a_loop_runs() -> None:
     async def inside(url: str) -> int:
         return probe(Service("one", url, auth="none"))
 
-    seen: list[tuple[str, str, str | None]] = []
-    with _answering(200, seen) as url:
+    requests: list[tuple[str, str, str | None]] = []
+    with _answering(200, requests) as url:
         assert asyncio.run(inside(url)) == 200
-    assert seen[0][2] is None
+    assert requests[0][2] is None
 
 
 def test_nobody_there_is_said() -> None:

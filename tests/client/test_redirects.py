@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.client.scripted_server import ScriptedServer, Step, answer, wav
-from tests.client.test_client import HELLO, KEY, outcomes, said, with_client
+from tests.client.test_client import HELLO, KEY, outcomes, synthesize, with_client
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.errors import FatalError, ServiceError, SuspectError
 from tts_pipeline.models import Outcome, Speech
@@ -22,7 +22,7 @@ def redirect(status: int, location: str) -> Step:
 @pytest.mark.parametrize("status", [307, 308])
 def test_the_request_is_repeated_with_its_key(status: int) -> None:
     """Method, body and headers stay; it is one attempt, and on the bill once."""
-    speech, ledger, server = said(redirect(status, "/v1/audio/speech/"), redirect(status, "speech/?a=1"))
+    speech, ledger, server = synthesize(redirect(status, "/v1/audio/speech/"), redirect(status, "speech/?a=1"))
     assert isinstance(speech, Speech)
     first, *others = server.requests
     assert [request.path for request in others] == ["/v1/audio/speech/", "/v1/audio/speech/speech/?a=1"]
@@ -48,7 +48,7 @@ def test_a_move_for_good_is_remembered(status: int, requests: int) -> None:
 
 def test_audio_may_be_behind_both() -> None:
     """The address first, then the finished audio, which is fetched without the key."""
-    speech, _, server = said(redirect(308, "/v1/audio/speech/"), redirect(302, "/a.wav"), answer(200, wav()))
+    speech, _, server = synthesize(redirect(308, "/v1/audio/speech/"), redirect(302, "/a.wav"), answer(200, wav()))
     assert isinstance(speech, Speech)
     assert [(request.method, "authorization" in request.headers) for request in server.requests] == [
         *[("POST", True)] * 2,
@@ -69,7 +69,7 @@ def test_audio_may_be_behind_both() -> None:
 )
 def test_another_address_is_told_at_once(status: int, location: str) -> None:
     """One request, nothing billed, nothing sent anywhere else."""
-    error, ledger, server = said(otherwise=redirect(status, location))
+    error, ledger, server = synthesize(otherwise=redirect(status, location))
     assert isinstance(error, FatalError)
     assert (error.code, error.http_status, len(server.requests)) == ("Redirected", status, 1)
     assert "the service's address redirects" in error.message
@@ -79,7 +79,7 @@ def test_another_address_is_told_at_once(status: int, location: str) -> None:
 @pytest.mark.parametrize("location", ["/v1/audio/speech", "/loop"])
 def test_a_circle_ends(location: str) -> None:
     """After five."""
-    error, ledger, server = said(otherwise=redirect(307, location))
+    error, ledger, server = synthesize(otherwise=redirect(307, location))
     assert isinstance(error, FatalError)
     assert (error.code, len(server.requests)) == ("Redirected", 6)
     assert outcomes(ledger)[0][3:] == (0, 0)
@@ -88,7 +88,7 @@ def test_a_circle_ends(location: str) -> None:
 @pytest.mark.parametrize("target", [PAGE, answer(405, b"POST only")])
 def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
     """Where a 302 leads to a login page, or to a door that takes no GET: bought once, and told with the address."""
-    error, ledger, server = said(redirect(302, "/login?next=secret"), otherwise=target)
+    error, ledger, server = synthesize(redirect(302, "/login?next=secret"), otherwise=target)
     assert isinstance(error, SuspectError)
     assert (error.code, [request.method for request in server.requests]) == ("Redirected", ["POST", "GET"])
     assert f"redirects to {server.url}/login: use that" in error.message
@@ -99,6 +99,6 @@ def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
 @pytest.mark.parametrize("status", [300, 301, 302, 303])
 def test_a_redirect_to_nowhere_is_not_bought_again(status: int) -> None:
     """It is a row's, and the run's when two rows meet it."""
-    error, ledger, _ = said(otherwise=answer(status, b""))
+    error, ledger, _ = synthesize(otherwise=answer(status, b""))
     assert isinstance(error, ServiceError)
     assert (type(error), error.code, len(ledger.attempts)) == (SuspectError, f"HTTP{status}", 1)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted_server import ScriptedServer, Step, answer, serving, spoken, wav
-from tests.client.test_client import CARD, HELLO, LIMITS, instant
+from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, wav
+from tests.client.test_client import CARD, HELLO, LIMITS, instant_clock
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
@@ -26,49 +26,51 @@ SHORT_CARD = replace(CARD, input_limit=16)
 SENTENCES = ("One is first.", "Two is next.", "Three is last.")
 
 
-class DictLibrary:
+class DictCache:
     """A library in memory that remembers what it was asked for and given."""
 
-    def __init__(self, held: Mapping[tuple[str, int], Found] | None = None) -> None:
-        self.held = dict(held or {})
-        self.asked: list[tuple[str, int]] = []
-        self.given: list[Found] = []
+    def __init__(self, cached: Mapping[tuple[str, int], Found] | None = None) -> None:
+        self.entries = dict(cached or {})
+        self.lookups: list[tuple[str, int]] = []
+        self.stored: list[Found] = []
 
     async def get(self, request_key: str, take: int) -> Found | None:
-        self.asked.append((request_key, take))
-        return self.held.get((request_key, take))
+        self.lookups.append((request_key, take))
+        return self.entries.get((request_key, take))
 
-    async def put(self, request_key: str, take: int, found: Found) -> None:
-        self.given.append(found)
-        self.held[request_key, take] = found
+    async def put(self, request_key: str, take: int, entry: Found) -> None:
+        self.stored.append(entry)
+        self.entries[request_key, take] = entry
 
 
 def key_of(text: str, utterance: Utterance = HELLO, card: Card = CARD) -> tuple[str, int]:
     return build_request(SERVICE, card, text, utterance.parameters).request_key, utterance.take
 
 
-def found_of(text: str, *, seconds: float = 0.5, origin: str = "pilot#x", segments: int = 1, **given: Any) -> Found:
+def cached_audio_of(
+    text: str, *, seconds: float = 0.5, origin: str = "pilot#x", segments: int = 1, **options: Any
+) -> Found:
     audio, _ = make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)
     first = text.split(maxsplit=1)[0]
     words = (Word(first, 0, 100, 0, len(first)),)
-    values: dict[str, Any] = {"words": words, "usage": Usage(len(text)), "request_id": "then", **given}
+    values: dict[str, Any] = {"words": words, "usage": Usage(len(text)), "request_id": "then", **options}
     return Found(Answer(0, audio, **values), origin, segments)
 
 
-def said(
-    library: DictLibrary,
+def synthesize(
+    cache: DictCache,
     *steps: Step,
     utterance: Utterance = HELLO,
     card: Card = CARD,
     ledger: MemoryLedger | None = None,
-    **given: Any,
+    **options: Any,
 ) -> tuple[Speech, MemoryLedger, ScriptedServer]:
     ledger = ledger or MemoryLedger()
 
     async def main() -> tuple[Speech, MemoryLedger, ScriptedServer]:
         async with serving(*steps) as server:
             service = replace(SERVICE, base_url=server.url)
-            async with SpeechClient(service, card, LIMITS, library=library, clock=instant(), **given) as client:
+            async with SpeechClient(service, card, LIMITS, library=cache, clock=instant_clock(), **options) as client:
                 return await client.synthesize(utterance, ledger), ledger, server
 
     return asyncio.run(main())
@@ -76,16 +78,16 @@ def said(
 
 def test_what_is_found_is_not_bought() -> None:
     """Nothing is sent or written down; it costs nothing, and says where it came from and what it was then."""
-    found = found_of("Hello.", quality=("unverified_length",))
-    speech, ledger, server = said(DictLibrary({key_of("Hello."): found}))
+    entry = cached_audio_of("Hello.", quality=("unverified_length",))
+    speech, ledger, server = synthesize(DictCache({key_of("Hello."): entry}))
     assert (server.requests, ledger.attempts) == ([], [])
-    assert (speech.audio, speech.words, speech.usage) == (found.answer.audio, found.answer.words, found.answer.usage)
+    assert (speech.audio, speech.words, speech.usage) == (entry.answer.audio, entry.answer.words, entry.answer.usage)
     assert (speech.attempts, speech.cost, speech.currency, speech.characters_billed) == (0, Decimal(0), "CNY", 0)
     assert (speech.deduplicated_from, speech.request_id, speech.quality) == ("pilot#x", "then", ("unverified_length",))
     assert (speech.utterance, speech.request_key, speech.characters_counted) == (HELLO, key_of("Hello.")[0], 6)
 
 
-LIES: list[dict[str, Any]] = [
+FALSE_FACTS: list[dict[str, Any]] = [
     {"duration_ms": 9_000},
     {"duration_ms": 9},
     {"sample_rate_hz": 8_000},
@@ -96,64 +98,64 @@ LIES: list[dict[str, Any]] = [
 
 def test_what_was_said_of_audio_where_it_was_kept_is_not_believed() -> None:
     """Its bytes say what it is: what they are not, a clip of hours, or no audio at all, is not taken but bought."""
-    found = found_of("Hello.")
-    true = found.answer.audio
-    lies = [
+    entry = cached_audio_of("Hello.")
+    true = entry.answer.audio
+    false_audios = [
         *(true._replace(data=data, format="flac") for data in (bomb(), b"nothing", b"")),
-        *(true._replace(**lie) for lie in LIES),
+        *(true._replace(**lie) for lie in FALSE_FACTS),
     ]
     words = [(Word("Hello.", 0, 100, *places),) for places in ((0, 7), (-1, 3), (4, 2))]
     answers = [
-        *(found.answer._replace(audio=audio) for audio in lies),
-        *(found.answer._replace(words=some) for some in (*words, (Word("Hello.", 0, 9_000, 0, 6),))),
+        *(entry.answer._replace(audio=audio) for audio in false_audios),
+        *(entry.answer._replace(words=some) for some in (*words, (Word("Hello.", 0, 9_000, 0, 6),))),
     ]
-    for one in answers:
-        hostile = DictLibrary({key_of("Hello."): replace(found, answer=one)})
-        speech, _, server = said(hostile, answer(200, spoken()))
+    for false_answer in answers:
+        hostile = DictCache({key_of("Hello."): replace(entry, answer=false_answer)})
+        speech, _, server = synthesize(hostile, answer(200, speech_body()))
         assert (len(server.requests), speech.audio.data) == (1, wav())
 
 
 def test_without_a_price_it_costs_what_everything_does_then() -> None:
     """Null, so that a sum over a column of unknown costs stays unknown."""
     card = replace(CARD, prices=())
-    speech, _, _ = said(DictLibrary({key_of("Hello.", card=card): found_of("Hello.")}), card=card)
+    speech, _, _ = synthesize(DictCache({key_of("Hello.", card=card): cached_audio_of("Hello.")}), card=card)
     assert (speech.cost, speech.currency) == (None, None)
 
 
 def test_what_is_bought_is_given_to_the_library_as_received() -> None:
     """Under the key of its request and with the name of its utterance; so it is bought once."""
-    library = DictLibrary()
-    first, _, _ = said(library, answer(200, spoken(characters=6)), audio=AudioSettings("flac"))
-    assert (library.asked, [one.origin for one in library.given]) == ([key_of("Hello.")], ["a"])
-    assert library.given[0].answer.audio.data == wav()
+    cache = DictCache()
+    first, _, _ = synthesize(cache, answer(200, speech_body(characters=6)), audio=AudioSettings("flac"))
+    assert (cache.lookups, [one.origin for one in cache.stored]) == ([key_of("Hello.")], ["a"])
+    assert cache.stored[0].answer.audio.data == wav()
     assert first.deduplicated_from is None
-    second, _, server = said(library, utterance=replace(HELLO, utterance_id="b"))
+    second, _, server = synthesize(cache, utterance=replace(HELLO, utterance_id="b"))
     assert (server.requests, second.audio.data, second.deduplicated_from) == ([], wav(), "a")
-    assert len(library.given) == 1
+    assert len(cache.stored) == 1
 
 
 def test_another_take_is_another_purchase() -> None:
     """The same request under another take is not taken."""
-    library = DictLibrary({key_of("Hello."): found_of("Hello.")})
-    speech, _, server = said(library, utterance=replace(HELLO, take=1))
+    cache = DictCache({key_of("Hello."): cached_audio_of("Hello.")})
+    speech, _, server = synthesize(cache, utterance=replace(HELLO, take=1))
     assert (len(server.requests), speech.deduplicated_from) == (1, None)
 
 
 def test_a_long_text_buys_only_the_segments_that_are_not_found() -> None:
     """Then something was bought: it does not count as reused, and costs what was sent."""
-    library = DictLibrary({key_of(SENTENCES[1]): found_of(SENTENCES[1])})
-    speech, ledger, server = said(library, utterance=LONG, card=SHORT_CARD)
+    cache = DictCache({key_of(SENTENCES[1]): cached_audio_of(SENTENCES[1])})
+    speech, ledger, server = synthesize(cache, utterance=LONG, card=SHORT_CARD)
     assert [request.text for request in server.requests] == [SENTENCES[0], SENTENCES[2]]
     assert [attempt.segment for attempt in ledger.attempts] == [0, 2]
     assert (speech.segments, speech.attempts, speech.deduplicated_from) == (3, 2, None)
     assert speech.characters_billed == len(SENTENCES[0]) + len(SENTENCES[2])
-    assert [one.answer.segment for one in library.given] == [0, 2]
+    assert [one.answer.segment for one in cache.stored] == [0, 2]
 
 
 def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:
     """It is joined anew, its words stand at their places in the whole text, and the first origin is told."""
-    held = {key_of(text): found_of(text, origin=f"store#{place}") for place, text in enumerate(SENTENCES)}
-    speech, ledger, server = said(DictLibrary(held), utterance=LONG, card=SHORT_CARD)
+    cached = {key_of(text): cached_audio_of(text, origin=f"store#{place}") for place, text in enumerate(SENTENCES)}
+    speech, ledger, server = synthesize(DictCache(cached), utterance=LONG, card=SHORT_CARD)
     assert (server.requests, ledger.attempts) == ([], [])
     assert (speech.segments, speech.deduplicated_from, speech.cost) == (3, "store#0", Decimal(0))
     assert speech.audio.duration_ms == 3 * 500 + 2 * 300
@@ -162,28 +164,28 @@ def test_a_long_text_whose_segments_are_all_found_buys_nothing() -> None:
 
 def test_a_long_text_that_is_found_whole_is_taken_as_it_was_joined() -> None:
     """With the number of its segments; whether these were billed otherwise is what was found then."""
-    found = found_of(LONG.text, segments=3, usage=Usage(characters_reported=39))
-    speech, _, server = said(DictLibrary({key_of(LONG.text): found}), utterance=LONG, card=SHORT_CARD)
+    entry = cached_audio_of(LONG.text, segments=3, usage=Usage(characters_reported=39))
+    speech, _, server = synthesize(DictCache({key_of(LONG.text): entry}), utterance=LONG, card=SHORT_CARD)
     assert (server.requests, speech.segments, speech.quality) == ([], 3, ())
-    assert speech.audio == found.answer.audio
+    assert speech.audio == entry.answer.audio
 
 
 def test_found_audio_is_converted_as_wanted() -> None:
     """What is held as received becomes what this job asks for."""
-    found = found_of("Hello.")
-    speech, _, _ = said(DictLibrary({key_of("Hello."): found}), audio=AudioSettings("flac", 16_000))
+    entry = cached_audio_of("Hello.")
+    speech, _, _ = synthesize(DictCache({key_of("Hello."): entry}), audio=AudioSettings("flac", 16_000))
     assert (speech.audio.format, speech.audio.sample_rate_hz, speech.audio.duration_ms) == ("flac", 16_000, 500)
 
 
 @pytest.mark.parametrize(("action", "sent"), [("keep", 0), ("retry", 0), ("reject", 1)])
 def test_audio_that_the_policy_would_reject_is_bought_anew(action: Any, sent: int) -> None:
     """What it would only try again is taken: it is the best of what was bought then."""
-    library = DictLibrary({key_of("Hello."): found_of("Hello.", quality=("clipped",))})
-    _, _, server = said(library, quality=QualityPolicy({"clipped": action}))
+    cache = DictCache({key_of("Hello."): cached_audio_of("Hello.", quality=("clipped",))})
+    _, _, server = synthesize(cache, quality=QualityPolicy({"clipped": action}))
     assert len(server.requests) == sent
 
 
-class _PaidFor(MemoryLedger):
+class _LedgerWithAnswer(MemoryLedger):
     """A ledger that knows a segment's answer, as after a crash."""
 
     def __init__(self, audio: Audio) -> None:
@@ -199,10 +201,10 @@ class _PaidFor(MemoryLedger):
 
 def test_what_is_paid_for_goes_before_what_is_found() -> None:
     """The segments of an utterance that is partly bought are looked up, but not the whole: it is not all reused."""
-    held = {key_of(text): found_of(text) for text in (*SENTENCES, LONG.text)}
-    library = DictLibrary(held)
-    ledger = _PaidFor(found_of("x").answer.audio)
-    speech, _, server = said(library, utterance=LONG, card=SHORT_CARD, ledger=ledger)
+    cached = {key_of(text): cached_audio_of(text) for text in (*SENTENCES, LONG.text)}
+    cache = DictCache(cached)
+    ledger = _LedgerWithAnswer(cached_audio_of("x").answer.audio)
+    speech, _, server = synthesize(cache, utterance=LONG, card=SHORT_CARD, ledger=ledger)
     assert server.requests == []
-    assert library.asked == [key_of(SENTENCES[1]), key_of(SENTENCES[2])]
+    assert cache.lookups == [key_of(SENTENCES[1]), key_of(SENTENCES[2])]
     assert (speech.deduplicated_from, speech.attempts, speech.cost) == (None, 1, Decimal("0.0013"))

@@ -13,8 +13,8 @@ import pytest
 
 from tests.client.certificates import Authority, serving_tls
 from tests.client.proxy import Proxy, proxying
-from tests.client.scripted_server import ScriptedServer, Step, answer, pointing_to, serving, spoken, wav
-from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant, outcomes
+from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, url_body, wav
+from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.probe import probe
@@ -52,7 +52,7 @@ async def behind_proxy(
 async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
     """Say one utterance."""
     ledger = MemoryLedger()
-    async with SpeechClient(service, CARD, LIMITS, clock=instant()) as client:
+    async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
         try:
             return await client.synthesize(HELLO, ledger), ledger
         except (ServiceError, StoppedError) as error:
@@ -131,7 +131,7 @@ def test_a_proxy_is_on_the_way_to_the_service_and_its_audio(
     """Through a tunnel: it sees neither the key nor the text, and its login is shown nowhere."""
 
     async def main() -> None:
-        steps = answer(200, pointing_to("https://files.example/a.wav")), answer(200, wav())
+        steps = answer(200, url_body("https://files.example/a.wav")), answer(200, wav())
         async with behind_proxy(authority, *steps, login=login and login.replace("%40", "@")) as (proxy, server):
             url = proxy.url if login is None else proxy.url.replace("p@ss", "p%40ss")
             if variable != "proxy":
@@ -139,7 +139,10 @@ def test_a_proxy_is_on_the_way_to_the_service_and_its_audio(
             service = service_of(authority, url if variable == "proxy" else None)
             speech, _ = await say(service)
         assert isinstance(speech, Speech)
-        assert [line.rsplit(" ", 1)[0] for line in proxy.seen] == [f"CONNECT {HOST}:443", "CONNECT files.example:443"]
+        assert [line.rsplit(" ", 1)[0] for line in proxy.request_lines] == [
+            f"CONNECT {HOST}:443",
+            "CONNECT files.example:443",
+        ]
         assert KEY.encode() not in b"".join(proxy.heads)
         assert ["authorization" in request.headers for request in server.requests] == [True, False]
         assert "ss-word" not in repr(service) + caplog.text
@@ -166,13 +169,13 @@ def test_plain_requests_go_through_it_as_they_are(monkeypatch: pytest.MonkeyPatc
     """A service without a key may be plain http; its requests are then the proxy's to read."""
 
     async def main() -> None:
-        async with serving(answer(200, spoken())) as server:
+        async with serving(answer(200, speech_body())) as server:
             port = int(server.url.rpartition(":")[2])
             async with proxying(Proxy({"speech.example": port})) as proxy:
                 monkeypatch.setenv("http_proxy", proxy.url)
                 speech, _ = await say(Service("s", f"http://speech.example:{port}", auth="none"))
         assert isinstance(speech, Speech)
-        assert proxy.seen == [f"POST http://speech.example:{port}/v1/audio/speech HTTP/1.1"]
+        assert proxy.request_lines == [f"POST http://speech.example:{port}/v1/audio/speech HTTP/1.1"]
 
     asyncio.run(main())
 
@@ -189,7 +192,7 @@ def test_a_proxy_that_refuses_is_named(authority: Authority, status: int, code: 
             service = service_of(authority, url)
             ledger = MemoryLedger()
             limits = replace(LIMITS, max_outage_s=0)
-            async with SpeechClient(service, CARD, limits, clock=instant()) as client:
+            async with SpeechClient(service, CARD, limits, clock=instant_clock()) as client:
                 with pytest.raises((ServiceError, StoppedError)) as caught:
                     await client.synthesize(HELLO, ledger)
         assert {it[1:] for it in outcomes(ledger)} == {(code, None, 0, 0)}
@@ -221,10 +224,10 @@ def test_no_answer_leads_the_proxy_inside(authority: Authority, url: str, reques
     """The proxy looks names up, so they are judged by themselves, and addresses as ever."""
 
     async def main() -> None:
-        async with behind_proxy(authority, answer(200, pointing_to(url))) as (proxy, _):
+        async with behind_proxy(authority, answer(200, url_body(url))) as (proxy, _):
             error, _ = await say(service_of(authority, proxy.url))
         assert isinstance(error, PermanentError)
-        assert (error.code, len(proxy.seen)) == ("RefusedUrl", requests)
+        assert (error.code, len(proxy.request_lines)) == ("RefusedUrl", requests)
 
     asyncio.run(main())
 
@@ -233,8 +236,8 @@ def test_a_proxy_that_refuses_the_audios_host_is_not_paid_for_twice(authority: A
     """The answer is on the bill; the next row would end the same way, and then the run stops."""
 
     async def main() -> None:
-        async with behind_proxy(authority, otherwise=answer(200, pointing_to("https://files.example/a"))) as (proxy, _):
-            proxy.refused = {"files.example"}
+        async with behind_proxy(authority, otherwise=answer(200, url_body("https://files.example/a"))) as (proxy, _):
+            proxy.refused_hosts = {"files.example"}
             error, ledger = await say(service_of(authority, proxy.url))
         assert isinstance(error, SuspectError)
         assert (error.code, len(ledger.attempts)) == ("ProxyRefused", 1)

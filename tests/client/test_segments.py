@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from tests.client.scripted_server import ScriptedServer, Step, answer, serving, spoken, wav
+from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, wav
 from tests.client.test_client import CARD, client_of
 from tts_pipeline.audio.join import join
 from tts_pipeline.audio.measure import make_playable
@@ -27,7 +27,7 @@ def audio_of(seconds: float) -> Audio:
 def with_words(seconds: float, text: str) -> dict[str, Any]:
     """Answer with one word that takes all of the audio."""
     word = {"text": text, "begin_time": 0, "end_time": int(seconds * 1_000), "begin_index": 0, "end_index": len(text)}
-    good = spoken(wav(seconds))
+    good = speech_body(wav(seconds))
     good["output"]["sentence"] = {"words": [word]}
     return good
 
@@ -67,10 +67,10 @@ def test_a_failed_segment_makes_no_half_utterance_and_what_was_paid_for_is_not_b
     ledger = MemoryLedger()
     card = replace(CARD, input_limit=40)
     refusal = answer(400, {"code": "DataInspectionFailed", "message": "no"})
-    error, _ = say(answer(200, spoken(wav())), refusal, card=card, ledger=ledger)
+    error, _ = say(answer(200, speech_body(wav())), refusal, card=card, ledger=ledger)
     assert isinstance(error, PermanentError)
     assert error.attempts == 2
-    speech, server = say(answer(200, spoken(wav())), card=card, ledger=ledger)
+    speech, server = say(answer(200, speech_body(wav())), card=card, ledger=ledger)
     assert [request.text for request in server.requests] == [TEXT[38:]]
     assert (speech.segments, speech.attempts) == (2, 3)
     assert [(it.segment, it.number) for it in ledger.attempts] == [(0, 1), (1, 1), (1, 2)]
@@ -81,7 +81,7 @@ def test_a_limit_that_the_service_names_is_learnt_for_the_run() -> None:
     refusal = answer(400, {"code": "InvalidParameter", "message": "Range of input length should be [1, 40]"})
 
     async def main() -> tuple[list[str], list[Speech]]:
-        good = answer(200, spoken(wav()))
+        good = answer(200, speech_body(wav()))
         async with serving(refusal, otherwise=good) as server, client_of(server) as client:
             speeches = [await client.synthesize(Utterance(name, TEXT)) for name in "ab"]
             return [request.text for request in server.requests], speeches
@@ -96,7 +96,7 @@ def test_a_service_that_counts_otherwise_is_given_halves() -> None:
     segmenter = Segmenter(CARD)
     segments = segmenter.cut(TEXT, History(), "en")
     error = PermanentError("long", code="InvalidParameter", http_status=400, input_limit=600)
-    finer = segmenter.finer(TEXT, segments, 0, error)
+    finer = segmenter.cut_finer(TEXT, segments, 0, error)
     assert finer is not None
     assert len(finer) >= 2
     assert all(len(piece.text) <= len(TEXT) // 2 for piece in finer)
@@ -108,7 +108,7 @@ def test_only_the_refused_segment_is_cut_finer() -> None:
     segmenter = Segmenter(replace(CARD, input_limit=40))
     segments = segmenter.cut(TEXT, History(), "en")
     too_large = PermanentError("long", code="HTTP413", http_status=413)
-    finer = segmenter.finer(TEXT, segments, 1, too_large)
+    finer = segmenter.cut_finer(TEXT, segments, 1, too_large)
     assert finer is not None
     assert finer[0] == segments[0]
     assert [piece.index for piece in finer] == list(range(len(finer)))
@@ -119,11 +119,11 @@ def test_another_refusal_is_not_about_the_length() -> None:
     """Then there is nothing to cut; nor where one grapheme is left."""
     segmenter = Segmenter(CARD)
     segments = segmenter.cut(TEXT, History(), "en")
-    refused = PermanentError("no", code="DataInspectionFailed", http_status=400)
-    assert segmenter.finer(TEXT, segments, 0, refused) is None
-    one = segmenter.cut("x", History(), None)
+    error = PermanentError("no", code="DataInspectionFailed", http_status=400)
+    assert segmenter.cut_finer(TEXT, segments, 0, error) is None
+    single_segment = segmenter.cut("x", History(), None)
     too_large = PermanentError("long", code="HTTP413", http_status=413)
-    assert segmenter.finer("x", one, 0, too_large) is None
+    assert segmenter.cut_finer("x", single_segment, 0, too_large) is None
 
 
 def test_boundaries_from_before_are_kept() -> None:
@@ -136,7 +136,7 @@ def test_boundaries_from_before_are_kept() -> None:
 def test_audio_is_converted_as_asked_for() -> None:
     """Another format and rate than received, for one segment too."""
     speech, _ = say(
-        answer(200, spoken(wav())),
+        answer(200, speech_body(wav())),
         card=CARD,
         ledger=MemoryLedger(),
         audio=AudioSettings(format="flac", sample_rate_hz=16_000),

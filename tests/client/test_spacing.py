@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.client.virtual_time import run_virtually, virtual_clock
-from tts_pipeline.client.spacing import Spacing
+from tts_pipeline.client.spacing import Pacer
 from tts_pipeline.config import Limits
 
 
@@ -16,15 +16,15 @@ def leaving_s(limits: Limits, ready_s: list[float], *, characters: int = 10) -> 
     """Return when requests leave that are ready at these moments."""
 
     async def main() -> list[float]:
-        spacing, loop = Spacing(limits, virtual_clock()), asyncio.get_running_loop()
+        spacing, loop = Pacer(limits, virtual_clock()), asyncio.get_running_loop()
         begin_s, left_s = loop.time(), list[float]()
 
-        async def one(at_s: float) -> None:
+        async def send(at_s: float) -> None:
             await asyncio.sleep(at_s)
             await spacing.wait(characters)
             left_s.append(loop.time() - begin_s)
 
-        await asyncio.gather(*map(one, ready_s))
+        await asyncio.gather(*map(send, ready_s))
         return left_s
 
     return run_virtually(main())
@@ -52,7 +52,7 @@ def test_whoever_is_cancelled_takes_nobodys_turn() -> None:
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        spacing, begin_s = Spacing(Limits(requests_per_minute=60), virtual_clock()), loop.time()
+        spacing, begin_s = Pacer(Limits(requests_per_minute=60), virtual_clock()), loop.time()
         await spacing.wait(1)
         cancelled, other = (asyncio.create_task(spacing.wait(1)) for _ in range(2))
         await asyncio.sleep(0.5)

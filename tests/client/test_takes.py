@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from tests.client.scripted_server import Step, answer, spoken, wav
-from tests.client.test_client import outcomes, said
+from tests.client.scripted_server import Step, answer, speech_body, wav
+from tests.client.test_client import outcomes, synthesize
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.client.takes import action_for
 from tts_pipeline.config import QualityAction, QualityPolicy
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Outcome, Speech
 
-EMPTY: Step = answer(200, spoken(wav(0.005)))
-GOOD: Step = answer(200, spoken(wav()))
-SILENT: Step = answer(200, spoken(wrap_pcm(bytes(24_000), 24_000)))
+EMPTY: Step = answer(200, speech_body(wav(0.005)))
+GOOD: Step = answer(200, speech_body(wav()))
+SILENT: Step = answer(200, speech_body(wrap_pcm(bytes(24_000), 24_000)))
 REFUSED: Step = answer(400, {"code": "DataInspectionFailed", "message": "no"})
 RETRY_SILENCE = QualityPolicy({"silent": "retry"}, max_retakes=2)
 
 
 def test_empty_audio_is_bought_again_and_then_rejected() -> None:
     """By default; each take is on the bill as discarded, and the reject says why."""
-    error, ledger, server = said(EMPTY, EMPTY, EMPTY)
+    error, ledger, server = synthesize(EMPTY, EMPTY, EMPTY)
     assert isinstance(error, PermanentError)
     assert (error.code, error.http_status, error.attempts) == ("Quality.empty", 200, 3)
     assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED] * 3
@@ -31,7 +31,7 @@ def test_empty_audio_is_bought_again_and_then_rejected() -> None:
 
 def test_a_good_take_after_an_empty_one_is_kept() -> None:
     """The first is discarded, the second is the speech; both are billed."""
-    speech, ledger, _ = said(EMPTY, GOOD)
+    speech, ledger, _ = synthesize(EMPTY, GOOD)
     assert isinstance(speech, Speech)
     assert (speech.audio.duration_ms, speech.attempts, speech.characters_billed) == (500, 2, 12)
     assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
@@ -39,7 +39,7 @@ def test_a_good_take_after_an_empty_one_is_kept() -> None:
 
 def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
     """Only audio that is nothing is bought again by default."""
-    speech, ledger, _ = said(SILENT)
+    speech, ledger, _ = synthesize(SILENT)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
     assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED]
@@ -47,7 +47,7 @@ def test_silence_is_kept_with_its_flag_unless_told_otherwise() -> None:
 
 def test_a_better_take_takes_the_place_of_the_first() -> None:
     """The first answer was kept until then; it is discarded after the fact, and billed all the same."""
-    speech, ledger, _ = said(SILENT, GOOD, quality=RETRY_SILENCE)
+    speech, ledger, _ = synthesize(SILENT, GOOD, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert (speech.quality, speech.attempts, speech.characters_billed) == ((), 2, 12)
     assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED, Outcome.SUCCEEDED]
@@ -55,7 +55,7 @@ def test_a_better_take_takes_the_place_of_the_first() -> None:
 
 def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
     """After two more takes the first is still the best: it is kept with its flag."""
-    speech, ledger, server = said(SILENT, SILENT, SILENT, quality=RETRY_SILENCE)
+    speech, ledger, server = synthesize(SILENT, SILENT, SILENT, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
     assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.DISCARDED, Outcome.DISCARDED]
@@ -64,7 +64,7 @@ def test_takes_are_bounded_and_one_no_better_is_discarded() -> None:
 
 def test_a_refused_retake_leaves_what_is_there() -> None:
     """What is paid for is better than nothing."""
-    speech, ledger, _ = said(SILENT, REFUSED, quality=RETRY_SILENCE)
+    speech, ledger, _ = synthesize(SILENT, REFUSED, quality=RETRY_SILENCE)
     assert isinstance(speech, Speech)
     assert "silent" in speech.quality
     assert [it[0] for it in outcomes(ledger)] == [Outcome.SUCCEEDED, Outcome.FAILED]
@@ -72,7 +72,7 @@ def test_a_refused_retake_leaves_what_is_there() -> None:
 
 def test_a_flag_that_is_to_be_rejected_is_so_at_once() -> None:
     """One take, on the bill as discarded."""
-    error, ledger, server = said(SILENT, quality=QualityPolicy({"silent": "reject"}))
+    error, ledger, server = synthesize(SILENT, quality=QualityPolicy({"silent": "reject"}))
     assert isinstance(error, PermanentError)
     assert error.code == "Quality.silent"
     assert [it[0] for it in outcomes(ledger)] == [Outcome.DISCARDED]

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from tests.client.certificates import Authority, serving_tls
-from tests.client.scripted_server import ScriptedServer, answer, pointing_to, serving
-from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant, outcomes
+from tests.client.scripted_server import ScriptedServer, answer, serving, url_body
+from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError
@@ -23,7 +23,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
     """Say one utterance."""
     ledger = MemoryLedger()
-    async with SpeechClient(service, CARD, LIMITS, clock=instant()) as client:
+    async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
         try:
             return await client.synthesize(HELLO, ledger), ledger
         except (ServiceError, StoppedError) as error:
@@ -74,7 +74,7 @@ def test_an_untrusted_host_of_audio_is_not_bought_again(authority: Authority) ->
 
     async def main() -> None:
         async with serving_tls(authority.context("127.0.0.1")) as files, serving() as server:
-            server.steps = [answer(200, pointing_to(files.url + "/a.wav"))]
+            server.steps = [answer(200, url_body(files.url + "/a.wav"))]
             error, ledger = await say(service_at(server))
         assert isinstance(error, SuspectError)
         assert (error.code, error.may_be_billed) == ("UntrustedCertificate", True)

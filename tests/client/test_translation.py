@@ -11,7 +11,7 @@ import httpx
 import pytest
 from aiohttp.streams import EofStream
 
-from tts_pipeline.client.translation import FAILURES, RefusedAddressError, translate
+from tts_pipeline.client.translation import HTTP_EXCEPTIONS, RefusedAddressError, map_exception
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 
 
@@ -38,8 +38,8 @@ def made(kind: type[Exception]) -> Exception:
 )
 def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -> None:
     """Nothing that the HTTP stack raises about a request passes the boundary as it is."""
-    assert issubclass(kind, FAILURES)
-    error = translate(made(kind), host="api.example")
+    assert issubclass(kind, HTTP_EXCEPTIONS)
+    error = map_exception(made(kind), host="api.example")
     assert isinstance(error, TransientError | PermanentError)
     assert error.may_be_billed == (error.code not in NEVER_SENT)
 
@@ -47,9 +47,9 @@ def test_every_exception_of_the_stack_has_a_translation(kind: type[Exception]) -
 @pytest.mark.parametrize("kind", AIOHTTP)
 def test_what_was_never_written_is_never_billed(kind: type[Exception]) -> None:
     """A disconnect may be one before the request or after it: whoever sends knows, and doubt goes to the bill."""
-    assert not translate(made(kind), host="api.example", may_be_sent=False).may_be_billed
+    assert not map_exception(made(kind), host="api.example", may_be_sent=False).may_be_billed
     if kind in (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.SocketTimeoutError):
-        assert translate(made(kind), host="api.example").may_be_billed
+        assert map_exception(made(kind), host="api.example").may_be_billed
 
 
 def test_a_refused_address_is_permanent() -> None:
@@ -57,7 +57,7 @@ def test_a_refused_address_is_permanent() -> None:
     error = made(aiohttp.ClientConnectorDNSError)
     assert isinstance(error, aiohttp.ClientConnectorError)
     error._os_error = RefusedAddressError(0, "inside a private network")
-    translated: ServiceError = translate(error, host="audio.example")
+    translated: ServiceError = map_exception(error, host="audio.example")
     assert (type(translated), translated.code, translated.may_be_billed) == (PermanentError, "RefusedAddress", False)
     assert "inside a private network" in translated.message
 
@@ -76,4 +76,4 @@ def test_a_failed_connection_is_told_in_the_systems_words(beneath: OSError, word
     """Not in those of a library."""
     error = aiohttp.ClientConnectorError.__new__(aiohttp.ClientConnectorError)
     error._os_error = beneath
-    assert translate(error, host="api.example").message == f"no connection to api.example: {words}"
+    assert map_exception(error, host="api.example").message == f"no connection to api.example: {words}"

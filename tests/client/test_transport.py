@@ -16,26 +16,26 @@ from tests.client.scripted_server import (
     after,
     answer,
     disconnect,
-    raw,
+    raw_response,
     serving,
     silence,
     verbatim,
 )
 from tests.patience import patience
-from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.client.transport import Timeouts, Transport
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.reading import Response
 
-BOUNDS = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=1_000_000)
+TIMEOUTS = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), max_body_bytes=1_000_000)
 KEY = "sk-very-secret-key"
 
 
-def reply_to(step: Step, *, bounds: Bounds = BOUNDS, method: str = "POST") -> Response:
+def reply_to(step: Step, *, timeouts: Timeouts = TIMEOUTS, method: str = "POST") -> Response:
     """Send one request to a server that does one thing."""
 
     async def main() -> Response:
         async with serving(step) as server:
-            transport = Transport(bounds)
+            transport = Transport(timeouts)
             try:
                 return await transport.exchange(method, server.url + "/v1/audio/speech", {"x-mine": "1"}, b"{}")
             finally:
@@ -44,9 +44,9 @@ def reply_to(step: Step, *, bounds: Bounds = BOUNDS, method: str = "POST") -> Re
     return asyncio.run(main())
 
 
-def error_of(step: Step, *, bounds: Bounds = BOUNDS) -> ServiceError:
+def error_of(step: Step, *, timeouts: Timeouts = TIMEOUTS) -> ServiceError:
     with pytest.raises(ServiceError) as caught:
-        reply_to(step, bounds=bounds)
+        reply_to(step, timeouts=timeouts)
     return caught.value
 
 
@@ -64,9 +64,9 @@ def test_a_redirect_is_an_answer() -> None:
 @pytest.mark.parametrize(
     ("content", "complete"),
     [
-        (raw(200, {"content-length": "3"}, b"abc"), True),
-        (raw(200, {"transfer-encoding": "chunked"}, b"3\r\nabc\r\n0\r\n\r\n"), True),
-        (raw(200, {"connection": "close"}, b"abc"), False),
+        (raw_response(200, {"content-length": "3"}, b"abc"), True),
+        (raw_response(200, {"transfer-encoding": "chunked"}, b"3\r\nabc\r\n0\r\n\r\n"), True),
+        (raw_response(200, {"connection": "close"}, b"abc"), False),
     ],
 )
 def test_a_body_without_length_or_chunks_is_marked_as_maybe_cut(content: bytes, complete: bool) -> None:
@@ -78,8 +78,8 @@ def test_a_body_without_length_or_chunks_is_marked_as_maybe_cut(content: bytes, 
 @pytest.mark.parametrize(
     "content",
     [
-        raw(200, {"content-length": "9"}, b"abc"),
-        raw(200, {"transfer-encoding": "chunked"}, b"9\r\nabc"),
+        raw_response(200, {"content-length": "9"}, b"abc"),
+        raw_response(200, {"transfer-encoding": "chunked"}, b"9\r\nabc"),
         b"HTTP/1.1 200 OK\r\ncontent-le",
         b"",
     ],
@@ -98,7 +98,7 @@ def test_a_disconnect_after_the_request_was_read_may_be_billed() -> None:
 
 def test_a_silent_service_times_out_and_may_be_billed() -> None:
     """The request was sent; the answer may still be made."""
-    error = error_of(silence, bounds=Bounds(timeout_s=0.05, connect_timeout_s=patience(20)))
+    error = error_of(silence, timeouts=Timeouts(timeout_s=0.05, connect_timeout_s=patience(20)))
     assert (type(error), error.code, error.may_be_billed) == (TransientError, "Timeout", True)
 
 
@@ -106,24 +106,24 @@ def test_an_answer_that_trickles_forever_times_out() -> None:
     """Silence alone does not bound an answer: a byte now and then would hold a slot for ever."""
 
     async def trickle(request: Any) -> None:
-        request.writer.write(raw(200, {"transfer-encoding": "chunked"}, b""))
+        request.writer.write(raw_response(200, {"transfer-encoding": "chunked"}, b""))
         while not request.writer.is_closing():
             request.writer.write(b"1\r\nx\r\n")
             await request.writer.drain()
             await asyncio.sleep(0.005)
 
-    assert error_of(trickle, bounds=Bounds(timeout_s=0.05, connect_timeout_s=patience(20))).code == "Timeout"
+    assert error_of(trickle, timeouts=Timeouts(timeout_s=0.05, connect_timeout_s=patience(20))).code == "Timeout"
 
 
 def test_a_head_that_trickles_is_a_silence() -> None:
     """A head is there within the longest silence, or not at all; bytes of it prolong nothing."""
 
     async def trickle(request: Any) -> None:
-        for byte in raw(200, {"content-length": "0", "x": "y" * 60}, b""):
+        for byte in raw_response(200, {"content-length": "0", "x": "y" * 60}, b""):
             request.writer.write(bytes([byte]))
             await asyncio.sleep(0.01)
 
-    error = error_of(trickle, bounds=Bounds(timeout_s=0.2, connect_timeout_s=patience(20)))
+    error = error_of(trickle, timeouts=Timeouts(timeout_s=0.2, connect_timeout_s=patience(20)))
     assert (error.code, error.may_be_billed) == ("Timeout", True)
 
 
@@ -131,7 +131,7 @@ def test_a_head_that_trickles_is_a_silence() -> None:
     "step",
     [
         answer(200, b"x" * 1_000_001),
-        verbatim(raw(200, {"connection": "close"}, b"x" * 1_000_001)),
+        verbatim(raw_response(200, {"connection": "close"}, b"x" * 1_000_001)),
         answer(200, gzip.compress(b"x" * 1_000_001), {"content-encoding": "gzip"}),
     ],
 )
@@ -188,7 +188,7 @@ def test_what_never_left_is_surely_not_billed(
     """Refused, unknown host, no TLS: no request was sent; what waiting does not change is fatal at once."""
 
     async def main() -> ServiceError:
-        transport = Transport(BOUNDS)
+        transport = Transport(TIMEOUTS)
         try:
             async with address() as url:
                 with pytest.raises(kind) as caught:
@@ -206,7 +206,7 @@ def test_a_name_that_was_known_will_be_again() -> None:
 
     async def main() -> ServiceError:
         async with serving() as server:
-            transport = Transport(BOUNDS)
+            transport = Transport(TIMEOUTS)
             try:
                 await transport.exchange("POST", server.url, {}, b"{}")
                 with pytest.raises(TransientError) as caught:
@@ -235,7 +235,7 @@ def test_a_bad_address_is_never_retried(url: str) -> None:
     """It will not get better, and nothing was sent."""
 
     async def main() -> ServiceError:
-        transport = Transport(BOUNDS)
+        transport = Transport(TIMEOUTS)
         with pytest.raises(PermanentError) as caught:
             await transport.exchange("GET", url, {})
         await transport.aclose()
@@ -251,7 +251,7 @@ def test_the_key_travels_only_where_it_was_given() -> None:
     async def main() -> list[dict[str, str]]:
         async with serving(otherwise=answer(200, b"ok", {"set-cookie": "a=b"})) as server:
             for authorization in (f"Bearer {KEY}", None, None):
-                transport = Transport(BOUNDS, authorization=authorization)
+                transport = Transport(TIMEOUTS, authorization=authorization)
                 await transport.exchange("POST", server.url, {}, b"{}")
                 await transport.exchange("GET", server.url, {})
                 await transport.aclose()
@@ -269,13 +269,13 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
     assert reply_to(answer(200, b"direct")).body == b"direct"
 
 
-@pytest.mark.parametrize("content", [b"no HTTP\r\n\r\n", b"", raw(200, {"content-length": "9"}, b"abc")])
+@pytest.mark.parametrize("content", [b"no HTTP\r\n\r\n", b"", raw_response(200, {"content-length": "9"}, b"abc")])
 def test_the_key_is_in_no_exception(content: bytes) -> None:
     """Neither in an error nor in anything it drags along: libraries keep the request in theirs."""
 
     async def main() -> BaseException:
         async with serving(verbatim(content)) as server:
-            transport = Transport(BOUNDS, authorization=f"Bearer {KEY}")
+            transport = Transport(TIMEOUTS, authorization=f"Bearer {KEY}")
             with pytest.raises(TransientError) as caught:
                 await transport.exchange("POST", server.url, {}, b"{}")
             assert KEY not in repr(transport)
@@ -294,9 +294,9 @@ def test_as_many_connections_as_requests() -> None:
     async def main() -> int:
         all_in = asyncio.Event()
         async with serving(otherwise=after(all_in, answer(200, b"ok"))) as server:
-            transport = Transport(BOUNDS)
+            transport = Transport(TIMEOUTS)
             sending = [asyncio.create_task(transport.exchange("POST", server.url, {}, b"{}")) for _ in range(150)]
-            await asyncio.wait_for(server.arrived(150), timeout=patience(20))
+            await asyncio.wait_for(server.wait_for_requests(150), timeout=patience(20))
             all_in.set()
             await asyncio.gather(*sending)
             await transport.aclose()

@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
 from tts_pipeline.client import client
-from tts_pipeline.client.address import Reach, reach_of
-from tts_pipeline.client.transport import Bounds
+from tts_pipeline.client.address import AddressScope, scope_of
+from tts_pipeline.client.transport import Timeouts
 from tts_pipeline.emulator.local import LocalService
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
@@ -27,7 +27,7 @@ def _own_address() -> str:
             except OSError:
                 continue
             address = str(probe.getsockname()[0])
-            if reach_of(address) in (Reach.PUBLIC, Reach.PRIVATE):
+            if scope_of(address) in (AddressScope.PUBLIC, AddressScope.PRIVATE):
                 return address
     return ""
 
@@ -79,7 +79,7 @@ def test_a_service_elsewhere_does_not_lead_to_this_machine(
 
 def test_a_url_that_never_ends(tone_service: LocalService, run: RunJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up at the size cap, which is smaller here."""
-    monkeypatch.setattr(client, "Bounds", partial(Bounds, max_body_bytes=2_000_000))
+    monkeypatch.setattr(client, "Timeouts", partial(Timeouts, max_body_bytes=2_000_000))
     code, message = _refused(tone_service, run, {"fetch": "endless"})
     assert code == "AnswerTooLarge"
     assert "larger than 2000000 bytes" in message

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
-from tts_pipeline.client.headerless import headerless
+from tts_pipeline.client.headerless import find_pcm_format
 from tts_pipeline.emulator.asked import RefusalError
 from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
 from tts_pipeline.emulator.delivery import Delivery
@@ -55,11 +55,11 @@ def outcome_of(response: Response) -> Audio | ParsedResponse | ServiceError:
         if result.data is None:
             return result
         parameters = {"response_format": "pcm"} if len(response.body) % 2 else {}
-        samples = headerless(response, result, parameters) if locate_audio(result.data)[1] is None else None
+        samples = find_pcm_format(response, result, parameters) if locate_audio(result.data)[1] is None else None
         if samples is None:
             audio, _ = make_playable(result.data, pcm_sample_rate_hz=None, complete=result.complete)
         else:
-            audio, _ = make_pcm_playable(result.data, samples.form, complete=result.complete)
+            audio, _ = make_pcm_playable(result.data, samples.format, complete=result.complete)
     except ServiceError as error:
         return error
     words, flags = align_words(result.words, TEXT, audio.duration_ms)

@@ -14,7 +14,7 @@ from aiohttp.resolver import ThreadedResolver
 from tts_pipeline.client.translation import RefusedAddressError
 
 
-class Reach(Enum):
+class AddressScope(Enum):
     """From where an address can be reached."""
 
     PUBLIC = auto()
@@ -32,7 +32,7 @@ _PRIVATE = tuple(
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def reach_of(address: str) -> Reach:
+def scope_of(address: str) -> AddressScope:
     """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is.
 
     Raises:
@@ -40,21 +40,21 @@ def reach_of(address: str) -> Reach:
     """
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        parsed = _embedded(parsed) or parsed
+        parsed = _embedded_ipv4(parsed) or parsed
     if parsed.is_loopback:
-        return Reach.LOOPBACK
+        return AddressScope.LOOPBACK
     if any(parsed in network for network in _PRIVATE):
-        return Reach.PRIVATE
-    return Reach.PUBLIC if parsed.is_global and not parsed.is_multicast else Reach.SPECIAL
+        return AddressScope.PRIVATE
+    return AddressScope.PUBLIC if parsed.is_global and not parsed.is_multicast else AddressScope.SPECIAL
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour
 
 
-def visitable(service_addresses: Iterable[str]) -> frozenset[Reach]:
+def allowed_scopes(service_addresses: Iterable[str]) -> frozenset[AddressScope]:
     """Say what the URLs of a service may lead to: to the public, and to where the service itself is.
 
     A loopback service may also hand out private addresses; a private one must not lead to this machine.
@@ -62,24 +62,28 @@ def visitable(service_addresses: Iterable[str]) -> frozenset[Reach]:
     Args:
         service_addresses: The service's own IP addresses.
     """
-    reaches = {reach_of(address) for address in service_addresses}
-    if Reach.LOOPBACK in reaches:
-        return frozenset({Reach.PUBLIC, Reach.PRIVATE, Reach.LOOPBACK})
-    return frozenset({Reach.PUBLIC, Reach.PRIVATE}) if Reach.PRIVATE in reaches else frozenset({Reach.PUBLIC})
+    scopes = {scope_of(address) for address in service_addresses}
+    if AddressScope.LOOPBACK in scopes:
+        return frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE, AddressScope.LOOPBACK})
+    return (
+        frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE})
+        if AddressScope.PRIVATE in scopes
+        else frozenset({AddressScope.PUBLIC})
+    )
 
 
-_INSIDE = re.compile(r"(^|\.)(localhost|local|internal|intranet|private|corp|home|lan|localdomain|home\.arpa)$")
-_NUMERIC = re.compile(r"(0x[0-9a-f]*|\d+)$", re.IGNORECASE)
+_INTERNAL_NAME = re.compile(r"(^|\.)(localhost|local|internal|intranet|private|corp|home|lan|localdomain|home\.arpa)$")
+_NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|\d+)$", re.IGNORECASE)
 
 
-def is_name_inside(host: str) -> bool:
+def is_internal_name(host: str) -> bool:
     """Say of a name alone whether it means something inside a private network, or is an address in an odd spelling.
 
     It is for where a proxy looks names up. Top-level names for private use: RFC 6761, 6762, 8375, and ICANN's
     ``internal`` (2024) with those that it found in wide private use (2014).
     """
     name = host.lower().rstrip(".")
-    return "." not in name or bool(_INSIDE.search(name) or _NUMERIC.match(name.rpartition(".")[2]))
+    return "." not in name or bool(_INTERNAL_NAME.search(name) or _NUMERIC_LABEL.match(name.rpartition(".")[2]))
 
 
 class GuardedResolver(AbstractResolver):
@@ -88,14 +92,14 @@ class GuardedResolver(AbstractResolver):
     The connection is made to what this returns, so a name that means another address a moment later gains nothing.
 
     Args:
-        may_visit: Judges an IP address.
+        is_allowed: Judges an IP address.
         proxies: Hosts that are visited wherever they are: no answer names them, the user does.
     """
 
-    def __init__(self, may_visit: Callable[[str], bool], proxies: Collection[str] = ()) -> None:
-        self._may_visit = may_visit
+    def __init__(self, is_allowed: Callable[[str], bool], proxies: Collection[str] = ()) -> None:
+        self._is_allowed = is_allowed
         self._proxies = proxies
-        self._inner = ThreadedResolver()
+        self._resolver = ThreadedResolver()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -106,12 +110,12 @@ class GuardedResolver(AbstractResolver):
             RefusedAddressError: None of its addresses may be visited.
             OSError: It is not known.
         """
-        found = await self._inner.resolve(host, port, family)
-        allowed = [result for result in found if host in self._proxies or self._may_visit(result["host"])]
+        results = await self._resolver.resolve(host, port, family)
+        allowed = [result for result in results if host in self._proxies or self._is_allowed(result["host"])]
         if not allowed:
             raise RefusedAddressError(0, "it stands for an address inside a private network")
         return allowed
 
     async def close(self) -> None:
         """Release the look-ups."""
-        await self._inner.close()
+        await self._resolver.close()

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from tts_pipeline.client.caution import Caution
+from tts_pipeline.client.caution import SlowStart
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.cost import price_at
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.models import Attempt, Card, Price, Settlement
 
-_NOTHING = Decimal(0)
+_ZERO = Decimal(0)
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class Spending:
 
     characters_billed: int = 0
     characters_upper_bound: int = 0
-    cost: Decimal = _NOTHING
-    cost_upper_bound: Decimal = _NOTHING
+    cost: Decimal = _ZERO
+    cost_upper_bound: Decimal = _ZERO
 
 
 class Budget:
@@ -41,39 +41,45 @@ class Budget:
     service that counts unlike us can cause, is counted in full. Abandoned, it stays reserved: it may have been billed.
 
     What is spent passes the cap only by what the service charges beyond that: beyond ``PLAUSIBLE_RATIO`` times our
-    count where attempts are in flight side by side (see ``Caution``), beyond its reservation where one is alone.
+    count where attempts are in flight side by side (see ``SlowStart``), beyond its reservation where one is alone.
 
     Args:
         cap: The most that may be spent; an empty one is no cap.
-        spent: What the job has spent before, over all its invocations; it is counted on from there.
+        spending: What the job has spent before, over all its invocations; it is counted on from there.
         by_token: Whether tokens are what costs.
     """
 
-    def __init__(self, cap: BudgetCap | None = None, spent: Spending | None = None, *, by_token: bool = False) -> None:
+    def __init__(
+        self, cap: BudgetCap | None = None, spending: Spending | None = None, *, by_token: bool = False
+    ) -> None:
         self._cap = cap or BudgetCap()
-        self._spent = spent or Spending()
-        self._elsewhere = Spending()
+        self._spending = spending or Spending()
+        self._external = Spending()
         self._open: dict[str, Attempt] = {}
-        self._caution = None if self._cap == BudgetCap() else Caution(by_token=by_token)
+        self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
 
-    def count_elsewhere(self, spent: Spending) -> None:
+    def set_external_spending(self, spending: Spending) -> None:
         """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
-        self._elsewhere = spent
+        self._external = spending
 
     @property
     def max_in_flight(self) -> int:
         """As many attempts may be in flight as far as the cap is concerned; without a cap any number."""
-        return sys.maxsize if self._caution is None else self._caution.max_in_flight
+        return sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
 
     def has_room_beside(self, attempt: Attempt) -> bool:
         """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
-        if self._caution is None or not self._open:
+        if self._slow_start is None or not self._open:
             return True
-        cap, spent, margins = self._cap, self._total(), (self._caution.open, self._caution.margin_of(attempt))
-        characters = spent.characters_upper_bound + attempt.characters_upper_bound
+        cap, total, margins = (
+            self._cap,
+            self._total(),
+            (self._slow_start.open_margin, self._slow_start.margin_of(attempt)),
+        )
+        characters = total.characters_upper_bound + attempt.characters_upper_bound
         if cap.max_characters is not None and characters + sum(it.characters for it in margins) > cap.max_characters:
             return False
-        cost = spent.cost_upper_bound + (attempt.cost_upper_bound or _NOTHING)
+        cost = total.cost_upper_bound + (attempt.cost_upper_bound or _ZERO)
         return cap.max_cost is None or cost + sum(it.cost for it in margins) <= cap.max_cost
 
     def reserve(self, attempt: Attempt) -> bool:
@@ -82,23 +88,23 @@ class Budget:
             return False
         self._add(attempt.characters_upper_bound, attempt.cost_upper_bound)
         self._open[attempt.attempt_id] = attempt
-        if self._caution is not None:
-            self._caution.opened(attempt)
+        if self._slow_start is not None:
+            self._slow_start.on_reserve(attempt)
         return True
 
-    def give_back(self, attempt: Attempt) -> None:
+    def release(self, attempt: Attempt) -> None:
         """Free what was reserved for an attempt that was not even written down."""
-        self._take(self._close(attempt.attempt_id))
+        self._subtract(self._close(attempt.attempt_id))
 
     def settle(self, settlement: Settlement) -> None:
         """Count an attempt as it ended."""
         attempt = self._close(settlement.attempt_id)
-        self._take(attempt)
+        self._subtract(attempt)
         self._add(settlement.characters_upper_bound, settlement.cost_upper_bound)
-        self._spent.characters_billed += settlement.characters_billed
-        self._spent.cost += settlement.cost or _NOTHING
-        if self._caution is not None:
-            self._caution.settled(attempt, settlement)
+        self._spending.characters_billed += settlement.characters_billed
+        self._spending.cost += settlement.cost or _ZERO
+        if self._slow_start is not None:
+            self._slow_start.on_settle(attempt, settlement)
 
     def abandon(self, attempt: Attempt) -> None:
         """Leave an attempt reserved for good that ended without a settlement; harmless after one."""
@@ -109,7 +115,7 @@ class Budget:
         """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
         if self._open:
             return None
-        cap, spent = self._cap, self._total()
+        cap, total = self._cap, self._total()
         if cap.max_cost is not None and attempt.cost_upper_bound is None:
             return StoppedError(
                 "no price holds now: what the next request costs is not known, so the cap cannot be kept",
@@ -117,67 +123,70 @@ class Budget:
                 hint="give the price that holds now with --prices, or go on without --max-cost",
             )
         if cap.max_cost is not None and not self._cost_fits(attempt):
-            told = (cap.max_cost, spent.cost_upper_bound, spent.cost, attempt.cost_upper_bound or _NOTHING)
-            amounts = [f"{amount.normalize():f} {cap.currency}" for amount in told]
-            return _used_up(amounts, self._why(), flag="--max-cost")
-        characters = (cap.max_characters or 0, spent.characters_upper_bound, spent.characters_billed)
-        told_characters = (*characters, attempt.characters_upper_bound)
-        amounts = [f"{count:,} characters" for count in told_characters]
-        return _used_up(amounts, self._why(), flag="--max-characters")
+            figures = (cap.max_cost, total.cost_upper_bound, total.cost, attempt.cost_upper_bound or _ZERO)
+            amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
+            return _budget_error(amounts, self._ratio_note(), flag="--max-cost")
+        characters = (cap.max_characters or 0, total.characters_upper_bound, total.characters_billed)
+        counts = (*characters, attempt.characters_upper_bound)
+        amounts = [f"{count:,} characters" for count in counts]
+        return _budget_error(amounts, self._ratio_note(), flag="--max-characters")
 
-    def _why(self) -> str:
-        ratio = 1 if self._caution is None else self._caution.largest_ratio
+    def _ratio_note(self) -> str:
+        ratio = 1 if self._slow_start is None else self._slow_start.largest_ratio
         return f": the service reports {ratio:,} times what we count" if ratio > 1 else ""
 
     def _close(self, attempt_id: str) -> Attempt:
         attempt = self._open.pop(attempt_id)
-        if self._caution is not None:
-            self._caution.closed(attempt)
+        if self._slow_start is not None:
+            self._slow_start.on_close(attempt)
         return attempt
 
-    def refusal_of(self, characters: int) -> StoppedError | None:
+    def refusal_for_text(self, characters: int) -> StoppedError | None:
         """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
-        most, spent = self._cap.max_characters, self._total()
-        if most is None or spent.characters_billed + characters <= most:
+        max_characters, total = self._cap.max_characters, self._total()
+        if max_characters is None or total.characters_billed + characters <= max_characters:
             return None
-        counts = (most, spent.characters_upper_bound, spent.characters_billed, characters)
-        return _used_up([f"{count:,} characters" for count in counts], self._why(), flag="--max-characters")
+        counts = (max_characters, total.characters_upper_bound, total.characters_billed, characters)
+        return _budget_error([f"{count:,} characters" for count in counts], self._ratio_note(), flag="--max-characters")
 
     def _fits(self, attempt: Attempt) -> bool:
-        most = self._cap.max_characters
-        elsewhere = self._elsewhere.characters_upper_bound
-        if most is not None and self._spent.characters_upper_bound + elsewhere + attempt.characters_upper_bound > most:
+        max_characters = self._cap.max_characters
+        external = self._external.characters_upper_bound
+        if (
+            max_characters is not None
+            and self._spending.characters_upper_bound + external + attempt.characters_upper_bound > max_characters
+        ):
             return False
         return self._cap.max_cost is None or self._cost_fits(attempt)
 
     def _cost_fits(self, attempt: Attempt) -> bool:
         if self._cap.max_cost is None or attempt.cost_upper_bound is None:
             return False
-        spent = self._spent.cost_upper_bound + self._elsewhere.cost_upper_bound
-        return spent + attempt.cost_upper_bound <= self._cap.max_cost
+        at_most = self._spending.cost_upper_bound + self._external.cost_upper_bound
+        return at_most + attempt.cost_upper_bound <= self._cap.max_cost
 
     def _total(self) -> Spending:
-        one, other = self._spent, self._elsewhere
+        own, external = self._spending, self._external
         return Spending(
-            one.characters_billed + other.characters_billed,
-            one.characters_upper_bound + other.characters_upper_bound,
-            one.cost + other.cost,
-            one.cost_upper_bound + other.cost_upper_bound,
+            own.characters_billed + external.characters_billed,
+            own.characters_upper_bound + external.characters_upper_bound,
+            own.cost + external.cost,
+            own.cost_upper_bound + external.cost_upper_bound,
         )
 
     def _add(self, characters: int, cost: Decimal | None) -> None:
-        self._spent.characters_upper_bound += characters
-        self._spent.cost_upper_bound += cost or _NOTHING
+        self._spending.characters_upper_bound += characters
+        self._spending.cost_upper_bound += cost or _ZERO
 
-    def _take(self, attempt: Attempt) -> None:
-        self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _NOTHING))
+    def _subtract(self, attempt: Attempt) -> None:
+        self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _ZERO))
 
 
-def _used_up(amounts: Sequence[str], why: str, *, flag: str) -> StoppedError:
+def _budget_error(amounts: Sequence[str], note: str, *, flag: str) -> StoppedError:
     cap, at_most, confirmed, needed = amounts
     return StoppedError(
         f"the budget of {cap} is used up: {at_most} are spent at most ({confirmed} confirmed), "
-        f"and the next request may take {needed}{why}",
+        f"and the next request may take {needed}{note}",
         stopped_by="budget",
         hint=f"everything done is kept; a higher {flag} goes on from here",
     )
@@ -207,20 +216,20 @@ def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
 
 
 def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:
-    named = f"{card.model} on {card.service}"
+    model = f"{card.model} on {card.service}"
     if price is None:
         raise ConfigurationError(
-            f"a cap on cost needs a price, and none is known for {named} today",
+            f"a cap on cost needs a price, and none is known for {model} today",
             hint="give one with --prices, or cap what is billed with --max-characters",
         )
     if price.currency != cap.currency:
         raise ConfigurationError(
-            f"the cap is in {cap.currency}, but the price of {named} is in {price.currency}",
+            f"the cap is in {cap.currency}, but the price of {model} is in {price.currency}",
             hint=f"give the cap in {price.currency}, or your own price in {cap.currency} with --prices",
         )
     if card.billing == "tokens" and card.output_tokens_per_second is None:
         raise ConfigurationError(
-            f"{named} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
+            f"{model} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
             "could be kept",
             hint="cap what is sent with --max-characters, or say output_tokens_per_second on its card with --catalog",
         )

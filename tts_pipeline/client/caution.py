@@ -8,8 +8,8 @@ from typing import NamedTuple
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.models import Attempt, Outcome, Settlement
 
-_NOTHING = Decimal(0)
-_ALL = 2**31
+_ZERO = Decimal(0)
+_MAX_IN_FLIGHT = 2**31
 """More than anybody has in flight."""
 
 
@@ -17,10 +17,10 @@ class Margin(NamedTuple):
     """What attempts may cost beyond what is reserved for them, should the service count more than we do."""
 
     characters: int = 0
-    cost: Decimal = _NOTHING
+    cost: Decimal = _ZERO
 
 
-class Caution:
+class SlowStart:
     """How many attempts may be in flight under a cap, and what room the cap must have for them.
 
     One is sent first. Every answer that costs no more than could be foreseen, ``PLAUSIBLE_RATIO`` times our count,
@@ -32,13 +32,13 @@ class Caution:
 
     Attributes:
         max_in_flight: As many attempts may be in flight now.
-        open: The margin of all that are.
+        open_margin: The margin of all that are.
         largest_ratio: How many times our count a report was, of those that cannot be true; 1 where none was more.
     """
 
     def __init__(self, *, by_token: bool = False) -> None:
         self.max_in_flight = 1
-        self.open = Margin()
+        self.open_margin = Margin()
         self.largest_ratio = 1
         self._by_token = by_token
 
@@ -50,27 +50,27 @@ class Caution:
             return Margin(characters)
         return Margin(characters, attempt.cost_upper_bound * characters / bound)
 
-    def opened(self, attempt: Attempt) -> None:
+    def on_reserve(self, attempt: Attempt) -> None:
         """Take note that an attempt is reserved."""
-        more = self.margin_of(attempt)
-        self.open = Margin(self.open.characters + more.characters, self.open.cost + more.cost)
+        margin = self.margin_of(attempt)
+        self.open_margin = Margin(self.open_margin.characters + margin.characters, self.open_margin.cost + margin.cost)
 
-    def closed(self, attempt: Attempt) -> None:
+    def on_close(self, attempt: Attempt) -> None:
         """Take note that an attempt is no longer open, however it ended."""
-        less = self.margin_of(attempt)
-        self.open = Margin(self.open.characters - less.characters, self.open.cost - less.cost)
+        margin = self.margin_of(attempt)
+        self.open_margin = Margin(self.open_margin.characters - margin.characters, self.open_margin.cost - margin.cost)
 
-    def settled(self, attempt: Attempt, settlement: Settlement) -> None:
+    def on_settle(self, attempt: Attempt, settlement: Settlement) -> None:
         """Learn from how an attempt ended; a failure says little of how a service counts, but too much is too much."""
         if settlement.implausible:
             self.largest_ratio = max(self.largest_ratio, _ratio(attempt, settlement))
         margin = self.margin_of(attempt)
         characters = attempt.characters_upper_bound + margin.characters
-        cost = (attempt.cost_upper_bound or _NOTHING) + margin.cost
-        if settlement.characters_upper_bound > characters or (settlement.cost_upper_bound or _NOTHING) > cost:
+        cost = (attempt.cost_upper_bound or _ZERO) + margin.cost
+        if settlement.characters_upper_bound > characters or (settlement.cost_upper_bound or _ZERO) > cost:
             self.max_in_flight = 1
         elif settlement.outcome is not Outcome.FAILED:
-            self.max_in_flight = min(2 * self.max_in_flight, _ALL)
+            self.max_in_flight = min(2 * self.max_in_flight, _MAX_IN_FLIGHT)
 
 
 def _ratio(attempt: Attempt, settlement: Settlement) -> int:

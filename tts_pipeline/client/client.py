@@ -18,20 +18,20 @@ from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
 from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.exchange import Asking, Exchange
+from tts_pipeline.client.exchange import Exchange, UtteranceRequest
 from tts_pipeline.client.fetch import Fetcher
-from tts_pipeline.client.governor import Governor
+from tts_pipeline.client.governor import Limiter
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
-from tts_pipeline.client.portions import Portions
-from tts_pipeline.client.purchase import Counter, Purchase
-from tts_pipeline.client.retry import Patience
-from tts_pipeline.client.reuse import Library
+from tts_pipeline.client.portions import LoopBatcher
+from tts_pipeline.client.purchase import Resources, Synthesis
+from tts_pipeline.client.retry import RetryPolicy
+from tts_pipeline.client.reuse import AudioCache
 from tts_pipeline.client.segments import Segmenter
-from tts_pipeline.client.spacing import Spacing
-from tts_pipeline.client.speech import speech_of
+from tts_pipeline.client.spacing import Pacer
+from tts_pipeline.client.speech import assemble
 from tts_pipeline.client.tls import tls_context
-from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.client.transport import Timeouts, Transport
 from tts_pipeline.config import (
     MAX_TEXT_CHARACTERS,
     UNSPEAKABLE,
@@ -48,7 +48,7 @@ from tts_pipeline.wire.request import build_request
 
 logger = logging.getLogger("tts_pipeline")
 
-_TIMESTAMPS = "enable_timestamp"
+_TIMESTAMPS_PARAMETER = "enable_timestamp"
 """The parameter that asks for word timestamps, on every card that knows them."""
 
 
@@ -87,35 +87,35 @@ class SpeechClient:
         audio: AudioSettings | None = None,
         quality: QualityPolicy | None = None,
         budget: Budget | None = None,
-        library: Library | None = None,
+        library: AudioCache | None = None,
         unspeakable: UnspeakableAction = UNSPEAKABLE,
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        limits = _with_rate_of(card, limits or Limits())
+        limits = _with_card_rate(card, limits or Limits())
         clock = clock or Clock()
-        bounds = Bounds(limits.timeout_s, limits.connect_timeout_s)
+        timeouts = Timeouts(limits.timeout_s, limits.connect_timeout_s)
         self._service = service
         self._card = card
-        self._governor = Governor(limits, clock, budget)
-        patience = Patience(limits, random or Random(), self._governor.rest)
+        self._limiter = Limiter(limits, clock, budget)
+        retry_policy = RetryPolicy(limits, random or Random(), self._limiter.sleep)
         authorization, route = _authorization(service), route_of(service, environment())
         tls_context(route)
-        self._transport = Transport(bounds, authorization=authorization, key_header=service.key_header, route=route)
-        self._fetcher = Fetcher(service.base_url, bounds, patience, clock, route=route)
+        self._transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)
+        self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
         self._meter = Meter(card, clock)
-        self._portions = Portions()
+        self._batcher = LoopBatcher()
         exchange = Exchange(
-            self._transport, self._fetcher, self._portions, Redactor([service.api_key, *route.passwords])
+            self._transport, self._fetcher, self._batcher, Redactor([service.api_key, *route.passwords])
         )
         self._audio = audio or AudioSettings()
         self._keeps_unspeakable = unspeakable == "keep"
         check_settings(self._audio)
         self._warnings: set[str] = set()
-        self._counter = Counter(
-            self._governor,
-            Spacing(limits, clock),
-            patience,
+        self._resources = Resources(
+            self._limiter,
+            Pacer(limits, clock),
+            retry_policy,
             exchange,
             self._meter,
             Segmenter(card, keeps_unspeakable=self._keeps_unspeakable),
@@ -130,14 +130,14 @@ class SpeechClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._governor.close()
+        self._limiter.close()
         await self._transport.aclose()
         await self._fetcher.aclose()
 
     @property
     def in_flight(self) -> int:
         """Attempts that are sent and not settled."""
-        return self._governor.in_flight
+        return self._limiter.in_flight
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
         """Say one utterance, with as many attempts as it takes and the limits allow.
@@ -156,20 +156,20 @@ class SpeechClient:
             StorageError: The ledger could not write; nothing was sent.
         """
         self._warn_once(caveat(self._service, self._card, self._meter.price))
-        purchase = Purchase(self._counter, utterance, MemoryLedger() if ledger is None else ledger)
+        synthesis = Synthesis(self._resources, utterance, MemoryLedger() if ledger is None else ledger)
         try:
             # What was begun is finished, whatever an earlier version let through; but a text beyond the bound may have
             # been cut to one character more than that.
-            if not purchase.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
+            if not synthesis.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
                 check_worth_sending(utterance.text, keeps_unspeakable=self._keeps_unspeakable)
-            asking = self._asking(utterance)
-            self._warn_once(unrehearsed(self._service, utterance.text, asking.language))
-            speech = await speech_of(purchase, await purchase.said(asking), asking, self._audio)
+            request = self._utterance_request(utterance)
+            self._warn_once(unrehearsed(self._service, utterance.text, request.language))
+            speech = await assemble(synthesis, await synthesis.run(request), request, self._audio)
         except ServiceError as error:
             error.concerning(
                 utterance.utterance_id,
-                attempts=purchase.attempts,
-                cost=purchase.cost,
+                attempts=synthesis.attempts,
+                cost=synthesis.cost,
                 currency=self._meter.currency,
             )
             raise
@@ -182,7 +182,7 @@ class SpeechClient:
         Rows that always fail are told from an outage by the success of others. When the last rows of a run all fail,
         no others will come: with this they are given up after a minute, where it is known that others succeeded.
         """
-        self._governor.expect_no_more()
+        self._limiter.input_exhausted()
 
     def stop(self, reason: StoppedError) -> None:
         """Send no new attempt from now on.
@@ -190,17 +190,17 @@ class SpeechClient:
         Callers that wait get the reason; attempts in flight go on, and whoever owns them cancels them when the grace
         is over. The first reason stays.
         """
-        self._governor.stop(reason)
-        self._portions.open()  # what has come is settled before the grace is over
+        self._limiter.stop(reason)
+        self._batcher.release_all()  # what has come is settled before the grace is over
 
-    def _asking(self, utterance: Utterance) -> Asking:
+    def _utterance_request(self, utterance: Utterance) -> UtteranceRequest:
         whole = build_request(self._service, self._card, utterance.text, utterance.parameters)
         language = language_tag(self._card, utterance.parameters)
-        return Asking(self._service, self._card, utterance, whole, language)
+        return UtteranceRequest(self._service, self._card, utterance, whole, language)
 
     def _warn_of_missing_timestamps(self, speech: Speech) -> None:
-        asked = speech.utterance.parameters.get(_TIMESTAMPS) is True
-        if asked and speech.words is None:
+        is_requested = speech.utterance.parameters.get(_TIMESTAMPS_PARAMETER) is True
+        if is_requested and speech.words is None:
             self._warn_once(f"timestamps were asked for, but {self._service.name} gives none: they are null")
 
     def _warn_once(self, warning: str | None) -> None:
@@ -209,7 +209,7 @@ class SpeechClient:
             logger.warning("%s", warning)
 
 
-def _with_rate_of(card: Card, limits: Limits) -> Limits:
+def _with_card_rate(card: Card, limits: Limits) -> Limits:
     if limits.requests_per_minute is not None or card.requests_per_minute is None:
         return limits
     return replace(limits, requests_per_minute=float(card.requests_per_minute))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-_MOST_ROUNDS = 32
+_MAX_ROUNDS_PER_INCREASE = 32
 """Where a service takes 8 at a time, it is then asked for a ninth once in 256 successes. More would leave the number
 too low for too long where a service refuses one request in a hundred whatever it is asked (simulated)."""
 
 
-class Concurrency:
+class AdaptiveConcurrency:
     """A number that goes down with 429s and slowly up with successes.
 
     It begins at the most that is allowed, and stays there as long as the service never objects. In one pause it goes
@@ -18,42 +18,42 @@ class Concurrency:
     stays high where the service refuses now and then whatever it is asked.
 
     Args:
-        most: Never above this.
+        max_limit: Never above this.
 
     Attributes:
         limit: As many attempts may be in flight now, 1 at least.
     """
 
-    def __init__(self, most: int) -> None:
-        self.limit = most
-        self._most = most
-        self._least_in_this_pause = 1
-        self._rounds = 1
+    def __init__(self, max_limit: int) -> None:
+        self.limit = max_limit
+        self._max_limit = max_limit
+        self._pause_floor = 1
+        self._rounds_per_increase = 1
         self._successes = 0
         self._is_trial = False
 
-    def throttled(self, *, is_news: bool) -> None:
+    def on_throttle(self, *, is_new: bool) -> None:
         """Take a 429.
 
         Args:
-            is_news: False when its attempt was sent before the present pause began.
+            is_new: False when its attempt was sent before the present pause began.
         """
-        if is_news:
-            self._least_in_this_pause = max(1, self.limit // 2)
+        if is_new:
+            self._pause_floor = max(1, self.limit // 2)
             if self._is_trial:
-                self._rounds = min(2 * self._rounds, _MOST_ROUNDS)
+                self._rounds_per_increase = min(2 * self._rounds_per_increase, _MAX_ROUNDS_PER_INCREASE)
             self._is_trial = False
-        self.limit = max(self.limit - 1, self._least_in_this_pause)
+        self.limit = max(self.limit - 1, self._pause_floor)
 
-    def succeeded(self) -> None:
+    def on_success(self) -> None:
         """Take a success."""
-        if self.limit == self._most:
+        if self.limit == self._max_limit:
             return
         self._successes += 1
         if self._is_trial and self._successes >= self.limit:
             self._is_trial = False
-            self._rounds = max(1, self._rounds // 2)
-        if self._successes >= self._rounds * self.limit:
+            self._rounds_per_increase = max(1, self._rounds_per_increase // 2)
+        if self._successes >= self._rounds_per_increase * self.limit:
             self._successes = 0
             self._is_trial = True
             self.limit += 1

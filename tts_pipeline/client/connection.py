@@ -48,7 +48,7 @@ _KEEPALIVE_S = 30.0
 """How long an idle connection is kept: shorter than the 60 s after which gateways commonly close it themselves, for
 a request on a connection that is just being closed may have been billed for nothing."""
 
-_WATCHED = 8
+_MAX_IDLE_ON_PROBATION = 8
 """Connections that are kept idle to be watched, until it is known whether a server's connections are silent."""
 
 _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
@@ -57,7 +57,7 @@ _IDLE_TIMEOUT = (b"HTTP/1.1 408", b"HTTP/1.0 408")
 _NO_BYTES = bytes(4)
 
 
-class UnaskedAnswerError(aiohttp.ClientError):
+class UnsolicitedResponseError(aiohttp.ClientError):
     """More than one answer came, or one too early: whose they are is not known."""
 
 
@@ -66,33 +66,33 @@ class HeadTooLargeError(aiohttp.ClientError):
 
 
 @dataclass(slots=True)
-class Turn:
+class RequestCycle:
     """One request on a connection, and its answer.
 
     Args:
         is_first: Whether the connection carried no request before.
-        began_s: When, on the loop's clock.
-        is_asked: Whether the request was written.
-        answer: The answer's body; None until its head was read. Interim answers (1xx) do not count.
+        start_s: When, on the loop's clock.
+        is_request_written: Whether the request was written.
+        body: The answer's body; None until its head was read. Interim answers (1xx) do not count.
         body_bytes: What has come of it.
-        other_bytes: What arrived since then, or since the request: heads, trailers, chunk extensions.
-        is_followed: Whether more came than the answer.
+        overhead_bytes: What arrived since then, or since the request: heads, trailers, chunk extensions.
+        has_extra_data: Whether more came than the answer.
         is_doubtful: Whether another request's answer may have been taken for this one's.
     """
 
     is_first: bool
-    began_s: float
-    is_asked: bool = False
-    answer: StreamReader | None = None
+    start_s: float
+    is_request_written: bool = False
+    body: StreamReader | None = None
     body_bytes: int = 0
-    other_bytes: int = 0
-    is_followed: bool = False
+    overhead_bytes: int = 0
+    has_extra_data: bool = False
     is_doubtful: bool = False
 
     @property
-    def is_over(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the whole answer has come."""
-        return self.answer is not None and self.answer.is_eof()
+        return self.body is not None and self.body.is_eof()
 
 
 class WatchedConnection(ResponseHandler):
@@ -103,25 +103,25 @@ class WatchedConnection(ResponseHandler):
         loop: The running one.
     """
 
-    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._pool = pool
         self._fileno = -1
-        self._arrivals = select.poll()
+        self._poll = select.poll()
         self._is_tls = False
-        self.turn: Turn | None = None
+        self.cycle: RequestCycle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         super().connection_made(transport)
         self._fileno = transport.get_extra_info("socket").fileno()
-        self._arrivals.register(self._fileno, select.POLLIN)
+        self._poll.register(self._fileno, select.POLLIN)
         self._is_tls = transport.get_extra_info("sslcontext") is not None
 
     def set_response_params(self, **parameters: Any) -> None:
         """Take the next request: the pool has given this connection to it."""
         is_tunnel = "timer" not in parameters  # the connector's own CONNECT to a proxy, which it has written already
-        self.turn = Turn(is_first=self.turn is None, began_s=self._loop.time(), is_asked=is_tunnel)
+        self.cycle = RequestCycle(is_first=self.cycle is None, start_s=self._loop.time(), is_request_written=is_tunnel)
         super().set_response_params(**parameters)
 
     def is_connected(self) -> bool:
@@ -130,37 +130,37 @@ class WatchedConnection(ResponseHandler):
 
     def is_silent(self) -> bool:
         """Say whether it is still good when a request is about to be written; a TLS session begins with tickets."""
-        is_new = self.turn is not None and self.turn.is_first
+        is_new = self.cycle is not None and self.cycle.is_first
         return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; nothing where the parser is to go on with what it has."""
-        turn = self.turn
-        if turn is None or not turn.is_asked or (data and turn.is_over):
-            self._end(is_evidence=not data.startswith(_IDLE_TIMEOUT))
+        cycle = self.cycle
+        if cycle is None or not cycle.is_request_written or (data and cycle.is_complete):
+            self._terminate(is_evidence=not data.startswith(_IDLE_TIMEOUT))
             return
         super().data_received(data)
-        if turn.is_over:
-            self._look_behind(turn)
+        if cycle.is_complete:
+            self._check_behind_response(cycle)
         else:
-            self._bound(turn, len(data))
+            self._limit_overhead(cycle, len(data))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take the head of an answer."""
         message, payload = data
-        turn = self.turn
-        if turn is not None and not _is_interim(message):
-            if turn.answer is not None:
-                turn.is_followed = True
+        cycle = self.cycle
+        if cycle is not None and not _is_interim(message):
+            if cycle.body is not None:
+                cycle.has_extra_data = True
                 return
-            turn.answer = payload
-            turn.is_doubtful = message.code < 300 and self._is_writing
+            cycle.body = payload
+            cycle.is_doubtful = message.code < 300 and self._is_writing
         super()._reschedule_timeout()
         super().feed_data(data, size)
 
     def _reschedule_timeout(self) -> None:
         """Wait for more from now on; for the rest of a head no longer than for its beginning."""
-        if self._read_timeout_handle is None or self.turn is None or self.turn.answer is not None:
+        if self._read_timeout_handle is None or self.cycle is None or self.cycle.body is not None:
             super()._reschedule_timeout()
 
     def close(self) -> None:
@@ -177,41 +177,41 @@ class WatchedConnection(ResponseHandler):
 
     def _has_unread(self) -> bool:
         """Whether bytes or the server's end have arrived that the event loop has not come to; it takes 1 us to know."""
-        return bool(self._arrivals.poll(0))
+        return bool(self._poll.poll(0))
 
     def _has_unread_bytes(self) -> bool:
         """The same of bytes alone: a server may end a connection with its answer."""
         return fcntl.ioctl(self._fileno, termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
-    def _look_behind(self, turn: Turn) -> None:
+    def _check_behind_response(self, cycle: RequestCycle) -> None:
         """End the connection where an answer is not all that came: the parser is then within another one."""
         if self.transport is None or self.upgraded:
             return
-        is_followed = turn.is_followed or self.exception() is not None or self._has_begun_another()
-        if is_followed or (not self._is_tls and self._has_unread_bytes()):
-            turn.is_doubtful = turn.is_doubtful or not turn.is_first
-            self._end(is_evidence=True)
+        has_extra_data = cycle.has_extra_data or self.exception() is not None or self._has_second_response()
+        if has_extra_data or (not self._is_tls and self._has_unread_bytes()):
+            cycle.is_doubtful = cycle.is_doubtful or not cycle.is_first
+            self._terminate(is_evidence=True)
 
-    def _has_begun_another(self) -> bool:
+    def _has_second_response(self) -> bool:
         try:
             return self._parser is not None and self._parser.feed_eof() is not None
         except HttpProcessingError:
             return True
 
-    def _bound(self, turn: Turn, size: int) -> None:
+    def _limit_overhead(self, cycle: RequestCycle, size: int) -> None:
         """Bound what is no body, and wake who waits for a body that will not come: aiohttp does not (3.14.5)."""
-        body_bytes = 0 if turn.answer is None else turn.answer.total_bytes
-        is_more = body_bytes > turn.body_bytes or self._reading_paused
-        turn.other_bytes = 0 if is_more else turn.other_bytes + size
-        turn.body_bytes = body_bytes
-        if turn.other_bytes > MAX_HEAD_BYTES:
-            self._end(is_evidence=False)  # before the exception, which it forgets
+        body_bytes = 0 if cycle.body is None else cycle.body.total_bytes
+        has_grown = body_bytes > cycle.body_bytes or self._reading_paused
+        cycle.overhead_bytes = 0 if has_grown else cycle.overhead_bytes + size
+        cycle.body_bytes = body_bytes
+        if cycle.overhead_bytes > MAX_HEAD_BYTES:
+            self._terminate(is_evidence=False)  # before the exception, which it forgets
             self.set_exception(HeadTooLargeError())
         error = self.exception()
-        if error is not None and turn.answer is not None:
-            turn.answer.set_exception(error)
+        if error is not None and cycle.body is not None:
+            cycle.body.set_exception(error)
 
-    def _end(self, *, is_evidence: bool) -> None:
+    def _terminate(self, *, is_evidence: bool) -> None:
         self.force_close()
         self.close()
         if is_evidence:
@@ -222,8 +222,8 @@ def _is_interim(message: RawResponseMessage) -> bool:
     return 100 <= message.code < 200 and message.code != 101
 
 
-class Pool(aiohttp.TCPConnector):
-    """As many connections as there are requests at one time: the governor is what bounds those.
+class ConnectionPool(aiohttp.TCPConnector):
+    """As many connections as there are requests at one time: the limiter is what bounds those.
 
     Args:
         probation_s: How long connections must have been silent before any is used again.
@@ -233,7 +233,7 @@ class Pool(aiohttp.TCPConnector):
 
     def __init__(self, probation_s: float, tls: ssl.SSLContext, resolver: AbstractResolver | None) -> None:
         super().__init__(limit=0, ssl=tls, keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
-        self._factory = partial(self._made)
+        self._factory = partial(self._make_protocol)
         self._probation_s = probation_s
         self._trusted_from_s = math.inf
 
@@ -245,7 +245,7 @@ class Pool(aiohttp.TCPConnector):
             )
         self._probation_s = self._trusted_from_s = math.inf
 
-    def _made(self) -> ResponseHandler:
+    def _make_protocol(self) -> ResponseHandler:
         return WatchedConnection(self, self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
@@ -254,21 +254,21 @@ class Pool(aiohttp.TCPConnector):
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if self._trusted_from_s == math.inf:
             self._trusted_from_s = self._loop.time() + self._silence_s(protocol)
-        watched = _WATCHED if self._probation_s < math.inf else 0
-        is_enough = not self._is_trusted() and sum(map(len, self._conns.values())) >= watched
-        super()._release(key, protocol, should_close=should_close or is_enough)
+        max_idle = _MAX_IDLE_ON_PROBATION if self._probation_s < math.inf else 0
+        is_full = not self._is_trusted() and sum(map(len, self._conns.values())) >= max_idle
+        super()._release(key, protocol, should_close=should_close or is_full)
 
     def _silence_s(self, protocol: ResponseHandler) -> float:
         """Return how long to watch: a proxy that asks again is late by about as long as an answer takes."""
-        turn = protocol.turn if isinstance(protocol, WatchedConnection) else None
-        answer_s = self._loop.time() - turn.began_s if turn is not None and self._probation_s else 0.0
-        return max(self._probation_s, 2 * answer_s)
+        cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
+        response_s = self._loop.time() - cycle.start_s if cycle is not None and self._probation_s else 0.0
+        return max(self._probation_s, 2 * response_s)
 
     def _is_trusted(self) -> bool:
         return self._loop.time() >= self._trusted_from_s
 
 
-class Body(BytesPayload):
+class RequestBody(BytesPayload):
     """The body of one request, which knows whether any of the request was written.
 
     Attributes:
@@ -281,32 +281,32 @@ class Body(BytesPayload):
         """Write it, unless the connection is not silent any more.
 
         Raises:
-            UnaskedAnswerError: It is not; nothing was written.
+            UnsolicitedResponseError: It is not; nothing was written.
         """
         connection = writer.protocol if isinstance(writer, StreamWriter) else None
-        if isinstance(connection, WatchedConnection) and connection.turn is not None:
+        if isinstance(connection, WatchedConnection) and connection.cycle is not None:
             if not connection.is_silent():
-                raise UnaskedAnswerError
-            connection.turn.is_asked = True
+                raise UnsolicitedResponseError
+            connection.cycle.is_request_written = True
         self.is_sent = True
         await super().write_with_length(writer, content_length)
 
 
-class Answer(aiohttp.ClientResponse):
+class WatchedResponse(aiohttp.ClientResponse):
     """An answer that remembers its turn on the connection."""
 
-    turn: Turn | None = None
+    cycle: RequestCycle | None = None
 
     @property
     def is_doubtful(self) -> bool:
         """Whether it may be another request's answer; known when its body was read."""
-        return self.turn is not None and self.turn.is_doubtful
+        return self.cycle is not None and self.cycle.is_doubtful
 
     async def start(self, connection: Connection) -> Self:
         """Wait for the head."""
         protocol = connection.protocol
-        self.turn = protocol.turn if isinstance(protocol, WatchedConnection) else None
-        if self.turn is not None and self._writer is None:
-            self.turn.is_asked = True  # there was no body to wait for
+        self.cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
+        if self.cycle is not None and self._writer is None:
+            self.cycle.is_request_written = True  # there was no body to wait for
         await super().start(connection)
         return self

@@ -13,8 +13,8 @@ from tts_pipeline.audio.measure import FlaggedAudio, make_pcm_playable, make_pla
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.fetch import Fetcher
-from tts_pipeline.client.headerless import check_fit, headerless
-from tts_pipeline.client.portions import Portions
+from tts_pipeline.client.headerless import check_duration, find_pcm_format
+from tts_pipeline.client.portions import LoopBatcher
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
@@ -36,42 +36,42 @@ _INLINE_BODY_BYTES = 1_000_000
 """A larger body is parsed in a thread: about 1 ms of JSON and base64, in which every other row would wait."""
 
 
-class Question(NamedTuple):
+class SegmentRequest(NamedTuple):
     """One segment as it is asked for."""
 
-    request: Request
+    http_request: Request
     segment: Segment
     parameters: Parameters
     language: str | None
 
 
-class Asking(NamedTuple):
+class UtteranceRequest(NamedTuple):
     """How the segments of one utterance are asked for.
 
     Args:
         service: Where.
         card: Which model.
         utterance: Whose segments.
-        whole: The request for the whole text as one segment.
+        whole_request: The request for the whole text as one segment.
         language: BCP-47; None when left to the service.
     """
 
     service: Service
     card: Card
     utterance: Utterance
-    whole: Request
+    whole_request: Request
     language: str | None
 
-    def of(self, segment: Segment) -> Question:
+    def for_segment(self, segment: Segment) -> SegmentRequest:
         """Return how a segment is asked for."""
-        utterance, request = self.utterance, self.whole
+        utterance, request = self.utterance, self.whole_request
         if segment.text != utterance.text:
             request = build_request(self.service, self.card, segment.text, utterance.parameters)
-        return Question(request, segment, utterance.parameters, self.language)
+        return SegmentRequest(request, segment, utterance.parameters, self.language)
 
 
 @dataclass(slots=True)
-class Received:
+class ResponseFacts:
     """What of an answer matters for the bill; filled in as it becomes known, so that it is there after a failure."""
 
     http_status: int | None = None
@@ -85,81 +85,81 @@ class Exchange:
     Args:
         transport: To the service, with its key.
         fetcher: To wherever the service's audio is, without it.
-        portions: How many answers are worked on at one time.
+        batcher: How many answers are worked on at one time.
         redactor: Of the key. Whatever text of an answer goes beyond this class has gone through it.
     """
 
-    def __init__(self, transport: Transport, fetcher: Fetcher, portions: Portions, redactor: Redactor) -> None:
+    def __init__(self, transport: Transport, fetcher: Fetcher, batcher: LoopBatcher, redactor: Redactor) -> None:
         self._redactor = redactor
         self._transport = transport
         self._fetcher = fetcher
-        self._portions = portions
-        self._moved: dict[str, str] = {}
+        self._batcher = batcher
+        self._permanent_redirects: dict[str, str] = {}
 
-    async def answer(self, question: Question, received: Received) -> Answer:
+    async def answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
         """Send a request and return the audio that it brought.
 
         Args:
-            question: What is sent.
-            received: Filled in with what the answer says of itself.
+            segment_request: What is sent.
+            facts: Filled in with what the answer says of itself.
 
         Raises:
             ServiceError: One of its leaves, with the answer's status and request id, and without the key.
         """
         try:
-            return await self._answer(question, received)
+            return await self._answer(segment_request, facts)
         except ServiceError as error:
             failure = error
         self._redactor.redact_error(failure)
-        _complete(failure, received)
+        _complete_error(failure, facts)
         # Raised out here without what it came from: a parser's exception holds the whole answer, and that the key.
         failure.__cause__ = failure.__context__ = None
         raise failure
 
-    async def _answer(self, question: Question, received: Received) -> Answer:
-        request, segment = question.request, question.segment
+    async def _answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
+        request, segment = segment_request.http_request, segment_request.segment
         reply = await self._send(request)
-        received.http_status, received.request_id = reply.status, self._redactor.redact(reply.request_id)
-        await self._portions.turn()
-        reading = await self._read(reply, received)
-        received.request_id, received.usage = self._redactor.redact(reading.request_id), reading.usage
-        audio, flags = await self._audio(reply, reading, question)
-        words, dropped = align_words(reading.words, segment.text, audio.duration_ms)
+        facts.http_status, facts.request_id = reply.status, self._redactor.redact(reply.request_id)
+        await self._batcher.wait_turn()
+        reading = await self._read(reply, facts)
+        facts.request_id, facts.usage = self._redactor.redact(reading.request_id), reading.usage
+        audio, flags = await self._load_audio(reply, reading, segment_request)
+        words, timestamp_flags = align_words(reading.words, segment.text, audio.duration_ms)
         if words and self._redactor.is_secret_in(words, segment.text):
-            words, dropped = None, (TIMESTAMPS_DROPPED,)
-        heard = await _heard(audio, question)
-        quality = tuple(sorted({*reading.quality, *flags, *dropped, *heard}))
-        return Answer(segment.index, audio, words, reading.usage, received.request_id, quality)
+            words, timestamp_flags = None, (TIMESTAMPS_DROPPED,)
+        quality_flags = await _assess_audio(audio, segment_request)
+        quality = tuple(sorted({*reading.quality, *flags, *timestamp_flags, *quality_flags}))
+        return Answer(segment.index, audio, words, reading.usage, facts.request_id, quality)
 
-    async def _read(self, reply: Response, received: Received) -> ParsedResponse:
+    async def _read(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
         if len(reply.body) > _INLINE_BODY_BYTES:
-            return await asyncio.to_thread(self._readable, reply, received)
-        return self._readable(reply, received)
+            return await asyncio.to_thread(self._read_redacted, reply, facts)
+        return self._read_redacted(reply, facts)
 
-    def _readable(self, reply: Response, received: Received) -> ParsedResponse:
+    def _read_redacted(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
         """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
         try:
             return parse_response(reply)
         except ServiceError:
-            received.usage = reported_usage(reply)
-            clean = self._redactor.redact_response(reply)
-            if clean is not reply:
-                parse_response(clean)
+            facts.usage = reported_usage(reply)
+            redacted = self._redactor.redact_response(reply)
+            if redacted is not reply:
+                parse_response(redacted)
             raise
 
     async def _send(self, request: Request) -> Response:
         """Send a request, and again where it is redirected to and its key may go; a move for good (308) is kept."""
-        url = self._moved.get(request.url, request.url)
+        url = self._permanent_redirects.get(request.url, request.url)
         reply = await self._transport.exchange(request.method, url, request.headers, request.body)
         if reply.status not in REDIRECTS:
             return reply
         try:
             async with asyncio.timeout(self._transport.exchange_s):
-                return await self._follow(request, url, reply)
+                return await self._follow_redirects(request, url, reply)
         except TimeoutError:
             raise TransientError("the service's redirects took too long", code="Timeout") from None
 
-    async def _follow(self, request: Request, url: str, reply: Response) -> Response:
+    async def _follow_redirects(self, request: Request, url: str, reply: Response) -> Response:
         statuses: list[int] = []
         while reply.status in REDIRECTS and (target := redirect_url(url, reply)) is not None:
             statuses.append(reply.status)
@@ -168,48 +168,60 @@ class Exchange:
             url = target
             reply = await self._transport.exchange(request.method, url, request.headers, request.body)
         if reply.status < 300 and set(statuses) == {HTTPStatus.PERMANENT_REDIRECT}:
-            self._moved[request.url] = url
+            self._permanent_redirects[request.url] = url
         return reply
 
-    async def _audio(self, reply: Response, reading: ParsedResponse, question: Question) -> FlaggedAudio:
+    async def _load_audio(
+        self, reply: Response, reading: ParsedResponse, segment_request: SegmentRequest
+    ) -> FlaggedAudio:
         source, complete = reply, reading.complete
         if reading.data is None:
             source = await self._fetcher.fetch(reading, was_redirected=reply.status in REDIRECTS)
             complete = source.complete
         data = source.body if reading.data is None else reading.data
-        samples = headerless(source, reading, question.parameters) if data and locate_audio(data)[1] is None else None
+        samples = (
+            find_pcm_format(source, reading, segment_request.parameters)
+            if data and locate_audio(data)[1] is None
+            else None
+        )
         if samples is not None:
-            audio, flags = make_pcm_playable(data, samples.form, complete)
-            check_fit(audio, question.segment.text, question.language, _speed(question), complete=complete)
+            audio, flags = make_pcm_playable(data, samples.format, complete)
+            check_duration(
+                audio,
+                segment_request.segment.text,
+                segment_request.language,
+                _speed(segment_request),
+                complete=complete,
+            )
             return audio, (*flags, *samples.flags)
         if len(data) > _INLINE_AUDIO_BYTES and not is_canonical(data):
             return await asyncio.to_thread(make_playable, data, pcm_sample_rate_hz=None, complete=complete)
         return make_playable(data, pcm_sample_rate_hz=None, complete=complete)
 
 
-async def _heard(audio: Audio, question: Question) -> tuple[str, ...]:
+async def _assess_audio(audio: Audio, segment_request: SegmentRequest) -> tuple[str, ...]:
     if audio.format == "wav" and len(audio.data) <= _INLINE_WAV_BYTES:
-        return _assess(audio, question)
-    return await asyncio.to_thread(_assess, audio, question)
+        return _assess(audio, segment_request)
+    return await asyncio.to_thread(_assess, audio, segment_request)
 
 
-def _assess(audio: Audio, question: Question) -> tuple[str, ...]:
-    return assess(audio, question.segment.text, question.language, speed=_speed(question))
+def _assess(audio: Audio, segment_request: SegmentRequest) -> tuple[str, ...]:
+    return assess(audio, segment_request.segment.text, segment_request.language, speed=_speed(segment_request))
 
 
-def _speed(question: Question) -> float:
+def _speed(segment_request: SegmentRequest) -> float:
     """Return the speed that is asked for; a model without a card may take words or objects in its place."""
-    speed = question.parameters.get("speed", 1.0)
+    speed = segment_request.parameters.get("speed", 1.0)
     try:
-        times = 1.0 if isinstance(speed, dict | list) else float(speed)
+        factor = 1.0 if isinstance(speed, dict | list) else float(speed)
     except ValueError:
         return 1.0
-    return times if 0 < times < math.inf else 1.0  # some count from 0, up and down
+    return factor if 0 < factor < math.inf else 1.0  # some count from 0, up and down
 
 
-def _complete(error: ServiceError, received: Received) -> None:
+def _complete_error(error: ServiceError, facts: ResponseFacts) -> None:
     """Give an error what of its answer it has not: status, id, and that it may be billed; and the bill what it has."""
-    error.http_status = received.http_status = error.http_status or received.http_status
-    error.request_id = received.request_id = error.request_id or received.request_id
-    if any(received.usage):  # what an answer says it consumed may be billed, whatever else it says
+    error.http_status = facts.http_status = error.http_status or facts.http_status
+    error.request_id = facts.request_id = error.request_id or facts.request_id
+    if any(facts.usage):  # what an answer says it consumed may be billed, whatever else it says
         error.may_be_billed = True

@@ -61,13 +61,13 @@ class MemoryLedger:
         """Add up what this ledger holds of an utterance; looks at every attempt it holds."""
         key = utterance.utterance_id, utterance.take
         attempts = [attempt for attempt in self.attempts if _key(attempt) == key]
-        settled = [self.settlements[it.attempt_id] for it in attempts if it.attempt_id in self.settlements]
+        settlements = [self.settlements[it.attempt_id] for it in attempts if it.attempt_id in self.settlements]
         return History(
             answers=dict(self._answers.get(key, {})),
             boundaries=self._boundaries.get(key),
             segment_attempts=Counter(attempt.segment for attempt in attempts),
-            characters_billed=sum(it.characters_billed for it in settled),
-            cost=total_cost(it.cost for it in settled),
+            characters_billed=sum(it.characters_billed for it in settlements),
+            cost=total_cost(it.cost for it in settlements),
         )
 
     async def intend(self, attempt: Attempt, boundaries: Boundaries | None) -> None:

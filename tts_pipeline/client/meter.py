@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.plausibility import MOST_COUNT, Figure, TokenFigures, checked, checked_tokens
+from tts_pipeline.client.plausibility import MAX_COUNT, Figure, TokenFigures, check_count, check_tokens
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.errors import ServiceError
@@ -22,17 +22,17 @@ from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
 logger = logging.getLogger("tts_pipeline")
 
 _DAY_US = 86_400_000_000
-_NOTHING = Usage(input_tokens=0, output_tokens=0)
+_ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)
 
 _OUTPUT_TOKENS_PER_SECOND = 50
 """Where the card does not say; no cap on cost is kept by it."""
 
-_SECONDS_PER_CHARACTER = 1
+_MAX_SECONDS_PER_CHARACTER = 1
 """No character of any language takes longer in ordinary reading: our bound until more is seen. Less than a second of
 audio is billed as one."""
 
 
-class Sent(NamedTuple):
+class AttemptResult(NamedTuple):
     """An attempt that ended, and what of its answer matters for the bill.
 
     Args:
@@ -69,12 +69,12 @@ class Meter:
         self._card = card
         self._clock = clock
         # Not a uuid4 each time: that asks the kernel for chance, several microseconds a row.
-        self._ids = secrets.token_hex(10)
+        self._id_prefix = secrets.token_hex(10)
         self._numbers = itertools.count(1)
         self._prices: dict[int, Price | None] = {}
         self._largest_ratio = (1, 1)  # reported, counted; kept as integers, so that bounds are exact
-        self._least_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
-        self._output_tokens_per_character = float(self._least_output_tokens * _SECONDS_PER_CHARACTER)
+        self._min_output_tokens = card.output_tokens_per_second or _OUTPUT_TOKENS_PER_SECOND
+        self._output_tokens_per_character = float(self._min_output_tokens * _MAX_SECONDS_PER_CHARACTER)
         self._input_tokens_per_byte = 1.0
         self._has_warned = False
 
@@ -90,15 +90,15 @@ class Meter:
         return price.currency if price else None
 
     @property
-    def nothing(self) -> Decimal | None:
+    def zero_cost(self) -> Decimal | None:
         """The cost of what was not bought: 0 at today's price; None without one, as it is for what is bought."""
-        return cost_of(self._price_at(self._clock.utc_us()), characters=0, usage=_NOTHING)
+        return cost_of(self._price_at(self._clock.utc_us()), characters=0, usage=_ZERO_USAGE)
 
     def count(self, text: str) -> int:
         """Count a text by the card's billing rule."""
         return billed_characters(text, self._card.billing)
 
-    def attempt(self, utterance: Utterance, segment: Segment, *, number: int) -> Attempt:
+    def new_attempt(self, utterance: Utterance, segment: Segment, *, number: int) -> Attempt:
         """Describe the request that is about to be sent: now, at today's price, with the most it may cost.
 
         Args:
@@ -109,10 +109,10 @@ class Meter:
         now_us = self._clock.utc_us()
         price = self._price_at(now_us)
         counted = self.count(segment.text)
-        reported, seen = self._largest_ratio
-        bound = min(max(counted, -(-reported * counted // seen)), MOST_COUNT)
+        ratio_reported, ratio_counted = self._largest_ratio
+        bound = min(max(counted, -(-ratio_reported * counted // ratio_counted)), MAX_COUNT)
         return Attempt(
-            attempt_id=f"{self._ids}-{next(self._numbers):x}",
+            attempt_id=f"{self._id_prefix}-{next(self._numbers):x}",
             utterance_id=utterance.utterance_id,
             take=utterance.take,
             segment=segment.index,
@@ -122,73 +122,73 @@ class Meter:
             characters_counted=counted,
             characters_upper_bound=bound,
             price_id=price.price_id if price else None,
-            cost_upper_bound=cost_of(price, characters=bound, usage=self._most_tokens(segment.text)),
+            cost_upper_bound=cost_of(price, characters=bound, usage=self._max_tokens(segment.text)),
         )
 
-    def answered(self, sent: Sent, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
+    def settle_success(self, result: AttemptResult, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
         """Settle an attempt that brought audio: billed by the service's count where that can be true, else by ours.
 
         Args:
-            sent: The attempt and what its answer reported.
+            result: The attempt and what its answer reported.
             outcome: ``succeeded``, or ``discarded`` when the audio is not kept; both are billed alike.
         """
-        attempt = sent.attempt
-        self._learn(sent)
-        characters = checked(sent.usage.characters_reported, attempt.characters_counted)
-        tokens = self._tokens(sent)
+        attempt = result.attempt
+        self._learn(result)
+        characters = check_count(result.usage.characters_reported, attempt.characters_counted)
+        tokens = self._token_figures(result)
         price = self._price_at(attempt.started_at_us)
         cost = cost_of(price, characters=characters.confirmed, usage=tokens.confirmed if tokens else NO_USAGE)
         at_most = cost_of(price, characters=characters.at_most, usage=tokens.at_most if tokens else NO_USAGE)
-        is_sound = not isinstance(sent.usage, InvalidUsage)
+        is_sound = not isinstance(result.usage, InvalidUsage)
         is_plausible = is_sound and characters.is_plausible and (tokens is None or tokens.is_plausible)
         if not is_plausible:
-            self._warn(sent, characters, tokens)
+            self._warn(result, characters, tokens)
         costs = (cost, attempt.cost_upper_bound if at_most is None else at_most)
-        return self._settlement(sent, outcome, characters._replace(is_plausible=is_plausible), costs)
+        return self._settlement(result, outcome, characters._replace(is_plausible=is_plausible), costs)
 
-    def failed(self, sent: Sent, error: ServiceError) -> Settlement:
+    def settle_failure(self, result: AttemptResult, error: ServiceError) -> Settlement:
         """Settle an attempt that brought an error: nothing confirmed, and nothing possible where that is sure.
 
         That it consumed little or nothing can be true of a failure: only a report of too much cannot.
         """
-        attempt = sent.attempt
+        attempt = result.attempt
         price = self._price_at(attempt.started_at_us)
-        none = cost_of(price, characters=0, usage=_NOTHING)
+        zero = cost_of(price, characters=0, usage=_ZERO_USAGE)
         if not error.may_be_billed:
-            return self._settlement(sent, Outcome.FAILED, Figure(0, 0), (none, none), error)
-        self._learn(sent)
+            return self._settlement(result, Outcome.FAILED, Figure(0, 0), (zero, zero), error)
+        self._learn(result)
         counted = attempt.characters_counted
-        reports = (sent.usage.characters_reported, error.characters_reported)
-        most = min(max(counted, *(reported or 0 for reported in reports)), MOST_COUNT)
-        at_most = cost_of(price, characters=most, usage=sent.usage)
+        reports = (result.usage.characters_reported, error.characters_reported)
+        max_characters = min(max(counted, *(reported or 0 for reported in reports)), MAX_COUNT)
+        at_most = cost_of(price, characters=max_characters, usage=result.usage)
         if self._card.billing == "tokens":  # without audio to count by, what was reserved is our count
             at_most = max((cost for cost in (at_most, attempt.cost_upper_bound) if cost is not None), default=None)
-        characters = Figure(0, most, is_plausible=most <= counted * PLAUSIBLE_RATIO)
+        characters = Figure(0, max_characters, is_plausible=max_characters <= counted * PLAUSIBLE_RATIO)
         if not characters.is_plausible:
-            self._warn(sent, characters, None)
-        return self._settlement(sent, Outcome.FAILED, characters, (none, at_most), error)
+            self._warn(result, characters, None)
+        return self._settlement(result, Outcome.FAILED, characters, (zero, at_most), error)
 
-    def mismatch(self, text: str, usage: Usage) -> bool:
+    def has_mismatch(self, text: str, usage: Usage) -> bool:
         """Say whether the service counted otherwise than we did; False when it reported nothing."""
         return usage.characters_reported is not None and usage.characters_reported != self.count(text)
 
     def _settlement(
         self,
-        sent: Sent,
+        result: AttemptResult,
         outcome: Outcome,
         characters: Figure,
         costs: tuple[Decimal | None, Decimal | None],
         error: ServiceError | None = None,
     ) -> Settlement:
         return Settlement(
-            attempt_id=sent.attempt.attempt_id,
+            attempt_id=result.attempt.attempt_id,
             outcome=outcome,
             finished_at_us=self._clock.utc_us(),
-            latency_ms=sent.latency_ms,
-            http_status=sent.http_status,
+            latency_ms=result.latency_ms,
+            http_status=result.http_status,
             error_code=error.code if error else None,
-            request_id=sent.request_id,
-            usage=sent.usage,
+            request_id=result.request_id,
+            usage=result.usage,
             characters_billed=characters.confirmed,
             characters_upper_bound=characters.at_most,
             cost=costs[0],
@@ -196,32 +196,34 @@ class Meter:
             implausible=not characters.is_plausible,
         )
 
-    def _tokens(self, sent: Sent) -> TokenFigures | None:
+    def _token_figures(self, result: AttemptResult) -> TokenFigures | None:
         """Return what the bill makes of the tokens reported; None where the bill does not go by them."""
         if self._card.billing != "tokens":
             return None
-        per_second, least = self._card.output_tokens_per_second, self._least_output_tokens
-        by_duration = max(least, math.ceil(least * (sent.audio_ms or 0) / 1_000))
-        known = per_second is not None and sent.audio_ms is not None
-        usage, text_bytes = sent.usage, input_length(sent.text, "tokens")
+        per_second, min_tokens = self._card.output_tokens_per_second, self._min_output_tokens
+        by_duration = max(min_tokens, math.ceil(min_tokens * (result.audio_ms or 0) / 1_000))
+        is_known = per_second is not None and result.audio_ms is not None
+        usage, text_bytes = result.usage, input_length(result.text, "tokens")
         if isinstance(usage, InvalidUsage) and usage.input_tokens is usage.output_tokens is None:
             usage = usage._replace(input_tokens=0, output_tokens=0)
-        return checked_tokens(usage, text_bytes, by_duration if known else None, by_duration)
+        return check_tokens(usage, text_bytes, by_duration if is_known else None, by_duration)
 
-    def _warn(self, sent: Sent, characters: Figure, tokens: TokenFigures | None) -> None:
+    def _warn(self, result: AttemptResult, characters: Figure, tokens: TokenFigures | None) -> None:
         """Tell of the first report that cannot be true, with both figures."""
         if self._has_warned:
             return
         self._has_warned = True
-        usage = sent.usage
+        usage = result.usage
         if isinstance(usage, InvalidUsage):
             reported, counted = "a count that is negative, a fraction or beyond all bounds", "otherwise"
         elif tokens is not None and not tokens.is_plausible:
-            reported = f"{_told(usage.input_tokens)} + {_told(usage.output_tokens)} tokens of text and audio"
+            reported = (
+                f"{_format_count(usage.input_tokens)} + {_format_count(usage.output_tokens)} tokens of text and audio"
+            )
             counted = f"{tokens.text.confirmed:,} + {tokens.audio.confirmed:,}"
         else:
             figure = characters.at_most if usage.characters_reported is None else usage.characters_reported
-            reported, counted = f"{figure:,} characters", f"{sent.attempt.characters_counted:,}"
+            reported, counted = f"{figure:,} characters", f"{result.attempt.characters_counted:,}"
         logger.warning(
             "the service reports %s where we count %s, which cannot be true: what we count is confirmed, the larger "
             "figure counts as possible, and such requests are marked implausible in the usage table",
@@ -229,28 +231,31 @@ class Meter:
             counted,
         )
 
-    def _learn(self, sent: Sent) -> None:
-        counted, usage = sent.attempt.characters_counted, sent.usage
+    def _learn(self, result: AttemptResult) -> None:
+        counted, usage = result.attempt.characters_counted, result.usage
         if not counted:
             return
-        reported, seen = self._largest_ratio
-        if usage.characters_reported is not None and usage.characters_reported * seen > reported * counted:
+        ratio_reported, ratio_counted = self._largest_ratio
+        if (
+            usage.characters_reported is not None
+            and usage.characters_reported * ratio_counted > ratio_reported * counted
+        ):
             self._largest_ratio = (usage.characters_reported, counted)
         if usage.output_tokens is not None:
-            per_character = min(usage.output_tokens, MOST_COUNT) / counted
+            per_character = min(usage.output_tokens, MAX_COUNT) / counted
             self._output_tokens_per_character = max(self._output_tokens_per_character, per_character)
-        if usage.input_tokens is not None and sent.text:
-            per_byte = min(usage.input_tokens, MOST_COUNT) / input_length(sent.text, "tokens")
+        if usage.input_tokens is not None and result.text:
+            per_byte = min(usage.input_tokens, MAX_COUNT) / input_length(result.text, "tokens")
             self._input_tokens_per_byte = max(self._input_tokens_per_byte, per_byte)
 
-    def _most_tokens(self, text: str) -> Usage:
+    def _max_tokens(self, text: str) -> Usage:
         """Bound what a price by token may charge for a text; a price by character does not look at it."""
         if self._card.billing != "tokens":
-            return _NOTHING
+            return _ZERO_USAGE
         output = math.ceil(self._output_tokens_per_character * len(text))
         return Usage(
             input_tokens=math.ceil(self._input_tokens_per_byte * input_length(text, "tokens")),
-            output_tokens=max(output, self._least_output_tokens),
+            output_tokens=max(output, self._min_output_tokens),
         )
 
     def _price_at(self, utc_us: int) -> Price | None:
@@ -260,5 +265,5 @@ class Meter:
         return self._prices[day]
 
 
-def _told(count: int | None) -> str:
+def _format_count(count: int | None) -> str:
     return "no" if count is None else f"{count:,}"

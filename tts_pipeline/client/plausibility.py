@@ -7,14 +7,14 @@ from typing import NamedTuple
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.models import Usage
 
-MOST_COUNT = 10**11
+MAX_COUNT = 10**11
 """No attempt is billed for more, whatever a service reports: what ten million of them add up to still fits an int64."""
 
-_BYTES_PER_TOKEN = 16
+_MAX_BYTES_PER_TOKEN = 16
 """Of text, at most: byte-level BPE takes 3 to 5 in most languages, and one at least. How many exactly, only the model's
 own vocabulary tells; text is a few hundredths of what its audio costs."""
 
-_PROMPT_TOKENS = 64
+_MAX_PROMPT_TOKENS = 64
 """What a model may add to the tokens of a text: its own frame around it."""
 
 
@@ -54,7 +54,7 @@ class TokenFigures(NamedTuple):
         return self.text.is_plausible and self.audio.is_plausible
 
 
-def checked(reported: int | None, counted: int) -> Figure:
+def check_count(reported: int | None, counted: int) -> Figure:
     """Hold a reported figure against our own count.
 
     Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that part of it, can be true. Short texts have no tolerance
@@ -69,10 +69,12 @@ def checked(reported: int | None, counted: int) -> Figure:
         return Figure(counted, counted)
     if counted <= reported * PLAUSIBLE_RATIO and reported <= counted * PLAUSIBLE_RATIO:
         return Figure(reported, reported)
-    return _not_believed(counted, reported)
+    return _implausible(counted, reported)
 
 
-def checked_tokens(usage: Usage, text_bytes: int, audio_tokens: int | None, audio_guess: int) -> TokenFigures | None:
+def check_tokens(
+    usage: Usage, text_bytes: int, audio_tokens: int | None, estimated_audio_tokens: int
+) -> TokenFigures | None:
     """Hold the tokens that a service reports against the text that was sent and the audio that came.
 
     A half that is missing, and halves that do not make the total, cannot be true. Text then counts as the fewest tokens
@@ -83,7 +85,7 @@ def checked_tokens(usage: Usage, text_bytes: int, audio_tokens: int | None, audi
         text_bytes: Of the text in UTF-8, or of its longer NFC: a token is one byte at least.
         audio_tokens: What audio of this duration takes; None where the card does not say what a second takes. Then
             any report but 0 is believed.
-        audio_guess: What stands in the place of a report of 0 then.
+        estimated_audio_tokens: What stands in the place of a report of 0 then.
 
     Returns:
         Both figures; None where no tokens are reported at all: what was consumed is not known, which is not 0.
@@ -91,20 +93,20 @@ def checked_tokens(usage: Usage, text_bytes: int, audio_tokens: int | None, audi
     if usage.input_tokens is None and usage.output_tokens is None:
         return None
     reported_text, reported_audio = usage.input_tokens or 0, usage.output_tokens or 0
-    fewest = -(-text_bytes // _BYTES_PER_TOKEN)
-    disbelieved_text = Figure(fewest, min(max(reported_text, text_bytes), MOST_COUNT), is_plausible=False)
-    beyond = 0 if usage.total_tokens is None else usage.total_tokens - reported_text - reported_audio
-    if beyond and None not in (usage.input_tokens, usage.output_tokens):
-        counted = audio_guess if audio_tokens is None else audio_tokens
-        return TokenFigures(disbelieved_text, _not_believed(counted, reported_audio + max(beyond, 0)))
-    is_text_plausible = fewest <= reported_text <= text_bytes + _PROMPT_TOKENS
-    text = Figure(reported_text, reported_text) if is_text_plausible else disbelieved_text
+    min_tokens = -(-text_bytes // _MAX_BYTES_PER_TOKEN)
+    implausible_text = Figure(min_tokens, min(max(reported_text, text_bytes), MAX_COUNT), is_plausible=False)
+    excess = 0 if usage.total_tokens is None else usage.total_tokens - reported_text - reported_audio
+    if excess and None not in (usage.input_tokens, usage.output_tokens):
+        counted = estimated_audio_tokens if audio_tokens is None else audio_tokens
+        return TokenFigures(implausible_text, _implausible(counted, reported_audio + max(excess, 0)))
+    is_text_plausible = min_tokens <= reported_text <= text_bytes + _MAX_PROMPT_TOKENS
+    text = Figure(reported_text, reported_text) if is_text_plausible else implausible_text
     if audio_tokens is None:
-        audio = Figure(reported_audio, reported_audio) if reported_audio else _not_believed(audio_guess, 0)
+        audio = Figure(reported_audio, reported_audio) if reported_audio else _implausible(estimated_audio_tokens, 0)
     else:
-        audio = checked(reported_audio, audio_tokens)
+        audio = check_count(reported_audio, audio_tokens)
     return TokenFigures(text, audio)
 
 
-def _not_believed(counted: int, reported: int) -> Figure:
-    return Figure(counted, min(max(counted, reported), MOST_COUNT), is_plausible=False)
+def _implausible(counted: int, reported: int) -> Figure:
+    return Figure(counted, min(max(counted, reported), MAX_COUNT), is_plausible=False)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections import deque
 
-ANSWERS_A_TURN = 16
+ANSWERS_PER_TURN = 16
 """Worked on in one turn of the loop, which then takes about 4 ms.
 
 Requests that were sent together are answered together. All their answers worked on in one turn, and then all that
@@ -17,44 +17,44 @@ pieces.
 """
 
 
-class Portions:
+class LoopBatcher:
     """Lets about so many coroutines go on at each turn of one event loop; those that wait, in their order.
 
     Args:
-        most: How many.
+        batch_size: How many.
     """
 
-    def __init__(self, most: int = ANSWERS_A_TURN) -> None:
-        self._most = most
-        self._left = most
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, batch_size: int = ANSWERS_PER_TURN) -> None:
+        self._batch_size = batch_size
+        self._remaining = batch_size
+        self._waiters: deque[asyncio.Future[None]] = deque()
 
-    async def turn(self) -> None:
+    async def wait_turn(self) -> None:
         """Return in this turn of the loop when there is room, else in one of the next."""
         loop = asyncio.get_running_loop()
-        if self._left == 0:
-            turn = loop.create_future()
-            self._waiting.append(turn)
-            await turn
+        if self._remaining == 0:
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            await waiter
             return
-        if self._left == self._most:
-            loop.call_soon(self._next)
-        self._left -= 1
+        if self._remaining == self._batch_size:
+            loop.call_soon(self._next_turn)
+        self._remaining -= 1
 
-    def open(self) -> None:
+    def release_all(self) -> None:
         """Let all that wait go on, and whoever comes: nothing is sent any more that they could hold back."""
-        self._most = self._left = sys.maxsize
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_result(None)
-        self._waiting.clear()
+        self._batch_size = self._remaining = sys.maxsize
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
 
-    def _next(self) -> None:
-        self._left = self._most
-        while self._waiting and self._left:
-            turn = self._waiting.popleft()
-            if not turn.done():  # else its waiter was cancelled
-                turn.set_result(None)
-                self._left -= 1
-        if self._left < self._most:
-            asyncio.get_running_loop().call_soon(self._next)
+    def _next_turn(self) -> None:
+        self._remaining = self._batch_size
+        while self._waiters and self._remaining:
+            waiter = self._waiters.popleft()
+            if not waiter.done():  # else its waiter was cancelled
+                waiter.set_result(None)
+                self._remaining -= 1
+        if self._remaining < self._batch_size:
+            asyncio.get_running_loop().call_soon(self._next_turn)

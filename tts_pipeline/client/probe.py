@@ -7,15 +7,15 @@ import asyncio
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
-from tts_pipeline.client.transport import Bounds, Transport
+from tts_pipeline.client.transport import Timeouts, Transport
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.models import Service
 from tts_pipeline.wire.request import query_of
 
-LIST_OF_MODELS = "/v1/models"
+MODELS_PATH = "/v1/models"
 """Read-only and free at OpenAI-like services, 2026-11; one without such a list answers 404, which is an answer."""
 
-_BODY_BYTES = 8 * 1024 * 1024
+_MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
 def probe(service: Service, *, timeout_s: float = 10.0) -> int:
@@ -38,10 +38,10 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
 
 
 async def _status(service: Service, timeout_s: float) -> int:
-    bounds = Bounds(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_BODY_BYTES)
+    timeouts = Timeouts(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_MAX_BODY_BYTES)
     authorization, route = authorization_of(service), route_of(service, environment())
-    transport = Transport(bounds, authorization=authorization, key_header=service.key_header, route=route)
-    url = f"{service.base_url}{LIST_OF_MODELS}{query_of(service)}"
+    transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)
+    url = f"{service.base_url}{MODELS_PATH}{query_of(service)}"
     try:
         return (await transport.exchange("GET", url, service.headers)).status
     finally:

@@ -11,28 +11,28 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from tts_pipeline.client.row import Row, Verdict
+from tts_pipeline.client.row import Disposition, RetryState
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, TransientError
 
-Bought = TypeVar("Bought")
+Result = TypeVar("Result")
 
-_FETCHES = 3
+_MAX_FETCHES = 3
 """How often the fetch of one URL is tried before the whole attempt counts as failed."""
 
 
-class RowIsToBlame(stop_base):
+class stop_when_rejected(stop_base):
     """Stop when the failure was found to be the row's own."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: RetryState) -> None:
         self._row = row
 
     def __call__(self, retry_state: RetryCallState) -> bool:  # noqa: ARG002 (tenacity's signature)
         """Say whether to stop."""
-        return self._row.verdict is Verdict.OWN
+        return self._row.disposition is Disposition.REJECT
 
 
-class FullJitter(wait_base):
+class wait_full_jitter(wait_base):
     """Wait anything up to a bound that doubles with every retry, so that rows that failed together do not return so.
 
     Args:
@@ -53,7 +53,7 @@ class FullJitter(wait_base):
         return self._random.uniform(0.0, bound_s)
 
 
-class AsAsked(wait_base):
+class wait_retry_after(wait_base):
     """Wait as long as the service asked for with ``Retry-After``, up to ``max_pause_s``; else not at all."""
 
     def __init__(self, limits: Limits) -> None:
@@ -62,11 +62,11 @@ class AsAsked(wait_base):
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds to wait."""
         error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked_s = error.retry_after_s if isinstance(error, ServiceError) else None
-        return min(asked_s or 0.0, self._max_pause_s)
+        retry_after_s = error.retry_after_s if isinstance(error, ServiceError) else None
+        return min(retry_after_s or 0.0, self._max_pause_s)
 
 
-class LongestOf(wait_base):
+class wait_max(wait_base):
     """Wait as long as the longest of several waits; tenacity's own ``+`` adds them up."""
 
     def __init__(self, *waits: wait_base) -> None:
@@ -77,20 +77,20 @@ class LongestOf(wait_base):
         return max(float(wait(retry_state)) for wait in self._waits)
 
 
-class UnlessPaced(wait_base):
+class wait_unless_paused(wait_base):
     """Do not wait here where the run's own pause or outage makes everybody wait."""
 
-    def __init__(self, row: Row, wait: wait_base) -> None:
+    def __init__(self, row: RetryState, wait: wait_base) -> None:
         self._row = row
         self._wait = wait
 
     def __call__(self, retry_state: RetryCallState) -> float:
         """Return the seconds to wait."""
-        return 0.0 if self._row.verdict is Verdict.PACED else float(self._wait(retry_state))
+        return 0.0 if self._row.disposition is Disposition.RETRY_NOW else float(self._wait(retry_state))
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """Makes what retries attempts and fetches.
 
     Args:
@@ -103,60 +103,60 @@ class Patience:
     random: Random
     sleep: Callable[[float], Awaitable[None]]
 
-    async def buy(self, row: Row, attempt: Callable[[], Awaitable[Bought]]) -> Bought:
+    async def retry_attempts(self, row: RetryState, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Make a row's attempts until one succeeds or the row is to blame.
 
         Raises:
             TransientError: The last attempt's, when the row is to blame; other errors as they come.
         """
-        return await _retried(attempt, lambda: self._for_row(row))
+        return await _retry(attempt, lambda: self._row_retrying(row))
 
-    async def fetch(self, attempt: Callable[[], Awaitable[Bought]]) -> Bought:
+    async def retry_fetch(self, attempt: Callable[[], Awaitable[Result]]) -> Result:
         """Try the fetch of a URL a few times.
 
         Raises:
             TransientError: The last try's; other errors as they come.
         """
-        return await _retried(attempt, self._for_fetch)
+        return await _retry(attempt, self._fetch_retrying)
 
-    def _for_row(self, row: Row) -> AsyncRetrying:
-        jitter = FullJitter(lambda _: row.retries, self.limits, self.random)
+    def _row_retrying(self, row: RetryState) -> AsyncRetrying:
+        jitter = wait_full_jitter(lambda _: row.retries, self.limits, self.random)
         return AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=RowIsToBlame(row),
-            wait=UnlessPaced(row, LongestOf(jitter, AsAsked(self.limits))),
+            stop=stop_when_rejected(row),
+            wait=wait_unless_paused(row, wait_max(jitter, wait_retry_after(self.limits))),
             sleep=self.sleep,
             reraise=True,
         )
 
-    def _for_fetch(self) -> AsyncRetrying:
+    def _fetch_retrying(self) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_attempt(_FETCHES),
-            wait=FullJitter(lambda state: state.attempt_number, self.limits, self.random),
+            stop=stop_after_attempt(_MAX_FETCHES),
+            wait=wait_full_jitter(lambda state: state.attempt_number, self.limits, self.random),
             sleep=self.sleep,
             reraise=True,
         )
 
 
-async def _retried(attempt: Callable[[], Awaitable[Bought]], make: Callable[[], AsyncRetrying]) -> Bought:
+async def _retry(attempt: Callable[[], Awaitable[Result]], make_retrying: Callable[[], AsyncRetrying]) -> Result:
     try:
         return await attempt()
     except TransientError as error:
-        first = error
+        first_failure = error
     # tenacity inspects its policies at every call, 70 us, a fifth of what a row costs. So only what failed once gets to
     # it, and it begins with that failure.
-    return await make()(_beginning_with(first, attempt))
+    return await make_retrying()(_starting_with(first_failure, attempt))
 
 
-def _beginning_with(
-    failure: TransientError, attempt: Callable[[], Awaitable[Bought]]
-) -> Callable[[], Coroutine[None, None, Bought]]:
+def _starting_with(
+    failure: TransientError, attempt: Callable[[], Awaitable[Result]]
+) -> Callable[[], Coroutine[None, None, Result]]:
     failures = iter((failure,))
 
-    async def next_outcome() -> Bought:
-        for already_met in failures:
-            raise already_met
+    async def next_outcome() -> Result:
+        for known_failure in failures:
+            raise known_failure
         return await attempt()
 
     return next_outcome

@@ -6,45 +6,45 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 
-class Verdict(Enum):
+class Disposition(Enum):
     """What becomes of a row whose attempt failed."""
 
     RETRY = auto()
     """Try again, after a wait of its own."""
-    PACED = auto()
+    RETRY_NOW = auto()
     """Try again; the run's pause or outage is all the wait it needs."""
-    OWN = auto()
+    REJECT = auto()
     """It is the row's own failure."""
-    HOLD = auto()
+    PENDING = auto()
     """Not known until other rows have an outcome."""
     FATAL = auto()
     """No row can succeed."""
 
 
 @dataclass(eq=False, slots=True)
-class Row:
+class RetryState:
     """One utterance on its way through the client; told apart by identity.
 
     Args:
         characters: Our count of what its next attempt sends.
         retries: How often it was told to try again after a wait of its own.
-        streaks: The streak of failures that each failure which may be its own fell into.
-        streaks_met: The streaks of failures, outages or not, that any of its failures fell into.
+        failure_streaks: The streak of failures that each failure which may be its own fell into.
+        distinct_streaks: The streaks of failures, outages or not, that any of its failures fell into.
         answers_without_audio: How many of its answers were whole and had no audio.
-        verdict: What became of it when its last attempt failed; None as long as none did.
+        disposition: What became of it when its last attempt failed; None as long as none did.
     """
 
     characters: int = 0
     retries: int = 0
-    streaks: list[int] = field(default_factory=list)
-    streaks_met: set[int] = field(default_factory=set)
+    failure_streaks: list[int] = field(default_factory=list)
+    distinct_streaks: set[int] = field(default_factory=set)
     answers_without_audio: int = 0
-    verdict: Verdict | None = None
+    disposition: Disposition | None = None
 
-    def begin(self, characters: int) -> None:
+    def begin_segment(self, characters: int) -> None:
         """Begin the next segment, whose attempts are counted anew."""
         self.characters = characters
         self.retries = 0
         self.answers_without_audio = 0
-        self.streaks.clear()
-        self.streaks_met.clear()
+        self.failure_streaks.clear()
+        self.distinct_streaks.clear()

@@ -20,7 +20,7 @@ class Segmenter:
     def __init__(self, card: Card, *, keeps_unspeakable: bool = False) -> None:
         self._card = card
         self._keeps_unspeakable = keeps_unspeakable
-        self._learnt: int | None = None
+        self._learned_limit: int | None = None
 
     def cut(self, text: str, history: History, language: str | None) -> tuple[Segment, ...]:
         """Cut a text, but as it was cut before where some of it may be paid for already.
@@ -29,50 +29,52 @@ class Segmenter:
             PermanentError: There is nothing to say, or it cannot be sent. Never sent, never retried.
         """
         if history.boundaries is not None:
-            return _numbered(text, history.boundaries)
-        return self._spoken(segment_text(text, self._card, self._learnt, max_segments=None, language=language))
+            return _segments_of(text, history.boundaries)
+        return self._drop_unspeakable(
+            segment_text(text, self._card, self._learned_limit, max_segments=None, language=language)
+        )
 
-    def _spoken(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+    def _drop_unspeakable(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
         return segments if self._keeps_unspeakable else spoken_segments(segments)
 
-    def finer(
-        self, text: str, segments: tuple[Segment, ...], place: int, error: PermanentError
+    def cut_finer(
+        self, text: str, segments: tuple[Segment, ...], index: int, error: PermanentError
     ) -> tuple[Segment, ...] | None:
         """Cut a segment finer that the service found too long; a limit that it names is learnt for the run.
 
         Args:
             text: The utterance's.
             segments: All of the utterance's.
-            place: Which of them was refused; those behind it are not bought yet.
+            index: Which of them was refused; those behind it are not bought yet.
             error: How it was refused.
 
         Returns:
-            All of the utterance's segments anew, those before ``place`` as they were; None when the refusal was not
+            All of the utterance's segments anew, those before ``index`` as they were; None when the refusal was not
             about the length, or there is nothing left to cut.
         """
-        refused = segments[place]
-        limit = self._limit_after(refused, error)
+        refused_segment = segments[index]
+        limit = self._limit_after(refused_segment, error)
         if limit < 1:
             return None
         try:
-            pieces = self._spoken(segment_text(refused.text, self._card, limit, max_segments=None))
+            pieces = self._drop_unspeakable(segment_text(refused_segment.text, self._card, limit, max_segments=None))
         except PermanentError:
             return None
-        if pieces[0].text == refused.text:
+        if pieces[0].text == refused_segment.text:
             return None
-        finer = [(refused.start + piece.start, refused.start + piece.end) for piece in pieces]
+        finer_spans = [(refused_segment.start + piece.start, refused_segment.start + piece.end) for piece in pieces]
         spans = [(segment.start, segment.end) for segment in segments]
-        return _numbered(text, (*spans[:place], *finer, *spans[place + 1 :]))
+        return _segments_of(text, (*spans[:index], *finer_spans, *spans[index + 1 :]))
 
-    def _limit_after(self, refused: Segment, error: PermanentError) -> int:
-        length = input_length(refused.text, self._card.input_unit)
+    def _limit_after(self, refused_segment: Segment, error: PermanentError) -> int:
+        length = input_length(refused_segment.text, self._card.input_unit)
         if error.input_limit is not None and error.input_limit < length:
-            self._learnt = min(error.input_limit, self._learnt or error.input_limit)
-            return self._learnt
+            self._learned_limit = min(error.input_limit, self._learned_limit or error.input_limit)
+            return self._learned_limit
         if error.input_limit is None and error.http_status != _TOO_LARGE:
             return 0
         return length // 2  # the service counts otherwise than we do: what it counts cannot be told from its number
 
 
-def _numbered(text: str, spans: tuple[tuple[int, int], ...]) -> tuple[Segment, ...]:
+def _segments_of(text: str, spans: tuple[tuple[int, int], ...]) -> tuple[Segment, ...]:
     return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(spans))

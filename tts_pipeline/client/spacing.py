@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from tts_pipeline.client.clock import Clock
-from tts_pipeline.client.rate import SmoothRate
+from tts_pipeline.client.rate import RateLimiter
 from tts_pipeline.config import Limits
 
 
-class Spacing:
+class Pacer:
     """Keeps requests apart where they leave.
 
     Permits are given at the permitted rate, but between a permit and its request the attempt is written to a disk,
@@ -22,23 +22,23 @@ class Spacing:
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
-        self._requests = SmoothRate(limits.requests_per_minute)
-        self._characters = SmoothRate(limits.characters_per_minute)
+        self._request_rate = RateLimiter(limits.requests_per_minute)
+        self._character_rate = RateLimiter(limits.characters_per_minute)
         self._clock = clock
         self._is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
-        self._turn = asyncio.Lock()  # whoever came first leaves first
+        self._lock = asyncio.Lock()  # whoever came first leaves first
 
     async def wait(self, characters: int) -> None:
         """Wait until a request may leave that sends so many characters; take note that it does."""
         if not self._is_limited:
             return
-        async with self._turn:
+        async with self._lock:
             while (delay_s := self._delay_s()) > 0:
                 await self._clock.sleep(delay_s)
             now_s = self._clock.monotonic_s()
-            self._requests.used(now_s)
-            self._characters.used(now_s, characters)
+            self._request_rate.consume(now_s)
+            self._character_rate.consume(now_s, characters)
 
     def _delay_s(self) -> float:
         now_s = self._clock.monotonic_s()
-        return max(self._requests.delay_s(now_s), self._characters.delay_s(now_s))
+        return max(self._request_rate.delay_s(now_s), self._character_rate.delay_s(now_s))

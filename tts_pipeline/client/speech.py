@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from tts_pipeline.audio.convert import target_format
 from tts_pipeline.audio.join import join
-from tts_pipeline.client.exchange import Asking
-from tts_pipeline.client.purchase import Purchase, Said
+from tts_pipeline.client.exchange import UtteranceRequest
+from tts_pipeline.client.purchase import SegmentAnswers, Synthesis
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.models import Audio, Speech, Usage, Word
 
@@ -16,48 +16,50 @@ CHARACTERS_MISMATCH = "characters_mismatch"
 """The flag of a speech for which the service billed another number of characters than we counted."""
 
 
-async def speech_of(purchase: Purchase, said: Said, asking: Asking, wanted: AudioSettings) -> Speech:
+async def assemble(
+    synthesis: Synthesis, segment_answers: SegmentAnswers, request: UtteranceRequest, settings: AudioSettings
+) -> Speech:
     """Make the speech of an utterance whose segments are all answered.
 
     Args:
-        purchase: What was bought, and what it has consumed.
-        said: Its segments in order, each with its answer.
-        asking: What was asked for.
-        wanted: The format and rate of the audio, and the pauses in it.
+        synthesis: What was bought, and what it has consumed.
+        segment_answers: Its segments in order, each with its answer.
+        request: What was asked for.
+        settings: The format and rate of the audio, and the pauses in it.
 
     Raises:
         TransientError: Some audio does not decode, where it is joined or converted.
         PermanentError: It is of a format that cannot be decoded here.
     """
-    answers = [answer for _, answer in said]
-    meter = purchase.counter.meter
-    audio, starts_ms = await _joined([answer.audio for answer in answers], wanted)
+    answers = [answer for _, answer in segment_answers]
+    meter = synthesis.resources.meter
+    audio, starts_ms = await _join([answer.audio for answer in answers], settings)
     return Speech(
-        utterance=purchase.utterance,
+        utterance=synthesis.utterance,
         audio=audio,
-        words=_words(said, starts_ms, audio.duration_ms),
-        language=asking.language,
-        segments=purchase.joined_segments or len(answers),
-        attempts=purchase.attempts,
+        words=_merge_words(segment_answers, starts_ms, audio.duration_ms),
+        language=request.language,
+        segments=synthesis.joined_segments or len(answers),
+        attempts=synthesis.attempts,
         request_id=answers[-1].request_id,
-        request_key=asking.whole.request_key,
+        request_key=request.whole_request.request_key,
         usage=total_usage([answer.usage for answer in answers]),
-        characters_counted=sum(meter.count(segment.text) for segment, _ in said),
-        characters_billed=purchase.characters_billed,
-        cost=purchase.cost,
+        characters_counted=sum(meter.count(segment.text) for segment, _ in segment_answers),
+        characters_billed=synthesis.characters_billed,
+        cost=synthesis.cost,
         currency=meter.currency,
-        quality=_quality(purchase, said),
-        created_at_us=purchase.counter.clock.utc_us(),
-        deduplicated_from=purchase.deduplicated_from,
+        quality=_merge_flags(synthesis, segment_answers),
+        created_at_us=synthesis.resources.clock.utc_us(),
+        deduplicated_from=synthesis.deduplicated_from,
     )
 
 
-async def _joined(audios: Sequence[Audio], wanted: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
+async def _join(audios: Sequence[Audio], settings: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
     """Join and convert in a thread, where there is anything to do."""
     first = audios[0]
-    if len(audios) == 1 and target_format(first, wanted) == (first.format, first.sample_rate_hz):
+    if len(audios) == 1 and target_format(first, settings) == (first.format, first.sample_rate_hz):
         return first, (0,)
-    return await asyncio.to_thread(join, audios, wanted.pause_ms, wanted)
+    return await asyncio.to_thread(join, audios, settings.pause_ms, settings)
 
 
 def total_usage(usages: Sequence[Usage]) -> Usage:
@@ -73,40 +75,42 @@ def total_usage(usages: Sequence[Usage]) -> Usage:
 
 
 def _total(figures: Iterable[int | None]) -> int | None:
-    known = [figure for figure in figures if figure is not None]
-    return sum(known) if known else None
+    reported = [figure for figure in figures if figure is not None]
+    return sum(reported) if reported else None
 
 
-def _words(said: Said, starts_ms: Sequence[int], duration_ms: int) -> tuple[Word, ...] | None:
+def _merge_words(
+    segment_answers: SegmentAnswers, starts_ms: Sequence[int], duration_ms: int
+) -> tuple[Word, ...] | None:
     """Move words from their segment to the whole, in time and in the text; None where a segment has none."""
-    if len(said) == 1:
-        ((segment, answer),) = said
+    if len(segment_answers) == 1:
+        ((segment, answer),) = segment_answers
         if answer.words is None or not segment.start:
             return answer.words
     words: list[Word] = []
-    for (segment, answer), start_ms in zip(said, starts_ms, strict=True):
+    for (segment, answer), start_ms in zip(segment_answers, starts_ms, strict=True):
         if answer.words is None:
             return None
-        words += [_moved(word, segment.start, start_ms, duration_ms) for word in answer.words]
+        words += [_shift(word, segment.start, start_ms, duration_ms) for word in answer.words]
     return tuple(words)
 
 
-def _moved(word: Word, by: int, start_ms: int, duration_ms: int) -> Word:
+def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Word:
     """Move a word; joining may have rounded the whole's duration down by less than a millisecond."""
     return Word(
         text=word.text,
         start_ms=min(word.start_ms + start_ms, duration_ms),
         end_ms=min(word.end_ms + start_ms, duration_ms),
-        text_start=None if word.text_start is None else word.text_start + by,
-        text_end=None if word.text_end is None else word.text_end + by,
+        text_start=None if word.text_start is None else word.text_start + text_offset,
+        text_end=None if word.text_end is None else word.text_end + text_offset,
     )
 
 
-def _quality(purchase: Purchase, said: Said) -> tuple[str, ...]:
-    flags = {flag for _, answer in said for flag in answer.quality}
+def _merge_flags(synthesis: Synthesis, segment_answers: SegmentAnswers) -> tuple[str, ...]:
+    flags = {flag for _, answer in segment_answers for flag in answer.quality}
     # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
-    is_joined = (purchase.joined_segments or 1) > 1
-    mismatch = purchase.counter.meter.mismatch
-    if not is_joined and any(mismatch(segment.text, answer.usage) for segment, answer in said):
+    is_joined = (synthesis.joined_segments or 1) > 1
+    mismatch = synthesis.resources.meter.has_mismatch
+    if not is_joined and any(mismatch(segment.text, answer.usage) for segment, answer in segment_answers):
         flags.add(CHARACTERS_MISMATCH)
     return tuple(sorted(flags))

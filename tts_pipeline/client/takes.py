@@ -29,7 +29,7 @@ def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
         ConfigurationError: An unknown flag or action; names those there are.
     """
     default = QualityPolicy()
-    chosen: dict[str, QualityAction] = dict(default.actions)
+    all_actions: dict[str, QualityAction] = dict(default.actions)
     for flag, action in actions.items():
         if flag not in KNOWN_FLAGS:
             hint = f"{did_you_mean(flag, KNOWN_FLAGS)}The flags are {', '.join(KNOWN_FLAGS)}"
@@ -37,16 +37,16 @@ def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
         if action not in get_args(QualityAction):
             hint = f"{did_you_mean(action, get_args(QualityAction))}It is keep, retry or reject"
             raise ConfigurationError(f"what to do about audio that is {flag} is {action!r}", hint=hint)
-        chosen[flag] = cast("QualityAction", action)
-    return replace(default, actions=chosen)
+        all_actions[flag] = cast("QualityAction", action)
+    return replace(default, actions=all_actions)
 
 
-class Take(NamedTuple):
-    """One purchase of a segment that brought audio; ``kept`` while it is the best."""
+class Candidate(NamedTuple):
+    """One purchase of a segment that brought audio; ``is_kept`` while it is the best."""
 
     attempt_id: str
     answer: Answer
-    kept: bool
+    is_kept: bool
 
 
 def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
@@ -57,7 +57,7 @@ def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
     return "reject" if "reject" in actions else "retry" if "retry" in actions else "keep"
 
 
-def is_worth_keeping(policy: QualityPolicy, answer: Answer, best: Take | None) -> bool:
+def is_worth_keeping(policy: QualityPolicy, answer: Answer, best: Candidate | None) -> bool:
     """Say whether an answer is kept, for now or for good: it is speech, and better than what is there."""
     action = action_for(policy, answer.quality)
     if action == "reject" or (action == "retry" and not _NO_SPEECH.isdisjoint(answer.quality)):

@@ -11,12 +11,12 @@ import httpx
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.errors import ConfigurationError, FatalError
 
-_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
-_DATES = frozenset({9, 10})
-_OTHER_HOST = frozenset({62, 64})
+_AUTHORITY_CODES = frozenset({2, 18, 19, 20, 21})
+_DATE_CODES = frozenset({9, 10})
+_HOST_CODES = frozenset({62, 64})
 """X509_V_ERR codes of OpenSSL 3 (x509_vfy.h): issuer or self-signed; not yet valid or expired; host or IP address."""
 
-_DISAGREEMENTS = frozenset(
+_LASTING_REASONS = frozenset(
     {
         *("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"),
         *("UNSUPPORTED_PROTOCOL", "NO_PROTOCOLS_AVAILABLE", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_SHARED_CIPHER"),
@@ -26,7 +26,7 @@ _DISAGREEMENTS = frozenset(
 )
 """Reasons of OpenSSL 3 (sslerr.h) that say the same at every try; a handshake that was cut is no such thing."""
 
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+_NOT_TLS_REASONS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
 
 
 def tls_context(route: Route) -> ssl.SSLContext:
@@ -41,9 +41,9 @@ def tls_context(route: Route) -> ssl.SSLContext:
 @lru_cache(maxsize=8)
 def _context(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
     """Load the certificates once: it takes 15 ms, and every transport needs them."""
-    for where, file in (("ca_file of the service", ca_file), ("SSL_CERT_FILE", cert_file)):
+    for setting, file in (("ca_file of the service", ca_file), ("SSL_CERT_FILE", cert_file)):
         if file:
-            _refuse_unreadable(where, file)
+            _refuse_unreadable(setting, file)
     if cert_dir and not any(map(os.path.isdir, cert_dir.split(os.pathsep))):
         raise ConfigurationError(f"SSL_CERT_DIR names {cert_dir!r}, which is no folder")
     if cert_file or cert_dir:
@@ -55,12 +55,12 @@ def _context(ca_file: str | None, cert_file: str | None, cert_dir: str | None) -
     return context
 
 
-def _refuse_unreadable(where: str, file: str) -> None:
+def _refuse_unreadable(setting: str, file: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
     except OSError as error:  # also ssl.SSLError
         reason = "it holds no certificates in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigurationError(f"{where} names {file!r}, which cannot be read: {reason}") from None
+        raise ConfigurationError(f"{setting} names {file!r}, which cannot be read: {reason}") from None
 
 
 def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
@@ -78,26 +78,26 @@ def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
             f"the certificate of {host} is not trusted: {error.verify_message}",
             code="UntrustedCertificate",
             may_be_billed=False,
-            hint=_way_out(error.verify_code),
+            hint=_hint_for(error.verify_code),
         )
     reason = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-    if reason not in _DISAGREEMENTS:
+    if reason not in _LASTING_REASONS:
         return None
-    no_tls = reason in _NOT_TLS
+    is_not_tls = reason in _NOT_TLS_REASONS
     return FatalError(
-        f"{host} {'does not speak TLS at this port' if no_tls else 'refuses the TLS handshake'}: {reason}",
+        f"{host} {'does not speak TLS at this port' if is_not_tls else 'refuses the TLS handshake'}: {reason}",
         code="TlsFailed",
         may_be_billed=False,
-        hint="check the address: its port, and whether it is http or https" if no_tls else None,
+        hint="check the address: its port, and whether it is http or https" if is_not_tls else None,
     )
 
 
-def _way_out(verify_code: int) -> str:
-    if verify_code in _DATES:
+def _hint_for(verify_code: int) -> str:
+    if verify_code in _DATE_CODES:
         return "the service has to renew it; check this machine's clock too"
-    if verify_code in _OTHER_HOST:
+    if verify_code in _HOST_CODES:
         return "check the service's address: the certificate is another host's"
-    if verify_code in _UNKNOWN_AUTHORITY:
+    if verify_code in _AUTHORITY_CODES:
         return (
             "where a company's proxy or an authority of its own signs, name its certificate: ca_file of the service, "
             "or SSL_CERT_FILE in the environment"

@@ -23,9 +23,15 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import BadStatusLine
 
 from tts_pipeline.catalog.route import Route
-from tts_pipeline.client.connection import Answer, Body, HeadTooLargeError, Pool, UnaskedAnswerError
+from tts_pipeline.client.connection import (
+    ConnectionPool,
+    HeadTooLargeError,
+    RequestBody,
+    UnsolicitedResponseError,
+    WatchedResponse,
+)
 from tts_pipeline.client.tls import tls_context
-from tts_pipeline.client.translation import FAILURES, translate
+from tts_pipeline.client.translation import HTTP_EXCEPTIONS, map_exception
 from tts_pipeline.config import EXCHANGE_IN_TIMEOUTS, MAX_AUDIO_BYTES, MAX_HEAD_BYTES, MAX_HEADER_BYTES, PROBATION_S
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.wire.inflation import ContentDecoder, unsupported_coding_error
@@ -34,12 +40,12 @@ from tts_pipeline.wire.reading import Response
 _HEADERS: Mapping[str, str] = {"user-agent": "tts-pipeline", "accept": "*/*", "accept-encoding": "identity"}
 """``identity``: base64 audio shrinks by a quarter at best and costs more CPU to inflate than everything else here."""
 
-_HEAD = re.compile(rb"HTTP/1\.[01] [1-5]\d\d[^\r\n]{0,80}\r?\n[\w-]{1,80}:")
+_RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-5]\d\d[^\r\n]{0,80}\r?\n[\w-]{1,80}:")
 """The head of an answer, as it stands in a body that ends with the connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Timeouts:
     """How long and how much a transport takes before it gives up.
 
     Args:
@@ -61,10 +67,10 @@ class Bounds:
 
 
 class Transport:
-    """A pool of connections, as many as there are requests at one time: the governor is what bounds those.
+    """A pool of connections, as many as there are requests at one time: the limiter is what bounds those.
 
     Args:
-        bounds: Timeouts and the size cap.
+        timeouts: Timeouts and the size cap.
         authorization: Sent with every request; None for a transport that must never carry a key.
         key_header: The header that carries it.
         route: Whom it trusts and through which proxy it goes; None is certifi's list, and none.
@@ -73,19 +79,19 @@ class Transport:
 
     def __init__(
         self,
-        bounds: Bounds,
+        timeouts: Timeouts,
         *,
         authorization: str | None = None,
         key_header: str = "authorization",
         route: Route | None = None,
         make_resolver: Callable[[], AbstractResolver] | None = None,
     ) -> None:
-        self._bounds = bounds
+        self._timeouts = timeouts
         self._route = Route() if route is None else route
         self._make_resolver = make_resolver
         self._headers = dict(_HEADERS) if authorization is None else {**_HEADERS, key_header.lower(): authorization}
         self._timeout = aiohttp.ClientTimeout(
-            connect=bounds.connect_timeout_s, sock_connect=bounds.connect_timeout_s, sock_read=bounds.timeout_s
+            connect=timeouts.connect_timeout_s, sock_connect=timeouts.connect_timeout_s, sock_read=timeouts.timeout_s
         )
         self._session: aiohttp.ClientSession | None = None
         self._was_reached = False
@@ -93,7 +99,7 @@ class Transport:
     @property
     def exchange_s(self) -> float:
         """The longest exchange."""
-        return self._bounds.exchange_s
+        return self._timeouts.exchange_s
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
@@ -111,15 +117,17 @@ class Transport:
                 ``UnsupportedCoding`` (it may be billed).
             FatalError: ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent).
         """
-        sent = Body(body) if body else None
+        request_body = RequestBody(body) if body else None
         try:
-            async with asyncio.timeout(self._bounds.exchange_s):
-                reply = await self._exchange(method, url, headers, sent)
-        except FAILURES as error:
-            may_be_sent = sent is None or sent.is_sent
+            async with asyncio.timeout(self._timeouts.exchange_s):
+                reply = await self._exchange(method, url, headers, request_body)
+        except HTTP_EXCEPTIONS as error:
+            may_be_sent = request_body is None or request_body.is_sent
             proxy = _host(self._route.proxy_for(url) or "") or None
             was_reached = self._was_reached
-            failure = translate(error, host=_host(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent)
+            failure = map_exception(
+                error, host=_host(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent
+            )
         else:
             self._was_reached = True
             return reply
@@ -135,8 +143,8 @@ class Transport:
         resolver = self._make_resolver() if self._make_resolver else None
         # Without headers of its own: aiohttp would send those to a proxy too, in the clear, and the key is one of them.
         return aiohttp.ClientSession(
-            connector=Pool(self._bounds.probation_s, tls_context(self._route), resolver),
-            response_class=Answer,
+            connector=ConnectionPool(self._timeouts.probation_s, tls_context(self._route), resolver),
+            response_class=WatchedResponse,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -146,23 +154,23 @@ class Transport:
             trust_env=False,
         )
 
-    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Response:
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: RequestBody | None) -> Response:
         if self._session is None:
             self._session = self._open_session()
-        sending = self._session.request(
+        request = self._session.request(
             method,
-            _normal(url),
+            _normalize_url(url),
             headers={**self._headers, **headers},
             data=body,
             allow_redirects=False,
             proxy=self._route.proxy_for(url),
         )
-        async with sending as response:
+        async with request as response:
             if response.status < 200:
                 raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
             reply = await self._read(response)
-        if (isinstance(response, Answer) and response.is_doubtful) or _holds_another(reply):
-            raise UnaskedAnswerError
+        if (isinstance(response, WatchedResponse) and response.is_doubtful) or _has_second_head(reply):
+            raise UnsolicitedResponseError
         return reply
 
     async def _read(self, response: aiohttp.ClientResponse) -> Response:
@@ -171,24 +179,24 @@ class Transport:
         self._check_size(int(length[-20:]) if length.isdecimal() else 0)  # more digits are zeros before it
         pieces: AsyncIterable[bytes] = response.content.iter_any()
         if "content-encoding" in headers:
-            pieces = self._inflated(pieces, headers["content-encoding"])
+            pieces = self._inflate(pieces, headers["content-encoding"])
         return Response(
             status=response.status,
             headers=headers,
-            body=await self._joined(pieces),
+            body=await self._join(pieces),
             complete="content-length" in headers or headers.get("transfer-encoding") == "chunked",
         )
 
-    async def _joined(self, pieces: AsyncIterable[bytes]) -> bytes:
-        received: list[bytes] = []
+    async def _join(self, pieces: AsyncIterable[bytes]) -> bytes:
+        chunks: list[bytes] = []
         size = 0
         async for piece in pieces:
-            received.append(piece)
+            chunks.append(piece)
             size += len(piece)
             self._check_size(size)
-        return received[0] if len(received) == 1 else b"".join(received)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _inflated(self, pieces: AsyncIterable[bytes], codings: str) -> AsyncIterator[bytes]:
+    async def _inflate(self, pieces: AsyncIterable[bytes], codings: str) -> AsyncIterator[bytes]:
         """Inflate a body piece by piece; other rows have their turn between them."""
         inflation = ContentDecoder(codings)
         size = 0
@@ -201,9 +209,9 @@ class Transport:
         inflation.close()
 
     def _check_size(self, size: int) -> None:
-        if size > self._bounds.max_body_bytes:
+        if size > self._timeouts.max_body_bytes:
             raise PermanentError(
-                f"the answer is larger than {self._bounds.max_body_bytes} bytes", code="AnswerTooLarge"
+                f"the answer is larger than {self._timeouts.max_body_bytes} bytes", code="AnswerTooLarge"
             )
 
 
@@ -225,13 +233,13 @@ def _headers_of(response: aiohttp.ClientResponse) -> dict[str, str]:
     return headers
 
 
-def _holds_another(reply: Response) -> bool:
+def _has_second_head(reply: Response) -> bool:
     """Whether a body that only the connection's end bounds has the head of a second answer in it."""
-    return not reply.complete and reply.status < 400 and _HEAD.search(reply.body) is not None
+    return not reply.complete and reply.status < 400 and _RESPONSE_HEAD.search(reply.body) is not None
 
 
 @lru_cache(maxsize=16)
-def _normal(url: str) -> str:
+def _normalize_url(url: str) -> str:
     """Return an address as httpx understands it, which refuses more than aiohttp does."""
     return str(httpx.URL(url))
 

@@ -60,14 +60,14 @@ def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = N
         cap, ours = cap_of_shard(cap, shard, prepared.descriptor, spent, done), shard.numbers()
     before = totals_in(spent, spent.keys() if ours is None else ours)
     budget = Budget(cap, by_token=prepared.card.billing == "tokens")
-    budget.count_elsewhere(_spent(before))
+    budget.set_external_spending(_spent(before))
     progress.cap, progress.spent_before = cap, before
 
     def count(own: Collection[str]) -> Totals:
         found = spending.count_anew(own)
         return totals_in(found, found.keys() if ours is None else ours)
 
-    return Allowance(budget, Pot(cap, count, lambda totals: budget.count_elsewhere(_spent(totals))))
+    return Allowance(budget, Pot(cap, count, lambda totals: budget.set_external_spending(_spent(totals))))
 
 
 def _spent(totals: Totals) -> Spending:

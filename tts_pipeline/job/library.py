@@ -79,7 +79,7 @@ def library_of(prepared: Prepared, kept: KeptAnswers | None) -> PlacesLibrary | 
 
 
 class PlacesLibrary:
-    """A ``client.reuse.Library`` of datasets and reuse stores; those that can keep something get what is bought.
+    """A ``client.reuse.AudioCache`` of datasets and reuse stores; those that can keep something get what is bought.
 
     Args:
         places: Where to look, in this order.
