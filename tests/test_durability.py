@@ -21,7 +21,7 @@ from tests.conftest import StartEmulator
 from tests.disks import small_disk
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
-from tts_pipeline.dataset.journal import encode_record, frame
+from tts_pipeline.dataset.journal import encode_frame, encode_record
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import run_job
@@ -81,11 +81,11 @@ import os
 import tts_pipeline.dataset.parts as parts
 
 class Recorded(parts.Journal):
-    def sync(self):
-        super().sync()
+    def fdatasync(self):
+        super().fdatasync()
         if not hasattr(self, "record"):
             self.record = os.open(f"{self.path}.synced", os.O_CREAT | os.O_WRONLY)
-        os.pwrite(self.record, f"{os.fstat(self._descriptor).st_size:020}".encode(), 0)
+        os.pwrite(self.record, f"{os.fstat(self._fd).st_size:020}".encode(), 0)
 
 parts.Journal = Recorded
 """
@@ -201,7 +201,7 @@ def test_a_journal_of_another_version_is_left_to_it(tmp_path: Path, tone_service
     journals = next(iter(_work_of(tmp_path, tone_service)), tmp_path) / "journals"
     path = journals / "part-00001-0123456789abcdef01234567.journal"
     path.parent.mkdir(parents=True)
-    content = b"".join(frame(encode_record({"kind": "open", "format": 99, "journal_id": "x"})))
+    content = b"".join(encode_frame(encode_record({"kind": "open", "format": 99, "journal_id": "x"})))
     path.write_bytes(content)
     running = {"part_rows": 20, "work_dir": tmp_path / "work"}
     report = run_job(job_of(tmp_path, tone_service.url, running=running))

@@ -16,9 +16,9 @@ from tests.conftest import StartEmulator
 from tests.job.samples import job_of, read
 from tts_pipeline.cli import main
 from tts_pipeline.config import QualityPolicy
-from tts_pipeline.dataset.journal import encode_record, frame
-from tts_pipeline.dataset.journal_frames import RECORDS_BYTES, Frame, read_frames
-from tts_pipeline.dataset.replay import Replay, replay
+from tts_pipeline.dataset.journal import encode_frame, encode_record
+from tts_pipeline.dataset.journal_frames import RECORD_READ_BYTES, Frame, read_frames
+from tts_pipeline.dataset.replay import Replay, replay_journal
 from tts_pipeline.job import Job, run_job
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -38,7 +38,7 @@ def test_help_says_what_it_said(monkeypatch: pytest.MonkeyPatch, command: str) -
 
 def test_a_journal_with_every_kind_of_record_is_read_to_its_torn_tail() -> None:
     """Attempts, answers, speech, rejects, what was discarded and what was lost are all known again."""
-    journal = replay(GOLDEN / "part-00001.journal")
+    journal = replay_journal(GOLDEN / "part-00001.journal")
     assert journal is not None
     assert _plain(_facts(journal)) == orjson.loads((GOLDEN / "journal.json").read_bytes())
 
@@ -47,9 +47,9 @@ def test_records_are_written_as_they_were() -> None:
     """Records that are read and framed again are the same bytes, up to the torn tail."""
     path = GOLDEN / "part-00001.journal"
     whole = path.read_bytes()
-    with path.open("rb", buffering=RECORDS_BYTES) as file:
+    with path.open("rb", buffering=RECORD_READ_BYTES) as file:
         frames = [one for one in read_frames(path, file, check_payloads=True) if isinstance(one, Frame)]
-    again = b"".join(piece for one in frames for piece in frame(encode_record(one.record), one.blob.read()))
+    again = b"".join(piece for one in frames for piece in encode_frame(encode_record(one.record), one.blob.read()))
     assert {one.record["kind"] for one in frames} == {
         *("open", "intent", "settled", "discarded", "speech", "reject", "lost")
     }
@@ -123,7 +123,7 @@ def _facts(journal: Replay) -> dict[str, Any]:
         "size_bytes": journal.size_bytes,
         "unread_bytes": journal.unread_bytes,
         "attempts": list(journal.attempts.values()),
-        "lost": journal.lost,
+        "lost": journal.unaccounted,
         "utterances": {
             f"{utterance_id}:{take}": {
                 "attempts": said.attempts,
@@ -133,7 +133,7 @@ def _facts(journal: Replay) -> dict[str, Any]:
                 "audio_bytes": said.audio and len(said.audio.read()),
                 "reject": said.reject,
             }
-            for (utterance_id, take), said in journal.said.items()
+            for (utterance_id, take), said in journal.utterances.items()
         },
     }
 

@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, write_source
-from tts_pipeline.dataset.names import part_of
-from tts_pipeline.dataset.replay import replay
+from tts_pipeline.dataset.names import parse_part_number
+from tts_pipeline.dataset.replay import replay_journal
 from tts_pipeline.dataset.shipping import FOLDER
-from tts_pipeline.dataset.takeover import take_over
+from tts_pipeline.dataset.takeover import adopt_journals
 
 _RUN = """
 import sys
@@ -66,12 +66,12 @@ class ShippingJob(KilledJob):
     def _count_kill(self) -> None:
         received = len(self.service.bill(entries=True)["entries"])
         looked_at = self.work_dir.with_name("looked-at")
-        for number in {part_of(name) for name in self.store.names(FOLDER)}:
-            take_over(self.store, looked_at, number)
+        for number in {parse_part_number(name) for name in self.store.names(FOLDER)}:
+            adopt_journals(self.store, looked_at, number)
         for path in looked_at.glob("*.journal"):
-            one = replay(path)
+            one = replay_journal(path)
             assert one is not None
-            for (utterance_id, _), said in one.said.items():
+            for (utterance_id, _), said in one.utterances.items():
                 if said.answers:
                     self.shipped.setdefault(utterance_id, received)
         shutil.rmtree(looked_at, ignore_errors=True)

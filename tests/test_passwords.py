@@ -18,7 +18,7 @@ from tests.cli.conftest import local as local  # noqa: PLC0414
 from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.browse.snapshot import Snapshot
-from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.location import FsspecPath
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
@@ -123,7 +123,7 @@ class _Broken:
 
 def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path: Path) -> None:
     """Also in the traceback, and in what a job and a place look like."""
-    place = Location(f"s3://AKIA7:{PASSWORD}@bucket/out", _Broken())
+    place = FsspecPath(f"s3://AKIA7:{PASSWORD}@bucket/out", _Broken())
     write_lines(tmp_path / "lines.parquet", 2)
     job = job_of(
         tmp_path, tone_service.url, destination=place, running={"work_dir": tmp_path / "work", "reuse": place.url}
@@ -138,7 +138,7 @@ def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path
 def test_a_source_that_its_driver_refuses_is_a_wrong_setting(kind: type[Exception]) -> None:
     """Whatever the driver raises: botocore's own errors, of credentials that are missing too, are no OSError."""
     with pytest.raises(ConfigurationError, match="cannot open the source") as met:
-        open_source(Location(f"s3://AKIA7:{PASSWORD}@bucket/in", _Broken(kind)))
+        open_source(FsspecPath(f"s3://AKIA7:{PASSWORD}@bucket/in", _Broken(kind)))
     assert "hunter2" not in "".join(traceback.format_exception(met.value))
 
 

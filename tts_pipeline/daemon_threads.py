@@ -17,11 +17,11 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 _Call = tuple[Future[Any], Callable[[], Any]]
 
-TO_THREAD = min(32, (os.cpu_count() or 1) + 4)
+TO_THREAD_WORKERS = min(32, (os.cpu_count() or 1) + 4)
 """Threads for ``asyncio.to_thread``, at most: as many as asyncio itself has."""
 
 
-LOOK_EVERY_S = 0.2
+POLL_S = 0.2
 """How often who waits looks up. A signal that the system gave to another thread does not wake the main one, which has
 to handle it: it does so once it runs."""
 
@@ -30,7 +30,7 @@ class _Future(Future[Result]):
     def result(self, timeout: float | None = None) -> Result:
         """See ``Future.result``; interruptible whichever thread a signal comes to."""
         while timeout is None and not self.done():
-            wait([self], LOOK_EVERY_S)
+            wait([self], POLL_S)
         return super().result(timeout)
 
 
@@ -41,34 +41,34 @@ class DaemonExecutor(ThreadPoolExecutor):
     whoever interrupts twice must not wait for what hangs.
 
     Args:
-        threads: How many, at most.
+        max_threads: How many, at most.
         name: For their names.
     """
 
-    def __init__(self, threads: int, name: str) -> None:
-        super().__init__(threads)  # which begins no thread before its own ``submit``
+    def __init__(self, max_threads: int, name: str) -> None:
+        super().__init__(max_threads)  # which begins no thread before its own ``submit``
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._most = threads
+        self._max_threads = max_threads
         self._name = name
         self._daemons: list[threading.Thread] = []
         self._idle = threading.Semaphore(0)
-        self._is_over = False
+        self._is_shut_down = False
 
     def submit(self, call: Callable[P, Result], /, *args: P.args, **kwargs: P.kwargs) -> Future[Result]:
         """Queue a call; see ``Executor.submit``."""
-        if self._is_over:
+        if self._is_shut_down:
             raise RuntimeError(f"the threads {self._name!r} are shut down")
         future: Future[Result] = _Future()
         self._queue.put((future, partial(call, *args, **kwargs)))
-        if not self._idle.acquire(blocking=False) and len(self._daemons) < self._most:
+        if not self._idle.acquire(blocking=False) and len(self._daemons) < self._max_threads:
             name = f"{self._name}-{len(self._daemons)}"
-            self._daemons.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._daemons.append(threading.Thread(target=self._run_calls, name=name, daemon=True))
             self._daemons[-1].start()
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
         """Let the threads end when what is queued is done, or cancelled; waits for that only when told to."""
-        self._is_over = True
+        self._is_shut_down = True
         if cancel_futures:
             self._cancel_queued()
         for _ in self._daemons:
@@ -76,14 +76,14 @@ class DaemonExecutor(ThreadPoolExecutor):
         if wait:
             for thread in self._daemons:
                 while thread.is_alive():
-                    thread.join(LOOK_EVERY_S)
+                    thread.join(POLL_S)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.shutdown(wait=kind is None or issubclass(kind, Exception | GeneratorExit))
 
-    def _work(self) -> None:
+    def _run_calls(self) -> None:
         while True:
             if self._queue.empty():
                 self._idle.release()
@@ -102,7 +102,7 @@ class DaemonExecutor(ThreadPoolExecutor):
 
 async def in_daemon_threads(main: Coroutine[Any, Any, Result]) -> Result:
     """Await something whose ``asyncio.to_thread`` calls, and look-ups of names, do not keep the process alive."""
-    asyncio.get_running_loop().set_default_executor(DaemonExecutor(TO_THREAD, "to-thread"))
+    asyncio.get_running_loop().set_default_executor(DaemonExecutor(TO_THREAD_WORKERS, "to-thread"))
     return await main
 
 

@@ -19,7 +19,7 @@ from tests.job.samples import write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
 from tts_pipeline.airflow.storage import located
-from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.location import FsspecPath
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def test_a_url_without_a_connection_is_the_drivers_own() -> None:
 def test_a_connection_opens_a_place(bucket: Any, place: Any, conn_id: str | None) -> None:
     """In the URL, in the path, or beside it, which goes first; it is no part of the place's name."""
     found = located(place, conn_id)
-    assert isinstance(found, Location)
+    assert isinstance(found, FsspecPath)
     assert (found.url, found.filesystem) == ("s3://bucket/a/b", bucket)
     assert "test" not in repr(found)
 

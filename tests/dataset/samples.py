@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.claims import PartLock
-from tts_pipeline.dataset.held_rows import HeldRows
+from tts_pipeline.dataset.claims import FileLock
+from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.journals import replays_of
+from tts_pipeline.dataset.journals import replay_part
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, remove_journals
@@ -169,11 +169,11 @@ class Bench:
         places = range(first, min(first + self.part_rows, self.source.rows))
         table = RowReader(self.source).read(places)
         keys = self.voicing.layout.keys(table, [self.source.locate(place) for place in places])
-        return PartRows(number, HeldRows.of(table), keys, self.voicing.utterances(table, keys))
+        return PartRows(number, SpooledRows.from_table(table), keys, self.voicing.utterances(table, keys))
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""
-        return replays_of(self.store, self.journals, number, "fingerprint")
+        return replay_part(self.store, self.journals, number, "fingerprint")
 
     def invocation(self) -> Invocation:
         """Return a new execution."""
@@ -201,7 +201,7 @@ class Bench:
         """Open a part as a run does, and let it go without publishing anything."""
         rows = self.rows(number)
         async with AsyncExitStack() as held:
-            held.enter_context(PartLock(self.folder / "locks" / f"{rows.name}.lock"))
+            held.enter_context(FileLock(self.folder / "locks" / f"{rows.name}.lock"))
             part = OpenPart(rows, self.replays(number), self.invocation(), progress or Progress(), past)
             held.callback(part.close)
             own = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.disks import small_disk
-from tts_pipeline.dataset.ballast import Ballast
+from tts_pipeline.dataset.ballast import DiskReserve
 from tts_pipeline.errors import StorageError
 
 MEGABYTE = 1024 * 1024
@@ -23,36 +23,36 @@ def test_space_is_taken_and_given_back(tmp_path: Path) -> None:
     """As much as was asked for, by a file that has no name; giving it back again is harmless."""
     with small_disk(tmp_path / "disk", 8_192) as disk:
         before = _free(disk.folder)
-        ballast = Ballast(disk.folder / "journals", 4 * MEGABYTE)
-        ballast.hold()
+        ballast = DiskReserve(disk.folder / "journals", 4 * MEGABYTE)
+        ballast.allocate()
         assert before - _free(disk.folder) >= 4 * MEGABYTE
         assert os.listdir(disk.folder / "journals") == []
         for _ in range(2):
             ballast.release()
         assert before - _free(disk.folder) < 64 * 1024
-        assert not ballast.is_held
+        assert not ballast.is_allocated
 
 
 def test_with_little_room_it_is_smaller(tmp_path: Path) -> None:
     """A run with a little space left can begin; with none it is told so before anything is sent."""
     with small_disk(tmp_path / "disk", 1_024) as disk:
-        ballast = Ballast(disk.folder, 4 * MEGABYTE)
-        ballast.hold()
-        assert ballast.is_held
+        ballast = DiskReserve(disk.folder, 4 * MEGABYTE)
+        ballast.allocate()
+        assert ballast.is_allocated
         assert _free(disk.folder) < 800 * 1024
         ballast.release()
         (disk.folder / "film").write_bytes(bytes(_free(disk.folder) - 8_192))
         with pytest.raises(StorageError, match="is full"):
-            ballast.hold()
-        assert not ballast.is_held
+            ballast.allocate()
+        assert not ballast.is_allocated
 
 
 _HELD = """
 import sys, time
 from pathlib import Path
-from tts_pipeline.dataset.ballast import Ballast
-ballast = Ballast(Path(sys.argv[1]), 4 * 1024 * 1024)
-ballast.hold()
+from tts_pipeline.dataset.ballast import DiskReserve
+ballast = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
+ballast.allocate()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -75,12 +75,12 @@ def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
 _LIMITED = """
 import resource, signal, sys
 from pathlib import Path
-from tts_pipeline.dataset.ballast import Ballast
+from tts_pipeline.dataset.ballast import DiskReserve
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
-ballast = Ballast(Path(sys.argv[1]), 4 * 1024 * 1024)
-ballast.hold()
-print(ballast.is_held)
+ballast = DiskReserve(Path(sys.argv[1]), 4 * 1024 * 1024)
+ballast.allocate()
+print(ballast.is_allocated)
 """
 
 

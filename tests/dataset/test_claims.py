@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.dataset.claims import Claim, PartLock, claim_name, claim_names, read_claim, write_claim
+from tts_pipeline.dataset.claims import Claim, FileLock, claim_name, claim_names, read_claim, write_claim
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
 
@@ -22,8 +22,8 @@ CLAIM = Claim("j1", "i1", 1, 500, Decimal("0.040000000"), "CNY", "local", "m", N
 _HOLD = """
 import sys
 from pathlib import Path
-from tts_pipeline.dataset.claims import PartLock
-with PartLock(Path(sys.argv[1])):
+from tts_pipeline.dataset.claims import FileLock
+with FileLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -45,7 +45,7 @@ def test_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None
     """The error names the part and the process, and says what to do."""
     path = tmp_path / "part-00007.lock"
     with _held_elsewhere(path) as other, pytest.raises(StorageError) as told:
-        PartLock(path).__enter__()
+        FileLock(path).__enter__()
     assert f"process {other.pid}" in told.value.message
     assert "part-00007" in told.value.message
     assert told.value.hint
@@ -58,7 +58,7 @@ def test_a_lock_is_free_the_instant_its_owner_is_killed(tmp_path: Path) -> None:
         other.send_signal(signal.SIGKILL)
         other.wait()
         assert path.exists()
-        with PartLock(path):
+        with FileLock(path):
             pass
     assert not path.exists()
 
@@ -66,10 +66,10 @@ def test_a_lock_is_free_the_instant_its_owner_is_killed(tmp_path: Path) -> None:
 def test_a_lock_is_free_after_its_owner_let_it_go(tmp_path: Path) -> None:
     """Released by the end of ``with``, also by an exception; its file goes too."""
     path = tmp_path / "locks" / "part-00007.lock"
-    with pytest.raises(ZeroDivisionError), PartLock(path):
+    with pytest.raises(ZeroDivisionError), FileLock(path):
         raise ZeroDivisionError
-    with PartLock(path), pytest.raises(StorageError):
-        PartLock(path).__enter__()
+    with FileLock(path), pytest.raises(StorageError):
+        FileLock(path).__enter__()
     assert os.listdir(path.parent) == []
 
 
@@ -85,7 +85,7 @@ def test_of_many_at_once_exactly_one_has_it_at_any_time(tmp_path: Path) -> None:
         won = 0
         while won < 40:
             try:
-                with PartLock(path):
+                with FileLock(path):
                     owners.append(1)
                     most.append(len(owners))
                     owners.pop()
@@ -101,7 +101,7 @@ def test_of_many_at_once_exactly_one_has_it_at_any_time(tmp_path: Path) -> None:
     assert max(most) == 1
 
 
-class _RacedLock(PartLock):
+class _RacedLock(FileLock):
     """A lock whose file its last owner removes just after we locked it."""
 
     races = 0
@@ -119,14 +119,14 @@ def test_a_lock_on_a_removed_file_is_not_held(tmp_path: Path) -> None:
     with _RacedLock(path) as lock:
         assert lock.races == 1
         with pytest.raises(StorageError):
-            PartLock(path).__enter__()
+            FileLock(path).__enter__()
 
 
 def test_a_lock_where_no_file_can_be_made_is_a_storage_error(tmp_path: Path) -> None:
     """It says what could not be locked."""
     (tmp_path / "locks").write_bytes(b"")
     with pytest.raises(StorageError, match="locking"):
-        PartLock(tmp_path / "locks" / "part-00000.lock").__enter__()
+        FileLock(tmp_path / "locks" / "part-00000.lock").__enter__()
 
 
 def test_a_claim_is_read_back_with_who_and_where(store: Store) -> None:
@@ -163,7 +163,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
     lock = tmp_path / "part-00000.lock"
     for target in ("theirs", "nothing"):
         lock.symlink_to(tmp_path / target)
-        with pytest.raises(StorageError, match=r"part-00000\.lock is a link"), PartLock(lock):
+        with pytest.raises(StorageError, match=r"part-00000\.lock is a link"), FileLock(lock):
             pass
         lock.unlink()
     assert (tmp_path / "theirs").read_bytes() == b"theirs"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.dataset.samples import NOW_US, PRICE, settle
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
-from tts_pipeline.dataset.cover import Cover, Pot
+from tts_pipeline.dataset.cover import BudgetPool, ClaimHighWater
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
@@ -48,9 +48,9 @@ def _claimed(store: Store) -> Claim:
     return claim
 
 
-def _cover(store: Store, prices: Sequence[Price], characters: int = 10) -> Cover:
-    cover = Cover(store, 0, CLAIM, prices, characters)
-    cover.begin()
+def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> ClaimHighWater:
+    cover = ClaimHighWater(store, 0, CLAIM, prices, characters)
+    cover.open()
     return cover
 
 
@@ -61,13 +61,13 @@ def _cover(store: Store, prices: Sequence[Price], characters: int = 10) -> Cover
 def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decimal]], prices: list[Price]) -> None:
     """In characters and in money, by whatever price, at every moment when a request may be sent."""
     store = _MemoryStore(Path("nowhere"))
-    cover = _cover(store, prices)
+    cover = _high_water(store, prices)
 
     async def spend() -> None:
         characters, cost = 0, Decimal(0)
         for number, (more, money) in enumerate(spent):
             attempt = _attempt(number, more, str(money))
-            await cover.add(attempt)
+            await cover.reserve(attempt)
             characters, cost = characters + more, cost + money
             claim = _claimed(store)
             assert claim.characters_upper_bound >= characters
@@ -82,22 +82,22 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
 def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None:
     """By characters that is money, too; by tokens nobody knows yet; it names who claims."""
     store = LocalStore(tmp_path)
-    _cover(store, [PRICE], 10_000)
+    _high_water(store, [PRICE], 10_000)
     assert replace(_claimed(store), host="", process=0) == replace(
         CLAIM, characters_upper_bound=10_000, cost_upper_bound=Decimal("0.800000000")
     )
-    _cover(store, [BY_TOKEN], 10_000)
+    _high_water(store, [BY_TOKEN], 10_000)
     assert _claimed(store).characters_upper_bound == 10_000
     assert _claimed(store).cost_upper_bound == Decimal(0)
-    _cover(store, [])
+    _high_water(store, [])
     assert _claimed(store).cost_upper_bound is None
 
 
 def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) -> None:
     """The next raise is as far ahead in money as in characters, so that there are few of them."""
     store = LocalStore(tmp_path)
-    cover = _cover(store, [BY_TOKEN], 100)
-    asyncio.run(cover.add(_attempt(1, 50, "0.5")))
+    cover = _high_water(store, [BY_TOKEN], 100)
+    asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
     claim = _claimed(store)
     assert (claim.characters_upper_bound, claim.cost_upper_bound) == (150, Decimal("1.5"))
 
@@ -105,9 +105,9 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     """The error reaches whoever was about to send."""
     (tmp_path / "claims").write_bytes(b"")
-    cover = Cover(LocalStore(tmp_path), 0, CLAIM, [PRICE], 10)
+    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, [PRICE], 10)
     with pytest.raises(StorageError):
-        asyncio.run(cover.add(_attempt(1, 50, "0.5")))
+        asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
 
 
 def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
@@ -121,26 +121,29 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
     seen: list[int] = []
     learnt: list[Totals] = []
-    cover = Cover(store, 0, CLAIM, [PRICE], 80)
-    cover.begin(Pot(BudgetCap(max_characters=100), count, learnt.append))
+    cover = ClaimHighWater(store, 0, CLAIM, [PRICE], 80)
+    cover.open(BudgetPool(BudgetCap(max_characters=100), count, learnt.append))
     assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
-    asyncio.run(cover.add(_attempt(1, 45, "0")))
+    asyncio.run(cover.reserve(_attempt(1, 45, "0")))
     assert (seen[-1], _claimed(store).characters_upper_bound) == (125, 52)
     others[0] = 60  # another has claimed meanwhile
     with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
-        asyncio.run(cover.add(_attempt(2, 15, "0")))
+        asyncio.run(cover.reserve(_attempt(2, 15, "0")))
     assert (seen[-1], _claimed(store).characters_upper_bound) == (140, 52)
     assert learnt[-1].characters_upper_bound == 60
 
 
 def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
     """All of a cap can be spent by any of them."""
-    pot = Pot(BudgetCap(max_characters=100), lambda _: Totals(), lambda _: None)
-    covers = [Cover(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), [PRICE], 80) for part in range(3)]
+    pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Totals(), lambda _: None)
+    covers = [
+        ClaimHighWater(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), [PRICE], 80)
+        for part in range(3)
+    ]
     for cover in covers:
-        cover.begin(pot)
+        cover.open(pot)
     for number in range(10):
-        asyncio.run(covers[number % 2].add(_attempt(number, 10, "0")))
+        asyncio.run(covers[number % 2].reserve(_attempt(number, 10, "0")))
     with pytest.raises(StoppedError):
-        asyncio.run(covers[2].add(_attempt(11, 1, "0")))
-    assert [cover.claimed.characters for cover in covers] == [50, 50, 0]
+        asyncio.run(covers[2].reserve(_attempt(11, 1, "0")))
+    assert [cover.claim_bound.characters for cover in covers] == [50, 50, 0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.dataset.answers import AnswerStore
+from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.models import Answer, Audio, Found
@@ -16,10 +16,10 @@ KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AnswerStore:
+def store(tmp_path: Path) -> FileCache:
     """A store of five answers, each a second younger than the one before."""
-    made = AnswerStore(LocalStore(tmp_path))
-    made.begin()
+    made = FileCache(LocalStore(tmp_path))
+    made.create()
     for age, key in enumerate(KEYS):
         made.put(key, 0, Found(Answer(0, Audio(bytes(1_000), "wav", 24_000, 1, 20)), "origin"))
         (path,) = tmp_path.glob(f"*/{key}.0.answer")
@@ -32,7 +32,7 @@ def _bytes(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("kept", range(6))
-def test_the_oldest_go_until_the_rest_fits(kept: int, store: AnswerStore, tmp_path: Path) -> None:
+def test_the_oldest_go_until_the_rest_fits(kept: int, store: FileCache, tmp_path: Path) -> None:
     """And no more than that; the others are as they were."""
     one = _bytes(tmp_path) // len(KEYS)
     assert evict(tmp_path, one * kept + one // 2) == len(KEYS) - kept
@@ -40,7 +40,7 @@ def test_the_oldest_go_until_the_rest_fits(kept: int, store: AnswerStore, tmp_pa
     assert _bytes(tmp_path) == one * kept
 
 
-def test_it_touches_nothing_else(store: AnswerStore, tmp_path: Path) -> None:
+def test_it_touches_nothing_else(store: FileCache, tmp_path: Path) -> None:
     """The store stays one, and what is no answer stays there."""
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / "notes.txt").write_text("mine")

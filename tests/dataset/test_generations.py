@@ -131,9 +131,9 @@ class _Dying(LocalStore):
         self._count()
         super().remove(name)
 
-    def remove_all(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         self._count()
-        super().remove_all(folder)
+        super().remove_folder(folder)
 
     def move(self, name: str, to: str) -> None:
         self._count()

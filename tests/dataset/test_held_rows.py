@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tts_pipeline.dataset.held_rows import HeldRows
+from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.errors import StorageError
 
@@ -16,8 +16,8 @@ WIDE = pa.table({"n": range(300), "wide": [os.urandom(10_000) for _ in range(300
 CATEGORIES = pa.table({"n": range(300), "kind": pa.array(["a", "b", None] * 100).dictionary_encode()})
 
 
-def _held(table: pa.Table, folder: Path | None, memory_bytes: int = 0) -> HeldRows:
-    held = HeldRows(table.schema, memory_bytes, folder)
+def _spool(table: pa.Table, folder: Path | None, memory_bytes: int = 0) -> SpooledRows:
+    held = SpooledRows(table.schema, memory_bytes, folder)
     for batch in table.to_batches(max_chunksize=40):
         held.add(batch)
     return held
@@ -27,7 +27,7 @@ def _held(table: pa.Table, folder: Path | None, memory_bytes: int = 0) -> HeldRo
 @pytest.mark.parametrize("table", [WIDE, CATEGORIES], ids=["wide", "categories"])
 def test_rows_are_what_they_were(tmp_path: Path, table: pa.Table, memory_bytes: int) -> None:
     """From memory, from a file or from both, whole or some columns of some rows, more than once."""
-    held = _held(table, tmp_path / "rows", memory_bytes)
+    held = _spool(table, tmp_path / "rows", memory_bytes)
     reader = RowReader(held)
     for _ in range(2):
         assert reader.read(range(300)).equals(table)
@@ -38,11 +38,11 @@ def test_rows_are_what_they_were(tmp_path: Path, table: pa.Table, memory_bytes: 
 def test_wide_rows_are_in_no_memory_and_leave_no_file(tmp_path: Path) -> None:
     """What is wide is in a file without a name; what each row has is known."""
     before_bytes = pa.total_allocated_bytes()
-    held = _held(WIDE, tmp_path / "rows", 10_000_000)
+    held = _spool(WIDE, tmp_path / "rows", 10_000_000)
     assert pa.total_allocated_bytes() - before_bytes < 1_000_000
     assert list((tmp_path / "rows").iterdir()) == []
     assert all(10_000 <= row_bytes < 11_000 for row_bytes in held.row_bytes)
-    assert set(_held(CATEGORIES, None).row_bytes) == {0}
+    assert set(_spool(CATEGORIES, None).row_bytes) == {0}
     held.close()
 
 
@@ -50,4 +50,4 @@ def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
     """A folder that cannot be made is a storage error that names it."""
     (tmp_path / "rows").write_text("a file")
     with pytest.raises(StorageError, match=r"keeping rows of the source in .*rows"):
-        _held(WIDE, tmp_path / "rows")
+        _spool(WIDE, tmp_path / "rows")

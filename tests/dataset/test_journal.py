@@ -17,9 +17,9 @@ import pytest
 
 from tests.disks import small_disk
 from tests.patience import patience
-from tts_pipeline.dataset.ballast import Ballast
-from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record, frame
-from tts_pipeline.dataset.replay import replay
+from tts_pipeline.dataset.ballast import DiskReserve
+from tts_pipeline.dataset.journal import Append, Journal, JournalWriter, encode_frame, encode_record
+from tts_pipeline.dataset.replay import replay_journal
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Attempt, Usage
 
@@ -32,9 +32,9 @@ def _record(number: int) -> bytes:
 
 def _notes(path: Path) -> list[int]:
     """Return the numbers of the notes in a journal, in order (replay keeps the order of first mention)."""
-    found = replay(path)
+    found = replay_journal(path)
     assert found is not None
-    return [int(utterance_id) for utterance_id, _ in found.said]
+    return [int(utterance_id) for utterance_id, _ in found.utterances]
 
 
 def test_money_values_and_mappings_are_encoded_as_they_are() -> None:
@@ -54,7 +54,7 @@ def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> No
     path = tmp_path / "deep" / "part-00000-j.journal"
     Journal.create(path, HEADER).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = replay(path)
+    found = replay_journal(path)
     assert found is not None
     assert (found.journal_id, found.header["part"]) == ("j", 0)
 
@@ -74,23 +74,23 @@ class _SlowDisk(Journal):
         self.reached = threading.Event()
         self.may_sync = threading.Event()
 
-    def sync(self) -> None:
+    def fdatasync(self) -> None:
         self.reached.set()
         assert self.may_sync.wait(patience(10))
-        super().sync()
+        super().fdatasync()
         self.syncs += 1
 
 
 def _slow_disk(path: Path) -> _SlowDisk:
     journal = _SlowDisk(path, os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 0)
     journal.begin()
-    journal.append([frame(encode_record({"kind": "open", "format": 1, **HEADER}))], durable=False)
+    journal.append([encode_frame(encode_record({"kind": "open", "format": 1, **HEADER}))], durable=False)
     return journal
 
 
-def _writer(ballast: Ballast | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
+def _writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
     deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    return JournalWriter(deliveries.put, ballast), deliveries
+    return JournalWriter(deliveries.put, reserve), deliveries
 
 
 def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
             told[number] = len(told)
             synced_when_told[number] = journal.syncs
 
-        writer.put(Write(journal, _record(number), durable=True, done=done))
+        writer.put(Append(journal, _record(number), durable=True, on_written=done))
 
     put(0)
     assert journal.reached.wait(patience(10))
@@ -130,7 +130,7 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
     told: list[StorageError | None] = []
-    writer.put(Write(journal, _record(1), b"audio", done=told.append))
+    writer.put(Append(journal, _record(1), b"audio", on_written=told.append))
     deliveries.get(timeout=patience(10))()
     assert told == [None]
     assert journal.syncs == 0
@@ -146,7 +146,7 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
     told: list[int] = []
     for number, durable in ((0, True), (1, False), (2, True), (3, True)):
         done = partial(lambda number, _: told.append(number), number)
-        writer.put(Write(journal, _record(number), durable=durable, done=done))
+        writer.put(Append(journal, _record(number), durable=durable, on_written=done))
     journal.may_sync.set()
     finish = deliveries.get(timeout=patience(10))
     assert (told, _notes(journal.path)) == ([], [0])
@@ -173,9 +173,9 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
         seen.append(_notes(earlier.path))
 
     for number in range(20):
-        writer.put(Write(later, _record(2 * number), durable=True, done=lambda _: None))
-        writer.put(Write(earlier, _record(number)))
-        writer.put(Write(later, _record(2 * number + 1), durable=True, done=look))
+        writer.put(Append(later, _record(2 * number), durable=True, on_written=lambda _: None))
+        writer.put(Append(earlier, _record(number)))
+        writer.put(Append(later, _record(2 * number + 1), durable=True, on_written=look))
         while len(seen) <= number:
             deliveries.get(timeout=patience(10))()
     assert seen == [list(range(number + 1)) for number in range(20)]
@@ -189,8 +189,8 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
     synced: list[str] = []
 
     class _Seen(Journal):
-        def sync(self) -> None:
-            super().sync()
+        def fdatasync(self) -> None:
+            super().fdatasync()
             synced.append(self.path.stem)
 
     earlier, later, closed = (
@@ -199,13 +199,15 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
     synced.clear()
     writer, deliveries = _writer()
     for journal in (earlier, closed):
-        writer.put(Write(journal, _record(1), b"audio"))
+        writer.put(Append(journal, _record(1), b"audio"))
         deliveries.get(timeout=patience(10))()
     assert synced == []
     closed.close()
     told: list[tuple[StorageError | None, list[str]]] = []
     for number in range(2):
-        writer.put(Write(later, _record(number), durable=True, done=lambda error: told.append((error, list(synced)))))
+        writer.put(
+            Append(later, _record(number), durable=True, on_written=lambda error: told.append((error, list(synced))))
+        )
         deliveries.get(timeout=patience(10))()
     assert told == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
     writer.close()
@@ -225,14 +227,14 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
     journal = _Counted.create(tmp_path / "x.journal", HEADER)
     turns: list[Callable[[], None]] = []
     deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-    writer = JournalWriter(deliveries.put, soon=turns.append)
+    writer = JournalWriter(deliveries.put, call_soon=turns.append)
     for first in (0, 4):
         for number in range(first, first + 4):
-            writer.put(Write(journal, _record(number), durable=True, done=lambda _: None))
+            writer.put(Append(journal, _record(number), durable=True, on_written=lambda _: None))
         assert len(turns) == 1, "asked for once in a turn"
         turns.pop()()
         deliveries.get(timeout=patience(10))()
-    writer.put(Write(journal, _record(8)))
+    writer.put(Append(journal, _record(8)))
     writer.close()
     journal.close()
     assert appended == [1, 4, 4, 1], "the header, two turns, and what was left"
@@ -244,7 +246,7 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
     journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
     writer, _ = _writer()
     for number in range(300):
-        writer.put(Write(journals[number % 3], _record(number), b"x" * number))
+        writer.put(Append(journals[number % 3], _record(number), b"x" * number))
     writer.close()
     for number, journal in enumerate(journals):
         journal.close()
@@ -254,7 +256,7 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
 def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
     """More pieces than the system takes in one call, with payloads between: all of it, in order."""
     journal = Journal.create(tmp_path / "x.journal", HEADER)
-    journal.append([frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
+    journal.append([encode_frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
     journal.close()
     assert _notes(tmp_path / "x.journal") == list(range(3_000))
 
@@ -266,7 +268,7 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
     writer, deliveries = _writer()
     told: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
     for name, journal in (("bad", bad), ("good", good)):
-        writer.put(Write(journal, _record(1), durable=True, done=told[name].append))
+        writer.put(Append(journal, _record(1), durable=True, on_written=told[name].append))
     while not all(told.values()):
         deliveries.get(timeout=patience(10))()
     writer.close()
@@ -278,7 +280,7 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
 _FULL = """
 import queue, resource, signal, sys
 from pathlib import Path
-from tts_pipeline.dataset.journal import Journal, JournalWriter, Write, encode_record
+from tts_pipeline.dataset.journal import Journal, JournalWriter, Append, encode_record
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
@@ -291,12 +293,12 @@ def record(number, size):
 frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
 deliveries, told, later = queue.SimpleQueue(), [], []
 writer = JournalWriter(deliveries.put)
-writer.put(Write(journal, *record(9, 10)))
+writer.put(Append(journal, *record(9, 10)))
 for pieces in frames:  # one batch, for the first one is not told yet
-    writer.put(Write(journal, *pieces, durable=True, done=told.append))
+    writer.put(Append(journal, *pieces, durable=True, on_written=told.append))
 for _ in range(2):
     deliveries.get(timeout=10)()
-writer.put(Write(journal, *record(4, 10), done=later.append))
+writer.put(Append(journal, *record(4, 10), on_written=later.append))
 deliveries.get(timeout=10)()
 writer.close()
 print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
@@ -311,9 +313,9 @@ def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_p
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert said[0] == f"{['StorageError'] * 4} ['StorageError']"
     assert said[1].startswith(f"writing the journal {path}: File too large (")
-    found = replay(path)
+    found = replay_journal(path)
     assert found is not None
-    assert [key for key, _ in found.said] == ["9", "0", "1"]
+    assert [key for key, _ in found.utterances] == ["9", "0", "1"]
     assert found.size_bytes == path.stat().st_size, "the torn frame is cut off"
 
 
@@ -321,23 +323,23 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
     """What is not known to be on the disk is not acted upon; what was written may stay."""
 
     class _Broken(Journal):
-        def sync(self) -> None:
+        def fdatasync(self) -> None:
             raise OSError(5, "Input/output error")
 
     path = tmp_path / "x.journal"
     Journal.create(path, HEADER).close()
     journal = _Broken(path, os.open(path, os.O_WRONLY | os.O_APPEND), path.stat().st_size)
     with pytest.raises(StorageError, match="Input/output error"):
-        journal.append([frame(_record(1))], durable=True)
+        journal.append([encode_frame(_record(1))], durable=True)
     with pytest.raises(StorageError, match="Input/output error"):
-        journal.append([frame(_record(2))], durable=False)
+        journal.append([encode_frame(_record(2))], durable=False)
     journal.close()
     assert _notes(path) == [1]
 
 
-def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[str]:
+def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> list[str]:
     """Write a record and audio of 100 KB for each number, with an intent before each; return what became of them."""
-    writer, deliveries = _writer(ballast)
+    writer, deliveries = _writer(reserve)
     journal = Journal.create(folder / "x.journal", HEADER)
     outcomes: list[str] = []
 
@@ -346,7 +348,9 @@ def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[s
 
     for number in numbers:
         for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
-            writer.put(Write(journal, _record(number), payload, durable=kind == "intent", done=partial(note, kind)))
+            writer.put(
+                Append(journal, _record(number), payload, durable=kind == "intent", on_written=partial(note, kind))
+            )
             deliveries.get(timeout=patience(10))()
     writer.close()
     journal.close()
@@ -356,8 +360,8 @@ def _until_full(folder: Path, ballast: Ballast | None, numbers: range) -> list[s
 def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
     """The first write that finds it full gives the ballast back: intents are refused, answers are written into it."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
-        ballast = Ballast(disk.folder, 1_048_576)
-        ballast.hold()
+        ballast = DiskReserve(disk.folder, 1_048_576)
+        ballast.allocate()
         outcomes = _until_full(disk.folder, ballast, range(14))
         first = outcomes.index("intent refused") if "intent refused" in outcomes else 99
         assert 8 < first < 24, "it was full at about 1 MB"
@@ -371,7 +375,7 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
     with small_disk(tmp_path / "disk", 1_024) as disk:
         outcomes = _until_full(disk.folder, None, range(14))
         assert outcomes.count("answer refused") >= 3
-        found = replay(disk.folder / "x.journal")
+        found = replay_journal(disk.folder / "x.journal")
         assert found is not None
         assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
 
@@ -386,26 +390,26 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
         {"kind": "discarded", "attempt_id": "a"},
         {"kind": "speech", "utterance_id": "u", "take": 0, "values": {"voice": "v"}, "answer": 0},
     )
-    journal.append([frame(encode_record(record)) for record in records], durable=True)
+    journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
     journal.close()
-    found = replay(path)
+    found = replay_journal(path)
     assert found is not None
-    assert found.finished() == set()
+    assert found.finished_keys() == set()
     assert [settled for _, settled in found.attempts.values()] == [None], "what it cost is unknown"
 
 
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
     """Of one batch, what was written is, other intents are refused, and the rest goes into the ballast."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
-        ballast = Ballast(disk.folder, 1_048_576)
-        ballast.hold()
+        ballast = DiskReserve(disk.folder, 1_048_576)
+        ballast.allocate()
         journal = Journal.create(disk.folder / "x.journal", HEADER)
         outcomes: dict[int, bool] = {}
         writer, deliveries = _writer(ballast)
-        writer.put(Write(journal, _record(99)))
+        writer.put(Append(journal, _record(99)))
         for number in range(15):  # one batch, for the first one is not told yet
             done = partial(lambda number, error: outcomes.update({number: error is None}), number)
-            writer.put(Write(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, done=done))
+            writer.put(Append(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done))
         for _ in range(2):
             deliveries.get(timeout=patience(10))()
         writer.close()

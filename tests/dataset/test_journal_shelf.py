@@ -10,7 +10,7 @@ import pytest
 from tests.dataset.samples import Bench
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.journal_shelf import JournalShelf
+from tts_pipeline.dataset.journal_shelf import JournalCache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.tone import tone
 
@@ -32,9 +32,9 @@ def bench(tmp_path: Path) -> Bench:
     return bench
 
 
-def _shelf(bench: Bench, wanted: AudioSettings = AudioSettings(), **job: Any) -> JournalShelf:
+def _cache(bench: Bench, audio: AudioSettings = AudioSettings(), **job: Any) -> JournalCache:
     descriptor = Descriptor(4, 500, {**JOB, **job}, [], [])
-    return JournalShelf(bench.journals, descriptor, wanted, "generation 1")
+    return JournalCache(bench.journals, descriptor, audio, "generation 1")
 
 
 def _key(number: int) -> str:
@@ -43,7 +43,7 @@ def _key(number: int) -> str:
 
 def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
     """With its audio byte for byte, and where it came from; nothing is known of the others, nor of other takes."""
-    shelf = _shelf(bench)
+    shelf = _cache(bench)
     found = shelf.get(_key(0), 0)
     assert found is not None
     assert found.answer.audio.data == tone("Line 0.", tone_bytes=400)
@@ -55,7 +55,7 @@ def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
 
 def test_audio_that_does_not_fit_is_left_out(bench: Bench) -> None:
     """Converted to something else: none of it; joined with other pauses: that which was joined."""
-    assert not _shelf(bench, audio_format="flac").may_have(_key(0), 0)
-    assert _shelf(bench, AudioSettings("flac"), audio_format="flac").may_have(_key(0), 0)
-    other_pause = _shelf(bench, AudioSettings(pause_ms=100))
+    assert not _cache(bench, audio_format="flac").may_have(_key(0), 0)
+    assert _cache(bench, AudioSettings("flac"), audio_format="flac").may_have(_key(0), 0)
+    other_pause = _cache(bench, AudioSettings(pause_ms=100))
     assert [other_pause.may_have(_key(number), 0) for number in range(2)] == [True, False]

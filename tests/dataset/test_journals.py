@@ -11,9 +11,9 @@ import pytest
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.journals import SET_ASIDE, journals_of
-from tts_pipeline.dataset.leftovers import sweep
-from tts_pipeline.dataset.names import journal_of, part_of
+from tts_pipeline.dataset.journals import QUARANTINE_SUFFIX, journal_paths
+from tts_pipeline.dataset.leftovers import collect_orphans
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.dataset.spending import spent
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
@@ -39,14 +39,14 @@ def bench(tmp_path: Path, store: Store) -> Bench:
 
 
 def _path(bench: Bench) -> Path:
-    (path,) = journals_of(bench.journals, 0)
+    (path,) = journal_paths(bench.journals, 0)
     return path
 
 
-def _damage(bench: Bench, wanted: bytes) -> None:
+def _damage(bench: Bench, pattern: bytes) -> None:
     """Flip a bit where some bytes stand for the first time."""
     data = bytearray(_path(bench).read_bytes())
-    data[data.index(wanted)] ^= 1
+    data[data.index(pattern)] ^= 1
     _path(bench).write_bytes(data)
 
 
@@ -59,7 +59,7 @@ def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.Lo
     _damage(bench, b'"r1"')
     assert spent(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
     (one,) = bench.replays()
-    assert one.finished() == {("r0", 0), ("r2", 0), ("r3", 0)}
+    assert one.finished_keys() == {("r0", 0), ("r2", 0), ("r3", 0)}
     assert caplog.messages[0].startswith(f"the journal {_path(bench)} is damaged: ")
     assert f"at its most, {LINE} characters" in caplog.messages[0]
     bench.run()
@@ -92,7 +92,7 @@ def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
     assert spent(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
     if how == "header":
         assert bench.replays() == []
-        assert path.with_suffix(SET_ASIDE).exists()
+        assert path.with_suffix(QUARANTINE_SUFFIX).exists()
         assert "was set aside" in caplog.messages[0]
     bench.publisher.account_for_lost(0, bench.replays())
     assert _at_most(bench) == 4 * LINE
@@ -114,18 +114,18 @@ def test_where_no_claim_is_left_a_gap_holds_as_many_attempts_as_fit(bench: Bench
     bench.store.remove(claim_names(bench.store, 0)[0])
     _damage(bench, b'"r1"')
     (one,) = bench.replays()
-    assert one.lost is not None
-    assert one.lost.characters_upper_bound == (one.unread_bytes // 256 + 1) * LINE
-    assert one.lost.cost_upper_bound
+    assert one.unaccounted is not None
+    assert one.unaccounted.characters_upper_bound == (one.unread_bytes // 256 + 1) * LINE
+    assert one.unaccounted.cost_upper_bound
 
 
 def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
     """A journal that a kill left behind its marker, and that another process never read."""
-    journal_id = journal_of(_path(bench).name)
+    journal_id = parse_journal_id(_path(bench).name)
     _damage(bench, b'"r1"')
-    sweep(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")
+    collect_orphans(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")
     assert _at_most(bench) == 4 * LINE
-    assert journals_of(bench.journals, 0) == []
+    assert journal_paths(bench.journals, 0) == []
     assert {row["journal_id"] for row in bench.usage()} == {journal_id}
 
 
@@ -133,6 +133,6 @@ def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
 def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
     """It is neither left out nor guessed at, for it may be a file of the bill."""
     with pytest.raises(StorageError, match="none of ours"):
-        part_of(name)
+        parse_part_number(name)
     with pytest.raises(StorageError, match="none of ours"):
-        journal_of("part-00000.json")
+        parse_journal_id("part-00000.json")

@@ -15,8 +15,8 @@ from tts_pipeline.dataset.claims import Claim, claim_name, read_claim, write_cla
 from tts_pipeline.dataset.descriptor import NAME, SEAL, make_descriptor, read_descriptor
 from tts_pipeline.dataset.finish import done_parts, finish, read_markers
 from tts_pipeline.dataset.generations import FOLDER, SWAP, finish_swap, unfinished
-from tts_pipeline.dataset.json_files import CHECKSUM, Fields, json_bytes, read_fields
-from tts_pipeline.dataset.names import file_names, journal_of, part_of
+from tts_pipeline.dataset.json_files import CHECKSUM, JsonFields, json_bytes, read_fields
+from tts_pipeline.dataset.names import file_names, parse_journal_id, parse_part_number
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError, TtsPipelineError
@@ -53,13 +53,13 @@ def test_each_kind_of_value_refuses_the_others() -> None:
     hostile = (*_HOSTILE, "Infinity", "1e-10", 10**30)
     for way, values in sound.items():
         for value in values:
-            read = getattr(Fields({"x": value}, "x.json"), way)("x")
+            read = getattr(JsonFields({"x": value}, "x.json"), way)("x")
             assert read == (Decimal(value) if way == "amount" and value else value)
         for value in hostile:
             if (way == "text" and isinstance(value, str)) or (way == "amount" and value is None):
                 continue
             with pytest.raises(StorageError, match=r"x\.json is damaged"):
-                getattr(Fields({"x": value}, "x.json"), way)("x")
+                getattr(JsonFields({"x": value}, "x.json"), way)("x")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_each_kind_of_value_refuses_the_others() -> None:
 )
 def test_a_name_that_no_dataset_gives_is_told(name: str, store: Store) -> None:
     """Whoever reads the number or the journal from it is told the file, not of a number that is none."""
-    for read in (part_of, journal_of):
+    for read in (parse_part_number, parse_journal_id):
         with pytest.raises(StorageError, match="is none of ours"):
             read(f"claims/{name}")
     if "/" not in name:
@@ -160,4 +160,4 @@ def test_a_folder_of_generations_holds_nothing_else(store: Store) -> None:
         store.write(f"{FOLDER}/{name}/dataset.json", b"x")
         with pytest.raises(StorageError, match="is not the name of a generation"):
             unfinished(store)
-        store.remove_all(f"{FOLDER}/{name}")
+        store.remove_folder(f"{FOLDER}/{name}")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dataset.test_answers import found_of
 from tts_pipeline.dataset import kept as keeping
-from tts_pipeline.dataset.kept import KeptAnswers, remove_kept
+from tts_pipeline.dataset.kept import JobCache, remove_job_cache
 
 
 def _key(number: int) -> str:
@@ -17,14 +17,14 @@ def _key(number: int) -> str:
 
 def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was put before it was opened, and what is put and learnt since, however much that is."""
-    monkeypatch.setattr(keeping, "_MOST_NEW", 3)
-    first = KeptAnswers(tmp_path / "kept")
+    monkeypatch.setattr(keeping, "_MAX_NEW_HASHES", 3)
+    first = JobCache(tmp_path / "kept")
     for number in range(5):
         first.put(_key(number), number, found_of())
-    again = KeptAnswers(tmp_path / "kept")
+    again = JobCache(tmp_path / "kept")
     for number in range(5, 15):
         again.put(_key(number), number, found_of())
-        again.learn(_key(number), number)
+        again.note_put(_key(number), number)
     assert all(again.may_have(_key(number), number) for number in range(15))
     assert not any(again.may_have(_key(number), number + 1) for number in range(15))
     assert not again.may_have(_key(99), 0)
@@ -33,17 +33,17 @@ def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
     """It holds texts and voices. Whether it was there before tells whether this machine has followed the job."""
-    answers = KeptAnswers(tmp_path / "work" / "kept")
+    answers = JobCache(tmp_path / "work" / "kept")
     assert answers.is_new
     assert not (tmp_path / "work").exists()
-    answers.begin()
+    answers.create()
     assert stat.S_IMODE((tmp_path / "work" / "kept").stat().st_mode) == 0o700
-    assert not KeptAnswers(tmp_path / "work" / "kept").is_new
+    assert not JobCache(tmp_path / "work" / "kept").is_new
 
 
 def test_removing_it_leaves_nothing(tmp_path: Path) -> None:
     """Also when it never was there."""
-    KeptAnswers(tmp_path / "kept").put(_key(1), 0, found_of())
+    JobCache(tmp_path / "kept").put(_key(1), 0, found_of())
     for _ in range(2):
-        remove_kept(tmp_path / "kept")
+        remove_job_cache(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import HeldElsewhereError
-from tts_pipeline.dataset.heartbeat import BEATS, SILENCE, LeaseLostError, Owner, Watch, alive_name
+from tts_pipeline.dataset.heartbeat import (
+    BEATS_PER_LEASE,
+    TIMEOUT_LEASES,
+    LeaseLostError,
+    Owner,
+    PeerMonitor,
+    heartbeat_name,
+)
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.publish import Publisher, put_marker
 from tts_pipeline.dataset.store import FsspecStore, LocalStore
@@ -35,7 +42,7 @@ class Machine:
     meanwhile: list[Leases] = field(default_factory=list)
     """Others, which live while this one waits."""
 
-    def elapsed(self) -> float:
+    def clock(self) -> float:
         """Return the time by this machine's clock."""
         return self.now_s + self.offset_s
 
@@ -47,7 +54,7 @@ class Machine:
 
     def process(self) -> Leases:
         """Start a process."""
-        return Leases(self.store, self.folder / "locks", LEASE_S, elapsed=self.elapsed, sleep=self.sleep)
+        return Leases(self.store, self.folder / "locks", LEASE_S, clock=self.clock, sleep=self.sleep)
 
 
 def beat(leases: Leases) -> None:
@@ -100,7 +107,7 @@ def test_a_part_is_held_by_one_and_free_when_it_is_let_go(here: Machine, there: 
                 theirs.hold("part-00000").__enter__()
             with theirs.hold("part-00001"):
                 assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00001-000001.json"]
-        theirs.look()
+        theirs.poll()
         with theirs.hold("part-00000"):
             pass
     assert here.store.names("leases") == []
@@ -112,20 +119,20 @@ def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(
     with here.process() as ours:
         with pytest.raises(HeldElsewhereError) as first:
             ours.hold("part-00000").__enter__()
-        assert not first.value.is_living
-        here.sleep(LEASE_S / BEATS)
+        assert not first.value.is_alive
+        here.sleep(LEASE_S / BEATS_PER_LEASE)
         beat(dead)
-        ours.look()
-        busy = ours.busy("part-00000")
+        ours.poll()
+        busy = ours.find_holder("part-00000")
         assert busy is not None
-        assert busy.is_living
-        here.sleep(SILENCE * LEASE_S - 1)
+        assert busy.is_alive
+        here.sleep(TIMEOUT_LEASES * LEASE_S - 1)
         beat(ours)  # a thread does so in time
-        ours.look()
-        assert ours.busy("part-00000") is not None
+        ours.poll()
+        assert ours.find_holder("part-00000") is not None
         here.sleep(2)
-        ours.look()
-        assert ours.busy("part-00000") is None
+        ours.poll()
+        assert ours.find_holder("part-00000") is None
 
 
 def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Machine) -> None:
@@ -133,8 +140,8 @@ def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Mach
     kill(there)
     ours = here.process()
     here.meanwhile = [ours]
-    with ours, ours.hold("part-00000", patiently=True):
-        assert here.now_s >= SILENCE * LEASE_S
+    with ours, ours.hold("part-00000", wait=True):
+        assert here.now_s >= TIMEOUT_LEASES * LEASE_S
         assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00000-000002.json"]
     assert here.store.names("leases") == []
 
@@ -158,7 +165,7 @@ def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, th
             ours.check()
         theirs = there.process()
         there.meanwhile = [theirs]
-        with theirs, theirs.hold("part-00000", patiently=True):
+        with theirs, theirs.hold("part-00000", wait=True):
             beat(ours)
             with pytest.raises(LeaseLostError):
                 ours.check()
@@ -194,7 +201,7 @@ def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
         here.store.write(f"leases/part-00000-{number:06}.json", dead.to_json())
     ours = here.process()
     here.meanwhile = [ours]
-    with ours, ours.hold("part-00000", patiently=True):
+    with ours, ours.hold("part-00000", wait=True):
         assert "part-00000-000002.json" in here.store.names("leases")
     assert here.store.names("leases") == []
 
@@ -202,14 +209,14 @@ def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
 def test_the_whole_dataset_is_had_only_beside_the_dead(here: Machine, there: Machine) -> None:
     """Who lives elsewhere is waited for no longer than it takes to see that; who died there does not count."""
     ours, theirs = here.process(), there.process()
-    with ours, theirs, theirs.shared():
+    with ours, theirs, theirs.hold_shared():
         here.meanwhile = [ours, theirs]
         with pytest.raises(HeldElsewhereError, match="working on dataset"):
-            ours.alone().__enter__()
+            ours.hold_exclusive().__enter__()
         ours.__exit__(None, None, None)
         ours = here.process()
         here.meanwhile = there.meanwhile = [ours]
-        with ours, ours.alone():
+        with ours, ours.hold_exclusive():
             late = there.process()
             with pytest.raises(HeldElsewhereError, match="working on dataset"):
                 late.hold("part-00000").__enter__()
@@ -239,33 +246,33 @@ def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.
 def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
     """Nothing is written to it, and no thread is started."""
     with Leases(LocalStore(tmp_path / "out"), tmp_path / "locks") as ours:
-        with ours.hold("part-00000"), ours.shared():
+        with ours.hold("part-00000"), ours.hold_shared():
             with pytest.raises(HeldElsewhereError):
                 ours.hold("part-00000").__enter__()
-            assert ours.busy("part-00000") is not None
-        assert ours.busy("part-00000") is None
+            assert ours.find_holder("part-00000") is not None
+        assert ours.find_holder("part-00000") is None
     assert not (tmp_path / "out").exists()
 
 
 def test_a_sign_of_life_that_went_away_is_none(store: FsspecStore) -> None:
     """Only new contents are: a process that removed its own, or whose own was removed, is silent."""
     owner = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
-    store.write(alive_name(owner.invocation_id), owner.to_json(beat=0))
+    store.write(heartbeat_name(owner.invocation_id), owner.to_json(beat=0))
     now = [0.0]
-    watch = Watch(store, owner, LEASE_S, lambda: now[0])
-    store.remove(alive_name(owner.invocation_id))
-    now[0] = SILENCE * LEASE_S
-    watch.look()
+    watch = PeerMonitor(store, owner, LEASE_S, lambda: now[0])
+    store.remove(heartbeat_name(owner.invocation_id))
+    now[0] = TIMEOUT_LEASES * LEASE_S
+    watch.poll()
     assert watch.is_dead
 
 
 def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
     """A file that was to be new, and a marker: whoever comes second is told, unless it is the very same."""
     store.write("leases/probe", b"there")
-    assert store.learn_creates("leases/probe")
+    assert store.probe_create_if_absent("leases/probe")
     for data in (b"mine", b"mine", b"another's"):
         expected = pytest.raises(StorageError, match="meanwhile") if data == b"another's" else nullcontext()
-        with expected, store.below("speech").stage("part-00000.parquet", is_new=True) as path:
+        with expected, store.subfolder("speech").stage("part-00000.parquet", is_new=True) as path:
             path.write_bytes(data)
         with expected:
             put_marker(store, "done/part-00000.json", data)

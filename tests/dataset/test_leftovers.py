@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.dataset.samples import NOW_US, Bench, cost_of
-from tts_pipeline.dataset.claims import Claim, PartLock, claim_names, write_claim
+from tts_pipeline.dataset.claims import Claim, FileLock, claim_names, write_claim
 from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
 from tts_pipeline.dataset.finish import dataset_totals, finish, is_finished
-from tts_pipeline.dataset.journals import journals_of
-from tts_pipeline.dataset.leftovers import sweep
+from tts_pipeline.dataset.journals import journal_paths
+from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 
@@ -37,12 +37,12 @@ def _journalled(bench: Bench) -> Path:
                 await bench.say(part, utterance)
 
     asyncio.run(say())
-    (path,) = set(journals_of(bench.journals, 0))
+    (path,) = set(journal_paths(bench.journals, 0))
     return path
 
 
-def _sweep(bench: Bench, done: set[int]) -> None:
-    sweep(bench.store, bench.journals, bench.leases, done, lambda _: "fingerprint")
+def _collect(bench: Bench, done: set[int]) -> None:
+    collect_orphans(bench.store, bench.journals, bench.leases, done, lambda _: "fingerprint")
 
 
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
@@ -50,7 +50,7 @@ def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
     path = _journalled(bench)
     bench.publisher.publish(bench.rows(), bench.replays())
     before = bench.usage()
-    _sweep(bench, {0})
+    _collect(bench, {0})
     assert not path.exists()
     assert bench.store.read(marker_name(0)) is not None
     assert bench.usage() == before
@@ -59,9 +59,9 @@ def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
 def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
     """Not before the marker, not while a process has the part."""
     path = _journalled(bench)
-    _sweep(bench, set())
-    with PartLock(bench.folder / "locks" / "part-00000.lock"):
-        _sweep(bench, {0})
+    _collect(bench, set())
+    with FileLock(bench.folder / "locks" / "part-00000.lock"):
+        _collect(bench, {0})
     assert path.exists()
     assert bench.usage() == []
 
@@ -76,7 +76,7 @@ def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: B
     finish(bench.store, descriptor)
     assert dataset_totals(bench.store, descriptor).attempts == 4
     aside.rename(path)
-    _sweep(bench, {0})
+    _collect(bench, {0})
     assert not path.exists()
     assert not is_finished(bench.store, descriptor)
     assert dataset_totals(bench.store, descriptor).attempts == 8
@@ -92,7 +92,7 @@ def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> N
     write_claim(bench.store, 0, CLAIM)
     write_claim(bench.store, 1, replace(CLAIM, journal_id="open"))
     for _ in range(2):
-        _sweep(bench, {0})
+        _collect(bench, {0})
     totals = dataset_totals(bench.store, descriptor)
     assert (totals.attempts, totals.characters_billed, totals.characters_upper_bound) == (5, 28, 528)
     assert claim_names(bench.store, 0) == []
@@ -106,7 +106,7 @@ def test_an_old_claim_whose_usage_is_published_changes_nothing(bench: Bench) -> 
     finish(bench.store, descriptor)
     (usage,) = bench.store.names("usage")
     write_claim(bench.store, 0, replace(CLAIM, journal_id=usage.removesuffix(".parquet").split("-")[-1]))
-    _sweep(bench, {0})
+    _collect(bench, {0})
     assert is_finished(bench.store, descriptor)
     assert claim_names(bench.store, 0) == []
     assert dataset_totals(bench.store, descriptor).characters_upper_bound == 28

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.dirfs import DirFileSystem
 
-from tts_pipeline.dataset.location import Location, filesystem_of, is_local, is_url, local_path, utf8_name
-from tts_pipeline.dataset.reuse import find_reusable
+from tts_pipeline.dataset.location import FsspecPath, filesystem_of, is_local, is_url, local_path, utf8_name
+from tts_pipeline.dataset.reuse import find_cache
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import ConfigurationError
@@ -29,17 +29,17 @@ def vault(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("url", ["dir://texts", "dir://texts/a.parquet", "dir://texts/*.parquet"])
 def test_a_source_is_opened_with_its_own_file_system(vault: Any, url: str) -> None:
     """A folder, a file, a glob."""
-    source = open_source(Location(url, vault))
+    source = open_source(FsspecPath(url, vault))
     assert ([file.path for file in source.files], source.rows) == (["a.parquet"], 1)
     assert [batch.num_rows for _, batch in source.batches()] == [1]
 
 
 def test_a_destination_is_too(vault: Any, tmp_path: Path) -> None:
     """So is a reuse store, which asks for one."""
-    store = open_store(Location("dir://out", vault), tmp_path)
+    store = open_store(FsspecPath("dir://out", vault), tmp_path)
     store.write("one.json", b"{}")
     assert (store.root, (tmp_path / "vault" / "out" / "one.json").read_bytes()) == ("dir://out", b"{}")
-    assert find_reusable(Location("dir://kept", vault), tmp_path).is_new
+    assert find_cache(FsspecPath("dir://kept", vault), tmp_path).is_new
 
 
 def test_without_one_the_url_says_how() -> None:
@@ -52,9 +52,9 @@ def test_without_one_the_url_says_how() -> None:
 
 def test_a_location_is_its_url(vault: Any) -> None:
     """In an identity, in a message; never what opens it."""
-    place = Location("dir://a", vault)
-    assert place == Location("dir://a", None)
-    assert (repr(place), os.fspath(place)) == ("Location(url='dir://a')", "dir://a")
+    place = FsspecPath("dir://a", vault)
+    assert place == FsspecPath("dir://a", None)
+    assert (repr(place), os.fspath(place)) == ("FsspecPath(url='dir://a')", "dir://a")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.journal import Journal
 from tts_pipeline.dataset.journal_frames import Blob
-from tts_pipeline.dataset.journals import journals_of, replays_of
+from tts_pipeline.dataset.journals import journal_paths, replay_part
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.store import LocalStore, Store, open_store
 from tts_pipeline.errors import StorageError
@@ -47,7 +47,7 @@ async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:
         await part.intend(attempt, ((0, 3), (3, 7)))
         (seen,) = bench.replays()
         assert seen.attempts == {"a1": (attempt, None)}
-        assert seen.said["r0", 0].boundaries == ((0, 3), (3, 7))
+        assert seen.utterances["r0", 0].boundaries == ((0, 3), (3, 7))
 
 
 async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,8 +78,8 @@ async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(
         part.settle(settle(attempt), Answer(0, audio_of("x")))
         await part.intend(bench.attempt(part.todo[1]), None)
         (seen,) = bench.replays()
-        assert list(seen.said["r0", 0].answers) == [0]
-        assert list(seen.finished()) == []
+        assert list(seen.utterances["r0", 0].answers) == [0]
+        assert list(seen.finished_keys()) == []
 
 
 async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Bench) -> None:
@@ -88,8 +88,8 @@ async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Benc
         audio = audio_of("", audio_bytes=50_000)
         speech = await bench.say(part, part.todo[0], audio=audio)
         (seen,) = bench.replays()
-    said = seen.said["r0", 0]
-    assert seen.finished() == {("r0", 0)}
+    said = seen.utterances["r0", 0]
+    assert seen.finished_keys() == {("r0", 0)}
     assert isinstance(said.audio, Blob)
     assert said.audio.read() == speech.audio.data
     assert seen.size_bytes < 60_000, "audio that is one answer as it came is written once"
@@ -103,7 +103,7 @@ async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Ben
         assert joined.data != answer.audio.data
         await part.keep(speech_of(part.todo[0], joined, 7))
     (seen,) = bench.replays()
-    audio = seen.said["r0", 0].audio
+    audio = seen.utterances["r0", 0].audio
     assert audio is not None
     assert audio.read() == joined.data
 
@@ -119,7 +119,7 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
             answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
         )
         await part.keep(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
-    seen = bench.replays()[-1].said["r1", 0]
+    seen = bench.replays()[-1].utterances["r1", 0]
     assert seen.audio is not None
     assert seen.audio.read() == answer.audio.data
 
@@ -133,11 +133,11 @@ async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
         assert [utterance.utterance_id for utterance in part.todo] == ["r1", "r3"]
         for utterance in part.todo:
             await bench.say(part, utterance)
-    before = journals_of(bench.journals, 0)
+    before = journal_paths(bench.journals, 0)
     async with bench.part() as part:
         assert part.left == 0
         assert part.journal_path is None
-    assert journals_of(bench.journals, 0) == before
+    assert journal_paths(bench.journals, 0) == before
 
 
 async def test_the_part_says_when_its_last_row_is_written(bench: Bench) -> None:
@@ -259,7 +259,7 @@ async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
     """An intent, a speech and a reject that cannot be written raise; nothing else of the part is recorded."""
     async with bench.part() as part:
         assert isinstance(part._journal, Journal)
-        part._journal._failed = StorageError("the disk is full")
+        part._journal._failure = StorageError("the disk is full")
         attempt = bench.attempt(part.todo[0])
         for waiting in (
             part.intend(attempt, None),
@@ -295,7 +295,7 @@ def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
     """Nothing was sent under it; it does not stand in the way."""
     path = tmp_path / "part-00000-x.journal"
     path.write_bytes(b"\0" * 100)
-    assert replays_of(LocalStore(tmp_path), tmp_path, 0, "fingerprint") == []
+    assert replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint") == []
     assert not path.exists()
 
 
@@ -304,7 +304,7 @@ def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "part-00000-x.journal"
     Journal.create(path, {"journal_id": "x", "dataset_fingerprint": "another"}).close()
     with pytest.raises(StorageError, match="of another job or source") as told:
-        replays_of(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
+        replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
     assert "already paid for" in (told.value.hint or "")
     assert path.exists()
 
@@ -313,4 +313,4 @@ def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
     """Part 1 and part 10001 are told apart."""
     for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
         Journal.create(tmp_path / f"{name}.journal", {"journal_id": name[-1], "dataset_fingerprint": "f"}).close()
-    assert [one.journal_id for one in replays_of(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]
+    assert [one.journal_id for one in replay_part(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]

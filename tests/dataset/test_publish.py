@@ -14,7 +14,7 @@ import pytest
 from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settle
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
-from tts_pipeline.dataset.journals import journals_of
+from tts_pipeline.dataset.journals import journal_paths
 from tts_pipeline.dataset.publish import marker_name, said_totals
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.store import LocalStore, Store
@@ -292,7 +292,7 @@ async def test_speech_of_earlier_journals_keeps_its_own_invocation(bench: Bench)
     assert speech["invocation_id"].to_pylist() == ["invocation-3", "invocation-2", "invocation-2", "invocation-1"]
     assert len(bench.store.names("usage", "part-00000-")) == 3
     assert _marker(bench)["totals"]["attempts"] == 4
-    assert journals_of(bench.journals, 0) == []
+    assert journal_paths(bench.journals, 0) == []
     assert claim_names(bench.store, 0) == []
 
 
@@ -454,7 +454,7 @@ async def test_leaving_a_part_publishes_its_usage_and_keeps_its_journal(bench: B
     bench.publisher.leave(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded", "unknown"]
     assert claim_names(bench.store, 0) == []
-    assert len(journals_of(bench.journals, 0)) == 1
+    assert len(journal_paths(bench.journals, 0)) == 1
     await asyncio.to_thread(bench.run)
     assert len(bench.usage()) == 5
     assert bench.read(SPEECH_FILE).num_rows == 4
@@ -467,7 +467,7 @@ def _journalled(bench: Bench) -> Path:
                 await bench.say(part, utterance)
 
     asyncio.run(say())
-    (path,) = journals_of(bench.journals, 0)
+    (path,) = journal_paths(bench.journals, 0)
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
 from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
 from tts_pipeline.dataset.parts import Past
@@ -138,7 +138,7 @@ def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
 
 def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
     """Its marker stays."""
-    with PartLock(bench.folder / "locks" / "part-00000.lock"), pytest.raises(StorageError, match="part-00000"):
+    with FileLock(bench.folder / "locks" / "part-00000.lock"), pytest.raises(StorageError, match="part-00000"):
         _reopen(bench)
     assert done_parts(bench.store, _descriptor(bench)) == {0, 1}
 

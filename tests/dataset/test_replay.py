@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settle, speech_of
-from tts_pipeline.dataset.journal import FORMAT_VERSION, encode_record, frame
+from tts_pipeline.dataset.journal import FORMAT_VERSION, encode_frame, encode_record
 from tts_pipeline.dataset.journal_frames import Blob
 from tts_pipeline.dataset.journals import totals_of
 from tts_pipeline.dataset.price_rows import price_row
-from tts_pipeline.dataset.replay import Replay, Said, answer_record, history_of, replay
+from tts_pipeline.dataset.replay import Replay, UtteranceRecord, collect_history, encode_answer, replay_journal
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Usage, Utterance, Word
 from tts_pipeline.schema import speech_values
@@ -45,7 +45,7 @@ def _intent(attempt: Attempt, boundaries: Any = None) -> bytes:
 
 def _settled(attempt: Attempt, answer: Answer | None = None, **given: Any) -> tuple[bytes, bytes]:
     settlement = settle(attempt, **given)
-    record = {"kind": "settled", "settlement": settlement, "answer": answer and answer_record(answer)}
+    record = {"kind": "settled", "settlement": settlement, "answer": answer and encode_answer(answer)}
     return encode_record(record), b"" if answer is None else answer.audio.data
 
 
@@ -59,12 +59,12 @@ def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
 
 def _write(path: Path, *frames: tuple[bytes, bytes] | bytes) -> Path:
     pieces = [one if isinstance(one, tuple) else (one, b"") for one in (OPENING, *frames)]
-    path.write_bytes(b"".join(piece for one in pieces for piece in frame(*one)))
+    path.write_bytes(b"".join(piece for one in pieces for piece in encode_frame(*one)))
     return path
 
 
 def _read(path: Path) -> Replay:
-    found = replay(path)
+    found = replay_journal(path)
     assert found is not None
     return found
 
@@ -81,7 +81,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
         quality=("unverified_length",),
     )
     found = _read(_write(tmp_path / "j", _intent(attempt), _settled(attempt, answer)))
-    assert history_of(("r", 0), [found]) == History(
+    assert collect_history(("r", 0), [found]) == History(
         answers={0: answer}, boundaries=None, segment_attempts={0: 1}, characters_billed=10, cost=cost_of(10)
     )
     assert found.attempts == {"a1": (attempt, settle(attempt))}
@@ -91,8 +91,8 @@ def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
     """An intent alone says that something may have been sent; its history counts the request and no money."""
     found = _read(_write(tmp_path / "j", _intent(_attempt(1))))
     assert found.attempts == {"a1": (_attempt(1), None)}
-    assert history_of(("r", 0), [found]) == History(segment_attempts={0: 1})
-    assert found.finished() == set()
+    assert collect_history(("r", 0), [found]) == History(segment_attempts={0: 1})
+    assert found.finished_keys() == set()
 
 
 def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
     )
     later = _write(tmp_path / "2", _intent(_attempt(3, segment=1), [(0, 4), (4, 6), (6, 9)]))
     last = _write(tmp_path / "3", _intent(_attempt(4, segment=1)))
-    history = history_of(("r", 0), [_read(first)])
+    history = collect_history(("r", 0), [_read(first)])
     assert history.boundaries == ((0, 4), (4, 9))
-    history = history_of(("r", 0), [_read(first), _read(later), _read(last)])
+    history = collect_history(("r", 0), [_read(first), _read(later), _read(last)])
     assert history.boundaries == ((0, 4), (4, 6), (6, 9))
     assert list(history.answers) == [0]
     assert history.segment_attempts == {0: 1, 1: 3}
@@ -127,7 +127,7 @@ def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
     found = _read(path)
     outcomes = [settlement.outcome for _, settlement in found.attempts.values() if settlement is not None]
     assert outcomes == [Outcome.DISCARDED, Outcome.SUCCEEDED]
-    history = history_of(("r", 0), [found])
+    history = collect_history(("r", 0), [found])
     assert history.answers == {0: better}
     assert history.characters_billed == 20
 
@@ -145,8 +145,8 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
             (record, b"joined audio"),
         )
     )
-    assert found.finished() == {("r", 0), ("s", 0)}
-    own, other = found.said["r", 0].audio, found.said["s", 0].audio
+    assert found.finished_keys() == {("r", 0), ("s", 0)}
+    own, other = found.utterances["r", 0].audio, found.utterances["s", 0].audio
     assert isinstance(own, Blob)
     assert isinstance(other, Blob)
     assert own.read() == answer.audio.data
@@ -157,7 +157,7 @@ def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
     """An utterance that was rejected and then said is speech."""
     reject = {"kind": "reject", "utterance_id": "r", "take": 0, "values": REJECTED}
     found = _read(_write(tmp_path / "j", encode_record(reject), (_speech("r", answer=None), b"audio")))
-    said = found.said["r", 0]
+    said = found.utterances["r", 0]
     assert said.reject is None
     assert said.speech is not None
 
@@ -166,23 +166,23 @@ def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
 def test_a_journal_torn_in_its_first_frame_is_none(tmp_path: Path, content: bytes) -> None:
     """Nothing can have been sent under it."""
     (tmp_path / "j").write_bytes(content)
-    assert replay(tmp_path / "j") is None
+    assert replay_journal(tmp_path / "j") is None
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_another_format_version_is_a_storage_error(tmp_path: Path, version: object) -> None:
     """It may hold paid audio: it is neither guessed at nor thrown away."""
     opening = encode_record({"kind": "open", "format": version, "journal_id": "j"})
-    (tmp_path / "j").write_bytes(b"".join(frame(opening)))
+    (tmp_path / "j").write_bytes(b"".join(encode_frame(opening)))
     with pytest.raises(StorageError, match="is of format") as told:
-        replay(tmp_path / "j")
+        replay_journal(tmp_path / "j")
     assert "already paid for" in (told.value.hint or "")
 
 
 def test_a_journal_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
     """A folder in its place, for one."""
     with pytest.raises(StorageError, match="reading the journal"):
-        replay(tmp_path)
+        replay_journal(tmp_path)
 
 
 IDS = st.sampled_from(["a", "b", "c"])
@@ -220,23 +220,23 @@ def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
 
 def _ends(frames: list[tuple[bytes, bytes]]) -> list[int]:
     """Return where each frame ends, the opening's first."""
-    ends = [len(b"".join(frame(OPENING)))]
-    for one in frames:
-        ends.append(ends[-1] + len(b"".join(frame(*one))))
+    ends = [len(b"".join(encode_frame(OPENING)))]
+    for frame in frames:
+        ends.append(ends[-1] + len(b"".join(encode_frame(*frame))))
     return ends
 
 
 def _same(one: Replay, other: Replay) -> bool:
     """Compare what two journals say, but for the files' names."""
     return (one.header, one.attempts, one.size_bytes) == (other.header, other.attempts, other.size_bytes) and {
-        key: _plain(said) for key, said in one.said.items()
-    } == {key: _plain(said) for key, said in other.said.items()}
+        key: _plain(record) for key, record in one.utterances.items()
+    } == {key: _plain(record) for key, record in other.utterances.items()}
 
 
-def _plain(said: Said) -> Any:
-    answers = {segment: (values, blob.offset, blob.length) for segment, (values, blob) in said.answers.items()}
-    audio = None if said.audio is None else said.audio.read()
-    return said.attempts, said.boundaries, answers, said.speech, audio, said.reject
+def _plain(record: UtteranceRecord) -> Any:
+    answers = {segment: (values, blob.offset, blob.length) for segment, (values, blob) in record.answers.items()}
+    audio = None if record.audio is None else record.audio.read()
+    return record.attempts, record.boundaries, answers, record.speech, audio, record.reject
 
 
 @settings(max_examples=100)
@@ -254,7 +254,7 @@ def test_a_torn_tail_loses_only_what_was_not_whole(
         reach = at + len(whole[at : at + zeros]) - len(whole[at : at + zeros].lstrip(b"\0"))
         left = sum(end <= reach for end in _ends(frames))
         if left == 0:
-            assert replay(torn) is None
+            assert replay_journal(torn) is None
             return
         expected = _write(Path(folder) / "expected", *frames[: left - 1])
         assert _same(_read(torn), _read(expected))
@@ -308,7 +308,7 @@ def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> Non
     )
     found = _read(_damaged(path, _ends([])[0] + 40))
     assert found.attempts == {"a2": (_attempt(2), None)}
-    assert found.finished() == set()
+    assert found.finished_keys() == set()
     assert found.unread_bytes > len(_intent(_attempt(1)))
 
 
@@ -317,7 +317,7 @@ def test_a_record_that_is_told_twice_is_told_once(tmp_path: Path) -> None:
     intent, settled = _intent(_attempt(1)), _settled(_attempt(1), Answer(0, audio_of("a")))
     found = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
     assert found.attempts == {"a1": (_attempt(1), settle(_attempt(1)))}
-    assert history_of(("r", 0), [found]).segment_attempts == {0: 1}
+    assert collect_history(("r", 0), [found]).segment_attempts == {0: 1}
 
 
 HOSTILE: list[object] = [None, -1, 2**63, "x", [], {}, 1.5, True, "NaN", "-1"]
@@ -348,7 +348,7 @@ def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_aud
     """Leaving the payloads' checksums out changes nothing about a whole journal."""
     with tempfile.TemporaryDirectory() as folder:
         path = _write(Path(folder) / "j", *frames)
-        quick = replay(path, check_payloads=False)
+        quick = replay_journal(path, check_payloads=False)
         assert quick is not None
         assert _same(quick, _read(path))
 
@@ -359,10 +359,10 @@ def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
     frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
     found = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
     assert found.attempts == {"a1": (attempt, settle(attempt))}
-    assert (found.finished(), found.damaged_answers, found.unread_bytes) == (set(), 1, 0)
-    assert history_of(("r", 0), [found]).answers == {}
+    assert (found.finished_keys(), found.damaged_answers, found.unread_bytes) == (set(), 1, 0)
+    assert collect_history(("r", 0), [found]).answers == {}
 
 
 def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:
     """Nothing known is nothing known."""
-    assert history_of(("x", 0), [_read(_write(tmp_path / "j", _intent(_attempt(1))))]) == History()
+    assert collect_history(("x", 0), [_read(_write(tmp_path / "j", _intent(_attempt(1))))]) == History()

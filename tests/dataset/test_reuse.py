@@ -8,10 +8,10 @@ import pytest
 from tests.dataset.samples import Bench
 from tests.dataset.test_answers import KEY, found_of
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.answers import MARKER, AnswerStore
+from tts_pipeline.dataset.answers import MARKER, FileCache
 from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.published import PublishedSpeech
-from tts_pipeline.dataset.reuse import find_reusable
+from tts_pipeline.dataset.reuse import find_cache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.errors import ConfigurationError
 
@@ -30,16 +30,16 @@ def _dataset(folder: Path, *, made: str = "as-received") -> Path:
 def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Looking at it writes nothing; beginning it says that it is new, in case another one was meant."""
     place = tmp_path / "new" / "store"
-    found = find_reusable(place, tmp_path / "staging")
+    found = find_cache(place, tmp_path / "staging")
     assert (found.is_new, list(tmp_path.iterdir())) == (True, [])
     found.begin()
     shelf = found.open(RECEIVED)
-    assert isinstance(shelf, AnswerStore)
+    assert isinstance(shelf, FileCache)
     assert [path.name for path in place.iterdir()] == [MARKER]
     assert f"nothing is kept at {place} yet" in caplog.text
     shelf.put(KEY, 0, found_of())
     caplog.clear()
-    found = find_reusable(place, tmp_path / "staging")
+    found = find_cache(place, tmp_path / "staging")
     found.begin()
     again = found.open(RECEIVED)
     assert again.get(KEY, 0) == found_of(origin=f"{place}#u1")
@@ -48,7 +48,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
     """Its speech is taken, and nothing is put there."""
-    shelf = find_reusable(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
+    shelf = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
     assert isinstance(shelf, PublishedSpeech)
     assert len(shelf) == 3
     assert not hasattr(shelf, "put")
@@ -57,18 +57,18 @@ def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
 def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It would otherwise all be bought again without a word."""
     out = _dataset(tmp_path, made="flac")
-    assert len(find_reusable(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
+    assert len(find_cache(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
     assert caplog.text == ""
-    find_reusable(out, tmp_path / "staging").open(RECEIVED)
+    find_cache(out, tmp_path / "staging").open(RECEIVED)
     assert f"nothing can be taken from the dataset {out}" in caplog.text
 
 
 def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None:
     """Its name stands in tables."""
     url = f"memory://user:secret@{uuid.uuid4().hex}/store"
-    found = find_reusable(url, tmp_path / "staging")
+    found = find_cache(url, tmp_path / "staging")
     assert found.label == url.replace("user:secret@", "")
-    assert isinstance(found.open(RECEIVED), AnswerStore)
+    assert isinstance(found.open(RECEIVED), FileCache)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, mes
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / name).write_bytes(content)
     with pytest.raises(ConfigurationError, match=message) as told:
-        find_reusable(tmp_path / "place", tmp_path / "staging")
+        find_cache(tmp_path / "place", tmp_path / "staging")
     assert told.value.hint
 
 
@@ -95,6 +95,6 @@ def test_a_place_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in (str(tmp_path / "file"), "nosuch://bucket/store"):
         with pytest.raises(ConfigurationError):
-            find_reusable(place, tmp_path / "staging")
+            find_cache(place, tmp_path / "staging")
     with pytest.raises(ConfigurationError, match="cannot use"):
-        find_reusable(tmp_path / "file" / "below", tmp_path / "staging").begin()
+        find_cache(tmp_path / "file" / "below", tmp_path / "staging").begin()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.dataset.scratch import scratch, scratch_place, state_place
+from tts_pipeline.dataset.scratch import scratch_folder, scratch_root, state_folder
 from tts_pipeline.errors import StorageError
 
 NOWHERE = "/dev/null/nowhere"
@@ -27,19 +27,19 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 def test_the_first_place_that_can_be_written_is_taken(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The work folder, the user's cache, the system's; and where there is none, the error says what to set."""
-    assert scratch_place(places["work"]) == places["work"]
-    assert scratch_place() == scratch_place(Path(NOWHERE)) == places["cache"]
+    assert scratch_root(places["work"]) == places["work"]
+    assert scratch_root() == scratch_root(Path(NOWHERE)) == places["cache"]
     monkeypatch.setenv("XDG_CACHE_HOME", NOWHERE)
-    assert scratch_place() == places["tmp"]
-    with scratch() as folder:
+    assert scratch_root() == places["tmp"]
+    with scratch_folder() as folder:
         assert folder.parent == places["tmp"]
     assert not folder.exists()
     monkeypatch.setattr(tempfile, "tempdir", NOWHERE)
     with pytest.raises(StorageError, match=NOWHERE) as told:
-        scratch_place()
+        scratch_root()
     assert "--work-dir" in (told.value.hint or "")
     assert "TMPDIR" in (told.value.hint or "")
-    assert scratch_place(places["work"]) == places["work"]
+    assert scratch_root(places["work"]) == places["work"]
 
 
 @pytest.mark.parametrize("is_link", [True, False])
@@ -54,7 +54,7 @@ def test_what_others_put_into_the_systems_place_is_not_taken(
         places["tmp"].mkdir()
         places["tmp"].chmod(0o777)
     with pytest.raises(StorageError, match="no folder for temporary files"):
-        scratch_place()
+        scratch_root()
 
 
 def test_journals_are_not_kept_where_nobody_knows_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +63,6 @@ def test_journals_are_not_kept_where_nobody_knows_the_home(monkeypatch: pytest.M
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises(StorageError, match="no home") as told:
-        state_place()
+        state_folder()
     assert "--work-dir" in (told.value.hint or "")
-    assert scratch_place().is_absolute()
+    assert scratch_root().is_absolute()

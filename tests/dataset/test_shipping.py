@@ -13,9 +13,9 @@ import pytest
 from tests.dataset.samples import audio_of
 from tests.patience import patience
 from tts_pipeline.config import SEGMENT_BYTES
-from tts_pipeline.dataset.journal import Journal, frame
-from tts_pipeline.dataset.names import journal_of, part_of
-from tts_pipeline.dataset.shipping import FOLDER, Shipment, Shipper, segment_name
+from tts_pipeline.dataset.journal import Journal, encode_frame
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
+from tts_pipeline.dataset.shipping import FOLDER, LogShipper, ShippedLog, chunk_name
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import StorageError
 
@@ -31,7 +31,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def _append(journal: Journal, payload_bytes: int) -> None:
-    journal.append([frame(b"{}", audio_of("Line.", audio_bytes=payload_bytes).data)], durable=False)
+    journal.append([encode_frame(b"{}", audio_of("Line.", audio_bytes=payload_bytes).data)], durable=False)
 
 
 def _shipped(store: Store) -> bytes:
@@ -40,9 +40,9 @@ def _shipped(store: Store) -> bytes:
 
 def test_a_segments_name_tells_its_part_its_journal_and_its_place() -> None:
     """And names sort as places do."""
-    names = [segment_name(NAME, offset) for offset in (0, 9 * 10**9, 10**13)]
+    names = [chunk_name(NAME, offset) for offset in (0, 9 * 10**9, 10**13)]
     assert names == sorted(names)
-    assert (part_of(names[1]), journal_of(names[1])) == (7, "0123")
+    assert (parse_part_number(names[1]), parse_journal_id(names[1])) == (7, "0123")
 
 
 def _chunks(store: Store) -> dict[str, bytes]:
@@ -51,7 +51,7 @@ def _chunks(store: Store) -> dict[str, bytes]:
 
 def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
     """Of any size up to a bound; one that is there is never changed, and nothing is sent twice."""
-    shipment = Shipment(store, journal)
+    shipment = ShippedLog(store, journal)
     shipment.send()
     assert _shipped(store) == journal.path.read_bytes()
     for payload_bytes in (100, SEGMENT_BYTES // 2, 2 * SEGMENT_BYTES):
@@ -75,7 +75,7 @@ def test_a_chunk_that_failed_is_sent_again_as_it_was(tmp_path: Path, journal: Jo
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
-    shipment, size_bytes = Shipment(store, journal), journal.size_bytes
+    shipment, size_bytes = ShippedLog(store, journal), journal.size_bytes
     with pytest.raises(StorageError):
         shipment.send()
     (tmp_path / "out" / FOLDER).unlink()
@@ -89,14 +89,14 @@ def test_what_is_not_whole_is_not_sent(store: Store, journal: Journal) -> None:
     size_bytes = journal.size_bytes
     with journal.path.open("ab") as file:
         file.write(b"torn")
-    Shipment(store, journal).send()
+    ShippedLog(store, journal).send()
     assert len(_shipped(store)) == size_bytes
 
 
 def test_after_the_end_nothing_is_sent(store: Store, journal: Journal) -> None:
     """The part is published: its journal, and what was shipped of it, are removed."""
-    shipment = Shipment(store, journal)
-    shipment.end()
+    shipment = ShippedLog(store, journal)
+    shipment.close()
     journal.path.unlink()
     shipment.send()
     assert store.names(FOLDER) == []
@@ -106,7 +106,7 @@ def test_a_journal_that_is_gone_is_a_storage_error(store: Store, journal: Journa
     """It is told as what it is, and where."""
     journal.path.unlink()
     with pytest.raises(StorageError, match="reading the journal"):
-        Shipment(store, journal).send()
+        ShippedLog(store, journal).send()
     journal.path.touch()
 
 
@@ -123,21 +123,21 @@ def _wait_until_shipped(store: Store, journal: Journal) -> None:
 
 def test_it_is_sent_now_and_then(store: Store, journal: Journal) -> None:
     """Without being asked; or at once, when asked to hurry."""
-    often, seldom = Shipper(store, 0.02), Shipper(store, 3_600)
+    often, seldom = LogShipper(store, 0.02), LogShipper(store, 3_600)
     for shipper in (often, seldom):
         _append(journal, 1_000)
-        shipper.begin("0123", journal)
+        shipper.add("0123", journal)
         if shipper is seldom:
-            shipper.hurry()
+            shipper.wake()
         _wait_until_shipped(store, journal)
-        shipper.forget("0123")
+        shipper.drop("0123")
         shipper.close()
 
 
 def test_where_nothing_is_to_be_shipped_nothing_is(store: Store, journal: Journal) -> None:
     """As for a destination on this machine's own disk."""
-    shipper = Shipper(store, None)
-    shipper.begin("0123", journal)
+    shipper = LogShipper(store, None)
+    shipper.add("0123", journal)
     shipper.send_rest("0123")
     shipper.close()
     assert store.names(FOLDER) == []
@@ -145,8 +145,8 @@ def test_where_nothing_is_to_be_shipped_nothing_is(store: Store, journal: Journa
 
 def test_the_rest_is_sent_once(store: Store, journal: Journal) -> None:
     """At an orderly stop, when the journal has ended; of one that is not known there is none."""
-    shipper = Shipper(store, 3_600)
-    shipper.begin("0123", journal)
+    shipper = LogShipper(store, 3_600)
+    shipper.add("0123", journal)
     _append(journal, 1_000)
     shipper.send_rest("0123")
     assert _shipped(store) == journal.path.read_bytes()
@@ -161,11 +161,11 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
-    shipper = Shipper(store, 3_600, is_strict=True)
-    shipper.begin("0123", journal)
+    shipper = LogShipper(store, 3_600, is_strict=True)
+    shipper.add("0123", journal)
 
     async def wait() -> None:
-        arrival = asyncio.create_task(shipper.arrival())
+        arrival = asyncio.create_task(shipper.wait_until_shipped())
         await asyncio.to_thread(_wait_until, lambda: bool(caplog.messages))
         (tmp_path / "out" / FOLDER).unlink()
         await asyncio.wait_for(arrival, patience(10))
@@ -182,15 +182,15 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
 def test_who_waits_goes_on_when_all_has_arrived(store: Store, journal: Journal) -> None:
     """Also what was written to other journals; those who wait at one time share what is sent."""
     other = Journal.create(journal.path.with_name("part-00008-4567.journal"), {"journal_id": "4567"})
-    shipper = Shipper(store, 3_600, is_strict=True)
-    shipper.begin("0123", journal)
-    shipper.begin("4567", other)
+    shipper = LogShipper(store, 3_600, is_strict=True)
+    shipper.add("0123", journal)
+    shipper.add("4567", other)
 
     async def wait() -> None:
         for number in range(3):
             _append(journal, 1_000 * number)
             _append(other, 1_000)
-            await asyncio.gather(*(shipper.arrival() for _ in range(20)))
+            await asyncio.gather(*(shipper.wait_until_shipped() for _ in range(20)))
             assert _shipped(store) == journal.path.read_bytes() + other.path.read_bytes()
 
     asyncio.run(wait())
@@ -204,15 +204,15 @@ def test_who_waits_for_long_is_told(tmp_path: Path, journal: Journal) -> None:
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
-    shipper = Shipper(store, 3_600, is_strict=True)
-    shipper.patience_s = 0
+    shipper = LogShipper(store, 3_600, is_strict=True)
+    shipper.retry_timeout_s = 0
 
     async def wait() -> list[BaseException | None]:
-        waiting = [asyncio.ensure_future(shipper.arrival()) for _ in range(3)]
+        waiting = [asyncio.ensure_future(shipper.wait_until_shipped()) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        shipper.begin("0123", journal)
-        return await asyncio.gather(*waiting, shipper.arrival(), return_exceptions=True)
+        shipper.add("0123", journal)
+        return await asyncio.gather(*waiting, shipper.wait_until_shipped(), return_exceptions=True)
 
     cancelled, *told = asyncio.run(wait())
     shipper.close()

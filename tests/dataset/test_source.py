@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.patience import patience
-from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.location import FsspecPath
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -131,7 +131,7 @@ def test_small_remote_files_are_fetched_while_those_before_them_are_read(tmp_pat
     """Each is a round trip: one after the other, ten thousand of them would be minutes; their order is the same."""
     for number in range(4):
         _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
-    source = open_source(Location(remote, _Together(4)))
+    source = open_source(FsspecPath(remote, _Together(4)))
     assert _ids(source) == list(range(20))
 
 
@@ -139,7 +139,7 @@ def test_a_large_remote_file_is_not_fetched_whole(tmp_path: Path, remote: str, m
     """Memory is bounded by what is fetched ahead: a file beyond the limit is read where it is."""
     for number in range(3):
         _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
-    source = open_source(Location(remote, _Together(99)))
+    source = open_source(FsspecPath(remote, _Together(99)))
     monkeypatch.setattr("tts_pipeline.dataset.source.SMALL_BYTES", 0)
     assert _ids(source) == list(range(15))
 

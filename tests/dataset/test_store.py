@@ -72,7 +72,7 @@ def test_a_file_is_moved_with_all_that_it_holds(store: Store) -> None:
 
 def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
     """Hidden from the one around it when its name begins with a dot, and removed with everything in it."""
-    inner = store.below(".generations/2")
+    inner = store.subfolder(".generations/2")
     inner.write("dataset.json", b"x")
     with inner.stage("speech/a") as path:
         path.write_bytes(b"y")
@@ -80,7 +80,7 @@ def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
     assert store.read(".generations/2/speech/a") == b"y"
     assert store.names(".generations") == ["2"]
     for _ in range(2):
-        store.remove_all(".generations/2")
+        store.remove_folder(".generations/2")
     assert inner.is_empty()
     assert store.names(".generations") == []
 
@@ -240,7 +240,7 @@ def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
     assert store.create("dataset.json", b"first")
     assert not store.create("dataset.json", b"second")
     assert store.read("dataset.json") == b"first"
-    store.remove_all("")
+    store.remove_folder("")
 
 
 class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -326,8 +326,8 @@ _WAYS: dict[str, Callable[[Store, str], object]] = {
     "write": lambda store, name: store.write(name, b"x"),
     "move": lambda store, name: store.move(name, "x"),
     "move to": lambda store, name: store.move("there", name),
-    "remove_all": lambda store, name: store.remove_all(name),
-    "below": lambda store, name: store.below(name),
+    "remove_all": lambda store, name: store.remove_folder(name),
+    "below": lambda store, name: store.subfolder(name),
     "stage": lambda store, name: store.stage(name).__enter__(),
 }
 
@@ -338,7 +338,7 @@ def test_a_name_that_leaves_the_store_is_refused(store: Store, way: str) -> None
     store.write("there", b"x")
     for name in _LEAVING:
         with pytest.raises(StorageError, match="is not the name of a file in"):
-            _WAYS[way](store.below("inner"), name)
+            _WAYS[way](store.subfolder("inner"), name)
     assert store.read("there") == b"x"
 
 
@@ -363,7 +363,7 @@ def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, pl
     with suppress(StorageError):
         found = _WAYS[way](store, name)
         if way == "below":
-            found = LocalStore(real).below("speech").names("")
+            found = LocalStore(real).subfolder("speech").names("")
         # A link that stands where a file is to be is replaced, moved or removed itself.
         assert (planted, way) in {("file", one) for one in ("remove", "create", "write", "stage", "move to", "below")}
         assert found in (None, False) or way in ("stage", "below")
@@ -386,5 +386,5 @@ def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> No
     root = f"/{uuid.uuid4()}"
     for name in ("a*", "ab"):
         FsspecStore(files, f"{root}/{name}", url="memory://", staging=tmp_path).write("old/x", b"x")
-    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_all("old")
+    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_folder("old")
     assert files.find(root) == [f"{root}/ab/old/x"]

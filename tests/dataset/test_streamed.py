@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.dataset import streamed
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.dataset.streamed import GROUP_ROWS, stored, write_rows
 from tts_pipeline.dataset.tables import read_columns
@@ -119,7 +119,7 @@ def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
     left, used = tmp_path / "rows" / "left", tmp_path / "rows" / "used"
     for folder in (left, used):
         folder.mkdir(parents=True)
-    with PartLock(used.with_suffix(".lock")), stored(FRAME, tmp_path) as path, stored(FRAME, tmp_path) as other:
+    with FileLock(used.with_suffix(".lock")), stored(FRAME, tmp_path) as path, stored(FRAME, tmp_path) as other:
         assert open_source(path).rows == FRAME.height
         assert path.name == other.name
         assert path != other

@@ -13,7 +13,7 @@ import pytest
 
 import tts_pipeline as tts
 from tests.frames.samples import lines, said_by
-from tts_pipeline.dataset.answers import AnswerStore
+from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StoppedError
@@ -44,7 +44,7 @@ def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalSe
         spoken = tts.synthesize(lines(5), voice="Cherry", reuse=reuse, **said_by(tone_service, folder))
         assert _calls(folder) == []
         assert tts.usage_of(spoken, work_dir=folder).height == 5
-        answers = list(AnswerStore(LocalStore(folder / "frames" / "answers")).keys())
+        answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())
         assert len(answers) == kept
 
 

@@ -24,7 +24,7 @@ from tests.job.samples import MODEL, check_bill, job_of, read, write_lines
 from tests.patience import patience
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import InputColumns, Selection
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError, StorageError
@@ -256,7 +256,7 @@ def test_a_part_that_another_process_has_stops_the_run_and_loses_nothing(tmp_pat
     """Exit 6, naming the part; what was said until then is kept, and the next run buys none of it again."""
     write_lines(tmp_path / "lines.parquet", 23)
     job = job_of(tmp_path, service.url)
-    with PartLock(tmp_path / "out" / ".work" / "locks" / "part-00002.lock"):
+    with FileLock(tmp_path / "out" / ".work" / "locks" / "part-00002.lock"):
         report = run_job(job)
     assert isinstance(report.stopped, StorageError)
     assert report.stopped_by == "storage"

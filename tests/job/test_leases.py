@@ -17,7 +17,7 @@ import pytest
 from tests.job.samples import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.location import Location
+from tts_pipeline.dataset.location import FsspecPath
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
@@ -85,7 +85,7 @@ def test_what_a_living_machine_has_is_left_to_it(
 def test_what_another_machine_has_just_written_is_seen(tmp_path: Path, s3: Mapping[str, str]) -> None:
     """Whatever the driver remembers of a listing: a marker, and a file that was put in place of a shorter one."""
     ours, theirs = (
-        open_store(Location(DESTINATION, s3fs.S3FileSystem(skip_instance_cache=True)), tmp_path / machine)
+        open_store(FsspecPath(DESTINATION, s3fs.S3FileSystem(skip_instance_cache=True)), tmp_path / machine)
         for machine in ("ours", "theirs")
     )
     theirs.write("done/part-00000.json", b"{}")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.dataset.test_answers import KEY, found_of
 from tests.patience import patience
-from tts_pipeline.dataset.answers import AnswerStore
+from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import library as borrowing
@@ -39,7 +39,7 @@ class Shelf:
         return self.found
 
 
-class Store(AnswerStore):
+class Store(FileCache):
     """A reuse store whose writing waits for a word, or fails."""
 
     def __init__(self, folder: Any) -> None:

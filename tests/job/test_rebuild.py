@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
 from tests.patience import patience
-from tts_pipeline.dataset.claims import Claim, PartLock, write_claim
+from tts_pipeline.dataset.claims import Claim, FileLock, write_claim
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -178,7 +178,7 @@ def test_nobody_else_may_work_on_the_dataset_at_the_swap(tmp_path: Path, service
     _write(tmp_path, _lines(6))
     run_job(_job(tmp_path, service))
     _write(tmp_path, _lines(7))
-    with PartLock(tmp_path / "out" / ".work" / "locks" / "dataset.lock", shared=True):
+    with FileLock(tmp_path / "out" / ".work" / "locks" / "dataset.lock", shared=True):
         report = run_job(_job(tmp_path, service, **REBUILD))
     assert isinstance(report.stopped, StorageError)
     assert len(_texts(tmp_path)) == 6

@@ -12,7 +12,7 @@ from tests.dataset.samples import audio_of, speech_of, voicing_of, write_rows
 from tests.patience import patience
 from tts_pipeline.batch import Work
 from tts_pipeline.client.ledger import Ledger
-from tts_pipeline.dataset.kept import KeptAnswers
+from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import PermanentError, StoppedError
@@ -23,7 +23,7 @@ from tts_pipeline.models import Speech, Utterance
 class Speaker:
     """Says an utterance when the test lets it, or fails; knows what is kept, as a client's library does."""
 
-    def __init__(self, kept: KeptAnswers) -> None:
+    def __init__(self, kept: JobCache) -> None:
         self.kept = kept
         self.gate = asyncio.Event()
         self.said: list[str] = []
@@ -56,7 +56,7 @@ class Bench:
     """Workers between a queue and a repeats' client, without a batch."""
 
     def __init__(self, folder: Path, *repeated: str) -> None:
-        self.kept = KeptAnswers(folder / "kept")
+        self.kept = JobCache(folder / "kept")
         self.speaker = Speaker(self.kept)
         request_hash = RequestHash(voicing_of(open_source(write_rows(folder / "a.parquet"))))
         hashes = [request_hash.of_utterance(Utterance("", text)) for text in repeated]

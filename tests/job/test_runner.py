@@ -18,7 +18,7 @@ from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset import journal
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.parts import OpenPart, Progress
 from tts_pipeline.emulator.local import LocalService
@@ -144,7 +144,7 @@ def test_locks_are_free_after_a_mistake_of_ours(tmp_path: Path, tone_service: Lo
     runner.opened = []
     with pytest.raises(ZeroDivisionError):
         runner.run(range(4))
-    with PartLock(prepared.locks / "part-00000.lock"):
+    with FileLock(prepared.locks / "part-00000.lock"):
         pass
     tone_service.clear_faults()
     assert run_job(job).dataset.speech == 20

@@ -20,7 +20,7 @@ from tts_pipeline.cli.parser import read_arguments
 from tts_pipeline.cli.settings import settings_from
 from tts_pipeline.config import SEGMENT_BYTES
 from tts_pipeline.dataset.generations import swap_in
-from tts_pipeline.dataset.shipping import segment_name
+from tts_pipeline.dataset.shipping import chunk_name
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
@@ -111,7 +111,7 @@ def _half(made: Specimens, service: LocalService) -> None:
     for path in (made.folder / "half/.work/journals").glob("*.journal"):
         data = path.read_bytes()
         assert len(data) < SEGMENT_BYTES
-        store.write(segment_name(path.stem, 0), data[: len(data) // 2])
+        store.write(chunk_name(path.stem, 0), data[: len(data) // 2])
     shutil.rmtree(live)
 
 

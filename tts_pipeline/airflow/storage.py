@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tts_pipeline.dataset.location import Location, is_local
+from tts_pipeline.dataset.location import FsspecPath, is_local
 from tts_pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Place = str | os.PathLike[str] | ObjectStoragePath
 
 
-def located(place: Place, conn_id: str | None = None) -> str | Location:
+def located(place: Place, conn_id: str | None = None) -> str | FsspecPath:
     """Return a place as the core takes it.
 
     Args:
@@ -39,7 +39,7 @@ def located(place: Place, conn_id: str | None = None) -> str | Location:
     if used is None:
         return url
     try:
-        return Location(url, ObjectStoragePath(url, conn_id=used).fs)
+        return FsspecPath(url, ObjectStoragePath(url, conn_id=used).fs)
     except ValueError as error:
         hint = "install the provider of that storage, such as apache-airflow-providers-amazon[s3fs]"
         raise ConfigurationError(f"the connection {used!r} cannot open {url!r}: {error}", hint=hint) from error

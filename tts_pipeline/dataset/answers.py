@@ -18,8 +18,8 @@ import orjson
 
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal import encode_record
-from tts_pipeline.dataset.record_values import MalformedRecordError, check_found
-from tts_pipeline.dataset.replay import answer_of, answer_record
+from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
+from tts_pipeline.dataset.replay import decode_answer, encode_answer
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.models import Found
 
@@ -31,10 +31,10 @@ MARKER = "reuse.json"
 
 SUFFIX = ".answer"
 _MAGIC = b"ttsreuse"
-_HEAD = struct.Struct("<8sIIQI")
+_HEADER = struct.Struct("<8sIIQI")
 
 
-class AnswerStore:
+class FileCache:
     """Answers by request key and take, in a folder or at any URL.
 
     Args:
@@ -47,7 +47,7 @@ class AnswerStore:
         self._store = store
         self._has_warned = False
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """Mark the place as a reuse store. Blocking.
 
         Raises:
@@ -66,50 +66,52 @@ class AnswerStore:
         Raises:
             StorageError: The store failed, or holds what nothing of ours has written.
         """
-        name = _name(request_key, take)
+        name = _file_name(request_key, take)
         data = self._store.read(name)
         if data is None:
             return None
         try:
-            found = self._found(data, request_key, take)
+            cached = self._parse(data, request_key, take)
         except (KeyError, TypeError, ValueError):
-            self._warn(name)
+            self._warn_once(name)
             return None
-        check_formats((found.answer.audio.format,), self._store.describe(name))
-        return found
+        check_formats((cached.answer.audio.format,), self._store.describe(name))
+        return cached
 
-    def _found(self, data: bytes, request_key: str, take: int) -> Found:
+    def _parse(self, data: bytes, request_key: str, take: int) -> Found:
         """Return what a file holds.
 
         Raises:
             ValueError: It is damaged, or of another request; as KeyError and TypeError are.
         """
-        record, audio = _parts_of(data)
+        record, audio = _split_file(data)
         if (record["request_key"], record["take"]) != (request_key, take):
             raise MalformedRecordError("request_key")
-        found = Found(answer_of(record["answer"], audio), origin_of(record["origin"], self.label), record["segments"])
-        check_found(found)
-        return found
+        cached = Found(
+            decode_answer(record["answer"], audio), describe_origin(record["origin"], self.label), record["segments"]
+        )
+        check_cached(cached)
+        return cached
 
-    def put(self, request_key: str, take: int, found: Found) -> None:
+    def put(self, request_key: str, take: int, cached: Found) -> None:
         """Keep what was bought, in place of what may be there. Blocking.
 
         Raises:
             StorageError: The store failed.
         """
-        audio = found.answer.audio.data
+        audio = cached.answer.audio.data
         record = encode_record(
             {
                 "request_key": request_key,
                 "take": take,
-                "origin": found.origin,
-                "segments": found.segments,
+                "origin": cached.origin,
+                "segments": cached.segments,
                 "audio_bytes": len(audio),
-                "answer": answer_record(found.answer),
+                "answer": encode_answer(cached.answer),
             }
         )
-        head = _HEAD.pack(_MAGIC, FORMAT_VERSION, len(record), len(audio), zlib.crc32(audio, zlib.crc32(record)))
-        self._store.write(_name(request_key, take), b"".join((head, record, audio)), durable=False)
+        header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(record), len(audio), zlib.crc32(audio, zlib.crc32(record)))
+        self._store.write(_file_name(request_key, take), b"".join((header, record, audio)), durable=False)
 
     def keys(self) -> Iterator[tuple[str, int]]:
         """Yield the key and the take of all answers. Blocking.
@@ -119,55 +121,55 @@ class AnswerStore:
         """
         for folder in self._store.names(""):
             for name in self._store.names(folder) if len(folder) == 2 else ():
-                if named := _NAME.fullmatch(name):
-                    yield named[1], int(named[2])
+                if match := _FILE_NAME.fullmatch(name):
+                    yield match[1], int(match[2])
 
-    def _warn(self, name: str) -> None:
+    def _warn_once(self, name: str) -> None:
         if not self._has_warned:
             self._has_warned = True
             where = self._store.describe(name)
             logger.warning("%s is damaged, or of another version: such answers count as not there", where)
 
 
-def origin_of(utterance_id: str, label: str) -> str:
+def describe_origin(utterance_id: str, label: str) -> str:
     """Return where audio came from, for people: the place's label, if it has one, and the utterance."""
     return f"{label}#{utterance_id}" if label else utterance_id
 
 
 def is_request_key(text: object) -> bool:
     """Say whether a text can be a request's key."""
-    return isinstance(text, str) and _KEY.fullmatch(text) is not None
+    return isinstance(text, str) and _REQUEST_KEY.fullmatch(text) is not None
 
 
 def request_hash(request_key: str, take: int) -> int:
     """Return 64 bits of a request key, which is a hash already, and of the take."""
-    return (int(request_key[:16], 16) + take * _ODD) & _64_BITS
+    return (int(request_key[:16], 16) + take * _TAKE_FACTOR) & _64_BITS
 
 
-_ODD = 0x9E3779B97F4A7C15
+_TAKE_FACTOR = 0x9E3779B97F4A7C15
 _64_BITS = 0xFFFFFFFFFFFFFFFF
 
 
-def _name(request_key: str, take: int) -> str:
+def _file_name(request_key: str, take: int) -> str:
     return f"{request_key[:2]}/{request_key}.{take}{SUFFIX}"
 
 
-_KEY = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
+_REQUEST_KEY = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
 
 
-def _parts_of(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _split_file(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Return the record and the audio of a whole and undamaged file.
 
     Raises:
         ValueError: It is none.
     """
-    if len(data) < _HEAD.size:
+    if len(data) < _HEADER.size:
         raise MalformedRecordError("length")
-    magic, version, record_length, audio_length, crc = _HEAD.unpack_from(data)
-    if (magic, version) != (_MAGIC, FORMAT_VERSION) or len(data) != _HEAD.size + record_length + audio_length:
+    magic, version, record_length, audio_length, crc = _HEADER.unpack_from(data)
+    if (magic, version) != (_MAGIC, FORMAT_VERSION) or len(data) != _HEADER.size + record_length + audio_length:
         raise MalformedRecordError("length")
-    if zlib.crc32(memoryview(data)[_HEAD.size :]) != crc:
+    if zlib.crc32(memoryview(data)[_HEADER.size :]) != crc:
         raise MalformedRecordError("checksum")
-    record: dict[str, Any] = orjson.loads(data[_HEAD.size : _HEAD.size + record_length])
-    return record, data[_HEAD.size + record_length :]
+    record: dict[str, Any] = orjson.loads(data[_HEADER.size : _HEADER.size + record_length])
+    return record, data[_HEADER.size + record_length :]

@@ -13,11 +13,11 @@ from tts_pipeline.dataset.safe_folder import make_folder
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import StorageError
 
-DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says when space that is given back helps."""
 
 
-class Ballast:
+class DiskReserve:
     """A file without a name that takes up space until that is needed.
 
     A request may be on its way when the disk fills up, and its answer is paid for. So that much space is taken when a
@@ -38,11 +38,11 @@ class Ballast:
         self._file: IO[bytes] | None = None
 
     @property
-    def is_held(self) -> bool:
+    def is_allocated(self) -> bool:
         """Whether there is space to give back."""
         return self._file is not None
 
-    def hold(self) -> None:
+    def allocate(self) -> None:
         """Take the space, or as much as there is, down to a sixteenth.
 
         Raises:
@@ -53,12 +53,12 @@ class Ballast:
         with storage_errors(f"making the folder {self._folder}"):
             make_folder(self._folder)
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (held until released)
-        for part in (1, 2, 4, 8, 16):
+        for divisor in (1, 2, 4, 8, 16):
             try:
-                os.posix_fallocate(self._file.fileno(), 0, max(1, self._size_bytes // part))
+                os.posix_fallocate(self._file.fileno(), 0, max(1, self._size_bytes // divisor))
             except OSError as error:
-                full = error
-                if error.errno not in DISK_IS_FULL:  # cannot set space aside, or not as much in one file
+                disk_full = error
+                if error.errno not in DISK_FULL_ERRNOS:  # cannot set space aside, or not as much in one file
                     self.release()
                     return
                 os.ftruncate(self._file.fileno(), 0)
@@ -66,7 +66,7 @@ class Ballast:
                 return
         self.release()
         raise StorageError(
-            f"the disk of {self._folder} is full: {full.strerror}",
+            f"the disk of {self._folder} is full: {disk_full.strerror}",
             hint="free space, or keep the journals elsewhere with --work-dir, and run again",
         )
 

@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from tts_pipeline.dataset.json_files import json_bytes, read_fields
-from tts_pipeline.dataset.names import file_names, part_name, part_of
-from tts_pipeline.dataset.safe_folder import open_lock
+from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
+from tts_pipeline.dataset.safe_folder import open_lock_file
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
 
@@ -24,22 +24,22 @@ class HeldElsewhereError(StorageError):
     """Another process works on a part, or on the whole dataset. Never retried; may be looked at again.
 
     Args:
-        what: The part's name, or ``dataset``.
+        resource: The part's name, or ``dataset``.
         holder: Who, for people.
-        is_living: Whether that is known; else it may have died.
+        is_alive: Whether that is known; else it may have died.
     """
 
-    def __init__(self, what: str, holder: str, *, is_living: bool = True) -> None:
+    def __init__(self, resource: str, holder: str, *, is_alive: bool = True) -> None:
         super().__init__(
-            f"another process ({holder}) is working on {what} of this dataset",
+            f"another process ({holder}) is working on {resource} of this dataset",
             hint="wait for it to end, or give each process parts of its own",
         )
-        self.what = what
+        self.resource = resource
         self.holder = holder
-        self.is_living = is_living
+        self.is_alive = is_alive
 
 
-class PartLock:
+class FileLock:
     """An operating-system lock on one part: two processes of one machine never work on it at a time.
 
     The whole dataset has one, too, which all its runs share, and a descriptor that grows has another. It is free the
@@ -55,65 +55,65 @@ class PartLock:
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
-        self._kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        self._descriptor: int | None = None
+        self._operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._fd: int | None = None
 
     def __enter__(self) -> Self:
         with storage_errors(f"locking {self.path}"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            while self._descriptor is None:
-                self._descriptor = self._try()
+            while self._fd is None:
+                self._fd = self._try_acquire()
         return self
 
-    def _try(self) -> int | None:
-        descriptor = open_lock(self.path)
+    def _try_acquire(self) -> int | None:
+        fd = open_lock_file(self.path)
         try:
-            fcntl.flock(descriptor, self._kind | fcntl.LOCK_NB)
+            fcntl.flock(fd, self._operation | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            owner = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
-            os.close(descriptor)
+            owner = os.pread(fd, 64, 0).decode(errors="replace").strip()
+            os.close(fd)
             raise HeldElsewhereError(self.path.stem, owner or "unknown") from error
         # The last owner may have removed the file between our opening and locking it: then we hold nothing.
-        if not self._is_current(descriptor):
-            os.close(descriptor)
+        if not self._is_current(fd):
+            os.close(fd)
             return None
         with suppress(OSError):  # who holds it is good to know, but a full disk need not know
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
-        return descriptor
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
+        return fd
 
-    def _is_current(self, descriptor: int) -> bool:
+    def _is_current(self, fd: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(fd), self.path.stat())
         except FileNotFoundError:
             return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
+        if self._fd is not None:
             # The last one of those that share it removes the file. Where the disk takes no change any more it stays: a
             # file that nobody has locked is no lock.
             with suppress(OSError):
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.path.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._descriptor = None
+            os.close(self._fd)
+            self._fd = None
 
 
 def is_locked(path: Path) -> bool:
     """Return whether a process of this machine holds a lock alone."""
     with storage_errors(f"looking at {path}"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:
-            os.close(descriptor)
+            os.close(fd)
         return False
 
 
@@ -170,9 +170,9 @@ def read_claim(store: Store, name: str) -> Claim | None:
     claim = Claim(
         journal_id=fields.text("journal_id"),
         invocation_id=fields.text("invocation_id"),
-        opened_at_us=fields.count("opened_at_us", most=_LAST_US),
+        opened_at_us=fields.count("opened_at_us", maximum=_MAX_INSTANT_US),
         characters_upper_bound=fields.count("characters_upper_bound"),
-        cost_upper_bound=fields.amount("cost_upper_bound", most=_MOST_COST),
+        cost_upper_bound=fields.amount("cost_upper_bound", limit=_COST_LIMIT),
         currency=fields.text_or_none("currency"),
         service=fields.text("service"),
         model=fields.text("model"),
@@ -181,15 +181,15 @@ def read_claim(store: Store, name: str) -> Claim | None:
         host=fields.text("host") if "host" in fields else "",
         process=fields.count("process") if "process" in fields else 0,
     )
-    if name != claim_name(part_of(name), claim.journal_id):
-        raise fields.damaged(f"it is the claim of journal {claim.journal_id!r}")
+    if name != claim_name(parse_part_number(name), claim.journal_id):
+        raise fields.damage_error(f"it is the claim of journal {claim.journal_id!r}")
     return claim
 
 
-_LAST_US = 253_402_300_799_999_999
+_MAX_INSTANT_US = 253_402_300_799_999_999
 """The end of the year 9999, in microseconds since 1970: a table holds no later moment."""
 
-_MOST_COST = Decimal(10) ** 9
+_COST_LIMIT = Decimal(10) ** 9
 """A cost in the usage table has nine digits before its point."""
 
 

@@ -16,7 +16,7 @@ import orjson
 
 from tts_pipeline.config import MAX_PARTS, MOST_GENERATIONS, MOST_PARTS, PART_ROWS
 from tts_pipeline.dataset.job_identity import JobIdentity, format_version_of, source_file
-from tts_pipeline.dataset.json_files import Fields, json_bytes, read_fields
+from tts_pipeline.dataset.json_files import JsonFields, json_bytes, read_fields
 from tts_pipeline.dataset.price_rows import price_row_of
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import totals_at
@@ -209,30 +209,30 @@ def descriptor_of(data: bytes, root: str, name: str = NAME) -> Descriptor:
     fields = read_fields(data, f"{root}/{name}")
     descriptor = Descriptor(
         rows=fields.count("rows"),
-        part_rows=fields.count("part_rows", least=1),
+        part_rows=fields.count("part_rows", minimum=1),
         job=JobIdentity(fields),
         source=[source_file(file) for file in fields.objects("source")],
         prices=[price_row_of(row) for row in fields.objects("prices")],
         grown=tuple(map(_extent, fields.objects("extents")[1:])) if "extents" in fields else (),
-        generation=fields.count("generation", least=1, most=MOST_GENERATIONS) if "generation" in fields else 1,
+        generation=fields.count("generation", minimum=1, maximum=MOST_GENERATIONS) if "generation" in fields else 1,
         carried=fields.object("carried").values if fields.values.get("carried") is not None else None,
     )
     _refuse_impossible(descriptor, fields)
     return descriptor
 
 
-def _extent(values: Fields) -> Extent:
-    return Extent(values.count("rows"), values.count("part_rows", least=1), values.count("files"))
+def _extent(values: JsonFields) -> Extent:
+    return Extent(values.count("rows"), values.count("part_rows", minimum=1), values.count("files"))
 
 
-def _refuse_impossible(descriptor: Descriptor, fields: Fields) -> None:
+def _refuse_impossible(descriptor: Descriptor, fields: JsonFields) -> None:
     """Make sure that a descriptor's numbers fit each other; what stands there twice must be the same."""
     if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MOST_PARTS:
-        raise fields.damaged("its numbers of rows, files and parts do not fit each other")
-    totals_at(fields.place, descriptor.carried or {})
+        raise fields.damage_error("its numbers of rows, files and parts do not fit each other")
+    totals_at(fields.path, descriptor.carried or {})
     for name in ("parts", "job_fingerprint", "source_fingerprint"):
         if name in fields and fields.values[name] != getattr(descriptor, name):
-            raise fields.damaged(f"{name!r} is not that of what else it tells")
+            raise fields.damage_error(f"{name!r} is not that of what else it tells")
 
 
 def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:

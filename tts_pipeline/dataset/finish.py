@@ -12,7 +12,7 @@ import orjson
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, SEAL, Descriptor, read_descriptor
 from tts_pipeline.dataset.json_files import json_bytes, read_fields
-from tts_pipeline.dataset.names import file_names, is_file_of, part_name, part_of
+from tts_pipeline.dataset.names import file_names, is_valid_name, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import distinct, price_row_of
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
@@ -37,7 +37,7 @@ def _seal(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
     sealed = read_fields(data, store.describe(SEAL), "remove it, and run again: it is made anew from done/")
     numbers = [part.count("part") if "part" in part.values else None for part in sealed.objects("parts")]
     if any(number not in (None, place) for place, number in enumerate(numbers)):
-        raise sealed.damaged("its parts do not follow one another")
+        raise sealed.damage_error("its parts do not follow one another")
     return sealed.values if len(sealed.items("parts")) >= descriptor.parts else None
 
 
@@ -50,7 +50,7 @@ def done_parts(store: Store, descriptor: Descriptor) -> set[int]:
     """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
     if is_finished(store, descriptor):
         return set(range(descriptor.parts))
-    return {part_of(name) for name in file_names(store, "done", "part-")}
+    return {parse_part_number(name) for name in file_names(store, "done", "part-")}
 
 
 def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
@@ -95,7 +95,7 @@ def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterat
     for name in file_names(store, "usage"):
         is_ours = name.startswith("part-") and f"usage/{name}" not in told
         if is_ours and (data := store.read(f"usage/{name}")) is not None:
-            yield part_of(name), usage_totals(data, store.describe(f"usage/{name}"))
+            yield parse_part_number(name), usage_totals(data, store.describe(f"usage/{name}"))
 
 
 def finish(store: Store, descriptor: Descriptor) -> None:
@@ -154,12 +154,12 @@ def _marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
     place = store.describe(marker_name(number))
     marker = read_fields(data, place, "restore it, or remove it and run again: the part's rows that are speech stay")
     if marker.count("part") != number:
-        raise marker.damaged(f"it is the marker of {part_name(marker.count('part'))}")
+        raise marker.damage_error(f"it is the marker of {part_name(marker.count('part'))}")
     totals_at(place, marker.object("totals").values)
     for name, facts in ((name, marker.object("files").object(name)) for name in marker.object("files").values):
         folder, _, short = name.partition("/")
-        if not is_file_of(folder, short) or part_of(short) != number:
-            raise marker.damaged(f"{name!r} is not a file of the part")
+        if not is_valid_name(folder, short) or parse_part_number(short) != number:
+            raise marker.damage_error(f"{name!r} is not a file of the part")
         facts.count("bytes")
         facts.text("sha256")
     for counts in ("voices", "languages"):

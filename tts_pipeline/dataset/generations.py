@@ -26,7 +26,7 @@ from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, SEAL, descriptor_of, read_descriptor
 from tts_pipeline.dataset.finish import finish
 from tts_pipeline.dataset.json_files import json_bytes, read_fields
-from tts_pipeline.dataset.names import file_names, is_file_of
+from tts_pipeline.dataset.names import file_names, is_valid_name
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import totals_at
@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 def generation_at(root: Store, number: int) -> Store:
     """Return where a generation is made."""
-    return root.below(f"{FOLDER}/{number}")
+    return root.subfolder(f"{FOLDER}/{number}")
 
 
 def unfinished(root: Store) -> list[int]:
@@ -137,7 +137,7 @@ def finish_swap(root: Store) -> bool:
     root.write(NAME, swap["descriptor"].encode())
     finish(root, descriptor)
     for number in (*swap["given_up"], swap["generation"]):
-        root.remove_all(f"{FOLDER}/{number}")
+        root.remove_folder(f"{FOLDER}/{number}")
     root.remove(SWAP)
     return True
 
@@ -149,15 +149,15 @@ def _swap_of(root: Store, data: bytes) -> dict[str, Any]:
         StorageError: It is damaged, or what it names is not what a generation has.
     """
     swap = read_fields(data, root.describe(SWAP), "restore it: it tells which generation counts")
-    swap.count("generation", least=1, most=MOST_GENERATIONS)
-    swap.count("instead_of", most=MOST_GENERATIONS)
+    swap.count("generation", minimum=1, maximum=MOST_GENERATIONS)
+    swap.count("instead_of", maximum=MOST_GENERATIONS)
     for number in swap.items("given_up"):
         if type(number) is not int or not _NUMBER.fullmatch(str(number)):
-            raise swap.damaged(f"{number!r} is not a generation")
+            raise swap.damage_error(f"{number!r} is not a generation")
     for name in swap.items("files"):
         folder, _, short = name.partition("/") if isinstance(name, str) else ("", "", "")
-        if folder not in _MOVED or not is_file_of(folder, short):
-            raise swap.damaged(f"{name!r} is not a file of a dataset")
+        if folder not in _MOVED or not is_valid_name(folder, short):
+            raise swap.damage_error(f"{name!r} is not a file of a dataset")
     descriptor_of(swap.text("descriptor").encode(), root.root, SWAP)
     return swap.values
 

@@ -21,18 +21,18 @@ from tts_pipeline.config import MAX_LEASE_S
 from tts_pipeline.dataset.store import LEASES, FsspecStore
 from tts_pipeline.errors import StorageError
 
-BEATS = 4
+BEATS_PER_LEASE = 4
 """Signs of life within ``lease_s``: three may get lost."""
 
-SILENCE = 1.5
+TIMEOUT_LEASES = 1.5
 """Of this many ``lease_s`` means that a process is dead."""
 
-_MOST_BYTES = 64 * 1024
-_INVOCATION = re.compile(r"[0-9a-f]{32}")
+_MAX_BYTES = 64 * 1024
+_INVOCATION_ID = re.compile(r"[0-9a-f]{32}")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def elapsed_s() -> float:
+def boottime_s() -> float:
     """Return seconds by a clock that goes on while this process is stopped, and on Linux while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
@@ -62,16 +62,16 @@ class Owner:
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}"
 
-    def to_json(self, **more: int) -> bytes:
+    def to_json(self, **extra: int) -> bytes:
         """Return what a file says of it."""
-        return orjson.dumps({**asdict(self), **more})
+        return orjson.dumps({**asdict(self), **extra})
 
-    def is_neighbour_of(self, other: Owner) -> bool:
+    def shares_locks_with(self, other: Owner) -> bool:
         """Return whether both have their locks in the same folder of the same machine."""
         return (self.host, self.work_id) == (other.host, other.work_id)
 
 
-def alive_name(invocation_id: str) -> str:
+def heartbeat_name(invocation_id: str) -> str:
     """Return the name of a process's sign of life within the dataset."""
     return f"{LEASES}/alive-{invocation_id}.json"
 
@@ -82,10 +82,10 @@ def read_owner(store: FsspecStore, name: str) -> Owner | None:
     Raises:
         StorageError: It is damaged: whose it is, and whether that process lives, cannot be told.
     """
-    data = store.read_start(name, _MOST_BYTES)
+    data = store.read_start(name, _MAX_BYTES)
     if data is None:
         return None
-    owner = _owner_of(data)
+    owner = _parse_owner(data)
     if owner is None:
         raise StorageError(
             f"{store.describe(name)} is damaged: it should tell which process works there",
@@ -94,20 +94,20 @@ def read_owner(store: FsspecStore, name: str) -> Owner | None:
     return owner
 
 
-def _owner_of(data: bytes) -> Owner | None:
+def _parse_owner(data: bytes) -> Owner | None:
     try:
         values = orjson.loads(data)
         owner = Owner(**{name: values[name] for name in Owner.__slots__})
-        is_sound = (
+        is_valid = (
             all(isinstance(text, str) and len(text) < 256 for text in (owner.invocation_id, owner.host, owner.work_id))
-            and _INVOCATION.fullmatch(owner.invocation_id) is not None
+            and _INVOCATION_ID.fullmatch(owner.invocation_id) is not None
             and type(owner.process) is int
             and type(owner.lease_s) in {int, float}
             and 0 < owner.lease_s <= MAX_LEASE_S
         )
     except (ValueError, TypeError, KeyError):
         return None
-    return owner if is_sound else None
+    return owner if is_valid else None
 
 
 class Heartbeat:
@@ -116,25 +116,25 @@ class Heartbeat:
     Args:
         store: The destination.
         owner: This process.
-        elapsed: The clock.
+        clock: The clock.
     """
 
-    def __init__(self, store: FsspecStore, owner: Owner, elapsed: Callable[[], float] = elapsed_s) -> None:
+    def __init__(self, store: FsspecStore, owner: Owner, clock: Callable[[], float] = boottime_s) -> None:
         self._store = store
         self._owner = owner
-        self._elapsed = elapsed
-        self._until = math.inf
+        self._clock = clock
+        self._valid_until_s = math.inf
         self._beats = 0
         self._is_lost = False
         self._failure: StorageError | None = None
-        self._writing = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
+        self._write_lock = threading.Lock()
+        self._stop_event = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     @property
     def is_lost(self) -> bool:
         """Whether the leases of this process have ended; once they have, that is for good."""
-        if self._elapsed() > self._until:
+        if self._clock() > self._valid_until_s:
             self._is_lost = True
         return self._is_lost
 
@@ -145,29 +145,29 @@ class Heartbeat:
             LeaseLostError: They do not.
         """
         if self.is_lost:
-            why = f": {self._failure.message}" if self._failure else "; was it stopped, or its machine asleep?"
+            reason = f": {self._failure.message}" if self._failure else "; was it stopped, or its machine asleep?"
             raise LeaseLostError(
                 f"this run gave no sign of life at {self._store.root} for {self._owner.lease_s:g} s, so others may "
-                f"have taken its parts over{why}",
+                f"have taken its parts over{reason}",
                 hint="nothing more was sent; run the same command again to go on",
             )
 
-    def give_up(self) -> None:
+    def forfeit(self) -> None:
         """Let nothing be sent or published any more."""
         self._is_lost = True
 
-    def begin(self) -> bool:
+    def start(self) -> bool:
         """Give the first sign of life; return whether the store has create-if-absent. Blocking.
 
         Raises:
             StorageError: The destination failed.
         """
         self.beat()
-        creates = self._store.learn_creates(alive_name(self._owner.invocation_id))
-        if not creates:
+        has_create_if_absent = self._store.probe_create_if_absent(heartbeat_name(self._owner.invocation_id))
+        if not has_create_if_absent:
             self.beat()  # what was tried may have destroyed the first one
         self._thread.start()
-        return creates
+        return has_create_if_absent
 
     def beat(self) -> None:
         """Give a sign of life. Blocking; one that comes too late prolongs nothing.
@@ -175,27 +175,27 @@ class Heartbeat:
         Raises:
             StorageError: The destination failed.
         """
-        with self._writing:
-            started = self._elapsed()
-            if self._over.is_set() or self.is_lost:
+        with self._write_lock:
+            started_s = self._clock()
+            if self._stop_event.is_set() or self.is_lost:
                 return
-            self._store.write(alive_name(self._owner.invocation_id), self._owner.to_json(beat=self._beats))
+            self._store.write(heartbeat_name(self._owner.invocation_id), self._owner.to_json(beat=self._beats))
             self._beats += 1
             if not self.is_lost:
-                self._until = started + self._owner.lease_s
+                self._valid_until_s = started_s + self._owner.lease_s
 
-    def end(self) -> None:
+    def stop(self) -> None:
         """Remove the sign of life, after what is being written. Blocking.
 
         Raises:
             StorageError: The destination failed.
         """
-        self._over.set()
-        with self._writing:
-            self._store.remove(alive_name(self._owner.invocation_id))
+        self._stop_event.set()
+        with self._write_lock:
+            self._store.remove(heartbeat_name(self._owner.invocation_id))
 
-    def _work(self) -> None:
-        while not self._over.wait(self._owner.lease_s / BEATS) and not self.is_lost:
+    def _run(self) -> None:
+        while not self._stop_event.wait(self._owner.lease_s / BEATS_PER_LEASE) and not self.is_lost:
             try:
                 self.beat()
                 self._failure = None
@@ -203,45 +203,45 @@ class Heartbeat:
                 self._failure = error
 
 
-class Watch:
+class PeerMonitor:
     """What is seen of another process from now on. For one thread. Blocking.
 
     Args:
         store: The destination.
         owner: The other process.
         lease_s: Our own, which is waited for where it is the longer one.
-        elapsed: The clock.
+        clock: The clock.
 
     Raises:
         StorageError: The destination failed.
     """
 
     def __init__(
-        self, store: FsspecStore, owner: Owner, lease_s: float, elapsed: Callable[[], float] = elapsed_s
+        self, store: FsspecStore, owner: Owner, lease_s: float, clock: Callable[[], float] = boottime_s
     ) -> None:
         self.owner = owner
-        self.is_living = False
+        self.is_alive = False
         """Whether it has given a sign of life since it was met, and no silence has followed."""
         self.is_dead = False
         """Whether it has been silent for so long that its leases have ended."""
         self._store = store
-        self._silence_s = SILENCE * max(lease_s, owner.lease_s)
-        self._elapsed = elapsed
-        self._last = self._read()
-        self._since = elapsed()
+        self._timeout_s = TIMEOUT_LEASES * max(lease_s, owner.lease_s)
+        self._clock = clock
+        self._last_beat = self._read()
+        self._last_beat_s = clock()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look whether it has given a sign of life since the last look.
 
         Raises:
             StorageError: The destination failed.
         """
-        started, data = self._elapsed(), self._read()
-        if data is not None and data != self._last:
-            self._last, self._since = data, self._elapsed()
-            self.is_living = True
-        self.is_dead = started - self._since >= self._silence_s
-        self.is_living = self.is_living and not self.is_dead
+        started_s, beat = self._clock(), self._read()
+        if beat is not None and beat != self._last_beat:
+            self._last_beat, self._last_beat_s = beat, self._clock()
+            self.is_alive = True
+        self.is_dead = started_s - self._last_beat_s >= self._timeout_s
+        self.is_alive = self.is_alive and not self.is_dead
 
     def _read(self) -> bytes | None:
-        return self._store.read_start(alive_name(self.owner.invocation_id), _MOST_BYTES)
+        return self._store.read_start(heartbeat_name(self.owner.invocation_id), _MAX_BYTES)

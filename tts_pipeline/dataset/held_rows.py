@@ -16,7 +16,7 @@ _NARROW_BYTES = 4_096
 """Rows that have less are not measured one by one: part by part, they come to little."""
 
 
-class HeldRows:
+class SpooledRows:
     """Rows in order, written once and read in slices; ``RowReader`` reads them as it reads a source.
 
     Args:
@@ -32,18 +32,18 @@ class HeldRows:
         """What each row has; 0 for one of those that are small."""
         self._memory_bytes = memory_bytes
         self._folder = folder
-        self._held: list[pa.RecordBatch] = []
-        self._held_bytes = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._buffered_bytes = 0
         self._file: IO[bytes] | None = None
         self._writer: pa.RecordBatchStreamWriter | None = None
 
     @classmethod
-    def of(cls, table: pa.Table) -> HeldRows:
+    def from_table(cls, table: pa.Table) -> SpooledRows:
         """Hold a table's rows in memory."""
-        held = cls(table.schema)
+        rows = cls(table.schema)
         for batch in table.to_batches():
-            held.add(batch)
-        return held
+            rows.add(batch)
+        return rows
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take rows that follow those taken before. Blocking.
@@ -53,10 +53,10 @@ class HeldRows:
         """
         sizes = _row_bytes(batch)
         self.row_bytes += sizes
-        self._held_bytes += batch.nbytes
-        is_small = self._writer is None and not any(sizes) and self._held_bytes <= self._memory_bytes
+        self._buffered_bytes += batch.nbytes
+        is_small = self._writer is None and not any(sizes) and self._buffered_bytes <= self._memory_bytes
         if self._folder is None or is_small:
-            self._held.append(batch)  # of wide rows, some would keep a whole slice of the source in memory
+            self._batches.append(batch)  # of wide rows, some would keep a whole slice of the source in memory
             return
         with storage_errors(f"keeping rows of the source in {self._folder}"):
             if self._writer is None:
@@ -67,11 +67,11 @@ class HeldRows:
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield the batches from the one on that holds row ``start``, as ``Source.batches`` does."""
-        place, names = 0, self.schema_of(columns).names
-        for batch in self._all():
-            if start < place + batch.num_rows:
-                yield place, batch.select(names)
-            place += batch.num_rows
+        first_row, names = 0, self.schema_of(columns).names
+        for batch in self._read_all():
+            if start < first_row + batch.num_rows:
+                yield first_row, batch.select(names)
+            first_row += batch.num_rows
 
     def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         """Return the schema of some columns; None is all."""
@@ -83,12 +83,12 @@ class HeldRows:
 
     def close(self) -> None:
         """Let the rows go."""
-        self._held.clear()
+        self._batches.clear()
         if self._file is not None:
             self._file.close()
 
-    def _all(self) -> Iterator[pa.RecordBatch]:
-        yield from self._held
+    def _read_all(self) -> Iterator[pa.RecordBatch]:
+        yield from self._batches
         if self._file is not None:
             with storage_errors(f"reading rows of the source in {self._folder}", Exception):
                 self._file.flush()

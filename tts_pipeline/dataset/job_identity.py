@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.dataset.json_files import Fields
+from tts_pipeline.dataset.json_files import JsonFields
 
 _TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
 _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
@@ -22,7 +22,7 @@ class JobIdentity(dict[str, Any]):
         StorageError: One is of another type, or (later) one that is asked for is missing.
     """
 
-    def __init__(self, descriptor: Fields) -> None:
+    def __init__(self, descriptor: JsonFields) -> None:
         job = descriptor.object("job")
         super().__init__(job.values)
         for name in _TEXTS & self.keys():
@@ -32,7 +32,7 @@ class JobIdentity(dict[str, Any]):
         self._descriptor = descriptor
 
     def __missing__(self, name: str) -> Any:
-        raise self._descriptor.damaged(f"it does not tell {name!r} of the job")
+        raise self._descriptor.damage_error(f"it does not tell {name!r} of the job")
 
 
 def format_version_of(data: bytes) -> Any:
@@ -44,7 +44,7 @@ def format_version_of(data: bytes) -> Any:
     return values.get("format_version") if isinstance(values, dict) else None
 
 
-def source_file(file: Fields) -> dict[str, Any]:
+def source_file(file: JsonFields) -> dict[str, Any]:
     """Return what is told of a file of the source.
 
     Raises:

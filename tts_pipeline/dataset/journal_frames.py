@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
-from tts_pipeline.dataset.journal import FRAME, record_crc
+from tts_pipeline.dataset.journal import FRAME_HEADER, record_crc
 from tts_pipeline.dataset.store import storage_errors
 
 READ_BYTES = 256 * 1024
-RECORDS_BYTES = 64 * 1024
+RECORD_READ_BYTES = 64 * 1024
 """Read at a time where payloads are passed over: the records of a few short answers, and little of a long one."""
 
 _RECORD_START = b'{"kind":"'
@@ -43,13 +43,13 @@ class Frame(NamedTuple):
         start: Offset in the file.
         record: What it says.
         blob: Its payload.
-        is_whole: Whether the payload is what was written; True where it was not looked at.
+        is_payload_intact: Whether the payload is what was written; True where it was not looked at.
     """
 
     start: int
     record: dict[str, Any]
     blob: Blob
-    is_whole: bool
+    is_payload_intact: bool
 
     @property
     def end(self) -> int:
@@ -72,46 +72,46 @@ def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator
         file: The same, opened.
         check_payloads: False where this process wrote it: then only the records are read.
     """
-    size_bytes, at = path.stat().st_size, 0
-    while at < size_bytes:
-        frame = _frame_at(path, file, at, size_bytes, check_payloads=check_payloads)
+    size_bytes, start = path.stat().st_size, 0
+    while start < size_bytes:
+        frame = _read_frame(path, file, start, size_bytes, check_payloads=check_payloads)
         if frame is None:
-            behind = _next_start(file, at + 1, size_bytes)
-            if behind is not None or not _is_torn(file, at):
-                yield Gap(at, size_bytes if behind is None else behind)
-            if behind is None:
+            next_start = _find_frame(file, start + 1, size_bytes)
+            if next_start is not None or not _is_torn(file, start):
+                yield Gap(start, size_bytes if next_start is None else next_start)
+            if next_start is None:
                 return
-            at = behind
-            file.seek(at)
+            start = next_start
+            file.seek(start)
         else:
             yield frame
-            at = frame.end
+            start = frame.end
 
 
-def _frame_at(path: Path, file: BinaryIO, at: int, size_bytes: int, *, check_payloads: bool) -> Frame | None:
+def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, check_payloads: bool) -> Frame | None:
     """Read the frame at a file's position, which is ``at``; None when it is not whole."""
-    read = _record_at(file, at, size_bytes)
-    if read is None:
+    parsed = _read_record(file, start, size_bytes)
+    if parsed is None:
         return None
-    record, payload_length, payload_crc, offset = read
-    is_whole = True
+    record, payload_length, payload_crc, offset = parsed
+    is_payload_intact = True
     if check_payloads:
-        is_whole = _crc_of(file, payload_length) == payload_crc
+        is_payload_intact = _read_crc(file, payload_length) == payload_crc
     elif payload_length:
         file.seek(payload_length, os.SEEK_CUR)
-    return Frame(at, record, Blob(path, offset, payload_length), is_whole)
+    return Frame(start, record, Blob(path, offset, payload_length), is_payload_intact)
 
 
-def _record_at(file: BinaryIO, at: int, size_bytes: int) -> tuple[dict[str, Any], int, int, int] | None:
-    head = file.read(FRAME.size)
-    if len(head) < FRAME.size:
+def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[dict[str, Any], int, int, int] | None:
+    header = file.read(FRAME_HEADER.size)
+    if len(header) < FRAME_HEADER.size:
         return None
-    record_length, payload_length, payload_crc, checksum = FRAME.unpack(head)
-    offset = at + FRAME.size + record_length
+    record_length, payload_length, payload_crc, checksum = FRAME_HEADER.unpack(header)
+    offset = start + FRAME_HEADER.size + record_length
     if record_length == 0 or offset + payload_length > size_bytes:
         return None
     record = file.read(record_length)
-    if record_crc(head, record) != checksum:
+    if record_crc(header, record) != checksum:
         return None
     try:
         values = orjson.loads(record)
@@ -120,7 +120,7 @@ def _record_at(file: BinaryIO, at: int, size_bytes: int) -> tuple[dict[str, Any]
     return (values, payload_length, payload_crc, offset) if isinstance(values, dict) else None
 
 
-def _crc_of(file: BinaryIO, length: int) -> int:
+def _read_crc(file: BinaryIO, length: int) -> int:
     crc = 0
     while length and (piece := file.read(min(length, READ_BYTES))):
         crc = zlib.crc32(piece, crc)
@@ -128,43 +128,43 @@ def _crc_of(file: BinaryIO, length: int) -> int:
     return crc
 
 
-def _next_start(file: BinaryIO, at: int, size_bytes: int) -> int | None:
+def _find_frame(file: BinaryIO, search_start: int, size_bytes: int) -> int | None:
     """Return where the first frame from ``at`` on begins whose record is whole; None when there is none."""
-    for found in _places_of(file, _RECORD_START, at + FRAME.size):
-        start = found - FRAME.size
+    for record_start in _find_all(file, _RECORD_START, search_start + FRAME_HEADER.size):
+        start = record_start - FRAME_HEADER.size
         file.seek(start)
-        if _record_at(file, start, size_bytes) is not None:
+        if _read_record(file, start, size_bytes) is not None:
             return start
     return None
 
 
-def _places_of(file: BinaryIO, wanted: bytes, at: int) -> Iterator[int]:
+def _find_all(file: BinaryIO, pattern: bytes, offset: int) -> Iterator[int]:
     """Yield where some bytes stand in a file; whoever takes them may move in it."""
     while True:
-        file.seek(at)
+        file.seek(offset)
         piece = file.read(READ_BYTES)
-        place = piece.find(wanted)
-        while place >= 0:
-            yield at + place
-            place = piece.find(wanted, place + 1)
+        index = piece.find(pattern)
+        while index >= 0:
+            yield offset + index
+            index = piece.find(pattern, index + 1)
         if len(piece) < READ_BYTES:
             return
-        at += len(piece) - len(wanted) + 1
+        offset += len(piece) - len(pattern) + 1
 
 
-def _is_torn(file: BinaryIO, at: int) -> bool:
+def _is_torn(file: BinaryIO, start: int) -> bool:
     """Return whether what stands from ``at`` on is the beginning of a frame: a kill tears no other way.
 
     After a power cut zeros may stand behind it, where a disk had made room.
     """
-    file.seek(at)
+    file.seek(start)
     rest = file.read().rstrip(b"\0")
-    if len(rest) <= FRAME.size:
+    if len(rest) <= FRAME_HEADER.size:
         return True
-    record_length, payload_length, _, checksum = FRAME.unpack(rest[: FRAME.size])
-    body = rest[FRAME.size :]
+    record_length, payload_length, _, checksum = FRAME_HEADER.unpack(rest[: FRAME_HEADER.size])
+    body = rest[FRAME_HEADER.size :]
     if len(body) >= record_length:
-        is_record: bool = record_crc(rest[: FRAME.size], body[:record_length]) == checksum
+        is_record: bool = record_crc(rest[: FRAME_HEADER.size], body[:record_length]) == checksum
         return is_record and len(body) - record_length < payload_length
     return _is_cut_json(body)
 

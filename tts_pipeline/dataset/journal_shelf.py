@@ -10,28 +10,28 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.published import found_of, kind_of, segments_that_fit
-from tts_pipeline.dataset.replay import Key, Replay, Said, replay
+from tts_pipeline.dataset.replay import Replay, UtteranceKey, UtteranceRecord, replay_journal
 from tts_pipeline.models import Found
 
 
-class JournalShelf:
+class JournalCache:
     """The speech in journals that will not be written to any more, by what was asked for. For many threads.
 
     Args:
         folder: Where the journals are.
         descriptor: Of the dataset that they are of.
-        wanted: What the audio is to be; audio that was converted to something else is left out.
+        audio: What the audio is to be; audio that was converted to something else is left out.
         label: What an origin begins with.
 
     Raises:
         StorageError: The disk failed, or a journal is of another version. Blocking.
     """
 
-    def __init__(self, folder: Path, descriptor: Descriptor, wanted: AudioSettings, label: str) -> None:
+    def __init__(self, folder: Path, descriptor: Descriptor, audio: AudioSettings, label: str) -> None:
         self.label = label
-        kinds = segments_that_fit(descriptor, wanted)
-        replays = (replay(path) for path in sorted(folder.glob(f"part-*{SUFFIX}")))
-        entries = _entries(one for one in replays if one is not None)
+        kinds = segments_that_fit(descriptor, audio)
+        replays = (replay_journal(path) for path in sorted(folder.glob(f"part-*{SUFFIX}")))
+        entries = _entries(replay for replay in replays if replay is not None)
         self._entries = {key: entry for key, entry in entries if kind_of(entry.segments) in kinds}
 
     def may_have(self, request_key: str, take: int) -> bool:
@@ -45,10 +45,10 @@ class JournalShelf:
             StorageError: The disk failed.
         """
         entry = self._entries.get((request_key, take))
-        if entry is None or entry.said.audio is None:
+        if entry is None or entry.record.audio is None:
             return None
-        values = {**(entry.said.speech or {}), "utterance_id": entry.utterance_id}
-        return found_of({**values, "audio": {"bytes": entry.said.audio.read()}}, self.label)
+        values = {**(entry.record.speech or {}), "utterance_id": entry.utterance_id}
+        return found_of({**values, "audio": {"bytes": entry.record.audio.read()}}, self.label)
 
 
 class _Entry(NamedTuple):
@@ -56,12 +56,12 @@ class _Entry(NamedTuple):
 
     utterance_id: str
     segments: int
-    said: Said
+    record: UtteranceRecord
 
 
-def _entries(replays: Iterable[Replay]) -> Iterator[tuple[Key, _Entry]]:
-    for one in replays:
-        for (utterance_id, take), said in one.said.items():
-            if said.speech is not None:
-                entry = _Entry(utterance_id, said.speech["segments"], said)
-                yield (said.speech["request_key"], take), entry
+def _entries(replays: Iterable[Replay]) -> Iterator[tuple[UtteranceKey, _Entry]]:
+    for replay in replays:
+        for (utterance_id, take), record in replay.utterances.items():
+            if record.speech is not None:
+                entry = _Entry(utterance_id, record.speech["segments"], record)
+                yield (record.speech["request_key"], take), entry

@@ -16,8 +16,8 @@ import orjson
 from tts_pipeline.errors import StorageError
 
 CHECKSUM = "checksum"
-MOST_COUNT = 2**63 - 1
-_MOST_AMOUNT = Decimal(10) ** 18
+MAX_COUNT = 2**63 - 1
+_MAX_AMOUNT = Decimal(10) ** 18
 _NANO = Decimal("1e-9")
 _RESTORE = "restore it from a copy"
 
@@ -32,12 +32,12 @@ def _checksum(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def read_fields(data: bytes, place: str, hint: str = _RESTORE) -> Fields:
+def read_fields(data: bytes, path: str, hint: str = _RESTORE) -> JsonFields:
     """Read a JSON file.
 
     Args:
         data: What is in it.
-        place: Where it stands, for messages.
+        path: Where it stands, for messages.
         hint: What to do when it is damaged.
 
     Raises:
@@ -46,47 +46,47 @@ def read_fields(data: bytes, place: str, hint: str = _RESTORE) -> Fields:
     try:
         values = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise StorageError(f"{place} is damaged: {error}", hint=hint) from error
-    fields = Fields(values, place, hint)
+        raise StorageError(f"{path} is damaged: {error}", hint=hint) from error
+    fields = JsonFields(values, path, hint)
     if CHECKSUM in fields.values and fields.values.pop(CHECKSUM) != _checksum(fields.values):
-        raise fields.damaged("it is not as it was written")
+        raise fields.damage_error("it is not as it was written")
     return fields
 
 
-class Fields:
+class JsonFields:
     """A JSON object whose values are checked as they are taken; each method raises StorageError for what is not sound.
 
     Args:
         values: What was read.
-        place: Where, for messages.
+        path: Where, for messages.
         hint: What to do when it is damaged.
     """
 
-    def __init__(self, values: object, place: str, hint: str = _RESTORE) -> None:
-        self.place = place
+    def __init__(self, values: object, path: str, hint: str = _RESTORE) -> None:
+        self.path = path
         self._hint = hint
         if not isinstance(values, dict):
-            raise self.damaged("it holds no object")
+            raise self.damage_error("it holds no object")
         self.values: dict[str, Any] = values
 
-    def damaged(self, reason: str) -> StorageError:
+    def damage_error(self, reason: str) -> StorageError:
         """Return the error that says so."""
-        return StorageError(f"{self.place} is damaged: {reason}", hint=self._hint)
+        return StorageError(f"{self.path} is damaged: {reason}", hint=self._hint)
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
-    def _value(self, name: str, kind: type | tuple[type, ...]) -> Any:
+    def _value(self, name: str, expected_type: type | tuple[type, ...]) -> Any:
         value = self.values.get(name)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-            raise self.damaged(f"{name!r} is {'missing' if name not in self.values else repr(value)[:100]}")
+        if not isinstance(value, expected_type) or (isinstance(value, bool) and expected_type is int):
+            raise self.damage_error(f"{name!r} is {'missing' if name not in self.values else repr(value)[:100]}")
         return value
 
-    def count(self, name: str, *, least: int = 0, most: int = MOST_COUNT) -> int:
+    def count(self, name: str, *, minimum: int = 0, maximum: int = MAX_COUNT) -> int:
         """Return a whole number within bounds."""
         value: int = self._value(name, int)
-        if not least <= value <= most:
-            raise self.damaged(f"{name!r} is {value}")
+        if not minimum <= value <= maximum:
+            raise self.damage_error(f"{name!r} is {value}")
         return value
 
     def text(self, name: str) -> str:
@@ -101,17 +101,17 @@ class Fields:
     def _is_null(self, name: str) -> bool:
         return name in self.values and self.values[name] is None
 
-    def amount(self, name: str, *, most: Decimal = _MOST_AMOUNT) -> Decimal | None:
+    def amount(self, name: str, *, limit: Decimal = _MAX_AMOUNT) -> Decimal | None:
         """Return an amount of money, which is text of nine decimals at most; None where it stands there."""
         if self._is_null(name):
             return None
         try:
             value = Decimal(self.text(name))
-            is_sound = value.is_finite() and 0 <= value < most and value == value.quantize(_NANO)
+            is_valid = value.is_finite() and 0 <= value < limit and value == value.quantize(_NANO)
         except InvalidOperation:
-            is_sound = False
-        if not is_sound:
-            raise self.damaged(f"{name!r} is {self.text(name)[:100]!r}")
+            is_valid = False
+        if not is_valid:
+            raise self.damage_error(f"{name!r} is {self.text(name)[:100]!r}")
         return value
 
     def items(self, name: str) -> list[Any]:
@@ -119,13 +119,13 @@ class Fields:
         value: list[Any] = self._value(name, list)
         return value
 
-    def objects(self, name: str) -> list[Fields]:
+    def objects(self, name: str) -> list[JsonFields]:
         """Return a list of objects."""
-        return [Fields(value, f"{self.place} ({name})", self._hint) for value in self.items(name)]
+        return [JsonFields(value, f"{self.path} ({name})", self._hint) for value in self.items(name)]
 
-    def object(self, name: str) -> Fields:
+    def object(self, name: str) -> JsonFields:
         """Return an object."""
-        return Fields(self._value(name, dict), f"{self.place} ({name})", self._hint)
+        return JsonFields(self._value(name, dict), f"{self.path} ({name})", self._hint)
 
     def texts(self) -> dict[str, str]:
         """Return all values, which are texts."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.dataset.answers import AnswerStore, request_hash
+from tts_pipeline.dataset.answers import FileCache, request_hash
 from tts_pipeline.dataset.store import LocalStore, storage_errors
 
-_MOST_NEW = 10_000
+_MAX_NEW_HASHES = 10_000
 
 
-def answer_hashes(store: AnswerStore) -> npt.NDArray[np.uint64]:
+def request_hashes(store: FileCache) -> npt.NDArray[np.uint64]:
     """Return the hashes of the requests that a reuse store answers, ascending; reads names only. Blocking.
 
     Raises:
@@ -26,7 +26,7 @@ def answer_hashes(store: AnswerStore) -> npt.NDArray[np.uint64]:
     return hashes
 
 
-class KeptAnswers(AnswerStore):
+class JobCache(FileCache):
     """A reuse store of a job's own, on the local disk; it knows what it holds, at 8 bytes an answer.
 
     Args:
@@ -40,18 +40,18 @@ class KeptAnswers(AnswerStore):
         super().__init__(LocalStore(folder))
         self.is_new = not folder.exists()
         self._folder = folder
-        self._new: set[int] = set()
-        self._known = answer_hashes(self)
+        self._new_hashes: set[int] = set()
+        self._known_hashes = request_hashes(self)
 
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is worth a look; never blocks."""
-        wanted = request_hash(request_key, take)
-        if wanted in self._new:
+        key_hash = request_hash(request_key, take)
+        if key_hash in self._new_hashes:
             return True
-        place = int(np.searchsorted(self._known, np.uint64(wanted)))
-        return place < len(self._known) and int(self._known[place]) == wanted
+        index = int(np.searchsorted(self._known_hashes, np.uint64(key_hash)))
+        return index < len(self._known_hashes) and int(self._known_hashes[index]) == key_hash
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking.
 
         Raises:
@@ -60,16 +60,16 @@ class KeptAnswers(AnswerStore):
         with storage_errors(f"making the folder {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def learn(self, request_key: str, take: int) -> None:
+    def note_put(self, request_key: str, take: int) -> None:
         """Take note that something was put; where it is asked for, so that what is known changes in one thread only."""
-        self._new.add(request_hash(request_key, take))
-        if len(self._new) > _MOST_NEW:
-            new = np.fromiter(self._new, np.uint64, len(self._new))
-            self._known = np.sort(np.concatenate([self._known, new]))
-            self._new.clear()
+        self._new_hashes.add(request_hash(request_key, take))
+        if len(self._new_hashes) > _MAX_NEW_HASHES:
+            new_hashes = np.fromiter(self._new_hashes, np.uint64, len(self._new_hashes))
+            self._known_hashes = np.sort(np.concatenate([self._known_hashes, new_hashes]))
+            self._new_hashes.clear()
 
 
-def remove_kept(folder: Path) -> None:
+def remove_job_cache(folder: Path) -> None:
     """Remove what was kept: the job is done. Blocking.
 
     Raises:

@@ -10,19 +10,19 @@ from pathlib import Path
 from tts_pipeline.dataset.claims import HeldElsewhereError, claim_name
 from tts_pipeline.dataset.descriptor import SEAL
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
+from tts_pipeline.dataset.journals import journal_paths, read_journal, warn_of_damage
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.names import file_names, journal_of, part_name, part_of
+from tts_pipeline.dataset.names import file_names, parse_journal_id, parse_part_number, part_name
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.dataset.takeover import remove_shipped, take_over
+from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
 from tts_pipeline.dataset.usage_files import account_for_claims, is_guess, publish_usage_of, usage_name
 
 
-def sweep(
-    store: Store, journals: Path, leases: Leases, done: Collection[int], fingerprint_of: Callable[[int], str]
+def collect_orphans(
+    store: Store, journals: Path, leases: Leases, committed_parts: Collection[int], fingerprint_of: Callable[[int], str]
 ) -> None:
     """Account for what a kill left behind after a part was marked as done, and remove it.
 
@@ -34,32 +34,36 @@ def sweep(
         store: The destination.
         journals: Where the journals are.
         leases: What this process holds.
-        done: Parts with a marker.
+        committed_parts: Parts with a marker.
         fingerprint_of: Tells the fingerprint that a part's journals have.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
     """
-    left = _claimed_or_journalled(store, journals)
-    left |= {number: [] for number in map(part_of, leases.leased_parts()) if number not in left}
-    for number, claims in left.items():
-        if number not in done:
+    claims_by_part = _find_open_parts(store, journals)
+    claims_by_part |= {
+        number: [] for number in map(parse_part_number, leases.leased_parts()) if number not in claims_by_part
+    }
+    for number, claims in claims_by_part.items():
+        if number not in committed_parts:
             continue
-        with ExitStack() as held:
+        with ExitStack() as stack:
             try:
-                held.enter_context(leases.hold(part_name(number)))
+                stack.enter_context(leases.hold(part_name(number)))
             except HeldElsewhereError:
                 continue  # whoever has it accounts for it
-            told = {journal_of(name) for name in file_names(store, SHIPPED, f"{part_name(number)}-")}
-            take_over(store, journals, number, but=told - {journal_of(name) for name in claims})
-            accounted = _account(store, number, _replays(store, journals, number, fingerprint_of(number)), claims)
+            shipped_ids = {parse_journal_id(name) for name in file_names(store, SHIPPED, f"{part_name(number)}-")}
+            adopt_journals(store, journals, number, exclude=shipped_ids - {parse_journal_id(name) for name in claims})
+            paths = _commit_usage(
+                store, number, _replay_journals(store, journals, number, fingerprint_of(number)), claims
+            )
             with storage_errors(f"removing journals of {part_name(number)}"):
-                for path in accounted:
+                for path in paths:
                     path.unlink(missing_ok=True)
-            remove_shipped(store, number)
+            remove_shipped_logs(store, number)
 
 
-def account_for_all(store: Store, journals: Path, leases: Leases) -> None:
+def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
     """Publish the usage of a dataset that nobody will go on with: of all its journals and claims. The journals stay.
 
     Args:
@@ -71,47 +75,51 @@ def account_for_all(store: Store, journals: Path, leases: Leases) -> None:
         StorageError: The destination or the disk failed, a journal is of another version, or another process still
             works on one of the parts.
     """
-    for number, claims in _claimed_or_journalled(store, journals).items():
-        with leases.hold(part_name(number), patiently=True):
-            take_over(store, journals, number)
-            _account(store, number, _replays(store, journals, number, None), claims)
+    for number, claims in _find_open_parts(store, journals).items():
+        with leases.hold(part_name(number), wait=True):
+            adopt_journals(store, journals, number)
+            _commit_usage(store, number, _replay_journals(store, journals, number, None), claims)
 
 
-def _claimed_or_journalled(store: Store, journals: Path) -> dict[int, list[str]]:
+def _find_open_parts(store: Store, journals: Path) -> dict[int, list[str]]:
     """Return the parts that have a claim or a journal, here or shipped, with their claims."""
     claims = defaultdict[int, list[str]](list)
     for name in file_names(store, "claims"):
-        claims[part_of(name)].append(f"claims/{name}")
+        claims[parse_part_number(name)].append(f"claims/{name}")
     for name in (*(path.name for path in journals.glob(f"part-*{SUFFIX}")), *file_names(store, SHIPPED)):
-        claims[part_of(name)] += []
+        claims[parse_part_number(name)] += []
     return dict(sorted(claims.items()))
 
 
-def _replays(store: Store, journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
-    found = {path: read_journal(store, path, check_payloads=False) for path in journals_of(journals, number)}
-    for path, one in found.items():
-        if one is not None:
-            warn_of_damage(path, one)
+def _replay_journals(store: Store, journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
+    replays = {path: read_journal(store, path, check_payloads=False) for path in journal_paths(journals, number)}
+    for path, replay in replays.items():
+        if replay is not None:
+            warn_of_damage(path, replay)
     return {
-        path: one
-        for path, one in found.items()
-        if fingerprint is None or one is None or one.header["dataset_fingerprint"] == fingerprint
+        path: replay
+        for path, replay in replays.items()
+        if fingerprint is None or replay is None or replay.header["dataset_fingerprint"] == fingerprint
     }
 
 
-def _account(store: Store, number: int, found: Mapping[Path, Replay | None], claims: Sequence[str]) -> Collection[Path]:
+def _commit_usage(
+    store: Store, number: int, replays_by_path: Mapping[Path, Replay | None], claims: Sequence[str]
+) -> Collection[Path]:
     """Publish what no usage tells of yet, and remove the claims that are told in full; return the journals."""
-    replays = [one for one in found.values() if one is not None]
-    here = {one.journal_id for one in replays}
-    spent = {one.journal_id for one in replays if one.attempts} | ({journal_of(name) for name in claims} - here)
-    is_better_known = any(is_guess(store, number, one) for one in replays)
-    if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spent):
+    replays = [replay for replay in replays_by_path.values() if replay is not None]
+    local_ids = {replay.journal_id for replay in replays}
+    spending_ids = {replay.journal_id for replay in replays if replay.attempts} | (
+        {parse_journal_id(name) for name in claims} - local_ids
+    )
+    is_better_known = any(is_guess(store, number, replay) for replay in replays)
+    if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spending_ids):
         store.remove(SEAL)
     if is_better_known:  # its marker tells of the guess: the part is published again by whoever runs the job
         store.remove(marker_name(number))
-    for one in replays:
-        publish_usage_of(store, number, one)
-    account_for_claims(store, claims, here)
-    for one in replays:
-        store.remove(claim_name(number, one.journal_id))
-    return found.keys()
+    for replay in replays:
+        publish_usage_of(store, number, replay)
+    account_for_claims(store, claims, local_ids)
+    for replay in replays:
+        store.remove(claim_name(number, replay.journal_id))
+    return replays_by_path.keys()

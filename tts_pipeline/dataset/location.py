@@ -17,7 +17,7 @@ _FILE_URL = re.compile(r"file:(?://(?:localhost(?=/))?|(?=[/~]))", re.IGNORECASE
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Location(os.PathLike[str]):
+class FsspecPath(os.PathLike[str]):
     """A URL that is opened with a file system of the caller's: with its credentials, its endpoint.
 
     Stands wherever a source, a destination or a reuse store is named. What a dataset remembers of it is the URL alone.
@@ -31,7 +31,7 @@ class Location(os.PathLike[str]):
     filesystem: Any = field(compare=False)
 
     def __repr__(self) -> str:
-        return f"Location(url={str(self)!r})"
+        return f"FsspecPath(url={str(self)!r})"
 
     def __str__(self) -> str:
         return without_passwords(self.url)
@@ -49,7 +49,7 @@ def filesystem_of(location: str | os.PathLike[str]) -> tuple[Any, str]:
     """
     import fsspec
 
-    if isinstance(location, Location):
+    if isinstance(location, FsspecPath):
         return location.filesystem, str(location.filesystem._strip_protocol(location.url))
     filesystem, path = fsspec.core.url_to_fs(os.fspath(location))
     return filesystem, str(path)
@@ -81,12 +81,12 @@ def file_path(location: str | os.PathLike[str]) -> Path:
     text = os.fspath(location)
     escaped = _FILE_URL.sub("", text, count=1)
     names = [escaped] if escaped == text else [escaped, unquote(escaped, errors="surrogateescape")]
-    paths = [_expanded(name) for name in names]
+    paths = [_expand_home(name) for name in names]
     # Unlike those of pathlib, these two raise nothing: where a folder may not be searched, or a user is not known.
     return next((path for path in paths if os.path.exists(path)), paths[-1])  # noqa: PTH110
 
 
-def _expanded(name: str) -> Path:
+def _expand_home(name: str) -> Path:
     expanded = os.path.expanduser(name)  # noqa: PTH111 (see above)
     if not name or "\0" in name:
         raise ConfigurationError(f"{name!r} is no name of a file or a folder", hint="name one; '.' is this folder")
@@ -95,7 +95,7 @@ def _expanded(name: str) -> Path:
     return Path(expanded)
 
 
-def refuse_unwritable_name(name: str) -> None:
+def check_utf8_name(name: str) -> None:
     """Make sure that a destination's name is text: it is written into tables, and libraries take no other name.
 
     Raises:

@@ -9,8 +9,8 @@ from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
 
 _PART, _JOURNAL = r"part-(?P<part>\d{5,9})", r"-(?P<journal>\w{1,64})"
-_ANY = re.compile(rf"(?:generation-\d{{1,9}}-)?{_PART}(?:{_JOURNAL})?(?:-\d{{15}})?(?:\.[a-z]+)?", re.ASCII)
-_BY_FOLDER = {
+_ANY_NAME = re.compile(rf"(?:generation-\d{{1,9}}-)?{_PART}(?:{_JOURNAL})?(?:-\d{{15}})?(?:\.[a-z]+)?", re.ASCII)
+_PATTERNS = {
     name: re.compile(pattern, re.ASCII)
     for name, pattern in {
         "done": rf"{_PART}\.json",
@@ -40,31 +40,31 @@ def part_name(number: int) -> str:
     return f"part-{number:05}"
 
 
-def part_of(name: str) -> int:
+def parse_part_number(name: str) -> int:
     """Return the part's number from the name of any of its files.
 
     Raises:
         StorageError: It is no such name.
     """
-    return _read(name, _ANY).part
+    return _parse(name, _ANY_NAME).part
 
 
-def journal_of(name: str) -> str:
+def parse_journal_id(name: str) -> str:
     """Return the journal's id from the name of its file, its claim or its usage.
 
     Raises:
         StorageError: It is no such name.
     """
-    journal = _read(name, _ANY).journal
+    journal = _parse(name, _ANY_NAME).journal
     if journal is None:
-        raise _no_name(name)
+        raise _bad_name(name)
     return journal
 
 
-def is_file_of(folder: str, name: str) -> bool:
+def is_valid_name(folder: str, name: str) -> bool:
     """Return whether a file of a dataset's folder may have a name."""
-    found = _BY_FOLDER[folder].fullmatch(name) if folder in _BY_FOLDER else None
-    return found is not None and part_name(int(found["part"])) == f"part-{found['part']}"
+    match = _PATTERNS[folder].fullmatch(name) if folder in _PATTERNS else None
+    return match is not None and part_name(int(match["part"])) == f"part-{match['part']}"
 
 
 def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
@@ -77,19 +77,19 @@ def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
     """
     names = store.names(folder, prefix)
     for name in names:
-        if not is_file_of(folder.rsplit("/", 1)[-1], name):
-            raise _no_name(store.describe(f"{folder}/{name}"))
+        if not is_valid_name(folder.rsplit("/", 1)[-1], name):
+            raise _bad_name(store.describe(f"{folder}/{name}"))
     return names
 
 
-def _read(name: str, pattern: re.Pattern[str]) -> PartFile:
-    found = pattern.fullmatch(name.rsplit("/", 1)[-1])
-    if found is None or part_name(int(found["part"])) != f"part-{found['part']}":
-        raise _no_name(name)
-    return PartFile(int(found["part"]), found["journal"])
+def _parse(name: str, pattern: re.Pattern[str]) -> PartFile:
+    match = pattern.fullmatch(name.rsplit("/", 1)[-1])
+    if match is None or part_name(int(match["part"])) != f"part-{match['part']}":
+        raise _bad_name(name)
+    return PartFile(int(match["part"]), match["journal"])
 
 
-def _no_name(name: str) -> StorageError:
+def _bad_name(name: str) -> StorageError:
     return StorageError(
         f"{name!r} among the files of the dataset is none of ours",
         hint="give it back its name, or move it elsewhere: what a file of the bill tells cannot be left out",

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.cover import Cover, Pot
-from tts_pipeline.dataset.held_rows import HeldRows
+from tts_pipeline.dataset.cover import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
-from tts_pipeline.dataset.journal import SUFFIX, Journal, JournalWriter, Write, encode_record
+from tts_pipeline.dataset.journal import SUFFIX, Append, Journal, JournalWriter, encode_record
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.replay import Key, Replay, added, answer_record, history_of
+from tts_pipeline.dataset.replay import Replay, UtteranceKey, collect_history, encode_answer, merge_histories
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
@@ -36,8 +36,8 @@ class PartRows:
     """
 
     number: int
-    inputs: HeldRows
-    keys: Sequence[Key]
+    inputs: SpooledRows
+    keys: Sequence[UtteranceKey]
     utterances: Sequence[Utterance]
 
     @property
@@ -87,9 +87,9 @@ class Past:
         retry_rejects: Whether those that earlier journals rejected are tried anew.
     """
 
-    standing: Collection[Key] = frozenset()
+    standing: Collection[UtteranceKey] = frozenset()
     totals: Totals = field(default_factory=Totals)
-    histories: Mapping[Key, History] = field(default_factory=dict)
+    histories: Mapping[UtteranceKey, History] = field(default_factory=dict)
     retry_rejects: bool = False
 
 
@@ -123,16 +123,18 @@ class OpenPart:
         self._progress = progress
         self._journal: Journal | None = None
         self._writer: JournalWriter | None = None
-        self._cover: Cover | None = None
+        self._cover: ClaimHighWater | None = None
         self._held = ExitStack()
         self._check_held: Callable[[], None] = lambda: None
         self._sent: dict[str, Attempt] = {}
-        self._answered: dict[Key, tuple[int, Audio]] = {}
+        self._answered: dict[UtteranceKey, tuple[int, Audio]] = {}
         self.on_complete: Callable[[OpenPart], None] = lambda _: None
         self.arrival: Callable[[], Awaitable[None]] | None = None
         """Waits until all that the journals hold is at the destination, too; None where that is not needed."""
-        self._known = {key for one in earlier for key in one.said}
-        finished = {key for one in earlier for key in one.finished(rejects=not past.retry_rejects)} | set(past.standing)
+        self._known = {key for one in earlier for key in one.utterances}
+        finished = {key for one in earlier for key in one.finished_keys(include_rejects=not past.retry_rejects)} | set(
+            past.standing
+        )
         self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished]
         self.left = len(self.todo)
 
@@ -142,7 +144,7 @@ class OpenPart:
         return None if self._journal is None else self._journal.path
 
     def begin(
-        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pot: Pot | None = None
+        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pot: BudgetPool | None = None
     ) -> Journal:
         """Make the journal, then the claim; return the journal. Blocking.
 
@@ -161,8 +163,8 @@ class OpenPart:
         self._journal = Journal.create(path, invocation.header(self.rows.number, self.journal_id))
         self._writer = writer
         prices = invocation.prices.values()
-        self._cover = Cover(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
-        self._cover.begin(pot)
+        self._cover = ClaimHighWater(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
+        self._cover.open(pot)
         return self._journal
 
     def hold(self, held: ExitStack, check: Callable[[], None]) -> None:
@@ -183,14 +185,14 @@ class OpenPart:
         """
         if self._journal is not None:
             with storage_errors(f"writing the journal {self._journal.path}"):
-                self._journal.sync()
+                self._journal.fdatasync()
 
     def close(self) -> None:
         """Close the journal and let the lock go; nothing is removed."""
         if self._journal is not None:
             self._journal.close()
         if self._cover is not None:
-            self._cover.end()
+            self._cover.close()
             self._cover = None
         self._held.close()
 
@@ -198,7 +200,7 @@ class OpenPart:
         """Return what earlier invocations know of an utterance."""
         key = (utterance.utterance_id, utterance.take)
         published = self.past.histories.get(key, _NO_HISTORY)
-        return added(published, history_of(key, self.earlier)) if key in self._known else published
+        return merge_histories(published, collect_history(key, self.earlier)) if key in self._known else published
 
     async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
         """Record an attempt; returns when it is on the disk, and at the destination where that is needed.
@@ -209,7 +211,7 @@ class OpenPart:
         """
         self._check_held()
         if self._cover is not None:
-            await self._cover.add(attempt)
+            await self._cover.reserve(attempt)
         record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
         await self._written(record, durable=True)
         if self.arrival is not None:
@@ -233,14 +235,14 @@ class OpenPart:
         record = {
             "kind": "settled",
             "settlement": settlement,
-            "answer": None if answer is None else answer_record(answer),
+            "answer": None if answer is None else encode_answer(answer),
         }
-        self._put(Write(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
+        self._put(Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
         self._count(attempt, settlement)
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
-        self._put(Write(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
+        self._put(Append(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
 
     def _count(self, attempt: Attempt, settlement: Settlement) -> None:
         progress, totals = self._progress, self._progress.totals
@@ -310,11 +312,17 @@ class OpenPart:
     async def _written(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(
-            Write(self._open_journal(), encode_record(record), payload, durable=durable, done=partial(_resolve, future))
+            Append(
+                self._open_journal(),
+                encode_record(record),
+                payload,
+                durable=durable,
+                on_written=partial(_resolve, future),
+            )
         )
         await future
 
-    def _put(self, write: Write) -> None:
+    def _put(self, write: Append) -> None:
         assert self._writer is not None
         self._writer.put(write)
 

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.json_files import Fields
+from tts_pipeline.dataset.json_files import JsonFields
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
 
@@ -43,7 +43,7 @@ def prices_of(data: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def price_row_of(row: Fields) -> dict[str, Any]:
+def price_row_of(row: JsonFields) -> dict[str, Any]:
     """Return a price row that was read back, whose values are all texts, or null.
 
     Raises:

@@ -20,7 +20,7 @@ from tts_pipeline.dataset.json_files import json_bytes
 from tts_pipeline.dataset.names import file_names, part_name
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import distinct, prices_of
-from tts_pipeline.dataset.replay import Key, Replay, Said
+from tts_pipeline.dataset.replay import Replay, UtteranceKey, UtteranceRecord
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Layout
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
@@ -70,7 +70,7 @@ class _Part:
 
     rows: PartRows
     replays: Sequence[Replay]
-    said: Mapping[Key, Said]
+    said: Mapping[UtteranceKey, UtteranceRecord]
     standing: Standing
 
     def bytes_of(self, place: int) -> int:
@@ -78,7 +78,7 @@ class _Part:
         audio = self.said[self.rows.keys[place]].audio
         return self.rows.inputs.row_bytes[place] + (0 if audio is None else audio.length)
 
-    def is_speech(self, key: Key) -> bool:
+    def is_speech(self, key: UtteranceKey) -> bool:
         """Return whether an utterance is speech; else it is rejected."""
         return key in self.standing.places or _done(self.said, key).speech is not None
 
@@ -161,7 +161,7 @@ class Publisher:
         for one in replays:
             self._store.remove(claim_name(part, one.journal_id))
 
-    def _row_tags(self, rows: PartRows) -> dict[Key, dict[str, str]]:
+    def _row_tags(self, rows: PartRows) -> dict[UtteranceKey, dict[str, str]]:
         if not self._tag_columns:
             return {}
         columns = list(dict.fromkeys(self._tag_columns.values()))
@@ -280,13 +280,13 @@ def put_marker(store: Store, name: str, data: bytes) -> None:
     Raises:
         StorageError: The destination failed, or another process has marked the part meanwhile.
     """
-    if not isinstance(store, FsspecStore) or not store.creates:
+    if not isinstance(store, FsspecStore) or not store.has_create_if_absent:
         store.write(name, data)
     elif not store.create(name, data) and store.read(name) != data:  # a request may be sent again that had arrived
-        raise store.taken(name)
+        raise store.conflict_error(name)
 
 
-def said_totals(replays: Sequence[Replay], standing: Collection[Key] = ()) -> Totals:
+def said_totals(replays: Sequence[Replay], standing: Collection[UtteranceKey] = ()) -> Totals:
     """Count what journals hold that is finished; its usage is counted elsewhere.
 
     Args:
@@ -310,25 +310,25 @@ def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None
             (folder / f"{part_name(part)}-{journal_id}{SUFFIX}").unlink(missing_ok=True)
 
 
-def _merged(replays: Sequence[Replay]) -> dict[Key, Said]:
+def _merged(replays: Sequence[Replay]) -> dict[UtteranceKey, UtteranceRecord]:
     """Return each utterance's last word: speech for good, else the reject of the latest journal that has one."""
-    merged: dict[Key, Said] = {}
+    merged: dict[UtteranceKey, UtteranceRecord] = {}
     for one in replays:
-        for key, said in one.said.items():
+        for key, said in one.utterances.items():
             is_speech = key in merged and merged[key].speech is not None
             if said.speech is not None or key not in merged or (said.reject is not None and not is_speech):
                 merged[key] = said
     return merged
 
 
-def _done(said: Mapping[Key, Said], key: Key) -> Said:
+def _done(said: Mapping[UtteranceKey, UtteranceRecord], key: UtteranceKey) -> UtteranceRecord:
     found = said.get(key)
     if found is None or (found.speech is None and found.reject is None):
         raise StorageError(f"utterance {key[0]!r} is neither speech nor rejected", hint="run the job again")
     return found
 
 
-def _reject_row(key: Key, said: Said) -> dict[str, Any]:
+def _reject_row(key: UtteranceKey, said: UtteranceRecord) -> dict[str, Any]:
     utterance_id, take = key
     said_of_it = {"utterance_id": utterance_id, "take": take, "invocation_id": said.header["invocation_id"]}
     return {**(said.reject or {}), **said_of_it}

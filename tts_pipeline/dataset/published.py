@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.answers import is_request_key, origin_of, request_hash
+from tts_pipeline.dataset.answers import describe_origin, is_request_key, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.formats import check_formats
-from tts_pipeline.dataset.record_values import MalformedRecordError, check_found
+from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
 
@@ -193,7 +193,7 @@ def found_of(row: Mapping[str, Any], label: str) -> Found:
         request_id=row["request_id"],
         quality=tuple(row["quality"]),
     )
-    return Found(answer, origin_of(str(row["utterance_id"]), label), row["segments"])
+    return Found(answer, describe_origin(str(row["utterance_id"]), label), row["segments"])
 
 
 def kind_of(segments: int) -> str:
@@ -219,7 +219,7 @@ def _whole(row: Mapping[str, Any], label: str) -> Found:
         ValueError: It is damaged, or says what cannot be; as a TypeError does.
     """
     found = found_of(row, label)
-    check_found(found)
+    check_cached(found)
     if hashlib.sha256(found.answer.audio.data).hexdigest() != row["audio_sha256"]:
         raise MalformedRecordError("audio_sha256")
     return found

@@ -12,10 +12,10 @@ import pyarrow as pa
 from tts_pipeline.models import Attempt, Audio, Found, Settlement, Usage, Word
 from tts_pipeline.schema import INSTANT, MONEY, REJECTS, SPEECH, TIMESTAMPS, Column
 
-_MOST = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, INSTANT: 2**63 - 1}
-_MOST_BY_NAME = {
-    **dict.fromkeys(("segment", "number", "http_status"), _MOST[pa.int16()]),
-    **dict.fromkeys(("take", "text_start", "text_end"), _MOST[pa.int32()]),
+_MAX = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, INSTANT: 2**63 - 1}
+_MAX_BY_NAME = {
+    **dict.fromkeys(("segment", "number", "http_status"), _MAX[pa.int16()]),
+    **dict.fromkeys(("take", "text_start", "text_end"), _MAX[pa.int32()]),
 }
 _SIGNED = frozenset({"take", *Usage._fields})
 """A take is the user's own, and what a service reports may be anything."""
@@ -25,40 +25,42 @@ class MalformedRecordError(ValueError):
     """A record says what nothing of ours can have written."""
 
 
-def check_fields(made: Attempt | Settlement | Usage | Word | Audio) -> None:
+def check_fields(record: Attempt | Settlement | Usage | Word | Audio) -> None:
     """Make sure that a record's fields are of their types, and fit the tables.
 
     Raises:
         MalformedRecordError: One is not, or does not.
     """
-    for name, kind, most in _FIELDS[type(made)]:
-        value = getattr(made, name)
-        if not isinstance(value, kind) or (value.__class__ is bool and kind is not bool):
+    for name, expected_type, maximum in _FIELDS[type(record)]:
+        value = getattr(record, name)
+        if not isinstance(value, expected_type) or (value.__class__ is bool and expected_type is not bool):
             raise MalformedRecordError(name)
-        if value.__class__ is int and not (-most if name in _SIGNED else 0) <= value <= most:
+        if value.__class__ is int and not (-maximum if name in _SIGNED else 0) <= value <= maximum:
             raise MalformedRecordError(name)
 
 
-def _fields_of(made: type[Any]) -> list[tuple[str, type | UnionType, int]]:
-    return [(name, kind, _MOST_BY_NAME.get(name, _MOST[pa.int64()])) for name, kind in get_type_hints(made).items()]
+def _fields_of(record_type: type[Any]) -> list[tuple[str, type | UnionType, int]]:
+    return [
+        (name, kind, _MAX_BY_NAME.get(name, _MAX[pa.int64()])) for name, kind in get_type_hints(record_type).items()
+    ]
 
 
 _FIELDS = {made: _fields_of(made) for made in (Attempt, Settlement, Usage, Word, Audio)}
 
 
-def check_found(found: Found) -> None:
+def check_cached(cached: Found) -> None:
     """Make sure that what is kept of an answer can be true; its audio is measured by whoever takes it.
 
     Raises:
         MalformedRecordError: It cannot.
     """
-    answer, audio = found.answer, found.answer.audio
+    answer, audio = cached.answer, cached.answer.audio
     check_fields(audio)
     check_fields(answer.usage)
     for word in answer.words or ():
         check_fields(word)
-    is_sound = audio.sample_rate_hz and audio.channels and found.segments.__class__ is int and found.segments > 0
-    if not is_sound or not all(map(_is_text, (found.origin, answer.request_id or "", *answer.quality))):
+    is_valid = audio.sample_rate_hz and audio.channels and cached.segments.__class__ is int and cached.segments > 0
+    if not is_valid or not all(map(_is_text, (cached.origin, answer.request_id or "", *answer.quality))):
         raise MalformedRecordError("answer")
 
 
@@ -85,17 +87,17 @@ def check_reject(values: Mapping[str, Any]) -> None:
 def _check(checks: Sequence[tuple[str, bool, Callable[[Any], bool]]], values: object) -> None:
     if not isinstance(values, dict):
         raise MalformedRecordError("values")
-    for name, nullable, is_sound in checks:
+    for name, nullable, is_valid in checks:
         value = values.get(name)
-        if not (nullable if value is None else is_sound(value)):
+        if not (nullable if value is None else is_valid(value)):
             raise MalformedRecordError(name)
 
 
-def _check_of(column: Column) -> Callable[[Any], bool]:
-    if column.type in _MOST:
-        most = _MOST[column.type]
-        signed = column.name in _SIGNED
-        return lambda value: value.__class__ is int and (-most if signed else 0) <= value <= most
+def _column_check(column: Column) -> Callable[[Any], bool]:
+    if column.type in _MAX:
+        maximum = _MAX[column.type]
+        is_signed = column.name in _SIGNED
+        return lambda value: value.__class__ is int and (-maximum if is_signed else 0) <= value <= maximum
     by_type = {pa.string(): _is_text, MONEY: _is_amount, TIMESTAMPS: _are_words}
     return by_type.get(column.type, _are_texts)
 
@@ -125,12 +127,12 @@ def _are_words(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _checks(columns: Sequence[Column], known: Sequence[str]) -> list[tuple[str, bool, Callable[[Any], bool]]]:
-    return [(column.name, column.nullable, _check_of(column)) for column in columns if column.name not in known]
+def _column_checks(columns: Sequence[Column], excluded: Sequence[str]) -> list[tuple[str, bool, Callable[[Any], bool]]]:
+    return [(column.name, column.nullable, _column_check(column)) for column in columns if column.name not in excluded]
 
 
-_OF_THE_ROW = ("utterance_id", "take", "text", "service", "model", "audio", "audio_sha256", "invocation_id", "input")
+_ROW_COLUMNS = ("utterance_id", "take", "text", "service", "model", "audio", "audio_sha256", "invocation_id", "input")
 """Columns that other places tell."""
 
-_SPEECH = _checks(SPEECH, _OF_THE_ROW)
-_REJECTS = _checks(REJECTS, _OF_THE_ROW)
+_SPEECH = _column_checks(SPEECH, _ROW_COLUMNS)
+_REJECTS = _column_checks(REJECTS, _ROW_COLUMNS)

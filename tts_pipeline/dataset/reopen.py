@@ -37,7 +37,7 @@ def reopen(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:
     if rejected:
         store.remove(SEAL)
     for number in sorted(rejected):
-        with leases.hold(part_name(number), patiently=True):
+        with leases.hold(part_name(number), wait=True):
             leases.check()
             store.remove(marker_name(number))
     return rejected

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.rows import TAKE, Voicing
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.models import Utterance
@@ -48,7 +48,7 @@ class RequestHash:
         seed = self._seed((utterance.take, *(utterance.parameters.get(name) for name in self._names)))
         return int(_hashes([utterance.text.encode("utf-8", "surrogatepass")], [seed])[0])
 
-    def of_rows(self, rows: pa.Table, keys: Sequence[Key]) -> Hashes:
+    def of_rows(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> Hashes:
         """Return the hashes of those rows that would be sent, which have a text.
 
         Args:
@@ -64,7 +64,7 @@ class RequestHash:
         is_sent = [text and not text.isspace() for text in texts]
         return _hashes(list(compress(texts, is_sent)), list(compress(self._seeds_of(rows, keys), is_sent)))
 
-    def _seeds_of(self, rows: pa.Table, keys: Sequence[Key]) -> Iterable[int]:
+    def _seeds_of(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> Iterable[int]:
         if not self._names and TAKE not in self._voicing.layout.columns.parameters:
             return repeat(self._seed((0,)), len(keys))
         fixed, varying = self._voicing.fixed, dict(self._voicing.varying(rows))

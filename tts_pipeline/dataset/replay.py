@@ -12,19 +12,19 @@ from typing import Any
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal import FORMAT_VERSION
-from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORDS_BYTES, Blob, Frame, Gap, read_frames
+from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_fields, check_reject, check_speech
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.dataset.totals import are_amounts
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Settlement, Usage, Word
 
-Key = tuple[str, int]
+UtteranceKey = tuple[str, int]
 """``(utterance_id, take)``: what names an utterance within a dataset."""
 
 
 @dataclass(slots=True)
-class Said:
+class UtteranceRecord:
     """What a journal says of one utterance, in the order in which it happened; ``header`` is the journal's."""
 
     header: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class UnaccountedSpend:
     """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all.
 
     Args:
@@ -60,35 +60,37 @@ class Replay:
     Args:
         header: Who wrote it, for which job, at which prices.
         attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
-        said: By utterance.
+        utterances: What the journal says of each.
         size_bytes: Length of what is whole; what lies behind is a torn tail.
         unread_bytes: Of these, those of records that are damaged: what was sent there is not known.
         damaged_answers: Records whose audio is damaged; what they tell of the bill holds.
-        lost: What may have been spent beside: where this is a copy, which may end before the journal did, and where
-            something is damaged.
+        unaccounted: What may have been spent beside: where this is a copy, which may end before the journal did, and
+            where something is damaged.
     """
 
     header: Mapping[str, Any]
     attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
-    said: dict[Key, Said] = field(default_factory=dict)
+    utterances: dict[UtteranceKey, UtteranceRecord] = field(default_factory=dict)
     size_bytes: int = 0
     unread_bytes: int = 0
     damaged_answers: int = 0
-    lost: Lost | None = None
+    unaccounted: UnaccountedSpend | None = None
 
     @property
     def journal_id(self) -> str:
         """The journal's id."""
         return str(self.header["journal_id"])
 
-    def finished(self, *, rejects: bool = True) -> set[Key]:
-        """Return the utterances that are speech or, unless ``rejects`` is False, rejected."""
+    def finished_keys(self, *, include_rejects: bool = True) -> set[UtteranceKey]:
+        """Return the utterances that are speech or, unless ``include_rejects`` is False, rejected."""
         return {
-            key for key, said in self.said.items() if said.speech is not None or (rejects and said.reject is not None)
+            key
+            for key, utterance in self.utterances.items()
+            if utterance.speech is not None or (include_rejects and utterance.reject is not None)
         }
 
 
-def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
+def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
     """Read a journal; None when its first frame is not whole: mostly nothing was ever sent under it.
 
     What cannot be read is passed over and counted in ``unread_bytes``; see ``journals`` for what that means for a bill.
@@ -100,20 +102,20 @@ def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
     Raises:
         StorageError: The disk failed, or the journal is of another version of this package.
     """
-    found: Replay | None = None
-    buffering = READ_BYTES if check_payloads else RECORDS_BYTES
+    result: Replay | None = None
+    buffering = READ_BYTES if check_payloads else RECORD_READ_BYTES
     with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
-        for one in read_frames(path, file, check_payloads=check_payloads):
-            if found is None:
-                if isinstance(one, Gap):
+        for frame in read_frames(path, file, check_payloads=check_payloads):
+            if result is None:
+                if isinstance(frame, Gap):
                     return None
-                found = Replay(_header(path, one.record))
-            elif isinstance(one, Gap):
-                found.unread_bytes += one.end - one.start
+                result = Replay(_header(path, frame.record))
+            elif isinstance(frame, Gap):
+                result.unread_bytes += frame.end - frame.start
             else:
-                _take_in_frame(found, one)
-            found.size_bytes = one.end
-    return found
+                _apply_frame(result, frame)
+            result.size_bytes = frame.end
+    return result
 
 
 def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -125,93 +127,95 @@ def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _take_in_frame(found: Replay, one: Frame) -> None:
+def _apply_frame(replay: Replay, frame: Frame) -> None:
     """Take in a record whose payload may be damaged: then it tells what was spent, and gives no audio."""
-    found.damaged_answers += not one.is_whole
+    replay.damaged_answers += not frame.is_payload_intact
     try:
-        _take_in(found, one.record, one.blob if one.is_whole else None)
+        _apply_record(replay, frame.record, frame.blob if frame.is_payload_intact else None)
     except (KeyError, TypeError, ValueError, ArithmeticError):  # of an attempt that stood in a gap, or somebody else's
-        found.unread_bytes += one.blob.offset - one.start
+        replay.unread_bytes += frame.blob.offset - frame.start
 
 
-def _take_in(found: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
+def _apply_record(replay: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
     kind = record["kind"]
     if kind == "settled":
-        _settle(found, _settlement(record["settlement"]), record.get("answer"), blob)
+        _apply_settlement(replay, _parse_settlement(record["settlement"]), record.get("answer"), blob)
     elif kind == "discarded":
-        attempt, settled = found.attempts[record["attempt_id"]]
-        if settled is not None:  # else it had no room on a full disk
-            found.attempts[attempt.attempt_id] = (attempt, settled._replace(outcome=Outcome.DISCARDED))
+        attempt, settlement = replay.attempts[record["attempt_id"]]
+        if settlement is not None:  # else it had no room on a full disk
+            replay.attempts[attempt.attempt_id] = (attempt, settlement._replace(outcome=Outcome.DISCARDED))
     elif kind == "intent":
-        _intend(found, _attempt(record["attempt"]), record.get("boundaries"))
+        _apply_intent(replay, _parse_attempt(record["attempt"]), record.get("boundaries"))
     elif kind == "lost":
         bounds = {name: record[name] for name in ("claimed_at_us", "characters_upper_bound", "currency")}
-        found.lost = Lost(**bounds, cost_upper_bound=_money(record["cost_upper_bound"]))
+        replay.unaccounted = UnaccountedSpend(**bounds, cost_upper_bound=_parse_money(record["cost_upper_bound"]))
     else:
-        _finish(found, record, blob)
+        _apply_outcome(replay, record, blob)
 
 
-def _intend(found: Replay, attempt: Attempt, boundaries: Sequence[tuple[int, int]] | None) -> None:
-    if attempt.attempt_id in found.attempts:  # told twice: how it ended is not forgotten
+def _apply_intent(replay: Replay, attempt: Attempt, boundaries: Sequence[tuple[int, int]] | None) -> None:
+    if attempt.attempt_id in replay.attempts:  # told twice: how it ended is not forgotten
         return
-    said = _said(found, (attempt.utterance_id, attempt.take))
-    found.attempts[attempt.attempt_id] = (attempt, None)
-    said.attempts.append(attempt.attempt_id)
+    utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
+    replay.attempts[attempt.attempt_id] = (attempt, None)
+    utterance.attempts.append(attempt.attempt_id)
     if boundaries:
-        said.boundaries = tuple((int(start), int(end)) for start, end in boundaries)
+        utterance.boundaries = tuple((int(start), int(end)) for start, end in boundaries)
 
 
-def _settle(found: Replay, settlement: Settlement, answer: Mapping[str, Any] | None, blob: Blob | None) -> None:
-    attempt, _ = found.attempts[settlement.attempt_id]
-    found.attempts[settlement.attempt_id] = (attempt, settlement)
+def _apply_settlement(
+    replay: Replay, settlement: Settlement, answer: Mapping[str, Any] | None, blob: Blob | None
+) -> None:
+    attempt, _ = replay.attempts[settlement.attempt_id]
+    replay.attempts[settlement.attempt_id] = (attempt, settlement)
     if answer is not None and blob is not None:
-        _said(found, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (answer, blob)
+        _utterance(replay, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (answer, blob)
 
 
-def _finish(found: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
-    said = _said(found, _key(record))
+def _apply_outcome(replay: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
+    utterance = _utterance(replay, _parse_key(record))
     if record["kind"] == "reject":
         check_reject(record["values"])
-        said.reject = record["values"]
+        utterance.reject = record["values"]
     elif record["kind"] == "speech" and blob is not None:
         check_speech(record["values"])
-        answer = said.answers.get(record["answer"])
+        answer = utterance.answers.get(record["answer"])
         if blob.length or answer is not None:  # else the answer had no room on a full disk, or is damaged
-            said.speech, said.reject = record["values"], None
-            said.audio = blob if blob.length else answer and answer[1]
+            utterance.speech, utterance.reject = record["values"], None
+            utterance.audio = blob if blob.length else answer and answer[1]
 
 
-def _key(record: Mapping[str, Any]) -> Key:
+def _parse_key(record: Mapping[str, Any]) -> UtteranceKey:
     utterance_id, take = record["utterance_id"], record["take"]
     if not isinstance(utterance_id, str) or not isinstance(take, int):
         raise MalformedRecordError("utterance_id")
     return utterance_id, take
 
 
-def _said(found: Replay, key: Key) -> Said:
-    said = found.said.get(key)
-    if said is None:
-        said = found.said[key] = Said(found.header)
-    return said
+def _utterance(replay: Replay, key: UtteranceKey) -> UtteranceRecord:
+    utterance = replay.utterances.get(key)
+    if utterance is None:
+        utterance = replay.utterances[key] = UtteranceRecord(replay.header)
+    return utterance
 
 
-def _money(text: str | None) -> Decimal | None:
+def _parse_money(text: str | None) -> Decimal | None:
     return None if text is None else Decimal(text)
 
 
-def _attempt(values: dict[str, Any]) -> Attempt:
-    values["cost_upper_bound"] = _money(values["cost_upper_bound"])
+def _parse_attempt(values: dict[str, Any]) -> Attempt:
+    values["cost_upper_bound"] = _parse_money(values["cost_upper_bound"])
     attempt = Attempt(**values)
     check_fields(attempt)
     _check_amounts((0, attempt.characters_upper_bound), (None, attempt.cost_upper_bound))
     return attempt
 
 
-def _settlement(values: dict[str, Any]) -> Settlement:
+def _parse_settlement(values: dict[str, Any]) -> Settlement:
     values["outcome"] = Outcome(values["outcome"])
     values["usage"] = Usage(**values["usage"])
-    values["cost"] = _money(values["cost"])
-    values["cost_upper_bound"] = _money(values["cost_upper_bound"])
+    values["cost"] = _parse_money(values["cost"])
+    values["cost_upper_bound"] = _parse_money(values["cost_upper_bound"])
     settlement = Settlement(**values)
     check_fields(settlement)
     check_fields(settlement.usage)
@@ -225,7 +229,7 @@ def _check_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Dec
         raise MalformedRecordError("amounts")
 
 
-def answer_record(answer: Answer) -> dict[str, Any]:
+def encode_answer(answer: Answer) -> dict[str, Any]:
     """Return an answer as a journal holds it, without the audio's bytes."""
     audio = answer.audio
     return {
@@ -241,8 +245,8 @@ def answer_record(answer: Answer) -> dict[str, Any]:
     }
 
 
-def answer_of(values: Mapping[str, Any], data: bytes) -> Answer:
-    """Return the answer that ``answer_record`` gave, with the audio's bytes."""
+def decode_answer(values: Mapping[str, Any], data: bytes) -> Answer:
+    """Return the answer that ``encode_answer`` gave, with the audio's bytes."""
     audio = Audio(
         data=data,
         format=values["format"],
@@ -261,35 +265,35 @@ def answer_of(values: Mapping[str, Any], data: bytes) -> Answer:
     )
 
 
-def history_of(key: Key, replays: Sequence[Replay]) -> History:
+def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
     """Return what earlier journals know of an utterance; the answers' audio is read now."""
     answers: dict[int, Answer] = {}
     boundaries: tuple[tuple[int, int], ...] | None = None
-    sent: list[tuple[Attempt, Settlement | None]] = []
-    for one in replays:
-        said = one.said.get(key)
-        if said is None:
+    attempts: list[tuple[Attempt, Settlement | None]] = []
+    for replay in replays:
+        utterance = replay.utterances.get(key)
+        if utterance is None:
             continue
-        boundaries = said.boundaries or boundaries
-        for segment, (values, blob) in said.answers.items():
+        boundaries = utterance.boundaries or boundaries
+        for segment, (values, blob) in utterance.answers.items():
             check_formats((values["format"],), f"the journal {blob.path}")
-            answers[segment] = answer_of(values, blob.read())
-        sent += [one.attempts[attempt_id] for attempt_id in said.attempts]
-    settlements = [settlement for _, settlement in sent]
+            answers[segment] = decode_answer(values, blob.read())
+        attempts += [replay.attempts[attempt_id] for attempt_id in utterance.attempts]
+    settlements = [settlement for _, settlement in attempts]
     return History(
         answers=answers,
         boundaries=boundaries,
-        segment_attempts=Counter(attempt.segment for attempt, _ in sent),
+        segment_attempts=Counter(attempt.segment for attempt, _ in attempts),
         characters_billed=sum(s.characters_billed for s in settlements if s is not None),
         cost=total_cost(s.cost for s in settlements if s is not None),
     )
 
 
-def added(one: History, other: History) -> History:
+def merge_histories(first: History, second: History) -> History:
     """Return what two records of different requests for one utterance tell together; answers are the second's."""
     return replace(
-        other,
-        segment_attempts=Counter(one.segment_attempts) + Counter(other.segment_attempts),
-        characters_billed=one.characters_billed + other.characters_billed,
-        cost=total_cost((one.cost, other.cost)),
+        second,
+        segment_attempts=Counter(first.segment_attempts) + Counter(second.segment_attempts),
+        characters_billed=first.characters_billed + second.characters_billed,
+        cost=total_cost((first.cost, second.cost)),
     )

@@ -14,7 +14,7 @@ from typing import Protocol
 import orjson
 
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.answers import FORMAT_VERSION, MARKER, AnswerStore
+from tts_pipeline.dataset.answers import FORMAT_VERSION, MARKER, FileCache
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.location import is_local
 from tts_pipeline.dataset.published import PublishedSpeech
@@ -25,7 +25,7 @@ from tts_pipeline.models import Found
 logger = logging.getLogger("tts_pipeline")
 
 
-class Shelf(Protocol):
+class CacheTier(Protocol):
     """Audio that was bought before, from which some may be taken."""
 
     label: str
@@ -42,7 +42,7 @@ class Shelf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Reusable:
+class CacheLocation:
     """A place that was looked at, and can be opened.
 
     Args:
@@ -65,22 +65,22 @@ class Reusable:
         """
         if self.is_new:
             logger.warning("nothing is kept at %s yet: what is bought is from now on", self.label)
-            with _refused(self.label):
-                AnswerStore(self.store).begin()
+            with _as_configuration_error(self.label):
+                FileCache(self.store).create()
 
-    def open(self, wanted: AudioSettings) -> Shelf:
+    def open(self, audio: AudioSettings) -> CacheTier:
         """Open the place. Blocking.
 
         Args:
-            wanted: What the audio is to be; a dataset's may have been converted to something else.
+            audio: What the audio is to be; a dataset's may have been converted to something else.
 
         Raises:
             ConfigurationError: It cannot be read.
         """
         if self.descriptor is None:
-            return AnswerStore(self.store, self.label)
-        with _refused(self.label):
-            speech = PublishedSpeech(self.store, self.descriptor, wanted, self.label)
+            return FileCache(self.store, self.label)
+        with _as_configuration_error(self.label):
+            speech = PublishedSpeech(self.store, self.descriptor, audio, self.label)
         if not len(speech):
             logger.warning(
                 "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "
@@ -90,7 +90,7 @@ class Reusable:
         return speech
 
 
-def find_reusable(location: str | os.PathLike[str], staging: Path | None = None) -> Reusable:
+def find_cache(location: str | os.PathLike[str], staging: Path | None = None) -> CacheLocation:
     """Look at a place where audio that was bought before may be; writes nothing. Blocking.
 
     Args:
@@ -102,11 +102,11 @@ def find_reusable(location: str | os.PathLike[str], staging: Path | None = None)
     """
     text = os.fspath(location)
     label = text if is_local(text) else re.sub(r"(?<=://)[^/@]*@", "", without_passwords(text))
-    with _refused(label):
+    with _as_configuration_error(label):
         store = open_store(location, staging)
         descriptor = read_descriptor(store)
         if descriptor is not None:
-            return Reusable(store, label, descriptor, is_new=False)
+            return CacheLocation(store, label, descriptor, is_new=False)
         marker = store.read(MARKER)
         if marker is None and not store.is_empty():
             raise ConfigurationError(
@@ -115,7 +115,7 @@ def find_reusable(location: str | os.PathLike[str], staging: Path | None = None)
             )
     if marker is not None:
         _check_version(label, marker)
-    return Reusable(store, label, None, is_new=marker is None)
+    return CacheLocation(store, label, None, is_new=marker is None)
 
 
 def _check_version(label: str, marker: bytes) -> None:
@@ -131,7 +131,7 @@ def _check_version(label: str, marker: bytes) -> None:
 
 
 @contextmanager
-def _refused(label: str) -> Iterator[None]:
+def _as_configuration_error(label: str) -> Iterator[None]:
     """A place that cannot be used is a wrong setting as long as nothing was sent."""
     try:
         yield

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tts_pipeline.catalog.check import check_column
 from tts_pipeline.catalog.value import nested
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, InputColumns
-from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.source import stem_of
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance
@@ -67,7 +67,7 @@ class Layout:
         """Return the texts of rows."""
         return _values(rows, self.columns.text)
 
-    def keys(self, rows: pa.Table, located: Sequence[tuple[str, int]]) -> list[Key]:
+    def keys(self, rows: pa.Table, located: Sequence[tuple[str, int]]) -> list[UtteranceKey]:
         """Return what names each row's utterance.
 
         Args:
@@ -108,7 +108,7 @@ class Voicing:
     fixed: Parameters
     unchecked: Collection[str] = ()
 
-    def utterances(self, rows: pa.Table, keys: Sequence[Key]) -> list[Utterance]:
+    def utterances(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> list[Utterance]:
         """Return the utterances of rows; a null text becomes an empty one, a null parameter is not set."""
         varying = self.varying(rows)
         texts = self.layout.texts(rows)

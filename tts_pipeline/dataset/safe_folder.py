@@ -13,18 +13,18 @@ from typing import BinaryIO
 from tts_pipeline.errors import StorageError
 
 _NAME = re.compile(r"(?!\.\.?(?:/|\Z))[^/\\\0]+(?:/(?!\.\.?(?:/|\Z))[^/\\\0]+)*")
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe would else be waited for until somebody writes to it.
-_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def check_name(name: str, place: str) -> None:
+def check_name(name: str, folder: str) -> None:
     """Make sure that a name, which may have been read from a file, stays below the folder that it is relative to.
 
     Args:
         name: With forward slashes; the empty name is the folder itself.
-        place: The folder, for messages.
+        folder: The folder, for messages.
 
     Raises:
         StorageError: It is absolute, or has a step that is empty, a dot or two, or holds a backslash or a NUL, or it
@@ -32,7 +32,7 @@ def check_name(name: str, place: str) -> None:
     """
     if name and not (_NAME.fullmatch(name) and _can_be_encoded(name)):
         hint = "whatever tells this name is damaged or forged: restore it"
-        raise StorageError(f"{name!r} is not the name of a file in {place}", hint=hint)
+        raise StorageError(f"{name!r} is not the name of a file in {folder}", hint=hint)
 
 
 def _can_be_encoded(name: str) -> bool:
@@ -42,7 +42,7 @@ def _can_be_encoded(name: str) -> bool:
         return False
 
 
-def refuse_link(place: str, mode: int) -> None:
+def check_no_link(path: str, mode: int) -> None:
     """Make sure that what stands at a place is no link.
 
     Raises:
@@ -50,7 +50,7 @@ def refuse_link(place: str, mode: int) -> None:
     """
     if stat.S_ISLNK(mode):
         hint = "links inside a dataset or its work folder are not followed: put there what it leads to (cp -L)"
-        raise StorageError(f"{place} is a link", hint=hint)
+        raise StorageError(f"{path} is a link", hint=hint)
 
 
 class SafeFolder:
@@ -69,7 +69,7 @@ class SafeFolder:
         self.inner = inner
         self.path = root / inner
 
-    def below(self, folder: str) -> SafeFolder:
+    def subfolder(self, folder: str) -> SafeFolder:
         """Return a folder below."""
         return SafeFolder(self.root, self._join(folder))
 
@@ -78,7 +78,7 @@ class SafeFolder:
         return f"{self.inner}/{name}" if self.inner and name else self.inner or name
 
     @contextmanager
-    def opened(self, folder: str, *, make: bool = False) -> Iterator[int]:
+    def open_folder(self, folder: str, *, make: bool = False) -> Iterator[int]:
         """Give a descriptor of a folder.
 
         Args:
@@ -88,89 +88,89 @@ class SafeFolder:
         steps = [step for step in self._join(folder).split("/") if step]
         if make:
             make_folder(self.root)
-        descriptor = os.open(self.root, _FOLDER)
+        fd = os.open(self.root, _OPEN_FOLDER)
         try:
-            for number in range(len(steps)):
-                below = self._step(descriptor, steps[: number + 1], make=make)
-                os.close(descriptor)
-                descriptor = below
-            yield descriptor
+            for depth in range(len(steps)):
+                inner_fd = self._open_step(fd, steps[: depth + 1], make=make)
+                os.close(fd)
+                fd = inner_fd
+            yield fd
         finally:
-            os.close(descriptor)
+            os.close(fd)
 
-    def _step(self, above: int, steps: list[str], *, make: bool) -> int:
+    def _open_step(self, parent_fd: int, steps: list[str], *, make: bool) -> int:
         try:
-            return os.open(steps[-1], _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+            return os.open(steps[-1], _OPEN_FOLDER | os.O_NOFOLLOW, dir_fd=parent_fd)
         except FileNotFoundError:
             if not make:
                 raise
         except OSError:
-            refuse_link(f"{self.root}/{'/'.join(steps)}", os.lstat(steps[-1], dir_fd=above).st_mode)
+            check_no_link(f"{self.root}/{'/'.join(steps)}", os.lstat(steps[-1], dir_fd=parent_fd).st_mode)
             raise
         with suppress(FileExistsError):
-            os.mkdir(steps[-1], dir_fd=above)
-            os.fsync(above)
-        return self._step(above, steps, make=False)
+            os.mkdir(steps[-1], dir_fd=parent_fd)
+            os.fsync(parent_fd)
+        return self._open_step(parent_fd, steps, make=False)
 
     @contextmanager
-    def holding(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    def open_parent(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """Give a descriptor of the folder that a file is in, and the file's name there."""
-        folder, _, last = name.rpartition("/")
+        folder, _, base_name = name.rpartition("/")
         check_name(name, str(self.path))
-        with self.opened(folder, make=make) as descriptor:
-            yield descriptor, last
+        with self.open_folder(folder, make=make) as fd:
+            yield fd, base_name
 
     def open(self, name: str) -> BinaryIO:
         """Open a file to read."""
-        with self.holding(name) as (folder, last):
-            return self._file(folder, last, name)
+        with self.open_parent(name) as (folder_fd, base_name):
+            return self._open_file(folder_fd, base_name, name)
 
-    def _file(self, folder: int, last: str, name: str) -> BinaryIO:
-        place = f"{self.path}/{name}"
+    def _open_file(self, folder_fd: int, base_name: str, name: str) -> BinaryIO:
+        path = f"{self.path}/{name}"
         try:
-            descriptor = os.open(last, _OLD, dir_fd=folder)
+            fd = os.open(base_name, _OPEN_EXISTING, dir_fd=folder_fd)
         except FileNotFoundError:
             raise
         except OSError:
-            refuse_link(place, os.lstat(last, dir_fd=folder).st_mode)
+            check_no_link(path, os.lstat(base_name, dir_fd=folder_fd).st_mode)
             raise
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise StorageError(f"{place} is not a file", hint="remove it, and restore the file")
-        return open(place, "rb", opener=lambda *_: descriptor)  # so that it is called by its name
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise StorageError(f"{path} is not a file", hint="remove it, and restore the file")
+        return open(path, "rb", opener=lambda *_: fd)  # so that it is called by its name
 
-    def status(self, name: str) -> os.stat_result:
+    def lstat(self, name: str) -> os.stat_result:
         """Return what the system says of a file."""
-        with self.holding(name) as (folder, last):
-            status = os.lstat(last, dir_fd=folder)
-        refuse_link(f"{self.path}/{name}", status.st_mode)
+        with self.open_parent(name) as (folder_fd, base_name):
+            status = os.lstat(base_name, dir_fd=folder_fd)
+        check_no_link(f"{self.path}/{name}", status.st_mode)
         return status
 
-    def refuse_links(self, *folders: str) -> None:
+    def check_no_links(self, *folders: str) -> None:
         """Make sure that folders which are there are no links, nor any above them, nor anything in them."""
         for folder in folders:
-            nothing = suppress(FileNotFoundError, NotADirectoryError)
-            with nothing, self.opened(folder) as descriptor, os.scandir(descriptor) as entries:
+            if_missing = suppress(FileNotFoundError, NotADirectoryError)
+            with if_missing, self.open_folder(folder) as fd, os.scandir(fd) as entries:
                 for entry in entries:
                     if entry.is_symlink():
-                        refuse_link(f"{self.path / folder / entry.name}", stat.S_IFLNK)
+                        check_no_link(f"{self.path / folder / entry.name}", stat.S_IFLNK)
 
 
-def create_file(name: str | Path, *, folder: int | None = None) -> int:
+def create_file(name: str | Path, *, folder_fd: int | None = None) -> int:
     """Make a new file, in place of a temporary one that a killed process left there, or of a link; return it open.
 
     Args:
         name: The file's.
-        folder: Descriptor of the folder that it is relative to; None where it is a path.
+        folder_fd: Descriptor of the folder that it is relative to; None where it is a path.
     """
     try:
-        return os.open(name, _NEW, 0o666, dir_fd=folder)
+        return os.open(name, _OPEN_NEW, 0o666, dir_fd=folder_fd)
     except FileExistsError:
-        os.unlink(name, dir_fd=folder)
-        return os.open(name, _NEW, 0o666, dir_fd=folder)
+        os.unlink(name, dir_fd=folder_fd)
+        return os.open(name, _OPEN_NEW, 0o666, dir_fd=folder_fd)
 
 
-def open_lock(path: Path) -> int:
+def open_lock_file(path: Path) -> int:
     """Open the file of a lock, or make it; it is written to and removed, so a link is refused.
 
     Raises:
@@ -180,7 +180,7 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         with suppress(FileNotFoundError):
-            refuse_link(str(path), path.lstat().st_mode)
+            check_no_link(str(path), path.lstat().st_mode)
         raise
 
 
@@ -193,15 +193,15 @@ def make_folder(folder: Path) -> None:
     sync_path(folder.parent)
 
 
-def sync_path(path: str | Path, *, folder: int | None = None) -> None:
+def sync_path(path: str | Path, *, folder_fd: int | None = None) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk.
 
     Args:
         path: The file, or the folder.
-        folder: Descriptor of the folder that it is relative to, in which a link is not followed.
+        folder_fd: Descriptor of the folder that it is relative to, in which a link is not followed.
     """
-    descriptor = os.open(path, os.O_RDONLY | (0 if folder is None else os.O_NOFOLLOW), dir_fd=folder)
+    fd = os.open(path, os.O_RDONLY | (0 if folder_fd is None else os.O_NOFOLLOW), dir_fd=folder_fd)
     try:
-        os.fsync(descriptor)
+        os.fsync(fd)
     finally:
-        os.close(descriptor)
+        os.close(fd)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tts_pipeline.dataset.repeated import Hashes, RequestHash
-from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import TAKE, Layout, Voicing, parameter_values
 from tts_pipeline.dataset.source import Source
@@ -145,7 +145,7 @@ def _repeated(hashes: npt.NDArray[np.int64]) -> Hashes:
 
 
 def _refuse_duplicates(source: Source, places: Sequence[int], voicing: Voicing, repeated: set[int]) -> None:
-    seen: Counter[Key] = Counter()
+    seen: Counter[UtteranceKey] = Counter()
     for table in _chunks(source, places, voicing.layout.naming_columns()):
         keys = voicing.layout.keys(table, [("", 0)] * table.num_rows)
         seen.update(key for key in keys if hash(key) in repeated)

@@ -16,12 +16,12 @@ import platformdirs
 from tts_pipeline.dataset.location import local_path, utf8_name
 from tts_pipeline.errors import StorageError
 
-NAME = "tts-pipeline"
-WAY = "give --work-dir a folder on a local disk that can be written"
+APP_NAME = "tts-pipeline"
+WORK_DIR_HINT = "give --work-dir a folder on a local disk that can be written"
 
 
 @contextmanager
-def scratch(work_dir: Path | None = None, prefix: str = "scratch-") -> Iterator[Path]:
+def scratch_folder(work_dir: Path | None = None, prefix: str = "scratch-") -> Iterator[Path]:
     """Give a new folder, which is removed when the block ends. Blocking.
 
     Args:
@@ -31,11 +31,11 @@ def scratch(work_dir: Path | None = None, prefix: str = "scratch-") -> Iterator[
     Raises:
         StorageError: Nothing on this machine can be written.
     """
-    with tempfile.TemporaryDirectory(dir=scratch_place(work_dir), prefix=prefix) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch_root(work_dir), prefix=prefix) as folder:
         yield Path(folder)
 
 
-def scratch_place(work_dir: Path | None = None) -> Path:
+def scratch_root(work_dir: Path | None = None) -> Path:
     """Return a folder of ours that can be written, made where it was not there. Blocking.
 
     Args:
@@ -44,22 +44,24 @@ def scratch_place(work_dir: Path | None = None) -> Path:
     Raises:
         StorageError: There is none.
     """
-    for place in _places(work_dir):
-        if utf8_name(str(place)) == str(place) and is_writable(place):
-            return place
-    tried = ", ".join(map(str, _places(work_dir)))
-    raise StorageError(f"no folder for temporary files can be written (tried {tried})", hint=f"{WAY}, or set TMPDIR")
+    for candidate in _candidates(work_dir):
+        if utf8_name(str(candidate)) == str(candidate) and is_writable(candidate):
+            return candidate
+    tried = ", ".join(map(str, _candidates(work_dir)))
+    raise StorageError(
+        f"no folder for temporary files can be written (tried {tried})", hint=f"{WORK_DIR_HINT}, or set TMPDIR"
+    )
 
 
-def state_place() -> Path:
+def state_folder() -> Path:
     """Return where journals are that have no other place: in the user's state, which outlives a restart.
 
     Raises:
         StorageError: Nobody knows the user's home.
     """
-    folder = _of_user(platformdirs.user_state_dir)
+    folder = _user_folder(platformdirs.user_state_dir)
     if folder is None:
-        raise StorageError("no home is known for journals", hint=f"{WAY}, or set HOME")
+        raise StorageError("no home is known for journals", hint=f"{WORK_DIR_HINT}, or set HOME")
     return folder
 
 
@@ -72,26 +74,26 @@ def is_writable(folder: Path) -> bool:
     return False
 
 
-def _of_user(directory: Callable[[str], str]) -> Path | None:
+def _user_folder(directory: Callable[[str], str]) -> Path | None:
     """Return a folder in the user's home; None where nobody knows that."""
     with suppress(RuntimeError):  # of platformdirs 4.11; earlier ones give a folder in one that is named ``~``
-        folder = Path(directory(NAME))
+        folder = Path(directory(APP_NAME))
         return folder if folder.is_absolute() else None
     return None
 
 
-def _places(work_dir: Path | None) -> Iterator[Path]:
+def _candidates(work_dir: Path | None) -> Iterator[Path]:
     if work_dir is not None:
         yield local_path(work_dir)
-    cache = _of_user(platformdirs.user_cache_dir)
+    cache = _user_folder(platformdirs.user_cache_dir)
     if cache is not None:
         yield cache
     with suppress(FileNotFoundError):
-        shared = Path(tempfile.gettempdir()) / f"{NAME}-{os.getuid()}"
-        if not shared.exists() or _is_ours(shared):  # everybody may make folders there
+        shared = Path(tempfile.gettempdir()) / f"{APP_NAME}-{os.getuid()}"
+        if not shared.exists() or _is_private(shared):  # everybody may make folders there
             yield shared
 
 
-def _is_ours(folder: Path) -> bool:
-    found = folder.lstat()
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022 and not folder.is_symlink()
+def _is_private(folder: Path) -> bool:
+    status = folder.lstat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022 and not folder.is_symlink()

@@ -25,11 +25,11 @@ logger = logging.getLogger("tts_pipeline")
 
 FOLDER = "journal"
 
-RETRY_S = 1.0
+RETRY_WAIT_S = 1.0
 """A rest after a failure. The driver has tried for a while by itself then."""
 
 
-def segment_name(journal: str, offset: int) -> str:
+def chunk_name(journal: str, offset: int) -> str:
     """Return the name of a chunk within the dataset; names sort as offsets do.
 
     Args:
@@ -39,7 +39,7 @@ def segment_name(journal: str, offset: int) -> str:
     return f"{FOLDER}/{journal}-{offset:015}.segment"
 
 
-class Shipment:
+class ShippedLog:
     """One journal on its way. Any thread may send; one does at a time.
 
     Args:
@@ -50,14 +50,14 @@ class Shipment:
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
         self._journal = journal
-        self._sending = threading.Lock()
+        self._send_lock = threading.Lock()
         self._sent_bytes = self._chunk_end = 0
-        self._is_over = False
+        self._is_closed = False
 
     @property
     def has_more(self) -> bool:
         """Whether anything of the journal is not at the destination yet."""
-        return self._sent_bytes < self._journal.size_bytes and not self._is_over
+        return self._sent_bytes < self._journal.size_bytes and not self._is_closed
 
     def send(self) -> None:
         """Send all that was written when this was called, or more. Blocking.
@@ -66,7 +66,7 @@ class Shipment:
             StorageError: The destination or the disk failed; sending again goes on.
         """
         path = self._journal.path
-        with self._sending, storage_errors(f"reading the journal {path}"):
+        with self._send_lock, storage_errors(f"reading the journal {path}"):
             if not self.has_more:
                 return
             with path.open("rb") as file:
@@ -76,16 +76,16 @@ class Shipment:
                     if self._chunk_end == self._sent_bytes:
                         self._chunk_end = min(size_bytes, self._sent_bytes + SEGMENT_BYTES)
                     data = file.read(self._chunk_end - self._sent_bytes)
-                    self._store.write(segment_name(path.stem, self._sent_bytes), data)
+                    self._store.write(chunk_name(path.stem, self._sent_bytes), data)
                     self._sent_bytes = self._chunk_end
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Send nothing any more; what is being sent is then sent."""
-        with self._sending:
-            self._is_over = True
+        with self._send_lock:
+            self._is_closed = True
 
 
-class Shipper:
+class LogShipper:
     """A thread that sends what is new in the journals of open parts.
 
     Strictly, nothing is bought before what was answered is at the destination: whoever is about to send waits for
@@ -97,121 +97,122 @@ class Shipper:
 
     Args:
         store: The destination.
-        every_s: How often, where nobody waits; None is never.
+        interval_s: How often, where nobody waits; None is never.
         is_strict: Whether anybody waits.
-        are_lost: Whether another process may have the parts: then nothing is sent, for it would be left behind there.
+        are_leases_lost: Whether another process may have the parts: then nothing is sent, for it would be left behind
+            there.
 
     Attributes:
-        patience_s: How long it is tried again while somebody waits.
+        retry_timeout_s: How long it is tried again while somebody waits.
     """
 
     def __init__(
         self,
         store: Store,
-        every_s: float | None,
+        interval_s: float | None,
         *,
         is_strict: bool = False,
-        are_lost: Callable[[], bool] = lambda: False,
+        are_leases_lost: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
-        self._every_s = every_s
+        self._interval_s = interval_s
         self._senders = DaemonExecutor(SHIP_SENDERS, "journal-sender")
-        self.is_strict = is_strict and every_s is not None
-        self._are_lost = are_lost
-        self.patience_s = SHIP_PATIENCE_S
-        self._shipments: dict[str, Shipment] = {}
+        self.is_strict = is_strict and interval_s is not None
+        self._are_leases_lost = are_leases_lost
+        self.retry_timeout_s = SHIP_PATIENCE_S
+        self._logs: dict[str, ShippedLog] = {}
         # Added to by the event loop alone, and taken from by the thread alone.
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] = []
         self._failing_since_s: float | None = None
-        self._over = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="journal-shipper", daemon=True)
-        if every_s is not None:
+        self._stop_event = threading.Event()
+        self._wake_event = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal-shipper", daemon=True)
+        if interval_s is not None:
             self._thread.start()
 
-    def begin(self, journal_id: str, journal: Journal) -> None:
+    def add(self, journal_id: str, journal: Journal) -> None:
         """Send a journal from now on."""
-        if self._every_s is not None:
-            self._shipments[journal_id] = Shipment(self._store, journal)
+        if self._interval_s is not None:
+            self._logs[journal_id] = ShippedLog(self._store, journal)
 
-    async def arrival(self) -> None:
+    async def wait_until_shipped(self) -> None:
         """Wait until all that is in the journals now is at the destination.
 
         Raises:
             StorageError: It cannot be sent: nothing may be bought.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self._wake.set()
+        self._waiters.append(future)
+        self._wake_event.set()
         await future
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Send what is new at once; does not wait for it. From any thread."""
-        self._wake.set()
+        self._wake_event.set()
 
     def send_rest(self, journal_id: str) -> None:
         """Send the last of a journal that will not be written to any more. Blocking."""
-        shipment = self._shipments.pop(journal_id, None)
-        if shipment is not None:
+        log = self._logs.pop(journal_id, None)
+        if log is not None:
             with suppress(StorageError):
-                self._try([shipment])
+                self._send_all([log])
 
-    def forget(self, journal_id: str) -> None:
+    def drop(self, journal_id: str) -> None:
         """Send nothing more of a journal; what is being sent is then sent. Blocking."""
-        shipment = self._shipments.pop(journal_id, None)
-        if shipment is not None:
-            shipment.end()
+        log = self._logs.pop(journal_id, None)
+        if log is not None:
+            log.close()
 
     def close(self) -> None:
         """Let the threads end; does not wait for them, for a destination that hangs is no reason to."""
-        self._over.set()
-        self._wake.set()
+        self._stop_event.set()
+        self._wake_event.set()
 
-    def _work(self) -> None:
-        while not self._over.is_set():
-            self._wake.wait(self._every_s)
-            self._wake.clear()
-            waiting = len(self._waiting)
+    def _run(self) -> None:
+        while not self._stop_event.is_set():
+            self._wake_event.wait(self._interval_s)
+            self._wake_event.clear()
+            waiters = len(self._waiters)
             try:
-                if not self._are_lost():  # else those who wait find that out by themselves
-                    self._try([one for one in tuple(self._shipments.values()) if one.has_more])
+                if not self._are_leases_lost():  # else those who wait find that out by themselves
+                    self._send_all([log for log in tuple(self._logs.values()) if log.has_more])
             except StorageError as error:
-                if self._is_given_up():
-                    self._tell(waiting, error)
+                if self._has_timed_out():
+                    self._wake_waiters(waiters, error)
                 else:
-                    self._over.wait(RETRY_S)
-                    self._wake.set()
+                    self._stop_event.wait(RETRY_WAIT_S)
+                    self._wake_event.set()
             else:
-                self._tell(waiting)
+                self._wake_waiters(waiters)
         self._senders.shutdown(wait=False)
 
-    def _try(self, shipments: Sequence[Shipment]) -> None:
+    def _send_all(self, logs: Sequence[ShippedLog]) -> None:
         """Send what is new; the first failure of several is told."""
         try:
-            for sending in [self._senders.submit(one.send) for one in shipments]:
-                sending.result()
+            for future in [self._senders.submit(log.send) for log in logs]:
+                future.result()
         except StorageError as error:
             if self._failing_since_s is None:
                 self._failing_since_s = time.monotonic()
-                until = "nothing is bought" if self.is_strict else "what is bought lies on this machine alone"
-                logger.warning("%s; until that is mended, %s", error.message, until)
+                consequence = "nothing is bought" if self.is_strict else "what is bought lies on this machine alone"
+                logger.warning("%s; until that is mended, %s", error.message, consequence)
             raise
         self._failing_since_s = None
 
-    def _is_given_up(self) -> bool:
+    def _has_timed_out(self) -> bool:
         since_s = self._failing_since_s
-        return since_s is not None and time.monotonic() - since_s >= self.patience_s
+        return since_s is not None and time.monotonic() - since_s >= self.retry_timeout_s
 
-    def _tell(self, count: int, error: StorageError | None = None) -> None:
+    def _wake_waiters(self, count: int, error: StorageError | None = None) -> None:
         """Let those who waited first go on, or tell them that they cannot."""
-        futures = self._waiting[:count]
-        del self._waiting[:count]
+        futures = self._waiters[:count]
+        del self._waiters[:count]
         if futures:
             with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-                futures[0].get_loop().call_soon_threadsafe(partial(_settle, futures, error))
+                futures[0].get_loop().call_soon_threadsafe(partial(_resolve, futures, error))
 
 
-def _settle(futures: Sequence[asyncio.Future[None]], error: StorageError | None) -> None:
+def _resolve(futures: Sequence[asyncio.Future[None]], error: StorageError | None) -> None:
     for future in futures:
         if future.done():  # its waiter was cancelled in an orderly stop
             continue

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.journal_frames import Blob
-from tts_pipeline.dataset.replay import Key, Said
+from tts_pipeline.dataset.replay import UtteranceKey, UtteranceRecord
 from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import AUDIO, SPEECH, column_of, fields
@@ -96,7 +96,9 @@ class BlobReader:
             raise StorageError(f"the journal {blob.path} is shorter than it was", hint=DISK_HINT)
 
 
-def columns_of(keys: Sequence[Key], told: Sequence[Said], texts: pa.Array, blobs: BlobReader) -> list[pa.Array]:
+def columns_of(
+    keys: Sequence[UtteranceKey], told: Sequence[UtteranceRecord], texts: pa.Array, blobs: BlobReader
+) -> list[pa.Array]:
     """Return the speech table's own columns for utterances that are speech.
 
     Args:
@@ -126,7 +128,7 @@ def columns_of(keys: Sequence[Key], told: Sequence[Said], texts: pa.Array, blobs
     return [arrays[column.name] for column in SPEECH]
 
 
-def audio_path(key: Key, audio_format: str) -> str:
+def audio_path(key: UtteranceKey, audio_format: str) -> str:
     """Return the file name that stands beside an audio's bytes, without anything that a path could mean.
 
     Raises:

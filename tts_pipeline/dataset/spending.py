@@ -12,7 +12,7 @@ from tts_pipeline.dataset.descriptor import NAME, Descriptor
 from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import read_journal, totals_of
-from tts_pipeline.dataset.names import journal_of, part_name, part_of
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals, totals_at
@@ -63,7 +63,7 @@ class SpendTally:
 
     def _add_journals(self, journals: Path, locks: Path) -> None:
         for path in sorted(journals.glob(f"part-*{SUFFIX}")):
-            number = part_of(path.name)
+            number = parse_part_number(path.name)
             if is_locked(locks / f"{part_name(number)}.lock"):
                 continue  # it may be written to: its claim is what counts
             one = None if path.stem in self._known else _replay(self._store, path)
@@ -91,8 +91,8 @@ class SpendTally:
         self._claims = [one for one in open_claims(self._store, ()) if one[1].journal_id not in own]
         for name in sorted(published_journals(self._store) - self._known):
             usage = f"usage/{name}.parquet"
-            if journal_of(name) not in own and (data := self._store.read(usage)) is not None:
-                self._by_part[part_of(name)].add(usage_totals(data, self._store.describe(usage)))
+            if parse_journal_id(name) not in own and (data := self._store.read(usage)) is not None:
+                self._by_part[parse_part_number(name)].add(usage_totals(data, self._store.describe(usage)))
             self._known.add(name)
         return self.by_part()
 

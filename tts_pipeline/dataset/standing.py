@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.parts import PartRows
-from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.slices import SlicedParquet
 from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
@@ -42,7 +42,7 @@ class Standing:
         languages: Rows by language.
     """
 
-    places: Mapping[Key, int] = field(default_factory=dict)
+    places: Mapping[UtteranceKey, int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     voices: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -122,7 +122,7 @@ def standing_reader(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator
         yield StandingReader(parquet.slices(range(parquet.metadata.num_row_groups)), schema)
 
 
-def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[str]) -> dict[Key, History]:
+def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[str]) -> dict[UtteranceKey, History]:
     """Return what published usage tells of a part's utterances, where its journal is not on this machine any more.
 
     Requests are numbered on from there, and a row's cost is that of all its requests. Blocking.
@@ -130,7 +130,7 @@ def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[st
     Raises:
         StorageError: The destination failed.
     """
-    spent: dict[Key, list[tuple[int, int, Decimal | None]]] = {}
+    spent: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
     for name in file_names(store, "usage", f"{rows.name}-"):
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in journals_here:
             continue

@@ -12,29 +12,31 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from tts_pipeline.dataset.create_if_absent import is_refusal, is_unknown, looks_first
-from tts_pipeline.dataset.location import filesystem_of, is_local, local_path, refuse_unwritable_name
+from tts_pipeline.dataset.create_if_absent import checks_then_writes, is_conflict, is_unsupported
+from tts_pipeline.dataset.location import check_utf8_name, filesystem_of, is_local, local_path
 from tts_pipeline.dataset.safe_folder import SafeFolder, check_name, create_file, sync_path
-from tts_pipeline.dataset.scratch import scratch
+from tts_pipeline.dataset.scratch import scratch_folder
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 
 DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
 
 
 @contextmanager
-def storage_errors(doing: str, kinds: type[Exception] = OSError) -> Iterator[None]:
+def storage_errors(action: str, exception_type: type[Exception] = OSError) -> Iterator[None]:
     """Translate what disks and object stores raise into a StorageError that says what was being done.
 
     Args:
-        doing: What is being done, and where.
-        kinds: What is translated: drivers of object stores raise exceptions of their own making.
+        action: What is being done, and where.
+        exception_type: What is translated: drivers of object stores raise exceptions of their own making.
     """
     try:
         yield
     except StorageError:
         raise
-    except kinds as error:
-        raise StorageError(f"{doing}: {getattr(error, 'strerror', None) or error}", hint=DISK_HINT) from cause_of(error)
+    except exception_type as error:
+        raise StorageError(f"{action}: {getattr(error, 'strerror', None) or error}", hint=DISK_HINT) from cause_of(
+            error
+        )
 
 
 class Store(ABC):
@@ -103,11 +105,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def remove_all(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         """Remove a folder with everything in it; one that is not there is no error."""
 
     @abstractmethod
-    def below(self, folder: str) -> Store:
+    def subfolder(self, folder: str) -> Store:
         """Return a folder as a store of its own."""
 
     def describe(self, name: str) -> str:
@@ -129,11 +131,11 @@ class LocalStore(Store):
     def names(self, folder: str, prefix: str = "") -> list[str]:
         with storage_errors(f"listing {self.describe(folder)}"):
             try:
-                with self._files.opened(folder) as descriptor:
-                    found = os.listdir(descriptor)
+                with self._files.open_folder(folder) as fd:
+                    names = os.listdir(fd)
             except FileNotFoundError:
                 return []
-        return sorted(name for name in found if name.startswith(prefix) and not name.startswith("."))
+        return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
     def read(self, name: str) -> bytes | None:
         with storage_errors(f"reading {self.describe(name)}"):
@@ -146,7 +148,7 @@ class LocalStore(Store):
     def exists(self, name: str) -> bool:
         with storage_errors(f"looking for {self.describe(name)}"):
             try:
-                return bool(self._files.status(name))
+                return bool(self._files.lstat(name))
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
@@ -161,62 +163,65 @@ class LocalStore(Store):
             StorageError: It is not there, or a link.
         """
         with storage_errors(f"looking for {self.describe(name)}"):
-            self._files.status(name)
+            self._files.lstat(name)
         return self.folder / name
 
     def remove(self, name: str) -> None:
         removing = storage_errors(f"removing {self.describe(name)}")
-        with removing, suppress(FileNotFoundError), self._files.holding(name) as (folder, last):
-            os.unlink(last, dir_fd=folder)
+        with removing, suppress(FileNotFoundError), self._files.open_parent(name) as (folder_fd, base_name):
+            os.unlink(base_name, dir_fd=folder_fd)
 
     def create(self, name: str, data: bytes) -> bool:
-        with storage_errors(f"creating {self.describe(name)}"), self._written_aside(name, data) as (folder, temporary):
-            last = name.rpartition("/")[2]
+        with (
+            storage_errors(f"creating {self.describe(name)}"),
+            self._temporary_file(name, data) as (folder_fd, temporary),
+        ):
+            base_name = name.rpartition("/")[2]
             try:
                 # A link, unlike a rename, fails when the name is taken, and unlike O_EXCL shows whole files only.
-                os.link(temporary, last, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+                os.link(temporary, base_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
             except FileExistsError:
                 return False
-            os.fsync(folder)
+            os.fsync(folder_fd)
         return True
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         writing = storage_errors(f"writing {self.describe(name)}")
-        with writing, self._written_aside(name, data, durable=durable) as (folder, temporary):
-            os.replace(temporary, name.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
+        with writing, self._temporary_file(name, data, durable=durable) as (folder_fd, temporary):
+            os.replace(temporary, name.rpartition("/")[2], src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
             if durable:
-                os.fsync(folder)
+                os.fsync(folder_fd)
 
     @contextmanager
-    def _written_aside(self, name: str, data: bytes, *, durable: bool = True) -> Iterator[tuple[int, str]]:
+    def _temporary_file(self, name: str, data: bytes, *, durable: bool = True) -> Iterator[tuple[int, str]]:
         """Give the folder and the name of a file beside the final one that holds the data, and that nobody else has."""
-        with self._files.holding(name, make=True) as (folder, last):
-            temporary = f".{last}.{os.getpid()}-{threading.get_ident()}.tmp"
+        with self._files.open_parent(name, make=True) as (folder_fd, base_name):
+            temporary = f".{base_name}.{os.getpid()}-{threading.get_ident()}.tmp"
             try:
-                with os.fdopen(create_file(temporary, folder=folder), "wb", buffering=0) as file:
+                with os.fdopen(create_file(temporary, folder_fd=folder_fd), "wb", buffering=0) as file:
                     _write_all(file.fileno(), data)
                     if durable:
                         os.fsync(file.fileno())
-                yield folder, temporary
+                yield folder_fd, temporary
             finally:
                 with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=folder)
+                    os.unlink(temporary, dir_fd=folder_fd)
 
     def move(self, name: str, to: str) -> None:
         renaming = storage_errors(f"renaming {self.describe(name)}")
-        with renaming, self._files.holding(to, make=True) as (target, new), suppress(FileNotFoundError):
-            self._files.status(name)  # a link is not put into place
-            with self._files.holding(name) as (folder, last):
-                os.replace(last, new, src_dir_fd=folder, dst_dir_fd=target)
-                os.fsync(target)
+        with renaming, self._files.open_parent(to, make=True) as (target_fd, target_name), suppress(FileNotFoundError):
+            self._files.lstat(name)  # a link is not put into place
+            with self._files.open_parent(name) as (folder_fd, base_name):
+                os.replace(base_name, target_name, src_dir_fd=folder_fd, dst_dir_fd=target_fd)
+                os.fsync(target_fd)
 
-    def remove_all(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         removing = storage_errors(f"removing {self.describe(folder)}")
-        with removing, suppress(FileNotFoundError), self._files.holding(folder) as (above, last):
-            shutil.rmtree(last, dir_fd=above)
+        with removing, suppress(FileNotFoundError), self._files.open_parent(folder) as (parent_fd, base_name):
+            shutil.rmtree(base_name, dir_fd=parent_fd)
 
-    def below(self, folder: str) -> Store:
-        return LocalStore(self._files.below(folder))
+    def subfolder(self, folder: str) -> Store:
+        return LocalStore(self._files.subfolder(folder))
 
     def is_empty(self) -> bool:
         with storage_errors(f"listing {self.root}"):
@@ -227,30 +232,33 @@ class LocalStore(Store):
     @contextmanager
     def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:  # noqa: ARG002 (the part's lock is enough)
         # Always the same name, so that what a killed process left is written over: one process at a time has the part.
-        with storage_errors(f"writing {self.describe(name)}"), self._files.holding(name, make=True) as (folder, last):
-            temporary = f".{last}.tmp"
-            os.close(create_file(temporary, folder=folder))
+        with (
+            storage_errors(f"writing {self.describe(name)}"),
+            self._files.open_parent(name, make=True) as (folder_fd, base_name),
+        ):
+            temporary = f".{base_name}.tmp"
+            os.close(create_file(temporary, folder_fd=folder_fd))
             try:
                 yield (self.folder / name).with_name(temporary)
-                sync_path(temporary, folder=folder)
-                os.replace(temporary, last, src_dir_fd=folder, dst_dir_fd=folder)
-                os.fsync(folder)
+                sync_path(temporary, folder_fd=folder_fd)
+                os.replace(temporary, base_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+                os.fsync(folder_fd)
             except BaseException:
                 with suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
+                    os.unlink(temporary, dir_fd=folder_fd)
                 raise
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
+def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
-        view = view[os.write(descriptor, view) :]
+        view = view[os.write(fd, view) :]
 
 
-_BUCKETS = frozenset({"s3", "gs", "abfs", "az", "oss"})
+_OBJECT_STORES = frozenset({"s3", "gs", "abfs", "az", "oss"})
 """Protocols of object stores: they have names with slashes, and no folders."""
 
-_PATTERN = frozenset("*?[")
+_GLOB_CHARACTERS = frozenset("*?[")
 
 
 _PIECE_BYTES = 256 * 1024
@@ -276,40 +284,40 @@ class FsspecStore(Store):
         self.staging = staging
         protocols = filesystem.protocol
         # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
-        self._has_folders = _BUCKETS.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
-        self._creates = {"is_known": False}  # shared with the folders below
+        self._has_folders = _OBJECT_STORES.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
+        self._create_if_absent = {"is_known": False}  # shared with the folders below
 
     @property
-    def creates(self) -> bool:
-        """Whether it is known to refuse a file that is to be created and is there already: see ``learn_creates``."""
-        return self._creates["is_known"]
+    def has_create_if_absent(self) -> bool:
+        """Whether it is known to refuse to create a file that exists: see ``probe_create_if_absent``."""
+        return self._create_if_absent["is_known"]
 
-    def learn_creates(self, name: str) -> bool:
+    def probe_create_if_absent(self, name: str) -> bool:
         """Find out whether the store has create-if-absent, by trying it on a file that is there; may destroy that."""
-        if looks_first(self.filesystem):
+        if checks_then_writes(self.filesystem):
             return False
         with storage_errors(f"trying {self.describe(name)}", Exception):
             try:
-                self.filesystem.pipe_file(self._at(name), b"", mode="create")
+                self.filesystem.pipe_file(self._full_path(name), b"", mode="create")
             except Exception as error:
-                self._creates["is_known"] = is_refusal(error)
-                if not self.creates and not is_unknown(error):
+                self._create_if_absent["is_known"] = is_conflict(error)
+                if not self.has_create_if_absent and not is_unsupported(error):
                     raise
-        return self.creates
+        return self.has_create_if_absent
 
-    def _at(self, name: str) -> str:
+    def _full_path(self, name: str) -> str:
         check_name(name, self.root)
         return f"{self.path}/{name}" if name else self.path
 
     def names(self, folder: str, prefix: str = "") -> list[str]:
         with storage_errors(f"listing {self.describe(folder)}", Exception):
             try:
-                self.filesystem.invalidate_cache(self._at(folder))
-                found = self.filesystem.ls(self._at(folder), detail=False)
+                self.filesystem.invalidate_cache(self._full_path(folder))
+                found = self.filesystem.ls(self._full_path(folder), detail=False)
             except FileNotFoundError:
                 return []
         # An object store may have an object in place of a folder, with the folder's own name.
-        others = (str(path).strip("/") for path in found if str(path).strip("/") != self._at(folder).strip("/"))
+        others = (str(path).strip("/") for path in found if str(path).strip("/") != self._full_path(folder).strip("/"))
         names = {path.rsplit("/", 1)[-1] for path in others}
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
@@ -321,115 +329,115 @@ class FsspecStore(Store):
         part = {} if size_bytes is None else {"start": 0, "end": size_bytes}
         with storage_errors(f"reading {self.describe(name)}", Exception):
             try:
-                return bytes(self.filesystem.cat_file(self._at(name), **part))
+                return bytes(self.filesystem.cat_file(self._full_path(name), **part))
             except FileNotFoundError:
                 self._forget_listing(name)
             try:
-                return bytes(self.filesystem.cat_file(self._at(name), **part))
+                return bytes(self.filesystem.cat_file(self._full_path(name), **part))
             except FileNotFoundError:
                 return None
 
     def _forget_listing(self, name: str) -> None:
         """Let the driver ask the store: what is not in its last listing of a folder is not there for s3fs 2026.9."""
-        self.filesystem.invalidate_cache(self._at(name).rsplit("/", 1)[0])
+        self.filesystem.invalidate_cache(self._full_path(name).rsplit("/", 1)[0])
 
     def exists(self, name: str) -> bool:
         with storage_errors(f"looking for {self.describe(name)}", Exception):
             self._forget_listing(name)
-            return bool(self.filesystem.exists(self._at(name)))
+            return bool(self.filesystem.exists(self._full_path(name)))
 
     def open(self, name: str) -> BinaryIO:
         with storage_errors(f"opening {self.describe(name)}", Exception):
             self._forget_listing(name)  # it tells sizes, too
             # Without a cache of its own: that would read megabytes ahead around every few bytes.
-            return cast("BinaryIO", self.filesystem.open(self._at(name), "rb", cache_type="none"))
+            return cast("BinaryIO", self.filesystem.open(self._full_path(name), "rb", cache_type="none"))
 
     def remove(self, name: str) -> None:
         with storage_errors(f"removing {self.describe(name)}", Exception), suppress(FileNotFoundError):
-            self.filesystem.rm_file(self._at(name))
+            self.filesystem.rm_file(self._full_path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         # Where the store is not known to refuse to overwrite this is best effort.
-        if not self.creates and self.exists(name):
+        if not self.has_create_if_absent and self.exists(name):
             return False
-        with self._putting(name):
+        with self._put_errors(name):
             try:
-                self.filesystem.pipe_file(self._at(name), data, mode="create")
+                self.filesystem.pipe_file(self._full_path(name), data, mode="create")
             except Exception as error:
-                if is_refusal(error):
+                if is_conflict(error):
                     return False
-                if not is_unknown(error):
+                if not is_unsupported(error):
                     raise
-                self.filesystem.pipe_file(self._at(name), data)
+                self.filesystem.pipe_file(self._full_path(name), data)
         return True
 
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (it is, once it returns)
-        with self._putting(name):
-            self.filesystem.pipe_file(self._at(name), data)
+        with self._put_errors(name):
+            self.filesystem.pipe_file(self._full_path(name), data)
 
     def move(self, name: str, to: str) -> None:
-        with self._putting(to), suppress(FileNotFoundError):
-            self.filesystem.cp_file(self._at(name), self._at(to))
-            self.filesystem.rm_file(self._at(name))
+        with self._put_errors(to), suppress(FileNotFoundError):
+            self.filesystem.cp_file(self._full_path(name), self._full_path(to))
+            self.filesystem.rm_file(self._full_path(name))
 
-    def remove_all(self, folder: str) -> None:
+    def remove_folder(self, folder: str) -> None:
         with storage_errors(f"removing {self.describe(folder)}", Exception), suppress(FileNotFoundError):
             self.filesystem.invalidate_cache()
-            path = self._at(folder)
-            if _PATTERN.isdisjoint(path):
+            path = self._full_path(folder)
+            if _GLOB_CHARACTERS.isdisjoint(path):
                 self.filesystem.rm(path, recursive=True)
                 return
-            for found in self.filesystem.find(path):  # a driver would remove all that the path fits as a pattern
-                self.filesystem.rm_file(found)
+            for file in self.filesystem.find(path):  # a driver would remove all that the path fits as a pattern
+                self.filesystem.rm_file(file)
 
-    def below(self, folder: str) -> Store:
-        below = FsspecStore(
+    def subfolder(self, folder: str) -> Store:
+        subfolder = FsspecStore(
             self.filesystem,
-            self._at(folder),
+            self._full_path(folder),
             url=self.describe(folder),
             staging=self.staging and self.staging / folder.replace("/", "+"),
         )
-        below._creates = self._creates
-        return below
+        subfolder._create_if_absent = self._create_if_absent
+        return subfolder
 
     def is_empty(self) -> bool:
         return not set(self.names("")) - {LEASES}
 
     @contextmanager
-    def _putting(self, name: str) -> Iterator[None]:
+    def _put_errors(self, name: str) -> Iterator[None]:
         with storage_errors(f"writing {self.describe(name)}", Exception):
             if self._has_folders:
-                self.filesystem.makedirs(self._at(name).rsplit("/", 1)[0], exist_ok=True)
+                self.filesystem.makedirs(self._full_path(name).rsplit("/", 1)[0], exist_ok=True)
             yield
 
     @contextmanager
     def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:
         check_name(name, self.root)
         writing = storage_errors(f"writing {self.describe(name)}")
-        with writing, nullcontext(self.staging) if self.staging else scratch() as folder:
+        with writing, nullcontext(self.staging) if self.staging else scratch_folder() as folder:
             folder.mkdir(parents=True, exist_ok=True)
             temporary = folder / name.replace("/", "+")
             os.close(create_file(temporary))
             try:
                 yield temporary
-                with self._putting(name):
-                    self._put(temporary, name, is_new=is_new and self.creates)
+                with self._put_errors(name):
+                    self._put(temporary, name, is_new=is_new and self.has_create_if_absent)
             finally:
                 temporary.unlink(missing_ok=True)
 
     def _put(self, file: Path, name: str, *, is_new: bool) -> None:
         try:
-            self.filesystem.put_file(str(file), self._at(name), **({"mode": "create"} if is_new else {}))
+            self.filesystem.put_file(str(file), self._full_path(name), **({"mode": "create"} if is_new else {}))
         except Exception as error:
-            if not (is_new and is_refusal(error)):
+            if not (is_new and is_conflict(error)):
                 raise
             # Of a request that is sent again because its answer was lost, the first one may have put it there.
             with file.open("rb") as ours, self.open(name) as theirs:
-                is_ours = _hash_of(ours) == _hash_of(theirs)
-            if not is_ours:
-                raise self.taken(name) from error
+                is_same = _digest(ours) == _digest(theirs)
+            if not is_same:
+                raise self.conflict_error(name) from error
 
-    def taken(self, name: str) -> StorageError:
+    def conflict_error(self, name: str) -> StorageError:
         """Return the error that a file which was to be new is another process's."""
         return StorageError(
             f"another process has put {self.describe(name)} there meanwhile",
@@ -437,7 +445,7 @@ class FsspecStore(Store):
         )
 
 
-def _hash_of(file: BinaryIO) -> bytes:
+def _digest(file: BinaryIO) -> bytes:
     """Return the hash of an open file, read in pieces."""
     digest = hashlib.sha256()
     while piece := file.read(_PIECE_BYTES):
@@ -457,7 +465,7 @@ def open_store(destination: str | os.PathLike[str], staging: Path | None = None)
     """
     text = os.fspath(destination)
     folder = local_path(text) if is_local(text) else None
-    refuse_unwritable_name(text if folder is None else str(folder))
+    check_utf8_name(text if folder is None else str(folder))
     if folder is not None:
         return LocalStore(folder)
     try:

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.claims import PartLock
+from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.row_sizes import Sizes, row_sizes
-from tts_pipeline.dataset.scratch import scratch_place
+from tts_pipeline.dataset.scratch import scratch_root
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.dataset.views import without_views
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -237,12 +237,12 @@ def stored(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] 
         ConfigurationError: They are no rows, or a column's type cannot be read by row.
         StorageError: The disk failed.
     """
-    folder = scratch_place(work_dir) / "rows"
+    folder = scratch_root(work_dir) / "rows"
     with storage_errors(f"using the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_abandoned(folder)
     own = folder / uuid.uuid4().hex
-    with PartLock(own.with_suffix(_LOCK)):
+    with FileLock(own.with_suffix(_LOCK)):
         try:
             with storage_errors(f"making the folder {own}"):
                 own.mkdir(mode=0o700)
@@ -254,5 +254,5 @@ def stored(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] 
 
 def _remove_abandoned(folder: Path) -> None:
     for left in folder.glob("*/"):
-        with suppress(StorageError), PartLock(left.with_suffix(_LOCK)):
+        with suppress(StorageError), FileLock(left.with_suffix(_LOCK)):
             shutil.rmtree(left, ignore_errors=True)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from tts_pipeline.cost import total_cost
-from tts_pipeline.dataset.json_files import Fields
+from tts_pipeline.dataset.json_files import JsonFields
 from tts_pipeline.errors import StorageError
 
 
@@ -94,7 +94,7 @@ def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
     """
     if not values:
         return Totals()
-    there = Fields(values, place, _HINT)
+    there = JsonFields(values, place, _HINT)
     for names, check in ((_COUNTS, there.count), (_MONEY, there.amount), (("currency",), there.text_or_none)):
         for name in names:
             if name in there or name not in _LATER:

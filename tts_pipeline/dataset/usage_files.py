@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.claims import Claim, read_claim
-from tts_pipeline.dataset.names import file_names, part_name, part_of
+from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
-from tts_pipeline.dataset.replay import Key, Lost, Replay
+from tts_pipeline.dataset.replay import Replay, UnaccountedSpend, UtteranceKey
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals, are_amounts, damaged_amounts
@@ -32,7 +32,9 @@ def usage_name(part: int, journal_id: str) -> str:
     return f"usage/{part_name(part)}-{journal_id}.parquet"
 
 
-def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Mapping[str, str]] | None = None) -> None:
+def publish_usage_of(
+    store: Store, part: int, one: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None
+) -> None:
     """Publish the usage of a journal that will not be written to any more; what is published is left alone. Blocking.
 
     But what another machine told of a journal that it took for lost is replaced by the truth, which a copy is not.
@@ -47,7 +49,7 @@ def publish_usage_of(store: Store, part: int, one: Replay, tags: Mapping[Key, Ma
         StorageError: The destination failed.
     """
     name = usage_name(part, one.journal_id)
-    if not one.attempts and (one.lost is None or not one.lost.characters_upper_bound):
+    if not one.attempts and (one.unaccounted is None or not one.unaccounted.characters_upper_bound):
         return
     is_new = not store.exists(name)
     if is_new or is_guess(store, part, one):
@@ -70,7 +72,7 @@ def account_for_claims(store: Store, names: Iterable[str], journals_here: Collec
         claim = read_claim(store, name)
         if claim is None or claim.journal_id in journals_here:
             continue
-        usage = usage_name(part_of(name), claim.journal_id)
+        usage = usage_name(parse_part_number(name), claim.journal_id)
         if not store.exists(usage):
             write_table(store, usage, table_of([claimed_usage(claim)], usage_schema()))
         store.remove(name)
@@ -102,7 +104,7 @@ def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Cla
     for name in file_names(store, "claims"):
         claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
         if claim is not None:
-            yield part_of(name), claim
+            yield parse_part_number(name), claim
 
 
 def claimed(claim: Claim) -> Totals:
@@ -183,7 +185,7 @@ def is_guess(store: Store, part: int, one: Replay) -> bool:
         StorageError: The destination failed, or what is published is damaged.
     """
     name = usage_name(part, one.journal_id)
-    return one.lost is None and bool(one.attempts) and store.exists(name) and not _is_told(store, name, one)
+    return one.unaccounted is None and bool(one.attempts) and store.exists(name) and not _is_told(store, name, one)
 
 
 def _is_told(store: Store, name: str, one: Replay) -> bool:
@@ -198,7 +200,7 @@ def _is_told(store: Store, name: str, one: Replay) -> bool:
     return told == ended
 
 
-def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict[str, Any]]:
+def _usage_rows(one: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> list[dict[str, Any]]:
     header = one.header
     constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
     prices = {
@@ -213,13 +215,13 @@ def _usage_rows(one: Replay, tags: Mapping[Key, Mapping[str, str]]) -> list[dict
         }
         for attempt, settlement in one.attempts.values()
     ]
-    lost = one.lost
+    lost = one.unaccounted
     return (
         known if lost is None or not lost.characters_upper_bound else [*known, claimed_usage(_rest_of_claim(one, lost))]
     )
 
 
-def _rest_of_claim(one: Replay, lost: Lost) -> Claim:
+def _rest_of_claim(one: Replay, lost: UnaccountedSpend) -> Claim:
     """Return a claim on just what is lost."""
     names = ("journal_id", "invocation_id", "service", "model", "account", "tags")
     return Claim(

@@ -14,7 +14,7 @@ from tts_pipeline.cost import price_at
 from tts_pipeline.dataset.descriptor import NAME as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.dropping import check_drop
-from tts_pipeline.dataset.reuse import Reusable, Shelf, find_reusable
+from tts_pipeline.dataset.reuse import CacheLocation, CacheTier, find_cache
 from tts_pipeline.dataset.rows import hugging_face_note, passed_through, require_columns
 from tts_pipeline.dataset.spending import spent
 from tts_pipeline.dataset.streamed import stored
@@ -129,8 +129,8 @@ class _Scope:
 
     lines: Lines
     sending: Sending
-    shelves: Sequence[Shelf]
-    places: Sequence[Reusable]
+    shelves: Sequence[CacheTier]
+    places: Sequence[CacheLocation]
     spent: Totals = field(default_factory=Totals)
     note: str | None = None
 
@@ -166,12 +166,12 @@ def _in_place(job: Job) -> _Scope:
     source = StoredLines(prepared.source, prepared.places)
     sending = check_sending(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
     shelves = shelves_of(prepared.reusable, job.audio)
-    places = [place for place in prepared.reusable if isinstance(place, Reusable)]
+    places = [place for place in prepared.reusable if isinstance(place, CacheLocation)]
     descriptor = read_descriptor(prepared.store)
     if descriptor is None:
         note = hugging_face_note(prepared.voicing.layout.passed_through)
         return _Scope(source, sending, shelves, places, _spent(prepared), note)
-    own = Reusable(prepared.store, prepared.home.root, descriptor, is_new=False)
+    own = CacheLocation(prepared.store, prepared.home.root, descriptor, is_new=False)
     return _Scope(
         lines=RemainingLines(prepared),
         sending=sending,
@@ -203,7 +203,7 @@ def _anew(rows: Rows, job: Job) -> _Scope:
     require_columns(columns, lines.schema())
     sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
     given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
-    places = [find_reusable(one) for one in given]
+    places = [find_cache(one) for one in given]
     return _Scope(
         lines,
         sending,

@@ -9,11 +9,11 @@ import numpy as np
 
 from tts_pipeline.client.takes import is_worth_keeping
 from tts_pipeline.config import AudioSettings, QualityPolicy
-from tts_pipeline.dataset.answers import AnswerStore, request_hash
-from tts_pipeline.dataset.kept import KeptAnswers, answer_hashes
+from tts_pipeline.dataset.answers import FileCache, request_hash
+from tts_pipeline.dataset.kept import JobCache, request_hashes
 from tts_pipeline.dataset.published import PublishedSpeech
 from tts_pipeline.dataset.repeated import load_repeated
-from tts_pipeline.dataset.reuse import Reusable, Shelf
+from tts_pipeline.dataset.reuse import CacheLocation, CacheTier
 from tts_pipeline.job.prepared import Prepared
 from tts_pipeline.job.rebuild import OldJournals
 from tts_pipeline.models import Card, Parameters, Service
@@ -44,7 +44,7 @@ class Holdings:
         card: Part of a request's key.
     """
 
-    def __init__(self, shelves: Sequence[Shelf], quality: QualityPolicy, service: Service, card: Card) -> None:
+    def __init__(self, shelves: Sequence[CacheTier], quality: QualityPolicy, service: Service, card: Card) -> None:
         self._shelves = [_Listed(shelf) if _is_unlisted(shelf) else shelf for shelf in shelves]
         self._quality = quality
         self._rejects = "reject" in quality.actions.values()
@@ -66,7 +66,7 @@ class Holdings:
             return Origin.NOWHERE
         return Origin.REUSED if label else Origin.OWN
 
-    def _has(self, shelf: Shelf, request_key: str, take: int) -> bool:
+    def _has(self, shelf: CacheTier, request_key: str, take: int) -> bool:
         if not shelf.may_have(request_key, take):
             return False
         if not self._rejects:
@@ -75,7 +75,7 @@ class Holdings:
         return found is not None and is_worth_keeping(self._quality, found.answer, None)
 
 
-def shelves_of(places: Iterable[Reusable | OldJournals], audio: AudioSettings) -> list[Shelf]:
+def shelves_of(places: Iterable[CacheLocation | OldJournals], audio: AudioSettings) -> list[CacheTier]:
     """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking.
 
     Raises:
@@ -84,7 +84,7 @@ def shelves_of(places: Iterable[Reusable | OldJournals], audio: AudioSettings) -
     return [place.open(audio) for place in places if isinstance(place, OldJournals) or not place.is_new]
 
 
-def own_shelves(prepared: Prepared) -> list[Shelf]:
+def own_shelves(prepared: Prepared) -> list[CacheTier]:
     """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking.
 
     Raises:
@@ -93,25 +93,25 @@ def own_shelves(prepared: Prepared) -> list[Shelf]:
     repeated = load_repeated(prepared.store, prepared.descriptor.fingerprint)
     if repeated is not None and not len(repeated):
         return []
-    kept = KeptAnswers(prepared.kept)
+    kept = JobCache(prepared.kept)
     if not kept.is_new:
         return [kept]
     published = PublishedSpeech(prepared.store, prepared.descriptor, prepared.job.audio, label="")
     return [published] if len(published) else []
 
 
-def _is_unlisted(shelf: Shelf) -> bool:
-    return isinstance(shelf, AnswerStore) and not isinstance(shelf, KeptAnswers)
+def _is_unlisted(shelf: CacheTier) -> bool:
+    return isinstance(shelf, FileCache) and not isinstance(shelf, JobCache)
 
 
 class _Listed:
     """A reuse store whose names were listed once: a look at each request would take a round trip each."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        assert isinstance(shelf, AnswerStore)
+    def __init__(self, shelf: CacheTier) -> None:
+        assert isinstance(shelf, FileCache)
         self.label = shelf.label
         self.get = shelf.get
-        self._hashes = answer_hashes(shelf)
+        self._hashes = request_hashes(shelf)
 
     def may_have(self, request_key: str, take: int) -> bool:
         wanted = np.uint64(request_hash(request_key, take))

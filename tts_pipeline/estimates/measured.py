@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.reuse import Reusable
+from tts_pipeline.dataset.reuse import CacheLocation
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
 from tts_pipeline.frames import han_characters
@@ -71,7 +71,7 @@ class Measured:
     paces: Paces = Paces()
 
 
-def measured_in(places: Iterable[Reusable], job: Job) -> Measured:
+def measured_in(places: Iterable[CacheLocation], job: Job) -> Measured:
     """Read what datasets of the same service and model measured; reads a sample, and no audio. Blocking.
 
     Args:

@@ -10,16 +10,16 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.finish import done_parts, read_markers
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.journals import journals_of, refuse_foreign
-from tts_pipeline.dataset.names import journal_of, part_of
+from tts_pipeline.dataset.journals import check_fingerprint, journal_paths
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.publish import marker_name
-from tts_pipeline.dataset.replay import Key, Replay, replay
+from tts_pipeline.dataset.replay import Replay, UtteranceKey, replay_journal
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.scratch import scratch
+from tts_pipeline.dataset.scratch import scratch_folder
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.standing import standing_of
-from tts_pipeline.dataset.takeover import take_over
+from tts_pipeline.dataset.takeover import adopt_journals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.estimates.rows import Lines, in_batches
 from tts_pipeline.frames.tables import to_polars
@@ -90,9 +90,9 @@ class RemainingLines(Lines):
             speech=sum(markers[number]["speech"] for number in self._done),
             rejects=sum(markers[number]["rejects"] for number in self._done),
         )
-        self._shipped = {part_of(name) for name in prepared.store.names(SHIPPED, "part-")}
-        journalled = {part_of(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
-        spoken = {part_of(name) for name in prepared.store.names("speech", "part-")}
+        self._shipped = {parse_part_number(name) for name in prepared.store.names(SHIPPED, "part-")}
+        journalled = {parse_part_number(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
+        spoken = {parse_part_number(name) for name in prepared.store.names("speech", "part-")}
         self._touched = (journalled | spoken | self._shipped) - self._done
 
     def schema(self) -> pa.Schema:  # noqa: D102 (documented on the abstract base)
@@ -123,16 +123,18 @@ class RemainingLines(Lines):
         """Return the rows of a part that are left to do, and which of them are begun; counts the others."""
         replays = list(self._replays(rows.number))
         standing = standing_of(self._prepared.store, rows).places.keys()
-        speech = {key for one in replays for key in one.finished(rejects=False)} | standing
-        rejected = set[Key]() if self._retries else {key for one in replays for key in one.finished()} - speech
+        speech = {key for one in replays for key in one.finished_keys(include_rejects=False)} | standing
+        rejected = (
+            set[UtteranceKey]() if self._retries else {key for one in replays for key in one.finished_keys()} - speech
+        )
         self.finished.speech += len(speech)
         self.finished.rejects += len(rejected)
         left = [place for place, key in enumerate(rows.keys) if key not in speech and key not in rejected]
         begun = [self._begun(rows.keys[place], replays) for place in left]
         return RowReader(rows.inputs).read(left), pa.array(begun, pa.int32())
 
-    def _begun(self, key: Key, replays: Sequence[Replay]) -> int | None:
-        said = [one.said[key] for one in replays if key in one.said]
+    def _begun(self, key: UtteranceKey, replays: Sequence[Replay]) -> int | None:
+        said = [one.utterances[key] for one in replays if key in one.utterances]
         boundaries = next((one.boundaries for one in reversed(said) if one.boundaries), None)
         paid = frozenset(segment for one in said for segment in one.answers)
         if not paid and boundaries is None:
@@ -144,12 +146,14 @@ class RemainingLines(Lines):
         """Read the journals of a part, here and shipped; those of a finished part are accounted for already."""
         if number in self._reopened:
             return
-        here = journals_of(self._prepared.journals, number)
-        with scratch(prefix="estimate-") as folder:
+        here = journal_paths(self._prepared.journals, number)
+        with scratch_folder(prefix="estimate-") as folder:
             if number in self._shipped:
-                take_over(self._prepared.store, folder, number, but={journal_of(path.name) for path in here})
-            for path in sorted([*here, *journals_of(folder, number)], key=lambda path: path.name):
-                one = replay(path, check_payloads=False)
+                adopt_journals(
+                    self._prepared.store, folder, number, exclude={parse_journal_id(path.name) for path in here}
+                )
+            for path in sorted([*here, *journal_paths(folder, number)], key=lambda path: path.name):
+                one = replay_journal(path, check_payloads=False)
                 if one is not None:
-                    refuse_foreign(path, one, self._prepared.descriptor.fingerprint_of(number))
+                    check_fingerprint(path, one, self._prepared.descriptor.fingerprint_of(number))
                     yield one

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.dataset.scratch import scratch_place
+from tts_pipeline.dataset.scratch import scratch_root
 from tts_pipeline.dataset.store import storage_errors
 
 PARTITIONS = 64
@@ -89,7 +89,7 @@ class Repeats:
 
     def _spill(self) -> None:
         if self._folder is None:
-            place = self._scratch or scratch_place()
+            place = self._scratch or scratch_root()
             place.mkdir(parents=True, exist_ok=True)
             self._folder = TemporaryDirectory(dir=place, prefix="estimate-")
         records = self._drained()

@@ -92,7 +92,7 @@ class FileExporter:
                 if self._report.written > written_before:
                     index_writer.checkpoint(part, part_entries)
             self._remove_files(prior_index.names_not_in(index_writer.name_hashes), writers)
-        self._store.remove_all(CHECKPOINT_FOLDER)
+        self._store.remove_folder(CHECKPOINT_FOLDER)
 
     def _find_collisions(self) -> npt.NDArray[np.bool_]:
         """Return for each row of the dataset, exported or not, whether one before it has its name."""

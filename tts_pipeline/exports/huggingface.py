@@ -92,7 +92,7 @@ class HuggingFaceExporter:
             StorageError: The dataset or the destination failed; it is to be made anew.
         """
         self._store.remove(CARD)  # first: without it nobody takes what is left for whole
-        self._store.remove_all(DATA_FOLDER)
+        self._store.remove_folder(DATA_FOLDER)
         with ExitStack() as stack:
             writers = {split: stack.enter_context(self._split_writer(split)) for split in self._plan.splits.names}
             converters = stack.enter_context(DaemonExecutor(CONVERTERS, "export-convert"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.daemon_threads import LOOK_EVERY_S, DaemonExecutor
+from tts_pipeline.daemon_threads import POLL_S, DaemonExecutor
 from tts_pipeline.dataset.streamed import ArrowStream
 from tts_pipeline.frames.call import Call, Places
 from tts_pipeline.frames.polars_calls import refuse_twice
@@ -61,7 +61,7 @@ def _by_kind(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table
 async def _ended(work: asyncio.Future[Any]) -> None:
     """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
     while not work.done():
-        await asyncio.wait([work], timeout=LOOK_EVERY_S)
+        await asyncio.wait([work], timeout=POLL_S)
 
 
 def _awaited(synthesize: Door[P]) -> AsyncDoor[P]:

@@ -25,14 +25,14 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.dataset.answers import AnswerStore
-from tts_pipeline.dataset.claims import Claim, PartLock
+from tts_pipeline.dataset.answers import FileCache
+from tts_pipeline.dataset.claims import Claim, FileLock
 from tts_pipeline.dataset.descriptor import NAME
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.leftovers import account_for_all
+from tts_pipeline.dataset.leftovers import commit_all_usage
 from tts_pipeline.dataset.location import local_path
-from tts_pipeline.dataset.scratch import is_writable, state_place
+from tts_pipeline.dataset.scratch import is_writable, state_folder
 from tts_pipeline.dataset.store import LocalStore, storage_errors
 from tts_pipeline.dataset.streamed import FILE, write_rows
 from tts_pipeline.dataset.usage_files import open_claims, published_journals
@@ -70,9 +70,9 @@ class CallFolder:
         """What is made of them."""
         return self.path / _DATASET
 
-    def lock(self) -> PartLock:
+    def lock(self) -> FileLock:
         """Return the lock of whoever makes the call."""
-        return PartLock(self.path.with_suffix(".lock"))
+        return FileLock(self.path.with_suffix(".lock"))
 
     def is_abandoned(self) -> bool:
         """Say whether nobody will go on with it; asked by who holds its lock."""
@@ -92,7 +92,7 @@ class State:
     @classmethod
     def at(cls, work_dir: Path | None = None) -> State:
         """Return the state below a folder on a local disk; None is the user's state directory."""
-        return cls((state_place() if work_dir is None else local_path(work_dir)) / "frames")
+        return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames")
 
     def reuse_store(self) -> Path:
         """Return where audio is kept for later calls; it is made when it is not there. Blocking.
@@ -101,7 +101,7 @@ class State:
             StorageError: The disk failed.
         """
         folder = self._made("answers")
-        AnswerStore(LocalStore(folder)).begin()
+        FileCache(LocalStore(folder)).create()
         return folder
 
     def make_room(self) -> None:
@@ -153,7 +153,7 @@ class State:
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK
-            account_for_all(store, work_dir / "journals", Leases(store, locks_of(store, work_dir)))
+            commit_all_usage(store, work_dir / "journals", Leases(store, locks_of(store, work_dir)))
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
                 kept = self._made(_USAGE) / uuid.uuid4().hex

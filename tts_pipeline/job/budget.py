@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from tts_pipeline.client.budget import Budget, Spending
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.cover import Pot
+from tts_pipeline.dataset.cover import BudgetPool
 from tts_pipeline.dataset.finish import done_parts
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.spending import SpendTally
@@ -30,7 +30,7 @@ class Allowance(NamedTuple):
     """
 
     budget: Budget
-    pot: Pot | None = None
+    pot: BudgetPool | None = None
 
 
 def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = None) -> Allowance:
@@ -67,7 +67,7 @@ def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = N
         found = spending.count_anew(own)
         return totals_in(found, found.keys() if ours is None else ours)
 
-    return Allowance(budget, Pot(cap, count, lambda totals: budget.set_external_spending(_spent(totals))))
+    return Allowance(budget, BudgetPool(cap, count, lambda totals: budget.set_external_spending(_spent(totals))))
 
 
 def _spent(totals: Totals) -> Spending:

@@ -41,21 +41,21 @@ async def _wait(leases: Leases, names: Sequence[str], stop: Stop) -> TtsPipeline
 
     with stop.heard_by(on_stop):
         while not reasons:
-            await asyncio.to_thread(leases.look)
+            await asyncio.to_thread(leases.poll)
             leases.check()
-            busy = [error for error in map(leases.busy, names) if error is not None]
+            busy = [error for error in map(leases.find_holder, names) if error is not None]
             if len(busy) < len(names):
                 return None
-            if all(error.is_living for error in busy):
+            if all(error.is_alive for error in busy):
                 return _held_elsewhere(busy)
-            await asyncio.wait([asyncio.ensure_future(stopped.wait())], timeout=leases.look_every_s)
+            await asyncio.wait([asyncio.ensure_future(stopped.wait())], timeout=leases.poll_interval_s)
     return reasons[0]
 
 
 def _held_elsewhere(busy: Sequence[HeldElsewhereError]) -> StorageError:
     parts = defaultdict[str, list[str]](list)
     for error in busy:
-        parts[error.holder].append(error.what)
+        parts[error.holder].append(error.resource)
     named = "; ".join(f"{holder} on {_listed(whats)}" for holder, whats in parts.items())
     return StorageError(
         f"other processes are at work on what is left of this dataset: {named}",

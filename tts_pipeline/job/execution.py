@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.kept import remove_kept
-from tts_pipeline.dataset.leftovers import sweep
+from tts_pipeline.dataset.kept import remove_job_cache
+from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.reopen import reopen
@@ -75,14 +75,14 @@ def seal(prepared: Prepared) -> None:
     if prepared.rebuild is not None:
         prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
-        remove_kept(prepared.kept)
+        remove_job_cache(prepared.kept)
         remove_repeated(prepared.store)
 
 
 def _sweep(prepared: Prepared, done: Collection[int]) -> None:
     descriptor = prepared.descriptor
     ours = {number for number in done if number < descriptor.parts}  # it may have grown since this was planned
-    sweep(prepared.store, prepared.journals, prepared.leases, ours, descriptor.fingerprint_of)
+    collect_orphans(prepared.store, prepared.journals, prepared.leases, ours, descriptor.fingerprint_of)
 
 
 def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
@@ -134,7 +134,7 @@ class _Work:
         """Run parts to their end, or until something stops it."""
         job = self.prepared.job
         allowance = allowance_of(self.prepared, self.attended.progress, shard)
-        with self.attended.reach(job.service) as service, self.prepared.leases.shared():
+        with self.attended.reach(job.service) as service, self.prepared.leases.hold_shared():
             reached = replace(self.prepared, job=replace(job, service=service))
             while todo:
                 runner = Runner(reached, self.invocation, self.attended.progress, allowance, self.attended.stop)

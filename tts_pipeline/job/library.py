@@ -10,10 +10,10 @@ from functools import partial
 from typing import TypeVar
 
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.answers import AnswerStore
-from tts_pipeline.dataset.kept import KeptAnswers
+from tts_pipeline.dataset.answers import FileCache
+from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.published import PublishedSpeech
-from tts_pipeline.dataset.reuse import Shelf
+from tts_pipeline.dataset.reuse import CacheTier
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.prepared import Prepared
 from tts_pipeline.models import Found
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class _Place:
-    shelf: Shelf
+    shelf: CacheTier
     failures: int = 0
     has_warned: bool = False
 
@@ -57,7 +57,7 @@ class _Place:
             )
 
 
-def library_of(prepared: Prepared, kept: KeptAnswers | None) -> PlacesLibrary | None:
+def library_of(prepared: Prepared, kept: JobCache | None) -> PlacesLibrary | None:
     """Open the places where a job's audio may be already; None when there are none. Blocking.
 
     Args:
@@ -74,7 +74,7 @@ def library_of(prepared: Prepared, kept: KeptAnswers | None) -> PlacesLibrary | 
     if kept.is_new:  # another machine's work, or a dataset that was finished and has grown: its done parts tell
         own = PublishedSpeech(prepared.store, prepared.descriptor, prepared.job.audio, label="")
         places = [own, *places] if len(own) else places
-    kept.begin()
+    kept.create()
     return PlacesLibrary(places, kept)
 
 
@@ -86,7 +86,7 @@ class PlacesLibrary:
         kept: What this job bought for its repeated requests: looked at first, and written by ``Repeats`` alone.
     """
 
-    def __init__(self, places: Sequence[Shelf], kept: Shelf | None = None) -> None:
+    def __init__(self, places: Sequence[CacheTier], kept: CacheTier | None = None) -> None:
         self._places = [_Place(shelf) for shelf in places]
         self._sources = [*([_Place(kept)] if kept else []), *self._places]
         self._threads = DaemonExecutor(THREADS, "reuse")
@@ -120,13 +120,13 @@ class PlacesLibrary:
     async def put(self, request_key: str, take: int, found: Found) -> None:
         """Begin to keep what was bought; waits only when too much of it is on its way already."""
         for place in self._places:
-            if isinstance(place.shelf, AnswerStore) and not place.is_given_up:
+            if isinstance(place.shelf, FileCache) and not place.is_given_up:
                 await self._room.acquire()
                 task = asyncio.create_task(self._put(place, place.shelf, request_key, take, found))
                 self._pending.add(task)
                 task.add_done_callback(self._done)
 
-    async def _put(self, place: _Place, store: AnswerStore, request_key: str, take: int, found: Found) -> None:
+    async def _put(self, place: _Place, store: FileCache, request_key: str, take: int, found: Found) -> None:
         await self._of(place, partial(store.put, request_key, take, found))
 
     def _done(self, task: asyncio.Task[None]) -> None:

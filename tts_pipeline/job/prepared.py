@@ -33,19 +33,19 @@ from tts_pipeline.dataset.descriptor import (
 )
 from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.generations import SWAP
-from tts_pipeline.dataset.held_rows import HeldRows
+from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.location import is_local, local_path, refuse_unwritable_name
+from tts_pipeline.dataset.location import check_utf8_name, is_local, local_path
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
-from tts_pipeline.dataset.replay import Key
-from tts_pipeline.dataset.reuse import Reusable, find_reusable
+from tts_pipeline.dataset.replay import UtteranceKey
+from tts_pipeline.dataset.reuse import CacheLocation, find_cache
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import Layout, Voicing, hugging_face_note
 from tts_pipeline.dataset.safe_folder import SafeFolder
 from tts_pipeline.dataset.scan import scan
-from tts_pipeline.dataset.scratch import WAY, is_writable, scratch_place, state_place
+from tts_pipeline.dataset.scratch import WORK_DIR_HINT, is_writable, scratch_root, state_folder
 from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.dataset.source_files import left_out_text
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
@@ -88,7 +88,7 @@ class Prepared:
     descriptor: Descriptor
     work_dir: Path
     leases: Leases
-    reusable: tuple[Reusable | OldJournals, ...] = ()
+    reusable: tuple[CacheLocation | OldJournals, ...] = ()
     repeated: Hashes | None = None
     rebuild: Rebuild | None = None
 
@@ -115,7 +115,7 @@ class Prepared:
     @property
     def locks(self) -> Path:
         """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
-        return self.leases.locks
+        return self.leases.lock_folder
 
     @property
     def ship_every_s(self) -> float | None:
@@ -124,12 +124,12 @@ class Prepared:
         is_wanted = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
         return (running.ship_every_s or SHIP_EVERY_S) if is_wanted else None
 
-    def read_part(self, reader: RowReader, number: int, held: HeldRows | None = None) -> PartRows:
+    def read_part(self, reader: RowReader, number: int, held: SpooledRows | None = None) -> PartRows:
         """Read a part's rows from the source into ``held``; None holds them in memory. Blocking."""
         span = self.descriptor.span(number)
         places = self.places[span.start : span.stop]
-        inputs = HeldRows(reader.schema) if held is None else held
-        keys: list[Key] = []
+        inputs = SpooledRows(reader.schema) if held is None else held
+        keys: list[UtteranceKey] = []
         utterances: list[Utterance] = []
         for piece in reader.pieces(places):
             rows, here = pa.Table.from_batches([piece]), places[len(keys) : len(keys) + piece.num_rows]
@@ -180,7 +180,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     rebuild = find_rebuild(store, work_dir, wanted, growth) if job.running.rebuild else None
     given = job.running.reuse
     locations = [given] if isinstance(given, str | os.PathLike) else given
-    reusable: list[Reusable | OldJournals] = [find_reusable(one, work_dir / "staging") for one in locations]
+    reusable: list[CacheLocation | OldJournals] = [find_cache(one, work_dir / "staging") for one in locations]
     if rebuild is not None:
         reusable = [*rebuild.reusable(), *reusable]
         store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
@@ -198,7 +198,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
     source = source.arranged([file["path"] for file in descriptor.source])
     places = places_of(job.selection, source.rows)
     if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated = scan(source, places, voicing, scratch=scratch_place(job.running.work_dir))
+        repeated = scan(source, places, voicing, scratch=scratch_root(job.running.work_dir))
     return Prepared(
         job, source, places, voicing, store, descriptor, work_dir, leases, tuple(reusable), repeated, rebuild
     )
@@ -256,7 +256,7 @@ def establish(prepared: Prepared) -> Prepared:
     wanted = prepared.descriptor
     folder = work_dir_of(prepared.job)
     if folder.name != WORK and not is_writable(folder):
-        raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WAY)
+        raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WORK_DIR_HINT)
     note = hugging_face_note(prepared.voicing.layout.passed_through)
     if note is not None and not prepared.store.exists(NAME):
         logger.warning("%s", note)
@@ -266,7 +266,7 @@ def establish(prepared: Prepared) -> Prepared:
         place.begin()
     if prepared.rebuild is not None:
         wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.leases))
-    made = make_descriptor(prepared.store, wanted, locked=lambda: prepared.leases.hold("growth", patiently=True))
+    made = make_descriptor(prepared.store, wanted, locked=lambda: prepared.leases.hold("growth", wait=True))
     if prepared.repeated is not None:
         save_repeated(prepared.store, made.fingerprint, prepared.repeated)
     return replace(prepared, descriptor=made)
@@ -281,7 +281,7 @@ def find_repeated(prepared: Prepared) -> Hashes:
     fingerprint = prepared.descriptor.fingerprint
     known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.store, fingerprint)
     if known is None:
-        scratch = scratch_place(prepared.job.running.work_dir)
+        scratch = scratch_root(prepared.job.running.work_dir)
         known = scan(prepared.source, prepared.places, prepared.voicing, scratch=scratch)
         save_repeated(prepared.store, fingerprint, known)
     return known
@@ -297,7 +297,7 @@ def work_dir_of(job: Job) -> Path:
     with storage_errors(f"looking into {work_dir}"):
         for folder in (work_dir, *work_dir.glob("generation-*")):
             inner = str(folder.relative_to(work_dir.parent))
-            SafeFolder(work_dir.parent, inner).refuse_links("", "journals", "locks", "repeated", "staging")
+            SafeFolder(work_dir.parent, inner).check_no_links("", "journals", "locks", "repeated", "staging")
     return work_dir
 
 
@@ -305,8 +305,8 @@ def _work_dir(job: Job) -> Path:
     destination, given = os.fspath(job.destination), job.running.work_dir
     if given is None and is_local(destination):
         return local_path(destination) / WORK
-    folder = state_place() if given is None else local_path(given)
-    refuse_unwritable_name(str(folder))
+    folder = state_folder() if given is None else local_path(given)
+    check_utf8_name(str(folder))
     whole = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
     return folder / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
 
@@ -320,7 +320,7 @@ def locks_of(home: Store, work_dir: Path) -> Path:
     if not isinstance(home, LocalStore):
         return work_dir / "locks"
     with storage_errors(f"looking into {home.folder}"):
-        SafeFolder(home.folder).refuse_links(f"{WORK}/locks")
+        SafeFolder(home.folder).check_no_links(f"{WORK}/locks")
     return home.folder / WORK / "locks"
 
 

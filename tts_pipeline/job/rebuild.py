@@ -17,10 +17,10 @@ from tts_pipeline.dataset.generations import (
     swap_in,
     unfinished,
 )
-from tts_pipeline.dataset.journal_shelf import JournalShelf
+from tts_pipeline.dataset.journal_shelf import JournalCache
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.leftovers import account_for_all
-from tts_pipeline.dataset.reuse import Reusable, Shelf
+from tts_pipeline.dataset.leftovers import commit_all_usage
+from tts_pipeline.dataset.reuse import CacheLocation, CacheTier
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ConfigurationError, StorageError
 
@@ -36,14 +36,14 @@ class OldJournals:
     def begin(self) -> None:
         """There is nothing to make."""
 
-    def open(self, wanted: AudioSettings) -> Shelf:
+    def open(self, wanted: AudioSettings) -> CacheTier:
         """Read them. Blocking.
 
         Raises:
             ConfigurationError: One cannot be read.
         """
         try:
-            return JournalShelf(self.folder, self.descriptor, wanted, self.label)
+            return JournalCache(self.folder, self.descriptor, wanted, self.label)
         except StorageError as error:
             raise ConfigurationError(
                 f"cannot take audio from {self.folder}: {error.message}", hint=error.hint
@@ -73,14 +73,17 @@ class Rebuild:
         """Return where a generation that is not in place keeps its journals and all that goes with them."""
         return self.work_dir / f"generation-{number}"
 
-    def reusable(self) -> tuple[Reusable | OldJournals, ...]:
+    def reusable(self) -> tuple[CacheLocation | OldJournals, ...]:
         """Return where audio is taken from: what other generations published, and what they did not. Blocking."""
-        found: list[Reusable | OldJournals] = []
+        found: list[CacheLocation | OldJournals] = []
         for store, journals in self._others():
             descriptor = read_descriptor(store)
             if descriptor is not None:
                 label = f"generation {descriptor.generation}"
-                found += [Reusable(store, label, descriptor, is_new=False), OldJournals(journals, descriptor, label)]
+                found += [
+                    CacheLocation(store, label, descriptor, is_new=False),
+                    OldJournals(journals, descriptor, label),
+                ]
         return tuple(found)
 
     def begin(self, leases: Leases) -> dict[str, object]:
@@ -90,7 +93,7 @@ class Rebuild:
             StorageError: The destination or the disk failed, or another process works on one of them.
         """
         for store, journals in self._others():
-            account_for_all(store, journals, leases)
+            commit_all_usage(store, journals, leases)
         return carried(self.home, [generation_at(self.home, number) for number in self._given_up()])
 
     def swap(self, leases: Leases) -> None:
@@ -99,7 +102,7 @@ class Rebuild:
         Raises:
             StorageError: The destination failed, or another process works on the dataset; run again to go on.
         """
-        with leases.alone():
+        with leases.hold_exclusive():
             self.begin(leases)
             for _, journals in self._others():
                 remove_folder(journals)  # their usage is published, and what they held is taken
@@ -123,7 +126,7 @@ def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
         StorageError: The destination or the disk failed, or another process works on the dataset.
     """
     if home.exists(SWAP):
-        with leases.alone():
+        with leases.hold_exclusive():
             finish_swap(home)
             _remove_work(work_dir)
 

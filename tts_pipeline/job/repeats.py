@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from tts_pipeline.batch import Speaker, Work
 from tts_pipeline.client.ledger import Ledger
-from tts_pipeline.dataset.kept import KeptAnswers
+from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.repeated import Hashes, RequestHash
-from tts_pipeline.dataset.replay import Key
+from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job.turns import Turns
 from tts_pipeline.models import Answer, Found, Speech, Utterance
@@ -32,13 +32,13 @@ class Repeats:
         on_reuse: Told of each speech whose audio was not bought, with where it came from.
     """
 
-    def __init__(self, client: Speaker, hashes: Hashes, request_hash: RequestHash, kept: KeptAnswers) -> None:
+    def __init__(self, client: Speaker, hashes: Hashes, request_hash: RequestHash, kept: JobCache) -> None:
         self._client = client
         self._hashes = hashes.data
         self._request_hash = request_hash
         self._kept = kept
         self._turns: Turns[Work] = Turns()
-        self._numbers: dict[Key, int] = {}
+        self._numbers: dict[UtteranceKey, int] = {}
         self._releases: set[asyncio.Task[None]] = set()
         self._left = asyncio.Event()
         self._queue: asyncio.Queue[Work | None] | None = None
@@ -114,7 +114,7 @@ class Repeats:
         answer = Answer(0, speech.audio, speech.words, speech.usage, speech.request_id, speech.quality)
         found = Found(answer, speech.utterance.utterance_id, speech.segments)
         await asyncio.to_thread(self._kept.put, speech.request_key, speech.utterance.take, found)
-        self._kept.learn(speech.request_key, speech.utterance.take)
+        self._kept.note_put(speech.request_key, speech.utterance.take)
 
     def _leave(self, number: int, *, bought: bool) -> None:
         served, buyers = self._turns.leave(number, bought=bought)
@@ -135,5 +135,5 @@ class Repeats:
         self._left.set()
 
 
-def _key(utterance: Utterance) -> Key:
+def _key(utterance: Utterance) -> UtteranceKey:
     return utterance.utterance_id, utterance.take

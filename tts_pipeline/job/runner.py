@@ -17,23 +17,23 @@ from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import BALLAST_BYTES, OPEN_INPUT_BYTES, OPEN_PARTS, OPEN_ROWS_PER_REQUEST
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.ballast import Ballast
+from tts_pipeline.dataset.ballast import DiskReserve
 from tts_pipeline.dataset.claims import HeldElsewhereError
 from tts_pipeline.dataset.descriptor import refuse_vanished
-from tts_pipeline.dataset.held_rows import HeldRows
+from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.journals import replays_of
-from tts_pipeline.dataset.kept import KeptAnswers
+from tts_pipeline.dataset.journals import replay_part
+from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
 from tts_pipeline.dataset.repeated import RequestHash
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.shipping import Shipper
+from tts_pipeline.dataset.shipping import LogShipper
 from tts_pipeline.dataset.standing import earlier_histories, standing_of
-from tts_pipeline.dataset.takeover import remove_shipped, take_over
+from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import is_guess
 from tts_pipeline.errors import StoppedError, StorageError
@@ -79,7 +79,7 @@ class Runner:
         self._allowance = allowance or Allowance(Budget())
         self._stop = stop or Stop()
         self._repeated = find_repeated(prepared)
-        self._kept = KeptAnswers(prepared.kept)
+        self._kept = JobCache(prepared.kept)
         self._library = library_of(prepared, self._kept if len(self._repeated) else None)
         self._reader = RowReader(prepared.source)
         self._leases = prepared.leases
@@ -89,13 +89,13 @@ class Runner:
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reading = DaemonExecutor(1, "source-reader")
         self._publishing = DaemonExecutor(1, "publisher")
-        self._ballast = Ballast(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
+        self._ballast = DiskReserve(prepared.journals, BALLAST_BYTES * prepared.job.running.limits.max_concurrency)
         self._writer = JournalWriter(self._deliver, self._ballast, self._soon)
-        self._shipper = Shipper(
+        self._shipper = LogShipper(
             prepared.store,
             prepared.ship_every_s,
             is_strict=prepared.job.running.ship_every_s is None,
-            are_lost=lambda: self._leases.are_lost,
+            are_leases_lost=lambda: self._leases.are_lost,
         )
         self._open: dict[int, OpenPart] = {}
         self._publications: set[asyncio.Task[None]] = set()
@@ -114,7 +114,7 @@ class Runner:
             parts: Numbers of parts without a marker, ascending.
         """
         try:
-            self._ballast.hold()
+            self._ballast.allocate()
         except StorageError as error:
             self._let_go()
             return error
@@ -133,7 +133,7 @@ class Runner:
         if self._library is not None:
             self._library.let_go()
         if self._open:
-            self._leases.hurry()
+            self._leases.forfeit()
         self._reading.shutdown(cancel_futures=True)
         closing = DaemonExecutor(1, "closing")
         closed, _ = wait([closing.submit(self._close_parts)], timeout=LET_GO_S)
@@ -191,7 +191,7 @@ class Runner:
 
     def _stop_batch(self, reason: StoppedError) -> None:
         self._deliver(partial(self._batch.stop, reason))
-        self._shipper.hurry()  # while answers are waited for: less is left to do then
+        self._shipper.wake()  # while answers are waited for: less is left to do then
 
     def _count_reuse(self, origin: str) -> None:
         places = (place.label for place in self._prepared.reusable)
@@ -228,7 +228,7 @@ class Runner:
 
     def _replays(self, number: int, *, ours: str | None = None) -> list[Replay]:
         fingerprint = self._prepared.descriptor.fingerprint_of(number)
-        return replays_of(self._prepared.store, self._prepared.journals, number, fingerprint, ours=ours)
+        return replay_part(self._prepared.store, self._prepared.journals, number, fingerprint, own_journal_id=ours)
 
     def _try_part(self, number: int) -> OpenPart | None:
         try:
@@ -237,10 +237,10 @@ class Runner:
             self.aside.append(number)
             return None
 
-    def _hold_rows(self) -> HeldRows:
+    def _hold_rows(self) -> SpooledRows:
         prepared = self._prepared
         memory_bytes = OPEN_INPUT_BYTES // _most_open_parts(prepared.job.running, prepared.descriptor.part_rows)
-        return HeldRows(self._reader.schema, memory_bytes, prepared.work_dir / "rows")
+        return SpooledRows(self._reader.schema, memory_bytes, prepared.work_dir / "rows")
 
     def _open_part(self, number: int) -> OpenPart | None:
         prepared = self._prepared
@@ -252,7 +252,7 @@ class Runner:
             inputs = self._hold_rows()
             held.callback(inputs.close)
             rows = prepared.read_part(self._reader, number, inputs)
-            taken = take_over(prepared.store, prepared.journals, number)
+            taken = adopt_journals(prepared.store, prepared.journals, number)
             earlier = self._replays(number)
             self._publisher.leave(rows, [one for one in earlier if one.journal_id in taken])
             self._publisher.account_for_lost(number, earlier)
@@ -263,8 +263,8 @@ class Runner:
                 billing = prepared.card.billing
                 characters = sum(billed_characters(utterance.text, billing) for utterance in part.todo)
                 journal = part.begin(prepared.journals, self._writer, prepared.store, characters, self._allowance.pot)
-                self._shipper.begin(part.journal_id, journal)
-                part.arrival = self._shipper.arrival if self._shipper.is_strict else None
+                self._shipper.add(part.journal_id, journal)
+                part.arrival = self._shipper.wait_until_shipped if self._shipper.is_strict else None
             part.hold(held.pop_all(), self._leases.check)
         self._open[number] = part
         return part
@@ -296,9 +296,9 @@ class Runner:
         refuse_vanished(self._prepared.store)
         self._publisher.publish(part.rows, replays)
         refuse_vanished(self._prepared.store)  # what has just been written may be where nobody will ever find it
-        self._shipper.forget(part.journal_id)
+        self._shipper.drop(part.journal_id)
         remove_journals(journals, number, [one.journal_id for one in replays])
-        remove_shipped(self._prepared.store, number, [one.journal_id for one in replays])
+        remove_shipped_logs(self._prepared.store, number, [one.journal_id for one in replays])
         del self._open[number]
         part.close()
 
@@ -314,7 +314,7 @@ class Runner:
         try:
             part.sync()
             if self._leases.are_lost:  # whoever has the part now goes by what was sent before
-                self._shipper.forget(part.journal_id)
+                self._shipper.drop(part.journal_id)
             self._shipper.send_rest(part.journal_id)
             replays = self._replays(part.rows.number, ours=part.journal_id)
             refuse_vanished(self._prepared.store)
@@ -331,7 +331,7 @@ class Runner:
     def _without_guesses(self, number: int, replays: Sequence[Replay]) -> Sequence[Replay]:
         """Leave out journals that others have told of, if they may have the part: their marker tells of that file.
 
-        The next run on this machine holds the part when it puts the truth there, see ``sweep``.
+        The next run on this machine holds the part when it puts the truth there, see ``collect_orphans``.
         """
         if not self._leases.are_lost:
             return replays

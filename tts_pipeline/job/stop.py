@@ -12,7 +12,7 @@ from contextvars import copy_context
 from types import FrameType
 from typing import Any, TypeVar
 
-from tts_pipeline.daemon_threads import LOOK_EVERY_S, DaemonExecutor, in_daemon_threads
+from tts_pipeline.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 from tts_pipeline.errors import StoppedError
 
 Result = TypeVar("Result")
@@ -95,7 +95,7 @@ def _wait_for(ended: Future[Any], again: Collection[int]) -> None:
     while not ended.done():
         if again:
             raise KeyboardInterrupt
-        wait([ended], LOOK_EVERY_S)
+        wait([ended], POLL_S)
 
 
 @contextmanager
