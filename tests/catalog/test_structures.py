@@ -17,8 +17,8 @@ from tts_pipeline.catalog.check import check_column, check_parameters, parameter
 from tts_pipeline.catalog.request_schema import request_schema
 from tts_pipeline.catalog.value import Nested, nested, typed, untyped
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.repeated import RequestHash
-from tts_pipeline.dataset.rows import Layout, Voicing
+from tts_pipeline.dataset.repeated import RequestHasher
+from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
@@ -124,7 +124,7 @@ def test_columns_of_structs_and_lists_are_objects() -> None:
         }
     )
     columns = InputColumns(parameters={"voice": "voice", "tones": "tones"})
-    voicing = Voicing(Layout(columns, table.schema), FREE, {})
+    voicing = UtteranceMapper(ColumnRoles(columns, table.schema), FREE, {})
     keys = [(name, 0) for name in "abcd"]
     made = voicing.utterances(table, keys)
     assert [dict(one.parameters) for one in made] == [
@@ -134,9 +134,9 @@ def test_columns_of_structs_and_lists_are_objects() -> None:
         {"voice": {"id": "x"}, "tones": [1]},
     ]
     assert made[0].voice == '{"id": "x"}'
-    request_hash = RequestHash(voicing)
-    hashes = request_hash.of_rows(table, keys).tolist()
-    assert hashes == [request_hash.of_utterance(one) for one in made]
+    request_hash = RequestHasher(voicing)
+    hashes = request_hash.hash_rows(table, keys).tolist()
+    assert hashes == [request_hash.hash_utterance(one) for one in made]
     assert (hashes[0] == hashes[3], len(set(hashes))) == (True, 3)
     assert nested([("a", 1), ("b", None)]) == '{"a": 1}'
     assert Utterance("a", "b", {"voice": ["x"]}).voice == '["x"]'

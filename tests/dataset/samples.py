@@ -25,7 +25,7 @@ from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progre
 from tts_pipeline.dataset.publish import Publisher, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.rows import Layout, Voicing
+from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
 from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.emulator.tone import tone
@@ -75,9 +75,9 @@ def write_rows(path: Path, table: pa.Table | None = None, *, rows: int = 4) -> P
     return path
 
 
-def voicing_of(source: Source, columns: InputColumns = InputColumns(), **fixed: Any) -> Voicing:
+def voicing_of(source: Source, columns: InputColumns = InputColumns(), **fixed: Any) -> UtteranceMapper:
     """Return how a source's rows become utterances; all are said by Cherry unless a column says otherwise."""
-    return Voicing(Layout(columns, source.schema), CARD, {"voice": "Cherry", **fixed})
+    return UtteranceMapper(ColumnRoles(columns, source.schema), CARD, {"voice": "Cherry", **fixed})
 
 
 def settle(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **given: Any) -> Settlement:
@@ -154,21 +154,21 @@ class Bench:
         return Leases(LocalStore(self.folder), self.folder / "locks")
 
     @property
-    def voicing(self) -> Voicing:
+    def voicing(self) -> UtteranceMapper:
         """How rows become utterances."""
         return voicing_of(self.source, self.columns)
 
     @property
     def publisher(self) -> Publisher:
         """Writes the parts."""
-        return Publisher(self.store, self.voicing.layout, self.tag_columns)
+        return Publisher(self.store, self.voicing.roles, self.tag_columns)
 
     def rows(self, number: int = 0) -> PartRows:
         """Read a part's rows."""
         first = number * self.part_rows
         places = range(first, min(first + self.part_rows, self.source.rows))
         table = RowReader(self.source).read(places)
-        keys = self.voicing.layout.keys(table, [self.source.locate(place) for place in places])
+        keys = self.voicing.roles.keys(table, [self.source.locate(place) for place in places])
         return PartRows(number, SpooledRows.from_table(table), keys, self.voicing.utterances(table, keys))
 
     def replays(self, number: int = 0) -> list[Replay]:

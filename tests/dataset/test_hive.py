@@ -10,7 +10,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.dataset.hive import NULL, keys_of
+from tts_pipeline.dataset.hive import NULL_FOLDER, partition_keys
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError
@@ -34,7 +34,7 @@ def _read(location: Path, columns: list[str] | None = None) -> pa.Table:
         ["01", "-7"],
         ["1", "3000000000"],
         ["+1", "2"],
-        ["1", NULL],
+        ["1", NULL_FOLDER],
         ["a%20b", "%C3%A9%3D"],
         ["", "x"],
         ["a=b", " c"],
@@ -66,7 +66,7 @@ def test_columns_of_folders_are_read_like_all_others(tmp_path: Path) -> None:
 
 def test_a_default_partition_alone_is_text(tmp_path: Path) -> None:
     """Of no value nothing is inferred."""
-    _write(tmp_path / f"k={NULL}" / "a.parquet")
+    _write(tmp_path / f"k={NULL_FOLDER}" / "a.parquet")
     assert _read(tmp_path).column("k").type == pa.string()
 
 
@@ -83,17 +83,17 @@ def test_files_whose_folders_name_other_keys_are_refused(tmp_path: Path) -> None
     _write(tmp_path / "speaker=Cherry" / "b.parquet")
     with pytest.raises(
         ConfigurationError, match=r"'speaker=Cherry/b.parquet' name 'speaker', those of .* none"
-    ) as told:
+    ) as exc_info:
         open_source(tmp_path)
-    assert "--hive off" in (told.value.hint or "")
+    assert "--hive off" in (exc_info.value.hint or "")
     assert open_source(tmp_path, hive=False).rows == 4
 
 
 def test_a_key_twice_is_refused() -> None:
     """In one path; what has no name is no key."""
-    assert keys_of("=1/k=/a=b.parquet") == {"k": ""}
+    assert partition_keys("=1/k=/a=b.parquet") == {"k": ""}
     with pytest.raises(ConfigurationError, match="twice"):
-        keys_of("k=1/k=2/a.parquet")
+        partition_keys("k=1/k=2/a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_key_twice_is_refused() -> None:
         ("k=Cherry", ["Cherry", "Cherry"], True),
         ("k=01", ["01", "01"], True),
         ("k=7", pa.array([7, 7], pa.int64()), True),
-        (f"k={NULL}", pa.array([None, None], pa.string()), True),
+        (f"k={NULL_FOLDER}", pa.array([None, None], pa.string()), True),
         ("k=Cherry", ["Cherry", "Stella"], False),
         ("k=Cherry", ["Cherry", None], False),
         ("k=7", [7.5, 7.5], False),
@@ -119,7 +119,7 @@ def test_a_column_of_the_files_own_is_taken_where_it_says_the_same(
         assert source.hive == {}
         assert RowReader(source).read([0]).column("k").type == pa.array(column).type
         return
-    with pytest.raises(ConfigurationError, match="has a column 'k' of its own beside its folder") as told:
+    with pytest.raises(ConfigurationError, match="has a column 'k' of its own beside its folder") as exc_info:
         open_source(tmp_path)
-    assert "--hive off" in (told.value.hint or "")
+    assert "--hive off" in (exc_info.value.hint or "")
     assert open_source(tmp_path, hive=False).schema.names == ["id", "text", "k"]

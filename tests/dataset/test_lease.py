@@ -298,7 +298,7 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, sto
                 await part.intend(bench.attempt(part.rows.utterances[0]), None)
 
     asyncio.run(work())
-    publisher = Publisher(store, bench.voicing.layout, fence=check)
+    publisher = Publisher(store, bench.voicing.roles, fence=check)
     with pytest.raises(LeaseLostError):
         publisher.publish(bench.rows(), bench.replays())
     assert [store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]

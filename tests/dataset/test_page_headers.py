@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.dataset.page_headers import Page, pages_of
+from tts_pipeline.dataset.page_headers import PageHeader, read_page_headers
 
 
-def _pages(data: bytes, chunk: pq.ColumnChunkMetaData) -> list[Page]:
+def _pages(data: bytes, chunk: pq.ColumnChunkMetaData) -> list[PageHeader]:
     start = chunk.dictionary_page_offset or chunk.data_page_offset
-    return list(pages_of(lambda at, size: data[at : at + size], start, start + chunk.total_compressed_size))
+    return list(read_page_headers(lambda at, size: data[at : at + size], start, start + chunk.total_compressed_size))
 
 
 def test_pages_add_up_to_their_column() -> None:
@@ -37,6 +37,6 @@ def test_pages_add_up_to_their_column() -> None:
 @given(st.binary(max_size=300))
 def test_what_is_no_header_ends_the_look(data: bytes) -> None:
     """Damaged or hostile bytes raise nothing and go on to no end."""
-    assert len(list(pages_of(lambda at, size: data[at : at + size], 0, len(data)))) <= len(data)
+    assert len(list(read_page_headers(lambda at, size: data[at : at + size], 0, len(data)))) <= len(data)
     nested = b"\x1c" * 100_000
-    assert list(pages_of(lambda at, size: nested[at : at + size], 0, len(nested))) == []
+    assert list(read_page_headers(lambda at, size: nested[at : at + size], 0, len(nested))) == []

@@ -57,8 +57,8 @@ def test_hugging_face_opens_the_speech_table_with_an_audio_feature(
 ) -> None:
     """``load_dataset(folder)`` gives the speech table; its audio is an Audio feature whose bytes soundfile decodes."""
     with _hugging_face(tmp_path, monkeypatch) as datasets:
-        given = {"cache_dir": str(tmp_path / "cache"), "split": "train", "streaming": streaming}
-        loaded = datasets.load_dataset(str(dataset), **given)
+        options = {"cache_dir": str(tmp_path / "cache"), "split": "train", "streaming": streaming}
+        loaded = datasets.load_dataset(str(dataset), **options)
         assert isinstance(loaded.features["audio"], datasets.Audio)
         rows = list(loaded.cast_column("audio", datasets.Audio(decode=False)))
     assert [row["utterance_id"] for row in rows] == [f"r{number}" for number in SAID]

@@ -14,7 +14,7 @@ from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_f
 from tts_pipeline.dataset.parts import Past
 from tts_pipeline.dataset.publish import Publisher, marker_name
 from tts_pipeline.dataset.reopen import reopen
-from tts_pipeline.dataset.standing import earlier_histories, standing_of
+from tts_pipeline.dataset.standing import published_histories, read_existing_speech
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
 
@@ -46,10 +46,10 @@ def _reopen(bench: Bench) -> set[int]:
 
 def _past(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> Past:
     rows = bench.rows(number)
-    standing = standing_of(bench.store, rows)
+    standing = read_existing_speech(bench.store, rows)
     here = {one.journal_id for one in bench.replays(number)}
-    histories = earlier_histories(bench.store, rows, here)
-    return Past(standing.places.keys(), standing.totals, histories, retry_rejects)
+    histories = published_histories(bench.store, rows, here)
+    return Past(standing.row_indices.keys(), standing.totals, histories, retry_rejects)
 
 
 async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -> list[str]:
@@ -237,7 +237,7 @@ def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
     """A publisher of another process, which knows only files, gives the same."""
     _reopen(bench)
     asyncio.run(_retry(bench))
-    Publisher(bench.store, bench.voicing.layout).publish(bench.rows(), bench.replays())
+    Publisher(bench.store, bench.voicing.roles).publish(bench.rows(), bench.replays())
     assert _ids(bench) == ["r0", "r1", "r2", "r3", "r4"]
 
 

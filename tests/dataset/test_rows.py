@@ -8,7 +8,7 @@ import pytest
 
 from tests.dataset.samples import CARD, voicing_of, write_rows
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.rows import Layout, Voicing
+from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Utterance
@@ -27,8 +27,8 @@ def _table(**more: Any) -> pa.Table:
     return pa.table({"id": ["a", "b"], "text": ["One.", "Two."], **more})
 
 
-def _layout(table: pa.Table, **columns: Any) -> Layout:
-    return Layout(InputColumns(**columns), table.schema)
+def _roles(table: pa.Table, **columns: Any) -> ColumnRoles:
+    return ColumnRoles(InputColumns(**columns), table.schema)
 
 
 @pytest.mark.parametrize("kind", IDS)
@@ -36,25 +36,25 @@ def test_ids_are_taken_as_their_text(kind: str) -> None:
     """Strings of any Arrow kind are ids as they are; integers as their decimal text."""
     values, type_ = IDS[kind]
     table = pa.table({"id": pa.array(values, type_), "text": ["One.", "Two."]})
-    assert _layout(table).keys(table, [("f", 0), ("f", 1)]) == [(str(value), 0) for value in values]
+    assert _roles(table).keys(table, [("f", 0), ("f", 1)]) == [(str(value), 0) for value in values]
 
 
 def test_generated_ids_are_file_and_row() -> None:
     """They name the relative path, without its ending, and the row in that file; a column ``id`` passes through."""
-    layout = _layout(_table(), generate_ids=True)
-    assert layout.keys(_table(), [("deep/a.parquet", 7), ("b.parquet", 0)]) == [("deep/a:7", 0), ("b:0", 0)]
-    assert [field.name for _, field in layout.passed_through] == ["id"]
-    assert layout.naming_columns() == []
+    roles = _roles(_table(), generate_ids=True)
+    assert roles.keys(_table(), [("deep/a.parquet", 7), ("b.parquet", 0)]) == [("deep/a:7", 0), ("b:0", 0)]
+    assert [field.name for _, field in roles.passthrough] == ["id"]
+    assert roles.id_and_parameter_columns() == []
 
 
 def test_a_take_comes_from_its_column() -> None:
     """Null is the take 0; the column is no voice parameter, and does not pass through."""
     table = _table(reading=pa.array([None, 3], pa.int16()))
-    layout = _layout(table, parameters={"take": "reading"})
-    assert layout.keys(table, [("f", 0), ("f", 1)]) == [("a", 0), ("b", 3)]
-    assert layout.parameter_columns() == {}
-    assert layout.passed_through == ()
-    assert layout.naming_columns() == ["id", "reading"]
+    roles = _roles(table, parameters={"take": "reading"})
+    assert roles.keys(table, [("f", 0), ("f", 1)]) == [("a", 0), ("b", 3)]
+    assert roles.parameter_columns() == {}
+    assert roles.passthrough == ()
+    assert roles.id_and_parameter_columns() == ["id", "reading"]
 
 
 @pytest.mark.parametrize(
@@ -76,48 +76,48 @@ def test_a_take_comes_from_its_column() -> None:
 def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, message: str, hint: str) -> None:
     """Missing, mistyped, colliding: the error names the column and what to do."""
     table = _table(number=[1, 2], real=[1.5, 2.5], bytes=[b"1", b"2"])
-    with pytest.raises(ConfigurationError) as told:
-        _layout(table, **columns)
-    assert message in told.value.message
-    assert hint in (told.value.hint or "")
+    with pytest.raises(ConfigurationError) as exc_info:
+        _roles(table, **columns)
+    assert message in exc_info.value.message
+    assert hint in (exc_info.value.hint or "")
 
 
 def test_a_column_that_stands_twice_is_refused() -> None:
     """Two columns of one name cannot be told apart, in a role or passed through."""
     table = pa.table([["a"], ["b"], ["c"], ["d"], ["e"]], names=["id", "text", "text", "more", "more"])
     with pytest.raises(ConfigurationError, match="2 columns named 'text'"):
-        _layout(table)
+        _roles(table)
     with pytest.raises(ConfigurationError, match="two columns would be named 'more'"):
-        Layout(InputColumns(), table.select([0, 1, 3, 4]).schema)
+        ColumnRoles(InputColumns(), table.select([0, 1, 3, 4]).schema)
 
 
 def test_a_colliding_column_is_refused_with_the_rename_to_use() -> None:
     """A column with the name of one of the speech table's is refused; the hint is the flag that helps, and it does."""
     table = _table(voice=["x", "y"])
-    with pytest.raises(ConfigurationError) as told:
-        _layout(table)
-    assert "--rename voice=source_voice" in (told.value.hint or "")
-    ((column, field),) = _layout(table, rename={"voice": "source_voice"}).passed_through
+    with pytest.raises(ConfigurationError) as exc_info:
+        _roles(table)
+    assert "--rename voice=source_voice" in (exc_info.value.hint or "")
+    ((column, field),) = _roles(table, rename={"voice": "source_voice"}).passthrough
     assert (column, field.name) == ("voice", "source_voice")
 
 
 def test_columns_with_a_role_do_not_pass_through() -> None:
     """Id, text and parameters have their own places; everything else passes through, in order, with its type."""
     table = _table(speaker=["Cherry", None], n=[1, 2], deep=[{"x": 1}, None])
-    layout = _layout(table, parameters={"voice": "speaker"})
-    assert [(name, field.type) for name, field in layout.passed_through] == [
+    layout = _roles(table, parameters={"voice": "speaker"})
+    assert [(name, field.type) for name, field in layout.passthrough] == [
         ("n", pa.int64()),
         ("deep", pa.struct([("x", pa.int64())])),
     ]
-    assert layout.naming_columns() == ["id", "speaker"]
+    assert layout.id_and_parameter_columns() == ["id", "speaker"]
 
 
 def test_a_row_of_the_text_table_name_may_be_the_text_column_itself() -> None:
     """A column named ``text`` that is the text collides with nothing; beside another text column it does."""
     table = _table(sentence=["One.", "Two."])
     with pytest.raises(ConfigurationError, match="'text' has the name"):
-        _layout(table, text="sentence")
-    assert [field.name for _, field in _layout(table).passed_through] == ["sentence"]
+        _roles(table, text="sentence")
+    assert [field.name for _, field in _roles(table).passthrough] == ["sentence"]
 
 
 def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
     columns = InputColumns(parameters={"voice": "speaker", "language_type": "lang", "speed": "pace"})
     voicing = voicing_of(source, columns)
     rows = table
-    keys = voicing.layout.keys(rows, [("a", n) for n in range(3)])
+    keys = voicing.roles.keys(rows, [("a", n) for n in range(3)])
     assert voicing.utterances(rows, keys) == [
         Utterance("1", "One.", {"voice": "Stella", "language_type": "German", "speed": 1.2}),
         Utterance("2", "", {"voice": "Cherry"}),
@@ -146,13 +146,13 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
 def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
     """The distinct bad values are named, the most frequent first."""
     table = pa.table({"id": ["a"], "text": ["b"], "speaker": ["Cherry"]})
-    voicing = Voicing(Layout(InputColumns(parameters={"voice": "speaker"}), table.schema), CARD, {})
+    voicing = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), CARD, {})
     with pytest.raises(ConfigurationError, match=r"'Cherri' \(7 rows\), 'Bob' \(1 row\)"):
-        voicing.check("voice", {"Cherry": 3, "Bob": 1, "Cherri": 7})
+        voicing.check_values("voice", {"Cherry": 3, "Bob": 1, "Cherri": 7})
 
 
 def test_naming_columns_stand_once_each() -> None:
     """A column in two roles is read once."""
     table = _table()
-    layout = _layout(table, parameters={"voice": "id", "speed": "id"})
-    assert layout.naming_columns() == ["id"]
+    layout = _roles(table, parameters={"voice": "id", "speed": "id"})
+    assert layout.id_and_parameter_columns() == ["id"]

@@ -11,16 +11,16 @@ import pytest
 from tests.dataset.samples import voicing_of, write_rows
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset import scan as scanning
-from tts_pipeline.dataset.scan import scan
+from tts_pipeline.dataset.scan import scan_source
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 
-def _scan(location: Path, places: Sequence[int] | None = None, **columns: Any) -> None:
+def _scan(location: Path, row_indices: Sequence[int] | None = None, **columns: Any) -> None:
     source = open_source(location)
     scratch = location.parent / "scratch"
-    voicing = voicing_of(source, InputColumns(**columns))
-    scan(source, range(source.rows) if places is None else places, voicing, scratch=scratch)
+    mapper = voicing_of(source, InputColumns(**columns))
+    scan_source(source, range(source.rows) if row_indices is None else row_indices, mapper, scratch=scratch)
     assert list(scratch.iterdir()) == []
 
 
@@ -36,11 +36,11 @@ def test_duplicate_ids_are_told_with_examples_across_files(tmp_path: Path) -> No
     for number in range(3):
         ids = [f"own-{number}", "thrice", *(f"twice-{n}" for n in range(6) if number < 2)]
         pq.write_table(pa.table({"id": ids, "text": ["x"] * len(ids)}), folder / f"{number}.parquet")
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as exc_info:
         _scan(folder)
-    assert "'thrice' (3 rows), 'twice-0' (2 rows)" in told.value.message
-    assert told.value.message.endswith(" and 2 more")
-    assert "--generate-ids" in (told.value.hint or "")
+    assert "'thrice' (3 rows), 'twice-0' (2 rows)" in exc_info.value.message
+    assert exc_info.value.message.endswith(" and 2 more")
+    assert "--generate-ids" in (exc_info.value.hint or "")
 
 
 def test_an_integer_id_and_its_text_are_the_same_id(tmp_path: Path) -> None:
@@ -62,31 +62,31 @@ def test_readings_of_one_id_differ_by_take(tmp_path: Path) -> None:
 def test_ids_of_equal_hashes_are_no_duplicates(tmp_path: Path) -> None:
     """A hash that stands twice only starts a second look: other ids of that hash are not accused."""
     source = open_source(write_rows(tmp_path / "a.parquet", rows=10))
-    voicing = voicing_of(source)
+    mapper = voicing_of(source)
     repeated = {hash((f"r{number}", 0)) for number in range(10)}
-    scanning._refuse_duplicates(source, range(10), voicing, repeated)
+    scanning._refuse_duplicates(source, range(10), mapper, repeated)
 
 
 def test_only_ids_of_repeated_hashes_are_held(tmp_path: Path) -> None:
     """The second look remembers no more than the first one found suspicious: memory stays flat."""
     location = write_rows(tmp_path / "a.parquet", pa.table({"id": ["a", "a", "b", "b"], "text": ["x"] * 4}))
     source = open_source(location)
-    with pytest.raises(ConfigurationError) as told:
+    with pytest.raises(ConfigurationError) as exc_info:
         scanning._refuse_duplicates(source, range(4), voicing_of(source), {hash(("b", 0))})
-    assert "'b' (2 rows)" in told.value.message
-    assert "'a'" not in told.value.message
+    assert "'b' (2 rows)" in exc_info.value.message
+    assert "'a'" not in exc_info.value.message
 
 
 def test_hash_partitions_find_what_stands_twice_also_when_they_were_written_to_disk(tmp_path: Path) -> None:
     """Hashes meet in their partition, whether both, one or none of them were written to the disk already."""
-    partitions = scanning._Partitions(tmp_path, "ids")
+    partitions = scanning._HashPartitions(tmp_path, "ids")
     distinct = [(number * 2_654_435_761) % 2**63 - 2**62 for number in range(120_000)]
     partitions.add(distinct[:40_000])
-    partitions._flush()
+    partitions._spill()
     partitions.add([*distinct[40_000:80_000], distinct[5]])
-    partitions._flush()
+    partitions._spill()
     partitions.add([*distinct[80_000:], distinct[6], distinct[7], distinct[7], -1])
-    assert partitions.repeated().tolist() == sorted([distinct[5], distinct[6], distinct[7]])
+    assert partitions.duplicates().tolist() == sorted([distinct[5], distinct[6], distinct[7]])
     assert len(list(tmp_path.iterdir())) == scanning.PARTITIONS
 
 
@@ -156,4 +156,4 @@ def test_a_scratch_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path)
     location = write_rows(tmp_path / "a.parquet")
     source = open_source(location)
     with pytest.raises(StorageError, match=r"a\.parquet"):
-        scan(source, range(4), voicing_of(source), scratch=location / "below-a-file")
+        scan_source(source, range(4), voicing_of(source), scratch=location / "below-a-file")

@@ -37,8 +37,8 @@ def _write(path: Path, rows: int, first: int = 0, *, row_group_size: int = 1_000
     return path
 
 
-def _ids(source: Source, places: range | list[int] | None = None) -> list[int]:
-    table = RowReader(source).read(range(source.rows) if places is None else places)
+def _ids(source: Source, row_indices: range | list[int] | None = None) -> list[int]:
+    table = RowReader(source).read(range(source.rows) if row_indices is None else row_indices)
     ids: list[int] = table.column("id").to_pylist()
     return ids
 
@@ -140,7 +140,7 @@ def test_a_large_remote_file_is_not_fetched_whole(tmp_path: Path, remote: str, m
     for number in range(3):
         _put(f"{remote}/{number}.parquet", _write(tmp_path / "x.parquet", 5, 5 * number))
     source = open_source(FsspecPath(remote, _Together(99)))
-    monkeypatch.setattr("tts_pipeline.dataset.source.SMALL_BYTES", 0)
+    monkeypatch.setattr("tts_pipeline.dataset.source.SMALL_FILE_BYTES", 0)
     assert _ids(source) == list(range(15))
 
 
@@ -160,9 +160,9 @@ def test_a_remote_file_that_vanished_is_a_storage_error(tmp_path: Path, remote: 
 def test_a_source_that_is_not_there_is_refused_by_name(tmp_path: Path, location: str) -> None:
     """The error names what was asked for and says what to do."""
     place = location if "://" in location else str(tmp_path / location)
-    with pytest.raises(ConfigurationError, match=r"'.*(nowhere|nosuch|no\*).*'") as told:
+    with pytest.raises(ConfigurationError, match=r"'.*(nowhere|nosuch|no\*).*'") as exc_info:
         open_source(place)
-    assert told.value.hint
+    assert exc_info.value.hint
 
 
 def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
@@ -186,10 +186,10 @@ def test_files_with_other_columns_are_refused_with_the_difference(tmp_path: Path
     """The error names both files, and which column differs and how."""
     _write(tmp_path / "a.parquet", 1)
     pq.write_table(pa.table({"id": ["1"], "text": ["x"], "more": [1]}), tmp_path / "b.parquet")
-    with pytest.raises(ConfigurationError, match=r"b\.parquet") as told:
+    with pytest.raises(ConfigurationError, match=r"b\.parquet") as exc_info:
         open_source(tmp_path)
-    assert "id: int64 / string" in str(told.value)
-    assert "more: absent / int64" in str(told.value)
+    assert "id: int64 / string" in str(exc_info.value)
+    assert "more: absent / int64" in str(exc_info.value)
 
 
 def test_metadata_makes_no_difference(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_row_reader_gives_the_rows_of_a_plain_table(data: st.DataObject) -> None
     assert pa.concat_tables([*got, _table(0)]) == _table(rows).take(pa.array(places, pa.int64()))
 
 
-class _CountedSource(Source):
+class _CountingSource(Source):
     """A source that takes down which rows are decoded."""
 
     decoded: list[int]
@@ -255,9 +255,9 @@ class _CountedSource(Source):
             yield place, batch
 
 
-def _counted(location: Path) -> _CountedSource:
+def _counting_source(location: Path) -> _CountingSource:
     opened = open_source(location)
-    source = _CountedSource(opened.files, opened.schema)
+    source = _CountingSource(opened.files, opened.schema)
     source.decoded = []
     return source
 
@@ -268,7 +268,7 @@ def test_ascending_parts_decode_each_row_at_most_once(tmp_path: Path, step: int,
     """Parts of a size that fits no row group and no batch, with or without gaps, go through the source once."""
     for number in range(3):
         _write(tmp_path / f"{number}.parquet", 5_000, number * 5_000, row_group_size=row_group_size)
-    source = _counted(tmp_path)
+    source = _counting_source(tmp_path)
     reader = RowReader(source)
     places = range(0, 15_000, step)
     got = [
@@ -280,7 +280,7 @@ def test_ascending_parts_decode_each_row_at_most_once(tmp_path: Path, step: int,
 
 def test_row_groups_between_the_places_are_not_decoded(tmp_path: Path) -> None:
     """A sample far apart reads only the row groups it needs."""
-    source = _counted(_write(tmp_path / "a.parquet", 60_000, row_group_size=6_000))
+    source = _counting_source(_write(tmp_path / "a.parquet", 60_000, row_group_size=6_000))
     assert _ids(source, [5, 30_000, 59_000]) == [5, 30_000, 59_000]
     assert {row // 6_000 for row in source.decoded} <= {0, 1, 5, 6, 9}
 

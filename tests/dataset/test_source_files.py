@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tts_pipeline.dataset.source_files import left_out_text, list_source
+from tts_pipeline.dataset.source_files import describe_left_out, list_source
 from tts_pipeline.errors import ConfigurationError, MissingSourceError
 
 DATASET = b'{"format_version": 1, "job_fingerprint": "a"}'
@@ -52,7 +52,7 @@ def test_files_of_tools_are_left_out_and_counted(place: Place) -> None:
     place.fill("a.parquet", *hidden, "B.PARQUET", "c.pq", "_SUCCESS", ".a.parquet.crc", "_metadata", "notes.txt")
     expected = {"named with _ or . in front": 4, "not called *.parquet": 2}
     assert (place.names(), place.left_out()) == (["a.parquet"], expected)
-    text = left_out_text({"not called *.parquet": 1, "named with _ or . in front": 4_000})
+    text = describe_left_out({"not called *.parquet": 1, "named with _ or . in front": 4_000})
     assert text == "1 file not called *.parquet, 4,000 files named with _ or . in front"
 
 
@@ -101,9 +101,9 @@ def test_datasets_and_exports_of_ours_are_left_out_and_counted(place: Place) -> 
     assert place.names("out/speech") == place.names("out/speech/*.parquet") == ["p.parquet"]
     assert place.names("*/speech/*.parquet") == ["out/speech/p.parquet"]
     assert place.names("x/kept") == ["data/t.parquet"]
-    with pytest.raises(ConfigurationError, match="is a dataset that tts-pipeline made") as told:
+    with pytest.raises(ConfigurationError, match="is a dataset that tts-pipeline made") as exc_info:
         place.names("out")
-    assert "speech/" in (told.value.hint or "")
+    assert "speech/" in (exc_info.value.hint or "")
 
 
 def test_a_bucket_of_a_server_is_searched_likewise(s3: Mapping[str, str], tmp_path: Path) -> None:
@@ -119,9 +119,9 @@ def test_a_bucket_of_a_server_is_searched_likewise(s3: Mapping[str, str], tmp_pa
     assert place.names("in/run[1]/*/*.parquet") == place.names("in/run[1]") == ["k=2/c[2].parquet"]
     assert place.names("in/run[1]/k=2/c[2].parquet") == ["c[2].parquet"]
     for pattern in ("", "t/*/*.parquet", "t/k=1", "t/k=1/a.parquet"):
-        with pytest.raises(ConfigurationError, match="Delta") as told:
+        with pytest.raises(ConfigurationError, match="Delta") as exc_info:
             place.names(pattern)
-        assert "pl.scan_delta('s3://bucket/lake/t')" in (told.value.hint or "")
+        assert "pl.scan_delta('s3://bucket/lake/t')" in (exc_info.value.hint or "")
 
 
 def test_a_work_folder_is_no_source(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_a_table_with_a_log_is_refused_with_the_way_to_read_it(
 ) -> None:
     """Its files hold rows that were deleted; also where it lies below the source, or the source within it."""
     place.fill(f"lake/t/{mark}", "lake/t/a.parquet", "lake/t/data/k=1/b.parquet", "a.parquet", "lake/other/c.parquet")
-    with pytest.raises(ConfigurationError, match=rf"lake/t' is a {kind} table") as told:
+    with pytest.raises(ConfigurationError, match=rf"lake/t' is a {kind} table") as exc_info:
         place.names(source)
-    assert way in (told.value.hint or "")
+    assert way in (exc_info.value.hint or "")
     assert place.names("lake/other") == place.names("lake/other/*.parquet") == ["c.parquet"]
 
 

@@ -12,7 +12,7 @@ from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.parts import Past
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.reopen import reopen
-from tts_pipeline.dataset.standing import NOTHING, earlier_histories, standing_of, standing_reader
+from tts_pipeline.dataset.standing import NO_SPEECH, open_existing_speech, published_histories, read_existing_speech
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History
@@ -24,17 +24,17 @@ SPEECH = "speech/part-00000.parquet"
 def test_where_there_is_no_speech_nothing_stands(tmp_path: Path, store: Store) -> None:
     """A new part, and one all of whose rows were rejected."""
     bench = Bench.of(tmp_path, store)
-    assert standing_of(store, bench.rows()) == NOTHING
+    assert read_existing_speech(store, bench.rows()) == NO_SPEECH
     bench.run(refused=["r0", "r1", "r2", "r3"])
-    assert standing_of(store, bench.rows()) == NOTHING
+    assert read_existing_speech(store, bench.rows()) == NO_SPEECH
 
 
 def test_what_stands_is_counted_as_a_marker_counts_it(tmp_path: Path, store: Store) -> None:
     """Rows by their place in the file, with voices, languages and duration."""
     bench = Bench.of(tmp_path, store)
     bench.run(refused=["r1"])
-    standing = standing_of(store, bench.rows())
-    assert standing.places == {("r0", 0): 0, ("r2", 0): 1, ("r3", 0): 2}
+    standing = read_existing_speech(store, bench.rows())
+    assert standing.row_indices == {("r0", 0): 0, ("r2", 0): 1, ("r3", 0): 2}
     assert (standing.totals.speech, standing.totals.audio_ms, standing.totals.reused) == (3, 24, 0)
     assert (standing.voices, standing.languages) == (Counter(Cherry=3), Counter(en=3))
 
@@ -46,7 +46,7 @@ def test_speech_of_other_rows_is_refused(tmp_path: Path, store: Store) -> None:
     store.remove(marker_name(0))
     bench = Bench.of(tmp_path, store, rows=3)
     with pytest.raises(StorageError, match="holds other rows"):
-        standing_of(store, bench.rows())
+        read_existing_speech(store, bench.rows())
 
 
 def test_a_large_part_is_copied_in_row_groups(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,14 +70,14 @@ def test_runs_of_rows_are_read_across_row_groups(
     monkeypatch.setattr("tts_pipeline.dataset.speech_file.ROW_GROUP_BYTES", group_bytes)
     bench = Bench.of(tmp_path, store, rows=12)
     bench.run()
-    with standing_reader(store, bench.rows(), speech_schema([])) as reader:
+    with open_existing_speech(store, bench.rows(), speech_schema([])) as reader:
         runs = [list(reader.rows(start, end)) for start, end in ((0, 1), (3, 9), (9, 10), (11, 12))]
     ids = [pa.concat_tables(pieces)["utterance_id"].to_pylist() for pieces in runs]
     assert ids == [["r0"], [f"r{number}" for number in range(3, 9)], ["r9"], ["r11"]]
 
 
 async def _say_the_rest(bench: Bench) -> None:
-    async with bench.part(past=Past(standing_of(bench.store, bench.rows()).places.keys())) as part:
+    async with bench.part(past=Past(read_existing_speech(bench.store, bench.rows()).row_indices.keys())) as part:
         for utterance in part.todo:
             await bench.say(part, utterance)
 
@@ -95,8 +95,8 @@ def test_requests_are_known_from_published_usage(tmp_path: Path, store: Store) -
     asyncio.run(_say_and_refuse(bench))
     bench.publisher.leave(bench.rows(), bench.replays())
     here = {one.journal_id for one in bench.replays()}
-    assert earlier_histories(store, bench.rows(), here) == {}
-    assert earlier_histories(store, bench.rows(), set()) == {
+    assert published_histories(store, bench.rows(), here) == {}
+    assert published_histories(store, bench.rows(), set()) == {
         ("r0", 0): History(segment_attempts=Counter({0: 1}), characters_billed=7, cost=cost_of(7)),
         ("r1", 0): History(segment_attempts=Counter({0: 2}), cost=Decimal(0)),
     }

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tts_pipeline.dataset import streamed
 from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.source import open_source
-from tts_pipeline.dataset.streamed import GROUP_ROWS, stored, write_rows
+from tts_pipeline.dataset.streamed import GROUP_ROWS, temporary_parquet, write_stream
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.errors import ConfigurationError
 
@@ -34,7 +34,7 @@ def test_a_file_depends_on_the_rows_alone(tmp_path: Path) -> None:
         pa.table(FRAME).to_reader(max_chunksize=1_000),
     ]
     paths = [tmp_path / f"{place}.parquet" for place in range(len(streams))]
-    hashes = {write_rows(stream, path) for stream, path in zip(streams, paths, strict=True)}
+    hashes = {write_stream(stream, path) for stream, path in zip(streams, paths, strict=True)}
     assert len(hashes) == 1
     assert len({path.read_bytes() for path in paths}) == 1
     assert pl.DataFrame(read_columns(paths[0])).equals(FRAME)
@@ -53,7 +53,7 @@ def test_categories_are_written_as_their_texts(kind: pl.DataType, tmp_path: Path
     texts = FRAME.with_columns(kind=letters.otherwise(pl.lit("c")))
     frame = texts.with_columns(pl.col("kind").cast(kind))
     streams: list[Any] = [texts, frame, frame.lazy(), pa.table(frame).to_reader(max_chunksize=1_000)]
-    assert len({write_rows(stream, tmp_path / "frame.parquet") for stream in streams}) == 1
+    assert len({write_stream(stream, tmp_path / "frame.parquet") for stream in streams}) == 1
     assert pl.DataFrame(read_columns(tmp_path / "frame.parquet")).equals(texts)
 
 
@@ -61,7 +61,7 @@ def test_batches_have_categories_of_their_own(tmp_path: Path) -> None:
     """More of them together than the numbers of one batch can tell."""
     kind = pa.dictionary(pa.int8(), pa.string())
     batches = [pa.array([f"v{one}" for one in range(first, first + 100)]).dictionary_encode() for first in (0, 100)]
-    write_rows(pa.table({"x": pa.chunked_array([one.cast(kind) for one in batches])}), tmp_path / "frame.parquet")
+    write_stream(pa.table({"x": pa.chunked_array([one.cast(kind) for one in batches])}), tmp_path / "frame.parquet")
     assert read_columns(tmp_path / "frame.parquet")["x"].to_pylist() == [f"v{one}" for one in range(200)]
 
 
@@ -71,7 +71,7 @@ def test_other_rows_are_another_source(tmp_path_factory: pytest.TempPathFactory,
     folder = tmp_path_factory.mktemp("other")
     prints = []
     for letter in letters:
-        write_rows(pl.DataFrame({"id": [1, 2, 3], "text": ["a", letter, "z"]}), folder / "frame.parquet")
+        write_stream(pl.DataFrame({"id": [1, 2, 3], "text": ["a", letter, "z"]}), folder / "frame.parquet")
         prints.append(open_source(folder / "frame.parquet").fingerprint())
     one, other = prints
     assert one[0]["bytes"] == other[0]["bytes"]
@@ -87,7 +87,7 @@ def test_rows_are_written_while_they_come(tmp_path: Path) -> None:
             sizes.append(path.stat().st_size)
             yield batch
 
-    write_rows(pa.RecordBatchReader.from_batches(pa.table(FRAME).schema, pieces()), path)
+    write_stream(pa.RecordBatchReader.from_batches(pa.table(FRAME).schema, pieces()), path)
     growing = [later > earlier for earlier, later in itertools.pairwise(sizes)]
     assert sum(growing) == FRAME.height // GROUP_ROWS
 
@@ -95,7 +95,7 @@ def test_rows_are_written_while_they_come(tmp_path: Path) -> None:
 def test_no_rows_have_columns(tmp_path: Path) -> None:
     """Of a frame without rows, and of a lazy one that computes none."""
     for frame in (FRAME.clear(), FRAME.lazy().filter(pl.col("id") < 0)):
-        write_rows(frame, tmp_path / "none.parquet")
+        write_stream(frame, tmp_path / "none.parquet")
         assert open_source(tmp_path / "none.parquet").schema.names == ["id", "text"]
         assert open_source(tmp_path / "none.parquet").rows == 0
 
@@ -104,26 +104,30 @@ def test_no_rows_have_columns(tmp_path: Path) -> None:
 def test_what_has_no_columns_is_refused(given: Any, tmp_path: Path) -> None:
     """By the name of its type."""
     with pytest.raises(ConfigurationError, match=type(given).__name__):
-        write_rows(given, tmp_path / "x.parquet")
+        write_stream(given, tmp_path / "x.parquet")
 
 
 def test_what_a_lazy_frame_raises_is_its_owners(tmp_path: Path) -> None:
     """It is no failure of our disk."""
     gone = pl.scan_parquet(tmp_path / "gone.parquet", schema={"id": pl.Int64})
     with pytest.raises(FileNotFoundError):
-        write_rows(gone, tmp_path / "x.parquet")
+        write_stream(gone, tmp_path / "x.parquet")
 
 
 def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
     """Apart from those of other processes; what a killed one left goes with the next."""
-    left, used = tmp_path / "rows" / "left", tmp_path / "rows" / "used"
-    for folder in (left, used):
+    leftover, used = tmp_path / "rows" / "left", tmp_path / "rows" / "used"
+    for folder in (leftover, used):
         folder.mkdir(parents=True)
-    with FileLock(used.with_suffix(".lock")), stored(FRAME, tmp_path) as path, stored(FRAME, tmp_path) as other:
+    with (
+        FileLock(used.with_suffix(".lock")),
+        temporary_parquet(FRAME, tmp_path) as path,
+        temporary_parquet(FRAME, tmp_path) as other,
+    ):
         assert open_source(path).rows == FRAME.height
         assert path.name == other.name
         assert path != other
-        assert not left.exists()
+        assert not leftover.exists()
     assert list((tmp_path / "rows").iterdir()) == [used]
 
 
@@ -141,8 +145,8 @@ def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
 def test_what_parquet_would_alter_or_cannot_hold_is_refused(tmp_path: Path, column: pa.Array) -> None:
     """Nothing of a frame changes on its way to the source that is made of it, and no type is a traceback."""
     with pytest.raises(ConfigurationError, match=r"'odd'|union"):
-        write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet")
-    write_rows(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet", ["odd"])
+        write_stream(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet")
+    write_stream(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet", ["odd"])
 
 
 def test_wide_rows_are_written_in_groups_that_depend_on_rows_alone(
@@ -155,7 +159,7 @@ def test_wide_rows_are_written_in_groups_that_depend_on_rows_alone(
     hashes = set()
     for rows in (1, 7, 62):
         batches = table.combine_chunks().to_batches(max_chunksize=rows)
-        hashes.add(write_rows(pa.RecordBatchReader.from_batches(table.schema, batches), tmp_path / "rows.parquet"))
+        hashes.add(write_stream(pa.RecordBatchReader.from_batches(table.schema, batches), tmp_path / "rows.parquet"))
     assert len(hashes) == 1
     metadata = pq.read_metadata(tmp_path / "rows.parquet")
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]

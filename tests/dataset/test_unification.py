@@ -86,8 +86,8 @@ def test_what_only_arrow_tells_apart_is_unified(tmp_path: Path, kind: str, is_re
     source = _write(tmp_path, columns)
     assert _names_aside(source.schema.field("x").type) == _names_aside(unified)
     read = RowReader(source).read(range(source.rows))
-    given = [value for column in columns for value in _plain(column).to_pylist()]
-    assert read["x"].to_pylist() == given
+    values = [value for column in columns for value in _plain(column).to_pylist()]
+    assert read["x"].to_pylist() == values
     assert read["id"].to_pylist()[:3] == ["0-0", "0-1", "1-0"]
 
 
@@ -117,15 +117,15 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("difference", DIFFERENT)
 def test_what_parquet_tells_apart_is_refused(tmp_path: Path, difference: str) -> None:
     """The error names both files, the column and both types, also where a file between them has no value."""
-    one, other = (kind if isinstance(kind, pa.Array) else pa.nulls(2, kind) for kind in DIFFERENT[difference])
+    first, second = (kind if isinstance(kind, pa.Array) else pa.nulls(2, kind) for kind in DIFFERENT[difference])
     between = pa.nulls(2, TEXT) if "null /" in difference else pa.nulls(2)
-    columns = [one, other] if "null /" in difference else [between, one, other]
-    with pytest.raises(ConfigurationError) as told:
+    columns = [first, second] if "null /" in difference else [between, first, second]
+    with pytest.raises(ConfigurationError) as exc_info:
         _write(tmp_path, columns)
     last = len(columns) - 1
-    assert f"the columns of '{last}.parquet' differ from those of '{last - 1}.parquet'" in told.value.message
-    assert f"x: {difference.removeprefix('id: ')}" in told.value.message
-    assert "--drop" in (told.value.hint or "")
+    assert f"the columns of '{last}.parquet' differ from those of '{last - 1}.parquet'" in exc_info.value.message
+    assert f"x: {difference.removeprefix('id: ')}" in exc_info.value.message
+    assert "--drop" in (exc_info.value.hint or "")
 
 
 def test_ten_thousand_files_of_a_few_kinds_are_unified() -> None:

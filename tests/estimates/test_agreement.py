@@ -49,32 +49,38 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-def _both(job: Job, service: LocalService) -> tuple[Estimate, Report]:
+def _estimate_and_run(job: Job, service: LocalService) -> tuple[Estimate, Report]:
     """Estimate, then run; the estimate sends and changes nothing, and the run does just what it said."""
-    there = _files(Path(job.destination).parent)
+    files_before = _files(Path(job.destination).parent)
     received = service.bill()["received"]
-    told = estimate_rows(job.source, job)
-    assert _files(Path(job.destination).parent) == there
+    estimate = estimate_rows(job.source, job)
+    assert _files(Path(job.destination).parent) == files_before
     assert service.bill()["received"] == received
     report = run_job(job)
     run = report.this_run
     assert report.stopped is None
-    assert told.segments == run.attempts == service.bill()["received"] - received
-    assert told.characters_billed == run.characters_billed
-    assert (told.cost, told.currency) == (run.cost or 0, run.currency or "CNY")
-    assert told.rows == report.dataset.rows
-    assert told.rows - told.rows_there - told.rows_rejected_before == run.speech + run.rejects
-    assert told.rows_without_text + told.rows_too_long + told.rows_unspeakable == run.rejects
-    assert told.reused_rows + told.repeated_rows == run.reused
-    return told, report
+    assert estimate.segments == run.attempts == service.bill()["received"] - received
+    assert estimate.characters_billed == run.characters_billed
+    assert (estimate.cost, estimate.currency) == (run.cost or 0, run.currency or "CNY")
+    assert estimate.rows == report.dataset.rows
+    assert estimate.rows - estimate.rows_there - estimate.rows_rejected_before == run.speech + run.rejects
+    assert estimate.rows_without_text + estimate.rows_too_long + estimate.rows_unspeakable == run.rejects
+    assert estimate.reused_rows + estimate.repeated_rows == run.reused
+    return estimate, report
 
 
 def test_a_new_dataset(tmp_path: Path, tone_service: LocalService) -> None:
     """Duplicates, long texts and rows without text; finished, nothing is left to buy."""
     _write(tmp_path, TEXTS)
-    told, _ = _both(_job(tmp_path, tone_service), tone_service)
-    assert (told.rows, told.rows_there, told.repeated_rows, told.rows_without_text, told.segments) == (16, 0, 4, 2, 12)
-    again, _ = _both(_job(tmp_path, tone_service), tone_service)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service), tone_service)
+    assert (
+        estimate.rows,
+        estimate.rows_there,
+        estimate.repeated_rows,
+        estimate.rows_without_text,
+        estimate.segments,
+    ) == (16, 0, 4, 2, 12)
+    again, _ = _estimate_and_run(_job(tmp_path, tone_service), tone_service)
     assert (again.rows_there, again.rows_rejected_before, again.segments) == (14, 2, 0)
     assert again.cost == 0
 
@@ -83,16 +89,16 @@ def test_a_new_dataset(tmp_path: Path, tone_service: LocalService) -> None:
 def test_texts_with_nothing_to_say(action: Any, requests: int, tmp_path: Path, tone_service: LocalService) -> None:
     """They are refused before money, unless they are to be sent."""
     _write(tmp_path, ["...", "Line 1.", "😀", "", "Line 2.", "..."])
-    told, _ = _both(_job(tmp_path, tone_service, running={"unspeakable": action}), tone_service)
-    assert (told.segments, told.rows_without_text) == (requests, 1)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running={"unspeakable": action}), tone_service)
+    assert (estimate.segments, estimate.rows_without_text) == (requests, 1)
 
 
 @pytest.mark.parametrize("selection", [Selection(limit=9), Selection(sample=7, seed=3)])
 def test_a_pilot(selection: Selection, tmp_path: Path, tone_service: LocalService) -> None:
     """The same rows are drawn."""
     _write(tmp_path, TEXTS)
-    told, _ = _both(_job(tmp_path, tone_service, selection=selection), tone_service)
-    assert told.rows == (selection.limit or selection.sample)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, selection=selection), tone_service)
+    assert estimate.rows == (selection.limit or selection.sample)
 
 
 def test_ids_that_are_made_and_parameters_from_columns(tmp_path: Path, tone_service: LocalService) -> None:
@@ -103,11 +109,11 @@ def test_ids_that_are_made_and_parameters_from_columns(tmp_path: Path, tone_serv
     pq.write_table(table, tmp_path / "lines.parquet")
     columns = InputColumns(generate_ids=True, parameters={"voice": "who", "take": "n"})
     pilot = _job(tmp_path / "pilot", tone_service, tmp_path / "lines.parquet", columns=columns)
-    told, _ = _both(replace(pilot, selection=Selection(limit=1)), tone_service)
-    assert told.segments == 1
+    estimate, _ = _estimate_and_run(replace(pilot, selection=Selection(limit=1)), tone_service)
+    assert estimate.segments == 1
     whole = _job(tmp_path, tone_service, columns=columns, running={"reuse": str(tmp_path / "pilot" / "out")})
-    told, _ = _both(whole, tone_service)
-    assert (told.segments, told.reused_rows, told.repeated_rows) == (3, 3, 0)
+    estimate, _ = _estimate_and_run(whole, tone_service)
+    assert (estimate.segments, estimate.reused_rows, estimate.repeated_rows) == (3, 3, 0)
 
 
 @pytest.mark.parametrize("kind", ["dataset", "store"])
@@ -119,8 +125,8 @@ def test_reuse(kind: str, tmp_path: Path, tone_service: LocalService) -> None:
     run_job(_job(pilot, tone_service, running={"reuse": store} if kind == "store" else {}))
     _write(tmp_path, [*TEXTS, "Something new."])
     reuse = store if kind == "store" else str(pilot / "out")
-    told, _ = _both(_job(tmp_path, tone_service, running={"reuse": reuse}), tone_service)
-    assert (told.segments, told.reused_rows) == (1, 14)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running={"reuse": reuse}), tone_service)
+    assert (estimate.segments, estimate.reused_rows) == (1, 14)
 
 
 def test_audio_of_another_kind_is_not_reused(tmp_path: Path, tone_service: LocalService) -> None:
@@ -129,11 +135,13 @@ def test_audio_of_another_kind_is_not_reused(tmp_path: Path, tone_service: Local
     run_job(_job(tmp_path / "pilot", tone_service, audio=AudioSettings("flac", 8_000)))
     _write(tmp_path, TEXTS)
     running = {"reuse": str(tmp_path / "pilot" / "out")}
-    told, _ = _both(_job(tmp_path, tone_service, running=running), tone_service)
-    assert told.reused_rows == 0
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running=running), tone_service)
+    assert estimate.reused_rows == 0
     shutil.rmtree(tmp_path / "out")
-    told, _ = _both(_job(tmp_path, tone_service, running=running, audio=AudioSettings("flac", 8_000)), tone_service)
-    assert told.segments == 0
+    estimate, _ = _estimate_and_run(
+        _job(tmp_path, tone_service, running=running, audio=AudioSettings("flac", 8_000)), tone_service
+    )
+    assert estimate.segments == 0
 
 
 def test_audio_that_the_policy_rejects_is_not_reused(tmp_path: Path, tone_service: LocalService) -> None:
@@ -144,8 +152,8 @@ def test_audio_that_the_policy_rejects_is_not_reused(tmp_path: Path, tone_servic
     tone_service.clear_faults()
     _write(tmp_path, TEXTS[:8])
     running = {"reuse": str(tmp_path / "pilot" / "out"), "quality": QualityPolicy({"clipped": "reject"})}
-    told, _ = _both(_job(tmp_path, tone_service, running=running), tone_service)
-    assert (told.segments, told.reused_rows) == (1, 7)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running=running), tone_service)
+    assert (estimate.segments, estimate.reused_rows) == (1, 7)
 
 
 def test_a_run_that_was_stopped(tmp_path: Path, tone_service: LocalService) -> None:
@@ -155,10 +163,10 @@ def test_a_run_that_was_stopped(tmp_path: Path, tone_service: LocalService) -> N
     stopped = run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=capped))
     assert stopped.stopped is not None
     assert stopped.this_run.attempts > 0
-    told, _ = _both(_job(tmp_path, tone_service), tone_service)
-    assert told.rows_without_text + told.rows_rejected_before == 2
-    bought = stopped.this_run.characters_billed + told.characters_billed
-    assert bought == tone_service.bill()["characters"]
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service), tone_service)
+    assert estimate.rows_without_text + estimate.rows_rejected_before == 2
+    characters = stopped.this_run.characters_billed + estimate.characters_billed
+    assert characters == tone_service.bill()["characters"]
 
 
 def test_a_run_that_failed_amid_repeated_rows(tmp_path: Path, tone_service: LocalService) -> None:
@@ -167,8 +175,8 @@ def test_a_run_that_failed_amid_repeated_rows(tmp_path: Path, tone_service: Loca
     tone_service.set_faults([{**STOPPED[0], "after": 4}])
     assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 2})).stopped is not None
     tone_service.clear_faults()
-    told, _ = _both(_job(tmp_path, tone_service), tone_service)
-    assert 0 < told.segments < 6
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service), tone_service)
+    assert 0 < estimate.segments < 6
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -182,11 +190,11 @@ def test_rejects(finished: bool, tmp_path: Path, tone_service: LocalService) -> 
     tone_service.clear_faults()
     retrying = replace(job, running=replace(job.running, retry_rejects=True))
     if finished:
-        told, _ = _both(job, tone_service)
-        assert (told.segments, told.rows_rejected_before) == (0, 6)
-    told, _ = _both(retrying, tone_service)
-    assert told.segments > 0
-    assert told.rows_rejected_before == 0
+        estimate, _ = _estimate_and_run(job, tone_service)
+        assert (estimate.segments, estimate.rows_rejected_before) == (0, 6)
+    estimate, _ = _estimate_and_run(retrying, tone_service)
+    assert estimate.segments > 0
+    assert estimate.rows_rejected_before == 0
 
 
 def test_a_rebuild(tmp_path: Path, tone_service: LocalService) -> None:
@@ -200,11 +208,11 @@ def test_a_rebuild(tmp_path: Path, tone_service: LocalService) -> None:
     tone_service.set_faults(STOPPED)
     assert run_job(job).stopped is not None
     tone_service.clear_faults()
-    told, _ = _both(job, tone_service)
-    assert 0 < told.segments < 9
-    assert told.rows_there > 0
-    told, _ = _both(job, tone_service)
-    assert told.segments == 0
+    estimate, _ = _estimate_and_run(job, tone_service)
+    assert 0 < estimate.segments < 9
+    assert estimate.rows_there > 0
+    estimate, _ = _estimate_and_run(job, tone_service)
+    assert estimate.segments == 0
 
 
 def test_a_source_that_has_grown(tmp_path: Path, tone_service: LocalService) -> None:
@@ -213,11 +221,11 @@ def test_a_source_that_has_grown(tmp_path: Path, tone_service: LocalService) -> 
     job = _job(tmp_path, tone_service, tmp_path / "source")
     run_job(job)
     _write(tmp_path / "source", TEXTS, "c.parquet")
-    told, _ = _both(job, tone_service)
-    assert (told.rows, told.rows_there, told.segments) == (24, 8, 4)
+    estimate, _ = _estimate_and_run(job, tone_service)
+    assert (estimate.rows, estimate.rows_there, estimate.segments) == (24, 8, 4)
     _write(tmp_path / "source", ["Another.", "Line 1."], "a.parquet")
-    told, _ = _both(replace(job, running=replace(job.running, append=True)), tone_service)
-    assert told.segments == 1
+    estimate, _ = _estimate_and_run(replace(job, running=replace(job.running, append=True)), tone_service)
+    assert estimate.segments == 1
 
 
 @pytest.mark.parametrize("is_shipped", [True, False])
@@ -229,19 +237,19 @@ def test_another_machine_goes_on(is_shipped: bool, tmp_path: Path, tone_service:
     assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=running)).stopped is not None
     tone_service.clear_faults()
     elsewhere = _job(tmp_path, tone_service, running={**running, "work_dir": tmp_path / "two"})
-    told = _both(elsewhere, tone_service)[0]
-    assert told.segments == 6 if is_shipped else told.segments > 6
+    estimate = _estimate_and_run(elsewhere, tone_service)[0]
+    assert estimate.segments == 6 if is_shipped else estimate.segments > 6
 
 
 def test_a_frame_is_for_a_dataset_as_in_a_run(tmp_path: Path, tone_service: LocalService) -> None:
     """A destination knows its source by its rows; on an object store as on a disk."""
     frame = pl.DataFrame({"id": range(8), "text": TEXTS[:8]})
     service, where = Service(base_url=tone_service.url, name="voices", auth="none"), f"memory://{uuid.uuid4().hex}/out"
-    told = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
-    assert (told.rows, told.rows_there, told.segments) == (8, 0, 8)
+    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    assert (estimate.rows, estimate.rows_there, estimate.segments) == (8, 0, 8)
     assert tts.run(frame, where, service, model=MODEL, voice="Cherry", running=RUNNING).dataset.speech == 8
-    told = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
-    assert (told.rows_there, told.segments) == (8, 0)
+    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    assert (estimate.rows_there, estimate.segments) == (8, 0)
     with pytest.raises(ConfigurationError, match="voice"):
         tts.estimate(frame, service, model=MODEL, destination=where, voice="Aiden", running=RUNNING)
 
@@ -260,14 +268,14 @@ def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalServic
             destination=tmp_path / name,
             running={"quality": QualityPolicy({"clipped": "retry"}, 2)},
         )
-        told = estimate_rows(job.source, job)
+        estimate = estimate_rows(job.source, job)
         run = run_job(job).this_run
-        assert told.segments < run.attempts <= told.segments_at_most == 3 * told.segments
-        assert told.characters_billed < run.characters_billed <= told.characters_at_most
-        assert told.cost is not None
+        assert estimate.segments < run.attempts <= estimate.segments_at_most == 3 * estimate.segments
+        assert estimate.characters_billed < run.characters_billed <= estimate.characters_at_most
+        assert estimate.cost is not None
         assert run.cost is not None
-        assert told.cost_at_most is not None
-        assert told.cost < run.cost <= told.cost_at_most
-    assert run.attempts == told.segments_at_most
+        assert estimate.cost_at_most is not None
+        assert estimate.cost < run.cost <= estimate.cost_at_most
+    assert run.attempts == estimate.segments_at_most
     job = replace(job, destination="", running=replace(job.running, quality=QualityPolicy({})))
-    assert estimate_rows(job.source, job).segments_at_most == told.segments
+    assert estimate_rows(job.source, job).segments_at_most == estimate.segments

@@ -43,7 +43,7 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) -> None:
     """With the same figures; ids are not needed for them."""
     limits = Limits(requests_per_minute=60)
-    told = estimate(
+    result = estimate(
         KINDS[kind](tmp_path),
         SERVICE,
         model="narrator",
@@ -52,12 +52,12 @@ def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) ->
         catalog=CATALOG,
         language="en",
     )
-    assert (told.rows, told.rows_without_text, told.repeated_rows, told.segments) == (4, 1, 1, 2)
-    assert (told.characters_billed, told.cost, told.currency) == (11, Decimal("0.002200000"), "EUR")
-    assert (told.price_id, told.price_basis) == ("studio-list", "list")
-    assert (told.elapsed_s, told.limited_by, told.requests_per_minute) == (2.0, "requests_per_minute", 60.0)
-    assert {(one.language, one.voice): one.rows for one in told.spoken} == {("en", "anna"): 2, ("en", "bert"): 1}
-    assert told.audio_bytes == pytest.approx(told.audio_hours * 3_600 * 48_000, abs=1)
+    assert (result.rows, result.rows_without_text, result.repeated_rows, result.segments) == (4, 1, 1, 2)
+    assert (result.characters_billed, result.cost, result.currency) == (11, Decimal("0.002200000"), "EUR")
+    assert (result.price_id, result.price_basis) == ("studio-list", "list")
+    assert (result.elapsed_s, result.limited_by, result.requests_per_minute) == (2.0, "requests_per_minute", 60.0)
+    assert {(one.language, one.voice): one.rows for one in result.spoken} == {("en", "anna"): 2, ("en", "bert"): 1}
+    assert result.audio_bytes == pytest.approx(result.audio_hours * 3_600 * 48_000, abs=1)
 
 
 def test_the_text_may_be_another_column() -> None:
@@ -102,16 +102,16 @@ def test_a_job_may_ask_for_ids_and_a_selection() -> None:
 def test_a_services_own_rate_counts_as_given() -> None:
     """It is what a run would keep to."""
     service = tts.load_catalog().service("dashscope")
-    told = estimate(pl.DataFrame({"text": ["Hello."] * 2}), service, model="qwen3-tts-flash", voice="Cherry")
-    assert told.requests_per_minute == 180.0
-    assert told.elapsed_s == pytest.approx(1 / 3), "two equal lines are one request"
+    result = estimate(pl.DataFrame({"text": ["Hello."] * 2}), service, model="qwen3-tts-flash", voice="Cherry")
+    assert result.requests_per_minute == 180.0
+    assert result.elapsed_s == pytest.approx(1 / 3), "two equal lines are one request"
 
 
 def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     """As it stands."""
-    found = re.search(r"::\n\n(.*?)\n\n    Args:", estimate.__doc__ or "", re.DOTALL)
-    assert found is not None
-    exec(textwrap.dedent(found[1]), {})
+    match = re.search(r"::\n\n(.*?)\n\n    Args:", estimate.__doc__ or "", re.DOTALL)
+    assert match is not None
+    exec(textwrap.dedent(match[1]), {})
     printed = capsys.readouterr().out.strip()
     assert printed == "2 20 0.001600000 CNY"
-    assert printed in found[1]
+    assert printed in match[1]

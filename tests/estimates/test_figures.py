@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from tts_pipeline.estimates.figures import Estimate, Spoken, duration
+from tts_pipeline.estimates.figures import Estimate, VoiceTotals, duration
 
 ESTIMATE = Estimate(
     rows=12_345,
@@ -29,7 +29,7 @@ ESTIMATE = Estimate(
     price_basis="list",
     audio_hours=12.5,
     audio_bytes=2_160_000_000,
-    spoken=(Spoken("en", "Cherry", 12_000, 12.0), Spoken(None, None, 342, 0.5)),
+    spoken=(VoiceTotals("en", "Cherry", 12_000, 12.0), VoiceTotals(None, None, 342, 0.5)),
     requests_per_minute=180.0,
     characters_per_minute=None,
     latency_s=None,
@@ -85,29 +85,29 @@ def test_the_time_is_said_with_what_rules_it() -> None:
     assert "1 h 9 min at 6.5 s an answer (measured in 80 requests of pilot): a higher --max-concurrency" in slow
     assert "the longest text takes that long" in str(replace(known, limited_by="longest_text"))
     assert "6.5 s an answer (given)" in str(replace(known, limited_by="latency", latency_source=None))
-    assert "about 12.00 hours, as measured" in str(replace(ESTIMATE, spoken=(Spoken("en", "a", 1, 12.0, True),)))
+    assert "about 12.00 hours, as measured" in str(replace(ESTIMATE, spoken=(VoiceTotals("en", "a", 1, 12.0, True),)))
 
 
 def test_many_voices_are_not_all_told() -> None:
     """Programs get all of them."""
-    many = replace(ESTIMATE, spoken=tuple(Spoken("en", f"v{number}", 1, 0.1) for number in range(50)))
+    many = replace(ESTIMATE, spoken=tuple(VoiceTotals("en", f"v{number}", 1, 0.1) for number in range(50)))
     assert "and 38 more" in str(many)
     assert len(many.to_json()["spoken"]) == 50
 
 
 def test_programs_read_plain_values() -> None:
     """Money as text, every field by its name, null for what is not known."""
-    told = json.loads(json.dumps(ESTIMATE.to_json()))
-    assert told["cost"] == "80.000000000"
-    assert told["spoken"][0] == {
+    values = json.loads(json.dumps(ESTIMATE.to_json()))
+    assert values["cost"] == "80.000000000"
+    assert values["spoken"][0] == {
         "language": "en",
         "voice": "Cherry",
         "rows": 12_000,
         "audio_hours": 12.0,
         "is_measured": False,
     }
-    assert (told["characters_per_minute"], told["notes"]) == (None, ["one thing"])
-    assert told.keys() == set(Estimate.__dataclass_fields__)
+    assert (values["characters_per_minute"], values["notes"]) == (None, ["one thing"])
+    assert values.keys() == set(Estimate.__dataclass_fields__)
     assert replace(ESTIMATE, cost=None).to_json()["cost"] is None
 
 

@@ -12,7 +12,7 @@ from tests.job.samples import job_of, read, write_lines
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.estimates import Estimate, estimate_rows
-from tts_pipeline.estimates.measured import Latency, _line
+from tts_pipeline.estimates.measured import Latency, _fit_line
 from tts_pipeline.job import run_job
 
 TEXTS = ["今天天气很好。" * (1 + number % 6) + f"第{number}行。" for number in range(30)]
@@ -25,7 +25,7 @@ def _pilot(folder: Path, service: LocalService) -> Path:
     return folder / "pilot" / "out"
 
 
-def _told(folder: Path, service: LocalService, texts: list[str], **given: Any) -> Estimate:
+def _estimate(folder: Path, service: LocalService, texts: list[str], **given: Any) -> Estimate:
     frame = pl.DataFrame({"id": range(len(texts)), "text": texts})
     return estimate_rows(frame, job_of(folder, service.url, destination="", **given))
 
@@ -34,24 +34,24 @@ def test_a_pilot_tells_the_pace_and_the_time(tmp_path: Path, tone_service: Local
     """New texts of the same length are said to take as long as the pilot's audio; its answers say how long it takes."""
     pilot = _pilot(tmp_path, tone_service)
     new = [text.replace("天", "日") for text in TEXTS]
-    published = _told(tmp_path, tone_service, new)
+    published = _estimate(tmp_path, tone_service, new)
     assert (published.elapsed_s, published.spoken[0].is_measured) == (None, False)
-    told = _told(tmp_path, tone_service, new, running={"reuse": str(pilot)})
+    estimate = _estimate(tmp_path, tone_service, new, running={"reuse": str(pilot)})
     heard_s = sum(read(pilot, "speech")["duration_ms"].to_pylist()) / 1_000
-    assert told.audio_hours * 3_600 == pytest.approx(heard_s)
-    assert published.audio_hours != pytest.approx(told.audio_hours, rel=0.05)
-    assert (told.reused_rows, told.spoken[0].is_measured) == (0, True)
+    assert estimate.audio_hours * 3_600 == pytest.approx(heard_s)
+    assert published.audio_hours != pytest.approx(estimate.audio_hours, rel=0.05)
+    assert (estimate.reused_rows, estimate.spoken[0].is_measured) == (0, True)
     waited_s = sum(read(pilot, "usage")["latency_ms"].to_pylist()) / 1_000
-    assert told.latency_s == pytest.approx(waited_s / 30)
-    assert (told.latency_source, told.limited_by) == (f"30 requests of {pilot}", "latency")
-    assert told.elapsed_s == pytest.approx(waited_s / 8)
+    assert estimate.latency_s == pytest.approx(waited_s / 30)
+    assert (estimate.latency_source, estimate.limited_by) == (f"30 requests of {pilot}", "latency")
+    assert estimate.elapsed_s == pytest.approx(waited_s / 8)
 
 
 def test_another_model_tells_nothing(tmp_path: Path, tone_service: LocalService) -> None:
     """Its answers and its voices are others."""
     pilot = _pilot(tmp_path, tone_service)
-    told = _told(tmp_path, tone_service, TEXTS, model="qwen3-tts-instruct-flash", running={"reuse": str(pilot)})
-    assert (told.latency_s, told.elapsed_s, told.spoken[0].is_measured) == (None, None, False)
+    estimate = _estimate(tmp_path, tone_service, TEXTS, model="qwen3-tts-instruct-flash", running={"reuse": str(pilot)})
+    assert (estimate.latency_s, estimate.elapsed_s, estimate.spoken[0].is_measured) == (None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_line_through_the_latencies_is_never_negative(
     amounts: list[float], times_s: list[float], line: tuple[float, float]
 ) -> None:
     """And meets the mean, so that the sum over many requests is right."""
-    found = _line(pl.Series(amounts, dtype=pl.Float64), pl.Series(times_s))
-    assert found == pytest.approx(line)
-    total = Latency(*found).seconds(len(amounts), int(sum(amounts)))
+    fitted = _fit_line(pl.Series(amounts, dtype=pl.Float64), pl.Series(times_s))
+    assert fitted == pytest.approx(line)
+    total = Latency(*fitted).seconds(len(amounts), int(sum(amounts)))
     assert total == pytest.approx(sum(times_s))

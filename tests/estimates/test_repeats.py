@@ -12,38 +12,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import StorageError
-from tts_pipeline.estimates.repeats import RECORD, Repeats
+from tts_pipeline.estimates.repeats import REQUEST_DTYPE, DistinctRequests
 
 KEYS = st.integers(0, 5) | st.integers(2**64 - 70, 2**64 - 1) | st.integers(0, 2**64 - 1)
 
 
-def _records(keys: list[int]) -> Any:
+def _requests(keys: list[int]) -> Any:
     """Equal keys are equal requests, so that what they come to follows from the key."""
-    return np.array([(key, key % 97, 1 + key % 3) for key in keys], dtype=RECORD)
+    return np.array([(key, key % 97, 1 + key % 3) for key in keys], dtype=REQUEST_DTYPE)
 
 
-def _wanted(keys: list[int]) -> tuple[int, int, int]:
-    different = set(keys)
-    return len(different), sum(key % 97 for key in different), sum(1 + key % 3 for key in different)
+def _expected(keys: list[int]) -> tuple[int, int, int]:
+    distinct = set(keys)
+    return len(distinct), sum(key % 97 for key in distinct), sum(1 + key % 3 for key in distinct)
 
 
 @given(batches=st.lists(st.lists(KEYS, max_size=20), max_size=10), held_rows=st.integers(0, 60))
 def test_each_is_counted_once(batches: list[list[int]], held_rows: int) -> None:
     """However many fit into memory, and in whichever batches they come."""
-    with TemporaryDirectory() as scratch, Repeats(Path(scratch) / "new", held_rows) as repeats:
+    with TemporaryDirectory() as scratch, DistinctRequests(Path(scratch) / "new", held_rows) as repeats:
         for keys in batches:
-            repeats.add(_records(keys))
-        assert repeats.totals() == _wanted([key for keys in batches for key in keys])
+            repeats.add(_requests(keys))
+        assert repeats.totals() == _expected([key for keys in batches for key in keys])
 
 
 def test_small_sources_touch_no_disk(tmp_path: Path) -> None:
     """A scratch folder is only made for what does not fit into memory, and is empty afterwards."""
-    with Repeats(tmp_path / "scratch") as repeats:
-        repeats.add(_records([1, 2, 1]))
-        assert repeats.totals() == _wanted([1, 2])
+    with DistinctRequests(tmp_path / "scratch") as repeats:
+        repeats.add(_requests([1, 2, 1]))
+        assert repeats.totals() == _expected([1, 2])
     assert not (tmp_path / "scratch").exists()
-    with Repeats(tmp_path / "scratch", held_rows=1) as repeats:
-        repeats.add(_records([1, 2, 1]))
+    with DistinctRequests(tmp_path / "scratch", memory_rows=1) as repeats:
+        repeats.add(_requests([1, 2, 1]))
         assert len(list((tmp_path / "scratch").rglob("*"))) > 1
     assert list((tmp_path / "scratch").iterdir()) == []
 
@@ -51,13 +51,13 @@ def test_small_sources_touch_no_disk(tmp_path: Path) -> None:
 def test_sums_do_not_overflow() -> None:
     """A record holds 32 bits, their sum does not."""
     most = 2**32 - 1
-    with Repeats(Path("unused")) as repeats:
-        repeats.add(np.array([(key, most, most) for key in range(3)], dtype=RECORD))
+    with DistinctRequests(Path("unused")) as repeats:
+        repeats.add(np.array([(key, most, most) for key in range(3)], dtype=REQUEST_DTYPE))
         assert repeats.totals() == (3, 3 * most, 3 * most)
 
 
 def test_a_scratch_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     """The message names it."""
     (tmp_path / "file").write_text("no folder")
-    with Repeats(tmp_path / "file", held_rows=0) as repeats, pytest.raises(StorageError, match="file"):
-        repeats.add(_records([1]))
+    with DistinctRequests(tmp_path / "file", memory_rows=0) as repeats, pytest.raises(StorageError, match="file"):
+        repeats.add(_requests([1]))

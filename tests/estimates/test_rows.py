@@ -15,7 +15,7 @@ import pytest
 
 from tts_pipeline.config import Selection
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.estimates.rows import BATCH_ROWS, Lines, lines_of
+from tts_pipeline.estimates.rows import BATCH_ROWS, InputRows, open_rows
 from tts_pipeline.job.prepared import places_of
 
 TEXTS = [f"line {number}" for number in range(2_000)]
@@ -47,14 +47,14 @@ KINDS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def _texts(lines: Lines) -> list[str]:
+def _texts(lines: InputRows) -> list[str]:
     return [text for batch in lines.batches(["text"]) for text in batch["text"].to_list()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_every_kind_can_be_gone_through(kind: str, tmp_path: Path) -> None:
     """Twice, in order, with the columns that were asked for."""
-    lines = lines_of(KINDS[kind](tmp_path))
+    lines = open_rows(KINDS[kind](tmp_path))
     assert _texts(lines) == TEXTS
     assert _texts(lines) == TEXTS
     assert lines.schema().names == ["id", "text"]
@@ -67,7 +67,7 @@ def test_rows_of_every_kind_can_be_gone_through(kind: str, tmp_path: Path) -> No
 )
 def test_a_selection_takes_the_rows_that_a_run_takes(kind: str, selection: Selection, tmp_path: Path) -> None:
     """A pilot's estimate is of that pilot."""
-    lines = lines_of(KINDS[kind](tmp_path), selection)
+    lines = open_rows(KINDS[kind](tmp_path), selection)
     assert _texts(lines) == [TEXTS[place] for place in places_of(selection, len(TEXTS))]
 
 
@@ -76,7 +76,7 @@ def test_a_selection_takes_the_rows_that_a_run_takes(kind: str, selection: Selec
 def test_fewer_than_one_row_is_refused(kind: str, selection: Selection, tmp_path: Path) -> None:
     """As a run does."""
     with pytest.raises(ConfigurationError, match="give at least 1"):
-        lines_of(KINDS[kind](tmp_path), selection)
+        open_rows(KINDS[kind](tmp_path), selection)
 
 
 def test_rows_come_in_batches(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_rows_come_in_batches(tmp_path: Path) -> None:
     frame = pl.DataFrame({"text": ["a"] * (2 * BATCH_ROWS + 1)})
     frame.write_parquet(tmp_path / "many.parquet")
     for rows in (frame, tmp_path / "many.parquet"):
-        heights = [batch.height for batch in lines_of(rows).batches(["text"])]
+        heights = [batch.height for batch in open_rows(rows).batches(["text"])]
         assert sum(heights) == frame.height
         assert max(heights) <= 2 * BATCH_ROWS
 
@@ -92,19 +92,19 @@ def test_rows_come_in_batches(tmp_path: Path) -> None:
 def test_only_the_columns_that_are_needed_are_run() -> None:
     """A lazy frame's other columns cost nothing, and may even fail."""
     failing = pl.DataFrame({"text": ["a"]}).lazy().with_columns(pl.col("text").cast(pl.Int64).alias("other"))
-    assert _texts(lines_of(failing)) == ["a"]
+    assert _texts(open_rows(failing)) == ["a"]
 
 
 def test_what_a_callers_query_raises_is_the_callers() -> None:
     """It is no storage of ours that failed."""
     failing = pl.DataFrame({"text": ["a"]}).lazy().select(pl.col("text").cast(pl.Int64))
     with pytest.raises(pl.exceptions.InvalidOperationError):
-        _texts(lines_of(failing))
+        _texts(open_rows(failing))
 
 
 def test_a_source_that_goes_away_is_a_storage_error(tmp_path: Path) -> None:
     """The message names the file."""
-    lines = lines_of(_stored(tmp_path))
+    lines = open_rows(_stored(tmp_path))
     (tmp_path / "b.parquet").unlink()
     with pytest.raises(StorageError, match=r"b\.parquet"):
         _texts(lines)
@@ -113,4 +113,4 @@ def test_a_source_that_goes_away_is_a_storage_error(tmp_path: Path) -> None:
 def test_what_has_no_rows_is_refused() -> None:
     """The message says what would do."""
     with pytest.raises(ConfigurationError, match=r"from a list .*__arrow_c_stream__"):
-        lines_of(["text"])  # type: ignore[arg-type]
+        open_rows(["text"])  # type: ignore[arg-type]

@@ -15,13 +15,13 @@ from tests.estimates.cards import SERVICE, card
 from tts_pipeline.catalog.check import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.estimates.figures import Spoken
-from tts_pipeline.estimates.holdings import Holdings
-from tts_pipeline.estimates.parameters import check_sending
-from tts_pipeline.estimates.purchases import Purchases
-from tts_pipeline.estimates.repeats import Repeats
-from tts_pipeline.estimates.rows import FrameLines
-from tts_pipeline.estimates.spoken import seconds
+from tts_pipeline.estimates.figures import VoiceTotals
+from tts_pipeline.estimates.holdings import AudioLocator
+from tts_pipeline.estimates.parameters import check_row_parameters
+from tts_pipeline.estimates.purchases import PurchaseCounter
+from tts_pipeline.estimates.repeats import DistinctRequests
+from tts_pipeline.estimates.rows import FrameRows
+from tts_pipeline.estimates.spoken import speaking_time_s
 from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
 from tts_pipeline.models import Card, ParameterValue, Segment
 from tts_pipeline.text import billed_characters, segment_text
@@ -45,8 +45,8 @@ ROWS = st.lists(
 SCHEMA = {"text": pl.String, "voice": pl.String, "language": pl.String, "stream": pl.Boolean, "take": pl.Int64}
 
 
-def _nothing_held(model: Card) -> Holdings:
-    return Holdings((), QualityPolicy(), SERVICE, model)
+def _empty_locator(model: Card) -> AudioLocator:
+    return AudioLocator((), QualityPolicy(), SERVICE, model)
 
 
 def _tally(
@@ -58,11 +58,11 @@ def _tally(
 ) -> Counts:
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, schema=SCHEMA)
     columns = {name: name for name in frame.columns if name != "text"}
-    lines = FrameLines(frame.lazy())
-    sending = check_sending(lines, model, fixed, columns, ())
-    purchases = Purchases(sending, _nothing_held(model), max_cut_texts)
-    with Repeats(Path("unused")) as repeats:
-        return tally(lines, "text", purchases, repeats)
+    input_rows = FrameRows(frame.lazy())
+    parameters = check_row_parameters(input_rows, model, fixed, columns, ())
+    counter = PurchaseCounter(parameters, _empty_locator(model), max_cut_texts)
+    with DistinctRequests(Path("unused")) as distinct_requests:
+        return tally(input_rows, "text", counter, distinct_requests)
 
 
 def _cut(text: str | None, model: Card, sent: Mapping[str, ParameterValue]) -> tuple[Segment, ...] | str:
@@ -125,11 +125,11 @@ def test_hours_are_by_language_and_voice() -> None:
     spoken = {(one.language, one.voice): one for one in _tally(frame, card()).spoken}
     hours = {key: one.audio_hours * 3_600 for key, one in spoken.items()}
     assert hours == {
-        ("en", "anna"): pytest.approx(seconds(4, 0, "en") * 1.5),
-        (None, "bert"): pytest.approx(seconds(0, 2, "zh")),
-        (None, None): pytest.approx(seconds(1, 2, "zh")),
-        (None, "anna"): pytest.approx(seconds(2, 0, "ja")),
-        ("de", "anna"): pytest.approx(seconds(2, 0, "de")),
+        ("en", "anna"): pytest.approx(speaking_time_s(4, 0, "en") * 1.5),
+        (None, "bert"): pytest.approx(speaking_time_s(0, 2, "zh")),
+        (None, None): pytest.approx(speaking_time_s(1, 2, "zh")),
+        (None, "anna"): pytest.approx(speaking_time_s(2, 0, "ja")),
+        ("de", "anna"): pytest.approx(speaking_time_s(2, 0, "de")),
     }
     assert spoken["en", "anna"].rows == 2
 
@@ -137,7 +137,7 @@ def test_hours_are_by_language_and_voice() -> None:
 def test_digits_are_heard_as_words() -> None:
     """Also where there are so many rows that a sample tells, which does not depend on how voices take turns."""
     few = _tally(pl.DataFrame({"text": ["Page 1234."]}), card()).spoken[0].audio_hours
-    assert few * 3_600 == pytest.approx(seconds(9, 0, None, digits=4))
+    assert few * 3_600 == pytest.approx(speaking_time_s(9, 0, None, digits=4))
     turns = pl.DataFrame({"text": ["Page 1234."] * MANY_ROWS, "voice": ["anna", "bert"] * (MANY_ROWS // 2)})
     for one in _tally(turns, card()).spoken:
         assert one.audio_hours == pytest.approx(few * MANY_ROWS / 2, rel=0.05)
@@ -147,7 +147,7 @@ def test_repeated_rows_are_heard_each_time() -> None:
     """They are bought once, but a dataset holds them all."""
     counts = _tally(pl.DataFrame({"text": ["ab", "ab", "ab"]}), card())
     assert (counts.repeated_rows, counts.segments, counts.characters_billed) == (2, 1, 2)
-    assert counts.spoken == (Spoken(None, None, 3, seconds(6, 0, None) / 3_600),)
+    assert counts.spoken == (VoiceTotals(None, None, 3, speaking_time_s(6, 0, None) / 3_600),)
 
 
 def test_beyond_many_long_texts_the_others_are_taken_to_be_alike() -> None:
@@ -168,10 +168,12 @@ def test_no_rows_are_an_estimate_too() -> None:
 def test_texts_without_anything_to_say_are_counted() -> None:
     """By themselves, and as a run judges them: they are not sent, nor are texts that are too long for any model."""
     texts = ["Hello.", "...", "😀", "<break/>", "<b>bold</b>", "%", "", None, "a" * (MAX_TEXT_CHARACTERS + 1), "ㅤ"]
-    lines = FrameLines(pl.LazyFrame({"text": texts}))
+    lines = FrameRows(pl.LazyFrame({"text": texts}))
     for model in (card(), card(input_limit=None)):
-        purchases = Purchases(check_sending(lines, model, {}, {}, ()), _nothing_held(model), keeps_unspeakable=False)
-        with Repeats(Path("unused")) as repeats:
+        purchases = PurchaseCounter(
+            check_row_parameters(lines, model, {}, {}, ()), _empty_locator(model), keeps_unspeakable=False
+        )
+        with DistinctRequests(Path("unused")) as repeats:
             counts = tally(lines, "text", purchases, repeats)
         assert (counts.rows, counts.rows_without_text, counts.rows_unspeakable, counts.rows_too_long) == (10, 2, 4, 1)
         assert counts.segments == 3

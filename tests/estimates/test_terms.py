@@ -12,10 +12,10 @@ import pytest
 from tests.estimates.cards import PRICE, SERVICE, TODAY, card
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.estimates.figures import Spoken
+from tts_pipeline.estimates.figures import VoiceTotals
 from tts_pipeline.estimates.measured import Latency
 from tts_pipeline.estimates.tally import Counts
-from tts_pipeline.estimates.terms import cost_at, notes_on, notes_on_caps, pace_of
+from tts_pipeline.estimates.terms import cap_notes, estimate_notes, estimate_time, expected_cost
 from tts_pipeline.models import Card, Price, Service
 
 COUNTS = Counts(
@@ -25,7 +25,7 @@ COUNTS = Counts(
     repeated_rows=50,
     segments=60,
     characters_billed=9_000,
-    spoken=(Spoken("en", "anna", 60, 0.5), Spoken(None, None, 40, 1.5)),
+    spoken=(VoiceTotals("en", "anna", 60, 0.5), VoiceTotals(None, None, 40, 1.5)),
     long_texts=7,
     cut_texts=7,
 )
@@ -33,7 +33,7 @@ BY_TOKEN = Price("tokens", "EUR", "user", per_1m_input_tokens=Decimal(1), per_1m
 
 
 def _notes(model: Card, limits: Limits = Limits(), service: Service = SERVICE, counts: Counts = COUNTS) -> str:
-    return "; ".join(notes_on(counts, model, service, pace_of(counts, model, limits), TODAY))
+    return "; ".join(estimate_notes(counts, model, service, estimate_time(counts, model, limits), TODAY))
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def test_the_slower_rate_says_how_long_it_takes(
     limits: Limits, own: int | None, elapsed_s: float | None, limited_by: str | None
 ) -> None:
     """The card's own rate counts as given, and a given one goes before it; without any the time is not known."""
-    pace = pace_of(COUNTS, card(requests_per_minute=own), limits)
+    pace = estimate_time(COUNTS, card(requests_per_minute=own), limits)
     assert (pace.elapsed_s, pace.limited_by) == (elapsed_s, limited_by)
 
 
 def test_slots_must_be_free_in_time() -> None:
     """16 in flight at 30 a minute: an answer may take 32 s."""
-    assert pace_of(COUNTS, card(), Limits(max_concurrency=16, requests_per_minute=30)).answer_within_s == 32
-    assert pace_of(COUNTS, card(), Limits()).answer_within_s is None
-    assert pace_of(replace(COUNTS, segments=0), card(), Limits(requests_per_minute=30)).answer_within_s is None
+    assert estimate_time(COUNTS, card(), Limits(max_concurrency=16, requests_per_minute=30)).answer_within_s == 32
+    assert estimate_time(COUNTS, card(), Limits()).answer_within_s is None
+    assert estimate_time(replace(COUNTS, segments=0), card(), Limits(requests_per_minute=30)).answer_within_s is None
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,11 @@ def test_answers_say_how_long_it_takes_where_rates_do_not(
     latency: Latency, limits: Limits, elapsed_s: float, limited_by: str
 ) -> None:
     """As many at a time as are in flight; and never less than a text of 10 segments takes, one after another."""
-    pace = pace_of(replace(COUNTS, longest=(10, 1_000)), card(), limits, latency)
+    pace = estimate_time(replace(COUNTS, longest=(10, 1_000)), card(), limits, latency)
     assert pace.elapsed_s == pytest.approx(elapsed_s)
     assert pace.limited_by == limited_by
     assert pace.latency_s == pytest.approx(latency.seconds(60, 9_000) / 60)
-    nothing = pace_of(replace(COUNTS, segments=0, characters_billed=0), card(), limits, latency)
+    nothing = estimate_time(replace(COUNTS, segments=0, characters_billed=0), card(), limits, latency)
     assert nothing.elapsed_s == 0
 
 
@@ -91,16 +91,16 @@ def test_a_cap_that_is_reached_is_told() -> None:
     cost, earlier = Decimal(2), Totals(characters_upper_bound=1_500)
     earlier.add_cost(Decimal(1), Decimal(1), "EUR")
 
-    def told(spent: Totals = earlier, **cap: Any) -> str:
-        return "; ".join(notes_on_caps(COUNTS, cost, BudgetCap(**cap), spent))
+    def notes(spent: Totals = earlier, **cap: Any) -> str:
+        return "; ".join(cap_notes(COUNTS, cost, BudgetCap(**cap), spent))
 
-    assert told() == ""
-    assert told(max_cost=Decimal(3), currency="EUR", max_characters=10_500) == ""
-    assert "the run stops at --max-cost 2.9 EUR: with earlier runs this comes to 3.0000" in told(
+    assert notes() == ""
+    assert notes(max_cost=Decimal(3), currency="EUR", max_characters=10_500) == ""
+    assert "the run stops at --max-cost 2.9 EUR: with earlier runs this comes to 3.0000" in notes(
         max_cost=Decimal("2.9"), currency="EUR"
     )
-    assert "--max-characters 10,499: with earlier runs this comes to 10,500" in told(max_characters=10_499)
-    assert told(Totals(), max_cost=Decimal(2), currency="EUR") == ""
+    assert "--max-characters 10,499: with earlier runs this comes to 10,500" in notes(max_characters=10_499)
+    assert notes(Totals(), max_cost=Decimal(2), currency="EUR") == ""
 
 
 def test_the_local_service_cannot_rehearse_japanese() -> None:
@@ -113,17 +113,17 @@ def test_the_local_service_cannot_rehearse_japanese() -> None:
 
 def test_by_character_the_cost_is_exact() -> None:
     """2 EUR for 10,000."""
-    assert cost_at(PRICE, COUNTS, card()) == Decimal("1.800000000")
-    assert cost_at(None, COUNTS, card()) is None
+    assert expected_cost(PRICE, COUNTS, card()) == Decimal("1.800000000")
+    assert expected_cost(None, COUNTS, card()) is None
 
 
 def test_by_token_it_follows_the_audio_of_what_is_bought() -> None:
     """2 hours of 100 rows, half of them bought: 3,600 s of 50 tokens, and one for each character."""
     model = card(billing="tokens", output_tokens_per_second=50)
-    assert cost_at(BY_TOKEN, COUNTS, model) == Decimal("1.809000000")
+    assert expected_cost(BY_TOKEN, COUNTS, model) == Decimal("1.809000000")
     short = replace(COUNTS, spoken=())
-    assert cost_at(BY_TOKEN, short, model) == Decimal("0.039000000"), "50 tokens each at least"
-    assert cost_at(BY_TOKEN, COUNTS, card(billing="tokens")) is None
+    assert expected_cost(BY_TOKEN, short, model) == Decimal("0.039000000"), "50 tokens each at least"
+    assert expected_cost(BY_TOKEN, COUNTS, card(billing="tokens")) is None
 
 
 def test_a_list_price_is_only_the_makers() -> None:
@@ -155,18 +155,18 @@ def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
 def test_a_price_that_ends_meanwhile_is_told(until: date, limits: Limits, said: str | None) -> None:
     """Or one that ends at all, when it is not known how long it takes."""
     following = replace(PRICE, price_id="next", effective_from=until)
-    told = _notes(card(prices=(replace(PRICE, effective_until=until), following)), limits)
-    assert told == "" if said is None else said in told
+    notes = _notes(card(prices=(replace(PRICE, effective_until=until), following)), limits)
+    assert notes == "" if said is None else said in notes
 
 
 def test_a_price_that_nothing_follows_is_told() -> None:
     """From then on the cost is not known."""
-    told = _notes(card(prices=(replace(PRICE, effective_until=date(2026, 3, 11)),)))
-    assert "no price is known from then on" in told
+    notes = _notes(card(prices=(replace(PRICE, effective_until=date(2026, 3, 11)),)))
+    assert "no price is known from then on" in notes
 
 
 def test_what_was_not_cut_is_told() -> None:
     """An estimate of an estimate."""
-    told = _notes(card(input_limit=600), counts=replace(COUNTS, long_texts=30_000, cut_texts=20_000))
-    assert "30,000 texts are over the limit of 600 characters" in told
-    assert "the first 20,000 of them were cut" in told
+    notes = _notes(card(input_limit=600), counts=replace(COUNTS, long_texts=30_000, cut_texts=20_000))
+    assert "30,000 texts are over the limit of 600 characters" in notes
+    assert "the first 20,000 of them were cut" in notes

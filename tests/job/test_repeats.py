@@ -13,7 +13,7 @@ from tests.patience import patience
 from tts_pipeline.batch import Work
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.dataset.kept import JobCache
-from tts_pipeline.dataset.repeated import RequestHash
+from tts_pipeline.dataset.repeated import RequestHasher
 from tts_pipeline.dataset.source import open_source
 from tts_pipeline.errors import PermanentError, StoppedError
 from tts_pipeline.job.repeats import Repeats
@@ -58,8 +58,8 @@ class Bench:
     def __init__(self, folder: Path, *repeated: str) -> None:
         self.kept = JobCache(folder / "kept")
         self.speaker = Speaker(self.kept)
-        request_hash = RequestHash(voicing_of(open_source(write_rows(folder / "a.parquet"))))
-        hashes = [request_hash.of_utterance(Utterance("", text)) for text in repeated]
+        request_hash = RequestHasher(voicing_of(open_source(write_rows(folder / "a.parquet"))))
+        hashes = [request_hash.hash_utterance(Utterance("", text)) for text in repeated]
         self.repeats = Repeats(self.speaker, np.unique(np.array(hashes, np.int64)), request_hash, self.kept)
         self.queue: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=2)
         self.speeches: dict[str, str | None] = {}

@@ -38,11 +38,13 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         return SpeechSynthesizeOperator.execute(self, context)  # not ``DecoratedOperator``'s, which is the next in line
 
     def _work(self, context: Context) -> str:
-        from tts_pipeline.dataset.streamed import stored
+        from tts_pipeline.dataset.streamed import temporary_parquet
 
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         frame = self.python_callable(*self.op_args, **kwargs)
-        with stored(frame, self.running.work_dir if self.running else None, self.named_columns.drop) as source:
+        with temporary_parquet(
+            frame, self.running.work_dir if self.running else None, self.named_columns.drop
+        ) as source:
             self.source = str(source)
             report = self._spoken(context)
         self._lineage = ("", report.destination, report.dataset.speech)  # the rows were a file for this long only

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
 from tts_pipeline.schema import SPEECH
@@ -105,7 +105,7 @@ def read_sound(store: Store, place: Place) -> Sound | None:
     if row is None:
         return None
     _require(store, place, row, ("audio", "audio_format", "audio_sha256"))
-    check_formats((row["audio_format"],), store.describe(place.file))
+    check_audio_formats((row["audio_format"],), store.describe(place.file))
     data = row["audio"]["bytes"]
     if not isinstance(data, bytes):
         raise _damaged(store, place, "audio")

@@ -99,7 +99,7 @@ def _facts(prepared: Prepared) -> dict[str, Any]:
         "parts": descriptor.parts,
         "parts_done": len(done_parts(prepared.store, descriptor)),
         "parameters": dict(prepared.voicing.fixed),
-        "columns": prepared.voicing.layout.parameter_columns(),
+        "columns": prepared.voicing.roles.parameter_columns(),
         "voices": _voices(prepared),
     }
 
@@ -108,9 +108,11 @@ def _voices(prepared: Prepared) -> dict[str, int]:
     """Count the rows of each voice; reads them only where they differ."""
     descriptor, fixed = prepared.descriptor, prepared.voicing.fixed.get("voice")
     counts: Counter[str | None] = Counter()
-    if "voice" in prepared.voicing.layout.parameter_columns():
-        layout = prepared.voicing.layout
-        reader = RowReader(prepared.source, list(dict.fromkeys([*layout.naming_columns(), layout.columns.text])))
+    if "voice" in prepared.voicing.roles.parameter_columns():
+        layout = prepared.voicing.roles
+        reader = RowReader(
+            prepared.source, list(dict.fromkeys([*layout.id_and_parameter_columns(), layout.columns.text]))
+        )
         for number in range(descriptor.parts):
             counts.update(utterance.voice for utterance in prepared.read_part(reader, number).utterances)
     else:

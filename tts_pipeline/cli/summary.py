@@ -12,7 +12,7 @@ from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import columns
 from tts_pipeline.cost import price_at
-from tts_pipeline.dataset.source_files import left_out_text
+from tts_pipeline.dataset.source_files import describe_left_out
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals
@@ -83,7 +83,7 @@ def summary(report: Report, service: Service, card: Card, causes: Causes) -> str
     dataset, this_run = report.dataset, report.this_run
     lines = [
         ("rows", f"{dataset.rows:,}: {dataset.speech:,} speech, {_count(dataset.rejects, 'reject')}{_left(dataset)}"),
-        *([("left out", left_out_text(report.left_out))] if report.left_out else []),
+        *([("left out", describe_left_out(report.left_out))] if report.left_out else []),
         *_reject_lines(dataset.rejects, causes),
         ("audio", duration_told(dataset.audio_ms)),
         ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),

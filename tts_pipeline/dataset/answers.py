@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.journal import encode_record
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
 from tts_pipeline.dataset.replay import decode_answer, encode_answer
@@ -75,7 +75,7 @@ class FileCache:
         except (KeyError, TypeError, ValueError):
             self._warn_once(name)
             return None
-        check_formats((cached.answer.audio.format,), self._store.describe(name))
+        check_audio_formats((cached.answer.audio.format,), self._store.describe(name))
         return cached
 
     def _parse(self, data: bytes, request_key: str, take: int) -> Found:

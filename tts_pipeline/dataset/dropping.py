@@ -42,7 +42,7 @@ def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
     known = dict.fromkeys(names)
     for name in drop:
         if name not in known:
-            shown = ", ".join(repr(one) for one in [*known][:12])
+            shown = ", ".join(repr(column) for column in [*known][:12])
             raise ConfigurationError(
                 f"--drop names a column that the source does not have: {name!r}",
                 hint=f"{did_you_mean(name, known)}the columns are {shown}",

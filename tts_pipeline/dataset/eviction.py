@@ -11,35 +11,35 @@ from tts_pipeline.dataset.answers import SUFFIX
 from tts_pipeline.dataset.store import storage_errors
 
 
-def evict(folder: Path, most_bytes: int) -> int:
+def evict(folder: Path, max_bytes: int) -> int:
     """Remove the oldest answers of a reuse store until it is no larger than that; returns how many. Blocking.
 
     Whoever looks for one of them meanwhile finds it or does not, and buys it again.
 
     Args:
         folder: The store.
-        most_bytes: Of all answers together.
+        max_bytes: Of all answers together.
 
     Raises:
         StorageError: The disk failed.
     """
     with storage_errors(f"making room in {folder}"):
-        answers = sorted(_answers(folder))
-        beyond = sum(size for _, size, _ in answers) - most_bytes
+        files = sorted(_files_by_age(folder))
+        excess_bytes = sum(size for _, size, _ in files) - max_bytes
         removed = 0
-        for _, size, path in answers:
-            if beyond <= 0:
+        for _, size, path in files:
+            if excess_bytes <= 0:
                 break
             Path(path).unlink(missing_ok=True)
-            beyond -= size
+            excess_bytes -= size
             removed += 1
         return removed
 
 
-def _answers(folder: Path) -> Iterator[tuple[int, int, str]]:
+def _files_by_age(folder: Path) -> Iterator[tuple[int, int, str]]:
     """Yield when each was written, its size and its path."""
-    for below in folder.glob("??/"):
-        with os.scandir(below) as entries:
+    for subfolder in folder.glob("??/"):
+        with os.scandir(subfolder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # another process makes room, too
                     if entry.name.endswith(SUFFIX):

@@ -8,12 +8,12 @@ from tts_pipeline.audio.identify import KNOWN_FORMATS
 from tts_pipeline.errors import StorageError
 
 
-def check_formats(names: Iterable[object], where: str) -> None:
+def check_audio_formats(names: Iterable[object], file_name: str) -> None:
     """Refuse audio formats that nothing of ours can have written.
 
     Args:
         names: As they stand there.
-        where: The file that they were read from.
+        file_name: The file that they were read from.
 
     Raises:
         StorageError: One is unknown.
@@ -21,6 +21,6 @@ def check_formats(names: Iterable[object], where: str) -> None:
     for name in names:
         if name not in KNOWN_FORMATS:
             raise StorageError(
-                f"{where} has audio of a format {str(name)[:40]!r}, which there is not",
+                f"{file_name} has audio of a format {str(name)[:40]!r}, which there is not",
                 hint="the file is damaged, or somebody else wrote it: restore it, or leave it out",
             )

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.errors import ConfigurationError
 
-NULL = "__HIVE_DEFAULT_PARTITION__"
-OFF = "mend it, or use --hive off: the names of folders are no columns then"
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+HIVE_OFF_HINT = "mend it, or use --hive off: the names of folders are no columns then"
 
-Keys = Mapping[str, str | None]
+PartitionKeys = Mapping[str, str | None]
 
 
-def keys_of(path: str) -> Keys:
+def partition_keys(path: str) -> PartitionKeys:
     """Return the keys that a file's folders name, with their values; None is null.
 
     Args:
@@ -35,8 +35,8 @@ def keys_of(path: str) -> Keys:
         if not name or "=" not in folder:
             continue
         if name in keys:
-            raise ConfigurationError(f"the folders of {path!r} give {name!r} twice", hint=OFF)
-        keys[name] = None if value == NULL else value
+            raise ConfigurationError(f"the folders of {path!r} give {name!r} twice", hint=HIVE_OFF_HINT)
+        keys[name] = None if value == NULL_FOLDER else value
     return keys
 
 
@@ -46,45 +46,45 @@ def hive_columns(paths: Sequence[str]) -> dict[str, pa.Array]:
     Raises:
         ConfigurationError: The folders of two files name different keys.
     """
-    every = [keys_of(path) for path in paths]
-    first = every[0] if every else {}
-    for path, keys in zip(paths, every, strict=True):
+    partitions = [partition_keys(path) for path in paths]
+    first = partitions[0] if partitions else {}
+    for path, keys in zip(paths, partitions, strict=True):
         if keys.keys() != first.keys():
             raise ConfigurationError(
-                f"the folders of {path!r} name {_listed(keys)}, those of {paths[0]!r} {_listed(first)}",
-                hint=OFF,
+                f"the folders of {path!r} name {_format_names(keys)}, those of {paths[0]!r} {_format_names(first)}",
+                hint=HIVE_OFF_HINT,
             )
-    return {name: _typed([keys[name] for keys in every]) for name in first}
+    return {name: _infer_type([keys[name] for keys in partitions]) for name in first}
 
 
-def is_throughout(metadata: pq.FileMetaData, name: str, key: pa.Scalar, written: str | None) -> bool:
+def holds_only(metadata: pq.FileMetaData, name: str, folder_value: pa.Scalar, folder_text: str | None) -> bool:
     """Say whether a file's own column holds the value of its folder and no other, as its statistics tell.
 
     Args:
         metadata: Of the file.
         name: The column's.
-        key: The value of its folder.
-        written: The same as the folder's name has it.
+        folder_value: The value of its folder.
+        folder_text: The same as the folder's name has it.
     """
     index = metadata.schema.to_arrow_schema().get_field_index(name)
-    paths = [metadata.schema.column(place).path for place in range(len(metadata.schema))]
+    paths = [metadata.schema.column(number).path for number in range(len(metadata.schema))]
     if index < 0 or name not in paths:
         return False
-    texts = {written, str(key)}
+    texts = {folder_text, str(folder_value)}
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group).column(paths.index(name))
-        found = chunk.statistics
-        if written is None:
-            is_equal = found is not None and found.null_count == chunk.num_values
+        statistics = chunk.statistics
+        if folder_text is None:
+            is_equal = statistics is not None and statistics.null_count == chunk.num_values
         else:
-            is_known = found is not None and found.has_min_max and found.null_count == 0
-            is_equal = is_known and str(found.min) in texts and str(found.max) in texts
+            has_bounds = statistics is not None and statistics.has_min_max and statistics.null_count == 0
+            is_equal = has_bounds and str(statistics.min) in texts and str(statistics.max) in texts
         if not is_equal:
             return False
     return True
 
 
-def _typed(values: Sequence[str | None]) -> pa.Array:
+def _infer_type(values: Sequence[str | None]) -> pa.Array:
     texts = pa.array(values, pa.string())
     if texts.null_count == len(texts):
         return texts
@@ -94,5 +94,5 @@ def _typed(values: Sequence[str | None]) -> pa.Array:
         return texts
 
 
-def _listed(keys: Keys) -> str:
+def _format_names(keys: PartitionKeys) -> str:
     return ", ".join(repr(name) for name in keys) or "none"

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.slices import Projection, SlicedParquet
+from tts_pipeline.dataset.slices import ParquetReader, Projection
 from tts_pipeline.errors import ConfigurationError
 
-Unit = Literal["ns", "us"]
+Int96Unit = Literal["ns", "us"]
 _NS = pa.timestamp("ns")
-_READ = ("s", "us", "ns")
-_PER_SECOND: Mapping[Unit, int] = {"ns": 10**9, "us": 10**6}
+_UNITS_READ = ("s", "us", "ns")
+_PER_SECOND: Mapping[Int96Unit, int] = {"ns": 10**9, "us": 10**6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Int96:
         schema: The file's columns, read as microseconds.
     """
 
-    units: Mapping[str, frozenset[Unit]]
+    units: Mapping[str, frozenset[Int96Unit]]
     schema: pa.Schema
 
 
-def find_int96(stream: Any, where: str, metadata: pq.FileMetaData, drop: Collection[str]) -> Int96 | None:
+def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collection[str]) -> Int96 | None:
     """Look at the values of a file's INT96 columns; None where there are none. Other files cost nothing.
 
     Args:
         stream: The file.
-        where: What it is called in an error.
+        label: What it is called in an error.
         metadata: Its footer.
         drop: Columns that are left alone.
 
@@ -51,17 +51,19 @@ def find_int96(stream: Any, where: str, metadata: pq.FileMetaData, drop: Collect
     """
     leaves = metadata.schema
     names = [field.name for field in leaves.to_arrow_schema() if field.name not in drop and _has_ns(field.type)]
-    if not names or not any(leaves.column(place).physical_type == "INT96" for place in range(len(leaves))):
+    if not names or not any(leaves.column(index).physical_type == "INT96" for index in range(len(leaves))):
         return None
     units = {}
     for name in names:
-        read = [SlicedParquet(stream, where, projection=Projection([name], unit)) for unit in _READ]
-        units[name] = _units_of(*(one.slices(range(metadata.num_row_groups), [name]) for one in read), name=name)
+        readers = [ParquetReader(stream, label, projection=Projection([name], unit)) for unit in _UNITS_READ]
+        units[name] = _units_without_loss(
+            *(reader.slices(range(metadata.num_row_groups), [name]) for reader in readers), name=name
+        )
     parquet = pq.ParquetFile(stream, metadata=metadata, coerce_int96_timestamp_unit="us")
     return Int96(units, parquet.schema_arrow)
 
 
-def choose_unit(files: Iterable[tuple[str, Int96]]) -> Unit:
+def choose_unit(files: Iterable[tuple[str, Int96]]) -> Int96Unit:
     """Return what the INT96 timestamps of all files are read as, so that none is altered.
 
     Args:
@@ -70,7 +72,7 @@ def choose_unit(files: Iterable[tuple[str, Int96]]) -> Unit:
     Raises:
         ConfigurationError: There is no such unit; names the file and the column.
     """
-    columns = [(path, name, units) for path, found in files for name, units in found.units.items()]
+    columns = [(path, name, units) for path, int96 in files for name, units in int96.units.items()]
     for unit in _PER_SECOND:
         if all(unit in units for _, _, units in columns):
             return unit
@@ -83,20 +85,22 @@ def choose_unit(files: Iterable[tuple[str, Int96]]) -> Unit:
 
 
 def _has_ns(kind: pa.DataType) -> bool:
-    return bool(kind == _NS) or any(_has_ns(kind.field(place).type) for place in range(kind.num_fields))
+    return bool(kind == _NS) or any(_has_ns(kind.field(index).type) for index in range(kind.num_fields))
 
 
-def _units_of(*read: Iterator[pa.RecordBatch], name: str) -> frozenset[Unit]:
+def _units_without_loss(*readers: Iterator[pa.RecordBatch], name: str) -> frozenset[Int96Unit]:
     """Return the units that hold all of a column, which is read as seconds, micro- and nanoseconds."""
     units = frozenset(_PER_SECOND)
-    for batches in zip(*read, strict=True):
+    for batches in zip(*readers, strict=True):
         for seconds, micros, nanos in zip(*(_leaves(batch.column(name)) for batch in batches), strict=True):
             if seconds.type == pa.timestamp("s"):  # else a column that is nanoseconds by itself
-                units &= _holding(*(leaf.drop_null().cast(pa.int64()).to_numpy() for leaf in (seconds, micros, nanos)))
+                units &= _fitting_units(
+                    *(leaf.drop_null().cast(pa.int64()).to_numpy() for leaf in (seconds, micros, nanos))
+                )
     return units
 
 
-def _holding(seconds: Any, micros: Any, nanos: Any) -> frozenset[Unit]:
+def _fitting_units(seconds: Any, micros: Any, nanos: Any) -> frozenset[Int96Unit]:
     """Return the units in which nothing wrapped, and nothing is cut off; what wraps does so in all arithmetic alike."""
     fits = {"ns": np.array_equal(nanos // _PER_SECOND["ns"], seconds)}
     fits["us"] = np.array_equal(micros // _PER_SECOND["us"], seconds) and np.array_equal(micros * 1_000, nanos)

@@ -15,7 +15,7 @@ _FIXED_BYTES = {1: 0, 2: 0, 3: 1, 7: 8}
 _INTEGERS = (4, 5, 6)
 
 
-class Page(NamedTuple):
+class PageHeader(NamedTuple):
     """What a page's header tells.
 
     Args:
@@ -29,29 +29,29 @@ class Page(NamedTuple):
     is_dictionary: bool
 
 
-def pages_of(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[Page]:
+def read_page_headers(read_at: Callable[[int, int], bytes], start: int, end: int) -> Iterator[PageHeader]:
     """Yield the pages of a column chunk, until its end or something that is no header.
 
     Args:
-        read: Returns so many bytes, or fewer at the file's end, from an offset.
+        read_at: Returns so many bytes, or fewer at the file's end, from an offset.
         start: Offset of the first header.
         end: Offset behind the last page.
     """
     while start < end:
-        parsed = _header_at(read, start)
+        parsed = _read_header(read_at, start)
         if parsed is None or not parsed[0]:
             return
         fields, header_bytes = parsed
         data = fields.get(5) or fields.get(8) or fields.get(7) or {}
-        yield Page(fields.get(2, 0), data.get(1, 0), fields.get(1) == _DICTIONARY_PAGE)
+        yield PageHeader(fields.get(2, 0), data.get(1, 0), fields.get(1) == _DICTIONARY_PAGE)
         start += header_bytes + max(0, fields.get(3, 0))
 
 
-def _header_at(read: Callable[[int, int], bytes], offset: int) -> tuple[dict[int, Any], int] | None:
+def _read_header(read_at: Callable[[int, int], bytes], offset: int) -> tuple[dict[int, Any], int] | None:
     size_bytes = _HEADER_BYTES
     while size_bytes <= _MAX_HEADER_BYTES:
         try:
-            return _struct(read(offset, size_bytes), 0)
+            return _read_struct(read_at(offset, size_bytes), 0)
         except IndexError:  # it is longer
             size_bytes *= 64
         except (ValueError, RecursionError):
@@ -59,45 +59,45 @@ def _header_at(read: Callable[[int, int], bytes], offset: int) -> tuple[dict[int
     return None
 
 
-def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
+def _read_struct(data: bytes, offset: int) -> tuple[dict[int, Any], int]:
     """Read a struct of Thrift's compact protocol; return its fields by number, and the place behind it."""
     fields: dict[int, Any] = {}
     number = 0
-    while head := data[at]:
+    while head := data[offset]:
         kind, step = head & 15, head >> 4
-        at += 1
+        offset += 1
         if step:
             number += step
         else:
-            number, at = _integer(data, at)
-        fields[number], at = _value(kind, data, at)
-    return fields, at + 1
+            number, offset = _read_integer(data, offset)
+        fields[number], offset = _read_value(kind, data, offset)
+    return fields, offset + 1
 
 
-def _value(kind: int, data: bytes, at: int) -> tuple[Any, int]:
+def _read_value(kind: int, data: bytes, offset: int) -> tuple[Any, int]:
     if kind in _INTEGERS:
-        return _integer(data, at)
+        return _read_integer(data, offset)
     if kind == _STRUCT:
-        return _struct(data, at)
+        return _read_struct(data, offset)
     if kind == _BINARY:
-        length, at = _varint(data, at)
-        return None, at + length
+        length, offset = _read_varint(data, offset)
+        return None, offset + length
     if kind not in _FIXED_BYTES:
         raise ValueError("nothing that stands in a page's header")
-    return None, at + _FIXED_BYTES[kind]
+    return None, offset + _FIXED_BYTES[kind]
 
 
-def _integer(data: bytes, at: int) -> tuple[int, int]:
-    value, at = _varint(data, at)
-    return (value >> 1) ^ -(value & 1), at
+def _read_integer(data: bytes, offset: int) -> tuple[int, int]:
+    value, offset = _read_varint(data, offset)
+    return (value >> 1) ^ -(value & 1), offset
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
     value = shift = 0
-    while (byte := data[at]) & 128:
+    while (byte := data[offset]) & 128:
         value |= (byte & 127) << shift
         shift += 7
-        at += 1
+        offset += 1
         if shift > 63:
             raise ValueError("no integer")
-    return value | byte << shift, at + 1
+    return value | byte << shift, offset + 1

@@ -22,9 +22,9 @@ from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import distinct, prices_of
 from tts_pipeline.dataset.replay import Replay, UtteranceKey, UtteranceRecord
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.rows import Layout
+from tts_pipeline.dataset.rows import ColumnRoles
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, columns_of, regrouped, row_groups
-from tts_pipeline.dataset.standing import Standing, speech_name, standing_of, standing_reader
+from tts_pipeline.dataset.standing import ExistingSpeech, open_existing_speech, read_existing_speech, speech_name
 from tts_pipeline.dataset.store import FsspecStore, Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import (
@@ -49,7 +49,7 @@ class _Made:
     languages: Counter[str] = field(default_factory=Counter)
     prices: list[dict[str, Any]] = field(default_factory=list)
 
-    def count(self, standing: Standing) -> None:
+    def count(self, standing: ExistingSpeech) -> None:
         """Count speech that stands already."""
         self.totals.add(standing.totals)
         self.voices.update(standing.voices)
@@ -71,7 +71,7 @@ class _Part:
     rows: PartRows
     replays: Sequence[Replay]
     said: Mapping[UtteranceKey, UtteranceRecord]
-    standing: Standing
+    standing: ExistingSpeech
 
     def bytes_of(self, place: int) -> int:
         """Return what the row of a new speech has: its audio, and what came with it from the source."""
@@ -80,7 +80,7 @@ class _Part:
 
     def is_speech(self, key: UtteranceKey) -> bool:
         """Return whether an utterance is speech; else it is rejected."""
-        return key in self.standing.places or _done(self.said, key).speech is not None
+        return key in self.standing.row_indices or _done(self.said, key).speech is not None
 
 
 class Publisher:
@@ -97,7 +97,7 @@ class Publisher:
     def __init__(
         self,
         store: Store,
-        layout: Layout,
+        layout: ColumnRoles,
         tag_columns: Mapping[str, str] | None = None,
         fence: Callable[[], None] = lambda: None,
     ) -> None:
@@ -105,8 +105,8 @@ class Publisher:
         self._layout = layout
         self._tag_columns = dict(tag_columns or {})
         self._fence = fence
-        self._speech_schema = speech_schema([field for _, field in layout.passed_through])
-        passed = [source for source, _ in layout.passed_through]
+        self._speech_schema = speech_schema([field for _, field in layout.passthrough])
+        passed = [source for source, _ in layout.passthrough]
         self._input_columns = list(dict.fromkeys([layout.columns.text, *passed]))
         self._rejects_schema = rejects_schema(layout.input_schema)
 
@@ -123,7 +123,7 @@ class Publisher:
         Raises:
             StorageError: The destination failed; nothing is lost, publish again.
         """
-        part = _Part(rows, replays, _merged(replays), standing_of(self._store, rows))
+        part = _Part(rows, replays, _merged(replays), read_existing_speech(self._store, rows))
         made = _Made(Totals(rows=len(rows.keys)))
         self._fence()  # usage, too: the marker of another process may tell of that file as it is
         self.publish_usage(rows, replays)
@@ -214,11 +214,11 @@ class Publisher:
             return
         self._fence()
         name = speech_name(rows)
-        if len(chosen) == len(standing.places):  # nothing is new: the file stays as it is
+        if len(chosen) == len(standing.row_indices):  # nothing is new: the file stays as it is
             with storage_errors(f"reading {self._store.describe(name)}", Exception), self._store.open(name) as file:
                 made.files[name] = facts_of(file)
         else:
-            with self._store.stage(name, is_new=not standing.places) as path:
+            with self._store.stage(name, is_new=not standing.row_indices) as path:
                 with SpeechWriter(path, self._speech_schema) as writer:
                     for table in regrouped(self._speech_tables(part, chosen)):
                         writer.write(table)
@@ -226,7 +226,7 @@ class Publisher:
                 self._fence()
         made.count(standing)
         for key in (rows.keys[place] for place in chosen):
-            if key not in standing.places:
+            if key not in standing.row_indices:
                 made.count_one(part.said[key].speech or {})
 
     def _speech_tables(self, part: _Part, chosen: Sequence[int]) -> Iterator[pa.Table]:
@@ -234,13 +234,13 @@ class Publisher:
         rows, standing = part.rows, part.standing
         with BlobReader() as blobs, ExitStack() as held:
             reader = None
-            if standing.places:
-                reader = held.enter_context(standing_reader(self._store, rows, self._speech_schema))
+            if standing.row_indices:
+                reader = held.enter_context(open_existing_speech(self._store, rows, self._speech_schema))
             inputs = RowReader(rows.inputs, self._input_columns)
-            for stands, run in groupby(chosen, lambda place: rows.keys[place] in standing.places):
+            for stands, run in groupby(chosen, lambda place: rows.keys[place] in standing.row_indices):
                 places = list(run)
                 if stands and reader is not None:
-                    first, last = (standing.places[rows.keys[place]] for place in (places[0], places[-1]))
+                    first, last = (standing.row_indices[rows.keys[place]] for place in (places[0], places[-1]))
                     yield from reader.rows(first, last + 1)
                     continue
                 for group in row_groups(places, part.bytes_of):
@@ -252,7 +252,7 @@ class Publisher:
         keys = [part.rows.keys[place] for place in places]
         texts = taken.column(self._layout.columns.text).cast(pa.string())
         own = columns_of(keys, [part.said[key] for key in keys], texts, blobs)
-        passed = [taken.column(source) for source, _ in self._layout.passed_through]
+        passed = [taken.column(source) for source, _ in self._layout.passthrough]
         return pa.table([*own, *passed], schema=self._speech_schema)
 
     def _mark(self, rows: PartRows, replays: Sequence[Replay], made: _Made) -> None:

@@ -20,7 +20,7 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.answers import describe_origin, is_request_key, request_hash
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
@@ -169,7 +169,7 @@ class PublishedSpeech:
             if group >= parquet.num_row_groups:
                 return parquet.schema_arrow.empty_table()
             table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
-        check_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
+        check_audio_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
         return table
 
     def _reading(self, name: str) -> AbstractContextManager[None]:

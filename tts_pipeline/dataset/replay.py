@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tts_pipeline.cost import total_cost
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.journal import FORMAT_VERSION
 from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_fields, check_reject, check_speech
@@ -276,7 +276,7 @@ def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
             continue
         boundaries = utterance.boundaries or boundaries
         for segment, (values, blob) in utterance.answers.items():
-            check_formats((values["format"],), f"the journal {blob.path}")
+            check_audio_formats((values["format"],), f"the journal {blob.path}")
             answers[segment] = decode_answer(values, blob.read())
         attempts += [replay.attempts[attempt_id] for attempt_id in utterance.attempts]
     settlements = [settlement for _, settlement in attempts]

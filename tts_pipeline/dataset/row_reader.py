@@ -11,7 +11,7 @@ import pyarrow as pa
 from tts_pipeline.errors import ConfigurationError
 
 
-class Rows(Protocol):
+class RowBatches(Protocol):
     """Rows that are gone through in batches: those of a source, or what is held of them."""
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -32,52 +32,58 @@ class RowReader:
         columns: Only these; None is all.
     """
 
-    def __init__(self, source: Rows, columns: Sequence[str] | None = None) -> None:
+    def __init__(self, source: RowBatches, columns: Sequence[str] | None = None) -> None:
         self._source = source
         self._columns = columns
         self.schema = source.schema_of(columns)
         """Of the rows that are read."""
         self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
-        self._first = 0
+        self._first_row = 0
         self._batch: pa.RecordBatch | None = None
 
-    def read(self, places: Sequence[int]) -> pa.Table:
+    def read(self, row_indices: Sequence[int]) -> pa.Table:
         """Return the rows at these places, which ascend."""
-        return pa.Table.from_batches(self.pieces(places), schema=self.schema)
+        return pa.Table.from_batches(self.batches(row_indices), schema=self.schema)
 
-    def pieces(self, places: Sequence[int]) -> Iterator[pa.RecordBatch]:
+    def batches(self, row_indices: Sequence[int]) -> Iterator[pa.RecordBatch]:
         """Yield the rows at these places, which ascend, batch by batch: so many as are in memory anyway."""
-        done = 0
-        while done < len(places):
-            self._advance_to(places[done])
-            batch, first = self._batch, self._first
+        position = 0
+        while position < len(row_indices):
+            self._advance_to(row_indices[position])
+            batch, first = self._batch, self._first_row
             if batch is None:
-                raise ConfigurationError(f"the source has no row {places[done]}", hint="was it changed meanwhile?")
-            until = bisect.bisect_left(places, first + batch.num_rows, lo=done)
-            yield _rows_of(batch, first, places[done:until])
-            done = until
+                raise ConfigurationError(
+                    f"the source has no row {row_indices[position]}", hint="was it changed meanwhile?"
+                )
+            until = bisect.bisect_left(row_indices, first + batch.num_rows, lo=position)
+            yield _take_rows(batch, first, row_indices[position:until])
+            position = until
 
     def close(self) -> None:
         """Let go what is in memory of the file that was read last: its page, and buffers."""
         self._batches, self._batch = iter(()), None
 
-    def _advance_to(self, place: int) -> None:
-        if self._holds(place):
+    def _advance_to(self, row_index: int) -> None:
+        if self._holds(row_index):
             return
-        reached = self._first + (self._batch.num_rows if self._batch is not None else 0)
-        if self._batch is None or place < self._first or self._source.group_of(place) > self._source.group_of(reached):
-            self._batches = self._source.batches(place, self._columns)
-        while not self._holds(place):
-            following = next(self._batches, None)
-            self._first, self._batch = following or (self._first, None)
+        next_row = self._first_row + (self._batch.num_rows if self._batch is not None else 0)
+        if (
+            self._batch is None
+            or row_index < self._first_row
+            or self._source.group_of(row_index) > self._source.group_of(next_row)
+        ):
+            self._batches = self._source.batches(row_index, self._columns)
+        while not self._holds(row_index):
+            next_batch = next(self._batches, None)
+            self._first_row, self._batch = next_batch or (self._first_row, None)
             if self._batch is None:
                 return
 
-    def _holds(self, place: int) -> bool:
-        return self._batch is not None and self._first <= place < self._first + self._batch.num_rows
+    def _holds(self, row_index: int) -> bool:
+        return self._batch is not None and self._first_row <= row_index < self._first_row + self._batch.num_rows
 
 
-def _rows_of(batch: pa.RecordBatch, first: int, places: Sequence[int]) -> pa.RecordBatch:
-    if places[-1] - places[0] + 1 == len(places):
-        return batch.slice(places[0] - first, len(places))
-    return batch.take(pa.array([place - first for place in places]))
+def _take_rows(batch: pa.RecordBatch, first_row: int, row_indices: Sequence[int]) -> pa.RecordBatch:
+    if row_indices[-1] - row_indices[0] + 1 == len(row_indices):
+        return batch.slice(row_indices[0] - first_row, len(row_indices))
+    return batch.take(pa.array([row_index - first_row for row_index in row_indices]))

@@ -14,10 +14,10 @@ Sizes = npt.NDArray[np.int64]
 def row_sizes(rows: pa.RecordBatch | pa.Table) -> Sizes:
     """Return the bytes of each row, which depend on its values alone: not on how rows are divided into batches."""
     batches = rows.to_batches() if isinstance(rows, pa.Table) else [rows]
-    return np.concatenate([np.zeros(0, np.int64), *(_sum(batch.columns, batch.num_rows) for batch in batches)])
+    return np.concatenate([np.zeros(0, np.int64), *(_sum_sizes(batch.columns, batch.num_rows) for batch in batches)])
 
 
-def _sum(arrays: list[pa.Array], rows: int) -> Sizes:
+def _sum_sizes(arrays: list[pa.Array], rows: int) -> Sizes:
     return sum(map(value_sizes, arrays), np.zeros(rows, np.int64))
 
 
@@ -27,23 +27,25 @@ def value_sizes(array: pa.Array) -> Sizes:
     if isinstance(array, pa.ExtensionArray):
         return value_sizes(array.storage)
     if types.is_dictionary(kind):
-        return _looked_up(array)
+        return _dictionary_sizes(array)
     if types.is_nested(kind):
-        return _nested(array)
+        return _nested_sizes(array)
     if types.is_string(kind) or types.is_binary(kind):
         return _lengths(array, np.int32)
     if types.is_large_string(kind) or types.is_large_binary(kind):
         return _lengths(array, np.int64)
-    return np.full(len(array), _width(kind), np.int64)
+    return np.full(len(array), _width_bytes(kind), np.int64)
 
 
-def _nested(array: pa.Array) -> Sizes:
+def _nested_sizes(array: pa.Array) -> Sizes:
     kind, types = array.type, pa.types
     if types.is_struct(kind):
-        return _sum([array.field(number) for number in range(kind.num_fields)], len(array))
+        return _sum_sizes([array.field(number) for number in range(kind.num_fields)], len(array))
     if types.is_list(kind) or types.is_large_list(kind) or types.is_map(kind):
-        elements = _sum([array.keys, array.items], len(array.keys)) if types.is_map(kind) else value_sizes(array.values)
-        return _between(np.concatenate([[0], np.cumsum(elements)]), array.offsets.to_numpy())
+        elements = (
+            _sum_sizes([array.keys, array.items], len(array.keys)) if types.is_map(kind) else value_sizes(array.values)
+        )
+        return _list_sizes(np.concatenate([[0], np.cumsum(elements)]), array.offsets.to_numpy())
     if types.is_fixed_size_list(kind):
         elements = value_sizes(array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size))
         sizes: Sizes = elements.reshape(len(array), kind.list_size).sum(axis=1)
@@ -59,24 +61,24 @@ def _lengths(array: pa.Array, kind: Any) -> Sizes:
     return sizes
 
 
-def _between(ends: Sizes, offsets: npt.NDArray[Any]) -> Sizes:
+def _list_sizes(ends: Sizes, offsets: npt.NDArray[Any]) -> Sizes:
     sizes: Sizes = np.diff(ends[offsets]).astype(np.int64)
     return sizes
 
 
-def _looked_up(array: pa.DictionaryArray) -> Sizes:
-    numbers, sizes = array.indices, value_sizes(array.dictionary)
-    if not len(numbers) or not len(sizes):
-        return np.zeros(len(numbers), np.int64)
-    data = np.frombuffer(numbers.buffers()[1], numbers.type.to_pandas_dtype())
-    found: Sizes = sizes[np.clip(data[numbers.offset : numbers.offset + len(numbers)], 0, len(sizes) - 1)]
-    if numbers.null_count:
-        bits = np.unpackbits(np.frombuffer(numbers.buffers()[0], np.uint8), bitorder="little")
-        found = found * bits[numbers.offset : numbers.offset + len(numbers)]
-    return found
+def _dictionary_sizes(array: pa.DictionaryArray) -> Sizes:
+    indices, sizes = array.indices, value_sizes(array.dictionary)
+    if not len(indices) or not len(sizes):
+        return np.zeros(len(indices), np.int64)
+    data = np.frombuffer(indices.buffers()[1], indices.type.to_pandas_dtype())
+    value_bytes: Sizes = sizes[np.clip(data[indices.offset : indices.offset + len(indices)], 0, len(sizes) - 1)]
+    if indices.null_count:
+        bits = np.unpackbits(np.frombuffer(indices.buffers()[0], np.uint8), bitorder="little")
+        value_bytes = value_bytes * bits[indices.offset : indices.offset + len(indices)]
+    return value_bytes
 
 
-def _width(kind: pa.DataType) -> int:
+def _width_bytes(kind: pa.DataType) -> int:
     try:
         return int(max(1, kind.bit_width // 8))
     except ValueError:  # of no fixed width

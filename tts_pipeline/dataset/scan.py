@@ -14,74 +14,74 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tts_pipeline.dataset.repeated import Hashes, RequestHash
+from tts_pipeline.dataset.repeated import Hashes, RequestHasher
 from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.rows import TAKE, Layout, Voicing, parameter_values
+from tts_pipeline.dataset.rows import TAKE, ColumnRoles, UtteranceMapper, parameter_values
 from tts_pipeline.dataset.source import Source
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError
 
 PARTITIONS = 64
-PENDING_HASHES = 1_000_000
-EXAMPLES = 5
+MAX_PENDING_HASHES = 1_000_000
+MAX_EXAMPLES = 5
 _TAKES = 2**31
 MAX_DISTINCT = 100_000
 """Distinct values of one parameter that are held at a time; beyond it they are checked and let go."""
 
 
-def scan(source: Source, places: Sequence[int], voicing: Voicing, *, scratch: Path) -> Hashes:
+def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> Hashes:
     """Check ids, takes and parameter columns of all rows, and find requests that stand twice, in flat memory.
 
     Args:
         source: The rows.
-        places: Which of them, ascending.
-        voicing: Where ids and parameters are, and what is allowed.
+        row_indices: Which of them, ascending.
+        mapper: Where ids and parameters are, and what is allowed.
         scratch: A local folder for hash partitions while it runs.
 
     Returns:
-        The hashes (``RequestHash``) of the utterances that would be asked for in the same way as another one.
+        The hashes (``RequestHasher``) of the utterances that would be asked for in the same way as another one.
 
     Raises:
         ConfigurationError: An id is null or stands twice, with examples; a take fits no column of the tables; or
             values of a parameter are not allowed, each with its number of rows.
         StorageError: The source cannot be read, or the scratch folder cannot be written.
     """
-    layout = voicing.layout
-    counts: dict[str, Counter[Any]] = {name: Counter() for name in layout.parameter_columns()}
+    roles = mapper.roles
+    counts: dict[str, Counter[Any]] = {name: Counter() for name in roles.parameter_columns()}
     with storage_errors(f"keeping hashes of ids in {scratch}"):
         scratch.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=scratch, prefix="scan-") as folder:
-            ids, requests = _Partitions(Path(folder), "ids"), _Partitions(Path(folder), "requests")
-            request_hash = RequestHash(voicing)
-            for table in _chunks(source, places, [*layout.naming_columns(), layout.columns.text]):
-                _count(voicing, table, counts)
-                _refuse_bad_takes(table, layout)
-                if not layout.columns.generate_ids:
-                    _refuse_null_ids(table, layout.columns.utterance_id)
-                keys = layout.keys(table, [("", 0)] * table.num_rows)
-                if not layout.columns.generate_ids:
+            ids, requests = _HashPartitions(Path(folder), "ids"), _HashPartitions(Path(folder), "requests")
+            hasher = RequestHasher(mapper)
+            for table in _read_tables(source, row_indices, [*roles.id_and_parameter_columns(), roles.columns.text]):
+                _count_values(mapper, table, counts)
+                _refuse_bad_takes(table, roles)
+                if not roles.columns.generate_ids:
+                    _refuse_null_ids(table, roles.columns.utterance_id)
+                keys = roles.keys(table, [("", 0)] * table.num_rows)
+                if not roles.columns.generate_ids:
                     ids.add(list(map(hash, keys)))
                 with suppress(ConfigurationError):  # told below, with the numbers of all rows
-                    requests.add(request_hash.of_rows(table, keys))
-            doubled, repeated = ids.repeated(), requests.repeated()
-    for name, counted in counts.items():
-        voicing.check(name, counted)
-    if len(doubled):
-        _refuse_duplicates(source, places, voicing, set(doubled.tolist()))
-    return repeated
+                    requests.add(hasher.hash_rows(table, keys))
+            duplicate_ids, duplicate_requests = ids.duplicates(), requests.duplicates()
+    for name, value_counts in counts.items():
+        mapper.check_values(name, value_counts)
+    if len(duplicate_ids):
+        _refuse_duplicates(source, row_indices, mapper, set(duplicate_ids.tolist()))
+    return duplicate_requests
 
 
-def _chunks(source: Source, places: Sequence[int], columns: Sequence[str]) -> Iterator[pa.Table]:
-    for piece in RowReader(source, list(dict.fromkeys(columns))).pieces(places):
-        yield pa.Table.from_batches([piece])
+def _read_tables(source: Source, row_indices: Sequence[int], columns: Sequence[str]) -> Iterator[pa.Table]:
+    for batch in RowReader(source, list(dict.fromkeys(columns))).batches(row_indices):
+        yield pa.Table.from_batches([batch])
 
 
-def _count(voicing: Voicing, table: pa.Table, counts: dict[str, Counter[Any]]) -> None:
-    for name, column in voicing.layout.parameter_columns().items():
+def _count_values(mapper: UtteranceMapper, table: pa.Table, counts: dict[str, Counter[Any]]) -> None:
+    for name, column in mapper.roles.parameter_columns().items():
         counts[name].update(parameter_values(table, column))
         if len(counts[name]) > MAX_DISTINCT:
-            voicing.check(name, counts[name])
+            mapper.check_values(name, counts[name])
             counts[name].clear()
 
 
@@ -93,8 +93,8 @@ def _refuse_null_ids(table: pa.Table, column: str) -> None:
         )
 
 
-def _refuse_bad_takes(table: pa.Table, layout: Layout) -> None:
-    column = layout.columns.parameters.get(TAKE)
+def _refuse_bad_takes(table: pa.Table, roles: ColumnRoles) -> None:
+    column = roles.columns.parameters.get(TAKE)
     bad = [] if column is None else [v for v in table.column(column).to_pylist() if v and not -_TAKES <= v < _TAKES]
     if bad:
         raise ConfigurationError(
@@ -102,7 +102,7 @@ def _refuse_bad_takes(table: pa.Table, layout: Layout) -> None:
         )
 
 
-class _Partitions:
+class _HashPartitions:
     """64-bit hashes spread over files by their low bits, so that equal ones meet in one small file."""
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -115,46 +115,48 @@ class _Partitions:
         partition = (values & (PARTITIONS - 1)).astype(np.uint8)  # sorted ten times as fast as 64 bits
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
-        for pending, some in zip(self._pending, np.split(values[order], ends[:-1]), strict=True):
-            pending.frombytes(some.tobytes())
+        for pending, chunk in zip(self._pending, np.split(values[order], ends[:-1]), strict=True):
+            pending.frombytes(chunk.tobytes())
         self._pending_hashes += len(values)
-        if self._pending_hashes > PENDING_HASHES:
-            self._flush()
+        if self._pending_hashes > MAX_PENDING_HASHES:
+            self._spill()
 
-    def _flush(self) -> None:
+    def _spill(self) -> None:
         for path, pending in zip(self._files, self._pending, strict=True):
             with path.open("ab") as file:
                 pending.tofile(file)
             del pending[:]
         self._pending_hashes = 0
 
-    def repeated(self) -> Hashes:
+    def duplicates(self) -> Hashes:
         """Return the hashes that stand more than once: what they are of is equal, or (rarely) only has equal hashes."""
-        found = []
+        duplicates = []
         for path, pending in zip(self._files, self._pending, strict=True):
-            stored = np.fromfile(path, dtype=np.int64) if path.exists() else np.empty(0, dtype=np.int64)
-            found.append(_repeated(np.concatenate([stored, np.array(pending, dtype=np.int64)])))
-        return np.sort(np.concatenate(found))
+            spilled = np.fromfile(path, dtype=np.int64) if path.exists() else np.empty(0, dtype=np.int64)
+            duplicates.append(_duplicates(np.concatenate([spilled, np.array(pending, dtype=np.int64)])))
+        return np.sort(np.concatenate(duplicates))
 
 
-def _repeated(hashes: npt.NDArray[np.int64]) -> Hashes:
+def _duplicates(hashes: npt.NDArray[np.int64]) -> Hashes:
     hashes.sort()
-    again = hashes[1:][hashes[1:] == hashes[:-1]]
-    once: Hashes = again[np.diff(again, prepend=again[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
-    return once
+    repeats = hashes[1:][hashes[1:] == hashes[:-1]]
+    unique: Hashes = repeats[np.diff(repeats, prepend=repeats[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
+    return unique
 
 
-def _refuse_duplicates(source: Source, places: Sequence[int], voicing: Voicing, repeated: set[int]) -> None:
-    seen: Counter[UtteranceKey] = Counter()
-    for table in _chunks(source, places, voicing.layout.naming_columns()):
-        keys = voicing.layout.keys(table, [("", 0)] * table.num_rows)
-        seen.update(key for key in keys if hash(key) in repeated)
-    doubled = [(key, count) for key, count in seen.items() if count > 1]
-    if not doubled:
+def _refuse_duplicates(
+    source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, suspect_hashes: set[int]
+) -> None:
+    counts: Counter[UtteranceKey] = Counter()
+    for table in _read_tables(source, row_indices, mapper.roles.id_and_parameter_columns()):
+        keys = mapper.roles.keys(table, [("", 0)] * table.num_rows)
+        counts.update(key for key in keys if hash(key) in suspect_hashes)
+    duplicates = [(key, count) for key, count in counts.items() if count > 1]
+    if not duplicates:
         return
-    shown = ", ".join(f"{key[0]!r} ({count} rows)" for key, count in doubled[:EXAMPLES])
-    more = f" and {len(doubled) - EXAMPLES} more" if len(doubled) > EXAMPLES else ""
+    examples = ", ".join(f"{key[0]!r} ({count} rows)" for key, count in duplicates[:MAX_EXAMPLES])
+    more = f" and {len(duplicates) - MAX_EXAMPLES} more" if len(duplicates) > MAX_EXAMPLES else ""
     raise ConfigurationError(
-        f"column {voicing.layout.columns.utterance_id!r} holds ids that stand more than once: {shown}{more}",
+        f"column {mapper.roles.columns.utterance_id!r} holds ids that stand more than once: {examples}{more}",
         hint="make them unique, use --generate-ids, or --column take=COLUMN for several readings of one id",
     )

@@ -21,17 +21,17 @@ import pyarrow.parquet as pq
 from tts_pipeline.config import InputColumns
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.dropping import refuse_unknown_drop, without_columns
-from tts_pipeline.dataset.hive import hive_columns, is_throughout, keys_of
-from tts_pipeline.dataset.int96 import Int96, Unit, choose_unit, find_int96
-from tts_pipeline.dataset.slices import Projection, SlicedParquet, footer_of
+from tts_pipeline.dataset.hive import hive_columns, holds_only, partition_keys
+from tts_pipeline.dataset.int96 import Int96, Int96Unit, choose_unit, find_int96
+from tts_pipeline.dataset.slices import ParquetReader, Projection, measure_footer
 from tts_pipeline.dataset.source_files import list_source
 from tts_pipeline.dataset.unification import unify_schemas
-from tts_pipeline.dataset.views import without_views
+from tts_pipeline.dataset.views import without_view_types
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
 
 FOOTER_READERS = 16
 FILES_AHEAD = 16
-SMALL_BYTES = 4 * 1024 * 1024
+SMALL_FILE_BYTES = 4 * 1024 * 1024
 """A remote file of at most this size is fetched whole, and ahead: so much memory, times ``FILES_AHEAD``, at most."""
 
 
@@ -73,7 +73,7 @@ class ReadOptions:
 
     filesystem: Any | None = None
     drop: Collection[str] = ()
-    int96_unit: Unit = "ns"
+    int96_unit: Int96Unit = "ns"
 
 
 class Source:
@@ -83,7 +83,7 @@ class Source:
         files: In order.
         schema: Common to all files.
         left_out: How many Parquet files were found beside them and are not read, by the reason.
-        reading: How they are read.
+        options: How they are read.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class Source:
         files: Sequence[SourceFile],
         schema: pa.Schema,
         left_out: Mapping[str, int] | None = None,
-        reading: ReadOptions = ReadOptions(),
+        options: ReadOptions = ReadOptions(),
     ) -> None:
         self.files = tuple(files)
         self.schema = schema
         self.left_out = left_out or {}
-        self._reading = reading
-        self._filesystem = reading.filesystem
-        self._checked = defaultdict[str, set[int]](set)
+        self._options = options
+        self._filesystem = options.filesystem
+        self._checked_groups = defaultdict[str, set[int]](set)
         groups = [(file, group) for file in self.files for group in range(len(file.row_group_rows))]
         self._groups = groups
         self._group_ends = list(itertools.accumulate(file.row_group_rows[group] for file, group in groups))
@@ -109,10 +109,10 @@ class Source:
         """Rows of the whole source."""
         return self._file_starts[-1]
 
-    def arranged(self, paths: Sequence[str]) -> Source:
+    def with_files(self, paths: Sequence[str]) -> Source:
         """Return a source of these of its files, by their relative paths, in this order."""
         by_path = {file.path: file for file in self.files}
-        return Source([by_path[path] for path in paths], self.schema, self.left_out, self._reading)
+        return Source([by_path[path] for path in paths], self.schema, self.left_out, self._options)
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
@@ -128,7 +128,7 @@ class Source:
     def identity(self) -> dict[str, Any]:
         """Return what else determines the columns, where they are not as most sources have them."""
         hive = {"hive": self.hive} if self.hive else {}
-        unit = self._reading.int96_unit
+        unit = self._options.int96_unit
         return hive if unit == ReadOptions.int96_unit else {**hive, "int96_unit": unit}
 
     @property
@@ -137,9 +137,9 @@ class Source:
         return {name: str(value.type) for name, value in self.files[0].hive.items()} if self.files else {}
 
     @property
-    def _stored(self) -> list[str] | None:
+    def _stored_columns(self) -> list[str] | None:
         """The columns that are read from files; None is all."""
-        return [name for name in self.schema.names if name not in self.hive] if self._reading.drop else None
+        return [name for name in self.schema.names if name not in self.hive] if self._options.drop else None
 
     def locate(self, row: int) -> tuple[str, int]:
         """Return the name of the file that holds a row of the source, and the row's place in that file.
@@ -148,15 +148,17 @@ class Source:
         number behind it, so that the ids that are made of names are unique.
         """
         index = bisect.bisect_right(self._file_starts, row) - 1
-        return self._names[index], row - self._file_starts[index]
+        return self._file_names[index], row - self._file_starts[index]
 
     @cached_property
-    def _names(self) -> list[str]:
-        taken, names = set[str](), []
+    def _file_names(self) -> list[str]:
+        stems, names = set[str](), []
         for file in self.files:
             numbered = (f"{file.path}~{number}" for number in itertools.count(2))
-            name = next(one for one in itertools.chain([file.path], numbered) if stem_of(one) not in taken)
-            taken.add(stem_of(name))
+            name = next(
+                candidate for candidate in itertools.chain([file.path], numbered) if stem_of(candidate) not in stems
+            )
+            stems.add(stem_of(name))
             names.append(name)
         return names
 
@@ -172,19 +174,19 @@ class Source:
             ConfigurationError: A file is out of all proportion when it is read.
         """
         first_group = bisect.bisect_right(self._group_ends, start)
-        place = self._group_ends[first_group - 1] if first_group else 0
+        row_index = self._group_ends[first_group - 1] if first_group else 0
         schema = self.schema_of(columns)
         hive = self.hive
-        stored = self._stored if columns is None else [name for name in columns if name not in hive]
-        for file, numbers, fetched in self._ahead(first_group):
-            with self._open(file, fetched) as parquet:
-                end = place + sum(file.row_group_rows[number] for number in numbers)
-                for batch in parquet.slices(numbers, stored):
-                    chosen = _with_hive(batch, file.hive).select(schema.names)
-                    yield place, chosen if chosen.schema.equals(schema) else chosen.cast(schema)
-                    place += batch.num_rows
-                if place != end:
-                    raise pa.ArrowInvalid(f"{end - place:,} rows that are promised are missing")
+        stored_columns = self._stored_columns if columns is None else [name for name in columns if name not in hive]
+        for file, groups, download in self._prefetch(first_group):
+            with self._open(file, download) as parquet:
+                end = row_index + sum(file.row_group_rows[number] for number in groups)
+                for batch in parquet.slices(groups, stored_columns):
+                    projection = _with_hive(batch, file.hive).select(schema.names)
+                    yield row_index, projection if projection.schema.equals(schema) else projection.cast(schema)
+                    row_index += batch.num_rows
+                if row_index != end:
+                    raise pa.ArrowInvalid(f"{end - row_index:,} rows that are promised are missing")
 
     def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         """Return the schema of some columns; None is all."""
@@ -194,24 +196,24 @@ class Source:
         """Return the number of the row group, counted over all files, that holds a row."""
         return bisect.bisect_right(self._group_ends, row)
 
-    def _ahead(self, first_group: int) -> Iterator[tuple[SourceFile, list[int], Future[bytes] | None]]:
+    def _prefetch(self, first_group: int) -> Iterator[tuple[SourceFile, list[int], Future[bytes] | None]]:
         """Yield files with their row groups from one group on; small remote ones while those behind them are fetched.
 
         Each is a round trip at least: one after the other, ten thousand of them are minutes in which nothing is read.
         """
         groups = itertools.groupby(itertools.islice(self._groups, first_group, None), key=lambda pair: pair[0])
-        wanted = ((file, [number for _, number in numbered]) for file, numbered in groups)
+        files = ((file, [number for _, number in numbered]) for file, numbered in groups)
         if self._filesystem is None:
-            yield from ((file, numbers, None) for file, numbers in wanted)
+            yield from ((file, numbers, None) for file, numbers in files)
             return
         readers = DaemonExecutor(FILES_AHEAD, "source-files")
         pending: deque[tuple[SourceFile, list[int], Future[bytes] | None]] = deque()
         try:
             while True:
-                for file, numbers in itertools.islice(wanted, FILES_AHEAD - len(pending)):
-                    is_small = file.size_bytes <= SMALL_BYTES
-                    fetched = readers.submit(self._filesystem.cat_file, file.location) if is_small else None
-                    pending.append((file, numbers, fetched))
+                for file, numbers in itertools.islice(files, FILES_AHEAD - len(pending)):
+                    is_small = file.size_bytes <= SMALL_FILE_BYTES
+                    download = readers.submit(self._filesystem.cat_file, file.location) if is_small else None
+                    pending.append((file, numbers, download))
                 if not pending:
                     return
                 yield pending.popleft()
@@ -219,17 +221,19 @@ class Source:
             readers.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def _open(self, file: SourceFile, fetched: Future[bytes] | None) -> Iterator[SlicedParquet]:
-        is_far = self._filesystem is not None and fetched is None
+    def _open(self, file: SourceFile, download: Future[bytes] | None) -> Iterator[ParquetReader]:
+        is_remote = self._filesystem is not None and download is None
         try:
             with (
-                _stream(self._filesystem, file.location, is_sliced=True)
-                if fetched is None
-                else pa.BufferReader(fetched.result())
+                _open_stream(self._filesystem, file.location, is_sliced=True)
+                if download is None
+                else pa.BufferReader(download.result())
             ) as stream:
-                projection = Projection(self._stored, self._reading.int96_unit)
-                checked = self._checked[file.location]
-                yield SlicedParquet(stream, file.location, is_near=not is_far, projection=projection, checked=checked)
+                projection = Projection(self._stored_columns, self._options.int96_unit)
+                checked_groups = self._checked_groups[file.location]
+                yield ParquetReader(
+                    stream, file.location, is_local=not is_remote, projection=projection, checked_groups=checked_groups
+                )
         except (OSError, pa.ArrowException) as error:
             hint = "was it changed meanwhile? restore it and run again: what was received is kept"
             raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
@@ -267,19 +271,19 @@ def open_source(
             columns that the files have, with other values; or a column to drop is not there.
     """
     listing = list_source(location, work_dir)
-    filesystem, found = listing.filesystem, listing.files
-    with DaemonExecutor(min(FOOTER_READERS, len(found)), "footers") as readers:
-        opened = list(readers.map(lambda pair: _open_file(filesystem, *pair, drop=drop), found))
+    filesystem, listed_files = listing.filesystem, listing.files
+    with DaemonExecutor(min(FOOTER_READERS, len(listed_files)), "footers") as readers:
+        footers = list(readers.map(lambda pair: _read_footer(filesystem, *pair, drop=drop), listed_files))
     if drop:
-        folders = (name for file, *_ in opened if hive for name in keys_of(file.path))
-        refuse_unknown_drop(drop, itertools.chain(*(schema.names for _, schema, _ in opened), folders))
-    int96_unit = choose_unit((file.path, int96) for file, _, int96 in opened if int96 is not None)
+        folders = (name for file, *_ in footers if hive for name in partition_keys(file.path))
+        refuse_unknown_drop(drop, itertools.chain(*(schema.names for _, schema, _ in footers), folders))
+    int96_unit = choose_unit((file.path, int96) for file, _, int96 in footers if int96 is not None)
     schemas = [
         (file.path, without_columns(int96.schema if int96 is not None and int96_unit == "us" else schema, drop))
-        for file, schema, int96 in opened
+        for file, schema, int96 in footers
     ]
-    schema = without_views(unify_schemas(schemas).remove_metadata())
-    files = [file for file, *_ in opened]
+    schema = without_view_types(unify_schemas(schemas).remove_metadata())
+    files = [file for file, *_ in footers]
     if hive:
         files, schema = _with_hive_columns(files, schema, filesystem, drop)
     return Source(files, schema, listing.left_out, ReadOptions(filesystem, drop, int96_unit))
@@ -293,33 +297,35 @@ def _with_hive_columns(
     Raises:
         ConfigurationError: They have it with other values.
     """
-    named = hive_columns([file.path for file in files])
-    columns = {name: values for name, values in named.items() if name not in drop}
+    folder_columns = hive_columns([file.path for file in files])
+    columns = {name: values for name, values in folder_columns.items() if name not in drop}
     for name in columns.keys() & set(schema.names):
         for file, value in zip(files, columns[name], strict=True):
-            with _stream(filesystem, file.location) as stream:
-                is_same = is_throughout(pq.ParquetFile(stream).metadata, name, value, keys_of(file.path)[name])
+            with _open_stream(filesystem, file.location) as stream:
+                is_same = holds_only(pq.ParquetFile(stream).metadata, name, value, partition_keys(file.path)[name])
             if not is_same:
                 hint = "leave one of them, or use --hive off: the files' own column is taken then"
                 raise ConfigurationError(f"{file.path!r} has a column {name!r} of its own beside its folder", hint=hint)
-    added = {name: values for name, values in columns.items() if name not in schema.names}
-    placed = [replace(f, hive={name: values[n] for name, values in added.items()}) for n, f in enumerate(files)]
-    return placed, pa.schema([*schema, *(pa.field(name, values.type) for name, values in added.items())])
+    new_columns = {name: values for name, values in columns.items() if name not in schema.names}
+    hive_files = [
+        replace(f, hive={name: values[n] for name, values in new_columns.items()}) for n, f in enumerate(files)
+    ]
+    return hive_files, pa.schema([*schema, *(pa.field(name, values.type) for name, values in new_columns.items())])
 
 
-def _stream(filesystem: Any | None, location: str, *, is_sliced: bool = False) -> Any:
+def _open_stream(filesystem: Any | None, location: str, *, is_sliced: bool = False) -> Any:
     if filesystem is None:
         return pa.OSFile(os.fsencode(location), "rb")
     # Slices of many columns in turn: what fsspec would read ahead of one is never of another.
     return filesystem.open(location, "rb", **({"cache_type": "none"} if is_sliced else {}))
 
 
-def _open_file(
+def _read_footer(
     filesystem: Any | None, path: str, location: str, *, drop: Collection[str]
 ) -> tuple[SourceFile, pa.Schema, Int96 | None]:
     try:
-        with _stream(filesystem, location) as stream:
-            size_bytes, footer_bytes = footer_of(stream, location)
+        with _open_stream(filesystem, location) as stream:
+            size_bytes, footer_bytes = measure_footer(stream, location)
             metadata = pq.ParquetFile(stream).metadata
             stream.seek(size_bytes - 8 - footer_bytes)
             footer_sha256 = hashlib.sha256(stream.read(footer_bytes)).hexdigest()

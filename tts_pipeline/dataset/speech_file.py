@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.journal_frames import Blob
 from tts_pipeline.dataset.replay import UtteranceKey, UtteranceRecord
 from tts_pipeline.dataset.store import DISK_HINT
@@ -135,7 +135,7 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
         StorageError: The format is none that there is: the journal or the dataset was tampered with.
     """
     utterance_id, take = key
-    check_formats((audio_format,), f"what is kept of utterance {utterance_id!r}")
+    check_audio_formats((audio_format,), f"what is kept of utterance {utterance_id!r}")
     safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
     return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
 

@@ -21,34 +21,34 @@ from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import UtteranceKey
-from tts_pipeline.dataset.slices import SlicedParquet
+from tts_pipeline.dataset.slices import ParquetReader
 from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History
 
-_COUNTED = ("utterance_id", "take", "voice", "language", "duration_ms", "deduplicated_from")
-_SPENT = ("utterance_id", "take", "segment", "characters_billed", "cost")
+_SPEECH_COLUMNS = ("utterance_id", "take", "voice", "language", "duration_ms", "deduplicated_from")
+_USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost")
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ExistingSpeech:
     """What a part's speech file holds.
 
     Args:
-        places: Each utterance's row in the file.
+        row_indices: Each utterance's row in the file.
         totals: Speech, reused speech and its duration.
         voices: Rows by voice.
         languages: Rows by language.
     """
 
-    places: Mapping[UtteranceKey, int] = field(default_factory=dict)
+    row_indices: Mapping[UtteranceKey, int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
     voices: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
 
 
-NOTHING = Standing()
+NO_SPEECH = ExistingSpeech()
 
 
 def speech_name(rows: PartRows) -> str:
@@ -56,26 +56,26 @@ def speech_name(rows: PartRows) -> str:
     return f"speech/{rows.name}.parquet"
 
 
-def standing_of(store: Store, rows: PartRows) -> Standing:
+def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
     """Look at a part's speech file; without one nothing stands. Blocking.
 
     Raises:
         StorageError: The destination failed, or the file is of other rows.
     """
     if not store.exists(speech_name(rows)):
-        return NOTHING
-    with _parquet(store, speech_name(rows)) as parquet:
-        columns = parquet.read(columns=list(_COUNTED), use_threads=False).to_pydict()
-    places = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
-    if not places.keys() <= set(rows.keys):
+        return NO_SPEECH
+    with _open_parquet(store, speech_name(rows)) as parquet:
+        columns = parquet.read(columns=list(_SPEECH_COLUMNS), use_threads=False).to_pydict()
+    row_indices = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
+    if not row_indices.keys() <= set(rows.keys):
         raise StorageError(
             f"{store.describe(speech_name(rows))} holds other rows than the source's",
             hint="it is of another dataset: remove it, or name another destination",
         )
-    return Standing(
-        places,
+    return ExistingSpeech(
+        row_indices,
         Totals(
-            speech=len(places),
+            speech=len(row_indices),
             reused=sum(origin is not None for origin in columns["deduplicated_from"]),
             audio_ms=sum(columns["duration_ms"]),
         ),
@@ -84,7 +84,7 @@ def standing_of(store: Store, rows: PartRows) -> Standing:
     )
 
 
-class StandingReader:
+class ExistingSpeechReader:
     """Reads runs of rows in ascending order, each row once.
 
     Args:
@@ -95,22 +95,22 @@ class StandingReader:
     def __init__(self, slices: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         self._slices = slices
         self._schema = schema
-        self._first = 0
+        self._first_row = 0
         self._table = schema.empty_table()
 
     def rows(self, start: int, end: int) -> Iterator[pa.Table]:
         """Yield rows ``start`` to ``end`` (half open) in pieces of one slice at most."""
         while start < end:
-            while start >= self._first + self._table.num_rows:
-                self._first += self._table.num_rows
+            while start >= self._first_row + self._table.num_rows:
+                self._first_row += self._table.num_rows
                 self._table = pa.Table.from_batches([next(self._slices)]).cast(self._schema)
-            until = min(end, self._first + self._table.num_rows)
-            yield self._table.slice(start - self._first, until - start)
+            until = min(end, self._first_row + self._table.num_rows)
+            yield self._table.slice(start - self._first_row, until - start)
             start = until
 
 
 @contextmanager
-def standing_reader(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator[StandingReader]:
+def open_existing_speech(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator[ExistingSpeechReader]:
     """Open a part's speech file to copy rows from it. Blocking.
 
     Raises:
@@ -118,11 +118,11 @@ def standing_reader(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator
     """
     name = store.describe(speech_name(rows))
     with storage_errors(f"reading {name}", Exception), store.open(speech_name(rows)) as stream:
-        parquet = SlicedParquet(stream, name, is_near=isinstance(store, LocalStore))
-        yield StandingReader(parquet.slices(range(parquet.metadata.num_row_groups)), schema)
+        parquet = ParquetReader(stream, name, is_local=isinstance(store, LocalStore))
+        yield ExistingSpeechReader(parquet.slices(range(parquet.metadata.num_row_groups)), schema)
 
 
-def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[str]) -> dict[UtteranceKey, History]:
+def published_histories(store: Store, rows: PartRows, local_journals: Collection[str]) -> dict[UtteranceKey, History]:
     """Return what published usage tells of a part's utterances, where its journal is not on this machine any more.
 
     Requests are numbered on from there, and a row's cost is that of all its requests. Blocking.
@@ -130,16 +130,16 @@ def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[st
     Raises:
         StorageError: The destination failed.
     """
-    spent: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
+    attempts_by_key: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
     for name in file_names(store, "usage", f"{rows.name}-"):
-        if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in journals_here:
+        if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in local_journals:
             continue
-        with _parquet(store, f"usage/{name}") as parquet:
-            columns = parquet.read(columns=list(_SPENT), use_threads=False).to_pydict()
-        for utterance_id, take, *facts in zip(*(columns[column] for column in _SPENT), strict=True):
+        with _open_parquet(store, f"usage/{name}") as parquet:
+            columns = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False).to_pydict()
+        for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
             if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
-                spent.setdefault((utterance_id, take), []).append((facts[0], facts[1], facts[2]))
-    return {key: _history(attempts) for key, attempts in spent.items()}
+                attempts_by_key.setdefault((utterance_id, take), []).append((values[0], values[1], values[2]))
+    return {key: _history(attempts) for key, attempts in attempts_by_key.items()}
 
 
 def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
@@ -151,7 +151,7 @@ def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
 
 
 @contextmanager
-def _parquet(store: Store, name: str) -> Iterator[Any]:
+def _open_parquet(store: Store, name: str) -> Iterator[Any]:
     reading = storage_errors(f"reading {store.describe(name)}", Exception)
     with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
         yield parquet

@@ -23,7 +23,7 @@ from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.row_sizes import Sizes, row_sizes
 from tts_pipeline.dataset.scratch import scratch_root
 from tts_pipeline.dataset.store import storage_errors
-from tts_pipeline.dataset.views import without_views
+from tts_pipeline.dataset.views import without_view_types
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 GROUP_ROWS = 8_192
@@ -32,7 +32,7 @@ GROUP_ROWS = 8_192
 GROUP_BYTES = 32 * 1024 * 1024
 """A row group has fewer rows where they are wider than 4 kB."""
 
-CONTENT_HASH = "tts_pipeline.content_sha256"
+CONTENT_HASH_KEY = "tts_pipeline.content_sha256"
 """Key of the footer's metadata that holds the hash."""
 
 
@@ -59,13 +59,13 @@ class LazyRows(Protocol):
 
 RowStream = ArrowStream | LazyRows
 
-FILE = "frame.parquet"
+FILE_NAME = "frame.parquet"
 """A constant name, for it is part of the source's fingerprint, and of the ids that are made from it."""
 
-_LOCK = ".lock"
+_LOCK_SUFFIX = ".lock"
 
 
-def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
+def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
     """Write rows as a Parquet file, some thousands at a time. Blocking.
 
     What computing a lazy frame raises is its owner's, and passes.
@@ -85,21 +85,21 @@ def write_rows(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
     """
     tables = _tables(rows, drop)
     columns = next(tables)
-    readable = without_views(columns.schema.remove_metadata())
-    schema = pa.schema([_spelled_out(field) for field in readable])
-    kept = pa.schema([field.with_type(_type_in_parquet(field)) for field in schema])
-    with ExitStack() as opened:
+    readable = without_view_types(columns.schema.remove_metadata())
+    schema = pa.schema([_without_categories(field) for field in readable])
+    parquet_schema = pa.schema([field.with_type(_type_in_parquet(field)) for field in schema])
+    with ExitStack() as stack:
         with storage_errors(f"writing {path}"):
-            file = opened.enter_context(_HashingFile(path, schema))
-            writer = opened.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
+            file = stack.enter_context(_HashingFile(path, schema))
+            writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
         pieces = (table.slice(first, GROUP_ROWS) for table in tables for first in range(0, table.num_rows, GROUP_ROWS))
-        for table in _evenly(readable.empty_table(), (piece.cast(readable) for piece in pieces)):
-            plain = _unaltered(table, schema, kept)
+        for table in _regroup(readable.empty_table(), (piece.cast(readable) for piece in pieces)):
+            group = _check_lossless(table, schema, parquet_schema)
             with storage_errors(f"writing {path}"):
-                writer.write_table(plain, row_group_size=GROUP_ROWS)
+                writer.write_table(group, row_group_size=GROUP_ROWS)
         content_hash = file.hexdigest()
         with storage_errors(f"writing {path}"):
-            writer.add_key_value_metadata({CONTENT_HASH: content_hash})
+            writer.add_key_value_metadata({CONTENT_HASH_KEY: content_hash})
             writer.close()
     return content_hash
 
@@ -109,32 +109,32 @@ def _type_in_parquet(field: pa.Field) -> pa.DataType:
         try:
             pq.write_table(pa.schema([field]).empty_table(), file)
         except (OSError, pa.ArrowException) as error:
-            raise _not_kept(field, error) from error
+            raise _lossy_column_error(field, error) from error
         return pq.read_schema(file).field(0).type
 
 
-def _unaltered(table: pa.Table, schema: pa.Schema, kept: pa.Schema) -> pa.Table:
-    """Return rows as they are written; refuse values that Parquet's own types, ``kept``, would not hold."""
+def _check_lossless(table: pa.Table, schema: pa.Schema, parquet_schema: pa.Schema) -> pa.Table:
+    """Return rows as they are written; refuse values that Parquet's own types, ``parquet_schema``, would not hold."""
     columns = []
-    for column, field, other in zip(table.columns, schema, kept, strict=True):
+    for column, field, parquet_field in zip(table.columns, schema, parquet_schema, strict=True):
         try:
-            plain = column.cast(field.type).combine_chunks()
-            if other.type != field.type:  # dates with a time of day would lose it without a word
-                plain.cast(other.type)
+            values = column.cast(field.type).combine_chunks()
+            if parquet_field.type != field.type:  # dates with a time of day would lose it without a word
+                values.cast(parquet_field.type)
         except pa.ArrowException as error:
-            raise _not_kept(field, error) from error
-        columns.append(plain)
+            raise _lossy_column_error(field, error) from error
+        columns.append(values)
     return pa.table(columns, schema=schema)
 
 
-def _not_kept(field: pa.Field, error: Exception) -> ConfigurationError:
+def _lossy_column_error(field: pa.Field, error: Exception) -> ConfigurationError:
     return ConfigurationError(
         f"the column {field.name!r} is of type {field.type}, and Parquet cannot hold it as it is: {error}",
         hint="convert it, or leave it out by drop=",
     )
 
 
-def _spelled_out(field: pa.Field) -> pa.Field:
+def _without_categories(field: pa.Field) -> pa.Field:
     """Return a column of categories as one of what they stand for: their numbers depend on how the stream is cut."""
     if not pa.types.is_dictionary(field.type):
         return field
@@ -150,12 +150,12 @@ class _HashingFile(io.FileIO):
 
     def write(self, data: Any) -> int:
         """Write all of it, as a buffered file would: pyarrow does not look at how much it was."""
-        left = memoryview(data).cast("B")
-        self._hash.update(left)
-        whole = len(left)
-        while left:
-            left = left[super().write(left) :]
-        return whole
+        rest = memoryview(data).cast("B")
+        self._hash.update(rest)
+        size_bytes = len(rest)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return size_bytes
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -164,18 +164,18 @@ class _HashingFile(io.FileIO):
 def _tables(rows: RowStream, drop: Collection[str]) -> Iterator[pa.Table]:
     """Yield an empty table, which tells the columns, and then the rows."""
     if isinstance(rows, LazyRows):
-        yield _no_rows(pa.schema(rows.collect_schema()), drop)
+        yield _empty_table(pa.schema(rows.collect_schema()), drop)
         batches = rows.collect_batches(chunk_size=GROUP_ROWS, engine="streaming")
     else:
         batches = [rows]
     for stream in batches:
         reader = _reader(stream)
-        yield _no_rows(reader.schema, drop)
+        yield _empty_table(reader.schema, drop)
         for batch in reader:
-            yield _emptied(pa.Table.from_batches([batch]), drop)
+            yield _with_nulls(pa.Table.from_batches([batch]), drop)
 
 
-def _no_rows(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
+def _empty_table(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
     plain = pa.schema([field.with_type(pa.null()) if field.name in drop else field for field in schema])
     try:
         return plain.empty_table()
@@ -185,11 +185,11 @@ def _no_rows(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
         ) from error
 
 
-def _emptied(table: pa.Table, drop: Collection[str]) -> pa.Table:
+def _with_nulls(table: pa.Table, drop: Collection[str]) -> pa.Table:
     """Return a table with nothing in some of its columns, whatever their type."""
-    for place, name in enumerate(table.column_names):
+    for index, name in enumerate(table.column_names):
         if name in drop:
-            table = table.set_column(place, name, pa.nulls(table.num_rows))
+            table = table.set_column(index, name, pa.nulls(table.num_rows))
     return table
 
 
@@ -203,20 +203,20 @@ def _reader(rows: ArrowStream) -> pa.RecordBatchReader:
         ) from error
 
 
-def _evenly(waiting: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+def _regroup(pending: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """Yield the rows in tables of ``GROUP_ROWS``, or of ``GROUP_BYTES``; the last one may have fewer."""
-    sizes = row_sizes(waiting)
+    sizes = row_sizes(pending)
     for table in tables:
-        waiting = pa.concat_tables([waiting, table])
+        pending = pa.concat_tables([pending, table])
         sizes = np.concatenate([sizes, row_sizes(table)])
-        while rows := _full(sizes):
-            yield waiting.slice(0, rows)
-            waiting, sizes = waiting.slice(rows), sizes[rows:]
-    if waiting.num_rows:
-        yield waiting
+        while rows := _full_group_rows(sizes):
+            yield pending.slice(0, rows)
+            pending, sizes = pending.slice(rows), sizes[rows:]
+    if pending.num_rows:
+        yield pending
 
 
-def _full(sizes: Sizes) -> int:
+def _full_group_rows(sizes: Sizes) -> int:
     """Return how many rows make a table that no further row fits into; 0 where there are too few."""
     fitting = int(np.searchsorted(np.cumsum(sizes[:GROUP_ROWS]), GROUP_BYTES, "right"))
     is_full = fitting == GROUP_ROWS or fitting < len(sizes[:GROUP_ROWS])
@@ -224,7 +224,7 @@ def _full(sizes: Sizes) -> int:
 
 
 @contextmanager
-def stored(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] = ()) -> Iterator[Path]:
+def temporary_parquet(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] = ()) -> Iterator[Path]:
     """Give a file of rows, which is there as long as the block runs.
 
     Args:
@@ -241,18 +241,18 @@ def stored(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] 
     with storage_errors(f"using the folder {folder}"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _remove_abandoned(folder)
-    own = folder / uuid.uuid4().hex
-    with FileLock(own.with_suffix(_LOCK)):
+    own_folder = folder / uuid.uuid4().hex
+    with FileLock(own_folder.with_suffix(_LOCK_SUFFIX)):
         try:
-            with storage_errors(f"making the folder {own}"):
-                own.mkdir(mode=0o700)
-            write_rows(rows, own / FILE, drop)
-            yield own / FILE
+            with storage_errors(f"making the folder {own_folder}"):
+                own_folder.mkdir(mode=0o700)
+            write_stream(rows, own_folder / FILE_NAME, drop)
+            yield own_folder / FILE_NAME
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(own_folder, ignore_errors=True)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    for left in folder.glob("*/"):
-        with suppress(StorageError), FileLock(left.with_suffix(_LOCK)):
-            shutil.rmtree(left, ignore_errors=True)
+    for abandoned in folder.glob("*/"):
+        with suppress(StorageError), FileLock(abandoned.with_suffix(_LOCK_SUFFIX)):
+            shutil.rmtree(abandoned, ignore_errors=True)

@@ -19,6 +19,6 @@ def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa
         file: A path, or what is in the file.
         columns: Which; None is all of them.
     """
-    opened = pa.OSFile(str(file), "rb") if isinstance(file, Path) else pa.BufferReader(file)
-    with opened, pq.ParquetFile(opened, pre_buffer=False, page_checksum_verification=True) as parquet:
+    stream = pa.OSFile(str(file), "rb") if isinstance(file, Path) else pa.BufferReader(file)
+    with stream, pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as parquet:
         return parquet.read(columns=None if columns is None else list(columns), use_threads=False)

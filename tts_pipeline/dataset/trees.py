@@ -12,11 +12,11 @@ from typing import Any
 from tts_pipeline.dataset.location import filesystem_of, is_local, local_path
 from tts_pipeline.errors import without_passwords
 
-_NEVER_LISTED = "lost+found"
+_LOST_AND_FOUND = "lost+found"
 """Of the file systems of Linux: empty, and root's alone."""
 
 
-class Tree(ABC):
+class FileTree(ABC):
     """Folders and files by their full paths, as the disk or the driver spells them."""
 
     filesystem: Any
@@ -43,11 +43,11 @@ class Tree(ABC):
     def read(self, path: str) -> bytes:
         """Return a file's bytes."""
 
-    def shown(self, path: str) -> str:
+    def display_path(self, path: str) -> str:
         """Return a path as a person would give it."""
         return path
 
-    def location(self, root: str, name: str) -> str:
+    def join(self, root: str, name: str) -> str:
         """Return the path of what is below a folder; of the folder itself where the name is empty."""
         return f"{root.rstrip('/')}/{name}" if root and name else root or name
 
@@ -65,7 +65,7 @@ class Tree(ABC):
         return "/".join(pieces[:count]), tuple(pieces[count:])
 
 
-class Disk(Tree):
+class LocalTree(FileTree):
     """The local disk."""
 
     filesystem = None
@@ -79,7 +79,7 @@ class Disk(Tree):
     def walk(self, root: str) -> Iterator[str]:
         for folder, below, files in os.walk(root, onerror=_refuse_unlisted, followlinks=True):
             prefix = "" if folder == root else os.path.relpath(folder, root)
-            below[:] = [name for name in below if name != _NEVER_LISTED and not _is_loop(root, folder, name)]
+            below[:] = [name for name in below if name != _LOST_AND_FOUND and not _is_loop(root, folder, name)]
             yield from (os.path.join(prefix, name) for name in files if not _is_special(folder, name))
             yield from (os.path.join(prefix, name, "") for name in below)
 
@@ -93,7 +93,7 @@ class Disk(Tree):
             return file.read()
 
 
-class Remote(Tree):
+class FsspecTree(FileTree):
     """An fsspec file system."""
 
     def __init__(self, filesystem: Any) -> None:
@@ -107,21 +107,21 @@ class Remote(Tree):
     def exists(self, path: str) -> bool:
         return bool(self.filesystem.exists(path))
 
-    def shown(self, path: str) -> str:
+    def display_path(self, path: str) -> str:
         return without_passwords(str(self.filesystem.unstrip_protocol(path)))
 
     def walk(self, root: str) -> Iterator[str]:
-        return (_below(path, root) for path in self.filesystem.find(root))
+        return (_relative(path, root) for path in self.filesystem.find(root))
 
     def glob(self, root: str, pattern: str) -> Iterator[str]:
-        found = self.filesystem.glob(self.location(glob.escape(root), pattern), detail=True)
-        return (_below(path, root) for path, facts in found.items() if facts["type"] == "file")
+        matches = self.filesystem.glob(self.join(glob.escape(root), pattern), detail=True)
+        return (_relative(path, root) for path, info in matches.items() if info["type"] == "file")
 
     def read(self, path: str) -> bytes:
         return bytes(self.filesystem.cat_file(path))
 
 
-def tree_of(location: str | os.PathLike[str]) -> tuple[Tree, str]:
+def open_tree(location: str | os.PathLike[str]) -> tuple[FileTree, str]:
     """Return where a location is, and its path there.
 
     Raises:
@@ -130,12 +130,12 @@ def tree_of(location: str | os.PathLike[str]) -> tuple[Tree, str]:
     """
     text = os.fspath(location)
     if is_local(text):
-        return Disk(), str(local_path(text))
+        return LocalTree(), str(local_path(text))
     filesystem, path = filesystem_of(location)
-    return Remote(filesystem), path
+    return FsspecTree(filesystem), path
 
 
-def _below(path: str, root: str) -> str:
+def _relative(path: str, root: str) -> str:
     return path.removeprefix(root).lstrip("/") if path.startswith(root) else os.path.relpath(path, root)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tts_pipeline.errors import ConfigurationError
 
-_SHOWN = 5
+_MAX_DIFFERENCES = 5
 
 
 def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -26,39 +26,39 @@ def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
         ConfigurationError: Columns differ; names two files, the column and both types.
     """
     unified = schemas[0][1]
-    known = [unified]
-    for place, (_, schema) in enumerate(schemas):
-        if any(schema.equals(one) for one in known):
+    unified_schemas = [unified]
+    for index, (_, schema) in enumerate(schemas):
+        if any(schema.equals(other) for other in unified_schemas):
             continue
-        merged = _merged(unified, schema)
+        merged = _merge_schemas(unified, schema)
         if merged is None:
-            raise _difference(schemas, place)
+            raise _difference_error(schemas, index)
         unified = merged
-        known.append(schema)
+        unified_schemas.append(schema)
     return unified
 
 
-def _merged(one: pa.Schema, other: pa.Schema) -> pa.Schema | None:
-    fields = _merged_fields(one, other)
+def _merge_schemas(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
+    fields = _merge_fields(first, second)
     return None if fields is None else pa.schema(fields)
 
 
-def _merged_fields(one: Iterable[pa.Field], other: Iterable[pa.Field]) -> list[pa.Field] | None:
+def _merge_fields(first: Iterable[pa.Field], second: Iterable[pa.Field]) -> list[pa.Field] | None:
     """Return the fields of both, by name, in the order of the first; None where they differ, or a name stands twice."""
-    first, second = list(one), {field.name: field for field in other}
-    names = {field.name for field in first}
-    if len(names) < len(first) or names != second.keys() or len(list(other)) > len(second):
+    fields_in_order, fields_by_name = list(first), {field.name: field for field in second}
+    names = {field.name for field in fields_in_order}
+    if len(names) < len(fields_in_order) or names != fields_by_name.keys() or len(list(second)) > len(fields_by_name):
         return None
-    fields = [_merged_field(field, second[field.name]) for field in first]
+    fields = [_merge_field(field, fields_by_name[field.name]) for field in fields_in_order]
     merged = [field for field in fields if field is not None]
-    return merged if len(merged) == len(first) else None
+    return merged if len(merged) == len(fields_in_order) else None
 
 
-def _merged_field(one: pa.Field, other: pa.Field) -> pa.Field | None:
-    kind = _merged_type(one.type, other.type)
-    if kind is None or not (_can_be_cast(one.type, kind) and _can_be_cast(other.type, kind)):
+def _merge_field(first: pa.Field, second: pa.Field) -> pa.Field | None:
+    kind = _merge_types(first.type, second.type)
+    if kind is None or not (_can_be_cast(first.type, kind) and _can_be_cast(second.type, kind)):
         return None
-    return one.with_type(kind).with_nullable(one.nullable or other.nullable)
+    return first.with_type(kind).with_nullable(first.nullable or second.nullable)
 
 
 def _can_be_cast(kind: pa.DataType, other: pa.DataType) -> bool:
@@ -69,55 +69,63 @@ def _can_be_cast(kind: pa.DataType, other: pa.DataType) -> bool:
     return True
 
 
-def _merged_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if one.equals(other) or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    plain = _without_hint(one), _without_hint(other)
-    if plain != (one, other):
-        return _merged_type(*plain)
-    merged = _merged_scalar(one, other)
-    return _merged_nested(one, other) if merged is None else merged
+def _merge_types(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if first.equals(second) or pa.types.is_null(second):
+        return first
+    if pa.types.is_null(first):
+        return second
+    plain = _storage_type(first), _storage_type(second)
+    if plain != (first, second):
+        return _merge_types(*plain)
+    merged = _merge_scalars(first, second)
+    return _merge_nested(first, second) if merged is None else merged
 
 
-def _merged_scalar(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    for family, large in _WIDTHS:
-        if one in family and other in family:
-            return large if large in (one, other) else family[0]
-    if _is_decimal(one) and _is_decimal(other) and (one.precision, one.scale) == (other.precision, other.scale):
-        return max(one, other, key=lambda kind: kind.bit_width)
-    are_instants = pa.types.is_timestamp(one) and pa.types.is_timestamp(other) and one.tz and other.tz
-    return pa.timestamp(one.unit, "UTC") if are_instants and one.unit == other.unit else None
+def _merge_scalars(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    for family, large in _FAMILIES:
+        if first in family and second in family:
+            return large if large in (first, second) else family[0]
+    if (
+        _is_decimal(first)
+        and _is_decimal(second)
+        and (first.precision, first.scale) == (second.precision, second.scale)
+    ):
+        return max(first, second, key=lambda kind: kind.bit_width)
+    are_instants = pa.types.is_timestamp(first) and pa.types.is_timestamp(second) and first.tz and second.tz
+    return pa.timestamp(first.unit, "UTC") if are_instants and first.unit == second.unit else None
 
 
-def _merged_nested(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if pa.types.is_struct(one) and pa.types.is_struct(other):
-        fields = _merged_fields(one, other)
+def _merge_nested(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_struct(first) and pa.types.is_struct(second):
+        fields = _merge_fields(first, second)
         return None if fields is None else pa.struct(fields)
-    if pa.types.is_map(one) and pa.types.is_map(other):
-        key, item = _merged_field(one.key_field, other.key_field), _merged_field(one.item_field, other.item_field)
+    if pa.types.is_map(first) and pa.types.is_map(second):
+        key, item = _merge_field(first.key_field, second.key_field), _merge_field(first.item_field, second.item_field)
         return None if key is None or item is None else pa.map_(key, item)
-    return _merged_lists(one, other)
+    return _merge_lists(first, second)
 
 
-def _merged_lists(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if not (_is_list(one) and _is_list(other)):
+def _merge_lists(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
+    if not (_is_list(first) and _is_list(second)):
         return None
-    item = _merged_field(one.value_field, other.value_field)
+    item = _merge_field(first.value_field, second.value_field)
     if item is None:
         return None
-    if pa.types.is_fixed_size_list(one) and pa.types.is_fixed_size_list(other) and one.list_size == other.list_size:
-        return pa.list_(item, one.list_size)
-    is_large = pa.types.is_large_list(one) or pa.types.is_large_list(other)
+    if (
+        pa.types.is_fixed_size_list(first)
+        and pa.types.is_fixed_size_list(second)
+        and first.list_size == second.list_size
+    ):
+        return pa.list_(item, first.list_size)
+    is_large = pa.types.is_large_list(first) or pa.types.is_large_list(second)
     return pa.large_list(item) if is_large else pa.list_(item)
 
 
-def _without_hint(kind: pa.DataType) -> pa.DataType:
+def _storage_type(kind: pa.DataType) -> pa.DataType:
     """Return what Parquet knows of a type: the values of categories, the storage of an extension."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _without_hint(kind.storage_type)
-    return _without_hint(kind.value_type) if pa.types.is_dictionary(kind) else kind
+        return _storage_type(kind.storage_type)
+    return _storage_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -128,37 +136,40 @@ def _is_decimal(kind: pa.DataType) -> bool:
     return bool(pa.types.is_decimal(kind))
 
 
-_WIDTHS = (
+_FAMILIES = (
     ((pa.string(), pa.large_string(), pa.string_view()), pa.large_string()),
     ((pa.binary(), pa.large_binary(), pa.binary_view()), pa.large_binary()),
 )
 """Kinds of one type in Parquet, and the one that holds all."""
 
 
-def _difference(schemas: Sequence[tuple[str, pa.Schema]], place: int) -> ConfigurationError:
+def _difference_error(schemas: Sequence[tuple[str, pa.Schema]], index: int) -> ConfigurationError:
     """Name the first file that one of the others does not go with."""
-    path, schema = schemas[place]
-    pairs = ((name, one) for name, one in schemas[:place] if _merged(one, schema) is None)
-    name, one = next(pairs, schemas[0])
+    path, schema = schemas[index]
+    pairs = ((name, other) for name, other in schemas[:index] if _merge_schemas(other, schema) is None)
+    name, other = next(pairs, schemas[0])
     return ConfigurationError(
-        f"the columns of {path!r} differ from those of {name!r}: {_listed(one, schema)}",
+        f"the columns of {path!r} differ from those of {name!r}: {_format_difference(other, schema)}",
         hint="give all files of the source the same columns and types, or leave columns out by --drop COLUMN",
     )
 
 
-def _listed(expected: pa.Schema, found: pa.Schema) -> str:
-    one, two = _types(expected), _types(found)
-    names = sorted(name for name in one.keys() | two.keys() if _differ(expected, found, name))
-    shown = [f"{name}: {one.get(name, 'absent')} / {two.get(name, 'absent')}" for name in names[:_SHOWN]]
+def _format_difference(first: pa.Schema, second: pa.Schema) -> str:
+    first_types, second_types = _types_by_name(first), _types_by_name(second)
+    names = sorted(name for name in first_types.keys() | second_types.keys() if _differ(first, second, name))
+    shown = [
+        f"{name}: {first_types.get(name, 'absent')} / {second_types.get(name, 'absent')}"
+        for name in names[:_MAX_DIFFERENCES]
+    ]
     return "; ".join(shown) or "a name stands twice"
 
 
-def _differ(one: pa.Schema, other: pa.Schema, name: str) -> bool:
-    if name not in one.names or name not in other.names:
+def _differ(first: pa.Schema, second: pa.Schema, name: str) -> bool:
+    if name not in first.names or name not in second.names:
         return True
-    places = one.get_field_index(name), other.get_field_index(name)
-    return min(places) >= 0 and _merged_field(one.field(places[0]), other.field(places[1])) is None
+    indices = first.get_field_index(name), second.get_field_index(name)
+    return min(indices) >= 0 and _merge_field(first.field(indices[0]), second.field(indices[1])) is None
 
 
-def _types(schema: pa.Schema) -> dict[str, str]:
+def _types_by_name(schema: pa.Schema) -> dict[str, str]:
     return {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}

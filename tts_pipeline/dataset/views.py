@@ -6,22 +6,22 @@ import pyarrow as pa
 
 from tts_pipeline.errors import ConfigurationError
 
-_KIN = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+_PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
-def without_views(schema: pa.Schema) -> pa.Schema:
+def without_view_types(schema: pa.Schema) -> pa.Schema:
     """Return a schema with plain strings and binaries in place of views, at any depth.
 
     Raises:
         ConfigurationError: A column's type is still one that rows cannot be taken of.
     """
-    plain = pa.schema([field.with_type(_plain(field.type)) for field in schema])
-    no_places = pa.nulls(0, pa.int64())  # not pa.array([]): that imports pandas where it is installed, in 0.2 s
+    plain = pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
+    no_indices = pa.nulls(0, pa.int64())  # not pa.array([]): that imports pandas where it is installed, in 0.2 s
     for field in plain:
         if _is_simple(field.type):  # these can: a look would import Arrow's functions only to see that
             continue
         try:
-            pa.nulls(0, field.type).take(no_places)
+            pa.nulls(0, field.type).take(no_indices)
         except pa.ArrowNotImplementedError as error:
             raise ConfigurationError(
                 f"column {field.name!r} is of type {field.type}, which cannot be read by row: {error}",
@@ -34,11 +34,11 @@ def _is_simple(kind: pa.DataType) -> bool:
     return bool(pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if kind in _KIN:
-        return _KIN[kind]
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if kind in _PLAIN_TYPES:
+        return _PLAIN_TYPES[kind]
     if pa.types.is_dictionary(kind):  # of views where a Polars frame has categories
-        return pa.dictionary(kind.index_type, _plain(kind.value_type), kind.ordered)
+        return pa.dictionary(kind.index_type, _plain_type(kind.value_type), kind.ordered)
     if pa.types.is_struct(kind):
         return pa.struct([_plain_field(child) for child in kind])
     if pa.types.is_map(kind):
@@ -50,4 +50,4 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
-    return field.with_type(_plain(field.type))
+    return field.with_type(_plain_type(field.type))

@@ -15,28 +15,28 @@ from tts_pipeline.dataset.descriptor import NAME as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.reuse import CacheLocation, CacheTier, find_cache
-from tts_pipeline.dataset.rows import hugging_face_note, passed_through, require_columns
+from tts_pipeline.dataset.rows import hugging_face_note, passthrough_columns, require_columns
 from tts_pipeline.dataset.spending import spent
-from tts_pipeline.dataset.streamed import stored
+from tts_pipeline.dataset.streamed import temporary_parquet
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.figures import WAV_BYTES_PER_SECOND, Estimate
-from tts_pipeline.estimates.holdings import Holdings, own_shelves, shelves_of
-from tts_pipeline.estimates.measured import Latency, measured_in
-from tts_pipeline.estimates.parameters import Sending, check_sending
-from tts_pipeline.estimates.purchases import Purchases
-from tts_pipeline.estimates.remaining import RemainingLines
-from tts_pipeline.estimates.repeats import Repeats
-from tts_pipeline.estimates.rows import Lines, Rows, StoredLines, lines_of
+from tts_pipeline.estimates.holdings import AudioLocator, open_own_tiers, open_tiers
+from tts_pipeline.estimates.measured import Latency, read_measurements
+from tts_pipeline.estimates.parameters import RowParameters, check_row_parameters
+from tts_pipeline.estimates.purchases import PurchaseCounter
+from tts_pipeline.estimates.remaining import RemainingRows
+from tts_pipeline.estimates.repeats import DistinctRequests
+from tts_pipeline.estimates.rows import AnyRows, InputRows, SourceRows, open_rows
 from tts_pipeline.estimates.tally import Counts, tally
-from tts_pipeline.estimates.terms import cost_at, notes_on, notes_on_caps, pace_of, purchases_at_most
+from tts_pipeline.estimates.terms import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
 from tts_pipeline.job import Job, Running
 from tts_pipeline.job.prepared import Prepared, prepare
 from tts_pipeline.models import ParameterValue, Service
 
 
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
-    rows: Rows,
+    rows: AnyRows,
     service: Service,
     *,
     model: str,
@@ -62,8 +62,8 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
 
         lines = pl.DataFrame({"text": ["Good morning.", "早上好。", "Good morning."]})
         baze = tts.load_catalog().service("baze")
-        told = tts.estimate(lines, baze, model="qwen3-tts-instruct-flash", voice="Cherry")
-        print(told.segments, told.characters_billed, told.cost, told.currency)  # 2 20 0.001600000 CNY
+        result = tts.estimate(lines, baze, model="qwen3-tts-instruct-flash", voice="Cherry")
+        print(result.segments, result.characters_billed, result.cost, result.currency)  # 2 20 0.001600000 CNY
 
     Args:
         rows: A Polars DataFrame or LazyFrame; anything with ``__arrow_c_stream__``, which is taken into memory whole;
@@ -91,8 +91,8 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         ConfigurationError: Something is wrong with the rows or the parameters, as it would be for a run.
         StorageError: A source or the destination cannot be read.
     """
-    named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
-    named = replace(named, hive=named.hive and hive, drop=[*named.drop, *drop])
+    input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
+    input_columns = replace(input_columns, hive=input_columns.hive and hive, drop=[*input_columns.drop, *drop])
     running = running or Running()
     job = Job(
         source=rows if isinstance(rows, str | os.PathLike) else "",
@@ -100,7 +100,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         service=service,
         model=model,
         parameters=parameters,
-        columns=named if destination else replace(named, generate_ids=True),
+        columns=input_columns if destination else replace(input_columns, generate_ids=True),
         selection=selection or Selection(),
         audio=audio or AudioSettings(),
         catalog=catalog,
@@ -109,33 +109,33 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     )
     if destination and not isinstance(rows, str | os.PathLike):
         # As a run does: a destination knows its source by its files.
-        with stored(rows, running.work_dir, named.drop) as file:
+        with temporary_parquet(rows, running.work_dir, input_columns.drop) as file:
             return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
     return estimate_rows(rows, job, latency_s=latency_s)
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
+class _Inputs:
     """The rows of an estimate, and what is known beside them.
 
     Args:
-        lines: The rows that are left to do.
-        sending: Their parameters.
-        shelves: Where audio may be that need not be bought.
-        places: Datasets of earlier runs, the job's own first.
-        spent: By earlier runs of the job, at most.
+        input_rows: The rows that are left to do.
+        parameters: Their parameters.
+        tiers: Where audio may be that need not be bought.
+        locations: Datasets of earlier runs, the job's own first.
+        prior_spend: By earlier runs of the job, at most.
         note: What there is to know of the columns of a new dataset; None is nothing.
     """
 
-    lines: Lines
-    sending: Sending
-    shelves: Sequence[CacheTier]
-    places: Sequence[CacheLocation]
-    spent: Totals = field(default_factory=Totals)
+    input_rows: InputRows
+    parameters: RowParameters
+    tiers: Sequence[CacheTier]
+    locations: Sequence[CacheLocation]
+    prior_spend: Totals = field(default_factory=Totals)
     note: str | None = None
 
 
-def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
+def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
     """Estimate what a job comes to for rows; see ``estimate``.
 
     Args:
@@ -144,54 +144,54 @@ def estimate_rows(rows: Rows, job: Job, *, latency_s: float | None = None, today
         latency_s: As in ``estimate``.
         today: Chooses the price; None is today, in UTC.
     """
-    scope = _in_place(job) if os.fspath(job.destination) else _anew(rows, job)
-    purchases = Purchases(
-        scope.sending,
-        Holdings(scope.shelves, job.running.quality, job.service, job.card()),
+    inputs = _inputs_of_dataset(job) if os.fspath(job.destination) else _inputs_without_dataset(rows, job)
+    counter = PurchaseCounter(
+        inputs.parameters,
+        AudioLocator(inputs.tiers, job.running.quality, job.service, job.card()),
         keeps_unspeakable=job.running.unspeakable == "keep",
     )
-    measured = measured_in(scope.places, job)
+    measurements = read_measurements(inputs.locations, job)
     if latency_s is not None:
-        measured = replace(measured, latency=Latency(latency_s))
-    with Repeats(job.running.work_dir) as repeats:
-        counts = tally(scope.lines, job.columns.text, purchases, repeats, measured.paces)
-    made = _estimate(counts, job, measured.latency, scope.spent, today or datetime.now(UTC).date())
-    notes = made.notes if scope.note is None else (*made.notes, scope.note)
-    return replace(made, left_out=scope.lines.left_out, notes=notes)
+        measurements = replace(measurements, latency=Latency(latency_s))
+    with DistinctRequests(job.running.work_dir) as distinct_requests:
+        counts = tally(inputs.input_rows, job.columns.text, counter, distinct_requests, measurements.paces)
+    result = _make_estimate(counts, job, measurements.latency, inputs.prior_spend, today or datetime.now(UTC).date())
+    notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
+    return replace(result, left_out=inputs.input_rows.left_out, notes=notes)
 
 
-def _in_place(job: Job) -> _Scope:
+def _inputs_of_dataset(job: Job) -> _Inputs:
     """Look at a job's destination: what is there is neither bought nor made again."""
     prepared = prepare(job, sends=False)
-    source = StoredLines(prepared.source, prepared.places)
-    sending = check_sending(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
-    shelves = shelves_of(prepared.reusable, job.audio)
-    places = [place for place in prepared.reusable if isinstance(place, CacheLocation)]
+    source = SourceRows(prepared.source, prepared.places)
+    parameters = check_row_parameters(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
+    tiers = open_tiers(prepared.reusable, job.audio)
+    locations = [location for location in prepared.reusable if isinstance(location, CacheLocation)]
     descriptor = read_descriptor(prepared.store)
     if descriptor is None:
-        note = hugging_face_note(prepared.voicing.layout.passed_through)
-        return _Scope(source, sending, shelves, places, _spent(prepared), note)
-    own = CacheLocation(prepared.store, prepared.home.root, descriptor, is_new=False)
-    return _Scope(
-        lines=RemainingLines(prepared),
-        sending=sending,
-        shelves=[*own_shelves(prepared), *shelves],
-        places=[own, *places],
-        spent=_spent(prepared),
+        note = hugging_face_note(prepared.voicing.roles.passthrough)
+        return _Inputs(source, parameters, tiers, locations, _prior_spend(prepared), note)
+    own_location = CacheLocation(prepared.store, prepared.home.root, descriptor, is_new=False)
+    return _Inputs(
+        input_rows=RemainingRows(prepared),
+        parameters=parameters,
+        tiers=[*open_own_tiers(prepared), *tiers],
+        locations=[own_location, *locations],
+        prior_spend=_prior_spend(prepared),
     )
 
 
-def _spent(prepared: Prepared) -> Totals:
+def _prior_spend(prepared: Prepared) -> Totals:
     """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
-    place, journals = prepared.store, prepared.journals
-    if prepared.rebuild is not None and not place.exists(DESCRIPTOR):
-        place, journals = prepared.home, prepared.rebuild.work_dir / "journals"
-    descriptor = read_descriptor(place)
+    store, journals = prepared.store, prepared.journals
+    if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
+        store, journals = prepared.home, prepared.rebuild.work_dir / "journals"
+    descriptor = read_descriptor(store)
     is_capped = prepared.job.running.budget != BudgetCap()
-    return spent(place, descriptor, journals, prepared.locks) if is_capped and descriptor is not None else Totals()
+    return spent(store, descriptor, journals, prepared.locks) if is_capped and descriptor is not None else Totals()
 
 
-def _anew(rows: Rows, job: Job) -> _Scope:
+def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
     running, columns = job.running, job.columns
     for name in ("retry_rejects", "rebuild", "append"):
         if getattr(running, name):
@@ -199,28 +199,28 @@ def _anew(rows: Rows, job: Job) -> _Scope:
                 f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
             )
     check_drop(columns, running.tag_columns)
-    lines = lines_of(rows, job.selection, hive=columns.hive, drop=columns.drop)
-    require_columns(columns, lines.schema())
-    sending = check_sending(lines, job.card(), job.parameters, columns.parameters, job.unchecked)
-    given = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
-    places = [find_cache(one) for one in given]
-    return _Scope(
-        lines,
-        sending,
-        shelves_of(places, job.audio),
-        places,
-        note=hugging_face_note(passed_through(columns, lines.schema())),
+    input_rows = open_rows(rows, job.selection, hive=columns.hive, drop=columns.drop)
+    require_columns(columns, input_rows.schema())
+    parameters = check_row_parameters(input_rows, job.card(), job.parameters, columns.parameters, job.unchecked)
+    reuse = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
+    locations = [find_cache(location) for location in reuse]
+    return _Inputs(
+        input_rows,
+        parameters,
+        open_tiers(locations, job.audio),
+        locations,
+        note=hugging_face_note(passthrough_columns(columns, input_rows.schema())),
     )
 
 
-def _estimate(counts: Counts, job: Job, latency: Latency | None, spent: Totals, today: date) -> Estimate:
+def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Totals, today: date) -> Estimate:
     card, running = job.card(), job.running
-    price, pace = price_at(card.prices, today), pace_of(counts, card, running.limits, latency)
-    audio_hours = math.fsum(one.audio_hours for one in counts.spoken)
-    cost, times = cost_at(price, counts, card), purchases_at_most(running.quality)
+    price, time = price_at(card.prices, today), estimate_time(counts, card, running.limits, latency)
+    audio_hours = math.fsum(voice.audio_hours for voice in counts.spoken)
+    cost, factor = expected_cost(price, counts, card), max_purchases(running.quality)
     notes = (
-        *notes_on(counts, card, job.service, pace, today),
-        *notes_on_caps(counts, cost, running.budget, spent),
+        *estimate_notes(counts, card, job.service, time, today),
+        *cap_notes(counts, cost, running.budget, prior_spend),
     )
     return Estimate(
         rows=counts.rows,
@@ -233,22 +233,22 @@ def _estimate(counts: Counts, job: Job, latency: Latency | None, spent: Totals, 
         segments=counts.segments,
         characters_billed=counts.characters_billed,
         cost=cost,
-        segments_at_most=counts.segments * times,
-        characters_at_most=counts.characters_billed * times,
-        cost_at_most=None if cost is None else cost * times,
+        segments_at_most=counts.segments * factor,
+        characters_at_most=counts.characters_billed * factor,
+        cost_at_most=None if cost is None else cost * factor,
         currency=price.currency if price else None,
         price_id=price.price_id if price else None,
         price_basis=price.basis if price else None,
         audio_hours=audio_hours,
         audio_bytes=round(audio_hours * 3_600 * WAV_BYTES_PER_SECOND),
         spoken=counts.spoken,
-        requests_per_minute=pace.requests_per_minute,
-        characters_per_minute=pace.characters_per_minute,
-        latency_s=pace.latency_s,
+        requests_per_minute=time.requests_per_minute,
+        characters_per_minute=time.characters_per_minute,
+        latency_s=time.latency_s,
         latency_source=latency.source if latency else None,
-        elapsed_s=pace.elapsed_s,
-        limited_by=pace.limited_by,
-        answer_within_s=pace.answer_within_s,
+        elapsed_s=time.elapsed_s,
+        limited_by=time.limited_by,
+        answer_within_s=time.answer_within_s,
         notes=notes,
         rows_unspeakable=counts.rows_unspeakable,
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
-from tts_pipeline.dataset.source_files import left_out_text
+from tts_pipeline.dataset.source_files import describe_left_out
 from tts_pipeline.errors import printable
 
 WAV_BYTES_PER_SECOND = 48_000
@@ -18,7 +18,7 @@ _UNKNOWN_TIME = "unknown: give --requests-per-minute or --latency-s, or a pilot 
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
+class VoiceTotals:
     """What will be heard of one voice in one language.
 
     Args:
@@ -61,7 +61,7 @@ class Estimate:
         price_id: Of today's price; None without one.
         price_basis: ``list`` (the maker's published price) or ``user``; None without a price.
         audio_hours: Of the audio that the run adds to the dataset, reused and repeated rows included, about: see
-            ``spoken.seconds``.
+            ``speaking_time_s``.
         audio_bytes: Of the same audio as WAV with 24,000 samples a second of 16 bits, about.
         spoken: The hours by language and voice, the most first.
         requests_per_minute: The rate that is reckoned with: as given, else the service's own; None is none.
@@ -99,7 +99,7 @@ class Estimate:
     price_basis: str | None
     audio_hours: float
     audio_bytes: int
-    spoken: tuple[Spoken, ...]
+    spoken: tuple[VoiceTotals, ...]
     requests_per_minute: float | None
     characters_per_minute: float | None
     latency_s: float | None
@@ -116,8 +116,8 @@ class Estimate:
         plain = asdict(replace(self, left_out=dict(self.left_out)))
         return {
             **plain,
-            "cost": _plain(self.cost),
-            "cost_at_most": _plain(self.cost_at_most),
+            "cost": _decimal_text(self.cost),
+            "cost_at_most": _decimal_text(self.cost_at_most),
             "spoken": list(plain["spoken"]),
             "notes": list(self.notes),
         }
@@ -130,7 +130,7 @@ class Estimate:
     def _lines(self) -> Iterator[tuple[str, str]]:
         yield "rows", f"{self.rows:,}"
         if self.left_out:
-            yield "left out", left_out_text(self.left_out)
+            yield "left out", describe_left_out(self.left_out)
         yield from self._rows_left_out()
         yield "requests", f"{self.segments:,}"
         yield "characters", f"{self.characters_billed:,} billed"
@@ -138,10 +138,10 @@ class Estimate:
         if self.segments_at_most > self.segments:
             yield "at most", self._at_most()
         yield "audio", f"about {self.audio_hours:,.2f} hours, {self.audio_bytes / 1e9:,.2f} GB as 24 kHz 16-bit WAV"
-        for one in self.spoken[:_MAX_GROUPS]:
-            who = f"{one.language or 'language not given'}, {one.voice or 'voice not given'}"
-            pace = ", as measured" if one.is_measured else ""
-            yield "", f"{who}: {one.rows:,} rows, about {one.audio_hours:,.2f} hours{pace}"
+        for voice in self.spoken[:_MAX_GROUPS]:
+            language_and_voice = f"{voice.language or 'language not given'}, {voice.voice or 'voice not given'}"
+            pace = ", as measured" if voice.is_measured else ""
+            yield "", f"{language_and_voice}: {voice.rows:,} rows, about {voice.audio_hours:,.2f} hours{pace}"
         if len(self.spoken) > _MAX_GROUPS:
             yield "", f"and {len(self.spoken) - _MAX_GROUPS:,} more"
         yield "time", self._time()
@@ -194,7 +194,7 @@ class Estimate:
         return f"{took} at {answers}: a higher --max-concurrency makes it shorter"
 
 
-def _plain(money: Decimal | None) -> str | None:
+def _decimal_text(money: Decimal | None) -> str | None:
     return None if money is None else f"{money:f}"
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reuse import CacheLocation
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
+from tts_pipeline.estimates.spoken import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
 
@@ -24,7 +24,7 @@ MIN_REQUESTS = 10
 MIN_AUDIO_S = 20.0
 """With less audio of a voice in a language nothing is said about its pace."""
 
-_Group = tuple[str | None, str | None]
+_LanguageAndVoice = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,63 +47,64 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Paces:
+class SpeakingPaces:
     """Measured paces of voices.
 
     Args:
-        times_published: By language and voice, and by language alone: the measured time as a multiple of
-            ``spoken.seconds``, at the usual speed.
+        ratios: By language and voice, and by language alone: the measured time as a multiple of
+            ``speaking_time_s``, at the usual speed.
     """
 
-    times_published: Mapping[_Group, float] = field(default_factory=dict)
+    ratios: Mapping[_LanguageAndVoice, float] = field(default_factory=dict)
 
-    def of(self, language: str | None, voice: str | None) -> float | None:
+    def ratio_of(self, language: str | None, voice: str | None) -> float | None:
         """Return the multiple for a voice in a language, else for the language; None where nothing is measured."""
-        found = self.times_published.get((language, voice))
-        return self.times_published.get((language, None)) if found is None else found
+        ratio = self.ratios.get((language, voice))
+        return self.ratios.get((language, None)) if ratio is None else ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurements:
     """What earlier runs measured; None and empty where they did not."""
 
     latency: Latency | None = None
-    paces: Paces = Paces()
+    paces: SpeakingPaces = SpeakingPaces()
 
 
-def measured_in(places: Iterable[CacheLocation], job: Job) -> Measured:
+def read_measurements(locations: Iterable[CacheLocation], job: Job) -> Measurements:
     """Read what datasets of the same service and model measured; reads a sample, and no audio. Blocking.
 
     Args:
-        places: Reuse stores are passed over.
+        locations: Reuse stores are passed over.
         job: Names the service and the model.
 
     Raises:
         StorageError: A dataset cannot be read.
     """
-    asked = (job.service.name, job.model)
-    known = [
-        (place.store, place.descriptor, place.label)
-        for place in places
-        if place.descriptor is not None and (place.descriptor.job["service"], place.descriptor.job["model"]) == asked
+    service_and_model = (job.service.name, job.model)
+    datasets = [
+        (location.store, location.descriptor, location.label)
+        for location in locations
+        if location.descriptor is not None
+        and (location.descriptor.job["service"], location.descriptor.job["model"]) == service_and_model
     ]
-    latencies = (_latency(store, label) for store, _, label in known)
-    return Measured(next((one for one in latencies if one is not None), None), _paces(known))
+    latencies = (_measure_latency(store, label) for store, _, label in datasets)
+    return Measurements(next((latency for latency in latencies if latency is not None), None), _measure_paces(datasets))
 
 
-def _latency(store: Store, label: str) -> Latency | None:
-    frames = list(_sample(store, "usage", ("outcome", "latency_ms", "characters_counted")))
+def _measure_latency(store: Store, label: str) -> Latency | None:
+    frames = list(_read_sample(store, "usage", ("outcome", "latency_ms", "characters_counted")))
     if not frames:
         return None
     answered = pl.concat(frames).filter(pl.col("outcome").is_in(["succeeded", "discarded"]), pl.col("latency_ms") > 0)
     if answered.height < MIN_REQUESTS:
         return None
     latency_s, characters = answered["latency_ms"].cast(pl.Float64) / 1_000, answered["characters_counted"]
-    request_s, character_s = _line(characters.cast(pl.Float64), latency_s)
+    request_s, character_s = _fit_line(characters.cast(pl.Float64), latency_s)
     return Latency(request_s, character_s, f"{answered.height:,} requests of {label}")
 
 
-def _line(amounts: pl.Series, times_s: pl.Series) -> tuple[float, float]:
+def _fit_line(amounts: pl.Series, times_s: pl.Series) -> tuple[float, float]:
     """Return the line through measurements, by least squares: at 0, and for each unit; neither is negative."""
     mean, mean_s = _mean(amounts), _mean(times_s)
     spread = _mean((amounts - mean) ** 2)
@@ -116,40 +117,42 @@ def _mean(values: pl.Series) -> float:
     return float(values.sum()) / len(values)
 
 
-def _paces(known: Sequence[tuple[Store, Descriptor, str]]) -> Paces:
+def _measure_paces(datasets: Sequence[tuple[Store, Descriptor, str]]) -> SpeakingPaces:
     frames = [
         frame.with_columns(duration_s=pl.col("duration_ms") * _speed(descriptor) / 1_000)
-        for store, descriptor, _ in known
+        for store, descriptor, _ in datasets
         if "speed" not in descriptor.job["columns"]
-        for frame in _sample(store, "speech", ("text", "voice", "language", "duration_ms"))
+        for frame in _read_sample(store, "speech", ("text", "voice", "language", "duration_ms"))
     ]
     if not frames:
-        return Paces()
-    spoken = _counted(pl.concat(frames))
-    return Paces(dict(_times(spoken.with_columns(voice=pl.lit(None, pl.String)))) | dict(_times(spoken)))
+        return SpeakingPaces()
+    speech = _count_characters(pl.concat(frames))
+    return SpeakingPaces(
+        dict(_pace_ratios(speech.with_columns(voice=pl.lit(None, pl.String)))) | dict(_pace_ratios(speech))
+    )
 
 
 def _speed(descriptor: Descriptor) -> float:
-    given = descriptor.job["parameters"].get("speed", 1)
-    return float(given) if isinstance(given, int | float) and given > 0 else 1.0
+    speed = descriptor.job["parameters"].get("speed", 1)
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else 1.0
 
 
-def _counted(speech: pl.DataFrame) -> pl.DataFrame:
+def _count_characters(speech: pl.DataFrame) -> pl.DataFrame:
     text = pl.col("text")
     han = han_characters(text).fill_null(0)
-    counted = speech.with_columns(han.alias("han"), script_language(text, han).alias("script"))
-    return counted.with_columns(
+    counts = speech.with_columns(han.alias("han"), script_language(text, han).alias("script"))
+    return counts.with_columns(
         pl.coalesce("language", "script").alias("language"),
         count_digits(text).alias("digits"),
         (text.str.len_chars() - pl.col("han") - text.str.count_matches(" ", literal=True)).alias("letters"),
     )
 
 
-def _times(spoken: pl.DataFrame) -> Iterator[tuple[_Group, float]]:
+def _pace_ratios(speech: pl.DataFrame) -> Iterator[tuple[_LanguageAndVoice, float]]:
     """Yield each language and voice with enough audio, with the measured time as a multiple of the published one."""
-    groups = spoken.group_by("language", "voice").agg(_sums("letters", "han", "digits", "duration_s"))
+    groups = speech.group_by("language", "voice").agg(_sums("letters", "han", "digits", "duration_s"))
     for language, voice, letters, han, digits, duration_s in groups.iter_rows():
-        published_s = seconds(letters, han, language, digits)
+        published_s = speaking_time_s(letters, han, language, digits)
         if duration_s >= MIN_AUDIO_S and published_s > 0:
             yield (language, voice), duration_s / published_s
 
@@ -158,10 +161,10 @@ def _sums(*names: str) -> list[pl.Expr]:
     return [pl.col(name).sum() for name in names]
 
 
-def _sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _read_sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     names = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
-    for short in names[:: max(1, -(-len(names) // MAX_FILES))]:
-        name = f"{table}/{short}"
+    for file_name in names[:: max(1, -(-len(names) // MAX_FILES))]:
+        name = f"{table}/{file_name}"
         reading = storage_errors(f"reading {store.describe(name)}", Exception)
         with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
             yield pl.DataFrame(parquet.read(columns=list(columns), use_threads=False))

@@ -11,9 +11,9 @@ from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.client.segments import Segmenter
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.estimates.holdings import Holdings, Origin
-from tts_pipeline.estimates.parameters import Sending, read
-from tts_pipeline.estimates.remaining import BEGUN, NEW, Begun
+from tts_pipeline.estimates.holdings import AudioLocator, AudioOrigin
+from tts_pipeline.estimates.parameters import RowParameters, from_json
+from tts_pipeline.estimates.remaining import NOT_STARTED, STARTED, StartedRow
 from tts_pipeline.models import Card, History, Parameters
 from tts_pipeline.text import billed_characters, check_worth_sending
 
@@ -22,7 +22,7 @@ MAX_CUT_TEXTS = 20_000
 like these."""
 
 
-class Pieces(NamedTuple):
+class SegmentCounts(NamedTuple):
     """A text as it is sent.
 
     Args:
@@ -35,20 +35,20 @@ class Pieces(NamedTuple):
     segments: int
     bought: int
     characters: int
-    origin: int = Origin.NOWHERE
+    origin: int = AudioOrigin.NOWHERE
 
 
-class Purchases:
+class PurchaseCounter:
     """Finds the purchases of each row of a batch; after many long texts, guesses.
 
     Args:
-        sending: The parameters of the rows.
-        holdings: Audio that need not be bought.
+        parameters: The parameters of the rows.
+        locator: Audio that need not be bought.
         max_cut_texts: Texts over the limit that are really cut.
         keeps_unspeakable: Whether texts, and pieces of them, without anything to say are sent.
 
     Attributes:
-        sending: The parameters of the rows.
+        parameters: The parameters of the rows.
         keeps_unspeakable: As given.
         long_texts: Texts over the limit so far.
         cut_texts: Those of them that were really cut.
@@ -56,101 +56,118 @@ class Purchases:
 
     def __init__(
         self,
-        sending: Sending,
-        holdings: Holdings,
+        parameters: RowParameters,
+        locator: AudioLocator,
         max_cut_texts: int = MAX_CUT_TEXTS,
         *,
         keeps_unspeakable: bool = True,
     ) -> None:
-        self.sending = sending
+        self.parameters = parameters
         self.keeps_unspeakable = keeps_unspeakable
-        self._card = sending.card
-        self._segmenter = Segmenter(sending.card, keeps_unspeakable=keeps_unspeakable)
-        self._holdings = holdings
+        self._card = parameters.card
+        self._segmenter = Segmenter(parameters.card, keeps_unspeakable=keeps_unspeakable)
+        self._locator = locator
         self._max_cut_texts = max_cut_texts
         self._cut_units = 0
         self._cut_segments = 0
         self.long_texts = 0
         self.cut_texts = 0
 
-    def of(self, batch: pl.DataFrame, rows: pl.DataFrame, text: str, begun: Sequence[Begun] = ()) -> pl.DataFrame:
-        """Return a batch with ``segments``, ``bought``, ``characters`` and ``origin``, as ``Pieces`` has them.
+    def count(
+        self, batch: pl.DataFrame, rows: pl.DataFrame, text: str, started_rows: Sequence[StartedRow] = ()
+    ) -> pl.DataFrame:
+        """Return a batch with ``segments``, ``bought``, ``characters`` and ``origin``, as ``SegmentCounts`` has them.
 
         Args:
             batch: Measures of the rows; a text that can be sent is one segment so far.
             rows: The same rows as they were read.
             text: Their column of texts.
-            begun: The rows that an earlier run began, by their number in the column ``BEGUN``.
+            started_rows: The rows that an earlier run began, by their number in the column ``STARTED``.
         """
-        numbers = rows[BEGUN] if BEGUN in rows.columns else pl.repeat(None, batch.height, dtype=pl.Int32, eager=True)
-        sent = self.sending.rows(rows) if self._holdings else [({}, 0)] * batch.height
+        numbers = (
+            rows[STARTED] if STARTED in rows.columns else pl.repeat(None, batch.height, dtype=pl.Int32, eager=True)
+        )
+        parameters = self.parameters.by_row(rows) if self._locator else [({}, 0)] * batch.height
         texts = rows[text].cast(pl.String)
         batch = batch.with_columns(
-            pl.col("segments").alias("bought"), self._origins(batch, texts, sent, numbers).alias("origin")
+            pl.col("segments").alias("bought"), self._locate_rows(batch, texts, parameters, numbers).alias("origin")
         )
-        is_open = (batch["origin"] == Origin.NOWHERE) & (batch["segments"] > 0)
-        places = (is_open & (batch["long"].is_not_null() | numbers.is_not_null())).arg_true()
-        pieces = [
-            self._pieces(texts[place], batch.row(place, named=True), _at(begun, numbers[place]), sent[place])
-            for place in places
+        is_open = (batch["origin"] == AudioOrigin.NOWHERE) & (batch["segments"] > 0)
+        indices = (is_open & (batch["long"].is_not_null() | numbers.is_not_null())).arg_true()
+        counts = [
+            self._count_segments(
+                texts[index],
+                batch.row(index, named=True),
+                _started_row(started_rows, numbers[index]),
+                parameters[index],
+            )
+            for index in indices
         ]
-        return _scattered(batch, places, pieces) if pieces else batch
+        return _scatter_counts(batch, indices, counts) if counts else batch
 
-    def _origins(
-        self, batch: pl.DataFrame, texts: pl.Series, sent: Sequence[tuple[Parameters, int]], numbers: pl.Series
+    def _locate_rows(
+        self, batch: pl.DataFrame, texts: pl.Series, parameters: Sequence[tuple[Parameters, int]], numbers: pl.Series
     ) -> pl.Series:
         """Find the texts whose audio is held whole; a run does not look for that of a row with a paid segment."""
-        if not self._holdings:
-            return pl.repeat(Origin.NOWHERE, batch.height, dtype=pl.UInt8, eager=True)
-        asked = zip(batch["segments"], texts, sent, numbers, strict=True)
+        if not self._locator:
+            return pl.repeat(AudioOrigin.NOWHERE, batch.height, dtype=pl.UInt8, eager=True)
+        requests = zip(batch["segments"], texts, parameters, numbers, strict=True)
         return pl.Series(
             [
-                self._holdings.origin(text, *asking) if segments and number is None else Origin.NOWHERE
-                for segments, text, asking, number in asked
+                self._locator.locate(text, *parameters_and_take) if segments and number is None else AudioOrigin.NOWHERE
+                for segments, text, parameters_and_take, number in requests
             ],
             dtype=pl.UInt8,
         )
 
-    def _pieces(self, text: str, facts: Mapping[str, Any], begun: Begun, sent: tuple[Parameters, int]) -> Pieces:
+    def _count_segments(
+        self, text: str, measures: Mapping[str, Any], started: StartedRow, parameters: tuple[Parameters, int]
+    ) -> SegmentCounts:
         """Cut one text; beyond ``max_cut_texts``, guess."""
-        units, characters = facts["units"], facts["characters"]
+        units, characters = measures["units"], measures["characters"]
         self.long_texts += units is not None
-        if begun is NEW and self.cut_texts >= self._max_cut_texts and len(text) <= MAX_TEXT_CHARACTERS:
+        if started is NOT_STARTED and self.cut_texts >= self._max_cut_texts and len(text) <= MAX_TEXT_CHARACTERS:
             guess = max(1, round(units * self._cut_segments / max(1, self._cut_units)))
-            return Pieces(guess, guess, characters)
-        history = History(boundaries=begun.boundaries)
+            return SegmentCounts(guess, guess, characters)
+        history = History(boundaries=started.boundaries)
         try:
-            if begun is NEW:
+            if started is NOT_STARTED:
                 check_worth_sending(text, keeps_unspeakable=True)
-            segments = self._segmenter.cut(text, history, tag_of(self._card, facts["language"]))
+            segments = self._segmenter.cut(text, history, tag_from_label(self._card, measures["language"]))
         except PermanentError:
             segments = ()
         if units is not None:
             self.cut_texts += 1
             self._cut_units += units if segments else 0
             self._cut_segments += len(segments)
-        unpaid = [segment.text for segment in segments if segment.index not in begun.paid]
-        bought = [one for one in unpaid if one == text or self._holdings.origin(one, *sent) is Origin.NOWHERE]
-        origin = Origin.NOWHERE if bought else Origin.REUSED if unpaid else Origin.PAID
-        return Pieces(len(segments), len(bought), sum(self._count(one) for one in bought), origin)
+        unpaid = [segment.text for segment in segments if segment.index not in started.paid]
+        unowned = [
+            segment_text
+            for segment_text in unpaid
+            if segment_text == text or self._locator.locate(segment_text, *parameters) is AudioOrigin.NOWHERE
+        ]
+        origin = AudioOrigin.NOWHERE if unowned else AudioOrigin.OTHER_JOB if unpaid else AudioOrigin.JOURNAL
+        return SegmentCounts(
+            len(segments), len(unowned), sum(self._count_characters(segment_text) for segment_text in unowned), origin
+        )
 
-    def _count(self, text: str) -> int:
+    def _count_characters(self, text: str) -> int:
         return billed_characters(text, self._card.billing)
 
 
-def tag_of(card: Card, word: str | None) -> str | None:
-    """Return the BCP-47 tag of a language's label, as ``Sending.label`` gives it."""
-    if word is None or card.language_parameter is None:
+def tag_from_label(card: Card, label: str | None) -> str | None:
+    """Return the BCP-47 tag of a language's label, as ``RowParameters.label`` gives it."""
+    if label is None or card.language_parameter is None:
         return None
-    return language_tag(card, {card.language_parameter: read(word)})
+    return language_tag(card, {card.language_parameter: from_json(label)})
 
 
-def _at(begun: Sequence[Begun], number: int | None) -> Begun:
-    return NEW if number is None else begun[number]
+def _started_row(started_rows: Sequence[StartedRow], number: int | None) -> StartedRow:
+    return NOT_STARTED if number is None else started_rows[number]
 
 
-def _scattered(batch: pl.DataFrame, places: pl.Series, pieces: Sequence[Pieces]) -> pl.DataFrame:
+def _scatter_counts(batch: pl.DataFrame, indices: pl.Series, counts: Sequence[SegmentCounts]) -> pl.DataFrame:
     return batch.with_columns(
-        batch[name].scatter(places, pl.Series([piece[index] for piece in pieces], dtype=batch[name].dtype))
-        for index, name in enumerate(Pieces._fields)
+        batch[name].scatter(indices, pl.Series([count[index] for count in counts], dtype=batch[name].dtype))
+        for index, name in enumerate(SegmentCounts._fields)
     )

@@ -18,19 +18,19 @@ from tts_pipeline.dataset.replay import Replay, UtteranceKey, replay_journal
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.scratch import scratch_folder
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
-from tts_pipeline.dataset.standing import standing_of
+from tts_pipeline.dataset.standing import read_existing_speech
 from tts_pipeline.dataset.takeover import adopt_journals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.estimates.rows import Lines, in_batches
+from tts_pipeline.estimates.rows import InputRows, rebatch
 from tts_pipeline.frames.tables import to_polars
 from tts_pipeline.job.prepared import Prepared
 
-BEGUN = "__begun"
-"""Column of the row's place in ``RemainingLines.begun``; null for a row of which no segment is paid for."""
+STARTED = "__started"
+"""Column of the row's place in ``RemainingRows.started_rows``; null for a row of which no segment is paid for."""
 
 
 @dataclass(slots=True)
-class Finished:
+class SkippedRows:
     """Rows that a run passes over.
 
     Args:
@@ -43,7 +43,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedRow:
     """A row that an earlier run began.
 
     Args:
@@ -55,19 +55,19 @@ class Begun:
     paid: frozenset[int]
 
 
-NEW = Begun(None, frozenset())
+NOT_STARTED = StartedRow(None, frozenset())
 """A row that no run began."""
 
 
-class RemainingLines(Lines):
+class RemainingRows(InputRows):
     """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there.
 
     Args:
         prepared: The job; its dataset is at the destination.
 
     Attributes:
-        finished: The rows that the last pass left out.
-        begun: The rows that the last pass found begun.
+        skipped: The rows that the last pass left out.
+        started_rows: The rows that the last pass found begun.
 
     Raises:
         StorageError: The destination or the disk failed.
@@ -76,84 +76,91 @@ class RemainingLines(Lines):
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared
         self.left_out = prepared.source.left_out
-        self.finished = Finished()
-        self.begun: list[Begun] = []
-        self._done = done_parts(prepared.store, prepared.descriptor)
-        markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done)}
-        if gone := sorted(self._done - markers.keys()):
-            name = prepared.store.describe(marker_name(gone[0]))
+        self.skipped = SkippedRows()
+        self.started_rows: list[StartedRow] = []
+        self._done_parts = done_parts(prepared.store, prepared.descriptor)
+        markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done_parts)}
+        if missing := sorted(self._done_parts - markers.keys()):
+            name = prepared.store.describe(marker_name(missing[0]))
             raise StorageError(f"{name} is gone, and the dataset is sealed", hint="restore it, or remove parts.json")
-        self._retries = prepared.job.running.retry_rejects
-        self._reopened = {number for number, totals in markers.items() if self._retries and totals["rejects"]}
-        self._done -= self._reopened
-        self._published = Finished(
-            speech=sum(markers[number]["speech"] for number in self._done),
-            rejects=sum(markers[number]["rejects"] for number in self._done),
+        self._retries_rejects = prepared.job.running.retry_rejects
+        self._reopened_parts = {
+            number for number, totals in markers.items() if self._retries_rejects and totals["rejects"]
+        }
+        self._done_parts -= self._reopened_parts
+        self._published_rows = SkippedRows(
+            speech=sum(markers[number]["speech"] for number in self._done_parts),
+            rejects=sum(markers[number]["rejects"] for number in self._done_parts),
         )
-        self._shipped = {parse_part_number(name) for name in prepared.store.names(SHIPPED, "part-")}
-        journalled = {parse_part_number(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
-        spoken = {parse_part_number(name) for name in prepared.store.names("speech", "part-")}
-        self._touched = (journalled | spoken | self._shipped) - self._done
+        self._shipped_parts = {parse_part_number(name) for name in prepared.store.names(SHIPPED, "part-")}
+        parts_with_journal = {parse_part_number(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
+        parts_with_speech = {parse_part_number(name) for name in prepared.store.names("speech", "part-")}
+        self._started_parts = (parts_with_journal | parts_with_speech | self._shipped_parts) - self._done_parts
 
     def schema(self) -> pa.Schema:  # noqa: D102 (documented on the abstract base)
         return self._prepared.source.schema
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
-        self.finished, self.begun = Finished(self._published.speech, self._published.rejects), []
-        for table in in_batches(self._tables(columns)):
+        self.skipped, self.started_rows = SkippedRows(self._published_rows.speech, self._published_rows.rejects), []
+        for table in rebatch(self._tables(columns)):
             yield to_polars(table)
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        layout = self._prepared.voicing.layout
-        wanted = list(dict.fromkeys([*columns, *layout.naming_columns(), layout.columns.text]))
-        reader = RowReader(self._prepared.source, wanted)
+        roles = self._prepared.voicing.roles
+        read_columns = list(dict.fromkeys([*columns, *roles.id_and_parameter_columns(), roles.columns.text]))
+        reader = RowReader(self._prepared.source, read_columns)
         for number in range(self._prepared.descriptor.parts):
-            if number in self._done:
+            if number in self._done_parts:
                 continue
-            if number in self._touched:
-                table, begun = self._left(self._prepared.read_part(reader, number))
-                yield table.select(columns).append_column(BEGUN, begun)
+            if number in self._started_parts:
+                table, started = self._unfinished_rows(self._prepared.read_part(reader, number))
+                yield table.select(columns).append_column(STARTED, started)
                 continue
             span = self._prepared.descriptor.span(number)
-            for piece in reader.pieces(self._prepared.places[span.start : span.stop]):
-                table = pa.Table.from_batches([piece]).select(columns)
-                yield table.append_column(BEGUN, pa.nulls(table.num_rows, pa.int32()))
+            for batch in reader.batches(self._prepared.places[span.start : span.stop]):
+                table = pa.Table.from_batches([batch]).select(columns)
+                yield table.append_column(STARTED, pa.nulls(table.num_rows, pa.int32()))
 
-    def _left(self, rows: PartRows) -> tuple[pa.Table, pa.Array]:
+    def _unfinished_rows(self, rows: PartRows) -> tuple[pa.Table, pa.Array]:
         """Return the rows of a part that are left to do, and which of them are begun; counts the others."""
         replays = list(self._replays(rows.number))
-        standing = standing_of(self._prepared.store, rows).places.keys()
-        speech = {key for one in replays for key in one.finished_keys(include_rejects=False)} | standing
+        existing = read_existing_speech(self._prepared.store, rows).row_indices.keys()
+        speech = {key for journal in replays for key in journal.finished_keys(include_rejects=False)} | existing
         rejected = (
-            set[UtteranceKey]() if self._retries else {key for one in replays for key in one.finished_keys()} - speech
+            set[UtteranceKey]()
+            if self._retries_rejects
+            else {key for journal in replays for key in journal.finished_keys()} - speech
         )
-        self.finished.speech += len(speech)
-        self.finished.rejects += len(rejected)
-        left = [place for place, key in enumerate(rows.keys) if key not in speech and key not in rejected]
-        begun = [self._begun(rows.keys[place], replays) for place in left]
-        return RowReader(rows.inputs).read(left), pa.array(begun, pa.int32())
+        self.skipped.speech += len(speech)
+        self.skipped.rejects += len(rejected)
+        row_indices = [index for index, key in enumerate(rows.keys) if key not in speech and key not in rejected]
+        started = [self._start_of(rows.keys[index], replays) for index in row_indices]
+        return RowReader(rows.inputs).read(row_indices), pa.array(started, pa.int32())
 
-    def _begun(self, key: UtteranceKey, replays: Sequence[Replay]) -> int | None:
-        said = [one.utterances[key] for one in replays if key in one.utterances]
-        boundaries = next((one.boundaries for one in reversed(said) if one.boundaries), None)
-        paid = frozenset(segment for one in said for segment in one.answers)
+    def _start_of(self, key: UtteranceKey, replays: Sequence[Replay]) -> int | None:
+        records = [journal.utterances[key] for journal in replays if key in journal.utterances]
+        boundaries = next((record.boundaries for record in reversed(records) if record.boundaries), None)
+        paid = frozenset(segment for record in records for segment in record.answers)
         if not paid and boundaries is None:
             return None
-        self.begun.append(Begun(boundaries, paid))
-        return len(self.begun) - 1
+        self.started_rows.append(StartedRow(boundaries, paid))
+        return len(self.started_rows) - 1
 
     def _replays(self, number: int) -> Iterator[Replay]:
         """Read the journals of a part, here and shipped; those of a finished part are accounted for already."""
-        if number in self._reopened:
+        if number in self._reopened_parts:
             return
-        here = journal_paths(self._prepared.journals, number)
+        local_journals = journal_paths(self._prepared.journals, number)
         with scratch_folder(prefix="estimate-") as folder:
-            if number in self._shipped:
+            if number in self._shipped_parts:
                 adopt_journals(
-                    self._prepared.store, folder, number, exclude={parse_journal_id(path.name) for path in here}
+                    self._prepared.store,
+                    folder,
+                    number,
+                    exclude={parse_journal_id(path.name) for path in local_journals},
                 )
-            for path in sorted([*here, *journal_paths(folder, number)], key=lambda path: path.name):
-                one = replay_journal(path, check_payloads=False)
-                if one is not None:
-                    check_fingerprint(path, one, self._prepared.descriptor.fingerprint_of(number))
-                    yield one
+            for path in sorted([*local_journals, *journal_paths(folder, number)], key=lambda path: path.name):
+                journal = replay_journal(path, check_payloads=False)
+                if journal is not None:
+                    check_fingerprint(path, journal, self._prepared.descriptor.fingerprint_of(number))
+                    yield journal

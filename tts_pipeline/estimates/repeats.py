@@ -15,15 +15,15 @@ from tts_pipeline.dataset.scratch import scratch_root
 from tts_pipeline.dataset.store import storage_errors
 
 PARTITIONS = 64
-HELD_ROWS = 2_000_000
+MEMORY_ROWS = 2_000_000
 """Rows in memory, 16 bytes each; what is beyond goes to files."""
 
-RECORD = np.dtype([("key", "<u8"), ("characters", "<u4"), ("segments", "<u4")])
+REQUEST_DTYPE = np.dtype([("key", "<u8"), ("characters", "<u4"), ("segments", "<u4")])
 
-Records = npt.NDArray[np.void]
+RequestArray = npt.NDArray[np.void]
 
 
-class Repeats:
+class DistinctRequests:
     """Sums up requests, each of the repeated ones once.
 
     Two rows are the same when their 64-bit keys are. That two different ones share a key has a chance of n * n / 2**65:
@@ -32,13 +32,13 @@ class Repeats:
     Args:
         scratch: A local folder for what does not fit into memory, not touched before that; None is the user's
             cache, or the system's temporary folder.
-        held_rows: Rows in memory.
+        memory_rows: Rows in memory.
     """
 
-    def __init__(self, scratch: Path | None, held_rows: int = HELD_ROWS) -> None:
+    def __init__(self, scratch: Path | None, memory_rows: int = MEMORY_ROWS) -> None:
         self._scratch = scratch
-        self._held_rows = held_rows
-        self._held: list[Records] = []
+        self._memory_rows = memory_rows
+        self._in_memory: list[RequestArray] = []
         self._rows = 0
         self._folder: TemporaryDirectory[str] | None = None
 
@@ -51,15 +51,15 @@ class Repeats:
         if self._folder is not None:
             self._folder.cleanup()
 
-    def add(self, records: Records) -> None:
+    def add(self, requests: RequestArray) -> None:
         """Take note of rows.
 
         Raises:
             StorageError: The scratch folder cannot be written.
         """
-        self._held.append(records)
-        self._rows += len(records)
-        if self._rows > self._held_rows:
+        self._in_memory.append(requests)
+        self._rows += len(requests)
+        if self._rows > self._memory_rows:
             with storage_errors(f"keeping hashes of requests in {self._scratch}"):
                 self._spill()
 
@@ -71,39 +71,39 @@ class Repeats:
         """
         rows = characters = segments = 0
         with storage_errors(f"reading hashes of requests in {self._scratch}"):
-            for records in self._partitions():
-                _, first = np.unique(records["key"], return_index=True)
+            for requests in self._partitions():
+                _, first = np.unique(requests["key"], return_index=True)
                 rows += len(first)
-                characters += int(records["characters"][first].sum(dtype=np.int64))
-                segments += int(records["segments"][first].sum(dtype=np.int64))
+                characters += int(requests["characters"][first].sum(dtype=np.int64))
+                segments += int(requests["segments"][first].sum(dtype=np.int64))
         return rows, characters, segments
 
-    def _partitions(self) -> Iterator[Records]:
+    def _partitions(self) -> Iterator[RequestArray]:
         """Yield the rows in runs such that equal keys meet in one."""
         if self._folder is None:
-            yield self._drained()
+            yield self._drain()
             return
         self._spill()
         for path in self._paths(self._folder):
-            yield np.fromfile(path, dtype=RECORD)
+            yield np.fromfile(path, dtype=REQUEST_DTYPE)
 
     def _spill(self) -> None:
         if self._folder is None:
-            place = self._scratch or scratch_root()
-            place.mkdir(parents=True, exist_ok=True)
-            self._folder = TemporaryDirectory(dir=place, prefix="estimate-")
-        records = self._drained()
-        partition = (records["key"] % PARTITIONS).astype(np.uint8)
+            parent = self._scratch or scratch_root()
+            parent.mkdir(parents=True, exist_ok=True)
+            self._folder = TemporaryDirectory(dir=parent, prefix="estimate-")
+        requests = self._drain()
+        partition = (requests["key"] % PARTITIONS).astype(np.uint8)
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
-        for path, some in zip(self._paths(self._folder), np.split(records[order], ends[:-1]), strict=True):
+        for path, chunk in zip(self._paths(self._folder), np.split(requests[order], ends[:-1]), strict=True):
             with path.open("ab") as file:
-                some.tofile(file)
+                chunk.tofile(file)
 
-    def _drained(self) -> Records:
-        records = np.concatenate([np.empty(0, dtype=RECORD), *self._held])
-        self._held, self._rows = [], 0
-        return records
+    def _drain(self) -> RequestArray:
+        requests = np.concatenate([np.empty(0, dtype=REQUEST_DTYPE), *self._in_memory])
+        self._in_memory, self._rows = [], 0
+        return requests
 
     def _paths(self, folder: TemporaryDirectory[str]) -> list[Path]:
         return [Path(folder.name) / f"{number:02}" for number in range(PARTITIONS)]

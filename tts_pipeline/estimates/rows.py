@@ -26,7 +26,7 @@ BATCH_ROWS = 50_000
 BATCH_BYTES = 32 * 1024 * 1024
 """What such rows come to, about: fewer are held where they are long."""
 
-_PLACE = "__place"
+_ROW_INDEX = "__row_index"
 
 
 class ArrowStream(Protocol):
@@ -37,11 +37,11 @@ class ArrowStream(Protocol):
         ...
 
 
-Rows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
+AnyRows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
 """What an estimate is made of: a Polars frame, an Arrow stream, or a path, a glob or a URL of Parquet."""
 
 
-class Lines(ABC):
+class InputRows(ABC):
     """Rows that can be gone through several times, in flat memory."""
 
     left_out: Mapping[str, int] = MappingProxyType({})
@@ -60,7 +60,7 @@ class Lines(ABC):
         """
 
 
-class FrameLines(Lines):
+class FrameRows(InputRows):
     """Rows of a frame. A lazy one is run anew each time, streamed; what that raises is its owner's.
 
     Args:
@@ -74,7 +74,7 @@ class FrameLines(Lines):
     def __init__(self, frame: pl.LazyFrame, selection: Selection = Selection()) -> None:
         self._frame = frame
         if selection.limit is not None or selection.sample is not None:
-            self._frame = self._chosen(selection)
+            self._frame = self._select(selection)
 
     def schema(self) -> pa.Schema:  # noqa: D102 (documented on the abstract base)
         return pl.DataFrame(schema=self._frame.collect_schema()).to_arrow().schema
@@ -84,25 +84,25 @@ class FrameLines(Lines):
         # up to all of a file, but waits for whoever takes the batches. Streamed, whatever engine a notebook has set.
         yield from self._frame.select(columns).collect_batches(chunk_size=BATCH_ROWS, engine="streaming")
 
-    def _chosen(self, selection: Selection) -> pl.LazyFrame:
-        places = places_of(selection, self._frame.select(pl.len()).collect(engine="streaming").item())
-        if isinstance(places, range):
-            return self._frame.head(len(places))
-        wanted = pl.Series(places, dtype=pl.UInt32).implode()
-        return self._frame.with_row_index(_PLACE).filter(pl.col(_PLACE).is_in(wanted)).drop(_PLACE)
+    def _select(self, selection: Selection) -> pl.LazyFrame:
+        row_indices = places_of(selection, self._frame.select(pl.len()).collect(engine="streaming").item())
+        if isinstance(row_indices, range):
+            return self._frame.head(len(row_indices))
+        indices = pl.Series(row_indices, dtype=pl.UInt32).implode()
+        return self._frame.with_row_index(_ROW_INDEX).filter(pl.col(_ROW_INDEX).is_in(indices)).drop(_ROW_INDEX)
 
 
-class StoredLines(Lines):
+class SourceRows(InputRows):
     """Rows of a source, read as a run reads them, the next batch while this one is looked at.
 
     Args:
         source: The rows.
-        places: Which of them, ascending.
+        row_indices: Which of them, ascending.
     """
 
-    def __init__(self, source: Source, places: Sequence[int]) -> None:
+    def __init__(self, source: Source, row_indices: Sequence[int]) -> None:
         self._source = source
-        self._places = places
+        self._row_indices = row_indices
         self.left_out = source.left_out
 
     def schema(self) -> pa.Schema:  # noqa: D102
@@ -111,41 +111,41 @@ class StoredLines(Lines):
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
         batches = self._read(columns)
         with DaemonExecutor(1, "source-reader") as reading:
-            following = reading.submit(next, batches, None)
-            while (batch := following.result()) is not None:
-                following = reading.submit(next, batches, None)
+            next_batch = reading.submit(next, batches, None)
+            while (batch := next_batch.result()) is not None:
+                next_batch = reading.submit(next, batches, None)
                 yield to_polars(batch)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        return in_batches(map(_as_table, RowReader(self._source, columns).pieces(self._places)))
+        return rebatch(map(_as_table, RowReader(self._source, columns).batches(self._row_indices)))
 
 
-def _as_table(piece: pa.RecordBatch) -> pa.Table:
-    return pa.Table.from_batches([piece])
+def _as_table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
 
 
-def in_batches(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def rebatch(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Put tables together, until they have ``BATCH_ROWS`` or ``BATCH_BYTES``."""
-    held: list[pa.Table] = []
-    rows = held_bytes = 0
+    pending: list[pa.Table] = []
+    rows = pending_bytes = 0
     for table in tables:
-        held.append(table)
+        pending.append(table)
         rows += table.num_rows
-        held_bytes += table.nbytes
-        if rows >= BATCH_ROWS or held_bytes >= BATCH_BYTES:
-            yield pa.concat_tables(held)
-            held, rows, held_bytes = [], 0, 0
-    if held:
-        yield pa.concat_tables(held)
+        pending_bytes += table.nbytes
+        if rows >= BATCH_ROWS or pending_bytes >= BATCH_BYTES:
+            yield pa.concat_tables(pending)
+            pending, rows, pending_bytes = [], 0, 0
+    if pending:
+        yield pa.concat_tables(pending)
 
 
-def lines_of(
-    rows: Rows,
+def open_rows(
+    rows: AnyRows,
     selection: Selection = Selection(),
     *,
     hive: bool = InputColumns().hive,
     drop: Sequence[str] = (),
-) -> Lines:
+) -> InputRows:
     """Make rows of any kind something to go through.
 
     Args:
@@ -160,12 +160,12 @@ def lines_of(
     """
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
         refuse_unknown_drop(drop, rows.lazy().collect_schema().names())
-        return FrameLines(rows.lazy().drop(*drop), selection)
+        return FrameRows(rows.lazy().drop(*drop), selection)
     if isinstance(rows, str | os.PathLike):
         source = open_source(rows, hive=hive, drop=drop)
-        return StoredLines(source, places_of(selection, source.rows))
+        return SourceRows(source, places_of(selection, source.rows))
     if hasattr(rows, "__arrow_c_stream__"):
-        return FrameLines(to_polars(rows, drop).lazy(), selection)
+        return FrameRows(to_polars(rows, drop).lazy(), selection)
     raise ConfigurationError(
         f"rows cannot be read from a {type(rows).__name__}",
         hint="give a Polars frame, anything with __arrow_c_stream__, or the path of a Parquet file",

@@ -8,7 +8,7 @@ import polars as pl
 
 from tts_pipeline.audio.pace import usual_pace_s
 
-ALPHABETS = 1.3
+ALPHABET_FACTOR = 1.3
 """Times the usual reading time, in alphabets: a voice for listeners is slower than the readers of the study behind
 ``audio.pace``.
 
@@ -16,7 +16,7 @@ The LJ Speech data set (https://keithito.com/LJ-Speech-Dataset, read 2026-11), a
 86,117 s for 1,308,678 characters of English, 212,615 of them spaces: 0.0786 s a letter, 1.29 times the study's 0.0608.
 """
 
-RECORDED: Mapping[str, float] = {"ja": 1.0, "ko": 1.14, "zh": 1.13}
+SCRIPT_FACTORS: Mapping[str, float] = {"ja": 1.0, "ko": 1.14, "zh": 1.13}
 """The same for other scripts, by language.
 
 zh: the Chinese Standard Mandarin Speech Corpus (data-baker.com, "about 12 hours") has 163,099 Han characters in 10,000
@@ -25,7 +25,7 @@ left out (Pellegrino, Coupé, Marsico: Across-language perspective on speech inf
 
 ja: JSUT basic5000 has 170,068 morae in 24,299 s (labels of github.com/sarulab-speech/jsut-label, counted 2026-11):
 0.143 s each, 0.126 s without the silence at both ends; ``audio.pace`` takes 0.125 s. Its first 46 sentences, as they
-are written, take 175.4 s; ``seconds`` says 177.1 s.
+are written, take 175.4 s; ``speaking_time_s`` says 177.1 s.
 
 ko: nothing certain was found; local voices take 1.14 times the mean of the study's languages.
 """
@@ -47,11 +47,12 @@ _SCRIPTS: Mapping[str, str] = {
 """Script -> the language whose pace it gets when none is given."""
 
 
-def seconds(letters: int, han: int, language: str | None, digits: int = 0) -> float:
+def speaking_time_s(letters: int, han: int, language: str | None, digits: int = 0) -> float:
     """Estimate how long texts take to say, at the usual speed.
 
-    Seconds a letter and a Han character, by language, as ``audio.pace`` has them from its study, times ``ALPHABETS`` or
-    ``RECORDED``; any voice alike, for nothing is published of their paces. Expect the truth within a third of it.
+    Seconds a letter and a Han character, by language, as ``audio.pace`` has them from its study, times
+    ``ALPHABET_FACTOR`` or ``SCRIPT_FACTORS``; any voice alike, for nothing is published of their paces. Expect the
+    truth within a third of it.
 
     ======== ======= ======  ======== ======= ======
     language letter  Han     language letter  Han
@@ -71,10 +72,10 @@ def seconds(letters: int, han: int, language: str | None, digits: int = 0) -> fl
         digits: Of the letters, 0 to 9: these take ``DIGIT_S`` each.
     """
     letter_s, han_s = usual_pace_s(language)
-    tongue = "" if language is None else language.partition("-")[0].lower()
-    recorded = RECORDED.get(tongue)
-    letter_times, han_times = (ALPHABETS, RECORDED["zh"]) if recorded is None else (recorded, recorded)
-    return (letters - digits) * letter_s * letter_times + han * han_s * han_times + digits * DIGIT_S
+    primary_tag = "" if language is None else language.partition("-")[0].lower()
+    factor = SCRIPT_FACTORS.get(primary_tag)
+    letter_factor, han_factor = (ALPHABET_FACTOR, SCRIPT_FACTORS["zh"]) if factor is None else (factor, factor)
+    return (letters - digits) * letter_s * letter_factor + han * han_s * han_factor + digits * DIGIT_S
 
 
 def script_language(text: pl.Expr, han: pl.Expr) -> pl.Expr:
@@ -90,18 +91,18 @@ def script_language(text: pl.Expr, han: pl.Expr) -> pl.Expr:
     head = text.str.head(_HEAD_CHARACTERS)
     # A condition is only looked at where the text is not null, and most scripts never go with Han characters.
     with_han, without_han = pl.when(han > 0).then(head), pl.when(han == 0).then(head)
-    told: pl.Expr = pl.when(han > 0).then(pl.lit("zh"))
+    tag: pl.Expr = pl.when(han > 0).then(pl.lit("zh"))
     for language, script in reversed([*_SCRIPTS.items()]):
-        told = pl.when(without_han.str.contains(script)).then(pl.lit(language)).otherwise(told)
+        tag = pl.when(without_han.str.contains(script)).then(pl.lit(language)).otherwise(tag)
     for language in ("ko", "ja"):
-        told = pl.when(with_han.str.contains(_SCRIPTS[language])).then(pl.lit(language)).otherwise(told)
-    return told
+        tag = pl.when(with_han.str.contains(_SCRIPTS[language])).then(pl.lit(language)).otherwise(tag)
+    return tag
 
 
-def count_digits(text: pl.Expr, every: int = 1) -> pl.Expr:
-    """Count the digits 0 to 9 of texts; of one in ``every``, as often as that: of many texts a sample is enough.
+def count_digits(text: pl.Expr, one_in: int = 1) -> pl.Expr:
+    """Count the digits 0 to 9 of texts; of one in ``one_in``, as often as that: of many texts a sample is enough.
 
     The sample has no period: rows of two voices, say, often take turns.
     """
-    some = text if every == 1 else pl.when(pl.int_range(pl.len()).hash() % every == 0).then(text)
-    return some.str.count_matches("[0-9]").fill_null(0) * every
+    sample = text if one_in == 1 else pl.when(pl.int_range(pl.len()).hash() % one_in == 0).then(text)
+    return sample.str.count_matches("[0-9]").fill_null(0) * one_in

@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
-from tts_pipeline.estimates.figures import Spoken
-from tts_pipeline.estimates.holdings import Origin
-from tts_pipeline.estimates.measured import Paces
-from tts_pipeline.estimates.parameters import Sending, read
-from tts_pipeline.estimates.purchases import Purchases, tag_of
-from tts_pipeline.estimates.remaining import Finished, RemainingLines
-from tts_pipeline.estimates.repeats import RECORD, Repeats
-from tts_pipeline.estimates.rows import Lines
-from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
+from tts_pipeline.estimates.figures import VoiceTotals
+from tts_pipeline.estimates.holdings import AudioOrigin
+from tts_pipeline.estimates.measured import SpeakingPaces
+from tts_pipeline.estimates.parameters import RowParameters, from_json
+from tts_pipeline.estimates.purchases import PurchaseCounter, tag_from_label
+from tts_pipeline.estimates.remaining import RemainingRows, SkippedRows
+from tts_pipeline.estimates.repeats import REQUEST_DTYPE, DistinctRequests
+from tts_pipeline.estimates.rows import InputRows
+from tts_pipeline.estimates.spoken import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import billed_characters, han_characters
 from tts_pipeline.models import Card
 from tts_pipeline.text import FILLERS, is_speakable
@@ -32,7 +32,7 @@ _LETTER = rf"[[\p{{L}}\p{{N}}]--[{FILLERS}]]"
 """Whatever has one of these, and no markup, has something to say; of other texts Python is asked."""
 
 MANY_ROWS = 10_000
-DIGITS_IN_ONE_OF = 8
+DIGIT_SAMPLE_ONE_IN = 8
 """Of many rows, digits are counted in one of so many: in each, they would cost a third of everything else."""
 
 _GROUP = ("voice", "language", "speed", "script")
@@ -67,7 +67,7 @@ class Counts:
     repeated_rows: int
     segments: int
     characters_billed: int
-    spoken: tuple[Spoken, ...]
+    spoken: tuple[VoiceTotals, ...]
     long_texts: int
     cut_texts: int
     rows_there: int = 0
@@ -78,88 +78,96 @@ class Counts:
     longest: tuple[int, int] = (0, 0)
 
 
-def tally(lines: Lines, text: str, purchases: Purchases, repeats: Repeats, paces: Paces | None = None) -> Counts:
+def tally(
+    input_rows: InputRows,
+    text: str,
+    counter: PurchaseCounter,
+    distinct_requests: DistinctRequests,
+    paces: SpeakingPaces | None = None,
+) -> Counts:
     """Go through all rows once.
 
     Args:
-        lines: The rows.
+        input_rows: The rows.
         text: The column of the texts.
-        purchases: Finds what is bought of each.
-        repeats: Empty; finds the repeated ones.
+        counter: Finds what is bought of each.
+        distinct_requests: Empty; finds the repeated ones.
         paces: Measured ones, which go before published ones; None is none.
 
     Raises:
         StorageError: The source cannot be read, or the scratch folder not be written.
     """
     total, longest = Counter[str](), (0, 0)
-    sending = purchases.sending
-    sounds = _Sounds(sending.card, paces or Paces())
-    for rows in lines.batches(list(dict.fromkeys([text, *sending.columns.values()]))):
-        measured = _measured(rows, pl.col(text).cast(pl.String), sending)
-        if not purchases.keeps_unspeakable:
-            measured, mute = _without_mute(measured)
-            total["mute"] += mute
-        batch = purchases.of(measured, rows, text, lines.begun if isinstance(lines, RemainingLines) else ())
-        said = batch.filter(pl.col("segments") > 0)
-        bought = said.filter(pl.col("origin") == Origin.NOWHERE)
-        total.update(rows=batch.height, sendable=_sendable(measured), said=said.height, bought=bought.height)
-        total.update({Origin(origin).name: count for origin, count in said["origin"].value_counts().iter_rows()})
-        longest = max(longest, _longest(bought), key=lambda one: one[1])
-        repeats.add(_records(bought))
-        sounds.add(said)
-    different, characters, segments = repeats.totals()
-    there, rejected = _passed_over(lines)
+    parameters = counter.parameters
+    audio = _AudioSums(parameters.card, paces or SpeakingPaces())
+    for rows in input_rows.batches(list(dict.fromkeys([text, *parameters.columns.values()]))):
+        measured = _measure(rows, pl.col(text).cast(pl.String), parameters)
+        if not counter.keeps_unspeakable:
+            measured, unspeakable = _without_unspeakable(measured)
+            total["unspeakable"] += unspeakable
+        batch = counter.count(
+            measured, rows, text, input_rows.started_rows if isinstance(input_rows, RemainingRows) else ()
+        )
+        spoken = batch.filter(pl.col("segments") > 0)
+        bought = spoken.filter(pl.col("origin") == AudioOrigin.NOWHERE)
+        total.update(rows=batch.height, sendable=_count_sendable(measured), spoken=spoken.height, bought=bought.height)
+        total.update({AudioOrigin(origin).name: count for origin, count in spoken["origin"].value_counts().iter_rows()})
+        longest = max(longest, _longest(bought), key=lambda pair: pair[1])
+        distinct_requests.add(_request_array(bought))
+        audio.add(spoken)
+    distinct, characters, segments = distinct_requests.totals()
+    present, rejected = _skipped_counts(input_rows)
     return Counts(
-        rows=there + rejected + total["rows"],
-        rows_without_text=total["rows"] - total["sendable"] - total["mute"],
-        rows_unspeakable=total["mute"],
-        rows_too_long=total["sendable"] - total["said"],
-        repeated_rows=total["bought"] - different + total[Origin.OWN.name],
+        rows=present + rejected + total["rows"],
+        rows_without_text=total["rows"] - total["sendable"] - total["unspeakable"],
+        rows_unspeakable=total["unspeakable"],
+        rows_too_long=total["sendable"] - total["spoken"],
+        repeated_rows=total["bought"] - distinct + total[AudioOrigin.THIS_JOB.name],
         segments=segments,
         characters_billed=characters,
-        spoken=sounds.spoken(),
-        long_texts=purchases.long_texts,
-        cut_texts=purchases.cut_texts,
-        rows_there=there + total[Origin.PAID.name],
+        spoken=audio.voice_totals(),
+        long_texts=counter.long_texts,
+        cut_texts=counter.cut_texts,
+        rows_there=present + total[AudioOrigin.JOURNAL.name],
         rows_rejected_before=rejected,
-        reused_rows=total[Origin.REUSED.name],
-        japanese_rows=sounds.rows_in("ja"),
+        reused_rows=total[AudioOrigin.OTHER_JOB.name],
+        japanese_rows=audio.rows_in("ja"),
         longest=longest,
     )
 
 
-def _passed_over(lines: Lines) -> tuple[int, int]:
-    finished = lines.finished if isinstance(lines, RemainingLines) else Finished()
-    return finished.speech, finished.rejects
+def _skipped_counts(input_rows: InputRows) -> tuple[int, int]:
+    skipped = input_rows.skipped if isinstance(input_rows, RemainingRows) else SkippedRows()
+    return skipped.speech, skipped.rejects
 
 
 def _longest(bought: pl.DataFrame) -> tuple[int, int]:
-    place = bought["characters"].arg_max()
-    return (0, 0) if place is None else (bought["bought"][place], bought["characters"][place])
+    index = bought["characters"].arg_max()
+    return (0, 0) if index is None else (bought["bought"][index], bought["characters"][index])
 
 
-def _measured(rows: pl.DataFrame, text: pl.Expr, sending: Sending) -> pl.DataFrame:
+def _measure(rows: pl.DataFrame, text: pl.Expr, parameters: RowParameters) -> pl.DataFrame:
     """Return what there is to know of each row.
 
     In two steps, because Polars would count the Han characters of a text once for each figure that needs them.
     """
-    card = sending.card
+    card = parameters.card
     first = [
         text.alias("text"),
-        pl.struct(text.alias("text"), *sending.identity()).hash().alias("key"),
+        pl.struct(text.alias("text"), *parameters.identity_columns()).hash().alias("key"),
         billed_characters(text, card.billing).alias("characters"),
         text.str.len_chars().alias("length"),
-        sending.label("voice").alias("voice"),
-        sending.label(card.language_parameter).alias("language"),
-        sending.label(_SPEED).alias("speed"),
+        parameters.label("voice").alias("voice"),
+        parameters.label(card.language_parameter).alias("language"),
+        parameters.label(_SPEED).alias("speed"),
     ]
-    kept = pl.col("key", "characters", "voice", "language", "speed")
-    every = DIGITS_IN_ONE_OF if rows.height >= MANY_ROWS else 1
-    derived = rows.lazy().select(first).select(kept, *_derived(pl.col("text"), card, every))
+    measured = pl.col("key", "characters", "voice", "language", "speed")
+    one_in = DIGIT_SAMPLE_ONE_IN if rows.height >= MANY_ROWS else 1
+    derived = rows.lazy().select(first).select(measured, *_derived_columns(pl.col("text"), card, one_in))
     return derived.collect(engine="streaming")  # it uses all cores for one batch; the other engine does not
 
 
-def _derived(text: pl.Expr, card: Card, every: int) -> list[pl.Expr]:
+def _derived_columns(text: pl.Expr, card: Card, one_in: int) -> list[pl.Expr]:
     length = pl.col("length")
     han = pl.col("characters") - length if card.billing == "han_double" else han_characters(text).fill_null(0)
     letters = length - han - text.str.count_matches(" ", literal=True)
@@ -174,17 +182,21 @@ def _derived(text: pl.Expr, card: Card, every: int) -> list[pl.Expr]:
         pl.when(is_doubtful).then(text).alias("doubtful"),
         pl.when(is_long).then(units).alias("units"),
         letters.alias("letters"),
-        count_digits(text, every).alias("digits"),
+        count_digits(text, one_in).alias("digits"),
         han.alias("han"),
         script_language(_beyond_ascii(text), han).alias("script"),
     ]
 
 
-def _without_mute(batch: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+def _without_unspeakable(batch: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Return a batch in which texts without anything to say are not sent, and how many these are."""
-    places = batch["doubtful"].is_not_null().arg_true()
-    mute = places.filter([not is_speakable(text) for text in batch["doubtful"][places]]) if len(places) else places
-    return batch.with_columns(batch["segments"].scatter(mute, 0)) if len(mute) else batch, len(mute)
+    indices = batch["doubtful"].is_not_null().arg_true()
+    unspeakable = (
+        indices.filter([not is_speakable(text) for text in batch["doubtful"][indices]]) if len(indices) else indices
+    )
+    return batch.with_columns(batch["segments"].scatter(unspeakable, 0)) if len(unspeakable) else batch, len(
+        unspeakable
+    )
 
 
 def _units(text: pl.Expr, unit: str) -> pl.Expr:
@@ -200,54 +212,55 @@ def _beyond_ascii(text: pl.Expr) -> pl.Expr:
     return pl.when(text.str.len_bytes() > pl.col("length")).then(text)
 
 
-def _sendable(batch: pl.DataFrame) -> int:
+def _count_sendable(batch: pl.DataFrame) -> int:
     return int((batch["segments"] > 0).sum())
 
 
-def _records(bought: pl.DataFrame) -> Any:
-    records = np.empty(bought.height, dtype=RECORD)
+def _request_array(bought: pl.DataFrame) -> Any:
+    requests = np.empty(bought.height, dtype=REQUEST_DTYPE)
     for name, column in (("key", "key"), ("characters", "characters"), ("segments", "bought")):
-        records[name] = bought[column].to_numpy()
-    return records
+        requests[name] = bought[column].to_numpy()
+    return requests
 
 
-class _Sounds:
+class _AudioSums:
     """Sums up the audio of rows, by what decides how long it takes."""
 
-    def __init__(self, card: Card, paces: Paces) -> None:
+    def __init__(self, card: Card, paces: SpeakingPaces) -> None:
         self._card = card
         self._paces = paces
         self._sums: defaultdict[tuple[str | None, ...], Counter[str]] = defaultdict(Counter)
 
-    def add(self, said: pl.DataFrame) -> None:
+    def add(self, spoken: pl.DataFrame) -> None:
         """Take note of rows; those that are bought once for several are heard in each."""
         sums = (pl.len().alias("rows"), *(pl.col(name).cast(pl.Int64).sum() for name in ("letters", "han", "digits")))
-        for *group, rows, letters, han, digits in said.group_by(*_GROUP).agg(*sums).iter_rows():
+        for *group, rows, letters, han, digits in spoken.group_by(*_GROUP).agg(*sums).iter_rows():
             self._sums[tuple(group)].update(rows=rows, letters=letters, han=han, digits=min(digits, letters))
 
-    def spoken(self) -> tuple[Spoken, ...]:
+    def voice_totals(self) -> tuple[VoiceTotals, ...]:
         """Return rows and hours by language and voice, the most hours first."""
-        found: defaultdict[tuple[str | None, str | None], list[_Part]] = defaultdict(list)
-        for (voice, word, speed, script), sums in self._sums.items():
-            language = tag_of(self._card, word)
-            name = None if voice is None else str(read(voice))
-            times = self._paces.of(language or script, name)
-            spoken_s = seconds(sums["letters"], sums["han"], language or script, sums["digits"])
-            published_s = spoken_s / _times_usual(speed)
-            hours = published_s * (1.0 if times is None else times) / 3_600
-            found[language, name].append(_Part(sums["rows"], hours, times is not None))
-        groups = [_spoken(language, voice, parts) for (language, voice), parts in found.items()]
-        return tuple(sorted(groups, key=lambda one: (-one.audio_hours, one.language or "", one.voice or "")))
+        shares: defaultdict[tuple[str | None, str | None], list[_AudioShare]] = defaultdict(list)
+        for (voice, label, speed, script), sums in self._sums.items():
+            language = tag_from_label(self._card, label)
+            voice_name = None if voice is None else str(from_json(voice))
+            ratio = self._paces.ratio_of(language or script, voice_name)
+            spoken_s = speaking_time_s(sums["letters"], sums["han"], language or script, sums["digits"])
+            published_s = spoken_s / _speed_factor(speed)
+            hours = published_s * (1.0 if ratio is None else ratio) / 3_600
+            shares[language, voice_name].append(_AudioShare(sums["rows"], hours, ratio is not None))
+        groups = [_total_of(language, voice, voice_shares) for (language, voice), voice_shares in shares.items()]
+        return tuple(sorted(groups, key=lambda group: (-group.audio_hours, group.language or "", group.voice or "")))
 
     def rows_in(self, language: str) -> int:
         """Return the rows in a language, by what is sent, else by their script."""
-        tongues = (
-            (tag_of(self._card, word) or script or "", sums) for (_, word, _, script), sums in self._sums.items()
+        tags = (
+            (tag_from_label(self._card, label) or script or "", sums)
+            for (_, label, _, script), sums in self._sums.items()
         )
-        return sum(sums["rows"] for tongue, sums in tongues if tongue.partition("-")[0] == language)
+        return sum(sums["rows"] for tag, sums in tags if tag.partition("-")[0] == language)
 
 
-class _Part(NamedTuple):
+class _AudioShare(NamedTuple):
     """Rows of one voice and language at one pace."""
 
     rows: int
@@ -255,17 +268,17 @@ class _Part(NamedTuple):
     is_measured: bool
 
 
-def _spoken(language: str | None, voice: str | None, parts: Sequence[_Part]) -> Spoken:
-    return Spoken(
+def _total_of(language: str | None, voice: str | None, shares: Sequence[_AudioShare]) -> VoiceTotals:
+    return VoiceTotals(
         language=language,
         voice=voice,
-        rows=sum(part.rows for part in parts),
-        audio_hours=math.fsum(part.hours for part in parts),
-        is_measured=all(part.is_measured for part in parts),
+        rows=sum(share.rows for share in shares),
+        audio_hours=math.fsum(share.hours for share in shares),
+        is_measured=all(share.is_measured for share in shares),
     )
 
 
-def _times_usual(speed: str | None) -> float:
+def _speed_factor(speed: str | None) -> float:
     """Return how many times as fast as usual a voice speaks; a speed that is no such number is left out of account."""
-    given = read(speed)
-    return float(given) if isinstance(given, int | float) and not isinstance(given, bool) and given > 0 else 1.0
+    value = from_json(speed)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 1.0

@@ -21,7 +21,7 @@ _DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class TimeEstimate:
     """How long a job takes.
 
     Args:
@@ -42,7 +42,7 @@ class Pace:
     answer_within_s: float | None
 
 
-def pace_of(counts: Counts, card: Card, limits: Limits, latency: Latency | None = None) -> Pace:
+def estimate_time(counts: Counts, card: Card, limits: Limits, latency: Latency | None = None) -> TimeEstimate:
     """Work out how long a job takes.
 
     Args:
@@ -56,21 +56,21 @@ def pace_of(counts: Counts, card: Card, limits: Limits, latency: Latency | None 
         "requests_per_minute": (counts.segments, requests),
         "characters_per_minute": (counts.characters_billed, limits.characters_per_minute),
     }
-    at_rates = {name: 60 * amount / rate for name, (amount, rate) in rates.items() if rate is not None}
-    times = {**at_rates, **_times_of_answers(counts, limits, latency)}
+    rate_times = {name: 60 * amount / rate for name, (amount, rate) in rates.items() if rate is not None}
+    times = {**rate_times, **_answer_times(counts, limits, latency)}
     longest = max(times, key=lambda name: times[name], default=None)
-    rated_s = max(at_rates.values(), default=0.0)
-    return Pace(
+    rate_limited_s = max(rate_times.values(), default=0.0)
+    return TimeEstimate(
         requests_per_minute=None if requests is None else float(requests),
         characters_per_minute=limits.characters_per_minute,
         latency_s=_mean_latency(counts, latency),
         elapsed_s=None if longest is None else times[longest],
         limited_by=longest,
-        answer_within_s=rated_s * limits.max_concurrency / counts.segments if rated_s else None,
+        answer_within_s=rate_limited_s * limits.max_concurrency / counts.segments if rate_limited_s else None,
     )
 
 
-def _times_of_answers(counts: Counts, limits: Limits, latency: Latency | None) -> dict[str, float]:
+def _answer_times(counts: Counts, limits: Limits, latency: Latency | None) -> dict[str, float]:
     if latency is None:
         return {}
     in_flight = max(1, min(limits.max_concurrency, counts.segments))
@@ -86,24 +86,24 @@ def _mean_latency(counts: Counts, latency: Latency | None) -> float | None:
     return latency.seconds(counts.segments, counts.characters_billed) / counts.segments
 
 
-def purchases_at_most(quality: QualityPolicy) -> int:
+def max_purchases(quality: QualityPolicy) -> int:
     """Return how often one segment is bought at most: once, and once more for each retake."""
     return 1 + quality.max_retakes * ("retry" in quality.actions.values())
 
 
-def cost_at(price: Price | None, counts: Counts, card: Card) -> Decimal | None:
+def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | None:
     """Work out what a job costs; None without a price, and by token when it is not known what audio takes."""
     return cost_of(price, characters=counts.characters_billed, usage=_tokens(counts, card))
 
 
-def notes_on(counts: Counts, card: Card, service: Service, pace: Pace, today: date) -> Iterator[str]:
+def estimate_notes(counts: Counts, card: Card, service: Service, time: TimeEstimate, today: date) -> Iterator[str]:
     """Say what the figures rest on."""
     price = price_at(card.prices, today)
     if price is None:
         yield f"the catalog has no price for {card.model} on {card.service} today: the cost is null, which is not 0"
     else:
-        yield from _notes_on_price(price, card, service)
-        yield from _notes_on_its_end(price, card, pace, today)
+        yield from _price_notes(price, card, service)
+        yield from _price_end_notes(price, card, time, today)
     if service.name == LOCAL and counts.japanese_rows:
         yield NO_JAPANESE
     if counts.long_texts > counts.cut_texts:
@@ -113,31 +113,31 @@ def notes_on(counts: Counts, card: Card, service: Service, pace: Pace, today: da
         )
 
 
-def notes_on_caps(counts: Counts, cost: Decimal | None, cap: BudgetCap, spent: Totals) -> Iterator[str]:
+def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Totals) -> Iterator[str]:
     """Say where a cap would stop the run.
 
     Args:
         counts: Of the rows.
         cost: Of the run; None is not known.
         cap: Over all runs of the job.
-        spent: By the earlier ones, at most.
+        prior_spend: By the earlier ones, at most.
     """
-    money = (spent.cost_upper_bound or Decimal(0)) + (cost or Decimal(0))
+    money = (prior_spend.cost_upper_bound or Decimal(0)) + (cost or Decimal(0))
     if cap.max_cost is not None and money > cap.max_cost:
         yield f"the run stops at --max-cost {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
-    characters = spent.characters_upper_bound + counts.characters_billed
+    characters = prior_spend.characters_upper_bound + counts.characters_billed
     if cap.max_characters is not None and characters > cap.max_characters:
         yield (
             f"the run stops at --max-characters {cap.max_characters:,}: with earlier runs this comes to {characters:,}"
         )
 
 
-def _notes_on_price(price: Price, card: Card, service: Service) -> Iterator[str]:
+def _price_notes(price: Price, card: Card, service: Service) -> Iterator[str]:
     if price.per_10k_characters is None:
-        known = card.output_tokens_per_second is not None
+        has_token_rate = card.output_tokens_per_second is not None
         yield (
             "the price is by token: the cost rests on the length of the audio, and is as rough"
-            if known
+            if has_token_rate
             else "the price is by token, and the card does not say how many a second of audio takes: the cost is null"
         )
     if price.basis == "list" and service.name == LOCAL:
@@ -146,16 +146,16 @@ def _notes_on_price(price: Price, card: Card, service: Service) -> Iterator[str]
         yield f"the cost is at the maker's list price: {service.name} may charge otherwise"
 
 
-def _notes_on_its_end(price: Price, card: Card, pace: Pace, today: date) -> Iterator[str]:
+def _price_end_notes(price: Price, card: Card, time: TimeEstimate, today: date) -> Iterator[str]:
     end = price.effective_until
     if end is None:
         return
-    following = price_at(card.prices, end)
-    then = f"then {following.price_id} holds" if following else "no price is known from then on"
-    if pace.elapsed_s is None:
-        yield f"the price {price.price_id} ends before {end}; {then}"
-    elif end <= today + timedelta(days=math.ceil(pace.elapsed_s / _DAY_S)):
-        yield f"the price {price.price_id} ends before {end}, within the time that this takes; {then}"
+    successor = price_at(card.prices, end)
+    next_price = f"then {successor.price_id} holds" if successor else "no price is known from then on"
+    if time.elapsed_s is None:
+        yield f"the price {price.price_id} ends before {end}; {next_price}"
+    elif end <= today + timedelta(days=math.ceil(time.elapsed_s / _DAY_S)):
+        yield f"the price {price.price_id} ends before {end}, within the time that this takes; {next_price}"
 
 
 def _tokens(counts: Counts, card: Card) -> Usage:
@@ -163,10 +163,10 @@ def _tokens(counts: Counts, card: Card) -> Usage:
     per_second = card.output_tokens_per_second
     if per_second is None:
         return Usage()
-    heard = sum(one.rows for one in counts.spoken)
-    bought = (heard - counts.repeated_rows - counts.reused_rows) / heard if heard else 0.0
-    seconds = 3_600 * sum(one.audio_hours for one in counts.spoken)
+    spoken_rows = sum(voice.rows for voice in counts.spoken)
+    bought_share = (spoken_rows - counts.repeated_rows - counts.reused_rows) / spoken_rows if spoken_rows else 0.0
+    audio_s = 3_600 * sum(voice.audio_hours for voice in counts.spoken)
     # The maker bills audio under a second as a second.
-    output = max(math.ceil(per_second * seconds * bought), per_second * counts.segments)
+    output_tokens = max(math.ceil(per_second * audio_s * bought_share), per_second * counts.segments)
     # A token of text for each character is too many, and makes no difference: audio is nearly all of the bill.
-    return Usage(input_tokens=counts.characters_billed, output_tokens=output)
+    return Usage(input_tokens=counts.characters_billed, output_tokens=output_tokens)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import NAME, Descriptor, read_descriptor
 from tts_pipeline.dataset.finish import done_parts
-from tts_pipeline.dataset.formats import check_formats
+from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -89,7 +89,7 @@ class SpeechTable:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
                 if "audio_format" in columns:
-                    check_formats(rows.column("audio_format").unique().to_pylist(), path)
+                    check_audio_formats(rows.column("audio_format").unique().to_pylist(), path)
                 yield RowGroup(part, first_row, rows.select(list(columns)), partial(_read_audio, parquet, number, path))
                 first_row += rows.num_rows
 

@@ -34,7 +34,7 @@ from tts_pipeline.dataset.leftovers import commit_all_usage
 from tts_pipeline.dataset.location import local_path
 from tts_pipeline.dataset.scratch import is_writable, state_folder
 from tts_pipeline.dataset.store import LocalStore, storage_errors
-from tts_pipeline.dataset.streamed import FILE, write_rows
+from tts_pipeline.dataset.streamed import FILE_NAME, write_stream
 from tts_pipeline.dataset.usage_files import open_claims, published_journals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.prepared import WORK, locks_of
@@ -63,7 +63,7 @@ class CallFolder:
     @property
     def source(self) -> Path:
         """The rows that are to be said."""
-        return self.path / FILE
+        return self.path / FILE_NAME
 
     @property
     def dataset(self) -> Path:
@@ -131,7 +131,7 @@ class State:
             held.callback(shutil.rmtree, own.path, ignore_errors=True)
             with storage_errors(f"making the folder {own.path}"):
                 own.path.mkdir(mode=0o700)
-            content_hash = write_rows(rows, own.source)
+            content_hash = write_stream(rows, own.source)
             if identity is not None:
                 name = hashlib.sha256(f"{content_hash} {identity}".encode()).hexdigest()
                 lasting = CallFolder(calls / name)

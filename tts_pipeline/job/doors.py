@@ -65,9 +65,9 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         StorageError: The destination cannot be used at all; nothing was sent.
     """
     if not isinstance(source, str | os.PathLike):
-        from tts_pipeline.dataset.streamed import stored
+        from tts_pipeline.dataset.streamed import temporary_parquet
 
-        with stored(source, running.work_dir if running else None, drop) as file:
+        with temporary_parquet(source, running.work_dir if running else None, drop) as file:
             return run(
                 file,
                 destination,

@@ -15,7 +15,7 @@ from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.reopen import reopen
-from tts_pipeline.dataset.repeated import remove_repeated
+from tts_pipeline.dataset.repeated import delete_duplicate_hashes
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
@@ -76,7 +76,7 @@ def seal(prepared: Prepared) -> None:
         prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
         remove_job_cache(prepared.kept)
-        remove_repeated(prepared.store)
+        delete_duplicate_hashes(prepared.store)
 
 
 def _sweep(prepared: Prepared, done: Collection[int]) -> None:

@@ -38,16 +38,16 @@ from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.location import check_utf8_name, is_local, local_path
 from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
-from tts_pipeline.dataset.repeated import Hashes, load_repeated, save_repeated
+from tts_pipeline.dataset.repeated import Hashes, load_duplicate_hashes, save_duplicate_hashes
 from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.reuse import CacheLocation, find_cache
 from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.rows import Layout, Voicing, hugging_face_note
+from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper, hugging_face_note
 from tts_pipeline.dataset.safe_folder import SafeFolder
-from tts_pipeline.dataset.scan import scan
+from tts_pipeline.dataset.scan import scan_source
 from tts_pipeline.dataset.scratch import WORK_DIR_HINT, is_writable, scratch_root, state_folder
 from tts_pipeline.dataset.source import Source, open_source
-from tts_pipeline.dataset.source_files import left_out_text
+from tts_pipeline.dataset.source_files import describe_left_out
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.job.job import Job, Running
@@ -83,7 +83,7 @@ class Prepared:
     job: Job
     source: Source
     places: Sequence[int]
-    voicing: Voicing
+    voicing: UtteranceMapper
     store: Store
     descriptor: Descriptor
     work_dir: Path
@@ -131,9 +131,9 @@ class Prepared:
         inputs = SpooledRows(reader.schema) if held is None else held
         keys: list[UtteranceKey] = []
         utterances: list[Utterance] = []
-        for piece in reader.pieces(places):
+        for piece in reader.batches(places):
             rows, here = pa.Table.from_batches([piece]), places[len(keys) : len(keys) + piece.num_rows]
-            own = self.voicing.layout.keys(rows, [self.source.locate(place) for place in here])
+            own = self.voicing.roles.keys(rows, [self.source.locate(place) for place in here])
             utterances += self.voicing.utterances(rows, own)
             keys += own
             inputs.add(piece)
@@ -192,13 +192,13 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
             hint="restore the source, or plan the job again: what is bought is not bought again",
         )
     if there is None:
-        layout.refuse_alike()
+        layout.refuse_case_collisions()
     refuse_changed_prices(there.prices if there else (), wanted.prices)
     descriptor, repeated = there or wanted, None
-    source = source.arranged([file["path"] for file in descriptor.source])
+    source = source.with_files([file["path"] for file in descriptor.source])
     places = places_of(job.selection, source.rows)
     if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated = scan(source, places, voicing, scratch=scratch_root(job.running.work_dir))
+        repeated = scan_source(source, places, voicing, scratch=scratch_root(job.running.work_dir))
     return Prepared(
         job, source, places, voicing, store, descriptor, work_dir, leases, tuple(reusable), repeated, rebuild
     )
@@ -228,9 +228,9 @@ def source_of(job: Job) -> Source:
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
 
 
-def _layout(job: Job, source: Source) -> Layout:
+def _layout(job: Job, source: Source) -> ColumnRoles:
     try:
-        return Layout(job.columns, source.schema)
+        return ColumnRoles(job.columns, source.schema)
     except ConfigurationError as error:
         if not source.hive:
             raise
@@ -257,18 +257,18 @@ def establish(prepared: Prepared) -> Prepared:
     folder = work_dir_of(prepared.job)
     if folder.name != WORK and not is_writable(folder):
         raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WORK_DIR_HINT)
-    note = hugging_face_note(prepared.voicing.layout.passed_through)
+    note = hugging_face_note(prepared.voicing.roles.passthrough)
     if note is not None and not prepared.store.exists(NAME):
         logger.warning("%s", note)
     if prepared.source.left_out:
-        logger.warning("left out of the source: %s", left_out_text(prepared.source.left_out))
+        logger.warning("left out of the source: %s", describe_left_out(prepared.source.left_out))
     for place in prepared.reusable:
         place.begin()
     if prepared.rebuild is not None:
         wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.leases))
     made = make_descriptor(prepared.store, wanted, locked=lambda: prepared.leases.hold("growth", wait=True))
     if prepared.repeated is not None:
-        save_repeated(prepared.store, made.fingerprint, prepared.repeated)
+        save_duplicate_hashes(prepared.store, made.fingerprint, prepared.repeated)
     return replace(prepared, descriptor=made)
 
 
@@ -279,11 +279,11 @@ def find_repeated(prepared: Prepared) -> Hashes:
         StorageError: The disk failed, or the source cannot be read. Blocking.
     """
     fingerprint = prepared.descriptor.fingerprint
-    known = prepared.repeated if prepared.repeated is not None else load_repeated(prepared.store, fingerprint)
+    known = prepared.repeated if prepared.repeated is not None else load_duplicate_hashes(prepared.store, fingerprint)
     if known is None:
         scratch = scratch_root(prepared.job.running.work_dir)
-        known = scan(prepared.source, prepared.places, prepared.voicing, scratch=scratch)
-        save_repeated(prepared.store, fingerprint, known)
+        known = scan_source(prepared.source, prepared.places, prepared.voicing, scratch=scratch)
+        save_duplicate_hashes(prepared.store, fingerprint, known)
     return known
 
 
@@ -374,10 +374,10 @@ def _refuse_unknown_columns(job: Job, source: Source) -> None:
             raise ConfigurationError(f"the source has no column {column!r} for the tag {tag!r}", hint=hint)
 
 
-def _voicing(job: Job, card: Card, layout: Layout) -> Voicing:
+def _voicing(job: Job, card: Card, layout: ColumnRoles) -> UtteranceMapper:
     varying = layout.parameter_columns()
     fixed = check_parameters(card, job.parameters, job.unchecked, from_columns=varying)
-    return Voicing(layout, card, fixed, job.unchecked)
+    return UtteranceMapper(layout, card, fixed, job.unchecked)
 
 
 def places_of(selection: Selection, rows: int) -> Sequence[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from tts_pipeline.batch import Speaker, Work
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.dataset.kept import JobCache
-from tts_pipeline.dataset.repeated import Hashes, RequestHash
+from tts_pipeline.dataset.repeated import Hashes, RequestHasher
 from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job.turns import Turns
@@ -32,7 +32,7 @@ class Repeats:
         on_reuse: Told of each speech whose audio was not bought, with where it came from.
     """
 
-    def __init__(self, client: Speaker, hashes: Hashes, request_hash: RequestHash, kept: JobCache) -> None:
+    def __init__(self, client: Speaker, hashes: Hashes, request_hash: RequestHasher, kept: JobCache) -> None:
         self._client = client
         self._hashes = hashes.data
         self._request_hash = request_hash
@@ -105,7 +105,7 @@ class Repeats:
     def _number(self, utterance: Utterance) -> int | None:
         if not self._hashes:
             return None
-        number = self._request_hash.of_utterance(utterance)
+        number = self._request_hash.hash_utterance(utterance)
         place = bisect_left(self._hashes, number)
         return number if place < len(self._hashes) and self._hashes[place] == number else None
 

@@ -28,11 +28,11 @@ from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.parts import OpenPart, PartRows, Past, Progress
 from tts_pipeline.dataset.publish import Publisher, marker_name, remove_journals, said_totals
-from tts_pipeline.dataset.repeated import RequestHash
+from tts_pipeline.dataset.repeated import RequestHasher
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.shipping import LogShipper
-from tts_pipeline.dataset.standing import earlier_histories, standing_of
+from tts_pipeline.dataset.standing import published_histories, read_existing_speech
 from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import is_guess
@@ -84,7 +84,7 @@ class Runner:
         self._reader = RowReader(prepared.source)
         self._leases = prepared.leases
         self._publisher = Publisher(
-            prepared.store, prepared.voicing.layout, prepared.job.running.tag_columns, self._leases.check
+            prepared.store, prepared.voicing.roles, prepared.job.running.tag_columns, self._leases.check
         )
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reading = DaemonExecutor(1, "source-reader")
@@ -167,7 +167,7 @@ class Runner:
             library=self._library,
             unspeakable=job.running.unspeakable,
         ) as client:
-            self._repeats = Repeats(client, self._repeated, RequestHash(self._prepared.voicing), self._kept)
+            self._repeats = Repeats(client, self._repeated, RequestHasher(self._prepared.voicing), self._kept)
             self._repeats.on_reuse = self._count_reuse
             self._batch = Batch(
                 self._repeats,
@@ -271,9 +271,9 @@ class Runner:
 
     def _past(self, rows: PartRows, earlier: Sequence[Replay]) -> Past:
         store, retry_rejects = self._prepared.store, self._prepared.job.running.retry_rejects
-        standing = standing_of(store, rows)
-        histories = earlier_histories(store, rows, {one.journal_id for one in earlier})
-        return Past(standing.places.keys(), standing.totals, histories, retry_rejects)
+        standing = read_existing_speech(store, rows)
+        histories = published_histories(store, rows, {one.journal_id for one in earlier})
+        return Past(standing.row_indices.keys(), standing.totals, histories, retry_rejects)
 
     def _complete(self, part: OpenPart) -> None:
         task = asyncio.create_task(self._publish(part))
