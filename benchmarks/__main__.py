@@ -36,27 +36,29 @@ def main() -> int:
     """Measure as the command line says; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few minutes, with less to say")
-    parser.add_argument("--only", choices=[one.name for one in SCENARIOS], action="append", help="default: all")
+    parser.add_argument(
+        "--only", choices=[scenario.name for scenario in SCENARIOS], action="append", help="default: all"
+    )
     parser.add_argument("--results", type=Path, default=Path(__file__).parent, help="folder for results.{json,md}")
-    given = parser.parse_args()
-    settings = QUICK if given.quick else FULL
-    chosen = [one for one in SCENARIOS if given.only is None or one.name in given.only]
-    _announce(chosen, settings)
+    arguments = parser.parse_args()
+    settings = QUICK if arguments.quick else FULL
+    scenarios = [scenario for scenario in SCENARIOS if arguments.only is None or scenario.name in arguments.only]
+    _announce(scenarios, settings)
     logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
-    results = Results(quick=given.quick)
+    results = Results(quick=arguments.quick)
     try:
         with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
             results.show(_capacity(service, settings, results))
             arena = Arena(service, Path(folder), results.warn, partial(print, flush=True))
-            measured = [_measure(scenario, arena, settings, results) for scenario in chosen]
+            measured = [_measure(scenario, arena, settings, results) for scenario in scenarios]
     finally:  # what was measured until Ctrl-C is not lost
-        results.write(given.results)
+        results.write(arguments.results)
     return 0 if all(measured) else 1
 
 
-def _announce(chosen: Sequence[Scenario], settings: Settings) -> None:
+def _announce(scenarios: Sequence[Scenario], settings: Settings) -> None:
     total_s = 0.0
-    for scenario in chosen:
+    for scenario in scenarios:
         expected_s = scenario.expected_s(settings)
         total_s += expected_s
         print(f"{expected_s:6.0f} s  {scenario.name:<11} {scenario.question}")
@@ -71,9 +73,11 @@ def _capacity(service: LoadService, settings: Settings, results: Results) -> Tab
         "During every run it is watched: there is a warning when it is the limit.",
     )
     for size in settings.sizes:
-        found = measure_capacity(service, size, seconds=_CAPACITY_S)
-        table.rows.append([size // 1_000, found.answers_per_s, f"{found.service_cpu_ms:.3f}"])
-        results.measured.setdefault("capacity", []).append({"audio_bytes": size, "answers_per_s": found.answers_per_s})
+        capacity = measure_capacity(service, size, seconds=_CAPACITY_S)
+        table.rows.append([size // 1_000, capacity.answers_per_s, f"{capacity.service_cpu_ms:.3f}"])
+        results.measured.setdefault("capacity", []).append(
+            {"audio_bytes": size, "answers_per_s": capacity.answers_per_s}
+        )
     return table
 
 

@@ -21,7 +21,7 @@ _ROW = b"row "
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
+class AnswerSpec:
     """How a request is answered.
 
     Args:
@@ -43,10 +43,10 @@ class Answering:
     @classmethod
     def from_path(cls, path: str) -> Self | None:
         """Return what a request's path asks for; None where it is no such path."""
-        found = _PATH.fullmatch(path)
-        if found is None or found[1] not in SHAPES:
+        match = _PATH.fullmatch(path)
+        if match is None or match[1] not in SHAPES:
             return None
-        return cls(found[1], int(found[2]), int(found[3]), int(found[4]))
+        return cls(match[1], int(match[2]), int(match[3]), int(match[4]))
 
     def delay_s(self, body: bytes) -> float:
         """Return how long a request waits for its answer."""
@@ -75,12 +75,12 @@ def audio(audio_bytes: int) -> bytes:
 @cache
 def answer(shape: str, audio_bytes: int, origin: str) -> bytes:
     """Return a whole HTTP answer, head and body."""
-    sound = audio(audio_bytes)
+    audio_data = audio(audio_bytes)
     if shape == "raw":
-        return http_answer(sound, "audio/wav")
+        return http_answer(audio_data, "audio/wav")
     url = f"{origin}/audio/{audio_bytes}"
-    said = {"url": url} if shape == "url" else {"data": base64.b64encode(sound).decode()}
-    payload = {"status_code": 200, "request_id": "benchmark", "output": {"finish_reason": "stop", "audio": said}}
+    audio_json = {"url": url} if shape == "url" else {"data": base64.b64encode(audio_data).decode()}
+    payload = {"status_code": 200, "request_id": "benchmark", "output": {"finish_reason": "stop", "audio": audio_json}}
     return http_answer(json.dumps(payload).encode())
 
 

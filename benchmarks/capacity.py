@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-from benchmarks.answers import Answering, answer
+from benchmarks.answers import AnswerSpec, answer
 from benchmarks.service import LoadService
 
 CONNECTIONS = 32
@@ -31,7 +31,7 @@ class Capacity:
     service_cpu_ms: float
 
 
-class _Asker(asyncio.Protocol):
+class _LoadClient(asyncio.Protocol):
     """Asks again as soon as it is answered, and looks at nothing but the length."""
 
     def __init__(self, request: bytes, answer_bytes: int, until_s: float) -> None:
@@ -64,24 +64,24 @@ class _Asker(asyncio.Protocol):
 
 def measure_capacity(service: LoadService, audio_bytes: int, *, seconds: float) -> Capacity:
     """Ask for answers without latency, as fast as they come."""
-    answering = Answering(audio_bytes=audio_bytes, latency_ms=0)
-    service.prepare(answering)
+    spec = AnswerSpec(audio_bytes=audio_bytes, latency_ms=0)
+    service.prepare(spec)
     service.reset()
     started_s = time.monotonic()
-    answers = asyncio.run(_ask(service.origin, answering, started_s + seconds))
+    answers = asyncio.run(_ask(service.origin, spec, started_s + seconds))
     elapsed_s = time.monotonic() - started_s
-    return Capacity(audio_bytes, answers / elapsed_s, 1_000 * service.served().cpu_s / max(answers, 1))
+    return Capacity(audio_bytes, answers / elapsed_s, 1_000 * service.stats().cpu_s / max(answers, 1))
 
 
-async def _ask(origin: str, answering: Answering, until_s: float) -> int:
-    parts = urlsplit(answering.base_url(origin))
+async def _ask(origin: str, spec: AnswerSpec, until_s: float) -> int:
+    parts = urlsplit(spec.base_url(origin))
     body = b'{"input": "row 0000001"}'
     head = f"POST {parts.path}/v1/audio/speech HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
-    answer_bytes = len(answer(answering.shape, answering.audio_bytes, origin))
+    answer_bytes = len(answer(spec.shape, spec.audio_bytes, origin))
     connect = partial(asyncio.get_running_loop().create_connection, host=parts.hostname, port=parts.port)
-    made = partial(_Asker, head.encode() + body, answer_bytes, until_s)
-    asking = [await connect(made) for _ in range(CONNECTIONS)]
-    for transport, asker in asking:
-        await asker.ended.wait()
+    make_client = partial(_LoadClient, head.encode() + body, answer_bytes, until_s)
+    connections = [await connect(make_client) for _ in range(CONNECTIONS)]
+    for transport, client in connections:
+        await client.ended.wait()
         transport.close()
-    return sum(asker.answers for _, asker in asking)
+    return sum(client.answers for _, client in connections)

@@ -15,12 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.answers import Answering, text_of
+from benchmarks.answers import AnswerSpec, text_of
 from benchmarks.capacity import BUSY_LIMIT
 from benchmarks.contestants.task import Task
 from benchmarks.service import PROJECT, LoadService
 
-PATIENCE_S = 900.0
+TIMEOUT_S = 900.0
 _QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 """litellm asks the internet for prices when it is imported, unless told not to."""
 
@@ -105,7 +105,7 @@ class Course:
         stop_after_s: When the impatient ones stop.
     """
 
-    answering: Answering
+    answering: AnswerSpec
     rows: int
     max_concurrency: int
     stop_after_s: float = 0.0
@@ -136,7 +136,7 @@ class Arena:
         service: The load service.
         folder: For sources and what is made of them, on a real disk.
         warn: Tells of what spoils a measurement.
-        tell: Tells of each run.
+        log: Tells of each run.
     """
 
     def __init__(
@@ -144,12 +144,12 @@ class Arena:
         service: LoadService,
         folder: Path,
         warn: Callable[[str], object] = print,
-        tell: Callable[[str], object] = print,
+        log: Callable[[str], object] = print,
     ) -> None:
         self.service = service
         self.folder = folder
         self.warn = warn
-        self.tell = tell
+        self.log = log
 
     def contest(self, course: Course, contestants: Sequence[Contestant], rounds: Sequence[int]) -> Rounds:
         """Run all, interleaved.
@@ -159,12 +159,12 @@ class Arena:
             contestants: In the order of each round.
             rounds: How many rounds each of them takes part in, in the same order.
         """
-        kept: Rounds = {one.name: [] for one in contestants}
+        runs: Rounds = {one.name: [] for one in contestants}
         for number in range(max(rounds)):
-            for contestant, most in zip(contestants, rounds, strict=True):
-                if number < most:
-                    kept[contestant.name].append(self.run(contestant, course))
-        return kept
+            for contestant, round_count in zip(contestants, rounds, strict=True):
+                if number < round_count:
+                    runs[contestant.name].append(self.run(contestant, course))
+        return runs
 
     def run(self, contestant: Contestant, course: Course) -> Run:
         """Run one contestant once; what it made is removed.
@@ -173,24 +173,26 @@ class Arena:
             contestant: Who.
             course: What.
         """
-        answering = course.answering if contestant.takes_json else _raw(course.answering)
+        spec = course.answering if contestant.takes_json else _raw(course.answering)
         task = Task(
-            base_url=answering.base_url(self.service.origin),
+            base_url=spec.base_url(self.service.origin),
             source=str(self.source(course.rows)),
             destination=str(self.folder / "made"),
             max_concurrency=course.max_concurrency,
             stop_after_s=course.stop_after_s if contestant.impatient else 0.0,
         )
-        self.service.prepare(answering)
+        self.service.prepare(spec)
         self.service.reset()
         try:
-            said = told_by([str(contestant.python), "-m", f"benchmarks.contestants.{contestant.module}", *task.flags()])
+            measured = run_for_json(
+                [str(contestant.python), "-m", f"benchmarks.contestants.{contestant.module}", *task.flags()]
+            )
         finally:
             remove(Path(task.destination))
-        served = self.service.served()
-        busy = served.slots_busy(course.max_concurrency)
-        run = Run(**said, slots_busy=busy, service_cpu=served.cpu_s / said["seconds"])
-        self.tell(f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s")
+        stats = self.service.stats()
+        busy = stats.slots_busy(course.max_concurrency)
+        run = Run(**measured, slots_busy=busy, service_cpu=stats.cpu_s / measured["seconds"])
+        self.log(f"{contestant.name:<16} {run.rows:>9,} rows {run.seconds:6.1f} s {run.rows_per_s:7.0f} rows/s")
         if run.service_cpu > BUSY_LIMIT:
             self.warn(f"WARNING: the load service was {run.service_cpu:.0%} busy: it may be the limit, not the client")
         return run
@@ -210,25 +212,25 @@ def write_source(path: Path, rows: int) -> None:
     pq.write_table(table, path, row_group_size=65_536)
 
 
-def told_by(command: Sequence[str]) -> dict[str, Any]:
+def run_for_json(command: Sequence[str]) -> dict[str, Any]:
     """Run a command of the project's and return the JSON in the last line it prints.
 
     Raises:
         RuntimeError: It failed; with the end of what it said.
     """
-    ended = subprocess.run(
+    process = subprocess.run(
         command,
         cwd=PROJECT,
         env={**os.environ, **_QUIET},
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
-    if ended.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[:3])} failed:\n{ended.stderr[-2_000:]}")
-    told: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return told
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:3])} failed:\n{process.stderr[-2_000:]}")
+    output: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return output
 
 
 def remove(path: Path) -> None:
@@ -242,8 +244,8 @@ def remove(path: Path) -> None:
 def ratios(rounds: Rounds, name: str, measure: Callable[[Run], float], base: str = BARE.name) -> Spread:
     """Return a contestant's measure as a ratio to the base's inside the same round."""
     pairs = zip(rounds[name], rounds[base], strict=False)  # who sat out rounds is compared in the others
-    return Spread.of([measure(one) / measure(other) for one, other in pairs])
+    return Spread.of([measure(run) / measure(base_run) for run, base_run in pairs])
 
 
-def _raw(answering: Answering) -> Answering:
-    return Answering("raw", answering.audio_bytes, answering.latency_ms, answering.slow_every)
+def _raw(spec: AnswerSpec) -> AnswerSpec:
+    return AnswerSpec("raw", spec.audio_bytes, spec.latency_ms, spec.slow_every)

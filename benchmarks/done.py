@@ -20,7 +20,7 @@ from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.job import Job, Shard, plan, publish, run_parts
 
 
-def make_done(job: Job, *, open_parts: int) -> None:
+def make_finished_dataset(job: Job, *, open_parts: int) -> None:
     """Make a job's dataset with all parts done but the last ones; one without open parts is sealed.
 
     Args:
@@ -48,15 +48,15 @@ def undo_last_part(job: Job) -> None:
 
 
 def _descriptor(folder: Path) -> Descriptor:
-    found = read_descriptor(LocalStore(folder))
-    assert found is not None
-    return found
+    descriptor = read_descriptor(LocalStore(folder))
+    assert descriptor is not None
+    return descriptor
 
 
 def _copy_first_part(folder: Path, number: int) -> None:
     first, name = part_name(0), part_name(number)
-    told = (folder / "done" / f"{first}.json").read_text().replace(first, name)
-    marker = {**orjson.loads(told), "part": number}
+    text = (folder / "done" / f"{first}.json").read_text().replace(first, name)
+    marker = {**orjson.loads(text), "part": number}
     marker.pop("checksum")
     for file in marker["files"]:
         os.link(folder / file.replace(name, first), folder / file)

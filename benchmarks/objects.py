@@ -27,64 +27,64 @@ _BUCKET = "bucket"
 _ROWS = 4
 """Rows of a part, and of a file of the source."""
 
-Asked = dict[str, int]
+RequestCounts = dict[str, int]
 
 
-class _Counted:
+class _RequestCounter:
     """Counts a driver's requests, while they are sent, by operation."""
 
     def __init__(self, filesystem: Any) -> None:
-        self._sent: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         filesystem.connect()
-        filesystem.s3.meta.events.register("before-call.s3", self._see)
+        filesystem.s3.meta.events.register("before-call.s3", self._count)
 
-    def _see(self, model: Any, **_: Any) -> None:
-        self._sent[model.name] += 1
+    def _count(self, model: Any, **_: Any) -> None:
+        self._counts[model.name] += 1
 
-    def by(self, step: Callable[[], object]) -> Asked:
+    def count(self, step: Callable[[], object]) -> RequestCounts:
         """Return what a step asked."""
-        self._sent.clear()
+        self._counts.clear()
         step()
-        return dict(sorted(self._sent.items()))
+        return dict(sorted(self._counts.items()))
 
 
-def asked_by_job(parts: int) -> dict[str, Asked]:
+def count_job_requests(parts: int) -> dict[str, RequestCounts]:
     """Return what each step of a job of so many parts asks of its destination, by operation."""
-    with _store() as (counted, folder), LocalService(EmulatorOptions(voice_mode="tone", tone_bytes=2_000)) as service:
+    with _store() as (counter, folder), LocalService(EmulatorOptions(voice_mode="tone", tone_bytes=2_000)) as service:
         write_source(folder / "rows.parquet", parts * _ROWS)
-        made = job_of(str(folder / "rows.parquet"), f"s3://{_BUCKET}/out", service.url, part_rows=_ROWS)
-        job = replace(made, running=replace(made.running, work_dir=folder / "work"))
+        template = job_of(str(folder / "rows.parquet"), f"s3://{_BUCKET}/out", service.url, part_rows=_ROWS)
+        job = replace(template, running=replace(template.running, work_dir=folder / "work"))
         *shards, last = plan(job, max_shards=parts)
         for shard in shards:
             run_parts(job, shard)
         remote = replace(job, destination=f"s3://{_BUCKET}/planned")
         return {
-            "plan": counted.by(lambda: plan(remote)),
-            "going on, one part left": counted.by(lambda: run_parts(job, last)),
-            "publish": counted.by(lambda: publish(job)),
-            "nothing to do": counted.by(lambda: run_job(job)),
+            "plan": counter.count(lambda: plan(remote)),
+            "going on, one part left": counter.count(lambda: run_parts(job, last)),
+            "publish": counter.count(lambda: publish(job)),
+            "nothing to do": counter.count(lambda: run_job(job)),
         }
 
 
-def asked_by_source(files: int) -> dict[str, Asked]:
+def count_source_requests(files: int) -> dict[str, RequestCounts]:
     """Return what opening and reading a source of so many files asks."""
     import s3fs
 
     from tts_pipeline.dataset.source import open_source
 
-    with _store() as (counted, folder):
+    with _store() as (counter, folder):
         write_source(folder / "rows.parquet", _ROWS)
         for number in range(files):
             s3fs.S3FileSystem().put_file(str(folder / "rows.parquet"), f"{_BUCKET}/source/{number:05}.parquet")
-        opened = [open_source(f"s3://{_BUCKET}/source")]
+        sources = [open_source(f"s3://{_BUCKET}/source")]
         return {
-            "open": counted.by(lambda: opened.append(open_source(f"s3://{_BUCKET}/source"))),
-            "read": counted.by(lambda: list(opened[0].batches(columns=["text"]))),
+            "open": counter.count(lambda: sources.append(open_source(f"s3://{_BUCKET}/source"))),
+            "read": counter.count(lambda: list(sources[0].batches(columns=["text"]))),
         }
 
 
 @contextmanager
-def _store() -> Iterator[tuple[_Counted, Path]]:
+def _store() -> Iterator[tuple[_RequestCounter, Path]]:
     with s3_server() as environ, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
         os.environ.update(environ)
         import s3fs
@@ -92,7 +92,7 @@ def _store() -> Iterator[tuple[_Counted, Path]]:
         s3fs.S3FileSystem.clear_instance_cache()
         filesystem = s3fs.S3FileSystem()
         filesystem.mkdir(_BUCKET)
-        yield _Counted(filesystem), Path(folder).absolute()
+        yield _RequestCounter(filesystem), Path(folder).absolute()
 
 
 def main() -> None:
@@ -100,8 +100,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.objects", description=__doc__)
     parser.add_argument("--parts", type=int, required=True)
     parser.add_argument("--files", type=int, required=True)
-    given = parser.parse_args()
-    print(json.dumps({**asked_by_job(given.parts), **asked_by_source(given.files)}))
+    arguments = parser.parse_args()
+    print(json.dumps({**count_job_requests(arguments.parts), **count_source_requests(arguments.files)}))
 
 
 if __name__ == "__main__":

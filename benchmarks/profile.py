@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from benchmarks.answers import SHAPES, Answering
+from benchmarks.answers import SHAPES, AnswerSpec
 from benchmarks.contest import write_source
 from benchmarks.contestants import ours
 from benchmarks.contestants.task import Task
@@ -48,18 +48,18 @@ def layer_of(filename: str) -> str | None:
     return next((_LIBRARIES[part] for part in parts[::-1] if part in _LIBRARIES), None)
 
 
-def profile(service: LoadService, folder: Path, answering: Answering, rows: int, max_concurrency: int) -> Table:
+def profile(service: LoadService, folder: Path, spec: AnswerSpec, rows: int, max_concurrency: int) -> Table:
     """Run ours once, in this process, and return where its time went."""
     source = folder / "profiled.parquet"
     write_source(source, rows)
-    service.prepare(answering)
-    task = Task(answering.base_url(service.origin), str(source), str(folder / "profiled"), max_concurrency)
+    service.prepare(spec)
+    task = Task(spec.base_url(service.origin), str(source), str(folder / "profiled"), max_concurrency)
     sampler = Sampler(layer_of)
     cpu_s = time.process_time()
     with sampler.running():
         ours.do(task)
     cpu_s = time.process_time() - cpu_s
-    return _table(sampler.spent_s, cpu_s, rows, f"{answering.audio_bytes // 1_000} KB as {answering.shape}")
+    return _table(sampler.spent_s, cpu_s, rows, f"{spec.audio_bytes // 1_000} KB as {spec.shape}")
 
 
 def _table(spent_s: Mapping[tuple[str, str], float], cpu_s: float, rows: int, what: str) -> Table:
@@ -88,13 +88,13 @@ def main() -> None:
     parser.add_argument("--audio-bytes", type=int, default=20_000)
     parser.add_argument("--shape", choices=SHAPES, default="base64")
     parser.add_argument("--json", action="store_true", help="print title, columns and rows as one line of JSON")
-    given = parser.parse_args()
-    answering = Answering(given.shape, given.audio_bytes)
+    arguments = parser.parse_args()
+    spec = AnswerSpec(arguments.shape, arguments.audio_bytes)
     logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
     with load_service() as service, tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
-        table = profile(service, Path(folder), answering, given.rows, given.max_concurrency)
-    said = {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": table.notes}
-    print(json.dumps(said) if given.json else table.to_markdown())
+        table = profile(service, Path(folder), spec, arguments.rows, arguments.max_concurrency)
+    result = {"title": table.title, "columns": table.columns, "rows": table.rows, "notes": table.notes}
+    print(json.dumps(result) if arguments.json else table.to_markdown())
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ PROMISES = (
 )
 
 
-def judged(measured: Mapping[str, float]) -> Table:
+def check_promises(measured: Mapping[str, float]) -> Table:
     """Return every number that something is promised of, and whether it holds."""
     table = Table("What is promised, and what was measured", ("what", "measured", "promised", "holds"))
     for promise in PROMISES:

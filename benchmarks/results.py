@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.promises import judged
+from benchmarks.promises import check_promises
 from benchmarks.scenarios.scenario import Outcome
 from benchmarks.tables import Table
 
@@ -32,11 +32,11 @@ class Results:
 
     def show(self, table: Table) -> None:
         """Print a table, and keep it."""
-        self._say(table.to_markdown())
+        self._print(table.to_markdown())
 
     def warn(self, message: str) -> None:
         """Print what spoils a measurement, and keep it."""
-        self._say(f"**{message}**\n")
+        self._print(f"**{message}**\n")
 
     def add(self, name: str, question: str, outcome: Outcome, seconds: float) -> None:
         """Keep what a scenario gave."""
@@ -49,7 +49,7 @@ class Results:
 
     def write(self, folder: Path) -> None:
         """Print what holds; write ``results.json``, and ``results.md``, which begins with that."""
-        verdict = judged(self.promised).to_markdown()
+        verdict = check_promises(self.promised).to_markdown()
         print(verdict)
         facts = {
             "date": datetime.now(UTC).date().isoformat(),
@@ -57,11 +57,11 @@ class Results:
             "machine": machine(),
             "versions": {"python": platform.python_version(), **dict(sorted(_versions(self.measured)))},
         }
-        told = {**facts, "promised": self.promised, "measured": self.measured}
-        (folder / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+        document = {**facts, "promised": self.promised, "measured": self.measured}
+        (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
         (folder / "results.md").write_text("\n".join([*_head(facts), verdict, *self._pages]))
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         print(text, flush=True)
         self._pages.append(text)
 
@@ -77,20 +77,20 @@ def machine() -> dict[str, float]:
 
 def _versions(measured: Any) -> Iterator[tuple[str, str]]:
     """Yield the versions that runs told, wherever they stand; one library may have two."""
-    found: dict[str, set[str]] = {}
-    _collect(measured, found)
-    yield from ((name, ", ".join(sorted(versions))) for name, versions in found.items())
+    by_library: dict[str, set[str]] = {}
+    _collect(measured, by_library)
+    yield from ((name, ", ".join(sorted(versions))) for name, versions in by_library.items())
 
 
-def _collect(value: Any, found: dict[str, set[str]]) -> None:
+def _collect(value: Any, by_library: dict[str, set[str]]) -> None:
     if isinstance(value, list):
         for one in value:
-            _collect(one, found)
+            _collect(one, by_library)
     elif isinstance(value, dict):
         for name, version in value.get("versions", {}).items():
-            found.setdefault(name, set()).add(version)
+            by_library.setdefault(name, set()).add(version)
         for one in value.values():
-            _collect(one, found)
+            _collect(one, by_library)
 
 
 def _head(facts: dict[str, Any]) -> list[str]:

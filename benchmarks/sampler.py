@@ -21,7 +21,7 @@ from types import FrameType
 Owner = Callable[[str], str | None]
 """Tells the layer that owns a source file; None leaves it to the frame that called."""
 
-_LOOK_EVERY_S = 0.004
+_SAMPLE_INTERVAL_S = 0.004
 """What a kernel's timers can hold, at 250 ticks a second."""
 
 _SWITCH_S = 0.000_05
@@ -47,17 +47,17 @@ class Sampler:
         """Look while the block runs, which must be in the main thread."""
         # A handler would run in the main thread only, whenever that next does: a thread waits for the byte that tells
         # of a signal, whichever thread it came to.
-        told, tell = os.pipe()
-        os.set_blocking(tell, False)
+        read_fd, write_fd = os.pipe()
+        os.set_blocking(write_fd, False)
         handler = signal.signal(signal.SIGPROF, lambda *_: None)
-        wakeup = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        wakeup = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
         switch_s = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
-        looker = threading.Thread(target=self._look_when_told, args=(told,), name="sampler")
-        self._look()
+        thread = threading.Thread(target=self._sample_on_signal, args=(read_fd,), name="sampler")
+        self._sample()
         self.spent_s.clear()
-        looker.start()
-        signal.setitimer(signal.ITIMER_PROF, _LOOK_EVERY_S, _LOOK_EVERY_S)
+        thread.start()
+        signal.setitimer(signal.ITIMER_PROF, _SAMPLE_INTERVAL_S, _SAMPLE_INTERVAL_S)
         try:
             yield
         finally:
@@ -65,15 +65,15 @@ class Sampler:
             sys.setswitchinterval(switch_s)
             signal.set_wakeup_fd(wakeup)
             signal.signal(signal.SIGPROF, handler)
-            os.close(tell)
-            looker.join()
+            os.close(write_fd)
+            thread.join()
 
-    def _look_when_told(self, told: int) -> None:
-        with open(told, "rb", buffering=0) as signals:
+    def _sample_on_signal(self, read_fd: int) -> None:
+        with open(read_fd, "rb", buffering=0) as signals:
             while signals.read(64):
-                self._look()
+                self._sample()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         frames = sys._current_frames()  # the documented way to see other threads' stacks
         for thread in threading.enumerate():
             number = thread.native_id  # an ``ident`` is an address, soon another thread's

@@ -91,20 +91,20 @@ def main() -> None:
     parser.add_argument("--max-concurrency", type=int, default=64)
     parser.add_argument("--part-rows", type=int)
     parser.add_argument("--limit", type=int)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     logging.getLogger("tts_pipeline").setLevel(logging.ERROR)  # a made-up service has no price list to be warned of
     job = job_of(
-        given.source,
-        given.destination,
-        given.base_url,
-        max_concurrency=given.max_concurrency,
-        part_rows=given.part_rows,
+        arguments.source,
+        arguments.destination,
+        arguments.base_url,
+        max_concurrency=arguments.max_concurrency,
+        part_rows=arguments.part_rows,
     )
-    job = replace(job, selection=Selection(limit=given.limit))
+    job = replace(job, selection=Selection(limit=arguments.limit))
     started_s, cpu_s = time.monotonic(), time.process_time()
-    STEPS[given.step](job)
-    taken = {"seconds": time.monotonic() - started_s, "cpu_s": time.process_time() - cpu_s}
-    print(json.dumps({**taken, "peak_mb": peak_rss_mb()}))
+    STEPS[arguments.step](job)
+    figures = {"seconds": time.monotonic() - started_s, "cpu_s": time.process_time() - cpu_s}
+    print(json.dumps({**figures, "peak_mb": peak_rss_mb()}))
 
 
 if __name__ == "__main__":

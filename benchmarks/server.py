@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from benchmarks.answers import Answering, answer, audio, http_answer
+from benchmarks.answers import AnswerSpec, answer, audio, http_answer
 
 _BACKLOG = 4_096
 _HEAD_END = b"\r\n\r\n"
@@ -107,12 +107,12 @@ class Connection(asyncio.Protocol):
             self._transport.write(http_answer(json.dumps(self._gauge.summary()).encode()))
         elif path.startswith("/audio/"):
             self._transport.write(http_answer(audio(int(path.removeprefix("/audio/"))), "audio/wav"))
-        elif (answering := Answering.from_path(path)) is None:
+        elif (spec := AnswerSpec.from_path(path)) is None:
             self._transport.write(http_answer(b"{}", status="404 Not Found"))
         else:
             self._gauge.arrive()
-            prepared = answer(answering.shape, answering.audio_bytes, self._origin)
-            self._loop.call_later(answering.delay_s(body), self._send, prepared)
+            prepared = answer(spec.shape, spec.audio_bytes, self._origin)
+            self._loop.call_later(spec.delay_s(body), self._send, prepared)
 
     def _send(self, prepared: bytes) -> None:
         self._gauge.leave()

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.answers import Answering
+from benchmarks.answers import AnswerSpec
 
 PROJECT = Path(__file__).parent.parent
 _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServiceStats:
     """What the service saw since it was last reset.
 
     Args:
@@ -54,25 +54,25 @@ class LoadService:
     def __init__(self, origin: str) -> None:
         self.origin = origin
 
-    def prepare(self, answering: Answering) -> None:
+    def prepare(self, spec: AnswerSpec) -> None:
         """Have an answer made, so that the first one is as quick as all others."""
         with closing(http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=_TIMEOUT_S)) as connection:
-            path = urlsplit(replace(answering, latency_ms=0).base_url(self.origin)).path
+            path = urlsplit(replace(spec, latency_ms=0).base_url(self.origin)).path
             connection.request("POST", path, b"{}")
             connection.getresponse().read()
 
-    def served(self) -> Served:
+    def stats(self) -> ServiceStats:
         """Return what it saw so far."""
-        return self._stats("GET")
+        return self._request_stats("GET")
 
     def reset(self) -> None:
         """Forget what it saw."""
-        self._stats("DELETE")
+        self._request_stats("DELETE")
 
-    def _stats(self, method: str) -> Served:
+    def _request_stats(self, method: str) -> ServiceStats:
         with closing(http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=_TIMEOUT_S)) as connection:
             connection.request(method, "/stats")
-            return Served(**json.loads(connection.getresponse().read()))
+            return ServiceStats(**json.loads(connection.getresponse().read()))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ class Settings:
         peer_rounds: Of the others.
         peer_s: When one of the others is stopped.
         shape_bytes: Of audio, where shapes are compared.
-        middle: In flight where one setting is enough.
+        usual_concurrency: In flight where one setting is enough.
         memory_rows: A small and a large job.
         memory_bytes: Of audio in these.
         straggler_s: What a run with stragglers takes, before its tail.
@@ -40,7 +40,7 @@ class Settings:
     peer_rounds: int = 1
     peer_s: float = 8.0
     shape_bytes: int = 48_000
-    middle: int = 128
+    usual_concurrency: int = 128
     memory_rows: tuple[int, int] = (10_000, 100_000)
     memory_bytes: int = 20_000
     straggler_s: float = 12.0

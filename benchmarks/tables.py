@@ -28,7 +28,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, its columns aligned."""
-        cells = [list(self.columns), *([shown(cell) for cell in row] for row in self.rows)]
+        cells = [list(self.columns), *([format_cell(cell) for cell in row] for row in self.rows)]
         widths = [max(len(row[place]) for row in cells) for place in range(len(self.columns))]
         head, *body = [_line(row, widths) for row in cells]
         ruled = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -36,7 +36,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def shown(cell: Cell) -> str:
+def format_cell(cell: Cell) -> str:
     """Return a cell's text: a number with the digits that matter, a spread as ``median (least-most)``."""
     if cell is None:
         return "-"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.catalog.request_schema import schema_files
-from tts_pipeline.schema import TABLES, describe
+from tts_pipeline.schema import TABLES, describe_table
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "tables.md"
@@ -17,7 +17,7 @@ PAGE = FOLDER.parent / "docs" / "tables.md"
 def main() -> None:
     """Write one file for every table and one for every model's request body, and the columns into the page."""
     for table in TABLES:
-        text = json.dumps(describe(table), indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(describe_table(table), indent=2, ensure_ascii=False) + "\n"
         (FOLDER / f"{table}.json").write_text(text, encoding="utf-8")
     for name, text in schema_files(load_catalog()).items():
         (FOLDER / "requests" / name).write_text(text, encoding="utf-8")
@@ -32,7 +32,7 @@ def with_columns(page: str) -> str:
 
 def _columns(table: str) -> str:
     rows = ["| column | type | unit | meaning |", "|---|---|---|---|"]
-    for column in describe(table)["columns"]:
+    for column in describe_table(table)["columns"]:
         kind = column["type"] + (", may be null" if column["nullable"] else "")
         rows.append(f"| `{column['name']}` | {kind.replace('|', '/')} | {column['unit'] or ''} | {column['meaning']} |")
     return "\n".join(rows) + "\n"

@@ -71,9 +71,9 @@ def emulator() -> Iterator[StartEmulator]:
     with ExitStack() as running:
 
         def start(**options: Any) -> LocalService:
-            chosen = EmulatorOptions(**options)
-            _skip_without_espeak(chosen)
-            return running.enter_context(LocalService(chosen))
+            emulator_options = EmulatorOptions(**options)
+            _skip_without_espeak(emulator_options)
+            return running.enter_context(LocalService(emulator_options))
 
         yield start
 

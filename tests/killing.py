@@ -149,28 +149,30 @@ def check_bill(job: KilledJob, texts: Sequence[str]) -> dict[str, Any]:
     bill, usage = job.service.bill(entries=True), job.read("usage")
     charged = Counter(entry["text"] for entry in bill["entries"] if entry["charged"])
     cut = Counter(row["utterance_id"] for row in usage if row["outcome"] == "failed" and row["http_status"] is None)
-    again = {text: count - 1 for text, count in charged.items()}
+    repurchases = {text: count - 1 for text, count in charged.items()}
     # Of a purchase whose connection was cut nobody knows whether it was charged: it is made again for a good reason.
-    twice = sum(max(0, again.get(text, 0) - cut[f"r{number}"]) for number, text in enumerate(texts))
+    bought_twice = sum(max(0, repurchases.get(text, 0) - cut[f"r{number}"]) for number, text in enumerate(texts))
     unknown = [row for row in usage if row["outcome"] == "unknown"]
-    known = [row for row in unknown if row["utterance_id"] is not None]
+    unknown_named = [row for row in unknown if row["utterance_id"] is not None]
     billed, at_most = (sum(row[f"characters_{name}"] for row in usage) for name in ("billed", "upper_bound"))
     cost, cost_at_most = (sum(row[name] for row in usage) for name in ("cost", "cost_upper_bound"))
     assert len({row["attempt_id"] for row in usage}) == len(usage)
-    assert len(known) <= job.kills * job.max_concurrency
+    assert len(unknown_named) <= job.kills * job.max_concurrency
     if job.loses_disk:
-        assert twice <= job.kills * job.max_concurrency, "what was answered is at the destination before more is sent"
+        assert bought_twice <= job.kills * job.max_concurrency, (
+            "what was answered is at the destination before more is sent"
+        )
     else:
         assert len(usage) >= bill["received"], "a request was sent that the usage table does not know"
-        assert twice <= len(known), "what was bought twice was in flight at a kill"
-        assert len(unknown) == len(known)
+        assert bought_twice <= len(unknown_named), "what was bought twice was in flight at a kill"
+        assert len(unknown) == len(unknown_named)
     assert billed <= bill["characters"] <= at_most
     assert cost <= PRICE * bill["characters"] <= cost_at_most
     return {
         "kills": job.kills,
         "received": bill["received"],
         "usage rows": len(usage),
-        "bought twice": twice,
+        "bought twice": bought_twice,
         "cut": sum(cut.values()),
         "unknown": len(unknown),
         "rows of open parts at the kills": job.rows_open,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.dataset.samples import audio_of, speech_of
 from tests.patience import patience
-from tts_pipeline.batch import SAME_ERRORS, Batch, RejectGuard, Work, workers_for
+from tts_pipeline.batch import SAME_ERRORS, RejectGuard, WorkerPool, WorkItem, workers_for
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (
     ConfigurationError,
@@ -32,7 +32,7 @@ async def _at_once(utterance_id: str) -> None:
 
 
 @dataclass
-class Reciter:
+class FakeSynthesizer:
     """A speaker without a service: every utterance is said, once ``behave`` returns."""
 
     behave: Behaviour = _at_once
@@ -68,21 +68,21 @@ class Reciter:
         self.reason = self.reason or reason
 
 
-class Notebook(MemoryLedger):
+class FakeLedger(MemoryLedger):
     """A book in memory."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[str] = []
-        self.refused: list[Reject] = []
+        self.speeches: list[str] = []
+        self.rejects: list[Reject] = []
 
     async def keep(self, speech: Speech) -> None:
         """Record a speech."""
-        self.kept.append(speech.utterance.utterance_id)
+        self.speeches.append(speech.utterance.utterance_id)
 
     async def refuse(self, reject: Reject) -> None:
         """Record a reject."""
-        self.refused.append(reject)
+        self.rejects.append(reject)
 
 
 def _failing(errors: dict[str, Exception]) -> Behaviour:
@@ -93,33 +93,33 @@ def _failing(errors: dict[str, Exception]) -> Behaviour:
     return behave
 
 
-async def _feed(batch: Batch, rows: int, book: Notebook) -> None:
+async def _feed(pool: WorkerPool, rows: int, ledger: FakeLedger) -> None:
     for number in range(rows):
-        await batch.queue.put(Work(Utterance(f"r{number}", "Hello."), book))
-    await batch.queue.put(None)
+        await pool.queue.put(WorkItem(Utterance(f"r{number}", "Hello."), ledger))
+    await pool.queue.put(None)
 
 
 def _run(
-    reciter: Reciter,
+    synthesizer: FakeSynthesizer,
     *,
     rows: int = 20,
     workers: int = 4,
     stop_grace_s: float = 5.0,
     guard: RejectGuard | None = None,
-    during: Callable[[Batch], Coroutine[Any, Any, None]] | None = None,
-) -> tuple[Batch, Notebook]:
+    during: Callable[[WorkerPool], Coroutine[Any, Any, None]] | None = None,
+) -> tuple[WorkerPool, FakeLedger]:
     """Run a batch to its end, with a feeder beside it as a job has one."""
 
-    async def main() -> tuple[Batch, Notebook]:
-        book = Notebook()
-        batch = Batch(reciter, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
-        feeding = asyncio.ensure_future(_feed(batch, rows, book))
-        beside = asyncio.ensure_future(during(batch)) if during else None
-        await asyncio.wait_for(batch.run(), patience(10))
+    async def main() -> tuple[WorkerPool, FakeLedger]:
+        ledger = FakeLedger()
+        pool = WorkerPool(synthesizer, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, rows, ledger))
+        beside = asyncio.ensure_future(during(pool)) if during else None
+        await asyncio.wait_for(pool.run(), patience(10))
         feeding.cancel()
         await asyncio.gather(feeding, *([beside] if beside else []), return_exceptions=True)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a batch leaves no task behind"
-        return batch, book
+        return pool, ledger
 
     return asyncio.run(main())
 
@@ -130,24 +130,24 @@ def _permanent(code: str = "InvalidParameter") -> PermanentError:
 
 def test_every_utterance_is_said_and_kept_once() -> None:
     """The queue's end ends the batch, without a reason."""
-    reciter = Reciter()
-    batch, book = _run(reciter, rows=100)
-    assert batch.reason is None
-    assert not reciter.expects_more
-    assert sorted(book.kept) == sorted(f"r{number}" for number in range(100))
+    synthesizer = FakeSynthesizer()
+    pool, ledger = _run(synthesizer, rows=100)
+    assert pool.reason is None
+    assert not synthesizer.expects_more
+    assert sorted(ledger.speeches) == sorted(f"r{number}" for number in range(100))
 
 
 def test_workers_bound_what_is_in_flight() -> None:
     """As many at one time as there are workers, and all of them busy while there is work."""
-    reciter = Reciter()
+    synthesizer = FakeSynthesizer()
 
     async def behave(utterance_id: str) -> None:
         for _ in range(10):
             await asyncio.sleep(0)
 
-    reciter.behave = behave
-    _run(reciter, rows=50, workers=7)
-    assert reciter.most == 7
+    synthesizer.behave = behave
+    _run(synthesizer, rows=50, workers=7)
+    assert synthesizer.most == 7
 
 
 @pytest.mark.parametrize(("in_flight", "workers"), [(1, 9), (2, 10), (16, 24), (64, 80), (256, 320)])
@@ -158,31 +158,31 @@ def test_there_are_spare_workers_and_not_many(in_flight: int, workers: int) -> N
 
 def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
     """The run stops when the reject is known, not when its record is on the disk."""
-    reciter = Reciter(_failing({f"r{number}": _permanent() for number in range(500)}))
+    synthesizer = FakeSynthesizer(_failing({f"r{number}": _permanent() for number in range(500)}))
 
-    class Slow(Notebook):
+    class Slow(FakeLedger):
         async def refuse(self, reject: Reject) -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
             await super().refuse(reject)
 
     async def main() -> int:
-        book = Slow()
-        batch = Batch(reciter, workers=4, stop_grace_s=5, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(batch, 500, book))
-        await asyncio.wait_for(batch.run(), patience(10))
+        ledger = Slow()
+        pool = WorkerPool(synthesizer, workers=4, stop_grace_s=5, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 500, ledger))
+        await asyncio.wait_for(pool.run(), patience(10))
         feeding.cancel()
-        return len(book.refused)
+        return len(ledger.rejects)
 
-    assert asyncio.run(main()) == len(reciter.begun) < SAME_ERRORS + 4
+    assert asyncio.run(main()) == len(synthesizer.begun) < SAME_ERRORS + 4
 
 
 def test_a_slot_is_free_only_when_the_result_is_written() -> None:
     """The next utterance of a worker begins after the last one's record."""
-    reciter = Reciter()
+    synthesizer = FakeSynthesizer()
     events: list[str] = []
 
-    class Slow(Notebook):
+    class Slow(FakeLedger):
         async def keep(self, speech: Speech) -> None:
             await asyncio.sleep(0)
             events.append(f"kept {speech.utterance.utterance_id}")
@@ -191,12 +191,12 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
         events.append(f"begun {utterance_id}")
 
     async def main() -> None:
-        batch = Batch(reciter, workers=1, stop_grace_s=1, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(batch, 3, Slow()))
-        await batch.run()
+        pool = WorkerPool(synthesizer, workers=1, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 3, Slow()))
+        await pool.run()
         await feeding
 
-    reciter.behave = behave
+    synthesizer.behave = behave
     asyncio.run(main())
     assert events == [f"{what} r{number}" for number in range(3) for what in ("begun", "kept")]
 
@@ -216,16 +216,16 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
 )
 def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: ServiceError, error_class: str) -> None:
     """Its class says whether it was never sent, refused, or given up; it has attempts, cost and the hint."""
-    error.concerning("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
+    error.for_utterance("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
     error.hint = "shorten it"
-    batch, book = _run(Reciter(_failing({"r3": error})))
-    assert batch.reason is None
-    (reject,) = book.refused
+    pool, ledger = _run(FakeSynthesizer(_failing({"r3": error})))
+    assert pool.reason is None
+    (reject,) = ledger.rejects
     assert (reject.utterance.utterance_id, reject.error_class, reject.error_code) == ("r3", error_class, error.code)
     assert (reject.attempts, reject.cost, reject.currency) == (5, Decimal("0.5"), "CNY")
     assert reject.message == str(error)
     assert "shorten it" in reject.message
-    assert len(book.kept) == 19
+    assert len(ledger.speeches) == 19
 
 
 @pytest.mark.parametrize(
@@ -240,29 +240,29 @@ def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: Servi
 )
 def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
     """Also a mistake of ours: it is not swallowed, and no row becomes a reject for it."""
-    reciter = Reciter(_failing({"r5": error}))
-    batch, book = _run(reciter, rows=500)
-    assert batch.reason is error
-    assert book.refused == []
-    assert len(reciter.begun) < 20
-    assert reciter.reason is not None
-    assert sorted(book.kept) == sorted(set(reciter.begun) - {"r5"})
+    synthesizer = FakeSynthesizer(_failing({"r5": error}))
+    pool, ledger = _run(synthesizer, rows=500)
+    assert pool.reason is error
+    assert ledger.rejects == []
+    assert len(synthesizer.begun) < 20
+    assert synthesizer.reason is not None
+    assert sorted(ledger.speeches) == sorted(set(synthesizer.begun) - {"r5"})
 
 
 def test_a_book_that_cannot_be_written_ends_the_run() -> None:
     """A disk that is full when a result is recorded is the reason, as it is."""
     full = StorageError("the disk is full")
 
-    class Full(Notebook):
+    class Full(FakeLedger):
         async def keep(self, speech: Speech) -> None:
             raise full
 
     async def main() -> BaseException | None:
-        batch = Batch(Reciter(), workers=2, stop_grace_s=1, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(batch, 50, Full()))
-        await asyncio.wait_for(batch.run(), patience(10))
+        pool = WorkerPool(FakeSynthesizer(), workers=2, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 50, Full()))
+        await asyncio.wait_for(pool.run(), patience(10))
         feeding.cancel()
-        return batch.reason
+        return pool.reason
 
     assert asyncio.run(main()) is full
 
@@ -271,23 +271,23 @@ def test_the_first_reason_counts() -> None:
     """What fails because the run is stopping does not hide why it stopped."""
     first, second = StoppedError("first", stopped_by="interrupted"), StoppedError("second", stopped_by="budget")
 
-    async def stop_twice(batch: Batch) -> None:
-        batch.stop(first)
-        batch.stop(second)
+    async def stop_twice(pool: WorkerPool) -> None:
+        pool.stop(first)
+        pool.stop(second)
 
-    batch, _ = _run(Reciter(), during=stop_twice)
-    assert batch.reason is first
+    pool, _ = _run(FakeSynthesizer(), during=stop_twice)
+    assert pool.reason is first
 
 
 def test_idle_workers_end_at_once_when_stopped() -> None:
     """Workers that wait for work do not wait for the grace."""
 
     async def main() -> float:
-        batch = Batch(Reciter(), workers=8, stop_grace_s=60, guard=RejectGuard())
-        running = asyncio.ensure_future(batch.run())
-        while len(batch._idle) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
+        pool = WorkerPool(FakeSynthesizer(), workers=8, stop_grace_s=60, guard=RejectGuard())
+        running = asyncio.ensure_future(pool.run())
+        while len(pool._idle_tasks) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
             await asyncio.sleep(0)
-        batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
         began = asyncio.get_running_loop().time()
         await asyncio.wait_for(running, patience(10))
         return asyncio.get_running_loop().time() - began
@@ -299,78 +299,78 @@ def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
     """A feeder that fails at once has stopped it already."""
 
     async def main() -> list[str]:
-        reciter = Reciter()
-        batch = Batch(reciter, workers=2, stop_grace_s=60, guard=RejectGuard())
-        batch.queue.put_nowait(Work(Utterance("a", "Hello."), Notebook()))
-        batch.stop(StorageError("cannot open the part"))
-        await asyncio.wait_for(batch.run(), patience(10))
-        return reciter.begun
+        synthesizer = FakeSynthesizer()
+        pool = WorkerPool(synthesizer, workers=2, stop_grace_s=60, guard=RejectGuard())
+        pool.queue.put_nowait(WorkItem(Utterance("a", "Hello."), FakeLedger()))
+        pool.stop(StorageError("cannot open the part"))
+        await asyncio.wait_for(pool.run(), patience(10))
+        return synthesizer.begun
 
     assert asyncio.run(main()) == []
 
 
 def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
     """Answers that come within it are kept; what hangs is cancelled, and is neither speech nor reject."""
-    reciter = Reciter()
+    synthesizer = FakeSynthesizer()
 
     async def main() -> tuple[list[str], list[str]]:
         begun, finish = asyncio.Event(), asyncio.Event()
-        book = Notebook()
+        ledger = FakeLedger()
 
         async def behave(utterance_id: str) -> None:
-            if len(reciter.begun) == 3:
+            if len(synthesizer.begun) == 3:
                 begun.set()
             if utterance_id == "r1":
                 await asyncio.get_running_loop().create_future()  # hangs for ever
             await finish.wait()
 
-        reciter.behave = behave
-        batch = Batch(reciter, workers=3, stop_grace_s=0.5, guard=RejectGuard())
-        feeding = asyncio.ensure_future(_feed(batch, 50, book))
-        running = asyncio.ensure_future(batch.run())
+        synthesizer.behave = behave
+        pool = WorkerPool(synthesizer, workers=3, stop_grace_s=0.5, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 50, ledger))
+        running = asyncio.ensure_future(pool.run())
         await begun.wait()
-        batch.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
         asyncio.get_running_loop().call_later(0.05, finish.set)
         await asyncio.wait_for(running, patience(10))
         feeding.cancel()
-        return book.kept, reciter.cancelled
+        return ledger.speeches, synthesizer.cancelled
 
     kept, cancelled = asyncio.run(main())
     assert (sorted(kept), cancelled) == (["r0", "r2"], ["r1"])
-    assert reciter.begun == ["r0", "r1", "r2"]
+    assert synthesizer.begun == ["r0", "r1", "r2"]
 
 
 def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
     """More than that number stops it, and that number does not."""
     errors: dict[str, Exception] = {f"r{number}": _permanent(f"code-{number}") for number in range(5)}
-    batch, book = _run(Reciter(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
-    assert batch.reason is None
-    batch, book = _run(Reciter(_failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
-    assert isinstance(batch.reason, StoppedError)
-    assert batch.reason.stopped_by == "rejects"
-    assert "more than 4 utterances were rejected" in batch.reason.message
-    assert len(book.refused) == 5
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
+    assert pool.reason is None
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
+    assert isinstance(pool.reason, StoppedError)
+    assert pool.reason.stopped_by == "rejects"
+    assert "more than 4 utterances were rejected" in pool.reason.message
+    assert len(ledger.rejects) == 5
 
 
 def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
     """A wrong setting is not a million rejects: after 50 alike it stops."""
     errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(1_000)}
-    batch, book = _run(Reciter(_failing(errors)), rows=1_000, workers=1)
-    assert isinstance(batch.reason, StoppedError)
-    assert batch.reason.stopped_by == "rejects"
-    assert len(book.refused) == SAME_ERRORS == 50
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=1_000, workers=1)
+    assert isinstance(pool.reason, StoppedError)
+    assert pool.reason.stopped_by == "rejects"
+    assert len(ledger.rejects) == SAME_ERRORS == 50
 
 
 def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
     """Return after how many outcomes the guard stops: a code is a reject, an empty one speech."""
     for count, code in enumerate(outcomes, 1):
         if not code:
-            guard.speech()
+            guard.note_speech()
         elif code == "EmptyText":
-            assert guard.reject(PermanentError("empty", code=code, may_be_billed=False)) is None
+            assert guard.note_reject(PermanentError("empty", code=code, may_be_billed=False)) is None
         elif code == "Timeout":
-            assert guard.reject(TransientError("slow", code=code)) is None
-        elif guard.reject(_permanent(code)) is not None:
+            assert guard.note_reject(TransientError("slow", code=code)) is None
+        elif guard.note_reject(_permanent(code)) is not None:
             return count
     return None
 
@@ -398,6 +398,6 @@ def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> No
     """The first outcomes of what is sent decide, whatever was taken from elsewhere before."""
     errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(5, 200)}
     reused = {f"r{number}" for number in range(5)}
-    batch, book = _run(Reciter(_failing(errors), reused=reused), rows=200, workers=1)
-    assert isinstance(batch.reason, StoppedError)
-    assert (len(book.kept), len(book.refused)) == (5, SAME_ERRORS)
+    pool, ledger = _run(FakeSynthesizer(_failing(errors), reused=reused), rows=200, workers=1)
+    assert isinstance(pool.reason, StoppedError)
+    assert (len(ledger.speeches), len(ledger.rejects)) == (5, SAME_ERRORS)

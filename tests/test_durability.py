@@ -248,9 +248,9 @@ runner.remove_journals = lambda *_: os.kill(os.getpid(), 9)
 _VANISHING = """
 import os, sys
 from pathlib import Path
-from tts_pipeline.dataset.publish import Publisher
+from tts_pipeline.dataset.publish import PartCommitter
 
-out, publish = Path(sys.argv[1]) / "out", Publisher.publish
+out, publish = Path(sys.argv[1]) / "out", PartCommitter.commit_part
 
 def vanishing(self, rows, replays):
     out.rename(out.with_name("away"))
@@ -259,7 +259,7 @@ def vanishing(self, rows, replays):
     publish(self, rows, replays)
     (out / "dataset.json").unlink()
 
-Publisher.publish = vanishing
+PartCommitter.commit_part = vanishing
 """
 
 

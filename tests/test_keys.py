@@ -19,7 +19,7 @@ import tts_pipeline as tts
 from tests.job.samples import job_of, write_lines
 from tests.test_matrix import TEXT, _card, _quick_clock
 from tts_pipeline.catalog import Service
-from tts_pipeline.cli.summary import causes_of
+from tts_pipeline.cli.summary import read_reject_causes
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
@@ -99,7 +99,12 @@ def test_a_dataset_has_no_key_in_it(
     job = job_of(tmp_path, service=service, running={"work_dir": tmp_path / "work"})
     report = run_job(job)
     assert (report.dataset.rejects, report.dataset.speech) == (len(ECHO_ENCODINGS), 6)
-    told = [repr(job), repr(service), str(report.to_json()), str(causes_of(open_store(job.destination, tmp_path)))]
+    told = [
+        repr(job),
+        repr(service),
+        str(report.to_json()),
+        str(read_reject_causes(open_store(job.destination, tmp_path))),
+    ]
     for path in filter(Path.is_file, tmp_path.rglob("*")):
         told.append(path.read_bytes().decode("latin-1"))
         if path.suffix == ".parquet":

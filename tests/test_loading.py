@@ -8,12 +8,12 @@ import sys
 import pytest
 
 import tts_pipeline.job
-from tts_pipeline.loading import on_first_use
+from tts_pipeline.loading import lazy_getattr
 
 
 def test_a_name_comes_from_its_home_and_nothing_before_it_is_used() -> None:
     """A home that is not there hurts only who asks for what it holds."""
-    load = on_first_use("house", {"string": ("digits",), "no_such_module": ("lost",)})
+    load = lazy_getattr("house", {"string": ("digits",), "no_such_module": ("lost",)})
     assert load("digits") == "0123456789"
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         load("lost")

@@ -65,16 +65,16 @@ class ShippingJob(KilledJob):
 
     def _count_kill(self) -> None:
         received = len(self.service.bill(entries=True)["entries"])
-        looked_at = self.work_dir.with_name("looked-at")
+        adopted_dir = self.work_dir.with_name("looked-at")
         for number in {parse_part_number(name) for name in self.store.names(FOLDER)}:
-            adopt_journals(self.store, looked_at, number)
-        for path in looked_at.glob("*.journal"):
-            one = replay_journal(path)
-            assert one is not None
-            for (utterance_id, _), said in one.utterances.items():
-                if said.answers:
+            adopt_journals(self.store, adopted_dir, number)
+        for path in adopted_dir.glob("*.journal"):
+            journal = replay_journal(path)
+            assert journal is not None
+            for (utterance_id, _), record in journal.utterances.items():
+                if record.answers:
                     self.shipped.setdefault(utterance_id, received)
-        shutil.rmtree(looked_at, ignore_errors=True)
+        shutil.rmtree(adopted_dir, ignore_errors=True)
         KilledJob._count_kill(self)
 
     def bought_again(self, texts: list[str]) -> list[str]:

@@ -39,15 +39,15 @@ from tts_pipeline.models import Card, Outcome, Settlement, Speech, Utterance
 
 TEXT = "Twelve words, and each of them has its own place."
 Rule = dict[str, Any]
-Asked = Mapping[str, Any]
+Parameters = Mapping[str, Any]
 
-AS_JSON: Asked = {"voice": "Cherry"}
-AS_STREAM: Asked = {"voice": "Cherry", "stream": True}
-BOTH = pytest.mark.parametrize("asked", [AS_JSON, AS_STREAM], ids=["json", "sse"])
+AS_JSON: Parameters = {"voice": "Cherry"}
+AS_STREAM: Parameters = {"voice": "Cherry", "stream": True}
+BOTH = pytest.mark.parametrize("parameters", [AS_JSON, AS_STREAM], ids=["json", "sse"])
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Trial:
     """What became of one utterance, in the client and on both bills."""
 
     result: Speech | ServiceError | StoppedError
@@ -83,17 +83,17 @@ def _quick_clock() -> Clock:
 
 
 @cache
-def _card(service: models.Service) -> Card:
+def _card(service: models.Endpoint) -> Card:
     return load_catalog().card(service, "qwen3-tts-flash")
 
 
-def say(
+def run_trial(
     service: LocalService,
-    asked: Asked,
+    parameters: Parameters,
     *rules: Rule,
     text: str = TEXT,
     limits: Limits = Limits(max_attempts=2, timeout_s=patience(20)),
-) -> Said:
+) -> Trial:
     """Say one text to a service that misbehaves by these rules, and hold the two bills against one another."""
     service.set_faults(rules)
     service.reset_bill()
@@ -103,24 +103,24 @@ def say(
     async def main() -> Speech | ServiceError | StoppedError:
         async with SpeechClient(ours, _card(ours), limits, clock=_quick_clock(), random=Random(1)) as client:
             try:
-                return await client.synthesize(Utterance("a", text, asked), ledger)
+                return await client.synthesize(Utterance("a", text, parameters), ledger)
             except (ServiceError, StoppedError) as error:
                 return error
 
     result = asyncio.run(main())
-    said = Said(result, [ledger.settlements[it.attempt_id] for it in ledger.attempts], service.bill())
-    _check_bill(said)
-    return said
+    trial = Trial(result, [ledger.settlements[it.attempt_id] for it in ledger.attempts], service.bill())
+    _check_bill(trial)
+    return trial
 
 
-def _check_bill(said: Said) -> None:
+def _check_bill(trial: Trial) -> None:
     """Every request is in the ledger; what was charged is between what is confirmed and what is possible."""
-    billed = sum(it.characters_billed for it in said.settlements)
-    at_most = sum(it.characters_upper_bound for it in said.settlements)
-    assert said.bill["received"] == sum(it.error_code != "Redirected" for it in said.settlements)
-    assert billed <= said.bill["characters"] <= at_most
-    if all(it.outcome is Outcome.SUCCEEDED for it in said.settlements):
-        assert billed == said.bill["characters"] == at_most
+    billed = sum(it.characters_billed for it in trial.settlements)
+    at_most = sum(it.characters_upper_bound for it in trial.settlements)
+    assert trial.bill["received"] == sum(it.error_code != "Redirected" for it in trial.settlements)
+    assert billed <= trial.bill["characters"] <= at_most
+    if all(it.outcome is Outcome.SUCCEEDED for it in trial.settlements):
+        assert billed == trial.bill["characters"] == at_most
 
 
 UNUSABLE = {
@@ -144,56 +144,60 @@ UNREPORTED = {shape for shape in GOOD if shape[:4] not in ("ali_", "hex", "hex_"
 @pytest.mark.parametrize("shape", GOOD)
 @pytest.mark.parametrize("what", [{"what": "shape"}, {"what": "slow", "delay_s": 0.01}], ids=["at once", "slow"])
 def test_every_shape_brings_the_audio_of_its_text(
-    tone_service: LocalService, what: Rule, shape: str, asked: Asked
+    tone_service: LocalService, what: Rule, shape: str, parameters: Parameters
 ) -> None:
     """The very bytes, whole, in one attempt, with the usage that the shape reports."""
-    said = say(tone_service, asked, {**what, "shape": shape})
-    assert said.speech.audio.data == tone(TEXT)
-    assert (said.codes, said.flags) == ([None], ())
-    assert said.speech.usage.characters_reported == (None if shape in UNREPORTED else len(TEXT))
-    assert said.speech.characters_billed == len(TEXT)
-    assert said.speech.usage.input_tokens == ({"openai_sse": len(TEXT)}.get(shape, 0 if shape[:3] == "ali" else None))
+    trial = run_trial(tone_service, parameters, {**what, "shape": shape})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert (trial.codes, trial.flags) == ([None], ())
+    assert trial.speech.usage.characters_reported == (None if shape in UNREPORTED else len(TEXT))
+    assert trial.speech.characters_billed == len(TEXT)
+    assert trial.speech.usage.input_tokens == ({"openai_sse": len(TEXT)}.get(shape, 0 if shape[:3] == "ali" else None))
 
 
 @BOTH
 @pytest.mark.parametrize("status", [307, 308])
 @pytest.mark.parametrize("shape", GOOD)
 def test_a_service_that_redirects_brings_every_shape(
-    tone_service: LocalService, shape: str, status: int, asked: Asked
+    tone_service: LocalService, shape: str, status: int, parameters: Parameters
 ) -> None:
     """The request is sent again to the same host; it is one attempt, and on the bill once."""
-    said = say(tone_service, asked, {"what": "redirect", "status": status}, {"what": "shape", "shape": shape})
-    assert said.speech.audio.data == tone(TEXT)
-    assert (said.codes, said.bill["charged"]) == ([None], 1)
+    trial = run_trial(
+        tone_service, parameters, {"what": "redirect", "status": status}, {"what": "shape", "shape": shape}
+    )
+    assert trial.speech.audio.data == tone(TEXT)
+    assert (trial.codes, trial.bill["charged"]) == ([None], 1)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_service_that_moved_is_told_at_once(tone_service: LocalService, status: int) -> None:
     """Nothing is bought there, and no audio is looked for at the address of the service."""
-    said = say(tone_service, AS_JSON, {"what": "redirect", "status": status})
-    assert isinstance(said.result, FatalError)
-    assert (said.result.code, said.settlements[0].characters_upper_bound) == ("Redirected", 0)
+    trial = run_trial(tone_service, AS_JSON, {"what": "redirect", "status": status})
+    assert isinstance(trial.result, FatalError)
+    assert (trial.result.code, trial.settlements[0].characters_upper_bound) == ("Redirected", 0)
 
 
 @BOTH
 @pytest.mark.parametrize("wav_length", [0x7FFFFFBF, 0xFFFFFFFF, 0])
 @pytest.mark.parametrize("shape", GOOD)
-def test_a_header_that_lies_is_mended(tone_service: LocalService, shape: str, wav_length: int, asked: Asked) -> None:
+def test_a_header_that_lies_is_mended(
+    tone_service: LocalService, shape: str, wav_length: int, parameters: Parameters
+) -> None:
     """Whatever shape it comes in, what is kept is what a truthful service would have sent."""
-    said = say(tone_service, asked, {"what": "shape", "shape": shape, "wav_length": wav_length})
-    assert said.speech.audio.data == tone(TEXT)
-    assert said.codes == [None]
+    trial = run_trial(tone_service, parameters, {"what": "shape", "shape": shape, "wav_length": wav_length})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert trial.codes == [None]
 
 
 @BOTH
 @pytest.mark.parametrize("shape", UNUSABLE)
-def test_an_answer_without_audio_is_tried_again(tone_service: LocalService, shape: str, asked: Asked) -> None:
+def test_an_answer_without_audio_is_tried_again(tone_service: LocalService, shape: str, parameters: Parameters) -> None:
     """Never half a row: once, it costs an attempt; always, it is the row's transient error, and on the bill."""
     rule = {"what": "shape", "shape": shape}
-    once = say(tone_service, asked, {**rule, "first": 1})
+    once = run_trial(tone_service, parameters, {**rule, "first": 1})
     assert once.speech.audio.data == tone(TEXT)
     assert once.codes == [UNUSABLE[shape], None]
-    always = say(tone_service, asked, rule)
+    always = run_trial(tone_service, parameters, rule)
     assert isinstance(always.result, TransientError)
     assert (always.result.code, always.codes) == (UNUSABLE[shape], [UNUSABLE[shape]] * 2)
 
@@ -201,17 +205,17 @@ def test_an_answer_without_audio_is_tried_again(tone_service: LocalService, shap
 @pytest.mark.parametrize("shape", UNREADABLE)
 def test_an_answer_that_nobody_can_read_is_bought_once(tone_service: LocalService, shape: str) -> None:
     """The row is a reject, with what it may have cost on the bill, and the keys of the answer in its message."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape})
-    assert type(said.result) is UnreadableError
-    assert (said.result.code, said.codes) == ("UnreadableAudio", ["UnreadableAudio"])
-    assert said.settlements[0].characters_upper_bound == said.bill["characters"] == len(TEXT)
-    assert "JSON with the keys " in said.result.message
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": shape})
+    assert type(trial.result) is UnreadableError
+    assert (trial.result.code, trial.codes) == ("UnreadableAudio", ["UnreadableAudio"])
+    assert trial.settlements[0].characters_upper_bound == trial.bill["characters"] == len(TEXT)
+    assert "JSON with the keys " in trial.result.message
 
 
 def test_the_usage_of_a_failure_is_on_the_bill(tone_service: LocalService) -> None:
     """A 200 without audio tells the tokens it took: they are in the usage table, as what may be billed."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": "billed_failure"})
-    assert said.settlements[0].usage == (None, len(TEXT), 50, len(TEXT) + 50)
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": "billed_failure"})
+    assert trial.settlements[0].usage == (None, len(TEXT), 50, len(TEXT) + 50)
 
 
 WHOLE_WIRES = ("twice", "late", "half_late", "interim", "long_header", "trailers", "gzip", "deflate")
@@ -234,27 +238,27 @@ _WIRED = ("ali_data", "redirect", "raw", "ali_sse")
 @pytest.mark.parametrize("shape", _WIRED)
 def test_what_else_comes_on_a_connection_changes_nothing(tone_service: LocalService, shape: str, wire: str) -> None:
     """Answers sent twice, compressed, with long heads or trailers: the very bytes, in one attempt."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
-    assert (said.speech.audio.data, said.codes) == (tone(TEXT), [None])
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
+    assert (trial.speech.audio.data, trial.codes) == (tone(TEXT), [None])
 
 
 @pytest.mark.parametrize("shape", ["ali_data", "raw"])
 @pytest.mark.parametrize("wire", BROKEN_WIRES)
 def test_an_answer_that_cannot_be_read_says_why(tone_service: LocalService, wire: str, shape: str) -> None:
     """Each has its own code; what would be the same again is bought once; and all of it may be billed."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
-    assert said.codes == BROKEN_WIRES[wire]
-    assert said.settlements[0].characters_upper_bound == len(TEXT)
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": shape, "wire": wire})
+    assert trial.codes == BROKEN_WIRES[wire]
+    assert trial.settlements[0].characters_upper_bound == len(TEXT)
 
 
 @pytest.mark.parametrize("wire", [*WHOLE_WIRES, *BROKEN_WIRES])
 def test_a_fetch_is_read_as_an_answer_is(tone_service: LocalService, wire: str) -> None:
     """The same bounds and the same care where the audio is elsewhere."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": "ali_url", "fetch": wire})
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": "ali_url", "fetch": wire})
     if wire in WHOLE_WIRES:
-        assert (said.speech.audio.data, said.codes) == (tone(TEXT), [None])
+        assert (trial.speech.audio.data, trial.codes) == (tone(TEXT), [None])
     else:
-        assert said.codes in (["LostUrl"] * 2, BROKEN_WIRES[wire])
+        assert trial.codes in (["LostUrl"] * 2, BROKEN_WIRES[wire])
 
 
 @pytest.mark.parametrize(
@@ -262,9 +266,9 @@ def test_a_fetch_is_read_as_an_answer_is(tone_service: LocalService, wire: str) 
 )
 def test_an_answer_that_drips_ends(tone_service: LocalService, fields: Rule) -> None:
     """Never silent and never over: the exchange has an end, and may be billed."""
-    said = say(tone_service, AS_JSON, {"what": "shape", **fields}, limits=Limits(max_attempts=1, timeout_s=0.04))
-    assert said.codes == ["LostUrl" if "fetch" in fields else "Timeout"]
-    assert said.settlements[0].characters_upper_bound == len(TEXT)
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", **fields}, limits=Limits(max_attempts=1, timeout_s=0.04))
+    assert trial.codes == ["LostUrl" if "fetch" in fields else "Timeout"]
+    assert trial.settlements[0].characters_upper_bound == len(TEXT)
 
 
 _CUTS = {
@@ -279,16 +283,16 @@ _CUTS = {
 @pytest.mark.parametrize("cut", _CUTS.values(), ids=_CUTS)
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape not in UNREADABLE])
 def test_an_answer_that_is_cut_is_never_half_a_row(
-    tone_service: LocalService, shape: str, cut: Rule, asked: Asked
+    tone_service: LocalService, shape: str, cut: Rule, parameters: Parameters
 ) -> None:
     """However little of it is missing: the attempt may be billed, and another brings the whole."""
     if cut.get("after_bytes") == -1:
         cut = {"after_bytes": len(tone(TEXT)) - 100}  # the end of raw bytes, the middle of base64
-    said = say(tone_service, asked, {"what": "cut", "shape": shape, "first": 1, **cut})
-    assert said.speech.audio.data == tone(TEXT)
-    assert said.flags == ()
-    if said.codes != [None]:
-        first, last = said.settlements
+    trial = run_trial(tone_service, parameters, {"what": "cut", "shape": shape, "first": 1, **cut})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert trial.flags == ()
+    if trial.codes != [None]:
+        first, last = trial.settlements
         assert (first.outcome, first.characters_billed) == (Outcome.FAILED, 0)
         assert first.characters_upper_bound == len(TEXT)
         assert last.outcome is Outcome.SUCCEEDED
@@ -300,12 +304,12 @@ def test_an_answer_that_is_cut_is_never_half_a_row(
 @BOTH
 @pytest.mark.parametrize("shape", GOOD)
 def test_a_body_without_a_length_is_judged_by_what_it_holds(
-    tone_service: LocalService, shape: str, asked: Asked
+    tone_service: LocalService, shape: str, parameters: Parameters
 ) -> None:
     """Whole, it is the audio; no flag where JSON or the container says so."""
-    said = say(tone_service, asked, {"what": "shape", "shape": shape, "ends": "connection"})
-    assert said.speech.audio.data == tone(TEXT)
-    assert (said.codes, said.flags) == ([None], ())
+    trial = run_trial(tone_service, parameters, {"what": "shape", "shape": shape, "ends": "connection"})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert (trial.codes, trial.flags) == ([None], ())
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -313,9 +317,9 @@ def test_headerless_samples_without_a_length_are_flagged(tone_service: LocalServ
     """Nothing tells whether they are whole, so the row says that."""
     what = {"what": "cut", "after_bytes": 50_000} if cut else {"what": "shape"}
     rule = {**what, "shape": "raw", "ends": "connection"}
-    said = say(tone_service, {**AS_JSON, "response_format": "pcm"}, rule)
-    assert said.speech.audio.data[44:] == tone(TEXT, response_format="pcm")[: 50_000 if cut else None]
-    assert "unverified_length" in said.flags
+    trial = run_trial(tone_service, {**AS_JSON, "response_format": "pcm"}, rule)
+    assert trial.speech.audio.data[44:] == tone(TEXT, response_format="pcm")[: 50_000 if cut else None]
+    assert "unverified_length" in trial.flags
 
 
 @pytest.mark.parametrize("sample_rate_hz", [24_000, 16_000])
@@ -324,8 +328,8 @@ def test_headerless_samples_are_wrapped_in_every_shape(
     tone_service: LocalService, shape: str, sample_rate_hz: int
 ) -> None:
     """At the rate that was asked for."""
-    asked = {**AS_JSON, "response_format": "pcm", "sample_rate": sample_rate_hz}
-    audio = say(tone_service, asked, {"what": "shape", "shape": shape}).speech.audio
+    parameters = {**AS_JSON, "response_format": "pcm", "sample_rate": sample_rate_hz}
+    audio = run_trial(tone_service, parameters, {"what": "shape", "shape": shape}).speech.audio
     assert (audio.format, audio.sample_rate_hz, audio.channels) == ("wav", sample_rate_hz, 1)
     assert audio.data == tone(TEXT, sample_rate_hz=sample_rate_hz)
 
@@ -340,11 +344,11 @@ def test_all_of_the_sound_is_kept_whatever_stands_around_it(
     tone_service: LocalService, shape: str, container: str, times: int
 ) -> None:
     """Files that follow each other are joined, blanks before them are left out, and one purchase is enough."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
     samples = tone(TEXT)[44:] * times
-    assert said.speech.audio.data == wrap_pcm(samples, 24_000)
-    assert said.speech.audio.duration_ms == len(samples) // 48
-    assert said.codes == [None]
+    assert trial.speech.audio.data == wrap_pcm(samples, 24_000)
+    assert trial.speech.audio.duration_ms == len(samples) // 48
+    assert trial.codes == [None]
 
 
 @pytest.mark.parametrize(
@@ -353,18 +357,18 @@ def test_all_of_the_sound_is_kept_whatever_stands_around_it(
 )
 def test_an_answer_says_what_its_samples_are(tone_service: LocalService, shape: str, container: str) -> None:
     """Its rate and byte order come from its media type and headers, whatever was asked for."""
-    asked = {**AS_JSON, "response_format": "wav", "sample_rate": 16_000}
-    said = say(tone_service, asked, {"what": "shape", "shape": shape, "container": container})
-    assert said.speech.audio.data == tone(TEXT, sample_rate_hz=16_000)
-    assert (said.codes, said.flags) == ([None], ())
+    parameters = {**AS_JSON, "response_format": "wav", "sample_rate": 16_000}
+    trial = run_trial(tone_service, parameters, {"what": "shape", "shape": shape, "container": container})
+    assert trial.speech.audio.data == tone(TEXT, sample_rate_hz=16_000)
+    assert (trial.codes, trial.flags) == ([None], ())
 
 
 @pytest.mark.parametrize("shape", CARRIERS)
 def test_a_rate_that_nobody_told_is_flagged(tone_service: LocalService, shape: str) -> None:
     """The samples are kept, at what is usual."""
-    said = say(tone_service, {**AS_JSON, "response_format": "pcm"}, {"what": "shape", "shape": shape})
-    assert said.speech.audio.data == tone(TEXT)
-    assert said.flags == ("assumed_rate",)
+    trial = run_trial(tone_service, {**AS_JSON, "response_format": "pcm"}, {"what": "shape", "shape": shape})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert trial.flags == ("assumed_rate",)
 
 
 _ABSURD = {
@@ -379,16 +383,18 @@ _ABSURD = {
 @pytest.mark.parametrize("shape", ["ali_data", "ali_url", "raw"])
 def test_what_no_speech_is_like_is_bought_once(tone_service: LocalService, shape: str, container: str) -> None:
     """Another purchase would bring the same; this one is on the bill as possible."""
-    said = say(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
-    assert isinstance(said.result, UnreadableError)
-    assert said.codes == [said.result.code] == [_ABSURD[container]]
-    assert said.settlements[0].characters_upper_bound == len(TEXT)
+    trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": shape, "container": container})
+    assert isinstance(trial.result, UnreadableError)
+    assert trial.codes == [trial.result.code] == [_ABSURD[container]]
+    assert trial.settlements[0].characters_upper_bound == len(TEXT)
 
 
 @pytest.mark.parametrize("shape", ["ali_data", "ali_url", "redirect", "raw_mislabelled", "raw_unlabelled", "ali_sse"])
 def test_compressed_audio_is_kept_as_it_came(tone_service: LocalService, shape: str) -> None:
     """Bytes decide what it is, not labels."""
-    audio = say(tone_service, {**AS_JSON, "response_format": "mp3"}, {"what": "shape", "shape": shape}).speech.audio
+    audio = run_trial(
+        tone_service, {**AS_JSON, "response_format": "mp3"}, {"what": "shape", "shape": shape}
+    ).speech.audio
     assert (audio.format, audio.sample_rate_hz) == ("mp3", 24_000)
     assert audio.data == tone(TEXT, response_format="mp3")
 
@@ -413,20 +419,20 @@ _FETCHES: Mapping[str, tuple[Rule, str | None]] = {
 @pytest.mark.parametrize(("rule", "code"), _FETCHES.values(), ids=_FETCHES)
 @pytest.mark.parametrize("shape", URL_SHAPES)
 def test_a_fetch_that_goes_wrong(
-    tone_service: LocalService, shape: str, rule: Rule, code: str | None, asked: Asked
+    tone_service: LocalService, shape: str, rule: Rule, code: str | None, parameters: Parameters
 ) -> None:
     """A lost URL is a new attempt, and the bill shows both; one that must not be visited is a reject, and billed."""
     if shape == "unknown_url" and rule.get("url", "").startswith("file:"):
         return  # under a name that nobody told, it is no link
-    said = say(tone_service, asked, {"what": "shape", "shape": shape, "first": 1, **rule})
+    trial = run_trial(tone_service, parameters, {"what": "shape", "shape": shape, "first": 1, **rule})
     if code == "RefusedUrl":
-        assert type(said.result) is PermanentError
-        assert (said.result.code, said.bill["charged"]) == ("RefusedUrl", 1)
-        assert said.settlements[0].characters_upper_bound == len(TEXT)
+        assert type(trial.result) is PermanentError
+        assert (trial.result.code, trial.bill["charged"]) == ("RefusedUrl", 1)
+        assert trial.settlements[0].characters_upper_bound == len(TEXT)
         return
-    assert said.speech.audio.data == tone(TEXT)
-    assert said.codes == ([None] if code is None else [code, None])
-    assert said.bill["charged"] == len(said.codes)
+    assert trial.speech.audio.data == tone(TEXT)
+    assert trial.codes == ([None] if code is None else [code, None])
+    assert trial.bill["charged"] == len(trial.codes)
 
 
 def _expected(status: int, code: str) -> type[ServiceError]:
@@ -459,13 +465,13 @@ _INSIDE_200 = ("inside_200", "sse", "base_resp", "response_error")
 
 
 @pytest.mark.parametrize(
-    ("form", "asked"),
+    ("form", "parameters"),
     # What other makers answer does not depend on what was asked for.
     [(form, asked) for form in FORMS for asked in ((AS_JSON,) if form in VENDOR_FORMS else (AS_JSON, AS_STREAM))],
 )
 @pytest.mark.parametrize(("status", "code"), _ERRORS)
 def test_every_failure_is_of_its_class_in_every_form(
-    tone_service: LocalService, status: int, code: str, form: str, asked: Asked
+    tone_service: LocalService, status: int, code: str, form: str, parameters: Parameters
 ) -> None:
     """Flat, nested, as text, inside a 200, in a stream, as a page, in makers' words; charged or not, the bill holds.
 
@@ -478,15 +484,15 @@ def test_every_failure_is_of_its_class_in_every_form(
     may_be_charged &= expected is not FatalError
     for charge in {False, may_be_charged}:
         rule = {"what": "error", "status": status, "code": code, "message": "Not today.", "form": form}
-        said = say(tone_service, asked, {**rule, "charge": charge})
-        assert isinstance(said.result, expected), repr(said.result)
-        assert isinstance(said.result, SuspectError) == (expected is SuspectError)
+        trial = run_trial(tone_service, parameters, {**rule, "charge": charge})
+        assert isinstance(trial.result, expected), repr(trial.result)
+        assert isinstance(trial.result, SuspectError) == (expected is SuspectError)
         tries = 2 if expected is TransientError else 1
-        if said.result.http_status != 413:  # what is too large by its status is tried in halves
-            assert len(said.settlements) == tries
-        assert said.bill["charged"] == charge * len(said.settlements)
+        if trial.result.http_status != 413:  # what is too large by its status is tried in halves
+            assert len(trial.settlements) == tries
+        assert trial.bill["charged"] == charge * len(trial.settlements)
         if not may_be_charged:
-            assert {it.characters_upper_bound for it in said.settlements} == {0}
+            assert {it.characters_upper_bound for it in trial.settlements} == {0}
 
 
 @BOTH
@@ -494,29 +500,33 @@ def test_every_failure_is_of_its_class_in_every_form(
 @pytest.mark.parametrize(
     "after", [{}, {"retry_after_s": 7}, {"retry_after_s": 7, "retry_after_date": True}], ids=["", "seconds", "date"]
 )
-def test_a_429_is_waited_out_in_every_form(tone_service: LocalService, form: str, after: Rule, asked: Asked) -> None:
+def test_a_429_is_waited_out_in_every_form(
+    tone_service: LocalService, form: str, after: Rule, parameters: Parameters
+) -> None:
     """More often than a row has attempts, and the row is said in the end; a 429 costs nothing."""
-    said = say(tone_service, asked, {"what": "throttle", "form": form, "first": 4, **after})
-    assert said.speech.audio.data == tone(TEXT)
-    assert len(said.codes) == 5
-    assert said.speech.characters_billed == said.bill["characters"] == len(TEXT)
+    trial = run_trial(tone_service, parameters, {"what": "throttle", "form": form, "first": 4, **after})
+    assert trial.speech.audio.data == tone(TEXT)
+    assert len(trial.codes) == 5
+    assert trial.speech.characters_billed == trial.bill["characters"] == len(TEXT)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_429_for_too_long_stops_in_every_form(tone_service: LocalService, form: str) -> None:
     """The run would wait for hours."""
-    said = say(tone_service, AS_JSON, {"what": "throttle", "form": form, "retry_after_s": 7_200})
-    assert isinstance(said.result, StoppedError)
-    assert "a pause of 7200 s, until 20" in said.result.message
+    trial = run_trial(tone_service, AS_JSON, {"what": "throttle", "form": form, "retry_after_s": 7_200})
+    assert isinstance(trial.result, StoppedError)
+    assert "a pause of 7200 s, until 20" in trial.result.message
 
 
 @BOTH
 @pytest.mark.parametrize("form", FORMS)
-def test_a_refused_text_is_a_reject_in_every_form(tone_service: LocalService, form: str, asked: Asked) -> None:
+def test_a_refused_text_is_a_reject_in_every_form(
+    tone_service: LocalService, form: str, parameters: Parameters
+) -> None:
     """It is this text's alone."""
-    said = say(tone_service, asked, {"what": "refuse", "form": form})
-    assert type(said.result) is PermanentError
-    assert len(said.codes) == 1
+    trial = run_trial(tone_service, parameters, {"what": "refuse", "form": form})
+    assert type(trial.result) is PermanentError
+    assert len(trial.codes) == 1
 
 
 _CARRIES_TIMES = ["ali_data", "ali_url", "bare_fields", "audio_url_object", "ali_sse"]
@@ -527,14 +537,14 @@ _CARRIES_TIMES = ["ali_data", "ali_url", "bare_fields", "audio_url_object", "ali
 def test_word_times_are_normalised_from_every_form(tone_service: LocalService, shape: str, form: str) -> None:
     """Every word once, in order, at its time, at its place in the text; a broken alignment is dropped with a flag."""
     text = 'Twelve words, 12 of them. 大家好 and "you"!'
-    asked = {"voice": "Cherry", "enable_timestamp": True}
-    said = say(tone_service, asked, {"what": "shape", "shape": shape, "timestamps": form}, text=text)
-    speech = said.speech
+    parameters = {"voice": "Cherry", "enable_timestamp": True}
+    trial = run_trial(tone_service, parameters, {"what": "shape", "shape": shape, "timestamps": form}, text=text)
+    speech = trial.speech
     if form in ("ragged", "absurd") and shape != "ali_sse":
-        assert (speech.words, said.flags) == (None, ("timestamps_dropped",))
+        assert (speech.words, trial.flags) == (None, ("timestamps_dropped",))
         return
     assert speech.words is not None
-    assert said.flags == ()
+    assert trial.flags == ()
     for word in speech.words:
         assert word.text_start is not None
         assert word.text == text[word.text_start : word.text_end]
@@ -551,8 +561,8 @@ def test_word_times_that_are_not_given_are_null(
     tone_service: LocalService, shape: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No flag: nothing was dropped; a warning says so."""
-    said = say(tone_service, {**AS_JSON, "enable_timestamp": True}, {"what": "shape", "shape": shape})
-    assert (said.speech.words, said.flags) == (None, ())
+    trial = run_trial(tone_service, {**AS_JSON, "enable_timestamp": True}, {"what": "shape", "shape": shape})
+    assert (trial.speech.words, trial.flags) == (None, ())
     assert [record.getMessage() for record in caplog.records] == [
         "timestamps were asked for, but local gives none: they are null"
     ]

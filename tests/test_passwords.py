@@ -95,7 +95,7 @@ def test_no_command_shows_a_password(
     told = [f"{one.out}{one.err}" for one in (*ended, *failing)]
     told += [
         str([record.getMessage() for record in caplog.records if record.name == "tts_pipeline"]),
-        str(Snapshot(open_store(out, tmp_path)).facts()),
+        str(Snapshot(open_store(out, tmp_path)).summary()),
     ]
     stored = fsspec.filesystem("memory").find(bucket.removeprefix("memory:/"))
     told += [fsspec.filesystem("memory").cat_file(path).decode("latin-1") for path in stored]

@@ -8,25 +8,25 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import NOW_US, PRICE, audio_of, settle, speech_of
+from tests.dataset.samples import NOW_US, PRICE, audio_of, settlement_of, speech_of
 from tts_pipeline.models import Attempt, Outcome, Reject, Usage, Utterance
 from tts_pipeline.schema import (
     HUGGING_FACE,
     INPUT_COLUMN,
-    INSTANT,
     MONEY,
     REJECTS,
     SPEECH,
     TABLES,
+    TIMESTAMP,
     USAGE,
-    column_of,
-    describe,
-    fields,
+    arrow_fields,
+    describe_table,
     reject_values,
     rejects_schema,
     speech_schema,
     speech_values,
-    table_of,
+    to_array,
+    to_table,
     usage_schema,
     usage_values,
 )
@@ -58,7 +58,7 @@ attempts int16, cost decimal128(18, 9), currency string, failed_at timestamp[us,
 )
 def test_the_tables_have_the_columns_that_were_promised(table: str, contract: str) -> None:
     """Names, types and order; readers depend on them, so a change of this test is a change for every reader."""
-    described = describe(table)["columns"]
+    described = describe_table(table)["columns"]
     if table == "rejects":
         assert described.pop()["name"] == "input"
     assert ", ".join(f"{column['name']} {column['type']}" for column in described) == contract.replace("\n", " ")
@@ -68,13 +68,13 @@ def test_the_tables_have_the_columns_that_were_promised(table: str, contract: st
 def test_the_published_description_is_that_of_the_code(table: str) -> None:
     """``schemas/<table>.json`` is made from the code; after a change it is written anew from ``schema.describe``."""
     published = (PUBLISHED / f"{table}.json").read_text(encoding="utf-8")
-    assert published == json.dumps(describe(table), indent=2, ensure_ascii=False) + "\n"
+    assert published == json.dumps(describe_table(table), indent=2, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_column_says_what_it_means(table: str) -> None:
     """A sentence each; a column with a unit in its name, or with money, names its unit."""
-    for column in describe(table)["columns"]:
+    for column in describe_table(table)["columns"]:
         assert column["meaning"].endswith(".")
         if column["name"].endswith(("_ms", "_hz")) or "cost" in column["name"]:
             assert column["unit"], column["name"]
@@ -102,7 +102,7 @@ PRICES = {PRICE.price_id: PRICE}
 def _one(values: dict[str, Any], schema: pa.Schema, **more: Any) -> dict[str, Any]:
     known = pa.schema([field for field in schema if field.name in {*values, *more}])
     assert set(values) | set(more) <= set(schema.names), "a value without a column would be lost"
-    (row,) = table_of([{**values, **more}], known).to_pylist()
+    (row,) = to_table([{**values, **more}], known).to_pylist()
     return dict(row)
 
 
@@ -110,13 +110,13 @@ def _one(values: dict[str, Any], schema: pa.Schema, **more: Any) -> dict[str, An
     ("settlement", "expected"),
     [
         (None, {"outcome": "unknown", "characters_billed": 0, "characters_upper_bound": 12, "cost": Decimal(0)}),
-        (settle(ATTEMPT), {"outcome": "succeeded", "characters_billed": 10, "characters_reported": 10}),
+        (settlement_of(ATTEMPT), {"outcome": "succeeded", "characters_billed": 10, "characters_reported": 10}),
         (
-            settle(ATTEMPT, Outcome.DISCARDED, characters_billed=10, usage=Usage(10, 1, 2, 3)),
+            settlement_of(ATTEMPT, Outcome.DISCARDED, characters_billed=10, usage=Usage(10, 1, 2, 3)),
             {"outcome": "discarded", "characters_billed": 10, "input_tokens": 1, "total_tokens": 3},
         ),
         (
-            settle(ATTEMPT, Outcome.FAILED, characters_upper_bound=10),
+            settlement_of(ATTEMPT, Outcome.FAILED, characters_upper_bound=10),
             {"outcome": "failed", "characters_billed": 0, "characters_upper_bound": 10, "http_status": 400},
         ),
     ],
@@ -145,30 +145,30 @@ def test_a_speech_and_a_reject_become_their_columns() -> None:
     assert (speech["cost"], speech["voice"], speech["language"]) == (Decimal("0.000480000"), "Cherry", "en")
     assert int(speech["created_at"].timestamp() * 1_000_000) == NOW_US
     reject = Reject(utterance, "permanent", "X", "why (hint)", 2, Decimal("0.000000001"), "CNY", NOW_US)
-    row = _one(reject_values(reject), pa.schema(fields(REJECTS)))
+    row = _one(reject_values(reject), pa.schema(arrow_fields(REJECTS)))
     assert (row["error_class"], row["attempts"], row["cost"]) == ("permanent", 2, Decimal("0.000000001"))
 
 
 def test_a_null_where_none_may_be_is_found_before_it_is_written() -> None:
     """A mistake of ours shows with the column's name."""
     schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
-    assert table_of([{"a": 1}], schema).num_rows == 1
+    assert to_table([{"a": 1}], schema).num_rows == 1
     with pytest.raises(ValueError, match="'a' must not be null"):
-        table_of([{"a": 1}, {}], schema)
+        to_table([{"a": 1}, {}], schema)
 
 
 def test_money_may_come_as_text() -> None:
     """As the journal holds it; an amount with more than nine decimals is a mistake and no rounding."""
     field = pa.field("cost", MONEY)
     values = [Decimal("0.1"), "0.000000001", None]
-    assert column_of(values, field).to_pylist() == [Decimal("0.100000000"), Decimal("0.000000001"), None]
+    assert to_array(values, field).to_pylist() == [Decimal("0.100000000"), Decimal("0.000000001"), None]
     with pytest.raises(pa.ArrowInvalid):
-        column_of(["0.0000000001"], field)
-    assert column_of([NOW_US], pa.field("at", INSTANT)).type == INSTANT
+        to_array(["0.0000000001"], field)
+    assert to_array([NOW_US], pa.field("at", TIMESTAMP)).type == TIMESTAMP
 
 
 @pytest.mark.parametrize("amount", ["1000000000", "1e30", "123456789012345678901234567890.123456789"])
 def test_money_that_no_column_can_hold_is_the_most_it_can(amount: str) -> None:
     """Only a report that cannot be true leads there: what was paid for is published all the same."""
-    column = column_of([amount, None, "999999999.999999999", "0.5"], pa.field("cost", MONEY))
+    column = to_array([amount, None, "999999999.999999999", "0.5"], pa.field("cost", MONEY))
     assert column.to_pylist() == [Decimal("999999999.999999999"), None, Decimal("999999999.999999999"), Decimal("0.5")]

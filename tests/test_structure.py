@@ -68,7 +68,7 @@ READS_ENVIRONMENT = {"catalog/keys.py"}
 READS_ENVIRONMENT_BELOW = ("cli", "airflow")
 
 
-def _place(path: Path) -> str:
+def _room(path: Path) -> str:
     relative = path.relative_to(PACKAGE)
     return relative.parts[0].removesuffix(".py")
 
@@ -97,7 +97,7 @@ def _ours(path: Path) -> set[str]:
 def test_imports_go_strictly_down() -> None:
     """A module imports only what stands below its floor, or its own package."""
     for path in MODULES:
-        place = _place(path)
+        place = _room(path)
         if place == APART:
             assert _ours(path) <= APART_MAY_IMPORT | {APART}, path
         elif place not in {"__init__", "__main__"}:
@@ -117,14 +117,14 @@ def test_outside_is_touched_where_it_belongs() -> None:
     for path in MODULES:
         for name in _imports(path):
             allowed = OUTSIDE.get(name.split(".")[0])
-            assert allowed is None or _place(path) in allowed, f"{path} imports {name}"
+            assert allowed is None or _room(path) in allowed, f"{path} imports {name}"
 
 
 def test_environment_is_read_at_the_edges() -> None:
     """Only the keys, the command line and Airflow's side read environment variables."""
     for path in MODULES:
         relative = path.relative_to(PACKAGE).as_posix()
-        if relative in READS_ENVIRONMENT or _place(path) in READS_ENVIRONMENT_BELOW or _place(path) == APART:
+        if relative in READS_ENVIRONMENT or _room(path) in READS_ENVIRONMENT_BELOW or _room(path) == APART:
             continue
         assert not any(map(_reads_environment, _nodes(path))), f"{relative} reads the environment"
 
@@ -138,7 +138,7 @@ def _reads_environment(node: ast.AST) -> bool:
 
 def test_every_module_has_its_floor() -> None:
     """A new top-level module needs a place in the house."""
-    places = {_place(path) for path in MODULES} - {"__init__", "__main__", APART}
+    places = {_room(path) for path in MODULES} - {"__init__", "__main__", APART}
     assert places <= FLOORS.keys()
 
 

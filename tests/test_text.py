@@ -15,11 +15,11 @@ from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, Segment
 from tts_pipeline.text import (
     billed_characters,
-    check_worth_sending,
+    check_speakable,
     input_length,
     is_speakable,
     segment_text,
-    spoken_segments,
+    speakable_segments,
 )
 
 HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
@@ -254,7 +254,7 @@ def test_segments_are_few(text: str, limit: int) -> None:
 def test_what_is_read_aloud(text: str) -> None:
     """Letters and digits of any script, also of one that Python does not know yet, money, mathematics, a few signs."""
     assert is_speakable(text)
-    check_worth_sending(text)
+    check_speakable(text)
 
 
 @pytest.mark.parametrize(
@@ -287,22 +287,22 @@ def test_what_is_read_aloud(text: str) -> None:
 def test_what_has_nothing_to_say(text: str) -> None:
     """Punctuation, emoji, marks, control characters, what is invisible, and markup alone are refused before money."""
     with pytest.raises(PermanentError) as met:
-        check_worth_sending(text)
+        check_speakable(text)
     assert (met.value.code, met.value.may_be_billed) == ("UnspeakableText", False)
-    check_worth_sending(text, keeps_unspeakable=True)
+    check_speakable(text, allow_unspeakable=True)
 
 
 def test_a_text_that_is_too_long_is_refused_before_it_is_looked_at() -> None:
     """Whatever is in it, and whether or not the model has a limit."""
     with pytest.raises(PermanentError) as met:
-        check_worth_sending(" " * (MAX_TEXT_CHARACTERS + 1), keeps_unspeakable=True)
+        check_speakable(" " * (MAX_TEXT_CHARACTERS + 1), allow_unspeakable=True)
     assert met.value.code == "TextTooLong"
-    check_worth_sending("a" * MAX_TEXT_CHARACTERS)
+    check_speakable("a" * MAX_TEXT_CHARACTERS)
 
 
 def test_segments_without_anything_to_say_are_left_out() -> None:
     """The dots behind a sentence that fills a request are none of their own; the others keep their places."""
     text = "First of all. " + "." * 12 + " Then more."
-    segments = spoken_segments(segment_text(text, replace(CARD, input_limit=14), max_segments=None))
+    segments = speakable_segments(segment_text(text, replace(CARD, input_limit=14), max_segments=None))
     assert [(segment.index, segment.text) for segment in segments] == [(0, "First of all."), (1, "Then more.")]
     assert all(text[segment.start : segment.end] == segment.text for segment in segments)

@@ -13,7 +13,7 @@ from tests.patience import patience
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import Watch, lines, live, plain_line
+from tts_pipeline.watch import ProgressView, live_display, plain_line, report_lines
 
 
 class FakeClock:
@@ -35,23 +35,23 @@ def _progress(speech: int = 0, rejects: int = 0, *, rows: int = 1_000) -> Progre
 def test_a_line_says_everything() -> None:
     """Rows done of all, speed, time left, in flight, retries, rejects, audio, cost."""
     clock, progress = FakeClock(), _progress()
-    watch = Watch(progress, clock)
-    watch.look()
+    watch = ProgressView(progress, clock)
+    watch.snapshot()
     clock.now_s += 5
     progress.totals.speech, progress.totals.rejects = 48, 2
-    assert plain_line(watch.look()) == (
+    assert plain_line(watch.snapshot()) == (
         "150 of 1,000 rows, 10.0 rows/s, 1:25 left, 16 in flight, 1 retry, 2 rejects, 1.50 h audio, 1.25 CNY"
     )
 
 
 def test_a_job_that_is_being_checked_has_no_figures_yet() -> None:
     """Nobody is shown a zero that is only not known yet."""
-    assert plain_line(Watch(Progress()).look()) == "checking the job"
+    assert plain_line(ProgressView(Progress()).snapshot()) == "checking the job"
 
 
 def test_without_a_price_no_cost_is_shown() -> None:
     """A cost that is not known is not 0."""
-    assert plain_line(Watch(Progress(totals=Totals(rows=3))).look()).endswith("0.00 h audio")
+    assert plain_line(ProgressView(Progress(totals=Totals(rows=3))).snapshot()).endswith("0.00 h audio")
 
 
 @pytest.mark.parametrize(
@@ -67,29 +67,29 @@ def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown:
     progress.totals.characters_upper_bound = 150
     progress.cap, progress.spent_before = cap, Totals(characters_upper_bound=1_000)
     progress.spent_before.add_cost(Decimal(8), Decimal(10), "CNY")
-    assert plain_line(Watch(progress).look()).endswith(f", {shown}")
+    assert plain_line(ProgressView(progress).snapshot()).endswith(f", {shown}")
 
 
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     """A fast start a minute ago does not hide that nothing moves now."""
     clock, progress = FakeClock(), _progress()
-    watch = Watch(progress, clock)
+    watch = ProgressView(progress, clock)
     for second in range(60):
         clock.now_s += 1
         progress.totals.speech = min(second, 20) * 10
-        look = watch.look()
+        look = watch.snapshot()
     assert look.rows_per_s == 0
-    assert look.left_s is None
+    assert look.remaining_s is None
 
 
 def test_rows_that_were_there_before_are_no_speed() -> None:
     """What earlier runs did counts as done, never as done now."""
     clock, progress = FakeClock(), _progress()
-    watch = Watch(progress, clock)
-    watch.look()
+    watch = ProgressView(progress, clock)
+    watch.snapshot()
     clock.now_s += 1
     progress.done_before = 900
-    look = watch.look()
+    look = watch.snapshot()
     assert (look.done, look.rows_per_s) == (900, 0)
 
 
@@ -104,7 +104,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
             return ended.wait()
         return False
 
-    with lines(Watch(_progress(speech=50), FakeClock()), told.append, wait=wait):
+    with report_lines(ProgressView(_progress(speech=50), FakeClock()), told.append, wait=wait):
         assert written.wait(patience(10))
     assert [line[:17] for line in told] == ["150 of 1,000 rows"] * 3
 
@@ -112,7 +112,7 @@ def test_plain_lines_come_now_and_then_and_at_the_end() -> None:
 def test_the_last_line_is_written_when_the_run_fails() -> None:
     """What was done until then is told, and the error goes on its way."""
     told: list[str] = []
-    with pytest.raises(ZeroDivisionError), lines(Watch(_progress(), FakeClock()), told.append):
+    with pytest.raises(ZeroDivisionError), report_lines(ProgressView(_progress(), FakeClock()), told.append):
         raise ZeroDivisionError
     assert told[-1].startswith("100 of 1,000 rows")
 
@@ -120,7 +120,7 @@ def test_the_last_line_is_written_when_the_run_fails() -> None:
 def test_a_terminal_shows_a_bar_and_the_figures() -> None:
     """The live display draws what the plain line says, with a bar and a share."""
     drawn = io.StringIO()
-    with live(Watch(_progress(speech=400)), Console(file=drawn, force_terminal=True, width=120)):
+    with live_display(ProgressView(_progress(speech=400)), Console(file=drawn, force_terminal=True, width=120)):
         pass
     assert "━" in drawn.getvalue()
     assert "500 of 1,000 rows 50 %" in drawn.getvalue()

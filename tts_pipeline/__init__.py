@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tts_pipeline.loading import on_first_use
+from tts_pipeline.loading import lazy_getattr
 
 if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service, load_catalog
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tts_pipeline.job import Job, Progress, Report, Running, Shard, Stop, plan, publish, run, run_job, run_parts
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
 else:
-    __getattr__ = on_first_use(
+    __getattr__ = lazy_getattr(
         __name__,
         {
             "tts_pipeline.catalog": ("Catalog", "Service", "load_catalog"),

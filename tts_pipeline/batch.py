@@ -33,7 +33,7 @@ def workers_for(max_concurrency: int) -> int:
     return max_concurrency + max(SPARE_WORKERS, max_concurrency // 4)
 
 
-class Speaker(Protocol):
+class Synthesizer(Protocol):
     """Says one utterance: what a batch needs of a ``SpeechClient``."""
 
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
@@ -46,7 +46,7 @@ class Speaker(Protocol):
         """Send nothing any more: waiting callers get the reason, what is in flight goes on."""
 
 
-class Book(Ledger, Protocol):
+class ResultLedger(Ledger, Protocol):
     """Where an utterance's attempts and its end are recorded."""
 
     async def keep(self, speech: Speech) -> None:
@@ -57,11 +57,11 @@ class Book(Ledger, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkItem:
     """One utterance to do, and the book it belongs to."""
 
     utterance: Utterance
-    book: Book
+    ledger: ResultLedger
 
 
 class RejectGuard:
@@ -75,14 +75,14 @@ class RejectGuard:
         self._max_rejects = max_rejects
         self._rejects = 0
         self._first_code: str | None = None
-        self._same = 0
-        self._mixed = False
+        self._same_errors = 0
+        self._is_mixed = False
 
-    def speech(self) -> None:
+    def note_speech(self) -> None:
         """Note an utterance that succeeded."""
-        self._mixed = True
+        self._is_mixed = True
 
-    def reject(self, error: ServiceError) -> StoppedError | None:
+    def note_reject(self, error: ServiceError) -> StoppedError | None:
         """Note a reject; returns why the run should stop, if it should."""
         self._rejects += 1
         if self._max_rejects is not None and self._rejects > self._max_rejects:
@@ -91,12 +91,12 @@ class RejectGuard:
                 stopped_by="rejects",
                 hint="look at the rejects table, mend the cause or raise --max-rejects, and run again",
             )
-        if self._mixed or not isinstance(error, PermanentError) or error.http_status is None:
+        if self._is_mixed or not isinstance(error, PermanentError) or error.http_status is None:
             return None
         self._first_code = self._first_code or error.code
-        self._same += 1
-        self._mixed = error.code != self._first_code
-        if self._mixed or self._same < SAME_ERRORS:
+        self._same_errors += 1
+        self._is_mixed = error.code != self._first_code
+        if self._is_mixed or self._same_errors < SAME_ERRORS:
             return None
         return StoppedError(
             f"the first {SAME_ERRORS} utterances were all refused alike: {error}",
@@ -105,7 +105,7 @@ class RejectGuard:
         )
 
 
-class Batch:
+class WorkerPool:
     """Says utterances with a fixed number of workers, until the queue ends or something stops it.
 
     Args:
@@ -115,14 +115,14 @@ class Batch:
         guard: Watches the rejects.
     """
 
-    def __init__(self, client: Speaker, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
-        self.queue: asyncio.Queue[Work | None] = asyncio.Queue(maxsize=workers)
+    def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
+        self.queue: asyncio.Queue[WorkItem | None] = asyncio.Queue(maxsize=workers)
         self.reason: BaseException | None = None
         self._client = client
         self._workers = workers
         self._stop_grace_s = stop_grace_s
         self._guard = guard
-        self._idle: set[asyncio.Task[None]] = set()
+        self._idle_tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     def stop(self, reason: BaseException) -> None:
@@ -130,60 +130,60 @@ class Batch:
         if self.reason is not None:
             return
         self.reason = reason
-        stopped = reason if isinstance(reason, StoppedError) else StoppedError(str(reason), stopped_by="service")
-        self._client.stop(stopped)
+        stop_error = reason if isinstance(reason, StoppedError) else StoppedError(str(reason), stopped_by="service")
+        self._client.stop(stop_error)
         self._stopping.set()
-        for task in self._idle:
+        for task in self._idle_tasks:
             task.cancel()
 
     async def run(self) -> None:
         """Work until the queue gives None, or until stopped; ``reason`` then says why. Raises nothing of the work's."""
-        tasks = [asyncio.create_task(self._work()) for _ in range(self._workers)]
+        tasks = [asyncio.create_task(self._run_worker()) for _ in range(self._workers)]
         stopping = asyncio.create_task(self._stopping.wait())
-        ended = asyncio.create_task(_all(tasks))
-        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
+        workers_done = asyncio.create_task(_gather(tasks))
+        await asyncio.wait({workers_done, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not workers_done.done():
             await asyncio.wait(tasks, timeout=self._stop_grace_s)
             for task in tasks:
                 task.cancel()
         stopping.cancel()
-        await ended
+        await workers_done
 
-    async def _work(self) -> None:
+    async def _run_worker(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         while self.reason is None:
-            self._idle.add(task)
+            self._idle_tasks.add(task)
             try:
-                work = await self.queue.get()
+                item = await self.queue.get()
             finally:
-                self._idle.discard(task)
-            if work is None:
+                self._idle_tasks.discard(task)
+            if item is None:
                 self.queue.put_nowait(None)  # for the next worker
                 self._client.expect_no_more()
                 return
             try:
-                await self._say(work)
+                await self._process(item)
             except Exception as error:
                 self.stop(error)
 
-    async def _say(self, work: Work) -> None:
+    async def _process(self, item: WorkItem) -> None:
         try:
-            speech = await self._client.synthesize(work.utterance, work.book)
+            speech = await self._client.synthesize(item.utterance, item.ledger)
         except (PermanentError, TransientError) as error:
-            stopped = self._guard.reject(error)
-            if stopped is not None:
-                self.stop(stopped)  # before the record is written: nothing more is to be sent meanwhile
-            await work.book.refuse(_reject(work.utterance, error))
+            stop_error = self._guard.note_reject(error)
+            if stop_error is not None:
+                self.stop(stop_error)  # before the record is written: nothing more is to be sent meanwhile
+            await item.ledger.refuse(_reject(item.utterance, error))
         except FatalError as error:
             self.stop(error)
         else:
-            await work.book.keep(speech)
+            await item.ledger.keep(speech)
             if speech.deduplicated_from is None:  # what was bought long ago says nothing about the settings of now
-                self._guard.speech()
+                self._guard.note_speech()
 
 
-async def _all(tasks: list[asyncio.Task[None]]) -> None:
+async def _gather(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

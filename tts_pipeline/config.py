@@ -13,14 +13,14 @@ PART_ROWS = 500
 MAX_PARTS = 2_000
 """A dataset has at most this many parts, so that listing it stays cheap."""
 
-MOST_PARTS = 10**6
-MOST_GENERATIONS = 10**9
+MAX_DESCRIPTOR_PARTS = 10**6
+MAX_DESCRIPTOR_GENERATIONS = 10**9
 """A descriptor that tells of more parts or generations than these is damaged."""
 
-OPEN_PARTS = 8
+MIN_OPEN_PARTS = 8
 """Parts that are worked on at one time, at least."""
 
-OPEN_ROWS_PER_REQUEST = 32
+MIN_OPEN_ROWS_PER_REQUEST = 32
 """Rows in open parts for each request in flight, at least. A part stays open until its slowest answer has come."""
 
 ROW_GROUP_BYTES = 16 * 1024 * 1024
@@ -42,12 +42,12 @@ as it is long in the file. Usual are 1 MB; what holds 1,000 values of 100 kB has
 MAX_FOOTER_BYTES = 64 * 1024 * 1024
 """The largest Parquet footer that is read: what tells of some 500,000 column chunks."""
 
-MAX_EXPANSION = 1_000
+MAX_EXPANSION_RATIO = 1_000
 """A Parquet file whose columns are more than so many times as large as the file, when read, is refused: one value that
 200,000 rows share by a dictionary is 200 GB in a dataset. Text is unpacked to 20 times its size at most."""
 
-ALWAYS_READ_BYTES = 1024 * 1024 * 1024
-"""A Parquet file whose columns are no larger than this, when read, is never refused for ``MAX_EXPANSION``."""
+EXPANSION_EXEMPT_BYTES = 1024 * 1024 * 1024
+"""A Parquet file whose columns are no larger than this, when read, is never refused for ``MAX_EXPANSION_RATIO``."""
 
 OPEN_INPUT_BYTES = 64 * 1024 * 1024
 """Rows of the source that are in memory while their parts are open, about; what is more waits in a file."""
@@ -55,17 +55,17 @@ OPEN_INPUT_BYTES = 64 * 1024 * 1024
 OPEN_TEXT_BYTES = 64 * 1024 * 1024
 """Texts in open parts beyond which no further part is opened."""
 
-BALLAST_BYTES = 1024 * 1024
+RESERVE_BYTES_PER_REQUEST = 1024 * 1024
 """Space held free on the journals' disk for each attempt in flight: about 20 seconds of speech, as a mean of all."""
 
 SHIP_EVERY_S = 1.0
 """How often the journals of open parts go to a destination that outlives this machine, where no request waits for it:
 a slow answer may be the last one for a while."""
 
-SHIP_PATIENCE_S = 60.0
+SHIP_TIMEOUT_S = 60.0
 """How long requests wait for a destination that takes no journals, before the run ends."""
 
-SHIP_SENDERS = 8
+SHIP_CONCURRENCY = 8
 """Journals that go there at one time."""
 
 LEASE_S = 60.0
@@ -74,7 +74,7 @@ LEASE_S = 60.0
 MAX_LEASE_S = 3_600.0
 """The longest: whoever goes on with what a dead machine left waits one and a half times as long."""
 
-SEGMENT_BYTES = 4 * 1024 * 1024
+JOURNAL_CHUNK_BYTES = 4 * 1024 * 1024
 """A journal goes there in pieces of this size at most."""
 
 MAX_TEXT_CHARACTERS = 100_000
@@ -92,20 +92,20 @@ TEXT_BYTES_PER_S = 64_000
 """An answer that is text (JSON, events) may be this long for each second of ``MAX_CLIP_S``: base64 of 16-bit samples at
 24 kHz, which the models speak at."""
 
-MAX_TEXT_VALUES = 1_000_000
+MAX_JSON_VALUES = 1_000_000
 """JSON values and lines in one answer, at most: each becomes an object of about 100 bytes. A minute of speech with the
 times of all its characters has about 10,000."""
 
-MIN_RATE_HZ = 4_000
+MIN_SAMPLE_RATE_HZ = 4_000
 """Half of what a telephone has, and below every rate that MP3, AAC and Opus know."""
 
-MAX_RATE_HZ = 192_000
+MAX_SAMPLE_RATE_HZ = 192_000
 """The highest rate of studio recorders."""
 
-USUAL_RATE_HZ = 48_000
+MAX_SERVICE_SAMPLE_RATE_HZ = 48_000
 """The highest rate that services speak at."""
 
-PCM_RATE_HZ = 24_000
+PCM_SAMPLE_RATE_HZ = 24_000
 """What the models speak at, where neither an answer nor its request tells the rate of headerless samples."""
 
 MAX_CHANNELS = 8
@@ -120,10 +120,10 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 2 * MAX_HEADER_BYTES
 """The longest head of an answer, and whatever else comes in succession that is no body: trailers, chunk extensions."""
 
-EXCHANGE_IN_TIMEOUTS = 10
+EXCHANGE_TIMEOUT_FACTOR = 10
 """An exchange that is never silent for ``timeout_s``, and never over, is given up after this many times that."""
 
-PROBATION_S = 0.5
+CONNECTION_PROBATION_S = 0.5
 """How long a service's connections must have been silent after an answer before one is used for a second request."""
 
 

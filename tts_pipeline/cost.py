@@ -16,19 +16,19 @@ _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 """So that a bill does not depend on the decimal context that a caller happens to have set."""
 
 
-def price_at(prices: Sequence[Price], at: date) -> Price | None:
+def price_at(prices: Sequence[Price], day: date) -> Price | None:
     """Choose the price that holds on a day.
 
     Args:
         prices: A card's prices; the catalog refuses overlapping ones, so at most one fits.
-        at: A day in UTC; a price holds from its ``effective_from`` up to, not including, its ``effective_until``.
+        day: A day in UTC; a price holds from its ``effective_from`` up to, not including, its ``effective_until``.
 
     Returns:
         The price; None when there is none that day: then cost is unknown, which is not 0.
     """
     for price in prices:
-        begun = price.effective_from is None or price.effective_from <= at
-        if begun and (price.effective_until is None or at < price.effective_until):
+        has_begun = price.effective_from is None or price.effective_from <= day
+        if has_begun and (price.effective_until is None or day < price.effective_until):
             return price
     return None
 
@@ -48,7 +48,7 @@ def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | 
     if price is None:
         return None
     if price.per_10k_characters is not None:
-        return _of_characters(price.per_10k_characters, characters)
+        return _character_cost(price.per_10k_characters, characters)
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     with localcontext(_ARITHMETIC):
@@ -71,6 +71,6 @@ def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
 
 
 @lru_cache(maxsize=4_096)  # texts are of few lengths, and a row's cost is asked for several times
-def _of_characters(per_10k: Decimal, characters: int) -> Decimal:
+def _character_cost(per_10k: Decimal, characters: int) -> Decimal:
     with localcontext(_ARITHMETIC):
         return (per_10k * characters / 10_000).quantize(_NANO)

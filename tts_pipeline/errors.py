@@ -118,7 +118,7 @@ class ServiceError(TtsPipelineError):
         self.cost: Decimal | None = None
         self.currency: str | None = None
 
-    def concerning(
+    def for_utterance(
         self, utterance_id: str, *, attempts: int, cost: Decimal | None, currency: str | None = None
     ) -> Self:
         """Say whose error this is, after how many requests, at which confirmed cost; returns itself to be raised."""
@@ -138,8 +138,8 @@ class ServiceError(TtsPipelineError):
             facts.append(f"status {self.http_status}")
         if self.request_id:
             facts.append(f"request {self.request_id}")
-        said = f"{self.message} [{', '.join(facts)}]"
-        return printable(f"{said} ({self.hint})" if self.hint else said)
+        text = f"{self.message} [{', '.join(facts)}]"
+        return printable(f"{text} ({self.hint})" if self.hint else text)
 
 
 class TransientError(ServiceError):
@@ -186,10 +186,10 @@ def without_passwords(text: str) -> str:
 
     Drivers of object stores put paths into their errors that begin with ``user:password@`` and have no scheme.
     """
-    return _DRIVERS_USER.sub("", _URL.sub(_public, text)) if "@" in text or "://" in text else text
+    return _DRIVERS_USER.sub("", _URL.sub(_redact_url, text)) if "@" in text or "://" in text else text
 
 
-def _public(url: re.Match[str]) -> str:
+def _redact_url(url: re.Match[str]) -> str:
     scheme, rest = url[1], url[2]
     if scheme.lower() == "file://":
         return url[0]
@@ -211,10 +211,10 @@ def printable(text: str) -> str:
     control and format characters, escape sequences, line and paragraph separators, lone surrogates. White space becomes
     a space, joiners (of Persian, of emoji) go, and each of the others becomes U+FFFD.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if text.isprintable() else "".join(map(_printable_character, text))
 
 
-def _shown(character: str) -> str:
+def _printable_character(character: str) -> str:
     if character.isprintable():
         return character
     if character.isspace():
@@ -222,9 +222,9 @@ def _shown(character: str) -> str:
     return "" if character in "\u200c\u200d" else "\ufffd"
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``Did you mean 'x'? `` for the nearest known name, or an empty string."""
     names = [str(name) for name in known]
     folded = {name.casefold(): name for name in names}
-    near = difflib.get_close_matches(given.casefold(), list(folded), n=1, cutoff=0.6)
-    return f"Did you mean {folded[near[0]]!r}? " if near else ""
+    nearest = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.6)
+    return f"Did you mean {folded[nearest[0]]!r}? " if nearest else ""

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import Any
 
 
-def on_first_use(package: str, homes: Mapping[str, Collection[str]]) -> Callable[[str], Any]:
+def lazy_getattr(package: str, modules: Mapping[str, Collection[str]]) -> Callable[[str], Any]:
     """Return what a package's ``__getattr__`` is to be (PEP 562).
 
     Args:
         package: Its name, for the error.
-        homes: Module -> those of its names that are the package's, too.
+        modules: Module -> those of its names that are the package's, too.
     """
-    home_of = {name: home for home, names in homes.items() for name in names}
+    module_of = {name: home for home, names in modules.items() for name in names}
 
     def load(name: str) -> Any:
-        if name not in home_of:
+        if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(home_of[name]), name)
+        return getattr(import_module(module_of[name]), name)
 
     return load

@@ -101,8 +101,8 @@ class Audio(NamedTuple):
 
     def __repr__(self) -> str:
         """Show all but the bytes."""
-        told = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
-        return f"Audio({len(self.data)} bytes, {told})"
+        fields_text = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
+        return f"Audio({len(self.data)} bytes, {fields_text})"
 
 
 class Outcome(StrEnum):
@@ -199,7 +199,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CachedAudio:
     """Audio for exactly one request that was bought before, and need not be bought again.
 
     Args:
@@ -403,7 +403,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Endpoint:
     """An endpoint: where, in which dialect, with which key. ``tts_pipeline.Service`` adds the look-up by name.
 
     Args:

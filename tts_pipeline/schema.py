@@ -13,10 +13,10 @@ import pyarrow as pa
 from tts_pipeline.models import Attempt, Price, Reject, Settlement, Speech
 
 MONEY = pa.decimal128(18, 9)
-_MOST_MONEY = Decimal("999999999.999999999")
-INSTANT = pa.timestamp("us", tz="UTC")
+_MAX_MONEY = Decimal("999999999.999999999")
+TIMESTAMP = pa.timestamp("us", tz="UTC")
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-TIMESTAMPS = pa.list_(
+WORD_TIMESTAMPS = pa.list_(
     pa.struct(
         [
             ("text", pa.string()),
@@ -61,7 +61,7 @@ SPEECH: tuple[Column, ...] = (
     _column("audio_sha256", pa.string(), "Hash of audio.bytes, hexadecimal."),
     _column(
         "timestamps",
-        TIMESTAMPS,
+        WORD_TIMESTAMPS,
         "Timed words; text_start and text_end are code point places in text, half open. Null where there are none.",
         unit="ms",
         null=True,
@@ -81,7 +81,7 @@ SPEECH: tuple[Column, ...] = (
     _column("cost", MONEY, "Of all confirmed attempts of this row; null without a price.", unit="currency", null=True),
     _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
     _column("quality", pa.list_(pa.string()), "Flags; empty when nothing was found."),
-    _column("created_at", INSTANT, "When the row was finished."),
+    _column("created_at", TIMESTAMP, "When the row was finished."),
     _column("invocation_id", pa.string(), "The execution that finished the row."),
 )
 
@@ -97,8 +97,8 @@ USAGE: tuple[Column, ...] = (
     _column("service", pa.string(), "The service's name, or its URL when it was given by URL."),
     _column("model", pa.string(), "The model's name as sent."),
     _column("voice", pa.string(), "The voice sent; null when left to the service.", null=True),
-    _column("started_at", INSTANT, "Just before it was sent."),
-    _column("finished_at", INSTANT, "When its outcome was known; null for unknown.", null=True),
+    _column("started_at", TIMESTAMP, "Just before it was sent."),
+    _column("finished_at", TIMESTAMP, "When its outcome was known; null for unknown.", null=True),
     _column("latency_ms", pa.int64(), "From sending to having read the answer.", unit="ms", null=True),
     _column("http_status", pa.int16(), "Null when no answer came.", null=True),
     _column("outcome", pa.string(), "succeeded, discarded, failed or unknown."),
@@ -139,7 +139,7 @@ REJECTS: tuple[Column, ...] = (
     _column("attempts", pa.int16(), "How many requests were sent for it, over all invocations."),
     _column("cost", MONEY, "Of its confirmed attempts; null without a price.", unit="currency", null=True),
     _column("currency", pa.string(), "ISO 4217; null without a price.", null=True),
-    _column("failed_at", INSTANT, "When it was given up."),
+    _column("failed_at", TIMESTAMP, "When it was given up."),
     _column("invocation_id", pa.string(), "The execution that gave it up."),
 )
 
@@ -152,7 +152,7 @@ HUGGING_FACE = {b"huggingface": json.dumps({"info": {"features": {"audio": {"_ty
 """What Hugging Face ``datasets`` looks for in a Parquet schema to read ``audio`` as Audio (datasets 5.2)."""
 
 
-def opens_in_hugging_face(kind: pa.DataType) -> bool:
+def is_readable_by_hugging_face(kind: pa.DataType) -> bool:
     """Say whether Hugging Face ``datasets`` can open a column of a type (5.2, 2026-11)."""
     if isinstance(kind, pa.BaseExtensionType):
         return isinstance(kind, pa.JsonType)
@@ -161,32 +161,32 @@ def opens_in_hugging_face(kind: pa.DataType) -> bool:
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         return False
     if pa.types.is_dictionary(kind):
-        return opens_in_hugging_face(kind.value_type)
-    children = (kind.field(place) for place in range(kind.num_fields))
-    return all(opens_in_hugging_face(child.type) for child in children)
+        return is_readable_by_hugging_face(kind.value_type)
+    children = (kind.field(index) for index in range(kind.num_fields))
+    return all(is_readable_by_hugging_face(child.type) for child in children)
 
 
-def fields(columns: Iterable[Column]) -> list[pa.Field]:
+def arrow_fields(columns: Iterable[Column]) -> list[pa.Field]:
     """Return the Arrow fields of a table's columns, in order."""
     return [pa.field(column.name, column.type, nullable=column.nullable) for column in columns]
 
 
 def speech_schema(passed_through: Iterable[pa.Field]) -> pa.Schema:
     """Return the speech table's schema: its own columns, then the input's others."""
-    return pa.schema([*fields(SPEECH), *passed_through], metadata=HUGGING_FACE)
+    return pa.schema([*arrow_fields(SPEECH), *passed_through], metadata=HUGGING_FACE)
 
 
 def usage_schema() -> pa.Schema:
     """Return the usage table's schema."""
-    return pa.schema(fields(USAGE))
+    return pa.schema(arrow_fields(USAGE))
 
 
 def rejects_schema(source: pa.Schema) -> pa.Schema:
     """Return the rejects table's schema: its own columns, then the whole input row as a struct."""
-    return pa.schema([*fields(REJECTS), pa.field("input", pa.struct(list(source)), nullable=False)])
+    return pa.schema([*arrow_fields(REJECTS), pa.field("input", pa.struct(list(source)), nullable=False)])
 
 
-def describe(table: str) -> dict[str, Any]:
+def describe_table(table: str) -> dict[str, Any]:
     """Return the published description of a table, as its file in ``schemas/`` holds it."""
     columns = [*TABLES[table], *([INPUT_COLUMN] if table == "rejects" else [])]
     return {
@@ -262,10 +262,10 @@ def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mappin
         "price_basis": price.basis if price else None,
         "currency": price.currency if price else None,
     }
-    return row | (_unknown(attempt) if settlement is None else _settled(settlement))
+    return row | (_unknown_values(attempt) if settlement is None else _settlement_values(settlement))
 
 
-def _settled(settlement: Settlement) -> dict[str, Any]:
+def _settlement_values(settlement: Settlement) -> dict[str, Any]:
     usage = settlement.usage
     return {
         "finished_at": settlement.finished_at_us,
@@ -286,7 +286,7 @@ def _settled(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _unknown(attempt: Attempt) -> dict[str, Any]:
+def _unknown_values(attempt: Attempt) -> dict[str, Any]:
     return {
         "outcome": "unknown",
         "characters_billed": 0,
@@ -296,20 +296,20 @@ def _unknown(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     """Build a table of rows given as mappings by column name; a missing name is null.
 
     Raises:
         ValueError: A column that must not be null has one (a bug of ours, found before it is written).
     """
-    table = pa.table([column_of([row.get(f.name) for row in rows], f) for f in schema], schema=schema)
+    table = pa.table([to_array([row.get(f.name) for row in rows], f) for f in schema], schema=schema)
     for field in schema:
         if not field.nullable and table.column(field.name).null_count:
             raise ValueError(f"column {field.name!r} must not be null")
     return table
 
 
-def column_of(values: Sequence[Any], field: pa.Field) -> pa.Array:
+def to_array(values: Sequence[Any], field: pa.Field) -> pa.Array:
     """Build one Arrow column; money may come as text, as the journal holds it.
 
     An amount that the column cannot hold becomes the most it can: only a report that cannot be true leads there, and
@@ -320,6 +320,6 @@ def column_of(values: Sequence[Any], field: pa.Field) -> pa.Array:
         try:
             return pa.array(texts, pa.string()).cast(MONEY)
         except pa.ArrowInvalid:
-            texts = [None if text is None else str(min(Decimal(text), _MOST_MONEY)) for text in texts]
+            texts = [None if text is None else str(min(Decimal(text), _MAX_MONEY)) for text in texts]
             return pa.array(texts, pa.string()).cast(MONEY)
     return pa.array(values, field.type)

@@ -28,7 +28,7 @@ _CLAUSE_END = re.compile(
 _SPACE_END = re.compile(r"\s+")
 
 _SCRIPTS = (("ja", re.compile("[\u3040-\u30ff]")), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
-_ANY_LANGUAGE = "en"
+_DEFAULT_LANGUAGE = "en"
 
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Letters of Hangul that are blank, for a class in a regular expression."""
@@ -111,12 +111,12 @@ def _is_read_aloud(character: str) -> bool:
     return category == "Cn" and _PICTURES.match(character) is None and ord(character) & 0xFFFE != 0xFFFE
 
 
-def check_worth_sending(text: str, *, keeps_unspeakable: bool = False) -> None:
+def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
     """Refuse a text that is to cost nothing, neither money nor the work of cutting it.
 
     Args:
         text: An utterance's.
-        keeps_unspeakable: Whether a text without anything to say is sent all the same.
+        allow_unspeakable: Whether a text without anything to say is sent all the same.
 
     Raises:
         PermanentError: Never retried and never billed. ``TextTooLong`` beyond ``MAX_TEXT_CHARACTERS``, ``EmptyText``
@@ -129,9 +129,9 @@ def check_worth_sending(text: str, *, keeps_unspeakable: bool = False) -> None:
             may_be_billed=False,
             hint="cut it into several rows",
         )
-    if not keeps_unspeakable and not is_speakable(text):
+    if not allow_unspeakable and not is_speakable(text):
         if not text or text.isspace():
-            raise _empty()
+            raise _empty_text_error()
         raise PermanentError(
             "the text has nothing to say: no letter, digit or sign that is read aloud",
             code="UnspeakableText",
@@ -140,12 +140,12 @@ def check_worth_sending(text: str, *, keeps_unspeakable: bool = False) -> None:
         )
 
 
-def spoken_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def speakable_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """Leave out the segments without anything to say, such as the dots behind a long sentence; one is left at least."""
     if len(segments) == 1:
         return segments
-    spoken = [segment for segment in segments if is_speakable(segment.text)] or segments[:1]
-    return tuple(replace(segment, index=index) for index, segment in enumerate(spoken))
+    speakable = [segment for segment in segments if is_speakable(segment.text)] or segments[:1]
+    return tuple(replace(segment, index=index) for index, segment in enumerate(speakable))
 
 
 def segment_text(
@@ -172,80 +172,80 @@ def segment_text(
             ``UnencodableText`` for a lone surrogate (UTF-8 has no bytes for it), ``TextTooLong`` when it would take
             more segments than ``max_segments``, or a single grapheme is over the limit.
     """
-    _check_sendable(text)
-    at_most = card.input_limit if limit is None else limit
-    if at_most is None or input_length(text, card.input_unit) <= at_most:
+    _check_encodable(text)
+    max_length = card.input_limit if limit is None else limit
+    if max_length is None or input_length(text, card.input_unit) <= max_length:
         return (Segment(0, text, 0, len(text)),)
     too_long = PermanentError(
-        f"the text is {input_length(text, card.input_unit)} {card.input_unit} long; a request takes {at_most}",
+        f"the text is {input_length(text, card.input_unit)} {card.input_unit} long; a request takes {max_length}",
         code="TextTooLong",
         may_be_billed=False,
         hint="shorten the text, or cut it into several rows",
     )
-    if max_segments == 1 and input_length(text.strip(), card.input_unit) > at_most:
+    if max_segments == 1 and input_length(text.strip(), card.input_unit) > max_length:
         raise too_long  # without looking for places to cut: that takes half a second for a million characters
-    kinds = _places(text, language or _guessed_language(text))
-    cutter = _Cutter(text, card.input_unit, at_most, graphemes=kinds[-1])
-    spans = list(cutter.packed(cutter.pieces((0, len(text)), kinds)))
+    boundaries = _find_boundaries(text, language or _guess_language(text))
+    cutter = _Segmenter(text, card.input_unit, max_length, graphemes=boundaries[-1])
+    spans = list(cutter.pack(cutter.split((0, len(text)), boundaries)))
     if max_segments is not None and len(spans) > max_segments:
         raise too_long
     return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(spans))
 
 
 @dataclass(frozen=True, slots=True)
-class _Cutter:
+class _Segmenter:
     text: str
     unit: str
     limit: int
     graphemes: Sequence[int]
 
-    def pieces(self, span: Span, places: Sequence[Sequence[int]]) -> Iterator[Span]:
+    def split(self, span: Span, boundaries: Sequence[Sequence[int]]) -> Iterator[Span]:
         """Cut a span at the first kind of places; what is still too long at the next kind, and so on."""
         start, end = span
         if self.fits(start, end):
             yield span
-        elif not places:
+        elif not boundaries:
             raise PermanentError(
                 f"character {start} of the text alone is over the limit of {self.limit} {self.unit}",
                 code="TextTooLong",
                 may_be_billed=False,
             )
         else:
-            within = places[0][bisect_right(places[0], start) : bisect_left(places[0], end)]
-            for part in pairwise([start, *within, end]):
-                yield from self.pieces(part, places[1:])
+            inner = boundaries[0][bisect_right(boundaries[0], start) : bisect_left(boundaries[0], end)]
+            for part in pairwise([start, *inner, end]):
+                yield from self.split(part, boundaries[1:])
 
-    def packed(self, pieces: Iterable[Span]) -> Iterator[Span]:
+    def pack(self, pieces: Iterable[Span]) -> Iterator[Span]:
         """Join neighbours as long as they fit, and leave out the white space between what results."""
-        begun: Span | None = None
+        current: Span | None = None
         for start, end in pieces:
-            if begun is None or self.fits(begun[0], end):
-                begun = (start if begun is None else begun[0], end)
+            if current is None or self.fits(current[0], end):
+                current = (start if current is None else current[0], end)
             else:
-                yield self.trimmed(*begun)
-                begun = (start, end)
-        if begun is not None:
-            yield self.trimmed(*begun)
+                yield self.trim(*current)
+                current = (start, end)
+        if current is not None:
+            yield self.trim(*current)
 
     def fits(self, start: int, end: int) -> bool:
-        start, end = self.trimmed(start, end)
+        start, end = self.trim(start, end)
         return input_length(self.text[start:end], self.unit) <= self.limit
 
-    def trimmed(self, start: int, end: int) -> Span:
+    def trim(self, start: int, end: int) -> Span:
         """Leave white space at both ends out, but none that a combining mark makes part of a grapheme."""
         piece = self.text[start:end]
         first = start + len(piece) - len(piece.lstrip())
         last = max(first, start + len(piece.rstrip()))
         return self._boundary_before(first), self._boundary_after(last)
 
-    def _boundary_before(self, place: int) -> int:
-        return self.graphemes[bisect_right(self.graphemes, place) - 1]
+    def _boundary_before(self, index: int) -> int:
+        return self.graphemes[bisect_right(self.graphemes, index) - 1]
 
-    def _boundary_after(self, place: int) -> int:
-        return self.graphemes[bisect_left(self.graphemes, place)]
+    def _boundary_after(self, index: int) -> int:
+        return self.graphemes[bisect_left(self.graphemes, index)]
 
 
-def _places(text: str, language: str) -> tuple[Sequence[int], ...]:
+def _find_boundaries(text: str, language: str) -> tuple[Sequence[int], ...]:
     """Return the places where a text may be cut, the best kind first; the last are the ends of its graphemes."""
     # Imported here because few runs need them, and regex takes 40 ms.
     import regex
@@ -256,17 +256,17 @@ def _places(text: str, language: str) -> tuple[Sequence[int], ...]:
     spaces = (match.end() for match in _SPACE_END.finditer(text))
     words = (match.start() for match in regex.finditer(r"(?w)\b", text))  # Unicode's, for scripts without spaces
     graphemes = [0, *(match.end() for match in regex.finditer(r"\X", text))]
-    whole = set(graphemes)
-    return (*(sorted(whole.intersection(kind)) for kind in (sentences, clauses, spaces, words)), graphemes)
+    grapheme_ends = set(graphemes)
+    return (*(sorted(grapheme_ends.intersection(kind)) for kind in (sentences, clauses, spaces, words)), graphemes)
 
 
-def _guessed_language(text: str) -> str:
-    return next((language for language, script in _SCRIPTS if script.search(text)), _ANY_LANGUAGE)
+def _guess_language(text: str) -> str:
+    return next((language for language, script in _SCRIPTS if script.search(text)), _DEFAULT_LANGUAGE)
 
 
-def _check_sendable(text: str) -> None:
+def _check_encodable(text: str) -> None:
     if not text or text.isspace():
-        raise _empty()
+        raise _empty_text_error()
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -278,7 +278,7 @@ def _check_sendable(text: str) -> None:
         ) from None
 
 
-def _empty() -> PermanentError:
+def _empty_text_error() -> PermanentError:
     return PermanentError("the text is empty", code="EmptyText", may_be_billed=False)
 
 

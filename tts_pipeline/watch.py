@@ -19,17 +19,17 @@ from tts_pipeline.job import Progress
 if TYPE_CHECKING:
     from rich.console import Console
 
-WINDOW_S = 10.0
+SPEED_WINDOW_S = 10.0
 """The speed shown is that of about the last so many seconds."""
 
 LINE_EVERY_S = 30.0
-LOOKS_PER_S = 4
+REFRESHES_PER_S = 4
 _HOUR_MS = 3_600_000
 _CHECKING = "checking the job"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProgressSnapshot:
     """What is to be seen at one moment.
 
     Args:
@@ -53,12 +53,12 @@ class Look:
     cost: str
 
     @property
-    def left_s(self) -> float | None:
+    def remaining_s(self) -> float | None:
         """Seconds until the end at this speed; None when it is not known."""
         return (self.rows - self.done) / self.rows_per_s if self.rows_per_s else None
 
 
-class Watch:
+class ProgressView:
     """Looks at a run's progress, and remembers enough to tell its speed.
 
     Args:
@@ -69,13 +69,13 @@ class Watch:
     def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
         self._clock = clock
-        self._seen: deque[tuple[float, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
 
-    def look(self) -> Look:
-        """Look now."""
+    def snapshot(self) -> ProgressSnapshot:
+        """Return the state of the run now."""
         progress, totals = self._progress, self._progress.totals
         done_now = totals.speech + totals.rejects
-        return Look(
+        return ProgressSnapshot(
             rows=totals.rows,
             done=progress.done_before + done_now,
             rows_per_s=self._speed(done_now),
@@ -88,10 +88,10 @@ class Watch:
 
     def _speed(self, done: int) -> float | None:
         now_s = self._clock()
-        self._seen.append((now_s, done))
-        while len(self._seen) > 2 and now_s - self._seen[1][0] >= WINDOW_S:
-            self._seen.popleft()
-        then_s, done_then = self._seen[0]
+        self._samples.append((now_s, done))
+        while len(self._samples) > 2 and now_s - self._samples[1][0] >= SPEED_WINDOW_S:
+            self._samples.popleft()
+        then_s, done_then = self._samples[0]
         return (done - done_then) / (now_s - then_s) if now_s > then_s else None
 
 
@@ -106,22 +106,24 @@ def _cost(progress: Progress) -> str:
     return "" if totals.cost is None else f"{totals.cost:.2f} {totals.currency or ''}".rstrip()
 
 
-def plain_line(look: Look) -> str:
+def plain_line(snapshot: ProgressSnapshot) -> str:
     """Return what is to be seen as one line."""
-    if not look.rows:
+    if not snapshot.rows:
         return _CHECKING
-    return f"{look.done:,} of {look.rows:,} rows, {_facts(look)}"
+    return f"{snapshot.done:,} of {snapshot.rows:,} rows, {_facts(snapshot)}"
 
 
-def _facts(look: Look) -> str:
+def _facts(snapshot: ProgressSnapshot) -> str:
     facts = [
-        "" if look.rows_per_s is None else f"{look.rows_per_s:,.1f} rows/s",
-        "" if look.left_s is None or look.done >= look.rows else f"{_clock_time(look.left_s)} left",
-        f"{look.in_flight:,} in flight",
-        f"{look.retries:,} {'retry' if look.retries == 1 else 'retries'}",
-        f"{look.rejects:,} {'reject' if look.rejects == 1 else 'rejects'}",
-        f"{look.audio_ms / _HOUR_MS:.2f} h audio",
-        look.cost,
+        "" if snapshot.rows_per_s is None else f"{snapshot.rows_per_s:,.1f} rows/s",
+        ""
+        if snapshot.remaining_s is None or snapshot.done >= snapshot.rows
+        else f"{_clock_time(snapshot.remaining_s)} left",
+        f"{snapshot.in_flight:,} in flight",
+        f"{snapshot.retries:,} {'retry' if snapshot.retries == 1 else 'retries'}",
+        f"{snapshot.rejects:,} {'reject' if snapshot.rejects == 1 else 'rejects'}",
+        f"{snapshot.audio_ms / _HOUR_MS:.2f} h audio",
+        snapshot.cost,
     ]
     return printable(", ".join(filter(None, facts)))
 
@@ -133,8 +135,8 @@ def _clock_time(seconds: float) -> str:
 
 
 @contextmanager
-def lines(
-    watch: Watch,
+def report_lines(
+    view: ProgressView,
     write: Callable[[str], None],
     *,
     wait: Callable[[threading.Event], bool] = lambda ended: ended.wait(LINE_EVERY_S),
@@ -142,7 +144,7 @@ def lines(
     """Write a line every 30 seconds, and one at the end.
 
     Args:
-        watch: What to look at.
+        view: What to look at.
         write: Takes a line.
         wait: Waits for the next line; True says that the run has ended.
     """
@@ -150,9 +152,9 @@ def lines(
 
     def report() -> None:
         while not wait(ended):
-            write(plain_line(watch.look()))
+            write(plain_line(view.snapshot()))
 
-    watch.look()  # so that the first line knows a speed
+    view.snapshot()  # so that the first line knows a speed
     reporter = threading.Thread(target=report, name="progress", daemon=True)
     reporter.start()
     try:
@@ -160,20 +162,20 @@ def lines(
     finally:
         ended.set()
         reporter.join()
-        last = watch.look()
+        last = view.snapshot()
         if last.rows:
             write(plain_line(last))
 
 
-class Screen:
+class LiveDisplay:
     """The live display as something that rich can draw, each time as it is then.
 
     Args:
-        watch: What to look at.
+        view: What to look at.
     """
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, view: ProgressView) -> None:
+        self._view = view
 
     def __rich__(self) -> Any:
         from rich.console import Group
@@ -181,23 +183,23 @@ class Screen:
         from rich.table import Table
         from rich.text import Text
 
-        look = self._watch.look()
-        if not look.rows:
+        snapshot = self._view.snapshot()
+        if not snapshot.rows:
             return Text(_CHECKING)
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
-            ProgressBar(total=look.rows, completed=look.done, width=40),
-            f"{look.done:,} of {look.rows:,} rows",
-            f"{100 * look.done // look.rows} %",
+            ProgressBar(total=snapshot.rows, completed=snapshot.done, width=40),
+            f"{snapshot.done:,} of {snapshot.rows:,} rows",
+            f"{100 * snapshot.done // snapshot.rows} %",
         )
-        return Group(bar, Text(_facts(look)))
+        return Group(bar, Text(_facts(snapshot)))
 
 
 @contextmanager
-def live(watch: Watch, console: Console) -> Iterator[None]:
+def live_display(view: ProgressView, console: Console) -> Iterator[None]:
     """Draw the live display on a terminal, a few times a second; its last state stays."""
     from rich.live import Live
 
     # Standard output is for results: it may be a pipe while standard error is the terminal.
-    with Live(Screen(watch), console=console, refresh_per_second=LOOKS_PER_S, redirect_stdout=False):
+    with Live(LiveDisplay(view), console=console, refresh_per_second=REFRESHES_PER_S, redirect_stdout=False):
         yield

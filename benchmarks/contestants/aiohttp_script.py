@@ -13,13 +13,13 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Task, compete
+from benchmarks.contestants.task import MODEL, VOICE, SpokenRow, Task, TaskResult, compete
 
 Loads = Callable[[bytes], Any]
 Decode = Callable[[str], bytes]
 
 
-async def speak_all(task: Task, loads: Loads, decode: Decode) -> list[Kept]:
+async def speak_all(task: Task, loads: Loads, decode: Decode) -> list[SpokenRow]:
     """Say every row, ``max_concurrency`` at a time.
 
     Args:
@@ -28,15 +28,15 @@ async def speak_all(task: Task, loads: Loads, decode: Decode) -> list[Kept]:
         decode: Decodes base64.
     """
     rows = task.rows()
-    kept: list[Kept] = []
+    spoken_rows: list[SpokenRow] = []
 
     async def work(session: aiohttp.ClientSession) -> None:
         for name, text in rows:
-            kept.append((name, text, await speak(session, task.url, text, loads, decode)))
+            spoken_rows.append((name, text, await speak(session, task.url, text, loads, decode)))
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(work(session) for _ in range(task.max_concurrency)))
-    return kept
+    return spoken_rows
 
 
 async def speak(session: aiohttp.ClientSession, url: str, text: str, loads: Loads, decode: Decode) -> bytes:
@@ -54,9 +54,9 @@ async def speak(session: aiohttp.ClientSession, url: str, text: str, loads: Load
         return await response.read()
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
-    return task.keep(asyncio.run(speak_all(task, json.loads, base64.b64decode))), {}
+    return task.save(asyncio.run(speak_all(task, json.loads, base64.b64decode))), {}
 
 
 if __name__ == "__main__":

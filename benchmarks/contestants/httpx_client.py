@@ -9,15 +9,15 @@ import orjson
 import pybase64
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Row, Task, compete
+from benchmarks.contestants.task import MODEL, VOICE, Row, SpokenRow, Task, TaskResult, compete
 
 
-async def speak_all(task: Task) -> list[Kept]:
+async def speak_all(task: Task) -> list[SpokenRow]:
     """Say every row, ``max_concurrency`` at a time."""
     slots = asyncio.Semaphore(task.max_concurrency)
     rows = task.rows()
 
-    async def say(client: httpx.AsyncClient, row: Row) -> Kept:
+    async def say(client: httpx.AsyncClient, row: Row) -> SpokenRow:
         try:
             return (*row, await speak(client, task.url, row[1]))
         finally:
@@ -25,10 +25,10 @@ async def speak_all(task: Task) -> list[Kept]:
 
     limits = httpx.Limits(max_connections=task.max_concurrency, max_keepalive_connections=task.max_concurrency)
     async with httpx.AsyncClient(limits=limits, timeout=120) as client:
-        said = []
+        tasks = []
         while await slots.acquire() and (row := next(rows, None)):
-            said.append(asyncio.create_task(say(client, row)))
-        return list(await asyncio.gather(*said))
+            tasks.append(asyncio.create_task(say(client, row)))
+        return list(await asyncio.gather(*tasks))
 
 
 @retry(stop=stop_after_attempt(5), wait=wait_random_exponential(max=20), retry=retry_if_exception_type(httpx.HTTPError))
@@ -44,9 +44,9 @@ async def speak(client: httpx.AsyncClient, url: str, text: str) -> bytes:
     return (await client.get(audio["url"])).raise_for_status().content
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
-    return task.keep(asyncio.run(speak_all(task))), {}
+    return task.save(asyncio.run(speak_all(task))), {}
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ import asyncio
 
 import litellm
 
-from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Row, Task, compete
+from benchmarks.contestants.task import MODEL, VOICE, Row, SpokenRow, Task, TaskResult, compete
 
 
-async def speak_all(task: Task) -> list[Kept]:
+async def speak_all(task: Task) -> list[SpokenRow]:
     """Say every row, ``max_concurrency`` at a time."""
     slots = asyncio.Semaphore(task.max_concurrency)
     rows = task.rows()
 
-    async def say(row: Row) -> Kept:
+    async def say(row: Row) -> SpokenRow:
         try:
             response = await litellm.aspeech(
                 model=f"openai/{MODEL}", voice=VOICE, input=row[1], api_base=f"{task.base_url}/v1", api_key="none"
@@ -23,15 +23,15 @@ async def speak_all(task: Task) -> list[Kept]:
         finally:
             slots.release()
 
-    said = []
+    tasks = []
     while await slots.acquire() and (row := next(rows, None)):
-        said.append(asyncio.create_task(say(row)))
-    return list(await asyncio.gather(*said))
+        tasks.append(asyncio.create_task(say(row)))
+    return list(await asyncio.gather(*tasks))
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
-    return task.keep(asyncio.run(speak_all(task))), {}
+    return task.save(asyncio.run(speak_all(task))), {}
 
 
 if __name__ == "__main__":

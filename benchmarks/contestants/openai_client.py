@@ -6,15 +6,15 @@ import asyncio
 
 from openai import AsyncOpenAI
 
-from benchmarks.contestants.task import MODEL, VOICE, Done, Kept, Row, Task, compete
+from benchmarks.contestants.task import MODEL, VOICE, Row, SpokenRow, Task, TaskResult, compete
 
 
-async def speak_all(task: Task) -> list[Kept]:
+async def speak_all(task: Task) -> list[SpokenRow]:
     """Say every row, ``max_concurrency`` at a time."""
     slots = asyncio.Semaphore(task.max_concurrency)
     rows = task.rows()
 
-    async def say(client: AsyncOpenAI, row: Row) -> Kept:
+    async def say(client: AsyncOpenAI, row: Row) -> SpokenRow:
         try:
             response = await client.audio.speech.create(model=MODEL, voice=VOICE, input=row[1])
             return (*row, await response.aread())
@@ -22,15 +22,15 @@ async def speak_all(task: Task) -> list[Kept]:
             slots.release()
 
     async with AsyncOpenAI(base_url=f"{task.base_url}/v1", api_key="none") as client:
-        said = []
+        tasks = []
         while await slots.acquire() and (row := next(rows, None)):
-            said.append(asyncio.create_task(say(client, row)))
-        return list(await asyncio.gather(*said))
+            tasks.append(asyncio.create_task(say(client, row)))
+        return list(await asyncio.gather(*tasks))
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
-    return task.keep(asyncio.run(speak_all(task))), {}
+    return task.save(asyncio.run(speak_all(task))), {}
 
 
 if __name__ == "__main__":

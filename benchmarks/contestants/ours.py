@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 import tts_pipeline as tts
 import tts_pipeline.audio.signal  # the first answer imports it
-from benchmarks.contestants.task import MODEL, VOICE, Done, Task, compete
+from benchmarks.contestants.task import MODEL, VOICE, Task, TaskResult, compete
 from tts_pipeline.job import run_job  # imports everything, as the others' imports do
 
-_LOOK_EVERY_S = 0.1
+_SAMPLE_INTERVAL_S = 0.1
 """Seldom: looking is charged to us, and at 0.02 s is 2 % of a row's processor time."""
 
 
@@ -34,31 +34,31 @@ class Occupancy:
         self._progress = progress
         self._rows = rows
         self._slots = max_concurrency
-        self._looks = 0
+        self._samples = 0
         self._busy = 0
-        self._ended = threading.Event()
+        self._stop = threading.Event()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def sampling(self) -> Iterator[None]:
         """Look while the block runs."""
-        thread = threading.Thread(target=self._watch, name="benchmark-occupancy")
+        thread = threading.Thread(target=self._sample, name="benchmark-occupancy")
         thread.start()
         try:
             yield
         finally:
-            self._ended.set()
+            self._stop.set()
             thread.join()
 
-    def _watch(self) -> None:
-        while not self._ended.wait(_LOOK_EVERY_S):
+    def _sample(self) -> None:
+        while not self._stop.wait(_SAMPLE_INTERVAL_S):
             if 0 < self._progress.totals.attempts < self._rows:
-                self._looks += 1
+                self._samples += 1
                 self._busy += min(self._progress.in_flight, self._slots)
 
     @property
     def share(self) -> float:
         """The mean share of slots that were busy."""
-        return self._busy / (self._looks * self._slots) if self._looks else 0.0
+        return self._busy / (self._samples * self._slots) if self._samples else 0.0
 
 
 def job_of(task: Task) -> tts.Job:
@@ -74,12 +74,12 @@ def job_of(task: Task) -> tts.Job:
     )
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
     progress = tts.Progress()
     job = job_of(task)
     occupancy = Occupancy(progress, pq.read_metadata(task.source).num_rows, task.max_concurrency)
-    with occupancy.watched():
+    with occupancy.sampling():
         report = run_job(job, progress)
     if report.stopped is not None:
         raise report.stopped

@@ -21,8 +21,8 @@ MODEL = "qwen3-tts-flash"
 VOICE = "Cherry"
 
 Row = tuple[str, str]
-Kept = tuple[str, str, bytes]
-Done = tuple[int, Mapping[str, Any]]
+SpokenRow = tuple[str, str, bytes]
+TaskResult = tuple[int, Mapping[str, Any]]
 """Rows done, and what else there is to tell; ``elapsed_s`` is the run's own clock, taken in place of ours."""
 
 
@@ -64,13 +64,13 @@ class Task:
                 return
             yield row
 
-    def keep(self, kept: Sequence[Kept]) -> int:
+    def save(self, spoken_rows: Sequence[SpokenRow]) -> int:
         """Write everything as one Parquet file; returns how many rows that are."""
         names = ("id", "text", "audio")
-        columns = {name: [row[place] for row in kept] for place, name in enumerate(names)}
+        columns = {name: [row[index] for row in spoken_rows] for index, name in enumerate(names)}
         types = pa.schema([("id", pa.string()), ("text", pa.string()), ("audio", pa.large_binary())])
         pq.write_table(pa.table(columns, types), self.destination, compression={"id": "zstd", "text": "zstd"})
-        return len(kept)
+        return len(spoken_rows)
 
 
 def task_from(words: Sequence[str]) -> Task:
@@ -83,7 +83,7 @@ def task_from(words: Sequence[str]) -> Task:
     return Task(**vars(parser.parse_args(words)))
 
 
-def compete(do: Callable[[Task], Done], libraries: Sequence[str]) -> None:
+def compete(do: Callable[[Task], TaskResult], libraries: Sequence[str]) -> None:
     """Do the task of this process's command line, and print what it took; imports are done by then.
 
     Args:
@@ -94,7 +94,7 @@ def compete(do: Callable[[Task], Done], libraries: Sequence[str]) -> None:
     started_s, cpu_s = time.monotonic(), time.process_time()
     rows, more = do(task)
     whole_s = time.monotonic() - started_s
-    said = {
+    result = {
         "rows": rows,
         "seconds": more.get("elapsed_s", whole_s),
         "cpu_s": time.process_time() - cpu_s,
@@ -102,15 +102,15 @@ def compete(do: Callable[[Task], Done], libraries: Sequence[str]) -> None:
         "versions": {name: version(name) for name in libraries},
         "more": {**more, "whole_s": whole_s},
     }
-    print(json.dumps(said))
+    print(json.dumps(result))
 
 
 def peak_rss_mb() -> float:
     """Return the most memory that this process held."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage also counts what the parent held when it forked
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-        if found:
-            return int(found[1]) / 1_024
+        match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if match:
+            return int(match[1]) / 1_024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1_024 if sys.platform == "linux" else 1_048_576)

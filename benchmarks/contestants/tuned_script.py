@@ -8,12 +8,12 @@ import orjson
 import pybase64
 
 from benchmarks.contestants.aiohttp_script import speak_all
-from benchmarks.contestants.task import Done, Task, compete
+from benchmarks.contestants.task import Task, TaskResult, compete
 
 
-def do(task: Task) -> Done:
+def do(task: Task) -> TaskResult:
     """Do the task."""
-    return task.keep(asyncio.run(speak_all(task, orjson.loads, pybase64.b64decode))), {}
+    return task.save(asyncio.run(speak_all(task, orjson.loads, pybase64.b64decode))), {}
 
 
 if __name__ == "__main__":

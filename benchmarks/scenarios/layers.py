@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.contest import OURS, Arena, told_by
+from benchmarks.contest import OURS, Arena, run_for_json
 from benchmarks.scenarios.scenario import Outcome, Scenario
 from benchmarks.settings import Settings
 from benchmarks.tables import Table
@@ -18,7 +18,7 @@ def _run(_arena: Arena, settings: Settings) -> Outcome:
     tables = []
     for size in settings.sizes:
         flags = [f"--rows={settings.rows(most)}", f"--max-concurrency={most}", f"--audio-bytes={size}", "--json"]
-        tables.append(Table(**told_by([str(OURS.python), "-m", "benchmarks.profile", *flags])))
+        tables.append(Table(**run_for_json([str(OURS.python), "-m", "benchmarks.profile", *flags])))
     return Outcome(tables, [{"title": table.title, "rows": table.rows} for table in tables])
 
 

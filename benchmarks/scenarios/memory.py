@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from benchmarks.answers import Answering
-from benchmarks.contest import BARE, OURS, Arena, Course, remove, told_by
+from benchmarks.answers import AnswerSpec
+from benchmarks.contest import BARE, OURS, Arena, Course, remove, run_for_json
 from benchmarks.scale import write_wide
 from benchmarks.scenarios.scenario import Outcome, Scenario, as_json
 from benchmarks.settings import Settings
@@ -30,7 +30,7 @@ def _expected_s(settings: Settings) -> float:
 def _run(arena: Arena, settings: Settings) -> Outcome:
     few, many = settings.memory_rows
     audio_bytes = _bytes_that_fit(arena, settings)
-    answering = Answering(audio_bytes=audio_bytes, latency_ms=settings.latency_ms)
+    spec = AnswerSpec(audio_bytes=audio_bytes, latency_ms=settings.latency_ms)
     most = settings.concurrencies[-1]
     table = Table(
         f"Peak memory at {most} in flight, answers of {audio_bytes // 1_000} KB",
@@ -39,7 +39,7 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
     )
     measured, peaks = [], {}
     for contestant, rows in ((BARE, few), (OURS, few), (OURS, many)):
-        run = arena.run(contestant, Course(answering, rows, most))
+        run = arena.run(contestant, Course(spec, rows, most))
         table.rows.append([contestant.name, rows, run.peak_rss_mb, run.rows_per_s])
         measured.append({"rows": rows, "clients": as_json({contestant.name: [run]})})
         peaks[contestant.name, rows] = run.peak_rss_mb
@@ -51,20 +51,20 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
 def _wide(arena: Arena, settings: Settings) -> tuple[Table, dict[str, float]]:
     """Return what a process holds of sources with 100 kB a row."""
     table = Table("Peak memory with 100 kB a row beside the text", ("row groups", "rows taken", "peak MB"))
-    answering = Answering(audio_bytes=20_000, latency_ms=settings.latency_ms)
-    arena.service.prepare(answering)
-    source, made = arena.folder / "wide.parquet", arena.folder / "made"
+    spec = AnswerSpec(audio_bytes=20_000, latency_ms=settings.latency_ms)
+    arena.service.prepare(spec)
+    source, destination = arena.folder / "wide.parquet", arena.folder / "made"
     figures = {}
     for name, groups, rows, flags in _WIDE:
         try:
             write_wide(source, groups, rows)
-            step = [str(OURS.python), "-m", "benchmarks.scale", "run", str(source), str(made)]
-            taken = told_by([*step, answering.base_url(arena.service.origin), "--max-concurrency=16", *flags])
+            step = [str(OURS.python), "-m", "benchmarks.scale", "run", str(source), str(destination)]
+            step_figures = run_for_json([*step, spec.base_url(arena.service.origin), "--max-concurrency=16", *flags])
         finally:
             remove(source)
-            remove(made)
-        table.rows.append([f"{groups} of {rows / 10:g} MB", " ".join(flags) or "all", taken["peak_mb"]])
-        figures[f"peak MB, {name}"] = taken["peak_mb"]
+            remove(destination)
+        table.rows.append([f"{groups} of {rows / 10:g} MB", " ".join(flags) or "all", step_figures["peak_mb"]])
+        figures[f"peak MB, {name}"] = step_figures["peak_mb"]
     return table, figures
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from benchmarks.contest import OURS, Arena, remove, told_by
+from benchmarks.contest import OURS, Arena, remove, run_for_json
 from benchmarks.contestants.task import Task
 from benchmarks.scenarios.scenario import Outcome, Scenario
 from benchmarks.settings import PROCESS_S, Settings
@@ -35,17 +35,17 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
             requests_per_minute=rate,
         )
         try:
-            told_by([str(OURS.python), "-m", f"benchmarks.contestants.{OURS.module}", *task.flags()])
+            run_for_json([str(OURS.python), "-m", f"benchmarks.contestants.{OURS.module}", *task.flags()])
         finally:
             remove(arena.folder / "made")
-        found = _goodput(service.bill(entries=True)["entries"], rate)
+        figures = _goodput(service.bill(entries=True)["entries"], rate)
     table = Table(
         f"Goodput where the service enforces {rate:,} requests a minute",
         ("requests", "429", "share of the permitted rate"),
-        [[found["requests"], found["refused"], found["goodput"]]],
+        [[figures["requests"], figures["refused"], figures["goodput"]]],
         notes="Charged requests over time at the service, from the first to the last.",
     )
-    return Outcome([table], found, {"goodput": found["goodput"], "429": found["refused"]})
+    return Outcome([table], figures, {"goodput": figures["goodput"], "429": figures["refused"]})
 
 
 def _goodput(entries: list[dict[str, Any]], rate: float) -> dict[str, float]:

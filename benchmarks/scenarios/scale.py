@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.answers import Answering
-from benchmarks.contest import OURS, Arena, remove, told_by
-from benchmarks.done import make_done, undo_last_part
+from benchmarks.answers import AnswerSpec
+from benchmarks.contest import OURS, Arena, remove, run_for_json
+from benchmarks.done import make_finished_dataset, undo_last_part
 from benchmarks.scale import job_of, write_files
 from benchmarks.scenarios.scenario import Outcome, Scenario
 from benchmarks.scenarios.starting import command_of, first_requests, seconds_of
@@ -46,11 +46,11 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
         more, sizes = _dataset(arena, job, settings)
         steps |= more
     memory, measured_memory = _memory(arena, settings)
-    asked, measured_asked = _asked()
+    requests, measured_requests = _requests()
     duration = _duration(settings.scale_rows, min(run["rows_per_s"] for run in measured_memory))
-    tables = [_steps_table(settings, steps), _sizes_table(settings, sizes), memory, asked, duration]
-    files = {name: {"count": len(found), "bytes": sum(found)} for name, found in sizes.items()}
-    measured = {"steps": steps, "files": files, "memory": measured_memory, "requests": measured_asked}
+    tables = [_steps_table(settings, steps), _sizes_table(settings, sizes), memory, requests, duration]
+    files = {name: {"count": len(file_sizes), "bytes": sum(file_sizes)} for name, file_sizes in sizes.items()}
+    measured = {"steps": steps, "files": files, "memory": measured_memory, "requests": measured_requests}
     return Outcome(tables, measured, {f"s to plan {settings.scale_files:,} files": steps[of_files]["seconds"]})
 
 
@@ -62,7 +62,7 @@ def _job(arena: Arena, files: int, rows_per_file: int) -> Iterator[Job]:
     source, destination = arena.folder / "many-files", arena.folder / "dataset"
     try:
         write_files(source, files, rows_per_file)
-        url = Answering(audio_bytes=_DONE_BYTES).base_url(arena.service.origin)
+        url = AnswerSpec(audio_bytes=_DONE_BYTES).base_url(arena.service.origin)
         yield job_of(str(source), str(destination), url)
     finally:
         remove(source)
@@ -71,14 +71,14 @@ def _job(arena: Arena, files: int, rows_per_file: int) -> Iterator[Job]:
 
 def _step(name: str, job: Job, *flags: str) -> dict[str, float]:
     command = [str(OURS.python), "-m", "benchmarks.scale", name, str(job.source), str(job.destination)]
-    return told_by([*command, job.service.base_url, *flags])
+    return run_for_json([*command, job.service.base_url, *flags])
 
 
 def _dataset(arena: Arena, job: Job, settings: Settings) -> tuple[dict[str, dict[str, float]], dict[str, list[int]]]:
     """Return what every step of a job took, and the sizes of what it left: by step, and by kind of file."""
     folder = Path(job.destination)
     steps = {"open": _step("open", job), "plan": _step("plan", job), "plan again": _step("plan", job)}
-    make_done(job, open_parts=1)
+    make_finished_dataset(job, open_parts=1)
     sizes: dict[str, list[int]] = {}
 
     def look() -> None:
@@ -87,7 +87,7 @@ def _dataset(arena: Arena, job: Job, settings: Settings) -> tuple[dict[str, dict
 
     first = first_requests(arena, job, settings.tries, look)
     steps["first request of a resume"] = {"seconds": first.median}
-    told_by([*command_of(job)])
+    run_for_json([*command_of(job)])
     (folder / "parts.json").unlink()
     steps["publish"] = _step("publish", job)
     steps["nothing to do"] = {"seconds": seconds_of(command_of(job), settings.tries).median}
@@ -107,8 +107,8 @@ def _steps_table(settings: Settings, steps: Mapping[str, Mapping[str, float]]) -
         ("step", "s", "CPU s", "peak MB"),
         notes="On a local disk; a process each. The two without CPU are from the start of the process.",
     )
-    for name, taken in steps.items():
-        table.rows.append([name, taken["seconds"], taken.get("cpu_s"), taken.get("peak_mb")])
+    for name, figures in steps.items():
+        table.rows.append([name, figures["seconds"], figures.get("cpu_s"), figures.get("peak_mb")])
     return table
 
 
@@ -118,9 +118,11 @@ def _sizes_table(settings: Settings, sizes: Mapping[str, list[int]]) -> Table:
         ("what", "how many", "bytes each", "MB in all"),
         notes="Beside the tables. Claims are there only while their parts are open.",
     )
-    for name, found in sizes.items():
+    for name, file_sizes in sizes.items():
         if name != "file":
-            table.rows.append([name, len(found), sum(found) // max(len(found), 1), sum(found) / 1e6])
+            table.rows.append(
+                [name, len(file_sizes), sum(file_sizes) // max(len(file_sizes), 1), sum(file_sizes) / 1e6]
+            )
     table.rows.append(["files, without those of rejects", len(sizes["file"]) + 3, None, None])
     return table
 
@@ -133,23 +135,23 @@ def _memory(arena: Arena, settings: Settings) -> tuple[Table, list[dict[str, flo
         f"One shard's process, {IN_FLIGHT} in flight, answers of {audio_bytes // 1_000} KB",
         ("rows of a part", "rows", "peak MB", "rows/s", "CPU ms/row"),
     )
-    answering = Answering(audio_bytes=audio_bytes, latency_ms=settings.latency_ms)
-    arena.service.prepare(answering)
-    job = job_of(str(arena.source(rows)), str(arena.folder / "made"), answering.base_url(arena.service.origin))
+    spec = AnswerSpec(audio_bytes=audio_bytes, latency_ms=settings.latency_ms)
+    arena.service.prepare(spec)
+    job = job_of(str(arena.source(rows)), str(arena.folder / "made"), spec.base_url(arena.service.origin))
     measured = []
     for part_rows in (500, large):
         try:
-            taken = _step("run", job, f"--max-concurrency={IN_FLIGHT}", f"--part-rows={part_rows}")
+            figures = _step("run", job, f"--max-concurrency={IN_FLIGHT}", f"--part-rows={part_rows}")
         finally:
             remove(Path(job.destination))
-        taken = {"part_rows": part_rows, "rows": rows, **taken, "rows_per_s": rows / taken["seconds"]}
-        cpu_ms = 1_000 * taken["cpu_s"] / rows
-        table.rows.append([part_rows, rows, taken["peak_mb"], taken["rows_per_s"], cpu_ms])
-        measured.append(taken)
+        figures = {"part_rows": part_rows, "rows": rows, **figures, "rows_per_s": rows / figures["seconds"]}
+        cpu_ms = 1_000 * figures["cpu_s"] / rows
+        table.rows.append([part_rows, rows, figures["peak_mb"], figures["rows_per_s"], cpu_ms])
+        measured.append(figures)
     return table, measured
 
 
-def _asked() -> tuple[Table, list[dict[str, Any]]]:
+def _requests() -> tuple[Table, list[dict[str, Any]]]:
     """Count requests in jobs of two sizes, each of as many parts as its source has files."""
     table = Table(
         "Requests to an object store",
@@ -157,11 +159,11 @@ def _asked() -> tuple[Table, list[dict[str, Any]]]:
         notes="Sent by s3fs to a real S3 server. A listing answers 1,000 names; of more, one request for each 1,000.",
     )
     counted = [
-        told_by([sys.executable, "-m", "benchmarks.objects", f"--parts={parts}", f"--files={parts}"])
+        run_for_json([sys.executable, "-m", "benchmarks.objects", f"--parts={parts}", f"--files={parts}"])
         for parts in _PARTS
     ]
     for step in counted[0]:
-        few, many = (sum(one[step].values()) for one in counted)
+        few, many = (sum(counts[step].values()) for counts in counted)
         table.rows.append([step, few, many, (many - few) / (_PARTS[1] - _PARTS[0])])
     return table, counted
 

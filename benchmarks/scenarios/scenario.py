@@ -46,7 +46,7 @@ class Scenario:
     run: Callable[[Arena, Settings], Outcome]
 
 
-def compared(rounds: Rounds, name: str) -> dict[str, Spread]:
+def compare(rounds: Rounds, name: str) -> dict[str, Spread]:
     """Return a contestant's rows a second and CPU per row: as measured, and against the bare script's."""
     runs = rounds[name]
     return {
@@ -67,7 +67,7 @@ def as_json(rounds: Rounds) -> dict[str, Any]:
     return {
         name: {
             "runs": [asdict(run) for run in runs],
-            **({key: asdict(value) for key, value in compared(rounds, name).items()} if BARE.name in rounds else {}),
+            **({key: asdict(value) for key, value in compare(rounds, name).items()} if BARE.name in rounds else {}),
         }
         for name, runs in rounds.items()
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.answers import SHAPES, Answering
+from benchmarks.answers import SHAPES, AnswerSpec
 from benchmarks.contest import BARE, OURS, PEERS, TUNED, Arena, Course, Rounds
-from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compared, peak_mb
+from benchmarks.scenarios.scenario import CPU, ROWS_PER_S, Outcome, Scenario, as_json, compare, peak_mb
 from benchmarks.settings import PROCESS_S, Settings
 from benchmarks.tables import Cell, Table
 
@@ -31,59 +31,59 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
         )
         for most in settings.concurrencies:
             course = Course(
-                Answering(audio_bytes=size, latency_ms=settings.latency_ms), settings.rows(most), most, settings.peer_s
+                AnswerSpec(audio_bytes=size, latency_ms=settings.latency_ms), settings.rows(most), most, settings.peer_s
             )
             others = (TUNED, *PEERS)
             many, few = settings.rounds, settings.peer_rounds
             rounds = arena.contest(course, (BARE, OURS, *others), (many, many, *[few] * len(others)))
-            table.rows.extend((most, *row) for row in lines(rounds))
+            table.rows.extend((most, *row) for row in table_rows(rounds))
             measured.append({"audio_bytes": size, "max_concurrency": most, "clients": as_json(rounds)})
             promised.update(_promised(rounds, f"{most}, {size // 1_000} KB"))
         tables.append(table)
     return Outcome(tables, measured, promised)
 
 
-def lines(rounds: Rounds) -> list[list[Cell]]:
+def table_rows(rounds: Rounds) -> list[list[Cell]]:
     """Return a table's rows: a line for each contestant."""
-    found: list[list[Cell]] = []
+    rows: list[list[Cell]] = []
     for name, runs in rounds.items():
-        said = compared(rounds, name)
-        figures: list[Cell] = [said[key] for key in (ROWS_PER_S, f"{ROWS_PER_S}_ratio", CPU, f"{CPU}_ratio")]
-        found.append([name, *figures, peak_mb(runs)])
-    return found
+        spreads = compare(rounds, name)
+        figures: list[Cell] = [spreads[key] for key in (ROWS_PER_S, f"{ROWS_PER_S}_ratio", CPU, f"{CPU}_ratio")]
+        rows.append([name, *figures, peak_mb(runs)])
+    return rows
 
 
 def _promised(rounds: Rounds, where: str) -> dict[str, float]:
-    ours = compared(rounds, OURS.name)
-    found = {
+    ours = compare(rounds, OURS.name)
+    figures = {
         f"rows/s x script at {where}": ours[f"{ROWS_PER_S}_ratio"].median,
         f"CPU x script at {where}": ours[f"{CPU}_ratio"].median,
         f"peak MB at {where}": peak_mb(rounds[OURS.name]),
     }
     for peer in PEERS:
-        others = compared(rounds, peer.name)[ROWS_PER_S].median
-        found[f"rows/s x {peer.name} at {where}"] = ours[ROWS_PER_S].median / others
-    return found
+        others = compare(rounds, peer.name)[ROWS_PER_S].median
+        figures[f"rows/s x {peer.name} at {where}"] = ours[ROWS_PER_S].median / others
+    return figures
 
 
 SPEED = Scenario("speed", "How fast, and at what cost, beside what people use instead?", _expected_s, _run)
 
 
 def _shapes_expected_s(settings: Settings) -> float:
-    one_s = settings.expected_s(settings.rows(settings.middle), settings.middle)
+    one_s = settings.expected_s(settings.rows(settings.usual_concurrency), settings.usual_concurrency)
     return len(SHAPES) * 2 * settings.rounds * one_s
 
 
 def _run_shapes(arena: Arena, settings: Settings) -> Outcome:
-    most, rounds_each = settings.middle, settings.rounds
+    most, rounds_each = settings.usual_concurrency, settings.rounds
     table = Table(
         f"The shapes of an answer, {settings.shape_bytes // 1_000} KB at {most} in flight", ("shape", *_COLUMNS)
     )
     measured = []
     for shape in SHAPES:
-        course = Course(Answering(shape, settings.shape_bytes, settings.latency_ms), settings.rows(most), most)
+        course = Course(AnswerSpec(shape, settings.shape_bytes, settings.latency_ms), settings.rows(most), most)
         rounds = arena.contest(course, (BARE, OURS), (rounds_each, rounds_each))
-        table.rows.extend((shape, *row) for row in lines(rounds))
+        table.rows.extend((shape, *row) for row in table_rows(rounds))
         measured.append({"shape": shape, "max_concurrency": most, "clients": as_json(rounds)})
     return Outcome([table], measured)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.answers import SLOWER, Answering
+from benchmarks.answers import SLOWER, AnswerSpec
 from benchmarks.contest import BARE, OURS, Arena, Course, Spread
-from benchmarks.scenarios.scenario import ROWS_PER_S, Outcome, Scenario, as_json, compared
+from benchmarks.scenarios.scenario import ROWS_PER_S, Outcome, Scenario, as_json, compare
 from benchmarks.settings import PROCESS_S, Settings
 from benchmarks.tables import Cell, Table
 
@@ -13,8 +13,8 @@ _SLOW_EVERY = 100
 
 def _course(settings: Settings) -> Course:
     slowed = 1 + (SLOWER - 1) / _SLOW_EVERY
-    rows = settings.rows(settings.middle, run_s=settings.straggler_s / slowed)
-    return Course(Answering(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY), rows, settings.middle)
+    rows = settings.rows(settings.usual_concurrency, run_s=settings.straggler_s / slowed)
+    return Course(AnswerSpec(latency_ms=settings.latency_ms, slow_every=_SLOW_EVERY), rows, settings.usual_concurrency)
 
 
 def _expected_s(settings: Settings) -> float:
@@ -32,12 +32,16 @@ def _run(arena: Arena, settings: Settings) -> Outcome:
         "service saw it; and by our own count, which also holds a slot until its answer is written.",
     )
     for name, runs in rounds.items():
-        said = compared(rounds, name)
+        spreads = compare(rounds, name)
         own = [run.more["slots_busy"] for run in runs if "slots_busy" in run.more]
-        cells: list[Cell] = [said[ROWS_PER_S], said[f"{ROWS_PER_S}_ratio"], Spread.of([r.slots_busy for r in runs])]
+        cells: list[Cell] = [
+            spreads[ROWS_PER_S],
+            spreads[f"{ROWS_PER_S}_ratio"],
+            Spread.of([r.slots_busy for r in runs]),
+        ]
         table.rows.append([name, *cells, Spread.of(own) if own else None])
     promised = {
-        "rows/s x script with stragglers": compared(rounds, OURS.name)[f"{ROWS_PER_S}_ratio"].median,
+        "rows/s x script with stragglers": compare(rounds, OURS.name)[f"{ROWS_PER_S}_ratio"].median,
         "slots busy with stragglers": Spread.of([run.more["slots_busy"] for run in rounds[OURS.name]]).median,
     }
     return Outcome([table], {"rows": course.rows, "clients": as_json(rounds)}, promised)

@@ -32,22 +32,22 @@ def main() -> None:
         print(json.dumps(answer), file=answers)
 
 
-def _run(asked: dict[str, Any]) -> dict[str, Any]:
-    os.environ.update(asked["environ"])
+def _run(request: dict[str, Any]) -> dict[str, Any]:
+    os.environ.update(request["environ"])
     bag = DagBag(bundle_name="dags-folder")  # anew: a DAG that was tested keeps the parameters of its run
     assert not bag.import_errors, bag.import_errors
-    dag = bag.dags[asked["dag_id"]]
+    dag = bag.dags[request["dag_id"]]
     for task in dag.tasks:
         task.retry_delay = timedelta(0)
-    logical_date, run_after = (_moment(asked[name]) for name in ("logical_date", "run_after"))
-    return _told(dag.test(run_conf=asked["conf"], logical_date=logical_date, run_after=run_after))
+    logical_date, run_after = (_moment(request[name]) for name in ("logical_date", "run_after"))
+    return _describe_run(dag.test(run_conf=request["conf"], logical_date=logical_date, run_after=run_after))
 
 
 def _moment(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _told(run: Any) -> dict[str, Any]:
+def _describe_run(run: Any) -> dict[str, Any]:
     from airflow.models.asset import AssetEvent
     from airflow.models.xcom import XComModel
     from airflow.utils.session import create_session

@@ -23,25 +23,25 @@ class DagRun:
     """What came of a DAG run.
 
     Args:
-        told: States of run and tasks, XComs, asset events.
+        result: States of run and tasks, XComs, asset events.
         log: All that was printed meanwhile.
     """
 
-    told: Mapping[str, Any]
+    result: Mapping[str, Any]
     log: str
 
     @property
     def state(self) -> str:
         """The run's."""
-        return str(self.told["state"])
+        return str(self.result["state"])
 
     def of(self, task_id: str, what: str = "state") -> list[Any]:
         """Return the ``state``, ``tries`` or ``label`` of each instance of a task."""
-        return [task[what] for task in self.told["tasks"] if task["task_id"] == task_id]
+        return [task[what] for task in self.result["tasks"] if task["task_id"] == task_id]
 
     def results(self, task_id: str, key: str = "return_value") -> list[Any]:
         """Return what the instances of a task gave to XCom."""
-        return [x["value"] for x in self.told["xcoms"] if (x["task_id"], x["key"]) == (task_id, key)]
+        return [x["value"] for x in self.result["xcoms"] if (x["task_id"], x["key"]) == (task_id, key)]
 
 
 class Airflow:
@@ -74,7 +74,7 @@ class Airflow:
             logical_date: ISO 8601; None is as for an asset-triggered run.
             run_after: ISO 8601; None is now.
         """
-        asked = {
+        request = {
             "dag_id": dag_id,
             "environ": dict(environ),
             "conf": conf or {},
@@ -84,16 +84,16 @@ class Airflow:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         begin = self._log.stat().st_size
-        self._process.stdin.write(f"{json.dumps(asked)}\n")
+        self._process.stdin.write(f"{json.dumps(request)}\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         with self._log.open("rb") as file_of_log:
             file_of_log.seek(begin)
             log = file_of_log.read().decode()
         assert answer, log
-        told = json.loads(answer)
-        assert "broken" not in told, told["broken"]
-        return DagRun(told, log)
+        result = json.loads(answer)
+        assert "broken" not in result, result["broken"]
+        return DagRun(result, log)
 
 
 @contextmanager

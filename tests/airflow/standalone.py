@@ -59,7 +59,7 @@ class Standalone:
 
     def log_in(self) -> None:
         """Take a token, once everything is up; all are administrators here."""
-        self.until(self._is_up, "Airflow to start", _START_S)
+        self.wait_until(self._is_up, "Airflow to start", _START_S)
         token = self._client.get(f"{self.url}/auth/token").json()["access_token"]
         self._client.headers["Authorization"] = f"Bearer {token}"
 
@@ -78,7 +78,7 @@ class Standalone:
         answer = self._client.delete(path)
         assert answer.status_code in {204, 404}, answer.text
 
-    def until(self, look: Callable[[], Found | None], what: str, timeout_s: float = 60.0) -> Found:
+    def wait_until(self, look: Callable[[], Found | None], what: str, timeout_s: float = 60.0) -> Found:
         """Look again and again until something is there; returns it.
 
         Raises:
@@ -86,42 +86,42 @@ class Standalone:
         """
         end = time.monotonic() + patience(timeout_s)
         while time.monotonic() < end:
-            if found := look():
-                return found
+            if value := look():
+                return value
             assert self._process.poll() is None, f"Airflow ended\n{self.logs()}"
             time.sleep(_LOOK_S)
         raise AssertionError(f"waited {patience(timeout_s):.0f} s for {what}\n{self.logs()}")
 
     def trigger(self, dag_id: str) -> DagRun:
         """Trigger a DAG, as soon as Airflow has read its file."""
-        self.until(lambda: self._client.get(f"/dags/{dag_id}").is_success, f"the DAG {dag_id}")
+        self.wait_until(lambda: self._client.get(f"/dags/{dag_id}").is_success, f"the DAG {dag_id}")
         self.ask("PATCH", f"/dags/{dag_id}", {"is_paused": False})
         run = self.ask("POST", f"/dags/{dag_id}/dagRuns", {"logical_date": None})
         return DagRun(dag_id, run["dag_run_id"])
 
     def tasks(self, run: DagRun, task_id: str | None = None) -> list[dict[str, Any]]:
         """Return a run's task instances, in order of their map index; of one task only, if given."""
-        told = self.ask("GET", f"{run.path}/taskInstances")["task_instances"]
+        instances = self.ask("GET", f"{run.path}/taskInstances")["task_instances"]
         return sorted(
-            (each for each in told if task_id in {None, each["task_id"]}), key=lambda task: int(task["map_index"])
+            (each for each in instances if task_id in {None, each["task_id"]}), key=lambda task: int(task["map_index"])
         )
 
-    def ended(self, run: DagRun, timeout_s: float = 90.0) -> str:
+    def wait_for_run(self, run: DagRun, timeout_s: float = 90.0) -> str:
         """Wait for a run to end; returns its state."""
 
         def state() -> str | None:
-            found = str(self.ask("GET", run.path)["state"])
-            return found if found in _OVER else None
+            run_state = str(self.ask("GET", run.path)["state"])
+            return run_state if run_state in _OVER else None
 
-        return self.until(state, f"{run.run_id} of {run.dag_id} to end", timeout_s)
+        return self.wait_until(state, f"{run.run_id} of {run.dag_id} to end", timeout_s)
 
-    def settled(self, timeout_s: float = 120.0) -> None:
+    def wait_until_idle(self, timeout_s: float = 120.0) -> None:
         """Wait until no run is queued or running; one that an asset's event is about to trigger counts."""
 
         def nothing() -> bool:
             return not (self._unfinished() or self._waiting_events() or self._unfinished())
 
-        self.until(nothing, "all runs to end", timeout_s)
+        self.wait_until(nothing, "all runs to end", timeout_s)
 
     def logs(self) -> str:
         """Return the ends of what Airflow and its tasks logged."""
@@ -144,7 +144,7 @@ class Standalone:
 
 
 @dataclass(frozen=True)
-class Told:
+class DocumentedAirflow:
     """An Airflow that was started as its page says, whoever did it, and the blocks of the page after that."""
 
     airflow: Standalone
@@ -153,7 +153,9 @@ class Told:
 
 
 @contextmanager
-def started_as_told(folder: Path, service_url: str, more_dags: Iterable[Path] = ()) -> Iterator[Told]:
+def started_as_documented(
+    folder: Path, service_url: str, more_dags: Iterable[Path] = ()
+) -> Iterator[DocumentedAirflow]:
     """Do what the page says up to ``airflow standalone``, and start it; it ends with the ``with``.
 
     Args:
@@ -168,7 +170,7 @@ def started_as_told(folder: Path, service_url: str, more_dags: Iterable[Path] = 
     for path in more_dags:
         shutil.copy(path, folder / "dags")
     with started(reader.server, folder, reader.environ) as airflow:
-        yield Told(airflow, reader, list(rest))
+        yield DocumentedAirflow(airflow, reader, list(rest))
 
 
 @contextmanager

@@ -55,11 +55,11 @@ def test_the_daily_dag(run: Run, tmp_path: Path, service: LocalService) -> None:
     assert (done.state, done.of("speak")) == ("success", ["success"])
     (result,) = done.results("speak")
     assert (result["dataset"], result["speech"]) == (f"{tmp_path}/speech/2026-11-13", 12)
-    (event,) = done.told["events"]
+    (event,) = done.result["events"]
     assert (event["asset"], event["extra"]["rows"], event["extra"]["cost"]) == ("news_speech", 12, result["cost"])
     assert done.results("speak", "_link_SpeechReportLink") == [f"file://{tmp_path}/speech/2026-11-13/README.md"]
     assert "12 of 12 rows" in done.log
-    assert KEY not in done.log + json.dumps(done.told)
+    assert KEY not in done.log + json.dumps(done.result)
     check_bill(tmp_path / "speech" / "2026-11-13", service)
 
 
@@ -85,7 +85,7 @@ def test_a_run_without_a_logical_date(run: Run, tmp_path: Path, service: LocalSe
     done = run("speech_dataset_daily", run_after="2026-11-12T22:00:00+00:00")
     assert done.state == "success"
     assert done.results("speak")[0]["rows"] == 0
-    (event,) = done.told["events"]
+    (event,) = done.result["events"]
     assert event["extra"] == {**event["extra"], "dataset": f"{tmp_path}/speech/2026-11-12", "rows": 0}
     assert service.bill()["received"] == 0
 
@@ -109,8 +109,8 @@ def test_the_sharded_dag_and_the_report(run: Run, tmp_path: Path, service: Local
     assert done.of("speech_dataset.synthesize", "label") == ["part 0", "part 1", "part 2"]
     (result,) = done.results("speech_dataset.publish")
     assert (result["rows"], result["speech"]) == (1_200, 1_200)
-    assert [event["asset"] for event in done.told["events"]] == ["books_speech"]
-    assert max(len(json.dumps(xcom["value"])) for xcom in done.told["xcoms"]) < 600
+    assert [event["asset"] for event in done.result["events"]] == ["books_speech"]
+    assert max(len(json.dumps(xcom["value"])) for xcom in done.result["xcoms"]) < 600
     tags = [dict(row) for row in read(tmp_path / "speech" / "books", "usage")["tags"].to_pylist()]
     assert {row["map_index"] for row in tags} == {"0", "1", "2"}
     assert {row["task_id"] for row in tags} == {"speech_dataset.synthesize"}

@@ -19,39 +19,39 @@ from tts_pipeline.errors import ConfigurationError
 _VARIABLE = "AIRFLOW_CONN_SPEECH_DEFAULT"
 
 
-def _given(monkeypatch: pytest.MonkeyPatch, value: str) -> SpeechHook:
+def _hook_with(monkeypatch: pytest.MonkeyPatch, value: str) -> SpeechHook:
     monkeypatch.setenv(_VARIABLE, value)
     return SpeechHook()
 
 
 def test_a_name_is_looked_up_in_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its URL is the catalog's, the key the connection's, the label goes into the bill."""
-    service = _given(monkeypatch, connection("modelstream", account="newsroom")).get_conn()
+    service = _hook_with(monkeypatch, connection("modelstream", account="newsroom")).get_conn()
     assert (service.name, service.base_url) == ("modelstream", "https://api.modelstream.ai")
     assert (service.api_key, service.account) == (KEY, "newsroom")
-    assert _given(monkeypatch, connection("modelstream", account=4711)).get_conn().account == "4711"
+    assert _hook_with(monkeypatch, connection("modelstream", account=4711)).get_conn().account == "4711"
 
 
 def test_a_url_is_a_service_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is named by its URL; the dialect is as the form says."""
-    service = _given(monkeypatch, connection("https://gateway.example/v1", dialect="dashscope")).get_conn()
+    service = _hook_with(monkeypatch, connection("https://gateway.example/v1", dialect="dashscope")).get_conn()
     assert (service.name, service.dialect) == ("https://gateway.example", "dashscope")
 
 
 def test_a_connection_may_need_a_query_and_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     """As an object, or as the text that the form makes of one; anything else is said with its name."""
     given = {"query": '{"api-version": "1"}', "headers": {"X-Region": "eu"}, "key_header": "api-key"}
-    service = _given(monkeypatch, connection("https://gateway.example", **given)).get_conn()
+    service = _hook_with(monkeypatch, connection("https://gateway.example", **given)).get_conn()
     assert (service.query, service.headers) == ({"api-version": "1"}, {"x-region": "eu"})
     assert (service.key_header, service.api_key) == ("api-key", KEY)
     for wrong in ("api-version=1", "[]", '{"a": 1}'):
         with pytest.raises(ConfigurationError, match="query of the connection 'speech_default'"):
-            _given(monkeypatch, connection("https://gateway.example", query=wrong)).get_conn()
+            _hook_with(monkeypatch, connection("https://gateway.example", query=wrong)).get_conn()
 
 
 def test_another_way_to_a_known_service_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """So a dataset goes on when the gateway moves."""
-    service = _given(monkeypatch, connection("https://proxy.example/tts/", service="baze")).get_conn()
+    service = _hook_with(monkeypatch, connection("https://proxy.example/tts/", service="baze")).get_conn()
     assert (service.name, service.base_url) == ("baze", "https://proxy.example/tts")
 
 
@@ -66,7 +66,7 @@ def test_another_way_to_a_known_service_keeps_its_name(monkeypatch: pytest.Monke
 )
 def test_a_connection_may_be_a_uri(monkeypatch: pytest.MonkeyPatch, uri: str, url: str) -> None:
     """As Airflow writes them."""
-    service = _given(monkeypatch, uri).get_conn()
+    service = _hook_with(monkeypatch, uri).get_conn()
     assert (service.base_url, service.api_key) == (url, KEY)
 
 
@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_without_the_key(monkeypatch: pytest.MonkeyPatch, 
     """And where to mend it."""
     monkeypatch.delenv("MODELSTREAM_API_KEY", raising=False)
     with pytest.raises(ConfigurationError, match=said) as raised:
-        _given(monkeypatch, value).get_conn()
+        _hook_with(monkeypatch, value).get_conn()
     assert "sk-" not in str(raised.value)
 
 
@@ -97,19 +97,19 @@ def test_a_connection_that_is_not_there_is_a_wrong_setting(monkeypatch: pytest.M
 
 def test_the_stricter_limit_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """An account's limits are a ceiling; the timeout is the connection's where it gives one."""
-    hook = _given(monkeypatch, connection("modelstream", max_concurrency=4, requests_per_minute="180", timeout_s=9))
+    hook = _hook_with(monkeypatch, connection("modelstream", max_concurrency=4, requests_per_minute="180", timeout_s=9))
     limits = hook.limits(Limits(max_concurrency=32, requests_per_minute=60, characters_per_minute=1_000))
     assert (limits.max_concurrency, limits.requests_per_minute, limits.characters_per_minute) == (4, 60, 1_000)
     assert limits.timeout_s == 9
     assert SpeechHook().limits().requests_per_minute == 180
-    assert _given(monkeypatch, connection("modelstream")).limits() == Limits()
+    assert _hook_with(monkeypatch, connection("modelstream")).limits() == Limits()
 
 
 @pytest.mark.parametrize("value", ["many", -1, 0, "0", "nan", "inf"])
 def test_a_limit_is_a_number_above_0(monkeypatch: pytest.MonkeyPatch, value: object) -> None:
     """Anything else is said, with its name."""
     with pytest.raises(ConfigurationError, match="requests_per_minute of the connection 'speech_default'"):
-        _given(monkeypatch, connection("modelstream", requests_per_minute=value)).limits()
+        _hook_with(monkeypatch, connection("modelstream", requests_per_minute=value)).limits()
 
 
 @pytest.mark.parametrize("where", ["password", "password with white space", "environment"])
@@ -120,7 +120,7 @@ def test_the_key_is_masked_from_the_first_look(
     key = f"sk-{where.replace(' ', '-')}-masked-from-the-first-look"  # none begins with another: Airflow masks either
     monkeypatch.setenv("MODELSTREAM_API_KEY", key)
     given = {"password": key, "password with white space": f" {key} ", "environment": ""}[where]
-    hook = _given(monkeypatch, connection("modelstream").replace(KEY, given))
+    hook = _hook_with(monkeypatch, connection("modelstream").replace(KEY, given))
     with caplog.at_level(logging.DEBUG):
         service = hook.get_conn()
     assert service.api_key == key
@@ -137,6 +137,6 @@ def test_testing_a_connection_buys_nothing(service: LocalService) -> None:
 
 def test_testing_a_connection_tells_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     """No service there; no such service."""
-    assert _given(monkeypatch, connection("http://127.0.0.1:9")).test_connection()[0] is False
-    good, said = _given(monkeypatch, connection("nowhere")).test_connection()
+    assert _hook_with(monkeypatch, connection("http://127.0.0.1:9")).test_connection()[0] is False
+    good, said = _hook_with(monkeypatch, connection("nowhere")).test_connection()
     assert (good, "unknown service" in said) == (False, True)

@@ -8,7 +8,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from tts_pipeline.airflow.outcome import XCOM_BYTES, failure_of, small, told_to_airflow
+from tts_pipeline.airflow.outcome import XCOM_BYTES, airflow_errors, check_xcom_size, to_airflow_error
 from tts_pipeline.errors import (
     ConfigurationError,
     FatalError,
@@ -36,13 +36,13 @@ _RETRIED = [
 @pytest.mark.parametrize("error", _FINAL, ids=lambda error: f"{type(error).__name__}-{error.message}")
 def test_what_stays_as_it_is_fails_at_once(error: TtsPipelineError) -> None:
     """Retries would only be noise."""
-    assert isinstance(failure_of(error), AirflowFailException)
+    assert isinstance(to_airflow_error(error), AirflowFailException)
 
 
 @pytest.mark.parametrize("error", _RETRIED, ids=lambda error: error.message)
 def test_what_may_pass_is_retried(error: TtsPipelineError) -> None:
     """As the task says."""
-    failure = failure_of(error)
+    failure = to_airflow_error(error)
     assert isinstance(failure, AirflowException)
     assert not isinstance(failure, AirflowFailException)
 
@@ -50,15 +50,15 @@ def test_what_may_pass_is_retried(error: TtsPipelineError) -> None:
 @pytest.mark.parametrize("error", [*_FINAL[2:], *_RETRIED], ids=lambda error: error.message)
 def test_what_stopped_a_run_says_what_to_do(error: TtsPipelineError) -> None:
     """Its own message first."""
-    assert str(failure_of(error)).startswith(error.message)
-    assert "clear the task to go on" in str(failure_of(error))
+    assert str(to_airflow_error(error)).startswith(error.message)
+    assert "clear the task to go on" in str(to_airflow_error(error))
 
 
 def test_other_errors_are_left_alone() -> None:
     """A mistake of ours shows as one."""
-    with pytest.raises(ZeroDivisionError), told_to_airflow():
+    with pytest.raises(ZeroDivisionError), airflow_errors():
         raise ZeroDivisionError
-    with pytest.raises(AirflowFailException) as raised, told_to_airflow():
+    with pytest.raises(AirflowFailException) as raised, airflow_errors():
         raise _FINAL[0]
     assert raised.value.__cause__ is _FINAL[0]
 
@@ -66,8 +66,8 @@ def test_other_errors_are_left_alone() -> None:
 def test_a_result_fits_into_xcom() -> None:
     """Or it is refused, before it is in Airflow's database."""
     fitting = {"text": "x" * (XCOM_BYTES - len('{"text": ""}'))}
-    assert small(fitting) is fitting
+    assert check_xcom_size(fitting) is fitting
     with pytest.raises(AirflowFailException, match=f"{XCOM_BYTES + 1} bytes"):
-        small({"text": f"{fitting['text']}x"})
+        check_xcom_size({"text": f"{fitting['text']}x"})
     with pytest.raises(AirflowFailException, match="XCom"):
-        small({"text": "語" * XCOM_BYTES})
+        check_xcom_size({"text": "語" * XCOM_BYTES})

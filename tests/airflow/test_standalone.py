@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
 from tests.airflow.conftest import KEY
-from tests.airflow.standalone import DagRun, Standalone, Told, started_as_told
+from tests.airflow.standalone import DagRun, DocumentedAirflow, Standalone, started_as_documented
 from tests.conftest import StartEmulator
 from tests.docs.pages import fits
 from tests.job.samples import check_bill, read, write_lines
@@ -34,10 +34,10 @@ SLOW = [{"what": "slow", "text": f"Line {line}.", "delay_s": 100, "count": 1} fo
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory, tone_service: LocalService) -> Iterator[Told]:
+def documented(tmp_path_factory: pytest.TempPathFactory, tone_service: LocalService) -> Iterator[DocumentedAirflow]:
     """One Airflow for all tests, as the page has it."""
     folder = tmp_path_factory.mktemp("standalone")
-    with started_as_told(folder, tone_service.url, [Path(__file__).with_name("shards.py")]) as running:
+    with started_as_documented(folder, tone_service.url, [Path(__file__).with_name("shards.py")]) as running:
         yield running
 
 
@@ -48,33 +48,33 @@ def service(emulator: StartEmulator) -> LocalService:
 
 
 @pytest.fixture
-def airflow(told: Told, tmp_path: Path, service: LocalService) -> Iterator[Standalone]:
+def airflow(documented: DocumentedAirflow, tmp_path: Path, service: LocalService) -> Iterator[Standalone]:
     """The Airflow, with the test's folder as ``speech_root``, the service and the pool, as REST makes them."""
-    ask = told.airflow.ask
-    _forget(told.airflow)
+    ask = documented.airflow.ask
+    _forget(documented.airflow)
     ask("POST", "/variables", {"key": "speech_root", "value": str(tmp_path)})
     ask("POST", "/pools", {"name": "speech", "slots": 4})
     connection = {"connection_id": "speech_default", "conn_type": "speech", "host": service.url, "password": KEY}
     ask("POST", "/connections", connection)
-    yield told.airflow
-    told.airflow.settled()
-    _forget(told.airflow)
+    yield documented.airflow
+    documented.airflow.wait_until_idle()
+    _forget(documented.airflow)
 
 
-def test_the_page(told: Told) -> None:
+def test_the_page(documented: DocumentedAirflow) -> None:
     """Whoever does what it says, and waits until what was triggered is green, sees what it says."""
-    for block in told.rest:
-        printed = told.reader.do(block)
+    for block in documented.rest:
+        printed = documented.reader.do(block)
         if block.expected is not None:
-            assert fits(printed, block.expected), f"line {block.line}, printed:\n{printed}\n{told.airflow.logs()}"
-        told.airflow.settled()
+            assert fits(printed, block.expected), f"line {block.line}, printed:\n{printed}\n{documented.airflow.logs()}"
+        documented.airflow.wait_until_idle()
 
 
-def test_the_form_of_connections(told: Told) -> None:
+def test_the_form_of_connections(documented: DocumentedAirflow) -> None:
     """The API server knows the provider's fields, and the page of connections asks it for them."""
     (form,) = (
         each
-        for each in told.airflow.ask("GET", f"{told.airflow.url}/ui/connections/hook_meta")
+        for each in documented.airflow.ask("GET", f"{documented.airflow.url}/ui/connections/hook_meta")
         if each["connection_type"] == "speech"
     )
     (declared,) = get_provider_info()["connection-types"]
@@ -84,10 +84,10 @@ def test_the_form_of_connections(told: Told) -> None:
     assert form["standard_fields"]["login"]["hidden"]
 
 
-def test_the_test_button_of_connections(told: Told, tone_service: LocalService) -> None:
+def test_the_test_button_of_connections(documented: DocumentedAirflow, tone_service: LocalService) -> None:
     """It asks the service, and buys nothing."""
     connection = {"connection_id": "speech_tested", "conn_type": "speech", "host": tone_service.url, "password": KEY}
-    answer = told.airflow.ask("POST", "/connections/test", connection)
+    answer = documented.airflow.ask("POST", "/connections/test", connection)
     assert answer["status"], answer
     assert "answers" in answer["message"]
     assert tone_service.bill()["charged"] == 0
@@ -97,7 +97,7 @@ def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, servi
     """Plan, four mapped tasks, publish: the dataset, an event with its figures, small results, and the exact bill."""
     write_lines(tmp_path / "books" / "a.parquet", 2_000, narrator=["Cherry", "Aiden"] * 1_000)
     run = airflow.trigger("speech_dataset_sharded")
-    assert airflow.ended(run) == "success", airflow.logs()
+    assert airflow.wait_for_run(run) == "success", airflow.logs()
     mapped = airflow.tasks(run, "speech_dataset.synthesize")
     assert [task["rendered_map_index"] for task in mapped] == [f"part {number}" for number in range(4)]
     dataset = tmp_path / "speech" / "books"
@@ -118,8 +118,8 @@ def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, servi
     def mark_failed(run: DagRun, task: dict[str, Any]) -> None:
         place = f"{run.path}/taskInstances/{SHARDS}/{task['map_index']}"
         airflow.ask("PATCH", place, {"new_state": "failed"})
-        airflow.until(lambda: not Path(f"/proc/{task['pid']}").exists(), "the task's process to end", 20)
-        airflow.ended(run)
+        airflow.wait_until(lambda: not Path(f"/proc/{task['pid']}").exists(), "the task's process to end", 20)
+        airflow.wait_for_run(run)
         outcomes = read(tmp_path / "out", "usage")["outcome"].to_pylist()
         assert outcomes.count("unknown") == len(SLOW)
         again = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": True}
@@ -157,11 +157,11 @@ def _disturbed(
         stuck = len(tasks) == 2 and tasks[1]["state"] == "success" and service.bill()["in_flight"] == len(SLOW)
         return tasks[0] if stuck and tasks[0]["pid"] else None
 
-    task = airflow.until(waiting, "the first shard to be alone and stuck")
+    task = airflow.wait_until(waiting, "the first shard to be alone and stuck")
     before = service.bill()
     disturb(run, task)
-    airflow.until(lambda: service.bill()["received"] > before["received"], "the task to go on")
-    assert airflow.ended(run) == "success", airflow.logs()
+    airflow.wait_until(lambda: service.bill()["received"] > before["received"], "the task to go on")
+    assert airflow.wait_for_run(run) == "success", airflow.logs()
     again = service.bill()["received"] - rows
     assert 0 < again <= before["in_flight"]
     assert sorted(read(folder / "out", "speech")["utterance_id"].to_pylist()) == sorted(f"r{n}" for n in range(rows))
@@ -171,7 +171,7 @@ def _disturbed(
 
 
 def _event(airflow: Standalone, asset: str, run: DagRun) -> dict[str, Any]:
-    airflow.settled()  # the API (3.3.2) fails on events while a run that they triggered is queued
+    airflow.wait_until_idle()  # the API (3.3.2) fails on events while a run that they triggered is queued
     events = airflow.ask("GET", "/assets/events", source_run_id=run.run_id, source_dag_id=run.dag_id)["asset_events"]
     (extra,) = (dict(event["extra"]) for event in events if event["name"] == asset)
     return extra

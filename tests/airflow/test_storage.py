@@ -18,7 +18,7 @@ from tests.airflow.tasks import context_of, job_fields, run_task
 from tests.job.samples import write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
-from tts_pipeline.airflow.storage import located
+from tts_pipeline.airflow.storage import resolve_path
 from tts_pipeline.dataset.location import FsspecPath
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
@@ -43,13 +43,13 @@ def bucket(s3: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 @pytest.mark.parametrize("place", ["/data/a", "file:///data/a", Path("/data/a"), ObjectStoragePath("file:///data/a")])
 def test_local_places_are_paths(place: Any) -> None:
     """Whatever they are given as."""
-    assert str(located(place)).removeprefix("file://") == "/data/a"
+    assert str(resolve_path(place)).removeprefix("file://") == "/data/a"
 
 
 def test_a_url_without_a_connection_is_the_drivers_own() -> None:
     """It finds its credentials itself."""
-    assert located("s3://bucket/a") == "s3://bucket/a"
-    assert located(ObjectStoragePath("s3://bucket/a")) == "s3://bucket/a"
+    assert resolve_path("s3://bucket/a") == "s3://bucket/a"
+    assert resolve_path(ObjectStoragePath("s3://bucket/a")) == "s3://bucket/a"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_url_without_a_connection_is_the_drivers_own() -> None:
 )
 def test_a_connection_opens_a_place(bucket: Any, place: Any, conn_id: str | None) -> None:
     """In the URL, in the path, or beside it, which goes first; it is no part of the place's name."""
-    found = located(place, conn_id)
+    found = resolve_path(place, conn_id)
     assert isinstance(found, FsspecPath)
     assert (found.url, found.filesystem) == ("s3://bucket/a/b", bucket)
     assert "test" not in repr(found)
@@ -73,7 +73,7 @@ def test_a_connection_opens_a_place(bucket: Any, place: Any, conn_id: str | None
 def test_storage_without_a_provider_is_told() -> None:
     """Which one to install."""
     with pytest.raises(ConfigurationError, match=r"abfs.*install the provider"):
-        located("abfs://lake@bucket/a")
+        resolve_path("abfs://lake@bucket/a")
 
 
 def test_source_dataset_and_report_on_s3(tmp_path: Path, service: LocalService, bucket: Any) -> None:

@@ -7,7 +7,7 @@ import base64
 import orjson
 import pytest
 
-from benchmarks.answers import SHAPES, SLOWER, Answering, answer, audio, row_number, text_of
+from benchmarks.answers import SHAPES, SLOWER, AnswerSpec, answer, audio, row_number, text_of
 
 ORIGIN = "http://127.0.0.1:1"
 
@@ -15,15 +15,15 @@ ORIGIN = "http://127.0.0.1:1"
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_base_url_tells_how_to_answer(shape: str) -> None:
     """The path of a request to a base URL gives back what the base URL was made of."""
-    answering = Answering(shape, 48_000, 200, 100)
+    answering = AnswerSpec(shape, 48_000, 200, 100)
     path = answering.base_url(ORIGIN).removeprefix(ORIGIN)
-    assert Answering.from_path(f"{path}/v1/audio/speech") == answering
+    assert AnswerSpec.from_path(f"{path}/v1/audio/speech") == answering
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/audio/speech", "/gif-1-2-3/v1/audio/speech", "/raw-1-2/v1/audio/speech"])
 def test_other_paths_are_not_answered(path: str) -> None:
     """A path that says nothing of an answer is told apart."""
-    assert Answering.from_path(path) is None
+    assert AnswerSpec.from_path(path) is None
 
 
 def test_a_request_tells_its_row() -> None:
@@ -41,11 +41,11 @@ def test_texts_are_distinct() -> None:
 
 def test_one_row_in_so_many_is_slow() -> None:
     """Slow rows are slow by their number, so for everybody."""
-    answering = Answering(latency_ms=100, slow_every=100)
+    answering = AnswerSpec(latency_ms=100, slow_every=100)
     delays = [answering.delay_s(text_of(number).encode()) for number in range(1_000)]
     assert delays.count(0.1 * SLOWER) == 10
     assert delays.count(0.1) == 990
-    assert Answering(latency_ms=100).delay_s(text_of(37).encode()) == 0.1
+    assert AnswerSpec(latency_ms=100).delay_s(text_of(37).encode()) == 0.1
 
 
 def test_every_shape_has_the_same_audio() -> None:

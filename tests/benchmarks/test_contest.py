@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.answers import Answering
+from benchmarks.answers import AnswerSpec
 from benchmarks.contest import BARE, OURS, Arena, Course, Run, Spread, ratios
 from benchmarks.contestants.task import Task, peak_rss_mb, task_from
 from benchmarks.service import load_service
@@ -55,8 +55,8 @@ def test_contestants_run_interleaved_and_do_all_rows(tmp_path: Path) -> None:
     script, ours = (replace(one, environment=".venv") for one in (BARE, OURS))  # which `make bench` alone makes others
     told: list[str] = []
     with load_service() as service:
-        arena = Arena(service, tmp_path, tell=told.append)
-        rounds = arena.contest(Course(Answering("raw", 2_000, 5), 40, 8), (script, ours), (2, 1))
+        arena = Arena(service, tmp_path, log=told.append)
+        rounds = arena.contest(Course(AnswerSpec("raw", 2_000, 5), 40, 8), (script, ours), (2, 1))
     assert [len(runs) for runs in rounds.values()] == [2, 1]
     assert all(run.rows == 40 for runs in rounds.values() for run in runs)
     assert [line.split(" ")[0] for line in told] == ["aiohttp", "tts_pipeline", "aiohttp"]

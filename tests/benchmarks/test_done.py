@@ -7,9 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from benchmarks.answers import Answering
+from benchmarks.answers import AnswerSpec
 from benchmarks.contest import write_source
-from benchmarks.done import make_done, undo_last_part
+from benchmarks.done import make_finished_dataset, undo_last_part
 from benchmarks.service import load_service
 from tts_pipeline import Job, Limits, Running, Service, run_job
 
@@ -22,19 +22,19 @@ def test_a_run_takes_them_for_what_they_look_like(tmp_path: Path) -> None:
         job = Job(
             source=str(tmp_path / "rows.parquet"),
             destination=str(tmp_path / "dataset"),
-            service=Service(base_url=Answering(audio_bytes=2_000, latency_ms=0).base_url(service.origin)),
+            service=Service(base_url=AnswerSpec(audio_bytes=2_000, latency_ms=0).base_url(service.origin)),
             model="qwen3-tts-flash",
             parameters={"voice": "Cherry"},
             running=Running(part_rows=20, limits=Limits(max_concurrency=4)),
         )
-        make_done(job, open_parts=1)
+        make_finished_dataset(job, open_parts=1)
         service.reset()
         first = run_job(job)
         undo_last_part(job)
         again = run_job(job)
-        asked = service.served().requests
+        asked = service.stats().requests
         nothing = run_job(job)
-        assert asked == service.served().requests
+        assert asked == service.stats().requests
     assert [report.this_run.speech for report in (first, again, nothing)] == [10, 10, 0]
     assert asked == 20
     assert nothing.dataset.speech == 90

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.answers import Answering
+from benchmarks.answers import AnswerSpec
 from benchmarks.contest import write_source
 from benchmarks.contestants import aiohttp_script, ours
-from benchmarks.contestants.task import Done, Task
+from benchmarks.contestants.task import Task, TaskResult
 from benchmarks.service import LoadService, load_service
 
 pytestmark = pytest.mark.slow
@@ -32,14 +32,14 @@ MOST_CALLS = 5.0
 MOST_CPU = 6.5
 """Times the script's; 3.2 when this was written, and twice that is not noise."""
 
-Do = Callable[[Task], Done]
+Do = Callable[[Task], TaskResult]
 
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[LoadService]:
     """One load service for the tests of this module."""
     with load_service() as running:
-        running.prepare(Answering())
+        running.prepare(AnswerSpec())
         yield running
 
 
@@ -51,7 +51,7 @@ def task(service: LoadService, tmp_path: Path) -> Callable[[int], Task]:
     def give(rows: int) -> Task:
         source = tmp_path / f"{rows}.parquet"
         write_source(source, rows)
-        url = Answering(latency_ms=20).base_url(service.origin)
+        url = AnswerSpec(latency_ms=20).base_url(service.origin)
         return Task(url, str(source), str(tmp_path / f"made-{next(numbers)}"), 32)
 
     return give

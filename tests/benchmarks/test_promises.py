@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.promises import judged
+from benchmarks.promises import check_promises
 
 
 def test_a_number_is_held_against_its_bound() -> None:
@@ -13,7 +13,7 @@ def test_a_number_is_held_against_its_bound() -> None:
         "429": 0,
         "goodput": 0.97,
     }
-    held = {row[0]: row[3] for row in judged(measured).rows}
+    held = {row[0]: row[3] for row in check_promises(measured).rows}
     assert held == {
         "rows/s x script at 32, 20 KB": "yes",
         "CPU x script at 32, 20 KB": "NO",
@@ -24,4 +24,4 @@ def test_a_number_is_held_against_its_bound() -> None:
 
 def test_what_nothing_is_promised_of_is_not_judged() -> None:
     """Only at 256 in flight something is promised beside openai."""
-    assert not judged({"rows/s x openai at 32, 20 KB": 0.1}).rows
+    assert not check_promises({"rows/s x openai at 32, 20 KB": 0.1}).rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contest import told_by
+from benchmarks.contest import run_for_json
 from benchmarks.scale import job_of, write_files
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.source import open_source
@@ -37,4 +37,4 @@ def test_requests_to_a_store_grow_no_faster_than_the_parts() -> None:
 
 def _requests(size: int) -> dict[str, int]:
     command = [sys.executable, "-m", "benchmarks.objects", f"--parts={size}", f"--files={size}"]
-    return {step: sum(asked.values()) for step, asked in told_by(command).items()}
+    return {step: sum(asked.values()) for step, asked in run_for_json(command).items()}

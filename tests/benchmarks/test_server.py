@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.answers import Answering, audio, text_of
+from benchmarks.answers import AnswerSpec, audio, text_of
 from benchmarks.capacity import measure_capacity
 from benchmarks.server import Gauge
 from benchmarks.service import LoadService, load_service
@@ -33,15 +33,15 @@ def ask(service: LoadService, method: str, path: str, body: bytes = b"") -> tupl
         connection.close()
 
 
-def speech(answering: Answering) -> str:
+def speech(answering: AnswerSpec) -> str:
     return answering.base_url("") + "/v1/audio/speech"
 
 
 def test_it_answers_with_audio(service: LoadService) -> None:
     """Bytes are answered as they are; a URL leads to them."""
     body = json.dumps({"input": text_of(1)}).encode()
-    assert ask(service, "POST", speech(Answering("raw", 2_000, 0)), body) == (200, "audio/wav", audio(2_000))
-    status, kind, said = ask(service, "POST", speech(Answering("url", 2_000, 0)), body)
+    assert ask(service, "POST", speech(AnswerSpec("raw", 2_000, 0)), body) == (200, "audio/wav", audio(2_000))
+    status, kind, said = ask(service, "POST", speech(AnswerSpec("url", 2_000, 0)), body)
     assert (status, kind) == (200, "application/json")
     url = json.loads(said)["output"]["audio"]["url"]
     assert ask(service, "GET", urlsplit(url).path) == (200, "audio/wav", audio(2_000))
@@ -50,10 +50,10 @@ def test_it_answers_with_audio(service: LoadService) -> None:
 def test_it_counts_what_it_serves(service: LoadService) -> None:
     """Requests are counted from a reset on; asking for the counts is none."""
     service.reset()
-    assert service.served().requests == 0
+    assert service.stats().requests == 0
     for _ in range(3):
-        ask(service, "POST", speech(Answering("raw", 2_000, 0)), b"{}")
-    served = service.served()
+        ask(service, "POST", speech(AnswerSpec("raw", 2_000, 0)), b"{}")
+    served = service.stats()
     assert served.requests == 3
     assert served.max_in_flight == 1
     assert served.first_s is not None

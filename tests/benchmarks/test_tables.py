@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.contest import Spread
-from benchmarks.tables import Cell, Table, shown
+from benchmarks.tables import Cell, Table, format_cell
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from benchmarks.tables import Cell, Table, shown
 )
 def test_a_number_has_the_digits_that_matter(cell: Cell, text: str) -> None:
     """Three digits or so: more would be noise."""
-    assert shown(cell) == text
+    assert format_cell(cell) == text
 
 
 def test_a_table_is_markdown() -> None:

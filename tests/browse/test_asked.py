@@ -7,7 +7,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from tts_pipeline.browse.asked import MAX_ROWS, read_asked
+from tts_pipeline.browse.asked import MAX_PAGE_ROWS, parse_row_query
 from tts_pipeline.errors import ConfigurationError
 
 FRAME = pl.DataFrame(
@@ -55,7 +55,7 @@ FRAME = pl.DataFrame(
 )
 def test_rows_are_found(query: dict[str, str], found: str) -> None:
     """Text is found whatever its case and never as a pattern; conditions hold together; null is nothing's equal."""
-    assert "".join(FRAME.filter(read_asked(query).condition())["utterance_id"]) == found
+    assert "".join(FRAME.filter(parse_row_query(query).condition())["utterance_id"]) == found
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_rows_are_found(query: dict[str, str], found: str) -> None:
 def test_what_is_none_of_its_kind_is_refused(query: dict[str, str]) -> None:
     """With an error that names it, not a failure."""
     with pytest.raises(ConfigurationError):
-        read_asked(query)
+        parse_row_query(query)
 
 
 def test_a_page_has_an_end() -> None:
     """However many rows are asked for."""
-    assert read_asked({"limit": "100000"}).limit == MAX_ROWS
-    assert read_asked({}).is_plain
-    assert not read_asked({"sort": "-cost"}).is_plain
-    assert (read_asked({"sort": "-cost"}).sort, read_asked({"sort": "-cost"}).descending) == ("cost", True)
+    assert parse_row_query({"limit": "100000"}).limit == MAX_PAGE_ROWS
+    assert parse_row_query({}).is_unfiltered
+    assert not parse_row_query({"sort": "-cost"}).is_unfiltered
+    assert (parse_row_query({"sort": "-cost"}).sort, parse_row_query({"sort": "-cost"}).descending) == ("cost", True)

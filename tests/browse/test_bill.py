@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.job.samples import read
-from tts_pipeline.browse.bill import histogram, round_up, step_over
+from tts_pipeline.browse.bill import chart_step, histogram, round_width_up
 from tts_pipeline.browse.snapshot import Snapshot
 
 
@@ -73,7 +73,7 @@ def test_outliers_do_not_hide_the_others() -> None:
 @given(st.floats(1e-9, 1e9))
 def test_widths_are_round(width: float) -> None:
     """1, 2 or 5 times a power of ten, and no more than that above what was asked for."""
-    rounded = round_up(width)
+    rounded = round_width_up(width)
     assert width * 0.999 <= rounded <= width * 2.51
     assert f"{rounded:e}"[:8] in {"1.000000", "2.000000", "5.000000"}
 
@@ -90,5 +90,5 @@ def test_widths_are_round(width: float) -> None:
 def test_a_chart_has_a_readable_number_of_steps(spanned: timedelta, step: timedelta) -> None:
     """From seconds to years."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
-    assert step_over(start, start + spanned) == step
-    assert step_over(None, None) == timedelta(seconds=1)
+    assert chart_step(start, start + spanned) == step
+    assert chart_step(None, None) == timedelta(seconds=1)

@@ -10,15 +10,15 @@ import fsspec
 import pytest
 
 from tests.browse.conftest import LONG, REFUSED
-from tts_pipeline.browse.asked import SORTED, Asked, read_asked
-from tts_pipeline.browse.rows import Rows
+from tts_pipeline.browse.asked import SORT_KEYS, RowQuery, parse_row_query
+from tts_pipeline.browse.rows import RowTable
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.dataset.store import open_store
 
 
-def ids(rows: Rows, **query: str) -> list[str]:
+def ids(rows: RowTable, **query: str) -> list[str]:
     """Return the ids of the rows that a URL asks for."""
-    total, page = rows.page(read_asked(query))
+    total, page = rows.page(parse_row_query(query))
     assert total >= len(page)
     return [row["utterance_id"] for row in page]
 
@@ -39,7 +39,7 @@ def remote(dataset: Path) -> Iterator[str]:
 
 def test_rows_are_in_the_order_of_the_dataset(snapshot: Snapshot) -> None:
     """Speech part by part, then rejects; each says where it is."""
-    total, page = snapshot.rows().page(Asked())
+    total, page = snapshot.rows().page(RowQuery())
     assert total == 12
     assert [row["utterance_id"] for row in page] == [*(f"r{number}" for number in range(12) if number != 3), "r3"]
     places = [(row["table"], row["part"], row["number"]) for row in page]
@@ -49,15 +49,15 @@ def test_rows_are_in_the_order_of_the_dataset(snapshot: Snapshot) -> None:
 
 def test_a_reject_has_its_text_and_voice(snapshot: Snapshot) -> None:
     """They are found in its input row."""
-    ((*_, reject),) = (snapshot.rows().page(Asked(offset=11, limit=1))[1],)
+    ((*_, reject),) = (snapshot.rows().page(RowQuery(offset=11, limit=1))[1],)
     assert (reject["text"], reject["voice"], reject["error_code"]) == (REFUSED, "Cherry", "DataInspectionFailed")
 
 
-@pytest.mark.parametrize("name", SORTED)
+@pytest.mark.parametrize("name", SORT_KEYS)
 def test_rows_are_sorted(snapshot: Snapshot, name: str) -> None:
     """Up and down, what is null last both times, equal rows in the order of the dataset."""
     rows = snapshot.rows()
-    key = rows.frame.lazy().select(SORTED[name].alias("key"), id="utterance_id").collect()
+    key = rows.frame.lazy().select(SORT_KEYS[name].alias("key"), id="utterance_id").collect()
     for descending in (False, True):
         known = key.filter(key["key"].is_not_null()).rows()
         wanted = [id_ for _, id_ in sorted(known, key=lambda row: row[0], reverse=descending)]
@@ -85,7 +85,7 @@ def test_choices_are_counted(snapshot: Snapshot) -> None:
 def test_a_url_is_a_dataset_like_any_other(snapshot: Snapshot, remote: str, tmp_path: Path) -> None:
     """The same rows at the same places, read through fsspec."""
     far = Snapshot(open_store(remote, tmp_path))
-    assert far.rows().page(Asked()) == snapshot.rows().page(Asked())
-    assert far.rows().page(read_asked({"q": "ferry"}))[1][0]["text"] == LONG
+    assert far.rows().page(RowQuery()) == snapshot.rows().page(RowQuery())
+    assert far.rows().page(parse_row_query({"q": "ferry"}))[1][0]["text"] == LONG
     figures = [one.bill() for one in (far, snapshot)]
     assert figures[0] == figures[1]

@@ -17,7 +17,7 @@ from tests.patience import patience
 AUDIO = "/api/audio/speech/part-00000/1"
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What the server said."""
 
     status: int
@@ -25,22 +25,22 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def ask(site: str, path: str, method: str = "GET", **headers: str) -> Answer:
+def get(site: str, path: str, method: str = "GET", **headers: str) -> HttpResponse:
     """Send one request."""
     with closing(HTTPConnection(urlsplit(site).netloc, timeout=patience(20))) as connection:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         response = connection.getresponse()
-        return Answer(response.status, dict(response.headers), response.read())
+        return HttpResponse(response.status, dict(response.headers), response.read())
 
 
 def test_audio_is_served_whole_and_in_pieces(site: str) -> None:
     """Every form of a range; the pieces make up the whole."""
-    whole = ask(site, AUDIO)
+    whole = get(site, AUDIO)
     size = len(whole.body)
     assert (whole.status, whole.headers["Content-Type"], whole.headers["Accept-Ranges"]) == (200, "audio/wav", "bytes")
     assert whole.headers["ETag"] == f'"{hashlib.sha256(whole.body).hexdigest()}"'
     for asked, start, stop in (("0-9", 0, 10), ("100-", 100, size), ("-7", size - 7, size), (f"5-{size * 2}", 5, size)):
-        piece = ask(site, AUDIO, Range=f"bytes={asked}")
+        piece = get(site, AUDIO, Range=f"bytes={asked}")
         assert piece.status == 206
         assert piece.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
         assert piece.body == whole.body[start:stop]
@@ -49,7 +49,7 @@ def test_audio_is_served_whole_and_in_pieces(site: str) -> None:
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
 def test_a_range_that_is_not_there_is_refused(site: str, asked: str) -> None:
     """With the size, so that the client can ask again."""
-    refused = ask(site, AUDIO, Range=asked)
+    refused = get(site, AUDIO, Range=asked)
     assert refused.status == 416
     assert refused.headers["Content-Range"].startswith("bytes */")
 
@@ -57,19 +57,19 @@ def test_a_range_that_is_not_there_is_refused(site: str, asked: str) -> None:
 @pytest.mark.parametrize("asked", ["lines=1-2", "bytes=1-2,5-6", "bytes=9-1", "bytes=-", "bytes=" + "9" * 5_000 + "-"])
 def test_a_range_of_another_kind_is_passed_over(site: str, asked: str) -> None:
     """As HTTP has it: the answer is the whole."""
-    assert ask(site, AUDIO, Range=asked).status == 200
+    assert get(site, AUDIO, Range=asked).status == 200
 
 
 def test_a_piece_of_what_was_there_before_is_not_given(site: str) -> None:
     """A client that has the beginning of another file gets the whole of this one."""
-    assert ask(site, AUDIO, Range="bytes=5-", If_Range='"other"').status == 200
-    assert ask(site, AUDIO, Range="bytes=5-", If_Range=ask(site, AUDIO).headers["ETag"]).status == 206
+    assert get(site, AUDIO, Range="bytes=5-", If_Range='"other"').status == 200
+    assert get(site, AUDIO, Range="bytes=5-", If_Range=get(site, AUDIO).headers["ETag"]).status == 206
 
 
 @pytest.mark.parametrize("path", ["/", "/static/main.js", "/api/dataset", AUDIO, "/nowhere", "/api/rows?sort=x"])
 def test_every_answer_says_what_it_may_do(site: str, path: str) -> None:
     """Nothing but the page's own files; not in a frame, not for another site."""
-    headers = ask(site, path).headers
+    headers = get(site, path).headers
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -79,7 +79,7 @@ def test_every_answer_says_what_it_may_do(site: str, path: str) -> None:
 
 def test_a_foreign_name_is_refused(site: str) -> None:
     """However it leads here (DNS rebinding); and what it is told is not the data."""
-    refused = ask(site, "/api/rows", Host="evil.example")
+    refused = get(site, "/api/rows", Host="evil.example")
     assert (refused.status, b"ferry" in refused.body) == (403, False)
 
 
@@ -96,25 +96,25 @@ def test_a_foreign_name_is_refused(site: str) -> None:
 )
 def test_nothing_else_is_served(site: str, path: str) -> None:
     """No other file of the dataset, of the package or of the machine."""
-    assert ask(site, path).status in {403, 404}
+    assert get(site, path).status in {403, 404}
 
 
 def test_nothing_is_changed(site: str) -> None:
     """There is nothing but reading."""
     for method in ("POST", "PUT", "DELETE"):
-        assert ask(site, "/api/rows", method).status == 405
+        assert get(site, "/api/rows", method).status == 405
 
 
 def test_a_wrong_question_is_told(site: str) -> None:
     """As JSON, with a hint."""
-    refused = ask(site, "/api/rows?sort=message")
+    refused = get(site, "/api/rows?sort=message")
     assert refused.status == 400
     assert "by one of" in json.loads(refused.body)["error"]
 
 
 def test_money_is_text(site: str) -> None:
     """Exact, never a float, never an exponent."""
-    rows = json.loads(ask(site, "/api/rows?status=reject").body)["rows"]
+    rows = json.loads(get(site, "/api/rows?status=reject").body)["rows"]
     assert rows[0]["cost"] == "0.000000000"
-    (total,) = json.loads(ask(site, "/api/bill").body)["totals"]
+    (total,) = json.loads(get(site, "/api/bill").body)["totals"]
     assert total["cost"].startswith("0.0")

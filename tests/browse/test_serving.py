@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.browse.conftest import served
-from tests.browse.test_server import ask
+from tests.browse.test_server import get
 from tests.cli.conftest import PROGRAM
 from tests.patience import patience
 from tts_pipeline.browse.serving import is_loopback
@@ -18,7 +18,7 @@ from tts_pipeline.browse.serving import is_loopback
 def test_it_answers_on_this_machine_only(site: str) -> None:
     """Unless it is told otherwise, on the loopback address, at a free port."""
     assert site.startswith("http://127.0.0.1:")
-    assert ask(site, "/").status == 200
+    assert get(site, "/").status == 200
 
 
 def test_a_port_can_be_chosen(dataset: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_port_can_be_chosen(dataset: Path) -> None:
         port = taken.getsockname()[1]
     with served(dataset, "--port", str(port)) as url:
         assert url == f"http://127.0.0.1:{port}/"
-        assert ask(url, "/api/dataset").status == 200
+        assert get(url, "/api/dataset").status == 200
 
 
 @pytest.mark.parametrize(

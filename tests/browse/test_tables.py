@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tts_pipeline.browse.tables import Run, read_file, read_frames
+from tts_pipeline.browse.tables import FileSpan, read_file, read_frames
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import StorageError
 
@@ -20,7 +20,7 @@ def test_rows_know_their_file(tmp_path: Path) -> None:
         pl.DataFrame({"x": [name] * rows}, schema={"x": pl.String}).write_parquet(tmp_path / f"a[1]*/{name}")
     frame, runs = read_frames(store, ["b", "none", "a", "c"], ["x"], [pl.col("x")])
     assert frame["x"].to_list() == ["b", "b", "a", "a", "a", "c"]
-    assert runs == [Run("b", 0), Run("a", 2), Run("c", 5)]
+    assert runs == [FileSpan("b", 0), FileSpan("a", 2), FileSpan("c", 5)]
 
 
 def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_unknown_model_by_url_is_let_through(catalog: Catalog) -> None:
 
 def test_a_service_of_ones_own_counts_as_by_url(catalog: Catalog) -> None:
     """A service made in code, under a name the catalog does not know, gets cards as one by URL does."""
-    service = models.Service(name="mine", base_url="https://gateway.example")
+    service = models.Endpoint(name="mine", base_url="https://gateway.example")
     assert catalog.card(service, FLASH).service == "mine"
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from tts_pipeline.catalog.check import check_column, check_parameters
-from tts_pipeline.catalog.keywords import KEYWORDS, SERVICES_TOO, refuse_keyword
+from tts_pipeline.catalog.keywords import KEYWORDS, SHARED_NAMES, refuse_keyword
 from tts_pipeline.cli.options import OPTIONS
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
@@ -84,7 +84,7 @@ def test_a_slip_of_a_setting_is_no_voice_parameter(name: str, keyword: str) -> N
 
 def test_what_services_really_take_passes() -> None:
     """Hundreds of names from the documentation of other makers, none of which is near enough to one of ours."""
-    for name in {*REAL.split(), *SERVICES_TOO}:
+    for name in {*REAL.split(), *SHARED_NAMES}:
         refuse_keyword(name)
     assert check_parameters(PERMISSIVE, {"limits_of": 1, "stability": 0.5}) == {"limits_of": 1, "stability": 0.5}
 
@@ -95,5 +95,5 @@ def test_the_keywords_are_all_names_of_ours() -> None:
     names = {field.name for value in values for field in fields(value)} | {option.name for option in OPTIONS}
     for door in (run, synthesize, estimate):
         names |= {name for name, it in inspect.signature(door).parameters.items() if it.kind is it.KEYWORD_ONLY}
-    assert names | {"take", "config"} <= KEYWORDS | SERVICES_TOO
-    assert not KEYWORDS & SERVICES_TOO
+    assert names | {"take", "config"} <= KEYWORDS | SHARED_NAMES
+    assert not KEYWORDS & SHARED_NAMES

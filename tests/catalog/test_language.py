@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.catalog.language import service_word, tag_of
+from tts_pipeline.catalog.language import find_language_name, find_language_tag
 
 LANGUAGES = {"zh": "Chinese", "pt-BR": "Brazilian", "pt": "Portuguese", "de": "German"}
 
@@ -23,7 +23,7 @@ LANGUAGES = {"zh": "Chinese", "pt-BR": "Brazilian", "pt": "Portuguese", "de": "G
 )
 def test_tags_are_looked_up_from_the_longest(tag: str, word: str | None) -> None:
     """Subtags are dropped from the end until one fits; case does not matter; a word is not a tag."""
-    assert service_word(LANGUAGES, tag) == word
+    assert find_language_name(LANGUAGES, tag) == word
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_tags_are_looked_up_from_the_longest(tag: str, word: str | None) -> None
 )
 def test_the_tag_of_what_is_sent(word: str, tag: str | None) -> None:
     """The card's tag for its word; an unknown word only where it is itself a tag; Auto has none."""
-    assert tag_of(LANGUAGES, word) == tag
+    assert find_language_tag(LANGUAGES, word) == tag

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.catalog.rehearsal import unrehearsed
-from tts_pipeline.models import Service
+from tts_pipeline.catalog.rehearsal import rehearsal_warning
+from tts_pipeline.models import Endpoint
 
-LOCAL = Service(name="local", base_url="http://127.0.0.1:1", auth="none")
+LOCAL = Endpoint(name="local", base_url="http://127.0.0.1:1", auth="none")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,6 @@ LOCAL = Service(name="local", base_url="http://127.0.0.1:1", auth="none")
 )
 def test_the_local_service_cannot_rehearse_japanese(text: str, language: str | None, is_warned: bool) -> None:
     """Which is said of Japanese, by its language or its kana, and of no other service."""
-    told = unrehearsed(LOCAL, text, language)
+    told = rehearsal_warning(LOCAL, text, language)
     assert (told is not None) == is_warned
-    assert unrehearsed(Service(name="baze", base_url="https://baze.example"), text, language) is None
+    assert rehearsal_warning(Endpoint(name="baze", base_url="https://baze.example"), text, language) is None

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tts_pipeline.catalog import Catalog, Service
-from tts_pipeline.catalog.service import is_loopback, normalised_url
+from tts_pipeline.catalog.service import is_loopback, normalise_url
 from tts_pipeline.errors import ConfigurationError
 
 KEY = "sk-very-secret"
@@ -31,8 +31,8 @@ KEY = "sk-very-secret"
 )
 def test_urls_have_one_form(given: str, normalised: str) -> None:
     """However a service's URL is written, the same service has the same name; normalising twice changes nothing."""
-    assert normalised_url(given) == normalised
-    assert normalised_url(normalised) == normalised
+    assert normalise_url(given) == normalised
+    assert normalise_url(normalised) == normalised
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.job.samples import read
 from tts_pipeline.catalog import Service
 from tts_pipeline.catalog.check import check_column, check_parameters, parameter_from_text
 from tts_pipeline.catalog.request_schema import request_schema
-from tts_pipeline.catalog.value import Nested, nested, typed, untyped
+from tts_pipeline.catalog.value import JsonText, coerce, coerce_untyped, to_json_text
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.repeated import RequestHasher
 from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
@@ -88,7 +88,7 @@ def test_a_card_decides() -> None:
         with pytest.raises(ConfigurationError, match=name):
             check_parameters(TYPED, {name: parameter_from_text(TYPED, name, '{"id":"x"}')})
         with pytest.raises(ConfigurationError, match=r"'\{\"id\": \"x\"\}' \(3 rows\)"):
-            check_column(TYPED, name, {Nested('{"id": "x"}'): 3})
+            check_column(TYPED, name, {JsonText('{"id": "x"}'): 3})
     schema = request_schema(TYPED)["properties"]
     assert isinstance(schema, dict)
     assert (schema["settings"]["type"], schema["tones"]["type"]) == ("object", "array")
@@ -99,8 +99,8 @@ def test_a_card_decides() -> None:
 )
 def test_what_json_cannot_carry_is_refused(bad: Any) -> None:
     """Names that are no text, numbers that are none, and things of Python."""
-    assert untyped(bad) is None
-    assert typed("object", bad) is None
+    assert coerce_untyped(bad) is None
+    assert coerce("object", bad) is None
     with pytest.raises(ConfigurationError, match="an object or a list"):
         check_parameters(FREE, {"voice": bad})
 
@@ -110,7 +110,7 @@ def test_too_deep_is_refused() -> None:
     deep: Any = 1
     for _ in range(100):
         deep = [deep]
-    assert untyped(deep) is None
+    assert coerce_untyped(deep) is None
 
 
 def test_columns_of_structs_and_lists_are_objects() -> None:
@@ -138,7 +138,7 @@ def test_columns_of_structs_and_lists_are_objects() -> None:
     hashes = request_hash.hash_rows(table, keys).tolist()
     assert hashes == [request_hash.hash_utterance(one) for one in made]
     assert (hashes[0] == hashes[3], len(set(hashes))) == (True, 3)
-    assert nested([("a", 1), ("b", None)]) == '{"a": 1}'
+    assert to_json_text([("a", 1), ("b", None)]) == '{"a": 1}'
     assert Utterance("a", "b", {"voice": ["x"]}).voice == '["x"]'
 
 

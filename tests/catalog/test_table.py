@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.catalog.table import Table, parse_toml, read_toml
+from tts_pipeline.catalog.table import TomlTable, parse_toml, read_toml
 from tts_pipeline.errors import ConfigurationError
 
 
-def table(content: str) -> Table:
+def table(content: str) -> TomlTable:
     return parse_toml(content, "a.toml")
 
 
@@ -25,20 +25,20 @@ def test_numbers_are_exact() -> None:
     [
         ("k = 1", lambda t: t.text("k"), "a string"),
         ("k = 'z'", lambda t: t.one_of("k", ("x", "y")), "one of 'x', 'y'"),
-        ("k = 1", lambda t: t.switch("k", default=False), "true or false"),
-        ("k = 0", lambda t: t.positive("k"), "an integer of 1 or more"),
-        ("k = true", lambda t: t.positive("k"), "an integer of 1 or more"),
+        ("k = 1", lambda t: t.boolean("k", default=False), "true or false"),
+        ("k = 0", lambda t: t.positive_integer("k"), "an integer of 1 or more"),
+        ("k = true", lambda t: t.positive_integer("k"), "an integer of 1 or more"),
         ("k = nan", lambda t: t.decimal("k"), "a number"),
         ("k = true", lambda t: t.decimal("k"), "a number"),
         ("k = '1'", lambda t: t.decimal("k"), "a number"),
         ("k = 2026-01-01T00:00:00", lambda t: t.day("k"), "a date such as 2026-01-31"),
-        ("k = ['a', 1]", lambda t: t.texts("k"), "an array of strings"),
-        ("k = ['a', 'a']", lambda t: t.texts("k"), "an array without repetitions"),
+        ("k = ['a', 1]", lambda t: t.text_array("k"), "an array of strings"),
+        ("k = ['a', 'a']", lambda t: t.text_array("k"), "an array without repetitions"),
         ("k = []", lambda t: t.array("k"), "an array that is not empty"),
         ("k = 1", lambda t: t.table("k"), "a table"),
     ],
 )
-def test_a_wrong_type_says_what_was_expected(content: str, read: Callable[[Table], object], expected: str) -> None:
+def test_a_wrong_type_says_what_was_expected(content: str, read: Callable[[TomlTable], object], expected: str) -> None:
     """Every reader refuses what is not of its type, naming file, key and type."""
     with pytest.raises(ConfigurationError, match=f"a.toml: k must be {expected}"):
         read(table(content))
@@ -47,9 +47,15 @@ def test_a_wrong_type_says_what_was_expected(content: str, read: Callable[[Table
 def test_what_is_not_given_is_none() -> None:
     """A key that is absent is None, or the default, and nothing more."""
     empty = table("")
-    assert [empty.text("k"), empty.positive("k"), empty.decimal("k"), empty.day("k"), empty.texts("k")] == [None] * 5
-    assert empty.switch("k", default=True)
-    assert (empty.words("k"), list(empty.tables("k")), empty.array_of_tables("k")) == ({}, [], [])
+    assert [
+        empty.text("k"),
+        empty.positive_integer("k"),
+        empty.decimal("k"),
+        empty.day("k"),
+        empty.text_array("k"),
+    ] == [None] * 5
+    assert empty.boolean("k", default=True)
+    assert (empty.text_table("k"), list(empty.tables("k")), empty.array_of_tables("k")) == ({}, [], [])
 
 
 def test_unknown_keys_are_mistakes_and_values_stay_secret() -> None:
@@ -58,7 +64,7 @@ def test_unknown_keys_are_mistakes_and_values_stay_secret() -> None:
     read.text("color")
     read.text("voice")
     with pytest.raises(ConfigurationError, match="Did you mean 'color'") as caught:
-        read.finish()
+        read.refuse_unknown_keys()
     assert "sk-secret" not in str(caught.value)
 
 
@@ -66,7 +72,7 @@ def test_a_missing_key_is_named_with_its_place() -> None:
     """Inner tables know where they are."""
     (_, inner), *_ = table("[outer.inner]\n").tables("outer")
     with pytest.raises(ConfigurationError, match=r"a\.toml: outer\.inner\.k is missing"):
-        inner.required("k")
+        inner.require("k")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

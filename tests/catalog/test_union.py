@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from tts_pipeline.catalog.union import union
+from tts_pipeline.catalog.union import unite_cards
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameter
 
@@ -16,14 +16,14 @@ def number(low: str, high: str, step: str | None = "0.1", *, required: bool = Fa
 
 def united(*parameters: Parameter | None) -> Parameter:
     cards = [Card("s", "m", parameters={"p": parameter} if parameter else {}) for parameter in parameters]
-    result = union(cards)
+    result = unite_cards(cards)
     assert result is not None
     return result.parameters["p"]
 
 
 def test_no_cards_have_no_union() -> None:
     """Nothing in, nothing out."""
-    assert union([]) is None
+    assert unite_cards([]) is None
 
 
 def test_ranges_widen() -> None:
@@ -71,7 +71,7 @@ def test_the_rest_is_the_first_cards() -> None:
     carrier = {"l": Parameter("l", "string")}
     one = Card("s", "m", input_limit=5, languages={"de": "German"}, parameters=carrier, language_parameter="l")
     other = Card("t", "n", input_limit=9, languages={"fr": "French", "de": "Deutsch"}, billing="han_double")
-    both = union([one, other])
+    both = unite_cards([one, other])
     assert both is not None
     assert (both.input_limit, both.billing, both.language_parameter) == (5, "characters", "l")
     assert both.languages == {"de": "German", "fr": "French"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.catalog.value import allows, expectation, from_text, typed, untyped
+from tts_pipeline.catalog.value import coerce, coerce_untyped, expectation, from_text, is_allowed
 from tts_pipeline.models import Parameter, ParameterType
 
 SPEED = Parameter("speed", "number", minimum=Decimal("0.5"), maximum=Decimal(2), step=Decimal("0.1"))
@@ -59,7 +59,7 @@ def float32(value: float) -> float:
 )
 def test_values_are_brought_to_their_type(kind: ParameterType, value: object, sent: object) -> None:
     """Text that spells a number or a boolean counts as one; a boolean is never a number; nothing is guessed."""
-    result = typed(kind, value)
+    result = coerce(kind, value)
     assert result == sent
     assert type(result) is type(sent)
 
@@ -69,30 +69,30 @@ def test_every_tenth_is_in_step_however_it_is_held(tenths: int, held: str) -> No
     """0.3 is a multiple of 0.1, also as a binary float and from a float32 column; all are sent alike."""
     text = f"{tenths / 10:.1f}"
     forms = {"float64": float(text), "float32": float32(float(text)), "text": text, "decimal": Decimal(text)}
-    value = typed("number", forms[held])
+    value = coerce("number", forms[held])
     assert value is not None
-    assert allows(SPEED, value)
+    assert is_allowed(SPEED, value)
     assert json.dumps(value) == text.removesuffix(".0")
 
 
 @pytest.mark.parametrize("value", [0.4, 0.45, 0.55, 2.1, 3, -1, 0.1])
 def test_values_outside_range_or_step(value: float) -> None:
     """Beyond the bounds, or between two steps."""
-    assert not allows(SPEED, value)
+    assert not is_allowed(SPEED, value)
 
 
 def test_steps_count_from_the_minimum() -> None:
     """With a minimum of 0.25 and steps of 0.5, 0.75 is allowed and 0.5 is not."""
     offset = Parameter("p", "number", minimum=Decimal("0.25"), step=Decimal("0.5"))
-    assert allows(offset, 0.75)
-    assert not allows(offset, 0.5)
+    assert is_allowed(offset, 0.75)
+    assert not is_allowed(offset, 0.5)
 
 
 def test_choices() -> None:
     """Only what is listed, exactly as it is written."""
     voice = Parameter("voice", "string", choices=("Cherry", "Eldric Sage"))
-    assert allows(voice, "Eldric Sage")
-    assert not allows(voice, "cherry")
+    assert is_allowed(voice, "Eldric Sage")
+    assert not is_allowed(voice, "cherry")
 
 
 @pytest.mark.parametrize(
@@ -134,5 +134,5 @@ def test_unknown_parameters_are_read_as_json_would(text: str, value: object) -> 
 @given(st.text() | st.booleans() | st.integers() | st.floats() | st.none() | st.decimals() | st.binary())
 def test_any_value_is_sent_as_json_or_refused(value: object) -> None:
     """Whatever a column holds, what comes out is JSON's, or nothing."""
-    for sent in (untyped(value), *(typed(kind, value) for kind in ("string", "number", "integer", "boolean"))):
+    for sent in (coerce_untyped(value), *(coerce(kind, value) for kind in ("string", "number", "integer", "boolean"))):
         assert sent is None or json.loads(json.dumps(sent, allow_nan=False)) == sent

@@ -27,7 +27,7 @@ MakeSource = Callable[..., Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a command ended."""
 
     status: int
@@ -35,13 +35,13 @@ class Ended:
     err: str
 
     @property
-    def result(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         """The object on the last line of standard output."""
-        found: dict[str, Any] = json.loads(self.out.splitlines()[-1])
-        return found
+        last_line: dict[str, Any] = json.loads(self.out.splitlines()[-1])
+        return last_line
 
 
-Command = Callable[..., Ended]
+Command = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -73,10 +73,10 @@ def local(tone_service: LocalService, monkeypatch: pytest.MonkeyPatch) -> LocalS
 def command(capfd: pytest.CaptureFixture[str]) -> Command:
     """Run a command in this process."""
 
-    def run(*argv: object) -> Ended:
+    def run(*argv: object) -> CommandResult:
         capfd.readouterr()
         status = main([str(word) for word in argv])
-        return Ended(status, *capfd.readouterr())
+        return CommandResult(status, *capfd.readouterr())
 
     return run
 
@@ -85,7 +85,7 @@ def command(capfd: pytest.CaptureFixture[str]) -> Command:
 def program() -> Command:
     """Run a command in a process of its own, as a shell does."""
 
-    def run(*argv: object, environ: Mapping[str, str] | None = None) -> Ended:
+    def run(*argv: object, environ: Mapping[str, str] | None = None) -> CommandResult:
         ended = subprocess.run(
             [*PROGRAM, *map(str, argv)],
             env={**os.environ, **(environ or {})},
@@ -94,6 +94,6 @@ def program() -> Command:
             timeout=patience(60),
             check=False,
         )
-        return Ended(ended.returncode, ended.stdout, ended.stderr)
+        return CommandResult(ended.returncode, ended.stdout, ended.stderr)
 
     return run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.cli.assembly import job_of
+from tts_pipeline.cli.assembly import build_job
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.config import BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
@@ -19,7 +19,7 @@ LOCAL = Settings("SOURCE", "DESTINATION", service="local", model="qwen3-tts-flas
 
 def test_a_job_of_nothing_has_the_defaults_of_the_package() -> None:
     """The command line has no defaults of its own."""
-    job = job_of(LOCAL, {})
+    job = build_job(LOCAL, {})
     assert (job.running, job.columns, job.selection) == (Running(), InputColumns(), Selection())
 
 
@@ -33,7 +33,7 @@ def test_text_from_a_shell_gets_the_types_of_the_model() -> None:
         set={"pitch": 1.5},
         spelled={"speed": "1.2", "enable_timestamp": "false", "voice": "Cherry"},
     )
-    assert job_of(settings, {}).parameters == {
+    assert build_job(settings, {}).parameters == {
         "pitch": 1.5,
         "speed": 1.2,
         "enable_timestamp": False,
@@ -68,7 +68,7 @@ def test_every_setting_reaches_the_job(tmp_path: Path) -> None:
         tag={"team": "books"},
         tag_column={"chapter": "chapter"},
     )
-    job = job_of(settings, {"TTS_API_KEY": "a-key"})
+    job = build_job(settings, {"TTS_API_KEY": "a-key"})
     assert (job.service.name, job.service.api_key) == ("https://speech.example", "a-key")
     assert job.columns == InputColumns("sentence", "uid", False, {"voice": "speaker"}, {"a": "b"})
     assert job.selection == Selection(None, 10, 7)
@@ -94,7 +94,7 @@ def test_a_catalog_of_ones_own_adds_a_service(tmp_path: Path) -> None:
         '[[cards]]\nservice = "studio"\nmodel = "narrator"\n'
     )
     settings = Settings("S", "D", service="studio", model="narrator", catalog=str(mine))
-    assert job_of(settings, {}).card().model == "narrator"
+    assert build_job(settings, {}).card().model == "narrator"
 
 
 def test_prices_of_ones_own_reach_the_card(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_prices_of_ones_own_reach_the_card(tmp_path: Path) -> None:
     prices.write_text(
         '[prices.ours]\nservice = "local"\nmodel = "qwen3-tts-flash"\ncurrency = "EUR"\nper_10k_characters = 0.2\n'
     )
-    card = job_of(replace(LOCAL, prices=str(prices)), {}).card()
+    card = build_job(replace(LOCAL, prices=str(prices)), {}).card()
     assert [(price.price_id, price.basis) for price in card.prices] == [("ours", "user")]
 
 
@@ -118,5 +118,5 @@ def test_prices_of_ones_own_reach_the_card(tmp_path: Path) -> None:
 def test_what_is_missing_is_named_with_what_there_is(settings: Settings, said: str) -> None:
     """The message offers the names that would do."""
     with pytest.raises(ConfigurationError) as raised:
-        job_of(settings, {})
+        build_job(settings, {})
     assert said in str(raised.value)

@@ -186,7 +186,7 @@ def test_a_row_without_text_is_a_reject_and_the_run_goes_on(
     source = make_source(4, text=["Hello.", None, "", " \n"])
     ended = command("run", source, tmp_path / "out", *LOCAL, "--json", "--quiet")
     assert ended.status == 3
-    assert (ended.result["speech"], ended.result["rejects"]) == (1, 3)
+    assert (ended.json["speech"], ended.json["rejects"]) == (1, 3)
     assert local.bill()["received"] == 1
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import LOCAL, MODEL, Command, MakeSource
-from tts_pipeline.cli.options import OPTIONS, Shape
-from tts_pipeline.cli.parser import read_arguments
+from tts_pipeline.cli.options import OPTIONS, OptionKind
+from tts_pipeline.cli.parser import parse_arguments
 from tts_pipeline.emulator.local import LocalService
 
 CHANGES = {
@@ -36,8 +36,8 @@ def test_an_estimate_is_what_a_run_then_comes_to(
     """Requests, characters and cost, a text of several segments and Han characters included."""
     source = make_source(4, text=["Hello.", "你好，世界。", "Some words. " * 100, ""])
     flags = (*LOCAL, "--column", "voice=speaker", "--json")
-    estimate = command("estimate", source, *flags).result
-    run = command("run", source, tmp_path / "dataset", *flags).result
+    estimate = command("estimate", source, *flags).json
+    run = command("run", source, tmp_path / "dataset", *flags).json
     assert estimate["segments"] == run["attempts"] == 4
     assert estimate["characters_billed"] == run["characters_billed"] == local.bill()["characters"]
     assert estimate["cost"] == run["cost"]
@@ -64,11 +64,11 @@ def test_flags_are_those_of_a_run(command: Command, make_source: MakeSource, tmp
     job = tmp_path / "job.toml"
     job.write_text('service = "modelstream"\nmodel = "qwen3-tts-flash"\ntext_column = "line"\npart_rows = 100\n')
     flags = ("--config", job, "--limit", "4", "--characters-per-minute", "5", "--set", "speed=1.5", "--generate-ids")
-    found = command("estimate", source, *flags, "--json").result
+    found = command("estimate", source, *flags, "--json").json
     assert (found["rows"], found["characters_billed"], found["elapsed_s"]) == (4, 10, 120.0)
     assert found["limited_by"] == "characters_per_minute"
     sampled = command("estimate", source, *GATEWAY, "--sample", "5", "--seed", "3", "--max-concurrency", "2", "--json")
-    assert sampled.result["rows"] == 5
+    assert sampled.json["rows"] == 5
 
 
 def test_prices_of_ones_own_count(command: Command, make_source: MakeSource, tmp_path: Path) -> None:
@@ -80,9 +80,7 @@ def test_prices_of_ones_own_count(command: Command, make_source: MakeSource, tmp
         '[[cards]]\nservice = "studio"\nmodel = "narrator"\nprices = ["ours"]\n'
     )
     source = make_source(1, text=["Ten chars."])
-    found = command(
-        "estimate", source, "--service", "studio", "--model", "narrator", "--catalog", mine, "--json"
-    ).result
+    found = command("estimate", source, "--service", "studio", "--model", "narrator", "--catalog", mine, "--json").json
     assert (found["cost"], found["currency"], found["price_basis"], found["notes"]) == (
         "0.100000000",
         "EUR",
@@ -96,9 +94,9 @@ def test_every_setting_of_a_run_has_its_meaning_for_an_estimate() -> None:
     assert {option.name for option in OPTIONS} == CHANGES | CHANGES_NOTHING
     assert not CHANGES & CHANGES_NOTHING
     for option in OPTIONS:
-        given = [option.flag, *([] if option.shape is Shape.SWITCH else ["1"])]
-        told = vars(read_arguments(["estimate", "lines.parquet", "dataset", *given]))
-        run = vars(read_arguments(["run", "lines.parquet", "dataset", *given]))
+        given = [option.flag, *([] if option.kind is OptionKind.SWITCH else ["1"])]
+        told = vars(parse_arguments(["estimate", "lines.parquet", "dataset", *given]))
+        run = vars(parse_arguments(["run", "lines.parquet", "dataset", *given]))
         assert told == {**run, "command": "estimate", "latency_s": None}
 
 
@@ -115,11 +113,11 @@ def test_the_line_of_a_run_is_that_of_its_estimate(
     assert "time        40.0 s at 8 s an answer (given): a higher --max-concurrency makes it shorter" in told
     assert "the run stops at --max-cost 0.001 CNY" in told
     flags = ("--max-cost", "5CNY", "--tag", "team=a", "--quiet", "--part-rows", "2", "--max-attempts", "3")
-    estimate = command("estimate", *line, *flags).result
-    run = command("run", *line, *flags).result
+    estimate = command("estimate", *line, *flags).json
+    run = command("run", *line, *flags).json
     assert (estimate["segments"], estimate["reused_rows"]) == (run["attempts"], run["reused"]) == (5, 4)
     assert (estimate["cost"], estimate["segments_at_most"]) == (run["cost"], 15)
-    assert command("estimate", *line, *flags).result["rows_there"] == 9
+    assert command("estimate", *line, *flags).json["rows_there"] == 9
     assert local.bill()["received"] == 9
     told = command("estimate", *line[:-1], *flags, "--latency-s", "8").out
     assert "time        none: nothing is left to buy" in told

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import LOCAL, Command, MakeSource
 from tests.exports.samples import speech_row, write_dataset
-from tts_pipeline.cli.export import now_and_then
+from tts_pipeline.cli.export import periodic_progress
 from tts_pipeline.cli.parser import EXPORT_FORMATS
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.exports.formats import FORMATS
@@ -93,7 +93,7 @@ def test_a_mistake_is_told_in_one_line(
 def test_a_line_tells_how_far_it_is_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     """Every 30 seconds, and not more often."""
     now_s = 0.0
-    on_rows = now_and_then(lambda: now_s)
+    on_rows = periodic_progress(lambda: now_s)
     for done in range(0, 6_000, 100):
         on_rows(done, 12_000)
         now_s += LINE_EVERY_S / 20

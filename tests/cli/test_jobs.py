@@ -45,18 +45,18 @@ def test_a_run_makes_a_dataset_and_a_second_one_sends_nothing(
     flags = (*LOCAL, "--column", "voice=speaker", "--set", "speed=1.2", "--json")
     first = program("run", source, destination, *flags)
     assert first.status == 0, first.err
-    assert list(first.result) == [*KEYS, "elapsed_s", "invocation_id", "destination", "stopped_by", "this_run"]
-    assert list(first.result["this_run"]) == KEYS
+    assert list(first.json) == [*KEYS, "elapsed_s", "invocation_id", "destination", "stopped_by", "this_run"]
+    assert list(first.json["this_run"]) == KEYS
     bill = local.bill(entries=True)
-    assert (bill["charged"], bill["characters"]) == (5, first.result["characters_billed"])
+    assert (bill["charged"], bill["characters"]) == (5, first.json["characters_billed"])
     assert {entry["parameters"]["speed"] for entry in bill["entries"]} == {1.2}
-    assert first.result["stopped_by"] is None
+    assert first.json["stopped_by"] is None
     assert "they agree" in first.err
     second = program("run", source, destination, *flags)
     assert second.status == 0
     assert local.bill()["received"] == 5
-    assert second.result["this_run"]["attempts"] == 0
-    assert {key: second.result[key] for key in KEYS} == {key: first.result[key] for key in KEYS}
+    assert second.json["this_run"]["attempts"] == 0
+    assert {key: second.json[key] for key in KEYS} == {key: first.json[key] for key in KEYS}
 
 
 def test_a_finished_job_needs_no_local_service(
@@ -99,8 +99,8 @@ def test_a_fatal_answer_is_5_and_names_what_to_do(
     source, destination = make_source(), tmp_path / "out"
     ended = program("run", source, destination, *LOCAL, "--json")
     assert ended.status == 5
-    assert ended.result["stopped_by"] == "service"
-    assert ended.result["characters_upper_bound"] == 0
+    assert ended.json["stopped_by"] == "service"
+    assert ended.json["characters_upper_bound"] == 0
     assert "InvalidApiKey" in ended.err
     local.clear_faults()
     assert command("run", source, destination, *LOCAL).status == 0
@@ -111,7 +111,7 @@ def test_too_many_rejects_are_5(command: Command, make_source: MakeSource, local
     local.set_faults([{"what": "refuse"}])
     flags = (*LOCAL, "--max-rejects", "0", "--max-concurrency", "1", "--json", "--quiet")
     ended = command("run", make_source(), tmp_path / "out", *flags)
-    assert (ended.status, ended.result["stopped_by"]) == (5, "rejects")
+    assert (ended.status, ended.json["stopped_by"]) == (5, "rejects")
 
 
 def test_a_destination_that_cannot_be_is_6(
@@ -121,8 +121,8 @@ def test_a_destination_that_cannot_be_is_6(
     (tmp_path / "file").write_text("no folder")
     ended = command("run", make_source(), tmp_path / "file" / "out", *LOCAL, "--json")
     assert ended.status == 6
-    assert (ended.result["stopped_by"], ended.result["rows"]) == ("storage", None)
-    assert sorted(ended.result["this_run"]) == sorted(KEYS)
+    assert (ended.json["stopped_by"], ended.json["rows"]) == ("storage", None)
+    assert sorted(ended.json["this_run"]) == sorted(KEYS)
     assert local.bill()["received"] == 0
 
 
@@ -196,9 +196,9 @@ def test_validate_says_what_would_be_done_and_does_nothing(
     flags = (*LOCAL, "--column", "voice=speaker", "--part-rows", "2", "--set", "speed=1.0")
     ended = command("validate", make_source(), tmp_path / "out", *flags, "--json")
     assert ended.status == 0
-    assert (ended.result["rows"], ended.result["parts"], ended.result["parts_done"]) == (3, 2, 0)
-    assert ended.result["voices"] == {"Cherry": 2, "Stella": 1}
-    assert ended.result["parameters"] == {"speed": 1}
+    assert (ended.json["rows"], ended.json["parts"], ended.json["parts_done"]) == (3, 2, 0)
+    assert ended.json["voices"] == {"Cherry": 2, "Stella": 1}
+    assert ended.json["parameters"] == {"speed": 1}
     told = command("validate", make_source(), tmp_path / "out", *flags)
     assert "Cherry: 2, Stella: 1" in told.out
     assert local.bill()["received"] == 0
@@ -220,8 +220,8 @@ def test_validate_counts_what_is_done(
     flags = (*LOCAL, "--voice", "Cherry", "--part-rows", "2")
     assert command("run", source, destination, *flags).status == 0
     ended = command("validate", source, destination, *flags, "--json")
-    assert (ended.result["parts"], ended.result["parts_done"]) == (2, 2)
-    assert ended.result["voices"] == {"Cherry": 3}
+    assert (ended.json["parts"], ended.json["parts_done"]) == (2, 2)
+    assert ended.json["voices"] == {"Cherry": 3}
 
 
 def _wait_for_requests(service: LocalService, number: int) -> None:
@@ -252,7 +252,7 @@ def test_a_cap_ends_the_run_with_4_and_a_higher_one_goes_on(
     source, destination = make_source(20), tmp_path / "out"
     ended = program("run", source, destination, *LOCAL, "--max-cost", "0.0192 CNY", "--json")
     assert ended.status == 4, ended.err
-    result = ended.result
+    result = ended.json
     assert result["stopped_by"] == "budget"
     assert 0.9 * 0.0192 < float(result["cost_upper_bound"]) <= 0.0192
     assert "budget of 0.0192 CNY" in ended.err
@@ -281,7 +281,7 @@ def test_a_list_price_on_a_gateway_is_told_once(
     assert "may charge otherwise" not in own.err
     usage = pq.read_table(tmp_path / "own" / "usage")
     assert (set(usage["price_id"].to_pylist()), set(usage["price_basis"].to_pylist())) == ({"ours"}, {"user"})
-    assert own.result["cost"] == str(sum(usage["cost"].to_pylist()))
+    assert own.json["cost"] == str(sum(usage["cost"].to_pylist()))
     assert json.loads((tmp_path / "own" / "dataset.json").read_text())["prices"][0]["per_10k_characters"] == "1"
 
 
@@ -295,7 +295,7 @@ def test_a_pilot_is_taken_into_the_full_job(
     assert (ended.status, local.bill()["charged"]) == (0, 20)
     assert "5 rows whose audio was not bought again" in ended.out
     assert f"5 in this run from {pilot}" in ended.out
-    assert command("run", make_source(20), full, *LOCAL, "--reuse", pilot, "--json").result["reused"] == 5
+    assert command("run", make_source(20), full, *LOCAL, "--reuse", pilot, "--json").json["reused"] == 5
     refused = command("run", make_source(20), tmp_path / "new", *LOCAL, "--reuse", make_source(20).parent)
     assert refused.status == 2
     assert "neither a dataset nor a reuse store" in refused.err

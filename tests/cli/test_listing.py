@@ -77,11 +77,11 @@ def test_what_there_is_not_is_named(command: Command, argv: tuple[str, ...], sai
 
 def test_programs_get_everything(command: Command) -> None:
     """Money and ranges as text, languages by tag, one object."""
-    (model,) = command("models", "qwen3-tts-instruct-flash", "--service", "baze", "--json").result["models"]
+    (model,) = command("models", "qwen3-tts-instruct-flash", "--service", "baze", "--json").json["models"]
     assert model["languages"]["de"] == "German"
     assert model["prices"][0]["per_10k_characters"] == "0.8"
     assert "Eldric Sage" in model["parameters"]["voice"]["choices"]
-    assert command("services", "--json").result["services"][0]["name"] == "local"
+    assert command("services", "--json").json["services"][0]["name"] == "local"
 
 
 def test_a_catalog_of_ones_own_is_listed(command: Command, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_rejects_are_retried_by_a_flag(
     local.clear_faults()
     assert command(*run).status == 3
     ended = command(*run, "--retry-rejects")
-    assert (ended.status, ended.result["speech"], ended.result["this_run"]["attempts"]) == (0, 5, 1)
+    assert (ended.status, ended.json["speech"], ended.json["this_run"]["attempts"]) == (0, 5, 1)
 
 
 def test_a_changed_source_is_rebuilt_by_a_flag(
@@ -33,9 +33,9 @@ def test_a_changed_source_is_rebuilt_by_a_flag(
     assert (refused.status, "--rebuild" in refused.err) == (2, True)
     (tmp_path / "job.toml").write_text("rebuild = true\n")
     ended = command(*run, "--config", tmp_path / "job.toml")
-    assert (ended.status, ended.result["speech"], ended.result["reused"]) == (0, 6, 5)
-    assert ended.result["this_run"]["attempts"] == 1
-    assert ended.result["destination"] == str(tmp_path / "out")
+    assert (ended.status, ended.json["speech"], ended.json["reused"]) == (0, 6, 5)
+    assert ended.json["this_run"]["attempts"] == 1
+    assert ended.json["destination"] == str(tmp_path / "out")
 
 
 def test_files_in_between_are_appended_by_a_flag(
@@ -50,4 +50,4 @@ def test_files_in_between_are_appended_by_a_flag(
     make_source(1, name="lines/b.parquet", id=["u9"])
     refused = command(*run)
     assert (refused.status, "--append" in refused.err) == (2, True)
-    assert command(*run, "--append").result["rows"] == 3
+    assert command(*run, "--append").json["rows"] == 3

@@ -12,13 +12,13 @@ import pytest
 
 from tests.cli.conftest import PROGRAM
 from tests.patience import patience
-from tts_pipeline.cli.local import LocalRun
+from tts_pipeline.cli.local import LocalServiceRun
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 
-LOCAL = Service("local", "", auth="none")
+LOCAL = Endpoint("local", "", auth="none")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -38,20 +38,20 @@ def test_emulate_says_where_it_is_and_ends_on_a_signal(number: signal.Signals) -
 
 def test_another_service_is_reached_as_it_is() -> None:
     """Nothing is started and nothing compared, whatever the variable says."""
-    service = Service("elsewhere", "https://speech.example", auth="none")
-    local = LocalRun(service, {"TTS_LOCAL_URL": "nonsense"})
+    service = Endpoint("elsewhere", "https://speech.example", auth="none")
+    local = LocalServiceRun(service, {"TTS_LOCAL_URL": "nonsense"})
     local.check()
-    with local.reach(service) as reached:
+    with local.start_service(service) as reached:
         assert reached is service
-    assert local.compared(Totals()) is None
+    assert local.compare_bills(Totals()) is None
 
 
 def test_a_service_that_runs_is_used_and_only_this_runs_charges_count(local: LocalService) -> None:
     """What was on its bill before is not this run's."""
     _say(local.url, "before")
-    run = LocalRun(LOCAL, {"TTS_LOCAL_URL": f"{local.url}/v1/"})
+    run = LocalServiceRun(LOCAL, {"TTS_LOCAL_URL": f"{local.url}/v1/"})
     run.check()
-    with run.reach(LOCAL) as reached:
+    with run.start_service(LOCAL) as reached:
         assert (reached.base_url, reached.name) == (local.url, "local")
         _say(reached.base_url, "during")
     assert run.charged == {"charged": 1, "characters": 6}
@@ -65,11 +65,11 @@ def test_bills_agree_when_theirs_is_within_ours(
     local: LocalService, billed: int, at_most: int, attempts: int, agree: bool
 ) -> None:
     """Confirmed <= charged <= at most, and no more requests than were sent."""
-    run = LocalRun(LOCAL, {"TTS_LOCAL_URL": local.url})
-    with run.reach(LOCAL):
+    run = LocalServiceRun(LOCAL, {"TTS_LOCAL_URL": local.url})
+    with run.start_service(LOCAL):
         _say(local.url, "during")
     ours = Totals(attempts=attempts, characters_billed=billed, characters_upper_bound=at_most)
-    said = run.compared(ours) or ""
+    said = run.compare_bills(ours) or ""
     assert said.endswith("they agree" if agree else "they DO NOT AGREE")
     assert "1 requests charged, 6 characters" in said
 
@@ -77,7 +77,7 @@ def test_bills_agree_when_theirs_is_within_ours(
 def test_a_service_that_does_not_answer_is_named() -> None:
     """Before anything is written; with both ways out."""
     with pytest.raises(ConfigurationError) as raised:
-        LocalRun(LOCAL, {"TTS_LOCAL_URL": "http://127.0.0.1:9"}).check()
+        LocalServiceRun(LOCAL, {"TTS_LOCAL_URL": "http://127.0.0.1:9"}).check()
     assert "no local speech service answers at http://127.0.0.1:9" in str(raised.value)
     assert "tts-pipeline emulate" in str(raised.value)
 

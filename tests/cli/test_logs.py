@@ -9,18 +9,18 @@ import pytest
 from rich.console import Console
 
 from tests.cli.conftest import LOCAL, Command, MakeSource
-from tts_pipeline.cli.logs import logs_told
+from tts_pipeline.cli.logs import warnings_shown
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import Watch, live
+from tts_pipeline.watch import ProgressView, live_display
 
 logger = logging.getLogger("tts_pipeline")
 
 
 def test_a_warning_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     """While the block runs, once, and nothing below a warning."""
-    with logs_told():
+    with warnings_shown():
         logger.warning("the service is not usable (%s)", "HTTP 503")
         logger.info("nothing of interest")
     logger.debug("after the run")
@@ -30,8 +30,8 @@ def test_a_warning_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[s
 def test_a_warning_stands_above_the_live_display() -> None:
     """Whole, on a line of its own, and the display is drawn again below it."""
     drawn = io.StringIO()
-    watch = Watch(Progress(totals=Totals(rows=10)))
-    with live(watch, Console(file=drawn, force_terminal=True, width=120)), logs_told():
+    watch = ProgressView(Progress(totals=Totals(rows=10)))
+    with live_display(watch, Console(file=drawn, force_terminal=True, width=120)), warnings_shown():
         logger.warning("the pause is over: the run goes on")
     lines = drawn.getvalue().splitlines()
     (told,) = [place for place, line in enumerate(lines) if "the pause is over" in line]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.cli.progress import shown
+from tts_pipeline.cli.progress import progress_shown
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
 
@@ -15,14 +15,14 @@ def _progress() -> Progress:
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """Neither display."""
-    with shown(_progress(), quiet=True):
+    with progress_shown(_progress(), quiet=True):
         pass
     assert capsys.readouterr() == ("", "")
 
 
 def test_where_there_is_no_terminal_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     """No control characters in a log file."""
-    with shown(_progress(), quiet=False):
+    with progress_shown(_progress(), quiet=False):
         pass
     out, err = capsys.readouterr()
     assert out == ""

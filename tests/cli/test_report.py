@@ -33,10 +33,10 @@ def test_people_get_a_table(command: Command, dataset: Path) -> None:
 
 def test_programs_get_json(command: Command, dataset: Path) -> None:
     """Money as text, days as dates."""
-    (row,) = command("report", dataset, dataset, "--format", "json").result["report"]
+    (row,) = command("report", dataset, dataset, "--format", "json").json["report"]
     assert row["cost"] == "0.005280000"
     assert (row["requests"], row["characters_billed"], row["currency"]) == (3, 66, "CNY")
-    (row,) = command("report", dataset, "--by", "day", "--format", "json").result["report"]
+    (row,) = command("report", dataset, "--by", "day", "--format", "json").json["report"]
     assert len(row["day"]) == len("2026-01-01")
 
 
@@ -85,10 +85,10 @@ def test_what_cannot_be_true_is_told_wherever_a_bill_is(
     assert ran.status == 0
     assert ran.err.count("reports 0 characters where we count 22, which cannot be true") == 1
     assert "3 requests with a reported usage that cannot be true: 0.0053 CNY are in question" in ran.out
-    said = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry", "--json").result
+    said = command("run", make_source(), tmp_path / "out", *LOCAL, "--set", "voice=Cherry", "--json").json
     assert (said["implausible_attempts"], said["cost_in_question"], said["cost"]) == (3, "0.005280000", "0.005280000")
     assert said["this_run"]["implausible_attempts"] == 0
     report = command("report", tmp_path / "out").out
     assert "3 requests with a reported usage that cannot be true: 0.005280000 CNY of cost_upper_bound" in report
-    (row,) = command("report", tmp_path / "out", "--format", "json").result["report"]
+    (row,) = command("report", tmp_path / "out", "--format", "json").json["report"]
     assert (row["implausible"], row["cost_in_question"]) == (3, "0.005280000")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tts_pipeline.cli.options import OPTIONS
-from tts_pipeline.cli.parser import read_arguments
-from tts_pipeline.cli.settings import Settings, settings_from
+from tts_pipeline.cli.parser import parse_arguments
+from tts_pipeline.cli.settings import Settings, read_settings
 from tts_pipeline.errors import ConfigurationError
 
 EVERYTHING = """
@@ -46,7 +46,7 @@ quiet = true
 
 
 def _settings(*flags: str) -> Settings:
-    return settings_from(read_arguments(["run", "SOURCE", "DESTINATION", *flags]))
+    return read_settings(parse_arguments(["run", "SOURCE", "DESTINATION", *flags]))
 
 
 def _file(folder: Path, content: str) -> str:

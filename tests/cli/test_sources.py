@@ -55,7 +55,7 @@ def test_folders_are_columns(command: Command, local: LocalService, tmp_path: Pa
     estimate = command(
         "estimate", source, "--service", "local", "--model", MODEL, "--column", "voice=speaker", "--json"
     )
-    assert {one["voice"] for one in estimate.result["spoken"]} == {"Cherry", "Stella"}
+    assert {one["voice"] for one in estimate.json["spoken"]} == {"Cherry", "Stella"}
 
 
 def test_a_dataset_without_columns_of_folders_is_gone_on_with(
@@ -126,14 +126,14 @@ def test_a_destination_in_its_source_is_no_source(command: Command, local: Local
     _write(source / "_b.parquet")
     summary = command("run", source, out, *QUIET)
     assert (summary.status, told in summary.out) == (0, True)
-    assert command("run", source, out, *QUIET, "--json").result["left_out"] == {
+    assert command("run", source, out, *QUIET, "--json").json["left_out"] == {
         "of the dataset at out/": 2,
         "named with _ or . in front": 1,
     }
     for destination in ((), (out,)):
         assert told in command("estimate", source, *destination, *QUIET).out
-        assert sum(command("estimate", source, *destination, *QUIET, "--json").result["left_out"].values()) == 3
-    assert command("validate", source, out, *QUIET, "--json").result["left_out"]["of the dataset at out/"] == 2
+        assert sum(command("estimate", source, *destination, *QUIET, "--json").json["left_out"].values()) == 3
+    assert command("validate", source, out, *QUIET, "--json").json["left_out"]["of the dataset at out/"] == 2
     other = command("run", source, tmp_path / "in" / "more", *QUIET, "--rebuild")
     assert (other.status, local.bill()["received"]) == (0, 4)
     assert command("run", out / "speech", tmp_path / "again", *QUIET, "--id-column", "utterance_id").status == 2
@@ -228,9 +228,9 @@ def test_file_urls_are_taken_everywhere(command: Command, local: LocalService, t
         assert ended.status == 0, ended.err
     assert local.bill()["received"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.toml", "kept %1", "my texts", "out[1] é", "work 2"]
-    assert command("estimate", at("my texts"), at("out[1] é"), *flags, "--json").result["rows_there"] == 2
+    assert command("estimate", at("my texts"), at("out[1] é"), *flags, "--json").json["rows_there"] == 2
     again = command("run", at("my texts"), at("again"), *QUIET, "--reuse", at("out[1] é"), "--json")
-    assert again.result["reused"] == 2
+    assert again.json["reused"] == 2
     bill = os.fsdecode(b"bill \xff.parquet")
     assert command("report", at("out[1] é"), "--output", at(bill)).status == 0
     assert (tmp_path / bill).exists()

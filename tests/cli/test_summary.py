@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from tts_pipeline.catalog import Service, load_catalog
-from tts_pipeline.cli.summary import Causes, result_without_report, summary
+from tts_pipeline.cli.summary import RejectCauses, result_without_report, summary
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Report
@@ -29,9 +29,9 @@ def _report(*, cost: str | None = "0.118", at_most: str | None = "0.118", **coun
     return Report(totals, Totals(), 1.5, "invocation", "/data/out")
 
 
-def _summary(report: Report, card: Card = CARDS["local", "qwen3-tts-flash"], causes: Causes | None = None) -> str:
+def _summary(report: Report, card: Card = CARDS["local", "qwen3-tts-flash"], causes: RejectCauses | None = None) -> str:
     service = CATALOG.services.get(card.service) or Service(base_url="https://studio.example", name=card.service)
-    return summary(report, service, card, causes or Causes())
+    return summary(report, service, card, causes or RejectCauses())
 
 
 def test_a_run_that_went_well_is_told_in_figures() -> None:
@@ -53,11 +53,11 @@ def test_what_is_not_sure_is_told_as_a_range() -> None:
 
 def test_rejects_are_told_by_their_causes() -> None:
     """The most frequent codes with a message each; what was not read is counted too."""
-    causes = Causes()
+    causes = RejectCauses()
     for number in range(7):
         causes.counts[f"Code{number}"] = 7 - number
         causes.examples[f"Code{number}"] = f"message {number}"
-    causes.seen = 28
+    causes.rejects_read = 28
     told = _summary(_report(rows=40, speech=10, rejects=30), causes=causes)
     assert "7 x Code0, for example: message 0" in told
     assert "Code5" not in told

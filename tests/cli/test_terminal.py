@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cli.conftest import LOCAL, Command, Ended, MakeSource
-from tts_pipeline.cli.terminal import columns, json_line
+from tests.cli.conftest import LOCAL, Command, CommandResult, MakeSource
+from tts_pipeline.cli.terminal import align_columns, json_line
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError, TransientError, printable
 
@@ -34,7 +34,7 @@ def dataset(command: Command, make_source: MakeSource, local: LocalService, tmp_
     return tmp_path / "out"
 
 
-def _check(ended: Ended) -> None:
+def _check(ended: CommandResult) -> None:
     for text in (ended.out, ended.err):
         assert all(character.isprintable() for character in text.replace("\n", "")), repr(text)
         assert not any(line.startswith("forged") for line in text.splitlines())
@@ -78,7 +78,7 @@ def test_a_printable_text_is_one_line(text: str) -> None:
     assert line.isprintable()
     assert json.loads(line) == {text: [text]}
     rows = [("a", text, "b"), (text * 50, "c", text)]
-    assert [line.isprintable() for line in columns(rows).split("\n")] == [True, True]
+    assert [line.isprintable() for line in align_columns(rows).split("\n")] == [True, True]
 
 
 def test_what_can_be_read_stays() -> None:
@@ -103,4 +103,4 @@ def test_an_error_is_one_line(error: Exception) -> None:
 
 def test_an_absurd_cell_does_not_widen_a_table() -> None:
     """But the last one in a line is whole."""
-    assert columns([("x" * 5_000, "y" * 300)]) == f"{'x' * 119}…  {'y' * 300}"
+    assert align_columns([("x" * 5_000, "y" * 300)]) == f"{'x' * 119}…  {'y' * 300}"

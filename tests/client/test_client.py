@@ -42,7 +42,7 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
-from tts_pipeline.models import Answer, Attempt, Card, Outcome, Price, Service, Settlement, Speech, Utterance
+from tts_pipeline.models import Answer, Attempt, Card, Endpoint, Outcome, Price, Settlement, Speech, Utterance
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
@@ -69,7 +69,7 @@ def client_of(
     audio: AudioSettings | None = None,
     quality: QualityPolicy | None = None,
 ) -> SpeechClient:
-    service = Service("s", server.url, api_key=KEY)
+    service = Endpoint("s", server.url, api_key=KEY)
     clock = clock or instant_clock()
     return SpeechClient(service, card, limits, audio=audio, quality=quality, clock=clock, random=Random(1))
 
@@ -249,7 +249,7 @@ def test_a_text_without_anything_to_say_is_sent_where_that_is_asked_for() -> Non
     async def main() -> list[str]:
         card = replace(CARD, input_limit=12)
         async with serving(otherwise=answer(200, speech_body())) as server:
-            service = Service(name="scripted", base_url=server.url, auth="none")
+            service = Endpoint(name="scripted", base_url=server.url, auth="none")
             async with SpeechClient(service, card, unspeakable="keep") as client:
                 for text in ("...", "One of all. ............ Two."):
                     await client.synthesize(Utterance("a", text))
@@ -270,7 +270,7 @@ def test_a_long_text_that_no_cap_pays_for_is_not_begun() -> None:
 
     async def main() -> tuple[StoppedError, ScriptedServer]:
         async with serving(otherwise=answer(200, speech_body())) as server:
-            service = Service(name="scripted", base_url=server.url, auth="none")
+            service = Endpoint(name="scripted", base_url=server.url, auth="none")
             budget = Budget(BudgetCap(max_characters=1_000))
             async with SpeechClient(service, replace(CARD, input_limit=600), budget=budget) as client:
                 with pytest.raises(StoppedError) as caught:
@@ -477,14 +477,14 @@ def test_the_request_key_does_not_depend_on_the_key_or_the_row() -> None:
 def test_a_key_that_no_header_can_carry_is_refused_unseen(key: str) -> None:
     """The message does not repeat it."""
     with pytest.raises(ConfigurationError) as caught:
-        SpeechClient(Service("s", "https://api.example", api_key=key), CARD)
+        SpeechClient(Endpoint("s", "https://api.example", api_key=key), CARD)
     assert key not in str(caught.value)
 
 
 def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:
     """Whoever is in between could read it."""
     with pytest.raises(ConfigurationError):
-        SpeechClient(Service("s", "http://api.example", api_key=KEY), CARD)
+        SpeechClient(Endpoint("s", "http://api.example", api_key=KEY), CARD)
 
 
 def test_the_cards_own_rate_holds_unless_told_otherwise() -> None:
@@ -555,7 +555,7 @@ def test_what_may_be_spent_is_kept_to() -> None:
         refused = answer(400, {"code": "InvalidParameter", "message": "no"})
         budget = Budget(BudgetCap(max_cost=Decimal("0.0016"), currency="CNY"))
         async with serving(refused) as server:
-            service = Service("s", server.url, api_key=KEY)
+            service = Endpoint("s", server.url, api_key=KEY)
             async with SpeechClient(service, CARD, LIMITS, budget=budget, clock=instant_clock()) as client:
                 results = [
                     await asyncio.gather(client.synthesize(Utterance(str(number), "Hello")), return_exceptions=True)

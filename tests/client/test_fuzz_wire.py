@@ -27,7 +27,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, StoppedError
-from tts_pipeline.models import Service, Utterance
+from tts_pipeline.models import Endpoint, Utterance
 
 LIMITS = Limits(max_concurrency=1, max_attempts=1, timeout_s=0.25, connect_timeout_s=patience(20))
 AT_ONE_TIME = 64
@@ -164,7 +164,7 @@ async def say(server: ScriptedServer, number: int, seed: int, findings: Findings
     """Say one text of its own, and hold what comes of it against what the server sent and charged."""
     text = str(number)
     ledger = MemoryLedger()
-    async with SpeechClient(Service("s", server.url, api_key=KEY), CARD, LIMITS, random=Random(seed)) as client:
+    async with SpeechClient(Endpoint("s", server.url, api_key=KEY), CARD, LIMITS, random=Random(seed)) as client:
         since_s = time.monotonic()
         try:
             speech = await asyncio.wait_for(client.synthesize(Utterance(text, text), ledger), HANG_S)

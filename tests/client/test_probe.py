@@ -12,7 +12,7 @@ import pytest
 
 from tts_pipeline.client.probe import MODELS_PATH, probe
 from tts_pipeline.errors import TransientError
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def test_the_status_is_told(status: int) -> None:
     """One GET for the list of models, with the key."""
     requests: list[tuple[str, str, str | None]] = []
     with _answering(status, requests) as url:
-        assert probe(Service("one", url, api_key="sk-probe")) == status
+        assert probe(Endpoint("one", url, api_key="sk-probe")) == status
     assert requests == [("GET", MODELS_PATH, "Bearer sk-probe")]
 
 
@@ -46,7 +46,7 @@ def test_it_works_where_a_loop_runs() -> None:
     """As in a web server that tests connections."""
 
     async def inside(url: str) -> int:
-        return probe(Service("one", url, auth="none"))
+        return probe(Endpoint("one", url, auth="none"))
 
     requests: list[tuple[str, str, str | None]] = []
     with _answering(200, requests) as url:
@@ -57,4 +57,4 @@ def test_it_works_where_a_loop_runs() -> None:
 def test_nobody_there_is_said() -> None:
     """As any other failure to connect."""
     with pytest.raises(TransientError, match="no connection"):
-        probe(Service("one", "http://127.0.0.1:9"))
+        probe(Endpoint("one", "http://127.0.0.1:9"))

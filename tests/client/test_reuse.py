@@ -17,10 +17,22 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
 from tts_pipeline.emulator.containers import bomb
-from tts_pipeline.models import Answer, Attempt, Audio, Card, Found, Service, Settlement, Speech, Usage, Utterance, Word
+from tts_pipeline.models import (
+    Answer,
+    Attempt,
+    Audio,
+    CachedAudio,
+    Card,
+    Endpoint,
+    Settlement,
+    Speech,
+    Usage,
+    Utterance,
+    Word,
+)
 from tts_pipeline.wire.request import build_request
 
-SERVICE = Service("s", "http://nowhere", api_key="k")
+SERVICE = Endpoint("s", "http://nowhere", api_key="k")
 LONG = Utterance("long", "One is first. Two is next. Three is last.", {"voice": "Cherry"})
 SHORT_CARD = replace(CARD, input_limit=16)
 SENTENCES = ("One is first.", "Two is next.", "Three is last.")
@@ -29,16 +41,16 @@ SENTENCES = ("One is first.", "Two is next.", "Three is last.")
 class DictCache:
     """A library in memory that remembers what it was asked for and given."""
 
-    def __init__(self, cached: Mapping[tuple[str, int], Found] | None = None) -> None:
+    def __init__(self, cached: Mapping[tuple[str, int], CachedAudio] | None = None) -> None:
         self.entries = dict(cached or {})
         self.lookups: list[tuple[str, int]] = []
-        self.stored: list[Found] = []
+        self.stored: list[CachedAudio] = []
 
-    async def get(self, request_key: str, take: int) -> Found | None:
+    async def get(self, request_key: str, take: int) -> CachedAudio | None:
         self.lookups.append((request_key, take))
         return self.entries.get((request_key, take))
 
-    async def put(self, request_key: str, take: int, entry: Found) -> None:
+    async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
         self.stored.append(entry)
         self.entries[request_key, take] = entry
 
@@ -49,12 +61,12 @@ def key_of(text: str, utterance: Utterance = HELLO, card: Card = CARD) -> tuple[
 
 def cached_audio_of(
     text: str, *, seconds: float = 0.5, origin: str = "pilot#x", segments: int = 1, **options: Any
-) -> Found:
+) -> CachedAudio:
     audio, _ = make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)
     first = text.split(maxsplit=1)[0]
     words = (Word(first, 0, 100, 0, len(first)),)
     values: dict[str, Any] = {"words": words, "usage": Usage(len(text)), "request_id": "then", **options}
-    return Found(Answer(0, audio, **values), origin, segments)
+    return CachedAudio(Answer(0, audio, **values), origin, segments)
 
 
 def synthesize(

@@ -19,7 +19,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.probe import probe
 from tts_pipeline.errors import ConfigurationError, FatalError, PermanentError, ServiceError, StoppedError, SuspectError
-from tts_pipeline.models import Outcome, Service, Speech
+from tts_pipeline.models import Endpoint, Outcome, Speech
 
 HOST = "speech.example"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -49,7 +49,7 @@ async def behind_proxy(
             yield proxy, server
 
 
-async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
+async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
     """Say one utterance."""
     ledger = MemoryLedger()
     async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
@@ -59,9 +59,9 @@ async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, M
             return error, ledger
 
 
-def service_of(authority: Authority | None = None, proxy: str | None = None, url: str = f"https://{HOST}") -> Service:
+def service_of(authority: Authority | None = None, proxy: str | None = None, url: str = f"https://{HOST}") -> Endpoint:
     ca_file = None if authority is None else str(authority.file)
-    return Service("s", url, api_key=KEY, ca_file=ca_file, proxy=proxy)
+    return Endpoint("s", url, api_key=KEY, ca_file=ca_file, proxy=proxy)
 
 
 @pytest.mark.parametrize("variable", ["ca_file", "SSL_CERT_FILE", "SSL_CERT_DIR"])
@@ -173,7 +173,7 @@ def test_plain_requests_go_through_it_as_they_are(monkeypatch: pytest.MonkeyPatc
             port = int(server.url.rpartition(":")[2])
             async with proxying(Proxy({"speech.example": port})) as proxy:
                 monkeypatch.setenv("http_proxy", proxy.url)
-                speech, _ = await say(Service("s", f"http://speech.example:{port}", auth="none"))
+                speech, _ = await say(Endpoint("s", f"http://speech.example:{port}", auth="none"))
         assert isinstance(speech, Speech)
         assert proxy.request_lines == [f"POST http://speech.example:{port}/v1/audio/speech HTTP/1.1"]
 

@@ -12,7 +12,7 @@ from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, ou
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError
-from tts_pipeline.models import Outcome, Service, Speech
+from tts_pipeline.models import Endpoint, Outcome, Speech
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
-async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
+async def say(service: Endpoint) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger]:
     """Say one utterance."""
     ledger = MemoryLedger()
     async with SpeechClient(service, CARD, LIMITS, clock=instant_clock()) as client:
@@ -30,8 +30,8 @@ async def say(service: Service) -> tuple[Speech | ServiceError | StoppedError, M
             return error, ledger
 
 
-def service_at(server: ScriptedServer) -> Service:
-    return Service("s", server.url, api_key=KEY)
+def service_at(server: ScriptedServer) -> Endpoint:
+    return Endpoint("s", server.url, api_key=KEY)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_fatal_at_once(authority: Authority) -> None:
@@ -60,7 +60,7 @@ def test_plain_http_at_an_https_address_is_fatal_at_once() -> None:
     async def main() -> None:
         async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            error, ledger = await say(Service("s", f"https://127.0.0.1:{port}", api_key=KEY))
+            error, ledger = await say(Endpoint("s", f"https://127.0.0.1:{port}", api_key=KEY))
         assert isinstance(error, FatalError)
         assert (error.code, error.may_be_billed) == ("TlsFailed", False)
         assert "does not speak TLS at this port" in str(error)

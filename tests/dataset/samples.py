@@ -21,8 +21,8 @@ from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.journal import JournalWriter
 from tts_pipeline.dataset.journals import replay_part
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.parts import NO_PAST, OpenPart, PartRows, Past, Progress
-from tts_pipeline.dataset.publish import Publisher, remove_journals
+from tts_pipeline.dataset.parts import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
+from tts_pipeline.dataset.publish import PartCommitter, remove_journals
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
@@ -75,28 +75,28 @@ def write_rows(path: Path, table: pa.Table | None = None, *, rows: int = 4) -> P
     return path
 
 
-def voicing_of(source: Source, columns: InputColumns = InputColumns(), **fixed: Any) -> UtteranceMapper:
+def utterance_mapper_of(source: Source, columns: InputColumns = InputColumns(), **fixed: Any) -> UtteranceMapper:
     """Return how a source's rows become utterances; all are said by Cherry unless a column says otherwise."""
     return UtteranceMapper(ColumnRoles(columns, source.schema), CARD, {"voice": "Cherry", **fixed})
 
 
-def settle(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **given: Any) -> Settlement:
+def settlement_of(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **given: Any) -> Settlement:
     """Return how an attempt ended: as it was counted, unless given otherwise."""
-    good = outcome is Outcome.SUCCEEDED
-    billed = attempt.characters_counted if good else 0
+    is_success = outcome is Outcome.SUCCEEDED
+    characters_billed = attempt.characters_counted if is_success else 0
     values: dict[str, Any] = {
         "attempt_id": attempt.attempt_id,
         "outcome": outcome,
         "finished_at_us": attempt.started_at_us + 200_000,
         "latency_ms": 200,
-        "http_status": 200 if good else 400,
-        "error_code": None if good else "InvalidParameter",
+        "http_status": 200 if is_success else 400,
+        "error_code": None if is_success else "InvalidParameter",
         "request_id": f"q-{attempt.attempt_id}",
-        "usage": Usage(characters_reported=billed) if good else Usage(),
-        "characters_billed": billed,
-        "characters_upper_bound": billed,
-        "cost": cost_of(billed),
-        "cost_upper_bound": cost_of(billed),
+        "usage": Usage(characters_reported=characters_billed) if is_success else Usage(),
+        "characters_billed": characters_billed,
+        "characters_upper_bound": characters_billed,
+        "cost": cost_of(characters_billed),
+        "cost_upper_bound": cost_of(characters_billed),
     }
     return Settlement(**{**values, **given})
 
@@ -154,22 +154,22 @@ class Bench:
         return Leases(LocalStore(self.folder), self.folder / "locks")
 
     @property
-    def voicing(self) -> UtteranceMapper:
+    def mapper(self) -> UtteranceMapper:
         """How rows become utterances."""
-        return voicing_of(self.source, self.columns)
+        return utterance_mapper_of(self.source, self.columns)
 
     @property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> PartCommitter:
         """Writes the parts."""
-        return Publisher(self.store, self.voicing.roles, self.tag_columns)
+        return PartCommitter(self.store, self.mapper.roles, self.tag_columns)
 
     def rows(self, number: int = 0) -> PartRows:
         """Read a part's rows."""
         first = number * self.part_rows
         places = range(first, min(first + self.part_rows, self.source.rows))
         table = RowReader(self.source).read(places)
-        keys = self.voicing.roles.keys(table, [self.source.locate(place) for place in places])
-        return PartRows(number, SpooledRows.from_table(table), keys, self.voicing.utterances(table, keys))
+        keys = self.mapper.roles.keys(table, [self.source.locate(place) for place in places])
+        return PartRows(number, SpooledRows.from_table(table), keys, self.mapper.utterances(table, keys))
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""
@@ -196,20 +196,20 @@ class Bench:
         *,
         folder: Path | None = None,
         writer: JournalWriter | None = None,
-        past: Past = NO_PAST,
-    ) -> AsyncIterator[OpenPart]:
+        prior: PriorState = NO_PRIOR_STATE,
+    ) -> AsyncIterator[ActivePart]:
         """Open a part as a run does, and let it go without publishing anything."""
         rows = self.rows(number)
-        async with AsyncExitStack() as held:
-            held.enter_context(FileLock(self.folder / "locks" / f"{rows.name}.lock"))
-            part = OpenPart(rows, self.replays(number), self.invocation(), progress or Progress(), past)
-            held.callback(part.close)
-            own = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
+        async with AsyncExitStack() as resources:
+            resources.enter_context(FileLock(self.folder / "locks" / f"{rows.name}.lock"))
+            part = ActivePart(rows, self.replays(number), self.invocation(), progress or Progress(), prior)
+            resources.callback(part.close)
+            own_writer = writer or JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)
             if writer is None:
-                held.push_async_callback(asyncio.to_thread, own.close)
-            if part.left:
+                resources.push_async_callback(asyncio.to_thread, own_writer.close)
+            if part.remaining:
                 characters = sum(billed_characters(u.text, "han_double") for u in part.todo)
-                part.begin(folder or self.journals, own, self.store, characters)
+                part.begin(folder or self.journals, own_writer, self.store, characters)
             yield part
 
     def attempt(self, utterance: Utterance, *, number: int = 1, segment: int = 0, bound: int | None = None) -> Attempt:
@@ -230,15 +230,17 @@ class Bench:
             cost_upper_bound=cost_of(counted if bound is None else bound) if self.prices else None,
         )
 
-    async def buy(self, part: OpenPart, utterance: Utterance, *, audio: Audio | None = None) -> tuple[Attempt, Answer]:
+    async def buy(
+        self, part: ActivePart, utterance: Utterance, *, audio: Audio | None = None
+    ) -> tuple[Attempt, Answer]:
         """Intend an attempt and settle it with an answer."""
         attempt = self.attempt(utterance)
         await part.intend(attempt, None)
         answer = Answer(0, audio or audio_of(utterance.text), usage=Usage(attempt.characters_counted), request_id="q")
-        part.settle(settle(attempt), answer)
+        part.settle(settlement_of(attempt), answer)
         return attempt, answer
 
-    async def say(self, part: OpenPart, utterance: Utterance, **given: Any) -> Speech:
+    async def say(self, part: ActivePart, utterance: Utterance, **given: Any) -> Speech:
         """Buy an utterance's audio and keep its speech."""
         audio = given.pop("audio", None)
         attempt, answer = await self.buy(part, utterance, audio=audio)
@@ -246,11 +248,11 @@ class Bench:
         await part.keep(speech)
         return speech
 
-    async def refuse(self, part: OpenPart, utterance: Utterance) -> Reject:
+    async def refuse(self, part: ActivePart, utterance: Utterance) -> Reject:
         """Have an utterance refused by the service."""
         attempt = self.attempt(utterance)
         await part.intend(attempt, None)
-        part.settle(settle(attempt, Outcome.FAILED), None)
+        part.settle(settlement_of(attempt, Outcome.FAILED), None)
         reject = Reject(utterance, "permanent", "InvalidParameter", "refused (hint)", 1, Decimal(0), "CNY", NOW_US)
         await part.refuse(reject)
         return reject
@@ -272,7 +274,7 @@ class Bench:
     def publish(self, number: int = 0) -> None:
         """Publish a part from its journals, and remove them."""
         replays = self.replays(number)
-        self.publisher.publish(self.rows(number), replays)
+        self.publisher.commit_part(self.rows(number), replays)
         remove_journals(self.journals, number, [one.journal_id for one in replays])
 
     def read(self, name: str) -> pa.Table:

@@ -12,23 +12,23 @@ from hypothesis import strategies as st
 from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Audio, Found, Usage, Word
+from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 
 KEY = "ab" * 32
 
 
-def found_of(data: bytes = b"audio", *, origin: str = "u1", **given: object) -> Found:
+def found_of(data: bytes = b"audio", *, origin: str = "u1", **given: object) -> CachedAudio:
     audio = Audio(data, "wav", 24_000, 1, 500)
     words = (Word("Hé", 0, 250, 0, 2), Word("", 250, 500, None, None))
     answer = Answer(0, audio, words, Usage(6, None, 2, 3), "q-1", ("clipped",))
-    return Found(answer, origin, segments=3)
+    return CachedAudio(answer, origin, segments=3)
 
 
 def test_what_was_put_is_got_with_its_place(store: Store) -> None:
     """All of it, on a disk and at a URL; the origin then says in which store that is."""
     FileCache(store).put(KEY, 0, found_of())
     got = FileCache(store, "s3://bucket/store").get(KEY, 0)
-    assert got == Found(found_of().answer, "s3://bucket/store#u1", 3)
+    assert got == CachedAudio(found_of().answer, "s3://bucket/store#u1", 3)
     assert FileCache(store).get(KEY, 0) == found_of()
 
 
@@ -47,7 +47,7 @@ def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
     """It would become a file name; the file that holds it is named."""
     found = found_of()
     hostile = found.answer._replace(audio=found.answer.audio._replace(format="../../x"))
-    FileCache(store).put(KEY, 0, Found(hostile, "u1"))
+    FileCache(store).put(KEY, 0, CachedAudio(hostile, "u1"))
     with pytest.raises(StorageError, match=KEY):
         FileCache(store).get(KEY, 0)
 
@@ -56,11 +56,11 @@ def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCapt
     """A checksum is no proof of what somebody else wrote: wrong types and negative numbers are bought anew."""
     answer, sound = found_of().answer, found_of().answer.audio
     for audio in ({"duration_ms": -1}, {"sample_rate_hz": 0}, {"channels": None}, {"duration_ms": "x"}):
-        FileCache(store).put(KEY, 0, Found(answer._replace(audio=sound._replace(**audio)), "u1"))
+        FileCache(store).put(KEY, 0, CachedAudio(answer._replace(audio=sound._replace(**audio)), "u1"))
         assert FileCache(store).get(KEY, 0) is None
     for values in ({"words": (Word("x", 0, 2**70, 0, 1),)}, {"request_id": 5}, {"quality": (None,)}, {"usage": None}):
         with suppress(TypeError):  # of what cannot even be written
-            FileCache(store).put(KEY, 0, Found(answer._replace(**values), "u1"))
+            FileCache(store).put(KEY, 0, CachedAudio(answer._replace(**values), "u1"))
             assert FileCache(store).get(KEY, 0) is None
     assert all(KEY in message for message in caplog.messages)
 
@@ -95,7 +95,7 @@ def test_any_answer_comes_back_as_it_was(tmp_path: Path, data: bytes, origin: st
     """Whatever the audio, the words and the id are."""
     audio = Audio(data, "mp3", 16_000, 2, 7)
     words = tuple(Word(text, 0, 1, None, None) for text in texts)
-    found = Found(Answer(0, audio, words, Usage(), None, ()), origin)
+    found = CachedAudio(Answer(0, audio, words, Usage(), None, ()), origin)
     answers = FileCache(LocalStore(tmp_path))
     answers.put(KEY, 0, found)
     assert answers.get(KEY, 0) == found

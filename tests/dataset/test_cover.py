@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.samples import NOW_US, PRICE, settle
+from tests.dataset.samples import NOW_US, PRICE, settlement_of
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.cover import BudgetPool, ClaimHighWater
@@ -73,7 +73,9 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
             assert claim.characters_upper_bound >= characters
             assert (claim.cost_upper_bound or 0) >= cost
             if number % 3 == 0:
-                cover.settle(attempt, settle(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0)))
+                cover.settle(
+                    attempt, settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0))
+                )
                 characters, cost = characters - more, cost - money
 
     asyncio.run(spend())

@@ -18,7 +18,7 @@ from tts_pipeline.dataset.descriptor import (
     Extent,
     Growth,
     check_descriptor,
-    make_descriptor,
+    create_or_extend_descriptor,
     part_rows_for,
     read_descriptor,
 )
@@ -42,7 +42,7 @@ def test_parts_hold_every_row_once_and_are_never_too_many(rows: int) -> None:
     descriptor = replace(DESCRIPTOR, rows=rows, part_rows=part_rows)
     assert part_rows >= PART_ROWS
     assert descriptor.parts <= MAX_PARTS
-    spans = [descriptor.span(part) for part in range(descriptor.parts)]
+    spans = [descriptor.row_range(part) for part in range(descriptor.parts)]
     assert [span.start for span in spans] == [part_rows * number for number in range(len(spans))]
     assert sum(map(len, spans)) == rows
     assert all(len(span) == part_rows for span in spans[:-1])
@@ -59,15 +59,15 @@ def test_the_part_size_grows_only_with_large_sources(rows: int, part_rows: int) 
 def test_what_was_made_is_read_back(store: Store) -> None:
     """A descriptor is the same after the way to the file and back; making it again changes nothing."""
     assert read_descriptor(store) is None
-    assert make_descriptor(store, DESCRIPTOR) == DESCRIPTOR
+    assert create_or_extend_descriptor(store, DESCRIPTOR) == DESCRIPTOR
     assert read_descriptor(store) == DESCRIPTOR
     assert check_descriptor(store, DESCRIPTOR) == DESCRIPTOR
-    assert make_descriptor(store, DESCRIPTOR) == DESCRIPTOR
+    assert create_or_extend_descriptor(store, DESCRIPTOR) == DESCRIPTOR
 
 
 def test_the_file_says_what_it_is(store: Store) -> None:
     """Format version, sizes and both fingerprints stand in the file, for people and other tools."""
-    make_descriptor(store, DESCRIPTOR)
+    create_or_extend_descriptor(store, DESCRIPTOR)
     values = orjson.loads(store.read("dataset.json") or b"")
     assert (values["format_version"], values["rows"], values["part_rows"], values["parts"]) == (1, 1_200, 500, 3)
     assert values["job_fingerprint"] == DESCRIPTOR.job_fingerprint
@@ -83,7 +83,7 @@ def test_nothing_is_written_by_a_check(store: Store) -> None:
 
 def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
     """Whoever goes on with a dataset takes its part size, whatever was asked for now."""
-    make_descriptor(store, DESCRIPTOR)
+    create_or_extend_descriptor(store, DESCRIPTOR)
     there = check_descriptor(store, replace(DESCRIPTOR, part_rows=100, prices=[]))
     assert there == DESCRIPTOR
 
@@ -99,7 +99,7 @@ def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
 )
 def test_another_job_is_refused_with_the_difference(store: Store, change: dict[str, Any], told: str) -> None:
     """The setting that differs is named, with both values."""
-    make_descriptor(store, DESCRIPTOR)
+    create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError) as refused:
         check_descriptor(store, replace(DESCRIPTOR, job={**DESCRIPTOR.job, **change}))
     assert told in refused.value.message
@@ -117,7 +117,7 @@ def test_another_job_is_refused_with_the_difference(store: Store, change: dict[s
 )
 def test_a_changed_source_is_refused_with_the_difference(store: Store, files: list[Any], told: str) -> None:
     """The file that changed, came or went is named."""
-    make_descriptor(store, DESCRIPTOR)
+    create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
     assert told in refused.value.message
@@ -126,7 +126,7 @@ def test_a_changed_source_is_refused_with_the_difference(store: Store, files: li
 
 def test_many_changed_files_are_counted(store: Store) -> None:
     """Five are named, the rest is a number."""
-    make_descriptor(store, DESCRIPTOR)
+    create_or_extend_descriptor(store, DESCRIPTOR)
     many = [{**FILE, "path": f"{number}.parquet"} for number in range(7)]
     with pytest.raises(ConfigurationError, match="and 3 more"):
         check_descriptor(store, replace(DESCRIPTOR, source=many))
@@ -136,29 +136,29 @@ def _files(*names: str, rows: int = 1_200) -> list[dict[str, Any]]:
     return [{**FILE, "path": f"{name}.parquet", "rows": rows} for name in names]
 
 
-def _wanted(*names: str, rows: int = 1_200) -> Descriptor:
+def _described(*names: str, rows: int = 1_200) -> Descriptor:
     return replace(DESCRIPTOR, source=_files(*names, rows=rows), rows=rows * len(names))
 
 
-def _grow(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor:
-    there = check_descriptor(store, wanted, growth)
+def _grow(store: Store, descriptor: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor:
+    there = check_descriptor(store, descriptor, growth)
     assert there is not None
-    return make_descriptor(store, there)
+    return create_or_extend_descriptor(store, there)
 
 
 def test_new_files_behind_the_old_ones_make_new_parts(store: Store) -> None:
     """Old parts keep their rows, also the last one, which is short; new rows begin new parts of the same size."""
-    make_descriptor(store, _wanted("a"))
-    grown = _grow(store, _wanted("a", "b", "c"))
+    create_or_extend_descriptor(store, _described("a"))
+    grown = _grow(store, _described("a", "b", "c"))
     assert read_descriptor(store) == grown
     assert grown.extents == (Extent(1_200, 500, 1), Extent(2_400, 500, 2))
-    spans = [grown.span(part) for part in range(grown.parts)]
+    spans = [grown.row_range(part) for part in range(grown.parts)]
     assert [(span.start, span.stop) for span in spans] == [
         *[(0, 500), (500, 1_000), (1_000, 1_200)],
         *[(1_200, 1_700), (1_700, 2_200), (2_200, 2_700), (2_700, 3_200), (3_200, 3_600)],
     ]
-    assert _grow(store, _wanted("a", "b", "c")) == grown
-    assert _grow(store, _wanted("a", "b", "c", "d")).parts == 11
+    assert _grow(store, _described("a", "b", "c")) == grown
+    assert _grow(store, _described("a", "b", "c", "d")).parts == 11
 
 
 @given(steps=st.lists(st.integers(0, 100), min_size=1, max_size=6), part_rows=st.integers(1, 40))
@@ -168,7 +168,7 @@ def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_
     extents = tuple(Extent(rows, part_rows, 1) for rows in more)
     names = [str(number) for number in range(len(steps))]
     grown = Descriptor(sum(steps), part_rows, {}, _files(*names), [], extents)
-    spans = [grown.span(part) for part in range(grown.parts)]
+    spans = [grown.row_range(part) for part in range(grown.parts)]
     assert [row for span in spans for row in span] == list(range(sum(steps)))
     ends = set(itertools.accumulate(steps))
     assert not [span for span in spans if ends & set(range(span.start + 1, span.stop))]
@@ -178,7 +178,7 @@ def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_
 
 def test_a_large_growth_has_larger_parts(store: Store) -> None:
     """Also what comes later is at most 2,000 parts."""
-    make_descriptor(store, _wanted("a"))
+    create_or_extend_descriptor(store, _described("a"))
     files = [*_files("a"), *_files("b", rows=2_000_000)]
     grown = _grow(store, replace(DESCRIPTOR, source=files, rows=2_001_200))
     assert grown.extents[1] == Extent(2_000_000, 1_000, 1)
@@ -186,22 +186,22 @@ def test_a_large_growth_has_larger_parts(store: Store) -> None:
 
 def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
     """Their rows would stand among old ones: with ``--append`` they come behind them; later runs know the order."""
-    make_descriptor(store, _wanted("a", "c"))
+    create_or_extend_descriptor(store, _described("a", "c"))
     with pytest.raises(ConfigurationError, match=r"grown in between: 'b\.parquet' is new") as refused:
-        _grow(store, _wanted("a", "b", "c"))
+        _grow(store, _described("a", "b", "c"))
     assert "--append" in (refused.value.hint or "")
-    grown = _grow(store, _wanted("a", "b", "c"), Growth.ANYWHERE)
+    grown = _grow(store, _described("a", "b", "c"), Growth.ANYWHERE)
     assert [file["path"] for file in grown.source] == ["a.parquet", "c.parquet", "b.parquet"]
-    assert _grow(store, _wanted("a", "b", "c")) == grown
-    later = _grow(store, _wanted("a", "b", "c", "d"))
+    assert _grow(store, _described("a", "b", "c")) == grown
+    later = _grow(store, _described("a", "b", "c", "d"))
     assert [file["path"] for file in later.source][2:] == ["b.parquet", "d.parquet"]
 
 
 @pytest.mark.parametrize("pilot", [{"limit": 5}, {"sample": 5}])
 def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
     """Which rows it took depends on the whole source; the way out is told."""
-    one = replace(_wanted("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
-    make_descriptor(store, one)
+    one = replace(_described("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
+    create_or_extend_descriptor(store, one)
     with pytest.raises(ConfigurationError, match="a pilot") as refused:
         check_descriptor(store, replace(one, source=_files("a", "b")))
     assert "--reuse" in (refused.value.hint or "")
@@ -209,11 +209,11 @@ def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
 
 def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
     """A file that came after the plan is for the next plan; one that grew meanwhile leaves the plan as it is."""
-    make_descriptor(store, _wanted("a"))
-    planned = _grow(store, _wanted("a", "b"), Growth.NONE)
-    assert planned == _wanted("a")
-    grown = _grow(store, _wanted("a", "b"))
-    assert make_descriptor(store, planned) == planned
+    create_or_extend_descriptor(store, _described("a"))
+    planned = _grow(store, _described("a", "b"), Growth.NONE)
+    assert planned == _described("a")
+    grown = _grow(store, _described("a", "b"))
+    assert create_or_extend_descriptor(store, planned) == planned
     assert read_descriptor(store) == grown
 
 
@@ -231,35 +231,36 @@ def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
             super().write(name, data, durable=durable)
 
     store = _Watched(tmp_path)
-    make_descriptor(store, _wanted("a"))
+    create_or_extend_descriptor(store, _described("a"))
     store.write("parts.json", b"{}")
     seen.clear()
-    _grow(store, _wanted("a", "b"))
+    _grow(store, _described("a", "b"))
     assert seen == ["remove parts.json", "write dataset.json"]
 
 
 def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) -> None:
     """The second looks again under the lock: what it wanted is there already, or is refused."""
-    make_descriptor(store, _wanted("a"))
-    one, two = (check_descriptor(store, _wanted("a", *more)) for more in (("b", "c"), ("b",)))
+    create_or_extend_descriptor(store, _described("a"))
+    one, two = (check_descriptor(store, _described("a", *more)) for more in (("b", "c"), ("b",)))
     assert one is not None
     assert two is not None
 
     @contextmanager
     def raced() -> Iterator[None]:
-        make_descriptor(store, one)
+        create_or_extend_descriptor(store, one)
         yield
 
     with pytest.raises(ConfigurationError, match=r"'c\.parquet' is gone"):
-        make_descriptor(store, two, locked=raced)
+        create_or_extend_descriptor(store, two, lock=raced)
     assert read_descriptor(store) == one
 
 
 def test_the_fingerprint_of_a_part_outlives_growth() -> None:
     """Journals of old parts still fit; those of new parts fit only a dataset that grew in the same way."""
-    one = _wanted("a")
+    one = _described("a")
     two, other = (
-        replace(one, source=_files("a", name), rows=2_400, grown=(Extent(1_200, 500, 1),)) for name in ("b", "c")
+        replace(one, source=_files("a", name), rows=2_400, later_extents=(Extent(1_200, 500, 1),))
+        for name in ("b", "c")
     )
     assert one.fingerprint_of(2) == two.fingerprint_of(2) == one.fingerprint
     assert two.fingerprint_of(3) != two.fingerprint_of(2)
@@ -279,7 +280,7 @@ class _Counted(list[dict[str, Any]]):
 def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
     """Thousands of files times thousands of parts would be minutes."""
     files = _Counted(_files("a", "b"))
-    grown = replace(_wanted("a"), source=files, rows=2_400, grown=(Extent(1_200, 500, 1),))
+    grown = replace(_described("a"), source=files, rows=2_400, later_extents=(Extent(1_200, 500, 1),))
     assert len({grown.fingerprint_of(part) for part in range(grown.parts)}) == 2
     assert files.looks == 2
 
@@ -287,8 +288,8 @@ def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
 def test_the_parts_of_many_extents_follow_one_another() -> None:
     """A source that grows every day: all rows, in order, in parts of their own extent only."""
     grown = tuple(Extent(rows, 500, 1) for rows in range(1, 2_000, 7))
-    many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(one.rows for one in grown), grown=grown)
-    spans = [many.span(part) for part in range(many.parts)]
+    many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(one.rows for one in grown), later_extents=grown)
+    spans = [many.row_range(part) for part in range(many.parts)]
     assert [place for span in spans for place in span] == list(range(many.rows))
     assert many.parts == 3 + sum(one.parts for one in grown)
 
@@ -314,7 +315,7 @@ class _RacedStore(LocalStore):
     """A destination where another process makes the dataset between our looking for it and our looking around."""
 
     def is_empty(self) -> bool:
-        make_descriptor(LocalStore(self.folder), DESCRIPTOR)
+        create_or_extend_descriptor(LocalStore(self.folder), DESCRIPTOR)
         return super().is_empty()
 
 
@@ -326,9 +327,9 @@ def test_another_process_that_makes_the_dataset_first_is_no_error(tmp_path: Path
 def test_another_process_that_makes_another_dataset_first_is_told(store: Store) -> None:
     """Who comes second with another job is refused, though the destination was empty when it looked."""
     assert check_descriptor(store, DESCRIPTOR) is None
-    make_descriptor(store, replace(DESCRIPTOR, job={"model": "other"}))
+    create_or_extend_descriptor(store, replace(DESCRIPTOR, job={"model": "other"}))
     with pytest.raises(ConfigurationError, match="another job"):
-        make_descriptor(store, DESCRIPTOR)
+        create_or_extend_descriptor(store, DESCRIPTOR)
 
 
 def test_the_fingerprint_covers_job_and_source_and_not_prices() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.store import LocalStore
-from tts_pipeline.models import Answer, Audio, Found
+from tts_pipeline.models import Answer, Audio, CachedAudio
 
 KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]
 
@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> FileCache:
     made = FileCache(LocalStore(tmp_path))
     made.create()
     for age, key in enumerate(KEYS):
-        made.put(key, 0, Found(Answer(0, Audio(bytes(1_000), "wav", 24_000, 1, 20)), "origin"))
+        made.put(key, 0, CachedAudio(Answer(0, Audio(bytes(1_000), "wav", 24_000, 1, 20)), "origin"))
         (path,) = tmp_path.glob(f"*/{key}.0.answer")
         os.utime(path, (1_000 + age, 1_000 + age))
     return made

@@ -9,40 +9,40 @@ import pytest
 import yaml
 
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
-from tts_pipeline.dataset.finish import dataset_card, dataset_totals, done_parts, finish, is_finished
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.finish import committed_parts, dataset_card, dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 
 
-def _bench(tmp_path: Path, store: Store, *, rows: int = 10) -> tuple[Bench, Descriptor]:
+def _bench_with_descriptor(tmp_path: Path, store: Store, *, rows: int = 10) -> tuple[Bench, Descriptor]:
     bench = Bench.of(tmp_path, store, rows=rows, part_rows=4)
     job = {"model": "qwen3-tts-flash", "service": "local"}
     descriptor = Descriptor(rows, 4, job, bench.source.fingerprint(), [])
-    return bench, make_descriptor(store, descriptor)
+    return bench, create_or_extend_descriptor(store, descriptor)
 
 
 def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Store) -> None:
     """Some of the missing parts are named; no card and no ``parts.json`` is written."""
-    bench, descriptor = _bench(tmp_path, store)
+    bench, descriptor = _bench_with_descriptor(tmp_path, store)
     bench.run(1)
     with pytest.raises(StorageError, match="2 of 3 parts are not done: part-00000, part-00002"):
-        finish(store, descriptor)
-    assert not is_finished(store, descriptor)
+        finalize(store, descriptor)
+    assert not is_finalized(store, descriptor)
     assert store.read("README.md") is None
-    assert done_parts(store, descriptor) == {1}
+    assert committed_parts(store, descriptor) == {1}
 
 
 def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Store) -> None:
     """``parts.json`` adds up the markers, and has every part's files; sealing again is harmless."""
-    bench, descriptor = _bench(tmp_path, store)
+    bench, descriptor = _bench_with_descriptor(tmp_path, store)
     for number in (2, 0, 1):
         bench.run(number, refused=["r5"])
-    finish(store, descriptor)
+    finalize(store, descriptor)
     sealed = store.read("parts.json")
-    assert is_finished(store, descriptor)
+    assert is_finalized(store, descriptor)
     values = orjson.loads(sealed or b"")
     assert [part["part"] for part in values["parts"]] == [0, 1, 2]
     assert "speech/part-00001.parquet" in values["parts"][1]["files"]
@@ -59,14 +59,14 @@ def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Stor
         audio_ms=72,
     )
     assert dataset_totals(store, descriptor) == expected
-    assert done_parts(store, descriptor) == {0, 1, 2}
-    finish(store, descriptor)
+    assert committed_parts(store, descriptor) == {0, 1, 2}
+    finalize(store, descriptor)
     assert store.read("parts.json") == sealed
 
 
 def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: Path, store: Store) -> None:
     """What was spent in a part that an orderly stop left open counts, and nothing counts twice."""
-    bench, descriptor = _bench(tmp_path, store)
+    bench, descriptor = _bench_with_descriptor(tmp_path, store)
     bench.run(0)
 
     async def stop_early() -> None:
@@ -75,7 +75,7 @@ def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: 
             await part.intend(bench.attempt(part.todo[1]), None)
 
     asyncio.run(stop_early())
-    bench.publisher.leave(bench.rows(1), bench.replays(1))
+    bench.publisher.suspend_part(bench.rows(1), bench.replays(1))
     totals = dataset_totals(store, descriptor)
     assert (totals.rows, totals.speech, totals.attempts, totals.unknown_attempts) == (10, 4, 6, 1)
     assert (totals.characters_billed, totals.characters_upper_bound) == (35, 42)
@@ -84,17 +84,17 @@ def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: 
 
 def test_a_dataset_whose_files_are_gone_is_not_sealed(tmp_path: Path, store: Store) -> None:
     """A marker tells of a file that is not there: it is named, with the way out."""
-    bench, descriptor = _bench(tmp_path, store, rows=4)
+    bench, descriptor = _bench_with_descriptor(tmp_path, store, rows=4)
     bench.run(0)
     store.remove("speech/part-00000.parquet")
     with pytest.raises(StorageError, match=r"1 files of the dataset are gone: speech/part-00000\.parquet"):
-        finish(store, descriptor)
+        finalize(store, descriptor)
 
 
 def test_a_dataset_of_no_rows_can_be_sealed(tmp_path: Path, store: Store) -> None:
     """No parts, no tables, all zero."""
-    _, descriptor = _bench(tmp_path, store, rows=0)
-    finish(store, descriptor)
+    _, descriptor = _bench_with_descriptor(tmp_path, store, rows=0)
+    finalize(store, descriptor)
     assert dataset_totals(store, descriptor) == Totals()
 
 
@@ -104,15 +104,15 @@ def test_parts_are_known_by_number_however_many_there_are(tmp_path: Path) -> Non
     descriptor = Descriptor(200_000, 1, {}, [], [])
     for number in (7, 10_000, 100_001):
         store.write(marker_name(number), b"{}")
-    assert done_parts(store, descriptor) == {7, 10_000, 100_001}
+    assert committed_parts(store, descriptor) == {7, 10_000, 100_001}
 
 
 def test_the_card_names_what_is_there(tmp_path: Path, store: Store) -> None:
     """Its head names a configuration for what can be opened, speech by default; its body says it is synthetic."""
-    bench, descriptor = _bench(tmp_path, store)
+    bench, descriptor = _bench_with_descriptor(tmp_path, store)
     for number in range(3):
         bench.run(number, refused=["r5"])
-    finish(store, descriptor)
+    finalize(store, descriptor)
     card = (store.read("README.md") or b"").decode()
     _, head, body = card.split("---\n", 2)
     values = yaml.safe_load(head)

@@ -7,10 +7,17 @@ from typing import Any
 import pytest
 
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor, read_descriptor
-from tts_pipeline.dataset.finish import dataset_totals, finish, is_finished
-from tts_pipeline.dataset.generations import SWAP, carried, finish_swap, generation_at, swap_in, unfinished
-from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor, read_descriptor
+from tts_pipeline.dataset.finish import dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.generations import (
+    SWAP_FILE,
+    generation_at,
+    resume_swap,
+    swap_in,
+    totals_to_carry,
+    unfinished_generations,
+)
+from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
 
@@ -22,9 +29,11 @@ def _generation(folder: Path, root: Store, number: int, rows: int, *, part_rows:
     store = root if number == 1 else generation_at(root, number)
     (folder / f"{number}").mkdir()
     bench = Bench.of(folder / f"{number}", store, rows=rows, part_rows=part_rows)
-    spent_before = None if number == 1 else carried(root)
-    wanted = Descriptor(rows, part_rows, JOB, bench.source.fingerprint(), [], generation=number, carried=spent_before)
-    make_descriptor(store, wanted)
+    spent_before = None if number == 1 else totals_to_carry(root)
+    wanted = Descriptor(
+        rows, part_rows, JOB, bench.source.fingerprint(), [], generation=number, carried_totals=spent_before
+    )
+    create_or_extend_descriptor(store, wanted)
     return bench
 
 
@@ -33,7 +42,7 @@ def _finish(bench: Bench, *, refused: tuple[str, ...] = ()) -> None:
     assert descriptor is not None
     for number in range(descriptor.parts):
         bench.run(number, refused=refused)
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
 
 
 def _files(store: Store) -> dict[str, bytes | None]:
@@ -55,11 +64,11 @@ def test_a_new_generation_takes_the_place_of_the_old_one(root: Store) -> None:
     old_usage = {name.replace("usage/", "usage/generation-1-"): data for name, data in old.items() if "usage" in name}
     swap_in(root, 2)
     assert _files(root) == new | old_usage
-    assert unfinished(root) == []
-    assert root.read(SWAP) is None
+    assert unfinished_generations(root) == []
+    assert root.read(SWAP_FILE) is None
     descriptor = read_descriptor(root)
     assert descriptor is not None
-    assert (descriptor.generation, descriptor.parts, is_finished(root, descriptor)) == (2, 2, True)
+    assert (descriptor.generation, descriptor.parts, is_finalized(root, descriptor)) == (2, 2, True)
 
 
 def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> None:
@@ -74,7 +83,7 @@ def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> Non
         attempts = 10 + 7 + (4 if number == 3 else 0)
         assert (totals.attempts, totals.rows) == (attempts, descriptor.rows)
         assert totals.cost == cost_of((attempts - 1) * 7)
-        assert spent(root, descriptor, tmp_path / "none", tmp_path / "none").attempts == attempts
+        assert total_spend(root, descriptor, tmp_path / "none", tmp_path / "none").attempts == attempts
         assert len([name for name in root.names("usage") if name.startswith("generation-1-")]) == 3
 
 
@@ -99,7 +108,7 @@ def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root:
     there = read_descriptor(root)
     assert there is not None
     assert dataset_totals(root, there).attempts == 10 + 7 + 5
-    assert unfinished(root) == []
+    assert unfinished_generations(root) == []
     names = root.names("usage")
     assert [sum(name.startswith(start) for name in names) for start in ("generation-1-", "generation-2-", "part-")] == [
         *(3, 2, 2)
@@ -109,7 +118,7 @@ def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root:
 def test_nothing_is_swapped_that_was_not_begun(root: Store) -> None:
     """Every run looks; mostly there is nothing to do."""
     before = _files(root)
-    assert not finish_swap(root)
+    assert not resume_swap(root)
     assert _files(root) == before
 
 
@@ -163,7 +172,7 @@ def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Pa
         except _DiedError:
             died = True
         _Dying.left = 10_000
-        if finish_swap(store):
+        if resume_swap(store):
             assert steps > 0
         elif died:
             assert steps == 0, "before the swap is on record nothing has changed"
@@ -172,7 +181,7 @@ def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Pa
         assert {name: after[name] for name in after if "generation-" not in name} == new
         descriptor = read_descriptor(store)
         assert descriptor is not None
-        assert is_finished(store, descriptor)
+        assert is_finalized(store, descriptor)
         assert dataset_totals(store, descriptor).attempts == 10 + 4 + 7
         assert _usage(store) == bill
         assert not (store.folder / ".generations" / "swap.json").exists()
@@ -182,7 +191,7 @@ def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Pa
 
 def _usage(root: Store) -> list[Any]:
     """Return the contents of all usage files of all generations."""
-    stores = [root, *(generation_at(root, number) for number in unfinished(root))]
+    stores = [root, *(generation_at(root, number) for number in unfinished_generations(root))]
     return sorted(store.read(f"usage/{name}") or b"" for store in stores for name in store.names("usage"))
 
 

@@ -24,7 +24,7 @@ def test_a_new_journal_comes_after_those_that_are_there() -> None:
 def test_a_claim_has_all_that_a_bill_needs_without_the_journal() -> None:
     """Who, for whom, in which currency; its bounds are not known yet."""
     invocation = Invocation("i", "local", "m", "team", {"p": PRICE}, {"run": "nightly"}, "fingerprint")
-    claim = invocation.claim("j")
+    claim = invocation.new_claim("j")
     assert (claim.journal_id, claim.invocation_id, claim.currency) == ("j", "i", "CNY")
     assert (claim.service, claim.model, claim.account, claim.tags) == ("local", "m", "team", {"run": "nightly"})
     assert (claim.characters_upper_bound, claim.cost_upper_bound) == (0, None)

@@ -14,7 +14,7 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journals import QUARANTINE_SUFFIX, journal_paths
 from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
-from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
 
@@ -57,7 +57,9 @@ def _at_most(bench: Bench) -> int:
 def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """An intent that cannot be read hides its answer: the claim tells what it may have spent, and the user is told."""
     _damage(bench, b'"r1"')
-    assert spent(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    assert (
+        total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    )
     (one,) = bench.replays()
     assert one.finished_keys() == {("r0", 0), ("r2", 0), ("r3", 0)}
     assert caplog.messages[0].startswith(f"the journal {_path(bench)} is damaged: ")
@@ -89,23 +91,25 @@ def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
         _damage(bench, b'"open"')
     else:
         path = path.rename(path.with_name("part-00000-0000.journal"))
-    assert spent(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    assert (
+        total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    )
     if how == "header":
         assert bench.replays() == []
         assert path.with_suffix(QUARANTINE_SUFFIX).exists()
         assert "was set aside" in caplog.messages[0]
-    bench.publisher.account_for_lost(0, bench.replays())
+    bench.publisher.account_for_lost_journals(0, bench.replays())
     assert _at_most(bench) == 4 * LINE
 
 
 def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
     """It was added up from the whole journal: a damaged one does not replace it, nor adds to it."""
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     before = bench.usage()
     assert claim_names(bench.store, 0) == []
     _damage(bench, b'"r1"')
     (one,) = bench.replays()
-    bench.publisher.leave(bench.rows(), [one])
+    bench.publisher.suspend_part(bench.rows(), [one])
     assert bench.usage() == before
 
 

@@ -12,9 +12,9 @@ import pytest
 from tests.dataset.samples import Bench
 from tests.dataset.test_descriptor import DESCRIPTOR
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim, write_claim
-from tts_pipeline.dataset.descriptor import NAME, SEAL, make_descriptor, read_descriptor
-from tts_pipeline.dataset.finish import done_parts, finish, read_markers
-from tts_pipeline.dataset.generations import FOLDER, SWAP, finish_swap, unfinished
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, create_or_extend_descriptor, read_descriptor
+from tts_pipeline.dataset.finish import committed_parts, finalize, read_markers
+from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, SWAP_FILE, resume_swap, unfinished_generations
 from tts_pipeline.dataset.json_files import CHECKSUM, JsonFields, json_bytes, read_fields
 from tts_pipeline.dataset.names import file_names, parse_journal_id, parse_part_number
 from tts_pipeline.dataset.publish import marker_name
@@ -89,8 +89,8 @@ def _places(values: Any) -> list[tuple[Any, Any]]:
 
 
 _READERS: dict[str, Callable[[Store], object]] = {
-    NAME: read_descriptor,
-    SEAL: lambda store: done_parts(store, read_descriptor(store) or DESCRIPTOR),
+    DESCRIPTOR_FILE: read_descriptor,
+    MANIFEST_FILE: lambda store: committed_parts(store, read_descriptor(store) or DESCRIPTOR),
     marker_name(0): lambda store: read_markers(store, [0]),
     claim_name(0, "j"): lambda store: read_claim(store, claim_name(0, "j")),
 }
@@ -101,9 +101,9 @@ def dataset(tmp_path: Path) -> Store:
     """One of each file: a descriptor, a marker, a seal and a claim."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     descriptor = replace(DESCRIPTOR, rows=2, part_rows=2, job={**DESCRIPTOR.job, "service": "s"})
-    make_descriptor(bench.store, descriptor)
+    create_or_extend_descriptor(bench.store, descriptor)
     bench.run(0)
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     write_claim(bench.store, 0, Claim("j", "i", 1, 5, Decimal("0.1"), "CNY", "s", "m", None, {"a": "b"}))
     return bench.store
 
@@ -143,21 +143,21 @@ def test_whatever_a_file_says_only_errors_of_ours_come(dataset: Store, name: str
 )
 def test_a_swap_does_nothing_outside_of_the_dataset(dataset: Store, change: dict[str, Any]) -> None:
     """Whatever it names that no generation has: it is told, and nothing is moved or removed."""
-    descriptor = (dataset.read(NAME) or b"").decode()
+    descriptor = (dataset.read(DESCRIPTOR_FILE) or b"").decode()
     swap = {"generation": 2, "instead_of": 1, "given_up": [], "files": [], "descriptor": descriptor}
-    dataset.write(SWAP, json_bytes(swap | change), durable=False)
+    dataset.write(SWAP_FILE, json_bytes(swap | change), durable=False)
     before = {folder: dataset.names(folder) for folder in ("", "usage", "speech", "done")}
     with pytest.raises(TtsPipelineError, match=r"swap\.json|is of format"):
-        finish_swap(dataset)
+        resume_swap(dataset)
     assert {folder: dataset.names(folder) for folder in before} == before
 
 
 def test_a_folder_of_generations_holds_nothing_else(store: Store) -> None:
     """One with another name would be left out of the bill."""
-    store.write(f"{FOLDER}/2/dataset.json", b"x")
-    assert unfinished(store) == [2]
+    store.write(f"{GENERATIONS_FOLDER}/2/dataset.json", b"x")
+    assert unfinished_generations(store) == [2]
     for name in ("2x", "\u0663", "02"):
-        store.write(f"{FOLDER}/{name}/dataset.json", b"x")
+        store.write(f"{GENERATIONS_FOLDER}/{name}/dataset.json", b"x")
         with pytest.raises(StorageError, match="is not the name of a generation"):
-            unfinished(store)
-        store.remove_folder(f"{FOLDER}/{name}")
+            unfinished_generations(store)
+        store.remove_folder(f"{GENERATIONS_FOLDER}/{name}")

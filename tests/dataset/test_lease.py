@@ -23,7 +23,7 @@ from tts_pipeline.dataset.heartbeat import (
     heartbeat_name,
 )
 from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.publish import Publisher, put_marker
+from tts_pipeline.dataset.publish import PartCommitter, create_marker
 from tts_pipeline.dataset.store import FsspecStore, LocalStore
 from tts_pipeline.errors import StorageError
 
@@ -275,7 +275,7 @@ def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
         with expected, store.subfolder("speech").stage("part-00000.parquet", is_new=True) as path:
             path.write_bytes(data)
         with expected:
-            put_marker(store, "done/part-00000.json", data)
+            create_marker(store, "done/part-00000.json", data)
     assert store.read("speech/part-00000.parquet") == store.read("done/part-00000.json") == b"mine"
 
 
@@ -298,9 +298,9 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, sto
                 await part.intend(bench.attempt(part.rows.utterances[0]), None)
 
     asyncio.run(work())
-    publisher = Publisher(store, bench.voicing.roles, fence=check)
+    publisher = PartCommitter(store, bench.mapper.roles, fence=check)
     with pytest.raises(LeaseLostError):
-        publisher.publish(bench.rows(), bench.replays())
+        publisher.commit_part(bench.rows(), bench.replays())
     assert [store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
-    publisher.leave(bench.rows(), bench.replays())
+    publisher.suspend_part(bench.rows(), bench.replays())
     assert store.names("usage")

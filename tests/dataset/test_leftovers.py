@@ -8,8 +8,8 @@ import pytest
 
 from tests.dataset.samples import NOW_US, Bench, cost_of
 from tts_pipeline.dataset.claims import Claim, FileLock, claim_names, write_claim
-from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
-from tts_pipeline.dataset.finish import dataset_totals, finish, is_finished
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.finish import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.journals import journal_paths
 from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.publish import marker_name
@@ -48,7 +48,7 @@ def _collect(bench: Bench, done: set[int]) -> None:
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
     """A kill between marker and removal leaves texts and audio lying about: the next run removes them."""
     path = _journalled(bench)
-    bench.publisher.publish(bench.rows(), bench.replays())
+    bench.publisher.commit_part(bench.rows(), bench.replays())
     before = bench.usage()
     _collect(bench, {0})
     assert not path.exists()
@@ -68,27 +68,27 @@ def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
 
 def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: Bench) -> None:
     """Two machines had the part: the one that died has a journal that no usage tells of. It is told, and resealed."""
-    descriptor = make_descriptor(bench.store, _descriptor(bench))
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     path = _journalled(bench)
     aside = bench.folder / "aside"
     path.rename(aside)
     bench.run()
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     assert dataset_totals(bench.store, descriptor).attempts == 4
     aside.rename(path)
     _collect(bench, {0})
     assert not path.exists()
-    assert not is_finished(bench.store, descriptor)
+    assert not is_finalized(bench.store, descriptor)
     assert dataset_totals(bench.store, descriptor).attempts == 8
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     assert dataset_totals(bench.store, descriptor).characters_billed == 56
 
 
 def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> None:
     """Its owner lost the race, and its disk: nobody else will ever account for it. Told once."""
-    descriptor = make_descriptor(bench.store, _descriptor(bench))
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     bench.run()
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     write_claim(bench.store, 0, CLAIM)
     write_claim(bench.store, 1, replace(CLAIM, journal_id="open"))
     for _ in range(2):
@@ -101,12 +101,12 @@ def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> N
 
 def test_an_old_claim_whose_usage_is_published_changes_nothing(bench: Bench) -> None:
     """A kill between usage and the claim's removal leaves a claim that is told in full: the seal stays."""
-    descriptor = make_descriptor(bench.store, _descriptor(bench))
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     bench.run()
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     (usage,) = bench.store.names("usage")
     write_claim(bench.store, 0, replace(CLAIM, journal_id=usage.removesuffix(".parquet").split("-")[-1]))
     _collect(bench, {0})
-    assert is_finished(bench.store, descriptor)
+    assert is_finalized(bench.store, descriptor)
     assert claim_names(bench.store, 0) == []
     assert dataset_totals(bench.store, descriptor).characters_upper_bound == 28

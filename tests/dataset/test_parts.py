@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import CARD, Bench, audio_of, cost_of, settle, speech_of
+from tests.dataset.samples import CARD, Bench, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
@@ -65,7 +65,7 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, None)
         assert len(syncs) == before + 1
-        part.settle(settle(attempt), Answer(0, audio_of("x")))
+        part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
         await part.keep(speech_of(part.todo[0], audio_of("y"), 7))
         assert len(syncs) == before + 1
 
@@ -75,7 +75,7 @@ async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(
     async with bench.part() as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, None)
-        part.settle(settle(attempt), Answer(0, audio_of("x")))
+        part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
         await part.intend(bench.attempt(part.todo[1]), None)
         (seen,) = bench.replays()
         assert list(seen.utterances["r0", 0].answers) == [0]
@@ -135,7 +135,7 @@ async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
             await bench.say(part, utterance)
     before = journal_paths(bench.journals, 0)
     async with bench.part() as part:
-        assert part.left == 0
+        assert part.remaining == 0
         assert part.journal_path is None
     assert journal_paths(bench.journals, 0) == before
 
@@ -161,11 +161,11 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
         assert (progress.in_flight, totals.attempts, totals.unknown_attempts) == (1, 1, 1)
         assert (totals.characters_billed, totals.characters_upper_bound) == (0, 20)
         assert (totals.cost, totals.cost_upper_bound, totals.currency) == (None, cost_of(20), "CNY")
-        part.settle(settle(attempt, Outcome.FAILED), None)
+        part.settle(settlement_of(attempt, Outcome.FAILED), None)
         assert (progress.in_flight, totals.unknown_attempts, totals.characters_upper_bound) == (0, 0, 0)
         second = bench.attempt(part.todo[0], number=2)
         await part.intend(second, None)
-        part.settle(settle(second), Answer(0, audio_of("x"), usage=Usage(7)))
+        part.settle(settlement_of(second), Answer(0, audio_of("x"), usage=Usage(7)))
         await part.keep(speech_of(part.todo[0], audio_of("x"), 7))
         await bench.refuse(part, part.todo[1])
     assert (progress.retries, totals.attempts, totals.speech, totals.rejects) == (1, 3, 1, 1)
@@ -180,7 +180,7 @@ async def test_without_a_price_money_stays_unknown(tmp_path: Path, store: Store)
     async with bench.part(progress=progress) as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, None)
-        part.settle(settle(attempt, cost=None, cost_upper_bound=None), None)
+        part.settle(settlement_of(attempt, cost=None, cost_upper_bound=None), None)
     totals = progress.totals
     assert (totals.cost, totals.cost_upper_bound, totals.currency) == (None, None, None)
     assert totals.characters_billed == 7
@@ -217,7 +217,7 @@ async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> No
             await part.intend(attempt, None)
             at_most += 14
             assert claimed() >= at_most
-            part.settle(settle(attempt, Outcome.FAILED, characters_upper_bound=7), None)
+            part.settle(settlement_of(attempt, Outcome.FAILED, characters_upper_bound=7), None)
             at_most -= 7
         raised = claimed()
         assert raised > 28
@@ -225,7 +225,7 @@ async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> No
         for number in range(20):
             attempt = bench.attempt(part.todo[0], number=number + 2)
             await part.intend(attempt, None)
-            part.settle(settle(attempt, Outcome.FAILED), None)
+            part.settle(settlement_of(attempt, Outcome.FAILED), None)
         assert claimed() == raised, "refused requests cost nothing: they need no larger claim"
 
 
@@ -267,7 +267,7 @@ async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
         ):
             with pytest.raises(StorageError, match="the disk is full"):
                 await waiting
-        assert part.left == 4
+        assert part.remaining == 4
 
 
 async def test_a_cancelled_waiter_disturbs_nobody(bench: Bench) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.dataset.samples import PRICE, Bench
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.finish import finish
-from tts_pipeline.dataset.price_rows import distinct, price_row, refuse_changed_prices
+from tts_pipeline.dataset.finish import finalize
+from tts_pipeline.dataset.price_rows import distinct_prices, price_row, refuse_changed_prices
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
@@ -48,7 +48,7 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
             await bench.say(part, part.todo[0])
 
     asyncio.run(another_machine())
-    bench.publisher.leave(bench.rows(0), bench.replays(0))
+    bench.publisher.suspend_part(bench.rows(0), bench.replays(0))
     for path in bench.journals.iterdir():
         path.unlink()
     bench.prices = {NEWER.price_id: NEWER}  # which this one's attempts do not name
@@ -56,14 +56,14 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
     bench.run(1)
     first, second = (orjson.loads(store.read(marker_name(number)) or b"") for number in range(2))
     assert (first["prices"], second["prices"]) == ([price_row(PRICE)], [])
-    finish(store, Descriptor(8, 4, {"model": "m", "service": "s"}, [], []))
+    finalize(store, Descriptor(8, 4, {"model": "m", "service": "s"}, [], []))
     assert orjson.loads(store.read("parts.json") or b"")["prices"] == [price_row(PRICE)]
 
 
 def test_prices_of_one_id_that_differ_are_both_kept() -> None:
     """A bill that cannot be explained is worse than one with two explanations."""
     one, other = price_row(PRICE), price_row(replace(PRICE, per_10k_characters=Decimal(1)))
-    assert len(distinct([one, other, dict(one), price_row(NEWER)])) == 3
+    assert len(distinct_prices([one, other, dict(one), price_row(NEWER)])) == 3
 
 
 @pytest.mark.parametrize(

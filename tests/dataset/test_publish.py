@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settle
+from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settlement_of
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.journals import journal_paths
-from tts_pipeline.dataset.publish import marker_name, said_totals
+from tts_pipeline.dataset.publish import finished_totals, marker_name
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.dataset.totals import Totals
@@ -23,7 +23,7 @@ from tts_pipeline.dataset.usage_files import usage_name, usage_totals
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Outcome, Speech, Usage, Utterance
-from tts_pipeline.schema import REJECTS, SPEECH, USAGE, fields
+from tts_pipeline.schema import REJECTS, SPEECH, USAGE, arrow_fields
 
 pytestmark = pytest.mark.anyio
 
@@ -64,12 +64,12 @@ def test_tables_are_in_source_order_whatever_the_order_of_completion(bench: Benc
 def test_the_tables_have_exactly_the_published_columns(bench: Bench) -> None:
     """Names, types, order and nullability are those of the schema, in the files."""
     bench.run(refused=["r1"])
-    assert list(bench.read(SPEECH_FILE).schema) == fields(SPEECH)
+    assert list(bench.read(SPEECH_FILE).schema) == arrow_fields(SPEECH)
     rejects = bench.read(REJECTS_FILE).schema
-    assert list(rejects)[:-1] == fields(REJECTS)
+    assert list(rejects)[:-1] == arrow_fields(REJECTS)
     assert rejects.field("input") == pa.field("input", pa.struct(list(bench.source.schema)), nullable=False)
     (usage,) = bench.store.names("usage")
-    assert list(bench.read(f"usage/{usage}").schema) == fields(USAGE)
+    assert list(bench.read(f"usage/{usage}").schema) == arrow_fields(USAGE)
 
 
 def test_a_speech_row_holds_what_the_client_said_of_it(bench: Bench) -> None:
@@ -132,11 +132,11 @@ async def test_usage_is_one_row_per_request_sent(bench: Bench) -> None:
         failed = bench.attempt(first)
         await part.intend(failed, None)
         at_most = {"characters_upper_bound": 7, "cost_upper_bound": cost_of(7)}
-        part.settle(settle(failed, Outcome.FAILED, http_status=500, **at_most), None)
+        part.settle(settlement_of(failed, Outcome.FAILED, http_status=500, **at_most), None)
         await bench.buy(part, first)
         await part.intend(bench.attempt(first, number=3, bound=9), None)
         await bench.refuse(part, part.todo[1])
-    bench.publisher.publish_usage(bench.rows(), bench.replays())
+    bench.publisher.commit_usage(bench.rows(), bench.replays())
     rows = bench.usage()
     names = ["attempt_id", "attempt", "outcome", "characters_billed", "characters_upper_bound", "http_status"]
     assert [[row[name] for name in names] for row in rows] == [
@@ -180,9 +180,9 @@ def test_publishing_twice_gives_the_same_bytes(bench: Bench) -> None:
 
     asyncio.run(say())
     replays = bench.replays()
-    bench.publisher.publish(bench.rows(), replays)
+    bench.publisher.commit_part(bench.rows(), replays)
     tables, marker = _tables(bench), _marker(bench)
-    bench.publisher.publish(bench.rows(), replays)
+    bench.publisher.commit_part(bench.rows(), replays)
     assert _tables(bench) == tables
     assert _marker(bench) == marker
     assert len(tables) == 3
@@ -395,7 +395,7 @@ def test_a_claim_whose_journal_is_lost_is_unknown_usage_at_its_worst(bench: Benc
     """Who takes over accounts for all that the claim may have spent, once; the claim is then told in full."""
     write_claim(bench.store, 0, CLAIM)
     for _ in range(2):
-        bench.publisher.account_for_lost(0, [])
+        bench.publisher.account_for_lost_journals(0, [])
     assert claim_names(bench.store, 0) == []
     (row,) = bench.usage()
     assert (row["outcome"], row["journal_id"], row["invocation_id"]) == ("unknown", "lost", "i0")
@@ -412,10 +412,10 @@ async def test_a_claim_whose_journal_is_here_or_published_is_not_lost(bench: Ben
     """What is known exactly is not guessed."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
-    bench.publisher.account_for_lost(0, bench.replays())
+    bench.publisher.account_for_lost_journals(0, bench.replays())
     assert bench.store.names("usage") == []
-    bench.publisher.publish_usage(bench.rows(), bench.replays())
-    bench.publisher.account_for_lost(0, [])
+    bench.publisher.commit_usage(bench.rows(), bench.replays())
+    bench.publisher.account_for_lost_journals(0, [])
     (row,) = bench.usage()
     assert row["outcome"] == "succeeded"
     assert claim_names(bench.store, 0) == []
@@ -425,14 +425,14 @@ async def test_a_journal_that_comes_back_replaces_the_guess(bench: Bench) -> Non
     """Another machine took it for lost; its owner knows exactly, and more than the guess may have been spent since."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
-        bench.publisher.account_for_lost(0, [])
+        bench.publisher.account_for_lost_journals(0, [])
         for _ in range(9):
             await bench.buy(part, part.todo[1])
     assert [row["outcome"] for row in bench.usage()] == ["unknown"]
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded"] * 10
     before = _tables(bench)
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     assert _tables(bench) == before
 
 
@@ -451,7 +451,7 @@ async def test_leaving_a_part_publishes_its_usage_and_keeps_its_journal(bench: B
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
         await part.intend(bench.attempt(part.todo[1]), None)
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded", "unknown"]
     assert claim_names(bench.store, 0) == []
     assert len(journal_paths(bench.journals, 0)) == 1
@@ -495,8 +495,8 @@ async def test_counts_of_what_journals_hold(bench: Bench) -> None:
         await bench.say(part, part.todo[0])
         await bench.refuse(part, part.todo[1])
         await bench.buy(part, part.todo[2])
-    assert said_totals(bench.replays()) == Totals(speech=1, rejects=1, audio_ms=8)
-    bench.publisher.publish_usage(bench.rows(), bench.replays())
+    assert finished_totals(bench.replays()) == Totals(speech=1, rejects=1, audio_ms=8)
+    bench.publisher.commit_usage(bench.rows(), bench.replays())
     (name,) = bench.store.names("usage")
     assert usage_totals(bench.store.read(f"usage/{name}") or b"") == Totals(
         attempts=3,
@@ -528,7 +528,7 @@ def test_a_journal_that_shrank_meanwhile_gives_no_half_audio(bench: Bench) -> No
     replays = bench.replays()
     path.write_bytes(path.read_bytes()[:-1_000])
     with pytest.raises(StorageError, match="is shorter than it was"):
-        bench.publisher.publish(bench.rows(), replays)
+        bench.publisher.commit_part(bench.rows(), replays)
     assert bench.store.read(SPEECH_FILE) is None
     assert bench.store.read(marker_name(0)) is None
 
@@ -540,7 +540,7 @@ async def test_a_later_count_of_the_service_is_kept_beside_ours(bench: Bench) ->
             attempt = bench.attempt(utterance)
             await part.intend(attempt, None)
             usage = Usage(9, 1, 2, 3)
-            part.settle(settle(attempt, usage=usage, characters_billed=9, characters_upper_bound=9), None)
+            part.settle(settlement_of(attempt, usage=usage, characters_billed=9, characters_upper_bound=9), None)
             speech: Speech = await bench.say(part, utterance, usage=Usage(9, 1, 2, 3))
             assert speech.usage.characters_reported == 9
     bench.publish()

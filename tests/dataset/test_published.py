@@ -15,7 +15,7 @@ from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.dataset import published as publishing
 from tts_pipeline.dataset import speech_file
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.published import PublishedSpeech
+from tts_pipeline.dataset.published import DatasetCache
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
 
@@ -27,15 +27,17 @@ def _descriptor(bench: Bench, made: AudioSettings = RECEIVED) -> Descriptor:
     return Descriptor(bench.source.rows, bench.part_rows, job, [], [])
 
 
-def _opened(bench: Bench, *, made: AudioSettings = RECEIVED, wanted: AudioSettings = RECEIVED) -> PublishedSpeech:
-    return PublishedSpeech(bench.store, _descriptor(bench, made), wanted, "../pilot")
+def _open_cache(
+    bench: Bench, *, dataset_settings: AudioSettings = RECEIVED, settings: AudioSettings = RECEIVED
+) -> DatasetCache:
+    return DatasetCache(bench.store, _descriptor(bench, dataset_settings), settings, "../pilot")
 
 
 def _key(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _get(speech: PublishedSpeech, text: str, take: int = 0) -> str | None:
+def _get(speech: DatasetCache, text: str, take: int = 0) -> str | None:
     found = speech.get(_key(text), take)
     assert (found is not None) <= speech.may_have(_key(text), take)
     return None if found is None else found.origin
@@ -46,7 +48,7 @@ def test_every_row_of_done_parts_is_found(tmp_path: Path, store: Store) -> None:
     bench = Bench.of(tmp_path, store, rows=25, part_rows=10)
     bench.run(0, refused=["r3"])
     bench.run(1)
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     assert len(speech) == 19
     for number in range(25):
         expected = f"../pilot#r{number}" if number < 20 and number != 3 else None
@@ -63,7 +65,7 @@ def test_takes_are_told_apart_and_unknown_requests_are_not_there(tmp_path: Path,
     table = pa.table({"id": ["a", "a"], "text": ["x"] * 2, "n": [0, 1]})
     bench = Bench.of(tmp_path, store, table, columns=InputColumns(parameters={"take": "n"}))
     bench.run()
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     assert [_get(speech, "x", take) for take in (0, 1, 2)] == ["../pilot#a", "../pilot#a", None]
     assert _get(speech, "y") is None
 
@@ -73,7 +75,7 @@ def test_a_part_of_rejects_only_has_no_file(tmp_path: Path, store: Store) -> Non
     bench = Bench.of(tmp_path, store, rows=4, part_rows=2)
     bench.run(0, refused=["r0", "r1"])
     bench.run(1)
-    assert len(_opened(bench)) == 2
+    assert len(_open_cache(bench)) == 2
 
 
 FLAC = AudioSettings("flac", 16_000)
@@ -100,7 +102,7 @@ def test_audio_that_is_not_what_a_purchase_would_give_is_left_out(
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     _rewrite(bench, "segments", pa.array([1, 3], pa.int16()))
-    speech = _opened(bench, made=made, wanted=wanted)
+    speech = _open_cache(bench, dataset_settings=made, settings=wanted)
     assert (_get(speech, "Line 0.") is not None, _get(speech, "Line 1.") is not None) == (one, joined)
 
 
@@ -124,13 +126,13 @@ def test_rows_of_one_order_read_each_row_group_once(tmp_path: Path, monkeypatch:
     bench = Bench.of(tmp_path, Counting(tmp_path / "out"), rows=60, part_rows=60)
     bench.run()
     groups = pq.ParquetFile(tmp_path / "out" / "speech" / "part-00000.parquet").num_row_groups
-    assert groups > publishing.KEPT_GROUPS
+    assert groups > publishing.CACHED_GROUPS
     opened.clear()
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     for number in range(60):
         _get(speech, f"Line {number}.")
     assert opened["speech/part-00000.parquet"] == 1 + groups
-    assert len(speech._held) == publishing.KEPT_GROUPS
+    assert len(speech._cached_tables) == publishing.CACHED_GROUPS
 
 
 def test_damaged_audio_is_not_there(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_damaged_audio_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "out" / "speech" / "part-00000.parquet"
     whole, audio = path.read_bytes(), audio_of("Line 1.").data
     path.write_bytes(whole.replace(audio, audio[:-1] + b"!"))
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     assert [_get(speech, f"Line {number}.") for number in range(2)] == ["../pilot#r0", None]
 
 
@@ -168,7 +170,7 @@ def test_a_row_that_cannot_be_true_is_not_there(
     place = table.column_names.index(column)
     values = [value, value, table.column(column)[2].as_py()]
     pq.write_table(table.set_column(place, column, pa.array(values, table.schema.field(column).type)), path)
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     assert [_get(speech, f"Line {number}.") for number in range(3)] == [None, None, "../pilot#r2"]
     assert len(caplog.messages) <= 1
     assert all(str(path) in message for message in caplog.messages)
@@ -178,15 +180,15 @@ def test_a_part_that_was_made_anew_since_is_not_mistaken(tmp_path: Path) -> None
     """Its rows stand elsewhere now: the whole key decides, and what is gone is not there."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=3)
     bench.run()
-    speech = _opened(bench)
+    speech = _open_cache(bench)
     path = tmp_path / "out" / "speech" / "part-00000.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(1, 1), path)
     assert [_get(speech, f"Line {number}.") for number in range(3)] == [None, None, None]
-    again = _opened(bench)
+    again = _open_cache(bench)
     assert [_get(again, f"Line {number}.") for number in range(3)] == [None, "../pilot#r1", None]
     pq.write_table(table.slice(0, 0), path, row_group_size=1)
-    assert [_get(_opened(bench), f"Line {number}.") for number in range(3)] == [None] * 3
+    assert [_get(_open_cache(bench), f"Line {number}.") for number in range(3)] == [None] * 3
 
 
 @pytest.mark.parametrize("content", [b"", b"no Parquet at all"])
@@ -194,10 +196,10 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes) -> N
     """When it is opened and when it is read; it names the file."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
-    speech: Any = _opened(bench)
+    speech: Any = _open_cache(bench)
     path = tmp_path / "out" / "speech" / "part-00000.parquet"
     path.write_bytes(content)
     with pytest.raises(StorageError, match="part-00000"):
         speech.get(_key("Line 0."), 0)
     with pytest.raises(StorageError, match="part-00000"):
-        _opened(bench)
+        _open_cache(bench)

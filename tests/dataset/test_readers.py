@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from tests.dataset.samples import Bench
-from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
-from tts_pipeline.dataset.finish import finish
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.finish import finalize
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.tone import tone
 
@@ -31,10 +31,10 @@ def dataset(tmp_path: Path) -> Path:
     destination = tmp_path / "out"
     bench = Bench.of(tmp_path, LocalStore(destination), rows=ROWS, part_rows=4)
     job = {"model": "qwen3-tts-flash", "service": "local"}
-    descriptor = make_descriptor(bench.store, Descriptor(ROWS, 4, job, bench.source.fingerprint(), []))
+    descriptor = create_or_extend_descriptor(bench.store, Descriptor(ROWS, 4, job, bench.source.fingerprint(), []))
     for number in range(descriptor.parts):
         bench.run(number, refused=["r5"])
-    finish(bench.store, descriptor)
+    finalize(bench.store, descriptor)
     return destination
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.claims import FileLock
-from tts_pipeline.dataset.descriptor import Descriptor, make_descriptor
-from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
-from tts_pipeline.dataset.parts import Past
-from tts_pipeline.dataset.publish import Publisher, marker_name
-from tts_pipeline.dataset.reopen import reopen
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.finish import committed_parts, dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.parts import PriorState
+from tts_pipeline.dataset.publish import PartCommitter, marker_name
+from tts_pipeline.dataset.reopen import reopen_rejected_parts
 from tts_pipeline.dataset.standing import published_histories, read_existing_speech
 from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
@@ -32,29 +32,29 @@ def bench(tmp_path: Path, store: Store) -> Bench:
 def _seal(bench: Bench) -> None:
     bench.run(0, refused=["r1", "r3"])
     bench.run(1)
-    finish(bench.store, _descriptor(bench))
+    finalize(bench.store, _descriptor(bench))
 
 
 def _descriptor(bench: Bench) -> Descriptor:
     job = {"model": "m", "service": "s"}
-    return make_descriptor(bench.store, Descriptor(8, 5, job, bench.source.fingerprint(), []))
+    return create_or_extend_descriptor(bench.store, Descriptor(8, 5, job, bench.source.fingerprint(), []))
 
 
 def _reopen(bench: Bench) -> set[int]:
-    return reopen(bench.store, bench.leases, {0, 1})
+    return reopen_rejected_parts(bench.store, bench.leases, {0, 1})
 
 
-def _past(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> Past:
+def _prior_state(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> PriorState:
     rows = bench.rows(number)
     standing = read_existing_speech(bench.store, rows)
     here = {one.journal_id for one in bench.replays(number)}
     histories = published_histories(bench.store, rows, here)
-    return Past(standing.row_indices.keys(), standing.totals, histories, retry_rejects)
+    return PriorState(standing.row_indices.keys(), standing.totals, histories, retry_rejects)
 
 
 async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -> list[str]:
     """Do what is left of the first part, at most so many rows; return which it was."""
-    async with bench.part(past=_past(bench)) as part:
+    async with bench.part(prior=_prior_state(bench)) as part:
         names = [utterance.utterance_id for utterance in part.todo]
         for utterance in part.todo[:until]:
             await (bench.refuse if utterance.utterance_id in refused else bench.say)(part, utterance)
@@ -77,7 +77,7 @@ def test_rejected_rows_are_tried_anew_and_the_speech_stays(bench: Bench) -> None
     assert [row for row in after if row["utterance_id"] in {"r0", "r2", "r4"}] == before
     assert {row["invocation_id"] for row in after} == {"invocation-1", "invocation-3"}
     assert bench.store.names("rejects") == [], "a table without rows has no file"
-    finish(bench.store, _descriptor(bench))
+    finalize(bench.store, _descriptor(bench))
     totals = dataset_totals(bench.store, _descriptor(bench))
     assert (totals.speech, totals.rejects, totals.attempts) == (8, 0, 10)
     assert (totals.characters_billed, totals.cost, totals.audio_ms) == (56, cost_of(56), 64)
@@ -100,11 +100,11 @@ def test_requests_of_before_count_for_the_row(bench: Bench) -> None:
     _reopen(bench)
 
     async def look() -> None:
-        async with bench.part(past=_past(bench)) as part:
+        async with bench.part(prior=_prior_state(bench)) as part:
             history = part.history(part.todo[0])
             assert (history.attempts, history.segment_attempts, history.characters_billed) == (1, {0: 1}, 0)
             await part.intend(bench.attempt(part.todo[0], number=2), None)
-        async with bench.part(past=_past(bench)) as part:
+        async with bench.part(prior=_prior_state(bench)) as part:
             assert part.history(part.todo[0]).attempts == 2
 
     asyncio.run(look())
@@ -115,9 +115,9 @@ def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
     _reopen(bench)
     asyncio.run(_retry(bench))
     bench.publish()
-    finish(bench.store, _descriptor(bench))
+    finalize(bench.store, _descriptor(bench))
     assert _reopen(bench) == set()
-    assert is_finished(bench.store, _descriptor(bench))
+    assert is_finalized(bench.store, _descriptor(bench))
 
 
 def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
     """Its marker stays."""
     with FileLock(bench.folder / "locks" / "part-00000.lock"), pytest.raises(StorageError, match="part-00000"):
         _reopen(bench)
-    assert done_parts(bench.store, _descriptor(bench)) == {0, 1}
+    assert committed_parts(bench.store, _descriptor(bench)) == {0, 1}
 
 
 class _DiedError(Exception):
@@ -181,14 +181,14 @@ def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Pat
         _reopen(bench)
         asyncio.run(_retry(bench, refused=["r3"]))
         bench.publish()
-        finish(bench.store, _descriptor(bench))
+        finalize(bench.store, _descriptor(bench))
     except _DiedError:
         pass
     bench.store.writes_left = 1_000
-    if 0 not in done_parts(bench.store, _descriptor(bench)):
+    if 0 not in committed_parts(bench.store, _descriptor(bench)):
         asyncio.run(_retry(bench, refused=["r3"]))
         bench.publish()
-    finish(bench.store, _descriptor(bench))
+    finalize(bench.store, _descriptor(bench))
     rejects = _ids(bench, "rejects/part-00000.parquet")
     assert sorted([*_ids(bench), *rejects]) == ["r0", "r1", "r2", "r3", "r4"]
     assert _ids(bench) == sorted(_ids(bench))
@@ -223,7 +223,7 @@ def test_rejects_of_an_open_part_are_tried_anew_when_asked(tmp_path: Path, store
                 await bench.refuse(part, utterance)
         async with bench.part() as part:
             assert [utterance.utterance_id for utterance in part.todo] == ["r2", "r3"]
-        async with bench.part(past=_past(bench, retry_rejects=True)) as part:
+        async with bench.part(prior=_prior_state(bench, retry_rejects=True)) as part:
             assert [utterance.utterance_id for utterance in part.todo] == ["r0", "r1", "r2", "r3"]
             for utterance in part.todo:
                 await bench.say(part, utterance)
@@ -237,14 +237,14 @@ def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
     """A publisher of another process, which knows only files, gives the same."""
     _reopen(bench)
     asyncio.run(_retry(bench))
-    Publisher(bench.store, bench.voicing.roles).publish(bench.rows(), bench.replays())
+    PartCommitter(bench.store, bench.mapper.roles).commit_part(bench.rows(), bench.replays())
     assert _ids(bench) == ["r0", "r1", "r2", "r3", "r4"]
 
 
 def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store: Store) -> None:
     """Two processes had the row, in a race: what is paid for is not given up for the other one's reject."""
     bench = Bench.of(tmp_path, store)
-    past = Past(retry_rejects=True)
+    past = PriorState(retry_rejects=True)
 
     async def work() -> None:
         async with bench.part() as part:
@@ -252,7 +252,7 @@ def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store:
                 await bench.say(part, utterance)
         (path,) = bench.journals.iterdir()
         path.rename(tmp_path / path.name)
-        async with bench.part(past=past) as part:
+        async with bench.part(prior=past) as part:
             await bench.refuse(part, part.todo[0])
         (tmp_path / path.name).rename(path)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import voicing_of, write_rows
+from tests.dataset.samples import utterance_mapper_of, write_rows
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.repeated import (
     FILE_NAME,
@@ -28,7 +28,7 @@ from tts_pipeline.models import Utterance
 def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any) -> tuple[Hashes, list[int], Hashes]:
     """Return the hashes of rows, of their utterances, and what a scan finds to be repeated."""
     source = open_source(write_rows(folder / "a.parquet", table))
-    mapper: UtteranceMapper = voicing_of(source, InputColumns(parameters=columns), **fixed)
+    mapper: UtteranceMapper = utterance_mapper_of(source, InputColumns(parameters=columns), **fixed)
     rows = RowReader(source).read(range(source.rows))
     keys = mapper.roles.keys(rows, [("", 0)] * rows.num_rows)
     hasher = RequestHasher(mapper)
@@ -73,7 +73,7 @@ def test_rows_without_a_text_are_not_looked_at(tmp_path: Path) -> None:
 def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
     """Kept hashes are compared with those of later runs: a hash that depends on the process would find nothing."""
     source = open_source(write_rows(tmp_path / "a.parquet"))
-    request_hash = RequestHasher(voicing_of(source))
+    request_hash = RequestHasher(utterance_mapper_of(source))
     assert request_hash.hash_utterance(Utterance("a", "Line 0.", {"voice": "Cherry"})) == 5391741848502970322
     assert request_hash.hash_utterance(Utterance("b", "Line \ud800.", {})) != 0
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settle, speech_of
+from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.dataset.journal import FORMAT_VERSION, encode_frame, encode_record
 from tts_pipeline.dataset.journal_frames import Blob
 from tts_pipeline.dataset.journals import totals_of
@@ -44,7 +44,7 @@ def _intent(attempt: Attempt, boundaries: Any = None) -> bytes:
 
 
 def _settled(attempt: Attempt, answer: Answer | None = None, **given: Any) -> tuple[bytes, bytes]:
-    settlement = settle(attempt, **given)
+    settlement = settlement_of(attempt, **given)
     record = {"kind": "settled", "settlement": settlement, "answer": answer and encode_answer(answer)}
     return encode_record(record), b"" if answer is None else answer.audio.data
 
@@ -84,7 +84,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
     assert collect_history(("r", 0), [found]) == History(
         answers={0: answer}, boundaries=None, segment_attempts={0: 1}, characters_billed=10, cost=cost_of(10)
     )
-    assert found.attempts == {"a1": (attempt, settle(attempt))}
+    assert found.attempts == {"a1": (attempt, settlement_of(attempt))}
 
 
 def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_record_that_is_told_twice_is_told_once(tmp_path: Path) -> None:
     """How an attempt ended is not forgotten over its intent, and it is one request."""
     intent, settled = _intent(_attempt(1)), _settled(_attempt(1), Answer(0, audio_of("a")))
     found = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
-    assert found.attempts == {"a1": (_attempt(1), settle(_attempt(1)))}
+    assert found.attempts == {"a1": (_attempt(1), settlement_of(_attempt(1)))}
     assert collect_history(("r", 0), [found]).segment_attempts == {0: 1}
 
 
@@ -358,7 +358,7 @@ def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
     attempt = _attempt(1)
     frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
     found = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
-    assert found.attempts == {"a1": (attempt, settle(attempt))}
+    assert found.attempts == {"a1": (attempt, settlement_of(attempt))}
     assert (found.finished_keys(), found.damaged_answers, found.unread_bytes) == (set(), 1, 0)
     assert collect_history(("r", 0), [found]).answers == {}
 

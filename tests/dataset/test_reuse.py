@@ -9,8 +9,8 @@ from tests.dataset.samples import Bench
 from tests.dataset.test_answers import KEY, found_of
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.answers import MARKER, FileCache
-from tts_pipeline.dataset.descriptor import NAME, Descriptor
-from tts_pipeline.dataset.published import PublishedSpeech
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
+from tts_pipeline.dataset.published import DatasetCache
 from tts_pipeline.dataset.reuse import find_cache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.errors import ConfigurationError
@@ -23,7 +23,7 @@ def _dataset(folder: Path, *, made: str = "as-received") -> Path:
     bench = Bench.of(folder, LocalStore(out), rows=3)
     bench.run()
     job = {"audio_format": made, "sample_rate_hz": None, "pause_ms": 300}
-    (out / NAME).write_bytes(Descriptor(3, 500, job, [], []).to_json())
+    (out / DESCRIPTOR_FILE).write_bytes(Descriptor(3, 500, job, [], []).to_json())
     return out
 
 
@@ -32,7 +32,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
     place = tmp_path / "new" / "store"
     found = find_cache(place, tmp_path / "staging")
     assert (found.is_new, list(tmp_path.iterdir())) == (True, [])
-    found.begin()
+    found.create()
     shelf = found.open(RECEIVED)
     assert isinstance(shelf, FileCache)
     assert [path.name for path in place.iterdir()] == [MARKER]
@@ -40,7 +40,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
     shelf.put(KEY, 0, found_of())
     caplog.clear()
     found = find_cache(place, tmp_path / "staging")
-    found.begin()
+    found.create()
     again = found.open(RECEIVED)
     assert again.get(KEY, 0) == found_of(origin=f"{place}#u1")
     assert caplog.text == ""
@@ -49,7 +49,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
     """Its speech is taken, and nothing is put there."""
     shelf = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
-    assert isinstance(shelf, PublishedSpeech)
+    assert isinstance(shelf, DatasetCache)
     assert len(shelf) == 3
     assert not hasattr(shelf, "put")
 
@@ -78,7 +78,7 @@ def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None
         (MARKER, b'{"format_version": 2}', "of format 2, not 1"),
         (MARKER, b"not JSON", "of format None, not 1"),
         (MARKER, b"[]", "of format None, not 1"),
-        (NAME, b'{"format_version": 99}', "of format 99"),
+        (DESCRIPTOR_FILE, b'{"format_version": 99}', "of format 99"),
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -97,4 +97,4 @@ def test_a_place_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError):
             find_cache(place, tmp_path / "staging")
     with pytest.raises(ConfigurationError, match="cannot use"):
-        find_cache(tmp_path / "file" / "below", tmp_path / "staging").begin()
+        find_cache(tmp_path / "file" / "below", tmp_path / "staging").create()

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import CARD, voicing_of, write_rows
+from tests.dataset.samples import CARD, utterance_mapper_of, write_rows
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
 from tts_pipeline.dataset.source import open_source
@@ -133,7 +133,7 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
     )
     source = open_source(write_rows(tmp_path / "a.parquet", table))
     columns = InputColumns(parameters={"voice": "speaker", "language_type": "lang", "speed": "pace"})
-    voicing = voicing_of(source, columns)
+    voicing = utterance_mapper_of(source, columns)
     rows = table
     keys = voicing.roles.keys(rows, [("a", n) for n in range(3)])
     assert voicing.utterances(rows, keys) == [

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dataset.samples import voicing_of, write_rows
+from tests.dataset.samples import utterance_mapper_of, write_rows
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset import scan as scanning
 from tts_pipeline.dataset.scan import scan_source
@@ -19,7 +19,7 @@ from tts_pipeline.errors import ConfigurationError, StorageError
 def _scan(location: Path, row_indices: Sequence[int] | None = None, **columns: Any) -> None:
     source = open_source(location)
     scratch = location.parent / "scratch"
-    mapper = voicing_of(source, InputColumns(**columns))
+    mapper = utterance_mapper_of(source, InputColumns(**columns))
     scan_source(source, range(source.rows) if row_indices is None else row_indices, mapper, scratch=scratch)
     assert list(scratch.iterdir()) == []
 
@@ -62,7 +62,7 @@ def test_readings_of_one_id_differ_by_take(tmp_path: Path) -> None:
 def test_ids_of_equal_hashes_are_no_duplicates(tmp_path: Path) -> None:
     """A hash that stands twice only starts a second look: other ids of that hash are not accused."""
     source = open_source(write_rows(tmp_path / "a.parquet", rows=10))
-    mapper = voicing_of(source)
+    mapper = utterance_mapper_of(source)
     repeated = {hash((f"r{number}", 0)) for number in range(10)}
     scanning._refuse_duplicates(source, range(10), mapper, repeated)
 
@@ -72,7 +72,7 @@ def test_only_ids_of_repeated_hashes_are_held(tmp_path: Path) -> None:
     location = write_rows(tmp_path / "a.parquet", pa.table({"id": ["a", "a", "b", "b"], "text": ["x"] * 4}))
     source = open_source(location)
     with pytest.raises(ConfigurationError) as exc_info:
-        scanning._refuse_duplicates(source, range(4), voicing_of(source), {hash(("b", 0))})
+        scanning._refuse_duplicates(source, range(4), utterance_mapper_of(source), {hash(("b", 0))})
     assert "'b' (2 rows)" in exc_info.value.message
     assert "'a'" not in exc_info.value.message
 
@@ -156,4 +156,4 @@ def test_a_scratch_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path)
     location = write_rows(tmp_path / "a.parquet")
     source = open_source(location)
     with pytest.raises(StorageError, match=r"a\.parquet"):
-        scan_source(source, range(4), voicing_of(source), scratch=location / "below-a-file")
+        scan_source(source, range(4), utterance_mapper_of(source), scratch=location / "below-a-file")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.dataset.samples import audio_of
 from tests.patience import patience
-from tts_pipeline.config import SEGMENT_BYTES
+from tts_pipeline.config import JOURNAL_CHUNK_BYTES
 from tts_pipeline.dataset.journal import Journal, encode_frame
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.dataset.shipping import FOLDER, LogShipper, ShippedLog, chunk_name
@@ -54,7 +54,7 @@ def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
     shipment = ShippedLog(store, journal)
     shipment.send()
     assert _shipped(store) == journal.path.read_bytes()
-    for payload_bytes in (100, SEGMENT_BYTES // 2, 2 * SEGMENT_BYTES):
+    for payload_bytes in (100, JOURNAL_CHUNK_BYTES // 2, 2 * JOURNAL_CHUNK_BYTES):
         before = _chunks(store)
         _append(journal, payload_bytes)
         assert shipment.has_more
@@ -62,7 +62,7 @@ def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
         assert _shipped(store) == journal.path.read_bytes()
         assert before.items() <= _chunks(store).items()
     assert len(store.names(FOLDER)) == 3 + 3
-    assert max(map(len, _chunks(store).values())) == SEGMENT_BYTES
+    assert max(map(len, _chunks(store).values())) == JOURNAL_CHUNK_BYTES
     for name in store.names(FOLDER):
         store.remove(f"{FOLDER}/{name}")
     assert not shipment.has_more

@@ -36,7 +36,7 @@ def _ids(rows: int) -> list[str]:
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sliced, "SLICE_BYTES", 1_000_000)
     monkeypatch.setattr(sliced, "UNEVEN_SLICE_BYTES", 2_000_000)
-    monkeypatch.setattr(sliced, "ALWAYS_READ_BYTES", 50_000_000)
+    monkeypatch.setattr(sliced, "EXPANSION_EXEMPT_BYTES", 50_000_000)
     monkeypatch.setattr(sliced, "MAX_PAGE_BYTES", 20_000_000)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.journal_frames import Blob
-from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, row_groups
+from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, split_row_groups
 from tts_pipeline.errors import StorageError
 
 MEGABYTE = 1024 * 1024
@@ -20,7 +20,7 @@ MEGABYTE = 1024 * 1024
 @given(sizes=st.lists(st.integers(0, 20), max_size=30))
 def test_groups_are_as_large_as_they_may_be_and_no_larger(sizes: list[int]) -> None:
     """Every row once, in order; a group of several rows fits, and the next row would not have fitted into it."""
-    groups = list(row_groups(range(len(sizes)), lambda place: sizes[place] * MEGABYTE))
+    groups = list(split_row_groups(range(len(sizes)), lambda place: sizes[place] * MEGABYTE))
     assert [place for group in groups for place in group] == list(range(len(sizes)))
     for number, group in enumerate(groups):
         held = sum(sizes[place] for place in group) * MEGABYTE

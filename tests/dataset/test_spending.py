@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.samples import NOW_US, Bench, cost_of, settle
+from tests.dataset.samples import NOW_US, Bench, cost_of, settlement_of
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.publish import Publisher
-from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.publish import PartCommitter
+from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.models import Outcome
@@ -34,20 +34,20 @@ def _buy(bench: Bench, number: int, *, rows: int, unknown: int = 0) -> None:
     asyncio.run(work())
 
 
-def _leave(bench: Bench, number: int) -> Publisher:
+def _suspend(bench: Bench, number: int) -> PartCommitter:
     publisher = bench.publisher
-    publisher.leave(bench.rows(number), bench.replays(number))
+    publisher.suspend_part(bench.rows(number), bench.replays(number))
     return publisher
 
 
-def _spent(bench: Bench) -> Totals:
-    return spent(
+def _total_spend(bench: Bench) -> Totals:
+    return total_spend(
         bench.store, Descriptor(bench.source.rows, bench.part_rows, {}, [], []), bench.journals, bench.journals
     )
 
 
 def _figures(bench: Bench) -> tuple[int, int, int]:
-    totals = _spent(bench)
+    totals = _total_spend(bench)
     if totals.cost is not None:
         assert totals.cost == cost_of(totals.characters_billed)
     assert totals.cost_upper_bound == (cost_of(totals.characters_upper_bound) if totals.currency else None)
@@ -58,7 +58,7 @@ def test_an_empty_dataset_has_spent_nothing(tmp_path: Path, store: Store) -> Non
     """And no cost is none, not 0."""
     bench = Bench.of(tmp_path, store)
     assert _figures(bench) == (0, 0, 0)
-    assert _spent(bench).cost is None
+    assert _total_spend(bench).cost is None
 
 
 def test_a_part_counts_once_at_every_stage(tmp_path: Path, store: Store) -> None:
@@ -68,7 +68,7 @@ def test_a_part_counts_once_at_every_stage(tmp_path: Path, store: Store) -> None
     _buy(bench, 0, rows=2, unknown=1)
     expected = (7, 6 * LINE, 6 * LINE + 10)
     assert _figures(bench) == expected
-    _leave(bench, 0)
+    _suspend(bench, 0)
     assert _figures(bench) == expected
     bench.run(0)
     done = (9, 8 * LINE, 8 * LINE + 10)
@@ -79,7 +79,7 @@ def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Stor
     """The journal of a part that is done tells nothing new."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=4)
-    bench.publisher.publish(bench.rows(), bench.replays())
+    bench.publisher.commit_part(bench.rows(), bench.replays())
     assert len(list(bench.journals.iterdir())) == 1
     assert _figures(bench) == (4, 4 * LINE, 4 * LINE)
 
@@ -92,7 +92,7 @@ def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -
     for path in bench.journals.iterdir():
         path.rename(tmp_path / path.name)
     bench.run()
-    bench.publisher.publish_usage(bench.rows(), late)
+    bench.publisher.commit_usage(bench.rows(), late)
     assert _figures(bench) == (5, 5 * LINE, 5 * LINE)
 
 
@@ -115,12 +115,12 @@ def test_characters_without_a_price_are_told_apart(tmp_path: Path, store: Store,
             for utterance, outcome in zip(part.todo, (Outcome.SUCCEEDED, Outcome.FAILED), strict=False):
                 attempt = bench.attempt(utterance)
                 await part.intend(attempt, None)
-                part.settle(settle(attempt, outcome, cost=None, cost_upper_bound=None), None)
+                part.settle(settlement_of(attempt, outcome, cost=None, cost_upper_bound=None), None)
 
     asyncio.run(work())
     if left:
-        _leave(bench, 0)
-    totals = _spent(bench)
+        _suspend(bench, 0)
+    totals = _total_spend(bench)
     assert (totals.characters_upper_bound, totals.characters_without_price) == (LINE, LINE)
     assert totals.cost_upper_bound is None
 
@@ -130,6 +130,6 @@ def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> 
     bench = Bench.of(tmp_path, store)
     bench.run()
     carried = Totals(attempts=3, characters_billed=100, characters_upper_bound=120).to_json()
-    descriptor = Descriptor(4, 500, {}, [], [], generation=2, carried=carried)
-    totals = spent(store, descriptor, bench.journals, bench.journals)
+    descriptor = Descriptor(4, 500, {}, [], [], generation=2, carried_totals=carried)
+    totals = total_spend(store, descriptor, bench.journals, bench.journals)
     assert (totals.attempts, totals.characters_upper_bound) == (7, 4 * LINE + 120)

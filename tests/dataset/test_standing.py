@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.parts import Past
+from tts_pipeline.dataset.parts import PriorState
 from tts_pipeline.dataset.publish import marker_name
-from tts_pipeline.dataset.reopen import reopen
+from tts_pipeline.dataset.reopen import reopen_rejected_parts
 from tts_pipeline.dataset.standing import NO_SPEECH, open_existing_speech, published_histories, read_existing_speech
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
@@ -54,7 +54,7 @@ def test_a_large_part_is_copied_in_row_groups(tmp_path: Path, store: Store, monk
     monkeypatch.setattr("tts_pipeline.dataset.speech_file.ROW_GROUP_BYTES", 4_000)
     bench = Bench.of(tmp_path, store, rows=40)
     bench.run(refused=[f"r{number}" for number in range(0, 40, 10)])
-    reopen(store, bench.leases, {0})
+    reopen_rejected_parts(store, bench.leases, {0})
     asyncio.run(_say_the_rest(bench))
     bench.publish()
     assert bench.read(SPEECH)["utterance_id"].to_pylist() == [f"r{number}" for number in range(40)]
@@ -77,7 +77,7 @@ def test_runs_of_rows_are_read_across_row_groups(
 
 
 async def _say_the_rest(bench: Bench) -> None:
-    async with bench.part(past=Past(read_existing_speech(bench.store, bench.rows()).row_indices.keys())) as part:
+    async with bench.part(prior=PriorState(read_existing_speech(bench.store, bench.rows()).row_indices.keys())) as part:
         for utterance in part.todo:
             await bench.say(part, utterance)
 
@@ -93,7 +93,7 @@ def test_requests_are_known_from_published_usage(tmp_path: Path, store: Store) -
     """By utterance, with their cost; those of journals that are here are told by the journals."""
     bench = Bench.of(tmp_path, store)
     asyncio.run(_say_and_refuse(bench))
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     here = {one.journal_id for one in bench.replays()}
     assert published_histories(store, bench.rows(), here) == {}
     assert published_histories(store, bench.rows(), set()) == {

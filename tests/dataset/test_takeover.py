@@ -19,10 +19,10 @@ from tts_pipeline.dataset.leftovers import collect_orphans, commit_all_usage
 from tts_pipeline.dataset.names import parse_journal_id
 from tts_pipeline.dataset.replay import UnaccountedSpend, replay_journal
 from tts_pipeline.dataset.shipping import FOLDER, ShippedLog
-from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
-from tts_pipeline.dataset.usage_files import publish_usage_of
+from tts_pipeline.dataset.usage_files import commit_journal_usage
 
 LINE = 7
 """Characters of each text; the claim on the part is for all four rows."""
@@ -53,7 +53,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
 
     journal_id = asyncio.run(work())
     if orderly:
-        bench.publisher.leave(bench.rows(), bench.replays())
+        bench.publisher.suspend_part(bench.rows(), bench.replays())
     shutil.rmtree(bench.journals)
     return journal_id
 
@@ -61,7 +61,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
 def _adopt(bench: Bench) -> list[str]:
     """Take over as a run does: what is known of it is published at once, and its claim is gone."""
     adopted_ids = adopt_journals(bench.store, bench.journals, 0)
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     return adopted_ids
 
 
@@ -134,7 +134,7 @@ def test_the_truth_replaces_what_was_guessed_of_the_rest(bench: Bench) -> None:
     assert _bounds(bench) == (LINE, 4 * LINE)
     whole = replay_journal(aside)
     assert whole is not None
-    publish_usage_of(bench.store, 0, whole)
+    commit_journal_usage(bench.store, 0, whole)
     assert _bounds(bench) == (LINE, LINE)
 
 
@@ -155,7 +155,7 @@ def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
 
     asyncio.run(work())
     assert _bounds(bench) == (3 * LINE, 4 * LINE)
-    bench.publisher.leave(bench.rows(), bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
     assert [row["outcome"] for row in bench.usage()] == ["succeeded"] * 3 + ["unknown"] * 2
     assert _bounds(bench) == (3 * LINE, 5 * LINE)
 
@@ -186,8 +186,8 @@ def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> No
     taken = adopt_journals(bench.store, bench.journals, 0)
     assert taken == ([] if damage == "first" else [journal_id])
     assert not list(bench.journals.glob("*.copying"))
-    bench.publisher.leave(bench.rows(), bench.replays())
-    bench.publisher.account_for_lost(0, bench.replays())
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    bench.publisher.account_for_lost_journals(0, bench.replays())
     billed, at_most = _bounds(bench)
     assert at_most == 4 * LINE
     assert billed in {"gap": (LINE, 2 * LINE), "torn": (3 * LINE,), "first": (0,)}[damage]
@@ -205,9 +205,9 @@ def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
     """Before its usage is published, too."""
     _lose(bench, more=1)
     descriptor = Descriptor(4, 500, {}, [], [])
-    assert spent(bench.store, descriptor, bench.journals, bench.journals).characters_upper_bound == 4 * LINE
+    assert total_spend(bench.store, descriptor, bench.journals, bench.journals).characters_upper_bound == 4 * LINE
     adopt_journals(bench.store, bench.journals, 0)
-    totals = spent(bench.store, descriptor, bench.journals, bench.journals)
+    totals = total_spend(bench.store, descriptor, bench.journals, bench.journals)
     assert (totals.characters_billed, totals.characters_upper_bound) == (2 * LINE, 4 * LINE)
     assert totals.cost_upper_bound == cost_of(4 * LINE)
 

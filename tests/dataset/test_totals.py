@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.dataset.totals import Totals, totals_at
+from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.errors import StorageError
 
 COUNTS = st.integers(0, 10**12)
@@ -82,4 +82,4 @@ def test_what_is_in_question_adds_up() -> None:
 def test_amounts_that_cannot_be_true_are_refused(damage: dict[str, Any]) -> None:
     """A marker that tells them makes no cap wider: the file is named."""
     with pytest.raises(StorageError, match=r"part-00007\.json is damaged"):
-        totals_at("done/part-00007.json", SOUND | damage)
+        parse_totals("done/part-00007.json", SOUND | damage)

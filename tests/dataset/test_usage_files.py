@@ -9,14 +9,14 @@ import pytest
 
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.usage_files import facts_of, publish_usage_of, usage_name
+from tts_pipeline.dataset.usage_files import commit_journal_usage, size_and_hash, usage_name
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1_048_576, 1_048_577])
 def test_a_files_facts_are_its_size_and_hash(size_bytes: int) -> None:
     """Read in pieces, from whatever is open."""
     data = bytes(size_bytes)
-    assert facts_of(io.BytesIO(data)) == {"bytes": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
+    assert size_and_hash(io.BytesIO(data)) == {"bytes": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_what_is_published_is_left_alone(tmp_path: Path, store: Store) -> None:
@@ -27,15 +27,15 @@ def test_what_is_published_is_left_alone(tmp_path: Path, store: Store) -> None:
         async with bench.part() as part:
             await bench.say(part, part.todo[0])
         async with bench.part() as part:
-            assert part.left == 3
+            assert part.remaining == 3
 
     asyncio.run(work())
     one, empty = bench.replays()
     for _ in range(2):
-        publish_usage_of(store, 0, one)
-        publish_usage_of(store, 0, empty)
+        commit_journal_usage(store, 0, one)
+        commit_journal_usage(store, 0, empty)
         assert [f"usage/{name}" for name in store.names("usage")] == [usage_name(0, one.journal_id)]
     before = store.read(usage_name(0, one.journal_id))
     one.attempts.clear()
-    publish_usage_of(store, 0, one)
+    commit_journal_usage(store, 0, one)
     assert store.read(usage_name(0, one.journal_id)) == before

@@ -43,13 +43,13 @@ class Block:
 
 def blocks(page: str) -> Iterator[Block]:
     """Yield the blocks of a page that are done, in order: a ``text`` block belongs to the one before it."""
-    found = list(_FENCE.finditer(page))
-    for match, following in zip(found, [*found[1:], None], strict=False):
+    fences = list(_FENCE.finditer(page))
+    for match, following in zip(fences, [*fences[1:], None], strict=False):
         language = match["info"].strip()
         if language == "text":
             continue
-        told = following is not None and following["info"].strip() == "text"
-        expected = following["body"] if following is not None and told else None
+        has_output = following is not None and following["info"].strip() == "text"
+        expected = following["body"] if following is not None and has_output else None
         yield Block(language, match["body"], page.count("\n", 0, match.start()) + 1, expected)
 
 
@@ -79,8 +79,8 @@ class Reader:
         match block.language:
             case "bash":
                 return self._shell(block.text)
-            case "toml" | "python" if named := _NAMED.match(block.text):
-                return self._save(block.text, named[1])
+            case "toml" | "python" if file_line := _NAMED.match(block.text):
+                return self._save(block.text, file_line[1])
             case "python":
                 return self._python(block)
             case other:
@@ -99,20 +99,20 @@ class Reader:
             return ""
         if _SERVES.fullmatch("\n".join(lines)):
             return self._served(lines[0])
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=dict(self.environ), timeout=patience(120),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, f"{text}\nended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
+        assert process.returncode == 0, f"{text}\nended with {process.returncode}:\n{process.stdout}"
+        return process.stdout
 
     def _served(self, command: str) -> str:
         """Start what serves until Ctrl-C, and see that it serves and ends well."""
         arguments = shlex.split(re.sub(r"--port \d+", "--port 0", command))
         with subprocess.Popen(arguments, cwd=self.folder, env=dict(self.environ), stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
-            told = re.search(r"http://[\d.:]+", server.stdout.readline().decode())
-            answer = httpx.get(told[0], trust_env=False, timeout=patience(30)) if told else None
+            match = re.search(r"http://[\d.:]+", server.stdout.readline().decode())
+            answer = httpx.get(match[0], trust_env=False, timeout=patience(30)) if match else None
             server.send_signal(signal.SIGINT)
             assert server.wait(patience(30)) == 0
         assert answer is not None, f"{command} told no URL"
@@ -136,8 +136,8 @@ class Reader:
 def environment(service_url: str, home: Path) -> dict[str, str]:
     """Return the environment of a reader: the command on the path, the local service, and a home of their own."""
     scripts = Path(sys.executable).parent
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    return kept | {
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+    return inherited | {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "TTS_LOCAL_URL": service_url,
         "HOME": str(home),
@@ -171,7 +171,9 @@ def _joined(lines: list[str]) -> list[str]:
 
 
 def _expecting(command: str) -> str:
-    told = re.search(r"\s+# exit (\d+)$", command)
-    if not told:
+    match = re.search(r"\s+# exit (\d+)$", command)
+    if not match:
         return command
-    return f"status=0; {command[: told.start()]} || status=$?; [ $status = {told[1]} ] || exit {shlex.quote(told[1])}"
+    return (
+        f"status=0; {command[: match.start()]} || status=$?; [ $status = {match[1]} ] || exit {shlex.quote(match[1])}"
+    )

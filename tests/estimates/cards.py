@@ -7,9 +7,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from tts_pipeline.models import Card, Parameter, Price, Service
+from tts_pipeline.models import Card, Endpoint, Parameter, Price
 
-SERVICE = Service(name="studio", base_url="https://studio.example", auth="none", maker=True)
+SERVICE = Endpoint(name="studio", base_url="https://studio.example", auth="none", maker=True)
 PRICE = Price("studio-list", "EUR", "list", per_10k_characters=Decimal(2))
 CARD = Card(
     service="studio",

@@ -16,7 +16,7 @@ import pytest
 from tts_pipeline.config import Selection
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.estimates.rows import BATCH_ROWS, InputRows, open_rows
-from tts_pipeline.job.prepared import places_of
+from tts_pipeline.job.prepared import select_rows
 
 TEXTS = [f"line {number}" for number in range(2_000)]
 TABLE = pa.table({"id": range(2_000), "text": TEXTS})
@@ -68,7 +68,7 @@ def test_rows_of_every_kind_can_be_gone_through(kind: str, tmp_path: Path) -> No
 def test_a_selection_takes_the_rows_that_a_run_takes(kind: str, selection: Selection, tmp_path: Path) -> None:
     """A pilot's estimate is of that pilot."""
     lines = open_rows(KINDS[kind](tmp_path), selection)
-    assert _texts(lines) == [TEXTS[place] for place in places_of(selection, len(TEXTS))]
+    assert _texts(lines) == [TEXTS[place] for place in select_rows(selection, len(TEXTS))]
 
 
 @pytest.mark.parametrize("kind", ["frame", "folder"])

@@ -16,7 +16,7 @@ from tts_pipeline.estimates.figures import VoiceTotals
 from tts_pipeline.estimates.measured import Latency
 from tts_pipeline.estimates.tally import Counts
 from tts_pipeline.estimates.terms import cap_notes, estimate_notes, estimate_time, expected_cost
-from tts_pipeline.models import Card, Price, Service
+from tts_pipeline.models import Card, Endpoint, Price
 
 COUNTS = Counts(
     rows=130,
@@ -32,7 +32,7 @@ COUNTS = Counts(
 BY_TOKEN = Price("tokens", "EUR", "user", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(10))
 
 
-def _notes(model: Card, limits: Limits = Limits(), service: Service = SERVICE, counts: Counts = COUNTS) -> str:
+def _notes(model: Card, limits: Limits = Limits(), service: Endpoint = SERVICE, counts: Counts = COUNTS) -> str:
     return "; ".join(estimate_notes(counts, model, service, estimate_time(counts, model, limits), TODAY))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tts_pipeline.dataset.descriptor import SEAL, Descriptor
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.speech_file import SpeechWriter
 from tts_pipeline.dataset.store import LocalStore
@@ -101,9 +101,9 @@ def write_parts(
                 writer.write(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
     descriptor = Descriptor((parts + parts_left) * part_rows, part_rows, JOB, [], [])
     store.write("dataset.json", descriptor.to_json())
-    store.remove(SEAL)
+    store.remove(MANIFEST_FILE)
     if not parts_left:
-        store.write(SEAL, orjson.dumps({"totals": {}, "parts": [{"part": part} for part in range(parts)]}))
+        store.write(MANIFEST_FILE, orjson.dumps({"totals": {}, "parts": [{"part": part} for part in range(parts)]}))
 
 
 def index_of(destination: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.exports.samples import speech_row, write_dataset
-from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
 
@@ -64,8 +64,8 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
 
 def test_a_dataset_that_is_being_replaced_is_refused(dataset: Path, tmp_path: Path) -> None:
     """It is of two generations for as long as that takes."""
-    (dataset / SWAP).parent.mkdir()
-    (dataset / SWAP).touch()
+    (dataset / SWAP_FILE).parent.mkdir()
+    (dataset / SWAP_FILE).touch()
     with pytest.raises(ConfigurationError, match="being replaced"):
         export(dataset, tmp_path / "out", as_="files")
 

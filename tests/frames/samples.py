@@ -21,7 +21,7 @@ def lines(rows: int = 5) -> pl.DataFrame:
     return pl.DataFrame({"text": [f"Line {number}." for number in range(rows)]})
 
 
-def said_by(local: LocalService, work_dir: Path, **running: Any) -> dict[str, Any]:
+def call_arguments(local: LocalService, work_dir: Path, **running: Any) -> dict[str, Any]:
     """Return the arguments of a call: the service, and a state directory."""
     limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **running.pop("limits", {})})
     return {

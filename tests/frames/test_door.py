@@ -19,11 +19,11 @@ import pytest
 
 import tts_pipeline as tts
 from tests.conftest import StartEmulator
-from tests.frames.samples import MODEL, lines, said_by
+from tests.frames.samples import MODEL, call_arguments, lines
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError
 from tts_pipeline.frames import door, expressions
-from tts_pipeline.frames.rows import RESULTS
+from tts_pipeline.frames.rows import RESULT_COLUMNS
 from tts_pipeline.job import Stop
 from tts_pipeline.text import billed_characters
 
@@ -54,11 +54,11 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def test_every_kind_of_frame(kind: str, tone_service: LocalService, tmp_path: Path) -> None:
     """As many rows as given, in their order, untouched, with speech or errors beside them; equal ones bought once."""
     spoken: Any = tts.synthesize(
-        KINDS[kind](), text="line", columns={"voice": "speaker"}, **said_by(tone_service, tmp_path)
+        KINDS[kind](), text="line", columns={"voice": "speaker"}, **call_arguments(tone_service, tmp_path)
     )
     assert type(spoken) is (pl.DataFrame if kind in {"DataFrame", "LazyFrame"} else pa.Table)
     frame = pl.DataFrame(spoken)
-    assert frame.columns == [*ROWS, *RESULTS]
+    assert frame.columns == [*ROWS, *RESULT_COLUMNS]
     assert frame.select(list(ROWS)).rows() == POLARS.rows()
     assert frame["error_code"].to_list() == [None, None, "EmptyText", None, "EmptyText"]
     assert frame["error_class"].to_list() == [None, None, "input", None, "input"]
@@ -84,7 +84,7 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
             voice=pl.col("speaker"),
             speed=1.2,
             reuse=None,
-            **said_by(tone_service, tmp_path),
+            **call_arguments(tone_service, tmp_path),
         )
         said = {(entry["text"], entry["voice"]) for entry in tone_service.bill(entries=True)["entries"]}
         assert said == {
@@ -97,7 +97,7 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
 
 def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tmp_path: Path) -> None:
     """Nor does another frame with the same lines; without reuse everything is bought."""
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     first = tts.synthesize(lines(20), voice="Cherry", **said)
     again = tts.synthesize(lines(20), voice="Cherry", **said)
     longer = tts.synthesize(lines(25), voice="Cherry", **said)
@@ -112,7 +112,7 @@ def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tm
 def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
     """A column ``id`` by itself, or one that is named; a repeated one gets its row's number, a missing one is it."""
     frame = lines(4).with_columns(pl.Series("id", ["a", "a", None, "b"]), pl.Series("key", [7, 8, 9, 10]))
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     spoken = tts.synthesize(frame, voice="Cherry", **said)
     assert spoken["utterance_id"].to_list() == ["a", "a:1", "2", "b"]
     assert sorted(tts.usage_of(spoken, work_dir=tmp_path)["utterance_id"]) == ["2", "a", "a:1", "b"]
@@ -122,7 +122,7 @@ def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Pat
 
 def test_no_rows_are_no_rows(tmp_path: Path, tone_service: LocalService) -> None:
     """With the columns and types that rows would have."""
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     spoken = tts.synthesize(lines(2), voice="Cherry", **said)
     none = tts.synthesize(lines(2).clear(), voice="Cherry", **said)
     assert none.schema == spoken.schema
@@ -132,14 +132,14 @@ def test_no_rows_are_no_rows(tmp_path: Path, tone_service: LocalService) -> None
 def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp_path: Path) -> None:
     """What was bought below the cap is kept, and on the bill although there is no frame yet."""
     frame = lines(40)
-    capped = said_by(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=100))
+    capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=100))
     with pytest.raises(StoppedError) as stopped:
         tts.synthesize(frame, voice="Cherry", **capped)
     assert stopped.value.stopped_by == "budget"
     before = tone_service.bill()["characters"]
     assert 80 <= before <= 100
     assert tts.usage_of(work_dir=tmp_path)["characters_billed"].sum() == before
-    spoken = tts.synthesize(frame, voice="Cherry", **said_by(tone_service, tmp_path))
+    spoken = tts.synthesize(frame, voice="Cherry", **call_arguments(tone_service, tmp_path))
     assert spoken["audio"].null_count() == 0
     assert tone_service.bill()["received"] == 40
     assert tts.usage_of(spoken, work_dir=tmp_path)["characters_billed"].sum() == frame["text"].str.len_chars().sum()
@@ -147,7 +147,7 @@ def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp
 
 def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: Path) -> None:
     """The error itself, not a frame of rejects."""
-    said = said_by(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
+    said = call_arguments(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
     with pytest.raises(FatalError):
         tts.synthesize(lines(), voice="Cherry", **said)
 
@@ -171,7 +171,7 @@ def test_mistakes_are_told_before_anything_is_sent(
 ) -> None:
     """By what is wrong, with a way out; and nothing is left of the call."""
     with pytest.raises(ConfigurationError, match=match):
-        tts.synthesize(frame, **given, **said_by(tone_service, tmp_path))
+        tts.synthesize(frame, **given, **call_arguments(tone_service, tmp_path))
     assert tone_service.bill()["received"] == 0
 
 
@@ -179,7 +179,7 @@ def test_it_can_be_awaited(tone_service: LocalService, tmp_path: Path) -> None:
     """Two at a time, with the loop going on meanwhile; the same call twice is none the worse."""
 
     async def both() -> tuple[pl.DataFrame, pl.DataFrame]:
-        said = said_by(tone_service, tmp_path)
+        said = call_arguments(tone_service, tmp_path)
         return await asyncio.gather(
             tts.asynthesize(lines(30), voice="Cherry", **said),
             tts.asynthesize(lines(30), voice="Cherry", **said),
@@ -193,7 +193,7 @@ def test_in_a_running_loop_it_blocks_and_works(tone_service: LocalService, tmp_p
     """As a notebook's cell does."""
 
     async def cell() -> pl.DataFrame:
-        spoken: pl.DataFrame = tts.synthesize(lines(), voice="Cherry", **said_by(tone_service, tmp_path))
+        spoken: pl.DataFrame = tts.synthesize(lines(), voice="Cherry", **call_arguments(tone_service, tmp_path))
         return spoken
 
     assert asyncio.run(cell())["audio"].null_count() == 0
@@ -203,7 +203,7 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
     """What was in flight is paid for and kept; the same call buys the rest."""
     local = emulator(voice_mode="tone")
     local.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
-    said, rows = said_by(local, tmp_path), 60
+    said, rows = call_arguments(local, tmp_path), 60
     complaints: list[dict[str, Any]] = []
 
     async def cancelled() -> None:
@@ -235,7 +235,7 @@ def test_another_thread_stops_it(emulator: StartEmulator, tmp_path: Path) -> Non
     stopper = threading.Thread(target=stop_soon)
     stopper.start()
     with pytest.raises(StoppedError) as stopped:
-        tts.synthesize(lines(60), voice="Cherry", stop=stop, **said_by(local, tmp_path))
+        tts.synthesize(lines(60), voice="Cherry", stop=stop, **call_arguments(local, tmp_path))
     stopper.join()
     assert stopped.value.stopped_by == "interrupted"
 
@@ -247,7 +247,7 @@ def _wait_for(local: LocalService, charged: int) -> None:
 
 def test_the_types_say_what_comes_out(tone_service: LocalService, tmp_path: Path) -> None:
     """A DataFrame for Polars, also through ``pipe`` and awaited, as ``mypy`` sees by ``assert_type``."""
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     service, running = said["service"], said["running"]
     frame = lines(1)
     assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
@@ -271,7 +271,7 @@ def test_the_examples_are_true(tone_service: LocalService, tmp_path: Path, monke
 def test_counts_are_those_of_the_text(tone_service: LocalService, tmp_path: Path) -> None:
     """The result says what the pure counter says."""
     spoken = tts.synthesize(
-        POLARS.drop_nulls().unique(), text="line", voice="Cherry", **said_by(tone_service, tmp_path)
+        POLARS.drop_nulls().unique(), text="line", voice="Cherry", **call_arguments(tone_service, tmp_path)
     )
     kept = spoken.filter(pl.col("error_code").is_null())
     assert kept["characters_counted"].to_list() == [billed_characters(line, "han_double") for line in kept["line"]]

@@ -14,10 +14,10 @@ import pytest
 
 import tts_pipeline as tts
 from tests.conftest import StartEmulator
-from tests.frames.samples import lines, said_by
+from tests.frames.samples import call_arguments, lines
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.frames.rows import collected
+from tts_pipeline.frames.rows import materialize
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def _named(rows: int) -> pl.LazyFrame:
 )
 def test_rows_become_a_dataset(rows: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """As a file of the same rows would; nothing of them stays on the disk."""
-    destination, said = tmp_path / "out", said_by(tone_service, tmp_path / "work")
+    destination, said = tmp_path / "out", call_arguments(tone_service, tmp_path / "work")
     report = tts.run(rows, destination, voice="Cherry", **said)
     assert (report.dataset.speech, report.stopped) == (30, None)
     speech = pl.read_parquet(destination / "speech" / "*.parquet")
@@ -50,9 +50,9 @@ def test_rows_become_a_dataset(rows: Any, tone_service: LocalService, tmp_path: 
 def test_the_same_rows_go_on_with_their_dataset(tone_service: LocalService, tmp_path: Path) -> None:
     """Whatever they are computed from; other rows are refused, with nothing sent."""
     destination = tmp_path / "out"
-    capped = said_by(tone_service, tmp_path / "work", budget=tts.BudgetCap(max_characters=100), part_rows=5)
+    capped = call_arguments(tone_service, tmp_path / "work", budget=tts.BudgetCap(max_characters=100), part_rows=5)
     assert tts.run(_named(30), destination, voice="Cherry", **capped).stopped_by == "budget"
-    said = said_by(tone_service, tmp_path / "work")
+    said = call_arguments(tone_service, tmp_path / "work")
     again: Any = duckdb.sql("select * from rows", connection=_connection(_named(30).collect()))
     assert tts.run(again, destination, voice="Cherry", **said).dataset.speech == 30
     assert tone_service.bill()["received"] == 30
@@ -73,7 +73,7 @@ def test_what_is_no_frame_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Series"):
         tts.run(pl.Series([1]), tmp_path / "out", tts.Service(base_url="http://127.0.0.1:9", auth="none"), model="m")
     with pytest.raises(ConfigurationError, match="int"):
-        collected(1)  # type: ignore[arg-type]
+        materialize(1)  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
 
 

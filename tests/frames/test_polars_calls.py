@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.frames.samples import NOWHERE, lines, said_by
+from tests.frames.samples import NOWHERE, call_arguments, lines
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError
@@ -82,7 +82,7 @@ def test_without_reuse_nothing_is_bought_there(streamable: bool, tmp_path: Path)
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
 def test_with_reuse_it_works_and_twice_costs_once(engine: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """However often Polars calls; no display is drawn there."""
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     schema = tts.synthesize(lines(1), voice="Cherry", **said).schema
     say: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: tts.synthesize(rows, voice="Cherry", **said)  # noqa: E731
     for _ in range(2):

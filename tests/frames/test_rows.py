@@ -13,8 +13,15 @@ from hypothesis import strategies as st
 
 from tests.frames.samples import lines
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.frames.rows import RESULTS, Wanted, beside, no_outcomes, outcomes_of, to_say
-from tts_pipeline.schema import REJECTS, SPEECH, fields, table_of
+from tts_pipeline.frames.rows import (
+    RESULT_COLUMNS,
+    ColumnArguments,
+    empty_outcomes,
+    outcomes_of,
+    utterance_rows,
+    with_outcomes,
+)
+from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields, to_table
 
 IDS = st.one_of(st.none(), st.integers(0, 3), st.sampled_from([10, 11]))
 NOT_NULL: dict[str, Any] = {
@@ -52,7 +59,7 @@ REJECTED: dict[str, Any] = {
 def test_ids_are_unique(ids: list[int | None]) -> None:
     """Whatever is given: a missing one is the row's number, a repeated one gets it behind."""
     frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.Int64), "text": pl.Series([""] * len(ids), dtype=pl.String)})
-    named = to_say(frame.with_columns(id=pl.format("r{}", "id")), Wanted())["utterance_id"].to_list()
+    named = utterance_rows(frame.with_columns(id=pl.format("r{}", "id")), ColumnArguments())["utterance_id"].to_list()
     assert len(set(named)) == len(ids)
     firsts = [None if one is None else f"r{one}" for one in ids]
     assert all(
@@ -65,7 +72,7 @@ def test_ids_are_unique(ids: list[int | None]) -> None:
 def test_a_name_that_is_made_is_no_given_one(ids: list[str | None]) -> None:
     """Ids may look like ours: a row's number, or an id with one behind. The first row with an id keeps it."""
     frame = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String), "text": pl.Series([""] * len(ids), dtype=pl.String)})
-    named = to_say(frame, Wanted())["utterance_id"].to_list()
+    named = utterance_rows(frame, ColumnArguments())["utterance_id"].to_list()
     assert len(set(named)) == len(ids)
     assert all(named[ids.index(one)] == one for one in set(ids) - {None})
 
@@ -78,10 +85,12 @@ def test_results_stand_beside_their_rows(said: list[bool], seed: int) -> None:
     places = random.Random(seed).sample(range(len(said)), len(said))
     spoken = [{**NOT_NULL, "utterance_id": f"r{place}", "duration_ms": place} for place in places if said[place]]
     rejected = [{**REJECTED, "utterance_id": f"r{place}"} for place in places if not said[place]]
-    outcomes = outcomes_of(table_of(spoken, pa.schema(fields(SPEECH))), table_of(rejected, pa.schema(fields(REJECTS))))
+    outcomes = outcomes_of(
+        to_table(spoken, pa.schema(arrow_fields(SPEECH))), to_table(rejected, pa.schema(arrow_fields(REJECTS)))
+    )
     for table in (frame, pa.table(frame)):
-        made = pl.DataFrame(beside(table, to_say(table, Wanted()), outcomes))
-        assert made.columns == ["id", "text", *RESULTS]
+        made = pl.DataFrame(with_outcomes(table, utterance_rows(table, ColumnArguments()), outcomes))
+        assert made.columns == ["id", "text", *RESULT_COLUMNS]
         assert made["utterance_id"].equals(frame["id"], check_names=False)
         assert made["duration_ms"].to_list() == [place if one else None for place, one in enumerate(said)]
         assert made["error_code"].to_list() == [None if one else "EmptyText" for one in said]
@@ -89,23 +98,23 @@ def test_results_stand_beside_their_rows(said: list[bool], seed: int) -> None:
 
 def test_the_columns_of_no_rows() -> None:
     """Have the types of the tables."""
-    assert no_outcomes().columns == list(RESULTS)
-    assert no_outcomes().schema["cost"] == pl.Decimal(18, 9)
-    assert no_outcomes().schema["audio"] == pl.Struct({"bytes": pl.Binary, "path": pl.String})
+    assert empty_outcomes().columns == list(RESULT_COLUMNS)
+    assert empty_outcomes().schema["cost"] == pl.Decimal(18, 9)
+    assert empty_outcomes().schema["audio"] == pl.Struct({"bytes": pl.Binary, "path": pl.String})
 
 
 def test_texts_and_parameters_may_be_of_categories() -> None:
     """Or all null: what is said is a string. One value is repeated for every row."""
     frame = pl.DataFrame({"line": pl.Series(["a", "b"], dtype=pl.Categorical), "style": [None, None]})
-    wanted = Wanted(
+    wanted = ColumnArguments(
         text="line", columns={"instructions": "style"}, parameters={"voice": pl.lit("Cherry"), "speed": 1.0}
     )
-    said = to_say(frame, wanted)
+    said = utterance_rows(frame, wanted)
     assert said.rows(named=True) == [
         {"text": "a", "instructions": None, "voice": "Cherry", "utterance_id": "0"},
         {"text": "b", "instructions": None, "voice": "Cherry", "utterance_id": "1"},
     ]
-    assert wanted.fixed == {"speed": 1.0}
+    assert wanted.fixed_parameters == {"speed": 1.0}
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
@@ -113,7 +122,7 @@ def test_one_text_is_said_for_every_row(rows: int) -> None:
     """Also when no expression looks at the frame, and when there are no rows."""
     frame = pl.DataFrame({"x": [1] * rows}, schema={"x": pl.Int64})
     for table in (frame, pa.table(frame)):
-        assert to_say(table, Wanted(text=pl.lit("Hello.")))["text"].to_list() == ["Hello."] * rows
+        assert utterance_rows(table, ColumnArguments(text=pl.lit("Hello.")))["text"].to_list() == ["Hello."] * rows
 
 
 @pytest.mark.parametrize(
@@ -127,19 +136,19 @@ def test_other_rows_than_the_frames_are_refused(text: pl.Expr, rows: int) -> Non
     if frame.select(text).height == rows:
         return
     with pytest.raises(ConfigurationError, match=f"one value for each of the frame's {rows} rows"):
-        to_say(frame, Wanted(text=text))
+        utterance_rows(frame, ColumnArguments(text=text))
 
 
 def test_ids_that_are_no_text_are_refused() -> None:
     """By us, with what to do; not by whatever Polars raises."""
     with pytest.raises(ConfigurationError, match=r"List\(Int64\), which cannot be written as text"):
-        to_say(pl.DataFrame({"id": [[1]], "text": ["a"]}), Wanted())
+        utterance_rows(pl.DataFrame({"id": [[1]], "text": ["a"]}), ColumnArguments())
 
 
 def test_a_column_that_is_not_needed_may_be_of_any_type() -> None:
     """Polars need not know it."""
     strange = pa.table({"text": ["a"], "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))})
-    made: Any = beside(strange, to_say(strange, Wanted()), no_outcomes())
+    made: Any = with_outcomes(strange, utterance_rows(strange, ColumnArguments()), empty_outcomes())
     assert made.column("map").type == strange.column("map").type
 
 
@@ -147,7 +156,7 @@ def test_a_result_is_no_frame_to_say() -> None:
     """Its columns would stand there twice; the way out is named. But ids may be called as ours are."""
     frame = lines(1).with_columns(utterance_id=pl.lit("mine"))
     with pytest.raises(ConfigurationError, match="drop or rename 'utterance_id'"):
-        to_say(frame, Wanted())
-    said = to_say(frame, Wanted(utterance_id="utterance_id"))
-    made = beside(frame, said, no_outcomes())
-    assert made.columns == ["text", "utterance_id", *RESULTS[1:]]
+        utterance_rows(frame, ColumnArguments())
+    said = utterance_rows(frame, ColumnArguments(utterance_id="utterance_id"))
+    made = with_outcomes(frame, said, empty_outcomes())
+    assert made.columns == ["text", "utterance_id", *RESULT_COLUMNS[1:]]

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.frames.showing import shown
+from tts_pipeline.frames.showing import show_progress
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import Watch, live
+from tts_pipeline.watch import ProgressView, live_display
 
 
 class Terminal(io.StringIO):
@@ -31,7 +31,7 @@ def test_a_terminal_shows_a_bar(wanted: bool | None, drawn: bool, monkeypatch: p
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with shown(_progress(), wanted):
+    with show_progress(_progress(), wanted):
         pass
     assert ("4 of 10 rows" in terminal.getvalue()) is drawn
 
@@ -41,7 +41,7 @@ def test_elsewhere_there_are_lines_when_they_are_wanted(
     wanted: bool | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On standard error."""
-    with shown(_progress(), wanted):
+    with show_progress(_progress(), wanted):
         pass
     out, err = capsys.readouterr()
     assert out == ""
@@ -52,5 +52,9 @@ def test_elsewhere_there_are_lines_when_they_are_wanted(
 def test_a_second_display_is_none_the_worse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two calls at a time, or one below a bar of the caller's."""
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with live(Watch(_progress()), Console(stderr=True)), shown(_progress(), None), shown(_progress(), None):
+    with (
+        live_display(ProgressView(_progress()), Console(stderr=True)),
+        show_progress(_progress(), None),
+        show_progress(_progress(), None),
+    ):
         pass

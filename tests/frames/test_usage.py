@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.frames.samples import lines, said_by
+from tests.frames.samples import call_arguments, lines
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.local import LocalService
@@ -19,7 +19,7 @@ from tts_pipeline.report import usage
 
 def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path) -> None:
     """Of some of its rows, too, and of an Arrow table; without a frame of all. What bought nothing has none."""
-    said = said_by(tone_service, tmp_path)
+    said = call_arguments(tone_service, tmp_path)
     assert tts.usage_of(work_dir=tmp_path).height == 0
     one = tts.synthesize(lines(5), voice="Cherry", **said)
     other = tts.synthesize(lines(3).to_arrow(), voice="Chelsie", **said)
@@ -35,13 +35,13 @@ def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path)
 def test_a_folder_may_have_any_name(tone_service: LocalService, tmp_path: Path) -> None:
     """Also one that is a pattern elsewhere."""
     folder = tmp_path / "a[1]*"
-    spoken = tts.synthesize(lines(2), voice="Cherry", **said_by(tone_service, folder))
+    spoken = tts.synthesize(lines(2), voice="Cherry", **call_arguments(tone_service, folder))
     assert tts.usage_of(spoken, work_dir=folder).height == 2
 
 
 def test_kept_usage_is_a_dataset_to_report_on(tone_service: LocalService, tmp_path: Path) -> None:
     """The folder of a call that has ended holds its descriptor and its usage, as any dataset does."""
-    spoken = tts.synthesize(lines(5), voice="Cherry", **said_by(tone_service, tmp_path))
+    spoken = tts.synthesize(lines(5), voice="Cherry", **call_arguments(tone_service, tmp_path))
     reported = usage(list((tmp_path / "frames" / "usage").iterdir())).drop("dataset").collect()
     assert reported.equals(tts.usage_of(spoken, work_dir=tmp_path))
 

@@ -20,10 +20,10 @@ from typing import Any
 import tts_pipeline as tts
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.dataset import journal, source
-from tts_pipeline.dataset.parts import OpenPart
-from tts_pipeline.dataset.publish import Publisher
+from tts_pipeline.dataset.parts import ActivePart
+from tts_pipeline.dataset.publish import PartCommitter
 from tts_pipeline.job import Stop, run_job
-from tts_pipeline.job.prepared import Prepared
+from tts_pipeline.job.prepared import PreparedJob
 
 NEVER_S = 3_600.0
 FOLDER, URL = Path(sys.argv[1]), sys.argv[2]
@@ -81,11 +81,11 @@ CASES: dict[str, Callable[[], object]] = {
     "the service, awaited": lambda: asyncio.run(spoken()),
     "the service, in the background": in_the_background,
     "a name": lambda: run(hangs_in(socket, "getaddrinfo").replace("127.0.0.1", "localhost")),
-    "the source's files": lambda: run(hangs_in(source, "_open_file")),
-    "a part's rows": lambda: run(hangs_in(Prepared, "read_part")),
+    "the source's files": lambda: run(hangs_in(source, "_open_stream")),
+    "a part's rows": lambda: run(hangs_in(PreparedJob, "read_part")),
     "a sync of the disk": lambda: run(hangs_in(journal, "_fdatasync", after=6)),
-    "a part's sync": lambda: run(hangs_in(OpenPart, "sync")),
-    "publishing": lambda: run(hangs_in(Publisher, "publish")),
+    "a part's sync": lambda: run(hangs_in(ActivePart, "sync")),
+    "publishing": lambda: run(hangs_in(PartCommitter, "commit_part")),
 }
 
 

@@ -20,13 +20,13 @@ from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.job import Progress, Shard, plan, publish, run_job, run_parts
-from tts_pipeline.job.division import Spender, limits_of_shard, share_of
+from tts_pipeline.job.division import ShardSpend, limits_of_shard, water_fill
 
 PRICE = Decimal("0.8") / 10_000
 
 
-def _shares(cap: int, spenders: list[Spender]) -> list[Decimal]:
-    return [share_of(Decimal(cap), spenders, index) for index in range(len(spenders))]
+def _shares(cap: int, spenders: list[ShardSpend]) -> list[Decimal]:
+    return [water_fill(Decimal(cap), spenders, index) for index in range(len(spenders))]
 
 
 @pytest.mark.parametrize(
@@ -44,37 +44,37 @@ def _shares(cap: int, spenders: list[Spender]) -> list[Decimal]:
 )
 def test_a_cap_is_divided_by_rows(spenders: list[Any], shares: list[Any]) -> None:
     """What is above a share is taken off the others', what a finished shard left over goes to them."""
-    found = _shares(100, [Spender(rows, Decimal(spent), *rest) for rows, spent, *rest in spenders])
+    found = _shares(100, [ShardSpend(rows, Decimal(spent), *rest) for rows, spent, *rest in spenders])
     assert [float(share) for share in found] == pytest.approx([float(share) for share in shares])
 
 
 @st.composite
-def _nights(draw: st.DrawFn) -> tuple[int, list[Spender], list[tuple[int, int, bool]]]:
+def _nights(draw: st.DrawFn) -> tuple[int, list[ShardSpend], list[tuple[int, int, bool]]]:
     size = draw(st.integers(1, 5))
-    spenders = [Spender(draw(st.integers(1, 50)), Decimal(draw(st.integers(0, 300)))) for _ in range(size)]
+    spenders = [ShardSpend(draw(st.integers(1, 50)), Decimal(draw(st.integers(0, 300)))) for _ in range(size)]
     steps = st.tuples(st.integers(0, size - 1), st.integers(0, 100), st.booleans())
     return draw(st.integers(0, 1_000)), spenders, draw(st.lists(steps, max_size=60))
 
 
 @given(_nights())
 def test_whatever_happens_the_sum_never_passes_the_cap(
-    night: tuple[int, list[Spender], list[tuple[int, int, bool]]],
+    night: tuple[int, list[ShardSpend], list[tuple[int, int, bool]]],
 ) -> None:
     """Shards that start at any time, spend some of what they were told they may, and end, finished or not."""
     cap, spenders, steps = night
-    before = sum(one.spent for one in spenders)
-    told: dict[int, Decimal] = {}
-    for who, wants, is_finished in steps:
-        if spenders[who].is_finished:
+    before = sum(spend.spent for spend in spenders)
+    allowed: dict[int, Decimal] = {}
+    for index, wants, is_finished in steps:
+        if spenders[index].is_finished:
             continue
-        if who not in told:
-            told[who] = share_of(Decimal(cap), spenders, who)
-        spent = spenders[who].spent
-        spends = min(Decimal(wants), max(Decimal(0), told[who] - spent))
-        spenders[who] = replace(spenders[who], spent=spent + spends)
+        if index not in allowed:
+            allowed[index] = water_fill(Decimal(cap), spenders, index)
+        spent = spenders[index].spent
+        spends = min(Decimal(wants), max(Decimal(0), allowed[index] - spent))
+        spenders[index] = replace(spenders[index], spent=spent + spends)
         if wants % 3 == 0:  # its run ends here; another one begins with its next step
-            del told[who]
-            spenders[who] = replace(spenders[who], is_finished=is_finished)
+            del allowed[index]
+            spenders[index] = replace(spenders[index], is_finished=is_finished)
         assert sum(one.spent for one in spenders) <= max(Decimal(cap), before)
 
 

@@ -37,7 +37,7 @@ def service(tone_service: LocalService) -> LocalService:
     return tone_service
 
 
-def _said(destination: Path) -> list[str]:
+def _spoken_ids(destination: Path) -> list[str]:
     ids: list[str] = read(destination, "speech")["utterance_id"].to_pylist()
     return ids
 
@@ -173,8 +173,8 @@ def test_a_pilot_takes_some_rows(tmp_path: Path, service: LocalService) -> None:
     write_lines(tmp_path / "lines.parquet", 50)
     run_job(job_of(tmp_path, service.url, destination=tmp_path / "a", selection=Selection(limit=7)))
     run_job(job_of(tmp_path, service.url, destination=tmp_path / "b", selection=Selection(sample=7, seed=1)))
-    assert _said(tmp_path / "a") == _names(7)
-    sampled = _said(tmp_path / "b")
+    assert _spoken_ids(tmp_path / "a") == _names(7)
+    sampled = _spoken_ids(tmp_path / "b")
     assert len(set(sampled)) == 7
     assert sampled == sorted(sampled, key=_names(50).index)
 
@@ -223,7 +223,7 @@ def test_shards_may_be_run_in_any_order_and_are_sealed_by_publish(tmp_path: Path
     assert plan(job, max_shards=3) == shards
     assert publish(job).dataset == publish(job).dataset
     assert publish(job).dataset.speech == 23
-    assert _said(tmp_path / "out") == _names(23)
+    assert _spoken_ids(tmp_path / "out") == _names(23)
     check_bill(tmp_path / "out", service)
 
 
@@ -248,7 +248,7 @@ def test_two_processes_at_once_share_a_job(tmp_path: Path, service: LocalService
     assert [worker.returncode for worker in workers] == [0, 0]
     assert [int(count) for count in said] == [30, 30]
     assert publish(job_of(tmp_path, service.url)).dataset.speech == 60
-    assert _said(tmp_path / "out") == _names(60)
+    assert _spoken_ids(tmp_path / "out") == _names(60)
     assert service.bill()["received"] == 60
 
 
@@ -281,7 +281,7 @@ def test_a_fatal_answer_ends_the_run_and_a_later_one_goes_on(tmp_path: Path, ser
     again = run_job(job)
     assert (again.stopped, again.dataset.speech) == (None, 40)
     assert again.this_run.speech == 40 - report.dataset.speech
-    assert _said(tmp_path / "out") == _names(40)
+    assert _spoken_ids(tmp_path / "out") == _names(40)
     check_bill(tmp_path / "out", service)
 
 
@@ -334,7 +334,7 @@ def test_a_mistake_of_ours_is_raised_with_what_was_done_kept(tmp_path: Path, ser
     cards = {**catalog.cards, ("modelstream", MODEL): replace(card, prices=(broken,))}
     with pytest.raises(TypeError):
         run_job(replace(job, catalog=replace(catalog, cards=cards)))
-    assert _said(tmp_path / "out") == _names(5)
+    assert _spoken_ids(tmp_path / "out") == _names(5)
     assert run_job(job).dataset.speech == 20
 
 
@@ -415,7 +415,7 @@ def test_a_disk_that_is_full_stops_the_run_and_keeps_what_was_received(tmp_path:
     assert "File too large" in said[2]
     first = service.bill()["received"]
     assert run_job(job_of(tmp_path, service.url)).dataset.speech == 100
-    assert _said(tmp_path / "out") == _names(100)
+    assert _spoken_ids(tmp_path / "out") == _names(100)
     assert service.bill()["received"] <= 100 + 8
     assert first >= int(said[1])
     check_bill(tmp_path / "out", service)

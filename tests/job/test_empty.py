@@ -13,7 +13,7 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, MissingSourceError
 from tts_pipeline.job import Job, Shard, plan, publish, run_job, run_parts
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 
 
 def _check_empty(destination: Path) -> None:
@@ -92,7 +92,7 @@ def test_publishing_needs_no_key(tmp_path: Path, tone_service: LocalService) -> 
     write_lines(tmp_path / "lines.parquet", 3)
     job = job_of(tmp_path, tone_service.url)
     run_parts(job, plan(job)[0])
-    elsewhere = Service(base_url="https://speech.example", name="voices", auth="bearer")
+    elsewhere = Endpoint(base_url="https://speech.example", name="voices", auth="bearer")
     assert publish(job_of(tmp_path, service=elsewhere)).dataset.speech == 3
     with pytest.raises(ConfigurationError, match="needs a key"):
         plan(job_of(tmp_path, service=elsewhere))

@@ -12,7 +12,7 @@ from tests.job.samples import MODEL, job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.job.job import Running, Shard, shards_of
+from tts_pipeline.job.job import Running, Shard, divide_into_shards
 from tts_pipeline.models import ParameterValue
 
 JOB = job_of(Path("/data"))
@@ -22,7 +22,7 @@ PARAMETERS: dict[str, ParameterValue] = {"voice": "Cherry", "speed": 1.2}
 @given(parts=st.integers(0, 3_000), max_shards=st.integers(1, 100))
 def test_shards_are_even_and_hold_every_part_once(parts: int, max_shards: int) -> None:
     """In order, without gaps; sizes differ by one at most; at least one shard, also of nothing."""
-    shards = shards_of(parts, max_shards)
+    shards = divide_into_shards(parts, max_shards)
     assert [number for shard in shards for number in shard.numbers()] == list(range(parts))
     assert [shard.index for shard in shards] == list(range(len(shards)))
     assert len(shards) == max(1, min(parts, max_shards))
@@ -33,14 +33,14 @@ def test_shards_are_even_and_hold_every_part_once(parts: int, max_shards: int) -
 def test_shards_are_the_same_every_time() -> None:
     """A worker that is started again gets the parts it had."""
     shards = [Shard(index, first, parts, 3, 10) for index, first, parts in ((0, 0, 3), (1, 3, 3), (2, 6, 4))]
-    assert shards_of(10, 3) == shards_of(10, 3) == shards
+    assert divide_into_shards(10, 3) == divide_into_shards(10, 3) == shards
 
 
 @pytest.mark.parametrize("max_shards", [0, -1])
 def test_no_shards_is_a_mistake(max_shards: int) -> None:
     """The number is named."""
     with pytest.raises(ConfigurationError, match=f"max_shards is {max_shards}"):
-        shards_of(10, max_shards)
+        divide_into_shards(10, max_shards)
 
 
 @pytest.mark.parametrize(

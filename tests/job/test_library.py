@@ -12,34 +12,34 @@ from tests.patience import patience
 from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job import library as borrowing
-from tts_pipeline.job.library import FAILURES, PlacesLibrary
-from tts_pipeline.models import Found
+from tts_pipeline.job import library as tiered_cache
+from tts_pipeline.job.library import MAX_FAILURES, TieredCache
+from tts_pipeline.models import CachedAudio
 
 Result = TypeVar("Result")
 
 
-class Shelf:
+class FakeTier:
     """A place without a disk: it has one answer, or fails."""
 
-    def __init__(self, label: str, found: Found | None = None, *, known: bool = True) -> None:
+    def __init__(self, label: str, cached: CachedAudio | None = None, *, may_have_any: bool = True) -> None:
         self.label = label
-        self.found = found
-        self.known = known
-        self.asked = 0
+        self.found = cached
+        self.known = may_have_any
+        self.lookups = 0
         self.error: StorageError | None = None
 
     def may_have(self, request_key: str, take: int) -> bool:
         return self.known
 
-    def get(self, request_key: str, take: int) -> Found | None:
-        self.asked += 1
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        self.lookups += 1
         if self.error is not None:
             raise self.error
         return self.found
 
 
-class Store(FileCache):
+class SlowStore(FileCache):
     """A reuse store whose writing waits for a word, or fails."""
 
     def __init__(self, folder: Any) -> None:
@@ -48,7 +48,7 @@ class Store(FileCache):
         self.gate.set()
         self.error: StorageError | None = None
 
-    def put(self, request_key: str, take: int, found: Found) -> None:
+    def put(self, request_key: str, take: int, found: CachedAudio) -> None:
         self.gate.wait(patience(10))
         if self.error is not None:
             raise self.error
@@ -61,26 +61,26 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 def test_the_first_place_that_has_it_is_taken_from() -> None:
     """What the job keeps itself goes first; a place that knows it has nothing is not even asked."""
-    kept, unknown = Shelf("", known=False), Shelf("one", known=False)
-    empty, has, last = Shelf("two"), Shelf("three", found_of(origin="three#x")), Shelf("four", found_of())
+    kept, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
+    empty, has, last = FakeTier("two"), FakeTier("three", found_of(origin="three#x")), FakeTier("four", found_of())
 
-    async def main() -> Found | None:
-        library = PlacesLibrary([unknown, empty, has, last], kept)
+    async def main() -> CachedAudio | None:
+        library = TieredCache([unknown, empty, has, last], kept)
         try:
             return await library.get(KEY, 0)
         finally:
             await library.close()
 
     assert run(main()) == has.found
-    assert [place.asked for place in (kept, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
+    assert [place.lookups for place in (kept, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
 
 
 def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) -> None:
     """It is there at the latest when the library is closed."""
-    stores = [Store(tmp_path / "one"), Store(tmp_path / "two")]
+    stores = [SlowStore(tmp_path / "one"), SlowStore(tmp_path / "two")]
 
     async def main() -> None:
-        library = PlacesLibrary([Shelf("dataset"), *stores])
+        library = TieredCache([FakeTier("dataset"), *stores])
         await library.put(KEY, 0, found_of())
         await library.close()
 
@@ -92,12 +92,12 @@ def test_putting_does_not_wait_until_too_much_is_on_its_way(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A slow store holds nobody up at first, and then whoever comes next: memory is bounded."""
-    monkeypatch.setattr(borrowing, "PENDING", 3)
-    store = Store(tmp_path)
+    monkeypatch.setattr(tiered_cache, "MAX_PENDING_PUTS", 3)
+    store = SlowStore(tmp_path)
     store.gate.clear()
 
     async def main() -> None:
-        library = PlacesLibrary([store])
+        library = TieredCache([store])
         for take in range(3):
             await library.put(KEY, take, found_of())
         fourth = asyncio.create_task(library.put(KEY, 3, found_of()))
@@ -114,11 +114,11 @@ def test_putting_does_not_wait_until_too_much_is_on_its_way(
 
 def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     """What did not get there in time is told; it is in the journal all the same."""
-    store = Store(tmp_path)
+    store = SlowStore(tmp_path)
     store.gate.clear()
 
     async def main() -> None:
-        library = PlacesLibrary([store])
+        library = TieredCache([store])
         await library.put(KEY, 0, found_of())
         await library.close(within_s=0.01)
 
@@ -129,42 +129,42 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
 
 def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     """What it may have is bought; after some failures in succession it is not asked any more."""
-    bad, good = Shelf("bad"), Shelf("good", found_of())
+    bad, good = FakeTier("bad"), FakeTier("good", found_of())
     bad.error = StorageError("the network is gone")
 
-    async def main() -> list[Found | None]:
-        library = PlacesLibrary([bad, good])
-        found = [await library.get(KEY, 0) for _ in range(FAILURES + 5)]
+    async def main() -> list[CachedAudio | None]:
+        library = TieredCache([bad, good])
+        found = [await library.get(KEY, 0) for _ in range(MAX_FAILURES + 5)]
         await library.close()
         return found
 
-    assert run(main()) == [good.found] * (FAILURES + 5)
-    assert bad.asked == FAILURES
+    assert run(main()) == [good.found] * (MAX_FAILURES + 5)
+    assert bad.lookups == MAX_FAILURES
     assert [record.getMessage().split(";")[0] for record in caplog.records] == ["bad failed: the network is gone"]
 
 
 def test_a_success_in_between_forgives_failures() -> None:
     """Only failures in succession count."""
-    shelf = Shelf("flaky")
+    shelf = FakeTier("flaky")
 
     async def main() -> None:
-        library = PlacesLibrary([shelf])
-        for number in range(4 * FAILURES):
-            shelf.error = None if number % FAILURES == 0 else StorageError("now and then")
+        library = TieredCache([shelf])
+        for number in range(4 * MAX_FAILURES):
+            shelf.error = None if number % MAX_FAILURES == 0 else StorageError("now and then")
             await library.get(KEY, 0)
         await library.close()
 
     run(main())
-    assert shelf.asked == 4 * FAILURES
+    assert shelf.lookups == 4 * MAX_FAILURES
 
 
 def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Whoever bought goes on; it is told once."""
-    store = Store(tmp_path)
+    store = SlowStore(tmp_path)
     store.error = StorageError("no room")
 
     async def main() -> None:
-        library = PlacesLibrary([store])
+        library = TieredCache([store])
         for take in range(3):
             await library.put(KEY, take, found_of())
         await library.close()

@@ -7,24 +7,24 @@ import asyncio
 import pytest
 
 from tts_pipeline.config import OPEN_TEXT_BYTES
-from tts_pipeline.job.open_parts import OpenParts
+from tts_pipeline.job.open_parts import PartSlots
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_parts_are_bounded_in_number_and_in_texts() -> None:
     """Another part is opened when one is closed; long texts leave no room, but one part always has its turn."""
-    free = OpenParts(2)
-    await free.enter()
-    free.hold(OPEN_TEXT_BYTES + 1)
-    waiting = asyncio.create_task(free.enter())
+    free = PartSlots(2)
+    await free.acquire()
+    free.add_text(OPEN_TEXT_BYTES + 1)
+    waiting = asyncio.create_task(free.acquire())
     await asyncio.sleep(0)
     assert not waiting.done()
-    free.leave(OPEN_TEXT_BYTES + 1)
+    free.release(OPEN_TEXT_BYTES + 1)
     await waiting
-    await free.enter()
-    third = asyncio.create_task(free.enter())
+    await free.acquire()
+    third = asyncio.create_task(free.acquire())
     await asyncio.sleep(0)
     assert not third.done()
-    free.leave()
+    free.release()
     await third

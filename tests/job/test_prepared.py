@@ -13,7 +13,7 @@ from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.job.prepared import Prepared, establish, prepare, work_dir_of
+from tts_pipeline.job.prepared import PreparedJob, create_or_extend_dataset, prepare, work_dir_of
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +81,15 @@ def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> No
     write_lines(tmp_path / "lines.parquet")
     prepared = prepare(job_of(tmp_path))
     assert not (tmp_path / "out").exists()
-    establish(prepared)
-    establish(prepared)
+    create_or_extend_dataset(prepared)
+    create_or_extend_dataset(prepared)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".repeated", "dataset.json"]
 
 
 def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:
     """A destination is of one job and one source; how it is run may change."""
     write_lines(tmp_path / "lines.parquet")
-    establish(prepare(job_of(tmp_path)))
+    create_or_extend_dataset(prepare(job_of(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"parameters is .*'Cherry'.* there and .*'Stella'.* now"):
         prepare(job_of(tmp_path, parameters={"voice": "Stella"}))
     assert prepare(job_of(tmp_path, running={"part_rows": 9})).descriptor.part_rows == 5
@@ -118,7 +118,7 @@ def test_a_destination_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None
 def test_a_known_dataset_is_not_scanned_again(tmp_path: Path) -> None:
     """The source is the same by its fingerprint: what was good is good, so that a resumed job begins at once."""
     write_lines(tmp_path / "lines.parquet")
-    establish(prepare(job_of(tmp_path)))
+    create_or_extend_dataset(prepare(job_of(tmp_path)))
     metadata = pq.read_metadata(tmp_path / "lines.parquet").row_group(0).column(0)
     with (tmp_path / "lines.parquet").open("r+b") as file:
         file.seek(metadata.data_page_offset)
@@ -128,8 +128,8 @@ def test_a_known_dataset_is_not_scanned_again(tmp_path: Path) -> None:
         prepare(job_of(tmp_path, destination=tmp_path / "new"))
 
 
-def _taken(prepared: Prepared) -> list[str]:
-    ids: list[str] = RowReader(prepared.source).read(prepared.places)["id"].to_pylist()
+def _taken(prepared: PreparedJob) -> list[str]:
+    ids: list[str] = RowReader(prepared.source).read(prepared.row_indices)["id"].to_pylist()
     return ids
 
 
@@ -157,7 +157,7 @@ def test_a_part_is_read_with_its_names_and_voices(tmp_path: Path) -> None:
     prepared = prepare(job_of(tmp_path, columns=columns, selection=Selection(sample=10, seed=3)))
     rows = prepared.read_part(RowReader(prepared.source), 1)
     places = [int(utterance_id.removeprefix("lines:")) for utterance_id, _ in rows.keys]
-    assert places == list(prepared.places)[5:]
+    assert places == list(prepared.row_indices)[5:]
     assert [utterance.text for utterance in rows.utterances] == [f"Line {place}." for place in places]
     assert [utterance.voice for utterance in rows.utterances] == [
         ("Cherry", "Stella")[place % 2 == 0] for place in places
@@ -193,9 +193,9 @@ def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Pa
     """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
     write_lines(tmp_path / "lines.parquet")
     given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}}
-    assert prepare(job_of(tmp_path, **given)).locks == tmp_path / "out" / ".work" / "locks"
+    assert prepare(job_of(tmp_path, **given)).locks_dir == tmp_path / "out" / ".work" / "locks"
     remote = prepare(job_of(tmp_path, destination="memory://prepared/out", **given))
-    assert remote.locks == work_dir_of(remote.job) / "locks"
+    assert remote.locks_dir == work_dir_of(remote.job) / "locks"
 
 
 def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
     """Another root, the same files: the dataset goes on."""
     write_lines(tmp_path / "here" / "a.parquet")
     job = replace(job_of(tmp_path), source=tmp_path / "here")
-    establish(prepare(job))
+    create_or_extend_dataset(prepare(job))
     (tmp_path / "here").rename(tmp_path / "there")
     prepare(replace(job, source=tmp_path / "there"))
 

@@ -20,12 +20,12 @@ from tts_pipeline.config import Limits
 from tts_pipeline.dataset import journal
 from tts_pipeline.dataset.claims import FileLock
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.parts import OpenPart, Progress
+from tts_pipeline.dataset.parts import ActivePart, Progress
 from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Running, run_job
-from tts_pipeline.job.prepared import establish, prepare
-from tts_pipeline.job.runner import Runner, _most_open_parts
+from tts_pipeline.job.prepared import create_or_extend_dataset, prepare
+from tts_pipeline.job.runner import Runner, _max_open_parts
 
 
 def _invocation(job: Job, fingerprint: str) -> Invocation:
@@ -38,15 +38,15 @@ class _WatchedRunner(Runner):
     opened: list[int]
     most_open = 0
 
-    def _open_part(self, number: int) -> OpenPart | None:
+    def _open_part(self, number: int) -> ActivePart | None:
         part = super()._open_part(number)
         self.opened.append(number)
-        self.most_open = max(self.most_open, len(self._open))
+        self.most_open = max(self.most_open, len(self._open_parts))
         return part
 
 
 def _watched(job: Job) -> _WatchedRunner:
-    prepared = establish(prepare(job))
+    prepared = create_or_extend_dataset(prepare(job))
     runner = _WatchedRunner(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
     runner.opened = []
     return runner
@@ -75,7 +75,7 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
 )
 def test_more_parts_are_open_where_more_is_in_flight(running: Running, part_rows: int, parts: int) -> None:
     """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
-    assert _most_open_parts(running, part_rows) == parts
+    assert _max_open_parts(running, part_rows) == parts
 
 
 class _FullDisk:
@@ -133,18 +133,18 @@ def test_locks_are_free_after_a_mistake_of_ours(tmp_path: Path, tone_service: Lo
     """Whatever ended the run at once, the same process can run the job again."""
 
     class _Mistaken(_WatchedRunner):
-        def _leave(self) -> StorageError | None:
+        def _suspend_parts(self) -> StorageError | None:
             raise ZeroDivisionError
 
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url, limits={"max_concurrency": 1})
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 3}])
-    prepared = establish(prepare(job))
+    prepared = create_or_extend_dataset(prepare(job))
     runner = _Mistaken(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
     runner.opened = []
     with pytest.raises(ZeroDivisionError):
         runner.run(range(4))
-    with FileLock(prepared.locks / "part-00000.lock"):
+    with FileLock(prepared.locks_dir / "part-00000.lock"):
         pass
     tone_service.clear_faults()
     assert run_job(job).dataset.speech == 20

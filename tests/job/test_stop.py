@@ -90,7 +90,7 @@ def test_the_first_reason_stays() -> None:
     stop, heard = Stop(), list[str]()
     stop.set("one")
     stop.set("two")
-    with stop.heard_by(lambda reason: heard.append(reason.message)):
+    with stop.subscribe(lambda reason: heard.append(reason.message)):
         pass
     stop.set("three")
     assert heard == ["interrupted by one"]

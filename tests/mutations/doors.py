@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tts_pipeline.browse.asked import Asked
-from tts_pipeline.browse.row import Place, read_row, read_sound
+from tts_pipeline.browse.asked import RowQuery
+from tts_pipeline.browse.row import RowAddress, read_clip, read_row
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli import main
-from tts_pipeline.cli.assembly import job_of
-from tts_pipeline.cli.parser import read_arguments
-from tts_pipeline.cli.settings import settings_from
+from tts_pipeline.cli.assembly import build_job
+from tts_pipeline.cli.parser import parse_arguments
+from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import TtsPipelineError
@@ -28,7 +28,7 @@ MODEL = "qwen3-tts-flash"
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a command ended: its exit status, and what it printed."""
 
     status: int
@@ -38,8 +38,8 @@ class Ended:
     @property
     def json(self) -> dict[str, Any]:
         """The last line of what it printed."""
-        found: dict[str, Any] = json.loads(self.output.splitlines()[-1])
-        return found
+        last_line: dict[str, Any] = json.loads(self.output.splitlines()[-1])
+        return last_line
 
 
 def arguments(source: Path, destination: Path, url: str, *more: str) -> list[str]:
@@ -49,35 +49,35 @@ def arguments(source: Path, destination: Path, url: str, *more: str) -> list[str
     return ["run", str(source), str(destination), "--service", url, *fixed, *voice, "--quiet", "--json", *more]
 
 
-def run_command(given: Sequence[str]) -> Ended:
+def run_command(argv: Sequence[str]) -> CommandResult:
     """Run a command; whatever is not an error of ours comes through."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        status = main(given)
+        status = main(argv)
     assert status in MEANINGS
-    return Ended(status, output.getvalue(), errors.getvalue())
+    return CommandResult(status, output.getvalue(), errors.getvalue())
 
 
-def report(dataset: Path) -> Ended:
+def report(dataset: Path) -> CommandResult:
     """Add up the bill."""
     return run_command(["report", str(dataset), "--format", "json"])
 
 
-def estimate(source: Path, dataset: Path, url: str) -> Ended:
+def estimate(source: Path, dataset: Path, url: str) -> CommandResult:
     """Estimate what is left to do."""
     return run_command(_without_concurrency("estimate", arguments(source, dataset, url)))
 
 
-def validate(source: Path, dataset: Path, url: str) -> Ended:
+def validate(source: Path, dataset: Path, url: str) -> CommandResult:
     """Check the job."""
     return run_command(_without_concurrency("validate", arguments(source, dataset, url)))
 
 
-def _without_concurrency(command: str, given: Sequence[str]) -> list[str]:
-    return [command, *given[1:]]
+def _without_concurrency(command: str, argv: Sequence[str]) -> list[str]:
+    return [command, *argv[1:]]
 
 
-def export(dataset: Path, destination: Path, as_: str) -> Ended:
+def export(dataset: Path, destination: Path, as_: str) -> CommandResult:
     """Export a dataset."""
     return run_command(["export", os.fspath(dataset), os.fspath(destination), "--as", as_, "--quiet", "--json"])
 
@@ -85,20 +85,20 @@ def export(dataset: Path, destination: Path, as_: str) -> Ended:
 def seal(source: Path, dataset: Path, url: str) -> None:
     """Publish a dataset."""
     with contextlib.suppress(TtsPipelineError):
-        publish(job_of(settings_from(read_arguments(arguments(source, dataset, url))), environment()))
+        publish(build_job(read_settings(parse_arguments(arguments(source, dataset, url))), environment()))
 
 
 def browse(dataset: Path) -> None:
     """Ask for all that a page asks for, each on its own: one that fails does not end the others."""
     store = open_store(dataset, dataset)
     with contextlib.suppress(TtsPipelineError):
-        shown = Snapshot(store)
-        for ask in (shown.facts, shown.bill, shown.is_current, lambda: shown.page(Asked())):
+        snapshot = Snapshot(store)
+        for ask in (snapshot.summary, snapshot.bill, snapshot.is_current, lambda: snapshot.page(RowQuery())):
             with contextlib.suppress(TtsPipelineError):
                 ask()
     for table in ("speech", "rejects"):
-        place = Place(table, "part-00000", 1)
+        place = RowAddress(table, "part-00000", 1)
         with contextlib.suppress(TtsPipelineError):
             read_row(store, place)
         with contextlib.suppress(TtsPipelineError):
-            read_sound(store, place)
+            read_clip(store, place)

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from tests.mutations.doors import arguments, run_command
 from tests.patience import patience
 from tts_pipeline.catalog.keys import environment
-from tts_pipeline.cli.assembly import job_of
-from tts_pipeline.cli.parser import read_arguments
-from tts_pipeline.cli.settings import settings_from
-from tts_pipeline.config import SEGMENT_BYTES
+from tts_pipeline.cli.assembly import build_job
+from tts_pipeline.cli.parser import parse_arguments
+from tts_pipeline.cli.settings import read_settings
+from tts_pipeline.config import JOURNAL_CHUNK_BYTES
 from tts_pipeline.dataset.generations import swap_in
 from tts_pipeline.dataset.shipping import chunk_name
 from tts_pipeline.dataset.store import LocalStore
@@ -66,51 +66,53 @@ def make_specimens(folder: Path, service: LocalService) -> Specimens:
     """Make them all; blocks for a second or two."""
     folder.mkdir(parents=True)
     write_source(folder / SOURCE)
-    made = Specimens(folder, service.url, {})
+    specimens = Specimens(folder, service.url, {})
     service.set_faults([{"what": "refuse", "text": REFUSED}])
-    _charged(made, service, "finished", lambda: _run(made, "finished"))
-    _charged(made, service, "half", lambda: _half(made, service))
+    _record_charge(specimens, service, "finished", lambda: _run(specimens, "finished"))
+    _record_charge(specimens, service, "half", lambda: _half(specimens, service))
     service.set_faults([{"what": "refuse", "text": REFUSED}])
     shutil.copytree(folder / "half", folder / "lost", ignore=shutil.ignore_patterns(".work"))
-    made.truth["lost"] = made.truth["half"]
-    _charged(made, service, "swap", lambda: _swap(made))
-    _run(made, "with_store", "--reuse", str(folder / "store"))
+    specimens.truth["lost"] = specimens.truth["half"]
+    _record_charge(specimens, service, "swap", lambda: _swap(specimens))
+    _run(specimens, "with_store", "--reuse", str(folder / "store"))
     for kind in ("files", "nemo", "huggingface"):
         assert (
             run_command(["export", str(folder / "finished"), str(folder / kind), "--as", kind, "--quiet"]).status == 0
         )
     _interrupt_export(folder / "files")
-    return made
+    return specimens
 
 
-def _charged(made: Specimens, service: LocalService, name: str, make: Callable[[], object]) -> None:
+def _record_charge(specimens: Specimens, service: LocalService, name: str, make: Callable[[], object]) -> None:
     before = service.bill()["characters"]
     make()
-    made.truth[name] = service.bill()["characters"] - before
+    specimens.truth[name] = service.bill()["characters"] - before
 
 
-def _run(made: Specimens, name: str, *more: str) -> None:
-    ran = run_command(arguments(made.folder / SOURCE, made.folder / name, made.url, *more))
+def _run(specimens: Specimens, name: str, *more: str) -> None:
+    ran = run_command(arguments(specimens.folder / SOURCE, specimens.folder / name, specimens.url, *more))
     assert ran.status == 3, ran
 
 
-def _half(made: Specimens, service: LocalService) -> None:
+def _half(specimens: Specimens, service: LocalService) -> None:
     """Copy a destination while its process works on it, as a kill would leave it; a copy of its journals is shipped."""
-    live = made.folder / "live"
+    live = specimens.folder / "live"
     service.set_faults([{"what": "refuse", "text": REFUSED}, {"what": "slow", "text": SLOW, "delay_s": 2}])
-    job = job_of(settings_from(read_arguments(arguments(made.folder / SOURCE, live, made.url))), environment())
+    job = build_job(
+        read_settings(parse_arguments(arguments(specimens.folder / SOURCE, live, specimens.url))), environment()
+    )
     progress, stop = Progress(), Stop()
     running = threading.Thread(target=run_job, args=(job, progress), kwargs={"stop": stop})
     running.start()
     _wait(lambda: progress.settled == ROWS - 2 and progress.in_flight == 1, running)
     _wait((live / "done" / "part-00000.json").exists, running)
     _wait(lambda: len(list((live / ".work/locks").glob("part-*"))) == 1, running)
-    shutil.copytree(live, made.folder / "half")
+    shutil.copytree(live, specimens.folder / "half")
     running.join(PATIENCE_S)
-    store = LocalStore(made.folder / "half")
-    for path in (made.folder / "half/.work/journals").glob("*.journal"):
+    store = LocalStore(specimens.folder / "half")
+    for path in (specimens.folder / "half/.work/journals").glob("*.journal"):
         data = path.read_bytes()
-        assert len(data) < SEGMENT_BYTES
+        assert len(data) < JOURNAL_CHUNK_BYTES
         store.write(chunk_name(path.stem, 0), data[: len(data) // 2])
     shutil.rmtree(live)
 
@@ -123,13 +125,13 @@ def _wait(is_so: Callable[[], bool], running: threading.Thread) -> None:
         ended.wait(0.002)
 
 
-def _swap(made: Specimens) -> None:
+def _swap(specimens: Specimens) -> None:
     """Make a dataset whose new generation is about to be put in place."""
-    folder = made.folder / "swap"
-    shutil.copytree(made.folder / "finished", folder)
-    _run(made, "new", "--voice", "Stella")
-    shutil.copytree(made.folder / "new", folder / ".generations" / "1", ignore=shutil.ignore_patterns(".work"))
-    shutil.rmtree(made.folder / "new")
+    folder = specimens.folder / "swap"
+    shutil.copytree(specimens.folder / "finished", folder)
+    _run(specimens, "new", "--voice", "Stella")
+    shutil.copytree(specimens.folder / "new", folder / ".generations" / "1", ignore=shutil.ignore_patterns(".work"))
+    shutil.rmtree(specimens.folder / "new")
     with contextlib.suppress(StorageError):
         swap_in(HaltedStore(folder), 1)
 

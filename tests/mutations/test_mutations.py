@@ -38,7 +38,7 @@ class Case:
     specimens: Specimens
     service: LocalService
     chance: Random
-    told: str = ""
+    description: str = ""
 
     @property
     def outside(self) -> Path:
@@ -73,7 +73,7 @@ class Case:
         path = self.chance.choice(files)
         shutil.copyfile(path, self.outside / "copy")
         change = self.chance.choice(mutations_for(path))
-        self.told = f"{name}: {change.__name__} {path.relative_to(self.at(name))}"
+        self.description = f"{name}: {change.__name__} {path.relative_to(self.at(name))}"
         change(path, Surroundings(self.at(name), self.outside, files), self.chance)
 
     def guarded(self, *but: str) -> dict[Path, object]:
@@ -100,17 +100,17 @@ def characters_charged(case: Case) -> int:
     return int(case.service.bill()["characters"])
 
 
-def again(case: Case, name: str) -> None:
+def resume(case: Case, name: str) -> None:
     """A run goes on with the destination; its bill is not below the truth."""
     before = characters_charged(case)
     ended = doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url))
     truth = case.specimens.truth[name] + characters_charged(case) - before
     if ended.status in FINISHED:
         assert ended.json["characters_upper_bound"] >= truth, ended
-        added_up(case, name, truth)
+        check_bill(case, name, truth)
 
 
-def added_up(case: Case, name: str, truth: int) -> None:
+def check_bill(case: Case, name: str, truth: int) -> None:
     """The report's bill is not below the truth, if there is one."""
     ended = doors.report(case.at(name))
     if ended.status == 0:
@@ -118,45 +118,45 @@ def added_up(case: Case, name: str, truth: int) -> None:
         assert total >= truth, ended
 
 
-def exported(case: Case, name: str) -> None:
+def export(case: Case, name: str) -> None:
     doors.export(case.at(name), case.at("new"), case.chance.choice(("files", "nemo", "huggingface")))
 
 
-def reused(case: Case, name: str) -> None:
+def reuse(case: Case, name: str) -> None:
     doors.run_command(doors.arguments(case.source, case.at("new"), case.specimens.url, "--reuse", str(case.at(name))))
 
 
-def rebuilt(case: Case, name: str) -> None:
+def rebuild(case: Case, name: str) -> None:
     more = ("--voice", "Stella", "--rebuild")
     doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, *more))
 
 
-def retried(case: Case, name: str) -> None:
+def retry_rejects(case: Case, name: str) -> None:
     doors.run_command(doors.arguments(case.source, case.at(name), case.specimens.url, "--retry-rejects"))
 
 
-def added_up_now(case: Case, name: str) -> None:
-    added_up(case, name, case.specimens.truth[name])
+def check_current_bill(case: Case, name: str) -> None:
+    check_bill(case, name, case.specimens.truth[name])
 
 
-def browsed(case: Case, name: str) -> None:
+def browse(case: Case, name: str) -> None:
     doors.browse(case.at(name))
 
 
-def estimated(case: Case, name: str) -> None:
+def estimate(case: Case, name: str) -> None:
     doors.estimate(case.source, case.at(name), case.specimens.url)
 
 
-def validated(case: Case, name: str) -> None:
+def validate(case: Case, name: str) -> None:
     doors.validate(case.source, case.at(name), case.specimens.url)
 
 
-def sealed(case: Case, name: str) -> None:
+def seal(case: Case, name: str) -> None:
     doors.seal(case.source, case.at(name), case.specimens.url)
 
 
-READING = (added_up_now, exported, reused, browsed, estimated, validated, sealed)
-WRITING = (again, again, again, rebuilt, retried)
+READING = (check_current_bill, export, reuse, browse, estimate, validate, seal)
+WRITING = (resume, resume, resume, rebuild, retry_rejects)
 DATASETS = ("finished", "half", "half", "lost", "swap")
 
 
@@ -174,7 +174,7 @@ def open_doors(case: Case) -> None:
     elif kind < 0.9:
         case.prepare("store")
         guarded = case.guarded("store", "new")
-        reused(case, "store")
+        reuse(case, "store")
         assert_same(case, guarded, "store", "new")
     else:
         name = case.chance.choice(("files", "files", "nemo", "huggingface"))
@@ -200,7 +200,7 @@ def run_cases(specimens: Specimens, service: LocalService, folder: Path, seeds: 
         try:
             open_doors(case)
         except Exception:
-            yield f"seed {seed}: {case.told}\n{traceback.format_exc()}"
+            yield f"seed {seed}: {case.description}\n{traceback.format_exc()}"
         shutil.rmtree(case.folder)
 
 

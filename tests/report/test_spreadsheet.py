@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.report.spreadsheet import csv_of, harmless
+from tts_pipeline.report.spreadsheet import escape_formula, to_csv
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,14 @@ from tts_pipeline.report.spreadsheet import csv_of, harmless
 )
 def test_what_begins_like_a_formula_is_text(text: str) -> None:
     """Also behind white space, quotes and what is not seen, and in full width."""
-    assert harmless(text)[0] in "'\ufffd"
-    assert harmless(text).isprintable()
+    assert escape_formula(text)[0] in "'\ufffd"
+    assert escape_formula(text).isprintable()
 
 
 @pytest.mark.parametrize("text", ["-1.5", "+1", "1e-3", "-1e5", "2026-11-29", "Cherry", "a=b", "", "你好", "a-b"])
 def test_numbers_and_words_stay(text: str) -> None:
     """A negative number is a number."""
-    assert harmless(text) == text
+    assert escape_formula(text) == text
 
 
 def test_columns_of_numbers_are_as_they_are() -> None:
@@ -54,7 +54,7 @@ def test_columns_of_numbers_are_as_they_are() -> None:
     frame = pl.DataFrame(
         {"tag:=1": ["=1", None], "=x": [-1, 2], "cost": [Decimal("-0.5"), None], "day": [date.min] * 2}
     )
-    head, one, two = csv_of(frame).splitlines()
+    head, one, two = to_csv(frame).splitlines()
     assert head == "tag:=1,'=x,cost,day"
     assert (one, two) == ("'=1,-1,-0.5,0001-01-01", ",2,,0001-01-01")
 
@@ -63,6 +63,6 @@ def test_columns_of_numbers_are_as_they_are() -> None:
 def test_any_text_is_one_cell(texts: list[str]) -> None:
     """Rows and columns stay what they are."""
     rows = list(
-        csv.reader(io.StringIO(csv_of(pl.DataFrame({"a": texts, "b": texts}, schema={"a": pl.String, "b": pl.String}))))
+        csv.reader(io.StringIO(to_csv(pl.DataFrame({"a": texts, "b": texts}, schema={"a": pl.String, "b": pl.String}))))
     )
-    assert rows == [["a", "b"], *([harmless(text)] * 2 for text in texts)]
+    assert rows == [["a", "b"], *([escape_formula(text)] * 2 for text in texts)]

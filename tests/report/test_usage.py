@@ -21,7 +21,7 @@ from tts_pipeline.emulator.local import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import run_job
 from tts_pipeline.report import usage, usage_report
-from tts_pipeline.schema import table_of, usage_schema
+from tts_pipeline.schema import to_table, usage_schema
 
 REFUSED = {"what": "refuse", "text": "Line 3."}
 
@@ -45,7 +45,7 @@ def write_dataset(place: str, tmp_path: Path, *rows: dict[str, Any], file: str =
     store = open_store(place, tmp_path / "staging")
     store.write("dataset.json", b"{}")
     if rows:
-        write_table(store, f"{file}.parquet", table_of(rows, usage_schema()))
+        write_table(store, f"{file}.parquet", to_table(rows, usage_schema()))
     return place
 
 
@@ -180,7 +180,7 @@ def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> No
     """How many requests, and what they may cost; a file of an earlier version does not tell, and is read."""
     good, bad = _amounts(10, 10, "1", "1"), {**_amounts(10, 10_000, "1", "1000"), "implausible": True}
     place = write_dataset(str(tmp_path / "out"), tmp_path, a_request(**good), a_request(**bad), a_request(**bad))
-    earlier = table_of([a_request(**good)], usage_schema()).drop_columns(["implausible"])
+    earlier = to_table([a_request(**good)], usage_schema()).drop_columns(["implausible"])
     write_table(open_store(place, tmp_path / "staging"), "usage/part-00001-a.parquet", earlier)
     assert usage([place]).select("implausible").collect().to_series().to_list() == [None, True, True, None]
     (row,) = usage_report([place]).to_dicts()

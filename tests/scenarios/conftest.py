@@ -18,7 +18,7 @@ from tts_pipeline.job import Report, run_job
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class JobResult:
     """How a job ended.
 
     Args:
@@ -35,7 +35,7 @@ class Ended:
         """Read one table of the dataset."""
         return read(self.folder / "out", name)
 
-    def codes(self) -> dict[str, str]:
+    def reject_codes(self) -> dict[str, str]:
         """Return the rejects: id -> error code."""
         return {row["utterance_id"]: row["error_code"] for row in self.table("rejects").to_pylist()}
 
@@ -50,7 +50,7 @@ class Ended:
         return billed, at_most
 
 
-RunJob = Callable[..., Ended]
+RunJob = Callable[..., JobResult]
 """``run(service, rows=100, limits={...}, **job)``: the same folder each time, so that a second run goes on."""
 
 
@@ -58,18 +58,18 @@ RunJob = Callable[..., Ended]
 def run(tmp_path: Path) -> RunJob:
     """Run a job of short lines (``r0``: ``Line 0.``) on a service, to its end."""
 
-    def run(service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **given: Any) -> Ended:
+    def run(service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **given: Any) -> JobResult:
         if not (tmp_path / "lines.parquet").exists():
             write_lines(tmp_path / "lines.parquet", rows)
         running = {"part_rows": 100, **given.pop("running", {})}
         began_s = time.monotonic()
         report = run_job(job_of(tmp_path, service.url, limits=limits or {}, running=running, **given))
-        return Ended(report, tmp_path, time.monotonic() - began_s)
+        return JobResult(report, tmp_path, time.monotonic() - began_s)
 
     return run
 
 
-def check_bill(ended: Ended, service: LocalService) -> None:
+def check_bill(ended: JobResult, service: LocalService) -> None:
     """Every request is in usage once, and what was charged is between what is confirmed and what is possible."""
     usage, bill = ended.table("usage"), service.bill()
     billed, at_most = ended.billed()
@@ -79,12 +79,12 @@ def check_bill(ended: Ended, service: LocalService) -> None:
         assert billed == bill["characters"] == at_most
 
 
-def check_every_row_once(ended: Ended, rows: int) -> None:
+def check_every_row_once(ended: JobResult, rows: int) -> None:
     """Every row of the source is in speech or rejects, once."""
-    said = [name for table in ("speech", "rejects") for name in _ids(ended, table)]
-    assert Counter(said) == Counter(f"r{number}" for number in range(rows))
+    ids = [name for table in ("speech", "rejects") for name in _ids(ended, table)]
+    assert Counter(ids) == Counter(f"r{number}" for number in range(rows))
 
 
-def _ids(ended: Ended, table: str) -> list[str]:
-    found = ended.table(table)
-    return list(found["utterance_id"].to_pylist()) if found.num_rows else []
+def _ids(ended: JobResult, table: str) -> list[str]:
+    rows = ended.table(table)
+    return list(rows["utterance_id"].to_pylist()) if rows.num_rows else []

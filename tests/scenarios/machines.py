@@ -183,7 +183,7 @@ class Fleet:
             if machine.process is not None:
                 machine.kill()
 
-    def interrupted(self, how: str) -> None:
+    def count_interruption(self, how: str) -> None:
         """Count a kill or a stop."""
         self.interruptions[how] += 1
 
@@ -217,18 +217,18 @@ class Fleet:
         charged: int = self.service.bill()["characters"]
         usage = job.read("usage")
         assert len({row["attempt_id"] for row in usage}) == len(usage)
-        sealed = orjson.loads(job.store.read("parts.json") or b"")["totals"]
-        reported = self._report()
-        told = {
+        part_totals = orjson.loads(job.store.read("parts.json") or b"")["totals"]
+        report_rows = self._report()
+        bills = {
             "usage": [_sum(usage, name) for name in _FIGURES],
-            "parts.json": [Decimal(str(sealed[name])) for name in _FIGURES],
-            "report": [_sum(reported, name) for name in _FIGURES],
+            "parts.json": [Decimal(str(part_totals[name])) for name in _FIGURES],
+            "report": [_sum(report_rows, name) for name in _FIGURES],
         }
-        for where, (billed, at_most, cost, cost_at_most) in told.items():
+        for where, (billed, at_most, cost, cost_at_most) in bills.items():
             assert billed <= charged <= at_most, where
             assert cost <= charged * PRICE <= cost_at_most, where
-        assert told["usage"] == told["parts.json"] == told["report"]
-        return {"characters": f"{told['usage'][0]} <= {charged} <= {told['usage'][1]}", "usage rows": len(usage)}
+        assert bills["usage"] == bills["parts.json"] == bills["report"]
+        return {"characters": f"{bills['usage'][0]} <= {charged} <= {bills['usage'][1]}", "usage rows": len(usage)}
 
     def _report(self) -> list[dict[str, Any]]:
         output = self.folder / "report.parquet"

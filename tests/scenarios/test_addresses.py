@@ -37,11 +37,11 @@ def _refused(service: LocalService, run: RunJob, rule: dict[str, Any]) -> tuple[
     service.set_faults([{"what": "shape", "shape": "ali_url", "text": "Line 7.", **rule}])
     ended = run(service, rows=20)
     assert ended.report.stopped is None
-    assert list(ended.codes()) == ["r7"]
+    assert list(ended.reject_codes()) == ["r7"]
     check_every_row_once(ended, 20)
     check_bill(ended, service)
     assert ended.billed()[1] == service.bill()["characters"], "the answer was charged, whatever its URL is worth"
-    return ended.codes()["r7"], str(ended.table("rejects")["message"][0])
+    return ended.reject_codes()["r7"], str(ended.table("rejects")["message"][0])
 
 
 @pytest.mark.parametrize(

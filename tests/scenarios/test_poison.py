@@ -23,7 +23,7 @@ def test_a_text_that_always_gets_500_and_one_that_a_proxy_refuses(tone_service: 
     tone_service.set_faults([_always(70, status=500), _always(140, **PAGE)])
     ended = run(tone_service, rows=300, limits={"max_concurrency": 16, **QUICK})
     assert (ended.report.stopped, ended.report.dataset.speech) == (None, 298)
-    assert ended.codes() == {"r70": "InternalError", "r140": "HTTP403"}
+    assert ended.reject_codes() == {"r70": "InternalError", "r140": "HTTP403"}
     assert ended.table("rejects")["error_class"].to_pylist() == ["transient", "permanent"]
     assert ended.table("rejects")["attempts"].to_pylist() == [5, 1]
     assert ended.table("usage").num_rows == 298 + 5 + 1
@@ -39,7 +39,7 @@ def test_neighbours_that_always_fail_are_rejects(
     service = emulator(voice_mode="tone", tone_bytes=2_000)
     service.set_faults([_always(line) for line in range(20, 20 + neighbours)])
     ended = run(service, rows=200, limits={"max_concurrency": max_concurrency, **QUICK})
-    assert ended.codes() == {f"r{line}": "InternalError" for line in range(20, 20 + neighbours)}
+    assert ended.reject_codes() == {f"r{line}": "InternalError" for line in range(20, 20 + neighbours)}
     check_every_row_once(ended, 200)
     check_bill(ended, service)
     assert service.bill()["max_in_flight"] <= max_concurrency

@@ -65,7 +65,7 @@ def test_bad_audio_is_treated_as_the_policy_says(
     kept = action in ("keep", "retry")
     quality = quality_policy({sound: action} if action else {})
     ended = run(tone_service, rows=20, running={"quality": quality})
-    assert ended.codes() == ({} if kept else {"r7": f"Quality.{sound}"})
+    assert ended.reject_codes() == ({} if kept else {"r7": f"Quality.{sound}"})
     assert dict(ended.outcomes()) == outcomes
     check_every_row_once(ended, 20)
     check_bill(ended, tone_service)

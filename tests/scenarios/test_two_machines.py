@@ -59,9 +59,9 @@ def test_a_machine_that_is_lost_and_one_that_sleeps(make_fleet: Callable[..., Fl
     lost, sleeper = fleet.start(2, ahead_s=90)
     fleet.wait_for(30)
     lost.kill(loses_disk=True)
-    fleet.interrupted("lost")
+    fleet.count_interruption("lost")
     sleeper.suspend()
-    fleet.interrupted("slept")
+    fleet.count_interruption("slept")
     fleet.finish(fleet.add(ahead_s=-90))
     sleeper.resume()
     assert sleeper.wait() == 6
@@ -94,10 +94,10 @@ def test_anything_at_any_time(make_fleet: Callable[..., Fleet], round_number: in
                 machine.suspend()
                 time.sleep(chance.uniform(1.2, 2.5) * LEASE_S)
                 machine.resume()
-                fleet.interrupted("slept")
+                fleet.count_interruption("slept")
             case how:
                 machine.kill(loses_disk=how == "lost")
-                fleet.interrupted(how)
+                fleet.count_interruption(how)
                 if how == "began again":
                     machine.start()
                 elif how == "lost":

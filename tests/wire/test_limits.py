@@ -9,7 +9,7 @@ import orjson
 import pybase64
 import pytest
 
-from tts_pipeline.config import MAX_TEXT_VALUES
+from tts_pipeline.config import MAX_JSON_VALUES
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.limits import MAX_TEXT_BYTES, ExcessiveTextError, check_text, parse_json
 from tts_pipeline.wire.response import Response, parse_response
@@ -78,6 +78,6 @@ def test_the_bounds_themselves() -> None:
     """One byte or one value too many; a string inside JSON is held to them as well."""
     with pytest.raises(ExcessiveTextError, match="bytes"):
         check_text(b"a" * (MAX_TEXT_BYTES + 1))
-    check_text(b"," * MAX_TEXT_VALUES)
+    check_text(b"," * MAX_JSON_VALUES)
     with pytest.raises(ExcessiveTextError, match="values"):
-        parse_json("," * (MAX_TEXT_VALUES + 1))
+        parse_json("," * (MAX_JSON_VALUES + 1))

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import ConfigurationError, PermanentError
-from tts_pipeline.models import Card, Parameter, Parameters, Service
+from tts_pipeline.models import Card, Endpoint, Parameter, Parameters
 from tts_pipeline.wire.request import DIALECTS, build_request
 
-SERVICE = Service(name="modelstream", base_url="https://api.example.com", api_key="sk-secret-secret")
+SERVICE = Endpoint(name="modelstream", base_url="https://api.example.com", api_key="sk-secret-secret")
 CARD = Card(
     service="modelstream",
     model="qwen3-tts-flash",

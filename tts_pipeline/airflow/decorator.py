@@ -43,10 +43,10 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         frame = self.python_callable(*self.op_args, **kwargs)
         with temporary_parquet(
-            frame, self.running.work_dir if self.running else None, self.named_columns.drop
+            frame, self.running.work_dir if self.running else None, self.input_columns.drop
         ) as source:
             self.source = str(source)
-            report = self._spoken(context)
+            report = self._synthesize(context)
         self._lineage = ("", report.destination, report.dataset.speech)  # the rows were a file for this long only
         return report.destination
 

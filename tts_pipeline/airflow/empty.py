@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OnEmpty = Literal["skip", "publish", "fail"]
 
 
-def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
+def handle_empty_source(job: Job, on_empty: OnEmpty) -> None:
     """Do what is wanted about a source that is missing or has no rows; with ``publish`` that is mostly nothing.
 
     Raises:
@@ -26,36 +26,36 @@ def refuse_empty(job: Job, on_empty: OnEmpty) -> None:
     """
     if on_empty == "publish" and not job.running.rebuild:
         return
-    found = _emptiness(job)
-    if found is None:
+    problem = _empty_reason(job)
+    if problem is None:
         return
-    said = f"the source {without_passwords(os.fspath(job.source))!r} {found}"
+    message = f"the source {without_passwords(os.fspath(job.source))!r} {problem}"
     if on_empty == "skip":
-        raise AirflowSkipException(said)
+        raise AirflowSkipException(message)
     if on_empty == "fail":
-        raise AirflowException(f"{said}: on_empty is 'fail'")
-    rows = _rows_there(job)
+        raise AirflowException(f"{message}: on_empty is 'fail'")
+    rows = _existing_rows(job)
     if rows:
         raise AirflowFailException(
-            f"{said}, but the dataset at {without_passwords(os.fspath(job.destination))} has {rows:,} rows: it stays "
-            "as it is. Restore the source, or remove the dataset if an empty one is meant"
+            f"{message}, but the dataset at {without_passwords(os.fspath(job.destination))} has {rows:,} rows: it "
+            "stays as it is. Restore the source, or remove the dataset if an empty one is meant"
         )
 
 
-def _emptiness(job: Job) -> str | None:
-    from tts_pipeline.job.prepared import source_of
+def _empty_reason(job: Job) -> str | None:
+    from tts_pipeline.job.prepared import open_job_source
 
     try:
-        rows = source_of(replace(job, running=replace(job.running, missing_is_empty=False))).rows
+        rows = open_job_source(replace(job, running=replace(job.running, missing_is_empty=False))).rows
     except MissingSourceError:
         return "is not there"
     return None if rows else "has no rows"
 
 
-def _rows_there(job: Job) -> int:
+def _existing_rows(job: Job) -> int:
     from tts_pipeline.dataset.descriptor import read_descriptor
     from tts_pipeline.dataset.store import open_store
     from tts_pipeline.job.prepared import work_dir_of
 
-    there = read_descriptor(open_store(job.destination, work_dir_of(job) / "staging"))
-    return 0 if there is None else there.rows
+    descriptor = read_descriptor(open_store(job.destination, work_dir_of(job) / "staging"))
+    return 0 if descriptor is None else descriptor.rows

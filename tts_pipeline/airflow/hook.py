@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from tts_pipeline.catalog import Catalog, Service
 
-_CEILINGS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
-_TEXTS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
-_TABLES = ("query", "headers")
-_REFUSED = (401, 403)
+_LIMIT_FIELDS = ("max_concurrency", "requests_per_minute", "characters_per_minute")
+_TEXT_FIELDS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
+_TABLE_FIELDS = ("query", "headers")
+_KEY_REFUSED_STATUSES = (401, 403)
 _LOCAL = "local"
 
 
@@ -65,8 +65,8 @@ class SpeechHook(BaseHook):
         from tts_pipeline.catalog.keys import environment, with_key
         from tts_pipeline.catalog.route import route_of
 
-        connection = self._read()
-        service = self._service(connection)
+        connection = self._load_connection()
+        service = self._find_service(connection)
         if connection.password:
             service = replace(service, api_key=connection.password.strip())
         try:
@@ -94,19 +94,19 @@ class SpeechHook(BaseHook):
         Raises:
             ConfigurationError: A field of the connection is no number above 0. Never retried.
         """
-        limits, extra = own or Limits(), self._read().extra_dejson
-        given = {name: self._number(extra, name) for name in (*_CEILINGS, "timeout_s")}
+        limits, extra = own or Limits(), self._load_connection().extra_dejson
+        ceilings = {name: self._read_number(extra, name) for name in (*_LIMIT_FIELDS, "timeout_s")}
         changes: dict[str, Any] = {}
-        for name in _CEILINGS:
-            both = [value for value in (getattr(limits, name), given[name]) if value is not None]
-            changes[name] = min(both, default=None)
+        for name in _LIMIT_FIELDS:
+            candidates = [value for value in (getattr(limits, name), ceilings[name]) if value is not None]
+            changes[name] = min(candidates, default=None)
         changes["max_concurrency"] = int(changes["max_concurrency"])
-        changes["timeout_s"] = given["timeout_s"] or limits.timeout_s
+        changes["timeout_s"] = ceilings["timeout_s"] or limits.timeout_s
         return replace(limits, **changes)
 
     def report_url(self) -> str | None:
         """Return the address of a dataset's page, with ``{dataset}`` in it; None when the connection gives none."""
-        return self._read().extra_dejson.get("report_url") or None
+        return self._load_connection().extra_dejson.get("report_url") or None
 
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the service answers and takes the key; buys nothing."""
@@ -118,7 +118,7 @@ class SpeechHook(BaseHook):
             status = probe(service)
         except (ConfigurationError, ServiceError) as error:
             return False, str(error)
-        if status in _REFUSED:
+        if status in _KEY_REFUSED_STATUSES:
             return False, f"{service.name} answers, and refuses the key (status {status})"
         if status < 300:
             return True, f"{service.name} answers and takes the key"
@@ -131,7 +131,7 @@ class SpeechHook(BaseHook):
             )
         return False, f"{service.name} answers with status {status}: try again later"
 
-    def _read(self) -> Connection:
+    def _load_connection(self) -> Connection:
         if self._connection is None:
             try:
                 self._connection = self.get_connection(self.speech_conn_id)
@@ -140,9 +140,9 @@ class SpeechHook(BaseHook):
                 raise ConfigurationError(f"there is no connection {self.speech_conn_id!r}", hint=hint) from error
         return self._connection
 
-    def _service(self, connection: Connection) -> Service:
+    def _find_service(self, connection: Connection) -> Service:
         from tts_pipeline.catalog import load_catalog
-        from tts_pipeline.catalog.service import normalised_url
+        from tts_pipeline.catalog.service import normalise_url
 
         catalog, extra = self._catalog or load_catalog(), connection.extra_dejson
         host, name = _address(connection), extra.get("service")
@@ -151,15 +151,15 @@ class SpeechHook(BaseHook):
             raise ConfigurationError(f"the connection {self.speech_conn_id!r} names no service", hint=hint)
         service = catalog.service(name or host)
         if name and host:
-            service = replace(service, base_url=normalised_url(host))
+            service = replace(service, base_url=normalise_url(host))
         if not service.base_url:
             hint = "start `tts-pipeline emulate` and give the connection its URL"
             raise ConfigurationError(f"the service {_LOCAL!r} has no address of its own here", hint=hint)
-        given: dict[str, Any] = {key: str(extra[key]) for key in _TEXTS if extra.get(key)}
-        given |= {key: self._texts(extra, key) for key in _TABLES if extra.get(key)}
-        return replace(service, **given)
+        overrides: dict[str, Any] = {key: str(extra[key]) for key in _TEXT_FIELDS if extra.get(key)}
+        overrides |= {key: self._read_text_table(extra, key) for key in _TABLE_FIELDS if extra.get(key)}
+        return replace(service, **overrides)
 
-    def _texts(self, extra: Mapping[str, Any], name: str) -> dict[str, str]:
+    def _read_text_table(self, extra: Mapping[str, Any], name: str) -> dict[str, str]:
         """Read a field of names and values; the form of a connection gives it as the text of a JSON object."""
         value = extra[name]
         try:
@@ -173,7 +173,7 @@ class SpeechHook(BaseHook):
             hint='write it as {"api-version": "2025-03-01"}',
         )
 
-    def _number(self, extra: Mapping[str, Any], name: str) -> float | None:
+    def _read_number(self, extra: Mapping[str, Any], name: str) -> float | None:
         value = extra.get(name)
         if value is None or value == "":
             return None

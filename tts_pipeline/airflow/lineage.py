@@ -30,16 +30,16 @@ def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> Operato
     facets: dict[str, Any] = (
         {} if rows is None else {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)}
     )
-    namespace, name = _named(output)
+    namespace, name = _openlineage_name(output)
     return OperatorLineage(
-        inputs=[Dataset(*_named(source)) for source in sources],
+        inputs=[Dataset(*_openlineage_name(source)) for source in sources],
         outputs=[OutputDataset(namespace, name, outputFacets=facets)],
     )
 
 
-def _named(place: str) -> tuple[str, str]:
+def _openlineage_name(path: str) -> tuple[str, str]:
     """Name a place as OpenLineage's naming specification does: ``s3://bucket`` and ``folder``; ``file`` and path."""
-    if is_local(place):
-        return "file", str(local_path(place))
-    parts = urlsplit(without_passwords(place))
+    if is_local(path):
+        return "file", str(local_path(path))
+    parts = urlsplit(without_passwords(path))
     return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/") or "/"

@@ -14,7 +14,7 @@ from tts_pipeline.errors import without_passwords
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
-_CARD = "README.md"
+_DATASET_CARD = "README.md"
 _CONSOLES = {
     "s3": "https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={path}/",
     "gs": "https://console.cloud.google.com/storage/browser/{bucket}/{path}",
@@ -44,7 +44,7 @@ def report_link(dataset: str, page: str | None) -> str:
     if page:
         return page.replace("{dataset}", quote(dataset, safe=""))
     if is_local(dataset):
-        return (local_path(dataset) / _CARD).as_uri()
+        return (local_path(dataset) / _DATASET_CARD).as_uri()
     parts = urlsplit(dataset)
     console = _CONSOLES.get(parts.scheme)
     return dataset if console is None else console.format(bucket=parts.netloc, path=quote(parts.path.strip("/")))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tts_pipeline.job import Progress, Report
 
 
-def emit(report: Report, progress: Progress, tags: dict[str, str]) -> None:
+def send_metrics(report: Report, progress: Progress, tags: dict[str, str]) -> None:
     """Send what one run did: counters of rows, rejects, requests and characters; its cost; the mean latency.
 
     Args:
@@ -18,17 +18,17 @@ def emit(report: Report, progress: Progress, tags: dict[str, str]) -> None:
         progress: Of the run.
         tags: What tells tasks apart; few values each.
     """
-    done = report.this_run
+    totals = report.this_run
     counts = {
-        "speech.rows": done.speech + done.rejects,
-        "speech.rejects": done.rejects,
-        "speech.attempts": done.attempts,
-        "speech.characters_billed": done.characters_billed,
+        "speech.rows": totals.speech + totals.rejects,
+        "speech.rejects": totals.rejects,
+        "speech.attempts": totals.attempts,
+        "speech.characters_billed": totals.characters_billed,
     }
     for name, count in counts.items():
         stats.incr(name, count, tags=tags)
-    if done.cost is not None and done.currency is not None:
+    if totals.cost is not None and totals.currency is not None:
         # Metrics are floats; the bill is the usage table.
-        stats.gauge("speech.cost", float(done.cost), tags={**tags, "currency": done.currency})
+        stats.gauge("speech.cost", float(totals.cost), tags={**tags, "currency": totals.currency})
     if progress.settled:
         stats.timing("speech.latency", progress.latency_ms / progress.settled, tags=tags)

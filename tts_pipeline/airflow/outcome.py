@@ -35,20 +35,20 @@ _COUNTS = (
     "currency",
     "audio_hours",
 )
-_KEPT = "what is done is kept: clear the task to go on"
+_RESUME_HINT = "what is done is kept: clear the task to go on"
 
 
-def result_of(report: Report) -> dict[str, Any]:
+def xcom_result(report: Report) -> dict[str, Any]:
     """Return a task's result: the dataset's place and counts; money is text.
 
     Raises:
         AirflowFailException: It is too large for XCom.
     """
     values = report.to_json()
-    return small({"dataset": report.destination, **{name: values[name] for name in _COUNTS}})
+    return check_xcom_size({"dataset": report.destination, **{name: values[name] for name in _COUNTS}})
 
 
-def small(result: dict[str, Any]) -> dict[str, Any]:
+def check_xcom_size(result: dict[str, Any]) -> dict[str, Any]:
     """Return a result that fits into XCom.
 
     Raises:
@@ -63,7 +63,7 @@ def small(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def event_of(report: Report, conn_id: str | None = None) -> dict[str, Any]:
+def asset_event(report: Report, conn_id: str | None = None) -> dict[str, Any]:
     """Return what an asset event tells of a dataset.
 
     Args:
@@ -81,7 +81,7 @@ def event_of(report: Report, conn_id: str | None = None) -> dict[str, Any]:
     }
 
 
-def failure_of(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STOPS) -> AirflowException:
+def to_airflow_error(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STOPS) -> AirflowException:
     """Return the exception that makes Airflow do the right thing about an error of ours.
 
     A wrong setting, a key or balance that the service refuses, a spent budget and too many rejects stay what they are
@@ -94,14 +94,14 @@ def failure_of(error: TtsPipelineError, final_stops: Collection[str] = FINAL_STO
     is_final = isinstance(error, ConfigurationError | FatalError) or (
         isinstance(error, StoppedError) and error.stopped_by in final_stops
     )
-    told = str(error) if isinstance(error, ConfigurationError) else f"{error}; {_KEPT}"
-    return AirflowFailException(told) if is_final else AirflowException(told)
+    message = str(error) if isinstance(error, ConfigurationError) else f"{error}; {_RESUME_HINT}"
+    return AirflowFailException(message) if is_final else AirflowException(message)
 
 
 @contextmanager
-def told_to_airflow(final_stops: Collection[str] = FINAL_STOPS) -> Iterator[None]:
-    """Translate our errors into Airflow's; see ``failure_of``."""
+def airflow_errors(final_stops: Collection[str] = FINAL_STOPS) -> Iterator[None]:
+    """Translate our errors into Airflow's; see ``to_airflow_error``."""
     try:
         yield
     except TtsPipelineError as error:
-        raise failure_of(error, final_stops) from error
+        raise to_airflow_error(error, final_stops) from error

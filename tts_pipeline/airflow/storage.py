@@ -11,15 +11,15 @@ from tts_pipeline.errors import ConfigurationError
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-    Place = str | os.PathLike[str] | ObjectStoragePath
+    AnyPath = str | os.PathLike[str] | ObjectStoragePath
 
 
-def located(place: Place, conn_id: str | None = None) -> str | FsspecPath:
+def resolve_path(path: AnyPath, conn_id: str | None = None) -> str | FsspecPath:
     """Return a place as the core takes it.
 
     Args:
-        place: A path, a URL, an ``ObjectStoragePath``, or a URL with a connection (``s3://my_conn@bucket/folder``).
-        conn_id: The connection that opens it; None is the one in ``place``, and without any the fsspec driver finds
+        path: A path, a URL, an ``ObjectStoragePath``, or a URL with a connection (``s3://my_conn@bucket/folder``).
+        conn_id: The connection that opens it; None is the one in ``path``, and without any the fsspec driver finds
             its credentials itself.
 
     Returns:
@@ -31,27 +31,27 @@ def located(place: Place, conn_id: str | None = None) -> str | FsspecPath:
     """
     from airflow.sdk import ObjectStoragePath
 
-    text = _text(place)
+    text = _text(path)
     if is_local(text):
         return text
-    path, used = ObjectStoragePath(text), connection_of(place, conn_id)
-    url = f"{path.protocol}://{path.path}"
-    if used is None:
+    storage_path, connection_id = ObjectStoragePath(text), connection_of(path, conn_id)
+    url = f"{storage_path.protocol}://{storage_path.path}"
+    if connection_id is None:
         return url
     try:
-        return FsspecPath(url, ObjectStoragePath(url, conn_id=used).fs)
+        return FsspecPath(url, ObjectStoragePath(url, conn_id=connection_id).fs)
     except ValueError as error:
         hint = "install the provider of that storage, such as apache-airflow-providers-amazon[s3fs]"
-        raise ConfigurationError(f"the connection {used!r} cannot open {url!r}: {error}", hint=hint) from error
+        raise ConfigurationError(f"the connection {connection_id!r} cannot open {url!r}: {error}", hint=hint) from error
 
 
-def connection_of(place: Place, conn_id: str | None = None) -> str | None:
-    """Return the id of the connection that opens a place; None where none does. See ``located``."""
+def connection_of(path: AnyPath, conn_id: str | None = None) -> str | None:
+    """Return the id of the connection that opens a place; None where none does. See ``resolve_path``."""
     from airflow.sdk import ObjectStoragePath
 
-    text = _text(place)
+    text = _text(path)
     return None if is_local(text) else conn_id or ObjectStoragePath(text).conn_id
 
 
-def _text(place: Place) -> str:
-    return os.fspath(place) if isinstance(place, str | os.PathLike) else str(place)
+def _text(path: AnyPath) -> str:
+    return os.fspath(path) if isinstance(path, str | os.PathLike) else str(path)

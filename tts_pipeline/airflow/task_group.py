@@ -38,10 +38,10 @@ def speech_dataset(
     Returns:
         The group; ``upstream >> speech_dataset(...) >> downstream`` works as with any.
     """
-    mapped = {"max_active_tis_per_dagrun": (shards or {}).get("at_a_time"), **job, **(shards or {})}
+    shard_fields = {"max_active_tis_per_dagrun": (shards or {}).get("at_a_time"), **job, **(shards or {})}
     with TaskGroup(group_id) as group:
         plan = SpeechPlanOperator(task_id="plan", max_shards=max_shards, on_empty=on_empty, **job)
-        synthesize = SpeechSynthesizeShardOperator.partial(task_id="synthesize", **mapped)
+        synthesize = SpeechSynthesizeShardOperator.partial(task_id="synthesize", **shard_fields)
         publish = SpeechPublishOperator(task_id="publish", outlets=outlets, **job)
         synthesize.expand(shard=plan.output) >> publish
     return group

@@ -5,7 +5,13 @@ A header is checked before anything is decoded, and the length again while it is
 
 from __future__ import annotations
 
-from tts_pipeline.config import MAX_CHANNELS, MAX_CLIP_S, MAX_RATE_HZ, MIN_RATE_HZ, USUAL_RATE_HZ
+from tts_pipeline.config import (
+    MAX_CHANNELS,
+    MAX_CLIP_S,
+    MAX_SAMPLE_RATE_HZ,
+    MAX_SERVICE_SAMPLE_RATE_HZ,
+    MIN_SAMPLE_RATE_HZ,
+)
 from tts_pipeline.errors import UnreadableError
 
 
@@ -19,7 +25,7 @@ def check_rate_and_channels(name: str, rate_hz: int, channels: int) -> None:
         raise UnreadableError(
             f"the {name} says that it has {channels} channels at {rate_hz} samples a second",
             code="ImplausibleAudio",
-            hint=f"1 to {MAX_CHANNELS} channels at {MIN_RATE_HZ} to {MAX_RATE_HZ} are taken",
+            hint=f"1 to {MAX_CHANNELS} channels at {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} are taken",
         )
 
 
@@ -35,7 +41,7 @@ def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S
     Raises:
         UnreadableError: ``ClipTooLong``. Never retried; may have been billed.
     """
-    if frames > max_s * min(rate_hz, USUAL_RATE_HZ):
+    if frames > max_s * min(rate_hz, MAX_SERVICE_SAMPLE_RATE_HZ):
         raise UnreadableError(
             f"the {name} lasts {frames / rate_hz:.0f} s or more, and {max_s:.0f} s is the longest that is taken",
             code="ClipTooLong",
@@ -45,4 +51,4 @@ def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S
 
 def is_plausible_rate(rate_hz: int) -> bool:
     """Whether speech can have so many samples a second."""
-    return MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ
+    return MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ

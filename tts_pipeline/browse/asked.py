@@ -10,28 +10,28 @@ import polars as pl
 
 from tts_pipeline.errors import ConfigurationError
 
-MAX_ROWS = 500
+MAX_PAGE_ROWS = 500
 """Rows that are given at one time, at most."""
 
-NONE = "-"
+NO_VALUE = "-"
 """Asks for rows without a voice, a language or a flag."""
 
-ANY = "*"
+ANY_FLAG = "*"
 """Asks for rows with whatever flag."""
 
-SORTED: Mapping[str, pl.Expr] = {
+SORT_KEYS: Mapping[str, pl.Expr] = {
     **{name: pl.col(name) for name in ("utterance_id", "text", "voice", "language", "duration_ms", "attempts")},
     "characters": pl.col("characters_billed"),
     # Polars 2.1 sorts a million decimals in 22 s, floats in 0.1 s; only the order is of these.
     "cost": pl.col("cost").cast(pl.Float64),
     "flags": pl.col("quality").list.len(),
 }
-_LISTED = ("voice", "language", "error_code")
-_BOUNDS: Mapping[str, pl.Expr] = {"seconds": pl.col("duration_ms") / 1_000, "cost": SORTED["cost"]}
+_CHOICE_COLUMNS = ("voice", "language", "error_code")
+_RANGE_COLUMNS: Mapping[str, pl.Expr] = {"seconds": pl.col("duration_ms") / 1_000, "cost": SORT_KEYS["cost"]}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RowQuery:
     """Rows in an order.
 
     Args:
@@ -49,12 +49,12 @@ class Asked:
     limit: int = 100
 
     @property
-    def is_plain(self) -> bool:
+    def is_unfiltered(self) -> bool:
         """Whether all rows are asked for, in the order of the dataset."""
         return not self.conditions and self.sort is None
 
     @property
-    def order(self) -> tuple[object, ...]:
+    def cache_key(self) -> tuple[object, ...]:
         """What determines the rows and their order, whichever page of them is asked for."""
         return self.conditions, self.sort, self.descending
 
@@ -63,53 +63,63 @@ class Asked:
         return pl.all_horizontal(pl.lit(True), *(_condition(name, text) for name, text in self.conditions))
 
 
-def read_asked(query: Mapping[str, str]) -> Asked:
+def parse_row_query(query: Mapping[str, str]) -> RowQuery:
     """Read the query of a URL: ``q``, ``status``, ``voice``, ``seconds_from``, ``sort=-cost``, ``offset``, ...
 
     Raises:
         ConfigurationError: A value is none of its kind.
     """
     sort = query.get("sort", "")
-    if sort.removeprefix("-") not in {"", *SORTED}:
-        raise ConfigurationError(f"rows cannot be sorted by {sort!r}", hint=f"by one of {', '.join(SORTED)}")
-    asked = Asked(
-        conditions=tuple((name, query[name]) for name in _NAMES if query.get(name)),
+    if sort.removeprefix("-") not in {"", *SORT_KEYS}:
+        raise ConfigurationError(f"rows cannot be sorted by {sort!r}", hint=f"by one of {', '.join(SORT_KEYS)}")
+    row_query = RowQuery(
+        conditions=tuple((name, query[name]) for name in _CONDITION_NAMES if query.get(name)),
         sort=sort.removeprefix("-") or None,
         descending=sort.startswith("-"),
-        offset=_whole(query, "offset", 0),
-        limit=min(MAX_ROWS, _whole(query, "limit", 100)),
+        offset=_whole_number(query, "offset", 0),
+        limit=min(MAX_PAGE_ROWS, _whole_number(query, "limit", 100)),
     )
-    asked.condition()
-    return asked
+    row_query.condition()
+    return row_query
 
 
-_NAMES = ("q", "status", *_LISTED, "flag", *(f"{name}_{end}" for name in _BOUNDS for end in ("from", "to")))
+_CONDITION_NAMES = (
+    "q",
+    "status",
+    *_CHOICE_COLUMNS,
+    "flag",
+    *(f"{name}_{end}" for name in _RANGE_COLUMNS for end in ("from", "to")),
+)
 
 
 def _condition(name: str, text: str) -> pl.Expr:
     if name == "q":
-        return _said(text)
+        return _search(text)
     if name == "status":
         is_reject = pl.col("error_code").is_not_null()
         return is_reject if text == "reject" else ~is_reject
     if name == "flag":
-        return _flagged(text)
-    if name in _LISTED:
-        return pl.col(name).is_null() if text == NONE else pl.col(name) == text
-    measured, _, end = name.rpartition("_")
-    return _BOUNDS[measured] >= _number(name, text) if end == "from" else _BOUNDS[measured] <= _number(name, text)
+        return _has_flag(text)
+    if name in _CHOICE_COLUMNS:
+        return pl.col(name).is_null() if text == NO_VALUE else pl.col(name) == text
+    column, _, end = name.rpartition("_")
+    return (
+        _RANGE_COLUMNS[column] >= _number(name, text)
+        if end == "from"
+        else _RANGE_COLUMNS[column] <= _number(name, text)
+    )
 
 
-def _said(text: str) -> pl.Expr:
+def _search(text: str) -> pl.Expr:
     """Find text whatever its case, in what is told of a row; not as a pattern."""
     pattern = f"(?i){pl.escape_regex(text)}"
-    found = (pl.col(name).str.contains(pattern).fill_null(False) for name in ("text", "utterance_id", "message"))
-    return pl.any_horizontal(*found)
+    matches = (pl.col(name).str.contains(pattern).fill_null(False) for name in ("text", "utterance_id", "message"))
+    return pl.any_horizontal(*matches)
 
 
-def _flagged(flag: str) -> pl.Expr:
-    if flag in {ANY, NONE}:
-        return (pl.col("quality").list.len() > 0) == (flag == ANY)
+def _has_flag(flag: str) -> pl.Expr:
+    if flag in {ANY_FLAG, NO_VALUE}:
+        return (pl.col("quality").list.len() > 0) == (flag == ANY_FLAG)
     return pl.col("quality").list.contains(flag)
 
 
@@ -123,7 +133,7 @@ def _number(name: str, text: str) -> float:
     return number
 
 
-def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+def _whole_number(query: Mapping[str, str], name: str, default: int) -> int:
     text = query.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
         raise ConfigurationError(f"{name} must be a whole number, not {text!r}")

@@ -11,7 +11,14 @@ import numpy as np
 import polars as pl
 
 from tts_pipeline.report.tags import tag_keys
-from tts_pipeline.report.usage import TAG, Dataset, Open, keys, spending, summed
+from tts_pipeline.report.usage import (
+    TAG_PREFIX,
+    DatasetLike,
+    OpenPart,
+    key_expressions,
+    sum_usage,
+    usage_with_open_parts,
+)
 
 MAX_TAGS = 12
 MAX_VALUES = 40
@@ -24,18 +31,18 @@ _STEPS = (
     *(timedelta(seconds=seconds) for seconds in (1, 5, 15, 60, 300, 900)),
     *(timedelta(hours=hours) for hours in (1, 6, 24, 7 * 24)),
 )
-_TAIL = 0.995
-_DISTINCT = 1e-9
+_OUTLIER_QUANTILE = 0.995
+_RELATIVE_TOLERANCE = 1e-9
 _RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
 
 
-def bill_of(dataset: Dataset, rows: pl.DataFrame, opened: Sequence[Open] = ()) -> dict[str, Any]:
+def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[OpenPart] = ()) -> dict[str, Any]:
     """Add up a dataset's bill. Blocking; a second or two for a million requests.
 
     Args:
         dataset: Where it is.
-        rows: Of ``Rows``.
-        opened: Parts whose process runs or was killed.
+        rows: Of ``RowTable``.
+        open_parts: Parts whose process runs or was killed.
 
     Returns:
         Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with its ``start``, a step
@@ -46,17 +53,23 @@ def bill_of(dataset: Dataset, rows: pl.DataFrame, opened: Sequence[Open] = ()) -
     Raises:
         StorageError: The dataset cannot be read.
     """
-    used = spending([dataset], opened)
-    step, tags = _step_and_tags(used)
-    by = ["model", "voice", *(f"{TAG}{name}" for name in tags)]
-    begun = pl.col("started_at").dt.truncate(f"{int(step.total_seconds())}s")
-    asked = [
-        summed(used, {}),
-        summed(used, {"start": begun}),
-        summed(used.filter(pl.col("outcome") != "succeeded", ~pl.col("is_open")), keys(["error_code", "outcome"])),
-        *(summed(used, {"value": key}).sort(_RANK, descending=True, nulls_last=True) for key in keys(by).values()),
+    usage = usage_with_open_parts([dataset], open_parts)
+    step, tags = _step_and_tags(usage)
+    by = ["model", "voice", *(f"{TAG_PREFIX}{name}" for name in tags)]
+    start = pl.col("started_at").dt.truncate(f"{int(step.total_seconds())}s")
+    queries = [
+        sum_usage(usage, {}),
+        sum_usage(usage, {"start": start}),
+        sum_usage(
+            usage.filter(pl.col("outcome") != "succeeded", ~pl.col("is_open")),
+            key_expressions(["error_code", "outcome"]),
+        ),
+        *(
+            sum_usage(usage, {"value": key}).sort(_RANK, descending=True, nulls_last=True)
+            for key in key_expressions(by).values()
+        ),
     ]
-    totals, over_time, failures, *parts = (frame.to_dicts() for frame in pl.collect_all(asked))
+    totals, over_time, failures, *parts = (frame.to_dicts() for frame in pl.collect_all(queries))
     return {
         "totals": totals,
         "over_time": {"step_s": step.total_seconds(), "rows": over_time},
@@ -81,41 +94,43 @@ def histogram(values: pl.Series) -> dict[str, Any]:
     numbers = numbers[np.isfinite(numbers)]
     if not numbers.size:
         return {}
-    low, high = float(numbers.min()), float(np.quantile(numbers, _TAIL, method="higher"))
+    low, high = float(numbers.min()), float(np.quantile(numbers, _OUTLIER_QUANTILE, method="higher"))
     bins = min(_BINS, max(_LEAST_BINS, isqrt(4 * numbers.size)))
     size = max(abs(low), abs(high), 1e-3)
-    spread = high - low if high - low > _DISTINCT * size else size  # equal, but for the last digits of a division
-    width = round_up(spread / bins)
+    spread = (
+        high - low if high - low > _RELATIVE_TOLERANCE * size else size
+    )  # equal, but for the last digits of a division
+    width = round_width_up(spread / bins)
     start = floor(low / width) * width
     bins = floor((high - start) / width) + 1
-    places = np.clip((numbers - start) / width, 0, bins - 1).astype(np.int64)
+    indices = np.clip((numbers - start) / width, 0, bins - 1).astype(np.int64)
     return {
         "start": start,
         "width": width,
-        "counts": np.bincount(places, minlength=bins).tolist(),
+        "counts": np.bincount(indices, minlength=bins).tolist(),
         "median": float(np.median(numbers)),
         "beyond": int((numbers >= start + bins * width).sum()),
     }
 
 
-def round_up(width: float) -> float:
+def round_width_up(width: float) -> float:
     """Return the next of 1, 2, 5, 10, ... times a power of ten."""
     power = 10.0 ** floor(log10(width))
     return next(float(step * power) for step in (1, 2, 5, 10) if step * power >= width * (1 - 1e-9))
 
 
-def step_over(first: datetime | None, last: datetime | None) -> timedelta:
+def chart_step(first: datetime | None, last: datetime | None) -> timedelta:
     """Return how long a step of a chart from ``first`` to ``last`` is; None where nothing was sent."""
-    spanned = last - first if first is not None and last is not None else timedelta()
-    fitting = (step for step in _STEPS if spanned <= step * _POINTS)
-    return next(fitting, timedelta(days=28 * ceil(spanned / timedelta(days=28) / _POINTS)))
+    span = last - first if first is not None and last is not None else timedelta()
+    candidates = (step for step in _STEPS if span <= step * _POINTS)
+    return next(candidates, timedelta(days=28 * ceil(span / timedelta(days=28) / _POINTS)))
 
 
-def _step_and_tags(used: pl.LazyFrame) -> tuple[timedelta, Sequence[str]]:
-    spanned, tagged = pl.collect_all(
+def _step_and_tags(usage: pl.LazyFrame) -> tuple[timedelta, Sequence[str]]:
+    span, tag_names = pl.collect_all(
         [
-            used.select(first=pl.col("started_at").min(), last=pl.col("started_at").max()),
-            used.select(tag_keys().unique()),
+            usage.select(first=pl.col("started_at").min(), last=pl.col("started_at").max()),
+            usage.select(tag_keys().unique()),
         ]
     )
-    return step_over(*spanned.row(0)), sorted(tagged.to_series())[:MAX_TAGS]
+    return chart_step(*span.row(0)), sorted(tag_names.to_series())[:MAX_TAGS]

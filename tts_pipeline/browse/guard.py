@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-POLICY = "; ".join(
+CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
         *(f"{kind}-src 'self'" for kind in ("script", "style", "img", "media", "connect")),
@@ -20,7 +20,7 @@ POLICY = "; ".join(
 """Nothing but the page's own files; text is text, since no sink of markup takes any."""
 
 _HEADERS = {
-    "Content-Security-Policy": POLICY,
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
@@ -29,7 +29,7 @@ _HEADERS = {
 }
 
 
-def guarded(host: str) -> Middleware:
+def guard_middleware(host: str) -> Middleware:
     """Return a middleware that refuses foreign names and says with every answer what it may do.
 
     A site can have its own name resolve to this machine and so read the page as its own (DNS rebinding); but the
@@ -45,8 +45,8 @@ def guarded(host: str) -> Middleware:
             raise web.HTTPForbidden(text="this page is not served under that name\n", headers=_HEADERS)
         try:
             response = await handler(request)
-        except web.HTTPException as refused:
-            refused.headers.update(_HEADERS)
+        except web.HTTPException as error:
+            error.headers.update(_HEADERS)
             raise
         response.headers.update(_HEADERS)
         return response
@@ -54,10 +54,10 @@ def guarded(host: str) -> Middleware:
     return guard
 
 
-def is_own_name(given: str, host: str) -> bool:
+def is_own_name(host_header: str, host: str) -> bool:
     """Return whether a ``Host`` header is an address, ``localhost`` or the name that was chosen."""
     try:
-        name = urlsplit(f"//{given}").hostname or ""
+        name = urlsplit(f"//{host_header}").hostname or ""
     except ValueError:
         return False
     if name.lower() in {"localhost", host.lower()}:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-_ONE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_SINGLE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-def asked_range(header: str | None, size: int) -> range | None:
+def parse_range(header: str | None, size: int) -> range | None:
     """Return the places that a ``Range`` header asks for; empty when there are none of these; None is all of them."""
-    found = _ONE.fullmatch(header or "")
-    if found is None or not any(found.groups()):
+    match = _SINGLE_RANGE.fullmatch(header or "")
+    if match is None or not any(match.groups()):
         return None
-    first, last = found.groups()
+    first, last = match.groups()
     if not first:
         return range(max(0, size - int(last)), size)
     if last and int(last) < int(first):

@@ -10,17 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from tts_pipeline.browse.asked import SORTED, Asked
-from tts_pipeline.browse.tables import Run, read_frames
+from tts_pipeline.browse.asked import SORT_KEYS, RowQuery
+from tts_pipeline.browse.tables import FileSpan, read_frames
 from tts_pipeline.dataset.store import Store
 
-_SPEECH = ("utterance_id", "take", "text", "voice", "language", "duration_ms", "characters_billed", "attempts")
-_SPEECH_MORE = ("cost", "currency", "quality")
-_REJECT = ("utterance_id", "take", "attempts", "cost", "currency", "error_code", "message")
-_TEXT = ("utterance_id", "text", "voice", "language", "currency", "error_code", "message")
+_SPEECH_COLUMNS = ("utterance_id", "take", "text", "voice", "language", "duration_ms", "characters_billed", "attempts")
+_MORE_SPEECH_COLUMNS = ("cost", "currency", "quality")
+_REJECT_COLUMNS = ("utterance_id", "take", "attempts", "cost", "currency", "error_code", "message")
+_TEXT_COLUMNS = ("utterance_id", "text", "voice", "language", "currency", "error_code", "message")
 _SCHEMA = pl.Schema(
     {
-        **{name: pl.String() for name in _TEXT},
+        **{name: pl.String() for name in _TEXT_COLUMNS},
         "take": pl.Int32(),
         "duration_ms": pl.Int64(),
         "characters_billed": pl.Int64(),
@@ -29,40 +29,41 @@ _SCHEMA = pl.Schema(
         "quality": pl.List(pl.String),
     }
 )
-_SHOWN_CHARACTERS = 240
-_KEPT_ORDERS = 8
+_PREVIEW_CHARACTERS = 240
+_CACHED_ORDERS = 8
 _MAX_VALUES = 200
 
 
-class Rows:
+class RowTable:
     """Rows of a dataset: all speech, part by part, then all rejects. For many threads.
 
     A million rows of a hundred characters take about 150 MB.
 
     Args:
         frame: Their small columns.
-        files: Where they are.
+        spans: Where they are.
     """
 
-    def __init__(self, frame: pl.DataFrame, files: Sequence[Run]) -> None:
+    def __init__(self, frame: pl.DataFrame, spans: Sequence[FileSpan]) -> None:
         self.frame = frame
-        self._files = files
-        self._firsts = [run.first for run in files]
+        self._spans = spans
+        self._first_rows = [span.first_row for span in spans]
         self._orders: OrderedDict[tuple[object, ...], pl.Series] = OrderedDict()
         self._lock = Lock()
 
-    def page(self, asked: Asked) -> tuple[int, list[dict[str, Any]]]:
+    def page(self, query: RowQuery) -> tuple[int, list[dict[str, Any]]]:
         """Return how many rows were asked for, and those of the page, with ``table``, ``part`` and ``number``."""
-        if asked.is_plain:
-            total, page = self.frame.height, self.frame.slice(asked.offset, asked.limit)
-            places = list(range(asked.offset, asked.offset + page.height))
+        if query.is_unfiltered:
+            total, page = self.frame.height, self.frame.slice(query.offset, query.limit)
+            row_numbers = list(range(query.offset, query.offset + page.height))
         else:
-            order = self._order(asked)
-            total, chosen = len(order), order.slice(asked.offset, asked.limit)
-            places, page = chosen.to_list(), self.frame[chosen]
-        shown = page.with_columns(pl.col("text").str.head(_SHOWN_CHARACTERS))
+            order = self._order(query)
+            total, page_rows = len(order), order.slice(query.offset, query.limit)
+            row_numbers, page = page_rows.to_list(), self.frame[page_rows]
+        preview = page.with_columns(pl.col("text").str.head(_PREVIEW_CHARACTERS))
         return total, [
-            {**self._located(at), **row} for at, row in zip(places, shown.iter_rows(named=True), strict=True)
+            {**self._address(row_number), **row}
+            for row_number, row in zip(row_numbers, preview.iter_rows(named=True), strict=True)
         ]
 
     def values(self) -> dict[str, list[tuple[str | None, int]]]:
@@ -71,32 +72,32 @@ class Rows:
         counted["flag"] = self.frame["quality"].explode(empty_as_null=False)
         return {name: _counts(series, nulls=name in {"voice", "language"}) for name, series in counted.items()}
 
-    def _order(self, asked: Asked) -> pl.Series:
+    def _order(self, query: RowQuery) -> pl.Series:
         with self._lock:
-            if (known := self._orders.get(asked.order)) is not None:
-                self._orders.move_to_end(asked.order)
-                return known
-        order = self._found(asked)
+            if (cached := self._orders.get(query.cache_key)) is not None:
+                self._orders.move_to_end(query.cache_key)
+                return cached
+        order = self._select(query)
         with self._lock:
-            self._orders[asked.order] = order
-            while len(self._orders) > _KEPT_ORDERS:
+            self._orders[query.cache_key] = order
+            while len(self._orders) > _CACHED_ORDERS:
                 self._orders.popitem(last=False)
         return order
 
-    def _found(self, asked: Asked) -> pl.Series:
-        found = self.frame.lazy().with_row_index("place").filter(asked.condition())
-        if asked.sort is not None:
-            by = SORTED[asked.sort]
-            found = found.sort(by, descending=asked.descending, nulls_last=True, maintain_order=True)
-        return found.select("place").collect().to_series()
+    def _select(self, query: RowQuery) -> pl.Series:
+        selection = self.frame.lazy().with_row_index("row_number").filter(query.condition())
+        if query.sort is not None:
+            by = SORT_KEYS[query.sort]
+            selection = selection.sort(by, descending=query.descending, nulls_last=True, maintain_order=True)
+        return selection.select("row_number").collect().to_series()
 
-    def _located(self, place: int) -> dict[str, Any]:
-        run = self._files[bisect.bisect_right(self._firsts, place) - 1]
-        table, _, file = run.name.partition("/")
-        return {"table": table, "part": file.removesuffix(".parquet"), "number": place - run.first}
+    def _address(self, row_number: int) -> dict[str, Any]:
+        span = self._spans[bisect.bisect_right(self._first_rows, row_number) - 1]
+        table, _, file = span.name.partition("/")
+        return {"table": table, "part": file.removesuffix(".parquet"), "number": row_number - span.first_row}
 
 
-def read_rows(store: Store, names: Mapping[str, Sequence[str]], job: Mapping[str, Any]) -> Rows:
+def read_rows(store: Store, names: Mapping[str, Sequence[str]], job: Mapping[str, Any]) -> RowTable:
     """Read the rows of a dataset. Blocking.
 
     Args:
@@ -107,34 +108,37 @@ def read_rows(store: Store, names: Mapping[str, Sequence[str]], job: Mapping[str
     Raises:
         StorageError: A file cannot be read.
     """
-    frame, files = pl.DataFrame(schema=_SCHEMA), list[Run]()
-    reading = (("speech", (*_SPEECH, *_SPEECH_MORE), _chosen()), ("rejects", (*_REJECT, "input"), _rejected(job)))
-    for table, columns, chosen in reading:
+    frame, spans = pl.DataFrame(schema=_SCHEMA), list[FileSpan]()
+    tables = (
+        ("speech", (*_SPEECH_COLUMNS, *_MORE_SPEECH_COLUMNS), _speech_expressions()),
+        ("rejects", (*_REJECT_COLUMNS, "input"), _reject_expressions(job)),
+    )
+    for table, columns, expressions in tables:
         if names[table]:
-            more, runs = read_frames(store, [f"{table}/{name}" for name in names[table]], columns, chosen)
-            files += [Run(run.name, frame.height + run.first) for run in runs]
+            more, file_spans = read_frames(store, [f"{table}/{name}" for name in names[table]], columns, expressions)
+            spans += [FileSpan(span.name, frame.height + span.first_row) for span in file_spans]
             frame = pl.concat([frame, more])
-    return Rows(frame, files)
+    return RowTable(frame, spans)
 
 
-def _chosen() -> list[pl.Expr]:
-    return _typed({name: pl.col(name) for name in (*_SPEECH, *_SPEECH_MORE)})
+def _speech_expressions() -> list[pl.Expr]:
+    return _cast_all({name: pl.col(name) for name in (*_SPEECH_COLUMNS, *_MORE_SPEECH_COLUMNS)})
 
 
-def _rejected(job: Mapping[str, Any]) -> list[pl.Expr]:
+def _reject_expressions(job: Mapping[str, Any]) -> list[pl.Expr]:
     column = job["columns"].get("voice")
-    voice = pl.lit(job["parameters"].get("voice")) if column is None else _of_input(column)
-    chosen = {name: pl.col(name) for name in _REJECT}
-    return _typed({**chosen, "text": _of_input(job["text_column"]), "voice": voice, "quality": pl.lit([])})
+    voice = pl.lit(job["parameters"].get("voice")) if column is None else _input_column(column)
+    expressions = {name: pl.col(name) for name in _REJECT_COLUMNS}
+    return _cast_all({**expressions, "text": _input_column(job["text_column"]), "voice": voice, "quality": pl.lit([])})
 
 
-def _of_input(column: str) -> pl.Expr:
+def _input_column(column: str) -> pl.Expr:
     return pl.col("input").struct.field(column)
 
 
-def _typed(chosen: Mapping[str, pl.Expr]) -> list[pl.Expr]:
+def _cast_all(expressions: Mapping[str, pl.Expr]) -> list[pl.Expr]:
     """Return all columns, in order and of their types; what is not chosen is null."""
-    return [chosen.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()]
+    return [expressions.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in _SCHEMA.items()]
 
 
 def _counts(series: pl.Series, *, nulls: bool) -> list[tuple[str | None, int]]:

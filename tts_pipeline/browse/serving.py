@@ -9,12 +9,12 @@ from ipaddress import ip_address
 
 from aiohttp import web
 
-from tts_pipeline.browse.server import Browser
+from tts_pipeline.browse.server import BrowseApp
 from tts_pipeline.daemon_threads import in_daemon_threads
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _SHUTDOWN_S = 1.0
 
 
@@ -31,7 +31,7 @@ def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> N
         ConfigurationError: There is no dataset, or the address cannot be had.
         StorageError: The dataset cannot be read.
     """
-    asyncio.run(in_daemon_threads(_serve(Browser(store, host), host, port, ready)))
+    asyncio.run(in_daemon_threads(_serve(BrowseApp(store, host), host, port, ready)))
 
 
 def is_loopback(host: str) -> bool:
@@ -42,21 +42,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-async def _serve(browser: Browser, host: str, port: int, ready: Callable[[str], None]) -> None:
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+async def _serve(app: BrowseApp, host: str, port: int, ready: Callable[[str], None]) -> None:
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def end() -> None:
-        ended.set()
-        for number in _ENDING:  # a second one ends what hangs, such as a store that is being read
+    def stop() -> None:
+        stopped.set()
+        for number in _STOP_SIGNALS:  # a second one ends what hangs, such as a store that is being read
             loop.remove_signal_handler(number)
 
-    for number in _ENDING:
-        loop.add_signal_handler(number, end)
-    runner = web.AppRunner(browser.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    runner = web.AppRunner(app.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     try:
         ready(await _listen(runner, host, port))
-        await ended.wait()
+        await stopped.wait()
     finally:
         await runner.cleanup()
 
@@ -69,5 +69,5 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
             f"the page cannot be served on {host}:{port}: {getattr(error, 'strerror', None) or error}",
             hint="choose another --port, or 0 for any free one",
         ) from error
-    address, chosen = runner.addresses[0][:2]
-    return f"http://[{address}]:{chosen}/" if ":" in address else f"http://{address}:{chosen}/"
+    address, bound_port = runner.addresses[0][:2]
+    return f"http://[{address}]:{bound_port}/" if ":" in address else f"http://{address}:{bound_port}/"

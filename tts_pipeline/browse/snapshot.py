@@ -7,10 +7,10 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from tts_pipeline.browse.asked import Asked
-from tts_pipeline.browse.bill import bill_of
-from tts_pipeline.browse.rows import Rows, read_rows
-from tts_pipeline.dataset.descriptor import SEAL, Descriptor, read_descriptor
+from tts_pipeline.browse.asked import RowQuery
+from tts_pipeline.browse.bill import bill_figures
+from tts_pipeline.browse.rows import RowTable, read_rows
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor, read_descriptor
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.report.usage import open_parts
@@ -32,35 +32,35 @@ class Snapshot:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.descriptor = _descriptor(store)
-        self._opened = open_parts([store])
-        self.names = _names(store)
-        self._reading = Lock()
-        self._adding = Lock()
+        self.descriptor = _require_descriptor(store)
+        self._open_parts = open_parts([store])
+        self.files = _list_files(store)
+        self._rows_lock = Lock()
+        self._bill_lock = Lock()
         self._bill: dict[str, Any] | None = None
 
     def is_current(self) -> bool:
         """Return whether nothing was published since. Blocking."""
-        now = (_names(self.store), _descriptor(self.store), open_parts([self.store]))
-        return now == (self.names, self.descriptor, self._opened)
+        now = (_list_files(self.store), _require_descriptor(self.store), open_parts([self.store]))
+        return now == (self.files, self.descriptor, self._open_parts)
 
-    def rows(self) -> Rows:
+    def rows(self) -> RowTable:
         """Return all rows. Blocking."""
-        with self._reading:
+        with self._rows_lock:
             return self._rows
 
-    def page(self, asked: Asked) -> tuple[int | None, list[dict[str, Any]]]:
+    def page(self, query: RowQuery) -> tuple[int | None, list[dict[str, Any]]]:
         """Return how many rows were asked for, and a page of them; None is not known yet. Blocking.
 
         The first page of a large dataset does not wait until all of it was read.
         """
-        if asked.is_plain and asked.offset == 0 and "_rows" not in self.__dict__:
+        if query.is_unfiltered and query.offset == 0 and "_rows" not in self.__dict__:
             rows = self._first_rows()
-            if rows.frame.height >= asked.limit:
-                return None, rows.page(asked)[1]
-        return self.rows().page(asked)
+            if rows.frame.height >= query.limit:
+                return None, rows.page(query)[1]
+        return self.rows().page(query)
 
-    def facts(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Return what the page tells of the dataset as a whole, and what can be filtered by. Blocking."""
         frame, job = self.rows().frame, self.descriptor.job
         return {
@@ -71,28 +71,28 @@ class Snapshot:
             "speech": frame["error_code"].null_count(),
             "rejects": frame["error_code"].count(),
             "duration_ms": frame["duration_ms"].sum(),
-            "finished": SEAL in self.names[""],
+            "finished": MANIFEST_FILE in self.files[""],
             "values": self.rows().values(),
         }
 
     def bill(self) -> dict[str, Any]:
         """Return the bill's figures. Blocking."""
         rows = self.rows()
-        with self._adding:
+        with self._bill_lock:
             if self._bill is None:
-                self._bill = bill_of(self.store, rows.frame, self._opened)
+                self._bill = bill_figures(self.store, rows.frame, self._open_parts)
             return self._bill
 
     @cached_property
-    def _rows(self) -> Rows:
-        return read_rows(self.store, self.names, self.descriptor.job)
+    def _rows(self) -> RowTable:
+        return read_rows(self.store, self.files, self.descriptor.job)
 
-    def _first_rows(self) -> Rows:
-        first: Mapping[str, Sequence[str]] = {"speech": self.names["speech"][:_FIRST_FILES], "rejects": ()}
+    def _first_rows(self) -> RowTable:
+        first: Mapping[str, Sequence[str]] = {"speech": self.files["speech"][:_FIRST_FILES], "rejects": ()}
         return read_rows(self.store, first, self.descriptor.job)
 
 
-def _descriptor(store: Store) -> Descriptor:
+def _require_descriptor(store: Store) -> Descriptor:
     descriptor = read_descriptor(store)
     if descriptor is None:
         raise ConfigurationError(
@@ -101,6 +101,6 @@ def _descriptor(store: Store) -> Descriptor:
     return descriptor
 
 
-def _names(store: Store) -> dict[str, list[str]]:
+def _list_files(store: Store) -> dict[str, list[str]]:
     """Return the files of the tables, and under "" those beside them."""
     return {folder: store.names(folder) for folder in ("", "speech", "rejects", "usage")}

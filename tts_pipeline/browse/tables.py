@@ -16,39 +16,39 @@ _READERS = 16
 _FILE = "__file__"
 
 
-class Run(NamedTuple):
+class FileSpan(NamedTuple):
     """Rows of one file that follow each other in a frame.
 
     Args:
         name: The file, relative to the dataset.
-        first: Its first row's place in the frame.
+        first_row: Its first row's place in the frame.
     """
 
     name: str
-    first: int
+    first_row: int
 
 
 def read_frames(
-    store: Store, names: Sequence[str], columns: Sequence[str], chosen: Sequence[pl.Expr]
-) -> tuple[pl.DataFrame, list[Run]]:
+    store: Store, names: Sequence[str], columns: Sequence[str], expressions: Sequence[pl.Expr]
+) -> tuple[pl.DataFrame, list[FileSpan]]:
     """Read columns of files of one table, one file after the other. Blocking.
 
     Args:
         store: The dataset.
         names: The files; at least one.
         columns: What the expressions are of.
-        chosen: What is taken.
+        expressions: What is taken.
 
     Raises:
         StorageError: A file cannot be read.
     """
     with storage_errors(f"reading {len(names)} files of {store.root}", Exception):
         if isinstance(store, LocalStore):
-            return _scanned(store, names, chosen)
+            return _scan_local(store, names, expressions)
         with DaemonExecutor(_READERS, "browse") as readers:
-            frames = list(readers.map(lambda name: read_file(store, name, columns).select(chosen), names))
-    firsts = itertools.accumulate((frame.height for frame in frames), initial=0)
-    return pl.concat(frames), [Run(name, first) for name, first in zip(names, firsts, strict=False)]
+            frames = list(readers.map(lambda name: read_file(store, name, columns).select(expressions), names))
+    first_rows = itertools.accumulate((frame.height for frame in frames), initial=0)
+    return pl.concat(frames), [FileSpan(name, first) for name, first in zip(names, first_rows, strict=False)]
 
 
 def read_file(store: Store, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -62,11 +62,13 @@ def read_file(store: Store, name: str, columns: Sequence[str] | None = None) -> 
         return pl.DataFrame(parquet.read(columns=None if columns is None else list(columns), use_threads=False))
 
 
-def _scanned(store: LocalStore, names: Sequence[str], chosen: Sequence[pl.Expr]) -> tuple[pl.DataFrame, list[Run]]:
+def _scan_local(
+    store: LocalStore, names: Sequence[str], expressions: Sequence[pl.Expr]
+) -> tuple[pl.DataFrame, list[FileSpan]]:
     by_path = {str(store.path(name)): name for name in names}
     scan = pl.scan_parquet(list(by_path), glob=False, include_file_paths=_FILE)
-    frame = scan.select(*chosen, _FILE).collect()
-    runs = frame.select(pl.col(_FILE).rle()).unnest(_FILE)
-    firsts = itertools.accumulate(runs["len"], initial=0)
-    found = [Run(by_path[path], first) for path, first in zip(runs["value"], firsts, strict=False)]
-    return frame.drop(_FILE), found
+    frame = scan.select(*expressions, _FILE).collect()
+    files = frame.select(pl.col(_FILE).rle()).unnest(_FILE)
+    first_rows = itertools.accumulate(files["len"], initial=0)
+    spans = [FileSpan(by_path[path], first) for path, first in zip(files["value"], first_rows, strict=False)]
+    return frame.drop(_FILE), spans

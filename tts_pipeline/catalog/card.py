@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Literal, cast
 
 from tts_pipeline.catalog.entries import read_parameter
-from tts_pipeline.catalog.table import Table
-from tts_pipeline.catalog.union import union
+from tts_pipeline.catalog.table import TomlTable
+from tts_pipeline.catalog.union import unite_cards
 from tts_pipeline.errors import did_you_mean
 from tts_pipeline.models import Card, Parameter, Price
 
@@ -20,7 +20,7 @@ _UNITS = ("characters", "bytes", "tokens")
 _COUNTERS = ("han_double", "characters", "tokens")
 
 
-def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Price]) -> Card:
+def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str, Price]) -> Card:
     """Read one ``[[cards]]`` table.
 
     Args:
@@ -32,9 +32,9 @@ def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Pr
     Raises:
         ConfigurationError: A mistake in it; names file and key.
     """
-    service = table.text(table.required("service")) or ""
-    model = table.text(table.required("model")) or ""
-    base = union([like(reference) for reference in table.texts("like") or ()]) or Card(service, model)
+    service = table.text(table.require("service")) or ""
+    model = table.text(table.require("model")) or ""
+    base = unite_cards([like(reference) for reference in table.text_array("like") or ()]) or Card(service, model)
     unit = table.one_of("input_unit", _UNITS) or base.input_unit
     billing = table.one_of("billing", _COUNTERS) or base.billing
     card = Card(
@@ -42,69 +42,69 @@ def read_card(table: Table, like: Callable[[str], Card], prices: Mapping[str, Pr
         model=model,
         snapshot=table.text("snapshot") or base.snapshot,
         parameters={**base.parameters, **_parameters(table)},
-        languages={**base.languages, **table.words("languages")},
+        languages={**base.languages, **table.text_table("languages")},
         language_parameter=table.text("language_parameter") or base.language_parameter,
-        input_limit=table.positive("input_limit") or base.input_limit,
+        input_limit=table.positive_integer("input_limit") or base.input_limit,
         input_unit=cast("Literal['characters', 'bytes', 'tokens']", unit),
         billing=cast("Literal['han_double', 'characters', 'tokens']", billing),
-        output_tokens_per_second=table.positive("output_tokens_per_second") or base.output_tokens_per_second,
+        output_tokens_per_second=table.positive_integer("output_tokens_per_second") or base.output_tokens_per_second,
         prices=_prices(table, prices) if "prices" in table else base.prices,
-        requests_per_minute=table.positive("requests_per_minute") or base.requests_per_minute,
-        permissive=table.switch("permissive", default=base.permissive),
+        requests_per_minute=table.positive_integer("requests_per_minute") or base.requests_per_minute,
+        permissive=table.boolean("permissive", default=base.permissive),
         source=table.text("source") or base.source,
     )
-    table.finish()
+    table.refuse_unknown_keys()
     _check_names(table, card)
     _check_languages(table, card)
     check_prices(table, card.billing, card.prices)
     return card
 
 
-def _parameters(table: Table) -> dict[str, Parameter]:
+def _parameters(table: TomlTable) -> dict[str, Parameter]:
     return {name: read_parameter(name, inner) for name, inner in table.tables("parameters")}
 
 
-def _prices(table: Table, known: Mapping[str, Price]) -> tuple[Price, ...]:
-    named = table.texts("prices") or ()
-    for price_id in named:
-        if price_id not in known:
-            raise table.mistake("prices", f"names an unknown price {price_id!r}", did_you_mean(price_id, known))
-    return in_order(known[price_id] for price_id in named)
+def _prices(table: TomlTable, catalog_prices: Mapping[str, Price]) -> tuple[Price, ...]:
+    price_ids = table.text_array("prices") or ()
+    for price_id in price_ids:
+        if price_id not in catalog_prices:
+            raise table.error("prices", f"names an unknown price {price_id!r}", did_you_mean(price_id, catalog_prices))
+    return sort_prices(catalog_prices[price_id] for price_id in price_ids)
 
 
-def in_order(prices: Iterable[Price]) -> tuple[Price, ...]:
+def sort_prices(prices: Iterable[Price]) -> tuple[Price, ...]:
     """Return prices in the order in which they begin to hold."""
-    return tuple(sorted(prices, key=_begin))
+    return tuple(sorted(prices, key=_start_date))
 
 
-def _begin(price: Price) -> str:
+def _start_date(price: Price) -> str:
     return price.effective_from.isoformat() if price.effective_from else ""
 
 
-def _check_names(table: Table, card: Card) -> None:
+def _check_names(table: TomlTable, card: Card) -> None:
     for key, value in (("service", card.service), ("model", card.model)):
         if not value.strip():
-            raise table.mistake(key, "must not be empty")
+            raise table.error(key, "must not be empty")
 
 
-def _check_languages(table: Table, card: Card) -> None:
-    carrier = card.parameters.get(card.language_parameter or "")
-    if card.language_parameter and carrier is None:
+def _check_languages(table: TomlTable, card: Card) -> None:
+    parameter = card.parameters.get(card.language_parameter or "")
+    if card.language_parameter and parameter is None:
         hint = did_you_mean(card.language_parameter, card.parameters)
-        raise table.mistake("language_parameter", "must be one of the card's parameters", hint)
-    if card.languages and carrier is None:
-        raise table.mistake("language_parameter", "is missing: the card has languages")
+        raise table.error("language_parameter", "must be one of the card's parameters", hint)
+    if card.languages and parameter is None:
+        raise table.error("language_parameter", "is missing: the card has languages")
     words = list(card.languages.values())
     for tag, word in card.languages.items():
         if not LANGUAGE_TAG.fullmatch(tag):
-            raise table.mistake(f"languages.{tag}", "must be a BCP-47 tag, as de or zh-CN")
-        if words.count(word) > 1 or (carrier and carrier.choices is not None and word not in carrier.choices):
-            raise table.mistake(
-                f"languages.{tag}", f"must be a word of its own, among the choices of {carrier and carrier.name}"
+            raise table.error(f"languages.{tag}", "must be a BCP-47 tag, as de or zh-CN")
+        if words.count(word) > 1 or (parameter and parameter.choices is not None and word not in parameter.choices):
+            raise table.error(
+                f"languages.{tag}", f"must be a word of its own, among the choices of {parameter and parameter.name}"
             )
 
 
-def check_prices(table: Table, billing: str, prices: Sequence[Price], *, key: str = "prices") -> None:
+def check_prices(table: TomlTable, billing: str, prices: Sequence[Price], *, key: str = "prices") -> None:
     """Make sure that all of a model's prices can hold together.
 
     Args:
@@ -118,11 +118,11 @@ def check_prices(table: Table, billing: str, prices: Sequence[Price], *, key: st
     """
     for price in prices:
         if (price.per_10k_characters is None) != (billing == "tokens"):
-            raise table.mistake(key, f"has {price.price_id!r}, which is not a price for billing by {billing}")
+            raise table.error(key, f"has {price.price_id!r}, which is not a price for billing by {billing}")
     if len({price.currency for price in prices}) > 1:
-        raise table.mistake(key, "must be in one currency: costs of a model are added up")
+        raise table.error(key, "must be in one currency: costs of a model are added up")
     for earlier, later in pairwise(prices):
         ends, begins = earlier.effective_until, later.effective_from
         if ends is None or begins is None or begins < ends:
-            both = f"{earlier.price_id!r} and {later.price_id!r}"
-            raise table.mistake(key, f"overlap: {both} hold on the same day", "effective_until is exclusive")
+            pair = f"{earlier.price_id!r} and {later.price_id!r}"
+            raise table.error(key, f"overlap: {pair} hold on the same day", "effective_until is exclusive")

@@ -52,7 +52,7 @@ class Catalog:
             raise ConfigurationError(f"unknown service {name_or_url!r}", hint=hint)
         return self.services[name_or_url]
 
-    def card(self, service: models.Service, model: str) -> Card:
+    def card(self, service: models.Endpoint, model: str) -> Card:
         """Find the card that holds for a model on a service.
 
         Args:
@@ -68,21 +68,21 @@ class Catalog:
         Raises:
             ConfigurationError: A service of the catalog has no such model; names those it has.
         """
-        card = self._card(service, model)
+        card = self._find_card(service, model)
         return replace(card, prices=self.prices.get((service.name, model), card.prices))
 
-    def _card(self, service: models.Service, model: str) -> Card:
+    def _find_card(self, service: models.Endpoint, model: str) -> Card:
         exact = self.cards.get((service.name, model)) or self.cards.get((ANY_SERVICE, model))
         if exact is not None:
             return replace(exact, service=service.name)
         if service.name in self.services:
             raise self._unknown_model(service.name, model)
-        elsewhere = self._elsewhere(service, model)
-        if elsewhere is None:
+        borrowed = self._borrowed_card(service, model)
+        if borrowed is None:
             return Card(service.name, model, parameters={_STREAM.name: _STREAM}, permissive=True)
-        return replace(elsewhere, service=service.name, requests_per_minute=None)
+        return replace(borrowed, service=service.name, requests_per_minute=None)
 
-    def _elsewhere(self, service: models.Service, model: str) -> Card | None:
+    def _borrowed_card(self, service: models.Endpoint, model: str) -> Card | None:
         # The emulator's cards are nobody's real card: they come last.
         names = sorted(self.services, key=lambda name: (name == LOCAL, self.services[name].dialect != service.dialect))
         return next((self.cards[name, model] for name in names if (name, model) in self.cards), None)
@@ -114,6 +114,8 @@ def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalo
     catalog = Catalog(services, resolve_cards(layers, services))
     if prices is None:
         return catalog
-    known = [price for layer in layers for price in layer.prices.values()]
-    own = read_prices(prices, lambda service, model: catalog.card(catalog.service(service), model), known)
-    return replace(catalog, prices=own)
+    catalog_prices = [price for layer in layers for price in layer.prices.values()]
+    user_prices = read_prices(
+        prices, lambda service, model: catalog.card(catalog.service(service), model), catalog_prices
+    )
+    return replace(catalog, prices=user_prices)

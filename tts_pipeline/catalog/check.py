@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tts_pipeline.catalog.keywords import refuse_keyword
-from tts_pipeline.catalog.language import service_word, tag_of
-from tts_pipeline.catalog.value import allows, expectation, from_text, is_structure, typed, untyped
+from tts_pipeline.catalog.language import find_language_name, find_language_tag
+from tts_pipeline.catalog.value import coerce, coerce_untyped, expectation, from_text, is_allowed, is_structure
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Card, Parameter, ParameterValue
 
-MAX_SHOWN = 10
+MAX_EXAMPLES = 10
 """Distinct bad values of a column that an error message shows."""
 
-_SHOWN_CHARACTERS = 60
+_MAX_REPR_CHARACTERS = 60
 """A longer value is cut: it may be a whole text, when the wrong column was named."""
 
 
@@ -40,18 +40,19 @@ def check_parameters(
     Raises:
         ConfigurationError: An unknown parameter, a bad value or a missing one; names it and what is allowed.
     """
-    sent = {name: _checked(card, name, value, unchecked) for name, value in parameters.items()}
+    wire_values = {name: _check_value(card, name, value, unchecked) for name, value in parameters.items()}
     for parameter in card.parameters.values():
-        if parameter.required and parameter.name not in sent and parameter.name not in from_columns:
+        if parameter.required and parameter.name not in wire_values and parameter.name not in from_columns:
             raise ConfigurationError(
-                f"{_model(card)} needs the parameter {parameter.name!r}", hint=f"it takes {expectation(parameter)}"
+                f"{_model_on_service(card)} needs the parameter {parameter.name!r}",
+                hint=f"it takes {expectation(parameter)}",
             )
-    return sent
+    return wire_values
 
 
 def check_column(
     card: Card,
-    parameter: str,
+    name: str,
     counts: Mapping[object, int],
     unchecked: Collection[str] = (),
     *,
@@ -61,7 +62,7 @@ def check_column(
 
     Args:
         card: What the model takes.
-        parameter: The parameter's name.
+        name: The parameter's name.
         counts: Distinct value -> number of rows; None is a row that leaves the parameter unset.
         unchecked: As in :func:`check_parameters`.
         has_fixed_value: True where a row that leaves it unset gets a value that holds for all rows.
@@ -72,19 +73,21 @@ def check_column(
     Raises:
         ConfigurationError: Names the distinct bad values with their row counts, the most frequent first.
     """
-    known = _known(card, parameter, unchecked)
+    parameter = _find_parameter(card, name, unchecked)
     unset = counts.get(None, 0)
-    if unset and known and known.required and not has_fixed_value:
+    if unset and parameter and parameter.required and not has_fixed_value:
         raise ConfigurationError(
-            f"{unset} {_rows(unset)} without {parameter!r}, which {_model(card)} needs",
-            hint=f"fill the column, or give a value for all rows; it takes {expectation(known)}",
+            f"{unset} {_row_noun(unset)} without {name!r}, which {_model_on_service(card)} needs",
+            hint=f"fill the column, or give a value for all rows; it takes {expectation(parameter)}",
         )
-    free = parameter in unchecked
-    sent = {value: _sent(card, known, value, free=free) for value in counts if value is not None}
-    bad = [value for value, out in sent.items() if out is None]
+    is_unchecked = name in unchecked
+    wire_values = {
+        value: _wire_value(card, parameter, value, is_unchecked=is_unchecked) for value in counts if value is not None
+    }
+    bad = [value for value, wire_value in wire_values.items() if wire_value is None]
     if bad:
-        raise _bad_values(card, parameter, known, {value: counts[value] for value in bad})
-    return {value: out for value, out in sent.items() if out is not None}
+        raise _bad_values(card, name, parameter, {value: counts[value] for value in bad})
+    return {value: wire_value for value, wire_value in wire_values.items() if wire_value is not None}
 
 
 def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
@@ -102,16 +105,16 @@ def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
     Raises:
         ConfigurationError: The text does not spell a value of the parameter's type.
     """
-    known = card.parameters.get(name)
-    if known is None:
+    parameter = card.parameters.get(name)
+    if parameter is None:
         return from_text(text)
-    value = typed(known.type, text)
+    value = coerce(parameter.type, text)
     if value is None:
-        raise _bad_value(card, name, known, text)
-    if known.type == "string" and is_structure(text):
+        raise _bad_value(card, name, parameter, text)
+    if parameter.type == "string" and is_structure(text):
         raise ConfigurationError(
-            f"{name!r} cannot be an object or a list on {_model(card)}",
-            hint=f"it takes {expectation(known)}; a text that looks like one is given in a job file or from Python",
+            f"{name!r} cannot be an object or a list on {_model_on_service(card)}",
+            hint=f"it takes {expectation(parameter)}; a text that looks like one is given in a job file or from Python",
         )
     return value
 
@@ -127,84 +130,85 @@ def language_tag(card: Card, parameters: Mapping[str, ParameterValue]) -> str | 
         A BCP-47 tag; None when it is left to the service (not given, or ``Auto``).
     """
     word = parameters.get(card.language_parameter or "")
-    return tag_of(card.languages, word) if isinstance(word, str) else None
+    return find_language_tag(card.languages, word) if isinstance(word, str) else None
 
 
-def _checked(card: Card, name: str, value: object, unchecked: Collection[str]) -> ParameterValue:
-    known = _known(card, name, unchecked)
-    sent = _sent(card, known, value, free=name in unchecked)
-    if sent is None:
-        raise _bad_value(card, name, known, value)
-    return sent
+def _check_value(card: Card, name: str, value: object, unchecked: Collection[str]) -> ParameterValue:
+    parameter = _find_parameter(card, name, unchecked)
+    wire_value = _wire_value(card, parameter, value, is_unchecked=name in unchecked)
+    if wire_value is None:
+        raise _bad_value(card, name, parameter, value)
+    return wire_value
 
 
-def _known(card: Card, name: str, unchecked: Collection[str]) -> Parameter | None:
+def _find_parameter(card: Card, name: str, unchecked: Collection[str]) -> Parameter | None:
     """Return the card's parameter; None for one that may be sent all the same."""
     if name in card.parameters or name in unchecked:
         return card.parameters.get(name)
     refuse_keyword(name)
     if card.permissive:
         return None
-    hint = f"{did_you_mean(name, card.parameters)}It takes {', '.join(card.parameters)}; {_way_out(name)}"
-    raise ConfigurationError(f"{_model(card)} has no parameter {name!r}", hint=hint)
+    hint = f"{did_you_mean(name, card.parameters)}It takes {', '.join(card.parameters)}; {_unchecked_hint(name)}"
+    raise ConfigurationError(f"{_model_on_service(card)} has no parameter {name!r}", hint=hint)
 
 
-def _sent(card: Card, known: Parameter | None, value: object, *, free: bool) -> ParameterValue | None:
+def _wire_value(card: Card, parameter: Parameter | None, value: object, *, is_unchecked: bool) -> ParameterValue | None:
     """Return what is sent for a value; None for a bad one."""
-    if known is None:
-        return untyped(value)
-    sent = typed(known.type, value)
-    if known.name == card.language_parameter and isinstance(sent, str):
-        sent = _word(card, known, sent)
-    return sent if sent is None or free or allows(known, sent) else None
+    if parameter is None:
+        return coerce_untyped(value)
+    wire_value = coerce(parameter.type, value)
+    if parameter.name == card.language_parameter and isinstance(wire_value, str):
+        wire_value = _language_name(card, parameter, wire_value)
+    return wire_value if wire_value is None or is_unchecked or is_allowed(parameter, wire_value) else None
 
 
-def _word(card: Card, known: Parameter, given: str) -> str:
-    if given in card.languages.values() or given in (known.choices or ()):
-        return given
-    return service_word(card.languages, given) or given
+def _language_name(card: Card, parameter: Parameter, language: str) -> str:
+    if language in card.languages.values() or language in (parameter.choices or ()):
+        return language
+    return find_language_name(card.languages, language) or language
 
 
-def _bad_value(card: Card, name: str, known: Parameter | None, value: object) -> ConfigurationError:
+def _bad_value(card: Card, name: str, parameter: Parameter | None, value: object) -> ConfigurationError:
     return ConfigurationError(
-        f"{name!r} cannot be {_shown(value)} on {_model(card)}", hint=_allowed(card, known, value)
+        f"{name!r} cannot be {_short_repr(value)} on {_model_on_service(card)}",
+        hint=_allowed_hint(card, parameter, value),
     )
 
 
-def _bad_values(card: Card, name: str, known: Parameter | None, bad: Mapping[object, int]) -> ConfigurationError:
+def _bad_values(card: Card, name: str, parameter: Parameter | None, bad: Mapping[object, int]) -> ConfigurationError:
     frequent = sorted(bad, key=lambda value: (-bad[value], str(value)))
-    shown = [f"{_shown(value)} ({bad[value]} {_rows(bad[value])})" for value in frequent[:MAX_SHOWN]]
-    rest = frequent[MAX_SHOWN:]
+    examples = [f"{_short_repr(value)} ({bad[value]} {_row_noun(bad[value])})" for value in frequent[:MAX_EXAMPLES]]
+    rest = frequent[MAX_EXAMPLES:]
     if rest:
-        shown.append(f"and {len(rest)} more ({sum(bad[value] for value in rest)} rows)")
+        examples.append(f"and {len(rest)} more ({sum(bad[value] for value in rest)} rows)")
     return ConfigurationError(
-        f"the column for {name!r} has values that {_model(card)} does not take: {', '.join(shown)}",
-        hint=_allowed(card, known, frequent[0]),
+        f"the column for {name!r} has values that {_model_on_service(card)} does not take: {', '.join(examples)}",
+        hint=_allowed_hint(card, parameter, frequent[0]),
     )
 
 
-def _allowed(card: Card, known: Parameter | None, given: object) -> str:
-    if known is None:
+def _allowed_hint(card: Card, parameter: Parameter | None, value: object) -> str:
+    if parameter is None:
         return "it takes a string, a number or a boolean, or an object or a list of these"
-    near = did_you_mean(str(given)[:_SHOWN_CHARACTERS], map(str, known.choices or ()))
-    tags = f", or a tag: {', '.join(card.languages)}" if known.name == card.language_parameter else ""
+    near = did_you_mean(str(value)[:_MAX_REPR_CHARACTERS], map(str, parameter.choices or ()))
+    tags = f", or a tag: {', '.join(card.languages)}" if parameter.name == card.language_parameter else ""
     # A wrong type is refused in any case, so there is no way out to offer.
-    way_out = f"; {_way_out(known.name)}" if typed(known.type, given) is not None else ""
-    return f"{near}It takes {expectation(known)}{tags}{way_out}"
+    way_out = f"; {_unchecked_hint(parameter.name)}" if coerce(parameter.type, value) is not None else ""
+    return f"{near}It takes {expectation(parameter)}{tags}{way_out}"
 
 
-def _shown(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}..."
+def _short_repr(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_REPR_CHARACTERS else f"{text[:_MAX_REPR_CHARACTERS]}..."
 
 
-def _way_out(name: str) -> str:
+def _unchecked_hint(name: str) -> str:
     return f"if the service knows better, name {name} with --unchecked"
 
 
-def _model(card: Card) -> str:
+def _model_on_service(card: Card) -> str:
     return f"{card.model} on {card.service}"
 
 
-def _rows(count: int) -> str:
+def _row_noun(count: int) -> str:
     return "row" if count == 1 else "rows"

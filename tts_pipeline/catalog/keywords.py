@@ -21,16 +21,16 @@ KEYWORDS = frozenset(
 )
 """Names of flags, of keys of a job file, and of arguments, without those that services have as parameters too."""
 
-SERVICES_TOO = frozenset(
+SHARED_NAMES = frozenset(
     {"actions", "audio", "format", "model", "parameters", "quality", "seed", "text", "voice", "latency_s"}
 )
 """Names of ours that are also parameters of speech services, from memory: ``seed`` (ElevenLabs), ``quality`` (PlayHT),
 ``format`` (Fish Audio), ``audio`` (Volcengine: https://volcengine.com/docs/6561/79823, 2026-11-29). Never refused."""
 
-_SHORTEST = 5
+_ONE_EDIT_FROM = 5
 """A shorter keyword is only met by itself: too many names are one letter from it."""
 
-_LONG = 9
+_TWO_EDITS_FROM = 9
 """From this length on, two letters may be wrong."""
 
 
@@ -40,40 +40,40 @@ def refuse_keyword(name: str) -> None:
     Raises:
         ConfigurationError: Names the setting.
     """
-    if name in SERVICES_TOO:
+    if name in SHARED_NAMES:
         return
     plain = name.lower().replace("-", "_")
-    near = _nearest(plain)
-    if near is not None:
-        what = "is a setting of a run, and no voice parameter" if plain == near else "is no known voice parameter"
+    nearest = _nearest(plain)
+    if nearest is not None:
+        problem = "is a setting of a run, and no voice parameter" if plain == nearest else "is no known voice parameter"
         raise ConfigurationError(
-            f"{name!r} {what}",
-            hint=f"Did you mean {near!r}? It is a flag, a key of a job file, or a field of tts.Job or what it holds. "
-            f"If the service has a parameter {name}, name it with --unchecked, or in unchecked=",
+            f"{name!r} {problem}",
+            hint=f"Did you mean {nearest!r}? It is a flag, a key of a job file, or a field of tts.Job or what it "
+            f"holds. If the service has a parameter {name}, name it with --unchecked, or in unchecked=",
         )
 
 
 @lru_cache(1_000)
 def _nearest(name: str) -> str | None:
-    near = min(KEYWORDS, key=lambda keyword: (_slips(name, keyword), keyword))
-    return near if _slips(name, near) <= _allowed(near) else None
+    nearest = min(KEYWORDS, key=lambda keyword: (_edit_distance(name, keyword), keyword))
+    return nearest if _edit_distance(name, nearest) <= _max_distance(nearest) else None
 
 
-def _allowed(keyword: str) -> int:
-    return 0 if len(keyword) < _SHORTEST else 1 if len(keyword) < _LONG else 2
+def _max_distance(keyword: str) -> int:
+    return 0 if len(keyword) < _ONE_EDIT_FROM else 1 if len(keyword) < _TWO_EDITS_FROM else 2
 
 
-def _slips(name: str, keyword: str) -> int:
+def _edit_distance(name: str, keyword: str) -> int:
     """Count the letters that are missing, too many, wrong or changed places; more than two count as three."""
     if abs(len(name) - len(keyword)) > 2:
         return 3
-    before: list[int] = []
+    previous: list[int] = []
     row = list(range(len(keyword) + 1))
     for i, letter in enumerate(name, 1):
-        before, last, row = row, before, [i]
+        previous, second_previous, row = row, previous, [i]
         for j, other in enumerate(keyword, 1):
-            cost = min(row[-1] + 1, before[j] + 1, before[j - 1] + (letter != other))
+            cost = min(row[-1] + 1, previous[j] + 1, previous[j - 1] + (letter != other))
             if i > 1 and j > 1 and letter == keyword[j - 2] and name[i - 2] == other:
-                cost = min(cost, last[j - 2] + 1)
+                cost = min(cost, second_previous[j - 2] + 1)
             row.append(cost)
     return min(row[-1], 3)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from tts_pipeline.catalog.card import check_prices, in_order
+from tts_pipeline.catalog.card import check_prices, sort_prices
 from tts_pipeline.catalog.entries import LOCAL, read_price
-from tts_pipeline.catalog.table import Table, read_toml
-from tts_pipeline.models import Card, Price, Service
+from tts_pipeline.catalog.table import TomlTable, read_toml
+from tts_pipeline.models import Card, Endpoint, Price
 
 Reference = tuple[str, str]
 """The names of a service and of a model."""
 
 
 def read_prices(
-    file: Path, card_of: Callable[[str, str], Card], known: Collection[Price]
+    file: Path, card_of: Callable[[str, str], Card], catalog_prices: Collection[Price]
 ) -> dict[Reference, tuple[Price, ...]]:
     """Read a file of prices.
 
@@ -24,7 +24,7 @@ def read_prices(
     Args:
         file: TOML.
         card_of: Finds the card of a service and a model, by their names.
-        known: All prices of the catalog: an id that one of them has means that price, in every bill.
+        catalog_prices: All prices of the catalog: an id that one of them has means that price, in every bill.
 
     Returns:
         By service and model all their prices, in order of time: they take the place of the catalog's.
@@ -35,32 +35,32 @@ def read_prices(
     """
     root = read_toml(file)
     cards: dict[Reference, Card] = {}
-    rows: dict[Reference, list[tuple[Table, Price]]] = {}
+    entries: dict[Reference, list[tuple[TomlTable, Price]]] = {}
     for price_id, table in root.tables("prices"):
-        service = table.text(table.required("service")) or ""
-        model = table.text(table.required("model")) or ""
+        service = table.text(table.require("service")) or ""
+        model = table.text(table.require("model")) or ""
         card = card_of(service, model)
         price = read_price(price_id, table, "user")
-        refuse_taken_id(table, price, known)
+        refuse_duplicate_id(table, price, catalog_prices)
         cards[card.service, card.model] = card
-        rows.setdefault((card.service, card.model), []).append((table, price))
-    root.finish()
-    for reference, priced in rows.items():
-        check_prices(priced[-1][0], cards[reference].billing, in_order(price for _, price in priced), key="")
-    return {reference: in_order(price for _, price in priced) for reference, priced in rows.items()}
+        entries.setdefault((card.service, card.model), []).append((table, price))
+    root.refuse_unknown_keys()
+    for reference, group in entries.items():
+        check_prices(group[-1][0], cards[reference].billing, sort_prices(price for _, price in group), key="")
+    return {reference: sort_prices(price for _, price in group) for reference, group in entries.items()}
 
 
-def refuse_taken_id(table: Table, price: Price, known: Iterable[Price]) -> None:
+def refuse_duplicate_id(table: TomlTable, price: Price, catalog_prices: Iterable[Price]) -> None:
     """Refuse a price whose id already means another one: bills are read long after they were written.
 
     Raises:
         ConfigurationError: Names file and id.
     """
-    if any(other.price_id == price.price_id and other != price for other in known):
-        raise table.mistake("", "is the id of another price already", "give yours an id of its own")
+    if any(other.price_id == price.price_id and other != price for other in catalog_prices):
+        raise table.error("", "is the id of another price already", "give yours an id of its own")
 
 
-def caveat(service: Service, card: Card, price: Price | None) -> str | None:
+def caveat(service: Endpoint, card: Card, price: Price | None) -> str | None:
     """Say what a person must know of a cost that this price leads to; None when there is nothing to say.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tts_pipeline.catalog.entries import LOCAL
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 
 NO_JAPANESE = (
     "the local service cannot rehearse Japanese: its voice, espeak-ng, spells kanji and digits, so that the audio is "
@@ -16,7 +16,7 @@ NO_JAPANESE = (
 _KANA = re.compile("[\u3040-\u30ff]")
 
 
-def unrehearsed(service: Service, text: str, language: str | None) -> str | None:
+def rehearsal_warning(service: Endpoint, text: str, language: str | None) -> str | None:
     """Return a warning about a text that the local service cannot rehearse; None for any other, and other services.
 
     Args:

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from tts_pipeline import models
 from tts_pipeline.errors import ConfigurationError
 
-NO_PROXY = "none"
+DIRECT = "none"
 """The ``proxy`` of a service that is reached straight, whatever the environment names."""
 
 _CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
@@ -31,14 +31,14 @@ class Route:
         cert_file: Certificates in place of the public ones.
         cert_dir: A folder of them, as ``openssl rehash`` makes it; beside ``cert_file``.
         proxies: The proxy for ``http`` and for ``https`` addresses; it may hold a login.
-        straight: Hosts that are reached without, as ``NO_PROXY`` lists them.
+        no_proxy_hosts: Hosts that are reached without, as ``NO_PROXY`` lists them.
     """
 
     ca_file: str | None = None
     cert_file: str | None = None
     cert_dir: str | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
-    straight: tuple[str, ...] = ()
+    no_proxy_hosts: tuple[str, ...] = ()
 
     def proxy_for(self, url: str) -> str | None:
         """Return the proxy for an address; None where it is reached straight, as this machine always is."""
@@ -47,7 +47,7 @@ class Route:
         parts = urlsplit(url)
         proxy = self.proxies.get(parts.scheme)
         port = parts.port or _PORTS.get(parts.scheme)
-        return None if proxy is None or _is_straight(self.straight, parts.hostname or "", port) else proxy
+        return None if proxy is None or _bypasses_proxy(self.no_proxy_hosts, parts.hostname or "", port) else proxy
 
     @property
     def proxy_hosts(self) -> frozenset[str]:
@@ -57,11 +57,11 @@ class Route:
     @property
     def passwords(self) -> frozenset[str]:
         """The proxies' passwords, as they are written and as they are."""
-        written = {urlsplit(proxy).password or "" for proxy in self.proxies.values()}
-        return frozenset(written | {unquote(password) for password in written}) - {""}
+        encoded = {urlsplit(proxy).password or "" for proxy in self.proxies.values()}
+        return frozenset(encoded | {unquote(password) for password in encoded}) - {""}
 
 
-def route_of(service: models.Service, environ: Mapping[str, str]) -> Route:
+def route_of(service: models.Endpoint, environ: Mapping[str, str]) -> Route:
     """Return how a service is reached: as it says itself, else as the environment says.
 
     Args:
@@ -73,21 +73,21 @@ def route_of(service: models.Service, environ: Mapping[str, str]) -> Route:
     Raises:
         ConfigurationError: A proxy is no address of one; names where it was given, never its login.
     """
-    parts, own = urlsplit(service.base_url), service.proxy
-    is_here = not parts.hostname or _is_here(parts.hostname)
-    if own is not None:
-        proxies = {} if own == NO_PROXY else dict.fromkeys(_PORTS, proxy_address(own, "proxy of the service"))
-        straight: tuple[str, ...] = ()
+    parts, own_proxy = urlsplit(service.base_url), service.proxy
+    is_local = not parts.hostname or _is_this_machine(parts.hostname)
+    if own_proxy is not None:
+        proxies = {} if own_proxy == DIRECT else dict.fromkeys(_PORTS, proxy_address(own_proxy, "proxy of the service"))
+        no_proxy_hosts: tuple[str, ...] = ()
     else:
-        proxies = dict(_proxies_in(environ, is_needed=not is_here))
-        straight = tuple((_given(environ, "no_proxy") or "").replace(",", " ").lower().split())
-    certificates = {} if is_here and parts.scheme != "https" else environ
+        proxies = dict(_proxies_in(environ, is_needed=not is_local))
+        no_proxy_hosts = tuple((_variable(environ, "no_proxy") or "").replace(",", " ").lower().split())
+    certificates = {} if is_local and parts.scheme != "https" else environ
     return Route(
         ca_file=service.ca_file,
         cert_file=certificates.get(_CERT_FILE) or None,
         cert_dir=certificates.get(_CERT_DIR) or None,
         proxies=proxies,
-        straight=straight,
+        no_proxy_hosts=no_proxy_hosts,
     )
 
 
@@ -97,59 +97,61 @@ def proxy_address(proxy: str, where: str) -> str:
     Raises:
         ConfigurationError: It is none; the message names where it was given, never the address, which may hold a login.
     """
-    whole = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
+    address = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
     try:
-        parts = urlsplit(whole)
-        is_sound = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        parts = urlsplit(address)
+        is_valid = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_sound = False
-    if not is_sound or not whole.isprintable() or " " in whole or parts.path not in ("", "/") or parts.query:
+        is_valid = False
+    if not is_valid or not address.isprintable() or " " in address or parts.path not in ("", "/") or parts.query:
         raise ConfigurationError(f"{where} is no address of a proxy", hint=_PROXY_HINT)
-    return whole
+    return address
 
 
 def _proxies_in(environ: Mapping[str, str], *, is_needed: bool) -> Iterator[tuple[str, str]]:
     for scheme in _PORTS:
-        name = next((it for it in (f"{scheme}_proxy", "all_proxy") if _given(environ, it) is not None), "")
-        if not _given(environ, name):
+        name = next(
+            (variable for variable in (f"{scheme}_proxy", "all_proxy") if _variable(environ, variable) is not None), ""
+        )
+        if not _variable(environ, name):
             continue
         try:
-            yield scheme, proxy_address(_given(environ, name) or "", name.upper())
+            yield scheme, proxy_address(_variable(environ, name) or "", name.upper())
         except ConfigurationError:
             if is_needed:
                 raise
 
 
-def _given(environ: Mapping[str, str], name: str) -> str | None:
+def _variable(environ: Mapping[str, str], name: str) -> str | None:
     """Return a variable, in lower case first; one that is set to nothing says that there is none."""
     return environ.get(name, environ.get(name.upper()))
 
 
 @lru_cache(maxsize=256)
-def _is_straight(straight: tuple[str, ...], host: str, port: int | None) -> bool:
+def _bypasses_proxy(no_proxy_hosts: tuple[str, ...], host: str, port: int | None) -> bool:
     name = host.rstrip(".")
-    return _is_here(name) or any(_covers(entry, name, port) for entry in straight)
+    return _is_this_machine(name) or any(_matches(entry, name, port) for entry in no_proxy_hosts)
 
 
-def _is_here(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
     """Whether a host is this machine by its name or address; no proxy leads there."""
     address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
-    is_own = address is not None and (address.is_loopback or address.is_unspecified)
-    return is_own or f".{host.rstrip('.')}".endswith(".localhost")
+    is_local = address is not None and (address.is_loopback or address.is_unspecified)
+    return is_local or f".{host.rstrip('.')}".endswith(".localhost")
 
 
-def _covers(entry: str, host: str, port: int | None) -> bool:
+def _matches(entry: str, host: str, port: int | None) -> bool:
     """Whether an entry of ``NO_PROXY`` means a host: ``*``, a name and all names in it, an address or a network."""
     if entry == "*":
         return True
     if (address := _address(host)) is not None:
         with suppress(ValueError):  # a name, or an address with a port
             return address in ipaddress.ip_network(entry, strict=False)
-    name, _, its_port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
+    name, _, entry_port = entry.rpartition(":") if entry.rpartition(":")[2].isdigit() else (entry, "", "")
     name = name.strip("[]").removeprefix("*").strip(".")
-    if its_port and its_port != str(port):
+    if entry_port and entry_port != str(port):
         return False
     return bool(name) and (host == name or host.endswith(f".{name}"))
 

@@ -21,7 +21,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Service(models.Service):
+class Service(models.Endpoint):
     """An endpoint: where, in which dialect, with which key.
 
     ``Service(base_url="https://gateway.example", api_key=key)`` is a service of one's own, named by its URL;
@@ -41,7 +41,7 @@ class Service(models.Service):
 
     def __post_init__(self) -> None:
         if self.base_url:  # the local service has none until it is started
-            object.__setattr__(self, "base_url", normalised_url(self.base_url))
+            object.__setattr__(self, "base_url", normalise_url(self.base_url))
         if not self.name:
             object.__setattr__(self, "name", self.base_url)
         refuse_bad_headers(self)
@@ -66,11 +66,11 @@ class Service(models.Service):
         from tts_pipeline.catalog.catalog import load_catalog
         from tts_pipeline.catalog.keys import environment, with_key
 
-        found = (load_catalog() if catalog is None else catalog).service(name)
-        return with_key(found, environment() if environ is None else environ)
+        service = (load_catalog() if catalog is None else catalog).service(name)
+        return with_key(service, environment() if environ is None else environ)
 
 
-def normalised_url(url: str) -> str:
+def normalise_url(url: str) -> str:
     """Reduce a service's URL to the one form in which it is compared, stored and requested.
 
     Args:
@@ -83,7 +83,7 @@ def normalised_url(url: str) -> str:
         ConfigurationError: Not http or https, without a host, or with a user, a query or a fragment: a key may hide
             there, and a service's name is stored. The message does not repeat them.
     """
-    parts = _split(url)
+    parts = _split_url(url)
     host = (parts.hostname or "").lower()
     bracketed = f"[{host}]" if ":" in host else host
     port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
@@ -102,27 +102,27 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def refuse_plain_http(service: models.Service) -> None:
+def refuse_plain_http(service: models.Endpoint) -> None:
     """Refuse to send a key where anybody on the way can read it.
 
     Raises:
         ConfigurationError: The service would get a key over plain http off loopback.
     """
-    plain = service.auth != "none" and service.base_url.lower().startswith("http:")
-    if plain and not is_loopback(service.base_url):
+    is_plain_http = service.auth != "none" and service.base_url.lower().startswith("http:")
+    if is_plain_http and not is_loopback(service.base_url):
         raise ConfigurationError(
             f"service {service.name!r}: a key is not sent over plain http",
             hint='use https; for a service without a key, say auth = "none" in a catalog of your own',
         )
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url.strip())
-        sound = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        is_valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         raise ConfigurationError("the service's URL is malformed") from None
-    if parts.scheme not in _DEFAULT_PORTS or not sound:
+    if parts.scheme not in _DEFAULT_PORTS or not is_valid:
         raise ConfigurationError("a service's URL must be http:// or https:// and a host, with port and path if needed")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigurationError(

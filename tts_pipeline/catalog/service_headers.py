@@ -14,7 +14,7 @@ _BEARER = "Bearer"
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, 5.6.2)."""
 
-_OURS = frozenset(
+_RESERVED_HEADERS = frozenset(
     {
         *("content-type", "content-length", "content-encoding", "transfer-encoding", "accept-encoding", "host"),
         *("connection", "keep-alive", "upgrade", "expect", "te", "trailer", "range", "proxy-connection"),
@@ -22,14 +22,14 @@ _OURS = frozenset(
 )
 """Headers that the client or the connection decides on."""
 
-_SECRETS = re.compile(
+_SECRET_NAME = re.compile(
     r"(key|token|secret|sig|signature|password|passwd|pwd|credentials?|auth|authorization|cookie|jwt)$"
 )
 _SHORTEST_KEY = 6
 """A shorter key may stand inside a longer value by chance."""
 
 
-def authorization_of(service: models.Service) -> str | None:
+def authorization_of(service: models.Endpoint) -> str | None:
     """Return what a service's ``key_header`` carries; None where there is no key.
 
     Raises:
@@ -40,73 +40,73 @@ def authorization_of(service: models.Service) -> str | None:
         return None
     if not key.isascii() or not key.isprintable():  # the value is never shown: it may be the key but for one character
         raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
-    usual = _BEARER if service.key_header.lower() == _AUTHORIZATION else ""
-    prefix = usual if service.key_prefix is None else service.key_prefix
+    default_prefix = _BEARER if service.key_header.lower() == _AUTHORIZATION else ""
+    prefix = default_prefix if service.key_prefix is None else service.key_prefix
     return f"{prefix} {key}" if prefix else key
 
 
-def refuse_bad_headers(service: models.Service) -> None:
+def refuse_bad_headers(service: models.Endpoint) -> None:
     """Refuse a query or a header that cannot be sent, that is ours, or that holds a key.
 
     Raises:
         ConfigurationError: Names the service and the query or header, never its value.
     """
-    if reason := _why_no_header(service.key_header, "", is_for_key=True):
-        raise _mistake(service, "key_header", "", reason)
+    if reason := _header_problem(service.key_header, "", is_for_key=True):
+        raise _setting_error(service, "key_header", "", reason)
     if not _is_printable(service.key_prefix or ""):
-        raise _mistake(service, "key_prefix", "", "must be printable ASCII")
+        raise _setting_error(service, "key_prefix", "", "must be printable ASCII")
     for name, value in service.query.items():
-        if reason := _why_no_query(name, value):
-            raise _mistake(service, "query", name, reason)
+        if reason := _query_problem(name, value):
+            raise _setting_error(service, "query", name, reason)
     for name, value in service.headers.items():
-        if reason := _why_no_header(name, value):
-            raise _mistake(service, "headers", name, reason)
+        if reason := _header_problem(name, value):
+            raise _setting_error(service, "headers", name, reason)
         if name.lower() == service.key_header.lower():
-            raise _mistake(service, "headers", name, "is the header of the key")
+            raise _setting_error(service, "headers", name, "is the header of the key")
     if len({name.lower() for name in service.headers}) < len(service.headers):
-        raise _mistake(service, "headers", "", "has a name twice, which is the same in capitals")
+        raise _setting_error(service, "headers", "", "has a name twice, which is the same in capitals")
     refuse_misplaced_key(service)
 
 
-def refuse_misplaced_key(service: models.Service) -> None:
+def refuse_misplaced_key(service: models.Endpoint) -> None:
     """Refuse a service whose key stands in its URL, its query, a header or its label.
 
     Raises:
         ConfigurationError: Names the place, never the value.
     """
-    for place, value in _public(service) if service.api_key else ():
-        if any(_holds(it, service.api_key or "") for it in (value, unquote_plus(value))):
+    for setting, value in _public_settings(service) if service.api_key else ():
+        if any(_contains_key(text, service.api_key or "") for text in (value, unquote_plus(value))):
             raise ConfigurationError(
-                f"{place} of the service holds the service's key",
+                f"{setting} of the service holds the service's key",
                 hint="a key goes into a header of its own: key_header",
             )
 
 
-def _public(service: models.Service) -> Iterator[tuple[str, str]]:
+def _public_settings(service: models.Endpoint) -> Iterator[tuple[str, str]]:
     yield "base_url", service.base_url
     yield "account", service.account or ""
-    for kind, given in (("query", service.query), ("headers", service.headers)):
-        for name, value in given.items():
+    for kind, values in (("query", service.query), ("headers", service.headers)):
+        for name, value in values.items():
             yield kind, name
             yield f"{kind}.{name}", value
 
 
-def _holds(value: str, key: str) -> bool:
+def _contains_key(value: str, key: str) -> bool:
     return value == key or (len(key) >= _SHORTEST_KEY and key in value)
 
 
-def _why_no_query(name: str, value: object) -> str | None:
+def _query_problem(name: str, value: object) -> str | None:
     if not isinstance(value, str) or not name or not (name + value).isprintable():
         return "must be a name and a text without control characters"
     return "may be a key, which never stands in a URL: use key_header" if _is_secret(name) else None
 
 
-def _why_no_header(name: str, value: object, *, is_for_key: bool = False) -> str | None:
+def _header_problem(name: str, value: object, *, is_for_key: bool = False) -> str | None:
     if not _TOKEN.fullmatch(name):
         return "is no name of a header"
     if not isinstance(value, str) or not _is_printable(value) or value != value.strip():
         return "must be printable ASCII, without space around it"
-    if name.lower() in _OURS:
+    if name.lower() in _RESERVED_HEADERS:
         return "is set by the client itself"
     if _is_secret(name) and not is_for_key:
         return "may hold a key, which is not written down: use key_header, and the key's own variable"
@@ -114,13 +114,13 @@ def _why_no_header(name: str, value: object, *, is_for_key: bool = False) -> str
 
 
 def _is_secret(name: str) -> bool:
-    return bool(_SECRETS.search(re.sub(r"[^a-z0-9]", "", name.lower())))
+    return bool(_SECRET_NAME.search(re.sub(r"[^a-z0-9]", "", name.lower())))
 
 
 def _is_printable(value: str) -> bool:
     return value.isascii() and (not value or value.isprintable())
 
 
-def _mistake(service: models.Service, field: str, name: str, reason: str) -> ConfigurationError:
-    shown = f"{field}.{name}" if name.isprintable() and name else field
-    return ConfigurationError(f"service {service.name!r}: {shown} {reason}")
+def _setting_error(service: models.Endpoint, field: str, name: str, reason: str) -> ConfigurationError:
+    setting = f"{field}.{name}" if name.isprintable() and name else field
+    return ConfigurationError(f"service {service.name!r}: {setting} {reason}")

@@ -14,7 +14,7 @@ ROOT = ""
 """The path of a file's outermost table."""
 
 
-class Table:
+class TomlTable:
     """One TOML table whose keys are asked for by name; what nobody asked for is a mistake.
 
     Numbers with a point are read as exact decimals.
@@ -29,100 +29,100 @@ class Table:
         self.file = file
         self.path = path
         self._values = values
-        self._asked: set[str] = set()
+        self._known_keys: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
-    def required(self, key: str) -> str:
+    def require(self, key: str) -> str:
         """Return the key when the table has it.
 
         Raises:
             ConfigurationError: The key is missing.
         """
         if key not in self._values:
-            raise self.mistake(key, "is missing")
+            raise self.error(key, "is missing")
         return key
 
     def text(self, key: str) -> str | None:
         """Read a string; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is not None and not isinstance(value, str):
-            raise self._expected(key, "a string")
+            raise self._type_error(key, "a string")
         return value
 
     def one_of(self, key: str, known: Sequence[str]) -> str | None:
         """Read a string that is one of ``known``; None when it is not given."""
         value = self.text(key)
         if value is not None and value not in known:
-            raise self._expected(key, f"one of {', '.join(map(repr, known))}", did_you_mean(value, known))
+            raise self._type_error(key, f"one of {', '.join(map(repr, known))}", did_you_mean(value, known))
         return value
 
-    def switch(self, key: str, *, default: bool) -> bool:
+    def boolean(self, key: str, *, default: bool) -> bool:
         """Read a boolean."""
-        value = self._take(key)
+        value = self._read(key)
         if value is not None and not isinstance(value, bool):
-            raise self._expected(key, "true or false")
+            raise self._type_error(key, "true or false")
         return default if value is None else value
 
-    def positive(self, key: str) -> int | None:
+    def positive_integer(self, key: str) -> int | None:
         """Read an integer of 1 or more; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
             return value
-        raise self._expected(key, "an integer of 1 or more")
+        raise self._type_error(key, "an integer of 1 or more")
 
     def decimal(self, key: str) -> Decimal | None:
         """Read a finite number, exactly; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if isinstance(value, Decimal) and value.is_finite():
             return value
         if value is None:
             return None
         if isinstance(value, int) and not isinstance(value, bool):
             return Decimal(value)
-        raise self._expected(key, "a number")
+        raise self._type_error(key, "a number")
 
     def day(self, key: str) -> date | None:
         """Read a date such as ``2026-01-31``; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
-            raise self._expected(key, "a date such as 2026-01-31")
+            raise self._type_error(key, "a date such as 2026-01-31")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...] | None:
+    def text_array(self, key: str) -> tuple[str, ...] | None:
         """Read an array of different strings; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._expected(key, "an array of strings")
+            raise self._type_error(key, "an array of strings")
         if len(set(value)) < len(value):
-            raise self._expected(key, "an array without repetitions")
+            raise self._type_error(key, "an array without repetitions")
         return tuple(value)
 
     def array(self, key: str) -> list[object] | None:
         """Read an array of anything, not empty; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is not None and (not isinstance(value, list) or not value):
-            raise self._expected(key, "an array that is not empty")
+            raise self._type_error(key, "an array that is not empty")
         return value
 
-    def words(self, key: str) -> dict[str, str]:
+    def text_table(self, key: str) -> dict[str, str]:
         """Read a table of strings; empty when it is not given."""
         table = self.table(key)
         return {name: table.text(name) or "" for name in table.names()} if table else {}
 
-    def table(self, key: str) -> Table | None:
+    def table(self, key: str) -> TomlTable | None:
         """Read a table within; None when it is not given."""
-        value = self._take(key)
+        value = self._read(key)
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self._expected(key, "a table")
-        return Table(value, self.file, self.place(key))
+            raise self._type_error(key, "a table")
+        return TomlTable(value, self.file, self.dotted_key(key))
 
-    def tables(self, key: str) -> Iterator[tuple[str, Table]]:
+    def tables(self, key: str) -> Iterator[tuple[str, TomlTable]]:
         """Read a table of tables, name by name; nothing when it is not given."""
         outer = self.table(key)
         for name in outer.names() if outer else ():
@@ -130,47 +130,47 @@ class Table:
             if inner is not None:
                 yield name, inner
 
-    def array_of_tables(self, key: str) -> list[Table]:
+    def array_of_tables(self, key: str) -> list[TomlTable]:
         """Read ``[[key]]`` tables; empty when there are none."""
-        value = self._take(key)
+        value = self._read(key)
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self._expected(key, f"tables, each written [[{key}]]")
-        return [Table(item, self.file, f"{self.place(key)}[{index}]") for index, item in enumerate(value)]
+            raise self._type_error(key, f"tables, each written [[{key}]]")
+        return [TomlTable(item, self.file, f"{self.dotted_key(key)}[{index}]") for index, item in enumerate(value)]
 
     def names(self) -> tuple[str, ...]:
         """Return the names in the table, in the order of the file."""
         return tuple(self._values)
 
-    def place(self, key: str) -> str:
+    def dotted_key(self, key: str) -> str:
         """Return the dotted place of a key in the file; of the table itself for an empty key."""
         return ".".join(part for part in (self.path, key) if part)
 
-    def finish(self) -> None:
+    def refuse_unknown_keys(self) -> None:
         """Refuse what nobody asked for; call it after the last key is read.
 
         Raises:
             ConfigurationError: Names the first unknown key, and the known ones.
         """
         for key in self._values:
-            if key not in self._asked:
-                known = ", ".join(sorted(self._asked))
-                raise self.mistake(key, "is not a known key", f"{did_you_mean(key, self._asked)}known here: {known}")
+            if key not in self._known_keys:
+                known = ", ".join(sorted(self._known_keys))
+                raise self.error(key, "is not a known key", f"{did_you_mean(key, self._known_keys)}known here: {known}")
 
-    def mistake(self, key: str, why: str, hint: str = "") -> ConfigurationError:
+    def error(self, key: str, problem: str, hint: str = "") -> ConfigurationError:
         """Make the error that names file and key. The value is left out: it may be a service's key by mistake."""
-        return ConfigurationError(f"{self.file}: {self.place(key)} {why}", hint=hint.strip() or None)
+        return ConfigurationError(f"{self.file}: {self.dotted_key(key)} {problem}", hint=hint.strip() or None)
 
-    def _take(self, key: str) -> object:
-        self._asked.add(key)
+    def _read(self, key: str) -> object:
+        self._known_keys.add(key)
         return self._values.get(key)
 
-    def _expected(self, key: str, expected: str, hint: str = "") -> ConfigurationError:
-        return self.mistake(key, f"must be {expected}", hint)
+    def _type_error(self, key: str, expected: str, hint: str = "") -> ConfigurationError:
+        return self.error(key, f"must be {expected}", hint)
 
 
-def read_toml(file: Path) -> Table:
+def read_toml(file: Path) -> TomlTable:
     """Read a TOML file.
 
     Args:
@@ -189,13 +189,13 @@ def read_toml(file: Path) -> Table:
         raise ConfigurationError(f"{file}: cannot be read: {reason}") from None
 
 
-def parse_toml(content: str, file: str) -> Table:
+def parse_toml(content: str, file: str) -> TomlTable:
     """Parse TOML; ``file`` is its name in messages.
 
     Raises:
         ConfigurationError: Not TOML (with line and column).
     """
     try:
-        return Table(tomllib.loads(content, parse_float=Decimal), file)
+        return TomlTable(tomllib.loads(content, parse_float=Decimal), file)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{file}: is not TOML: {error}") from None

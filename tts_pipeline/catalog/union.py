@@ -10,7 +10,7 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Card, Parameter, ParameterValue
 
 
-def union(cards: Sequence[Card]) -> Card | None:
+def unite_cards(cards: Sequence[Card]) -> Card | None:
     """Make the card that takes what any of several cards takes.
 
     Parameters, their values, their ranges and the languages are united, a parameter is required only where every card
@@ -33,46 +33,46 @@ def union(cards: Sequence[Card]) -> Card | None:
         languages = {**languages, **{tag: word for tag, word in card.languages.items() if tag not in languages}}
     return replace(
         cards[0],
-        parameters={name: _united(name, cards) for name in names},
+        parameters={name: _unite_parameter(name, cards) for name in names},
         languages=languages,
         language_parameter=next((card.language_parameter for card in cards if card.language_parameter), None),
         permissive=any(card.permissive for card in cards),
     )
 
 
-def _united(name: str, cards: Sequence[Card]) -> Parameter:
-    known = [card.parameters[name] for card in cards if name in card.parameters]
-    first = known[0]
-    if any((other.type, other.in_body) != (first.type, first.in_body) for other in known):
+def _unite_parameter(name: str, cards: Sequence[Card]) -> Parameter:
+    parameters = [card.parameters[name] for card in cards if name in card.parameters]
+    first = parameters[0]
+    if any((other.type, other.in_body) != (first.type, first.in_body) for other in parameters):
         raise ConfigurationError(f"parameter {name!r} differs in type among the cards to be united")
     return replace(
         first,
-        required=len(known) == len(cards) and all(parameter.required for parameter in known),
-        choices=_choices(known),
-        labels={key: label for parameter in reversed(known) for key, label in parameter.labels.items()},
-        minimum=_bound([parameter.minimum for parameter in known], lowest=True),
-        maximum=_bound([parameter.maximum for parameter in known], lowest=False),
-        step=first.step if all(_same_grid(first, other) for other in known) else None,
+        required=len(parameters) == len(cards) and all(parameter.required for parameter in parameters),
+        choices=_unite_choices(parameters),
+        labels={key: label for parameter in reversed(parameters) for key, label in parameter.labels.items()},
+        minimum=_widest_bound([parameter.minimum for parameter in parameters], lowest=True),
+        maximum=_widest_bound([parameter.maximum for parameter in parameters], lowest=False),
+        step=first.step if all(_has_same_steps(first, other) for other in parameters) else None,
     )
 
 
-def _choices(known: Sequence[Parameter]) -> tuple[ParameterValue, ...] | None:
-    listed = [parameter.choices for parameter in known if parameter.choices is not None]
-    if len(listed) < len(known):
+def _unite_choices(parameters: Sequence[Parameter]) -> tuple[ParameterValue, ...] | None:
+    choice_lists = [parameter.choices for parameter in parameters if parameter.choices is not None]
+    if len(choice_lists) < len(parameters):
         return None
-    united: list[ParameterValue] = []
-    united.extend(choice for choices in listed for choice in choices if choice not in united)
-    return tuple(united)
+    choices_in_order: list[ParameterValue] = []
+    choices_in_order.extend(choice for choices in choice_lists for choice in choices if choice not in choices_in_order)
+    return tuple(choices_in_order)
 
 
-def _bound(bounds: Sequence[Decimal | None], *, lowest: bool) -> Decimal | None:
-    stated = [bound for bound in bounds if bound is not None]
-    if len(stated) < len(bounds):
+def _widest_bound(bounds: Sequence[Decimal | None], *, lowest: bool) -> Decimal | None:
+    set_bounds = [bound for bound in bounds if bound is not None]
+    if len(set_bounds) < len(bounds):
         return None
-    return min(stated) if lowest else max(stated)
+    return min(set_bounds) if lowest else max(set_bounds)
 
 
-def _same_grid(one: Parameter, other: Parameter) -> bool:
-    if one.step is None or one.step != other.step or one.minimum is None or other.minimum is None:
+def _has_same_steps(first: Parameter, other: Parameter) -> bool:
+    if first.step is None or first.step != other.step or first.minimum is None or other.minimum is None:
         return False
-    return (one.minimum - other.minimum) % one.step == 0
+    return (first.minimum - other.minimum) % first.step == 0

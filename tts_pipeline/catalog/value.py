@@ -13,7 +13,7 @@ from typing import Any
 from tts_pipeline.models import Parameter, ParameterType, ParameterValue
 
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_SWITCHES = {"true": True, "false": False}
+_BOOLEANS = {"true": True, "false": False}
 _MAX_DIGITS = 18
 """Numbers beyond 10^18 are no parameter of speech, and would be slow to expand."""
 
@@ -21,28 +21,28 @@ _MAX_DEPTH = 16
 """Objects in one another, at most; none of a speech service's goes as deep as 4."""
 
 
-class Nested(str):
+class JsonText(str):
     """An object or a list of a column, as JSON: a value that can be counted, and told from a text."""
 
     __slots__ = ()
 
 
-def nested(value: object) -> Nested | None:
+def to_json_text(value: object) -> JsonText | None:
     """Write a row's object or list as JSON; a field that is null is left out, as one that is not set."""
-    return None if value is None else Nested(json.dumps(_without_nulls(value), ensure_ascii=False, default=str))
+    return None if value is None else JsonText(json.dumps(_without_nulls(value), ensure_ascii=False, default=str))
 
 
 def _without_nulls(value: object) -> object:
     if isinstance(value, Mapping):
-        return {str(name): _without_nulls(one) for name, one in value.items() if one is not None}
+        return {str(name): _without_nulls(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
-        if value and all(isinstance(one, tuple) and len(one) == 2 for one in value):  # a map of Arrow
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):  # a map of Arrow
             return _without_nulls(dict(value))
-        return [_without_nulls(one) for one in value]
+        return [_without_nulls(item) for item in value]
     return value
 
 
-def typed(kind: ParameterType, value: object) -> ParameterValue | None:
+def coerce(kind: ParameterType, value: object) -> ParameterValue | None:
     """Bring a value to a parameter's type, where nothing is lost by it.
 
     Text from a shell or a template counts as what it spells: ``"1.2"`` is a number, ``"false"`` a boolean. A whole
@@ -57,39 +57,39 @@ def typed(kind: ParameterType, value: object) -> ParameterValue | None:
     """
     match kind:
         case "string":
-            return value if isinstance(value, str) and not isinstance(value, Nested) else None
+            return value if isinstance(value, str) and not isinstance(value, JsonText) else None
         case "object":
-            found = _structure(value)
-            return found if isinstance(found, dict) else None
+            structure = _to_structure(value)
+            return structure if isinstance(structure, dict) else None
         case "array":
-            found = _structure(value)
-            return found if isinstance(found, list) else None
+            structure = _to_structure(value)
+            return structure if isinstance(structure, list) else None
         case "boolean":
-            spelled = _SWITCHES.get(value.casefold()) if isinstance(value, str) else None
+            spelled = _BOOLEANS.get(value.casefold()) if isinstance(value, str) else None
             return value if isinstance(value, bool) else spelled
         case "number":
-            return _json_number(_exact(value))
+            return _json_number(_to_decimal(value))
         case "integer":
-            number = _json_number(_exact(value))
+            number = _json_number(_to_decimal(value))
             return number if isinstance(number, int) else None
 
 
 def has_type(kind: ParameterType, value: object) -> bool:
     """Say whether a value has a parameter's type without being spelled as text."""
-    return typed(kind, value) is not None and (kind == "string" or not isinstance(value, str))
+    return coerce(kind, value) is not None and (kind == "string" or not isinstance(value, str))
 
 
-def untyped(value: object) -> ParameterValue | None:
+def coerce_untyped(value: object) -> ParameterValue | None:
     """Bring a value for a parameter of unknown type to what JSON can carry; None when it cannot.
 
     Text that is a JSON object or list is that, as it comes from a shell, a template or a column of texts.
     """
-    structure = _structure(value)
+    structure = _to_structure(value)
     if structure is not None:
         return structure
     if isinstance(value, str | bool):
         return value
-    return _json_number(_exact(value))
+    return _json_number(_to_decimal(value))
 
 
 def from_text(text: str) -> ParameterValue:
@@ -102,16 +102,16 @@ def from_text(text: str) -> ParameterValue:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    sent = untyped(value)
-    return text if sent is None else sent
+    json_value = coerce_untyped(value)
+    return text if json_value is None else json_value
 
 
 def is_structure(value: object) -> bool:
     """Say whether a value is an object or a list, or spells one."""
-    return _structure(value) is not None
+    return _to_structure(value) is not None
 
 
-def _structure(value: object) -> dict[str, Any] | list[Any] | None:
+def _to_structure(value: object) -> dict[str, Any] | list[Any] | None:
     """Return an object or a list as it is sent, its names in order, so that equal requests are equal bytes."""
     if isinstance(value, str):
         if value.lstrip()[:1] not in ("{", "["):
@@ -123,26 +123,26 @@ def _structure(value: object) -> dict[str, Any] | list[Any] | None:
     if not isinstance(value, Mapping | list | tuple):
         return None
     try:
-        made: dict[str, Any] | list[Any] = _made(value, _MAX_DEPTH)
+        structure: dict[str, Any] | list[Any] = _to_json(value, _MAX_DEPTH)
     except ValueError:
         return None
-    return made
+    return structure
 
 
-def _made(value: object, depth: int) -> Any:
+def _to_json(value: object, depth: int) -> Any:
     if depth and isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _made(value[name], depth - 1) for name in sorted(value)}
+        return {name: _to_json(value[name], depth - 1) for name in sorted(value)}
     if depth and isinstance(value, list | tuple):
-        return [_made(one, depth - 1) for one in value]
+        return [_to_json(item, depth - 1) for item in value]
     if value is None or isinstance(value, str | bool):
         return value
-    number = _json_number(_exact(value))
+    number = _json_number(_to_decimal(value))
     if number is None:
         raise ValueError("no JSON")
     return number
 
 
-def allows(parameter: Parameter, value: ParameterValue) -> bool:
+def is_allowed(parameter: Parameter, value: ParameterValue) -> bool:
     """Say whether a value of the right type is among a parameter's choices and within its range and step."""
     if parameter.choices is not None and value not in parameter.choices:
         return False
@@ -150,8 +150,8 @@ def allows(parameter: Parameter, value: ParameterValue) -> bool:
         return True
     number = Decimal(str(value))
     low, high, step = parameter.minimum, parameter.maximum, parameter.step
-    within = (low is None or number >= low) and (high is None or number <= high)
-    return within and (step is None or (number - (low or 0)) % step == 0)
+    in_range = (low is None or number >= low) and (high is None or number <= high)
+    return in_range and (step is None or (number - (low or 0)) % step == 0)
 
 
 def expectation(parameter: Parameter) -> str:
@@ -159,21 +159,21 @@ def expectation(parameter: Parameter) -> str:
     if parameter.choices is not None:
         return f"one of {', '.join(map(repr, parameter.choices))}"
     article = "an" if parameter.type in ("integer", "object", "array") else "a"
-    said = f"{article} {parameter.type}"
+    text = f"{article} {parameter.type}"
     if parameter.minimum is not None:
-        said += f" from {parameter.minimum}"
+        text += f" from {parameter.minimum}"
     if parameter.maximum is not None:
-        said += f" to {parameter.maximum}"
-    return f"{said} in steps of {parameter.step}" if parameter.step is not None else said
+        text += f" to {parameter.maximum}"
+    return f"{text} in steps of {parameter.step}" if parameter.step is not None else text
 
 
-def _exact(value: object) -> Decimal | None:
+def _to_decimal(value: object) -> Decimal | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | Decimal):
         number = Decimal(value)
     elif isinstance(value, float):
-        number = Decimal(_shortest(value))
+        number = Decimal(_shortest_repr(value))
     elif isinstance(value, str) and _NUMBER.fullmatch(value):
         number = Decimal(value)
     else:
@@ -181,7 +181,7 @@ def _exact(value: object) -> Decimal | None:
     return number if number.is_finite() and abs(number.adjusted()) <= _MAX_DIGITS else None
 
 
-def _shortest(value: float) -> str:
+def _shortest_repr(value: float) -> str:
     """Write a float as it was meant: a float32 column holds 1.2 as 1.2000000476837158, which is in no step of 0.1."""
     if math.isfinite(value) and abs(value) < 1e38 and _as_float32(value) == value:
         spellings = (f"{value:.{digits}g}" for digits in range(1, 10))

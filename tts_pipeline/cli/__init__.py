@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from tts_pipeline.cli.parser import Namespace, read_arguments
+from tts_pipeline.cli.parser import Namespace, parse_arguments
 from tts_pipeline.cli.status import CONFIGURATION, INTERRUPTED, OK, status_of
-from tts_pipeline.cli.terminal import complain, silence, tell
+from tts_pipeline.cli.terminal import print_error, print_status, redirect_to_null
 from tts_pipeline.errors import TtsPipelineError
 
 
@@ -26,37 +26,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except TtsPipelineError as error:
-        complain(error)
+        print_error(error)
         return status_of(error)
     except KeyboardInterrupt:
-        tell("tts-pipeline: interrupted (run it again to go on)")
+        print_status("tts-pipeline: interrupted (run it again to go on)")
         return INTERRUPTED
     except BrokenPipeError:  # the reader had enough, as in "models | head": no failure of ours
-        silence(sys.stdout)
+        redirect_to_null(sys.stdout)
         return OK
     return status
 
 
 def _dispatch(argv: Sequence[str]) -> int:
     try:
-        given = read_arguments(argv)
-    except SystemExit as ended:  # --help
+        arguments = parse_arguments(argv)
+    except SystemExit as exit_request:  # --help
         with suppress(ValueError):
             sys.stdout.flush()
-        return CONFIGURATION if ended.code else OK
-    if given.command in _SERVERS:
-        return _command(given)
-    from tts_pipeline.cli.interrupts import ended_by_a_second_one
+        return CONFIGURATION if exit_request.code else OK
+    if arguments.command in _SERVERS:
+        return _run_command(arguments)
+    from tts_pipeline.cli.interrupts import exit_on_second_interrupt
 
-    with ended_by_a_second_one():
-        return _command(given)
+    with exit_on_second_interrupt():
+        return _run_command(arguments)
 
 
 _SERVERS = {"browse", "emulate"}
 """Commands whose event loop, in the main thread, has the signals."""
 
 
-_DOORS = {
+_COMMANDS = {
     "report": ("report", "show_report"),
     "browse": ("browse", "browse"),
     "export": ("export", "show_export"),
@@ -67,21 +67,21 @@ _DOORS = {
 """Where a command is that takes its flags as they are: module and function."""
 
 
-def _command(given: Namespace) -> int:
-    if given.command in {"run", "validate"}:
+def _run_command(arguments: Namespace) -> int:
+    if arguments.command in {"run", "validate"}:
         from tts_pipeline.cli.jobs import run, validate
-        from tts_pipeline.cli.settings import settings_from
+        from tts_pipeline.cli.settings import read_settings
 
-        return (run if given.command == "run" else validate)(settings_from(given))
-    if given.command == "estimate":
+        return (run if arguments.command == "run" else validate)(read_settings(arguments))
+    if arguments.command == "estimate":
         from tts_pipeline.cli.estimate import show_estimate
-        from tts_pipeline.cli.settings import settings_from
+        from tts_pipeline.cli.settings import read_settings
 
-        return show_estimate(settings_from(given), given.latency_s)
-    if given.command == "demo":
+        return show_estimate(read_settings(arguments), arguments.latency_s)
+    if arguments.command == "demo":
         from tts_pipeline.cli.demo import demo
 
-        return demo(given.destination, quiet=given.quiet)
-    module, function = _DOORS[given.command]
-    door: Callable[[Namespace], int] = getattr(import_module(f"tts_pipeline.cli.{module}"), function)
-    return door(given)
+        return demo(arguments.destination, quiet=arguments.quiet)
+    module, function = _COMMANDS[arguments.command]
+    command: Callable[[Namespace], int] = getattr(import_module(f"tts_pipeline.cli.{module}"), function)
+    return command(arguments)

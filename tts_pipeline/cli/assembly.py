@@ -19,7 +19,7 @@ from tts_pipeline.job import Job, Running
 from tts_pipeline.models import Card, ParameterValue
 
 
-def job_of(settings: Settings, environ: Mapping[str, str] | None) -> Job:
+def build_job(settings: Settings, environ: Mapping[str, str] | None) -> Job:
     """Make the job that settings describe.
 
     Args:
@@ -31,11 +31,13 @@ def job_of(settings: Settings, environ: Mapping[str, str] | None) -> Job:
     """
     catalog = load_catalog(_path(settings.catalog), _path(settings.prices))
     if settings.service is None:
-        raise ConfigurationError("no service is given", hint=f"use --service with {_any(catalog.services)}, or a URL")
-    named = catalog.service(settings.service)
-    service = named if environ is None else with_key(named, environ)
+        raise ConfigurationError(
+            "no service is given", hint=f"use --service with {_join_alternatives(catalog.services)}, or a URL"
+        )
+    keyless = catalog.service(settings.service)
+    service = keyless if environ is None else with_key(keyless, environ)
     if settings.model is None:
-        raise ConfigurationError("no model is given", hint=f"use --model with {_models(catalog, service.name)}")
+        raise ConfigurationError("no model is given", hint=f"use --model with {_model_names(catalog, service.name)}")
     card = catalog.card(service, settings.model)
     return Job(
         source=settings.source,
@@ -44,11 +46,11 @@ def job_of(settings: Settings, environ: Mapping[str, str] | None) -> Job:
         model=settings.model,
         parameters=_parameters(settings, card),
         columns=_columns(settings),
-        selection=Selection(**_given(settings, Selection)),
+        selection=Selection(**_explicit_values(settings, Selection)),
         audio=_audio(settings),
         unchecked=settings.unchecked,
         catalog=catalog,
-        running=_running(settings),
+        running=_run_options(settings),
     )
 
 
@@ -58,24 +60,24 @@ def _parameters(settings: Settings, card: Card) -> dict[str, ParameterValue]:
 
 
 def _columns(settings: Settings) -> InputColumns:
-    named: dict[str, Any] = {"text": settings.text_column, "utterance_id": settings.id_column, "hive": settings.hive}
+    optional: dict[str, Any] = {"text": settings.text_column, "utterance_id": settings.id_column, "hive": settings.hive}
     return InputColumns(
         generate_ids=settings.generate_ids,
         parameters=settings.column,
         rename=settings.rename,
         drop=settings.drop,
-        **{name: value for name, value in named.items() if value is not None},
+        **{name: value for name, value in optional.items() if value is not None},
     )
 
 
 def _audio(settings: Settings) -> AudioSettings:
-    given = _given(settings, AudioSettings)
-    return AudioSettings(**given if settings.audio_format is None else {**given, "format": settings.audio_format})
+    values = _explicit_values(settings, AudioSettings)
+    return AudioSettings(**values if settings.audio_format is None else {**values, "format": settings.audio_format})
 
 
-def _running(settings: Settings) -> Running:
+def _run_options(settings: Settings) -> Running:
     return Running(
-        limits=Limits(**_given(settings, Limits)),
+        limits=Limits(**_explicit_values(settings, Limits)),
         part_rows=settings.part_rows,
         work_dir=_path(settings.work_dir),
         max_rejects=settings.max_rejects,
@@ -97,19 +99,22 @@ def _budget(settings: Settings) -> BudgetCap:
     return BudgetCap(max_cost=amount, currency=currency, max_characters=settings.max_characters)
 
 
-def _given(settings: Settings, kind: type[Any]) -> dict[str, Any]:
+def _explicit_values(settings: Settings, kind: type[Any]) -> dict[str, Any]:
     """Return what was given of a value's fields; the others keep the defaults of ``config``."""
-    found = {each.name: getattr(settings, each.name, None) for each in fields(kind)}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {setting.name: getattr(settings, setting.name, None) for setting in fields(kind)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _models(catalog: Catalog, service: str) -> str:
-    return _any([card.model for card in catalog.cards.values() if card.service == service]) or "the name it has there"
+def _model_names(catalog: Catalog, service: str) -> str:
+    return (
+        _join_alternatives([card.model for card in catalog.cards.values() if card.service == service])
+        or "the name it has there"
+    )
 
 
-def _path(given: str | None) -> Path | None:
-    return None if given is None else file_path(given)
+def _path(path: str | None) -> Path | None:
+    return None if path is None else file_path(path)
 
 
-def _any(names: Iterable[str]) -> str:
+def _join_alternatives(names: Iterable[str]) -> str:
     return " or ".join(names)

@@ -6,18 +6,18 @@ import argparse
 
 from tts_pipeline.browse.serving import is_loopback, serve
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import say, tell
+from tts_pipeline.cli.terminal import print_result, print_status
 from tts_pipeline.dataset.store import open_store
 
 
-def browse(given: argparse.Namespace) -> int:
+def browse(arguments: argparse.Namespace) -> int:
     """Serve the page until it is stopped; its URL is the one line of standard output. Returns the exit status."""
 
-    def ready(url: str) -> None:
-        tell("Open this page in a browser. Ctrl-C ends it.")
-        if not is_loopback(given.host):
-            tell("Everybody who reaches this address hears and reads the dataset: there is no password.")
-        say(url)
+    def announce(url: str) -> None:
+        print_status("Open this page in a browser. Ctrl-C ends it.")
+        if not is_loopback(arguments.host):
+            print_status("Everybody who reaches this address hears and reads the dataset: there is no password.")
+        print_result(url)
 
-    serve(open_store(given.dataset), given.host, given.port, ready)
+    serve(open_store(arguments.dataset), arguments.host, arguments.port, announce)
     return OK

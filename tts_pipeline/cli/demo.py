@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.catalog import load_catalog
-from tts_pipeline.cli.jobs import run_shown, told
+from tts_pipeline.cli.jobs import run_with_progress, summarise
 from tts_pipeline.cli.status import OK, status_of_run
-from tts_pipeline.cli.terminal import columns, say, tell
+from tts_pipeline.cli.terminal import align_columns, print_result, print_status
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.dataset.tables import read_columns
@@ -22,8 +22,8 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Report
 
 MODEL = "qwen3-tts-flash"
-SHOWN = ("harbour", "baker", "orange")
-WORDS = 5
+EXAMPLE_IDS = ("harbour", "baker", "orange")
+MAX_WORDS = 5
 
 _PARAMETERS = {"voice": "voice", "language_type": "language_type"}
 
@@ -55,11 +55,11 @@ def demo(destination: str, *, quiet: bool) -> int:
         parameters={"enable_timestamp": True},
         columns=InputColumns(parameters=_PARAMETERS),
     )
-    tell(f"The same by hand:\n  {_by_hand(source, destination)}\n")
-    report = run_shown(job, quiet=quiet, faults=[{"what": "refuse", "text": script["refused"]}])
-    say(told(job, report))
+    print_status(f"The same by hand:\n  {_equivalent_command(source, destination)}\n")
+    report = run_with_progress(job, quiet=quiet, faults=[{"what": "refuse", "text": script["refused"]}])
+    print_result(summarise(job, report))
     if report.stopped is None and not report.this_run.attempts:
-        say("\nIt was all there already: nothing was sent.")
+        print_result("\nIt was all there already: nothing was sent.")
     _show_rows(folder)
     return _status(report, script)
 
@@ -76,30 +76,30 @@ def _write_lines(path: Path, lines: list[Mapping[str, str]]) -> None:
         pq.write_table(table, path)
         return
     try:
-        same = read_columns(path).equals(table)
+        is_same = read_columns(path).equals(table)
     except (pa.ArrowInvalid, OSError):
-        same = False
-    if not same:
+        is_same = False
+    if not is_same:
         raise ConfigurationError(
             f"{path} is there and does not hold the demo's lines", hint="move it away, or name another destination"
         )
 
 
-def _by_hand(source: Path, destination: str) -> str:
-    chosen = " ".join(f"--column {name}={column}" for name, column in _PARAMETERS.items())
+def _equivalent_command(source: Path, destination: str) -> str:
+    flags = " ".join(f"--column {name}={column}" for name, column in _PARAMETERS.items())
     return (
-        f"tts-pipeline run {source} {destination} --service local --model {MODEL} {chosen} --set enable_timestamp=true"
+        f"tts-pipeline run {source} {destination} --service local --model {MODEL} {flags} --set enable_timestamp=true"
     )
 
 
 def _show_rows(folder: Path) -> None:
-    found = sorted(folder.glob("speech/*.parquet"))
-    if not found:
+    paths = sorted(folder.glob("speech/*.parquet"))
+    if not paths:
         return
-    wanted = ["utterance_id", "language", "voice", "duration_ms", "timestamps"]
-    rows = {row["utterance_id"]: row for path in found for row in read_columns(path, wanted).to_pylist()}
+    names = ["utterance_id", "language", "voice", "duration_ms", "timestamps"]
+    rows = {row["utterance_id"]: row for path in paths for row in read_columns(path, names).to_pylist()}
     head = ("id", "language", "voice", "seconds", "first words, with their seconds")
-    say("\n" + columns([head, *(_row(rows[name]) for name in SHOWN if name in rows)]))
+    print_result("\n" + align_columns([head, *(_row(rows[name]) for name in EXAMPLE_IDS if name in rows)]))
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -108,11 +108,11 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _words(timestamps: list[Mapping[str, Any]]) -> Iterator[str]:
-    for word in timestamps[:WORDS]:
+    for word in timestamps[:MAX_WORDS]:
         yield f"{word['text']} [{word['start_ms'] / 1_000:.2f}-{word['end_ms'] / 1_000:.2f}]"
 
 
 def _status(report: Report, script: Mapping[str, Any]) -> int:
     refused = sum(script["refused"] in line["text"] for line in script["lines"])
-    as_meant = report.stopped is None and report.dataset.rejects == refused
-    return OK if as_meant else status_of_run(report.stopped_by, report.dataset.rejects)
+    is_as_expected = report.stopped is None and report.dataset.rejects == refused
+    return OK if is_as_expected else status_of_run(report.stopped_by, report.dataset.rejects)

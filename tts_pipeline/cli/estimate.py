@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tts_pipeline.cli.assembly import job_of
+from tts_pipeline.cli.assembly import build_job
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import say, say_json
+from tts_pipeline.cli.terminal import print_json, print_result
 from tts_pipeline.estimates import estimate_rows
 
 
@@ -16,9 +16,9 @@ def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
         settings: Those of the run.
         latency_s: Mean time to an answer; None is as earlier runs measured it.
     """
-    estimate = estimate_rows(settings.source, job_of(settings, None), latency_s=latency_s)
+    estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=latency_s)
     if settings.json:
-        say_json(estimate.to_json())
+        print_json(estimate.to_json())
     else:
-        say(str(estimate))
+        print_result(str(estimate))
     return OK

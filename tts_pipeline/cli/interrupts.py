@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 from tts_pipeline.cli.status import INTERRUPTED
 
-_OWN_WAY_S = 3.0
+_GRACE_S = 3.0
 """How long the process has to end in its own way, with what it tells, after the second Ctrl-C."""
 
 
 @contextmanager
-def ended_by_a_second_one() -> Iterator[None]:
+def exit_on_second_interrupt() -> Iterator[None]:
     """End the process soon after a second Ctrl-C, with the status of an interruption.
 
     The main thread, which handles signals, may wait in a library or for a disk. So the system's own record of signals
@@ -28,16 +28,16 @@ def ended_by_a_second_one() -> Iterator[None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     interrupts: list[int] = []
-    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    watching = threading.Thread(target=_watch, args=(reader, interrupts), name="interrupts", daemon=True)
-    watching.start()
+    previous_fd = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    watcher = threading.Thread(target=_watch, args=(reader, interrupts), name="interrupts", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         if not interrupts:
-            signal.set_wakeup_fd(before)
+            signal.set_wakeup_fd(previous_fd)
             os.close(writer)
-            watching.join()
+            watcher.join()
             os.close(reader)
 
 
@@ -45,5 +45,5 @@ def _watch(reader: int, interrupts: list[int]) -> None:
     while numbers := os.read(reader, 4_096):
         interrupts += (number for number in numbers if number == signal.SIGINT)
         if len(interrupts) > 1:
-            threading.Event().wait(_OWN_WAY_S)
+            threading.Event().wait(_GRACE_S)
             os._exit(INTERRUPTED)

@@ -14,7 +14,7 @@ from tts_pipeline.catalog.entries import ANY_SERVICE
 from tts_pipeline.catalog.value import expectation
 from tts_pipeline.cli.local import URL_VARIABLE
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import columns, say, say_json
+from tts_pipeline.cli.terminal import align_columns, print_json, print_result
 from tts_pipeline.dataset.location import file_path
 from tts_pipeline.errors import ConfigurationError, did_you_mean, printable
 from tts_pipeline.models import Card, Parameter, Price
@@ -22,19 +22,25 @@ from tts_pipeline.models import Card, Parameter, Price
 _VOICE = "voice"
 
 
-def list_services(given: argparse.Namespace) -> int:
+def list_services(arguments: argparse.Namespace) -> int:
     """Print the services that are known by name."""
-    catalog = _catalog(given)
-    if given.json:
-        say_json({"services": [_plain(service) for service in catalog.services.values()]})
+    catalog = _catalog(arguments)
+    if arguments.json:
+        print_json({"services": [_to_json(service) for service in catalog.services.values()]})
         return OK
     head = ("SERVICE", "KEY FROM", "DIALECT", "MODELS", "URL")
     rows = [
-        (one.name, _key(one), one.dialect, str(len(_cards(catalog, one.name))), one.base_url or _LOCAL_URL)
-        for one in catalog.services.values()
+        (
+            service.name,
+            _key_source(service),
+            service.dialect,
+            str(len(_cards_of(catalog, service.name))),
+            service.base_url or _LOCAL_URL,
+        )
+        for service in catalog.services.values()
     ]
-    say(columns([head, *rows]))
-    say(
+    print_result(align_columns([head, *rows]))
+    print_result(
         "\nAny other service is given by its URL, with its key in TTS_API_KEY, or by a catalog of your own (--catalog)."
     )
     return OK
@@ -43,32 +49,32 @@ def list_services(given: argparse.Namespace) -> int:
 _LOCAL_URL = f"started for the job, or ${URL_VARIABLE}"
 
 
-def list_models(given: argparse.Namespace) -> int:
+def list_models(arguments: argparse.Namespace) -> int:
     """Print models: briefly all of them, in full those of a service or of a name."""
-    cards = _chosen(_catalog(given), given.service, given.model)
-    if given.json:
-        say_json({"models": [_plain(card) for card in cards]})
-    elif given.service or given.model:
-        say("\n\n".join(_in_full(card) for card in cards))
+    cards = _select_cards(_catalog(arguments), arguments.service, arguments.model)
+    if arguments.json:
+        print_json({"models": [_to_json(card) for card in cards]})
+    elif arguments.service or arguments.model:
+        print_result("\n\n".join(_details(card) for card in cards))
     else:
         head = ("SERVICE", "MODEL", "VOICES", "LANGUAGES", "LIMIT", "PRICE")
-        say(columns([head, *(_in_brief(card) for card in cards)]))
-        say("\ntts-pipeline models MODEL [--service NAME] shows voices, languages, parameters and sources.")
+        print_result(align_columns([head, *(_summary_cells(card) for card in cards)]))
+        print_result("\ntts-pipeline models MODEL [--service NAME] shows voices, languages, parameters and sources.")
     return OK
 
 
-def _catalog(given: argparse.Namespace) -> Catalog:
-    return load_catalog(None if given.catalog is None else file_path(given.catalog))
+def _catalog(arguments: argparse.Namespace) -> Catalog:
+    return load_catalog(None if arguments.catalog is None else file_path(arguments.catalog))
 
 
-def _chosen(catalog: Catalog, service: str | None, model: str | None) -> list[Card]:
+def _select_cards(catalog: Catalog, service: str | None, model: str | None) -> list[Card]:
     if service is not None and model is not None:
         return [catalog.card(catalog.service(service), model)]
     if service is not None:
-        found = _cards(catalog, catalog.service(service).name)
-        if not found:
+        service_cards = _cards_of(catalog, catalog.service(service).name)
+        if not service_cards:
             raise ConfigurationError(f"no models are known of {service!r}", hint="name one: models MODEL --service ...")
-        return found
+        return service_cards
     cards = [card for card in catalog.cards.values() if model in {None, card.model}]
     if not cards:
         known = dict.fromkeys(card.model for card in catalog.cards.values())
@@ -79,28 +85,28 @@ def _chosen(catalog: Catalog, service: str | None, model: str | None) -> list[Ca
     return cards
 
 
-def _cards(catalog: Catalog, service: str) -> list[Card]:
+def _cards_of(catalog: Catalog, service: str) -> list[Card]:
     return [card for card in catalog.cards.values() if card.service in {service, ANY_SERVICE}]
 
 
-def _key(service: Service) -> str:
+def _key_source(service: Service) -> str:
     return "no key" if service.auth == "none" else service.key_variable or "TTS_API_KEY"
 
 
-def _in_brief(card: Card) -> tuple[str, ...]:
+def _summary_cells(card: Card) -> tuple[str, ...]:
     voice = card.parameters.get(_VOICE)
     voices = "any" if voice is None or voice.choices is None else str(len(voice.choices))
     prices = "; ".join(_price(price) for price in card.prices) or "not known"
     return card.service, card.model, voices, " ".join(card.languages) or "-", _limit(card), prices
 
 
-def _in_full(card: Card) -> str:
+def _details(card: Card) -> str:
     name = card.model if card.snapshot in {None, card.model} else f"{card.model} (= {card.snapshot})"
     rate = "" if card.requests_per_minute is None else f", {card.requests_per_minute} requests a minute"
-    lines = [printable(f"{name} on {card.service}"), columns(list(_facts(card, rate)), indent="  ")]
+    lines = [printable(f"{name} on {card.service}"), align_columns(list(_facts(card, rate)), indent="  ")]
     for title, rows in (("voices", list(_voices(card))), ("parameters", list(_parameters(card)))):
         if rows:
-            lines += [f"  {title}", columns(rows, indent="    ")]
+            lines += [f"  {title}", align_columns(rows, indent="    ")]
     return "\n".join(lines)
 
 
@@ -159,12 +165,14 @@ def _period(price: Price) -> str:
     return begins + (f", until before {price.effective_until}" if price.effective_until else "")
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Return a value as JSON holds it: money as text; a key, or an address with a login, never."""
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.repr}
+        return {
+            attribute.name: _to_json(getattr(value, attribute.name)) for attribute in fields(value) if attribute.repr
+        }
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _to_json(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_to_json(item) for item in value]
     return str(value) if isinstance(value, Decimal | date) else value

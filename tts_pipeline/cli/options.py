@@ -22,7 +22,7 @@ from tts_pipeline.config import (
 )
 
 
-class Shape(Enum):
+class OptionKind(Enum):
     """How a setting is given."""
 
     VALUE = "one value; the last one counts"
@@ -39,15 +39,15 @@ class Option:
         name: The key in a job file; with hyphens, the flag.
         help: For ``--help``.
         metavar: What stands for the value in ``--help``.
-        shape: How it is given.
-        read: Text -> value, for ``Shape.VALUE``.
+        kind: How it is given.
+        parse: Text -> value, for ``OptionKind.VALUE``.
     """
 
     name: str
     help: str
     metavar: str | None = None
-    shape: Shape = Shape.VALUE
-    read: Callable[[str], Any] = str
+    kind: OptionKind = OptionKind.VALUE
+    parse: Callable[[str], Any] = str
 
     @property
     def flag(self) -> str:
@@ -55,34 +55,34 @@ class Option:
         return "--" + self.name.replace("_", "-")
 
 
-def _text(text: str) -> str:
+def _non_empty_text(text: str) -> str:
     if not text:
         raise ValueError("must not be empty")
     return text
 
 
-def _any_whole(text: str) -> int:
+def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"must be a whole number, not {text!r}") from None
 
 
-def _whole(text: str) -> int:
-    number = _any_whole(text)
+def _positive_integer(text: str) -> int:
+    number = _integer(text)
     if number < 1:
         raise ValueError(f"must be 1 or more, not {text}")
     return number
 
 
-def _count(text: str) -> int:
-    number = _any_whole(text)
+def _non_negative_integer(text: str) -> int:
+    number = _integer(text)
     if number < 0:
         raise ValueError(f"must be 0 or more, not {text}")
     return number
 
 
-def amount(text: str) -> float:
+def positive_number(text: str) -> float:
     """Read a number more than 0.
 
     Raises:
@@ -99,16 +99,16 @@ def amount(text: str) -> float:
 
 def _cost(text: str) -> tuple[Decimal, str]:
     """Read an amount with its currency (``500CNY``, ``0.5 USD``), exactly."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})", text.strip())
-    if found is None:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})", text.strip())
+    if match is None:
         raise ValueError(f"must be an amount with its currency, as 500CNY, not {text!r}")
-    amount, currency = Decimal(found[1]), found[2].upper()
+    amount, currency = Decimal(match[1]), match[2].upper()
     if not amount:
         raise ValueError(f"must be more than 0, not {text}")
     return amount, currency
 
 
-def _rejects(text: str) -> float:
+def _reject_limit(text: str) -> float:
     """Read a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
     try:
         number = float(text)
@@ -126,7 +126,7 @@ def _unspeakable(text: str) -> str:
     return text
 
 
-def _switch(text: str) -> bool:
+def _on_off(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"must be on or off, not {text!r}")
     return text == "on"
@@ -138,94 +138,121 @@ _COLUMNS = InputColumns()
 
 OPTIONS = (
     Option("service", "a name (see 'tts-pipeline services') or a URL; 'local' speaks on this machine", "NAME|URL"),
-    Option("model", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", read=_text),
+    Option("model", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", parse=_non_empty_text),
     Option("voice", "the voice of all rows; the same as --set voice=V", "V"),
-    Option("column", "take a parameter from a column, row by row", "PARAM=COLUMN", Shape.PAIRS),
+    Option("column", "take a parameter from a column, row by row", "PARAM=COLUMN", OptionKind.PAIRS),
     Option(
-        "set", "one value of a parameter for all rows, or for those whose column is null", "PARAM=VALUE", Shape.PAIRS
+        "set",
+        "one value of a parameter for all rows, or for those whose column is null",
+        "PARAM=VALUE",
+        OptionKind.PAIRS,
     ),
-    Option("unchecked", "let any value of this parameter through", "PARAM", Shape.NAMES),
-    Option("rename", "another name for an input column in the speech table", "OLD=NEW", Shape.PAIRS),
-    Option("drop", "leave this input column unread", "COLUMN", Shape.NAMES),
-    Option("id_column", f"the column of the ids (default: {_COLUMNS.utterance_id})", "NAME", read=_text),
-    Option("generate_ids", "make ids from file and row", shape=Shape.SWITCH),
-    Option("text_column", f"the column of the texts (default: {_COLUMNS.text})", "NAME", read=_text),
+    Option("unchecked", "let any value of this parameter through", "PARAM", OptionKind.NAMES),
+    Option("rename", "another name for an input column in the speech table", "OLD=NEW", OptionKind.PAIRS),
+    Option("drop", "leave this input column unread", "COLUMN", OptionKind.NAMES),
+    Option("id_column", f"the column of the ids (default: {_COLUMNS.utterance_id})", "NAME", parse=_non_empty_text),
+    Option("generate_ids", "make ids from file and row", kind=OptionKind.SWITCH),
+    Option("text_column", f"the column of the texts (default: {_COLUMNS.text})", "NAME", parse=_non_empty_text),
     Option(
         "hive",
         f"folders such as speaker=Cherry are columns (default: {'on' if _COLUMNS.hive else 'off'})",
         "on|off",
-        read=_switch,
+        parse=_on_off,
     ),
-    Option("limit", "only the first N rows, for a pilot", "N", read=_whole),
-    Option("sample", "only N rows, drawn by --seed", "N", read=_whole),
-    Option("seed", f"which rows --sample draws (default: {Selection().seed})", "S", read=_any_whole),
-    Option("max_concurrency", f"requests in flight at one time (default: {_LIMITS.max_concurrency})", "N", read=_whole),
-    Option("requests_per_minute", "a smooth rate (default: the service's own limit, where known)", "N", read=amount),
-    Option("characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", read=amount),
-    Option("max_cost", "the most that the job may cost, over all its runs, with its currency", "500CNY", read=_cost),
-    Option("max_characters", "the most characters that it may be billed for, over all its runs", "N", read=_whole),
-    Option("max_rejects", "more rejects, or a greater share of the rows, stop the run", "N|RATIO", read=_rejects),
+    Option("limit", "only the first N rows, for a pilot", "N", parse=_positive_integer),
+    Option("sample", "only N rows, drawn by --seed", "N", parse=_positive_integer),
+    Option("seed", f"which rows --sample draws (default: {Selection().seed})", "S", parse=_integer),
+    Option(
+        "max_concurrency",
+        f"requests in flight at one time (default: {_LIMITS.max_concurrency})",
+        "N",
+        parse=_positive_integer,
+    ),
+    Option(
+        "requests_per_minute",
+        "a smooth rate (default: the service's own limit, where known)",
+        "N",
+        parse=positive_number,
+    ),
+    Option(
+        "characters_per_minute", "a smooth rate of characters as billed (default: none)", "N", parse=positive_number
+    ),
+    Option("max_cost", "the most that the job may cost, over all its runs, with its currency", "500CNY", parse=_cost),
+    Option(
+        "max_characters",
+        "the most characters that it may be billed for, over all its runs",
+        "N",
+        parse=_positive_integer,
+    ),
+    Option("max_rejects", "more rejects, or a greater share of the rows, stop the run", "N|RATIO", parse=_reject_limit),
     Option(
         "max_attempts",
         f"attempts before a row is a reject; a 429 is none (default: {_LIMITS.max_attempts})",
         "N",
-        read=_whole,
+        parse=_positive_integer,
     ),
     Option(
         "timeout_s",
         f"the longest silence of the service, in seconds (default: {_LIMITS.timeout_s:g})",
         "S",
-        read=amount,
+        parse=positive_number,
     ),
     Option(
         "audio_format",
         f"as-received, wav, flac, mp3 or ogg (default: {_AUDIO.format})",
         "FORMAT",
-        read=_text,
+        parse=_non_empty_text,
     ),
-    Option("sample_rate_hz", "resample to this rate (default: as received)", "N", read=_whole),
-    Option("pause_ms", f"silence between the segments of a long text (default: {_AUDIO.pause_ms})", "N", read=_count),
-    Option("quality", "what to do about audio with this flag: keep, retry or reject", "FLAG=ACTION", Shape.PAIRS),
+    Option("sample_rate_hz", "resample to this rate (default: as received)", "N", parse=_positive_integer),
+    Option(
+        "pause_ms",
+        f"silence between the segments of a long text (default: {_AUDIO.pause_ms})",
+        "N",
+        parse=_non_negative_integer,
+    ),
+    Option("quality", "what to do about audio with this flag: keep, retry or reject", "FLAG=ACTION", OptionKind.PAIRS),
     Option(
         "unspeakable",
         f"texts without anything to say, as '...': keep sends them, reject does not (default: {UNSPEAKABLE})",
         "keep|reject",
-        read=_unspeakable,
+        parse=_unspeakable,
     ),
     Option(
         "part_rows",
         f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",
         "N",
-        read=_whole,
+        parse=_positive_integer,
     ),
-    Option("work_dir", "a local folder for journals (default: inside a local destination)", "DIR", read=_text),
+    Option(
+        "work_dir", "a local folder for journals (default: inside a local destination)", "DIR", parse=_non_empty_text
+    ),
     Option(
         "lease_s",
         "how long the parts of a run stay its own after its last sign of life, where machines meet at an object store, "
         f"in seconds (default: {LEASE_S:g})",
         "S",
-        read=amount,
+        parse=positive_number,
     ),
     Option(
         "reuse",
         "take what was bought before from this dataset or reuse store, and keep what is bought in the store",
         "DATASET|DIR|URL",
-        Shape.NAMES,
+        OptionKind.NAMES,
     ),
-    Option("catalog", "services, models and prices of your own", "FILE.toml", read=_text),
-    Option("prices", "what models cost you, in place of their list prices", "FILE.toml", read=_text),
-    Option("retry_rejects", "try rejected rows anew, also those of finished parts", shape=Shape.SWITCH),
-    Option("append", "take in new files of the source wherever they stand among the old ones", shape=Shape.SWITCH),
+    Option("catalog", "services, models and prices of your own", "FILE.toml", parse=_non_empty_text),
+    Option("prices", "what models cost you, in place of their list prices", "FILE.toml", parse=_non_empty_text),
+    Option("retry_rejects", "try rejected rows anew, also those of finished parts", kind=OptionKind.SWITCH),
+    Option("append", "take in new files of the source wherever they stand among the old ones", kind=OptionKind.SWITCH),
     Option(
         "rebuild",
         "make the dataset anew for a source or settings that changed; what is unchanged is not bought again, and the "
         "old dataset stays until the new one is finished",
-        shape=Shape.SWITCH,
+        kind=OptionKind.SWITCH,
     ),
-    Option("tag", "a label for the bill", "KEY=VALUE", Shape.PAIRS),
-    Option("tag_column", "a label for the bill from a column, row by row", "KEY=COLUMN", Shape.PAIRS),
-    Option("json", "print the result as one JSON object, the last line of standard output", shape=Shape.SWITCH),
-    Option("quiet", "no progress", shape=Shape.SWITCH),
+    Option("tag", "a label for the bill", "KEY=VALUE", OptionKind.PAIRS),
+    Option("tag_column", "a label for the bill from a column, row by row", "KEY=COLUMN", OptionKind.PAIRS),
+    Option("json", "print the result as one JSON object, the last line of standard output", kind=OptionKind.SWITCH),
+    Option("quiet", "no progress", kind=OptionKind.SWITCH),
 )
 """In the order of ``--help``."""
 

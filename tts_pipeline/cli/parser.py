@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tts_pipeline.cli.options import OPTIONS, Option, Shape, amount
+from tts_pipeline.cli.options import OPTIONS, Option, OptionKind, positive_number
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
@@ -96,15 +96,15 @@ _EMULATE_EPILOG = "\n".join(
 class _Parser(argparse.ArgumentParser):
     """A parser whose mistakes are told like all others."""
 
-    def __init__(self, **given: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         # An abbreviation that is clear today is ambiguous with the next flag, in somebody's nightly job.
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **given)
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigurationError(message, hint=f"see {self.prog} --help")
 
 
-def read_arguments(argv: Sequence[str]) -> Namespace:
+def parse_arguments(argv: Sequence[str]) -> Namespace:
     """Read a command line.
 
     Returns:
@@ -114,24 +114,24 @@ def read_arguments(argv: Sequence[str]) -> Namespace:
         ConfigurationError: A mistake in it; names it, and the nearest flag there is.
         SystemExit: Help was asked for, and printed.
     """
-    parser, commands = _parser()
-    given, unknown = parser.parse_known_args(argv)
+    parser, commands = _make_parser()
+    arguments, unknown = parser.parse_known_args(argv)
     if unknown:
-        known = re.findall(r"--[a-z-]+", commands[given.command].format_usage())
-        near = did_you_mean(unknown[0].partition("=")[0], known) if unknown[0].startswith("-") else ""
+        known = re.findall(r"--[a-z-]+", commands[arguments.command].format_usage())
+        nearest = did_you_mean(unknown[0].partition("=")[0], known) if unknown[0].startswith("-") else ""
         raise ConfigurationError(
-            f"unknown argument {unknown[0]!r}", hint=f"{near}See tts-pipeline {given.command} --help"
+            f"unknown argument {unknown[0]!r}", hint=f"{nearest}See tts-pipeline {arguments.command} --help"
         )
-    return given
+    return arguments
 
 
-def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     parser = _Parser(
         prog="tts-pipeline", description="Speech from text in bulk: Parquet in; audio, word timestamps and a bill out."
     )
-    adding = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {
-        name: adding.add_parser(name, help=brief, description=brief, epilog=epilog)
+        name: subparsers.add_parser(name, help=brief, description=brief, epilog=epilog)
         for name, brief, epilog in (
             ("run", "make a speech dataset, or go on with one", _RUN_EPILOG),
             ("demo", "make a small dataset with the local voice", None),
@@ -177,16 +177,16 @@ def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
 
 def _seconds(text: str) -> float:
     try:
-        return amount(text)
+        return positive_number(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _add_option(parser: _Parser, option: Option) -> None:
-    if option.shape is Shape.SWITCH:
+    if option.kind is OptionKind.SWITCH:
         parser.add_argument(option.flag, action="store_true", default=argparse.SUPPRESS, help=option.help)
     else:
-        action = "store" if option.shape is Shape.VALUE else "append"
+        action = "store" if option.kind is OptionKind.VALUE else "append"
         parser.add_argument(
             option.flag, action=action, metavar=option.metavar, default=argparse.SUPPRESS, help=option.help
         )

@@ -6,21 +6,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tts_pipeline.cli.terminal import tell
+from tts_pipeline.cli.terminal import print_status
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import Watch, lines, live
+from tts_pipeline.watch import ProgressView, live_display, report_lines
 
 
 @contextmanager
-def shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
+def progress_shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
     """Show progress on standard error while the block runs; nothing when ``quiet``."""
     if quiet:
         yield
     elif sys.stderr.isatty():
         from rich.console import Console
 
-        with live(Watch(progress), Console(stderr=True)):
+        with live_display(ProgressView(progress), Console(stderr=True)):
             yield
     else:
-        with lines(Watch(progress), tell):
+        with report_lines(ProgressView(progress), print_status):
             yield

@@ -12,88 +12,88 @@ from typing import Any
 import polars as pl
 
 from tts_pipeline.cli.status import OK
-from tts_pipeline.cli.terminal import columns, json_line, say, tell
+from tts_pipeline.cli.terminal import align_columns, json_line, print_result, print_status
 from tts_pipeline.dataset.location import file_path
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError, printable
-from tts_pipeline.report import Open, open_parts, usage_report
-from tts_pipeline.report.spreadsheet import csv_of
+from tts_pipeline.report import OpenPart, open_parts, usage_report
+from tts_pipeline.report.spreadsheet import to_csv
 
-MAX_OPEN = 5
+MAX_OPEN_LINES = 5
 """Open parts that are named one by one."""
 
 _BY_SUFFIX: Mapping[str, str] = {".csv": "csv", ".parquet": "parquet", ".json": "json"}
 
 
-def show_report(given: argparse.Namespace) -> int:
+def show_report(arguments: argparse.Namespace) -> int:
     """Print the report, or write it to a file. Returns the exit status."""
-    kind = _format(given)
-    opened, report = open_parts(given.datasets), usage_report(given.datasets, given.by)
-    if given.output is None:
-        say(_text(report, opened, kind))
+    kind = _format(arguments)
+    parts, report = open_parts(arguments.datasets), usage_report(arguments.datasets, arguments.by)
+    if arguments.output is None:
+        print_result(_text(report, parts, kind))
         return OK
-    path = file_path(given.output)
+    path = file_path(arguments.output)
     with storage_errors(f"writing {path}"):
         if kind == "parquet":
             with path.open("wb") as file:  # its name need not be UTF-8
                 report.write_parquet(file)
         else:
-            path.write_text(_text(report, opened, kind) + "\n", encoding="utf-8")
-    tell("\n".join([f"{path}: {report.height:,} row{'' if report.height == 1 else 's'}", *_open_lines(opened)]))
+            path.write_text(_text(report, parts, kind) + "\n", encoding="utf-8")
+    print_status("\n".join([f"{path}: {report.height:,} row{'' if report.height == 1 else 's'}", *_open_lines(parts)]))
     return OK
 
 
-def _format(given: argparse.Namespace) -> str:
-    suffix = Path(given.output).suffix.lower() if given.output else ""
-    kind: str = given.format or _BY_SUFFIX.get(suffix, "table")
-    if kind == "parquet" and given.output is None:
+def _format(arguments: argparse.Namespace) -> str:
+    suffix = Path(arguments.output).suffix.lower() if arguments.output else ""
+    kind: str = arguments.format or _BY_SUFFIX.get(suffix, "table")
+    if kind == "parquet" and arguments.output is None:
         raise ConfigurationError("Parquet is not printed", hint="name a file: --output usage.parquet")
     return kind
 
 
-def _text(report: pl.DataFrame, opened: Sequence[Open], kind: str) -> str:
+def _text(report: pl.DataFrame, parts: Sequence[OpenPart], kind: str) -> str:
     if kind == "json":
-        rows = [{name: _plain(value) for name, value in row.items()} for row in report.to_dicts()]
-        return json_line({"report": rows, "open": [_facts(one) for one in opened]})
+        rows = [{name: _to_json(value) for name, value in row.items()} for row in report.to_dicts()]
+        return json_line({"report": rows, "open": [_facts(part) for part in parts]})
     if kind == "csv":
-        return csv_of(report).rstrip("\n")
+        return to_csv(report).rstrip("\n")
     if not report.height:
         return "no requests"
-    shown = _table(report.drop("implausible", "cost_in_question"))
-    return "\n".join([shown, *_questions(report), *([""] if opened else []), *_open_lines(opened)])
+    table = _table(report.drop("implausible", "cost_in_question"))
+    return "\n".join([table, *_implausible_lines(report), *([""] if parts else []), *_open_lines(parts)])
 
 
-def _facts(one: Open) -> dict[str, Any]:
-    claim = one.claim
+def _facts(open_part: OpenPart) -> dict[str, Any]:
+    claim = open_part.claim
     opened_at = datetime.fromtimestamp(claim.opened_at_us / 1_000_000, UTC)
     return {
-        "dataset": one.dataset,
-        "part": part_name(one.part),
+        "dataset": open_part.dataset,
+        "part": part_name(open_part.part),
         "host": claim.host,
         "process": claim.process,
         "opened_at": opened_at.isoformat(timespec="seconds"),
         "characters_upper_bound": claim.characters_upper_bound,
-        "cost_upper_bound": _plain(claim.cost_upper_bound),
+        "cost_upper_bound": _to_json(claim.cost_upper_bound),
         "currency": claim.currency,
     }
 
 
-def _open_lines(opened: Sequence[Open]) -> Iterator[str]:
+def _open_lines(parts: Sequence[OpenPart]) -> Iterator[str]:
     """Say what may have been spent and is in no usage table yet."""
-    for facts in map(_facts, opened[:MAX_OPEN]):
+    for facts in map(_facts, parts[:MAX_OPEN_LINES]):
         cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']} {facts['currency']}"
         yield printable(
             f"open: {facts['part']} of {facts['dataset']} since {facts['opened_at']} (process {facts['process']} on "
             f"{facts['host']}): at most {facts['characters_upper_bound']:,} characters{cost}"
         )
-    if len(opened) > MAX_OPEN:
-        yield f"and {len(opened) - MAX_OPEN:,} more open parts"
-    if opened:
+    if len(parts) > MAX_OPEN_LINES:
+        yield f"and {len(parts) - MAX_OPEN_LINES:,} more open parts"
+    if parts:
         yield "Their processes run, or were killed: they count at their most. Run the job again to know more."
 
 
-def _questions(report: pl.DataFrame) -> Iterator[str]:
+def _implausible_lines(report: pl.DataFrame) -> Iterator[str]:
     """Say, currency by currency, what rests on reports of usage that cannot be true."""
     figures = pl.col("implausible").sum(), pl.col("cost_in_question").sum()
     for currency, count, cost in report.group_by("currency", maintain_order=True).agg(*figures).iter_rows():
@@ -104,13 +104,13 @@ def _questions(report: pl.DataFrame) -> Iterator[str]:
 
 def _table(report: pl.DataFrame) -> str:
     """Lay the report out, numbers to the right."""
-    laid = []
+    aligned = []
     for series in report:
         is_number = series.dtype.is_numeric()
         cells = [series.name, *map(_cell, series.to_list())]
         width = max(map(len, cells))
-        laid.append([cell.rjust(width) if is_number else cell for cell in cells])
-    return columns(list(zip(*laid, strict=True)))
+        aligned.append([cell.rjust(width) if is_number else cell for cell in cells])
+    return align_columns(list(zip(*aligned, strict=True)))
 
 
 def _cell(value: Any) -> str:
@@ -123,7 +123,7 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """Return a value as JSON holds it: money as text."""
     if isinstance(value, Decimal):
         return f"{value:f}"

@@ -11,13 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, Shape
+from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, OptionKind
 from tts_pipeline.config import LEASE_S, UNSPEAKABLE, UnspeakableAction
 from tts_pipeline.dataset.location import file_path, is_url, utf8_name
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
 
-Layer = dict[str, Any]
+SettingsLayer = dict[str, Any]
 """Settings by name as one place gives them, read; only those that it gives."""
 
 _PATHS = ("catalog", "prices", "work_dir")
@@ -82,68 +82,68 @@ class Settings:
     quiet: bool = False
 
 
-def settings_from(given: argparse.Namespace) -> Settings:
+def read_settings(arguments: argparse.Namespace) -> Settings:
     """Read a command line's settings, and those of its job file.
 
     Args:
-        given: What the parser has read; only the flags that were given.
+        arguments: What the parser has read; only the flags that were given.
 
     Raises:
         ConfigurationError: A value of the wrong kind, two that exclude each other, or an unknown key of the file.
     """
-    values = dict(vars(given))
+    values = dict(vars(arguments))
     config = values.pop("config", None)
-    flags = _layer_of_flags(values)
-    file = _layer_of_file(file_path(config)) if config is not None else {}
-    merged = _merged(file, flags)
+    flags = _read_flags(values)
+    file = _read_file(file_path(config)) if config is not None else {}
+    merged = _merge(file, flags)
     if "seed" in merged and "sample" not in merged:
         raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")
     return Settings(source=values["source"], destination=values["destination"], **merged)
 
 
-def _layer_of_flags(values: Mapping[str, Any]) -> Layer:
-    layer: Layer = {}
+def _read_flags(values: Mapping[str, Any]) -> SettingsLayer:
+    layer: SettingsLayer = {}
     for option in OPTIONS:
         if option.name in values:
             layer[option.name] = _from_flag(option, values[option.name])
     spelled = layer.pop("set", {})
     if "voice" in layer:
-        _put(spelled, "voice", layer.pop("voice"), "--voice")
+        _set_once(spelled, "voice", layer.pop("voice"), "--voice")
     if spelled:
         layer["spelled"] = spelled
-    _refuse_both(layer, lambda name: BY_NAME[name].flag)
+    _refuse_exclusive(layer, lambda name: BY_NAME[name].flag)
     return layer
 
 
-def _from_flag(option: Option, given: Any) -> Any:
-    texts = given if isinstance(given, list) else [given]
+def _from_flag(option: Option, value: Any) -> Any:
+    texts = value if isinstance(value, list) else [value]
     if option.name not in (*_PATHS, "reuse") and any(utf8_name(str(text)) != str(text) for text in texts):
         raise ConfigurationError(f"{option.flag} is not UTF-8", hint="only names of files may be anything else")
-    if option.shape is Shape.VALUE:
-        return _read(option, given, option.flag)
-    if option.shape is Shape.NAMES:
-        return tuple(dict.fromkeys(given))
-    if option.shape is Shape.SWITCH:
-        return given
+    if option.kind is OptionKind.VALUE:
+        return _parse(option, value, option.flag)
+    if option.kind is OptionKind.NAMES:
+        return tuple(dict.fromkeys(value))
+    if option.kind is OptionKind.SWITCH:
+        return value
     pairs: dict[str, str] = {}
-    for text in given:
+    for text in value:
         name, sign, value = text.partition("=")
         if not sign or not name or (option.name in _COLUMNS and not value):
             raise ConfigurationError(f"{option.flag} is {text!r}", hint=f"write {option.flag} {option.metavar}")
-        _put(pairs, name, value, option.flag)
+        _set_once(pairs, name, value, option.flag)
     return pairs
 
 
-def _put(pairs: dict[str, str], name: str, value: str, flag: str) -> None:
+def _set_once(pairs: dict[str, str], name: str, value: str, flag: str) -> None:
     if pairs.setdefault(name, value) != value:
         raise ConfigurationError(
             f"{flag} gives {name!r} a second value: {value!r} beside {pairs[name]!r}", hint="give one value"
         )
 
 
-def _layer_of_file(path: Path) -> Layer:
-    values = _toml(path)
-    layer: Layer = {}
+def _read_file(path: Path) -> SettingsLayer:
+    values = _read_toml(path)
+    layer: SettingsLayer = {}
     for name, value in values.items():
         option = BY_NAME.get(name)
         if option is None:
@@ -151,20 +151,20 @@ def _layer_of_file(path: Path) -> Layer:
         layer[name] = _from_file(option, value, f"{path}: {name!r}")
     for name in _PATHS:
         if name in layer:
-            layer[name] = _seen_from(path.parent, layer[name])
+            layer[name] = _resolve(path.parent, layer[name])
     if "reuse" in layer:
-        layer["reuse"] = tuple(_seen_from(path.parent, one) for one in layer["reuse"])
+        layer["reuse"] = tuple(_resolve(path.parent, location) for location in layer["reuse"])
     if "voice" in layer:
-        _put(layer.setdefault("set", {}), "voice", layer.pop("voice"), f"{path}: 'voice'")
-    _refuse_both(layer, lambda name: f"{path}: {name!r}")
+        _set_once(layer.setdefault("set", {}), "voice", layer.pop("voice"), f"{path}: 'voice'")
+    _refuse_exclusive(layer, lambda name: f"{path}: {name!r}")
     return layer
 
 
-def _seen_from(folder: Path, location: str) -> str:
+def _resolve(folder: Path, location: str) -> str:
     return location if is_url(location) else str(folder / os.path.expanduser(location))  # noqa: PTH111 (that of pathlib raises)
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -183,56 +183,61 @@ def _known_keys(name: str) -> str:
 
 
 def _from_file(option: Option, value: Any, where: str) -> Any:
-    match option.shape:
-        case Shape.SWITCH:
-            wanted, right = "true or false", isinstance(value, bool)
-        case Shape.NAMES:
-            wanted, right = "an array of names", _is_list_of_texts(value)
-        case Shape.PAIRS:
+    match option.kind:
+        case OptionKind.SWITCH:
+            expected, is_valid = "true or false", isinstance(value, bool)
+        case OptionKind.NAMES:
+            expected, is_valid = "an array of names", _is_list_of_texts(value)
+        case OptionKind.PAIRS:
             kinds = (str, int, float, dict, list) if option.name == "set" else (str,)
-            wanted = "a table of numbers, booleans, texts, tables and arrays" if len(kinds) > 1 else "a table of texts"
-            right = isinstance(value, dict) and all(isinstance(one, kinds) for one in value.values())
-        case Shape.VALUE:
+            expected = (
+                "a table of numbers, booleans, texts, tables and arrays" if len(kinds) > 1 else "a table of texts"
+            )
+            is_valid = isinstance(value, dict) and all(isinstance(item, kinds) for item in value.values())
+        case OptionKind.VALUE:
             # true and false are no numbers here, though Python counts with them.
-            wanted, right = "a text or a number", isinstance(value, str | int | float) and not isinstance(value, bool)
-    if not right:
-        raise ConfigurationError(f"{where} must be {wanted}")
-    if option.shape is Shape.NAMES:
+            expected, is_valid = (
+                "a text or a number",
+                isinstance(value, str | int | float) and not isinstance(value, bool),
+            )
+    if not is_valid:
+        raise ConfigurationError(f"{where} must be {expected}")
+    if option.kind is OptionKind.NAMES:
         return tuple(dict.fromkeys(value))
-    return _read(option, str(value), where) if option.shape is Shape.VALUE else value
+    return _parse(option, str(value), where) if option.kind is OptionKind.VALUE else value
 
 
 def _is_list_of_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _read(option: Option, text: str, where: str) -> Any:
+def _parse(option: Option, text: str, where: str) -> Any:
     try:
-        return option.read(text)
+        return option.parse(text)
     except ValueError as error:
         raise ConfigurationError(f"{where} {error}", hint=option.help) from None
 
 
-def _refuse_both(layer: Layer, named: Callable[[str], str]) -> None:
-    for one, other in EXCLUSIVE:
-        if layer.get(one) and layer.get(other):
-            raise ConfigurationError(f"{named(one)} and {named(other)} exclude each other", hint="give one of them")
+def _refuse_exclusive(layer: SettingsLayer, label: Callable[[str], str]) -> None:
+    for first, second in EXCLUSIVE:
+        if layer.get(first) and layer.get(second):
+            raise ConfigurationError(f"{label(first)} and {label(second)} exclude each other", hint="give one of them")
 
 
-def _merged(file: Layer, flags: Layer) -> Layer:
+def _merge(file: SettingsLayer, flags: SettingsLayer) -> SettingsLayer:
     """Lay the flags over the file: tables are laid over one another name by name."""
-    below = dict(file)
-    for one, other in EXCLUSIVE:
-        for given, excluded in ((one, other), (other, one)):
-            if flags.get(given):
-                below.pop(excluded, None)
-    merged = {**below, **flags}
+    lower = dict(file)
+    for first, second in EXCLUSIVE:
+        for flag, excluded in ((first, second), (second, first)):
+            if flags.get(flag):
+                lower.pop(excluded, None)
+    merged = {**lower, **flags}
     for name in ("column", "quality", "rename", "tag", "tag_column"):
-        if name in below and name in flags:
-            merged[name] = {**below[name], **flags[name]}
+        if name in lower and name in flags:
+            merged[name] = {**lower[name], **flags[name]}
     for name in ("drop", "reuse", "unchecked"):
-        if name in below and name in flags:
-            merged[name] = tuple(dict.fromkeys((*below[name], *flags[name])))
-    if "set" in below and "spelled" in flags:
-        merged["set"] = {name: value for name, value in below["set"].items() if name not in flags["spelled"]}
+        if name in lower and name in flags:
+            merged[name] = tuple(dict.fromkeys((*lower[name], *flags[name])))
+    if "set" in lower and "spelled" in flags:
+        merged["set"] = {name: value for name, value in lower["set"].items() if name not in flags["spelled"]}
     return merged

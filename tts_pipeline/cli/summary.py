@@ -10,14 +10,14 @@ from typing import Any
 
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
-from tts_pipeline.cli.terminal import columns
+from tts_pipeline.cli.terminal import align_columns
 from tts_pipeline.cost import price_at
 from tts_pipeline.dataset.source_files import describe_left_out
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
-from tts_pipeline.models import Card, Service
+from tts_pipeline.models import Card, Endpoint
 
 MAX_CODES = 5
 MAX_FILES = 200
@@ -27,23 +27,23 @@ _MESSAGE_CHARACTERS = 300
 
 
 @dataclass(slots=True)
-class Causes:
+class RejectCauses:
     """Why utterances were rejected.
 
     Args:
         counts: Rejects by error code.
         examples: A message for each code.
-        seen: Rejects that were looked at.
+        rejects_read: Rejects that were looked at.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    seen: int = 0
+    rejects_read: int = 0
 
 
-def causes_of(store: Store) -> Causes:
+def read_reject_causes(store: Store) -> RejectCauses:
     """Read the rejects table of a dataset, part by part, for what happened most often."""
-    causes = Causes()
+    causes = RejectCauses()
     for name in store.names("rejects", "part-")[:MAX_FILES]:
         data = store.read(f"rejects/{name}")
         if data is None:
@@ -51,9 +51,9 @@ def causes_of(store: Store) -> Causes:
         table = read_columns(data, ["error_code", "message"])
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
-        causes.seen += len(codes)
+        causes.rejects_read += len(codes)
         for code, message in zip(codes, table.column("message").to_pylist(), strict=True):
-            causes.examples.setdefault(code, _cut(str(message)))
+            causes.examples.setdefault(code, _truncate(str(message)))
     return causes
 
 
@@ -71,7 +71,7 @@ def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
     }
 
 
-def summary(report: Report, service: Service, card: Card, causes: Causes) -> str:
+def summary(report: Report, service: Endpoint, card: Card, causes: RejectCauses) -> str:
     """Return the summary for people.
 
     Args:
@@ -82,11 +82,14 @@ def summary(report: Report, service: Service, card: Card, causes: Causes) -> str
     """
     dataset, this_run = report.dataset, report.this_run
     lines = [
-        ("rows", f"{dataset.rows:,}: {dataset.speech:,} speech, {_count(dataset.rejects, 'reject')}{_left(dataset)}"),
+        (
+            "rows",
+            f"{dataset.rows:,}: {dataset.speech:,} speech, {_count(dataset.rejects, 'reject')}{_remaining(dataset)}",
+        ),
         *([("left out", describe_left_out(report.left_out))] if report.left_out else []),
         *_reject_lines(dataset.rejects, causes),
-        ("audio", duration_told(dataset.audio_ms)),
-        ("requests", f"{dataset.attempts:,}{_unknown(dataset)}"),
+        ("audio", format_duration(dataset.audio_ms)),
+        ("requests", f"{dataset.attempts:,}{_unknown_outcomes(dataset)}"),
         ("characters", f"{dataset.characters_billed:,} billed{_at_most(dataset)}"),
         ("cost", _cost(dataset)),
         *_implausible_lines(dataset),
@@ -100,31 +103,31 @@ def summary(report: Report, service: Service, card: Card, causes: Causes) -> str
             ("stopped", f"by: {report.stopped_by}"),
             ("next", "everything done so far is kept; when the cause is mended, the same command goes on"),
         ]
-    return columns(lines)
+    return align_columns(lines)
 
 
-def _reject_lines(rejects: int, causes: Causes) -> Iterator[tuple[str, str]]:
+def _reject_lines(rejects: int, causes: RejectCauses) -> Iterator[tuple[str, str]]:
     for code, count in causes.counts.most_common(MAX_CODES):
         yield "", f"{count:,} x {code}, for example: {causes.examples[code]}"
     rest = len(causes.counts) - MAX_CODES
     if rest > 0:
         yield "", f"and {_count(rest, 'other code')}"
-    if rejects > causes.seen:
-        yield "", f"{rejects - causes.seen:,} more, in parts that are still open or were not looked at"
+    if rejects > causes.rejects_read:
+        yield "", f"{rejects - causes.rejects_read:,} more, in parts that are still open or were not looked at"
 
 
 def _reused_lines(report: Report) -> Iterator[tuple[str, str]]:
     if report.dataset.reused:
         yield "reused", f"{_count(report.dataset.reused, 'row')} whose audio was not bought again"
-    for place, count in sorted(report.reused_from.items()):
-        yield "", f"{count:,} in this run " + (f"from {place}" if place else "equal to others of this job")
+    for origin, count in sorted(report.reused_from.items()):
+        yield "", f"{count:,} in this run " + (f"from {origin}" if origin else "equal to others of this job")
 
 
-def _price_lines(totals: Totals, service: Service, card: Card) -> Iterator[tuple[str, str]]:
+def _price_lines(totals: Totals, service: Endpoint, card: Card) -> Iterator[tuple[str, str]]:
     price = price_at(card.prices, datetime.now(UTC).date())
-    said = caveat(service, card, price)
-    if said is not None:
-        yield "price", said
+    warning = caveat(service, card, price)
+    if warning is not None:
+        yield "price", warning
     elif totals.attempts and totals.cost is None:
         yield "price", "the cost is not known, which is not 0: no usage was reported"
     elif price is not None and price.basis == "list" and service.name == LOCAL:
@@ -139,12 +142,12 @@ def _implausible_lines(totals: Totals) -> Iterator[tuple[str, str]]:
         yield "", f"{requests} with a reported usage that cannot be true{amount} (implausible in usage/)"
 
 
-def _left(totals: Totals) -> str:
-    left = totals.rows - totals.speech - totals.rejects
-    return f", {left:,} not done yet" if left else ""
+def _remaining(totals: Totals) -> str:
+    remaining = totals.rows - totals.speech - totals.rejects
+    return f", {remaining:,} not done yet" if remaining else ""
 
 
-def _unknown(totals: Totals) -> str:
+def _unknown_outcomes(totals: Totals) -> str:
     return f", {totals.unknown_attempts:,} of them with an unknown outcome" if totals.unknown_attempts else ""
 
 
@@ -154,8 +157,8 @@ def _requests_of(totals: Totals) -> str:
 
 
 def _at_most(totals: Totals) -> str:
-    unsure = totals.characters_upper_bound != totals.characters_billed
-    return f" (at most {totals.characters_upper_bound:,})" if unsure else ""
+    is_uncertain = totals.characters_upper_bound != totals.characters_billed
+    return f" (at most {totals.characters_upper_bound:,})" if is_uncertain else ""
 
 
 def _cost(totals: Totals) -> str:
@@ -163,12 +166,12 @@ def _cost(totals: Totals) -> str:
         return "nothing"
     confirmed = "not known" if totals.cost is None else f"{totals.cost:,.4f} {totals.currency}"
     at_most = totals.cost_upper_bound
-    possible = "" if at_most is None or at_most == totals.cost else f" (at most {at_most:,.4f})"
-    without = 0 if totals.cost is None else totals.characters_without_price
-    return f"{confirmed}{possible}" + (f", beside {_count(without, 'character')} without a price" if without else "")
+    bound = "" if at_most is None or at_most == totals.cost else f" (at most {at_most:,.4f})"
+    unpriced = 0 if totals.cost is None else totals.characters_without_price
+    return f"{confirmed}{bound}" + (f", beside {_count(unpriced, 'character')} without a price" if unpriced else "")
 
 
-def duration_told(audio_ms: int) -> str:
+def format_duration(audio_ms: int) -> str:
     """Return how long audio is, in minutes or hours."""
     minutes = audio_ms / 60_000
     return f"{minutes:,.1f} minutes" if minutes < 60 else f"{minutes / 60:,.2f} hours"
@@ -178,5 +181,5 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:_MESSAGE_CHARACTERS]}..."

@@ -15,55 +15,55 @@ _CELL_CHARACTERS = 120
 """More of a cell is cut, but of the last one in a line."""
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """Write to standard output: results, and nothing else."""
     _write(text, sys.stdout)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Write a value to standard output as one line of JSON."""
-    say(json_line(value))
+    print_result(json_line(value))
 
 
 def json_line(value: Any) -> str:
     """Return a value as one line of JSON; what is not printable is escaped, and so is read as it was."""
-    return _UNPRINTABLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
+    return _UNPRINTABLE.sub(_escape, json.dumps(value, ensure_ascii=False))
 
 
-def tell(text: str) -> None:
+def print_status(text: str) -> None:
     """Write to standard error: progress, warnings and errors."""
     _write(text, sys.stderr)
 
 
-def complain(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """Tell an error as one line."""
-    tell(f"tts-pipeline: {error}")
+    print_status(f"tts-pipeline: {error}")
 
 
-def silence(stream: TextIO) -> None:
+def redirect_to_null(stream: TextIO) -> None:
     """Let a stream whose reader is gone lead nowhere, so that the interpreter's own last flush does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
+def align_columns(rows: Sequence[Sequence[str]], indent: str = "") -> str:
     """Lay rows out under one another; the last column is as long as it is, so that a line is a line in a pipe too."""
-    cells = [[*map(_cut, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
+    cells = [[*map(_truncate, row[:-1]), row[-1]] for row in (list(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "\n".join(f"{indent}{line}".rstrip() for line in lines)
 
 
-def _cut(cell: str) -> str:
+def _truncate(cell: str) -> str:
     return cell if len(cell) <= _CELL_CHARACTERS else f"{cell[: _CELL_CHARACTERS - 1]}…"
 
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+def _escape(match: re.Match[str]) -> str:
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
 
 
 def _write(text: str, stream: TextIO) -> None:
@@ -71,4 +71,4 @@ def _write(text: str, stream: TextIO) -> None:
     try:
         print("\n".join(map(printable, text.split("\n"))), file=stream, flush=True)
     except BrokenPipeError:  # a run's result is on the disk: that nobody reads the summary does not change its status
-        silence(stream)
+        redirect_to_null(stream)

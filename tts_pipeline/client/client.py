@@ -12,7 +12,7 @@ from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.catalog.check import language_tag
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.prices import caveat
-from tts_pipeline.catalog.rehearsal import unrehearsed
+from tts_pipeline.catalog.rehearsal import rehearsal_warning
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
@@ -41,8 +41,8 @@ from tts_pipeline.config import (
     UnspeakableAction,
 )
 from tts_pipeline.errors import ServiceError, StoppedError
-from tts_pipeline.models import Card, Service, Speech, Utterance
-from tts_pipeline.text import check_worth_sending
+from tts_pipeline.models import Card, Endpoint, Speech, Utterance
+from tts_pipeline.text import check_speakable
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request
 
@@ -80,7 +80,7 @@ class SpeechClient:
 
     def __init__(  # noqa: PLR0913 (the public door: each by name, each with a default)
         self,
-        service: Service,
+        service: Endpoint,
         card: Card,
         limits: Limits | None = None,
         *,
@@ -161,12 +161,12 @@ class SpeechClient:
             # What was begun is finished, whatever an earlier version let through; but a text beyond the bound may have
             # been cut to one character more than that.
             if not synthesis.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
-                check_worth_sending(utterance.text, keeps_unspeakable=self._keeps_unspeakable)
+                check_speakable(utterance.text, allow_unspeakable=self._keeps_unspeakable)
             request = self._utterance_request(utterance)
-            self._warn_once(unrehearsed(self._service, utterance.text, request.language))
+            self._warn_once(rehearsal_warning(self._service, utterance.text, request.language))
             speech = await assemble(synthesis, await synthesis.run(request), request, self._audio)
         except ServiceError as error:
-            error.concerning(
+            error.for_utterance(
                 utterance.utterance_id,
                 attempts=synthesis.attempts,
                 cost=synthesis.cost,
@@ -215,7 +215,7 @@ def _with_card_rate(card: Card, limits: Limits) -> Limits:
     return replace(limits, requests_per_minute=float(card.requests_per_minute))
 
 
-def _authorization(service: Service) -> str | None:
+def _authorization(service: Endpoint) -> str | None:
     refuse_bad_headers(service)
     authorization = authorization_of(service)
     if authorization is not None:

@@ -17,7 +17,7 @@ from tts_pipeline.client.headerless import check_duration, find_pcm_format
 from tts_pipeline.client.portions import LoopBatcher
 from tts_pipeline.client.transport import Transport
 from tts_pipeline.errors import ServiceError, TransientError
-from tts_pipeline.models import Answer, Audio, Card, Parameters, Segment, Service, Usage, Utterance
+from tts_pipeline.models import Answer, Audio, Card, Endpoint, Parameters, Segment, Usage, Utterance
 from tts_pipeline.wire.reading import ParsedResponse, Response
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, redirect_url, too_many_redirects_error
@@ -56,7 +56,7 @@ class UtteranceRequest(NamedTuple):
         language: BCP-47; None when left to the service.
     """
 
-    service: Service
+    service: Endpoint
     card: Card
     utterance: Utterance
     whole_request: Request

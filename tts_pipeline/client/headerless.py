@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tts_pipeline.audio.pace import speaking_range_s
 from tts_pipeline.audio.pcm import PcmFormat
-from tts_pipeline.config import PCM_RATE_HZ
+from tts_pipeline.config import PCM_SAMPLE_RATE_HZ
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio, Parameters
 from tts_pipeline.wire.media_type import PcmFacts, facts_of_fields, facts_of_media_type, is_format_name
@@ -89,7 +89,7 @@ def _pcm_format(facts: PcmFacts) -> PcmFormat:
     coding = facts.coding or ("unsigned" if facts.bits == 8 else "float" if facts.bits == 64 else "signed")
     usual_bits = {"float": 32, "signed": 16}.get(coding, 8)
     return PcmFormat(
-        sample_rate_hz=facts.sample_rate_hz or PCM_RATE_HZ,
+        sample_rate_hz=facts.sample_rate_hz or PCM_SAMPLE_RATE_HZ,
         channels=facts.channels or 1,
         bits=facts.bits or usual_bits,
         coding=coding,

@@ -9,7 +9,7 @@ from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
 from tts_pipeline.client.transport import Timeouts, Transport
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 from tts_pipeline.wire.request import query_of
 
 MODELS_PATH = "/v1/models"
@@ -18,7 +18,7 @@ MODELS_PATH = "/v1/models"
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
-def probe(service: Service, *, timeout_s: float = 10.0) -> int:
+def probe(service: Endpoint, *, timeout_s: float = 10.0) -> int:
     """Ask a service for its list of models; costs nothing. Blocking, also where an event loop runs.
 
     Args:
@@ -37,7 +37,7 @@ def probe(service: Service, *, timeout_s: float = 10.0) -> int:
         return thread.submit(asyncio.run, _status(service, timeout_s)).result()
 
 
-async def _status(service: Service, timeout_s: float) -> int:
+async def _status(service: Endpoint, timeout_s: float) -> int:
     timeouts = Timeouts(timeout_s=timeout_s, connect_timeout_s=timeout_s, max_body_bytes=_MAX_BODY_BYTES)
     authorization, route = authorization_of(service), route_of(service, environment())
     transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)

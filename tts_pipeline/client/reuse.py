@@ -12,7 +12,7 @@ from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.takes import is_worth_keeping
 from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
 from tts_pipeline.errors import ServiceError
-from tts_pipeline.models import Answer, Audio, Found, Segment, Utterance, Word
+from tts_pipeline.models import Answer, Audio, CachedAudio, Segment, Utterance, Word
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -20,10 +20,10 @@ logger = logging.getLogger("tts_pipeline")
 class AudioCache(Protocol):
     """Audio by what was asked for: requests of one key and take are the same, down to the last byte of their body."""
 
-    async def get(self, request_key: str, take: int) -> Found | None:
+    async def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request; None when nothing is known of it. What fails is not known."""
 
-    async def put(self, request_key: str, take: int, entry: Found) -> None:
+    async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
         """Take in what was bought; returns when it is in good hands, which is before it is stored. Fails silently."""
 
 
@@ -68,7 +68,7 @@ class CacheLookup:
     async def put(self, request_key: str, answer: Answer) -> None:
         """Give an answer that was just bought to whoever asks the same later."""
         if self._cache is not None:
-            entry = Found(answer, self._utterance.utterance_id)
+            entry = CachedAudio(answer, self._utterance.utterance_id)
             await self._cache.put(request_key, self._utterance.take, entry)
 
 
@@ -99,7 +99,7 @@ def _matches_declared(declared: Audio, audio: Audio) -> bool:
     return properties == (declared.format, declared.sample_rate_hz, declared.channels) and is_as_long
 
 
-def _measure(entry: Found) -> Audio | None:
+def _measure(entry: CachedAudio) -> Audio | None:
     """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
     declared, max_s = entry.answer.audio, MAX_CLIP_S * max(1, entry.segments)
     try:
@@ -113,5 +113,5 @@ def _measure(entry: Found) -> Audio | None:
     return audio
 
 
-def _warn(entry: Found, reason: str) -> None:
+def _warn(entry: CachedAudio, reason: str) -> None:
     logger.warning("what is kept of %s is not taken, and bought anew: %s", entry.origin, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Card, History, Segment
-from tts_pipeline.text import input_length, segment_text, spoken_segments
+from tts_pipeline.text import input_length, segment_text, speakable_segments
 
 _TOO_LARGE = 413
 
@@ -35,7 +35,7 @@ class Segmenter:
         )
 
     def _drop_unspeakable(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        return segments if self._keeps_unspeakable else spoken_segments(segments)
+        return segments if self._keeps_unspeakable else speakable_segments(segments)
 
     def cut_finer(
         self, text: str, segments: tuple[Segment, ...], index: int, error: PermanentError

@@ -32,7 +32,13 @@ from tts_pipeline.client.connection import (
 )
 from tts_pipeline.client.tls import tls_context
 from tts_pipeline.client.translation import HTTP_EXCEPTIONS, map_exception
-from tts_pipeline.config import EXCHANGE_IN_TIMEOUTS, MAX_AUDIO_BYTES, MAX_HEAD_BYTES, MAX_HEADER_BYTES, PROBATION_S
+from tts_pipeline.config import (
+    CONNECTION_PROBATION_S,
+    EXCHANGE_TIMEOUT_FACTOR,
+    MAX_AUDIO_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADER_BYTES,
+)
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.wire.inflation import ContentDecoder, unsupported_coding_error
 from tts_pipeline.wire.reading import Response
@@ -58,12 +64,12 @@ class Timeouts:
     timeout_s: float
     connect_timeout_s: float
     max_body_bytes: int = MAX_AUDIO_BYTES
-    probation_s: float = PROBATION_S
+    probation_s: float = CONNECTION_PROBATION_S
 
     @property
     def exchange_s(self) -> float:
         """The longest exchange: connection, request, head, body and trailer together."""
-        return EXCHANGE_IN_TIMEOUTS * self.timeout_s
+        return EXCHANGE_TIMEOUT_FACTOR * self.timeout_s
 
 
 class Transport:

@@ -21,7 +21,7 @@ from tts_pipeline.dataset.journal import encode_record
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
 from tts_pipeline.dataset.replay import decode_answer, encode_answer
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.models import Found
+from tts_pipeline.models import CachedAudio
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -60,7 +60,7 @@ class FileCache:
         """Say whether it is worth a look; never blocks."""
         return True
 
-    def get(self, request_key: str, take: int) -> Found | None:
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request; None when it is not there, or damaged. Blocking.
 
         Raises:
@@ -78,7 +78,7 @@ class FileCache:
         check_audio_formats((cached.answer.audio.format,), self._store.describe(name))
         return cached
 
-    def _parse(self, data: bytes, request_key: str, take: int) -> Found:
+    def _parse(self, data: bytes, request_key: str, take: int) -> CachedAudio:
         """Return what a file holds.
 
         Raises:
@@ -87,13 +87,13 @@ class FileCache:
         record, audio = _split_file(data)
         if (record["request_key"], record["take"]) != (request_key, take):
             raise MalformedRecordError("request_key")
-        cached = Found(
+        cached = CachedAudio(
             decode_answer(record["answer"], audio), describe_origin(record["origin"], self.label), record["segments"]
         )
         check_cached(cached)
         return cached
 
-    def put(self, request_key: str, take: int, cached: Found) -> None:
+    def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
         """Keep what was bought, in place of what may be there. Blocking.
 
         Raises:

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.descriptor import SEAL
-from tts_pipeline.dataset.generations import SWAP, generation_at, unfinished
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
+from tts_pipeline.dataset.generations import SWAP_FILE, generation_at, unfinished_generations
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.usage_files import usage_totals
@@ -21,7 +21,7 @@ _READERS = 16
 _HINT = "restore it: the bill is added up from it"
 
 
-def check_bill(store: Store) -> None:
+def verify_usage(store: Store) -> None:
     """Make sure that a dataset's usage is all there, and as it was written. Blocking.
 
     What markers tell of is compared with their hashes. Usage of open parts has none: its amounts must be such as can be
@@ -33,74 +33,76 @@ def check_bill(store: Store) -> None:
     Raises:
         StorageError: A file is missing, damaged, or the copy of another one; names it.
     """
-    for each in (store, *(generation_at(store, number) for number in unfinished(store))):
-        _check(each)
+    for generation in (store, *(generation_at(store, number) for number in unfinished_generations(store))):
+        _check(generation)
 
 
 def _check(store: Store) -> None:
-    told = {} if store.exists(SWAP) else _told(store)  # while generations are swapped, markers and usage are apart
+    expected_files = (
+        {} if store.exists(SWAP_FILE) else _read_expected_files(store)
+    )  # while generations are swapped, markers and usage are apart
     names = store.names("usage")
-    gone = sorted(told.keys() - {f"usage/{name}" for name in names})
-    if gone:
-        raise StorageError(f"{store.describe(gone[0])} is gone, which a part that is done tells of", hint=_HINT)
+    missing = sorted(expected_files.keys() - {f"usage/{name}" for name in names})
+    if missing:
+        raise StorageError(f"{store.describe(missing[0])} is gone, which a part that is done tells of", hint=_HINT)
     file_names(store, "claims")
     with DaemonExecutor(_READERS, "bill") as readers:
-        hashes = list(readers.map(partial(_check_file, store, told), names))
-    first = dict(zip(reversed(hashes), reversed(names), strict=True))
+        hashes = list(readers.map(partial(_check_file, store, expected_files), names))
+    first_by_hash = dict(zip(reversed(hashes), reversed(names), strict=True))
     for name, sha256 in zip(names, hashes, strict=True):
-        if first[sha256] != name:
-            same = f"{store.describe(f'usage/{name}')} holds the same as {first[sha256]}"
+        if first_by_hash[sha256] != name:
+            same = f"{store.describe(f'usage/{name}')} holds the same as {first_by_hash[sha256]}"
             raise StorageError(f"{same}, which no two files do", hint=_HINT)
 
 
-def _check_file(store: Store, told: Mapping[str, Mapping[str, Any]], short: str) -> str:
+def _check_file(store: Store, expected_files: Mapping[str, Mapping[str, Any]], file_name: str) -> str:
     """Check a file; return its hash."""
-    name = f"usage/{short}"
-    data, place = store.read(name), store.describe(name)
+    name = f"usage/{file_name}"
+    data, location = store.read(name), store.describe(name)
     if data is None:
-        raise StorageError(f"{place} is gone", hint=_HINT)
+        raise StorageError(f"{location} is gone", hint=_HINT)
     sha256 = hashlib.sha256(data).hexdigest()
-    if name not in told:
-        usage_totals(data, f"usage tables: {place}")
-    elif sha256 != told[name]["sha256"]:
-        raise StorageError(f"{place} is damaged: it is not what its part was marked as done with", hint=_HINT)
+    if name not in expected_files:
+        usage_totals(data, f"usage tables: {location}")
+    elif sha256 != expected_files[name]["sha256"]:
+        raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=_HINT)
     return sha256
 
 
-def _told(store: Store) -> dict[str, Mapping[str, Any]]:
+def _read_expected_files(store: Store) -> dict[str, Mapping[str, Any]]:
     """Return what markers, or the seal made of them, tell of usage files."""
-    data = store.read(SEAL)
+    data = store.read(MANIFEST_FILE)
     if data is not None:
-        return _files_of(_parts_of(data, store.describe(SEAL)), store.describe(SEAL))
+        return _usage_files_of(_manifest_parts(data, store.describe(MANIFEST_FILE)), store.describe(MANIFEST_FILE))
     names = [f"done/{name}" for name in store.names("done", "part-")]
-    found: dict[str, Mapping[str, Any]] = {}
+    files: dict[str, Mapping[str, Any]] = {}
     with DaemonExecutor(_READERS, "markers") as readers:
         for name, marker in zip(names, readers.map(store.read, names), strict=True):
             if marker is not None:  # else another process has just opened it again
-                found |= _files_of([_loaded(marker, store.describe(name))], store.describe(name))
-    return found
+                files |= _usage_files_of([_load_json(marker, store.describe(name))], store.describe(name))
+    return files
 
 
-def _parts_of(data: bytes, place: str) -> Any:
+def _manifest_parts(data: bytes, location: str) -> Any:
     """Return the parts that a seal tells of."""
-    sealed = _loaded(data, place)
-    return sealed.get("parts") if isinstance(sealed, dict) else None
+    manifest = _load_json(data, location)
+    return manifest.get("parts") if isinstance(manifest, dict) else None
 
 
-def _loaded(data: bytes, place: str) -> Any:
+def _load_json(data: bytes, location: str) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise _damaged(place) from error
+        raise _damaged(location) from error
 
 
-def _files_of(markers: Any, place: str) -> dict[str, Mapping[str, Any]]:
+def _usage_files_of(markers: Any, location: str) -> dict[str, Mapping[str, Any]]:
     try:
         files = {name: facts for marker in markers for name, facts in marker.get("files", {}).items()}
         return {name: facts for name, facts in files.items() if name.startswith("usage/") and facts["sha256"]}
     except (AttributeError, KeyError, TypeError) as error:
-        raise _damaged(place) from error
+        raise _damaged(location) from error
 
 
-def _damaged(place: str) -> StorageError:
-    return StorageError(f"{place} is damaged", hint="restore it: it tells which files the bill is made of")
+def _damaged(location: str) -> StorageError:
+    return StorageError(f"{location} is damaged", hint="restore it: it tells which files the bill is made of")

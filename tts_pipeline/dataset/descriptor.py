@@ -14,17 +14,17 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.config import MAX_PARTS, MOST_GENERATIONS, MOST_PARTS, PART_ROWS
-from tts_pipeline.dataset.job_identity import JobIdentity, format_version_of, source_file
+from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS, MAX_DESCRIPTOR_PARTS, MAX_PARTS, PART_ROWS
+from tts_pipeline.dataset.job_identity import JobIdentity, check_source_file, format_version_of
 from tts_pipeline.dataset.json_files import JsonFields, json_bytes, read_fields
-from tts_pipeline.dataset.price_rows import price_row_of
+from tts_pipeline.dataset.price_rows import check_price_row
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import totals_at
+from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.errors import ConfigurationError, StorageError
 
 FORMAT_VERSION = 1
-NAME = "dataset.json"
-SEAL = "parts.json"
+DESCRIPTOR_FILE = "dataset.json"
+MANIFEST_FILE = "parts.json"
 """Written when all parts are done; while it is there nothing is left to do."""
 
 
@@ -66,9 +66,9 @@ class Descriptor:
         job: What determines the dataset, by name; not how it is run.
         source: Each file's relative path, size, rows and footer hash, in the order of the rows.
         prices: Price rows in force when the dataset was made.
-        grown: The extents beyond the first one, in order.
+        later_extents: The extents beyond the first one, in order.
         generation: Which one this is, from 1: a rebuild makes another one in the same place.
-        carried: What earlier generations spent, as ``Totals`` are in JSON; None is nothing.
+        carried_totals: What earlier generations spent, as ``Totals`` are in JSON; None is nothing.
     """
 
     rows: int
@@ -76,16 +76,16 @@ class Descriptor:
     job: Mapping[str, Any]
     source: list[dict[str, Any]]
     prices: list[dict[str, Any]]
-    grown: tuple[Extent, ...] = ()
+    later_extents: tuple[Extent, ...] = ()
     generation: int = 1
-    carried: Mapping[str, Any] | None = None
+    carried_totals: Mapping[str, Any] | None = None
 
     @cached_property
     def extents(self) -> tuple[Extent, ...]:
         """All extents, the first one first."""
-        rows = self.rows - sum(extent.rows for extent in self.grown)
-        files = len(self.source) - sum(extent.files for extent in self.grown)
-        return (Extent(rows, self.part_rows, files), *self.grown)
+        rows = self.rows - sum(extent.rows for extent in self.later_extents)
+        files = len(self.source) - sum(extent.files for extent in self.later_extents)
+        return (Extent(rows, self.part_rows, files), *self.later_extents)
 
     @cached_property
     def _part_ends(self) -> list[int]:
@@ -100,7 +100,7 @@ class Descriptor:
         """How many parts there are; an empty source has none."""
         return self._part_ends[-1]
 
-    def span(self, part: int) -> range:
+    def row_range(self, part: int) -> range:
         """Return the places (among the rows taken) of a part's rows."""
         index = self._extent_of(part)
         extent = self.extents[index]
@@ -142,13 +142,13 @@ class Descriptor:
         """Those that were asked for, by extent: few of them have journals, or are worked on."""
         return {}
 
-    def first(self, files: int) -> Descriptor | None:
+    def with_first_files(self, files: int) -> Descriptor | None:
         """Return what this was when it had so many files; None when it never had just these."""
-        for count in range(len(self.grown) + 1):
+        for count in range(len(self.later_extents) + 1):
             extents = self.extents[: count + 1]
             if sum(extent.files for extent in extents) == files:
                 rows = sum(extent.rows for extent in extents)
-                return replace(self, rows=rows, source=self.source[:files], grown=extents[1:])
+                return replace(self, rows=rows, source=self.source[:files], later_extents=extents[1:])
         return None
 
     def to_json(self) -> bytes:
@@ -164,7 +164,7 @@ class Descriptor:
                 "source_fingerprint": self.source_fingerprint,
                 "job": self.job,
                 "prices": self.prices,
-                "carried": self.carried,
+                "carried": self.carried_totals,
                 "extents": self.extents,
                 "source": self.source,
             },
@@ -184,17 +184,17 @@ def read_descriptor(store: Store) -> Descriptor | None:
         ConfigurationError: It is of another format version, or no descriptor of ours.
         StorageError: It is damaged.
     """
-    data = store.read(NAME)
-    return None if data is None else descriptor_of(data, store.root)
+    data = store.read(DESCRIPTOR_FILE)
+    return None if data is None else parse_descriptor(data, store.root)
 
 
-def descriptor_of(data: bytes, root: str, name: str = NAME) -> Descriptor:
+def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -> Descriptor:
     """Read a descriptor, which may be damaged or hostile.
 
     Args:
         data: The descriptor.
         root: Of the dataset, for messages.
-        name: The file that it was read from, for messages.
+        file_name: The file that it was read from, for messages.
 
     Raises:
         ConfigurationError: It is of another format version, or no descriptor of ours.
@@ -206,41 +206,43 @@ def descriptor_of(data: bytes, root: str, name: str = NAME) -> Descriptor:
             f"the dataset at {root} is of format {version!r}, not {FORMAT_VERSION}",
             hint="use the version of tts-pipeline that made it, or another destination",
         )
-    fields = read_fields(data, f"{root}/{name}")
+    fields = read_fields(data, f"{root}/{file_name}")
     descriptor = Descriptor(
         rows=fields.count("rows"),
         part_rows=fields.count("part_rows", minimum=1),
         job=JobIdentity(fields),
-        source=[source_file(file) for file in fields.objects("source")],
-        prices=[price_row_of(row) for row in fields.objects("prices")],
-        grown=tuple(map(_extent, fields.objects("extents")[1:])) if "extents" in fields else (),
-        generation=fields.count("generation", minimum=1, maximum=MOST_GENERATIONS) if "generation" in fields else 1,
-        carried=fields.object("carried").values if fields.values.get("carried") is not None else None,
+        source=[check_source_file(file) for file in fields.objects("source")],
+        prices=[check_price_row(row) for row in fields.objects("prices")],
+        later_extents=tuple(map(_read_extent, fields.objects("extents")[1:])) if "extents" in fields else (),
+        generation=fields.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
+        if "generation" in fields
+        else 1,
+        carried_totals=fields.object("carried").values if fields.values.get("carried") is not None else None,
     )
     _refuse_impossible(descriptor, fields)
     return descriptor
 
 
-def _extent(values: JsonFields) -> Extent:
+def _read_extent(values: JsonFields) -> Extent:
     return Extent(values.count("rows"), values.count("part_rows", minimum=1), values.count("files"))
 
 
 def _refuse_impossible(descriptor: Descriptor, fields: JsonFields) -> None:
     """Make sure that a descriptor's numbers fit each other; what stands there twice must be the same."""
-    if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MOST_PARTS:
+    if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MAX_DESCRIPTOR_PARTS:
         raise fields.damage_error("its numbers of rows, files and parts do not fit each other")
-    totals_at(fields.path, descriptor.carried or {})
+    parse_totals(fields.path, descriptor.carried_totals or {})
     for name in ("parts", "job_fingerprint", "source_fingerprint"):
         if name in fields and fields.values[name] != getattr(descriptor, name):
             raise fields.damage_error(f"{name!r} is not that of what else it tells")
 
 
-def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
+def check_descriptor(store: Store, current: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
     """Compare with the descriptor that is there; None when the destination is still empty. Writes nothing.
 
     Args:
         store: The destination.
-        wanted: As the job would be described today, its whole source as one extent.
+        current: As the job would be described today, its whole source as one extent.
         growth: Which growth of the source is followed.
 
     Returns:
@@ -249,19 +251,19 @@ def check_descriptor(store: Store, wanted: Descriptor, growth: Growth = Growth.A
     Raises:
         ConfigurationError: The destination holds another job, another source, or files that are no dataset of ours.
     """
-    there = read_descriptor(store)
-    if there is None:
+    existing = read_descriptor(store)
+    if existing is None:
         if store.is_empty():
             return None
-        there = read_descriptor(store)  # another process may have made it between the two looks
-    if there is None:
+        existing = read_descriptor(store)  # another process may have made it between the two looks
+    if existing is None:
         raise ConfigurationError(
             f"the destination {store.root} is not empty and holds no dataset", hint="name a new or empty folder"
         )
-    _refuse_another_job(store, there, wanted)
-    _refuse_another_source(store, there, wanted)
-    _refuse_other_rows(store, there, wanted)
-    return _grown(store, there, wanted, growth)
+    _refuse_another_job(store, existing, current)
+    _refuse_another_source(store, existing, current)
+    _refuse_other_rows(store, existing, current)
+    return _extend(store, existing, current, growth)
 
 
 def refuse_vanished(store: Store) -> None:
@@ -272,28 +274,28 @@ def refuse_vanished(store: Store) -> None:
     Raises:
         StorageError: There is no descriptor any more.
     """
-    if not store.exists(NAME):
+    if not store.exists(DESCRIPTOR_FILE):
         raise StorageError(
-            f"the dataset at {store.root} has vanished: {NAME} is not there any more",
+            f"the dataset at {store.root} has vanished: {DESCRIPTOR_FILE} is not there any more",
             hint="bring the destination back (is it mounted?) and run again: what was received is kept in the journals",
         )
 
 
-def is_as_it_is_there(store: Store, descriptor: Descriptor) -> bool:
+def is_stored(store: Store, descriptor: Descriptor) -> bool:
     """Return whether a descriptor is at the destination already, or one that has grown from it."""
-    there = read_descriptor(store)
-    return there is not None and len(there.source) >= len(descriptor.source)
+    existing = read_descriptor(store)
+    return existing is not None and len(existing.source) >= len(descriptor.source)
 
 
-def make_descriptor(
-    store: Store, wanted: Descriptor, *, locked: Callable[[], AbstractContextManager[Any]] = nullcontext
+def create_or_extend_descriptor(
+    store: Store, descriptor: Descriptor, *, lock: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Descriptor:
     """Create the descriptor, or put one that has grown in place of that which is there.
 
     Args:
         store: The destination.
-        wanted: What ``check_descriptor`` gave, or a new one.
-        locked: Keeps other processes from growing the dataset at the same time.
+        descriptor: What ``check_descriptor`` gave, or a new one.
+        lock: Keeps other processes from growing the dataset at the same time.
 
     Returns:
         What holds for this job; what is there may have grown beyond it since.
@@ -302,105 +304,115 @@ def make_descriptor(
         ConfigurationError: As ``check_descriptor``.
         StorageError: It cannot be written, or another process grows the dataset right now.
     """
-    if not store.exists(NAME) and store.create(NAME, wanted.to_json()):
-        return wanted
-    there = _check_again(store, wanted)
-    if there is not wanted:
-        return there
-    with locked():
-        there = _check_again(store, wanted)
-        if there is wanted:
-            store.remove(SEAL)  # first, so that a dataset is never sealed with parts that are not done
-            store.write(NAME, wanted.to_json())
-    return there
+    if not store.exists(DESCRIPTOR_FILE) and store.create(DESCRIPTOR_FILE, descriptor.to_json()):
+        return descriptor
+    existing = _reconcile(store, descriptor)
+    if existing is not descriptor:
+        return existing
+    with lock():
+        existing = _reconcile(store, descriptor)
+        if existing is descriptor:
+            store.remove(MANIFEST_FILE)  # first, so that a dataset is never sealed with parts that are not done
+            store.write(DESCRIPTOR_FILE, descriptor.to_json())
+    return existing
 
 
-def _check_again(store: Store, wanted: Descriptor) -> Descriptor:
-    """Return what holds: ``wanted`` itself where it has grown from what is there, else that, as far as it is wanted."""
-    there = read_descriptor(store) or wanted
-    _refuse_another_job(store, there, wanted)
-    files = min(len(there.source), len(wanted.source))
-    if there.source[:files] == wanted.source[:files]:
-        if len(there.source) < len(wanted.source):
-            return wanted
-        first = there.first(files)
-        if first is not None:
-            return first
-    _refuse_another_source(store, there, wanted)
+def _reconcile(store: Store, descriptor: Descriptor) -> Descriptor:
+    """Return what holds: ``descriptor`` itself where it has grown from what is there, else that, as far as wanted."""
+    existing = read_descriptor(store) or descriptor
+    _refuse_another_job(store, existing, descriptor)
+    files = min(len(existing.source), len(descriptor.source))
+    if existing.source[:files] == descriptor.source[:files]:
+        if len(existing.source) < len(descriptor.source):
+            return descriptor
+        earlier = existing.with_first_files(files)
+        if earlier is not None:
+            return earlier
+    _refuse_another_source(store, existing, descriptor)
     raise ConfigurationError(f"the dataset at {store.root} has grown otherwise meanwhile", hint="run it again")
 
 
-def _refuse_another_job(store: Store, there: Descriptor, wanted: Descriptor) -> None:
-    names = sorted(name for name in {*there.job, *wanted.job} if there.job.get(name) != wanted.job.get(name))
+def _refuse_another_job(store: Store, existing: Descriptor, current: Descriptor) -> None:
+    names = sorted(name for name in {*existing.job, *current.job} if existing.job.get(name) != current.job.get(name))
     if names:
-        ways = "".join(_WAYS.get(name, "") for name in names)
-        told = "; ".join(f"{n} is {there.job.get(n)!r} there and {wanted.job.get(n)!r} now" for n in names)
+        hints = "".join(_SETTING_HINTS.get(name, "") for name in names)
+        differences = "; ".join(f"{n} is {existing.job.get(n)!r} there and {current.job.get(n)!r} now" for n in names)
         raise ConfigurationError(
-            f"the dataset at {store.root} is of another job: {told}",
-            hint=f"use the same settings to go on with it{ways}, or another destination",
+            f"the dataset at {store.root} is of another job: {differences}",
+            hint=f"use the same settings to go on with it{hints}, or another destination",
         )
 
 
-_WAYS = {
+_SETTING_HINTS = {
     "hive": " (--hive off, where it was made without the columns of folders), --rebuild it",
     "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), --rebuild it: what is unchanged is not bought again",
 }
 
 
-def _refuse_another_source(store: Store, there: Descriptor, wanted: Descriptor) -> None:
-    one, two = _by_path(there), _by_path(wanted)
+def _refuse_another_source(store: Store, existing: Descriptor, current: Descriptor) -> None:
+    existing_files, current_files = _by_path(existing), _by_path(current)
     changes = [
-        *(f"{path!r} is gone" for path in one.keys() - two.keys()),
-        *(f"{path!r} has changed" for path in one.keys() & two.keys() if one[path] != two[path]),
+        *(f"{path!r} is gone" for path in existing_files.keys() - current_files.keys()),
+        *(
+            f"{path!r} has changed"
+            for path in existing_files.keys() & current_files.keys()
+            if existing_files[path] != current_files[path]
+        ),
     ]
     if not changes:
         return
-    changes += [f"{path!r} is new" for path in two.keys() - one.keys()]
+    changes += [f"{path!r} is new" for path in current_files.keys() - existing_files.keys()]
     raise ConfigurationError(
-        f"the source of the dataset at {store.root} has changed: {_shown(changes)}",
+        f"the source of the dataset at {store.root} has changed: {_summarize(changes)}",
         hint="restore the source to go on with it, use another destination, or --rebuild it: what is unchanged is then "
         "not bought again",
     )
 
 
-def _refuse_other_rows(store: Store, there: Descriptor, wanted: Descriptor) -> None:
+def _refuse_other_rows(store: Store, existing: Descriptor, current: Descriptor) -> None:
     """Make sure that a descriptor of the same job and files is of as many rows: else it is damaged."""
-    known = _by_path(there)
-    new_rows = sum(file["rows"] for file in wanted.source if file["path"] not in known)
-    is_pilot = there.job.get("limit") is not None or there.job.get("sample") is not None
-    if there.rows != (there.rows if is_pilot and new_rows else wanted.rows - new_rows):
+    existing_files = _by_path(existing)
+    new_rows = sum(file["rows"] for file in current.source if file["path"] not in existing_files)
+    is_pilot = existing.job.get("limit") is not None or existing.job.get("sample") is not None
+    if existing.rows != (existing.rows if is_pilot and new_rows else current.rows - new_rows):
         raise StorageError(
-            f"{store.describe(NAME)} is damaged: it tells of {there.rows} rows, and its source has {wanted.rows}",
+            f"{store.describe(DESCRIPTOR_FILE)} is damaged: it tells of {existing.rows} rows, "
+            f"and its source has {current.rows}",
             hint="restore it from a copy",
         )
 
 
-def _grown(store: Store, there: Descriptor, wanted: Descriptor, growth: Growth) -> Descriptor:
-    known = _by_path(there)
-    new = [file for file in wanted.source if file["path"] not in known]
-    if not new or growth is Growth.NONE:
-        return there
-    named = _shown([f"{file['path']!r} is new" for file in new])
-    if there.job.get("limit") is not None or there.job.get("sample") is not None:
+def _extend(store: Store, existing: Descriptor, current: Descriptor, growth: Growth) -> Descriptor:
+    existing_files = _by_path(existing)
+    new_files = [file for file in current.source if file["path"] not in existing_files]
+    if not new_files or growth is Growth.NONE:
+        return existing
+    listing = _summarize([f"{file['path']!r} is new" for file in new_files])
+    if existing.job.get("limit") is not None or existing.job.get("sample") is not None:
         raise ConfigurationError(
-            f"the source of the dataset at {store.root} has grown, but a pilot (--limit, --sample) cannot: {named}",
+            f"the source of the dataset at {store.root} has grown, but a pilot (--limit, --sample) cannot: {listing}",
             hint="use another destination, with --reuse of this one, or --rebuild it",
         )
-    if growth is Growth.AT_THE_END and new[0]["path"] < max(known, default=""):
+    if growth is Growth.AT_THE_END and new_files[0]["path"] < max(existing_files, default=""):
         raise ConfigurationError(
-            f"the source of the dataset at {store.root} has grown in between: {named}",
+            f"the source of the dataset at {store.root} has grown in between: {listing}",
             hint="use --append to take the rows of new files in behind the old ones, wherever the files stand",
         )
-    rows = sum(file["rows"] for file in new)
-    extent = Extent(rows, max(there.part_rows, -(-rows // MAX_PARTS)), len(new))
-    return replace(there, rows=there.rows + rows, source=[*there.source, *new], grown=(*there.grown, extent))
+    rows = sum(file["rows"] for file in new_files)
+    extent = Extent(rows, max(existing.part_rows, -(-rows // MAX_PARTS)), len(new_files))
+    return replace(
+        existing,
+        rows=existing.rows + rows,
+        source=[*existing.source, *new_files],
+        later_extents=(*existing.later_extents, extent),
+    )
 
 
 def _by_path(descriptor: Descriptor) -> dict[str, dict[str, Any]]:
     return {file["path"]: file for file in descriptor.source}
 
 
-def _shown(changes: list[str]) -> str:
+def _summarize(changes: list[str]) -> str:
     return "; ".join(sorted(changes)[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
 
 

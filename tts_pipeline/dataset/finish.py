@@ -10,45 +10,45 @@ from typing import Any
 import orjson
 
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.descriptor import NAME, SEAL, Descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, Descriptor, read_descriptor
 from tts_pipeline.dataset.json_files import json_bytes, read_fields
 from tts_pipeline.dataset.names import file_names, is_valid_name, parse_part_number, part_name
-from tts_pipeline.dataset.price_rows import distinct, price_row_of
+from tts_pipeline.dataset.price_rows import check_price_row, distinct_prices
 from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import Totals, totals_at
+from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError, printable
 from tts_pipeline.schema import TABLES
 
-CARD = "README.md"
+CARD_FILE = "README.md"
 MARKER_READERS = 16
 
 
-def _seal(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
+def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
     """Read the seal; None when there is none, or one from before the dataset grew.
 
     Raises:
         StorageError: It is damaged.
     """
-    data = store.read(SEAL)
+    data = store.read(MANIFEST_FILE)
     if data is None:
         return None
-    sealed = read_fields(data, store.describe(SEAL), "remove it, and run again: it is made anew from done/")
-    numbers = [part.count("part") if "part" in part.values else None for part in sealed.objects("parts")]
-    if any(number not in (None, place) for place, number in enumerate(numbers)):
-        raise sealed.damage_error("its parts do not follow one another")
-    return sealed.values if len(sealed.items("parts")) >= descriptor.parts else None
+    manifest = read_fields(data, store.describe(MANIFEST_FILE), "remove it, and run again: it is made anew from done/")
+    numbers = [part.count("part") if "part" in part.values else None for part in manifest.objects("parts")]
+    if any(number not in (None, index) for index, number in enumerate(numbers)):
+        raise manifest.damage_error("its parts do not follow one another")
+    return manifest.values if len(manifest.items("parts")) >= descriptor.parts else None
 
 
-def is_finished(store: Store, descriptor: Descriptor) -> bool:
+def is_finalized(store: Store, descriptor: Descriptor) -> bool:
     """Return whether the dataset is sealed."""
-    return _seal(store, descriptor) is not None
+    return _read_manifest(store, descriptor) is not None
 
 
-def done_parts(store: Store, descriptor: Descriptor) -> set[int]:
+def committed_parts(store: Store, descriptor: Descriptor) -> set[int]:
     """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
-    if is_finished(store, descriptor):
+    if is_finalized(store, descriptor):
         return set(range(descriptor.parts))
     return {parse_part_number(name) for name in file_names(store, "done", "part-")}
 
@@ -59,22 +59,22 @@ def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
     Raises:
         StorageError: The destination failed.
     """
-    sealed = _seal(store, descriptor)
-    if sealed is not None:
-        return totals_at(store.describe(SEAL), sealed["totals"])
-    totals = _added(store, descriptor, read_markers(store, done_parts(store, descriptor)))
+    manifest = _read_manifest(store, descriptor)
+    if manifest is not None:
+        return parse_totals(store.describe(MANIFEST_FILE), manifest["totals"])
+    totals = _sum_totals(store, descriptor, read_markers(store, committed_parts(store, descriptor)))
     totals.rows = descriptor.rows
     return totals
 
 
-def _added(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, Any]]) -> Totals:
+def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, Any]]) -> Totals:
     """Add up markers, the usage that none of them tells of, and what earlier generations spent.
 
     Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
     """
-    totals = totals_at(store.describe(NAME), descriptor.carried or {})
-    for _, one in totals_by_part(store, markers):
-        totals.add(one)
+    totals = parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
+    for _, part_totals in totals_by_part(store, markers):
+        totals.add(part_totals)
     return totals
 
 
@@ -88,53 +88,54 @@ def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterat
     Raises:
         StorageError: The destination failed.
     """
-    told = set[str]()
+    listed_files = set[str]()
     for marker in markers:
-        told.update(marker["files"])
-        yield marker["part"], totals_at(store.describe(marker_name(marker["part"])), marker["totals"])
+        listed_files.update(marker["files"])
+        yield marker["part"], parse_totals(store.describe(marker_name(marker["part"])), marker["totals"])
     for name in file_names(store, "usage"):
-        is_ours = name.startswith("part-") and f"usage/{name}" not in told
+        is_ours = name.startswith("part-") and f"usage/{name}" not in listed_files
         if is_ours and (data := store.read(f"usage/{name}")) is not None:
             yield parse_part_number(name), usage_totals(data, store.describe(f"usage/{name}"))
 
 
-def finish(store: Store, descriptor: Descriptor) -> None:
+def finalize(store: Store, descriptor: Descriptor) -> None:
     """Seal a dataset: the card, then ``parts.json``, last. Harmless when done again.
 
     Raises:
         StorageError: Parts have no marker yet, or files that a marker tells of are gone; names some. Or another
             process has grown the dataset.
     """
-    done = done_parts(store, descriptor)
-    missing = [number for number in range(descriptor.parts) if number not in done]
+    committed_numbers = committed_parts(store, descriptor)
+    missing = [number for number in range(descriptor.parts) if number not in committed_numbers]
     if missing:
-        shown = ", ".join(part_name(number) for number in missing[:5])
+        examples = ", ".join(part_name(number) for number in missing[:5])
         raise StorageError(
-            f"{len(missing)} of {descriptor.parts} parts are not done: {shown}", hint="run the job again, then publish"
+            f"{len(missing)} of {descriptor.parts} parts are not done: {examples}",
+            hint="run the job again, then publish",
         )
-    there = read_descriptor(store)
-    if there is not None and there.parts > descriptor.parts:
+    current = read_descriptor(store)
+    if current is not None and current.parts > descriptor.parts:
         raise StorageError(f"the dataset at {store.root} has grown meanwhile", hint="run the job again, then publish")
     markers = read_markers(store, range(descriptor.parts))
     if len(markers) != descriptor.parts:
         raise StorageError(f"markers in {store.describe('done')} are gone", hint="run the job again, then publish")
-    _refuse_lost_files(store, markers)
-    totals = _added(store, descriptor, markers)
-    store.write(CARD, dataset_card(descriptor, totals, markers).encode())
-    sealed = {
+    _refuse_missing_files(store, markers)
+    totals = _sum_totals(store, descriptor, markers)
+    store.write(CARD_FILE, dataset_card(descriptor, totals, markers).encode())
+    manifest = {
         "totals": totals.to_json(),
-        "prices": distinct(row for marker in markers for row in marker.get("prices", ())),
+        "prices": distinct_prices(row for marker in markers for row in marker.get("prices", ())),
         "parts": [{name: marker[name] for name in ("part", "totals", "files")} for marker in markers],
     }
-    store.write(SEAL, json_bytes(sealed))
+    store.write(MANIFEST_FILE, json_bytes(manifest))
 
 
-def _refuse_lost_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> None:
-    there = {f"{folder}/{name}" for folder in TABLES for name in store.names(folder)}
-    lost = sorted(name for marker in markers for name in marker["files"] if name not in there)
-    if lost:
+def _refuse_missing_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> None:
+    files = {f"{folder}/{name}" for folder in TABLES for name in store.names(folder)}
+    missing = sorted(name for marker in markers for name in marker["files"] if name not in files)
+    if missing:
         raise StorageError(
-            f"{len(lost)} files of the dataset are gone: {', '.join(lost[:5])}",
+            f"{len(missing)} files of the dataset are gone: {', '.join(missing[:5])}",
             hint="restore them, or remove the markers of their parts in done/ and run the job again",
         )
 
@@ -146,26 +147,26 @@ def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
         StorageError: The destination failed, or one is damaged.
     """
     with DaemonExecutor(MARKER_READERS, "markers") as readers:
-        found = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
-        return [_marker(store, number, data) for number, data in found if data is not None]
+        marker_data = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
+        return [_parse_marker(store, number, data) for number, data in marker_data if data is not None]
 
 
-def _marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
-    place = store.describe(marker_name(number))
-    marker = read_fields(data, place, "restore it, or remove it and run again: the part's rows that are speech stay")
+def _parse_marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
+    location = store.describe(marker_name(number))
+    marker = read_fields(data, location, "restore it, or remove it and run again: the part's rows that are speech stay")
     if marker.count("part") != number:
         raise marker.damage_error(f"it is the marker of {part_name(marker.count('part'))}")
-    totals_at(place, marker.object("totals").values)
+    parse_totals(location, marker.object("totals").values)
     for name, facts in ((name, marker.object("files").object(name)) for name in marker.object("files").values):
-        folder, _, short = name.partition("/")
-        if not is_valid_name(folder, short) or parse_part_number(short) != number:
+        folder, _, file_name = name.partition("/")
+        if not is_valid_name(folder, file_name) or parse_part_number(file_name) != number:
             raise marker.damage_error(f"{name!r} is not a file of the part")
         facts.count("bytes")
         facts.text("sha256")
     for counts in ("voices", "languages"):
         marker.object(counts).counts()
     for row in marker.objects("prices") if "prices" in marker else ():
-        price_row_of(row)
+        check_price_row(row)
     return marker.values
 
 
@@ -178,21 +179,26 @@ def dataset_card(descriptor: Descriptor, totals: Totals, markers: Iterable[Mappi
         languages.update(marker["languages"])
     tags = sorted(language for language in languages if language)
     # Without usage: datasets 5.2 knows no maps, and a configuration that cannot be opened is none.
-    present = [name for name, count in (("speech", totals.speech), ("rejects", totals.rejects)) if count]
-    return "\n".join([*_head(present, tags), "", *_body(descriptor, totals, voices, languages)]) + "\n"
+    tables = [name for name, count in (("speech", totals.speech), ("rejects", totals.rejects)) if count]
+    return "\n".join([*_front_matter(tables, tags), "", *_card_text(descriptor, totals, voices, languages)]) + "\n"
 
 
-def _head(present: list[str], tags: list[str]) -> list[str]:
+def _front_matter(tables: list[str], tags: list[str]) -> list[str]:
     lines = ["---", "configs:"]
-    for name in present:
+    for name in tables:
         lines += [f"- config_name: {name}", f"  data_files: {name}/*.parquet"]
         lines += ["  default: true"] if name == "speech" else []
     if tags:
-        lines += ["language:", *(f"- {tag if _PLAIN.fullmatch(tag) else orjson.dumps(tag).decode()}" for tag in tags)]
+        lines += [
+            "language:",
+            *(f"- {tag if _PLAIN_YAML.fullmatch(tag) else orjson.dumps(tag).decode()}" for tag in tags),
+        ]
     return [*lines, "tags:", "- audio", "- text-to-speech", "- synthetic", "---"]
 
 
-def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], languages: Mapping[str, int]) -> list[str]:
+def _card_text(
+    descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], languages: Mapping[str, int]
+) -> list[str]:
     job = descriptor.job
     cost = "unknown" if totals.cost is None else f"{totals.cost.normalize():f} {totals.currency}"
     if totals.cost is not None and totals.characters_without_price:
@@ -200,12 +206,12 @@ def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], lan
     return [
         "# Synthetic speech",
         "",
-        f"Every voice in this dataset is synthetic: made from text by the model `{as_code(job['model'])}` on the "
-        f"service `{as_code(job['service'])}` with tts-pipeline.",
+        f"Every voice in this dataset is synthetic: made from text by the model `{escape_code_span(job['model'])}` "
+        f"on the service `{escape_code_span(job['service'])}` with tts-pipeline.",
         "",
         f"- {totals.speech} utterances, {totals.audio_ms / 3_600_000:.2f} hours; {totals.rejects} rejected",
-        f"- voices: {_listed(voices)}",
-        f"- languages: {_listed(languages)}",
+        f"- voices: {_join_counts(voices)}",
+        f"- languages: {_join_counts(languages)}",
         f"- {totals.characters_billed} characters billed, cost {cost}",
         "",
         "Tables: `speech/` (audio, words, provenance), `usage/` (one row per request: the bill), `rejects/`. "
@@ -213,22 +219,22 @@ def _body(descriptor: Descriptor, totals: Totals, voices: Mapping[str, int], lan
     ]
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    named = ((as_text(name) or "left to the service", count) for name, count in sorted(counts.items()))
-    return ", ".join(f"{name} ({count})" for name, count in named) or "none"
+def _join_counts(counts: Mapping[str, int]) -> str:
+    entries = ((escape_markdown(name) or "left to the service", count) for name, count in sorted(counts.items()))
+    return ", ".join(f"{name} ({count})" for name, count in entries) or "none"
 
 
-_PLAIN = re.compile(r"(?!no$)[A-Za-z0-9-]+")
+_PLAIN_YAML = re.compile(r"(?!no$)[A-Za-z0-9-]+")
 """What YAML reads as a text; Norwegian would be false."""
 
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
 
 
-def as_text(value: str) -> str:
+def escape_markdown(value: str) -> str:
     """Return a value as Markdown shows it: without markup, on one line."""
     return _MARKUP.sub(r"\\\g<0>", printable(value))
 
 
-def as_code(value: str) -> str:
+def escape_code_span(value: str) -> str:
     """Return a value that stands between backticks in Markdown."""
     return printable(value).replace("`", "'")

@@ -21,63 +21,69 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from tts_pipeline.config import MOST_GENERATIONS
+from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.descriptor import NAME, SEAL, descriptor_of, read_descriptor
-from tts_pipeline.dataset.finish import finish
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, parse_descriptor, read_descriptor
+from tts_pipeline.dataset.finish import finalize
 from tts_pipeline.dataset.json_files import json_bytes, read_fields
 from tts_pipeline.dataset.names import file_names, is_valid_name
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import totals_at
+from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
 
-FOLDER = ".generations"
-SWAP = f"{FOLDER}/swap.json"
-_MOVED = ("usage", "rejects", "speech", "done")
-_REPLACED = ("rejects", "speech", "done", "claims", SHIPPED)
+GENERATIONS_FOLDER = ".generations"
+SWAP_FILE = f"{GENERATIONS_FOLDER}/swap.json"
+_MOVED_FOLDERS = ("usage", "rejects", "speech", "done")
+_REPLACED_FOLDERS = ("rejects", "speech", "done", "claims", SHIPPED)
 _READERS = 16
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def generation_at(root: Store, number: int) -> Store:
     """Return where a generation is made."""
-    return root.subfolder(f"{FOLDER}/{number}")
+    return root.subfolder(f"{GENERATIONS_FOLDER}/{number}")
 
 
-def unfinished(root: Store) -> list[int]:
+def unfinished_generations(root: Store) -> list[int]:
     """Return the generations that were begun and are not in place, oldest first.
 
     Raises:
         StorageError: The destination failed, or something else is there.
     """
-    return sorted(_number(root, name) for name in root.names(FOLDER) if f"{FOLDER}/{name}" != SWAP)
+    return sorted(
+        _parse_number(root, name)
+        for name in root.names(GENERATIONS_FOLDER)
+        if f"{GENERATIONS_FOLDER}/{name}" != SWAP_FILE
+    )
 
 
-def _number(root: Store, name: str) -> int:
+def _parse_number(root: Store, name: str) -> int:
     if not _NUMBER.fullmatch(name):
         hint = "give it back its number: what was spent for it is on the bill"
-        raise StorageError(f"{root.describe(f'{FOLDER}/{name}')} is not the name of a generation", hint=hint)
+        raise StorageError(
+            f"{root.describe(f'{GENERATIONS_FOLDER}/{name}')} is not the name of a generation", hint=hint
+        )
     return int(name)
 
 
-def carried(root: Store, beside: Iterable[Store] = ()) -> dict[str, Any]:
+def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, Any]:
     """Add up what a dataset spent, earlier generations included, and what others spent that were begun beside it.
 
     Args:
         root: The dataset's place.
-        beside: Generations that were given up.
+        abandoned: Generations that were given up.
 
     Returns:
-        For ``Descriptor.carried``.
+        For ``Descriptor.carried_totals``.
 
     Raises:
         StorageError: The destination failed. Blocking.
     """
     descriptor = read_descriptor(root)
-    totals = totals_at(root.describe(NAME), (descriptor and descriptor.carried) or {})
-    for store in (root, *beside):
+    totals = parse_totals(root.describe(DESCRIPTOR_FILE), (descriptor and descriptor.carried_totals) or {})
+    for store in (root, *abandoned):
         with DaemonExecutor(_READERS, "usage") as readers:
             names = [f"usage/{name}" for name in file_names(store, "usage") if name.startswith("part-")]
             for name, data in zip(names, readers.map(store.read, names), strict=True):
@@ -95,74 +101,74 @@ def swap_in(root: Store, number: int) -> None:
     Raises:
         StorageError: The destination failed: the next run goes on with it. Or the generation is not finished.
     """
-    new = generation_at(root, number)
-    descriptor, there = read_descriptor(new), read_descriptor(root)
-    if descriptor is None or not new.exists(SEAL):
-        raise StorageError(f"{new.root} is not finished", hint="run the job again with --rebuild")
-    given_up = [one for one in unfinished(root) if one != number]
-    spent = carried(root, [generation_at(root, one) for one in given_up])
+    new_store = generation_at(root, number)
+    descriptor, existing = read_descriptor(new_store), read_descriptor(root)
+    if descriptor is None or not new_store.exists(MANIFEST_FILE):
+        raise StorageError(f"{new_store.root} is not finished", hint="run the job again with --rebuild")
+    abandoned = [other for other in unfinished_generations(root) if other != number]
+    carried_totals = totals_to_carry(root, [generation_at(root, other) for other in abandoned])
     swap = {
         "generation": number,
-        "instead_of": there.generation if there else 0,
-        "given_up": given_up,
-        "files": [f"{folder}/{name}" for folder in _MOVED for name in new.names(folder)],
-        "descriptor": replace(descriptor, generation=number, carried=spent).to_json().decode(),
+        "instead_of": existing.generation if existing else 0,
+        "given_up": abandoned,
+        "files": [f"{folder}/{name}" for folder in _MOVED_FOLDERS for name in new_store.names(folder)],
+        "descriptor": replace(descriptor, generation=number, carried_totals=carried_totals).to_json().decode(),
     }
-    root.write(SWAP, json_bytes(swap))
-    finish_swap(root)
+    root.write(SWAP_FILE, json_bytes(swap))
+    resume_swap(root)
 
 
-def finish_swap(root: Store) -> bool:
+def resume_swap(root: Store) -> bool:
     """Go on with a swap that was begun, if one was; return whether. Blocking.
 
     Raises:
         StorageError: The destination failed: the next run goes on with it.
     """
-    data = root.read(SWAP)
+    data = root.read(SWAP_FILE)
     if data is None:
         return False
-    swap = _swap_of(root, data)
+    swap = _read_swap(root, data)
     files = set(swap["files"])
-    root.remove(SEAL)
+    root.remove(MANIFEST_FILE)
     _rename_usage(root, "", swap["instead_of"], files)
     for number in swap["given_up"]:
-        _rename_usage(root, f"{FOLDER}/{number}/", number, set())
+        _rename_usage(root, f"{GENERATIONS_FOLDER}/{number}/", number, set())
     for name in swap["files"]:
-        root.move(f"{FOLDER}/{swap['generation']}/{name}", name)
-    for folder in _REPLACED:
+        root.move(f"{GENERATIONS_FOLDER}/{swap['generation']}/{name}", name)
+    for folder in _REPLACED_FOLDERS:
         for name in root.names(folder):
             if f"{folder}/{name}" not in files:
                 root.remove(f"{folder}/{name}")
-    descriptor = descriptor_of(swap["descriptor"].encode(), root.root, SWAP)
-    root.write(NAME, swap["descriptor"].encode())
-    finish(root, descriptor)
+    descriptor = parse_descriptor(swap["descriptor"].encode(), root.root, SWAP_FILE)
+    root.write(DESCRIPTOR_FILE, swap["descriptor"].encode())
+    finalize(root, descriptor)
     for number in (*swap["given_up"], swap["generation"]):
-        root.remove_folder(f"{FOLDER}/{number}")
-    root.remove(SWAP)
+        root.remove_folder(f"{GENERATIONS_FOLDER}/{number}")
+    root.remove(SWAP_FILE)
     return True
 
 
-def _swap_of(root: Store, data: bytes) -> dict[str, Any]:
+def _read_swap(root: Store, data: bytes) -> dict[str, Any]:
     """Read what a swap is to do, and make sure that it does nothing outside of the dataset.
 
     Raises:
         StorageError: It is damaged, or what it names is not what a generation has.
     """
-    swap = read_fields(data, root.describe(SWAP), "restore it: it tells which generation counts")
-    swap.count("generation", minimum=1, maximum=MOST_GENERATIONS)
-    swap.count("instead_of", maximum=MOST_GENERATIONS)
+    swap = read_fields(data, root.describe(SWAP_FILE), "restore it: it tells which generation counts")
+    swap.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
+    swap.count("instead_of", maximum=MAX_DESCRIPTOR_GENERATIONS)
     for number in swap.items("given_up"):
         if type(number) is not int or not _NUMBER.fullmatch(str(number)):
             raise swap.damage_error(f"{number!r} is not a generation")
     for name in swap.items("files"):
-        folder, _, short = name.partition("/") if isinstance(name, str) else ("", "", "")
-        if folder not in _MOVED or not is_valid_name(folder, short):
+        folder, _, file_name = name.partition("/") if isinstance(name, str) else ("", "", "")
+        if folder not in _MOVED_FOLDERS or not is_valid_name(folder, file_name):
             raise swap.damage_error(f"{name!r} is not a file of a dataset")
-    descriptor_of(swap.text("descriptor").encode(), root.root, SWAP)
+    parse_descriptor(swap.text("descriptor").encode(), root.root, SWAP_FILE)
     return swap.values
 
 
-def _rename_usage(root: Store, place: str, number: int, but: set[str]) -> None:
-    for name in file_names(root, f"{place}usage", "part-"):
-        if f"usage/{name}" not in but:
-            root.move(f"{place}usage/{name}", f"usage/generation-{number}-{name}")
+def _rename_usage(root: Store, prefix: str, number: int, exclude: set[str]) -> None:
+    for name in file_names(root, f"{prefix}usage", "part-"):
+        if f"usage/{name}" not in exclude:
+            root.move(f"{prefix}usage/{name}", f"usage/generation-{number}-{name}")

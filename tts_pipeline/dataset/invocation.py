@@ -35,7 +35,7 @@ class Invocation:
     tags: Mapping[str, str]
     dataset_fingerprint: str
 
-    def claim(self, journal_id: str) -> Claim:
+    def new_claim(self, journal_id: str) -> Claim:
         """Return what a claim says of itself, without bounds."""
         return Claim(
             journal_id=journal_id,
@@ -50,7 +50,7 @@ class Invocation:
             tags=dict(self.tags),
         )
 
-    def header(self, part: int, journal_id: str) -> dict[str, Any]:
+    def journal_header(self, part: int, journal_id: str) -> dict[str, Any]:
         """Return what a journal says of itself in its first record."""
         return {
             "journal_id": journal_id,
@@ -65,14 +65,14 @@ class Invocation:
         }
 
 
-def new_journal_id(earlier: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
+def new_journal_id(earlier_ids: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
     """Return an id that sorts by time and is unique for all time.
 
     Args:
-        earlier: Ids that it must sort after, also when the clock was set back meanwhile.
+        earlier_ids: Ids that it must sort after, also when the clock was set back meanwhile.
         now_ns: Nanoseconds since 1970.
     """
-    latest_ns = max((int(one[:_TIME_DIGITS], 16) for one in earlier), default=-1)
+    latest_ns = max((int(journal_id[:_TIME_DIGITS], 16) for journal_id in earlier_ids), default=-1)
     return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"
 
 

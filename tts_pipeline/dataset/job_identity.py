@@ -44,7 +44,7 @@ def format_version_of(data: bytes) -> Any:
     return values.get("format_version") if isinstance(values, dict) else None
 
 
-def source_file(file: JsonFields) -> dict[str, Any]:
+def check_source_file(file: JsonFields) -> dict[str, Any]:
     """Return what is told of a file of the source.
 
     Raises:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.published import found_of, kind_of, segments_that_fit
+from tts_pipeline.dataset.published import cached_audio_of, compatible_segment_kinds, segment_kind
 from tts_pipeline.dataset.replay import Replay, UtteranceKey, UtteranceRecord, replay_journal
-from tts_pipeline.models import Found
+from tts_pipeline.models import CachedAudio
 
 
 class JournalCache:
@@ -29,16 +29,16 @@ class JournalCache:
 
     def __init__(self, folder: Path, descriptor: Descriptor, audio: AudioSettings, label: str) -> None:
         self.label = label
-        kinds = segments_that_fit(descriptor, audio)
+        kinds = compatible_segment_kinds(descriptor, audio)
         replays = (replay_journal(path) for path in sorted(folder.glob(f"part-*{SUFFIX}")))
         entries = _entries(replay for replay in replays if replay is not None)
-        self._entries = {key: entry for key, entry in entries if kind_of(entry.segments) in kinds}
+        self._entries = {key: entry for key, entry in entries if segment_kind(entry.segments) in kinds}
 
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is here."""
         return (request_key, take) in self._entries
 
-    def get(self, request_key: str, take: int) -> Found | None:
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request; None when it is not here. Blocking.
 
         Raises:
@@ -48,7 +48,7 @@ class JournalCache:
         if entry is None or entry.record.audio is None:
             return None
         values = {**(entry.record.speech or {}), "utterance_id": entry.utterance_id}
-        return found_of({**values, "audio": {"bytes": entry.record.audio.read()}}, self.label)
+        return cached_audio_of({**values, "audio": {"bytes": entry.record.audio.read()}}, self.label)
 
 
 class _Entry(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tts_pipeline.dataset.claims import HeldElsewhereError, claim_name
-from tts_pipeline.dataset.descriptor import SEAL
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import journal_paths, read_journal, warn_of_damage
 from tts_pipeline.dataset.lease import Leases
@@ -18,7 +18,7 @@ from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
-from tts_pipeline.dataset.usage_files import account_for_claims, is_guess, publish_usage_of, usage_name
+from tts_pipeline.dataset.usage_files import account_for_claims, commit_journal_usage, is_provisional, usage_name
 
 
 def collect_orphans(
@@ -112,13 +112,13 @@ def _commit_usage(
     spending_ids = {replay.journal_id for replay in replays if replay.attempts} | (
         {parse_journal_id(name) for name in claims} - local_ids
     )
-    is_better_known = any(is_guess(store, number, replay) for replay in replays)
+    is_better_known = any(is_provisional(store, number, replay) for replay in replays)
     if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spending_ids):
-        store.remove(SEAL)
+        store.remove(MANIFEST_FILE)
     if is_better_known:  # its marker tells of the guess: the part is published again by whoever runs the job
         store.remove(marker_name(number))
     for replay in replays:
-        publish_usage_of(store, number, replay)
+        commit_journal_usage(store, number, replay)
     account_for_claims(store, claims, local_ids)
     for replay in replays:
         store.remove(claim_name(number, replay.journal_id))

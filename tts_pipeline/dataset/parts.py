@@ -77,66 +77,66 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class PriorState:
     """What is known of a part's utterances beside its journals.
 
     Args:
-        standing: Utterances whose speech is at the destination already.
+        existing: Utterances whose speech is at the destination already.
         totals: What that speech adds up to.
         histories: What was sent for the others, as published usage tells it.
         retry_rejects: Whether those that earlier journals rejected are tried anew.
     """
 
-    standing: Collection[UtteranceKey] = frozenset()
+    existing: Collection[UtteranceKey] = frozenset()
     totals: Totals = field(default_factory=Totals)
     histories: Mapping[UtteranceKey, History] = field(default_factory=dict)
     retry_rejects: bool = False
 
 
-NO_PAST = Past()
+NO_PRIOR_STATE = PriorState()
 
 
-class OpenPart:
+class ActivePart:
     """A part being worked on; it is the ledger of its utterances' attempts.
 
     Args:
         rows: The part.
-        earlier: Journals of earlier invocations, read back.
+        earlier_replays: Journals of earlier invocations, read back.
         invocation: Who is working.
         progress: Where to count.
-        past: What else is known.
+        prior: What else is known.
     """
 
     def __init__(
         self,
         rows: PartRows,
-        earlier: Sequence[Replay],
+        earlier_replays: Sequence[Replay],
         invocation: Invocation,
         progress: Progress,
-        past: Past = NO_PAST,
+        prior: PriorState = NO_PRIOR_STATE,
     ) -> None:
         self.rows = rows
-        self.earlier = tuple(earlier)
-        self.past = past
-        self.journal_id = new_journal_id([one.journal_id for one in earlier])
+        self.earlier_replays = tuple(earlier_replays)
+        self.prior = prior
+        self.journal_id = new_journal_id([replay.journal_id for replay in earlier_replays])
         self._invocation = invocation
         self._progress = progress
         self._journal: Journal | None = None
         self._writer: JournalWriter | None = None
-        self._cover: ClaimHighWater | None = None
-        self._held = ExitStack()
-        self._check_held: Callable[[], None] = lambda: None
-        self._sent: dict[str, Attempt] = {}
-        self._answered: dict[UtteranceKey, tuple[int, Audio]] = {}
-        self.on_complete: Callable[[OpenPart], None] = lambda _: None
-        self.arrival: Callable[[], Awaitable[None]] | None = None
+        self._high_water: ClaimHighWater | None = None
+        self._resources = ExitStack()
+        self._fence: Callable[[], None] = lambda: None
+        self._in_flight: dict[str, Attempt] = {}
+        self._last_answers: dict[UtteranceKey, tuple[int, Audio]] = {}
+        self.on_complete: Callable[[ActivePart], None] = lambda _: None
+        self.wait_until_shipped: Callable[[], Awaitable[None]] | None = None
         """Waits until all that the journals hold is at the destination, too; None where that is not needed."""
-        self._known = {key for one in earlier for key in one.utterances}
-        finished = {key for one in earlier for key in one.finished_keys(include_rejects=not past.retry_rejects)} | set(
-            past.standing
-        )
-        self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished]
-        self.left = len(self.todo)
+        self._recorded_keys = {key for replay in earlier_replays for key in replay.utterances}
+        finished_keys = {
+            key for replay in earlier_replays for key in replay.finished_keys(include_rejects=not prior.retry_rejects)
+        } | set(prior.existing)
+        self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished_keys]
+        self.remaining = len(self.todo)
 
     @property
     def journal_path(self) -> Path | None:
@@ -144,7 +144,7 @@ class OpenPart:
         return None if self._journal is None else self._journal.path
 
     def begin(
-        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pot: BudgetPool | None = None
+        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pool: BudgetPool | None = None
     ) -> Journal:
         """Make the journal, then the claim; return the journal. Blocking.
 
@@ -153,29 +153,31 @@ class OpenPart:
             writer: Writes for all parts.
             store: The destination.
             characters: What the rows to do are counted at, for the claim.
-            pot: What the claim is drawn from; None is without a cap.
+            pool: What the claim is drawn from; None is without a cap.
 
         Raises:
             StorageError: The disk or the destination failed.
         """
         invocation = self._invocation
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
-        self._journal = Journal.create(path, invocation.header(self.rows.number, self.journal_id))
+        self._journal = Journal.create(path, invocation.journal_header(self.rows.number, self.journal_id))
         self._writer = writer
         prices = invocation.prices.values()
-        self._cover = ClaimHighWater(store, self.rows.number, invocation.claim(self.journal_id), prices, characters)
-        self._cover.open(pot)
+        self._high_water = ClaimHighWater(
+            store, self.rows.number, invocation.new_claim(self.journal_id), prices, characters
+        )
+        self._high_water.open(pool)
         return self._journal
 
-    def hold(self, held: ExitStack, check: Callable[[], None]) -> None:
+    def hold(self, resources: ExitStack, fence: Callable[[], None]) -> None:
         """Keep what is held, the part's lock, its lease and its rows, until the part is closed.
 
         Args:
-            held: It.
-            check: Raises a StorageError when it is held no longer: nothing may be sent then.
+            resources: They are freed when the part is closed.
+            fence: Raises a StorageError when it is held no longer: nothing may be sent then.
         """
-        self._held = held
-        self._check_held = check
+        self._resources = resources
+        self._fence = fence
 
     def sync(self) -> None:
         """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking.
@@ -191,16 +193,20 @@ class OpenPart:
         """Close the journal and let the lock go; nothing is removed."""
         if self._journal is not None:
             self._journal.close()
-        if self._cover is not None:
-            self._cover.close()
-            self._cover = None
-        self._held.close()
+        if self._high_water is not None:
+            self._high_water.close()
+            self._high_water = None
+        self._resources.close()
 
     def history(self, utterance: Utterance) -> History:
         """Return what earlier invocations know of an utterance."""
         key = (utterance.utterance_id, utterance.take)
-        published = self.past.histories.get(key, _NO_HISTORY)
-        return merge_histories(published, collect_history(key, self.earlier)) if key in self._known else published
+        published = self.prior.histories.get(key, _NO_HISTORY)
+        return (
+            merge_histories(published, collect_history(key, self.earlier_replays))
+            if key in self._recorded_keys
+            else published
+        )
 
     async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
         """Record an attempt; returns when it is on the disk, and at the destination where that is needed.
@@ -209,15 +215,15 @@ class OpenPart:
             StorageError: It is not there, or the part is not held any more: it must not be sent.
             StoppedError: Other processes have claimed what is left of a cap.
         """
-        self._check_held()
-        if self._cover is not None:
-            await self._cover.reserve(attempt)
+        self._fence()
+        if self._high_water is not None:
+            await self._high_water.reserve(attempt)
         record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
-        await self._written(record, durable=True)
-        if self.arrival is not None:
-            await self.arrival()
-        self._check_held()  # again: this process may have been stopped, or the disk slow
-        self._sent[attempt.attempt_id] = attempt
+        await self._append_and_wait(record, durable=True)
+        if self.wait_until_shipped is not None:
+            await self.wait_until_shipped()
+        self._fence()  # again: this process may have been stopped, or the disk slow
+        self._in_flight[attempt.attempt_id] = attempt
         progress = self._progress
         progress.in_flight += 1
         progress.retries += attempt.number > 1
@@ -229,9 +235,9 @@ class OpenPart:
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
         """Record how an attempt ended; never waits, and is written before anything that is recorded later."""
-        attempt = self._sent.pop(settlement.attempt_id)
+        attempt = self._in_flight.pop(settlement.attempt_id)
         if answer is not None:
-            self._answered[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
+            self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
         record = {
             "kind": "settled",
             "settlement": settlement,
@@ -257,8 +263,8 @@ class OpenPart:
             totals.add_cost(settlement.cost, settlement.cost_upper_bound - attempt.cost_upper_bound, price.currency)
         if settlement.implausible:
             totals.add_implausible(settlement.cost_upper_bound)
-        if self._cover is not None:
-            self._cover.settle(attempt, settlement)
+        if self._high_water is not None:
+            self._high_water.settle(attempt, settlement)
 
     def _price(self, attempt: Attempt) -> Price | None:
         return self._invocation.prices.get(attempt.price_id) if attempt.price_id else None
@@ -270,7 +276,7 @@ class OpenPart:
             StorageError: It could not be written.
         """
         utterance = speech.utterance
-        segment, audio = self._answered.pop((utterance.utterance_id, utterance.take), (0, None))
+        segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
         # Audio that is one answer as it came lies in the journal already: it is not written twice.
         is_answer = audio is speech.audio
         record = {
@@ -280,11 +286,11 @@ class OpenPart:
             "values": speech_values(speech),
             "answer": segment if is_answer else None,
         }
-        await self._written(record, b"" if is_answer else speech.audio.data)
+        await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
         self._progress.totals.speech += 1
         self._progress.totals.reused += speech.deduplicated_from is not None
         self._progress.totals.audio_ms += speech.audio.duration_ms
-        self._finish_one()
+        self._count_finished()
 
     async def refuse(self, reject: Reject) -> None:
         """Record that an utterance failed for good; returns when it is written.
@@ -293,23 +299,23 @@ class OpenPart:
             StorageError: It could not be written.
         """
         utterance = reject.utterance
-        self._answered.pop((utterance.utterance_id, utterance.take), None)
+        self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         record = {
             "kind": "reject",
             "utterance_id": utterance.utterance_id,
             "take": utterance.take,
             "values": reject_values(reject),
         }
-        await self._written(record)
+        await self._append_and_wait(record)
         self._progress.totals.rejects += 1
-        self._finish_one()
+        self._count_finished()
 
-    def _finish_one(self) -> None:
-        self.left -= 1
-        if self.left == 0:
+    def _count_finished(self) -> None:
+        self.remaining -= 1
+        if self.remaining == 0:
             self.on_complete(self)
 
-    async def _written(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
+    async def _append_and_wait(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(
             Append(
@@ -322,9 +328,9 @@ class OpenPart:
         )
         await future
 
-    def _put(self, write: Append) -> None:
+    def _put(self, append: Append) -> None:
         assert self._writer is not None
-        self._writer.put(write)
+        self._writer.put(append)
 
     def _open_journal(self) -> Journal:
         assert self._journal is not None

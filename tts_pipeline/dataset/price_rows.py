@@ -29,21 +29,21 @@ def price_row(price: Price) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in asdict(price).items()}
 
 
-def with_prices(usage: pa.Table, known: Mapping[str, PriceRow]) -> pa.Table:
+def with_prices(usage: pa.Table, prices: Mapping[str, PriceRow]) -> pa.Table:
     """Return a usage table with the rows of the prices that it names in its metadata."""
-    named = set(usage.column("price_id").to_pylist()) - {None}
-    rows = [known[price_id] for price_id in sorted(named & known.keys())]
+    price_ids = set(usage.column("price_id").to_pylist()) - {None}
+    rows = [prices[price_id] for price_id in sorted(price_ids & prices.keys())]
     return usage.replace_schema_metadata({**(usage.schema.metadata or {}), _KEY: orjson.dumps(rows)})
 
 
-def prices_of(data: bytes) -> list[dict[str, Any]]:
+def read_prices(data: bytes) -> list[dict[str, Any]]:
     """Return the price rows of a usage file; none when it has none."""
     metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
     rows: list[dict[str, Any]] = orjson.loads(metadata.get(_KEY, b"[]"))
     return rows
 
 
-def price_row_of(row: JsonFields) -> dict[str, Any]:
+def check_price_row(row: JsonFields) -> dict[str, Any]:
     """Return a price row that was read back, whose values are all texts, or null.
 
     Raises:
@@ -55,34 +55,34 @@ def price_row_of(row: JsonFields) -> dict[str, Any]:
     return row.values
 
 
-def distinct(rows: Iterable[PriceRow]) -> list[PriceRow]:
+def distinct_prices(rows: Iterable[PriceRow]) -> list[PriceRow]:
     """Return each price row once, in the order of their ids; two of one id that differ are both kept."""
-    found = {orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS): row for row in rows}
-    return sorted(found.values(), key=lambda row: row["price_id"] or "")
+    unique_rows = {orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS): row for row in rows}
+    return sorted(unique_rows.values(), key=lambda row: row["price_id"] or "")
 
 
-def refuse_changed_prices(there: Iterable[PriceRow], now: Iterable[PriceRow]) -> None:
+def refuse_changed_prices(existing: Iterable[PriceRow], current: Iterable[PriceRow]) -> None:
     """Make sure that the bill of a dataset stays one bill. When a price holds, and who says so, may change.
 
     Args:
-        there: The prices in force when the dataset was made.
-        now: Those in force now.
+        existing: The prices in force when the dataset was made.
+        current: Those in force now.
 
     Raises:
         ConfigurationError: An id now means another amount, or the costs would be in two currencies.
     """
-    earlier = {row["price_id"]: row for row in there}
-    for row in now:
-        same = earlier.get(row["price_id"], row)
-        if any(same.get(name) != row[name] for name in _AMOUNTS):
+    existing_by_id = {row["price_id"]: row for row in existing}
+    for row in current:
+        existing_row = existing_by_id.get(row["price_id"], row)
+        if any(existing_row.get(name) != row[name] for name in _AMOUNTS):
             raise ConfigurationError(
                 f"the price {row['price_id']!r} is not what it was when this dataset was made",
                 hint="give a changed price an id of its own: what is on the bill already stays as it is",
             )
-        currencies = {one.get("currency") for one in (row, *earlier.values())}
+        currencies = {other.get("currency") for other in (row, *existing_by_id.values())}
         if len(currencies) > 1:
             raise ConfigurationError(
-                f"this dataset has costs in {next(iter(earlier.values())).get('currency')}, "
+                f"this dataset has costs in {next(iter(existing_by_id.values())).get('currency')}, "
                 f"and the price {row['price_id']!r} is in {row['currency']}",
                 hint="costs of a dataset are added up: use another destination, or a price in its currency",
             )

@@ -23,14 +23,14 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.formats import check_audio_formats
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_cached
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.models import Answer, Audio, Found, Usage, Word
+from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 
 logger = logging.getLogger("tts_pipeline")
 
 READERS = 16
 """Files that are looked into at a time: on an object store each takes some round trips."""
 
-KEPT_GROUPS = 4
+CACHED_GROUPS = 4
 """Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
 
 _USAGE = ("characters_reported", "input_tokens", "output_tokens", "total_tokens")
@@ -40,17 +40,17 @@ _COLUMNS = (
 )
 
 
-class _Group(NamedTuple):
+class _RowGroup(NamedTuple):
     """A row group: which of its rows may be taken, and what was asked for in each of these."""
 
     file: str
     number: int
     rows: int
-    chosen: npt.NDArray[np.uint32]
+    reusable_rows: npt.NDArray[np.uint32]
     hashes: npt.NDArray[np.uint64]
 
 
-class PublishedSpeech:
+class DatasetCache:
     """The speech that a dataset has published, by what was asked for. For many threads.
 
     That is also the speech of a part without a marker, which was reopened for its rejects: its file is whole.
@@ -60,7 +60,7 @@ class PublishedSpeech:
     Args:
         store: Where the dataset is.
         descriptor: The dataset's.
-        wanted: What the audio is to be. Audio that was converted to something else is left out, and so is audio that
+        settings: What the audio is to be. Audio that was converted to something else is left out, and so is audio that
             was joined with other pauses.
         label: What an origin begins with, to tell which dataset it is; empty where it is this very dataset.
 
@@ -68,101 +68,103 @@ class PublishedSpeech:
         StorageError: The dataset cannot be read. Blocking.
     """
 
-    def __init__(self, store: Store, descriptor: Descriptor, wanted: AudioSettings, label: str) -> None:
+    def __init__(self, store: Store, descriptor: Descriptor, settings: AudioSettings, label: str) -> None:
         self.label = label
         self._store = store
-        self._held: OrderedDict[int, pa.Table] = OrderedDict()
+        self._cached_tables: OrderedDict[int, pa.Table] = OrderedDict()
         self._lock = Lock()
         self._has_warned = False
-        groups = self._look(segments_that_fit(descriptor, wanted))
+        groups = self._index(compatible_segment_kinds(descriptor, settings))
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
         self._groups = [(group.file, group.number) for group in groups]
         hashes = np.concatenate([np.empty(0, np.uint64), *(group.hashes for group in groups)])
-        places = [group.chosen + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
+        row_numbers = [group.reusable_rows + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
         order = np.argsort(hashes, kind="stable")
         self._hashes: npt.NDArray[np.uint64] = hashes[order]
-        self._places: npt.NDArray[np.uint32] = np.concatenate([np.empty(0, np.uint32), *places])[order]
+        self._row_numbers: npt.NDArray[np.uint32] = np.concatenate([np.empty(0, np.uint32), *row_numbers])[order]
 
     def __len__(self) -> int:
         return len(self._hashes)
 
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is worth a look; never blocks."""
-        return bool(self._places_of(request_key, take))
+        return bool(self._rows_of(request_key, take))
 
-    def get(self, request_key: str, take: int) -> Found | None:
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request; None when it is not there, or no longer. Blocking.
 
         Raises:
             StorageError: The dataset cannot be read.
         """
-        for place in self._places_of(request_key, take):
-            row = self._row(place)
+        for row_number in self._rows_of(request_key, take):
+            row = self._read_row(row_number)
             if (row["request_key"], row["take"]) != (request_key, take):
                 continue
             try:
-                return _whole(row, self.label)
+                return _checked_audio(row, self.label)
             except (TypeError, ValueError):
-                self._warn(place)
+                self._warn(row_number)
         return None
 
-    def _warn(self, place: int) -> None:
+    def _warn(self, row_number: int) -> None:
         if not self._has_warned:
             self._has_warned = True
-            name, _ = self._groups[self._group_of(place)]
+            name, _ = self._groups[self._group_of(row_number)]
             logger.warning(
                 "%s has rows whose audio is not what they say of it: it is not taken, and bought anew",
                 self._store.describe(name),
             )
 
-    def _group_of(self, place: int) -> int:
-        return int(np.searchsorted(self._first_rows, place, "right")) - 1
+    def _group_of(self, row_number: int) -> int:
+        return int(np.searchsorted(self._first_rows, row_number, "right")) - 1
 
-    def _places_of(self, request_key: str, take: int) -> list[int]:
-        wanted = np.uint64(request_hash(request_key, take))
-        first, last = (int(np.searchsorted(self._hashes, wanted, side)) for side in ("left", "right"))
-        places: list[int] = self._places[first:last].tolist()
-        return places
+    def _rows_of(self, request_key: str, take: int) -> list[int]:
+        key_hash = np.uint64(request_hash(request_key, take))
+        first, last = (int(np.searchsorted(self._hashes, key_hash, side)) for side in ("left", "right"))
+        row_numbers: list[int] = self._row_numbers[first:last].tolist()
+        return row_numbers
 
-    def _look(self, kinds: Collection[str]) -> list[_Group]:
+    def _index(self, kinds: Collection[str]) -> list[_RowGroup]:
         """Look into the speech files for audio of these kinds, many at a time."""
         if not kinds:
             return []
         names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
         with DaemonExecutor(READERS, "reuse-index") as readers:
-            found = readers.map(partial(self._look_into, kinds), names)
-            return [group for groups in found for group in groups]
+            groups_by_file = readers.map(partial(self._index_file, kinds), names)
+            return [group for groups in groups_by_file for group in groups]
 
-    def _look_into(self, kinds: Collection[str], name: str) -> list[_Group]:
+    def _index_file(self, kinds: Collection[str], name: str) -> list[_RowGroup]:
         groups = []
         columns = ["request_key", "take", "segments"]
         with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=columns, use_threads=False)
                 keys, takes, segments = (table.column(column).to_pylist() for column in columns)
-                chosen = [
-                    place
-                    for place, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
-                    if take is not None and is_request_key(key) and kind_of(count) in kinds
+                reusable_rows = [
+                    index
+                    for index, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
+                    if take is not None and is_request_key(key) and segment_kind(count) in kinds
                 ]
-                hashes = np.fromiter((request_hash(keys[it], takes[it]) for it in chosen), np.uint64, len(chosen))
-                groups.append(_Group(name, number, table.num_rows, np.array(chosen, np.uint32), hashes))
+                hashes = np.fromiter(
+                    (request_hash(keys[index], takes[index]) for index in reusable_rows), np.uint64, len(reusable_rows)
+                )
+                groups.append(_RowGroup(name, number, table.num_rows, np.array(reusable_rows, np.uint32), hashes))
         return groups
 
-    def _row(self, place: int) -> dict[str, Any]:
-        number = self._group_of(place)
+    def _read_row(self, row_number: int) -> dict[str, Any]:
+        number = self._group_of(row_number)
         with self._lock:  # threads that want the same row group wait for the first one to read it
-            table = self._held.pop(number, None)
+            table = self._cached_tables.pop(number, None)
             if table is None:
                 table = self._read(*self._groups[number])
-            self._held[number] = table
-            while len(self._held) > KEPT_GROUPS:
-                self._held.popitem(last=False)
-        within = place - int(self._first_rows[number])
-        if within >= table.num_rows:  # the part was made anew since it was looked at
+            self._cached_tables[number] = table
+            while len(self._cached_tables) > CACHED_GROUPS:
+                self._cached_tables.popitem(last=False)
+        index = row_number - int(self._first_rows[number])
+        if index >= table.num_rows:  # the part was made anew since it was looked at
             return dict.fromkeys(_COLUMNS)
-        return {name: table.column(name)[within].as_py() for name in _COLUMNS}
+        return {name: table.column(name)[index].as_py() for name in _COLUMNS}
 
     def _read(self, name: str, group: int) -> pa.Table:
         with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
@@ -176,7 +178,7 @@ class PublishedSpeech:
         return storage_errors(f"reading {self._store.describe(name)}", Exception)
 
 
-def found_of(row: Mapping[str, Any], label: str) -> Found:
+def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
     """Return a row of a speech table as audio that was bought before; its origin begins with the label."""
     audio = Audio(
         data=row["audio"]["bytes"],
@@ -193,33 +195,33 @@ def found_of(row: Mapping[str, Any], label: str) -> Found:
         request_id=row["request_id"],
         quality=tuple(row["quality"]),
     )
-    return Found(answer, describe_origin(str(row["utterance_id"]), label), row["segments"])
+    return CachedAudio(answer, describe_origin(str(row["utterance_id"]), label), row["segments"])
 
 
-def kind_of(segments: int) -> str:
+def segment_kind(segments: int) -> str:
     """Return whether audio is that of one segment, or joined from several."""
     return "one" if segments == 1 else "joined"
 
 
-def segments_that_fit(descriptor: Descriptor, wanted: AudioSettings) -> Collection[str]:
+def compatible_segment_kinds(descriptor: Descriptor, settings: AudioSettings) -> Collection[str]:
     """Return which of a dataset's audio may be taken: that of one segment, and that joined from several."""
     job = descriptor.job
-    made = AudioSettings(job["audio_format"], job["sample_rate_hz"], job["pause_ms"])
+    dataset_settings = AudioSettings(job["audio_format"], job["sample_rate_hz"], job["pause_ms"])
     received = AudioSettings()
-    fitting = [(one.format, one.sample_rate_hz) for one in (received, wanted)]
-    if (made.format, made.sample_rate_hz) not in fitting:
+    compatible = [(option.format, option.sample_rate_hz) for option in (received, settings)]
+    if (dataset_settings.format, dataset_settings.sample_rate_hz) not in compatible:
         return ()
-    return ("one", "joined") if made.pause_ms == wanted.pause_ms else ("one",)
+    return ("one", "joined") if dataset_settings.pause_ms == settings.pause_ms else ("one",)
 
 
-def _whole(row: Mapping[str, Any], label: str) -> Found:
+def _checked_audio(row: Mapping[str, Any], label: str) -> CachedAudio:
     """Return a row as audio that was bought before.
 
     Raises:
         ValueError: It is damaged, or says what cannot be; as a TypeError does.
     """
-    found = found_of(row, label)
-    check_cached(found)
-    if hashlib.sha256(found.answer.audio.data).hexdigest() != row["audio_sha256"]:
+    audio = cached_audio_of(row, label)
+    check_cached(audio)
+    if hashlib.sha256(audio.answer.audio.data).hexdigest() != row["audio_sha256"]:
         raise MalformedRecordError("audio_sha256")
-    return found
+    return audio

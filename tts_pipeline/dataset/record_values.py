@@ -9,10 +9,10 @@ from typing import Any, get_type_hints
 
 import pyarrow as pa
 
-from tts_pipeline.models import Attempt, Audio, Found, Settlement, Usage, Word
-from tts_pipeline.schema import INSTANT, MONEY, REJECTS, SPEECH, TIMESTAMPS, Column
+from tts_pipeline.models import Attempt, Audio, CachedAudio, Settlement, Usage, Word
+from tts_pipeline.schema import MONEY, REJECTS, SPEECH, TIMESTAMP, WORD_TIMESTAMPS, Column
 
-_MAX = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, INSTANT: 2**63 - 1}
+_MAX = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, TIMESTAMP: 2**63 - 1}
 _MAX_BY_NAME = {
     **dict.fromkeys(("segment", "number", "http_status"), _MAX[pa.int16()]),
     **dict.fromkeys(("take", "text_start", "text_end"), _MAX[pa.int32()]),
@@ -48,7 +48,7 @@ def _fields_of(record_type: type[Any]) -> list[tuple[str, type | UnionType, int]
 _FIELDS = {made: _fields_of(made) for made in (Attempt, Settlement, Usage, Word, Audio)}
 
 
-def check_cached(cached: Found) -> None:
+def check_cached(cached: CachedAudio) -> None:
     """Make sure that what is kept of an answer can be true; its audio is measured by whoever takes it.
 
     Raises:
@@ -98,7 +98,7 @@ def _column_check(column: Column) -> Callable[[Any], bool]:
         maximum = _MAX[column.type]
         is_signed = column.name in _SIGNED
         return lambda value: value.__class__ is int and (-maximum if is_signed else 0) <= value <= maximum
-    by_type = {pa.string(): _is_text, MONEY: _is_amount, TIMESTAMPS: _are_words}
+    by_type = {pa.string(): _is_text, MONEY: _is_amount, WORD_TIMESTAMPS: _are_words}
     return by_type.get(column.type, _are_texts)
 
 

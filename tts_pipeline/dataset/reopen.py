@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tts_pipeline.dataset.descriptor import SEAL
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.finish import read_markers
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.names import part_name
@@ -12,7 +12,7 @@ from tts_pipeline.dataset.publish import marker_name
 from tts_pipeline.dataset.store import Store
 
 
-def reopen(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:
+def reopen_rejected_parts(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:
     """Open the done parts that have rejects again, so that these rows are tried anew. Blocking.
 
     A run may die at any instant, because of the order of what is written. The seal goes first, so that a dataset is
@@ -33,11 +33,11 @@ def reopen(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:
     Raises:
         StorageError: The destination failed, or another process has one of the parts.
     """
-    rejected = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
-    if rejected:
-        store.remove(SEAL)
-    for number in sorted(rejected):
+    rejected_parts = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
+    if rejected_parts:
+        store.remove(MANIFEST_FILE)
+    for number in sorted(rejected_parts):
         with leases.hold(part_name(number), wait=True):
             leases.check()
             store.remove(marker_name(number))
-    return rejected
+    return rejected_parts

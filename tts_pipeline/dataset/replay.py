@@ -15,7 +15,7 @@ from tts_pipeline.dataset.journal import FORMAT_VERSION
 from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_fields, check_reject, check_speech
 from tts_pipeline.dataset.store import storage_errors
-from tts_pipeline.dataset.totals import are_amounts
+from tts_pipeline.dataset.totals import are_consistent_amounts
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Settlement, Usage, Word
 
@@ -225,7 +225,7 @@ def _parse_settlement(values: dict[str, Any]) -> Settlement:
 
 
 def _check_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> None:
-    if not are_amounts(characters, costs):
+    if not are_consistent_amounts(characters, costs):
         raise MalformedRecordError("amounts")
 
 

@@ -17,10 +17,10 @@ from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.answers import FORMAT_VERSION, MARKER, FileCache
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.location import is_local
-from tts_pipeline.dataset.published import PublishedSpeech
+from tts_pipeline.dataset.published import DatasetCache
 from tts_pipeline.dataset.store import Store, open_store
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
-from tts_pipeline.models import Found
+from tts_pipeline.models import CachedAudio
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -33,7 +33,7 @@ class CacheTier(Protocol):
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is worth a look; never blocks."""
 
-    def get(self, request_key: str, take: int) -> Found | None:
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request; None when it is not there. Blocking.
 
         Raises:
@@ -57,7 +57,7 @@ class CacheLocation:
     descriptor: Descriptor | None
     is_new: bool
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """Make a new place a reuse store; one that is there stays as it is. Blocking.
 
         Raises:
@@ -80,7 +80,7 @@ class CacheLocation:
         if self.descriptor is None:
             return FileCache(self.store, self.label)
         with _as_configuration_error(self.label):
-            speech = PublishedSpeech(self.store, self.descriptor, audio, self.label)
+            speech = DatasetCache(self.store, self.descriptor, audio, self.label)
         if not len(speech):
             logger.warning(
                 "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.catalog.check import check_column
-from tts_pipeline.catalog.value import nested
+from tts_pipeline.catalog.value import to_json_text
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, InputColumns
 from tts_pipeline.dataset.replay import UtteranceKey
 from tts_pipeline.dataset.source import stem_of
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance
-from tts_pipeline.schema import SPEECH, opens_in_hugging_face
+from tts_pipeline.schema import SPEECH, is_readable_by_hugging_face
 
 TAKE = "take"
 
@@ -160,7 +160,7 @@ def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None
     Args:
         passthrough: As ``passthrough_columns`` gives them.
     """
-    unreadable = [(source, field) for source, field in passthrough if not opens_in_hugging_face(field.type)]
+    unreadable = [(source, field) for source, field in passthrough if not is_readable_by_hugging_face(field.type)]
     if not unreadable:
         return None
     shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
@@ -184,7 +184,7 @@ def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
 def parameter_values(rows: pa.Table, column: str) -> list[Any]:
     """Return the values of a parameter's column; objects and lists as ``Nested``, so that they can be counted."""
     values = _values(rows, column)
-    return [nested(value) for value in values] if _is_nested(rows.schema.field(column).type) else values
+    return [to_json_text(value) for value in values] if _is_nested(rows.schema.field(column).type) else values
 
 
 def _values(rows: pa.Table, column: str) -> list[Any]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from tts_pipeline.config import SEGMENT_BYTES, SHIP_PATIENCE_S, SHIP_SENDERS
+from tts_pipeline.config import JOURNAL_CHUNK_BYTES, SHIP_CONCURRENCY, SHIP_TIMEOUT_S
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.journal import Journal
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -74,7 +74,7 @@ class ShippedLog:
                 while self._sent_bytes < (size_bytes := self._journal.size_bytes):
                     # One that failed may have arrived all the same, or arrive yet: it is sent again as it was.
                     if self._chunk_end == self._sent_bytes:
-                        self._chunk_end = min(size_bytes, self._sent_bytes + SEGMENT_BYTES)
+                        self._chunk_end = min(size_bytes, self._sent_bytes + JOURNAL_CHUNK_BYTES)
                     data = file.read(self._chunk_end - self._sent_bytes)
                     self._store.write(chunk_name(path.stem, self._sent_bytes), data)
                     self._sent_bytes = self._chunk_end
@@ -116,10 +116,10 @@ class LogShipper:
     ) -> None:
         self._store = store
         self._interval_s = interval_s
-        self._senders = DaemonExecutor(SHIP_SENDERS, "journal-sender")
+        self._senders = DaemonExecutor(SHIP_CONCURRENCY, "journal-sender")
         self.is_strict = is_strict and interval_s is not None
         self._are_leases_lost = are_leases_lost
-        self.retry_timeout_s = SHIP_PATIENCE_S
+        self.retry_timeout_s = SHIP_TIMEOUT_S
         self._logs: dict[str, ShippedLog] = {}
         # Added to by the event loop alone, and taken from by the thread alone.
         self._waiters: list[asyncio.Future[None]] = []

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import (
-    ALWAYS_READ_BYTES,
-    MAX_EXPANSION,
+    EXPANSION_EXEMPT_BYTES,
+    MAX_EXPANSION_RATIO,
     MAX_FOOTER_BYTES,
     MAX_PAGE_BYTES,
     SLICE_BYTES,
@@ -196,9 +196,9 @@ class ParquetReader:
         if group in self._checked_groups:
             return
         row_group = self.metadata.row_group(group)
-        allowance_bytes = ALWAYS_READ_BYTES * row_group.num_rows // max(1, self.metadata.num_rows)
+        allowance_bytes = EXPANSION_EXEMPT_BYTES * row_group.num_rows // max(1, self.metadata.num_rows)
         stored_bytes = sum(row_group.column(number).total_compressed_size for number in range(row_group.num_columns))
-        limit_bytes, total_bytes = max(allowance_bytes, MAX_EXPANSION * stored_bytes), 0
+        limit_bytes, total_bytes = max(allowance_bytes, MAX_EXPANSION_RATIO * stored_bytes), 0
         for chunk in self._chunks([group], self._projection.columns):
             if chunk.is_flat and chunk.metadata.num_values != chunk.rows:
                 raise pa.ArrowInvalid(f"{chunk.rows:,} rows are promised, {chunk.metadata.num_values:,} are there")
@@ -208,7 +208,7 @@ class ParquetReader:
                 raise ConfigurationError(
                     f"row group {group} of {self._label!r} has {stored_bytes:,} bytes, but its columns up to "
                     f"{chunk.path!r} come to more than {limit_bytes:,} when they are read, which is beyond "
-                    f"{MAX_EXPANSION:,} times as much",
+                    f"{MAX_EXPANSION_RATIO:,} times as much",
                     hint=SMALLER_PAGES_HINT,
                 )
         self._checked_groups.add(group)

@@ -21,47 +21,47 @@ from tts_pipeline.dataset.journal_frames import Blob
 from tts_pipeline.dataset.replay import UtteranceKey, UtteranceRecord
 from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
-from tts_pipeline.schema import AUDIO, SPEECH, column_of, fields
+from tts_pipeline.schema import AUDIO, SPEECH, arrow_fields, to_array
 
 AUDIO_LEAVES = ("audio.bytes", "audio.path")
 """Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
 
 
-def row_groups(places: Sequence[int], bytes_of: Callable[[int], int]) -> Iterator[list[int]]:
+def split_row_groups(indices: Sequence[int], row_bytes: Callable[[int], int]) -> Iterator[list[int]]:
     """Divide rows, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
     group: list[int] = []
     group_bytes = 0
-    for place in places:
-        length = bytes_of(place)
+    for index in indices:
+        length = row_bytes(index)
         if group and group_bytes + length > ROW_GROUP_BYTES:
             yield group
             group, group_bytes = [], 0
-        group.append(place)
+        group.append(index)
         group_bytes += length
     if group:
         yield group
 
 
-def regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Put small tables that follow each other together, as many as make up ``ROW_GROUP_BYTES`` at most."""
-    held: list[pa.Table] = []
-    held_bytes = 0
+    pending: list[pa.Table] = []
+    pending_bytes = 0
     for table in tables:
-        if held and held_bytes + table.nbytes > ROW_GROUP_BYTES:
-            yield pa.concat_tables(held)
-            held, held_bytes = [], 0
-        held.append(table)
-        held_bytes += table.nbytes
-    if held:
-        yield pa.concat_tables(held)
+        if pending and pending_bytes + table.nbytes > ROW_GROUP_BYTES:
+            yield pa.concat_tables(pending)
+            pending, pending_bytes = [], 0
+        pending.append(table)
+        pending_bytes += table.nbytes
+    if pending:
+        yield pa.concat_tables(pending)
 
 
 class BlobReader:
     """Reads from journals by offset, each opened once. Used by ``with``."""
 
     def __init__(self) -> None:
-        self._open: dict[Path, FileIO] = {}
-        self._held = ExitStack()
+        self._files: dict[Path, FileIO] = {}
+        self._resources = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +69,7 @@ class BlobReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._held.close()
+        self._resources.close()
 
     def read(self, blobs: Sequence[Blob]) -> tuple[pa.Array, list[str]]:
         """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each.
@@ -87,44 +87,44 @@ class BlobReader:
         offsets = pa.array(ends, pa.int32()).buffers()[1]
         return pa.Array.from_buffers(pa.binary(), len(blobs), [None, offsets, data]), hashes
 
-    def _read_into(self, place: memoryview, blob: Blob) -> None:
-        file = self._open.get(blob.path)
+    def _read_into(self, buffer: memoryview, blob: Blob) -> None:
+        file = self._files.get(blob.path)
         if file is None:
-            file = self._open[blob.path] = self._held.enter_context(FileIO(blob.path))
+            file = self._files[blob.path] = self._resources.enter_context(FileIO(blob.path))
         file.seek(blob.offset)
-        if file.readinto(place) != blob.length:
+        if file.readinto(buffer) != blob.length:
             raise StorageError(f"the journal {blob.path} is shorter than it was", hint=DISK_HINT)
 
 
-def columns_of(
-    keys: Sequence[UtteranceKey], told: Sequence[UtteranceRecord], texts: pa.Array, blobs: BlobReader
+def speech_columns(
+    keys: Sequence[UtteranceKey], records: Sequence[UtteranceRecord], texts: pa.Array, blobs: BlobReader
 ) -> list[pa.Array]:
     """Return the speech table's own columns for utterances that are speech.
 
     Args:
         keys: What names them.
-        told: What their journals say of them, in the same order.
+        records: What their journals say of them, in the same order.
         texts: What was to be said.
         blobs: Reads the audio.
 
     Raises:
         StorageError: A journal is not what it was.
     """
-    speeches = [one.speech or {} for one in told]
+    speeches = [record.speech or {} for record in records]
     paths = [audio_path(key, speech["audio_format"]) for key, speech in zip(keys, speeches, strict=True)]
-    data, hashes = blobs.read([one.audio for one in told if one.audio is not None])
+    data, hashes = blobs.read([record.audio for record in records if record.audio is not None])
     audio = pa.StructArray.from_arrays([data, pa.array(paths, pa.string())], fields=list(AUDIO))
     arrays = {"text": texts, "audio": audio}
-    given: dict[str, Sequence[Any]] = {
+    known_values: dict[str, Sequence[Any]] = {
         "utterance_id": [utterance_id for utterance_id, _ in keys],
         "take": [take for _, take in keys],
         "audio_sha256": hashes,
-        **{name: [one.header[name] for one in told] for name in ("service", "model", "invocation_id")},
+        **{name: [record.header[name] for record in records] for name in ("service", "model", "invocation_id")},
     }
-    for field in fields(SPEECH):
+    for field in arrow_fields(SPEECH):
         if field.name not in arrays:
-            values = given.get(field.name) or [speech.get(field.name) for speech in speeches]
-            arrays[field.name] = column_of(values, field)
+            values = known_values.get(field.name) or [speech.get(field.name) for speech in speeches]
+            arrays[field.name] = to_array(values, field)
     return [arrays[column.name] for column in SPEECH]
 
 
@@ -149,9 +149,15 @@ class SpeechWriter:
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        plain = [leaf for field in schema for leaf in _leaves(field.name, field.type) if leaf not in AUDIO_LEAVES]
+        compressed_leaves = [
+            leaf for field in schema for leaf in _leaf_paths(field.name, field.type) if leaf not in AUDIO_LEAVES
+        ]
         self._writer = pq.ParquetWriter(
-            path, schema, compression=dict.fromkeys(plain, "zstd"), use_dictionary=plain, write_statistics=plain
+            path,
+            schema,
+            compression=dict.fromkeys(compressed_leaves, "zstd"),
+            use_dictionary=compressed_leaves,
+            write_statistics=compressed_leaves,
         )
 
     def __enter__(self) -> Self:
@@ -167,15 +173,15 @@ class SpeechWriter:
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
 
-def _leaves(path: str, kind: pa.DataType) -> Iterator[str]:
+def _leaf_paths(path: str, kind: pa.DataType) -> Iterator[str]:
     """Yield the Parquet paths of a column's leaves."""
     if pa.types.is_struct(kind):
         for child in kind:
-            yield from _leaves(f"{path}.{child.name}", child.type)
+            yield from _leaf_paths(f"{path}.{child.name}", child.type)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(f"{path}.list.element", kind.value_type)
+        yield from _leaf_paths(f"{path}.list.element", kind.value_type)
     elif pa.types.is_map(kind):
-        yield from _leaves(f"{path}.key_value.key", kind.key_type)
-        yield from _leaves(f"{path}.key_value.value", kind.item_type)
+        yield from _leaf_paths(f"{path}.key_value.key", kind.key_type)
+        yield from _leaf_paths(f"{path}.key_value.value", kind.item_type)
     else:
         yield path

@@ -8,29 +8,29 @@ from dataclasses import replace
 from pathlib import Path
 
 from tts_pipeline.dataset.claims import Claim, is_locked
-from tts_pipeline.dataset.descriptor import NAME, Descriptor
-from tts_pipeline.dataset.finish import done_parts, read_markers, totals_by_part
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
+from tts_pipeline.dataset.finish import committed_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import read_journal, totals_of
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
 from tts_pipeline.dataset.replay import Replay
 from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.totals import Totals, totals_at
-from tts_pipeline.dataset.usage_files import claimed, open_claims, published_journals, usage_totals
+from tts_pipeline.dataset.totals import Totals, parse_totals
+from tts_pipeline.dataset.usage_files import claim_totals, committed_journals, open_claims, usage_totals
 from tts_pipeline.errors import StorageError
 
-EARLIER = -1
+EARLIER_GENERATIONS = -1
 """Stands for a part's number where an earlier generation of the dataset spent something."""
 
 
-def spent(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Totals:
+def total_spend(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Totals:
     """Add up what every attempt of a dataset did cost and may have cost, over all invocations. Blocking.
 
     See ``SpendTally``.
     """
     totals = Totals()
-    for one in SpendTally(store, descriptor, journals, locks).by_part().values():
-        totals.add(one)
+    for part_totals in SpendTally(store, descriptor, journals, locks).by_part().values():
+        totals.add(part_totals)
     return totals
 
 
@@ -55,9 +55,11 @@ class SpendTally:
         self._by_part = defaultdict[int, Totals](Totals)
         # Claims first, then usage: a journal is published before its claim goes, so one of the two is always seen.
         self._claims = list(open_claims(store, ()))
-        self._known = published_journals(store)
-        self._by_part[EARLIER].add(totals_at(store.describe(NAME), descriptor.carried or {}))
-        for number, totals in totals_by_part(store, read_markers(store, done_parts(store, descriptor))):
+        self._counted_journals = committed_journals(store)
+        self._by_part[EARLIER_GENERATIONS].add(
+            parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
+        )
+        for number, totals in totals_by_part(store, read_markers(store, committed_parts(store, descriptor))):
             self._by_part[number].add(totals)
         self._add_journals(journals, locks)
 
@@ -66,38 +68,38 @@ class SpendTally:
             number = parse_part_number(path.name)
             if is_locked(locks / f"{part_name(number)}.lock"):
                 continue  # it may be written to: its claim is what counts
-            one = None if path.stem in self._known else _replay(self._store, path)
-            if one is not None:  # else its usage is published, or all that is known of it is its claim
-                self._by_part[number].add(totals_of(one))
-                self._known.add(path.stem)
+            replay = None if path.stem in self._counted_journals else _read_unless_removed(self._store, path)
+            if replay is not None:  # else its usage is published, or all that is known of it is its claim
+                self._by_part[number].add(totals_of(replay))
+                self._counted_journals.add(path.stem)
 
     def by_part(self) -> dict[int, Totals]:
-        """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER``.
+        """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER_GENERATIONS``.
 
         The counts other than attempts, characters and money mean nothing. Parts that spent nothing may be missing.
         """
-        found = defaultdict(Totals, {number: replace(totals) for number, totals in self._by_part.items()})
+        by_part = defaultdict(Totals, {number: replace(totals) for number, totals in self._by_part.items()})
         for number, claim in self._claims:
-            if _journal(number, claim) not in self._known:
-                found[number].add(claimed(claim))
-        return dict(found)
+            if _journal_name(number, claim) not in self._counted_journals:
+                by_part[number].add(claim_totals(claim))
+        return dict(by_part)
 
-    def count_anew(self, own: Collection[str]) -> dict[int, Totals]:
+    def refresh(self, own_journals: Collection[str]) -> dict[int, Totals]:
         """Count what was published and claimed meanwhile, but for some journals; returns what ``by_part`` does.
 
         Args:
-            own: Ids of the journals that the caller accounts for.
+            own_journals: Ids of the journals that the caller accounts for.
         """
-        self._claims = [one for one in open_claims(self._store, ()) if one[1].journal_id not in own]
-        for name in sorted(published_journals(self._store) - self._known):
+        self._claims = [claim for claim in open_claims(self._store, ()) if claim[1].journal_id not in own_journals]
+        for name in sorted(committed_journals(self._store) - self._counted_journals):
             usage = f"usage/{name}.parquet"
-            if parse_journal_id(name) not in own and (data := self._store.read(usage)) is not None:
+            if parse_journal_id(name) not in own_journals and (data := self._store.read(usage)) is not None:
                 self._by_part[parse_part_number(name)].add(usage_totals(data, self._store.describe(usage)))
-            self._known.add(name)
+            self._counted_journals.add(name)
         return self.by_part()
 
 
-def _replay(store: Store, path: Path) -> Replay | None:
+def _read_unless_removed(store: Store, path: Path) -> Replay | None:
     try:
         return read_journal(store, path, check_payloads=False)
     except StorageError:
@@ -106,5 +108,5 @@ def _replay(store: Store, path: Path) -> Replay | None:
         return None  # its owner has just published it
 
 
-def _journal(part: int, claim: Claim) -> str:
+def _journal_name(part: int, claim: Claim) -> str:
     return f"{part_name(part)}-{claim.journal_id}"

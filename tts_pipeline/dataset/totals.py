@@ -82,11 +82,11 @@ class Totals:
         return cls(**known)
 
 
-def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
+def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
     """Return counts that stand in a file, which may be damaged or hostile; other keys are passed over.
 
     Args:
-        place: The file, for messages.
+        location: The file, for messages.
         values: The counts; empty where there are none. Those that earlier versions did not know may be missing.
 
     Raises:
@@ -94,36 +94,36 @@ def totals_at(place: str, values: Mapping[str, Any]) -> Totals:
     """
     if not values:
         return Totals()
-    there = JsonFields(values, place, _HINT)
-    for names, check in ((_COUNTS, there.count), (_MONEY, there.amount), (("currency",), there.text_or_none)):
+    counts = JsonFields(values, location, _HINT)
+    for names, check in ((_COUNTS, counts.count), (_MONEY, counts.amount), (("currency",), counts.text_or_none)):
         for name in names:
-            if name in there or name not in _LATER:
+            if name in counts or name not in _OPTIONAL:
                 check(name)
     totals = Totals.from_json(values)
     characters = totals.characters_billed, totals.characters_upper_bound
-    if not are_amounts(characters, (totals.cost, totals.cost_upper_bound)):
-        raise damaged_amounts(place)
+    if not are_consistent_amounts(characters, (totals.cost, totals.cost_upper_bound)):
+        raise damaged_amounts(location)
     return totals
 
 
-def damaged_amounts(place: str) -> StorageError:
+def damaged_amounts(location: str) -> StorageError:
     """Return the error of a file that tells amounts that cannot be true."""
-    message = f"{place} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
+    message = f"{location} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
     return StorageError(message, hint=_HINT)
 
 
-def are_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
+def are_consistent_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
     """Say whether what is confirmed and what is possible can be true together; None is not known."""
-    confirmed, at_most = costs
+    confirmed, upper_bound = costs
     if not all(cost is None or cost.is_finite() for cost in costs):
         return False
-    if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (at_most or 0) < 0:
+    if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (upper_bound or 0) < 0:
         return False
-    return confirmed is None or at_most is None or confirmed <= at_most
+    return confirmed is None or upper_bound is None or confirmed <= upper_bound
 
 
 _HINT = "restore it: the bill is added up from it"
-_LATER = frozenset({"characters_without_price", "implausible_attempts", "cost_in_question"})
+_OPTIONAL = frozenset({"characters_without_price", "implausible_attempts", "cost_in_question"})
 """What earlier versions did not count."""
 
 _MONEY = ("cost", "cost_upper_bound", "cost_in_question")

@@ -18,9 +18,9 @@ from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.replay import Replay, UnaccountedSpend, UtteranceKey
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.tables import read_columns
-from tts_pipeline.dataset.totals import Totals, are_amounts, damaged_amounts
+from tts_pipeline.dataset.totals import Totals, are_consistent_amounts, damaged_amounts
 from tts_pipeline.models import Outcome, Price
-from tts_pipeline.schema import table_of, usage_schema, usage_values
+from tts_pipeline.schema import to_table, usage_schema, usage_values
 
 _PIECE_BYTES = 256 * 1024
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
@@ -32,8 +32,8 @@ def usage_name(part: int, journal_id: str) -> str:
     return f"usage/{part_name(part)}-{journal_id}.parquet"
 
 
-def publish_usage_of(
-    store: Store, part: int, one: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None
+def commit_journal_usage(
+    store: Store, part: int, replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None
 ) -> None:
     """Publish the usage of a journal that will not be written to any more; what is published is left alone. Blocking.
 
@@ -42,43 +42,43 @@ def publish_usage_of(
     Args:
         store: The destination.
         part: Whose journal it is.
-        one: The journal, read back.
+        replay: The journal, read back.
         tags: By utterance, beside those of the whole job.
 
     Raises:
         StorageError: The destination failed.
     """
-    name = usage_name(part, one.journal_id)
-    if not one.attempts and (one.unaccounted is None or not one.unaccounted.characters_upper_bound):
+    name = usage_name(part, replay.journal_id)
+    if not replay.attempts and (replay.unaccounted is None or not replay.unaccounted.characters_upper_bound):
         return
     is_new = not store.exists(name)
-    if is_new or is_guess(store, part, one):
-        table = table_of(_usage_rows(one, tags or {}), usage_schema())
-        write_table(store, name, with_prices(table, one.header["prices"]), is_new=is_new)
+    if is_new or is_provisional(store, part, replay):
+        table = to_table(_usage_rows(replay, tags or {}), usage_schema())
+        write_table(store, name, with_prices(table, replay.header["prices"]), is_new=is_new)
 
 
-def account_for_claims(store: Store, names: Iterable[str], journals_here: Collection[str]) -> None:
+def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
     """Write ``unknown`` usage for claims whose journal is neither here nor published, and remove them. Blocking.
 
     Args:
         store: The destination.
         names: The claims'.
-        journals_here: Ids of journals that are on this machine: their usage is known.
+        local_journals: Ids of journals that are on this machine: their usage is known.
 
     Raises:
         StorageError: The destination failed.
     """
     for name in names:
         claim = read_claim(store, name)
-        if claim is None or claim.journal_id in journals_here:
+        if claim is None or claim.journal_id in local_journals:
             continue
         usage = usage_name(parse_part_number(name), claim.journal_id)
         if not store.exists(usage):
-            write_table(store, usage, table_of([claimed_usage(claim)], usage_schema()))
+            write_table(store, usage, to_table([claim_usage(claim)], usage_schema()))
         store.remove(name)
 
 
-def published_journals(store: Store) -> set[str]:
+def committed_journals(store: Store) -> set[str]:
     """Return the journals whose usage is published, by their files' name without its suffix. Blocking.
 
     Raises:
@@ -107,7 +107,7 @@ def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Cla
             yield parse_part_number(name), claim
 
 
-def claimed(claim: Claim) -> Totals:
+def claim_totals(claim: Claim) -> Totals:
     """Return what a claim may have spent: all that it claims."""
     totals = Totals(characters_upper_bound=claim.characters_upper_bound)
     if claim.cost_upper_bound is None:
@@ -116,31 +116,33 @@ def claimed(claim: Claim) -> Totals:
     return totals
 
 
-def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
+def usage_totals(data: bytes, location: str = "a usage file") -> Totals:
     """Add up a usage file.
 
     Args:
         data: What is in it.
-        place: Where it stands, for messages.
+        location: Where it stands, for messages.
 
     Raises:
         StorageError: It is damaged, or tells amounts that cannot be true.
     """
-    with storage_errors(f"reading {place}", Exception):
+    with storage_errors(f"reading {location}", Exception):
         table = read_columns(data, ["outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE])
         billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
     try:
-        is_sound = all(map(are_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True)))
+        is_sound = all(
+            map(are_consistent_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True))
+        )
     except (TypeError, ArithmeticError, AttributeError):  # nulls, or another type
         is_sound = False
     if not is_sound:
-        raise damaged_amounts(place)
+        raise damaged_amounts(location)
     totals = Totals(attempts=table.num_rows)
     totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
     totals.characters_billed, totals.characters_upper_bound = sum(billed), sum(bounds)
     totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
-    known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
-    totals.add_cost(total_cost(confirmed), total_cost(costs), known[0] if known else None)
+    currencies = [currency for currency in table.column("currency").to_pylist() if currency is not None]
+    totals.add_cost(total_cost(confirmed), total_cost(costs), currencies[0] if currencies else None)
     if _IMPLAUSIBLE in table.column_names:  # a file of an earlier version does not tell
         for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
             totals.add_implausible(cost)
@@ -160,16 +162,16 @@ def write_tables(
         with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
             for table in tables:
                 writer.write_table(table)
-        return facts_of_path(path)
+        return size_and_hash_at(path)
 
 
-def facts_of_path(path: Path) -> dict[str, Any]:
+def size_and_hash_at(path: Path) -> dict[str, Any]:
     """Return a file's size and hash, as a marker tells them."""
     with path.open("rb") as file:
-        return facts_of(file)
+        return size_and_hash(file)
 
 
-def facts_of(file: BinaryIO) -> dict[str, Any]:
+def size_and_hash(file: BinaryIO) -> dict[str, Any]:
     """Return an open file's size and hash; read from its beginning."""
     digest, size_bytes = hashlib.sha256(), 0
     while piece := file.read(_PIECE_BYTES):
@@ -178,69 +180,76 @@ def facts_of(file: BinaryIO) -> dict[str, Any]:
     return {"bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
-def is_guess(store: Store, part: int, one: Replay) -> bool:
+def is_provisional(store: Store, part: int, replay: Replay) -> bool:
     """Return whether what is published of a journal is what another machine took it for, and the journal knows better.
 
     Raises:
         StorageError: The destination failed, or what is published is damaged.
     """
-    name = usage_name(part, one.journal_id)
-    return one.unaccounted is None and bool(one.attempts) and store.exists(name) and not _is_told(store, name, one)
+    name = usage_name(part, replay.journal_id)
+    return (
+        replay.unaccounted is None
+        and bool(replay.attempts)
+        and store.exists(name)
+        and not _holds_outcomes_of(store, name, replay)
+    )
 
 
-def _is_told(store: Store, name: str, one: Replay) -> bool:
+def _holds_outcomes_of(store: Store, name: str, replay: Replay) -> bool:
     """Return whether a usage file holds a journal's attempts as they ended, no more and no less."""
     data = store.read(name)
     if data is None:
         return False
     with storage_errors(f"reading {store.describe(name)}", Exception):
         table = read_columns(data, ["attempt_id", "outcome"])
-        told = set(zip(table["attempt_id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
-    ended = {(id_, settled.outcome if settled else Outcome.UNKNOWN) for id_, (_, settled) in one.attempts.items()}
-    return told == ended
+        rows = set(zip(table["attempt_id"].to_pylist(), table["outcome"].to_pylist(), strict=True))
+    outcomes = {(id_, settled.outcome if settled else Outcome.UNKNOWN) for id_, (_, settled) in replay.attempts.items()}
+    return rows == outcomes
 
 
-def _usage_rows(one: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> list[dict[str, Any]]:
-    header = one.header
+def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> list[dict[str, Any]]:
+    header = replay.header
     constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
     prices = {
         name: Price(price_id=name, currency=price["currency"], basis=price["basis"])
         for name, price in header["prices"].items()
     }
-    known = [
+    rows = [
         {
             **usage_values(attempt, settlement, prices),
             **constants,
             "tags": list({**header["tags"], **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
         }
-        for attempt, settlement in one.attempts.values()
+        for attempt, settlement in replay.attempts.values()
     ]
-    lost = one.unaccounted
+    unaccounted = replay.unaccounted
     return (
-        known if lost is None or not lost.characters_upper_bound else [*known, claimed_usage(_rest_of_claim(one, lost))]
+        rows
+        if unaccounted is None or not unaccounted.characters_upper_bound
+        else [*rows, claim_usage(_unaccounted_claim(replay, unaccounted))]
     )
 
 
-def _rest_of_claim(one: Replay, lost: UnaccountedSpend) -> Claim:
+def _unaccounted_claim(replay: Replay, unaccounted: UnaccountedSpend) -> Claim:
     """Return a claim on just what is lost."""
     names = ("journal_id", "invocation_id", "service", "model", "account", "tags")
     return Claim(
-        **{name: one.header[name] for name in names},
-        opened_at_us=lost.claimed_at_us,
-        characters_upper_bound=lost.characters_upper_bound,
-        cost_upper_bound=lost.cost_upper_bound,
-        currency=lost.currency,
+        **{name: replay.header[name] for name in names},
+        opened_at_us=unaccounted.claimed_at_us,
+        characters_upper_bound=unaccounted.characters_upper_bound,
+        cost_upper_bound=unaccounted.cost_upper_bound,
+        currency=unaccounted.currency,
     )
 
 
-def _guess_id(journal_id: str) -> str:
+def _provisional_attempt_id(journal_id: str) -> str:
     return f"claim-{journal_id}"
 
 
-def claimed_usage(claim: Claim) -> dict[str, Any]:
+def claim_usage(claim: Claim) -> dict[str, Any]:
     """Return the usage row that stands for all that a claim may have spent, as long as its journal does not tell."""
     return {
-        "attempt_id": _guess_id(claim.journal_id),
+        "attempt_id": _provisional_attempt_id(claim.journal_id),
         "invocation_id": claim.invocation_id,
         "journal_id": claim.journal_id,
         "account": claim.account,

@@ -11,12 +11,12 @@ from datetime import UTC, date, datetime
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.cost import price_at
-from tts_pipeline.dataset.descriptor import NAME as DESCRIPTOR
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.dropping import check_drop
 from tts_pipeline.dataset.reuse import CacheLocation, CacheTier, find_cache
 from tts_pipeline.dataset.rows import hugging_face_note, passthrough_columns, require_columns
-from tts_pipeline.dataset.spending import spent
+from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.streamed import temporary_parquet
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
@@ -31,13 +31,13 @@ from tts_pipeline.estimates.rows import AnyRows, InputRows, SourceRows, open_row
 from tts_pipeline.estimates.tally import Counts, tally
 from tts_pipeline.estimates.terms import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
 from tts_pipeline.job import Job, Running
-from tts_pipeline.job.prepared import Prepared, prepare
-from tts_pipeline.models import ParameterValue, Service
+from tts_pipeline.job.prepared import PreparedJob, prepare
+from tts_pipeline.models import Endpoint, ParameterValue
 
 
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     rows: AnyRows,
-    service: Service,
+    service: Endpoint,
     *,
     model: str,
     destination: str | os.PathLike[str] | None = None,
@@ -163,13 +163,13 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
 def _inputs_of_dataset(job: Job) -> _Inputs:
     """Look at a job's destination: what is there is neither bought nor made again."""
     prepared = prepare(job, sends=False)
-    source = SourceRows(prepared.source, prepared.places)
+    source = SourceRows(prepared.source, prepared.row_indices)
     parameters = check_row_parameters(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
-    tiers = open_tiers(prepared.reusable, job.audio)
-    locations = [location for location in prepared.reusable if isinstance(location, CacheLocation)]
+    tiers = open_tiers(prepared.cache_locations, job.audio)
+    locations = [location for location in prepared.cache_locations if isinstance(location, CacheLocation)]
     descriptor = read_descriptor(prepared.store)
     if descriptor is None:
-        note = hugging_face_note(prepared.voicing.roles.passthrough)
+        note = hugging_face_note(prepared.mapper.roles.passthrough)
         return _Inputs(source, parameters, tiers, locations, _prior_spend(prepared), note)
     own_location = CacheLocation(prepared.store, prepared.home.root, descriptor, is_new=False)
     return _Inputs(
@@ -181,14 +181,18 @@ def _inputs_of_dataset(job: Job) -> _Inputs:
     )
 
 
-def _prior_spend(prepared: Prepared) -> Totals:
+def _prior_spend(prepared: PreparedJob) -> Totals:
     """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
-    store, journals = prepared.store, prepared.journals
+    store, journals = prepared.store, prepared.journals_dir
     if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
         store, journals = prepared.home, prepared.rebuild.work_dir / "journals"
     descriptor = read_descriptor(store)
     is_capped = prepared.job.running.budget != BudgetCap()
-    return spent(store, descriptor, journals, prepared.locks) if is_capped and descriptor is not None else Totals()
+    return (
+        total_spend(store, descriptor, journals, prepared.locks_dir)
+        if is_capped and descriptor is not None
+        else Totals()
+    )
 
 
 def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:

@@ -11,12 +11,12 @@ from tts_pipeline.client.takes import is_worth_keeping
 from tts_pipeline.config import AudioSettings, QualityPolicy
 from tts_pipeline.dataset.answers import FileCache, request_hash
 from tts_pipeline.dataset.kept import JobCache, request_hashes
-from tts_pipeline.dataset.published import PublishedSpeech
+from tts_pipeline.dataset.published import DatasetCache
 from tts_pipeline.dataset.repeated import load_duplicate_hashes
 from tts_pipeline.dataset.reuse import CacheLocation, CacheTier
-from tts_pipeline.job.prepared import Prepared
-from tts_pipeline.job.rebuild import OldJournals
-from tts_pipeline.models import Card, Parameters, Service
+from tts_pipeline.job.prepared import PreparedJob
+from tts_pipeline.job.rebuild import OldGeneration
+from tts_pipeline.models import Card, Endpoint, Parameters
 from tts_pipeline.wire.request import build_request
 
 
@@ -44,7 +44,7 @@ class AudioLocator:
         card: Part of a request's key.
     """
 
-    def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Service, card: Card) -> None:
+    def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Endpoint, card: Card) -> None:
         self._tiers = [_ListedTier(tier) if _needs_listing(tier) else tier for tier in tiers]
         self._quality = quality
         self._is_strict = "reject" in quality.actions.values()
@@ -75,16 +75,18 @@ class AudioLocator:
         return cached is not None and is_worth_keeping(self._quality, cached.answer, None)
 
 
-def open_tiers(locations: Iterable[CacheLocation | OldJournals], audio: AudioSettings) -> list[CacheTier]:
+def open_tiers(locations: Iterable[CacheLocation | OldGeneration], audio: AudioSettings) -> list[CacheTier]:
     """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking.
 
     Raises:
         ConfigurationError: One of them cannot be read.
     """
-    return [location.open(audio) for location in locations if isinstance(location, OldJournals) or not location.is_new]
+    return [
+        location.open(audio) for location in locations if isinstance(location, OldGeneration) or not location.is_new
+    ]
 
 
-def open_own_tiers(prepared: Prepared) -> list[CacheTier]:
+def open_own_tiers(prepared: PreparedJob) -> list[CacheTier]:
     """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking.
 
     Raises:
@@ -93,10 +95,10 @@ def open_own_tiers(prepared: Prepared) -> list[CacheTier]:
     duplicate_hashes = load_duplicate_hashes(prepared.store, prepared.descriptor.fingerprint)
     if duplicate_hashes is not None and not len(duplicate_hashes):
         return []
-    job_cache = JobCache(prepared.kept)
+    job_cache = JobCache(prepared.job_cache_dir)
     if not job_cache.is_new:
         return [job_cache]
-    dataset_cache = PublishedSpeech(prepared.store, prepared.descriptor, prepared.job.audio, label="")
+    dataset_cache = DatasetCache(prepared.store, prepared.descriptor, prepared.job.audio, label="")
     return [dataset_cache] if len(dataset_cache) else []
 
 

@@ -11,7 +11,7 @@ import orjson
 import polars as pl
 
 from tts_pipeline.catalog.check import check_column, check_parameters
-from tts_pipeline.catalog.value import Nested, nested
+from tts_pipeline.catalog.value import JsonText, to_json_text
 from tts_pipeline.dataset.rows import TAKE
 from tts_pipeline.dataset.scan import MAX_DISTINCT
 from tts_pipeline.estimates.rows import InputRows
@@ -94,7 +94,7 @@ def countable(column: pl.Expr) -> pl.Expr:
 def _countable(values: pl.Series) -> pl.Series:
     if not values.dtype.is_nested():
         return values
-    return pl.Series(values.name, [nested(value) for value in values.to_list()], dtype=pl.String)
+    return pl.Series(values.name, [to_json_text(value) for value in values.to_list()], dtype=pl.String)
 
 
 def to_json(value: ParameterValue | None) -> str | None:
@@ -151,7 +151,7 @@ class _ValueCounter:
         # Told from a text: whether it may be an object, the type of the column says.
         self._counts.update(
             {
-                Nested(value) if is_nested and value is not None else value: rows
+                JsonText(value) if is_nested and value is not None else value: rows
                 for value, rows in value_counts.iter_rows()
             }
         )

@@ -15,7 +15,7 @@ from tts_pipeline.estimates.holdings import AudioLocator, AudioOrigin
 from tts_pipeline.estimates.parameters import RowParameters, from_json
 from tts_pipeline.estimates.remaining import NOT_STARTED, STARTED, StartedRow
 from tts_pipeline.models import Card, History, Parameters
-from tts_pipeline.text import billed_characters, check_worth_sending
+from tts_pipeline.text import billed_characters, check_speakable
 
 MAX_CUT_TEXTS = 20_000
 """Texts over the limit that are really cut, which takes about 1 ms per 1,000 characters; the others are taken to be cut
@@ -132,7 +132,7 @@ class PurchaseCounter:
         history = History(boundaries=started.boundaries)
         try:
             if started is NOT_STARTED:
-                check_worth_sending(text, keeps_unspeakable=True)
+                check_speakable(text, allow_unspeakable=True)
             segments = self._segmenter.cut(text, history, tag_from_label(self._card, measures["language"]))
         except PermanentError:
             segments = ()

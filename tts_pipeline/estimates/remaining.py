@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow as pa
 
-from tts_pipeline.dataset.finish import done_parts, read_markers
+from tts_pipeline.dataset.finish import committed_parts, read_markers
 from tts_pipeline.dataset.journal import SUFFIX
 from tts_pipeline.dataset.journals import check_fingerprint, journal_paths
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
@@ -23,7 +23,7 @@ from tts_pipeline.dataset.takeover import adopt_journals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.estimates.rows import InputRows, rebatch
 from tts_pipeline.frames.tables import to_polars
-from tts_pipeline.job.prepared import Prepared
+from tts_pipeline.job.prepared import PreparedJob
 
 STARTED = "__started"
 """Column of the row's place in ``RemainingRows.started_rows``; null for a row of which no segment is paid for."""
@@ -73,12 +73,12 @@ class RemainingRows(InputRows):
         StorageError: The destination or the disk failed.
     """
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: PreparedJob) -> None:
         self._prepared = prepared
         self.left_out = prepared.source.left_out
         self.skipped = SkippedRows()
         self.started_rows: list[StartedRow] = []
-        self._done_parts = done_parts(prepared.store, prepared.descriptor)
+        self._done_parts = committed_parts(prepared.store, prepared.descriptor)
         markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done_parts)}
         if missing := sorted(self._done_parts - markers.keys()):
             name = prepared.store.describe(marker_name(missing[0]))
@@ -93,7 +93,7 @@ class RemainingRows(InputRows):
             rejects=sum(markers[number]["rejects"] for number in self._done_parts),
         )
         self._shipped_parts = {parse_part_number(name) for name in prepared.store.names(SHIPPED, "part-")}
-        parts_with_journal = {parse_part_number(path.name) for path in prepared.journals.glob(f"part-*{SUFFIX}")}
+        parts_with_journal = {parse_part_number(path.name) for path in prepared.journals_dir.glob(f"part-*{SUFFIX}")}
         parts_with_speech = {parse_part_number(name) for name in prepared.store.names("speech", "part-")}
         self._started_parts = (parts_with_journal | parts_with_speech | self._shipped_parts) - self._done_parts
 
@@ -106,7 +106,7 @@ class RemainingRows(InputRows):
             yield to_polars(table)
 
     def _tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        roles = self._prepared.voicing.roles
+        roles = self._prepared.mapper.roles
         read_columns = list(dict.fromkeys([*columns, *roles.id_and_parameter_columns(), roles.columns.text]))
         reader = RowReader(self._prepared.source, read_columns)
         for number in range(self._prepared.descriptor.parts):
@@ -116,8 +116,8 @@ class RemainingRows(InputRows):
                 table, started = self._unfinished_rows(self._prepared.read_part(reader, number))
                 yield table.select(columns).append_column(STARTED, started)
                 continue
-            span = self._prepared.descriptor.span(number)
-            for batch in reader.batches(self._prepared.places[span.start : span.stop]):
+            span = self._prepared.descriptor.row_range(number)
+            for batch in reader.batches(self._prepared.row_indices[span.start : span.stop]):
                 table = pa.Table.from_batches([batch]).select(columns)
                 yield table.append_column(STARTED, pa.nulls(table.num_rows, pa.int32()))
 
@@ -150,7 +150,7 @@ class RemainingRows(InputRows):
         """Read the journals of a part, here and shipped; those of a finished part are accounted for already."""
         if number in self._reopened_parts:
             return
-        local_journals = journal_paths(self._prepared.journals, number)
+        local_journals = journal_paths(self._prepared.journals_dir, number)
         with scratch_folder(prefix="estimate-") as folder:
             if number in self._shipped_parts:
                 adopt_journals(

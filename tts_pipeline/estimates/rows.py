@@ -18,7 +18,7 @@ from tts_pipeline.dataset.row_reader import RowReader
 from tts_pipeline.dataset.source import Source, open_source
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.tables import to_polars
-from tts_pipeline.job.prepared import places_of
+from tts_pipeline.job.prepared import select_rows
 
 BATCH_ROWS = 50_000
 """Rows that are held at a time, and as many again that are being read: a few MB of ordinary lines."""
@@ -85,7 +85,7 @@ class FrameRows(InputRows):
         yield from self._frame.select(columns).collect_batches(chunk_size=BATCH_ROWS, engine="streaming")
 
     def _select(self, selection: Selection) -> pl.LazyFrame:
-        row_indices = places_of(selection, self._frame.select(pl.len()).collect(engine="streaming").item())
+        row_indices = select_rows(selection, self._frame.select(pl.len()).collect(engine="streaming").item())
         if isinstance(row_indices, range):
             return self._frame.head(len(row_indices))
         indices = pl.Series(row_indices, dtype=pl.UInt32).implode()
@@ -163,7 +163,7 @@ def open_rows(
         return FrameRows(rows.lazy().drop(*drop), selection)
     if isinstance(rows, str | os.PathLike):
         source = open_source(rows, hive=hive, drop=drop)
-        return SourceRows(source, places_of(selection, source.rows))
+        return SourceRows(source, select_rows(selection, source.rows))
     if hasattr(rows, "__arrow_c_stream__"):
         return FrameRows(to_polars(rows, drop).lazy(), selection)
     raise ConfigurationError(

@@ -15,7 +15,7 @@ from tts_pipeline.cost import cost_of, price_at
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.measured import Latency
 from tts_pipeline.estimates.tally import Counts
-from tts_pipeline.models import Card, Price, Service, Usage
+from tts_pipeline.models import Card, Endpoint, Price, Usage
 
 _DAY_S = 86_400
 
@@ -96,7 +96,7 @@ def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | 
     return cost_of(price, characters=counts.characters_billed, usage=_tokens(counts, card))
 
 
-def estimate_notes(counts: Counts, card: Card, service: Service, time: TimeEstimate, today: date) -> Iterator[str]:
+def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEstimate, today: date) -> Iterator[str]:
     """Say what the figures rest on."""
     price = price_at(card.prices, today)
     if price is None:
@@ -132,7 +132,7 @@ def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend:
         )
 
 
-def _price_notes(price: Price, card: Card, service: Service) -> Iterator[str]:
+def _price_notes(price: Price, card: Card, service: Endpoint) -> Iterator[str]:
     if price.per_10k_characters is None:
         has_token_rate = card.output_tokens_per_second is not None
         yield (

@@ -21,7 +21,7 @@ from huggingface_hub import DatasetCardData
 
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.finish import CARD, as_code
+from tts_pipeline.dataset.finish import CARD_FILE, escape_code_span
 from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
 from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError, ServiceError
@@ -91,7 +91,7 @@ class HuggingFaceExporter:
         Raises:
             StorageError: The dataset or the destination failed; it is to be made anew.
         """
-        self._store.remove(CARD)  # first: without it nobody takes what is left for whole
+        self._store.remove(CARD_FILE)  # first: without it nobody takes what is left for whole
         self._store.remove_folder(DATA_FOLDER)
         with ExitStack() as stack:
             writers = {split: stack.enter_context(self._split_writer(split)) for split in self._plan.splits.names}
@@ -103,7 +103,7 @@ class HuggingFaceExporter:
                     clips = converters.map(partial(self._convert, data), batch)
                     self._write(writers, zip(batch, clips, strict=True))
         info = _info(self._features, writers.values())
-        self._store.write(CARD, self._card(info).encode())
+        self._store.write(CARD_FILE, self._card(info).encode())
 
     def _split_writer(self, split: str) -> SplitWriter:
         return SplitWriter(self._store, split, self._features.arrow_schema, self._sizes)
@@ -136,8 +136,8 @@ class HuggingFaceExporter:
         MetadataConfigs({"default": {"data_files": paths}}).to_dataset_card_data(data)
         job, report = self._plan.table.descriptor.job, self._report
         text = (
-            f"Every voice in this dataset is synthetic: made from text by the model `{as_code(job['model'])}` on the "
-            f"service `{as_code(job['service'])}` with tts-pipeline.\n\n"
+            f"Every voice in this dataset is synthetic: made from text by the model `{escape_code_span(job['model'])}` "
+            f"on the service `{escape_code_span(job['service'])}` with tts-pipeline.\n\n"
             f"{report.rows:,} utterances, {report.audio_ms / 3_600_000:.2f} hours."
         )
         return f"---\n{data}\n---\n\n# Synthetic speech\n\n{text}\n"

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.descriptor import NAME, Descriptor, read_descriptor
-from tts_pipeline.dataset.finish import done_parts
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor, read_descriptor
+from tts_pipeline.dataset.finish import committed_parts
 from tts_pipeline.dataset.formats import check_audio_formats
-from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -54,7 +54,9 @@ class SpeechTable:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.descriptor = _descriptor(store)
-        done_numbers = sorted(number for number in done_parts(store, self.descriptor) if number < self.descriptor.parts)
+        done_numbers = sorted(
+            number for number in committed_parts(store, self.descriptor) if number < self.descriptor.parts
+        )
         speech_files = set(store.names("speech", "part-"))
         self.parts = [number for number in done_numbers if f"{part_name(number)}.parquet" in speech_files]
         self.parts_left = self.descriptor.parts - len(done_numbers)
@@ -63,7 +65,7 @@ class SpeechTable:
     @property
     def source_rows(self) -> int:
         """Rows of the source in the parts that have speech."""
-        return sum(len(self.descriptor.span(number)) for number in self.parts)
+        return sum(len(self.descriptor.row_range(number)) for number in self.parts)
 
     def groups(self, columns: Sequence[str]) -> Iterator[RowGroup]:
         """Read row group by row group. A group can be asked for its audio until the next one is."""
@@ -119,8 +121,10 @@ def _read_audio(parquet: pq.ParquetFile, number: int, path: str) -> pa.Array:
 def _descriptor(store: Store) -> Descriptor:
     descriptor = read_descriptor(store)
     if descriptor is None:
-        raise ConfigurationError(f"there is no dataset at {store.root}", hint=f"name the folder that holds {NAME}")
-    if store.exists(SWAP):
+        raise ConfigurationError(
+            f"there is no dataset at {store.root}", hint=f"name the folder that holds {DESCRIPTOR_FILE}"
+        )
+    if store.exists(SWAP_FILE):
         raise ConfigurationError(
             f"the dataset at {store.root} is being replaced by a new generation", hint="run its job to finish that"
         )

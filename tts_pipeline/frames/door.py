@@ -16,24 +16,24 @@ from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.daemon_threads import POLL_S, DaemonExecutor
 from tts_pipeline.dataset.streamed import ArrowStream
-from tts_pipeline.frames.call import Call, Places
-from tts_pipeline.frames.polars_calls import refuse_twice
-from tts_pipeline.frames.rows import Frame, Wanted, beside, collected, to_say
-from tts_pipeline.frames.showing import shown
-from tts_pipeline.frames.state import State
+from tts_pipeline.frames.call import CachePaths, FrameJob
+from tts_pipeline.frames.polars_calls import refuse_double_purchase
+from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, utterance_rows, with_outcomes
+from tts_pipeline.frames.showing import show_progress
+from tts_pipeline.frames.state import CallStore
 from tts_pipeline.job import Progress, Running, Stop
-from tts_pipeline.models import ParameterValue, Service
+from tts_pipeline.models import Endpoint, ParameterValue
 
 P = ParamSpec("P")
 
 
-class Kept(Enum):
+class Sentinel(Enum):
     """Where a call looks for what was bought before, when nothing is said."""
 
-    HERE = "the user's state directory"
+    DEFAULT_CACHE = "the user's state directory"
 
 
-class Door(Protocol[P]):
+class FrameFunction(Protocol[P]):
     """A function of a frame that gives back what it got: Polars for Polars, Arrow for anything else."""
 
     @overload
@@ -42,7 +42,7 @@ class Door(Protocol[P]):
     def __call__(self, frame: ArrowStream, /, *args: P.args, **kwargs: P.kwargs) -> pa.Table: ...
 
 
-class AsyncDoor(Protocol[P]):
+class AsyncFrameFunction(Protocol[P]):
     """The same to be awaited."""
 
     @overload
@@ -53,47 +53,47 @@ class AsyncDoor(Protocol[P]):
     async def __call__(self, frame: ArrowStream, /, *args: P.args, **kwargs: P.kwargs) -> pa.Table: ...
 
 
-def _by_kind(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table]) -> Door[P]:
+def _typed_by_frame(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table]) -> FrameFunction[P]:
     """Say in types that the kind of the frame is the kind of the result."""
-    return cast("Door[P]", synthesize)
+    return cast("FrameFunction[P]", synthesize)
 
 
-async def _ended(work: asyncio.Future[Any]) -> None:
+async def _wait_until_done(future: asyncio.Future[Any]) -> None:
     """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
-    while not work.done():
-        await asyncio.wait([work], timeout=POLL_S)
+    while not future.done():
+        await asyncio.wait([future], timeout=POLL_S)
 
 
-def _awaited(synthesize: Door[P]) -> AsyncDoor[P]:
+def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
     @wraps(synthesize)
-    async def asynthesize(frame: Frame, /, *args: Any, **given: Any) -> pl.DataFrame | pa.Table:
-        refuse_twice(reuses=given.get("reuse", Kept.HERE) is not None)
-        stop = given["stop"] = given.get("stop") or Stop()
-        call, threads = partial(cast("Any", synthesize), frame, *args, **given), DaemonExecutor(1, "synthesize")
-        work = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
+    async def asynthesize(frame: Frame, /, *args: Any, **kwargs: Any) -> pl.DataFrame | pa.Table:
+        refuse_double_purchase(has_cache=kwargs.get("reuse", Sentinel.DEFAULT_CACHE) is not None)
+        stop = kwargs["stop"] = kwargs.get("stop") or Stop()
+        call, threads = partial(cast("Any", synthesize), frame, *args, **kwargs), DaemonExecutor(1, "synthesize")
+        future = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
         threads.shutdown()
         try:
-            await _ended(work)
+            await _wait_until_done(future)
         except asyncio.CancelledError:
             stop.set("cancellation")
-            work.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # else the loop complains
-            await _ended(work)
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # else the loop complains
+            await _wait_until_done(future)
             raise
-        return work.result()
+        return future.result()
 
     asynthesize.__name__ = asynthesize.__qualname__ = "asynthesize"
     asynthesize.__doc__ = """Say every row of a frame in a thread beside the loop; see ``synthesize``.
 
     Cancelled, it stops in good order first; the same call goes on.
     """
-    return cast("AsyncDoor[P]", asynthesize)
+    return cast("AsyncFrameFunction[P]", asynthesize)
 
 
-@_by_kind
+@_typed_by_frame
 def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     frame: Frame,
     /,
-    service: Service,
+    service: Endpoint,
     *,
     model: str,
     text: str | pl.Expr = "text",
@@ -101,7 +101,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     columns: Mapping[str, str] | None = None,
     audio: AudioSettings | None = None,
     running: Running | None = None,
-    reuse: Places | Kept | None = Kept.HERE,
+    reuse: CachePaths | Sentinel | None = Sentinel.DEFAULT_CACHE,
     catalog: Catalog | None = None,
     progress: bool | None = None,
     stop: Stop | None = None,
@@ -165,29 +165,29 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         >>> tts.usage_of(spoken)["outcome"].to_list()
         ['succeeded', 'succeeded']
     """
-    refuse_twice(reuses=reuse is not None)
+    refuse_double_purchase(has_cache=reuse is not None)
     running = running or Running()
-    state = State.at(running.work_dir)
-    wanted = Wanted(text, utterance_id, columns or {}, parameters)
-    table = collected(frame)
-    rows = to_say(table, wanted)
-    call = Call(
+    store = CallStore.at(running.work_dir)
+    arguments = ColumnArguments(text, utterance_id, columns or {}, parameters)
+    table = materialize(frame)
+    rows = utterance_rows(table, arguments)
+    frame_job = FrameJob(
         service=service,
         model=model,
-        fixed=wanted.fixed,
-        varying=tuple(wanted.varying),
+        fixed_parameters=arguments.fixed_parameters,
+        column_parameters=tuple(arguments.column_parameters),
         audio=audio or AudioSettings(),
         catalog=catalog,
         running=running,
         unchecked=tuple(unchecked),
-        reuse=state.reuse_store() if isinstance(reuse, Kept) else reuse,
+        reuse=store.file_cache_dir() if isinstance(reuse, Sentinel) else reuse,
     )
     counts = Progress()
-    with shown(counts, progress):
-        outcomes = call.say(rows, state, counts, stop or Stop())
-    if isinstance(reuse, Kept) and counts.totals.attempts:
-        state.make_room()
-    return beside(table, rows, outcomes)
+    with show_progress(counts, progress):
+        outcomes = frame_job.run(rows, store, counts, stop or Stop())
+    if isinstance(reuse, Sentinel) and counts.totals.attempts:
+        store.evict_oldest()
+    return with_outcomes(table, rows, outcomes)
 
 
-asynthesize = _awaited(synthesize)
+asynthesize = _make_async(synthesize)

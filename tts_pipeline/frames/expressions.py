@@ -98,8 +98,8 @@ def estimate_cost(
 
 
 def _maker_of(model: str, catalog: Catalog) -> Service:
-    having = [service for service in catalog.services.values() if (service.name, model) in catalog.cards]
-    makers = [service for service in having if service.maker] or having
+    offering = [service for service in catalog.services.values() if (service.name, model) in catalog.cards]
+    makers = [service for service in offering if service.maker] or offering
     if not makers:
         raise ConfigurationError(
             f"no service has a model {model!r}", hint="tts-pipeline models lists them; or give service="

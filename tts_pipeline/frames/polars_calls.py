@@ -8,7 +8,7 @@ from types import FrameType
 
 from tts_pipeline.errors import ConfigurationError
 
-_PIPES = {"pipe"}
+_SINGLE_CALL_FUNCTIONS = {"pipe"}
 """Functions of Polars that call what they are given just once, at once."""
 
 
@@ -23,19 +23,19 @@ def called_by_polars() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] == "polars" and frame.f_code.co_name not in _PIPES:
+        if module.partition(".")[0] == "polars" and frame.f_code.co_name not in _SINGLE_CALL_FUNCTIONS:
             return True
         frame = frame.f_back
     return False
 
 
-def refuse_twice(*, reuses: bool) -> None:
+def refuse_double_purchase(*, has_cache: bool) -> None:
     """Refuse to spend where it may happen twice for the same rows, unless the second time takes what the first bought.
 
     Raises:
         ConfigurationError: Polars calls, and nothing is reused.
     """
-    if not reuses and called_by_polars():
+    if not has_cache and called_by_polars():
         raise ConfigurationError(
             "speech is to be bought inside a function that Polars calls, which it may do twice for the same rows",
             hint="leave reuse on, which takes what was bought before, or call synthesize on the collected frame",

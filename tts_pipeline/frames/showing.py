@@ -10,36 +10,36 @@ from typing import Any
 
 from tts_pipeline.frames.polars_calls import called_by_polars
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import LOOKS_PER_S, Watch, lines, live
+from tts_pipeline.watch import REFRESHES_PER_S, ProgressView, live_display, report_lines
 
 
 @contextmanager
-def shown(progress: Progress, wanted: bool | None) -> Iterator[None]:
+def show_progress(progress: Progress, show: bool | None) -> Iterator[None]:
     """Show progress while the block runs.
 
     Args:
         progress: What to look at.
-        wanted: None shows it on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
+        show: None shows it on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
     """
     from rich.errors import LiveError
 
     with ExitStack() as display:
         with suppress(LiveError):  # rich before 14.1 has one display at a time, and it may be the caller's
-            display.enter_context(_display(Watch(progress), wanted))
+            display.enter_context(_display(ProgressView(progress), show))
         yield
 
 
-def _display(watch: Watch, wanted: bool | None) -> AbstractContextManager[None]:
-    if wanted is False or (wanted is None and called_by_polars()):
+def _display(view: ProgressView, show: bool | None) -> AbstractContextManager[None]:
+    if show is False or (show is None and called_by_polars()):
         return nullcontext()
     update = _notebook_line()
     if update is not None:
-        return lines(watch, update, wait=lambda ended: ended.wait(1 / LOOKS_PER_S))
+        return report_lines(view, update, wait=lambda ended: ended.wait(1 / REFRESHES_PER_S))
     if sys.stderr.isatty():
         from rich.console import Console
 
-        return live(watch, Console(stderr=True))
-    return lines(watch, _tell) if wanted else nullcontext()
+        return live_display(view, Console(stderr=True))
+    return report_lines(view, _print_line) if show else nullcontext()
 
 
 def _notebook_line() -> Callable[[str], None] | None:
@@ -55,5 +55,5 @@ def _notebook_line() -> Callable[[str], None] | None:
     return lambda text: line.update({"text/plain": text}, raw=True)
 
 
-def _tell(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 ::
 
     <work_dir, or the user's state directory>/frames/
-      answers/              the reuse store, at most ``KEPT_BYTES``
+      answers/              the reuse store, at most ``CACHE_BYTES``
       calls/<identity>/     a call that is going on or was stopped: frame.parquet, and the dataset that is made of it
       calls/once-<id>/      the same without reuse, or beside a call for the same rows: never gone on with
       usage/<id>/           what is left of a call that has ended: its descriptor and its usage, as in any dataset
@@ -27,7 +27,7 @@ import polars as pl
 
 from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.claims import Claim, FileLock
-from tts_pipeline.dataset.descriptor import NAME
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.eviction import evict
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.leftovers import commit_all_usage
@@ -35,11 +35,11 @@ from tts_pipeline.dataset.location import local_path
 from tts_pipeline.dataset.scratch import is_writable, state_folder
 from tts_pipeline.dataset.store import LocalStore, storage_errors
 from tts_pipeline.dataset.streamed import FILE_NAME, write_stream
-from tts_pipeline.dataset.usage_files import open_claims, published_journals
+from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job.prepared import WORK, locks_of
+from tts_pipeline.job.prepared import WORK_FOLDER, locks_dir_of
 
-KEPT_BYTES = 10 * 1024**3
+CACHE_BYTES = 10 * 1024**3
 """Audio that is kept for later calls, at most: about 60 hours of 24 kHz WAV."""
 
 ABANDONED_S = 30 * 86_400
@@ -51,7 +51,7 @@ _USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True)
-class CallFolder:
+class CallDirectory:
     """Where one call is made.
 
     Args:
@@ -80,7 +80,7 @@ class CallFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class CallStore:
     """What calls leave below a folder.
 
     Args:
@@ -90,30 +90,30 @@ class State:
     root: Path
 
     @classmethod
-    def at(cls, work_dir: Path | None = None) -> State:
+    def at(cls, work_dir: Path | None = None) -> CallStore:
         """Return the state below a folder on a local disk; None is the user's state directory."""
         return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames")
 
-    def reuse_store(self) -> Path:
+    def file_cache_dir(self) -> Path:
         """Return where audio is kept for later calls; it is made when it is not there. Blocking.
 
         Raises:
             StorageError: The disk failed.
         """
-        folder = self._made("answers")
+        folder = self._make_folder("answers")
         FileCache(LocalStore(folder)).create()
         return folder
 
-    def make_room(self) -> None:
-        """Remove the oldest audio that is beyond ``KEPT_BYTES``. Blocking.
+    def evict_oldest(self) -> None:
+        """Remove the oldest audio that is beyond ``CACHE_BYTES``. Blocking.
 
         Raises:
             StorageError: The disk failed.
         """
-        evict(self.reuse_store(), KEPT_BYTES)
+        evict(self.file_cache_dir(), CACHE_BYTES)
 
     @contextmanager
-    def call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallFolder]:
+    def open_call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallDirectory]:
         """Give a call its folder: the one where it was left off, when the same call was stopped before. Blocking.
 
         Args:
@@ -123,28 +123,28 @@ class State:
         Raises:
             StorageError: The disk failed.
         """
-        calls = self._made("calls")
-        self._give_up_abandoned()
-        with ExitStack() as held:
-            own = CallFolder(calls / f"{_ONCE}{uuid.uuid4().hex}")
-            held.enter_context(own.lock())
-            held.callback(shutil.rmtree, own.path, ignore_errors=True)
-            with storage_errors(f"making the folder {own.path}"):
-                own.path.mkdir(mode=0o700)
-            content_hash = write_stream(rows, own.source)
+        calls = self._make_folder("calls")
+        self._close_abandoned_calls()
+        with ExitStack() as resources:
+            fresh = CallDirectory(calls / f"{_ONCE}{uuid.uuid4().hex}")
+            resources.enter_context(fresh.lock())
+            resources.callback(shutil.rmtree, fresh.path, ignore_errors=True)
+            with storage_errors(f"making the folder {fresh.path}"):
+                fresh.path.mkdir(mode=0o700)
+            content_hash = write_stream(rows, fresh.source)
             if identity is not None:
                 name = hashlib.sha256(f"{content_hash} {identity}".encode()).hexdigest()
-                lasting = CallFolder(calls / name)
-                if _taken(lasting, held):
-                    if not lasting.path.exists():
-                        own.path.rename(lasting.path)
-                    os.utime(lasting.path)
-                    yield lasting
+                resumable = CallDirectory(calls / name)
+                if _try_lock(resumable, resources):
+                    if not resumable.path.exists():
+                        fresh.path.rename(resumable.path)
+                    os.utime(resumable.path)
+                    yield resumable
                     return
-            held.callback(self.end, own)
-            yield own
+            resources.callback(self.close_call, fresh)
+            yield fresh
 
-    def end(self, call: CallFolder) -> None:
+    def close_call(self, call: CallDirectory) -> None:
         """Let go of a call that has ended or was given up: its usage is kept, the rest removed. Blocking.
 
         Raises:
@@ -152,19 +152,19 @@ class State:
         """
         if call.dataset.exists():
             store = LocalStore(call.dataset)
-            work_dir = call.dataset / WORK
-            commit_all_usage(store, work_dir / "journals", Leases(store, locks_of(store, work_dir)))
+            work_dir = call.dataset / WORK_FOLDER
+            commit_all_usage(store, work_dir / "journals", Leases(store, locks_dir_of(store, work_dir)))
         with storage_errors(f"keeping the usage of {call.path}"):
             if (call.dataset / _USAGE).exists():
-                kept = self._made(_USAGE) / uuid.uuid4().hex
-                call.dataset.rename(kept)
-                _strip(kept)
+                usage_dir = self._make_folder(_USAGE) / uuid.uuid4().hex
+                call.dataset.rename(usage_dir)
+                _strip_to_usage(usage_dir)
         shutil.rmtree(call.path, ignore_errors=True)
 
     def usage_files(self) -> list[Path]:
         """Return the files of the usage table, in a folder for each call; also of calls that were stopped."""
-        kept = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
-        return sorted([*kept, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
+        finished_files = self.root.glob(f"{_USAGE}/*/{_USAGE}/*.parquet")
+        return sorted([*finished_files, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
 
     def open_claims(self) -> list[Claim]:
         """Return what calls have claimed whose usage is not published: their processes run, or were killed. Blocking.
@@ -173,18 +173,18 @@ class State:
             StorageError: The disk failed, or a claim is damaged.
         """
         stores = map(LocalStore, sorted(self.root.glob(f"calls/*/{_DATASET}")))
-        return [claim for store in stores for _, claim in open_claims(store, published_journals(store))]
+        return [claim for store in stores for _, claim in open_claims(store, committed_journals(store))]
 
-    def _give_up_abandoned(self) -> None:
+    def _close_abandoned_calls(self) -> None:
         for path in (self.root / "calls").glob("*/"):
-            call = CallFolder(path)
+            call = CallDirectory(path)
             with suppress(StorageError), call.lock():  # whoever has it is at work; what cannot be read stays
                 if call.is_abandoned():
-                    self.end(call)
-        for kept in self.root.glob(f"{_USAGE}/*/{WORK}"):  # a kill came between
-            _strip(kept.parent)
+                    self.close_call(call)
+        for leftover in self.root.glob(f"{_USAGE}/*/{WORK_FOLDER}"):  # a kill came between
+            _strip_to_usage(leftover.parent)
 
-    def _made(self, name: str) -> Path:
+    def _make_folder(self, name: str) -> Path:
         folder = self.root / name
         if not is_writable(self.root):
             raise StorageError(f"the folder {self.root} cannot be written", hint="give work_dir one that can")
@@ -193,20 +193,20 @@ class State:
         return folder
 
 
-def _taken(call: CallFolder, held: ExitStack) -> bool:
+def _try_lock(call: CallDirectory, resources: ExitStack) -> bool:
     """Say whether a call is ours now; it is not while another process, or another thread, makes the same one."""
     try:
-        held.enter_context(call.lock())
+        resources.enter_context(call.lock())
     except StorageError:
         return False
     return True
 
 
-def _strip(dataset: Path) -> None:
+def _strip_to_usage(dataset: Path) -> None:
     """Leave nothing of a dataset but its descriptor and its usage: it can still be reported on."""
     # What tells that this is not done yet goes last.
-    for path in sorted(dataset.iterdir(), key=lambda path: path.name == WORK):
-        if path.name in {NAME, _USAGE}:
+    for path in sorted(dataset.iterdir(), key=lambda path: path.name == WORK_FOLDER):
+        if path.name in {DESCRIPTOR_FILE, _USAGE}:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

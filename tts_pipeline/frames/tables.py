@@ -11,7 +11,7 @@ from tts_pipeline.dataset.dropping import refuse_unknown_drop
 from tts_pipeline.dataset.streamed import ArrowStream
 from tts_pipeline.errors import ConfigurationError
 
-NOT_HELD = (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError)
+UNSUPPORTED_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError, ValueError)
 """What Polars raises about a type that it cannot hold; its panics are no ``Exception``."""
 
 
@@ -31,17 +31,17 @@ def to_polars(rows: ArrowStream, drop: Collection[str] = ()) -> pl.DataFrame:
         rows = table.drop_columns(list(drop))
     try:
         return pl.DataFrame(rows)
-    except NOT_HELD as error:
-        raise _not_held(rows, error) from error
+    except UNSUPPORTED_ERRORS as error:
+        raise _unsupported_column(rows, error) from error
 
 
-def _not_held(rows: ArrowStream, error: BaseException) -> ConfigurationError:
+def _unsupported_column(rows: ArrowStream, error: BaseException) -> ConfigurationError:
     """Find the column; of a stream that is used up, nothing more is known."""
     table = rows if isinstance(rows, pa.Table) else pa.table({})
     for field in table.schema:
         try:
             pl.DataFrame(table.select([field.name]))
-        except NOT_HELD:
+        except UNSUPPORTED_ERRORS:
             return ConfigurationError(
                 f"the column {field.name!r} is of type {field.type}, which Polars cannot hold",
                 hint=f"convert it, or leave it out by --drop {field.name}",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.dataset.usage_files import claimed_usage
+from tts_pipeline.dataset.usage_files import claim_usage
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.frames.rows import Frame, collected
-from tts_pipeline.frames.state import State
-from tts_pipeline.schema import table_of, usage_schema
+from tts_pipeline.frames.rows import Frame, materialize
+from tts_pipeline.frames.state import CallStore
+from tts_pipeline.schema import to_table, usage_schema
 
 _FOLDER = "__folder"
 
@@ -34,12 +34,12 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     Raises:
         ConfigurationError: The frame has no column ``invocation_id``.
     """
-    state = State.at(work_dir)
-    claims = [] if frame is not None else state.open_claims()  # before the usage: what is published meanwhile is twice
-    opened = pl.DataFrame(table_of([claimed_usage(claim) for claim in claims], usage_schema()))
-    files = state.usage_files()
+    store = CallStore.at(work_dir)
+    claims = [] if frame is not None else store.open_claims()  # before the usage: what is published meanwhile is twice
+    open_usage = pl.DataFrame(to_table([claim_usage(claim) for claim in claims], usage_schema()))
+    files = store.usage_files()
     if not files:
-        return opened
+        return open_usage
     schema = pl.DataFrame(usage_schema().empty_table()).schema
     # A folder may be named "a[1]", and files of earlier versions lack columns.
     usage = pl.scan_parquet(
@@ -47,13 +47,15 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     )
     if frame is not None:
         usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
-        ours = usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
-        usage = usage.join(ours, on=_FOLDER, how="semi", maintain_order="left")
-    return pl.concat([usage.drop(_FOLDER).collect(), opened], how="diagonal_relaxed")
+        call_folders = (
+            usage.filter(pl.col("invocation_id").is_in(_invocations(frame).implode())).select(_FOLDER).unique()
+        )
+        usage = usage.join(call_folders, on=_FOLDER, how="semi", maintain_order="left")
+    return pl.concat([usage.drop(_FOLDER).collect(), open_usage], how="diagonal_relaxed")
 
 
 def _invocations(frame: Frame) -> pl.Series:
-    table = collected(frame)
+    table = materialize(frame)
     names = table.columns if isinstance(table, pl.DataFrame) else table.column_names
     if "invocation_id" not in names:
         raise ConfigurationError(

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tts_pipeline.loading import on_first_use
+from tts_pipeline.loading import lazy_getattr
 
 if TYPE_CHECKING:
     from tts_pipeline.dataset.parts import Progress
     from tts_pipeline.job.doors import plan, publish, run, run_job, run_parts, validate
-    from tts_pipeline.job.execution import Reach
+    from tts_pipeline.job.execution import StartService
     from tts_pipeline.job.job import Job, Running, Shard
     from tts_pipeline.job.report import Report
     from tts_pipeline.job.stop import Stop
 else:
-    __getattr__ = on_first_use(
+    __getattr__ = lazy_getattr(
         __name__,
         {
             "tts_pipeline.dataset.parts": ("Progress",),
             "tts_pipeline.job.doors": ("plan", "publish", "run", "run_job", "run_parts", "validate"),
-            "tts_pipeline.job.execution": ("Reach",),
+            "tts_pipeline.job.execution": ("StartService",),
             "tts_pipeline.job.job": ("Job", "Running", "Shard"),
             "tts_pipeline.job.report": ("Report",),
             "tts_pipeline.job.stop": ("Stop",),
@@ -33,10 +33,10 @@ else:
 __all__ = [
     "Job",
     "Progress",
-    "Reach",
     "Report",
     "Running",
     "Shard",
+    "StartService",
     "Stop",
     "plan",
     "publish",

@@ -9,14 +9,14 @@ from typing import NamedTuple
 from tts_pipeline.client.budget import Budget, Spending
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.cover import BudgetPool
-from tts_pipeline.dataset.finish import done_parts
+from tts_pipeline.dataset.finish import committed_parts
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.spending import SpendTally
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.job.division import cap_of_shard, totals_in
+from tts_pipeline.job.division import cap_of_shard, sum_totals
 from tts_pipeline.job.job import Shard
-from tts_pipeline.job.prepared import Prepared
+from tts_pipeline.job.prepared import PreparedJob
 
 _NOTHING = Decimal(0)
 
@@ -33,7 +33,7 @@ class Allowance(NamedTuple):
     pot: BudgetPool | None = None
 
 
-def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = None) -> Allowance:
+def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:
     """Make the allowance that a run has; without a cap nothing is looked at. Blocking.
 
     Args:
@@ -50,45 +50,45 @@ def allowance_of(prepared: Prepared, progress: Progress, shard: Shard | None = N
         return Allowance(Budget())
     is_share = shard is not None and shard.shards > 1
     # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
-    done = _for_good(prepared) if is_share else set[int]()
-    spending = SpendTally(prepared.store, prepared.descriptor, prepared.journals, prepared.locks)
-    spent = spending.by_part()
+    finished_parts = _finished_parts(prepared) if is_share else set[int]()
+    tally = SpendTally(prepared.store, prepared.descriptor, prepared.journals_dir, prepared.locks_dir)
+    spent_by_part = tally.by_part()
     if cap.max_cost is not None:
-        _refuse_unknown_costs(totals_in(spent, spent.keys()), cap)
-    ours = None
+        _refuse_unknown_costs(sum_totals(spent_by_part, spent_by_part.keys()), cap)
+    own_parts = None
     if shard is not None and is_share:
-        cap, ours = cap_of_shard(cap, shard, prepared.descriptor, spent, done), shard.numbers()
-    before = totals_in(spent, spent.keys() if ours is None else ours)
+        cap, own_parts = cap_of_shard(cap, shard, prepared.descriptor, spent_by_part, finished_parts), shard.numbers()
+    spent_before = sum_totals(spent_by_part, spent_by_part.keys() if own_parts is None else own_parts)
     budget = Budget(cap, by_token=prepared.card.billing == "tokens")
-    budget.set_external_spending(_spent(before))
-    progress.cap, progress.spent_before = cap, before
+    budget.set_external_spending(_as_spending(spent_before))
+    progress.cap, progress.spent_before = cap, spent_before
 
-    def count(own: Collection[str]) -> Totals:
-        found = spending.count_anew(own)
-        return totals_in(found, found.keys() if ours is None else ours)
+    def count(own_journals: Collection[str]) -> Totals:
+        counted_by_part = tally.refresh(own_journals)
+        return sum_totals(counted_by_part, counted_by_part.keys() if own_parts is None else own_parts)
 
-    return Allowance(budget, BudgetPool(cap, count, lambda totals: budget.set_external_spending(_spent(totals))))
+    return Allowance(budget, BudgetPool(cap, count, lambda totals: budget.set_external_spending(_as_spending(totals))))
 
 
-def _spent(totals: Totals) -> Spending:
+def _as_spending(totals: Totals) -> Spending:
     costs = totals.cost or _NOTHING, totals.cost_upper_bound or _NOTHING
     return Spending(totals.characters_billed, totals.characters_upper_bound, *costs)
 
 
-def _for_good(prepared: Prepared) -> set[int]:
+def _finished_parts(prepared: PreparedJob) -> set[int]:
     """Return the parts that will spend nothing any more: rejects that are tried anew are spending to come."""
-    return set() if prepared.job.running.retry_rejects else done_parts(prepared.store, prepared.descriptor)
+    return set() if prepared.job.running.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
 
 
-def _refuse_unknown_costs(before: Totals, cap: BudgetCap) -> None:
-    if before.characters_without_price:
+def _refuse_unknown_costs(spent_before: Totals, cap: BudgetCap) -> None:
+    if spent_before.characters_without_price:
         raise ConfigurationError(
             "a cap on cost counts everything this dataset spent, but the cost of "
-            f"{before.characters_without_price:,} characters is not known: there was no price",
+            f"{spent_before.characters_without_price:,} characters is not known: there was no price",
             hint="cap what is billed with --max-characters instead",
         )
-    if before.currency not in {None, cap.currency}:
+    if spent_before.currency not in {None, cap.currency}:
         raise ConfigurationError(
-            f"the cap is in {cap.currency}, but this dataset has costs in {before.currency}",
-            hint=f"go on with a price and a cap in {before.currency}, or use another destination",
+            f"the cap is in {cap.currency}, but this dataset has costs in {spent_before.currency}",
+            hint=f"go on with a price and a cap in {spent_before.currency}, or use another destination",
         )

@@ -23,7 +23,7 @@ from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError, StoppedError
-from tts_pipeline.job.job import Shard, shards_of
+from tts_pipeline.job.job import Shard, divide_into_shards
 from tts_pipeline.models import Card
 
 _NANO = 10**9
@@ -31,7 +31,7 @@ _NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Spender:
+class ShardSpend:
     """A shard as the division sees it.
 
     Args:
@@ -45,30 +45,34 @@ class Spender:
     is_finished: bool = False
 
 
-def share_of(cap: Decimal, spenders: Sequence[Spender], index: int) -> Decimal:
+def water_fill(cap: Decimal, spends: Sequence[ShardSpend], index: int) -> Decimal:
     """Return the most that one shard may spend over all its invocations, in units of 1e-9, rounded down.
 
     Args:
         cap: Of all of them together.
-        spenders: All shards.
+        spends: All shards.
         index: Which one is asked for.
     """
-    sharing = {number for number, one in enumerate(spenders) if not one.is_finished and one.rows}
-    level = _level(cap, spenders, sharing)
-    while above := {number for number in sharing if Fraction(spenders[number].spent) > level * spenders[number].rows}:
-        sharing -= above
-        level = _level(cap, spenders, sharing)
-    return Decimal(floor(level * spenders[index].rows * _NANO)) / _NANO if index in sharing else _NOTHING
+    active = {number for number, spend in enumerate(spends) if not spend.is_finished and spend.rows}
+    level = _level(cap, spends, active)
+    while overspent := {number for number in active if Fraction(spends[number].spent) > level * spends[number].rows}:
+        active -= overspent
+        level = _level(cap, spends, active)
+    return Decimal(floor(level * spends[index].rows * _NANO)) / _NANO if index in active else _NOTHING
 
 
-def _level(cap: Decimal, spenders: Sequence[Spender], sharing: Collection[int]) -> Fraction:
-    rows = sum(spenders[number].rows for number in sharing)
-    spent = sum((one.spent for number, one in enumerate(spenders) if number not in sharing), _NOTHING)
+def _level(cap: Decimal, spends: Sequence[ShardSpend], active: Collection[int]) -> Fraction:
+    rows = sum(spends[number].rows for number in active)
+    spent = sum((spend.spent for number, spend in enumerate(spends) if number not in active), _NOTHING)
     return max(Fraction(0), Fraction(cap) - Fraction(spent)) / rows if rows else Fraction(0)
 
 
 def cap_of_shard(
-    cap: BudgetCap, shard: Shard, descriptor: Descriptor, spent: Mapping[int, Totals], done: Collection[int]
+    cap: BudgetCap,
+    shard: Shard,
+    descriptor: Descriptor,
+    spent_by_part: Mapping[int, Totals],
+    finished_parts: Collection[int],
 ) -> BudgetCap:
     """Return the cap of one shard; what it has spent itself counts towards it.
 
@@ -76,42 +80,42 @@ def cap_of_shard(
         cap: The job's.
         shard: Which one.
         descriptor: Of the dataset.
-        spent: By part; what is in none of the shards' parts is taken off the cap first.
-        done: Parts that will spend nothing any more.
+        spent_by_part: By part; what is in none of the shards' parts is taken off the cap first.
+        finished_parts: Parts that will spend nothing any more.
     """
-    shards = shards_of(shard.all_parts, shard.shards)
-    beside = totals_in(spent, spent.keys() - set(range(shard.all_parts)))
-    within = [totals_in(spent, one.numbers()) for one in shards]
+    shards = divide_into_shards(shard.all_parts, shard.shards)
+    outside = sum_totals(spent_by_part, spent_by_part.keys() - set(range(shard.all_parts)))
+    totals_by_shard = [sum_totals(spent_by_part, each.numbers()) for each in shards]
 
-    def share(most: Decimal, at_most: Sequence[Decimal], elsewhere: Decimal) -> Decimal:
-        spenders = [
-            Spender(_rows(descriptor, one), spent_there, all(number in done for number in one.numbers()))
-            for one, spent_there in zip(shards, at_most, strict=True)
+    def share(amount: Decimal, spent_by_shard: Sequence[Decimal], spent_outside: Decimal) -> Decimal:
+        spends = [
+            ShardSpend(_rows(descriptor, each), spent, all(number in finished_parts for number in each.numbers()))
+            for each, spent in zip(shards, spent_by_shard, strict=True)
         ]
-        return share_of(max(_NOTHING, most - elsewhere), spenders, shard.index)
+        return water_fill(max(_NOTHING, amount - spent_outside), spends, shard.index)
 
-    costs = [one.cost_upper_bound or _NOTHING for one in within]
-    characters = [Decimal(one.characters_upper_bound) for one in within]
+    costs = [totals.cost_upper_bound or _NOTHING for totals in totals_by_shard]
+    characters = [Decimal(totals.characters_upper_bound) for totals in totals_by_shard]
     return replace(
         cap,
-        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, beside.cost_upper_bound or _NOTHING),
+        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, outside.cost_upper_bound or _NOTHING),
         max_characters=None
         if cap.max_characters is None
-        else int(share(Decimal(cap.max_characters), characters, Decimal(beside.characters_upper_bound))),
+        else int(share(Decimal(cap.max_characters), characters, Decimal(outside.characters_upper_bound))),
     )
 
 
-def totals_in(spent: Mapping[int, Totals], numbers: Collection[int]) -> Totals:
+def sum_totals(spent_by_part: Mapping[int, Totals], numbers: Collection[int]) -> Totals:
     """Add up what some parts spent."""
     totals = Totals()
     for number in numbers:
-        if number in spent:
-            totals.add(spent[number])
+        if number in spent_by_part:
+            totals.add(spent_by_part[number])
     return totals
 
 
 def _rows(descriptor: Descriptor, shard: Shard) -> int:
-    return sum(len(descriptor.span(number)) for number in shard.numbers())
+    return sum(len(descriptor.row_range(number)) for number in shard.numbers())
 
 
 def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | None = None) -> Limits:
@@ -128,17 +132,17 @@ def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | N
     """
     if at_a_time is not None and at_a_time < 1:
         raise ConfigurationError(f"at_a_time is {at_a_time}", hint="give at least 1")
-    sharing = shard.shards if at_a_time is None else min(at_a_time, shard.shards)
+    concurrent_shards = shard.shards if at_a_time is None else min(at_a_time, shard.shards)
     requests = card.requests_per_minute if limits.requests_per_minute is None else limits.requests_per_minute
     characters = limits.characters_per_minute
     return replace(
         limits,
-        requests_per_minute=None if requests is None else float(requests) / sharing,
-        characters_per_minute=None if characters is None else characters / sharing,
+        requests_per_minute=None if requests is None else float(requests) / concurrent_shards,
+        characters_per_minute=None if characters is None else characters / concurrent_shards,
     )
 
 
-def told_of_share(error: StoppedError, shard: Shard) -> StoppedError:
+def as_shard_error(error: StoppedError, shard: Shard) -> StoppedError:
     """Say of a budget that is used up that it is one shard's share."""
     return StoppedError(
         f"{error.message}; that is the share of shard {shard.index} of {shard.shards}",

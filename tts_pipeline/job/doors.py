@@ -15,12 +15,19 @@ from tts_pipeline.dataset.finish import dataset_totals
 from tts_pipeline.dataset.parts import Progress
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job.division import limits_of_shard
-from tts_pipeline.job.execution import Attended, Reach, prepared_in_place, run_shard, run_whole, seal
-from tts_pipeline.job.job import Job, Running, Shard, shards_of
-from tts_pipeline.job.prepared import Prepared, establish, prepare
+from tts_pipeline.job.execution import (
+    RunControl,
+    StartService,
+    finalize_job,
+    recover_and_prepare,
+    run_all_parts,
+    run_shard,
+)
+from tts_pipeline.job.job import Job, Running, Shard, divide_into_shards
+from tts_pipeline.job.prepared import PreparedJob, create_or_extend_dataset, prepare
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.stop import Stop
-from tts_pipeline.models import ParameterValue, Service
+from tts_pipeline.models import Endpoint, ParameterValue
 
 if TYPE_CHECKING:
     from tts_pipeline.dataset.streamed import RowStream
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     source: str | os.PathLike[str] | RowStream,
     destination: str | os.PathLike[str],
-    service: Service,
+    service: Endpoint,
     *,
     model: str,
     columns: Mapping[str, str] | None = None,
@@ -94,7 +101,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
 
 
 def run_job(
-    job: Job, progress: Progress | None = None, *, reach: Reach = nullcontext, stop: Stop | None = None
+    job: Job, progress: Progress | None = None, *, reach: StartService = nullcontext, stop: Stop | None = None
 ) -> Report:
     """Make a job's dataset, or go on with it; see ``run``.
 
@@ -104,9 +111,11 @@ def run_job(
         reach: Starts a service that runs only for the job, the local one; as it is, the service is there already.
         stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
     """
-    prepared = prepared_in_place(job)
+    prepared = recover_and_prepare(job)
     with prepared.leases:
-        return run_whole(establish(prepared), Attended(progress or Progress(), stop or Stop(), reach))
+        return run_all_parts(
+            create_or_extend_dataset(prepared), RunControl(progress or Progress(), stop or Stop(), reach)
+        )
 
 
 def plan(job: Job, max_shards: int = 1) -> list[Shard]:
@@ -123,10 +132,10 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
         ConfigurationError: Something is wrong; nothing was written. A ``MissingSourceError`` says that there is no
             source, unless ``Running.missing_is_empty``.
     """
-    prepared = prepared_in_place(job)
+    prepared = recover_and_prepare(job)
     with prepared.leases:
-        prepared = establish(prepared)
-    return shards_of(prepared.descriptor.parts, max_shards)
+        prepared = create_or_extend_dataset(prepared)
+    return divide_into_shards(prepared.descriptor.parts, max_shards)
 
 
 def run_parts(
@@ -152,9 +161,9 @@ def run_parts(
     """
     limits = limits_of_shard(job.running.limits, job.card(), shard, at_a_time)
     job = replace(job, running=replace(job.running, limits=limits))
-    prepared = prepared_in_place(job, may_grow=False)
+    prepared = recover_and_prepare(job, may_grow=False)
     with prepared.leases:
-        return run_shard(establish(prepared), shard, Attended(progress or Progress(), stop or Stop()))
+        return run_shard(create_or_extend_dataset(prepared), shard, RunControl(progress or Progress(), stop or Stop()))
 
 
 def publish(job: Job) -> Report:
@@ -164,11 +173,11 @@ def publish(job: Job) -> Report:
         StorageError: Parts are not done yet, or a marker's files are not there.
     """
     started = time.monotonic()
-    prepared = prepared_in_place(job, may_grow=False, sends=False)
+    prepared = recover_and_prepare(job, may_grow=False, sends=False)
     with prepared.leases:
         if not prepared.descriptor.parts:
-            prepared = establish(prepared)  # nobody had anything to do, so perhaps nobody planned it
-        seal(prepared)
+            prepared = create_or_extend_dataset(prepared)  # nobody had anything to do, so perhaps nobody planned it
+        finalize_job(prepared)
     return Report(
         dataset=dataset_totals(prepared.home, prepared.descriptor),
         this_run=Totals(),
@@ -179,7 +188,7 @@ def publish(job: Job) -> Report:
     )
 
 
-def validate(job: Job) -> Prepared:
+def validate(job: Job) -> PreparedJob:
     """Check a job whole without sending or writing anything.
 
     Raises:

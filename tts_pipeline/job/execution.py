@@ -8,84 +8,86 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from tts_pipeline.dataset.finish import dataset_totals, done_parts, finish, is_finished
+from tts_pipeline.dataset.finish import committed_parts, dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.kept import remove_job_cache
 from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.parts import Progress
-from tts_pipeline.dataset.reopen import reopen
+from tts_pipeline.dataset.reopen import reopen_rejected_parts
 from tts_pipeline.dataset.repeated import delete_duplicate_hashes
 from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
-from tts_pipeline.job.budget import allowance_of
+from tts_pipeline.job.budget import make_allowance
 from tts_pipeline.job.contention import wait_for_others
-from tts_pipeline.job.division import told_of_share
+from tts_pipeline.job.division import as_shard_error
 from tts_pipeline.job.job import Job, Shard
-from tts_pipeline.job.prepared import Prepared, leases_of, prepare, work_dir_of
+from tts_pipeline.job.prepared import PreparedJob, make_leases, prepare, work_dir_of
 from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.stop import Stop
-from tts_pipeline.models import Service
+from tts_pipeline.models import Endpoint
 
-Reach = Callable[[Service], AbstractContextManager[Service]]
+StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
 """Gives a service that can be spoken to, for as long as there is something to do; never called when there is not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class RunControl:
     """Who watches a run, who may stop it, and how its service is reached."""
 
     progress: Progress = field(default_factory=Progress)
     stop: Stop = field(default_factory=Stop)
-    reach: Reach = nullcontext
+    start_service: StartService = nullcontext
 
 
-def prepared_in_place(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
+def recover_and_prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
     """Check a job whole, after what an earlier run had begun to put in place is there; see ``prepare``."""
     work_dir = work_dir_of(job)
     home = open_store(job.destination, work_dir / "staging")
-    with leases_of(job, home, work_dir) as leases:
+    with make_leases(job, home, work_dir) as leases:
         complete_swap(home, work_dir, leases)
     return prepare(job, may_grow=may_grow, sends=sends)
 
 
-def run_whole(prepared: Prepared, attended: Attended) -> Report:
+def run_all_parts(prepared: PreparedJob, control: RunControl) -> Report:
     """Run all parts, and seal the dataset when that went to its end."""
-    report = run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), attended)
-    is_in_place = prepared.rebuild is None and is_finished(prepared.store, prepared.descriptor)
+    report = run_shard(prepared, Shard(0, 0, prepared.descriptor.parts), control)
+    is_in_place = prepared.rebuild is None and is_finalized(prepared.store, prepared.descriptor)
     if report.stopped is None and not is_in_place:
         try:
-            seal(prepared)
+            finalize_job(prepared)
         except StorageError as error:
             return replace(report, stopped=error)
     return report
 
 
-def seal(prepared: Prepared) -> None:
+def finalize_job(prepared: PreparedJob) -> None:
     """Seal a dataset whose parts are all done, and put it in place where it was made beside another.
 
     Raises:
         StorageError: Parts are not done, files of theirs are gone, or the destination failed.
     """
-    _sweep(prepared, done_parts(prepared.store, prepared.descriptor))  # another may be at work on those that are not
-    finish(prepared.store, prepared.descriptor)
+    # another may be at work on those that are not
+    _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
+    finalize(prepared.store, prepared.descriptor)
     if prepared.rebuild is not None:
         prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
-        remove_job_cache(prepared.kept)
+        remove_job_cache(prepared.job_cache_dir)
         delete_duplicate_hashes(prepared.store)
 
 
-def _sweep(prepared: Prepared, done: Collection[int]) -> None:
+def _collect_orphans(prepared: PreparedJob, finished_parts: Collection[int]) -> None:
     descriptor = prepared.descriptor
-    ours = {number for number in done if number < descriptor.parts}  # it may have grown since this was planned
-    collect_orphans(prepared.store, prepared.journals, prepared.leases, ours, descriptor.fingerprint_of)
+    # it may have grown since this was planned
+    own_parts = {number for number in finished_parts if number < descriptor.parts}
+    collect_orphans(prepared.store, prepared.journals_dir, prepared.leases, own_parts, descriptor.fingerprint_of)
 
 
-def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
+def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Report:
     """Run what is left of a shard's parts.
 
     Raises:
@@ -93,62 +95,64 @@ def run_shard(prepared: Prepared, shard: Shard, attended: Attended) -> Report:
         StorageError: The destination cannot be used at all; nothing was sent.
     """
     started = time.monotonic()
-    job, progress, numbers = prepared.job, attended.progress, shard.numbers()
+    job, progress, numbers = prepared.job, control.progress, shard.numbers()
     invocation = _invocation(prepared)
-    progress.totals.rows = sum(len(prepared.descriptor.span(number)) for number in numbers)
-    _sweep(prepared, done_parts(prepared.store, prepared.descriptor))
-    done = done_parts(prepared.store, prepared.descriptor)
+    progress.totals.rows = sum(len(prepared.descriptor.row_range(number)) for number in numbers)
+    _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
+    finished_parts = committed_parts(prepared.store, prepared.descriptor)
     if job.running.retry_rejects:
-        done -= reopen(prepared.store, prepared.leases, done & set(numbers))
-    progress.done_before = sum(len(prepared.descriptor.span(number)) for number in numbers if number in done)
-    todo = [number for number in numbers if number not in done]
-    work = _Work(prepared, invocation, attended)
-    if todo:
-        work.run(todo, shard)
+        finished_parts -= reopen_rejected_parts(prepared.store, prepared.leases, finished_parts & set(numbers))
+    progress.done_before = sum(
+        len(prepared.descriptor.row_range(number)) for number in numbers if number in finished_parts
+    )
+    remaining_parts = [number for number in numbers if number not in finished_parts]
+    shard_run = _ShardRun(prepared, invocation, control)
+    if remaining_parts:
+        shard_run.run(remaining_parts, shard)
     dataset = dataset_totals(prepared.store, prepared.descriptor)
-    dataset.add(work.kept)
+    dataset.add(shard_run.unpublished)
     return Report(
         dataset=dataset,
         this_run=progress.totals,
         elapsed_s=time.monotonic() - started,
         invocation_id=invocation.invocation_id,
         destination=prepared.home.root,
-        stopped=work.stopped,
-        reused_from=work.reused_from,
+        stopped=shard_run.stopped,
+        reused_from=shard_run.reused_from,
         left_out=prepared.source.left_out,
     )
 
 
 @dataclass(slots=True)
-class _Work:
+class _ShardRun:
     """Parts being run, some of them when others have let go of them."""
 
-    prepared: Prepared
+    prepared: PreparedJob
     invocation: Invocation
-    attended: Attended
-    kept: Totals = field(default_factory=Totals)
+    control: RunControl
+    unpublished: Totals = field(default_factory=Totals)
     reused_from: Counter[str] = field(default_factory=Counter)
     stopped: TtsPipelineError | None = None
 
-    def run(self, todo: Sequence[int], shard: Shard) -> None:
+    def run(self, part_numbers: Sequence[int], shard: Shard) -> None:
         """Run parts to their end, or until something stops it."""
         job = self.prepared.job
-        allowance = allowance_of(self.prepared, self.attended.progress, shard)
-        with self.attended.reach(job.service) as service, self.prepared.leases.hold_shared():
-            reached = replace(self.prepared, job=replace(job, service=service))
-            while todo:
-                runner = Runner(reached, self.invocation, self.attended.progress, allowance, self.attended.stop)
-                self.stopped = _expected(runner.run(todo), shard)
-                self.kept.add(runner.kept)
+        allowance = make_allowance(self.prepared, self.control.progress, shard)
+        with self.control.start_service(job.service) as service, self.prepared.leases.hold_shared():
+            prepared = replace(self.prepared, job=replace(job, service=service))
+            while part_numbers:
+                runner = Runner(prepared, self.invocation, self.control.progress, allowance, self.control.stop)
+                self.stopped = _reportable_stop(runner.run(part_numbers), shard)
+                self.unpublished.add(runner.unpublished)
                 self.reused_from.update(runner.reused_from)
-                todo = [] if self.stopped else runner.aside
-                if todo:
-                    names = [part_name(number) for number in todo]
-                    self.stopped = wait_for_others(self.prepared.leases, names, self.attended.stop)
-                    todo = [] if self.stopped else todo
+                part_numbers = [] if self.stopped else runner.contended_parts
+                if part_numbers:
+                    names = [part_name(number) for number in part_numbers]
+                    self.stopped = wait_for_others(self.prepared.leases, names, self.control.stop)
+                    part_numbers = [] if self.stopped else part_numbers
 
 
-def _invocation(prepared: Prepared) -> Invocation:
+def _invocation(prepared: PreparedJob) -> Invocation:
     job = prepared.job
     return Invocation(
         invocation_id=prepared.leases.invocation_id,
@@ -161,10 +165,10 @@ def _invocation(prepared: Prepared) -> Invocation:
     )
 
 
-def _expected(reason: BaseException | None, shard: Shard) -> TtsPipelineError | None:
+def _reportable_stop(reason: BaseException | None, shard: Shard) -> TtsPipelineError | None:
     """Return a stop that a report can tell of; anything else is a bug of ours or a wrong setting, and is raised."""
     if isinstance(reason, StoppedError) and reason.stopped_by == "budget" and shard.shards > 1:
-        return told_of_share(reason, shard)
+        return as_shard_error(reason, shard)
     if reason is None or isinstance(reason, StoppedError | FatalError | StorageError):
         return reason
     raise reason

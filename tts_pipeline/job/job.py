@@ -21,7 +21,7 @@ from tts_pipeline.config import (
     UnspeakableAction,
 )
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, Parameters, Service
+from tts_pipeline.models import Card, Endpoint, Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Job:
 
     source: str | os.PathLike[str] = field(repr=False)  # a URL may have a password
     destination: str | os.PathLike[str] = field(repr=False)
-    service: Service
+    service: Endpoint
     model: str
     parameters: Parameters = field(default_factory=dict)
     columns: InputColumns = InputColumns()
@@ -141,10 +141,10 @@ class Job:
             "sample_rate_hz": self.audio.sample_rate_hz,
             "pause_ms": self.audio.pause_ms,
             **({"drop": sorted(columns.drop)} if columns.drop else {}),
-            **{name: dict(sorted(given.items())) for name, given in self._envelope() if given},
+            **{name: dict(sorted(values.items())) for name, values in self._request_extras() if values},
         }
 
-    def _envelope(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
+    def _request_extras(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
         """Return what is asked for beside route and body; older datasets, which had none, do not name it."""
         return ("query", self.service.query), ("headers", self.service.headers)
 
@@ -172,7 +172,7 @@ class Shard:
         return range(self.first_part, self.first_part + self.parts)
 
 
-def shards_of(parts: int, max_shards: int) -> list[Shard]:
+def divide_into_shards(parts: int, max_shards: int) -> list[Shard]:
     """Divide parts into at most ``max_shards`` even runs; at least one shard, also of nothing.
 
     Raises:

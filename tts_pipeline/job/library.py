@@ -12,19 +12,19 @@ from typing import TypeVar
 from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.answers import FileCache
 from tts_pipeline.dataset.kept import JobCache
-from tts_pipeline.dataset.published import PublishedSpeech
+from tts_pipeline.dataset.published import DatasetCache
 from tts_pipeline.dataset.reuse import CacheTier
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job.prepared import Prepared
-from tts_pipeline.models import Found
+from tts_pipeline.job.prepared import PreparedJob
+from tts_pipeline.models import CachedAudio
 
 logger = logging.getLogger("tts_pipeline")
 
 THREADS = 16
-PENDING = 64
+MAX_PENDING_PUTS = 64
 """Answers on their way to a store, at most: beyond it whoever bought the next one waits."""
 
-FAILURES = 8
+MAX_FAILURES = 8
 """A place that failed so often in succession is left alone for the rest of the run."""
 
 CLOSE_S = 30.0
@@ -37,109 +37,111 @@ Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
-class _Place:
-    shelf: CacheTier
+class _GuardedTier:
+    tier: CacheTier
     failures: int = 0
     has_warned: bool = False
 
     @property
-    def is_given_up(self) -> bool:
-        return self.failures >= FAILURES
+    def is_disabled(self) -> bool:
+        return self.failures >= MAX_FAILURES
 
-    def failed(self, error: StorageError) -> None:
+    def record_failure(self, error: StorageError) -> None:
         self.failures += 1
         if not self.has_warned:
             self.has_warned = True
             logger.warning(
                 "%s failed: %s; what it holds may be bought again, and what is bought may not get there. "
                 "After %d failures in succession it is left alone for the rest of this run",
-                *(self.shelf.label or "what this job bought before", error, FAILURES),
+                *(self.tier.label or "what this job bought before", error, MAX_FAILURES),
             )
 
 
-def library_of(prepared: Prepared, kept: JobCache | None) -> PlacesLibrary | None:
+def open_cache(prepared: PreparedJob, job_cache: JobCache | None) -> TieredCache | None:
     """Open the places where a job's audio may be already; None when there are none. Blocking.
 
     Args:
         prepared: The job.
-        kept: What it bought for its repeated requests; None when it has none.
+        job_cache: What it bought for its repeated requests; None when it has none.
 
     Raises:
         ConfigurationError: One of them cannot be read, or not be made.
         StorageError: The disk or the destination failed.
     """
-    places = [place.open(prepared.job.audio) for place in prepared.reusable]
-    if kept is None:
-        return PlacesLibrary(places) if places else None
-    if kept.is_new:  # another machine's work, or a dataset that was finished and has grown: its done parts tell
-        own = PublishedSpeech(prepared.store, prepared.descriptor, prepared.job.audio, label="")
-        places = [own, *places] if len(own) else places
-    kept.create()
-    return PlacesLibrary(places, kept)
+    tiers = [location.open(prepared.job.audio) for location in prepared.cache_locations]
+    if job_cache is None:
+        return TieredCache(tiers) if tiers else None
+    if job_cache.is_new:  # another machine's work, or a dataset that was finished and has grown: its done parts tell
+        own_speech = DatasetCache(prepared.store, prepared.descriptor, prepared.job.audio, label="")
+        tiers = [own_speech, *tiers] if len(own_speech) else tiers
+    job_cache.create()
+    return TieredCache(tiers, job_cache)
 
 
-class PlacesLibrary:
+class TieredCache:
     """A ``client.reuse.AudioCache`` of datasets and reuse stores; those that can keep something get what is bought.
 
     Args:
-        places: Where to look, in this order.
-        kept: What this job bought for its repeated requests: looked at first, and written by ``Repeats`` alone.
+        tiers: Where to look, in this order.
+        job_cache: What this job bought for its repeated requests: looked at first; only ``RequestCoalescer`` writes it.
     """
 
-    def __init__(self, places: Sequence[CacheTier], kept: CacheTier | None = None) -> None:
-        self._places = [_Place(shelf) for shelf in places]
-        self._sources = [*([_Place(kept)] if kept else []), *self._places]
+    def __init__(self, tiers: Sequence[CacheTier], job_cache: CacheTier | None = None) -> None:
+        self._tiers = [_GuardedTier(tier) for tier in tiers]
+        self._lookup_tiers = [*([_GuardedTier(job_cache)] if job_cache else []), *self._tiers]
         self._threads = DaemonExecutor(THREADS, "reuse")
-        self._room = asyncio.Semaphore(PENDING)
-        self._pending: set[asyncio.Task[None]] = set()
+        self._put_slots = asyncio.Semaphore(MAX_PENDING_PUTS)
+        self._put_tasks: set[asyncio.Task[None]] = set()
 
     async def close(self, within_s: float = CLOSE_S) -> None:
         """Wait for what is still on its way to a store, but no longer than that many seconds."""
-        if self._pending:
-            await asyncio.wait(self._pending, timeout=within_s)
-        if self._pending:
-            logger.warning("%d answers did not get into the reuse store in time", len(self._pending))
-        for task in self._pending:
+        if self._put_tasks:
+            await asyncio.wait(self._put_tasks, timeout=within_s)
+        if self._put_tasks:
+            logger.warning("%d answers did not get into the reuse store in time", len(self._put_tasks))
+        for task in self._put_tasks:
             task.cancel()
-        self.let_go()
+        self.abandon()
 
-    def let_go(self) -> None:
+    def abandon(self) -> None:
         """Let the threads end, whatever is still on its way."""
         self._threads.shutdown()
 
-    async def get(self, request_key: str, take: int) -> Found | None:
+    async def get(self, request_key: str, take: int) -> CachedAudio | None:
         """Return what was bought for a request, from the first place that has it."""
-        for place in self._sources:
-            if not place.shelf.may_have(request_key, take):
+        for guarded in self._lookup_tiers:
+            if not guarded.tier.may_have(request_key, take):
                 continue
-            found = await self._of(place, partial(place.shelf.get, request_key, take))
-            if found is not None:
-                return found
+            cached = await self._call_guarded(guarded, partial(guarded.tier.get, request_key, take))
+            if cached is not None:
+                return cached
         return None
 
-    async def put(self, request_key: str, take: int, found: Found) -> None:
+    async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
         """Begin to keep what was bought; waits only when too much of it is on its way already."""
-        for place in self._places:
-            if isinstance(place.shelf, FileCache) and not place.is_given_up:
-                await self._room.acquire()
-                task = asyncio.create_task(self._put(place, place.shelf, request_key, take, found))
-                self._pending.add(task)
-                task.add_done_callback(self._done)
+        for guarded in self._tiers:
+            if isinstance(guarded.tier, FileCache) and not guarded.is_disabled:
+                await self._put_slots.acquire()
+                task = asyncio.create_task(self._write_through(guarded, guarded.tier, request_key, take, entry))
+                self._put_tasks.add(task)
+                task.add_done_callback(self._on_put_done)
 
-    async def _put(self, place: _Place, store: FileCache, request_key: str, take: int, found: Found) -> None:
-        await self._of(place, partial(store.put, request_key, take, found))
+    async def _write_through(
+        self, guarded: _GuardedTier, store: FileCache, request_key: str, take: int, entry: CachedAudio
+    ) -> None:
+        await self._call_guarded(guarded, partial(store.put, request_key, take, entry))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._pending.discard(task)
-        self._room.release()
+    def _on_put_done(self, task: asyncio.Task[None]) -> None:
+        self._put_tasks.discard(task)
+        self._put_slots.release()
 
-    async def _of(self, place: _Place, call: Callable[[], Result]) -> Result | None:
-        if place.is_given_up:
+    async def _call_guarded(self, guarded: _GuardedTier, call: Callable[[], Result]) -> Result | None:
+        if guarded.is_disabled:
             return None
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except StorageError as error:
-            place.failed(error)
+            guarded.record_failure(error)
             return None
-        place.failures = 0
+        guarded.failures = 0
         return result

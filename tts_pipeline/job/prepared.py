@@ -23,16 +23,16 @@ from tts_pipeline.client.budget import check_cap
 from tts_pipeline.client.tls import tls_context
 from tts_pipeline.config import MAX_LEASE_S, SHIP_EVERY_S, Selection, UnspeakableAction
 from tts_pipeline.dataset.descriptor import (
-    NAME,
+    DESCRIPTOR_FILE,
     Descriptor,
     Growth,
     check_descriptor,
-    is_as_it_is_there,
-    make_descriptor,
+    create_or_extend_descriptor,
+    is_stored,
     part_rows_for,
 )
 from tts_pipeline.dataset.dropping import check_drop
-from tts_pipeline.dataset.generations import SWAP
+from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.dataset.held_rows import SpooledRows
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.location import check_utf8_name, is_local, local_path
@@ -51,45 +51,45 @@ from tts_pipeline.dataset.source_files import describe_left_out
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.job.job import Job, Running
-from tts_pipeline.job.rebuild import OldJournals, Rebuild, find_rebuild
+from tts_pipeline.job.rebuild import OldGeneration, Rebuild, find_rebuild
 from tts_pipeline.models import Card, Utterance
 
 logger = logging.getLogger(__name__)
 
 logger = logging.getLogger("tts_pipeline")
 
-WORK = ".work"
+WORK_FOLDER = ".work"
 """Folder inside a local destination for journals and locks; hidden from listings of the dataset."""
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedJob:
     """A job that can be run.
 
     Args:
         job: The job.
         source: Its rows.
-        places: Which rows of the source are taken, ascending.
-        voicing: How rows become utterances.
+        row_indices: Which rows of the source are taken, ascending.
+        mapper: How rows become utterances.
         store: The destination.
         descriptor: What identifies the dataset.
         work_dir: For journals and locks.
         leases: What this process holds of the destination; to be entered by whoever runs the job.
-        reusable: Where audio may be that was bought before.
-        repeated: Which requests stand more than once, when the source was looked through just now; else None.
+        cache_locations: Where audio may be that was bought before.
+        repeated_hashes: Which requests stand more than once, when the source was looked through just now; else None.
         rebuild: Set while a new generation is made beside the dataset in place.
     """
 
     job: Job
     source: Source
-    places: Sequence[int]
-    voicing: UtteranceMapper
+    row_indices: Sequence[int]
+    mapper: UtteranceMapper
     store: Store
     descriptor: Descriptor
     work_dir: Path
     leases: Leases
-    reusable: tuple[CacheLocation | OldJournals, ...] = ()
-    repeated: Hashes | None = None
+    cache_locations: tuple[CacheLocation | OldGeneration, ...] = ()
+    repeated_hashes: Hashes | None = None
     rebuild: Rebuild | None = None
 
     @property
@@ -100,20 +100,20 @@ class Prepared:
     @property
     def card(self) -> Card:
         """What the model takes and costs."""
-        return self.voicing.card
+        return self.mapper.card
 
     @property
-    def journals(self) -> Path:
+    def journals_dir(self) -> Path:
         """Where the journals are."""
         return self.work_dir / "journals"
 
     @property
-    def kept(self) -> Path:
+    def job_cache_dir(self) -> Path:
         """Where the audio of repeated requests is kept until the job is done."""
         return self.work_dir / "repeated"
 
     @property
-    def locks(self) -> Path:
+    def locks_dir(self) -> Path:
         """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
         return self.leases.lock_folder
 
@@ -121,26 +121,26 @@ class Prepared:
     def ship_every_s(self) -> float | None:
         """How often journals go to the destination, at least; None is never."""
         running = self.job.running
-        is_wanted = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
-        return (running.ship_every_s or SHIP_EVERY_S) if is_wanted else None
+        is_shipping = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
+        return (running.ship_every_s or SHIP_EVERY_S) if is_shipping else None
 
-    def read_part(self, reader: RowReader, number: int, held: SpooledRows | None = None) -> PartRows:
-        """Read a part's rows from the source into ``held``; None holds them in memory. Blocking."""
-        span = self.descriptor.span(number)
-        places = self.places[span.start : span.stop]
-        inputs = SpooledRows(reader.schema) if held is None else held
+    def read_part(self, reader: RowReader, number: int, held_rows: SpooledRows | None = None) -> PartRows:
+        """Read a part's rows from the source into ``held_rows``; None holds them in memory. Blocking."""
+        span = self.descriptor.row_range(number)
+        indices = self.row_indices[span.start : span.stop]
+        inputs = SpooledRows(reader.schema) if held_rows is None else held_rows
         keys: list[UtteranceKey] = []
         utterances: list[Utterance] = []
-        for piece in reader.batches(places):
-            rows, here = pa.Table.from_batches([piece]), places[len(keys) : len(keys) + piece.num_rows]
-            own = self.voicing.roles.keys(rows, [self.source.locate(place) for place in here])
-            utterances += self.voicing.utterances(rows, own)
-            keys += own
+        for piece in reader.batches(indices):
+            rows, piece_indices = pa.Table.from_batches([piece]), indices[len(keys) : len(keys) + piece.num_rows]
+            piece_keys = self.mapper.roles.keys(rows, [self.source.locate(index) for index in piece_indices])
+            utterances += self.mapper.utterances(rows, piece_keys)
+            keys += piece_keys
             inputs.add(piece)
         return PartRows(number, inputs, keys, utterances)
 
 
-def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
+def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
     """Check a job whole, before anything is sent or written.
 
     Args:
@@ -153,70 +153,82 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> Prepared:
         ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
             planned the rebuild that the source calls for: what is there is not given up for it.
     """
-    _refuse_nothing(job.running)
+    _check_run_options(job.running)
     card = job.card()
     if sends:
         _refuse_unreachable(job)
     check_cap(job.running.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
     check_drop(job.columns, job.running.tag_columns)
-    source = source_of(job)
-    layout = _layout(job, source)
+    source = open_job_source(job)
+    roles = _column_roles(job, source)
     _refuse_unknown_columns(job, source)
-    voicing = _voicing(job, card, layout)
-    places = places_of(job.selection, source.rows)
+    mapper = _make_mapper(job, card, roles)
+    row_indices = select_rows(job.selection, source.rows)
     work_dir = work_dir_of(job)
     store = open_store(job.destination, work_dir / "staging")
-    leases = leases_of(job, store, work_dir)
-    wanted = Descriptor(
-        rows=len(places),
-        part_rows=job.running.part_rows or part_rows_for(len(places)),
-        job={**job.identity(voicing.fixed), **source.identity()},
+    leases = make_leases(job, store, work_dir)
+    target = Descriptor(
+        rows=len(row_indices),
+        part_rows=job.running.part_rows or part_rows_for(len(row_indices)),
+        job={**job.identity(mapper.fixed), **source.identity()},
         source=source.fingerprint(),
         prices=[price_row(price) for price in card.prices],
     )
     growth = (Growth.ANYWHERE if job.running.append else Growth.AT_THE_END) if may_grow else Growth.NONE
     _refuse_half_swapped(store)
-    rebuild = find_rebuild(store, work_dir, wanted, growth) if job.running.rebuild else None
-    given = job.running.reuse
-    locations = [given] if isinstance(given, str | os.PathLike) else given
-    reusable: list[CacheLocation | OldJournals] = [find_cache(one, work_dir / "staging") for one in locations]
+    rebuild = find_rebuild(store, work_dir, target, growth) if job.running.rebuild else None
+    reuse = job.running.reuse
+    locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
+    cache_locations: list[CacheLocation | OldGeneration] = [
+        find_cache(location, work_dir / "staging") for location in locations
+    ]
     if rebuild is not None:
-        reusable = [*rebuild.reusable(), *reusable]
+        cache_locations = [*rebuild.cache_locations(), *cache_locations]
         store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
-        wanted = replace(wanted, generation=rebuild.number)
-    there = check_descriptor(store, wanted, growth)
-    if rebuild is not None and there is None and not may_grow:
+        target = replace(target, generation=rebuild.number)
+    existing = check_descriptor(store, target, growth)
+    if rebuild is not None and existing is None and not may_grow:
         raise ConfigurationError(
             f"no rebuild of {rebuild.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
             hint="restore the source, or plan the job again: what is bought is not bought again",
         )
-    if there is None:
-        layout.refuse_case_collisions()
-    refuse_changed_prices(there.prices if there else (), wanted.prices)
-    descriptor, repeated = there or wanted, None
+    if existing is None:
+        roles.refuse_case_collisions()
+    refuse_changed_prices(existing.prices if existing else (), target.prices)
+    descriptor, repeated_hashes = existing or target, None
     source = source.with_files([file["path"] for file in descriptor.source])
-    places = places_of(job.selection, source.rows)
-    if not is_as_it_is_there(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated = scan_source(source, places, voicing, scratch=scratch_root(job.running.work_dir))
-    return Prepared(
-        job, source, places, voicing, store, descriptor, work_dir, leases, tuple(reusable), repeated, rebuild
+    row_indices = select_rows(job.selection, source.rows)
+    if not is_stored(store, descriptor):  # a descriptor is written only after the source was found good
+        repeated_hashes = scan_source(source, row_indices, mapper, scratch=scratch_root(job.running.work_dir))
+    return PreparedJob(
+        job,
+        source,
+        row_indices,
+        mapper,
+        store,
+        descriptor,
+        work_dir,
+        leases,
+        tuple(cache_locations),
+        repeated_hashes,
+        rebuild,
     )
 
 
-def source_of(job: Job) -> Source:
+def open_job_source(job: Job) -> Source:
     """Open the source; one that is not there has no rows, where that is allowed, and the columns that are asked for.
 
     Raises:
         MissingSourceError: It is not there, and that is not allowed.
         ConfigurationError: It cannot be read.
     """
-    given = job.running.work_dir
+    work_dir = job.running.work_dir
     try:
         return open_source(
             job.source,
             hive=job.columns.hive,
-            work_dir=None if given is None else local_path(given),
+            work_dir=None if work_dir is None else local_path(work_dir),
             drop=job.columns.drop,
         )
     except MissingSourceError:
@@ -228,7 +240,7 @@ def source_of(job: Job) -> Source:
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
 
 
-def _layout(job: Job, source: Source) -> ColumnRoles:
+def _column_roles(job: Job, source: Source) -> ColumnRoles:
     try:
         return ColumnRoles(job.columns, source.schema)
     except ConfigurationError as error:
@@ -240,51 +252,57 @@ def _layout(job: Job, source: Source) -> ColumnRoles:
 
 
 def _refuse_half_swapped(store: Store) -> None:
-    if store.exists(SWAP):
+    if store.exists(SWAP_FILE):
         raise ConfigurationError(
             f"the dataset at {store.root} is being replaced by a new generation", hint="run the job to finish that"
         )
 
 
-def establish(prepared: Prepared) -> Prepared:
+def create_or_extend_dataset(prepared: PreparedJob) -> PreparedJob:
     """Write the descriptor of a dataset that is new or has grown, and return what is then at the destination.
 
     Raises:
         ConfigurationError: Another process was first, with another job; or a new reuse store cannot be made.
         StorageError: It or the work folder cannot be written, or another process grows the dataset right now.
     """
-    wanted = prepared.descriptor
+    target = prepared.descriptor
     folder = work_dir_of(prepared.job)
-    if folder.name != WORK and not is_writable(folder):
+    if folder.name != WORK_FOLDER and not is_writable(folder):
         raise StorageError(f"the folder for journals, {folder}, cannot be written", hint=WORK_DIR_HINT)
-    note = hugging_face_note(prepared.voicing.roles.passthrough)
-    if note is not None and not prepared.store.exists(NAME):
+    note = hugging_face_note(prepared.mapper.roles.passthrough)
+    if note is not None and not prepared.store.exists(DESCRIPTOR_FILE):
         logger.warning("%s", note)
     if prepared.source.left_out:
         logger.warning("left out of the source: %s", describe_left_out(prepared.source.left_out))
-    for place in prepared.reusable:
-        place.begin()
+    for location in prepared.cache_locations:
+        location.create()
     if prepared.rebuild is not None:
-        wanted = replace(wanted, carried=prepared.rebuild.begin(prepared.leases))
-    made = make_descriptor(prepared.store, wanted, locked=lambda: prepared.leases.hold("growth", wait=True))
-    if prepared.repeated is not None:
-        save_duplicate_hashes(prepared.store, made.fingerprint, prepared.repeated)
-    return replace(prepared, descriptor=made)
+        target = replace(target, carried_totals=prepared.rebuild.carry_over(prepared.leases))
+    descriptor = create_or_extend_descriptor(
+        prepared.store, target, lock=lambda: prepared.leases.hold("growth", wait=True)
+    )
+    if prepared.repeated_hashes is not None:
+        save_duplicate_hashes(prepared.store, descriptor.fingerprint, prepared.repeated_hashes)
+    return replace(prepared, descriptor=descriptor)
 
 
-def find_repeated(prepared: Prepared) -> Hashes:
+def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
     """Return the hashes of the requests that stand more than once; looks through the source unless they are known.
 
     Raises:
         StorageError: The disk failed, or the source cannot be read. Blocking.
     """
     fingerprint = prepared.descriptor.fingerprint
-    known = prepared.repeated if prepared.repeated is not None else load_duplicate_hashes(prepared.store, fingerprint)
-    if known is None:
+    hashes = (
+        prepared.repeated_hashes
+        if prepared.repeated_hashes is not None
+        else load_duplicate_hashes(prepared.store, fingerprint)
+    )
+    if hashes is None:
         scratch = scratch_root(prepared.job.running.work_dir)
-        known = scan_source(prepared.source, prepared.places, prepared.voicing, scratch=scratch)
-        save_duplicate_hashes(prepared.store, fingerprint, known)
-    return known
+        hashes = scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
+        save_duplicate_hashes(prepared.store, fingerprint, hashes)
+    return hashes
 
 
 def work_dir_of(job: Job) -> Path:
@@ -302,16 +320,16 @@ def work_dir_of(job: Job) -> Path:
 
 
 def _work_dir(job: Job) -> Path:
-    destination, given = os.fspath(job.destination), job.running.work_dir
-    if given is None and is_local(destination):
-        return local_path(destination) / WORK
-    folder = state_folder() if given is None else local_path(given)
+    destination, work_dir = os.fspath(job.destination), job.running.work_dir
+    if work_dir is None and is_local(destination):
+        return local_path(destination) / WORK_FOLDER
+    folder = state_folder() if work_dir is None else local_path(work_dir)
     check_utf8_name(str(folder))
-    whole = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
-    return folder / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]
+    real_destination = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
+    return folder / hashlib.sha256(os.fsencode(real_destination)).hexdigest()[:16]
 
 
-def locks_of(home: Store, work_dir: Path) -> Path:
+def locks_dir_of(home: Store, work_dir: Path) -> Path:
     """Return where the locks of a destination are.
 
     Raises:
@@ -320,20 +338,20 @@ def locks_of(home: Store, work_dir: Path) -> Path:
     if not isinstance(home, LocalStore):
         return work_dir / "locks"
     with storage_errors(f"looking into {home.folder}"):
-        SafeFolder(home.folder).check_no_links(f"{WORK}/locks")
-    return home.folder / WORK / "locks"
+        SafeFolder(home.folder).check_no_links(f"{WORK_FOLDER}/locks")
+    return home.folder / WORK_FOLDER / "locks"
 
 
-def leases_of(job: Job, home: Store, work_dir: Path) -> Leases:
+def make_leases(job: Job, home: Store, work_dir: Path) -> Leases:
     """Return what a process may hold of a destination; nothing is held yet.
 
     Raises:
         StorageError: The folder of the locks is a link.
     """
-    return Leases(home, locks_of(home, work_dir), job.running.lease_s)
+    return Leases(home, locks_dir_of(home, work_dir), job.running.lease_s)
 
 
-def _refuse_nothing(running: Running) -> None:
+def _check_run_options(running: Running) -> None:
     limits = running.limits
     counts = {
         "max_concurrency": limits.max_concurrency,
@@ -374,13 +392,13 @@ def _refuse_unknown_columns(job: Job, source: Source) -> None:
             raise ConfigurationError(f"the source has no column {column!r} for the tag {tag!r}", hint=hint)
 
 
-def _voicing(job: Job, card: Card, layout: ColumnRoles) -> UtteranceMapper:
-    varying = layout.parameter_columns()
-    fixed = check_parameters(card, job.parameters, job.unchecked, from_columns=varying)
-    return UtteranceMapper(layout, card, fixed, job.unchecked)
+def _make_mapper(job: Job, card: Card, roles: ColumnRoles) -> UtteranceMapper:
+    column_parameters = roles.parameter_columns()
+    fixed = check_parameters(card, job.parameters, job.unchecked, from_columns=column_parameters)
+    return UtteranceMapper(roles, card, fixed, job.unchecked)
 
 
-def places_of(selection: Selection, rows: int) -> Sequence[int]:
+def select_rows(selection: Selection, rows: int) -> Sequence[int]:
     """Return which rows of a source a selection takes, ascending.
 
     Args:

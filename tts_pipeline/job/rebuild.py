@@ -10,12 +10,12 @@ from pathlib import Path
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor, Growth, check_descriptor, read_descriptor
 from tts_pipeline.dataset.generations import (
-    SWAP,
-    carried,
-    finish_swap,
+    SWAP_FILE,
     generation_at,
+    resume_swap,
     swap_in,
-    unfinished,
+    totals_to_carry,
+    unfinished_generations,
 )
 from tts_pipeline.dataset.journal_shelf import JournalCache
 from tts_pipeline.dataset.lease import Leases
@@ -26,24 +26,24 @@ from tts_pipeline.errors import ConfigurationError, StorageError
 
 
 @dataclass(frozen=True, slots=True)
-class OldJournals:
+class OldGeneration:
     """Journals of a generation that is not gone on with; audio can be taken from them."""
 
     folder: Path
     descriptor: Descriptor
     label: str
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """There is nothing to make."""
 
-    def open(self, wanted: AudioSettings) -> CacheTier:
+    def open(self, audio: AudioSettings) -> CacheTier:
         """Read them. Blocking.
 
         Raises:
             ConfigurationError: One cannot be read.
         """
         try:
-            return JournalCache(self.folder, self.descriptor, wanted, self.label)
+            return JournalCache(self.folder, self.descriptor, audio, self.label)
         except StorageError as error:
             raise ConfigurationError(
                 f"cannot take audio from {self.folder}: {error.message}", hint=error.hint
@@ -73,28 +73,28 @@ class Rebuild:
         """Return where a generation that is not in place keeps its journals and all that goes with them."""
         return self.work_dir / f"generation-{number}"
 
-    def reusable(self) -> tuple[CacheLocation | OldJournals, ...]:
+    def cache_locations(self) -> tuple[CacheLocation | OldGeneration, ...]:
         """Return where audio is taken from: what other generations published, and what they did not. Blocking."""
-        found: list[CacheLocation | OldJournals] = []
-        for store, journals in self._others():
+        locations: list[CacheLocation | OldGeneration] = []
+        for store, journals in self._other_generations():
             descriptor = read_descriptor(store)
             if descriptor is not None:
                 label = f"generation {descriptor.generation}"
-                found += [
+                locations += [
                     CacheLocation(store, label, descriptor, is_new=False),
-                    OldJournals(journals, descriptor, label),
+                    OldGeneration(journals, descriptor, label),
                 ]
-        return tuple(found)
+        return tuple(locations)
 
-    def begin(self, leases: Leases) -> dict[str, object]:
+    def carry_over(self, leases: Leases) -> dict[str, object]:
         """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking.
 
         Raises:
             StorageError: The destination or the disk failed, or another process works on one of them.
         """
-        for store, journals in self._others():
+        for store, journals in self._other_generations():
             commit_all_usage(store, journals, leases)
-        return carried(self.home, [generation_at(self.home, number) for number in self._given_up()])
+        return totals_to_carry(self.home, [generation_at(self.home, number) for number in self._abandoned_numbers()])
 
     def swap(self, leases: Leases) -> None:
         """Put the new generation in place, when it is finished. Blocking.
@@ -103,20 +103,20 @@ class Rebuild:
             StorageError: The destination failed, or another process works on the dataset; run again to go on.
         """
         with leases.hold_exclusive():
-            self.begin(leases)
-            for _, journals in self._others():
+            self.carry_over(leases)
+            for _, journals in self._other_generations():
                 remove_folder(journals)  # their usage is published, and what they held is taken
             leases.check()
             swap_in(self.home, self.number)
             _remove_work(self.work_dir)
 
-    def _others(self) -> Iterator[tuple[Store, Path]]:
+    def _other_generations(self) -> Iterator[tuple[Store, Path]]:
         yield self.home, self.work_dir / "journals"
-        for number in self._given_up():
+        for number in self._abandoned_numbers():
             yield generation_at(self.home, number), self.work_dir_of(number) / "journals"
 
-    def _given_up(self) -> list[int]:
-        return [number for number in unfinished(self.home) if number != self.number]
+    def _abandoned_numbers(self) -> list[int]:
+        return [number for number in unfinished_generations(self.home) if number != self.number]
 
 
 def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
@@ -125,9 +125,9 @@ def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
     Raises:
         StorageError: The destination or the disk failed, or another process works on the dataset.
     """
-    if home.exists(SWAP):
+    if home.exists(SWAP_FILE):
         with leases.hold_exclusive():
-            finish_swap(home)
+            resume_swap(home)
             _remove_work(work_dir)
 
 
@@ -147,7 +147,7 @@ def remove_folder(folder: Path) -> None:
             shutil.rmtree(folder)
 
 
-def find_rebuild(home: Store, work_dir: Path, wanted: Descriptor, growth: Growth) -> Rebuild | None:
+def find_rebuild(home: Store, work_dir: Path, target: Descriptor, growth: Growth) -> Rebuild | None:
     """Return the generation that is to be made; None when the dataset in place is the wanted one, or there is none.
 
     One that was begun for the same job and source is gone on with. Writes nothing. Blocking.
@@ -155,24 +155,24 @@ def find_rebuild(home: Store, work_dir: Path, wanted: Descriptor, growth: Growth
     Args:
         home: The dataset's place.
         work_dir: For the journals of the generation in place.
-        wanted: As the job would be described today.
+        target: As the job would be described today.
         growth: Which growth of the source is followed.
 
     Raises:
         StorageError: The destination failed.
     """
-    there = read_descriptor(home)
-    if there is None or _fits(home, wanted, growth):
+    existing = read_descriptor(home)
+    if existing is None or _matches(home, target, growth):
         return None
-    begun = unfinished(home)
-    latest = max([there.generation, *begun])
-    is_gone_on_with = latest in begun and _fits(generation_at(home, latest), wanted, growth)
-    return Rebuild(home, work_dir, latest if is_gone_on_with else latest + 1)
+    unfinished_numbers = unfinished_generations(home)
+    latest = max([existing.generation, *unfinished_numbers])
+    is_resumed = latest in unfinished_numbers and _matches(generation_at(home, latest), target, growth)
+    return Rebuild(home, work_dir, latest if is_resumed else latest + 1)
 
 
-def _fits(store: Store, wanted: Descriptor, growth: Growth) -> bool:
+def _matches(store: Store, target: Descriptor, growth: Growth) -> bool:
     try:
-        check_descriptor(store, wanted, growth)
+        check_descriptor(store, target, growth)
     except ConfigurationError:
         return False
     return True

@@ -49,7 +49,7 @@ class Stop:
             listener(self._reason)
 
     @contextmanager
-    def heard_by(self, listener: Listener) -> Iterator[None]:
+    def subscribe(self, listener: Listener) -> Iterator[None]:
         """Have the reason told to a listener, once or more often; at once where it is set already."""
         self._listeners.append(listener)
         try:
@@ -75,60 +75,61 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: Stop) -> Result:
         stop: Set when this thread is interrupted.
     """
     thread = DaemonExecutor(1, "event-loop")
-    with _set_by_signals(stop) as again:
-        ended = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
+    with _stop_on_signals(stop) as second_signals:
+        future = thread.submit(copy_context().run, asyncio.run, in_daemon_threads(main))
         try:
-            _wait_for(ended, again)
+            _wait_for(future, second_signals)
         except BaseException as interruption:
             if stop.is_set:
                 raise
             stop.set(type(interruption).__name__)
-            _wait_for(ended, again)
+            _wait_for(future, second_signals)
             raise
         finally:
-            thread.shutdown(wait=ended.done())
-    return ended.result()
+            thread.shutdown(wait=future.done())
+    return future.result()
 
 
-def _wait_for(ended: Future[Any], again: Collection[int]) -> None:
+def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
     """Wait, and look now and then: a signal that came to another thread is handled in this one, once it runs."""
-    while not ended.done():
-        if again:
+    while not future.done():
+        if second_signals:
             raise KeyboardInterrupt
-        wait([ended], POLL_S)
+        wait([future], POLL_S)
 
 
 @contextmanager
-def _set_by_signals(stop: Stop) -> Iterator[Collection[int]]:
+def _stop_on_signals(stop: Stop) -> Iterator[Collection[int]]:
     """Let the first SIGINT or SIGTERM stop in good order; gives those that come when ``stop`` is set already.
 
     A second SIGTERM acts as it would without us. A second SIGINT ends the run, whoever handled it before: asyncio's
     handler would but cancel the task that waits here, and what a shell runs in the background (``&``) ignores Ctrl-C
     from its start. It does not raise ``KeyboardInterrupt`` anywhere, for what is locked at that moment would stay so.
     """
-    again: list[int] = []
+    second_signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield again
+        yield second_signals
         return
 
-    def interrupted(number: int, frame: FrameType | None) -> None:
-        is_second, handler = stop.is_set and number in kept, earlier[number]
-        for other in earlier.keys() - kept:
-            signal.signal(other, earlier[other])
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        is_second, handler = stop.is_set and number in persistent, previous[number]
+        for other in previous.keys() - persistent:
+            signal.signal(other, previous[other])
         stop.set(signal.Signals(number).name)
         if is_second:
-            again.append(number)
+            second_signals.append(number)
             if callable(handler) and handler is not signal.default_int_handler:
                 handler(number, frame)
 
-    known: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    earlier = {number: handler for number, handler in known.items() if handler is not None}  # None: another language's
-    ignored = {number for number, handler in earlier.items() if handler is signal.SIG_IGN}
-    kept = ignored | ({signal.SIGINT} if earlier.get(signal.SIGINT) is not signal.SIG_DFL else set())
-    for number in earlier:
-        signal.signal(number, interrupted)
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # None: another language's
+    previous = {number: handler for number, handler in handlers.items() if handler is not None}
+    ignored = {number for number, handler in previous.items() if handler is signal.SIG_IGN}
+    persistent = ignored | ({signal.SIGINT} if previous.get(signal.SIGINT) is not signal.SIG_DFL else set())
+    for number in previous:
+        signal.signal(number, on_signal)
     try:
-        yield again
+        yield second_signals
     finally:
-        for number, handler in earlier.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-Work = TypeVar("Work")
+Item = TypeVar("Item")
 
 
 @dataclass(slots=True)
-class _Turn(Generic[Work]):
-    buying: int = 0
+class _Flight(Generic[Item]):
+    buyers: int = 0
     width: int = 1
-    waiting: list[Work] = field(default_factory=list)
+    waiters: list[Item] = field(default_factory=list)
 
 
-class Turns(Generic[Work]):
+class SingleFlight(Generic[Item]):
     """Lets one of several equal works go ahead; the others wait until it has been bought, and then all go.
 
     When it was not bought, because it was rejected, the next one goes in its place; then two at a time, then four: one
@@ -23,44 +23,44 @@ class Turns(Generic[Work]):
     """
 
     def __init__(self) -> None:
-        self._turns: dict[int, _Turn[Work]] = {}
+        self._flights: dict[int, _Flight[Item]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._turns)
+        return bool(self._flights)
 
-    def enter(self, number: int, work: Work) -> bool:
+    def enter(self, key: int, item: Item) -> bool:
         """Say whether a work goes ahead now, and then has to leave; otherwise it waits, and is given back in time.
 
         Args:
-            number: The same for equal works.
-            work: The work.
+            key: The same for equal works.
+            item: The work.
         """
-        turn = self._turns.setdefault(number, _Turn())
-        if not turn.buying and not turn.waiting:
-            turn.buying = 1
+        flight = self._flights.setdefault(key, _Flight())
+        if not flight.buyers and not flight.waiters:
+            flight.buyers = 1
             return True
-        turn.waiting.append(work)
+        flight.waiters.append(item)
         return False
 
-    def leave(self, number: int, *, bought: bool) -> tuple[list[Work], list[Work]]:
+    def leave(self, key: int, *, is_bought: bool) -> tuple[list[Item], list[Item]]:
         """End the turn of a work that went ahead.
 
         Args:
-            number: The work's.
-            bought: Whether what it asked for is there now.
+            key: The work's.
+            is_bought: Whether what it asked for is there now.
 
         Returns:
             Works that go now: those that find it there, and those that have to buy it, and leave in their turn.
         """
-        turn = self._turns[number]
-        turn.buying -= 1
+        flight = self._flights[key]
+        flight.buyers -= 1
         served, buyers = [], []
-        if bought:
-            served, turn.waiting = turn.waiting, []
-        elif not turn.buying:
-            buyers, turn.waiting = turn.waiting[: turn.width], turn.waiting[turn.width :]
-            turn.buying = len(buyers)
-            turn.width *= 2
-        if not turn.buying and not turn.waiting:
-            del self._turns[number]
+        if is_bought:
+            served, flight.waiters = flight.waiters, []
+        elif not flight.buyers:
+            buyers, flight.waiters = flight.waiters[: flight.width], flight.waiters[flight.width :]
+            flight.buyers = len(buyers)
+            flight.width *= 2
+        if not flight.buyers and not flight.waiters:
+            del self._flights[key]
         return served, buyers

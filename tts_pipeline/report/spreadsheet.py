@@ -15,21 +15,25 @@ _FORMULA = re.compile(r"[\s\"']*[=+\-@＝＋－＠|%]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 
 
-def csv_of(report: pl.DataFrame) -> str:
+def to_csv(report: pl.DataFrame) -> str:
     """Return a report as CSV.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it, which shows it as text; characters
     that cannot be printed are replaced. Numbers and dates are as they are. Parquet and JSON have the exact texts.
     """
-    texts = [name for name, kind in report.schema.items() if kind == pl.String]
-    safe = report.with_columns(pl.col(texts).map_elements(harmless, return_dtype=pl.String)) if texts else report
-    head = io.StringIO()
-    csv.writer(head, lineterminator="\n").writerow(map(harmless, report.columns))
-    return head.getvalue() + safe.write_csv(include_header=False)
+    text_columns = [name for name, kind in report.schema.items() if kind == pl.String]
+    safe = (
+        report.with_columns(pl.col(text_columns).map_elements(escape_formula, return_dtype=pl.String))
+        if text_columns
+        else report
+    )
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(map(escape_formula, report.columns))
+    return header.getvalue() + safe.write_csv(include_header=False)
 
 
-def harmless(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return a text as a cell that is printed and shown, and never calculated."""
-    shown = printable(text)
-    is_formula = _FORMULA.match(shown) is not None and not _NUMBER.fullmatch(shown)
-    return f"'{shown}" if is_formula else shown
+    cell = printable(text)
+    is_formula = _FORMULA.match(cell) is not None and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell

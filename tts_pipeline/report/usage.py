@@ -10,32 +10,42 @@ from pathlib import Path
 import polars as pl
 
 from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.bill import check_bill
+from tts_pipeline.dataset.bill import verify_usage
 from tts_pipeline.dataset.claims import Claim
-from tts_pipeline.dataset.descriptor import NAME
-from tts_pipeline.dataset.generations import FOLDER, generation_at, unfinished
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
+from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, generation_at, unfinished_generations
 from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
-from tts_pipeline.dataset.usage_files import claimed_usage, open_claims, published_journals
+from tts_pipeline.dataset.usage_files import claim_usage, committed_journals, open_claims
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
-from tts_pipeline.schema import table_of, usage_schema
+from tts_pipeline.schema import to_table, usage_schema
 
-TAG = "tag:"
+TAG_PREFIX = "tag:"
 """What the name of a tag begins with among the columns of a report."""
 
-Dataset = str | os.PathLike[str] | Store
+DatasetLike = str | os.PathLike[str] | Store
 """A folder, a URL, or a place that is open already."""
 
 _READERS = 16
-_PLAIN = ("model", "voice", "service", "account", "dataset", "outcome", "error_code", "price_basis", "invocation_id")
-_KEYS = {
+_KEY_COLUMNS = (
+    "model",
+    "voice",
+    "service",
+    "account",
+    "dataset",
+    "outcome",
+    "error_code",
+    "price_basis",
+    "invocation_id",
+)
+_KEY_EXPRESSIONS = {
     "day": pl.col("started_at").dt.date(),
     "hour": pl.col("started_at").dt.truncate("1h"),
-    **{name: pl.col(name) for name in _PLAIN},
+    **{name: pl.col(name) for name in _KEY_COLUMNS},
 }
 
 
-def usage(datasets: Sequence[Dataset]) -> pl.LazyFrame:
+def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
     """Return the usage tables of datasets, one row per request that was sent.
 
     For example, failures by their code::
@@ -59,11 +69,13 @@ def usage(datasets: Sequence[Dataset]) -> pl.LazyFrame:
         ConfigurationError: Nothing is given, or there is no dataset. Never retried.
         StorageError: A dataset cannot be read. Never retried.
     """
-    return pl.concat([_scanned(store).with_columns(dataset=pl.lit(store.root)) for store in _stores(datasets)])
+    return pl.concat(
+        [_scan_dataset(store).with_columns(dataset=pl.lit(store.root)) for store in _open_datasets(datasets)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenPart:
     """A part that was open when a report was made: its process runs, or was killed and its job not run again.
 
     Args:
@@ -77,7 +89,7 @@ class Open:
     claim: Claim
 
 
-def open_parts(datasets: Sequence[Dataset]) -> list[Open]:
+def open_parts(datasets: Sequence[DatasetLike]) -> list[OpenPart]:
     """Return what is open of datasets: what it spent is in no usage table yet. Blocking.
 
     Raises:
@@ -85,19 +97,19 @@ def open_parts(datasets: Sequence[Dataset]) -> list[Open]:
         StorageError: As for ``usage``, or a claim is damaged.
     """
     return [
-        Open(store.root, number, claim)
-        for store in _stores(datasets)
-        for each in (store, *(generation_at(store, number) for number in unfinished(store)))
-        for number, claim in open_claims(each, published_journals(each))
+        OpenPart(store.root, number, claim)
+        for store in _open_datasets(datasets)
+        for generation in (store, *(generation_at(store, number) for number in unfinished_generations(store)))
+        for number, claim in open_claims(generation, committed_journals(generation))
     ]
 
 
-def spending(datasets: Sequence[Dataset], opened: Sequence[Open]) -> pl.LazyFrame:
+def usage_with_open_parts(datasets: Sequence[DatasetLike], parts: Sequence[OpenPart]) -> pl.LazyFrame:
     """Return the rows of ``usage``, and one ``unknown`` row for all that each open part may have spent.
 
     Args:
         datasets: As for ``usage``.
-        opened: Of ``open_parts``, which was called before: what is published meanwhile counts twice, and not never.
+        parts: Of ``open_parts``, which was called before: what is published meanwhile counts twice, and not never.
 
     Returns:
         The columns of ``usage``, then ``is_open``: whether the row stands for an open part, and not for a request.
@@ -106,14 +118,14 @@ def spending(datasets: Sequence[Dataset], opened: Sequence[Open]) -> pl.LazyFram
         ConfigurationError: As for ``usage``.
         StorageError: As for ``usage``.
     """
-    for store in _stores(datasets):
-        check_bill(store)
-    rows = pl.DataFrame(table_of([claimed_usage(one.claim) for one in opened], usage_schema())).lazy()
-    claims = rows.with_columns(dataset=pl.Series([one.dataset for one in opened], dtype=pl.String), is_open=True)
+    for store in _open_datasets(datasets):
+        verify_usage(store)
+    rows = pl.DataFrame(to_table([claim_usage(part.claim) for part in parts], usage_schema())).lazy()
+    claims = rows.with_columns(dataset=pl.Series([part.dataset for part in parts], dtype=pl.String), is_open=True)
     return pl.concat([usage(datasets).with_columns(is_open=False), claims], how="diagonal_relaxed")
 
 
-def usage_report(datasets: Sequence[Dataset], by: Sequence[str] = ()) -> pl.DataFrame:
+def usage_report(datasets: Sequence[DatasetLike], by: Sequence[str] = ()) -> pl.DataFrame:
     """Add up the usage of datasets.
 
     Args:
@@ -135,22 +147,22 @@ def usage_report(datasets: Sequence[Dataset], by: Sequence[str] = ()) -> pl.Data
         ConfigurationError: As for ``usage``, or a name in ``by`` is not known. Never retried.
         StorageError: As for ``usage``.
     """
-    asked = summed(spending(datasets, open_parts(datasets)), keys(by))
+    report = sum_usage(usage_with_open_parts(datasets, open_parts(datasets)), key_expressions(by))
     with storage_errors("reading usage tables", Exception):  # what Polars raises is of many kinds
-        return asked.collect()
+        return report.collect()
 
 
-def keys(by: Sequence[str]) -> dict[str, pl.Expr]:
+def key_expressions(by: Sequence[str]) -> dict[str, pl.Expr]:
     """Return what each name that ``usage_report`` takes stands for.
 
     Raises:
         ConfigurationError: A name is not known. Never retried.
     """
-    return {name: _key(name) for name in by}
+    return {name: _key_expression(name) for name in by}
 
 
-def summed(rows: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
-    """Add up rows of ``spending``, told apart by expressions; the columns are those of ``usage_report``."""
+def sum_usage(rows: pl.LazyFrame, by: Mapping[str, pl.Expr]) -> pl.LazyFrame:
+    """Add up rows of ``usage_with_open_parts`` by expressions; the columns are those of ``usage_report``."""
     return (
         rows.group_by(*(expression.alias(name) for name, expression in by.items()), pl.col("currency"))
         .agg(
@@ -184,53 +196,53 @@ def _money(name: str, among: pl.Expr | None = None) -> pl.Expr:
     return pl.when(amounts.is_not_null().any()).then(amounts.sum()).alias(name)
 
 
-def _key(name: str) -> pl.Expr:
-    if name.startswith(TAG) and name != TAG:
-        return tag(name.removeprefix(TAG))
-    if name not in _KEYS:
-        hint = f"{did_you_mean(name, _KEYS)}Known: {', '.join(_KEYS)}, {TAG}KEY"
+def _key_expression(name: str) -> pl.Expr:
+    if name.startswith(TAG_PREFIX) and name != TAG_PREFIX:
+        return tag(name.removeprefix(TAG_PREFIX))
+    if name not in _KEY_EXPRESSIONS:
+        hint = f"{did_you_mean(name, _KEY_EXPRESSIONS)}Known: {', '.join(_KEY_EXPRESSIONS)}, {TAG_PREFIX}KEY"
         raise ConfigurationError(f"usage cannot be told apart by {name!r}", hint=hint)
-    return _KEYS[name]
+    return _KEY_EXPRESSIONS[name]
 
 
-def _stores(datasets: Sequence[Dataset]) -> list[Store]:
+def _open_datasets(datasets: Sequence[DatasetLike]) -> list[Store]:
     """Open datasets, each once."""
     stores: dict[str, Store] = {}
-    for store in map(_opened, datasets):
-        stores.setdefault(_real(store), store)
+    for store in map(_open_dataset, datasets):
+        stores.setdefault(_canonical_path(store), store)
     if not stores:
         raise ConfigurationError("no dataset is given", hint="name one or more: folders or URLs")
     return list(stores.values())
 
 
-def _opened(dataset: Dataset) -> Store:
+def _open_dataset(dataset: DatasetLike) -> Store:
     store = dataset if isinstance(dataset, Store) else open_store(dataset)
-    if not store.exists(NAME):
+    if not store.exists(DESCRIPTOR_FILE):
         raise ConfigurationError(
-            f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {NAME}"
+            f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {DESCRIPTOR_FILE}"
         )
     return store
 
 
-def _real(store: Store) -> str:
+def _canonical_path(store: Store) -> str:
     """Return what two names of one dataset have in common."""
     return os.path.realpath(store.folder) if isinstance(store, LocalStore) else store.root
 
 
-def _scanned(store: Store) -> pl.LazyFrame:
+def _scan_dataset(store: Store) -> pl.LazyFrame:
     names = sorted(_usage_names(store))
     if not names:
         return pl.DataFrame(usage_schema().empty_table()).lazy()
     if isinstance(store, LocalStore):
-        return _scan([store.path(name) for name in names])
+        return _scan_files([store.path(name) for name in names])
     with DaemonExecutor(_READERS, "usage") as readers:
-        read = zip(names, readers.map(store.read, names), strict=True)
-        files = {name: data for name, data in read if data is not None}
+        contents = zip(names, readers.map(store.read, names), strict=True)
+        files = {name: data for name, data in contents if data is not None}
     with storage_errors(f"reading {store.describe('usage')}", Exception):
-        return _scan(list(files.values()))
+        return _scan_files(list(files.values()))
 
 
-def _scan(files: list[Path] | list[bytes]) -> pl.LazyFrame:
+def _scan_files(files: list[Path] | list[bytes]) -> pl.LazyFrame:
     """Read files of this version and of earlier ones, which lack columns; glob is off: a folder may be named "a[1]"."""
     schema = pl.DataFrame(usage_schema().empty_table()).schema
     return pl.scan_parquet(files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
@@ -239,5 +251,7 @@ def _scan(files: list[Path] | list[bytes]) -> pl.LazyFrame:
 def _usage_names(store: Store) -> Iterable[str]:
     """Yield the files of the bill: those in place, and those of generations that are being made or were given up."""
     yield from (f"usage/{name}" for name in store.names("usage"))
-    for number in unfinished(store):
-        yield from (f"{FOLDER}/{number}/usage/{name}" for name in generation_at(store, number).names("usage"))
+    for number in unfinished_generations(store):
+        yield from (
+            f"{GENERATIONS_FOLDER}/{number}/usage/{name}" for name in generation_at(store, number).names("usage")
+        )

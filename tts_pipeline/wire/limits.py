@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.config import MAX_CLIP_S, MAX_TEXT_VALUES, TEXT_BYTES_PER_S
+from tts_pipeline.config import MAX_CLIP_S, MAX_JSON_VALUES, TEXT_BYTES_PER_S
 
 MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
 
@@ -29,14 +29,14 @@ def check_text(body: bytes) -> None:
     """Refuse a text that would cost more memory than any speech does; 0.15 ms for 100 KB, and nothing below 256 KB.
 
     Raises:
-        ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_TEXT_VALUES``.
+        ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_JSON_VALUES``.
     """
     if len(body) <= UNCHECKED_BYTES:
         return
     if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE_CHARACTER.search(body)):
         raise ExcessiveTextError(f"the answer is text of {len(body)} bytes: speech takes {MAX_TEXT_BYTES} at most")
-    if sum(map(body.count, _VALUE_MARKS)) > MAX_TEXT_VALUES:
-        raise ExcessiveTextError(f"the answer is text of more than {MAX_TEXT_VALUES} values")
+    if sum(map(body.count, _VALUE_MARKS)) > MAX_JSON_VALUES:
+        raise ExcessiveTextError(f"the answer is text of more than {MAX_JSON_VALUES} values")
 
 
 def parse_json(text: bytes | str) -> Any:

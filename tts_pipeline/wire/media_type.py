@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from tts_pipeline.config import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from tts_pipeline.config import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 
 class PcmFacts(NamedTuple):
@@ -139,7 +139,7 @@ def _parse_rate(value: str) -> PcmFacts:
     if match is None:
         return NO_FACTS
     rate_hz = float(match[1]) * (1_000 if match[2] else 1)
-    return PcmFacts(round(rate_hz)) if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ else NO_FACTS
+    return PcmFacts(round(rate_hz)) if MIN_SAMPLE_RATE_HZ <= rate_hz <= MAX_SAMPLE_RATE_HZ else NO_FACTS
 
 
 def _parse_channels(value: str) -> PcmFacts:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import orjson
 
 from tts_pipeline.errors import ConfigurationError, PermanentError
-from tts_pipeline.models import Card, Parameters, ParameterValue, Service
+from tts_pipeline.models import Card, Endpoint, Parameters, ParameterValue
 
 STREAM_PARAMETER = "stream"
 """The client's own switch: it asks for server-sent events and is never in a body."""
@@ -80,7 +80,7 @@ DIALECTS = tuple(_DIALECTS)
 """The dialects a service may speak."""
 
 
-def build_request(service: Service, card: Card, text: str, parameters: Parameters) -> Request:
+def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
     """Build the request for one segment; unset parameters are not sent, an explicit ``False`` is.
 
     Args:
@@ -105,12 +105,12 @@ def build_request(service: Service, card: Card, text: str, parameters: Parameter
     )
 
 
-def query_of(service: Service) -> str:
+def query_of(service: Endpoint) -> str:
     """Return the query of a service as it ends a URL; empty where it has none."""
     return f"?{urlencode(service.query)}" if service.query else ""
 
 
-def _dialect_of(service: Service) -> _Dialect:
+def _dialect_of(service: Endpoint) -> _Dialect:
     try:
         return _DIALECTS[service.dialect]
     except KeyError:
@@ -154,7 +154,7 @@ def _encode(body: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def _hash_request(service: Service, path: str, body: bytes) -> str:
+def _hash_request(service: Endpoint, path: str, body: bytes) -> str:
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
     if service.query or service.headers:  # a service without them keeps the keys that it always had
         digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))

@@ -14,8 +14,8 @@ from airflow.sdk import BaseOperator
 
 from tts_pipeline.airflow.hook import SpeechHook
 from tts_pipeline.airflow.links import SpeechReportLink, report_link
-from tts_pipeline.airflow.outcome import FINAL_STOPS, event_of, told_to_airflow
-from tts_pipeline.airflow.storage import connection_of, located
+from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_event
+from tts_pipeline.airflow.storage import connection_of, resolve_path
 from tts_pipeline.airflow.tags import context_tags
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.location import local_path
@@ -24,12 +24,12 @@ from tts_pipeline.errors import StoppedError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import Place
+    from tts_pipeline.airflow.storage import AnyPath
     from tts_pipeline.job import Job, Progress, Report, Running
     from tts_pipeline.job.stop import Stop
     from tts_pipeline.models import ParameterValue
 
-Run = Callable[["Progress", "Stop"], "Report"]
+RunJob = Callable[["Progress", "Stop"], "Report"]
 """Runs a job, or a part of it, with its progress and a way to stop it."""
 
 
@@ -83,8 +83,8 @@ class SpeechJobOperator(BaseOperator):
     def __init__(  # noqa: PLR0913 (an operator's fields, by name)
         self,
         *,
-        source: Place,
-        destination: Place,
+        source: AnyPath,
+        destination: AnyPath,
         model: str,
         parameters: Mapping[str, ParameterValue] | None = None,
         columns: InputColumns | Mapping[str, str] | None = None,
@@ -127,12 +127,12 @@ class SpeechJobOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the task's work; what it returns goes into XCom."""
-        with told_to_airflow(self.final_stops):
+        with airflow_errors(self.final_stops):
             return self._work(context)
 
     def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (what the trigger gives)
         """Go on after a pause that was waited for without a slot."""
-        with told_to_airflow(self.final_stops):
+        with airflow_errors(self.final_stops):
             return self._work(context)
 
     def on_kill(self) -> None:
@@ -147,70 +147,70 @@ class SpeechJobOperator(BaseOperator):
         return lineage_of([source] if source else [], destination, rows)
 
     @property
-    def named_columns(self) -> InputColumns:
+    def input_columns(self) -> InputColumns:
         """Where in the source an utterance is found, of all that says so."""
         columns = self.columns or {}
-        named = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
-        return replace(named, hive=named.hive and self.hive, drop=[*named.drop, *self.drop])
+        input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
+        return replace(input_columns, hive=input_columns.hive and self.hive, drop=[*input_columns.drop, *self.drop])
 
     @abstractmethod
     def _work(self, context: Context) -> Any: ...
 
-    def _job(self, context: Context) -> Job:
+    def _build_job(self, context: Context) -> Job:
         """Make the job; everything that is asked of Airflow is asked here, before anything runs."""
         from tts_pipeline.catalog import load_catalog
         from tts_pipeline.job import Job
 
         catalog = load_catalog(_path(self.catalog), _path(self.prices))
         hook = SpeechHook(self.speech_conn_id, catalog)
-        destination = located(self.destination, self.destination_conn_id)
+        destination = resolve_path(self.destination, self.destination_conn_id)
         self.report_link = report_link(os.fspath(destination), hook.report_url())
         return Job(
-            source=located(self.source, self.source_conn_id),
+            source=resolve_path(self.source, self.source_conn_id),
             destination=destination,
             service=hook.get_conn(),
             model=self.model,
             parameters=self.parameters or {},
-            columns=self.named_columns,
+            columns=self.input_columns,
             selection=self.selection,
             audio=self.audio,
             unchecked=tuple(self.unchecked),
             catalog=catalog,
-            running=self._running(context, hook),
+            running=self._run_options(context, hook),
         )
 
-    def _running(self, context: Context, hook: SpeechHook) -> Running:
+    def _run_options(self, context: Context, hook: SpeechHook) -> Running:
         from tts_pipeline.job import Running
 
         running = self.running or Running()
         limits = hook.limits(running.limits)
         if self.defer_after is not None:
             limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
-        own = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
-        tags = {**context_tags(context), **running.tags, **own}
+        own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
+        tags = {**context_tags(context), **running.tags, **own_tags}
         # What an empty night becomes is decided before the job: see ``empty.py``.
         return replace(running, limits=limits, tags=tags, missing_is_empty=True)
 
-    def _carry_out(self, run: Run) -> Report:
+    def _run_to_end(self, run: RunJob) -> Report:
         """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred.
 
         Raises:
             TaskDeferred: The service asked for a long pause.
         """
-        from tts_pipeline.airflow.metrics import emit
+        from tts_pipeline.airflow.metrics import send_metrics
         from tts_pipeline.job import Progress
-        from tts_pipeline.watch import Watch, lines
+        from tts_pipeline.watch import ProgressView, report_lines
 
         progress = Progress()
-        with lines(Watch(progress), self.log.info):
+        with report_lines(ProgressView(progress), self.log.info):
             report = run(progress, self._stop())
-        emit(report, progress, {"dag_id": self.dag_id, "task_id": self.task_id, "model": self.model})
+        send_metrics(report, progress, {"dag_id": self.dag_id, "task_id": self.task_id, "model": self.model})
         if report.stopped is not None:
-            self._defer_if_asked(report.stopped)
+            self._defer_on_long_pause(report.stopped)
             raise report.stopped
         return report
 
-    def _defer_if_asked(self, stopped: BaseException) -> None:
+    def _defer_on_long_pause(self, stopped: BaseException) -> None:
         until = stopped.until if isinstance(stopped, StoppedError) else None
         if until is not None and self.defer_after is not None:
             from airflow.providers.standard.triggers.temporal import DateTimeTrigger
@@ -218,10 +218,10 @@ class SpeechJobOperator(BaseOperator):
             self.log.info("%s The task goes on then, and holds no slot meanwhile.", stopped)
             self.defer(trigger=DateTimeTrigger(moment=until), method_name=self.resume.__name__)
 
-    def _told(self, context: Context, job: Job, report: Report, rows: int) -> None:
+    def _record_output(self, context: Context, job: Job, report: Report, rows: int) -> None:
         """Tell what was made: lineage, and an event for each asset that the task gives out."""
         self._lineage = (os.fspath(job.source), report.destination, rows)
-        event = event_of(report, connection_of(self.destination, self.destination_conn_id))
+        event = asset_event(report, connection_of(self.destination, self.destination_conn_id))
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(event)
 
@@ -229,9 +229,9 @@ class SpeechJobOperator(BaseOperator):
         # Made late, because operators are copied; and at one stroke, because a signal handler may be first.
         from tts_pipeline.job.stop import Stop
 
-        found: Stop = self.__dict__.setdefault("_stopping", Stop())
-        return found
+        stop: Stop = self.__dict__.setdefault("_stopping", Stop())
+        return stop
 
 
-def _path(given: str | None) -> Path | None:
-    return None if given is None else local_path(given)
+def _path(path: str | None) -> Path | None:
+    return None if path is None else local_path(path)

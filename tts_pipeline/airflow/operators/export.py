@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from tts_pipeline.airflow.outcome import small, told_to_airflow
-from tts_pipeline.airflow.storage import located
+from tts_pipeline.airflow.outcome import airflow_errors, check_xcom_size
+from tts_pipeline.airflow.storage import resolve_path
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import Place
+    from tts_pipeline.airflow.storage import AnyPath
 
 
 class SpeechExportOperator(BaseOperator):
@@ -52,8 +52,8 @@ class SpeechExportOperator(BaseOperator):
     def __init__(  # noqa: PLR0913 (an operator's fields, by name)
         self,
         *,
-        dataset: Place,
-        destination: Place,
+        dataset: AnyPath,
+        destination: AnyPath,
         as_: str,
         name: str | None = None,
         where: str | None = None,
@@ -81,11 +81,11 @@ class SpeechExportOperator(BaseOperator):
         """Export."""
         from tts_pipeline.exports import export
 
-        with told_to_airflow():
-            dataset = located(self.dataset, self.dataset_conn_id)
-            made = export(
+        with airflow_errors():
+            dataset = resolve_path(self.dataset, self.dataset_conn_id)
+            result = export(
                 dataset,
-                located(self.destination, self.destination_conn_id),
+                resolve_path(self.destination, self.destination_conn_id),
                 as_=self.as_,
                 name=self.name,
                 where=self.where,
@@ -93,13 +93,13 @@ class SpeechExportOperator(BaseOperator):
                 audio_format=self.audio_format,
                 sample_rate_hz=self.sample_rate_hz,
             )
-        self._lineage = (os.fspath(dataset), made.destination, made.rows)
-        counts = made.to_json()
+        self._lineage = (os.fspath(dataset), result.destination, result.rows)
+        counts = result.to_json()
         for utterance_id, why in counts.pop("failed").items():
             self.log.warning("utterance %r is not in the export: %s", utterance_id, why)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(counts)
-        return small(counts)
+        return check_xcom_size(counts)
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 (the provider's signature)
         """Return what OpenLineage is told; called by its provider only."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tts_pipeline.airflow.empty import OnEmpty, refuse_empty
+from tts_pipeline.airflow.empty import OnEmpty, handle_empty_source
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
-from tts_pipeline.airflow.outcome import FINAL_STOPS, result_of
+from tts_pipeline.airflow.outcome import FINAL_STOPS, xcom_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,8 +44,8 @@ class SpeechPlanOperator(SpeechJobOperator):
     def _work(self, context: Context) -> Any:
         from tts_pipeline.job import plan
 
-        job = self._job(context)
-        refuse_empty(job, self.on_empty)
+        job = self._build_job(context)
+        handle_empty_source(job, self.on_empty)
         return [_to_json(shard) for shard in plan(job, self.max_shards)]
 
 
@@ -96,10 +96,12 @@ class SpeechSynthesizeShardOperator(SpeechJobOperator):
     def _work(self, context: Context) -> Any:
         from tts_pipeline.job import run_parts
 
-        job, shard, most = self._job(context), _from_json(self.shard), self.at_a_time
-        report = self._carry_out(lambda progress, stop: run_parts(job, shard, progress, at_a_time=most, stop=stop))
-        self._told(context, job, report, report.this_run.speech)
-        return result_of(report)
+        job, shard, at_a_time = self._build_job(context), _from_json(self.shard), self.at_a_time
+        report = self._run_to_end(
+            lambda progress, stop: run_parts(job, shard, progress, at_a_time=at_a_time, stop=stop)
+        )
+        self._record_output(context, job, report, report.this_run.speech)
+        return xcom_result(report)
 
 
 class SpeechPublishOperator(SpeechJobOperator):
@@ -111,10 +113,10 @@ class SpeechPublishOperator(SpeechJobOperator):
     def _work(self, context: Context) -> Any:
         from tts_pipeline.job import publish
 
-        job = self._job(context)
+        job = self._build_job(context)
         report = publish(job)
-        self._told(context, job, report, report.dataset.speech)
-        return result_of(report)
+        self._record_output(context, job, report, report.dataset.speech)
+        return xcom_result(report)
 
 
 def _refuse_outlets(operator: SpeechJobOperator) -> None:
@@ -127,6 +129,6 @@ def _to_json(shard: Shard) -> dict[str, int]:
 
 
 def _from_json(values: Mapping[str, int]) -> Shard:
-    from tts_pipeline.job.job import shards_of
+    from tts_pipeline.job.job import divide_into_shards
 
-    return shards_of(values["parts"], values["shards"])[values["index"]]
+    return divide_into_shards(values["parts"], values["shards"])[values["index"]]

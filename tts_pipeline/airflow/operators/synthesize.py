@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tts_pipeline.airflow.empty import OnEmpty, refuse_empty
+from tts_pipeline.airflow.empty import OnEmpty, handle_empty_source
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
-from tts_pipeline.airflow.outcome import result_of
+from tts_pipeline.airflow.outcome import xcom_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,13 +31,13 @@ class SpeechSynthesizeOperator(SpeechJobOperator):
         self.on_empty = on_empty
 
     def _work(self, context: Context) -> Any:
-        return result_of(self._spoken(context))
+        return xcom_result(self._synthesize(context))
 
-    def _spoken(self, context: Context) -> Report:
+    def _synthesize(self, context: Context) -> Report:
         from tts_pipeline.job import run_job
 
-        job = self._job(context)
-        refuse_empty(job, self.on_empty)
-        report = self._carry_out(lambda progress, stop: run_job(job, progress, stop=stop))
-        self._told(context, job, report, report.dataset.speech)
+        job = self._build_job(context)
+        handle_empty_source(job, self.on_empty)
+        report = self._run_to_end(lambda progress, stop: run_job(job, progress, stop=stop))
+        self._record_output(context, job, report, report.dataset.speech)
         return report

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from tts_pipeline.airflow.outcome import small, told_to_airflow
-from tts_pipeline.airflow.storage import located
+from tts_pipeline.airflow.outcome import airflow_errors, check_xcom_size
+from tts_pipeline.airflow.storage import resolve_path
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import ConfigurationError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import Place
+    from tts_pipeline.airflow.storage import AnyPath
 
 
 class SpeechUsageReportOperator(BaseOperator):
@@ -50,8 +50,8 @@ class SpeechUsageReportOperator(BaseOperator):
     def __init__(
         self,
         *,
-        destination: Place,
-        datasets: Place | Sequence[Place] | None = None,
+        destination: AnyPath,
+        datasets: AnyPath | Sequence[AnyPath] | None = None,
         by: Sequence[str] = ("day", "voice"),
         datasets_conn_id: str | None = None,
         destination_conn_id: str | None = None,
@@ -69,15 +69,15 @@ class SpeechUsageReportOperator(BaseOperator):
         """Add up and write."""
         from tts_pipeline.report.usage import usage_report
 
-        found = _listed(self.datasets) if self.datasets else _triggering(context)
-        if not found:
+        sources = _explicit_datasets(self.datasets) if self.datasets else _triggering_datasets(context)
+        if not sources:
             raise AirflowSkipException("no dataset is given, and no asset event of one triggered this run")
-        with told_to_airflow():
-            datasets = [located(place, self.datasets_conn_id or conn_id) for place, conn_id in found]
+        with airflow_errors():
+            datasets = [resolve_path(path, self.datasets_conn_id or conn_id) for path, conn_id in sources]
             report = usage_report(datasets, (self.by,) if isinstance(self.by, str) else tuple(self.by))
             table = self._write(report)
-        self._lineage = ([os.fspath(each) for each in datasets], table, report.height)
-        return small(
+        self._lineage = ([os.fspath(dataset) for dataset in datasets], table, report.height)
+        return check_xcom_size(
             {
                 "table": table,
                 "rows": report.height,
@@ -96,42 +96,42 @@ class SpeechUsageReportOperator(BaseOperator):
 
     def _write(self, report: pl.DataFrame) -> str:
         from tts_pipeline.dataset.store import open_store
-        from tts_pipeline.report.spreadsheet import csv_of
+        from tts_pipeline.report.spreadsheet import to_csv
 
-        place = str(self.destination)
-        place = str(local_path(place)) if is_local(place) else place
-        folder, slash, name = place.rpartition("/")
+        path = str(self.destination)
+        path = str(local_path(path)) if is_local(path) else path
+        folder, slash, name = path.rpartition("/")
         data = io.BytesIO()
         if name.endswith(".parquet"):
             report.write_parquet(data)
         elif name.endswith(".csv"):
-            data.write(csv_of(report).encode())
+            data.write(to_csv(report).encode())
         else:
             raise ConfigurationError(
                 f"the report {str(self.destination)!r} is no table", hint="name it .parquet or .csv"
             )
-        store = open_store(located(folder or slash or ".", self.destination_conn_id))
+        store = open_store(resolve_path(folder or slash or ".", self.destination_conn_id))
         store.write(name, data.getvalue())
         return store.describe(name)
 
 
-def _listed(datasets: Place | Sequence[Place]) -> list[tuple[Place, str | None]]:
+def _explicit_datasets(datasets: AnyPath | Sequence[AnyPath]) -> list[tuple[AnyPath, str | None]]:
     """Return datasets, each without a connection of its own; a text is one, not its letters."""
     if isinstance(datasets, str) or not isinstance(datasets, Sequence):
         return [(datasets, None)]
-    return [(place, None) for place in datasets]
+    return [(dataset, None) for dataset in datasets]
 
 
-def _triggering(context: Context) -> list[tuple[Place, str | None]]:
+def _triggering_datasets(context: Context) -> list[tuple[AnyPath, str | None]]:
     """Return the datasets of asset events, each once, with the connections that open them."""
     events = context.get("triggering_asset_events") or {}
-    told = {
+    connections = {
         event.extra["dataset"]: event.extra.get("conn_id")
         for each in events.values()
         for event in each
         if isinstance(event.extra.get("dataset"), str)
     }
-    return sorted(told.items())
+    return sorted(connections.items())
 
 
 def _by_currency(report: pl.DataFrame, column: str) -> dict[str, str | None]:
