@@ -21,7 +21,7 @@ from benchmarks.scenarios.rate import RATE
 from benchmarks.scenarios.scale import SCALE
 from benchmarks.scenarios.scenario import Scenario
 from benchmarks.scenarios.speed import SHAPE, SPEED
-from benchmarks.scenarios.starting import RESUME, START
+from benchmarks.scenarios.startup import RESUME, START
 from benchmarks.scenarios.stragglers import STRAGGLERS
 from benchmarks.service import LoadService, load_service
 from benchmarks.settings import FULL, QUICK, Settings

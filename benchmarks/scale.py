@@ -18,8 +18,8 @@ from benchmarks.answers import text_of
 from benchmarks.contestants.task import MODEL, VOICE, peak_rss_mb
 from tts_pipeline import Job, Limits, Running, Service
 from tts_pipeline.config import Selection
-from tts_pipeline.dataset.source import open_source
 from tts_pipeline.job import plan, publish, run_job
+from tts_pipeline.source.parquet_source import open_source
 
 _FILES_IN_FOLDER = 100
 _WIDE_BYTES = 100_000

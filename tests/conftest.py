@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from tests.patience import patience
 from tests.s3 import s3_server
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 
 StartEmulator = Callable[..., LocalService]

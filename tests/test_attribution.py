@@ -9,8 +9,8 @@ import pyarrow as pa
 import tts_pipeline as tts
 from tests.conftest import StartEmulator
 from tests.killing import write_source
-from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.emulator.tone import tone
+from tts_pipeline.storage.parquet import read_columns
 
 ROWS = 1_500
 

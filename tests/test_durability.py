@@ -21,10 +21,10 @@ from tests.conftest import StartEmulator
 from tests.disks import small_disk
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
-from tts_pipeline.dataset.journal import encode_frame, encode_record
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import run_job
+from tts_pipeline.wal.journal import encode_frame, encode_record
 
 IN_FLIGHT = 4
 
@@ -78,7 +78,7 @@ def _unknown(folder: Path, *, named: bool = False) -> int:
 # hears of the sync, so that it is never behind what was acted upon.
 _SYNCED = """
 import os
-import tts_pipeline.dataset.parts as parts
+import tts_pipeline.dataset.active_part as parts
 
 class Recorded(parts.Journal):
     def fdatasync(self):
@@ -146,7 +146,7 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path, emulator: StartE
 _TOGETHER = """
 import os, sys, time
 from pathlib import Path
-import tts_pipeline.job.doors, tts_pipeline.job.runner
+import tts_pipeline.job.api, tts_pipeline.job.runner
 ready = Path(sys.argv[1]) / "ready"
 ready.mkdir(exist_ok=True)
 (ready / str(os.getpid())).touch()
@@ -215,7 +215,7 @@ def test_a_journal_of_another_version_is_left_to_it(tmp_path: Path, tone_service
 
 def _work_of(folder: Path, service: LocalService) -> list[Path]:
     """Return where a job keeps its journals: it has run once, over nothing."""
-    from tts_pipeline.job.prepared import work_dir_of
+    from tts_pipeline.job.prepare import work_dir_of
 
     return [work_dir_of(job_of(folder, service.url, running={"work_dir": folder / "work"}))]
 
@@ -248,7 +248,7 @@ runner.remove_journals = lambda *_: os.kill(os.getpid(), 9)
 _VANISHING = """
 import os, sys
 from pathlib import Path
-from tts_pipeline.dataset.publish import PartCommitter
+from tts_pipeline.dataset.commit import PartCommitter
 
 out, publish = Path(sys.argv[1]) / "out", PartCommitter.commit_part
 

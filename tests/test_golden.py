@@ -16,10 +16,10 @@ from tests.conftest import StartEmulator
 from tests.job.samples import job_of, read
 from tts_pipeline.cli import main
 from tts_pipeline.config import QualityPolicy
-from tts_pipeline.dataset.journal import encode_frame, encode_record
-from tts_pipeline.dataset.journal_frames import RECORD_READ_BYTES, Frame, read_frames
-from tts_pipeline.dataset.replay import Replay, replay_journal
 from tts_pipeline.job import Job, run_job
+from tts_pipeline.wal.frames import RECORD_READ_BYTES, Frame, read_frames
+from tts_pipeline.wal.journal import encode_frame, encode_record
+from tts_pipeline.wal.replay import Replay, replay_journal
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMANDS = ["", "run", "demo", "estimate", "validate", "services", "models", "report", "export", "browse", "emulate"]

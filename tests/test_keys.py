@@ -23,13 +23,13 @@ from tts_pipeline.cli.summary import read_reject_causes
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
-from tts_pipeline.dataset.store import open_store
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.rules import FORMS
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.job import run_job
 from tts_pipeline.models import Speech, Utterance
+from tts_pipeline.storage.store import open_store
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
 ECHOES = {writing: encode_echo(f"Bearer {KEY}", writing) for writing in ECHO_ENCODINGS}

@@ -15,10 +15,10 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.killing import FAULTS, KilledJob, check_bill, check_nothing_lost, write_source
+from tts_pipeline.dataset.adoption import adopt_journals
 from tts_pipeline.dataset.names import parse_part_number
-from tts_pipeline.dataset.replay import replay_journal
-from tts_pipeline.dataset.shipping import FOLDER
-from tts_pipeline.dataset.takeover import adopt_journals
+from tts_pipeline.wal.replay import replay_journal
+from tts_pipeline.wal.shipping import FOLDER
 
 _RUN = """
 import sys

@@ -18,11 +18,10 @@ from tts_pipeline.audio.quality import FLAGS
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.asked import parse_request
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.emulator.request import parse_request
 from tts_pipeline.emulator.rules import FORMS, SHAPES, TIMESTAMPS, VENDOR_FORMS
 from tts_pipeline.emulator.shapes import NEEDS_URL
 from tts_pipeline.emulator.tone import speak_tone, tone
@@ -35,6 +34,7 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
+from tts_pipeline.flow.clock import Clock
 from tts_pipeline.models import Card, Outcome, Settlement, Speech, Utterance
 
 TEXT = "Twelve words, and each of them has its own place."

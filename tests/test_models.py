@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.dataset.journal import encode_record
 from tts_pipeline.models import Answer, Audio, Usage
+from tts_pipeline.wal.journal import encode_record
 
 AUDIO = Audio(b"RIFF" * 5_000, "wav", 24_000, 1, 416)
 

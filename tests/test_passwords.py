@@ -18,12 +18,12 @@ from tests.cli.conftest import local as local  # noqa: PLC0414
 from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.browse.snapshot import Snapshot
-from tts_pipeline.dataset.location import FsspecPath
-from tts_pipeline.dataset.source import open_source
-from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError, without_passwords
 from tts_pipeline.job import run_job
+from tts_pipeline.source.parquet_source import open_source
+from tts_pipeline.storage.location import FsspecPath
+from tts_pipeline.storage.store import open_store
 
 PASSWORD = "hunter2/Z9+x"
 

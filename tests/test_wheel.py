@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import blocks, fits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 ROOT = Path(__file__).parent.parent
 UV = Path(sys.executable).parent / "uv"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tts_pipeline.loading import lazy_getattr
+from tts_pipeline.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
     from tts_pipeline.catalog import Catalog, Service, load_catalog
@@ -24,9 +24,12 @@ if TYPE_CHECKING:
         TransientError,
         TtsPipelineError,
     )
-    from tts_pipeline.estimates import Estimate, estimate
-    from tts_pipeline.exports import Export, export
-    from tts_pipeline.frames import asynthesize, billed_characters, estimate_cost, synthesize, usage_of
+    from tts_pipeline.estimates import Estimate
+    from tts_pipeline.estimates.estimate import estimate
+    from tts_pipeline.exports import Export
+    from tts_pipeline.exports.export import export
+    from tts_pipeline.frames import billed_characters, estimate_cost, usage_of
+    from tts_pipeline.frames.synthesize import asynthesize, synthesize
     from tts_pipeline.job import Job, Progress, Report, Running, Shard, Stop, plan, publish, run, run_job, run_parts
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
 else:

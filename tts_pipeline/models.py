@@ -438,3 +438,7 @@ class Endpoint:
     key_prefix: str | None = None
     ca_file: str | None = field(default=None, compare=False)
     proxy: str | None = field(default=None, repr=False, compare=False)
+
+
+UtteranceKey = tuple[str, int]
+"""``(utterance_id, take)``: what names an utterance within a dataset."""

@@ -10,7 +10,7 @@ from benchmarks.contestants.task import Task
 from benchmarks.scenarios.scenario import Outcome, Scenario
 from benchmarks.settings import PROCESS_S, Settings
 from benchmarks.tables import Table
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
 
 _MAX_CONCURRENCY = 64

@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.answers import AnswerSpec
 from benchmarks.contest import OURS, Arena, remove, run_for_json
-from benchmarks.done import make_finished_dataset, undo_last_part
+from benchmarks.finished_dataset import make_finished_dataset, undo_last_part
 from benchmarks.scale import job_of, write_files
 from benchmarks.scenarios.scenario import Outcome, Scenario
-from benchmarks.scenarios.starting import command_of, first_requests, seconds_of
+from benchmarks.scenarios.startup import command_of, first_requests, seconds_of
 from benchmarks.settings import PROCESS_S, Settings
 from benchmarks.tables import Table
 from tts_pipeline import Job
@@ -159,7 +159,7 @@ def _requests() -> tuple[Table, list[dict[str, Any]]]:
         notes="Sent by s3fs to a real S3 server. A listing answers 1,000 names; of more, one request for each 1,000.",
     )
     counted = [
-        run_for_json([sys.executable, "-m", "benchmarks.objects", f"--parts={parts}", f"--files={parts}"])
+        run_for_json([sys.executable, "-m", "benchmarks.object_requests", f"--parts={parts}", f"--files={parts}"])
         for parts in _PARTS
     ]
     for step in counted[0]:

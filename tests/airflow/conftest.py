@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.airflow.home import Airflow, airflow_in
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 # Before Airflow is first imported: it configures the process and writes into its home when that happens.
 os.environ["_AIRFLOW__AS_LIBRARY"] = "1"

@@ -24,7 +24,7 @@ from tests.airflow.home import Airflow, DagRun
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, read, write_lines
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 LAST_WEEK = "2026-11-13T03:00:00+00:00"
 

@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tests.airflow.tasks import job_fields, run_task
 from tests.job.samples import read
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 _LINES = {"id": ["a", "b"], "text": ["Good morning.", "Good night."]}
 

@@ -13,7 +13,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 from tests.airflow.home import ROOT
 from tests.job.samples import read, write_lines
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 _FORK = """
 import os, sys

@@ -13,7 +13,7 @@ from airflow.sdk._shared.secrets_masker import redact
 from tests.airflow.conftest import KEY, connection
 from tts_pipeline.airflow.hook import SpeechHook
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 
 _VARIABLE = "AIRFLOW_CONN_SPEECH_DEFAULT"

@@ -19,7 +19,7 @@ from tests.job.samples import write_lines
 from tts_pipeline.airflow.lineage import lineage_of
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 def test_inputs_outputs_and_row_counts(tmp_path: Path, service: LocalService) -> None:

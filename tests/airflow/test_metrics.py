@@ -18,7 +18,7 @@ from airflow.sdk.observability import stats
 from tests.airflow.tasks import MODEL, job_fields, run_task
 from tests.job.samples import write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 TAGS = {"dag_id": "adhoc_airflow", "task_id": "speak", "model": MODEL}
 

@@ -20,7 +20,7 @@ from tests.conftest import StartEmulator
 from tests.docs.pages import fits
 from tests.job.samples import check_bill, read, write_lines
 from tts_pipeline.airflow import get_provider_info
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 pytestmark = [
     pytest.mark.slow,

@@ -16,7 +16,7 @@ from tests.patience import patience
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.audio.samples import Waveform, encode
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.models import Audio
 
 UDHR = Path(__file__).parents[3] / "shared" / "data" / "udhr.parquet"

@@ -19,7 +19,7 @@ from tts_pipeline.audio.quality import FLAGS, THRESHOLDS, assess, badness
 from tts_pipeline.audio.samples import decode
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.models import Audio
 
 TEXT = "Everyone has the right to life, liberty and security of person, wherever they live and whoever they are."

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.contest import run_for_json
 from benchmarks.scale import job_of, write_files
-from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.source import open_source
 from tts_pipeline.job import plan
+from tts_pipeline.source.parquet_source import open_source
+from tts_pipeline.source.row_reader import RowReader
 
 
 def test_a_source_of_many_files_has_distinct_rows_in_order(tmp_path: Path) -> None:
@@ -36,5 +36,5 @@ def test_requests_to_a_store_grow_no_faster_than_the_parts() -> None:
 
 
 def _requests(size: int) -> dict[str, int]:
-    command = [sys.executable, "-m", "benchmarks.objects", f"--parts={size}", f"--files={size}"]
+    command = [sys.executable, "-m", "benchmarks.object_requests", f"--parts={size}", f"--files={size}"]
     return {step: sum(asked.values()) for step, asked in run_for_json(command).items()}

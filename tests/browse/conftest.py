@@ -15,9 +15,9 @@ from tests.cli.conftest import PROGRAM
 from tests.job.samples import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.browse.snapshot import Snapshot
-from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
+from tts_pipeline.storage.store import open_store
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\"> & <b>bold</b>, said aloud."
 """The text of row ``r2``."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from tts_pipeline.catalog.entries import read_parameter, read_price, read_service
-from tts_pipeline.catalog.table import parse_toml
+from tts_pipeline.catalog.toml_table import parse_toml
 from tts_pipeline.errors import ConfigurationError
 
 HTTPS = 'base_url = "https://x.example"\n'

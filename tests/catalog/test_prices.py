@@ -12,8 +12,8 @@ import pytest
 
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.catalog.prices import caveat
-from tts_pipeline.cost import price_at
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.money import price_at
 
 FLASH = "qwen3-tts-flash"
 EXAMPLE = Path(load_catalog.__code__.co_filename).with_name("example-prices.toml")

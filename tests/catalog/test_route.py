@@ -10,7 +10,7 @@ from tts_pipeline.catalog.catalog import load_catalog
 from tts_pipeline.catalog.entries import read_service
 from tts_pipeline.catalog.route import Route, route_of
 from tts_pipeline.catalog.service import Service
-from tts_pipeline.catalog.table import parse_toml
+from tts_pipeline.catalog.toml_table import parse_toml
 from tts_pipeline.errors import ConfigurationError
 
 SERVICE = Service(base_url="https://speech.example", auth="none")

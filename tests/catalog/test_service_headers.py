@@ -13,7 +13,7 @@ from tts_pipeline.catalog.entries import read_service
 from tts_pipeline.catalog.keys import with_key
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.catalog.service_headers import authorization_of
-from tts_pipeline.catalog.table import parse_toml
+from tts_pipeline.catalog.toml_table import parse_toml
 from tts_pipeline.errors import ConfigurationError
 
 URL = "https://gateway.example"

@@ -13,17 +13,17 @@ import pytest
 
 from tests.job.samples import read
 from tts_pipeline.catalog import Service
-from tts_pipeline.catalog.check import check_column, check_parameters, parameter_from_text
+from tts_pipeline.catalog.checks import check_column, check_parameters, parameter_from_text
 from tts_pipeline.catalog.request_schema import request_schema
 from tts_pipeline.catalog.value import JsonText, coerce, coerce_untyped, to_json_text
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.repeated import RequestHasher
-from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
 from tts_pipeline.job import run
 from tts_pipeline.models import Card, Parameter, Utterance
+from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
+from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.wire.request import build_request
 
 SERVICE = Service(name="s", base_url="http://localhost:1", auth="none")

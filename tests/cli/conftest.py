@@ -17,7 +17,7 @@ import pytest
 
 from tests.patience import patience
 from tts_pipeline.cli import main
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 MODEL = "qwen3-tts-flash"
 LOCAL = ("--service", "local", "--model", MODEL)

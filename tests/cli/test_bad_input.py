@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tests.cli.conftest import LOCAL, MODEL, Command, MakeSource
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 Refused = Callable[..., str]
 

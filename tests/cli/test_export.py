@@ -11,9 +11,9 @@ from tests.cli.conftest import LOCAL, Command, MakeSource
 from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.cli.export import periodic_progress
 from tts_pipeline.cli.parser import EXPORT_FORMATS
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.exports.formats import FORMATS
-from tts_pipeline.watch import LINE_EVERY_S
+from tts_pipeline.job.progress_view import LINE_EVERY_S
 
 
 @pytest.fixture

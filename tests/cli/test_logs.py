@@ -11,9 +11,9 @@ from rich.console import Console
 from tests.cli.conftest import LOCAL, Command, MakeSource
 from tts_pipeline.cli.logs import warnings_shown
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import ProgressView, live_display
+from tts_pipeline.job.progress_view import ProgressView, live_display
 
 logger = logging.getLogger("tts_pipeline")
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from tests.cli.conftest import LOCAL, Command, MakeSource
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 import tts_pipeline as tts
 from tests.cli.conftest import LOCAL, Command, MakeSource
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 QUIET = (*LOCAL, "--quiet")
 MAPS: Any = pa.array([[("k", "v")]] * 3, pa.map_(pa.string(), pa.string()))

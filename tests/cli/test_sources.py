@@ -17,7 +17,7 @@ import pytest
 import tts_pipeline as tts
 from tests.cli.conftest import LOCAL, MODEL, Command
 from tts_pipeline.config import InputColumns
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 QUIET = (*LOCAL, "--quiet")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.cli.conftest import LOCAL, Command, CommandResult, MakeSource
 from tts_pipeline.cli.terminal import align_columns, json_line
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StoppedError, TransientError, printable
 
 HOSTILE = "x\x1b[31mred\r\nforged  1  9\x9b2J\x07\u202eoverride\u2066\u200f\u200b\u2028end\x00"

@@ -27,9 +27,7 @@ from tests.client.scripted_server import (
     wav,
 )
 from tests.patience import patience
-from tts_pipeline.client.budget import Budget
 from tts_pipeline.client.client import SpeechClient
-from tts_pipeline.client.clock import Clock
 from tts_pipeline.client.ledger import Boundaries, MemoryLedger
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, AudioSettings, BudgetCap, Limits, QualityPolicy
 from tts_pipeline.errors import (
@@ -42,6 +40,8 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.clock import Clock
 from tts_pipeline.models import Answer, Attempt, Card, Endpoint, Outcome, Price, Settlement, Speech, Utterance
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))

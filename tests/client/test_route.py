@@ -17,8 +17,8 @@ from tests.client.scripted_server import ScriptedServer, Step, answer, serving, 
 from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
-from tts_pipeline.client.probe import probe
 from tts_pipeline.errors import ConfigurationError, FatalError, PermanentError, ServiceError, StoppedError, SuspectError
+from tts_pipeline.http.probe import probe
 from tts_pipeline.models import Endpoint, Outcome, Speech
 
 HOST = "speech.example"

@@ -11,7 +11,7 @@ from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ServiceError, StoppedError, TtsPipelineError
 from tts_pipeline.models import Utterance
 

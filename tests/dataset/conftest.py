@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tts_pipeline.dataset.store import Store, open_store
+from tts_pipeline.storage.store import Store, open_store
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -15,19 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.claims import FileLock
-from tts_pipeline.dataset.held_rows import SpooledRows
+from tts_pipeline.dataset.active_part import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
+from tts_pipeline.dataset.commit import PartCommitter, remove_journals
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.journals import replay_part
-from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.parts import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
-from tts_pipeline.dataset.publish import PartCommitter, remove_journals
-from tts_pipeline.dataset.replay import Replay
-from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.rows import ColumnRoles, UtteranceMapper
-from tts_pipeline.dataset.source import Source, open_source
-from tts_pipeline.dataset.store import LocalStore, Store
+from tts_pipeline.dataset.part_journals import replay_part
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.models import (
     Answer,
@@ -44,7 +35,16 @@ from tts_pipeline.models import (
     Utterance,
     Word,
 )
+from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
+from tts_pipeline.source.parquet_source import Source, open_source
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.source.spooled_rows import SpooledRows
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.store import LocalStore, Store
 from tts_pipeline.text import billed_characters
+from tts_pipeline.wal.journal import JournalWriter
+from tts_pipeline.wal.replay import Replay
 
 NOW_US = 1_760_000_000_000_000
 PRICE = Price("list-1", "CNY", "list", per_10k_characters=Decimal("0.8"))

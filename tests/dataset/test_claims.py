@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.dataset.claims import Claim, FileLock, claim_name, claim_names, read_claim, write_claim
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.claims import Claim, claim_name, claim_names, read_claim, write_claim
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.store import Store
 
 CLAIM = Claim("j1", "i1", 1, 500, Decimal("0.040000000"), "CNY", "local", "m", None)
 

@@ -22,8 +22,8 @@ from tts_pipeline.dataset.descriptor import (
     part_rows_for,
     read_descriptor,
 )
-from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.storage.store import LocalStore, Store
 
 FILE = {"path": "a.parquet", "bytes": 100, "rows": 1_200, "footer_sha256": "00"}
 DESCRIPTOR = Descriptor(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor, read_descriptor
-from tts_pipeline.dataset.finish import dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.generations import (
     SWAP_FILE,
     generation_at,
@@ -18,8 +18,8 @@ from tts_pipeline.dataset.generations import (
     unfinished_generations,
 )
 from tts_pipeline.dataset.spending import total_spend
-from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.store import LocalStore, Store
 
 JOB = {"model": "m", "service": "s"}
 

@@ -12,13 +12,13 @@ import orjson
 import pytest
 
 from tests.dataset.samples import PRICE, Bench
+from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.finish import finalize
+from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.price_rows import distinct_prices, price_row, refuse_changed_prices
-from tts_pipeline.dataset.publish import marker_name
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
+from tts_pipeline.storage.store import Store
 
 NEWER = replace(PRICE, price_id="list-2", effective_from=date(2026, 1, 1))
 

@@ -17,9 +17,9 @@ import soundfile
 
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
-from tts_pipeline.dataset.finish import finalize
-from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.emulator.tone import tone
+from tts_pipeline.storage.store import LocalStore
 
 ROWS = 10
 SAID = [number for number in range(ROWS) if number != 5]

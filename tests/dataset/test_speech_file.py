@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.journal_frames import Blob
 from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, split_row_groups
 from tts_pipeline.errors import StorageError
+from tts_pipeline.wal.frames import Blob
 
 MEGABYTE = 1024 * 1024
 

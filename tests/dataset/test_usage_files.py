@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.dataset.samples import Bench
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.usage_files import commit_journal_usage, size_and_hash, usage_name
+from tts_pipeline.storage.store import Store
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1_048_576, 1_048_577])

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.__main__ import with_columns
 from tests.docs.pages import Reader, blocks, environment, fits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.emulator.conftest import Say, audio_of
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.rules import SHAPES
 from tts_pipeline.emulator.tone import tone
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from tests.emulator.conftest import Say, audio_of
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.voices import VOICES
 
 TEXTS = {
@@ -174,7 +174,7 @@ def test_the_library_is_not_loaded_by_the_service() -> None:
     """espeak-ng stays in its own process: importing everything else, and starting, does not load it."""
     pytest.importorskip("espeakng_loader")
     program = (
-        "import tts_pipeline.emulator.serving, tts_pipeline.emulator.local, tts_pipeline.emulator.espeak;"
+        "import tts_pipeline.emulator.serve, tts_pipeline.emulator.local_service, tts_pipeline.emulator.espeak;"
         "print('espeak-ng' in open('/proc/self/maps').read())"
     )
     assert subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout == b"False\n"

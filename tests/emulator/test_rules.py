@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.emulator.request import RefusalError
 from tts_pipeline.emulator.rules import parse_rules
 
 

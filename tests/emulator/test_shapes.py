@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.rules import SHAPES, Rule
 from tts_pipeline.emulator.shapes import _RENDERERS, NEEDS_URL, Answer, render_answer, with_wav_length
-from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.emulator.tone import tone
 
 AUDIO = tone("Hello", tone_bytes=30_000)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tts_pipeline.emulator.sound import TimedWord
+from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.timings import timing_fields
 
 TEXT = "«Hi, you»"

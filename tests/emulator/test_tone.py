@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.request import SpeechRequest
 from tts_pipeline.emulator.tone import speak_tone, tone
 
 

@@ -18,7 +18,7 @@ import tts_pipeline as tts
 from tests.job.samples import MODEL, job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, QualityPolicy, Selection
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import Estimate, estimate_rows
 from tts_pipeline.job import Job, Report, Running, run_job

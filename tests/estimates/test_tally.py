@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.estimates.cards import SERVICE, card
-from tts_pipeline.catalog.check import check_parameters, language_tag
+from tts_pipeline.catalog.checks import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.estimates.figures import VoiceTotals
-from tts_pipeline.estimates.holdings import AudioLocator
-from tts_pipeline.estimates.parameters import check_row_parameters
-from tts_pipeline.estimates.purchases import PurchaseCounter
-from tts_pipeline.estimates.repeats import DistinctRequests
-from tts_pipeline.estimates.rows import FrameRows
-from tts_pipeline.estimates.spoken import speaking_time_s
+from tts_pipeline.estimates.audio_locator import AudioLocator
+from tts_pipeline.estimates.distinct_requests import DistinctRequests
+from tts_pipeline.estimates.input_rows import FrameRows
+from tts_pipeline.estimates.purchase_counter import PurchaseCounter
+from tts_pipeline.estimates.result import VoiceTotals
+from tts_pipeline.estimates.row_parameters import check_row_parameters
+from tts_pipeline.estimates.speaking_time import speaking_time_s
 from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
 from tts_pipeline.models import Card, ParameterValue, Segment
 from tts_pipeline.text import billed_characters, segment_text

@@ -15,11 +15,11 @@ import pyarrow as pa
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.speech_file import SpeechWriter
-from tts_pipeline.dataset.store import LocalStore
-from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.exports.index import INDEX_FILE
 from tts_pipeline.schema import speech_schema
+from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.storage.store import LocalStore
 
 RATE_HZ = 24_000
 JOB = {"model": "qwen3-tts-flash", "service": "local"}

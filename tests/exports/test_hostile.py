@@ -14,10 +14,10 @@ import pytest
 from tests.exports.samples import files_below, speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, read_clip
 from tts_pipeline.dataset.speech_file import audio_path
-from tts_pipeline.dataset.store import LocalStore
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import export
+from tts_pipeline.storage.store import LocalStore
 
 NAMES = ["../../x", "wav/../../x", "/etc/x", "", "wav\0", "x" * 5_000, "WAV"]
 

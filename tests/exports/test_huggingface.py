@@ -18,9 +18,9 @@ from tests.exports.samples import RATE_HZ, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
-from tts_pipeline.exports.place import open_folder
+from tts_pipeline.exports.destination import open_folder
+from tts_pipeline.exports.options import ExportOptions
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.settings import ExportOptions
 
 IDS = [f"u{number}" for number in range(10)]
 LINE = pa.field("line", pa.int64())

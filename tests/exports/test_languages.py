@@ -20,10 +20,10 @@ from tests.exports.readers import TimedWords, nemo_words, read_nemo, words_of
 from tests.exports.samples import index_of
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.tables import read_columns
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.exports import Export, export
 from tts_pipeline.job import Job, run_job
+from tts_pipeline.storage.parquet import read_columns
 
 Readings = dict[str, tuple[float, TimedWords]]
 """By utterance: its seconds and its words."""

@@ -14,7 +14,7 @@ from tests.exports.readers import words_of
 from tests.exports.samples import files_below, speech_row, write_dataset
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.exports import export
-from tts_pipeline.exports.manifest import seconds_of
+from tts_pipeline.exports.manifests import seconds_of
 
 
 @pytest.fixture

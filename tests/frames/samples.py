@@ -9,7 +9,7 @@ import polars as pl
 
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Running
 
 MODEL = "qwen3-tts-flash"

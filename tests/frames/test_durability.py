@@ -15,7 +15,7 @@ from tests.conftest import StartEmulator
 from tests.frames.samples import call_arguments, lines
 from tests.frames.speak import __file__ as SCRIPT  # noqa: N812
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 ROWS = 2_000
 IN_FLIGHT = 16

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 import tts_pipeline as tts
 from tests.patience import patience
 from tts_pipeline import text
-from tts_pipeline.cost import cost_of
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.expressions import billed_characters, estimate_cost, han_characters
 from tts_pipeline.models import Price, Usage
+from tts_pipeline.money import cost_of
 
 HAN_RANGES = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
 BOUNDARIES = [chr(place + step) for pair in HAN_RANGES for place in pair for step in (-1, 0, 1)]
@@ -124,7 +124,7 @@ def test_a_model_that_a_text_alone_has_no_price_for_is_refused(model: str, said:
 
 def test_a_run_does_without_polars() -> None:
     """Its threads would not survive a fork: what a run imports never imports it."""
-    modules = "tts_pipeline.job, tts_pipeline.dataset.publish, tts_pipeline.client, tts_pipeline.cli.jobs"
+    modules = "tts_pipeline.job, tts_pipeline.dataset.commit, tts_pipeline.client, tts_pipeline.cli.run"
     script = f"import sys, {modules}; print('polars' in sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=patience(60), check=True

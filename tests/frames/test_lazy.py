@@ -15,7 +15,7 @@ import pytest
 import tts_pipeline as tts
 from tests.conftest import StartEmulator
 from tests.frames.samples import call_arguments, lines
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.rows import materialize
 

@@ -14,7 +14,7 @@ import pytest
 import tts_pipeline as tts
 from tests.frames.samples import NOWHERE, call_arguments, lines
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.polars_calls import called_by_polars
 from tts_pipeline.job import Running

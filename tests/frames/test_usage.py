@@ -11,10 +11,10 @@ import pytest
 import tts_pipeline as tts
 from tests.frames.samples import call_arguments, lines
 from tts_pipeline.dataset.claims import Claim, write_claim
-from tts_pipeline.dataset.store import LocalStore
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.report import usage
+from tts_pipeline.storage.store import LocalStore
 
 
 def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 
 import tts_pipeline as tts
 from tests.job.samples import job_of, write_lines
-from tts_pipeline.dataset import journal, source
-from tts_pipeline.dataset.parts import ActivePart
-from tts_pipeline.dataset.publish import PartCommitter
+from tts_pipeline.dataset.active_part import ActivePart
+from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.job import Stop, run_job
-from tts_pipeline.job.prepared import PreparedJob
+from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.source import parquet_source
+from tts_pipeline.wal import journal
 
 NEVER_S = 3_600.0
 FOLDER, URL = Path(sys.argv[1]), sys.argv[2]
@@ -81,7 +82,7 @@ CASES: dict[str, Callable[[], object]] = {
     "the service, awaited": lambda: asyncio.run(spoken()),
     "the service, in the background": in_the_background,
     "a name": lambda: run(hangs_in(socket, "getaddrinfo").replace("127.0.0.1", "localhost")),
-    "the source's files": lambda: run(hangs_in(source, "_open_stream")),
+    "the source's files": lambda: run(hangs_in(parquet_source, "_open_stream")),
     "a part's rows": lambda: run(hangs_in(PreparedJob, "read_part")),
     "a sync of the disk": lambda: run(hangs_in(journal, "_fdatasync", after=6)),
     "a part's sync": lambda: run(hangs_in(ActivePart, "sync")),

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import Limits
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Job, Running
 
 MODEL = "qwen3-tts-flash"

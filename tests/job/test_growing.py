@@ -17,7 +17,7 @@ from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
 from tests.patience import patience
 from tts_pipeline.config import Selection
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, plan, publish, run_job, run_parts
 

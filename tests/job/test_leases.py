@@ -16,12 +16,12 @@ import pytest
 
 from tests.job.samples import job_of, write_lines
 from tests.patience import patience
-from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.location import FsspecPath
-from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Report, run_job
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.location import FsspecPath
+from tts_pipeline.storage.store import open_store
 
 s3fs = pytest.importorskip("s3fs")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, write_lines
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import plan, run_job, run_parts
 

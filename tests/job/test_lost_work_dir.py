@@ -15,11 +15,11 @@ import pytest
 
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.shipping import FOLDER
-from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import Report, publish, run_job
+from tts_pipeline.storage.store import open_store
+from tts_pipeline.wal.shipping import FOLDER
 
 
 @pytest.fixture(params=["local", "memory"])

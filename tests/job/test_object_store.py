@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.job.samples import job_of
-from tts_pipeline.dataset.store import open_store
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Report, run_job
+from tts_pipeline.storage.store import open_store
 
 DESTINATION = "s3://bucket/deep/out"
 

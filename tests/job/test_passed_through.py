@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tests.job.samples import job_of
 from tts_pipeline.config import InputColumns
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
 
 FAR = (2**63 - 1, -(2**63) + 1)

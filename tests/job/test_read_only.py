@@ -13,7 +13,7 @@ from tests.job.samples import write_lines
 from tests.killing import COMMAND
 from tests.patience import patience
 from tts_pipeline.cli import main
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 ROWS = 20
 

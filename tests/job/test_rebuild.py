@@ -19,11 +19,12 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read
 from tests.patience import patience
-from tts_pipeline.dataset.claims import Claim, FileLock, write_claim
-from tts_pipeline.dataset.store import LocalStore
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.dataset.claims import Claim, write_claim
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import Job, plan, publish, run_job, run_parts, validate
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.store import LocalStore
 
 REBUILD: dict[str, Any] = {"rebuild": True}
 
@@ -206,7 +207,7 @@ _SWAPPING = """
 import os, signal, sys
 from pathlib import Path
 from tests.job.samples import job_of
-from tts_pipeline.dataset.store import LocalStore
+from tts_pipeline.storage.store import LocalStore
 from tts_pipeline.job import run_job
 
 left = int(sys.argv[3])

@@ -19,9 +19,9 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
+from tts_pipeline.cache.file_cache import MARKER
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
-from tts_pipeline.dataset.answers import MARKER
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Report, run_job

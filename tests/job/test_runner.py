@@ -17,15 +17,15 @@ from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
 from tts_pipeline.config import Limits
-from tts_pipeline.dataset import journal
-from tts_pipeline.dataset.claims import FileLock
+from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.parts import ActivePart, Progress
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Running, run_job
-from tts_pipeline.job.prepared import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.runner import Runner, _max_open_parts
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.wal import journal
 
 
 def _invocation(job: Job, fingerprint: str) -> Invocation:

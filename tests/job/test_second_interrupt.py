@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, write_lines
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
 
 
@@ -78,7 +78,7 @@ def _wait_until_heard(pid: int) -> None:
 _DEAF = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever who started this ignores
-import tts_pipeline.cli.jobs as jobs
+import tts_pipeline.cli.run as jobs
 from tts_pipeline.cli import main
 
 def run_job(*_, **__):

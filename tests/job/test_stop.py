@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Shard, Stop, run_job, run_parts
 from tts_pipeline.job.stop import run_stoppable

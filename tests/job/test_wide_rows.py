@@ -11,16 +11,17 @@ import pytest
 
 from tests.job.samples import job_of, read
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
-from tts_pipeline.dataset import slices, speech_file
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.dataset import speech_file
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
+from tts_pipeline.storage import parquet_reader
 
 
 def test_wide_columns_pass_through_in_small_row_groups(
     tmp_path: Path, tone_service: LocalService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row has what it came with, in speech and in rejects, and no row group is larger than its bound."""
-    monkeypatch.setattr(slices, "SLICE_BYTES", 200_000)
+    monkeypatch.setattr(parquet_reader, "SLICE_BYTES", 200_000)
     monkeypatch.setattr(speech_file, "ROW_GROUP_BYTES", 400_000)
     texts = [f"Line {number}." if number % 10 else "" for number in range(120)]
     texts[7] = "long " * MAX_TEXT_CHARACTERS

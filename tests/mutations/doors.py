@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tts_pipeline.browse.asked import RowQuery
 from tts_pipeline.browse.row import RowAddress, read_clip, read_row
+from tts_pipeline.browse.row_query import RowQuery
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli import main
-from tts_pipeline.cli.assembly import build_job
+from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.parser import parse_arguments
 from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import MEANINGS
-from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import TtsPipelineError
 from tts_pipeline.job import publish
+from tts_pipeline.storage.store import open_store
 
 MODEL = "qwen3-tts-flash"
 

@@ -15,17 +15,17 @@ import pyarrow.parquet as pq
 from tests.mutations.doors import arguments, run_command
 from tests.patience import patience
 from tts_pipeline.catalog.keys import environment
-from tts_pipeline.cli.assembly import build_job
+from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.parser import parse_arguments
 from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.config import JOURNAL_CHUNK_BYTES
 from tts_pipeline.dataset.generations import swap_in
-from tts_pipeline.dataset.shipping import chunk_name
-from tts_pipeline.dataset.store import LocalStore
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Progress, run_job
 from tts_pipeline.job.stop import Stop
+from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.wal.shipping import chunk_name
 
 ROWS = 10
 SOURCE = "lines.parquet"

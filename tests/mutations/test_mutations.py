@@ -20,7 +20,7 @@ import pytest
 from tests.mutations import doors
 from tests.mutations.mutations import Surroundings, mutations_for
 from tests.mutations.specimens import REFUSED, SOURCE, Specimens, make_specimens
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 FINISHED = (0, 3)
 

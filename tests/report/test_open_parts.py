@@ -14,9 +14,9 @@ from tests.killing import PRICE, KilledJob, write_source
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.cli import main
 from tts_pipeline.dataset.claims import Claim, write_claim
-from tts_pipeline.dataset.store import open_store
 from tts_pipeline.errors import StorageError
 from tts_pipeline.report import open_parts, usage_report
+from tts_pipeline.storage.store import open_store
 
 CLAIM = Claim("j", "i", 1_700_000_000_000_000, 500, Decimal("0.04"), "CNY", "local", "m", "books", {"team": "blue"})
 

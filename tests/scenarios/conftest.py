@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.job.samples import job_of, read, write_lines
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Report, run_job
 
 

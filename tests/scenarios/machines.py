@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from tests.killing import COMMAND, PRICE, KilledJob, check_nothing_lost
 from tests.patience import patience
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 ROWS, CAP = 120, 835
 """The case that was reported: half of what the rows cost is allowed."""

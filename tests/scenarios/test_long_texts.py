@@ -17,7 +17,7 @@ from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, Limits
 from tts_pipeline.emulator.billing import charged_characters
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.models import Speech, Utterance
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "udhr-long.parquet"

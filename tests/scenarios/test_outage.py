@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.ports import free_port
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 IN_FLIGHT = 32
 ROWS = 900

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 QUICK = {"retry_wait_s": 0.02, "retry_wait_max_s": 0.1}
 PAGE = {"status": 403, "body": "<html><head><title>403 Forbidden</title></head><body>Blocked.</body></html>"}

@@ -12,9 +12,9 @@ import soundfile
 from tests.conftest import StartEmulator
 from tests.job.samples import write_lines
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
-from tts_pipeline.client.takes import quality_policy
+from tts_pipeline.client.retakes import quality_policy
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 
 TIMED = {"voice": "Cherry", "enable_timestamp": True}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import StartEmulator
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Running
 
 ROWS = 400

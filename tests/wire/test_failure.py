@@ -17,8 +17,8 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.wire.failure import classify, classify_payload, malformed_error, no_audio_error, unreadable_error
-from tts_pipeline.wire.reading import Response
-from tts_pipeline.wire.waits import retry_after_s
+from tts_pipeline.wire.response import Response
+from tts_pipeline.wire.retry_after import retry_after_s
 
 HTML = b"<html><head><title>403 Forbidden</title></head><body><h1>Forbidden</h1>nginx</body></html>"
 

@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
-from tts_pipeline.client.headerless import find_pcm_format
-from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.client.headerless_pcm import find_pcm_format
+from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
 from tts_pipeline.emulator.delivery import Delivery
-from tts_pipeline.emulator.failures import refuse
+from tts_pipeline.emulator.error_forms import refuse
+from tts_pipeline.emulator.request import RefusalError
 from tts_pipeline.emulator.rules import CONTAINERS, FORMS, SHAPES, TIMESTAMPS, Rule
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer
-from tts_pipeline.emulator.sound import TimedWord
 from tts_pipeline.errors import (
     FatalError,
     PermanentError,
@@ -39,7 +39,7 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Audio
-from tts_pipeline.wire.response import ParsedResponse, Response, parse_response
+from tts_pipeline.wire.shapes import ParsedResponse, Response, parse_response
 from tts_pipeline.wire.timestamps import align_words
 
 TEXT = "Hello, you: 12 of 大家!"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS, encode_echo
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Word
-from tts_pipeline.wire.reading import Response
 from tts_pipeline.wire.redaction import Redactor
+from tts_pipeline.wire.response import Response
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
 

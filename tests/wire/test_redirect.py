@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.errors import FatalError, ServiceError
-from tts_pipeline.wire.reading import Response
 from tts_pipeline.wire.redirect import REDIRECTS, redirect_url
+from tts_pipeline.wire.response import Response
 
 ROUTE = "/v1/audio/speech"
 HTTPS = "https://api.example" + ROUTE

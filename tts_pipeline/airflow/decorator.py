@@ -38,7 +38,7 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         return SpeechSynthesizeOperator.execute(self, context)  # not ``DecoratedOperator``'s, which is the next in line
 
     def _work(self, context: Context) -> str:
-        from tts_pipeline.dataset.streamed import temporary_parquet
+        from tts_pipeline.source.frame_stream import temporary_parquet
 
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         frame = self.python_callable(*self.op_args, **kwargs)

@@ -110,7 +110,7 @@ class SpeechHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Say whether the service answers and takes the key; buys nothing."""
-        from tts_pipeline.client.probe import probe
+        from tts_pipeline.http.probe import probe
         from tts_pipeline.wire.redirect import REDIRECTS
 
         try:

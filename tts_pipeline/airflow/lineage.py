@@ -12,8 +12,8 @@ from airflow.providers.common.compat.openlineage.facet import (
 )
 from airflow.providers.openlineage.extractors import OperatorLineage
 
-from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import without_passwords
+from tts_pipeline.storage.location import is_local, local_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

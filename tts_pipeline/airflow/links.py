@@ -8,8 +8,8 @@ from urllib.parse import quote, urlsplit
 import attrs
 from airflow.sdk import BaseOperatorLink
 
-from tts_pipeline.dataset.location import is_local, local_path
 from tts_pipeline.errors import without_passwords
+from tts_pipeline.storage.location import is_local, local_path
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey

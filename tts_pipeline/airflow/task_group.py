@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import Asset, TaskGroup
 
-from tts_pipeline.airflow.empty import OnEmpty
+from tts_pipeline.airflow.empty_source import OnEmpty
 from tts_pipeline.airflow.operators.shards import (
     SpeechPlanOperator,
     SpeechPublishOperator,

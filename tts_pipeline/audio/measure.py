@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_length, check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels
+from tts_pipeline.audio.concatenated import check_seam, split_files
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.join import join
@@ -19,7 +20,6 @@ from tts_pipeline.audio.mpeg import (
 )
 from tts_pipeline.audio.ogg import scan_pages
 from tts_pipeline.audio.pcm import PcmFormat, wrap_as_wav
-from tts_pipeline.audio.pieces import check_seam, split_files
 from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, TransientError, UnreadableError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_rate_and_channels
 from tts_pipeline.audio.wav import wav_header
 from tts_pipeline.errors import TransientError, UnreadableError
 

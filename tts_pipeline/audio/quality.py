@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from tts_pipeline.audio.pace import speaking_range_s
+from tts_pipeline.audio.speaking_rate import speaking_range_s
 from tts_pipeline.errors import PermanentError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 if TYPE_CHECKING:
-    from tts_pipeline.audio.signal import SignalStats
+    from tts_pipeline.audio.signal_stats import SignalStats
 
 UNDECODABLE = "undecodable"
 EMPTY = "empty"
@@ -109,7 +109,7 @@ def _measure_signal(audio: Audio) -> SignalStats | None:
     """Measure audio block by block; None where it has a header only."""
     # Imported here: soundfile and numpy take a while, and the names above are wanted without them.
     from tts_pipeline.audio.samples import open_stream
-    from tts_pipeline.audio.signal import measure_signal
+    from tts_pipeline.audio.signal_stats import measure_signal
 
     with open_stream(audio) as stream:
         first = next(stream.blocks, None)

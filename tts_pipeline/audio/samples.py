@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from tts_pipeline.audio.bounds import check_length, check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.mpeg import read_mp3_frame, scan_frames, with_frame_count

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tts_pipeline.audio.bounds import check_rate_and_channels, is_plausible_rate
+from tts_pipeline.audio.clip_limits import check_rate_and_channels, is_plausible_rate
 from tts_pipeline.errors import UnreadableError
 
 _CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
-from tts_pipeline.dataset.formats import check_audio_formats
-from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
 from tts_pipeline.schema import SPEECH
+from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.store import Store, storage_errors
 
 _SPEECH_COLUMNS = frozenset(column.name for column in SPEECH)
 _REQUIRED_COLUMNS = frozenset({"utterance_id", "take", "audio", "audio_format", "audio_sha256"})

@@ -7,13 +7,13 @@ from functools import cached_property
 from threading import Lock
 from typing import Any
 
-from tts_pipeline.browse.asked import RowQuery
 from tts_pipeline.browse.bill import bill_figures
-from tts_pipeline.browse.rows import RowTable, read_rows
+from tts_pipeline.browse.row_query import RowQuery
+from tts_pipeline.browse.row_table import RowTable, read_rows
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor, read_descriptor
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.report.usage import open_parts
+from tts_pipeline.storage.store import Store
 
 _FIRST_FILES = 1
 """Files that are read for the first page, while all of them are being read."""

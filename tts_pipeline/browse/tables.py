@@ -9,8 +9,8 @@ from typing import NamedTuple
 import polars as pl
 import pyarrow.parquet as pq
 
-from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.store import LocalStore, Store, storage_errors
 
 _READERS = 16
 _FILE = "__file__"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal, cast
 
 from tts_pipeline.catalog.entries import read_parameter
-from tts_pipeline.catalog.table import TomlTable
+from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.union import unite_cards
 from tts_pipeline.errors import did_you_mean
 from tts_pipeline.models import Card, Parameter, Price

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tts_pipeline import models
 from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
-from tts_pipeline.catalog.layers import built_in_layer, resolve_cards, user_layer
+from tts_pipeline.catalog.loader import built_in_layer, resolve_cards, user_layer
 from tts_pipeline.catalog.prices import read_prices
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.errors import ConfigurationError, did_you_mean

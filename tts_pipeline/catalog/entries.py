@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from tts_pipeline.catalog.service import Service
-from tts_pipeline.catalog.table import TomlTable
+from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.value import coerce, has_type
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Parameter, ParameterType, ParameterValue, Price

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tts_pipeline.catalog.card import check_prices, sort_prices
 from tts_pipeline.catalog.entries import LOCAL, read_price
-from tts_pipeline.catalog.table import TomlTable, read_toml
+from tts_pipeline.catalog.toml_table import TomlTable, read_toml
 from tts_pipeline.models import Card, Endpoint, Price
 
 Reference = tuple[str, str]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from tts_pipeline import models
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import refuse_bad_headers
 from tts_pipeline.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from tts_pipeline.catalog.catalog import Catalog
 
 _ENDINGS = ("/audio/speech", "/v1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -37,6 +34,7 @@ class Service(models.Endpoint):
     """
 
     name: str = field(default="", kw_only=True)
+    named: ClassVar[Callable[..., Service]]  # by ``catalog.lookup``, which stands above this module
     key_variable: str | None = field(default=None, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,25 +47,6 @@ class Service(models.Endpoint):
         object.__setattr__(self, "headers", {name.lower(): value for name, value in self.headers.items()})
         if self.api_key is not None:
             refuse_plain_http(self)
-
-    @classmethod
-    def named(cls, name: str, *, catalog: Catalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
-        """Look a service up, with its key from the environment.
-
-        Args:
-            name: A name of the catalog, or a URL.
-            catalog: Where to look; None is the built-in catalog.
-            environ: Where the key is; None is the process's environment.
-
-        Raises:
-            ConfigurationError: The name is unknown, or the key is missing.
-        """
-        # Imported here because both build on this class.
-        from tts_pipeline.catalog.catalog import load_catalog
-        from tts_pipeline.catalog.keys import environment, with_key
-
-        service = (load_catalog() if catalog is None else catalog).service(name)
-        return with_key(service, environment() if environ is None else environ)
 
 
 def normalise_url(url: str) -> str:

@@ -69,7 +69,7 @@ _COMMANDS = {
 
 def _run_command(arguments: Namespace) -> int:
     if arguments.command in {"run", "validate"}:
-        from tts_pipeline.cli.jobs import run, validate
+        from tts_pipeline.cli.run import run, validate
         from tts_pipeline.cli.settings import read_settings
 
         return (run if arguments.command == "run" else validate)(read_settings(arguments))

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.catalog import load_catalog
-from tts_pipeline.cli.jobs import run_with_progress, summarise
+from tts_pipeline.cli.run import run_with_progress, summarise
 from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.terminal import align_columns, print_result, print_status
 from tts_pipeline.config import InputColumns
-from tts_pipeline.dataset.location import is_local, local_path
-from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Report
+from tts_pipeline.storage.location import is_local, local_path
+from tts_pipeline.storage.parquet import read_columns
 
 MODEL = "qwen3-tts-flash"
 EXAMPLE_IDS = ("harbour", "baker", "orange")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tts_pipeline.cli.assembly import build_job
+from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import print_json, print_result

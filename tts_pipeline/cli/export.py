@@ -11,7 +11,7 @@ from tts_pipeline.cli.status import OK, REJECTS
 from tts_pipeline.cli.summary import format_duration
 from tts_pipeline.cli.terminal import align_columns, print_json, print_result, print_status
 from tts_pipeline.exports import Export, export
-from tts_pipeline.watch import LINE_EVERY_S
+from tts_pipeline.job.progress_view import LINE_EVERY_S
 
 
 def show_export(arguments: argparse.Namespace) -> int:

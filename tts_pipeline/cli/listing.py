@@ -12,12 +12,12 @@ from typing import Any
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.catalog.entries import ANY_SERVICE
 from tts_pipeline.catalog.value import expectation
-from tts_pipeline.cli.local import URL_VARIABLE
+from tts_pipeline.cli.local_service import URL_VARIABLE
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import align_columns, print_json, print_result
-from tts_pipeline.dataset.location import file_path
 from tts_pipeline.errors import ConfigurationError, did_you_mean, printable
 from tts_pipeline.models import Card, Parameter, Price
+from tts_pipeline.storage.location import file_path
 
 _VOICE = "voice"
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tts_pipeline.cli.terminal import print_status
 from tts_pipeline.job import Progress
-from tts_pipeline.watch import ProgressView, live_display, report_lines
+from tts_pipeline.job.progress_view import ProgressView, live_display, report_lines
 
 
 @contextmanager

@@ -13,12 +13,12 @@ import polars as pl
 
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import align_columns, json_line, print_result, print_status
-from tts_pipeline.dataset.location import file_path
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.store import storage_errors
 from tts_pipeline.errors import ConfigurationError, printable
 from tts_pipeline.report import OpenPart, open_parts, usage_report
 from tts_pipeline.report.spreadsheet import to_csv
+from tts_pipeline.storage.location import file_path
+from tts_pipeline.storage.store import storage_errors
 
 MAX_OPEN_LINES = 5
 """Open parts that are named one by one."""

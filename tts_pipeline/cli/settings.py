@@ -13,9 +13,9 @@ from typing import Any
 
 from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, OptionKind
 from tts_pipeline.config import LEASE_S, UNSPEAKABLE, UnspeakableAction
-from tts_pipeline.dataset.location import file_path, is_url, utf8_name
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import ParameterValue
+from tts_pipeline.storage.location import file_path, is_url, utf8_name
 
 SettingsLayer = dict[str, Any]
 """Settings by name as one place gives them, read; only those that it gives."""

@@ -11,13 +11,13 @@ from typing import Any
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import align_columns
-from tts_pipeline.cost import price_at
-from tts_pipeline.dataset.source_files import describe_left_out
-from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.tables import read_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
 from tts_pipeline.models import Card, Endpoint
+from tts_pipeline.money import price_at
+from tts_pipeline.source.listing import describe_left_out
+from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.storage.store import Store
 
 MAX_CODES = 5
 MAX_FILES = 200

@@ -9,29 +9,20 @@ from types import TracebackType
 from typing import Self
 
 from tts_pipeline.audio.convert import check_settings
-from tts_pipeline.catalog.check import language_tag
+from tts_pipeline.catalog.checks import language_tag
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.catalog.rehearsal import rehearsal_warning
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_bad_headers
-from tts_pipeline.client.budget import Budget
-from tts_pipeline.client.clock import Clock
+from tts_pipeline.client.assembly import assemble
+from tts_pipeline.client.cache import AudioCache
 from tts_pipeline.client.exchange import Exchange, UtteranceRequest
-from tts_pipeline.client.fetch import Fetcher
-from tts_pipeline.client.governor import Limiter
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.client.meter import Meter
-from tts_pipeline.client.portions import LoopBatcher
-from tts_pipeline.client.purchase import Resources, Synthesis
-from tts_pipeline.client.retry import RetryPolicy
-from tts_pipeline.client.reuse import AudioCache
-from tts_pipeline.client.segments import Segmenter
-from tts_pipeline.client.spacing import Pacer
-from tts_pipeline.client.speech import assemble
-from tts_pipeline.client.tls import tls_context
-from tts_pipeline.client.transport import Timeouts, Transport
+from tts_pipeline.client.segmenter import Segmenter
+from tts_pipeline.client.synthesis import Resources, Synthesis
 from tts_pipeline.config import (
     MAX_TEXT_CHARACTERS,
     UNSPEAKABLE,
@@ -41,6 +32,15 @@ from tts_pipeline.config import (
     UnspeakableAction,
 )
 from tts_pipeline.errors import ServiceError, StoppedError
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.clock import Clock
+from tts_pipeline.flow.limiter import Limiter
+from tts_pipeline.flow.loop_batcher import LoopBatcher
+from tts_pipeline.flow.pacer import Pacer
+from tts_pipeline.flow.retry_policy import RetryPolicy
+from tts_pipeline.http.fetch import Fetcher
+from tts_pipeline.http.tls import tls_context
+from tts_pipeline.http.transport import Timeouts, Transport
 from tts_pipeline.models import Card, Endpoint, Speech, Utterance
 from tts_pipeline.text import check_speakable
 from tts_pipeline.wire.redaction import Redactor

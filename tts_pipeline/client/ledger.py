@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Protocol
 
-from tts_pipeline.cost import total_cost
 from tts_pipeline.models import Answer, Attempt, History, Outcome, Settlement, Utterance
+from tts_pipeline.money import total_cost
 
 Boundaries = tuple[tuple[int, int], ...]
 """The (start, end) of each segment in the utterance's text."""

@@ -16,11 +16,11 @@ import orjson
 
 from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS, MAX_DESCRIPTOR_PARTS, MAX_PARTS, PART_ROWS
 from tts_pipeline.dataset.job_identity import JobIdentity, check_source_file, format_version_of
-from tts_pipeline.dataset.json_files import JsonFields, json_bytes, read_fields
 from tts_pipeline.dataset.price_rows import check_price_row
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.json_files import JsonFields, json_bytes, read_fields
+from tts_pipeline.storage.store import Store
 
 FORMAT_VERSION = 1
 DESCRIPTOR_FILE = "dataset.json"

@@ -22,16 +22,16 @@ from dataclasses import replace
 from typing import Any
 
 from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS
-from tts_pipeline.daemon_threads import DaemonExecutor
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, parse_descriptor, read_descriptor
-from tts_pipeline.dataset.finish import finalize
-from tts_pipeline.dataset.json_files import json_bytes, read_fields
+from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.names import file_names, is_valid_name
-from tts_pipeline.dataset.shipping import FOLDER as SHIPPED
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.json_files import json_bytes, read_fields
+from tts_pipeline.storage.store import Store
+from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 
 GENERATIONS_FOLDER = ".generations"
 SWAP_FILE = f"{GENERATIONS_FOLDER}/swap.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from tts_pipeline.dataset.json_files import JsonFields
+from tts_pipeline.storage.json_files import JsonFields
 
 _TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
 _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.store import Store
 
 _PART, _JOURNAL = r"part-(?P<part>\d{5,9})", r"-(?P<journal>\w{1,64})"
 _ANY_NAME = re.compile(rf"(?:generation-\d{{1,9}}-)?{_PART}(?:{_JOURNAL})?(?:-\d{{15}})?(?:\.[a-z]+)?", re.ASCII)

@@ -14,9 +14,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.dataset.json_files import JsonFields
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
+from tts_pipeline.storage.json_files import JsonFields
 
 PriceRow = Mapping[str, str | None]
 

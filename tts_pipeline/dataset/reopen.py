@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
-from tts_pipeline.dataset.finish import read_markers
-from tts_pipeline.dataset.lease import Leases
+from tts_pipeline.dataset.finalize import read_markers
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.publish import marker_name
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.store import Store
 
 
 def reopen_rejected_parts(store: Store, leases: Leases, numbers: Collection[int]) -> set[int]:

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.formats import check_audio_formats
-from tts_pipeline.dataset.journal_frames import Blob
-from tts_pipeline.dataset.replay import UtteranceKey, UtteranceRecord
-from tts_pipeline.dataset.store import DISK_HINT
 from tts_pipeline.errors import StorageError
+from tts_pipeline.models import UtteranceKey
 from tts_pipeline.schema import AUDIO, SPEECH, arrow_fields, to_array
+from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.store import DISK_HINT
+from tts_pipeline.wal.frames import Blob
+from tts_pipeline.wal.replay import UtteranceRecord
 
 AUDIO_LEAVES = ("audio.bytes", "audio.path")
 """Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""

@@ -7,17 +7,18 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from tts_pipeline.dataset.claims import Claim, is_locked
+from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
-from tts_pipeline.dataset.finish import committed_parts, read_markers, totals_by_part
-from tts_pipeline.dataset.journal import SUFFIX
-from tts_pipeline.dataset.journals import read_journal, totals_of
+from tts_pipeline.dataset.finalize import committed_parts, read_markers, totals_by_part
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
-from tts_pipeline.dataset.replay import Replay
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.part_journals import read_journal, totals_of
 from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.dataset.usage_files import claim_totals, committed_journals, open_claims, usage_totals
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.file_lock import is_locked
+from tts_pipeline.storage.store import Store
+from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.replay import Replay
 
 EARLIER_GENERATIONS = -1
 """Stands for a part's number where an earlier generation of the dataset spent something."""

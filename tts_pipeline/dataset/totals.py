@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from typing import Any, Self
 
-from tts_pipeline.cost import total_cost
-from tts_pipeline.dataset.json_files import JsonFields
 from tts_pipeline.errors import StorageError
+from tts_pipeline.money import are_consistent_amounts, total_cost
+from tts_pipeline.storage.json_files import JsonFields
 
 
 @dataclass(slots=True)
@@ -110,16 +110,6 @@ def damaged_amounts(location: str) -> StorageError:
     """Return the error of a file that tells amounts that cannot be true."""
     message = f"{location} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
     return StorageError(message, hint=_HINT)
-
-
-def are_consistent_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
-    """Say whether what is confirmed and what is possible can be true together; None is not known."""
-    confirmed, upper_bound = costs
-    if not all(cost is None or cost.is_finite() for cost in costs):
-        return False
-    if not 0 <= characters[0] <= characters[1] or (confirmed or 0) < 0 or (upper_bound or 0) < 0:
-        return False
-    return confirmed is None or upper_bound is None or confirmed <= upper_bound
 
 
 _HINT = "restore it: the bill is added up from it"

@@ -11,16 +11,16 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
-from tts_pipeline.dataset.replay import Replay, UnaccountedSpend, UtteranceKey
-from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.dataset.tables import read_columns
-from tts_pipeline.dataset.totals import Totals, are_consistent_amounts, damaged_amounts
-from tts_pipeline.models import Outcome, Price
+from tts_pipeline.dataset.totals import Totals, damaged_amounts
+from tts_pipeline.models import Outcome, Price, UtteranceKey
+from tts_pipeline.money import are_consistent_amounts, total_cost
 from tts_pipeline.schema import to_table, usage_schema, usage_values
+from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.replay import Replay, UnaccountedSpend
 
 _PIECE_BYTES = 256 * 1024
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from tts_pipeline.emulator.options import add_arguments, options_from
-from tts_pipeline.emulator.serving import serve
+from tts_pipeline.emulator.serve import serve
 from tts_pipeline.errors import ConfigurationError
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 import regex
 
-from tts_pipeline.emulator.sound import TimedWord
+from tts_pipeline.emulator.audio import TimedWord
 
 
 class EventKind(IntEnum):

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 
 from aiohttp import web
 
-from tts_pipeline.emulator.wires import WIRE_FAULTS
+from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
 
 _CHUNK_BYTES = 4_093
 """A prime, so that the pieces that a client receives end in the middle of everything."""

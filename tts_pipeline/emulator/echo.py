@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import orjson
 
-from tts_pipeline.emulator.asked import RefusalError
 from tts_pipeline.emulator.delivery import Delivery
+from tts_pipeline.emulator.request import RefusalError
 
 _CUT = 20
 """Characters that are left of a key that is cut."""

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tts_pipeline.emulator.alignment import Event, EventKind
-from tts_pipeline.emulator.asked import SpeechRequest
-from tts_pipeline.emulator.sound import Samples, SynthesisError
+from tts_pipeline.emulator.audio import Samples, SynthesisError
+from tts_pipeline.emulator.request import SpeechRequest
 from tts_pipeline.emulator.voices import VOICES, espeak_voice_name
 
 _SYNCHRONOUS = 2

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any
 
-from tts_pipeline.emulator.asked import RefusalError
+from tts_pipeline.emulator.request import RefusalError
 from tts_pipeline.emulator.rules import NO_FAULT, Rule
 
 

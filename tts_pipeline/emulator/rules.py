@@ -40,9 +40,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tts_pipeline.emulator.asked import invalid
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS
-from tts_pipeline.emulator.wires import WIRE_FAULTS
+from tts_pipeline.emulator.request import invalid
+from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
 
 VENDOR_SHAPES = (
     *("hex", "hex_sse", "unknown_name", "unknown_url", "url_safe_base64", "list_of_chunks", "lines_of_json"),

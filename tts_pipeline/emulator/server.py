@@ -12,7 +12,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from tts_pipeline.emulator.asked import (
+from tts_pipeline.emulator.audio import CONTENT_TYPES, SynthesisError, SynthesisResult
+from tts_pipeline.emulator.audio_store import AudioFile, AudioStore
+from tts_pipeline.emulator.audio_urls import serve_audio
+from tts_pipeline.emulator.billing import Bill, BillEntry, Charge, charged_characters, tokens_of
+from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
+from tts_pipeline.emulator.delivery import Delivery, deliver
+from tts_pipeline.emulator.echo import echo_in_answer, echo_in_refusal, encode_echo
+from tts_pipeline.emulator.error_forms import refuse
+from tts_pipeline.emulator.faults import Faults, refusal_of, throttle_error
+from tts_pipeline.emulator.options import MAX_BODY_BYTES, EmulatorOptions
+from tts_pipeline.emulator.rate_limit import RateLimiter
+from tts_pipeline.emulator.request import (
     BILLED_BY_TOKEN,
     RefusalError,
     SpeechRequest,
@@ -20,19 +31,8 @@ from tts_pipeline.emulator.asked import (
     invalid,
     parse_request,
 )
-from tts_pipeline.emulator.billing import Bill, BillEntry, Charge, charged_characters, tokens_of
-from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
-from tts_pipeline.emulator.delivery import Delivery, deliver
-from tts_pipeline.emulator.echo import echo_in_answer, echo_in_refusal, encode_echo
-from tts_pipeline.emulator.failures import refuse
-from tts_pipeline.emulator.faults import Faults, refusal_of, throttle_error
-from tts_pipeline.emulator.fetches import serve_audio
-from tts_pipeline.emulator.gate import RateLimiter
-from tts_pipeline.emulator.options import MAX_BODY_BYTES, EmulatorOptions
 from tts_pipeline.emulator.rules import Rule, parse_rules
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer, with_wav_length
-from tts_pipeline.emulator.sound import CONTENT_TYPES, SynthesisError, SynthesisResult
-from tts_pipeline.emulator.store import AudioFile, AudioStore
 
 _SAMPLE_BYTES = 2
 """Mono, 16 bits. That model has no other audio than WAV."""
@@ -197,7 +197,7 @@ class SpeechServer:
 def _damage_sound(audio: bytes, sound: str | None) -> bytes:
     if sound is None:
         return audio
-    from tts_pipeline.emulator.spoilt import damage_audio  # with numpy, without which this process starts sooner
+    from tts_pipeline.emulator.damage import damage_audio  # with numpy, without which this process starts sooner
 
     return damage_audio(audio, sound)
 

@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 import pybase64
 
-from tts_pipeline.emulator import other_shapes
+from tts_pipeline.emulator import vendor_shapes
+from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.billing import Charge
 from tts_pipeline.emulator.delivery import Delivery
+from tts_pipeline.emulator.event_streams import ali_stream, cut_stream, openai_stream
 from tts_pipeline.emulator.rules import NO_FAULT, Rule
-from tts_pipeline.emulator.sound import TimedWord
-from tts_pipeline.emulator.streams import ali_stream, cut_stream, openai_stream
 from tts_pipeline.emulator.timings import timing_fields
 
 
@@ -197,16 +197,16 @@ _RENDERERS: Mapping[str, Callable[[Answer, Rule], Delivery]] = {
     "no_audio": _no_audio,
     "bad_base64": _bad_base64,
     "empty": _empty,
-    "hex": lambda answer, _: other_shapes.hex_in_json(answer.audio, _characters_of(answer)),
-    "hex_sse": lambda answer, _: other_shapes.hex_stream(answer.audio, _characters_of(answer)),
-    "unknown_name": lambda answer, _: other_shapes.unknown_name(answer.audio),
-    "unknown_url": lambda answer, _: other_shapes.unknown_url(answer.url or ""),
-    "url_safe_base64": lambda answer, _: other_shapes.url_safe_base64(answer.audio),
-    "list_of_chunks": lambda answer, _: other_shapes.list_of_chunks(answer.audio),
-    "lines_of_json": lambda answer, _: other_shapes.lines_of_json(answer.audio),
-    "inline_data": lambda answer, _: other_shapes.inline_data(answer.audio, answer.content_type),
-    "parts_of_a_form": lambda answer, _: other_shapes.parts_of_a_form(answer.audio, answer.content_type),
-    "billed_failure": lambda answer, _: other_shapes.billed_failure(_characters_of(answer)),
-    "unreadable": lambda answer, _: other_shapes.unreadable(_characters_of(answer)),
+    "hex": lambda answer, _: vendor_shapes.hex_in_json(answer.audio, _characters_of(answer)),
+    "hex_sse": lambda answer, _: vendor_shapes.hex_stream(answer.audio, _characters_of(answer)),
+    "unknown_name": lambda answer, _: vendor_shapes.unknown_name(answer.audio),
+    "unknown_url": lambda answer, _: vendor_shapes.unknown_url(answer.url or ""),
+    "url_safe_base64": lambda answer, _: vendor_shapes.url_safe_base64(answer.audio),
+    "list_of_chunks": lambda answer, _: vendor_shapes.list_of_chunks(answer.audio),
+    "lines_of_json": lambda answer, _: vendor_shapes.lines_of_json(answer.audio),
+    "inline_data": lambda answer, _: vendor_shapes.inline_data(answer.audio, answer.content_type),
+    "parts_of_a_form": lambda answer, _: vendor_shapes.parts_of_a_form(answer.audio, answer.content_type),
+    "billed_failure": lambda answer, _: vendor_shapes.billed_failure(_characters_of(answer)),
+    "unreadable": lambda answer, _: vendor_shapes.unreadable(_characters_of(answer)),
 }
 """Each shape by its name in a rule."""

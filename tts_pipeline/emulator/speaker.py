@@ -7,10 +7,10 @@ import signal
 import sys
 
 from tts_pipeline.emulator.alignment import align
-from tts_pipeline.emulator.asked import SpeechRequest
+from tts_pipeline.emulator.audio import SynthesisError, SynthesisResult, encode, resample
 from tts_pipeline.emulator.espeak import Espeak
-from tts_pipeline.emulator.frames import pack_answer, pack_error, read_frames, unpack_request
-from tts_pipeline.emulator.sound import SynthesisError, SynthesisResult, encode, resample
+from tts_pipeline.emulator.request import SpeechRequest
+from tts_pipeline.emulator.speaker_protocol import pack_answer, pack_error, read_frames, unpack_request
 
 
 def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tts_pipeline.emulator.sound import TimedWord
+from tts_pipeline.emulator.audio import TimedWord
 
 
 def ali_words(words: Sequence[TimedWord]) -> list[dict[str, str | int]]:

@@ -8,8 +8,8 @@ from functools import cache
 
 import regex
 
-from tts_pipeline.emulator.asked import SpeechRequest
-from tts_pipeline.emulator.sound import SynthesisResult, TimedWord, encode, wav_header
+from tts_pipeline.emulator.audio import SynthesisResult, TimedWord, encode, wav_header
+from tts_pipeline.emulator.request import SpeechRequest
 
 _OFFSETS = 1 << 19
 _LOUDNESS_OF_MARK = 1_000

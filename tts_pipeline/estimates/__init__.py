@@ -1,6 +1,6 @@
 """What a job would come to, before anything is sent: requests, characters, cost, hours of audio, and time."""
 
-from tts_pipeline.estimates.door import estimate, estimate_rows
-from tts_pipeline.estimates.figures import Estimate, VoiceTotals
+from tts_pipeline.estimates.estimate import estimate, estimate_rows
+from tts_pipeline.estimates.result import Estimate, VoiceTotals
 
 __all__ = ["Estimate", "VoiceTotals", "estimate", "estimate_rows"]

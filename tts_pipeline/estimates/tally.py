@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
-from tts_pipeline.estimates.figures import VoiceTotals
-from tts_pipeline.estimates.holdings import AudioOrigin
-from tts_pipeline.estimates.measured import SpeakingPaces
-from tts_pipeline.estimates.parameters import RowParameters, from_json
-from tts_pipeline.estimates.purchases import PurchaseCounter, tag_from_label
-from tts_pipeline.estimates.remaining import RemainingRows, SkippedRows
-from tts_pipeline.estimates.repeats import REQUEST_DTYPE, DistinctRequests
-from tts_pipeline.estimates.rows import InputRows
-from tts_pipeline.estimates.spoken import count_digits, script_language, speaking_time_s
+from tts_pipeline.estimates.audio_locator import AudioOrigin
+from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, DistinctRequests
+from tts_pipeline.estimates.input_rows import InputRows
+from tts_pipeline.estimates.measurements import SpeakingPaces
+from tts_pipeline.estimates.purchase_counter import PurchaseCounter, tag_from_label
+from tts_pipeline.estimates.remaining_rows import RemainingRows, SkippedRows
+from tts_pipeline.estimates.result import VoiceTotals
+from tts_pipeline.estimates.row_parameters import RowParameters, from_json
+from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import billed_characters, han_characters
 from tts_pipeline.models import Card
 from tts_pipeline.text import FILLERS, is_speakable

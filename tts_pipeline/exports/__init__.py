@@ -1,6 +1,6 @@
 """A dataset as those who train on it take it: a Hugging Face repository, audio files, NeMo's or lhotse's manifests."""
 
-from tts_pipeline.exports.door import export
+from tts_pipeline.exports.export import export
 from tts_pipeline.exports.report import Export
 
 __all__ = ["Export", "export"]

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.store import LocalStore, Store
 from tts_pipeline.errors import ServiceError, StorageError
+from tts_pipeline.exports.audio import AUDIO_COLUMNS, convert_row, format_of
+from tts_pipeline.exports.file_names import FileName, NameTemplate
 from tts_pipeline.exports.index import CHECKPOINT_FOLDER, ExportIndex, IndexEntry, IndexWriter, hash_of_name
-from tts_pipeline.exports.manifest import Manifests
-from tts_pipeline.exports.names import FileName, NameTemplate
+from tts_pipeline.exports.manifests import Manifests
 from tts_pipeline.exports.plan import EXT, KEY, SPLIT, ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.sound import AUDIO_COLUMNS, convert_row, format_of
-from tts_pipeline.exports.table import RowGroup
+from tts_pipeline.exports.speech_table import RowGroup
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.store import LocalStore, Store
 
 WRITERS = 16
 """Files that are written at a time: on an object store each takes a round trip."""

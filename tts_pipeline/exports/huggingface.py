@@ -20,17 +20,17 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.finish import CARD_FILE, escape_code_span
+from tts_pipeline.dataset.finalize import CARD_FILE, escape_code_span
 from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
-from tts_pipeline.dataset.store import Store
 from tts_pipeline.errors import ConfigurationError, ServiceError
+from tts_pipeline.exports.audio import convert_row
 from tts_pipeline.exports.filters import AUDIO
 from tts_pipeline.exports.plan import ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.sound import convert_row
 from tts_pipeline.models import Audio
 from tts_pipeline.schema import speech_schema
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.store import Store
 
 DATA_FOLDER = "data"
 

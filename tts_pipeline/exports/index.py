@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.errors import StorageError
-from tts_pipeline.exports.names import canonical_name, is_file_name
+from tts_pipeline.exports.file_names import canonical_name, is_file_name
+from tts_pipeline.storage.store import Store, storage_errors
 
 INDEX_FILE = "index.parquet"
 CHECKPOINT_FOLDER = ".index"

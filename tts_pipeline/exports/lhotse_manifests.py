@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from lhotse import AudioSource, Recording, SupervisionSegment
 from lhotse.supervision import AlignmentItem
 
-from tts_pipeline.dataset.location import is_local
+from tts_pipeline.exports.file_names import mark_of
 from tts_pipeline.exports.index import IndexEntry
-from tts_pipeline.exports.manifest import Manifests, seconds_of
-from tts_pipeline.exports.names import mark_of
+from tts_pipeline.exports.manifests import Manifests, seconds_of
+from tts_pipeline.storage.location import is_local
 
 KINDS = ("recordings", "supervisions", "cuts")
 PREFIX = "speech"

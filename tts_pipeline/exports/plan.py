@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.exports.filters import Filter
+from tts_pipeline.exports.speech_table import RowGroup, SpeechTable
 from tts_pipeline.exports.splits import Splits
-from tts_pipeline.exports.table import RowGroup, SpeechTable
 
 KEY = ("utterance_id", "take")
 EXT, SPLIT = "ext", "split"

@@ -1,7 +1,7 @@
 """Frames: speech for the rows of a Polars or Arrow table, and expressions over their texts."""
 
-from tts_pipeline.frames.door import asynthesize, synthesize
 from tts_pipeline.frames.expressions import billed_characters, estimate_cost, han_characters
+from tts_pipeline.frames.synthesize import asynthesize, synthesize
 from tts_pipeline.frames.usage import usage_of
 
 __all__ = ["asynthesize", "billed_characters", "estimate_cost", "han_characters", "synthesize", "usage_of"]

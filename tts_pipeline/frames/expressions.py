@@ -9,8 +9,8 @@ from decimal import Context, Decimal
 import polars as pl
 
 from tts_pipeline.catalog import Catalog, Service, load_catalog
-from tts_pipeline.cost import price_at
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.money import price_at
 from tts_pipeline.text import HAN
 
 logger = logging.getLogger("tts_pipeline")

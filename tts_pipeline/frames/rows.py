@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from tts_pipeline.dataset.streamed import ArrowStream
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.frames.tables import to_polars
+from tts_pipeline.frames.conversion import to_polars
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
+from tts_pipeline.source.frame_stream import ArrowStream
 
 Frame = pl.DataFrame | pl.LazyFrame | ArrowStream
 """What is taken: a Polars frame, or anything with ``__arrow_c_stream__``: pyarrow, pandas, DuckDB and others."""

@@ -8,8 +8,8 @@ import polars as pl
 
 from tts_pipeline.dataset.usage_files import claim_usage
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.frames.call_store import CallStore
 from tts_pipeline.frames.rows import Frame, materialize
-from tts_pipeline.frames.state import CallStore
 from tts_pipeline.schema import to_table, usage_schema
 
 _FOLDER = "__folder"

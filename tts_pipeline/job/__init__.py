@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tts_pipeline.loading import lazy_getattr
+from tts_pipeline.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
-    from tts_pipeline.dataset.parts import Progress
-    from tts_pipeline.job.doors import plan, publish, run, run_job, run_parts, validate
+    from tts_pipeline.dataset.active_part import Progress
+    from tts_pipeline.job.api import plan, publish, run, run_job, run_parts, validate
     from tts_pipeline.job.execution import StartService
     from tts_pipeline.job.job import Job, Running, Shard
     from tts_pipeline.job.report import Report
@@ -21,8 +21,8 @@ else:
     __getattr__ = lazy_getattr(
         __name__,
         {
-            "tts_pipeline.dataset.parts": ("Progress",),
-            "tts_pipeline.job.doors": ("plan", "publish", "run", "run_job", "run_parts", "validate"),
+            "tts_pipeline.dataset.active_part": ("Progress",),
+            "tts_pipeline.job.api": ("plan", "publish", "run", "run_job", "run_parts", "validate"),
             "tts_pipeline.job.execution": ("StartService",),
             "tts_pipeline.job.job": ("Job", "Running", "Shard"),
             "tts_pipeline.job.report": ("Report",),

@@ -6,10 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tts_pipeline.dataset.claims import HeldElsewhereError
-from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.errors import StoppedError, StorageError, TtsPipelineError
 from tts_pipeline.job.stop import Stop, run_stoppable
+from tts_pipeline.storage.file_lock import HeldElsewhereError
+from tts_pipeline.storage.lease import Leases
 
 _MAX_NAMED = 5
 

@@ -8,27 +8,27 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from tts_pipeline.dataset.finish import committed_parts, dataset_totals, finalize, is_finalized
+from tts_pipeline.cache.job_cache import remove_job_cache
+from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.finalize import committed_parts, dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.kept import remove_job_cache
-from tts_pipeline.dataset.leftovers import collect_orphans
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.parts import Progress
+from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.dataset.reopen import reopen_rejected_parts
-from tts_pipeline.dataset.repeated import delete_duplicate_hashes
-from tts_pipeline.dataset.store import open_store
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
-from tts_pipeline.job.budget import make_allowance
+from tts_pipeline.job.allowance import make_allowance
 from tts_pipeline.job.contention import wait_for_others
-from tts_pipeline.job.division import as_shard_error
 from tts_pipeline.job.job import Job, Shard
-from tts_pipeline.job.prepared import PreparedJob, make_leases, prepare, work_dir_of
+from tts_pipeline.job.prepare import PreparedJob, make_leases, prepare, work_dir_of
 from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
+from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import Stop
 from tts_pipeline.models import Endpoint
+from tts_pipeline.source.duplicates import delete_duplicate_hashes
+from tts_pipeline.storage.store import open_store
 
 StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
 """Gives a service that can be spoken to, for as long as there is something to do; never called when there is not."""

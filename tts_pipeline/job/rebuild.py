@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tts_pipeline.cache.cache_location import CacheLocation, CacheTier
+from tts_pipeline.cache.journal_cache import JournalCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor, Growth, check_descriptor, read_descriptor
 from tts_pipeline.dataset.generations import (
@@ -17,12 +19,10 @@ from tts_pipeline.dataset.generations import (
     totals_to_carry,
     unfinished_generations,
 )
-from tts_pipeline.dataset.journal_shelf import JournalCache
-from tts_pipeline.dataset.lease import Leases
-from tts_pipeline.dataset.leftovers import commit_all_usage
-from tts_pipeline.dataset.reuse import CacheLocation, CacheTier
-from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.store import Store, storage_errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,40 +12,41 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 
-from tts_pipeline.batch import RejectGuard, WorkerPool, WorkItem, workers_for
-from tts_pipeline.client.budget import Budget
+from tts_pipeline.cache.job_cache import JobCache
+from tts_pipeline.cache.tiered import CLOSE_S, STOPPED_CLOSE_S
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import MIN_OPEN_PARTS, MIN_OPEN_ROWS_PER_REQUEST, OPEN_INPUT_BYTES, RESERVE_BYTES_PER_REQUEST
-from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.ballast import DiskReserve
-from tts_pipeline.dataset.claims import HeldElsewhereError
+from tts_pipeline.dataset.active_part import ActivePart, PartRows, PriorState, Progress
+from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
+from tts_pipeline.dataset.commit import PartCommitter, finished_totals, marker_name, remove_journals
 from tts_pipeline.dataset.descriptor import refuse_vanished
-from tts_pipeline.dataset.held_rows import SpooledRows
+from tts_pipeline.dataset.existing_speech import published_histories, read_existing_speech
 from tts_pipeline.dataset.invocation import Invocation
-from tts_pipeline.dataset.journal import JournalWriter
-from tts_pipeline.dataset.journals import replay_part
-from tts_pipeline.dataset.kept import JobCache
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.parts import ActivePart, PartRows, PriorState, Progress
-from tts_pipeline.dataset.publish import PartCommitter, finished_totals, marker_name, remove_journals
-from tts_pipeline.dataset.repeated import RequestHasher
-from tts_pipeline.dataset.replay import Replay
-from tts_pipeline.dataset.row_reader import RowReader
-from tts_pipeline.dataset.shipping import LogShipper
-from tts_pipeline.dataset.standing import published_histories, read_existing_speech
-from tts_pipeline.dataset.takeover import adopt_journals, remove_shipped_logs
+from tts_pipeline.dataset.part_journals import replay_part
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import is_provisional
 from tts_pipeline.errors import StoppedError, StorageError
-from tts_pipeline.job.budget import Allowance
-from tts_pipeline.job.collector import gc_tuned
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.job.allowance import Allowance
+from tts_pipeline.job.caches import open_cache
+from tts_pipeline.job.coalescing import RequestCoalescer
+from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import Running
-from tts_pipeline.job.library import CLOSE_S, STOPPED_CLOSE_S, open_cache
-from tts_pipeline.job.open_parts import PartSlots
-from tts_pipeline.job.prepared import PreparedJob, find_repeated_hashes
-from tts_pipeline.job.repeats import RequestCoalescer
+from tts_pipeline.job.part_slots import PartSlots
+from tts_pipeline.job.prepare import PreparedJob, find_repeated_hashes
 from tts_pipeline.job.stop import Stop, run_stoppable
+from tts_pipeline.job.workers import RejectGuard, WorkerPool, WorkItem, workers_for
+from tts_pipeline.source.duplicates import RequestHasher
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.source.spooled_rows import SpooledRows
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.disk_reserve import DiskReserve
+from tts_pipeline.storage.file_lock import HeldElsewhereError
 from tts_pipeline.text import billed_characters
+from tts_pipeline.wal.journal import JournalWriter
+from tts_pipeline.wal.replay import Replay
+from tts_pipeline.wal.shipping import LogShipper
 
 ABANDON_WAIT_S = 0.5
 """How long who interrupted a run at once waits for its parts to be free for the next one."""

@@ -12,8 +12,8 @@ from contextvars import copy_context
 from types import FrameType
 from typing import Any, TypeVar
 
-from tts_pipeline.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 from tts_pipeline.errors import StoppedError
+from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor, in_daemon_threads
 
 Result = TypeVar("Result")
 

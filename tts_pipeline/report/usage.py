@@ -9,16 +9,16 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.daemon_threads import DaemonExecutor
-from tts_pipeline.dataset.bill import verify_usage
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, generation_at, unfinished_generations
-from tts_pipeline.dataset.store import LocalStore, Store, open_store, storage_errors
+from tts_pipeline.dataset.usage_check import verify_usage
 from tts_pipeline.dataset.usage_files import claim_usage, committed_journals, open_claims
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
 from tts_pipeline.schema import to_table, usage_schema
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.store import LocalStore, Store, open_store, storage_errors
 
 TAG_PREFIX = "tag:"
 """What the name of a tag begins with among the columns of a report."""

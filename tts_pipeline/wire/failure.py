@@ -19,7 +19,8 @@ from tts_pipeline.errors import (
     TransientError,
     UnreadableError,
 )
-from tts_pipeline.wire.complaint import (
+from tts_pipeline.wire.audio_content import find_audio
+from tts_pipeline.wire.failure_body import (
     FailureBody,
     find_input_limit,
     mentions_billing,
@@ -43,9 +44,8 @@ from tts_pipeline.wire.failure_codes import (
     rule_for,
 )
 from tts_pipeline.wire.messages import clean_message
-from tts_pipeline.wire.payload import find_audio
-from tts_pipeline.wire.reading import Response, request_id_of
-from tts_pipeline.wire.waits import rate_limit_reset_s, retry_after_s
+from tts_pipeline.wire.response import Response, request_id_of
+from tts_pipeline.wire.retry_after import rate_limit_reset_s, retry_after_s
 
 NO_AUDIO = "NoAudio"
 INVALID_HTTP = "InvalidHttpAnswer"

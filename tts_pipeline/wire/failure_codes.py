@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
-from tts_pipeline.wire import makers
+from tts_pipeline.wire import vendor_codes
 
 
 class FailureRule(NamedTuple):
@@ -111,7 +111,7 @@ def normalize_code(code: str) -> str:
     return re.sub(r"[^a-z0-9]", "", code.lower())
 
 
-_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in makers.WORD_CODES.items()))
+_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in vendor_codes.WORD_CODES.items()))
 
 RULE_BY_CODE: Mapping[str, FailureRule] = {
     normalize_code(code): rule for rule, codes in _ALL_SPELLINGS for code in codes
@@ -173,7 +173,7 @@ def find_code(message: str) -> str | None:
 def meaning_of_message(message: str) -> str | None:
     """Return what a message without a code means, by how it begins; None where that tells nothing."""
     return next(
-        (meaning for pattern, meaning in makers.MESSAGE_PATTERNS if pattern.match(message.lstrip()[:200])), None
+        (meaning for pattern, meaning in vendor_codes.MESSAGE_PATTERNS if pattern.match(message.lstrip()[:200])), None
     )
 
 

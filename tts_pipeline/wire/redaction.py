@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Word
-from tts_pipeline.wire.reading import Response
+from tts_pipeline.wire.response import Response
 
 REDACTED = "[redacted]"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from tts_pipeline.errors import FatalError, SuspectError
-from tts_pipeline.wire.reading import Response
+from tts_pipeline.wire.response import Response
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tts_pipeline.audio.identify import identify, locate_audio
-from tts_pipeline.wire.encoding import MIN_TEXT_CHARACTERS, TextDecoder, decode_head
+from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, media_type_of
 from tts_pipeline.wire.limits import parse_json
 from tts_pipeline.wire.messages import clean_message
-from tts_pipeline.wire.payload import AudioContent, audio_at_url, audio_from_text, media_type_of
+from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS, TextDecoder, decode_head
 
 _MAX_DEPTH = 12
 _MAX_LEAVES = 20_000

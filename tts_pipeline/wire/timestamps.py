@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from tts_pipeline.models import Word
-from tts_pipeline.wire.places import WordAligner, is_unspaced
+from tts_pipeline.wire.word_aligner import WordAligner, is_unspaced
 
 TIMESTAMPS_DROPPED = "timestamps_dropped"
 """The flag of a reading whose timestamps were ragged or absurd, and so are null."""

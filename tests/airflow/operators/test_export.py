@@ -18,7 +18,7 @@ from tests.airflow.tasks import job_fields, run_task
 from tests.job.samples import write_lines
 from tts_pipeline.airflow.operators.export import SpeechExportOperator
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tts_pipeline.airflow.operators.shards import (
     SpeechSynthesizeShardOperator,
 )
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 def _plan(folder: Path, max_shards: int = 3, **given: Any) -> Any:

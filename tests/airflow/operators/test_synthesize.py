@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from tests.airflow.tasks import context_of, job_fields, run_task
 from tests.job.samples import check_bill, read, write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 def _speak(folder: Path, on_empty: Any = "publish", **given: Any) -> SpeechSynthesizeOperator:

@@ -19,7 +19,7 @@ from tests.job.samples import write_lines
 from tests.report.test_usage import a_request, write_dataset
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
-from tts_pipeline.emulator.local import LocalService
+from tts_pipeline.emulator.local_service import LocalService
 
 
 @pytest.fixture

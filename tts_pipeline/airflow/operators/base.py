@@ -15,16 +15,16 @@ from airflow.sdk import BaseOperator
 from tts_pipeline.airflow.hook import SpeechHook
 from tts_pipeline.airflow.links import SpeechReportLink, report_link
 from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_event
-from tts_pipeline.airflow.storage import connection_of, resolve_path
+from tts_pipeline.airflow.paths import connection_of, resolve_path
 from tts_pipeline.airflow.tags import context_tags
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
-from tts_pipeline.dataset.location import local_path
 from tts_pipeline.errors import StoppedError
+from tts_pipeline.storage.location import local_path
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import AnyPath
+    from tts_pipeline.airflow.paths import AnyPath
     from tts_pipeline.job import Job, Progress, Report, Running
     from tts_pipeline.job.stop import Stop
     from tts_pipeline.models import ParameterValue
@@ -199,7 +199,7 @@ class SpeechJobOperator(BaseOperator):
         """
         from tts_pipeline.airflow.metrics import send_metrics
         from tts_pipeline.job import Progress
-        from tts_pipeline.watch import ProgressView, report_lines
+        from tts_pipeline.job.progress_view import ProgressView, report_lines
 
         progress = Progress()
         with report_lines(ProgressView(progress), self.log.info):

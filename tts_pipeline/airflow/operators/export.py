@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from tts_pipeline.airflow.outcome import airflow_errors, check_xcom_size
-from tts_pipeline.airflow.storage import resolve_path
+from tts_pipeline.airflow.paths import resolve_path
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import AnyPath
+    from tts_pipeline.airflow.paths import AnyPath
 
 
 class SpeechExportOperator(BaseOperator):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tts_pipeline.airflow.empty import OnEmpty, handle_empty_source
+from tts_pipeline.airflow.empty_source import OnEmpty, handle_empty_source
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
 from tts_pipeline.airflow.outcome import FINAL_STOPS, xcom_result
 

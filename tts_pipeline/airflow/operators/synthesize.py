@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tts_pipeline.airflow.empty import OnEmpty, handle_empty_source
+from tts_pipeline.airflow.empty_source import OnEmpty, handle_empty_source
 from tts_pipeline.airflow.operators.base import SpeechJobOperator
 from tts_pipeline.airflow.outcome import xcom_result
 

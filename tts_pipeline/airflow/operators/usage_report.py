@@ -13,16 +13,16 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from tts_pipeline.airflow.outcome import airflow_errors, check_xcom_size
-from tts_pipeline.airflow.storage import resolve_path
-from tts_pipeline.cost import total_cost
-from tts_pipeline.dataset.location import is_local, local_path
+from tts_pipeline.airflow.paths import resolve_path
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.money import total_cost
+from tts_pipeline.storage.location import is_local, local_path
 
 if TYPE_CHECKING:
     import polars as pl
     from airflow.sdk import Context
 
-    from tts_pipeline.airflow.storage import AnyPath
+    from tts_pipeline.airflow.paths import AnyPath
 
 
 class SpeechUsageReportOperator(BaseOperator):
@@ -95,8 +95,8 @@ class SpeechUsageReportOperator(BaseOperator):
         return lineage_of(*(self._lineage or ([], str(self.destination), None)))
 
     def _write(self, report: pl.DataFrame) -> str:
-        from tts_pipeline.dataset.store import open_store
         from tts_pipeline.report.spreadsheet import to_csv
+        from tts_pipeline.storage.store import open_store
 
         path = str(self.destination)
         path = str(local_path(path)) if is_local(path) else path

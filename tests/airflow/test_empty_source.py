@@ -1,0 +1,56 @@
+"""Nights without text: skipped, failed, or an empty dataset; never a full one that becomes empty."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from tests.airflow.tasks import job_fields, run_task
+from tests.job.samples import read, write_lines
+from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+from tts_pipeline.emulator.local_service import LocalService
+
+
+def _speak(folder: Path, on_empty: Any = "publish", **given: Any) -> SpeechSynthesizeOperator:
+    return SpeechSynthesizeOperator(task_id="speak", on_empty=on_empty, **job_fields(folder, **given))
+
+
+def _no_source(folder: Path) -> None:
+    """A night without a file."""
+
+
+def _no_rows(folder: Path) -> None:
+    """A night with an empty file."""
+    pq.write_table(pa.table({"id": pa.array([], "string"), "text": pa.array([], "string")}), folder / "lines.parquet")
+
+
+@pytest.mark.parametrize("night", [_no_source, _no_rows])
+def test_an_empty_night_can_be_skipped_or_failed(tmp_path: Path, service: LocalService, night: Any) -> None:
+    """Failed is retried, for the text may come; nothing is written in either case."""
+    night(tmp_path)
+    with pytest.raises(AirflowSkipException, match=r"is not there|has no rows"):
+        run_task(_speak(tmp_path, "skip"))
+    with pytest.raises(AirflowException, match="on_empty is 'fail'") as raised:
+        run_task(_speak(tmp_path, "fail"))
+    assert not isinstance(raised.value, AirflowFailException)
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_a_source_that_is_gone_does_not_empty_its_dataset(tmp_path: Path, service: LocalService) -> None:
+    """A cleared run of last week, whose text was tidied away: also a rebuild leaves the dataset as it is."""
+    source = write_lines(tmp_path / "lines.parquet", 3)
+    run_task(_speak(tmp_path))
+    source.unlink()
+    with pytest.raises(AirflowFailException, match="has 3 rows: it stays as it is"):
+        run_task(_speak(tmp_path, running={"rebuild": True}))
+    with pytest.raises(AirflowFailException):
+        run_task(_speak(tmp_path))
+    assert read(tmp_path / "out", "speech").num_rows == 3

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.cache.test_file_cache import KEY, found_of
+from tests.dataset.samples import Bench
+from tts_pipeline.cache.cache_location import find_cache
+from tts_pipeline.cache.dataset_cache import DatasetCache
+from tts_pipeline.cache.file_cache import MARKER, FileCache
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.storage.store import LocalStore
+
+RECEIVED = AudioSettings()
+
+
+def _dataset(folder: Path, *, made: str = "as-received") -> Path:
+    out = folder / "out"
+    bench = Bench.of(folder, LocalStore(out), rows=3)
+    bench.run()
+    job = {"audio_format": made, "sample_rate_hz": None, "pause_ms": 300}
+    (out / DESCRIPTOR_FILE).write_bytes(Descriptor(3, 500, job, [], []).to_json())
+    return out
+
+
+def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Looking at it writes nothing; beginning it says that it is new, in case another one was meant."""
+    place = tmp_path / "new" / "store"
+    found = find_cache(place, tmp_path / "staging")
+    assert (found.is_new, list(tmp_path.iterdir())) == (True, [])
+    found.create()
+    shelf = found.open(RECEIVED)
+    assert isinstance(shelf, FileCache)
+    assert [path.name for path in place.iterdir()] == [MARKER]
+    assert f"nothing is kept at {place} yet" in caplog.text
+    shelf.put(KEY, 0, found_of())
+    caplog.clear()
+    found = find_cache(place, tmp_path / "staging")
+    found.create()
+    again = found.open(RECEIVED)
+    assert again.get(KEY, 0) == found_of(origin=f"{place}#u1")
+    assert caplog.text == ""
+
+
+def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
+    """Its speech is taken, and nothing is put there."""
+    shelf = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
+    assert isinstance(shelf, DatasetCache)
+    assert len(shelf) == 3
+    assert not hasattr(shelf, "put")
+
+
+def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It would otherwise all be bought again without a word."""
+    out = _dataset(tmp_path, made="flac")
+    assert len(find_cache(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
+    assert caplog.text == ""
+    find_cache(out, tmp_path / "staging").open(RECEIVED)
+    assert f"nothing can be taken from the dataset {out}" in caplog.text
+
+
+def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None:
+    """Its name stands in tables."""
+    url = f"memory://user:secret@{uuid.uuid4().hex}/store"
+    found = find_cache(url, tmp_path / "staging")
+    assert found.label == url.replace("user:secret@", "")
+    assert isinstance(found.open(RECEIVED), FileCache)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("holiday.jpg", b"", "neither a dataset nor a reuse store"),
+        (MARKER, b'{"format_version": 2}', "of format 2, not 1"),
+        (MARKER, b"not JSON", "of format None, not 1"),
+        (MARKER, b"[]", "of format None, not 1"),
+        (DESCRIPTOR_FILE, b'{"format_version": 99}', "of format 99"),
+    ],
+)
+def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """Nobody's folder is filled with answers by mistake, and another version's store is not misread."""
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match=message) as told:
+        find_cache(tmp_path / "place", tmp_path / "staging")
+    assert told.value.hint
+
+
+def test_a_place_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
+    """A file where a folder belongs, a URL of no known kind, a folder below a file."""
+    (tmp_path / "file").write_bytes(b"")
+    for place in (str(tmp_path / "file"), "nosuch://bucket/store"):
+        with pytest.raises(ConfigurationError):
+            find_cache(place, tmp_path / "staging")
+    with pytest.raises(ConfigurationError, match="cannot use"):
+        find_cache(tmp_path / "file" / "below", tmp_path / "staging").create()

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cache.test_file_cache import found_of
+from tts_pipeline.cache import job_cache as keeping
+from tts_pipeline.cache.job_cache import JobCache, remove_job_cache
+
+
+def _key(number: int) -> str:
+    return hashlib.sha256(bytes([number])).hexdigest()
+
+
+def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was put before it was opened, and what is put and learnt since, however much that is."""
+    monkeypatch.setattr(keeping, "_MAX_NEW_HASHES", 3)
+    first = JobCache(tmp_path / "kept")
+    for number in range(5):
+        first.put(_key(number), number, found_of())
+    again = JobCache(tmp_path / "kept")
+    for number in range(5, 15):
+        again.put(_key(number), number, found_of())
+        again.note_put(_key(number), number)
+    assert all(again.may_have(_key(number), number) for number in range(15))
+    assert not any(again.may_have(_key(number), number + 1) for number in range(15))
+    assert not again.may_have(_key(99), 0)
+    assert again.get(_key(12), 12) == found_of()
+
+
+def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
+    """It holds texts and voices. Whether it was there before tells whether this machine has followed the job."""
+    answers = JobCache(tmp_path / "work" / "kept")
+    assert answers.is_new
+    assert not (tmp_path / "work").exists()
+    answers.create()
+    assert stat.S_IMODE((tmp_path / "work" / "kept").stat().st_mode) == 0o700
+    assert not JobCache(tmp_path / "work" / "kept").is_new
+
+
+def test_removing_it_leaves_nothing(tmp_path: Path) -> None:
+    """Also when it never was there."""
+    JobCache(tmp_path / "kept").put(_key(1), 0, found_of())
+    for _ in range(2):
+        remove_job_cache(tmp_path / "kept")
+    assert list(tmp_path.iterdir()) == []

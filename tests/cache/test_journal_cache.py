@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dataset.samples import Bench
+from tts_pipeline.cache.journal_cache import JournalCache
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.emulator.tone import tone
+from tts_pipeline.storage.store import LocalStore
+
+JOB = {"audio_format": "as-received", "sample_rate_hz": None, "pause_ms": 300}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """Four rows in a journal that nobody goes on with: two are speech, one is rejected, one was not begun."""
+    bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"))
+
+    async def work() -> None:
+        async with bench.part() as part:
+            await bench.say(part, part.todo[0])
+            await bench.say(part, part.todo[1], segments=2)
+            await bench.refuse(part, part.todo[2])
+
+    asyncio.run(work())
+    return bench
+
+
+def _cache(bench: Bench, audio: AudioSettings = AudioSettings(), **job: Any) -> JournalCache:
+    descriptor = Descriptor(4, 500, {**JOB, **job}, [], [])
+    return JournalCache(bench.journals, descriptor, audio, "generation 1")
+
+
+def _key(number: int) -> str:
+    return hashlib.sha256(f"Line {number}.".encode()).hexdigest()
+
+
+def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
+    """With its audio byte for byte, and where it came from; nothing is known of the others, nor of other takes."""
+    shelf = _cache(bench)
+    found = shelf.get(_key(0), 0)
+    assert found is not None
+    assert found.answer.audio.data == tone("Line 0.", tone_bytes=400)
+    assert (found.origin, found.segments, found.answer.usage.characters_reported) == ("generation 1#r0", 1, 7)
+    assert found.answer.words is not None
+    assert [shelf.may_have(_key(number), 0) for number in range(4)] == [True, True, False, False]
+    assert shelf.get(_key(2), 0) is shelf.get(_key(0), 1) is None
+
+
+def test_audio_that_does_not_fit_is_left_out(bench: Bench) -> None:
+    """Converted to something else: none of it; joined with other pauses: that which was joined."""
+    assert not _cache(bench, audio_format="flac").may_have(_key(0), 0)
+    assert _cache(bench, AudioSettings("flac"), audio_format="flac").may_have(_key(0), 0)
+    other_pause = _cache(bench, AudioSettings(pause_ms=100))
+    assert [other_pause.may_have(_key(number), 0) for number in range(2)] == [True, False]

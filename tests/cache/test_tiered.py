@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.cache.test_file_cache import KEY, found_of
+from tests.patience import patience
+from tts_pipeline.cache import tiered as tiered_cache
+from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.cache.tiered import MAX_FAILURES, TieredCache
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import CachedAudio
+from tts_pipeline.storage.store import LocalStore
+
+Result = TypeVar("Result")
+
+
+class FakeTier:
+    """A place without a disk: it has one answer, or fails."""
+
+    def __init__(self, label: str, cached: CachedAudio | None = None, *, may_have_any: bool = True) -> None:
+        self.label = label
+        self.found = cached
+        self.known = may_have_any
+        self.lookups = 0
+        self.error: StorageError | None = None
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        return self.known
+
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        self.lookups += 1
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+
+class SlowStore(FileCache):
+    """A reuse store whose writing waits for a word, or fails."""
+
+    def __init__(self, folder: Any) -> None:
+        super().__init__(LocalStore(folder), "store")
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: StorageError | None = None
+
+    def put(self, request_key: str, take: int, found: CachedAudio) -> None:
+        self.gate.wait(patience(10))
+        if self.error is not None:
+            raise self.error
+        super().put(request_key, take, found)
+
+
+def run(main: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(main)
+
+
+def test_the_first_place_that_has_it_is_taken_from() -> None:
+    """What the job keeps itself goes first; a place that knows it has nothing is not even asked."""
+    kept, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
+    empty, has, last = FakeTier("two"), FakeTier("three", found_of(origin="three#x")), FakeTier("four", found_of())
+
+    async def main() -> CachedAudio | None:
+        library = TieredCache([unknown, empty, has, last], kept)
+        try:
+            return await library.get(KEY, 0)
+        finally:
+            await library.close()
+
+    assert run(main()) == has.found
+    assert [place.lookups for place in (kept, unknown, empty, has, last)] == [0, 0, 1, 1, 0]
+
+
+def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) -> None:
+    """It is there at the latest when the library is closed."""
+    stores = [SlowStore(tmp_path / "one"), SlowStore(tmp_path / "two")]
+
+    async def main() -> None:
+        library = TieredCache([FakeTier("dataset"), *stores])
+        await library.put(KEY, 0, found_of())
+        await library.close()
+
+    run(main())
+    assert [store.get(KEY, 0) for store in stores] == [found_of(origin="store#u1")] * 2
+
+
+def test_putting_does_not_wait_until_too_much_is_on_its_way(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slow store holds nobody up at first, and then whoever comes next: memory is bounded."""
+    monkeypatch.setattr(tiered_cache, "MAX_PENDING_PUTS", 3)
+    store = SlowStore(tmp_path)
+    store.gate.clear()
+
+    async def main() -> None:
+        library = TieredCache([store])
+        for take in range(3):
+            await library.put(KEY, take, found_of())
+        fourth = asyncio.create_task(library.put(KEY, 3, found_of()))
+        _, waiting = await asyncio.wait({fourth}, timeout=0.05)
+        assert waiting == {fourth}
+        store.gate.set()
+        await fourth
+        await library.close()
+
+    run(main())
+    assert len(list(store.keys())) == 4
+    assert caplog.text == ""
+
+
+def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """What did not get there in time is told; it is in the journal all the same."""
+    store = SlowStore(tmp_path)
+    store.gate.clear()
+
+    async def main() -> None:
+        library = TieredCache([store])
+        await library.put(KEY, 0, found_of())
+        await library.close(within_s=0.01)
+
+    run(main())
+    store.gate.set()
+    assert "1 answers did not get into the reuse store in time" in caplog.text
+
+
+def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """What it may have is bought; after some failures in succession it is not asked any more."""
+    bad, good = FakeTier("bad"), FakeTier("good", found_of())
+    bad.error = StorageError("the network is gone")
+
+    async def main() -> list[CachedAudio | None]:
+        library = TieredCache([bad, good])
+        found = [await library.get(KEY, 0) for _ in range(MAX_FAILURES + 5)]
+        await library.close()
+        return found
+
+    assert run(main()) == [good.found] * (MAX_FAILURES + 5)
+    assert bad.lookups == MAX_FAILURES
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == ["bad failed: the network is gone"]
+
+
+def test_a_success_in_between_forgives_failures() -> None:
+    """Only failures in succession count."""
+    shelf = FakeTier("flaky")
+
+    async def main() -> None:
+        library = TieredCache([shelf])
+        for number in range(4 * MAX_FAILURES):
+            shelf.error = None if number % MAX_FAILURES == 0 else StorageError("now and then")
+            await library.get(KEY, 0)
+        await library.close()
+
+    run(main())
+    assert shelf.lookups == 4 * MAX_FAILURES
+
+
+def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever bought goes on; it is told once."""
+    store = SlowStore(tmp_path)
+    store.error = StorageError("no room")
+
+    async def main() -> None:
+        library = TieredCache([store])
+        for take in range(3):
+            await library.put(KEY, take, found_of())
+        await library.close()
+
+    run(main())
+    assert len(caplog.records) == 1

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.dataset.samples import CARD, Bench, audio_of, cost_of, settlement_of, speech_of
+from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
+from tts_pipeline.dataset.part_journals import journal_paths, replay_part
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Answer, History, Outcome, Usage
+from tts_pipeline.storage.store import LocalStore, Store, open_store
+from tts_pipeline.wal import journal
+from tts_pipeline.wal.frames import Blob
+from tts_pipeline.wal.journal import Journal
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Bench:
+    """A dataset of four rows, none of them said."""
+    return Bench.of(tmp_path, store)
+
+
+def test_a_part_is_its_rows_as_they_are_in_the_source(tmp_path: Path, store: Store) -> None:
+    """Part k is rows [k*n, (k+1)*n), whole, with their names and utterances."""
+    bench = Bench.of(tmp_path, store, rows=10, part_rows=4)
+    assert [bench.rows(number).keys for number in range(3)] == [
+        [("r0", 0), ("r1", 0), ("r2", 0), ("r3", 0)],
+        [("r4", 0), ("r5", 0), ("r6", 0), ("r7", 0)],
+        [("r8", 0), ("r9", 0)],
+    ]
+    rows = bench.rows(2)
+    assert rows.name == "part-00002"
+    assert [utterance.text for utterance in rows.utterances] == ["Line 8.", "Line 9."]
+
+
+async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:
+    """Only then may the request be sent: another process that looks now sees it."""
+    async with bench.part() as part:
+        attempt = bench.attempt(part.todo[0])
+        await part.intend(attempt, ((0, 3), (3, 7)))
+        (seen,) = bench.replays()
+        assert seen.attempts == {"a1": (attempt, None)}
+        assert seen.utterances["r0", 0].boundaries == ((0, 3), (3, 7))
+
+
+async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has had its own fdatasync when it returns; results are written, and go to the disk with the next intent."""
+    syncs: list[int] = []
+    fdatasync = journal._fdatasync
+
+    def counted(descriptor: int) -> None:
+        fdatasync(descriptor)
+        syncs.append(descriptor)
+
+    monkeypatch.setattr(journal, "_fdatasync", counted)
+    async with bench.part() as part:
+        before = len(syncs)
+        attempt = bench.attempt(part.todo[0])
+        await part.intend(attempt, None)
+        assert len(syncs) == before + 1
+        part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
+        await part.keep(speech_of(part.todo[0], audio_of("y"), 7))
+        assert len(syncs) == before + 1
+
+
+async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(bench: Bench) -> None:
+    """Another process that looks then sees the answer, though the utterance is not recorded as done."""
+    async with bench.part() as part:
+        attempt = bench.attempt(part.todo[0])
+        await part.intend(attempt, None)
+        part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
+        await part.intend(bench.attempt(part.todo[1]), None)
+        (seen,) = bench.replays()
+        assert list(seen.utterances["r0", 0].answers) == [0]
+        assert list(seen.finished_keys()) == []
+
+
+async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Bench) -> None:
+    """The answer's end never waits, and its speech, recorded next, finds it there."""
+    async with bench.part() as part:
+        audio = audio_of("", audio_bytes=50_000)
+        speech = await bench.say(part, part.todo[0], audio=audio)
+        (seen,) = bench.replays()
+    said = seen.utterances["r0", 0]
+    assert seen.finished_keys() == {("r0", 0)}
+    assert isinstance(said.audio, Blob)
+    assert said.audio.read() == speech.audio.data
+    assert seen.size_bytes < 60_000, "audio that is one answer as it came is written once"
+
+
+async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Bench) -> None:
+    """Joined or converted audio is another one than the answer's: it has bytes of its own."""
+    async with bench.part() as part:
+        _, answer = await bench.buy(part, part.todo[0])
+        joined = audio_of("another")
+        assert joined.data != answer.audio.data
+        await part.keep(speech_of(part.todo[0], joined, 7))
+    (seen,) = bench.replays()
+    audio = seen.utterances["r0", 0].audio
+    assert audio is not None
+    assert audio.read() == joined.data
+
+
+async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) -> None:
+    """The next invocation finds the segment paid for: its history has audio, request and money."""
+    async with bench.part() as part:
+        _, answer = await bench.buy(part, part.todo[1])
+    async with bench.part() as part:
+        assert [utterance.utterance_id for utterance in part.todo] == ["r0", "r1", "r2", "r3"]
+        assert part.history(part.todo[0]) == History()
+        assert part.history(part.todo[1]) == History(
+            answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
+        )
+        await part.keep(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
+    seen = bench.replays()[-1].utterances["r1", 0]
+    assert seen.audio is not None
+    assert seen.audio.read() == answer.audio.data
+
+
+async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
+    """Speech and rejects of earlier journals are left out of what is to do; a part with nothing left has no journal."""
+    async with bench.part() as part:
+        await bench.say(part, part.todo[2])
+        await bench.refuse(part, part.todo[0])
+    async with bench.part() as part:
+        assert [utterance.utterance_id for utterance in part.todo] == ["r1", "r3"]
+        for utterance in part.todo:
+            await bench.say(part, utterance)
+    before = journal_paths(bench.journals, 0)
+    async with bench.part() as part:
+        assert part.remaining == 0
+        assert part.journal_path is None
+    assert journal_paths(bench.journals, 0) == before
+
+
+async def test_the_part_says_when_its_last_row_is_written(bench: Bench) -> None:
+    """Once, after the last speech or reject, whatever its place."""
+    complete: list[int] = []
+    async with bench.part() as part:
+        part.on_complete = lambda one: complete.append(one.rows.number)
+        for utterance in reversed(part.todo):
+            assert complete == []
+            await (bench.refuse if utterance.utterance_id == "r2" else bench.say)(part, utterance)
+        assert complete == [0]
+
+
+async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
+    """While a request is in flight it is unknown and may cost its bound; settled, it costs what it costs."""
+    progress = Progress()
+    async with bench.part(progress=progress) as part:
+        attempt = bench.attempt(part.todo[0], bound=20)
+        await part.intend(attempt, None)
+        totals = progress.totals
+        assert (progress.in_flight, totals.attempts, totals.unknown_attempts) == (1, 1, 1)
+        assert (totals.characters_billed, totals.characters_upper_bound) == (0, 20)
+        assert (totals.cost, totals.cost_upper_bound, totals.currency) == (None, cost_of(20), "CNY")
+        part.settle(settlement_of(attempt, Outcome.FAILED), None)
+        assert (progress.in_flight, totals.unknown_attempts, totals.characters_upper_bound) == (0, 0, 0)
+        second = bench.attempt(part.todo[0], number=2)
+        await part.intend(second, None)
+        part.settle(settlement_of(second), Answer(0, audio_of("x"), usage=Usage(7)))
+        await part.keep(speech_of(part.todo[0], audio_of("x"), 7))
+        await bench.refuse(part, part.todo[1])
+    assert (progress.retries, totals.attempts, totals.speech, totals.rejects) == (1, 3, 1, 1)
+    assert (totals.characters_billed, totals.characters_upper_bound) == (7, 7)
+    assert (totals.cost, totals.cost_upper_bound, totals.audio_ms) == (cost_of(7), cost_of(7), 8)
+
+
+async def test_without_a_price_money_stays_unknown(tmp_path: Path, store: Store) -> None:
+    """Characters are counted all the same."""
+    bench = Bench.of(tmp_path, store, prices={})
+    progress = Progress()
+    async with bench.part(progress=progress) as part:
+        attempt = bench.attempt(part.todo[0])
+        await part.intend(attempt, None)
+        part.settle(settlement_of(attempt, cost=None, cost_upper_bound=None), None)
+    totals = progress.totals
+    assert (totals.cost, totals.cost_upper_bound, totals.currency) == (None, None, None)
+    assert totals.characters_billed == 7
+
+
+async def test_the_claim_covers_the_part_from_the_start(bench: Bench) -> None:
+    """Before anything is sent it says at the destination who may spend how much at most."""
+    async with bench.part() as part:
+        (name,) = claim_names(bench.store, 0)
+        claim = read_claim(bench.store, name)
+        assert claim is not None
+        assert name == f"claims/part-00000-{part.journal_id}.json"
+        assert (claim.invocation_id, claim.account, claim.model) == ("invocation-1", "team", CARD.model)
+        assert claim.characters_upper_bound == 4 * 7
+        assert claim.cost_upper_bound == cost_of(28)
+
+
+async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> None:
+    """At every moment what may have been spent is within the claim; what surely cost nothing is given back."""
+    async with bench.part() as part:
+
+        def claim_now() -> Claim:
+            claim = read_claim(bench.store, claim_names(bench.store, 0)[0])
+            assert claim is not None
+            return claim
+
+        def claimed() -> int:
+            return claim_now().characters_upper_bound
+
+        opened_at_us = claim_now().opened_at_us
+        at_most = 0
+        for utterance in part.todo:
+            attempt = bench.attempt(utterance, bound=14)
+            await part.intend(attempt, None)
+            at_most += 14
+            assert claimed() >= at_most
+            part.settle(settlement_of(attempt, Outcome.FAILED, characters_upper_bound=7), None)
+            at_most -= 7
+        raised = claimed()
+        assert raised > 28
+        assert claim_now().opened_at_us == opened_at_us, "raising a claim does not make it younger"
+        for number in range(20):
+            attempt = bench.attempt(part.todo[0], number=number + 2)
+            await part.intend(attempt, None)
+            part.settle(settlement_of(attempt, Outcome.FAILED), None)
+        assert claimed() == raised, "refused requests cost nothing: they need no larger claim"
+
+
+async def test_claims_of_many_at_once_cover_them_all(tmp_path: Path, store: Store) -> None:
+    """Concurrent intents that pass the claim together are all within it when they return."""
+    bench = Bench.of(tmp_path, store, rows=60)
+    async with bench.part() as part:
+        attempts = [bench.attempt(utterance, bound=70) for utterance in part.todo]
+        await asyncio.gather(*(part.intend(attempt, None) for attempt in attempts))
+        claim = read_claim(bench.store, claim_names(bench.store, 0)[0])
+    assert claim is not None
+    assert claim.characters_upper_bound >= 70 * 60
+
+
+async def test_an_attempt_that_cannot_be_claimed_is_not_recorded(tmp_path: Path) -> None:
+    """When the destination refuses a larger claim, the intent fails: nothing may be sent for it."""
+    store = open_store(tmp_path / "out", tmp_path / "staging")
+    bench = Bench.of(tmp_path, store, rows=1)
+    async with bench.part() as part:
+        for path in (tmp_path / "out" / "claims").iterdir():
+            path.unlink()
+        (tmp_path / "out" / "claims").rmdir()
+        (tmp_path / "out" / "claims").write_bytes(b"")
+        with pytest.raises(StorageError, match="claims"):
+            await part.intend(bench.attempt(part.todo[0], bound=1_000), None)
+        (seen,) = bench.replays()
+        assert seen.attempts == {}
+
+
+async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
+    """An intent, a speech and a reject that cannot be written raise; nothing else of the part is recorded."""
+    async with bench.part() as part:
+        assert isinstance(part._journal, Journal)
+        part._journal._failure = StorageError("the disk is full")
+        attempt = bench.attempt(part.todo[0])
+        for waiting in (
+            part.intend(attempt, None),
+            part.keep(speech_of(part.todo[0], audio_of("x"), 7)),
+        ):
+            with pytest.raises(StorageError, match="the disk is full"):
+                await waiting
+        assert part.remaining == 4
+
+
+async def test_a_cancelled_waiter_disturbs_nobody(bench: Bench) -> None:
+    """Whoever stops waiting for the disk, in an orderly stop, leaves the others their answers."""
+    async with bench.part() as part:
+        tasks = [asyncio.ensure_future(part.intend(bench.attempt(utterance), None)) for utterance in part.todo]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [None, None, None]
+
+
+async def test_takes_of_one_id_are_told_apart(tmp_path: Path, store: Store) -> None:
+    """Two readings of one text are two utterances in the journal."""
+    table = pa.table({"id": ["a", "a"], "text": ["One.", "One."], "n": [0, 1]})
+    bench = Bench.of(tmp_path, store, table, columns=InputColumns(parameters={"take": "n"}))
+    async with bench.part() as part:
+        await bench.say(part, part.todo[1])
+    async with bench.part() as part:
+        assert [(utterance.utterance_id, utterance.take) for utterance in part.todo] == [("a", 0)]
+
+
+def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
+    """Nothing was sent under it; it does not stand in the way."""
+    path = tmp_path / "part-00000-x.journal"
+    path.write_bytes(b"\0" * 100)
+    assert replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint") == []
+    assert not path.exists()
+
+
+def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    """Its audio is of other texts or voices; it may be paid for, so it is not thrown away either."""
+    path = tmp_path / "part-00000-x.journal"
+    Journal.create(path, {"journal_id": "x", "dataset_fingerprint": "another"}).close()
+    with pytest.raises(StorageError, match="of another job or source") as told:
+        replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
+    assert "already paid for" in (told.value.hint or "")
+    assert path.exists()
+
+
+def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
+    """Part 1 and part 10001 are told apart."""
+    for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
+        Journal.create(tmp_path / f"{name}.journal", {"journal_id": name[-1], "dataset_fingerprint": "f"}).close()
+    assert [one.journal_id for one in replay_part(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.dataset.samples import NOW_US, PRICE, settlement_of
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.models import Attempt, Outcome, Price
+from tts_pipeline.storage.store import LocalStore, Store
+
+CLAIM = Claim("j", "i", NOW_US, 0, None, "CNY", "local", "m", None, {"team": "x"})
+BY_TOKEN = Price("t", "CNY", "list", per_1m_input_tokens=Decimal("160"), per_1m_output_tokens=Decimal(1_000))
+
+
+class _MemoryStore(LocalStore):
+    """Remembers the claim, and nothing else."""
+
+    data: bytes | None = None
+
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        self.data = data
+
+    def read(self, name: str) -> bytes | None:
+        return self.data
+
+
+def _attempt(number: int, characters: int, cost: str | None) -> Attempt:
+    return Attempt(
+        *(f"a{number}", "r", 0, 0, number, "Cherry", NOW_US, characters, characters, "p"),
+        cost_upper_bound=None if cost is None else Decimal(cost),
+    )
+
+
+def _claimed(store: Store) -> Claim:
+    claim = read_claim(store, claim_name(0, "j"))
+    assert claim is not None
+    return claim
+
+
+def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> ClaimHighWater:
+    cover = ClaimHighWater(store, 0, CLAIM, prices, characters)
+    cover.open()
+    return cover
+
+
+@given(
+    spent=st.lists(st.tuples(st.integers(0, 500), st.decimals("0", "9", places=9)), max_size=12),
+    prices=st.sampled_from([[PRICE], [BY_TOKEN], [PRICE, BY_TOKEN]]),
+)
+def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decimal]], prices: list[Price]) -> None:
+    """In characters and in money, by whatever price, at every moment when a request may be sent."""
+    store = _MemoryStore(Path("nowhere"))
+    cover = _high_water(store, prices)
+
+    async def spend() -> None:
+        characters, cost = 0, Decimal(0)
+        for number, (more, money) in enumerate(spent):
+            attempt = _attempt(number, more, str(money))
+            await cover.reserve(attempt)
+            characters, cost = characters + more, cost + money
+            claim = _claimed(store)
+            assert claim.characters_upper_bound >= characters
+            assert (claim.cost_upper_bound or 0) >= cost
+            if number % 3 == 0:
+                cover.settle(
+                    attempt, settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0))
+                )
+                characters, cost = characters - more, cost - money
+
+    asyncio.run(spend())
+
+
+def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None:
+    """By characters that is money, too; by tokens nobody knows yet; it names who claims."""
+    store = LocalStore(tmp_path)
+    _high_water(store, [PRICE], 10_000)
+    assert replace(_claimed(store), host="", process=0) == replace(
+        CLAIM, characters_upper_bound=10_000, cost_upper_bound=Decimal("0.800000000")
+    )
+    _high_water(store, [BY_TOKEN], 10_000)
+    assert _claimed(store).characters_upper_bound == 10_000
+    assert _claimed(store).cost_upper_bound == Decimal(0)
+    _high_water(store, [])
+    assert _claimed(store).cost_upper_bound is None
+
+
+def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) -> None:
+    """The next raise is as far ahead in money as in characters, so that there are few of them."""
+    store = LocalStore(tmp_path)
+    cover = _high_water(store, [BY_TOKEN], 100)
+    asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
+    claim = _claimed(store)
+    assert (claim.characters_upper_bound, claim.cost_upper_bound) == (150, Decimal("1.5"))
+
+
+def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
+    """The error reaches whoever was about to send."""
+    (tmp_path / "claims").write_bytes(b"")
+    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, [PRICE], 10)
+    with pytest.raises(StorageError):
+        asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
+
+
+def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
+    """So that of two at one instant one sees the other; what does not fit is not sent, and the claim stays true."""
+    store, others = LocalStore(tmp_path), [40]
+
+    def count(own: Collection[str]) -> Totals:
+        assert set(own) == {"j"}
+        seen.append(_claimed(store).characters_upper_bound)
+        return Totals(characters_upper_bound=others[0])
+
+    seen: list[int] = []
+    learnt: list[Totals] = []
+    cover = ClaimHighWater(store, 0, CLAIM, [PRICE], 80)
+    cover.open(BudgetPool(BudgetCap(max_characters=100), count, learnt.append))
+    assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
+    asyncio.run(cover.reserve(_attempt(1, 45, "0")))
+    assert (seen[-1], _claimed(store).characters_upper_bound) == (125, 52)
+    others[0] = 60  # another has claimed meanwhile
+    with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
+        asyncio.run(cover.reserve(_attempt(2, 15, "0")))
+    assert (seen[-1], _claimed(store).characters_upper_bound) == (140, 52)
+    assert learnt[-1].characters_upper_bound == 60
+
+
+def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
+    """All of a cap can be spent by any of them."""
+    pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Totals(), lambda _: None)
+    covers = [
+        ClaimHighWater(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), [PRICE], 80)
+        for part in range(3)
+    ]
+    for cover in covers:
+        cover.open(pot)
+    for number in range(10):
+        asyncio.run(covers[number % 2].reserve(_attempt(number, 10, "0")))
+    with pytest.raises(StoppedError):
+        asyncio.run(covers[2].reserve(_attempt(11, 1, "0")))
+    assert [cover.claim_bound.characters for cover in covers] == [50, 50, 0]

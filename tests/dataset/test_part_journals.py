@@ -1,0 +1,142 @@
+"""A damaged journal: the bill is never short for it, and whoever runs the job is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.samples import Bench
+from tts_pipeline.dataset.claims import claim_names
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
+from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_paths
+from tts_pipeline.dataset.recovery import collect_orphans
+from tts_pipeline.dataset.spending import total_spend
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.store import Store
+
+LINE = 7
+"""Characters of each text; the claim on the part is for all four rows."""
+
+DESCRIPTOR = Descriptor(4, 500, {"model": "m"}, [], [])
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Bench:
+    """A journal of four rows that were said and not published, as a kill leaves it."""
+    bench = Bench.of(tmp_path, store)
+
+    async def work() -> None:
+        async with bench.part() as part:
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+
+    asyncio.run(work())
+    return bench
+
+
+def _path(bench: Bench) -> Path:
+    (path,) = journal_paths(bench.journals, 0)
+    return path
+
+
+def _damage(bench: Bench, pattern: bytes) -> None:
+    """Flip a bit where some bytes stand for the first time."""
+    data = bytearray(_path(bench).read_bytes())
+    data[data.index(pattern)] ^= 1
+    _path(bench).write_bytes(data)
+
+
+def _at_most(bench: Bench) -> int:
+    return sum(row["characters_upper_bound"] for row in bench.usage())
+
+
+def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """An intent that cannot be read hides its answer: the claim tells what it may have spent, and the user is told."""
+    _damage(bench, b'"r1"')
+    assert (
+        total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    )
+    (one,) = bench.replays()
+    assert one.finished_keys() == {("r0", 0), ("r2", 0), ("r3", 0)}
+    assert caplog.messages[0].startswith(f"the journal {_path(bench)} is damaged: ")
+    assert f"at its most, {LINE} characters" in caplog.messages[0]
+    bench.run()
+    assert _at_most(bench) == 5 * LINE, "the row that was hidden was bought again"
+    assert bench.read("speech/part-00000.parquet")["utterance_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+
+
+def test_audio_that_is_damaged_is_bought_again_and_billed_once_each(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the first one cost is known: nothing is unknown on the bill."""
+    data = _path(bench).read_bytes()
+    _damage(bench, data[data.index(b"RIFF") + 50 :][:40])
+    with caplog.at_level(logging.WARNING):
+        bench.run()
+    assert "audio of 1 records is not what was written" in caplog.messages[0]
+    assert (_at_most(bench), {row["outcome"] for row in bench.usage()}) == (5 * LINE, {"succeeded"})
+
+
+@pytest.mark.parametrize("how", ["header", "another's"])
+def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
+    bench: Bench, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is set aside, not removed; its claim is what it may have spent, for a cap and for the bill."""
+    path = _path(bench)
+    if how == "header":
+        _damage(bench, b'"open"')
+    else:
+        path = path.rename(path.with_name("part-00000-0000.journal"))
+    assert (
+        total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
+    )
+    if how == "header":
+        assert bench.replays() == []
+        assert path.with_suffix(QUARANTINE_SUFFIX).exists()
+        assert "was set aside" in caplog.messages[0]
+    bench.publisher.account_for_lost_journals(0, bench.replays())
+    assert _at_most(bench) == 4 * LINE
+
+
+def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
+    """It was added up from the whole journal: a damaged one does not replace it, nor adds to it."""
+    bench.publisher.suspend_part(bench.rows(), bench.replays())
+    before = bench.usage()
+    assert claim_names(bench.store, 0) == []
+    _damage(bench, b'"r1"')
+    (one,) = bench.replays()
+    bench.publisher.suspend_part(bench.rows(), [one])
+    assert bench.usage() == before
+
+
+def test_where_no_claim_is_left_a_gap_holds_as_many_attempts_as_fit(bench: Bench) -> None:
+    """Each the largest that is known."""
+    bench.store.remove(claim_names(bench.store, 0)[0])
+    _damage(bench, b'"r1"')
+    (one,) = bench.replays()
+    assert one.unaccounted is not None
+    assert one.unaccounted.characters_upper_bound == (one.unread_bytes // 256 + 1) * LINE
+    assert one.unaccounted.cost_upper_bound
+
+
+def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
+    """A journal that a kill left behind its marker, and that another process never read."""
+    journal_id = parse_journal_id(_path(bench).name)
+    _damage(bench, b'"r1"')
+    collect_orphans(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")
+    assert _at_most(bench) == 4 * LINE
+    assert journal_paths(bench.journals, 0) == []
+    assert {row["journal_id"] for row in bench.usage()} == {journal_id}
+
+
+@pytest.mark.parametrize("name", ["part-", "part-x", "part--1.json", "part-1.json", "x", "../part-x-y"])
+def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
+    """It is neither left out nor guessed at, for it may be a file of the bill."""
+    with pytest.raises(StorageError, match="none of ours"):
+        parse_part_number(name)
+    with pytest.raises(StorageError, match="none of ours"):
+        parse_journal_id("part-00000.json")

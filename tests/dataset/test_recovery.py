@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.samples import NOW_US, Bench, cost_of
+from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
+from tts_pipeline.dataset.commit import marker_name
+from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.part_journals import journal_paths
+from tts_pipeline.dataset.recovery import collect_orphans
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.store import Store
+
+CLAIM = Claim("lost", "i0", NOW_US, 500, cost_of(500), "CNY", "local", "qwen3-tts-flash", "team")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store: Store) -> Bench:
+    """A dataset of four rows, none of them said."""
+    return Bench.of(tmp_path, store)
+
+
+def _descriptor(bench: Bench) -> Descriptor:
+    return Descriptor(4, 500, {"model": "m", "service": "s"}, bench.source.fingerprint(), [])
+
+
+def _journalled(bench: Bench) -> Path:
+    """Say all rows, and leave the part open with its journal, which is returned."""
+
+    async def say() -> None:
+        async with bench.part() as part:
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+
+    asyncio.run(say())
+    (path,) = set(journal_paths(bench.journals, 0))
+    return path
+
+
+def _collect(bench: Bench, done: set[int]) -> None:
+    collect_orphans(bench.store, bench.journals, bench.leases, done, lambda _: "fingerprint")
+
+
+def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
+    """A kill between marker and removal leaves texts and audio lying about: the next run removes them."""
+    path = _journalled(bench)
+    bench.publisher.commit_part(bench.rows(), bench.replays())
+    before = bench.usage()
+    _collect(bench, {0})
+    assert not path.exists()
+    assert bench.store.read(marker_name(0)) is not None
+    assert bench.usage() == before
+
+
+def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
+    """Not before the marker, not while a process has the part."""
+    path = _journalled(bench)
+    _collect(bench, set())
+    with FileLock(bench.folder / "locks" / "part-00000.lock"):
+        _collect(bench, {0})
+    assert path.exists()
+    assert bench.usage() == []
+
+
+def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: Bench) -> None:
+    """Two machines had the part: the one that died has a journal that no usage tells of. It is told, and resealed."""
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
+    path = _journalled(bench)
+    aside = bench.folder / "aside"
+    path.rename(aside)
+    bench.run()
+    finalize(bench.store, descriptor)
+    assert dataset_totals(bench.store, descriptor).attempts == 4
+    aside.rename(path)
+    _collect(bench, {0})
+    assert not path.exists()
+    assert not is_finalized(bench.store, descriptor)
+    assert dataset_totals(bench.store, descriptor).attempts == 8
+    finalize(bench.store, descriptor)
+    assert dataset_totals(bench.store, descriptor).characters_billed == 56
+
+
+def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> None:
+    """Its owner lost the race, and its disk: nobody else will ever account for it. Told once."""
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
+    bench.run()
+    finalize(bench.store, descriptor)
+    write_claim(bench.store, 0, CLAIM)
+    write_claim(bench.store, 1, replace(CLAIM, journal_id="open"))
+    for _ in range(2):
+        _collect(bench, {0})
+    totals = dataset_totals(bench.store, descriptor)
+    assert (totals.attempts, totals.characters_billed, totals.characters_upper_bound) == (5, 28, 528)
+    assert claim_names(bench.store, 0) == []
+    assert claim_names(bench.store, 1) != [], "whose part is open is accounted for by whoever opens it"
+
+
+def test_an_old_claim_whose_usage_is_published_changes_nothing(bench: Bench) -> None:
+    """A kill between usage and the claim's removal leaves a claim that is told in full: the seal stays."""
+    descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
+    bench.run()
+    finalize(bench.store, descriptor)
+    (usage,) = bench.store.names("usage")
+    write_claim(bench.store, 0, replace(CLAIM, journal_id=usage.removesuffix(".parquet").split("-")[-1]))
+    _collect(bench, {0})
+    assert is_finalized(bench.store, descriptor)
+    assert claim_names(bench.store, 0) == []
+    assert dataset_totals(bench.store, descriptor).characters_upper_bound == 28

@@ -1,0 +1,63 @@
+"""The last wait before a request leaves, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from tests.flow.virtual_time import run_virtually, virtual_clock
+from tts_pipeline.config import Limits
+from tts_pipeline.flow.pacer import Pacer
+
+
+def leaving_s(limits: Limits, ready_s: list[float], *, characters: int = 10) -> list[float]:
+    """Return when requests leave that are ready at these moments."""
+
+    async def main() -> list[float]:
+        spacing, loop = Pacer(limits, virtual_clock()), asyncio.get_running_loop()
+        begin_s, left_s = loop.time(), list[float]()
+
+        async def send(at_s: float) -> None:
+            await asyncio.sleep(at_s)
+            await spacing.wait(characters)
+            left_s.append(loop.time() - begin_s)
+
+        await asyncio.gather(*map(send, ready_s))
+        return left_s
+
+    return run_virtually(main())
+
+
+def test_without_a_rate_nobody_waits() -> None:
+    """None is no limit."""
+    assert leaving_s(Limits(), [0.0, 0.0, 0.5]) == pytest.approx([0.0, 0.0, 0.5])
+
+
+def test_a_slow_disk_does_not_push_requests_together() -> None:
+    """One second apart by their permits, and written down late: still an interval apart where they leave."""
+    left_s = leaving_s(Limits(requests_per_minute=60), [0.9, 1.0, 2.0, 3.8, 4.0])
+    assert min(after - before for before, after in pairwise(left_s)) >= 1.0 - 1e-9
+    assert left_s[-1] == pytest.approx(4.9)
+
+
+def test_characters_weigh() -> None:
+    """A rate of characters is kept where requests leave, too."""
+    assert leaving_s(Limits(characters_per_minute=600), [0.0, 0.0], characters=30) == pytest.approx([0.0, 3.0])
+
+
+def test_whoever_is_cancelled_takes_nobodys_turn() -> None:
+    """The next one leaves when the cancelled one would have."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        spacing, begin_s = Pacer(Limits(requests_per_minute=60), virtual_clock()), loop.time()
+        await spacing.wait(1)
+        cancelled, other = (asyncio.create_task(spacing.wait(1)) for _ in range(2))
+        await asyncio.sleep(0.5)
+        cancelled.cancel()
+        await other
+        return loop.time() - begin_s
+
+    assert run_virtually(main()) == pytest.approx(1.0)

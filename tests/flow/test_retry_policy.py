@@ -1,0 +1,111 @@
+"""When an attempt is tried again, and after how long."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+
+import pytest
+from tenacity import AsyncRetrying, Future, RetryCallState
+
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
+from tts_pipeline.flow.retry_policy import RetryPolicy, wait_full_jitter, wait_max, wait_retry_after, wait_unless_paused
+from tts_pipeline.flow.retry_state import Disposition, RetryState
+
+LIMITS = Limits(retry_wait_s=0.5, retry_wait_max_s=20, max_pause_s=3_600)
+
+
+def state(error: Exception | None = None, *, number: int = 1) -> RetryCallState:
+    """Return what tenacity hands to its policies after a failure."""
+    call = RetryCallState(AsyncRetrying(), None, (), {})
+    call.attempt_number = number
+    if error is not None:
+        call.outcome = Future(number)
+        call.outcome.set_exception(error)
+    return call
+
+
+def test_jitter_is_full_and_its_bound_doubles() -> None:
+    """Anything from 0 to 0.5, 1, 2, ... and 20 s at most."""
+    jitter = wait_full_jitter(lambda call: call.attempt_number, LIMITS, Random(1))
+    for number, bound_s in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 20.0), (5_000, 20.0)):
+        waits = [jitter(state(number=number)) for _ in range(300)]
+        assert 0 <= min(waits) < 0.05 * bound_s
+        assert 0.95 * bound_s < max(waits) <= bound_s
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(None, 0.0), (7.0, 7.0), (9_999.0, 3_600.0)])
+def test_retry_after_is_honoured_up_to_the_longest_pause(asked_s: float | None, waited_s: float) -> None:
+    """And without one there is no wait."""
+    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=asked_s)
+    assert wait_retry_after(LIMITS)(state(error)) == waited_s
+
+
+def test_the_longest_wait_counts() -> None:
+    """Jitter never cuts short what the service asked for."""
+    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=30.0)
+    jitter = wait_full_jitter(lambda _: 9, LIMITS, Random(1))
+    assert wait_max(jitter, wait_retry_after(LIMITS))(state(error)) == 30.0
+
+
+def test_a_paced_row_does_not_wait_twice() -> None:
+    """The run's pause is its wait."""
+    row = RetryState(disposition=Disposition.RETRY_NOW)
+    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=30.0)
+    assert wait_unless_paused(row, wait_retry_after(LIMITS))(state(error)) == 0.0
+    row.disposition = Disposition.RETRY
+    assert wait_unless_paused(row, wait_retry_after(LIMITS))(state(error)) == 30.0
+
+
+def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceError, list[float]]:
+    """Buy with attempts that fail one after the other; returns the end and the waits."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def attempt() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "speech"
+
+    async def main() -> str | ServiceError:
+        try:
+            return await RetryPolicy(LIMITS, Random(1), sleep).retry_attempts(row, attempt)
+        except ServiceError as error:
+            return error
+
+    return asyncio.run(main()), waits
+
+
+def transient(number: int = 1) -> TransientError:
+    return TransientError(f"failure {number}", code="InternalError", http_status=500)
+
+
+def test_success_at_once_waits_for_nothing() -> None:
+    """Nearly every row."""
+    assert retry([], RetryState()) == ("speech", [])
+
+
+def test_transient_failures_are_retried() -> None:
+    """One wait for each."""
+    end, waits = retry([transient(), transient()], RetryState(disposition=Disposition.RETRY, retries=1))
+    assert end == "speech"
+    assert len(waits) == 2
+    assert all(0 < wait <= 0.5 for wait in waits)
+
+
+def test_a_row_that_is_to_blame_is_not_retried() -> None:
+    """Its own last error is what is raised."""
+    error = transient(7)
+    assert retry([error, transient(8)], RetryState(disposition=Disposition.REJECT)) == (error, [])
+
+
+@pytest.mark.parametrize("kind", [PermanentError, FatalError])
+def test_other_errors_are_never_retried(kind: type[ServiceError]) -> None:
+    """Neither as the first failure nor as a later one."""
+    error = kind("no", code="InvalidParameter", http_status=400)
+    assert retry([error], RetryState()) == (error, [])
+    end, waits = retry([transient(), error], RetryState(disposition=Disposition.RETRY_NOW))
+    assert (end, waits) == (error, [0.0])

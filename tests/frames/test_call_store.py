@@ -1,0 +1,109 @@
+"""What calls leave on the machine, and what goes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import platformdirs
+import polars as pl
+import pytest
+
+import tts_pipeline as tts
+from tests.frames.samples import call_arguments, lines
+from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.frames import call_store
+from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
+from tts_pipeline.frames.synthesize import Sentinel
+from tts_pipeline.job import Stop
+from tts_pipeline.storage.store import LocalStore
+
+ROWS = pl.DataFrame({"utterance_id": ["0"], "text": ["Hello."]})
+
+
+def _calls(folder: Path) -> list[Path]:
+    return list((folder / "frames" / "calls").iterdir())
+
+
+def test_it_is_in_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Unless a folder is named; nobody else may look into it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert CallStore.at().root == Path(platformdirs.user_state_dir("tts-pipeline")) / "frames"
+    assert CallStore.at().file_cache_dir().is_relative_to(tmp_path)
+    assert stat.S_IMODE(CallStore.at().root.stat().st_mode) == 0o700
+
+
+def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalService, tmp_path: Path) -> None:
+    """And nothing to go on with, also without reuse, where it leaves no answers."""
+    for reuse, kept in ((Sentinel.DEFAULT_CACHE, 5), (None, 0)):
+        folder = tmp_path / str(kept)
+        spoken = tts.synthesize(lines(5), voice="Cherry", reuse=reuse, **call_arguments(tone_service, folder))
+        assert _calls(folder) == []
+        assert tts.usage_of(spoken, work_dir=folder).height == 5
+        answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())
+        assert len(answers) == kept
+
+
+def test_a_call_that_was_stopped_is_found_again(tmp_path: Path) -> None:
+    """By its rows and what determines the result; a call of other rows, or of another kind, is another one."""
+    there = CallStore(tmp_path)
+    with there.open_call(ROWS, "kind") as one:
+        (one.path / "journal").touch()
+    with there.open_call(ROWS, "kind") as again:
+        assert (again.path / "journal").exists()
+    with (
+        there.open_call(ROWS, "other kind") as other,
+        there.open_call(ROWS.with_columns(text=pl.lit("Hallo.")), "kind") as third,
+    ):
+        assert len({one.path, other.path, third.path}) == 3
+
+
+def test_the_same_call_at_the_same_time_is_made_apart(tmp_path: Path) -> None:
+    """And leaves nothing to go on with."""
+    there = CallStore(tmp_path)
+    with there.open_call(ROWS, "kind") as one, there.open_call(ROWS, "kind") as beside:
+        assert one.path != beside.path
+    assert not beside.path.exists()
+    assert one.path.exists()
+
+
+def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Path) -> None:
+    """After 30 days; what it has spent stays on the bill. One that nobody can go on with goes at once."""
+    stop = Stop()
+    stop.set()
+    with pytest.raises(StoppedError):
+        tts.synthesize(lines(5), voice="Cherry", stop=stop, **call_arguments(tone_service, tmp_path))
+    capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=20))
+    with pytest.raises(StoppedError):
+        tts.synthesize(lines(7), voice="Cherry", **capped)
+    spent = tts.usage_of(work_dir=tmp_path)
+    assert spent.height > 0
+    (tmp_path / "frames" / "calls" / "once-killed").mkdir()
+    tts.synthesize(lines(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert len(_calls(tmp_path)) == 2
+    long_ago = time.time() - ABANDONED_S - 60
+    for path in _calls(tmp_path):
+        os.utime(path, (long_ago, long_ago))
+    tts.synthesize(lines(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert _calls(tmp_path) == []
+    assert tts.usage_of(work_dir=tmp_path).height >= spent.height
+
+
+def test_audio_is_kept_up_to_a_size(
+    tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest goes first; what is gone is bought again."""
+    said = call_arguments(tone_service, tmp_path)
+    tts.synthesize(lines(5), voice="Cherry", **said)
+    folder = CallStore.at(tmp_path).file_cache_dir()
+    monkeypatch.setattr(call_store, "CACHE_BYTES", sum(path.stat().st_size for path in folder.glob("*/*.answer")))
+    tts.synthesize(lines(7), voice="Cherry", **said)
+    kept = sum(path.stat().st_size for path in folder.glob("*/*.answer"))
+    assert 0 < kept <= call_store.CACHE_BYTES
+    before = tone_service.bill()["received"]
+    tts.synthesize(lines(7), voice="Cherry", **said)
+    assert before < tone_service.bill()["received"] <= before + 5

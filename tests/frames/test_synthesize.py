@@ -1,0 +1,278 @@
+"""The doors: every kind of frame in, the same rows out, with speech beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import gc
+import threading
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, assert_type
+
+import duckdb
+import pandas as pd  # type: ignore[import-untyped]  # its stubs are another package
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import tts_pipeline as tts
+from tests.conftest import StartEmulator
+from tests.frames.samples import MODEL, call_arguments, lines
+from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError
+from tts_pipeline.frames import expressions
+from tts_pipeline.frames.rows import RESULT_COLUMNS
+from tts_pipeline.job import Stop
+from tts_pipeline.text import billed_characters
+
+ROWS = {
+    "line": ["Good morning.", "早上好。", None, "Good morning.", ""],
+    "speaker": ["Cherry", "Chelsie", "Cherry", "Cherry", None],
+    "number": [3, 1, 2, 9, 9],
+}
+POLARS = pl.DataFrame(ROWS)
+KINDS: dict[str, Any] = {
+    "DataFrame": lambda: POLARS,
+    "LazyFrame": POLARS.lazy,
+    "pyarrow Table": lambda: pa.table(ROWS),
+    "RecordBatch": lambda: pa.record_batch(ROWS),
+    "RecordBatchReader": lambda: pa.table(ROWS).to_reader(),
+    "pandas": lambda: pd.DataFrame(ROWS),
+    "DuckDB": lambda: duckdb.sql("select * from rows", connection=_connection()),
+}
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.register("rows", pa.table(ROWS))
+    return connection
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_frame(kind: str, tone_service: LocalService, tmp_path: Path) -> None:
+    """As many rows as given, in their order, untouched, with speech or errors beside them; equal ones bought once."""
+    spoken: Any = tts.synthesize(
+        KINDS[kind](), text="line", columns={"voice": "speaker"}, **call_arguments(tone_service, tmp_path)
+    )
+    assert type(spoken) is (pl.DataFrame if kind in {"DataFrame", "LazyFrame"} else pa.Table)
+    frame = pl.DataFrame(spoken)
+    assert frame.columns == [*ROWS, *RESULT_COLUMNS]
+    assert frame.select(list(ROWS)).rows() == POLARS.rows()
+    assert frame["error_code"].to_list() == [None, None, "EmptyText", None, "EmptyText"]
+    assert frame["error_class"].to_list() == [None, None, "input", None, "input"]
+    assert [audio is None for audio in frame["audio"]] == [False, False, True, False, True]
+    assert frame["audio"][0]["bytes"].startswith(b"RIFF")
+    assert frame["audio_sha256"][0] == frame["audio_sha256"][3]
+    assert frame["characters_billed"].fill_null(0).to_list() == [13, 7, 0, 0, 0]
+    assert frame["utterance_id"].to_list() == ["0", "1", "2", "3", "4"]
+    bill = tone_service.bill(entries=True)
+    assert sorted((entry["text"], entry["voice"]) for entry in bill["entries"]) == [
+        ("Good morning.", "Cherry"),
+        ("早上好。", "Chelsie"),
+    ]
+
+
+def test_parameters_are_literals_expressions_or_columns(tone_service: LocalService, tmp_path: Path) -> None:
+    """A value for all rows, and what differs from row to row, also for Arrow; a null leaves it unset."""
+    for frame in (POLARS, POLARS.to_arrow()):
+        tone_service.reset_bill()
+        tts.synthesize(
+            frame,
+            text=pl.concat_str(pl.col("line"), pl.lit(" "), pl.col("number").cast(pl.String)),
+            voice=pl.col("speaker"),
+            speed=1.2,
+            reuse=None,
+            **call_arguments(tone_service, tmp_path),
+        )
+        said = {(entry["text"], entry["voice"]) for entry in tone_service.bill(entries=True)["entries"]}
+        assert said == {
+            ("Good morning. 3", "Cherry"),
+            ("早上好。 1", "Chelsie"),
+            ("Good morning. 9", "Cherry"),
+            (" 9", "Cherry"),  # the service's own choice
+        }
+
+
+def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tmp_path: Path) -> None:
+    """Nor does another frame with the same lines; without reuse everything is bought."""
+    said = call_arguments(tone_service, tmp_path)
+    first = tts.synthesize(lines(20), voice="Cherry", **said)
+    again = tts.synthesize(lines(20), voice="Cherry", **said)
+    longer = tts.synthesize(lines(25), voice="Cherry", **said)
+    assert tone_service.bill()["received"] == 25
+    assert first["audio"].equals(again["audio"])
+    assert first["audio"].equals(longer["audio"][:20])
+    assert again["cost"].to_list() == [Decimal(0)] * 20
+    tts.synthesize(lines(20), voice="Cherry", reuse=None, **said)
+    assert tone_service.bill()["received"] == 45
+
+
+def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
+    """A column ``id`` by itself, or one that is named; a repeated one gets its row's number, a missing one is it."""
+    frame = lines(4).with_columns(pl.Series("id", ["a", "a", None, "b"]), pl.Series("key", [7, 8, 9, 10]))
+    said = call_arguments(tone_service, tmp_path)
+    spoken = tts.synthesize(frame, voice="Cherry", **said)
+    assert spoken["utterance_id"].to_list() == ["a", "a:1", "2", "b"]
+    assert sorted(tts.usage_of(spoken, work_dir=tmp_path)["utterance_id"]) == ["2", "a", "a:1", "b"]
+    other = tts.synthesize(frame, utterance_id="key", voice="Chelsie", **said)
+    assert other["utterance_id"].to_list() == ["7", "8", "9", "10"]
+
+
+def test_no_rows_are_no_rows(tmp_path: Path, tone_service: LocalService) -> None:
+    """With the columns and types that rows would have."""
+    said = call_arguments(tone_service, tmp_path)
+    spoken = tts.synthesize(lines(2), voice="Cherry", **said)
+    none = tts.synthesize(lines(2).clear(), voice="Cherry", **said)
+    assert none.schema == spoken.schema
+    assert none.height == 0
+
+
+def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp_path: Path) -> None:
+    """What was bought below the cap is kept, and on the bill although there is no frame yet."""
+    frame = lines(40)
+    capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=100))
+    with pytest.raises(StoppedError) as stopped:
+        tts.synthesize(frame, voice="Cherry", **capped)
+    assert stopped.value.stopped_by == "budget"
+    before = tone_service.bill()["characters"]
+    assert 80 <= before <= 100
+    assert tts.usage_of(work_dir=tmp_path)["characters_billed"].sum() == before
+    spoken = tts.synthesize(frame, voice="Cherry", **call_arguments(tone_service, tmp_path))
+    assert spoken["audio"].null_count() == 0
+    assert tone_service.bill()["received"] == 40
+    assert tts.usage_of(spoken, work_dir=tmp_path)["characters_billed"].sum() == frame["text"].str.len_chars().sum()
+
+
+def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: Path) -> None:
+    """The error itself, not a frame of rejects."""
+    said = call_arguments(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
+    with pytest.raises(FatalError):
+        tts.synthesize(lines(), voice="Cherry", **said)
+
+
+@pytest.mark.parametrize(
+    ("frame", "given", "match"),
+    [
+        (POLARS, {}, "no column 'text'"),
+        (POLARS, {"text": "lines"}, "Did you mean 'line'"),
+        (POLARS, {"text": "number"}, "not string"),
+        (POLARS, {"text": pl.selectors.numeric()}, "not string"),
+        (POLARS, {"text": "line", "voice": "Nobody"}, "Nobody"),
+        (POLARS, {"text": "line", "columns": {"voice": "speaker"}, "voice": pl.col("speaker")}, "as an expression"),
+        (POLARS.with_columns(audio=1), {"text": "line"}, "drop or rename 'audio'"),
+        (pl.Series([1]), {}, "Series"),
+        ([1, 2], {}, "list"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_sent(
+    frame: Any, given: dict[str, Any], match: str, tone_service: LocalService, tmp_path: Path
+) -> None:
+    """By what is wrong, with a way out; and nothing is left of the call."""
+    with pytest.raises(ConfigurationError, match=match):
+        tts.synthesize(frame, **given, **call_arguments(tone_service, tmp_path))
+    assert tone_service.bill()["received"] == 0
+
+
+def test_it_can_be_awaited(tone_service: LocalService, tmp_path: Path) -> None:
+    """Two at a time, with the loop going on meanwhile; the same call twice is none the worse."""
+
+    async def both() -> tuple[pl.DataFrame, pl.DataFrame]:
+        said = call_arguments(tone_service, tmp_path)
+        return await asyncio.gather(
+            tts.asynthesize(lines(30), voice="Cherry", **said),
+            tts.asynthesize(lines(30), voice="Cherry", **said),
+        )
+
+    one, other = asyncio.run(both())
+    assert one["audio"].equals(other["audio"])
+
+
+def test_in_a_running_loop_it_blocks_and_works(tone_service: LocalService, tmp_path: Path) -> None:
+    """As a notebook's cell does."""
+
+    async def cell() -> pl.DataFrame:
+        spoken: pl.DataFrame = tts.synthesize(lines(), voice="Cherry", **call_arguments(tone_service, tmp_path))
+        return spoken
+
+    assert asyncio.run(cell())["audio"].null_count() == 0
+
+
+def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path: Path) -> None:
+    """What was in flight is paid for and kept; the same call buys the rest."""
+    local = emulator(voice_mode="tone")
+    local.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
+    said, rows = call_arguments(local, tmp_path), 60
+    complaints: list[dict[str, Any]] = []
+
+    async def cancelled() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        call = asyncio.create_task(tts.asynthesize(lines(rows), voice="Cherry", **said))
+        await asyncio.to_thread(_wait_for, local, 10)
+        call.cancel()
+        await call
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    gc.collect()
+    assert not complaints
+    assert 10 <= local.bill()["received"] < rows
+    local.clear_faults()
+    assert tts.synthesize(lines(rows), voice="Cherry", **said)["audio"].null_count() == 0
+    assert local.bill()["received"] == rows
+
+
+def test_another_thread_stops_it(emulator: StartEmulator, tmp_path: Path) -> None:
+    """By ``stop``; the error says that it was interrupted."""
+    local, stop = emulator(voice_mode="tone"), Stop()
+    local.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
+
+    def stop_soon() -> None:
+        _wait_for(local, 1)
+        stop.set()
+
+    stopper = threading.Thread(target=stop_soon)
+    stopper.start()
+    with pytest.raises(StoppedError) as stopped:
+        tts.synthesize(lines(60), voice="Cherry", stop=stop, **call_arguments(local, tmp_path))
+    stopper.join()
+    assert stopped.value.stopped_by == "interrupted"
+
+
+def _wait_for(local: LocalService, charged: int) -> None:
+    while local.bill()["charged"] < charged:
+        time.sleep(0.01)
+
+
+def test_the_types_say_what_comes_out(tone_service: LocalService, tmp_path: Path) -> None:
+    """A DataFrame for Polars, also through ``pipe`` and awaited, as ``mypy`` sees by ``assert_type``."""
+    said = call_arguments(tone_service, tmp_path)
+    service, running = said["service"], said["running"]
+    frame = lines(1)
+    assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
+    assert_type(tts.synthesize(frame.lazy(), service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
+    assert_type(frame.pipe(tts.synthesize, service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
+    awaited = tts.asynthesize(frame, service, model=MODEL, voice="Cherry", running=running)
+    assert_type(asyncio.run(awaited), pl.DataFrame)
+    with pytest.raises(ConfigurationError):
+        tts.synthesize(3, service, model=MODEL)  # type: ignore[call-overload]
+
+
+def test_the_examples_are_true(tone_service: LocalService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the docstrings."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    service = tts.Service(base_url=tone_service.url, auth="none")
+    for function in (tts.synthesize, expressions.billed_characters, expressions.estimate_cost):
+        (example,) = doctest.DocTestFinder(recurse=False).find(function, "example", globs={"service": service})
+        assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_counts_are_those_of_the_text(tone_service: LocalService, tmp_path: Path) -> None:
+    """The result says what the pure counter says."""
+    spoken = tts.synthesize(
+        POLARS.drop_nulls().unique(), text="line", voice="Cherry", **call_arguments(tone_service, tmp_path)
+    )
+    kept = spoken.filter(pl.col("error_code").is_null())
+    assert kept["characters_counted"].to_list() == [billed_characters(line, "han_double") for line in kept["line"]]
+    assert MODEL in tts.usage_of(spoken, work_dir=tmp_path)["model"].to_list()

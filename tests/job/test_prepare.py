@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.job.samples import job_of, write_lines
+from tts_pipeline.catalog import Service
+from tts_pipeline.config import InputColumns, Selection
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.job.prepare import PreparedJob, create_or_extend_dataset, prepare, work_dir_of
+from tts_pipeline.source.row_reader import RowReader
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
+
+
+def _tree(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "nowhere.parquet"}, "no such file or folder"),
+        ({"columns": InputColumns(text="txet")}, "no column 'txet'"),
+        ({"columns": InputColumns(utterance_id="number")}, "'number' for the id is of type double"),
+        ({"columns": InputColumns(parameters={"voice": "speakr"})}, "no column 'speakr' for the parameter 'voice'"),
+        ({"columns": InputColumns(parameters={"voice": "speaker"})}, r"'Bob' \(1 row\)"),
+        ({"columns": InputColumns(utterance_id="speaker")}, r"'Cherry' \(19 rows\)"),
+        ({"columns": InputColumns(parameters={"vioce": "speaker"})}, "'vioce'"),
+        ({"parameters": {"voice": "Cherri"}}, "'voice' cannot be 'Cherri'"),
+        ({"parameters": {"voice": "Cherry", "speed": 9}}, "'speed' cannot be 9"),
+        ({"parameters": {"vocie": "Cherry"}}, "no parameter 'vocie'"),
+        ({"selection": Selection(limit=0)}, "--limit is 0"),
+        ({"selection": Selection(sample=-1)}, "--sample is -1"),
+        ({"running": {"tag_columns": {"team": "speakr"}}}, "no column 'speakr' for the tag 'team'"),
+        ({"running": {"tags": {"day": 20260101}}}, "the tag 'day' is 20260101"),
+        ({"running": {"part_rows": -1}}, "part_rows is -1"),
+        ({"running": {"part_rows": 0}}, "part_rows is 0"),
+        ({"running": {"max_open_parts": 0}}, "max_open_parts is 0"),
+        ({"limits": {"max_concurrency": 0}}, "max_concurrency is 0"),
+        ({"limits": {"max_attempts": 0}}, "max_attempts is 0"),
+        ({"service": Service(base_url="https://voices.example")}, "needs a key"),
+        ({"destination": "nosuch://bucket"}, "cannot open the destination"),
+    ],
+)
+def test_whatever_is_wrong_is_found_before_anything_is_written(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    """The error names the thing, and the disk is as it was."""
+    speakers = ["Cherry"] * 19 + ["Bob"]
+    write_lines(tmp_path / "lines.parquet", number=[0.5] * 20, speaker=speakers)
+    before = _tree(tmp_path)
+    with pytest.raises(ConfigurationError, match=message) as told:
+        prepare(job_of(tmp_path, **change))
+    assert told.value.hint
+    assert _tree(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_colliding_column_is_refused_and_can_be_renamed(tmp_path: Path) -> None:
+    """The hint is the flag to use; with it the job is good."""
+    write_lines(tmp_path / "lines.parquet", duration_ms=[1] * 20)
+    with pytest.raises(ConfigurationError) as told:
+        prepare(job_of(tmp_path))
+    assert "--rename duration_ms=" in (told.value.hint or "")
+    prepare(job_of(tmp_path, columns=InputColumns(rename={"duration_ms": "planned_ms"})))
+
+
+def test_a_good_job_writes_nothing_until_it_is_established(tmp_path: Path) -> None:
+    """Checking leaves the destination alone; establishing writes the descriptor, once."""
+    write_lines(tmp_path / "lines.parquet")
+    prepared = prepare(job_of(tmp_path))
+    assert not (tmp_path / "out").exists()
+    create_or_extend_dataset(prepared)
+    create_or_extend_dataset(prepared)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".repeated", "dataset.json"]
+
+
+def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:
+    """A destination is of one job and one source; how it is run may change."""
+    write_lines(tmp_path / "lines.parquet")
+    create_or_extend_dataset(prepare(job_of(tmp_path)))
+    with pytest.raises(ConfigurationError, match=r"parameters is .*'Cherry'.* there and .*'Stella'.* now"):
+        prepare(job_of(tmp_path, parameters={"voice": "Stella"}))
+    assert prepare(job_of(tmp_path, running={"part_rows": 9})).descriptor.part_rows == 5
+    write_lines(tmp_path / "lines.parquet", 21)
+    with pytest.raises(ConfigurationError, match=r"'lines\.parquet' has changed"):
+        prepare(job_of(tmp_path))
+
+
+def test_a_destination_with_other_things_in_it_is_refused(tmp_path: Path) -> None:
+    """Nobody's files are mixed with a dataset's."""
+    write_lines(tmp_path / "lines.parquet")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(ConfigurationError, match="is not empty and holds no dataset"):
+        prepare(job_of(tmp_path))
+
+
+def test_a_destination_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    """It says that it is no folder."""
+    write_lines(tmp_path / "lines.parquet")
+    (tmp_path / "out").write_bytes(b"")
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        prepare(job_of(tmp_path))
+
+
+def test_a_known_dataset_is_not_scanned_again(tmp_path: Path) -> None:
+    """The source is the same by its fingerprint: what was good is good, so that a resumed job begins at once."""
+    write_lines(tmp_path / "lines.parquet")
+    create_or_extend_dataset(prepare(job_of(tmp_path)))
+    metadata = pq.read_metadata(tmp_path / "lines.parquet").row_group(0).column(0)
+    with (tmp_path / "lines.parquet").open("r+b") as file:
+        file.seek(metadata.data_page_offset)
+        file.write(b"\xff" * 16)
+    prepare(job_of(tmp_path))
+    with pytest.raises(StorageError):
+        prepare(job_of(tmp_path, destination=tmp_path / "new"))
+
+
+def _taken(prepared: PreparedJob) -> list[str]:
+    ids: list[str] = RowReader(prepared.source).read(prepared.row_indices)["id"].to_pylist()
+    return ids
+
+
+def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    """As many as are there, at most."""
+    write_lines(tmp_path / "lines.parquet")
+    assert _taken(prepare(job_of(tmp_path, selection=Selection(limit=3)))) == ["r0", "r1", "r2"]
+    assert len(_taken(prepare(job_of(tmp_path, selection=Selection(limit=99))))) == 20
+
+
+def test_a_sample_is_the_same_for_a_seed_and_in_source_order(tmp_path: Path) -> None:
+    """Another seed takes others; more than there are is all of them."""
+    write_lines(tmp_path / "lines.parquet", 100)
+    one, same, other = (_taken(prepare(job_of(tmp_path, selection=Selection(sample=9, seed=s)))) for s in (1, 1, 2))
+    assert one == same != other
+    assert len(set(one)) == 9
+    assert one == sorted(one, key=lambda name: int(name[1:]))
+    assert len(_taken(prepare(job_of(tmp_path, selection=Selection(sample=1_000))))) == 100
+
+
+def test_a_part_is_read_with_its_names_and_voices(tmp_path: Path) -> None:
+    """Whole rows of the selection, in order; generated ids name file and row of the source."""
+    write_lines(tmp_path / "lines.parquet", speaker=["Stella", None] * 10)
+    columns = InputColumns(generate_ids=True, parameters={"voice": "speaker"})
+    prepared = prepare(job_of(tmp_path, columns=columns, selection=Selection(sample=10, seed=3)))
+    rows = prepared.read_part(RowReader(prepared.source), 1)
+    places = [int(utterance_id.removeprefix("lines:")) for utterance_id, _ in rows.keys]
+    assert places == list(prepared.row_indices)[5:]
+    assert [utterance.text for utterance in rows.utterances] == [f"Line {place}." for place in places]
+    assert [utterance.voice for utterance in rows.utterances] == [
+        ("Cherry", "Stella")[place % 2 == 0] for place in places
+    ]
+    assert rows.inputs.schema.names == ["id", "text", "speaker"]
+
+
+def test_journals_are_inside_a_local_destination(tmp_path: Path) -> None:
+    """Hidden, so that they are no part of the dataset."""
+    assert work_dir_of(job_of(tmp_path)) == tmp_path / "out" / ".work"
+
+
+def test_journals_of_an_object_store_are_in_the_users_state(tmp_path: Path) -> None:
+    """Each destination has a folder of its own, whatever slash its URL ends with."""
+    one = work_dir_of(job_of(tmp_path, destination="s3://bucket/one"))
+    assert one.parent == tmp_path / "home" / "state" / "tts-pipeline"
+    assert one == work_dir_of(job_of(tmp_path, destination="s3://bucket/one/"))
+    assert one != work_dir_of(job_of(tmp_path, destination="s3://bucket/two"))
+
+
+def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -> None:
+    """Journals of one dataset are never taken for another's."""
+    given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}}
+    one, two = (work_dir_of(job_of(tmp_path, destination=tmp_path / name, **given)) for name in ("a", "b"))
+    assert one != two
+    assert one.parent == two.parent == tmp_path / "work"
+    remote = work_dir_of(job_of(tmp_path, destination="s3://bucket/a", **given))
+    assert remote.parent == tmp_path / "work"
+    assert remote not in {one, two}
+
+
+def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Path) -> None:
+    """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
+    write_lines(tmp_path / "lines.parquet")
+    given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}}
+    assert prepare(job_of(tmp_path, **given)).locks_dir == tmp_path / "out" / ".work" / "locks"
+    remote = prepare(job_of(tmp_path, destination="memory://prepared/out", **given))
+    assert remote.locks_dir == work_dir_of(remote.job) / "locks"
+
+
+def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:
+    """As text, with their source: what a bill was made with can be looked up later."""
+    write_lines(tmp_path / "lines.parquet")
+    (price, *_) = prepare(job_of(tmp_path)).descriptor.prices
+    assert price["per_10k_characters"] == "0.8"
+    assert price["currency"] == "CNY"
+    assert price["source"]
+
+
+def test_a_source_without_rows_is_a_job_without_parts(tmp_path: Path) -> None:
+    """Nothing to do is no error."""
+    write_lines(tmp_path / "lines.parquet", 0)
+    assert prepare(job_of(tmp_path)).descriptor.parts == 0
+
+
+def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
+    """Another root, the same files: the dataset goes on."""
+    write_lines(tmp_path / "here" / "a.parquet")
+    job = replace(job_of(tmp_path), source=tmp_path / "here")
+    create_or_extend_dataset(prepare(job))
+    (tmp_path / "here").rename(tmp_path / "there")
+    prepare(replace(job, source=tmp_path / "there"))
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+@pytest.mark.parametrize("planted", ["", "journals", "locks", "journals/part-00000-x.journal"])
+def test_a_link_in_the_work_folder_is_refused(tmp_path: Path, planted: str, given: str | None) -> None:
+    """Whatever would be written there would stand elsewhere; the destination and the named folder may be links."""
+    write_lines(tmp_path / "lines.parquet")
+    for name in ("out", "elsewhere"):
+        (tmp_path / f"real-{name}").mkdir()
+        (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
+    job = job_of(tmp_path, running={"work_dir": None if given is None else tmp_path / given})
+    place = work_dir_of(job) / planted
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(tmp_path / "outside")
+    with pytest.raises(StorageError, match=f"{place} is a link"):
+        prepare(job)

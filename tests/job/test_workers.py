@@ -1,0 +1,403 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.dataset.samples import audio_of, speech_of
+from tests.patience import patience
+from tts_pipeline.client.ledger import Ledger, MemoryLedger
+from tts_pipeline.errors import (
+    ConfigurationError,
+    FatalError,
+    PermanentError,
+    ServiceError,
+    StoppedError,
+    StorageError,
+    ThrottledError,
+    TransientError,
+)
+from tts_pipeline.job.workers import SAME_ERRORS, RejectGuard, WorkerPool, WorkItem, workers_for
+from tts_pipeline.models import Reject, Speech, Utterance
+
+Behaviour = Callable[[str], Coroutine[Any, Any, None]]
+
+
+async def _at_once(utterance_id: str) -> None:
+    """Answer without delay."""
+
+
+@dataclass
+class FakeSynthesizer:
+    """A speaker without a service: every utterance is said, once ``behave`` returns."""
+
+    behave: Behaviour = _at_once
+    begun: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    reason: StoppedError | None = None
+    reused: set[str] = field(default_factory=set)
+    expects_more: bool = True
+    most: int = 0
+
+    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+        """Say one utterance."""
+        if self.reason is not None:
+            raise self.reason
+        self.begun.append(utterance.utterance_id)
+        self.most = max(self.most, len(self.begun) - len(self.ended) - len(self.cancelled))
+        try:
+            await self.behave(utterance.utterance_id)
+        except asyncio.CancelledError:
+            self.cancelled.append(utterance.utterance_id)
+            raise
+        self.ended.append(utterance.utterance_id)
+        origin = "pilot" if utterance.utterance_id in self.reused else None
+        return speech_of(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
+
+    def expect_no_more(self) -> None:
+        """Take note that these were all."""
+        self.expects_more = False
+
+    def stop(self, reason: StoppedError) -> None:
+        """Begin nothing any more."""
+        self.reason = self.reason or reason
+
+
+class FakeLedger(MemoryLedger):
+    """A book in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.speeches: list[str] = []
+        self.rejects: list[Reject] = []
+
+    async def keep(self, speech: Speech) -> None:
+        """Record a speech."""
+        self.speeches.append(speech.utterance.utterance_id)
+
+    async def refuse(self, reject: Reject) -> None:
+        """Record a reject."""
+        self.rejects.append(reject)
+
+
+def _failing(errors: dict[str, Exception]) -> Behaviour:
+    async def behave(utterance_id: str) -> None:
+        if utterance_id in errors:
+            raise errors[utterance_id]
+
+    return behave
+
+
+async def _feed(pool: WorkerPool, rows: int, ledger: FakeLedger) -> None:
+    for number in range(rows):
+        await pool.queue.put(WorkItem(Utterance(f"r{number}", "Hello."), ledger))
+    await pool.queue.put(None)
+
+
+def _run(
+    synthesizer: FakeSynthesizer,
+    *,
+    rows: int = 20,
+    workers: int = 4,
+    stop_grace_s: float = 5.0,
+    guard: RejectGuard | None = None,
+    during: Callable[[WorkerPool], Coroutine[Any, Any, None]] | None = None,
+) -> tuple[WorkerPool, FakeLedger]:
+    """Run a batch to its end, with a feeder beside it as a job has one."""
+
+    async def main() -> tuple[WorkerPool, FakeLedger]:
+        ledger = FakeLedger()
+        pool = WorkerPool(synthesizer, workers=workers, stop_grace_s=stop_grace_s, guard=guard or RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, rows, ledger))
+        beside = asyncio.ensure_future(during(pool)) if during else None
+        await asyncio.wait_for(pool.run(), patience(10))
+        feeding.cancel()
+        await asyncio.gather(feeding, *([beside] if beside else []), return_exceptions=True)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a batch leaves no task behind"
+        return pool, ledger
+
+    return asyncio.run(main())
+
+
+def _permanent(code: str = "InvalidParameter") -> PermanentError:
+    return PermanentError("refused", code=code, http_status=400, may_be_billed=False)
+
+
+def test_every_utterance_is_said_and_kept_once() -> None:
+    """The queue's end ends the batch, without a reason."""
+    synthesizer = FakeSynthesizer()
+    pool, ledger = _run(synthesizer, rows=100)
+    assert pool.reason is None
+    assert not synthesizer.expects_more
+    assert sorted(ledger.speeches) == sorted(f"r{number}" for number in range(100))
+
+
+def test_workers_bound_what_is_in_flight() -> None:
+    """As many at one time as there are workers, and all of them busy while there is work."""
+    synthesizer = FakeSynthesizer()
+
+    async def behave(utterance_id: str) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    synthesizer.behave = behave
+    _run(synthesizer, rows=50, workers=7)
+    assert synthesizer.most == 7
+
+
+@pytest.mark.parametrize(("in_flight", "workers"), [(1, 9), (2, 10), (16, 24), (64, 80), (256, 320)])
+def test_there_are_spare_workers_and_not_many(in_flight: int, workers: int) -> None:
+    """Rows that wait for a verdict or for the disk keep no place from others; memory stays bounded."""
+    assert workers_for(in_flight) == workers
+
+
+def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
+    """The run stops when the reject is known, not when its record is on the disk."""
+    synthesizer = FakeSynthesizer(_failing({f"r{number}": _permanent() for number in range(500)}))
+
+    class Slow(FakeLedger):
+        async def refuse(self, reject: Reject) -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            await super().refuse(reject)
+
+    async def main() -> int:
+        ledger = Slow()
+        pool = WorkerPool(synthesizer, workers=4, stop_grace_s=5, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 500, ledger))
+        await asyncio.wait_for(pool.run(), patience(10))
+        feeding.cancel()
+        return len(ledger.rejects)
+
+    assert asyncio.run(main()) == len(synthesizer.begun) < SAME_ERRORS + 4
+
+
+def test_a_slot_is_free_only_when_the_result_is_written() -> None:
+    """The next utterance of a worker begins after the last one's record."""
+    synthesizer = FakeSynthesizer()
+    events: list[str] = []
+
+    class Slow(FakeLedger):
+        async def keep(self, speech: Speech) -> None:
+            await asyncio.sleep(0)
+            events.append(f"kept {speech.utterance.utterance_id}")
+
+    async def behave(utterance_id: str) -> None:
+        events.append(f"begun {utterance_id}")
+
+    async def main() -> None:
+        pool = WorkerPool(synthesizer, workers=1, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 3, Slow()))
+        await pool.run()
+        await feeding
+
+    synthesizer.behave = behave
+    asyncio.run(main())
+    assert events == [f"{what} r{number}" for number in range(3) for what in ("begun", "kept")]
+
+
+@pytest.mark.parametrize(
+    ("error", "error_class"),
+    [
+        (_permanent(), "permanent"),
+        (PermanentError("proxy", code="X", http_status=403), "permanent"),
+        (PermanentError("in a 200", code="X", http_status=200), "permanent"),
+        (PermanentError("no audio", code="X"), "permanent"),
+        (PermanentError("empty", code="EmptyText", may_be_billed=False), "input"),
+        (TransientError("timed out", code="Timeout"), "transient"),
+        (TransientError("refused", code="ConnectionFailed", may_be_billed=False), "transient"),
+        (ThrottledError("429", code="Throttling", http_status=429), "transient"),
+    ],
+)
+def test_a_row_that_fails_for_good_is_a_reject_and_the_rest_goes_on(error: ServiceError, error_class: str) -> None:
+    """Its class says whether it was never sent, refused, or given up; it has attempts, cost and the hint."""
+    error.for_utterance("r3", attempts=5, cost=Decimal("0.5"), currency="CNY")
+    error.hint = "shorten it"
+    pool, ledger = _run(FakeSynthesizer(_failing({"r3": error})))
+    assert pool.reason is None
+    (reject,) = ledger.rejects
+    assert (reject.utterance.utterance_id, reject.error_class, reject.error_code) == ("r3", error_class, error.code)
+    assert (reject.attempts, reject.cost, reject.currency) == (5, Decimal("0.5"), "CNY")
+    assert reject.message == str(error)
+    assert "shorten it" in reject.message
+    assert len(ledger.speeches) == 19
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FatalError("no money", code="Arrearage", http_status=403),
+        StoppedError("too long a pause", stopped_by="service"),
+        StorageError("the disk is full"),
+        ConfigurationError("the key cannot be sent"),
+        ZeroDivisionError("a mistake of ours"),
+    ],
+)
+def test_whatever_ends_the_run_is_its_reason_and_nothing_more_is_sent(error: Exception) -> None:
+    """Also a mistake of ours: it is not swallowed, and no row becomes a reject for it."""
+    synthesizer = FakeSynthesizer(_failing({"r5": error}))
+    pool, ledger = _run(synthesizer, rows=500)
+    assert pool.reason is error
+    assert ledger.rejects == []
+    assert len(synthesizer.begun) < 20
+    assert synthesizer.reason is not None
+    assert sorted(ledger.speeches) == sorted(set(synthesizer.begun) - {"r5"})
+
+
+def test_a_book_that_cannot_be_written_ends_the_run() -> None:
+    """A disk that is full when a result is recorded is the reason, as it is."""
+    full = StorageError("the disk is full")
+
+    class Full(FakeLedger):
+        async def keep(self, speech: Speech) -> None:
+            raise full
+
+    async def main() -> BaseException | None:
+        pool = WorkerPool(FakeSynthesizer(), workers=2, stop_grace_s=1, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 50, Full()))
+        await asyncio.wait_for(pool.run(), patience(10))
+        feeding.cancel()
+        return pool.reason
+
+    assert asyncio.run(main()) is full
+
+
+def test_the_first_reason_counts() -> None:
+    """What fails because the run is stopping does not hide why it stopped."""
+    first, second = StoppedError("first", stopped_by="interrupted"), StoppedError("second", stopped_by="budget")
+
+    async def stop_twice(pool: WorkerPool) -> None:
+        pool.stop(first)
+        pool.stop(second)
+
+    pool, _ = _run(FakeSynthesizer(), during=stop_twice)
+    assert pool.reason is first
+
+
+def test_idle_workers_end_at_once_when_stopped() -> None:
+    """Workers that wait for work do not wait for the grace."""
+
+    async def main() -> float:
+        pool = WorkerPool(FakeSynthesizer(), workers=8, stop_grace_s=60, guard=RejectGuard())
+        running = asyncio.ensure_future(pool.run())
+        while len(pool._idle_tasks) < 8:  # noqa: ASYNC110 (nothing tells when workers begin to wait)
+            await asyncio.sleep(0)
+        pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        began = asyncio.get_running_loop().time()
+        await asyncio.wait_for(running, patience(10))
+        return asyncio.get_running_loop().time() - began
+
+    assert asyncio.run(main()) < 1
+
+
+def test_a_batch_stopped_before_it_runs_begins_nothing() -> None:
+    """A feeder that fails at once has stopped it already."""
+
+    async def main() -> list[str]:
+        synthesizer = FakeSynthesizer()
+        pool = WorkerPool(synthesizer, workers=2, stop_grace_s=60, guard=RejectGuard())
+        pool.queue.put_nowait(WorkItem(Utterance("a", "Hello."), FakeLedger()))
+        pool.stop(StorageError("cannot open the part"))
+        await asyncio.wait_for(pool.run(), patience(10))
+        return synthesizer.begun
+
+    assert asyncio.run(main()) == []
+
+
+def test_what_is_in_flight_has_the_grace_and_no_longer() -> None:
+    """Answers that come within it are kept; what hangs is cancelled, and is neither speech nor reject."""
+    synthesizer = FakeSynthesizer()
+
+    async def main() -> tuple[list[str], list[str]]:
+        begun, finish = asyncio.Event(), asyncio.Event()
+        ledger = FakeLedger()
+
+        async def behave(utterance_id: str) -> None:
+            if len(synthesizer.begun) == 3:
+                begun.set()
+            if utterance_id == "r1":
+                await asyncio.get_running_loop().create_future()  # hangs for ever
+            await finish.wait()
+
+        synthesizer.behave = behave
+        pool = WorkerPool(synthesizer, workers=3, stop_grace_s=0.5, guard=RejectGuard())
+        feeding = asyncio.ensure_future(_feed(pool, 50, ledger))
+        running = asyncio.ensure_future(pool.run())
+        await begun.wait()
+        pool.stop(StoppedError("interrupted", stopped_by="interrupted"))
+        asyncio.get_running_loop().call_later(0.05, finish.set)
+        await asyncio.wait_for(running, patience(10))
+        feeding.cancel()
+        return ledger.speeches, synthesizer.cancelled
+
+    kept, cancelled = asyncio.run(main())
+    assert (sorted(kept), cancelled) == (["r0", "r2"], ["r1"])
+    assert synthesizer.begun == ["r0", "r1", "r2"]
+
+
+def test_many_rejects_stop_the_run_when_a_number_is_given() -> None:
+    """More than that number stops it, and that number does not."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent(f"code-{number}") for number in range(5)}
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(5))
+    assert pool.reason is None
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=100, workers=1, guard=RejectGuard(4))
+    assert isinstance(pool.reason, StoppedError)
+    assert pool.reason.stopped_by == "rejects"
+    assert "more than 4 utterances were rejected" in pool.reason.message
+    assert len(ledger.rejects) == 5
+
+
+def test_the_same_permanent_error_from_the_start_stops_the_run() -> None:
+    """A wrong setting is not a million rejects: after 50 alike it stops."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(1_000)}
+    pool, ledger = _run(FakeSynthesizer(_failing(errors)), rows=1_000, workers=1)
+    assert isinstance(pool.reason, StoppedError)
+    assert pool.reason.stopped_by == "rejects"
+    assert len(ledger.rejects) == SAME_ERRORS == 50
+
+
+def _outcomes(guard: RejectGuard, outcomes: list[str]) -> int | None:
+    """Return after how many outcomes the guard stops: a code is a reject, an empty one speech."""
+    for count, code in enumerate(outcomes, 1):
+        if not code:
+            guard.note_speech()
+        elif code == "EmptyText":
+            assert guard.note_reject(PermanentError("empty", code=code, may_be_billed=False)) is None
+        elif code == "Timeout":
+            assert guard.note_reject(TransientError("slow", code=code)) is None
+        elif guard.note_reject(_permanent(code)) is not None:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "stops_after"),
+    [
+        (["A"] * 100, 50),
+        (["A"] * 49 + [""] + ["A"] * 100, None),
+        ([""] + ["A"] * 100, None),
+        (["A"] * 49 + ["B"] + ["A"] * 100, None),
+        (["EmptyText"] * 200, None),
+        (["EmptyText"] * 30 + ["A"] * 50, 80),
+        (["Timeout"] * 200, None),
+    ],
+)
+def test_only_one_and_the_same_error_from_the_first_row_on_is_a_wrong_setting(
+    outcomes: list[str], stops_after: int | None
+) -> None:
+    """Speech, or another error, shows that rows differ; rows that were never sent show nothing."""
+    assert _outcomes(RejectGuard(), outcomes) == stops_after
+
+
+def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> None:
+    """The first outcomes of what is sent decide, whatever was taken from elsewhere before."""
+    errors: dict[str, Exception] = {f"r{number}": _permanent() for number in range(5, 200)}
+    reused = {f"r{number}" for number in range(5)}
+    pool, ledger = _run(FakeSynthesizer(_failing(errors), reused=reused), rows=200, workers=1)
+    assert isinstance(pool.reason, StoppedError)
+    assert (len(ledger.speeches), len(ledger.rejects)) == (5, SAME_ERRORS)

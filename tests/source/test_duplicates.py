@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tests.dataset.samples import utterance_mapper_of, write_rows
+from tts_pipeline.config import InputColumns
+from tts_pipeline.models import Utterance
+from tts_pipeline.source.columns import UtteranceMapper
+from tts_pipeline.source.duplicates import (
+    FILE_NAME,
+    Hashes,
+    RequestHasher,
+    delete_duplicate_hashes,
+    load_duplicate_hashes,
+    save_duplicate_hashes,
+)
+from tts_pipeline.source.parquet_source import open_source
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.source.scan import scan_source
+from tts_pipeline.storage.store import LocalStore
+
+
+def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any) -> tuple[Hashes, list[int], Hashes]:
+    """Return the hashes of rows, of their utterances, and what a scan finds to be repeated."""
+    source = open_source(write_rows(folder / "a.parquet", table))
+    mapper: UtteranceMapper = utterance_mapper_of(source, InputColumns(parameters=columns), **fixed)
+    rows = RowReader(source).read(range(source.rows))
+    keys = mapper.roles.keys(rows, [("", 0)] * rows.num_rows)
+    hasher = RequestHasher(mapper)
+    utterances = mapper.utterances(rows, keys)
+    duplicates = scan_source(source, range(source.rows), mapper, scratch=folder / "scratch")
+    return hasher.hash_rows(rows, keys), [hasher.hash_utterance(one) for one in utterances], duplicates
+
+
+def test_rows_and_their_utterances_have_the_same_hashes(tmp_path: Path) -> None:
+    """What a scan finds is what a run recognises; texts, takes and parameters tell rows apart."""
+    table = pa.table(
+        {
+            "id": range(6),
+            "text": ["One.", "One.", "One.", "Two.", "One.", "One."],
+            "speaker": ["Cherry", None, "Stella", "Cherry", "Cherry", "Cherry"],
+            "n": [0, 0, 0, 0, 1, None],
+            "note": list("abcdef"),
+        }
+    )
+    of_rows, of_utterances, duplicates = _hashes(tmp_path, table, {"voice": "speaker", "take": "n"})
+    assert of_rows.tolist() == of_utterances
+    assert len(set(of_utterances)) == 4
+    assert of_utterances[0] == of_utterances[1] == of_utterances[5]
+    assert duplicates.tolist() == [of_utterances[0]]
+
+
+def test_what_is_sent_alike_is_alike(tmp_path: Path) -> None:
+    """A language by its tag or by the service's word; and whether an answer is streamed is not asked of anybody."""
+    languages, streamed = ["de", "German", "de"], [True, False, None]
+    table = pa.table({"id": range(3), "text": ["Ja."] * 3, "lang": languages, "s": streamed})
+    _, of_utterances, duplicates = _hashes(tmp_path, table, {"language_type": "lang", "stream": "s"})
+    assert len(set(of_utterances)) == len(duplicates) == 1
+
+
+def test_rows_without_a_text_are_not_looked_at(tmp_path: Path) -> None:
+    """They are never sent."""
+    table = pa.table({"id": range(5), "text": pa.array([None, None, "", " ", "\t"], pa.string())})
+    of_rows, _, duplicates = _hashes(tmp_path, table, {})
+    assert (len(of_rows), len(duplicates)) == (0, 0)
+
+
+def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """Kept hashes are compared with those of later runs: a hash that depends on the process would find nothing."""
+    source = open_source(write_rows(tmp_path / "a.parquet"))
+    request_hash = RequestHasher(utterance_mapper_of(source))
+    assert request_hash.hash_utterance(Utterance("a", "Line 0.", {"voice": "Cherry"})) == 5391741848502970322
+    assert request_hash.hash_utterance(Utterance("b", "Line \ud800.", {})) != 0
+
+
+@pytest.mark.parametrize("hashes", [[], [5], [-(2**63), -1, 0, 2**63 - 1]])
+def test_what_was_saved_is_loaded(tmp_path: Path, hashes: list[int]) -> None:
+    """For the job with this fingerprint, and no other; a job without repeats is known to have none."""
+    store = LocalStore(tmp_path / "out")
+    save_duplicate_hashes(store, "f" * 64, np.array(hashes, np.int64))
+    loaded = load_duplicate_hashes(store, "f" * 64)
+    assert loaded is not None
+    assert loaded.tolist() == hashes
+    assert load_duplicate_hashes(store, "e" * 64) is None
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 8, b"\0" * 15, b"\0" * 24])
+def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
+    """It is found anew: the source is looked through again."""
+    store = LocalStore(tmp_path)
+    save_duplicate_hashes(store, "f" * 64, np.array([1, 2], np.int64))
+    store.write(FILE_NAME, (store.read(FILE_NAME) or b"") + damage)
+    assert load_duplicate_hashes(store, "f" * 64) is None
+
+
+def test_it_is_no_part_of_the_dataset(tmp_path: Path) -> None:
+    """Nobody who lists the destination meets it; what is saved later takes its place, and it can be removed."""
+    store = LocalStore(tmp_path)
+    for fingerprint in ("a" * 64, "b" * 64):
+        save_duplicate_hashes(store, fingerprint, np.array([1], np.int64))
+    assert store.is_empty()
+    assert load_duplicate_hashes(store, "a" * 64) is None
+    assert len(list(tmp_path.iterdir())) == 1
+    for _ in range(2):
+        delete_duplicate_hashes(store)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,306 @@
+"""Leases at a destination where machines meet: who holds a part, who may take it over, and who has lost it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from tests.dataset.samples import Bench
+from tts_pipeline.dataset.commit import PartCommitter, create_marker
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.file_lock import HeldElsewhereError
+from tts_pipeline.storage.heartbeat import (
+    BEATS_PER_LEASE,
+    TIMEOUT_LEASES,
+    LeaseLostError,
+    Owner,
+    PeerMonitor,
+    heartbeat_name,
+)
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.store import FsspecStore, LocalStore
+
+LEASE_S = 1_000.0
+"""So long that no thread beats within a test: beats are the test's own."""
+
+
+@dataclass(slots=True)
+class Machine:
+    """A machine with a clock of its own, which differs from all others'."""
+
+    folder: Path
+    store: FsspecStore
+    offset_s: float = 0.0
+    now_s: float = 0.0
+    meanwhile: list[Leases] = field(default_factory=list)
+    """Others, which live while this one waits."""
+
+    def clock(self) -> float:
+        """Return the time by this machine's clock."""
+        return self.now_s + self.offset_s
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass on this machine; others may live meanwhile."""
+        self.now_s += seconds
+        for other in self.meanwhile:
+            beat(other)
+
+    def process(self) -> Leases:
+        """Start a process."""
+        return Leases(self.store, self.folder / "locks", LEASE_S, clock=self.clock, sleep=self.sleep)
+
+
+def beat(leases: Leases) -> None:
+    """Give a sign of life, as the thread would."""
+    assert leases._heartbeat is not None
+    leases._heartbeat.beat()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FsspecStore]:
+    """Return an object store in memory."""
+    root = f"/{uuid.uuid4().hex}"
+    filesystem = MemoryFileSystem()
+    yield FsspecStore(filesystem, root, url=f"memory:/{root}", staging=tmp_path / "staging")
+    if filesystem.exists(root):
+        filesystem.rm(root, recursive=True)
+
+
+@pytest.fixture
+def here(tmp_path: Path, store: FsspecStore) -> Machine:
+    """Return a machine."""
+    return Machine(tmp_path / "here", store)
+
+
+@pytest.fixture
+def there(tmp_path: Path, store: FsspecStore) -> Machine:
+    """Return another one, whose clock is 90 s apart."""
+    return Machine(tmp_path / "there", store, offset_s=-90.0)
+
+
+def kill(machine: Machine) -> Leases:
+    """Have a process die that holds a part: its lock is free, what it left at the destination stays."""
+    dead = machine.process()
+    held = dead.hold("part-00000")
+    held.__enter__()
+    (machine.folder / "locks" / "part-00000.lock").unlink()
+    KEPT.append(held)
+    return dead
+
+
+KEPT: list[object] = []
+"""What a killed process held is not to be let go by the collector of garbage."""
+
+
+def test_a_part_is_held_by_one_and_free_when_it_is_let_go(here: Machine, there: Machine) -> None:
+    """Another machine is told who has it; afterwards nothing is left at the destination, and nobody waits."""
+    with here.process() as ours, there.process() as theirs:
+        with ours.hold("part-00000"):
+            with pytest.raises(HeldElsewhereError, match=r"process \d+ on .* is working on part-00000"):
+                theirs.hold("part-00000").__enter__()
+            with theirs.hold("part-00001"):
+                assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00001-000001.json"]
+        theirs.poll()
+        with theirs.hold("part-00000"):
+            pass
+    assert here.store.names("leases") == []
+
+
+def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(here: Machine, there: Machine) -> None:
+    """One sign of life seen, and it lives; none for one and a half leases, and its part is taken over."""
+    dead = kill(there)
+    with here.process() as ours:
+        with pytest.raises(HeldElsewhereError) as first:
+            ours.hold("part-00000").__enter__()
+        assert not first.value.is_alive
+        here.sleep(LEASE_S / BEATS_PER_LEASE)
+        beat(dead)
+        ours.poll()
+        busy = ours.find_holder("part-00000")
+        assert busy is not None
+        assert busy.is_alive
+        here.sleep(TIMEOUT_LEASES * LEASE_S - 1)
+        beat(ours)  # a thread does so in time
+        ours.poll()
+        assert ours.find_holder("part-00000") is not None
+        here.sleep(2)
+        ours.poll()
+        assert ours.find_holder("part-00000") is None
+
+
+def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Machine) -> None:
+    """With patience a dead one's part is had after its silence; both its traces go at the end."""
+    kill(there)
+    ours = here.process()
+    here.meanwhile = [ours]
+    with ours, ours.hold("part-00000", wait=True):
+        assert here.now_s >= TIMEOUT_LEASES * LEASE_S
+        assert here.store.names("leases", "part-") == ["part-00000-000001.json", "part-00000-000002.json"]
+    assert here.store.names("leases") == []
+
+
+def test_a_killed_run_goes_on_at_once_in_its_own_work_folder(here: Machine) -> None:
+    """The lock that we hold was its owner's: who has no lock there has no lease either."""
+    kill(here)
+    with here.process() as ours, ours.hold("part-00000"):
+        assert here.now_s == 0
+
+
+def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, there: Machine) -> None:
+    """By its own clock, before anybody can have taken its part; for good, and without touching what is another's."""
+    ours = here.process()
+    with ours:
+        held = ours.hold("part-00000")
+        held.__enter__()
+        ours.check()
+        here.sleep(LEASE_S + 1)
+        with pytest.raises(LeaseLostError, match="no sign of life"):
+            ours.check()
+        theirs = there.process()
+        there.meanwhile = [theirs]
+        with theirs, theirs.hold("part-00000", wait=True):
+            beat(ours)
+            with pytest.raises(LeaseLostError):
+                ours.check()
+            held.__exit__(None, None, None)
+            assert len(here.store.names("leases", "part-00000")) == 2
+            theirs.check()
+    assert here.store.names("leases") == []
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\0" * 200_000, b'{"invocation_id": "../../x"}'])
+def test_a_lease_that_cannot_be_read_is_an_error_that_names_it(here: Machine, data: bytes) -> None:
+    """Whether whoever wrote it lives cannot be told: nothing is bought beside him."""
+    here.store.write("leases/part-00000-000001.json", data)
+    with here.process() as ours, pytest.raises(StorageError, match=r"leases/part-00000-000001\.json"):
+        ours.hold("part-00000").__enter__()
+
+
+@pytest.mark.parametrize(
+    "name", ["part-00000-x.json", "part-00000-1.json", "part-00000-.json", "part-00000", "alive-.json"]
+)
+def test_names_that_are_no_leases_are_left_alone(here: Machine, name: str) -> None:
+    """Whatever else stands in the folder disturbs nobody."""
+    here.store.write(f"leases/{name}", b"what is this")
+    with here.process() as ours, ours.hold("part-00000"):
+        pass
+    assert here.store.names("leases") == [name]
+
+
+def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
+    """A file of the dead with the highest number there is does not keep a part for ever, and goes with the others."""
+    dead = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
+    for number in (1, 10**15 - 1):
+        here.store.write(f"leases/part-00000-{number:06}.json", dead.to_json())
+    ours = here.process()
+    here.meanwhile = [ours]
+    with ours, ours.hold("part-00000", wait=True):
+        assert "part-00000-000002.json" in here.store.names("leases")
+    assert here.store.names("leases") == []
+
+
+def test_the_whole_dataset_is_had_only_beside_the_dead(here: Machine, there: Machine) -> None:
+    """Who lives elsewhere is waited for no longer than it takes to see that; who died there does not count."""
+    ours, theirs = here.process(), there.process()
+    with ours, theirs, theirs.hold_shared():
+        here.meanwhile = [ours, theirs]
+        with pytest.raises(HeldElsewhereError, match="working on dataset"):
+            ours.hold_exclusive().__enter__()
+        ours.__exit__(None, None, None)
+        ours = here.process()
+        here.meanwhile = there.meanwhile = [ours]
+        with ours, ours.hold_exclusive():
+            late = there.process()
+            with pytest.raises(HeldElsewhereError, match="working on dataset"):
+                late.hold("part-00000").__enter__()
+            late.__exit__(None, None, None)
+
+
+def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    """Two machines there would buy the same rows: a warning says so, and the run goes on."""
+
+    class Forgetful(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
+        cachable = False
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: object) -> None:
+            super().pipe_file(path, value)
+
+    here.store.filesystem = Forgetful()
+    with here.process() as ours, ours.hold("part-00000"):
+        ours.check()
+    assert "Let only one run" in caplog.text
+    caplog.clear()
+    here.store.filesystem = MemoryFileSystem()
+    with here.process() as ours, ours.hold("part-00000"):
+        pass
+    assert not caplog.text
+
+
+def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
+    """Nothing is written to it, and no thread is started."""
+    with Leases(LocalStore(tmp_path / "out"), tmp_path / "locks") as ours:
+        with ours.hold("part-00000"), ours.hold_shared():
+            with pytest.raises(HeldElsewhereError):
+                ours.hold("part-00000").__enter__()
+            assert ours.find_holder("part-00000") is not None
+        assert ours.find_holder("part-00000") is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sign_of_life_that_went_away_is_none(store: FsspecStore) -> None:
+    """Only new contents are: a process that removed its own, or whose own was removed, is silent."""
+    owner = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
+    store.write(heartbeat_name(owner.invocation_id), owner.to_json(beat=0))
+    now = [0.0]
+    watch = PeerMonitor(store, owner, LEASE_S, lambda: now[0])
+    store.remove(heartbeat_name(owner.invocation_id))
+    now[0] = TIMEOUT_LEASES * LEASE_S
+    watch.poll()
+    assert watch.is_dead
+
+
+def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
+    """A file that was to be new, and a marker: whoever comes second is told, unless it is the very same."""
+    store.write("leases/probe", b"there")
+    assert store.probe_create_if_absent("leases/probe")
+    for data in (b"mine", b"mine", b"another's"):
+        expected = pytest.raises(StorageError, match="meanwhile") if data == b"another's" else nullcontext()
+        with expected, store.subfolder("speech").stage("part-00000.parquet", is_new=True) as path:
+            path.write_bytes(data)
+        with expected:
+            create_marker(store, "done/part-00000.json", data)
+    assert store.read("speech/part-00000.parquet") == store.read("done/part-00000.json") == b"mine"
+
+
+def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, store: FsspecStore) -> None:
+    """Not an attempt, not a file of the part; its usage is when the part is left, for it is of one's own journal."""
+    bench = Bench.of(tmp_path, store)
+    lost: list[str] = []
+
+    def check() -> None:
+        if lost:
+            raise LeaseLostError("lost")
+
+    async def work() -> None:
+        async with bench.part() as part:
+            part.hold(ExitStack(), check)
+            for utterance in part.todo:
+                await bench.say(part, utterance)
+            lost.append("lease")
+            with pytest.raises(LeaseLostError):
+                await part.intend(bench.attempt(part.rows.utterances[0]), None)
+
+    asyncio.run(work())
+    publisher = PartCommitter(store, bench.mapper.roles, fence=check)
+    with pytest.raises(LeaseLostError):
+        publisher.commit_part(bench.rows(), bench.replays())
+    assert [store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
+    publisher.suspend_part(bench.rows(), bench.replays())
+    assert store.names("usage")

@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.safe_folder import make_folder
+from tts_pipeline.storage.store import FsspecStore, LocalStore, Store, open_store, storage_errors
+
+
+def test_a_file_written_is_read_back_and_replaced_whole(store: Store) -> None:
+    """What is written is there; writing again replaces it; what was never written is None."""
+    assert store.read("folder/name.json") is None
+    store.write("folder/name.json", b"one")
+    store.write("folder/name.json", b"second")
+    assert store.read("folder/name.json") == b"second"
+
+
+def test_names_are_sorted_and_chosen_by_prefix(store: Store) -> None:
+    """Names come sorted, without those of other prefixes and without hidden ones; no folder has no names."""
+    assert store.names("usage") == []
+    for name in ("part-00001-b", "part-00001-a", "part-00010-a", "other", ".hidden"):
+        store.write(f"usage/{name}", b"x")
+    assert store.names("usage", "part-00001-") == ["part-00001-a", "part-00001-b"]
+    assert store.names("usage") == ["other", "part-00001-a", "part-00001-b", "part-00010-a"]
+
+
+def test_removing_is_harmless_when_done_again(store: Store) -> None:
+    """A removed file is gone; removing one that is not there is no error."""
+    store.write("claims/one.json", b"x")
+    store.remove("claims/one.json")
+    store.remove("claims/one.json")
+    assert store.read("claims/one.json") is None
+    assert store.names("claims") == []
+
+
+def test_create_never_replaces(store: Store) -> None:
+    """The first to create a file has it; the second is told, and changes nothing."""
+    assert store.create("dataset.json", b"first")
+    assert not store.create("dataset.json", b"second")
+    assert store.read("dataset.json") == b"first"
+
+
+def test_a_destination_is_empty_until_something_visible_is_in_it(store: Store) -> None:
+    """Files whose name begins with a dot do not count: a work folder alone is still an empty destination."""
+    assert store.is_empty()
+    store.write(".work/journals/x", b"x")
+    assert store.is_empty()
+    store.write("dataset.json", b"x")
+    assert not store.is_empty()
+
+
+def test_a_file_is_moved_with_all_that_it_holds(store: Store) -> None:
+    """It has the new name only, in place of what had it; moved once more it stays as it is."""
+    store.write("new/usage/a", b"new")
+    store.write("usage/a", b"old")
+    for _ in range(2):
+        store.move("new/usage/a", "usage/a")
+    assert store.read("usage/a") == b"new"
+    assert not store.exists("new/usage/a")
+
+
+def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
+    """Hidden from the one around it when its name begins with a dot, and removed with everything in it."""
+    inner = store.subfolder(".generations/2")
+    inner.write("dataset.json", b"x")
+    with inner.stage("speech/a") as path:
+        path.write_bytes(b"y")
+    assert store.is_empty()
+    assert store.read(".generations/2/speech/a") == b"y"
+    assert store.names(".generations") == ["2"]
+    for _ in range(2):
+        store.remove_folder(".generations/2")
+    assert inner.is_empty()
+    assert store.names(".generations") == []
+
+
+def test_a_staged_file_is_visible_whole_and_only_after_the_end(store: Store) -> None:
+    """While it is being written nothing is seen; afterwards the whole is."""
+    with store.stage("speech/part-00000.parquet") as path:
+        path.write_bytes(b"half")
+        assert store.read("speech/part-00000.parquet") is None
+        assert store.names("speech") == []
+        path.write_bytes(b"the whole")
+    assert store.read("speech/part-00000.parquet") == b"the whole"
+
+
+def _stage_half(store: Store, name: str) -> None:
+    with store.stage(name) as path:
+        path.write_bytes(b"half")
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("earlier", [None, b"earlier"])
+def test_an_exception_while_staging_leaves_everything_as_it_was(
+    store: Store, tmp_path: Path, earlier: bytes | None
+) -> None:
+    """No half file, no temporary file, and one that was there before is still there."""
+    if earlier is not None:
+        store.write("speech/part-00000.parquet", earlier)
+    with pytest.raises(ZeroDivisionError):
+        _stage_half(store, "speech/part-00000.parquet")
+    assert store.read("speech/part-00000.parquet") == earlier
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and p.name != "part-00000.parquet"]
+    assert left == []
+
+
+def test_a_full_disk_while_staging_is_a_storage_error_that_names_the_file(store: Store) -> None:
+    """What the disk says (ENOSPC) is told once, with the file's full name and a way out."""
+    with (
+        pytest.raises(StorageError, match=r"writing .*part-00000\.parquet: No space left") as told,
+        store.stage("speech/part-00000.parquet"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"x")
+    assert told.value.hint is not None
+    assert store.read("speech/part-00000.parquet") is None
+
+
+_WITH_SMALL_FILES_ONLY = """
+import resource, signal, sys
+from contextlib import suppress
+from pathlib import Path
+from tts_pipeline.storage.store import open_store
+from tts_pipeline.errors import StorageError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+store = open_store(sys.argv[1], Path(sys.argv[2]))
+try:
+    if sys.argv[3] == "create":
+        store.create("dataset.json", b"x" * 5_000)
+    elif sys.argv[3] == "write":
+        store.write("dataset.json", b"x" * 5_000)
+    else:
+        with store.stage("dataset.json") as path:
+            path.write_bytes(b"x" * 5_000)
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("way", ["create", "write", "stage"])
+def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: str) -> None:
+    """When writing breaks in the middle, neither the file nor a temporary one stays behind."""
+    command = [sys.executable, "-c", _WITH_SMALL_FILES_ONLY, str(tmp_path / "out"), str(tmp_path / "staging"), way]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "File too large" in said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
+    """Every way of touching a folder that is a file says so, and none raises what the system raised."""
+    (tmp_path / "speech").write_bytes(b"")
+    store = LocalStore(tmp_path)
+    doings: list[Callable[[], object]] = [
+        lambda: store.names("speech"),
+        lambda: store.remove("speech/x"),
+        lambda: store.write("speech/x", b""),
+        lambda: store.create("speech/x", b""),
+        lambda: store.stage("speech/x").__enter__(),
+    ]
+    for doing in doings:
+        with pytest.raises(StorageError, match="speech"):
+            doing()
+
+
+def test_a_destination_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
+    """A file in place of the destination is not read as an empty dataset."""
+    (tmp_path / "out").write_bytes(b"")
+    store = LocalStore(tmp_path / "out")
+    assert store.read("dataset.json") is None
+    with pytest.raises(StorageError, match="is a file, not a folder"):
+        store.is_empty()
+
+
+def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
+    """Two processes that seal one dataset at once disturb each other in no way: one of the whole files stays."""
+    store = LocalStore(tmp_path)
+    failures: list[BaseException] = []
+
+    def write(letter: bytes) -> None:
+        try:
+            for _ in range(25):
+                store.write("parts.json", letter * 10_000)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert store.read("parts.json") in {b"a" * 10_000, b"b" * 10_000, b"c" * 10_000}
+    assert os.listdir(tmp_path) == ["parts.json"]
+
+
+def test_only_one_of_many_creates(tmp_path: Path) -> None:
+    """Of many that create one name at once, exactly one is told that it did, and its bytes are there."""
+    store = LocalStore(tmp_path)
+    start = threading.Barrier(8)
+    made: list[int] = []
+
+    def create(number: int) -> None:
+        start.wait()
+        if store.create("dataset.json", f"{number}".encode() * 1_000):
+            made.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert store.read("dataset.json") == f"{made[0]}".encode() * 1_000
+
+
+class _Raced(FsspecStore):
+    """An object store where another process creates the file just after we looked."""
+
+    def exists(self, name: str) -> bool:
+        return False
+
+
+def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
+    """Looking first is not enough: the store itself refuses the second one."""
+    path = f"/{uuid.uuid4().hex}"
+    store = _Raced(MemoryFileSystem(), path, url=f"memory:/{path}", staging=tmp_path)
+    assert store.create("dataset.json", b"first")
+    assert not store.create("dataset.json", b"second")
+    assert store.read("dataset.json") == b"first"
+    store.remove_folder("")
+
+
+class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store whose driver raises an exception of its own making, as those of clouds do."""
+
+    cachable = False
+
+    class ExpiredTokenError(Exception):
+        """No OSError."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.ExpiredTokenError("the token has expired")
+
+    ls = cat_file = rm_file = put_file = pipe_file = _refuse
+
+
+def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
+    """Drivers raise exceptions of their own; each is translated once, with what was being done."""
+    store = FsspecStore(_MoodyFileSystem(), "/x", url="cloud://x", staging=tmp_path)
+    doings: list[tuple[str, Callable[[], object]]] = [
+        ("listing", lambda: store.names("done")),
+        ("reading", lambda: store.read("done/x")),
+        ("removing", lambda: store.remove("done/x")),
+        ("writing", lambda: store.write("done/x", b"")),
+        ("writing", lambda: store.create("done/x", b"")),
+    ]
+    for doing, call in doings:
+        with pytest.raises(StorageError, match=f"{doing} cloud://x/done.*expired"):
+            call()
+    with pytest.raises(StorageError, match=r"writing cloud://x/done/x.*expired"), store.stage("done/x") as path:
+        path.write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bug_inside_a_stage_is_not_taken_for_the_disk(store: Store) -> None:
+    """Only what a disk or a driver raises becomes a StorageError; a mistake of ours shows as itself."""
+    with pytest.raises(KeyError), store.stage("x"):
+        raise KeyError("x")
+
+
+def test_a_storage_error_is_told_once() -> None:
+    """What was translated further inside keeps its own message."""
+    with pytest.raises(StorageError, match=r"^inner"), storage_errors("outer", Exception), storage_errors("inner"):
+        raise OSError("broken")
+
+
+def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path) -> None:
+    """Folders above are made too; a folder that is there is left alone."""
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+@pytest.mark.parametrize("url", ["nosuch://bucket/out", "nosuch2+x://out"])
+def test_an_unknown_kind_of_destination_is_refused_with_a_way_out(tmp_path: Path, url: str) -> None:
+    """A URL that no installed driver knows is a ConfigurationError that says what to install."""
+    with pytest.raises(ConfigurationError, match="cannot open the destination") as told:
+        open_store(url, tmp_path)
+    assert "driver" in (told.value.hint or "")
+
+
+_LEAVING = (
+    "../x",
+    "/tmp/x",
+    "speech/../../x",
+    "speech//x",
+    "./x",
+    "speech/.",
+    "speech/..",
+    "..",
+    "a\\b",
+    "a\0b",
+    "a/",
+    "\ud800",
+)
+_WAYS: dict[str, Callable[[Store, str], object]] = {
+    "names": lambda store, name: store.names(name),
+    "read": lambda store, name: store.read(name),
+    "exists": lambda store, name: store.exists(name),
+    "open": lambda store, name: store.open(name),
+    "remove": lambda store, name: store.remove(name),
+    "create": lambda store, name: store.create(name, b"x"),
+    "write": lambda store, name: store.write(name, b"x"),
+    "move": lambda store, name: store.move(name, "x"),
+    "move to": lambda store, name: store.move("there", name),
+    "remove_all": lambda store, name: store.remove_folder(name),
+    "below": lambda store, name: store.subfolder(name),
+    "stage": lambda store, name: store.stage(name).__enter__(),
+}
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_a_name_that_leaves_the_store_is_refused(store: Store, way: str) -> None:
+    """In every method, on disks and elsewhere: nothing above the root is read, written, listed or removed."""
+    store.write("there", b"x")
+    for name in _LEAVING:
+        with pytest.raises(StorageError, match="is not the name of a file in"):
+            _WAYS[way](store.subfolder("inner"), name)
+    assert store.read("there") == b"x"
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@pytest.mark.parametrize("planted", ["folder", "file"])
+def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, planted: str) -> None:
+    """What it leads to is neither read nor changed; the root itself may be one."""
+    outside, real, root = tmp_path / "outside", tmp_path / "real", tmp_path / "root"
+    for folder in (outside, real):
+        folder.mkdir()
+    (outside / "x").write_bytes(b"theirs")
+    root.symlink_to(real)
+    store = LocalStore(root)
+    store.write("there", b"x")
+    if planted == "folder":
+        (real / "speech").symlink_to(outside)
+    else:
+        (real / "speech").mkdir()
+        (real / "speech/x").symlink_to(outside / "x")
+        (real / "speech/.x.tmp").symlink_to(outside / "x")
+    name = "speech" if planted == "folder" and way in ("names", "remove_all", "below") else "speech/x"
+    with suppress(StorageError):
+        found = _WAYS[way](store, name)
+        if way == "below":
+            found = LocalStore(real).subfolder("speech").names("")
+        # A link that stands where a file is to be is replaced, moved or removed itself.
+        assert (planted, way) in {("file", one) for one in ("remove", "create", "write", "stage", "move to", "below")}
+        assert found in (None, False) or way in ("stage", "below")
+    assert (outside / "x").read_bytes() == b"theirs"
+    assert os.listdir(outside) == ["x"]
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Nor is a folder read: both are told as no file."""
+    os.mkfifo(tmp_path / "dataset.json")
+    (tmp_path / "parts.json").mkdir()
+    for name in ("dataset.json", "parts.json"):
+        with pytest.raises(StorageError, match=f"{name} is not a file"):
+            LocalStore(tmp_path).read(name)
+
+
+def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> None:
+    """Drivers of object stores take a star for whatever fits; only what is called so goes."""
+    files = MemoryFileSystem()
+    root = f"/{uuid.uuid4()}"
+    for name in ("a*", "ab"):
+        FsspecStore(files, f"{root}/{name}", url="memory://", staging=tmp_path).write("old/x", b"x")
+    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_folder("old")
+    assert files.find(root) == [f"{root}/ab/old/x"]

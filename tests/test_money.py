@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal, localcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.models import Price, Usage
+from tts_pipeline.money import cost_of, price_at, total_cost
+
+BY_CHARACTER = Price("by-character", "CNY", "list", per_10k_characters=Decimal("0.8"))
+BY_TOKEN = Price("by-token", "CNY", "list", per_1m_input_tokens=Decimal("1.6"), per_1m_output_tokens=Decimal(10))
+OLD = Price("old", "CNY", "list", per_10k_characters=Decimal(1), effective_until=date(2026, 1, 1))
+NEW = Price(
+    "new",
+    "CNY",
+    "list",
+    per_10k_characters=Decimal(2),
+    effective_from=date(2026, 1, 1),
+    effective_until=date(2027, 1, 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        (date(1990, 1, 1), OLD),
+        (date(2025, 12, 31), OLD),
+        (date(2026, 1, 1), NEW),
+        (date(2026, 12, 31), NEW),
+        (date(2027, 1, 1), None),
+    ],
+)
+def test_price_holds_from_its_first_day_to_before_its_end(day: date, expected: Price | None) -> None:
+    """The interval is half open: on the day one price ends, the next one holds."""
+    assert price_at([OLD, NEW], day) == expected
+
+
+def test_price_without_dates_always_holds() -> None:
+    """None as a bound is no bound; without any price there is none."""
+    assert price_at([BY_CHARACTER], date(2026, 5, 5)) == BY_CHARACTER
+    assert price_at([], date(2026, 5, 5)) is None
+
+
+@pytest.mark.parametrize(
+    ("characters", "cost"),
+    [(0, "0.000000000"), (1, "0.000080000"), (195, "0.015600000"), (10_000, "0.800000000"), (10**15, "80000000000")],
+)
+def test_cost_by_character(characters: int, cost: str) -> None:
+    """Characters cost a ten-thousandth of the price for 10,000, with nine decimals; tokens play no part."""
+    assert cost_of(BY_CHARACTER, characters=characters, usage=Usage(input_tokens=9)) == Decimal(cost)
+
+
+def test_cost_has_the_scale_of_the_tables() -> None:
+    """Nine decimals, also where fewer would do."""
+    cost = cost_of(BY_CHARACTER, characters=10_000, usage=Usage())
+    assert cost is not None
+    assert cost.as_tuple().exponent == -9
+
+
+def test_cost_by_token() -> None:
+    """Text and audio tokens have prices of their own; characters play no part."""
+    usage = Usage(input_tokens=1_000, output_tokens=50)
+    assert cost_of(BY_TOKEN, characters=77, usage=usage) == Decimal("0.0021")
+
+
+@pytest.mark.parametrize("usage", [Usage(), Usage(input_tokens=5), Usage(output_tokens=5), Usage(total_tokens=5)])
+def test_cost_by_token_needs_both_kinds(usage: Usage) -> None:
+    """Without both kinds of tokens the cost is unknown: null, never 0."""
+    assert cost_of(BY_TOKEN, characters=77, usage=usage) is None
+
+
+def test_cost_without_a_price_is_unknown() -> None:
+    """No price is null, never 0."""
+    assert cost_of(None, characters=77, usage=Usage()) is None
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=20))
+def test_costs_of_attempts_add_up_exactly(characters: list[int]) -> None:
+    """At a price of one decimal, the sum of the costs is the cost of the sum."""
+    costs = [cost_of(BY_CHARACTER, characters=count, usage=Usage()) or Decimal(0) for count in characters]
+    assert sum(costs, Decimal(0)) == cost_of(BY_CHARACTER, characters=sum(characters), usage=Usage())
+
+
+def test_cost_does_not_depend_on_the_callers_context() -> None:
+    """A caller that computes with three digits gets the same bill."""
+    with localcontext(prec=3):
+        assert cost_of(BY_CHARACTER, characters=123_456_789, usage=Usage()) == Decimal("9876.54312")
+
+
+def test_costs_add_up_and_unknown_ones_do_not_hide_known_ones() -> None:
+    """None only when none is known, and exactly, also where the caller computes with three digits."""
+    assert total_cost([None, Decimal("0.1"), Decimal("0.2")]) == Decimal("0.3")
+    assert total_cost([None, Decimal(0)]) == 0
+    assert total_cost([None, None]) is None
+    assert total_cost([]) is None
+    with localcontext(prec=3):
+        assert total_cost([Decimal(123_456), Decimal("0.5")]) == Decimal("123456.5")

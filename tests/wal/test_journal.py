@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import os
+import queue
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+
+import orjson
+import pytest
+
+from tests.disks import small_disk
+from tests.patience import patience
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import Attempt, Usage
+from tts_pipeline.storage.disk_reserve import DiskReserve
+from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame, encode_record
+from tts_pipeline.wal.replay import replay_journal
+
+HEADER = {"journal_id": "j", "part": 0}
+
+
+def _record(number: int) -> bytes:
+    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0})
+
+
+def _notes(path: Path) -> list[int]:
+    """Return the numbers of the notes in a journal, in order (replay keeps the order of first mention)."""
+    found = replay_journal(path)
+    assert found is not None
+    return [int(utterance_id) for utterance_id, _ in found.utterances]
+
+
+def test_money_values_and_mappings_are_encoded_as_they_are() -> None:
+    """Money is text, values are objects, read-only mappings are objects; anything else is a mistake of ours."""
+    record = {"cost": Decimal("0.100000000"), "usage": Usage(5), "tags": MappingProxyType({"a": "b"})}
+    assert orjson.loads(encode_record(record)) == {
+        "cost": "0.100000000",
+        "usage": {"characters_reported": 5, "input_tokens": None, "output_tokens": None, "total_tokens": None},
+        "tags": {"a": "b"},
+    }
+    with pytest.raises(TypeError):
+        encode_record({"x": object()})
+
+
+def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> None:
+    """Texts and audio are nobody else's: mode 0600. The header is there before anything is sent."""
+    path = tmp_path / "deep" / "part-00000-j.journal"
+    Journal.create(path, HEADER).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found = replay_journal(path)
+    assert found is not None
+    assert (found.journal_id, found.header["part"]) == ("j", 0)
+
+
+def test_a_journal_is_never_made_twice(tmp_path: Path) -> None:
+    """A name that is taken is an error: what is there is never written over."""
+    Journal.create(tmp_path / "x.journal", HEADER).close()
+    with pytest.raises(StorageError, match="creating the journal"):
+        Journal.create(tmp_path / "x.journal", HEADER)
+
+
+class _SlowDisk(Journal):
+    """A journal on a disk whose syncs wait for the test, and are counted."""
+
+    def begin(self) -> None:
+        self.syncs = 0
+        self.reached = threading.Event()
+        self.may_sync = threading.Event()
+
+    def fdatasync(self) -> None:
+        self.reached.set()
+        assert self.may_sync.wait(patience(10))
+        super().fdatasync()
+        self.syncs += 1
+
+
+def _slow_disk(path: Path) -> _SlowDisk:
+    journal = _SlowDisk(path, os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 0)
+    journal.begin()
+    journal.append([encode_frame(encode_record({"kind": "open", "format": 1, **HEADER}))], durable=False)
+    return journal
+
+
+def _writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.SimpleQueue[Callable[[], None]]]:
+    deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    return JournalWriter(deliveries.put, reserve), deliveries
+
+
+def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
+    """1,000 concurrent intents: those that gather during one sync share the next; each waits for its own."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    told: dict[int, int] = {}
+    synced_when_told: dict[int, int] = {}
+
+    def put(number: int) -> None:
+        def done(error: StorageError | None) -> None:
+            assert error is None
+            told[number] = len(told)
+            synced_when_told[number] = journal.syncs
+
+        writer.put(Append(journal, _record(number), durable=True, on_written=done))
+
+    put(0)
+    assert journal.reached.wait(patience(10))
+    for number in range(1, 1_000):
+        put(number)
+    assert deliveries.empty(), "nothing is told while the first sync has not returned"
+    journal.may_sync.set()
+    while len(told) < 1_000:
+        deliveries.get(timeout=patience(10))()
+    writer.close()
+    journal.close()
+    assert journal.syncs <= 3
+    assert synced_when_told[0] == 1
+    assert min(synced_when_told[number] for number in range(1, 1_000)) >= 2
+    assert [told[number] for number in range(1_000)] == list(range(1_000))
+    assert _notes(tmp_path / "x.journal") == list(range(1_000))
+
+
+def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
+    """A result is written, not synced: the next intent's sync takes it along."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    told: list[StorageError | None] = []
+    writer.put(Append(journal, _record(1), b"audio", on_written=told.append))
+    deliveries.get(timeout=patience(10))()
+    assert told == [None]
+    assert journal.syncs == 0
+    assert not journal.reached.is_set()
+    writer.close()
+    journal.close()
+
+
+def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> None:
+    """However slow the disk is: one write and one sync for all of it, handed over when the first batch is told."""
+    journal = _slow_disk(tmp_path / "x.journal")
+    writer, deliveries = _writer()
+    told: list[int] = []
+    for number, durable in ((0, True), (1, False), (2, True), (3, True)):
+        done = partial(lambda number, _: told.append(number), number)
+        writer.put(Append(journal, _record(number), durable=durable, on_written=done))
+    journal.may_sync.set()
+    finish = deliveries.get(timeout=patience(10))
+    assert (told, _notes(journal.path)) == ([], [0])
+    finish()
+    assert told == [0]
+    deliveries.get(timeout=patience(10))()
+    assert told == [0, 1], "who waits for a write only is told before the disk is waited for"
+    deliveries.get(timeout=patience(10))()
+    assert told == [0, 1, 2, 3]
+    assert _notes(journal.path) == [0, 1, 2, 3]
+    assert journal.syncs == 2
+    writer.close()
+    journal.close()
+
+
+def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(tmp_path: Path) -> None:
+    """Whoever sends then loses no answer by a kill, though that is one of another part's."""
+    earlier = Journal.create(tmp_path / "earlier.journal", HEADER)
+    later = Journal.create(tmp_path / "later.journal", HEADER)
+    writer, deliveries = _writer()
+    seen: list[list[int]] = []
+
+    def look(_: StorageError | None) -> None:
+        seen.append(_notes(earlier.path))
+
+    for number in range(20):
+        writer.put(Append(later, _record(2 * number), durable=True, on_written=lambda _: None))
+        writer.put(Append(earlier, _record(number)))
+        writer.put(Append(later, _record(2 * number + 1), durable=True, on_written=look))
+        while len(seen) <= number:
+            deliveries.get(timeout=patience(10))()
+    assert seen == [list(range(number + 1)) for number in range(20)]
+    writer.close()
+    earlier.close()
+    later.close()
+
+
+def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_path: Path) -> None:
+    """A power cut, too, costs no more answers than there are places: an answer's place may be another part's next."""
+    synced: list[str] = []
+
+    class _Seen(Journal):
+        def fdatasync(self) -> None:
+            super().fdatasync()
+            synced.append(self.path.stem)
+
+    earlier, later, closed = (
+        _Seen.create(tmp_path / f"{name}.journal", HEADER) for name in ("earlier", "later", "closed")
+    )
+    synced.clear()
+    writer, deliveries = _writer()
+    for journal in (earlier, closed):
+        writer.put(Append(journal, _record(1), b"audio"))
+        deliveries.get(timeout=patience(10))()
+    assert synced == []
+    closed.close()
+    told: list[tuple[StorageError | None, list[str]]] = []
+    for number in range(2):
+        writer.put(
+            Append(later, _record(number), durable=True, on_written=lambda error: told.append((error, list(synced))))
+        )
+        deliveries.get(timeout=patience(10))()
+    assert told == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
+    writer.close()
+    earlier.close()
+    later.close()
+
+
+def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
+    """The writer gets all of it together when the turn is over: one write, one sync; and at the end, what is left."""
+    appended: list[int] = []
+
+    class _Counted(Journal):
+        def append(self, frames: Sequence[tuple[bytes, ...]], *, durable: bool) -> None:
+            appended.append(len(frames))
+            super().append(frames, durable=durable)
+
+    journal = _Counted.create(tmp_path / "x.journal", HEADER)
+    turns: list[Callable[[], None]] = []
+    deliveries: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    writer = JournalWriter(deliveries.put, call_soon=turns.append)
+    for first in (0, 4):
+        for number in range(first, first + 4):
+            writer.put(Append(journal, _record(number), durable=True, on_written=lambda _: None))
+        assert len(turns) == 1, "asked for once in a turn"
+        turns.pop()()
+        deliveries.get(timeout=patience(10))()
+    writer.put(Append(journal, _record(8)))
+    writer.close()
+    journal.close()
+    assert appended == [1, 4, 4, 1], "the header, two turns, and what was left"
+    assert _notes(tmp_path / "x.journal") == list(range(9))
+
+
+def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
+    """Everything put before the end is written, also what nobody waits for, for all journals."""
+    journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
+    writer, _ = _writer()
+    for number in range(300):
+        writer.put(Append(journals[number % 3], _record(number), b"x" * number))
+    writer.close()
+    for number, journal in enumerate(journals):
+        journal.close()
+        assert _notes(tmp_path / f"{number}.journal") == list(range(number, 300, 3))
+
+
+def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
+    """More pieces than the system takes in one call, with payloads between: all of it, in order."""
+    journal = Journal.create(tmp_path / "x.journal", HEADER)
+    journal.append([encode_frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
+    journal.close()
+    assert _notes(tmp_path / "x.journal") == list(range(3_000))
+
+
+def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Each waiter gets the answer of its own journal."""
+    good, bad = (Journal.create(tmp_path / f"{name}.journal", HEADER) for name in ("good", "bad"))
+    bad.close()
+    writer, deliveries = _writer()
+    told: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
+    for name, journal in (("bad", bad), ("good", good)):
+        writer.put(Append(journal, _record(1), durable=True, on_written=told[name].append))
+    while not all(told.values()):
+        deliveries.get(timeout=patience(10))()
+    writer.close()
+    good.close()
+    assert told["good"] == [None]
+    assert isinstance(told["bad"][0], StorageError)
+
+
+_FULL = """
+import queue, resource, signal, sys
+from pathlib import Path
+from tts_pipeline.wal.journal import Journal, JournalWriter, Append, encode_record
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+path = Path(sys.argv[1])
+journal = Journal.create(path, {"journal_id": "j"})
+
+def record(number, size):
+    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0}), bytes(size)
+
+frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
+deliveries, told, later = queue.SimpleQueue(), [], []
+writer = JournalWriter(deliveries.put)
+writer.put(Append(journal, *record(9, 10)))
+for pieces in frames:  # one batch, for the first one is not told yet
+    writer.put(Append(journal, *pieces, durable=True, on_written=told.append))
+for _ in range(2):
+    deliveries.get(timeout=10)()
+writer.put(Append(journal, *record(4, 10), on_written=later.append))
+deliveries.get(timeout=10)()
+writer.close()
+print([type(one).__name__ for one in told], [type(one).__name__ for one in later])
+print(told[0])
+"""
+
+
+def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_path: Path) -> None:
+    """Every waiter of the batch is told, so nothing of it is sent; whole frames stay; nothing comes after them."""
+    path = tmp_path / "x.journal"
+    command = [sys.executable, "-c", _FULL, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0] == f"{['StorageError'] * 4} ['StorageError']"
+    assert said[1].startswith(f"writing the journal {path}: File too large (")
+    found = replay_journal(path)
+    assert found is not None
+    assert [key for key, _ in found.utterances] == ["9", "0", "1"]
+    assert found.size_bytes == path.stat().st_size, "the torn frame is cut off"
+
+
+def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> None:
+    """What is not known to be on the disk is not acted upon; what was written may stay."""
+
+    class _Broken(Journal):
+        def fdatasync(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    path = tmp_path / "x.journal"
+    Journal.create(path, HEADER).close()
+    journal = _Broken(path, os.open(path, os.O_WRONLY | os.O_APPEND), path.stat().st_size)
+    with pytest.raises(StorageError, match="Input/output error"):
+        journal.append([encode_frame(_record(1))], durable=True)
+    with pytest.raises(StorageError, match="Input/output error"):
+        journal.append([encode_frame(_record(2))], durable=False)
+    journal.close()
+    assert _notes(path) == [1]
+
+
+def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> list[str]:
+    """Write a record and audio of 100 KB for each number, with an intent before each; return what became of them."""
+    writer, deliveries = _writer(reserve)
+    journal = Journal.create(folder / "x.journal", HEADER)
+    outcomes: list[str] = []
+
+    def note(kind: str, error: StorageError | None) -> None:
+        outcomes.append(f"{kind} {'refused' if error else 'written'}")
+
+    for number in numbers:
+        for kind, payload in (("intent", b""), ("answer", bytes(100_000))):
+            writer.put(
+                Append(journal, _record(number), payload, durable=kind == "intent", on_written=partial(note, kind))
+            )
+            deliveries.get(timeout=patience(10))()
+    writer.close()
+    journal.close()
+    return outcomes
+
+
+def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
+    """The first write that finds it full gives the ballast back: intents are refused, answers are written into it."""
+    with small_disk(tmp_path / "disk", 2_048) as disk:
+        ballast = DiskReserve(disk.folder, 1_048_576)
+        ballast.allocate()
+        outcomes = _until_full(disk.folder, ballast, range(14))
+        first = outcomes.index("intent refused") if "intent refused" in outcomes else 99
+        assert 8 < first < 24, "it was full at about 1 MB"
+        assert outcomes[:first] == ["intent written", "answer written"] * (first // 2)
+        assert outcomes[first:] == ["intent refused", "answer written"] * (14 - first // 2)
+        assert _notes(disk.folder / "x.journal") == list(range(14))
+
+
+def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> None:
+    """What does not fit is told to whoever waits; what comes later and fits is still written."""
+    with small_disk(tmp_path / "disk", 1_024) as disk:
+        outcomes = _until_full(disk.folder, None, range(14))
+        assert outcomes.count("answer refused") >= 3
+        found = replay_journal(disk.folder / "x.journal")
+        assert found is not None
+        assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
+
+
+def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
+    """On a full disk a small record may fit where its audio did not: the journal is read, and that is bought again."""
+    path = tmp_path / "x.journal"
+    attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
+    journal = Journal.create(path, HEADER)
+    records = (
+        {"kind": "intent", "attempt": attempt, "boundaries": None},
+        {"kind": "discarded", "attempt_id": "a"},
+        {"kind": "speech", "utterance_id": "u", "take": 0, "values": {"voice": "v"}, "answer": 0},
+    )
+    journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
+    journal.close()
+    found = replay_journal(path)
+    assert found is not None
+    assert found.finished_keys() == set()
+    assert [settled for _, settled in found.attempts.values()] == [None], "what it cost is unknown"
+
+
+def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
+    """Of one batch, what was written is, other intents are refused, and the rest goes into the ballast."""
+    with small_disk(tmp_path / "disk", 2_048) as disk:
+        ballast = DiskReserve(disk.folder, 1_048_576)
+        ballast.allocate()
+        journal = Journal.create(disk.folder / "x.journal", HEADER)
+        outcomes: dict[int, bool] = {}
+        writer, deliveries = _writer(ballast)
+        writer.put(Append(journal, _record(99)))
+        for number in range(15):  # one batch, for the first one is not told yet
+            done = partial(lambda number, error: outcomes.update({number: error is None}), number)
+            writer.put(Append(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done))
+        for _ in range(2):
+            deliveries.get(timeout=patience(10))()
+        writer.close()
+        journal.close()
+        assert [number for number, written in sorted(outcomes.items()) if not written] == [12, 14]
+        assert {0, 1, 2, 3, 4, 13} <= set(_notes(disk.folder / "x.journal"))
+        assert {12, 14}.isdisjoint(_notes(disk.folder / "x.journal"))

@@ -1,0 +1,163 @@
+"""The page's server: its own files, and what they ask of the dataset. It answers GET only and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from decimal import Decimal
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from tts_pipeline.browse.byte_range import parse_range
+from tts_pipeline.browse.guard import guard_middleware
+from tts_pipeline.browse.row import Clip, RowAddress, parse_row_address, read_clip, read_row
+from tts_pipeline.browse.row_query import parse_row_query
+from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.store import Store
+
+T = TypeVar("T")
+
+STATIC = Path(__file__).parent / "static"
+CACHED_CLIPS = 16
+"""Audio that was last asked for: a player asks for one file in several pieces."""
+
+_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg"}
+_NO_CACHE = {"Cache-Control": "no-cache"}
+
+
+class BrowseApp:
+    """A dataset as a web application.
+
+    Args:
+        store: The dataset.
+        host: Where the server answers.
+
+    Raises:
+        ConfigurationError: There is no dataset.
+        StorageError: It cannot be read. Blocking.
+    """
+
+    def __init__(self, store: Store, host: str) -> None:
+        self._store = store
+        self._host = host
+        self._snapshot = Snapshot(store)
+        self._read_clip = lru_cache(CACHED_CLIPS)(partial(read_clip, store))
+
+    def application(self) -> web.Application:
+        """Return the application."""
+        application = web.Application(middlewares=[guard_middleware(self._host), _errors_as_json])
+        application.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/api/dataset", self._dataset),
+                web.get("/api/rows", self._rows),
+                web.get("/api/bill", self._bill),
+                web.get("/api/row/{table}/{part}/{number}", self._row),
+                web.get("/api/audio/{table}/{part}/{number}", self._audio),
+                web.static("/static", STATIC),
+            ]
+        )
+        application.on_startup.append(self._read_ahead)
+        return application
+
+    async def _read_ahead(self, _: web.Application) -> None:
+        """Read the rows before anybody asks; whoever asks meets the error, if there is one."""
+        self._preload = asyncio.get_running_loop().run_in_executor(None, self._snapshot.rows)
+        self._preload.add_done_callback(Future.exception)
+
+    async def _page(self, _: web.Request) -> web.StreamResponse:
+        await asyncio.to_thread(self._refresh)
+        return web.FileResponse(STATIC / "index.html", headers=_NO_CACHE)
+
+    def _refresh(self) -> None:
+        """Whoever opens the page anew sees what was published meanwhile."""
+        if not self._snapshot.is_current():
+            self._snapshot = Snapshot(self._store)
+            self._read_clip.cache_clear()
+
+    async def _dataset(self, _: web.Request) -> web.Response:
+        return JsonResponse(await asyncio.to_thread(self._snapshot.summary))
+
+    async def _rows(self, request: web.Request) -> web.Response:
+        query, snapshot = parse_row_query(request.query), self._snapshot
+
+        def page() -> dict[str, Any]:
+            total, rows = snapshot.page(query)
+            return {"total": total, "rows": rows}
+
+        return JsonResponse(await asyncio.to_thread(page))
+
+    async def _bill(self, _: web.Request) -> web.Response:
+        return JsonResponse(await asyncio.to_thread(self._snapshot.bill))
+
+    async def _row(self, request: web.Request) -> web.Response:
+        address = _row_address(request)
+        return JsonResponse(_or_not_found(await asyncio.to_thread(read_row, self._store, address)))
+
+    async def _audio(self, request: web.Request) -> web.Response:
+        address = _row_address(request)
+        clip = _or_not_found(await asyncio.to_thread(self._read_clip, address))
+        if clip.refusal is not None:
+            return JsonResponse({"error": clip.refusal}, status=422)
+        return _clip_response(request, clip)
+
+
+class JsonResponse(web.Response):
+    """An answer in JSON: money as text, moments as ISO 8601."""
+
+    def __init__(self, value: Any, status: int = 200) -> None:
+        body = orjson.dumps(value, default=_json_default)
+        super().__init__(body=body, status=status, content_type="application/json", headers=_NO_CACHE)
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, bytes):  # in a column that came with the source
+        return f"{len(value)} bytes"
+    return str(value)
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ConfigurationError as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    except StorageError as error:
+        return JsonResponse({"error": str(error)}, status=503)
+
+
+def _row_address(request: web.Request) -> RowAddress:
+    return _or_not_found(parse_row_address(**request.match_info))
+
+
+def _or_not_found(value: T | None) -> T:
+    if value is None:
+        raise web.HTTPNotFound(text="there is no such row\n")
+    return value
+
+
+def _clip_response(request: web.Request, clip: Clip) -> web.Response:
+    """Answer with a sound, or with the piece of it that is asked for."""
+    size, etag = len(clip.data), f'"{clip.sha256}"'
+    headers = {"Accept-Ranges": "bytes", "ETag": etag, **_NO_CACHE}
+    is_same = request.headers.get("If-Range", etag) == etag
+    byte_range = parse_range(request.headers.get("Range"), size) if is_same else None
+    if byte_range is None:
+        return web.Response(body=clip.data, content_type=_content_type(clip), headers=headers)
+    if not byte_range:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    headers["Content-Range"] = f"bytes {byte_range.start}-{byte_range.stop - 1}/{size}"
+    piece = clip.data[byte_range.start : byte_range.stop]
+    return web.Response(status=206, body=piece, content_type=_content_type(clip), headers=headers)
+
+
+def _content_type(clip: Clip) -> str:
+    return _TYPES.get(clip.format, "application/octet-stream")

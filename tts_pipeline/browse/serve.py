@@ -1,0 +1,73 @@
+"""The page as a running server: listening, told where, ended by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from ipaddress import ip_address
+
+from aiohttp import web
+
+from tts_pipeline.browse.app import BrowseApp
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.storage.daemon_threads import in_daemon_threads
+from tts_pipeline.storage.store import Store
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SHUTDOWN_S = 1.0
+
+
+def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the page of a dataset until SIGTERM or SIGINT. Blocking.
+
+    Args:
+        store: The dataset.
+        host: Where to answer: an address or a name of this machine.
+        port: 0 is any free one.
+        ready: Is told the page's URL once it can be opened.
+
+    Raises:
+        ConfigurationError: There is no dataset, or the address cannot be had.
+        StorageError: The dataset cannot be read.
+    """
+    asyncio.run(in_daemon_threads(_serve(BrowseApp(store, host), host, port, ready)))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address; of a name other than ``localhost`` that is not known."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+async def _serve(app: BrowseApp, host: str, port: int, ready: Callable[[str], None]) -> None:
+    stopped, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopped.set()
+        for number in _STOP_SIGNALS:  # a second one ends what hangs, such as a store that is being read
+            loop.remove_signal_handler(number)
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    runner = web.AppRunner(app.application(), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        ready(await _listen(runner, host, port))
+        await stopped.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except (OSError, OverflowError) as error:
+        raise ConfigurationError(
+            f"the page cannot be served on {host}:{port}: {getattr(error, 'strerror', None) or error}",
+            hint="choose another --port, or 0 for any free one",
+        ) from error
+    address, bound_port = runner.addresses[0][:2]
+    return f"http://[{address}]:{bound_port}/" if ":" in address else f"http://{address}:{bound_port}/"

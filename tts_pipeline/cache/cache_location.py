@@ -1,0 +1,141 @@
+"""Where audio that was bought before is kept: a dataset, or a reuse store; told apart by what is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+
+from tts_pipeline.cache.dataset_cache import DatasetCache
+from tts_pipeline.cache.file_cache import FORMAT_VERSION, MARKER, FileCache
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
+from tts_pipeline.models import CachedAudio
+from tts_pipeline.storage.location import is_local
+from tts_pipeline.storage.store import Store, open_store
+
+logger = logging.getLogger("tts_pipeline")
+
+
+class CacheTier(Protocol):
+    """Audio that was bought before, from which some may be taken."""
+
+    label: str
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        """Say whether it is worth a look; never blocks."""
+
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request; None when it is not there. Blocking.
+
+        Raises:
+            StorageError: The place failed.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLocation:
+    """A place that was looked at, and can be opened.
+
+    Args:
+        store: The place.
+        label: How it is called in a table: as it was given, without a password.
+        descriptor: The dataset's that is there; None is a reuse store.
+        is_new: Whether nothing is there yet.
+    """
+
+    store: Store
+    label: str
+    descriptor: Descriptor | None
+    is_new: bool
+
+    def create(self) -> None:
+        """Make a new place a reuse store; one that is there stays as it is. Blocking.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        if self.is_new:
+            logger.warning("nothing is kept at %s yet: what is bought is from now on", self.label)
+            with _as_configuration_error(self.label):
+                FileCache(self.store).create()
+
+    def open(self, audio: AudioSettings) -> CacheTier:
+        """Open the place. Blocking.
+
+        Args:
+            audio: What the audio is to be; a dataset's may have been converted to something else.
+
+        Raises:
+            ConfigurationError: It cannot be read.
+        """
+        if self.descriptor is None:
+            return FileCache(self.store, self.label)
+        with _as_configuration_error(self.label):
+            speech = DatasetCache(self.store, self.descriptor, audio, self.label)
+        if not len(speech):
+            logger.warning(
+                "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "
+                "something else than is wanted now",
+                self.label,
+            )
+        return speech
+
+
+def find_cache(location: str | os.PathLike[str], staging: Path | None = None) -> CacheLocation:
+    """Look at a place where audio that was bought before may be; writes nothing. Blocking.
+
+    Args:
+        location: A folder or an fsspec URL, of a dataset or of a reuse store; nothing yet becomes such a store.
+        staging: As for ``open_store``.
+
+    Raises:
+        ConfigurationError: It is something else, of another version, or cannot be read.
+    """
+    text = os.fspath(location)
+    label = text if is_local(text) else re.sub(r"(?<=://)[^/@]*@", "", without_passwords(text))
+    with _as_configuration_error(label):
+        store = open_store(location, staging)
+        descriptor = read_descriptor(store)
+        if descriptor is not None:
+            return CacheLocation(store, label, descriptor, is_new=False)
+        marker = store.read(MARKER)
+        if marker is None and not store.is_empty():
+            raise ConfigurationError(
+                f"{label} is neither a dataset nor a reuse store, and not empty",
+                hint="give --reuse a dataset, a reuse store, or a new folder for one",
+            )
+    if marker is not None:
+        _check_version(label, marker)
+    return CacheLocation(store, label, None, is_new=marker is None)
+
+
+def _check_version(label: str, marker: bytes) -> None:
+    try:
+        version = orjson.loads(marker)["format_version"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        version = None
+    if version != FORMAT_VERSION:
+        raise ConfigurationError(
+            f"the reuse store {label} is of format {version!r}, not {FORMAT_VERSION}",
+            hint="use the version of tts-pipeline that made it, or another store",
+        )
+
+
+@contextmanager
+def _as_configuration_error(label: str) -> Iterator[None]:
+    """A place that cannot be used is a wrong setting as long as nothing was sent."""
+    try:
+        yield
+    except StorageError as error:
+        raise ConfigurationError(
+            f"cannot use {label} for --reuse: {error.message}", hint="check it, or leave it out"
+        ) from cause_of(error)

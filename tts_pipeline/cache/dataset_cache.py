@@ -1,0 +1,227 @@
+"""A published dataset as a place where audio was bought before: found by request key, read by row group."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.cache.file_cache import describe_origin, is_request_key, request_hash
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
+from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
+
+logger = logging.getLogger("tts_pipeline")
+
+READERS = 16
+"""Files that are looked into at a time: on an object store each takes some round trips."""
+
+CACHED_GROUPS = 4
+"""Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
+
+_USAGE = ("characters_reported", "input_tokens", "output_tokens", "total_tokens")
+_COLUMNS = (
+    *("utterance_id", "take", "audio", "audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256"),
+    *("timestamps", "segments", "request_id", "request_key", "quality", *_USAGE),
+)
+
+
+class _RowGroup(NamedTuple):
+    """A row group: which of its rows may be taken, and what was asked for in each of these."""
+
+    file: str
+    number: int
+    rows: int
+    reusable_rows: npt.NDArray[np.uint32]
+    hashes: npt.NDArray[np.uint64]
+
+
+class DatasetCache:
+    """The speech that a dataset has published, by what was asked for. For many threads.
+
+    That is also the speech of a part without a marker, which was reopened for its rejects: its file is whole.
+
+    It takes 12 bytes of memory a row, and the row groups last read.
+
+    Args:
+        store: Where the dataset is.
+        descriptor: The dataset's.
+        settings: What the audio is to be. Audio that was converted to something else is left out, and so is audio that
+            was joined with other pauses.
+        label: What an origin begins with, to tell which dataset it is; empty where it is this very dataset.
+
+    Raises:
+        StorageError: The dataset cannot be read. Blocking.
+    """
+
+    def __init__(self, store: Store, descriptor: Descriptor, settings: AudioSettings, label: str) -> None:
+        self.label = label
+        self._store = store
+        self._cached_tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._lock = Lock()
+        self._has_warned = False
+        groups = self._index(compatible_segment_kinds(descriptor, settings))
+        ends = np.cumsum([0, *(group.rows for group in groups)])
+        self._first_rows: npt.NDArray[np.int64] = ends[:-1]
+        self._groups = [(group.file, group.number) for group in groups]
+        hashes = np.concatenate([np.empty(0, np.uint64), *(group.hashes for group in groups)])
+        row_numbers = [group.reusable_rows + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
+        order = np.argsort(hashes, kind="stable")
+        self._hashes: npt.NDArray[np.uint64] = hashes[order]
+        self._row_numbers: npt.NDArray[np.uint32] = np.concatenate([np.empty(0, np.uint32), *row_numbers])[order]
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        """Say whether it is worth a look; never blocks."""
+        return bool(self._rows_of(request_key, take))
+
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request; None when it is not there, or no longer. Blocking.
+
+        Raises:
+            StorageError: The dataset cannot be read.
+        """
+        for row_number in self._rows_of(request_key, take):
+            row = self._read_row(row_number)
+            if (row["request_key"], row["take"]) != (request_key, take):
+                continue
+            try:
+                return _checked_audio(row, self.label)
+            except (TypeError, ValueError):
+                self._warn(row_number)
+        return None
+
+    def _warn(self, row_number: int) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            name, _ = self._groups[self._group_of(row_number)]
+            logger.warning(
+                "%s has rows whose audio is not what they say of it: it is not taken, and bought anew",
+                self._store.describe(name),
+            )
+
+    def _group_of(self, row_number: int) -> int:
+        return int(np.searchsorted(self._first_rows, row_number, "right")) - 1
+
+    def _rows_of(self, request_key: str, take: int) -> list[int]:
+        key_hash = np.uint64(request_hash(request_key, take))
+        first, last = (int(np.searchsorted(self._hashes, key_hash, side)) for side in ("left", "right"))
+        row_numbers: list[int] = self._row_numbers[first:last].tolist()
+        return row_numbers
+
+    def _index(self, kinds: Collection[str]) -> list[_RowGroup]:
+        """Look into the speech files for audio of these kinds, many at a time."""
+        if not kinds:
+            return []
+        names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
+        with DaemonExecutor(READERS, "reuse-index") as readers:
+            groups_by_file = readers.map(partial(self._index_file, kinds), names)
+            return [group for groups in groups_by_file for group in groups]
+
+    def _index_file(self, kinds: Collection[str], name: str) -> list[_RowGroup]:
+        groups = []
+        columns = ["request_key", "take", "segments"]
+        with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+            for number in range(parquet.num_row_groups):
+                table = parquet.read_row_group(number, columns=columns, use_threads=False)
+                keys, takes, segments = (table.column(column).to_pylist() for column in columns)
+                reusable_rows = [
+                    index
+                    for index, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
+                    if take is not None and is_request_key(key) and segment_kind(count) in kinds
+                ]
+                hashes = np.fromiter(
+                    (request_hash(keys[index], takes[index]) for index in reusable_rows), np.uint64, len(reusable_rows)
+                )
+                groups.append(_RowGroup(name, number, table.num_rows, np.array(reusable_rows, np.uint32), hashes))
+        return groups
+
+    def _read_row(self, row_number: int) -> dict[str, Any]:
+        number = self._group_of(row_number)
+        with self._lock:  # threads that want the same row group wait for the first one to read it
+            table = self._cached_tables.pop(number, None)
+            if table is None:
+                table = self._read(*self._groups[number])
+            self._cached_tables[number] = table
+            while len(self._cached_tables) > CACHED_GROUPS:
+                self._cached_tables.popitem(last=False)
+        index = row_number - int(self._first_rows[number])
+        if index >= table.num_rows:  # the part was made anew since it was looked at
+            return dict.fromkeys(_COLUMNS)
+        return {name: table.column(name)[index].as_py() for name in _COLUMNS}
+
+    def _read(self, name: str, group: int) -> pa.Table:
+        with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+            if group >= parquet.num_row_groups:
+                return parquet.schema_arrow.empty_table()
+            table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
+        check_audio_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
+        return table
+
+    def _reading(self, name: str) -> AbstractContextManager[None]:
+        return storage_errors(f"reading {self._store.describe(name)}", Exception)
+
+
+def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
+    """Return a row of a speech table as audio that was bought before; its origin begins with the label."""
+    audio = Audio(
+        data=row["audio"]["bytes"],
+        format=row["audio_format"],
+        sample_rate_hz=row["sample_rate_hz"],
+        channels=row["channels"],
+        duration_ms=row["duration_ms"],
+    )
+    answer = Answer(
+        segment=0,
+        audio=audio,
+        words=None if row["timestamps"] is None else tuple(Word(**word) for word in row["timestamps"]),
+        usage=Usage(**{name: row[name] for name in _USAGE}),
+        request_id=row["request_id"],
+        quality=tuple(row["quality"]),
+    )
+    return CachedAudio(answer, describe_origin(str(row["utterance_id"]), label), row["segments"])
+
+
+def segment_kind(segments: int) -> str:
+    """Return whether audio is that of one segment, or joined from several."""
+    return "one" if segments == 1 else "joined"
+
+
+def compatible_segment_kinds(descriptor: Descriptor, settings: AudioSettings) -> Collection[str]:
+    """Return which of a dataset's audio may be taken: that of one segment, and that joined from several."""
+    job = descriptor.job
+    dataset_settings = AudioSettings(job["audio_format"], job["sample_rate_hz"], job["pause_ms"])
+    received = AudioSettings()
+    compatible = [(option.format, option.sample_rate_hz) for option in (received, settings)]
+    if (dataset_settings.format, dataset_settings.sample_rate_hz) not in compatible:
+        return ()
+    return ("one", "joined") if dataset_settings.pause_ms == settings.pause_ms else ("one",)
+
+
+def _checked_audio(row: Mapping[str, Any], label: str) -> CachedAudio:
+    """Return a row as audio that was bought before.
+
+    Raises:
+        ValueError: It is damaged, or says what cannot be; as a TypeError does.
+    """
+    audio = cached_audio_of(row, label)
+    check_cached(audio)
+    if hashlib.sha256(audio.answer.audio.data).hexdigest() != row["audio_sha256"]:
+        raise MalformedRecordError("audio_sha256")
+    return audio

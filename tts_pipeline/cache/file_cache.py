@@ -1,0 +1,175 @@
+"""A reuse store: what was bought, one file for each request and take, for as many writers as like.
+
+A file's name is the request's key and the take, below a folder of the key's first two digits. It is a header of 28
+bytes (``ttsreuse``, format version, length of the record, length of the audio, CRC-32 of both; little endian), the
+record as JSON, and the audio as received. It is written whole, and again by whoever buys the same: the last one stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from tts_pipeline.models import CachedAudio
+from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.store import Store
+from tts_pipeline.wal.journal import encode_record
+from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
+from tts_pipeline.wal.replay import decode_answer, encode_answer
+
+logger = logging.getLogger("tts_pipeline")
+
+FORMAT_VERSION = 1
+MARKER = "reuse.json"
+"""Says what the folder is, so that no other one is filled with answers by mistake."""
+
+SUFFIX = ".answer"
+_MAGIC = b"ttsreuse"
+_HEADER = struct.Struct("<8sIIQI")
+
+
+class FileCache:
+    """Answers by request key and take, in a folder or at any URL.
+
+    Args:
+        store: Where they are.
+        label: What an origin begins with, to tell where that is; empty where it is this very dataset.
+    """
+
+    def __init__(self, store: Store, label: str = "") -> None:
+        self.label = label
+        self._store = store
+        self._has_warned = False
+
+    def create(self) -> None:
+        """Mark the place as a reuse store. Blocking.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        if self._store.read(MARKER) is None:
+            self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
+
+    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (only a look can tell)
+        """Say whether it is worth a look; never blocks."""
+        return True
+
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request; None when it is not there, or damaged. Blocking.
+
+        Raises:
+            StorageError: The store failed, or holds what nothing of ours has written.
+        """
+        name = _file_name(request_key, take)
+        data = self._store.read(name)
+        if data is None:
+            return None
+        try:
+            cached = self._parse(data, request_key, take)
+        except (KeyError, TypeError, ValueError):
+            self._warn_once(name)
+            return None
+        check_audio_formats((cached.answer.audio.format,), self._store.describe(name))
+        return cached
+
+    def _parse(self, data: bytes, request_key: str, take: int) -> CachedAudio:
+        """Return what a file holds.
+
+        Raises:
+            ValueError: It is damaged, or of another request; as KeyError and TypeError are.
+        """
+        record, audio = _split_file(data)
+        if (record["request_key"], record["take"]) != (request_key, take):
+            raise MalformedRecordError("request_key")
+        cached = CachedAudio(
+            decode_answer(record["answer"], audio), describe_origin(record["origin"], self.label), record["segments"]
+        )
+        check_cached(cached)
+        return cached
+
+    def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
+        """Keep what was bought, in place of what may be there. Blocking.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        audio = cached.answer.audio.data
+        record = encode_record(
+            {
+                "request_key": request_key,
+                "take": take,
+                "origin": cached.origin,
+                "segments": cached.segments,
+                "audio_bytes": len(audio),
+                "answer": encode_answer(cached.answer),
+            }
+        )
+        header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(record), len(audio), zlib.crc32(audio, zlib.crc32(record)))
+        self._store.write(_file_name(request_key, take), b"".join((header, record, audio)), durable=False)
+
+    def keys(self) -> Iterator[tuple[str, int]]:
+        """Yield the key and the take of all answers. Blocking.
+
+        Raises:
+            StorageError: The store failed.
+        """
+        for folder in self._store.names(""):
+            for name in self._store.names(folder) if len(folder) == 2 else ():
+                if match := _FILE_NAME.fullmatch(name):
+                    yield match[1], int(match[2])
+
+    def _warn_once(self, name: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            where = self._store.describe(name)
+            logger.warning("%s is damaged, or of another version: such answers count as not there", where)
+
+
+def describe_origin(utterance_id: str, label: str) -> str:
+    """Return where audio came from, for people: the place's label, if it has one, and the utterance."""
+    return f"{label}#{utterance_id}" if label else utterance_id
+
+
+def is_request_key(text: object) -> bool:
+    """Say whether a text can be a request's key."""
+    return isinstance(text, str) and _REQUEST_KEY.fullmatch(text) is not None
+
+
+def request_hash(request_key: str, take: int) -> int:
+    """Return 64 bits of a request key, which is a hash already, and of the take."""
+    return (int(request_key[:16], 16) + take * _TAKE_FACTOR) & _64_BITS
+
+
+_TAKE_FACTOR = 0x9E3779B97F4A7C15
+_64_BITS = 0xFFFFFFFFFFFFFFFF
+
+
+def _file_name(request_key: str, take: int) -> str:
+    return f"{request_key[:2]}/{request_key}.{take}{SUFFIX}"
+
+
+_REQUEST_KEY = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
+
+
+def _split_file(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return the record and the audio of a whole and undamaged file.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if len(data) < _HEADER.size:
+        raise MalformedRecordError("length")
+    magic, version, record_length, audio_length, crc = _HEADER.unpack_from(data)
+    if (magic, version) != (_MAGIC, FORMAT_VERSION) or len(data) != _HEADER.size + record_length + audio_length:
+        raise MalformedRecordError("length")
+    if zlib.crc32(memoryview(data)[_HEADER.size :]) != crc:
+        raise MalformedRecordError("checksum")
+    record: dict[str, Any] = orjson.loads(data[_HEADER.size : _HEADER.size + record_length])
+    return record, data[_HEADER.size + record_length :]

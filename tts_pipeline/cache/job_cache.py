@@ -1,0 +1,80 @@
+"""What a job bought for its repeated requests, kept beside its journals until the job is done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tts_pipeline.cache.file_cache import FileCache, request_hash
+from tts_pipeline.storage.store import LocalStore, storage_errors
+
+_MAX_NEW_HASHES = 10_000
+
+
+def request_hashes(store: FileCache) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the requests that a reuse store answers, ascending; reads names only. Blocking.
+
+    Raises:
+        StorageError: The store failed.
+    """
+    keys = store.keys()
+    hashes = np.fromiter((request_hash(*key) for key in keys), np.uint64)
+    hashes.sort()
+    return hashes
+
+
+class JobCache(FileCache):
+    """A reuse store of a job's own, on the local disk; it knows what it holds, at 8 bytes an answer.
+
+    Args:
+        folder: Where; nothing is made yet.
+
+    Attributes:
+        is_new: Whether there was no such folder: what the job bought before, if anything, is known elsewhere at best.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(LocalStore(folder))
+        self.is_new = not folder.exists()
+        self._folder = folder
+        self._new_hashes: set[int] = set()
+        self._known_hashes = request_hashes(self)
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        """Say whether it is worth a look; never blocks."""
+        key_hash = request_hash(request_key, take)
+        if key_hash in self._new_hashes:
+            return True
+        index = int(np.searchsorted(self._known_hashes, np.uint64(key_hash)))
+        return index < len(self._known_hashes) and int(self._known_hashes[index]) == key_hash
+
+    def create(self) -> None:
+        """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with storage_errors(f"making the folder {self._folder}"):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def note_put(self, request_key: str, take: int) -> None:
+        """Take note that something was put; where it is asked for, so that what is known changes in one thread only."""
+        self._new_hashes.add(request_hash(request_key, take))
+        if len(self._new_hashes) > _MAX_NEW_HASHES:
+            new_hashes = np.fromiter(self._new_hashes, np.uint64, len(self._new_hashes))
+            self._known_hashes = np.sort(np.concatenate([self._known_hashes, new_hashes]))
+            self._new_hashes.clear()
+
+
+def remove_job_cache(folder: Path) -> None:
+    """Remove what was kept: the job is done. Blocking.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    with storage_errors(f"removing {folder}"):
+        if folder.exists():
+            shutil.rmtree(folder)

@@ -1,0 +1,67 @@
+"""Journals as a place where audio was bought before: a generation that is given up may hold what is not published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tts_pipeline.cache.dataset_cache import cached_audio_of, compatible_segment_kinds, segment_kind
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.models import CachedAudio, UtteranceKey
+from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.replay import Replay, UtteranceRecord, replay_journal
+
+
+class JournalCache:
+    """The speech in journals that will not be written to any more, by what was asked for. For many threads.
+
+    Args:
+        folder: Where the journals are.
+        descriptor: Of the dataset that they are of.
+        audio: What the audio is to be; audio that was converted to something else is left out.
+        label: What an origin begins with.
+
+    Raises:
+        StorageError: The disk failed, or a journal is of another version. Blocking.
+    """
+
+    def __init__(self, folder: Path, descriptor: Descriptor, audio: AudioSettings, label: str) -> None:
+        self.label = label
+        kinds = compatible_segment_kinds(descriptor, audio)
+        replays = (replay_journal(path) for path in sorted(folder.glob(f"part-*{SUFFIX}")))
+        entries = _entries(replay for replay in replays if replay is not None)
+        self._entries = {key: entry for key, entry in entries if segment_kind(entry.segments) in kinds}
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        """Say whether it is here."""
+        return (request_key, take) in self._entries
+
+    def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request; None when it is not here. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        entry = self._entries.get((request_key, take))
+        if entry is None or entry.record.audio is None:
+            return None
+        values = {**(entry.record.speech or {}), "utterance_id": entry.utterance_id}
+        return cached_audio_of({**values, "audio": {"bytes": entry.record.audio.read()}}, self.label)
+
+
+class _Entry(NamedTuple):
+    """An utterance's speech in a journal."""
+
+    utterance_id: str
+    segments: int
+    record: UtteranceRecord
+
+
+def _entries(replays: Iterable[Replay]) -> Iterator[tuple[UtteranceKey, _Entry]]:
+    for replay in replays:
+        for (utterance_id, take), record in replay.utterances.items():
+            if record.speech is not None:
+                entry = _Entry(utterance_id, record.speech["segments"], record)
+                yield (record.speech["request_key"], take), entry

@@ -1,0 +1,123 @@
+"""Everything that was bought before, as the client asks for it: several places, none of which can fail a run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from tts_pipeline.cache.cache_location import CacheTier
+from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import CachedAudio
+from tts_pipeline.storage.daemon_threads import DaemonExecutor
+
+logger = logging.getLogger("tts_pipeline")
+
+THREADS = 16
+MAX_PENDING_PUTS = 64
+"""Answers on their way to a store, at most: beyond it whoever bought the next one waits."""
+
+MAX_FAILURES = 8
+"""A place that failed so often in succession is left alone for the rest of the run."""
+
+CLOSE_S = 30.0
+"""How long the end of a run waits for what is still on its way to a store."""
+
+STOPPED_CLOSE_S = 1.0
+"""The same where the run was stopped, which is to be over soon."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _GuardedTier:
+    tier: CacheTier
+    failures: int = 0
+    has_warned: bool = False
+
+    @property
+    def is_disabled(self) -> bool:
+        return self.failures >= MAX_FAILURES
+
+    def record_failure(self, error: StorageError) -> None:
+        self.failures += 1
+        if not self.has_warned:
+            self.has_warned = True
+            logger.warning(
+                "%s failed: %s; what it holds may be bought again, and what is bought may not get there. "
+                "After %d failures in succession it is left alone for the rest of this run",
+                *(self.tier.label or "what this job bought before", error, MAX_FAILURES),
+            )
+
+
+class TieredCache:
+    """A ``client.reuse.AudioCache`` of datasets and reuse stores; those that can keep something get what is bought.
+
+    Args:
+        tiers: Where to look, in this order.
+        job_cache: What this job bought for its repeated requests: looked at first; only ``RequestCoalescer`` writes it.
+    """
+
+    def __init__(self, tiers: Sequence[CacheTier], job_cache: CacheTier | None = None) -> None:
+        self._tiers = [_GuardedTier(tier) for tier in tiers]
+        self._lookup_tiers = [*([_GuardedTier(job_cache)] if job_cache else []), *self._tiers]
+        self._threads = DaemonExecutor(THREADS, "reuse")
+        self._put_slots = asyncio.Semaphore(MAX_PENDING_PUTS)
+        self._put_tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self, within_s: float = CLOSE_S) -> None:
+        """Wait for what is still on its way to a store, but no longer than that many seconds."""
+        if self._put_tasks:
+            await asyncio.wait(self._put_tasks, timeout=within_s)
+        if self._put_tasks:
+            logger.warning("%d answers did not get into the reuse store in time", len(self._put_tasks))
+        for task in self._put_tasks:
+            task.cancel()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let the threads end, whatever is still on its way."""
+        self._threads.shutdown()
+
+    async def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request, from the first place that has it."""
+        for guarded in self._lookup_tiers:
+            if not guarded.tier.may_have(request_key, take):
+                continue
+            cached = await self._call_guarded(guarded, partial(guarded.tier.get, request_key, take))
+            if cached is not None:
+                return cached
+        return None
+
+    async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
+        """Begin to keep what was bought; waits only when too much of it is on its way already."""
+        for guarded in self._tiers:
+            if isinstance(guarded.tier, FileCache) and not guarded.is_disabled:
+                await self._put_slots.acquire()
+                task = asyncio.create_task(self._write_through(guarded, guarded.tier, request_key, take, entry))
+                self._put_tasks.add(task)
+                task.add_done_callback(self._on_put_done)
+
+    async def _write_through(
+        self, guarded: _GuardedTier, store: FileCache, request_key: str, take: int, entry: CachedAudio
+    ) -> None:
+        await self._call_guarded(guarded, partial(store.put, request_key, take, entry))
+
+    def _on_put_done(self, task: asyncio.Task[None]) -> None:
+        self._put_tasks.discard(task)
+        self._put_slots.release()
+
+    async def _call_guarded(self, guarded: _GuardedTier, call: Callable[[], Result]) -> Result | None:
+        if guarded.is_disabled:
+            return None
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except StorageError as error:
+            guarded.record_failure(error)
+            return None
+        guarded.failures = 0
+        return result

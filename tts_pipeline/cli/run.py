@@ -1,0 +1,129 @@
+"""The commands ``run`` and ``validate``."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tts_pipeline.catalog.keys import environment
+from tts_pipeline.cli.build_job import build_job
+from tts_pipeline.cli.local_service import LocalServiceRun
+from tts_pipeline.cli.logs import warnings_shown
+from tts_pipeline.cli.progress import progress_shown
+from tts_pipeline.cli.settings import Settings
+from tts_pipeline.cli.status import OK, status_of_run
+from tts_pipeline.cli.summary import RejectCauses, read_reject_causes, result_without_report, summary
+from tts_pipeline.cli.terminal import align_columns, print_error, print_json, print_result, print_status
+from tts_pipeline.dataset.finalize import committed_parts
+from tts_pipeline.errors import StorageError, without_passwords
+from tts_pipeline.job import Job, Progress, Report, run_job
+from tts_pipeline.job import validate as check
+from tts_pipeline.job.prepare import PreparedJob, work_dir_of
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.storage.store import open_store
+
+
+def run(settings: Settings) -> int:
+    """Make the dataset, or go on with it; returns the exit status."""
+    job = build_job(settings, environment())
+    try:
+        report = run_with_progress(job, quiet=settings.quiet)
+    except (StorageError, KeyboardInterrupt) as error:
+        if settings.json:
+            stopped_by = "storage" if isinstance(error, StorageError) else "interrupted"
+            print_json(result_without_report(stopped_by, without_passwords(settings.destination)))
+        raise
+    if settings.json:
+        print_json(report.to_json())
+    else:
+        print_result(summarise(job, report))
+    return status_of_run(report.stopped_by, report.dataset.rejects)
+
+
+def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, Any]] = ()) -> Report:
+    """Run a job with its progress shown; tells on standard error what stopped it, and the local service's own bill.
+
+    Args:
+        job: The job.
+        quiet: No progress.
+        faults: What the local service does wrong, when one is started.
+    """
+    progress = Progress()
+    local = LocalServiceRun(job.service, environment(), faults)
+    local.check()
+    with progress_shown(progress, quiet=quiet), warnings_shown():
+        report = run_job(job, progress, reach=local.start_service)
+    if report.stopped is not None:
+        print_error(report.stopped)
+    comparison = local.compare_bills(report.this_run)
+    if comparison is not None:
+        print_status(comparison)
+    return report
+
+
+def summarise(job: Job, report: Report) -> str:
+    """Return the summary of a run for people."""
+    causes = RejectCauses()
+    if report.dataset.rejects:
+        try:
+            causes = read_reject_causes(open_store(job.destination, work_dir_of(job) / "staging"))
+        except StorageError as error:  # the run is over and counted: this only illustrates it
+            print_error(error)
+    return summary(report, job.service, job.card(), causes)
+
+
+def validate(settings: Settings) -> int:
+    """Say what a run with these settings would do; sends and writes nothing. Returns the exit status."""
+    job = build_job(settings, environment())
+    LocalServiceRun(job.service, environment())
+    facts = _facts(check(job))
+    if settings.json:
+        print_json(facts)
+    else:
+        print_result(align_columns([(name, _format_value(value)) for name, value in facts.items()]))
+    return OK
+
+
+def _facts(prepared: PreparedJob) -> dict[str, Any]:
+    job, descriptor = prepared.job, prepared.descriptor
+    return {
+        "source": without_passwords(os.fspath(job.source)),
+        "destination": prepared.store.root,
+        "service": job.service.name,
+        "model": job.model,
+        "rows": descriptor.rows,
+        "left_out": dict(prepared.source.left_out),
+        "part_rows": descriptor.part_rows,
+        "parts": descriptor.parts,
+        "parts_done": len(committed_parts(prepared.store, descriptor)),
+        "parameters": dict(prepared.mapper.fixed),
+        "columns": prepared.mapper.roles.parameter_columns(),
+        "voices": _voices(prepared),
+    }
+
+
+def _voices(prepared: PreparedJob) -> dict[str, int]:
+    """Count the rows of each voice; reads them only where they differ."""
+    descriptor, fixed = prepared.descriptor, prepared.mapper.fixed.get("voice")
+    counts: Counter[str | None] = Counter()
+    if "voice" in prepared.mapper.roles.parameter_columns():
+        layout = prepared.mapper.roles
+        reader = RowReader(
+            prepared.source, list(dict.fromkeys([*layout.id_and_parameter_columns(), layout.columns.text]))
+        )
+        for number in range(descriptor.parts):
+            counts.update(utterance.voice for utterance in prepared.read_part(reader, number).utterances)
+    else:
+        counts[None if fixed is None else str(fixed)] = descriptor.rows
+    return {voice or "left to the service": count for voice, count in counts.most_common()}
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            ", ".join(f"{name}: {item:,}" if type(item) is int else f"{name}: {item}" for name, item in value.items())
+            or "none"
+        )
+    return f"{value:,}" if isinstance(value, int) else str(value)

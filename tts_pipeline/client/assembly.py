@@ -1,0 +1,116 @@
+"""The one place where a speech is made, out of the answers to an utterance's segments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from tts_pipeline.audio.convert import target_format
+from tts_pipeline.audio.join import join
+from tts_pipeline.client.exchange import UtteranceRequest
+from tts_pipeline.client.synthesis import SegmentAnswers, Synthesis
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.models import Audio, Speech, Usage, Word
+
+CHARACTERS_MISMATCH = "characters_mismatch"
+"""The flag of a speech for which the service billed another number of characters than we counted."""
+
+
+async def assemble(
+    synthesis: Synthesis, segment_answers: SegmentAnswers, request: UtteranceRequest, settings: AudioSettings
+) -> Speech:
+    """Make the speech of an utterance whose segments are all answered.
+
+    Args:
+        synthesis: What was bought, and what it has consumed.
+        segment_answers: Its segments in order, each with its answer.
+        request: What was asked for.
+        settings: The format and rate of the audio, and the pauses in it.
+
+    Raises:
+        TransientError: Some audio does not decode, where it is joined or converted.
+        PermanentError: It is of a format that cannot be decoded here.
+    """
+    answers = [answer for _, answer in segment_answers]
+    meter = synthesis.resources.meter
+    audio, starts_ms = await _join([answer.audio for answer in answers], settings)
+    return Speech(
+        utterance=synthesis.utterance,
+        audio=audio,
+        words=_merge_words(segment_answers, starts_ms, audio.duration_ms),
+        language=request.language,
+        segments=synthesis.joined_segments or len(answers),
+        attempts=synthesis.attempts,
+        request_id=answers[-1].request_id,
+        request_key=request.whole_request.request_key,
+        usage=total_usage([answer.usage for answer in answers]),
+        characters_counted=sum(meter.count(segment.text) for segment, _ in segment_answers),
+        characters_billed=synthesis.characters_billed,
+        cost=synthesis.cost,
+        currency=meter.currency,
+        quality=_merge_flags(synthesis, segment_answers),
+        created_at_us=synthesis.resources.clock.utc_us(),
+        deduplicated_from=synthesis.deduplicated_from,
+    )
+
+
+async def _join(audios: Sequence[Audio], settings: AudioSettings) -> tuple[Audio, tuple[int, ...]]:
+    """Join and convert in a thread, where there is anything to do."""
+    first = audios[0]
+    if len(audios) == 1 and target_format(first, settings) == (first.format, first.sample_rate_hz):
+        return first, (0,)
+    return await asyncio.to_thread(join, audios, settings.pause_ms, settings)
+
+
+def total_usage(usages: Sequence[Usage]) -> Usage:
+    """Add usages up; a figure is None when none of them has it."""
+    if len(usages) == 1:
+        return usages[0]
+    return Usage(
+        characters_reported=_total(usage.characters_reported for usage in usages),
+        input_tokens=_total(usage.input_tokens for usage in usages),
+        output_tokens=_total(usage.output_tokens for usage in usages),
+        total_tokens=_total(usage.total_tokens for usage in usages),
+    )
+
+
+def _total(figures: Iterable[int | None]) -> int | None:
+    reported = [figure for figure in figures if figure is not None]
+    return sum(reported) if reported else None
+
+
+def _merge_words(
+    segment_answers: SegmentAnswers, starts_ms: Sequence[int], duration_ms: int
+) -> tuple[Word, ...] | None:
+    """Move words from their segment to the whole, in time and in the text; None where a segment has none."""
+    if len(segment_answers) == 1:
+        ((segment, answer),) = segment_answers
+        if answer.words is None or not segment.start:
+            return answer.words
+    words: list[Word] = []
+    for (segment, answer), start_ms in zip(segment_answers, starts_ms, strict=True):
+        if answer.words is None:
+            return None
+        words += [_shift(word, segment.start, start_ms, duration_ms) for word in answer.words]
+    return tuple(words)
+
+
+def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Word:
+    """Move a word; joining may have rounded the whole's duration down by less than a millisecond."""
+    return Word(
+        text=word.text,
+        start_ms=min(word.start_ms + start_ms, duration_ms),
+        end_ms=min(word.end_ms + start_ms, duration_ms),
+        text_start=None if word.text_start is None else word.text_start + text_offset,
+        text_end=None if word.text_end is None else word.text_end + text_offset,
+    )
+
+
+def _merge_flags(synthesis: Synthesis, segment_answers: SegmentAnswers) -> tuple[str, ...]:
+    flags = {flag for _, answer in segment_answers for flag in answer.quality}
+    # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
+    is_joined = (synthesis.joined_segments or 1) > 1
+    mismatch = synthesis.resources.meter.has_mismatch
+    if not is_joined and any(mismatch(segment.text, answer.usage) for segment, answer in segment_answers):
+        flags.add(CHARACTERS_MISMATCH)
+    return tuple(sorted(flags))

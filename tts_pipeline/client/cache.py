@@ -1,0 +1,117 @@
+"""What was bought before, by whoever, looked up before anything is bought: the client's side of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from tts_pipeline.audio.measure import make_playable
+from tts_pipeline.audio.wav import is_canonical
+from tts_pipeline.client.retakes import is_worth_keeping
+from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Answer, Audio, CachedAudio, Segment, Utterance, Word
+
+logger = logging.getLogger("tts_pipeline")
+
+
+class AudioCache(Protocol):
+    """Audio by what was asked for: requests of one key and take are the same, down to the last byte of their body."""
+
+    async def get(self, request_key: str, take: int) -> CachedAudio | None:
+        """Return what was bought for a request; None when nothing is known of it. What fails is not known."""
+
+    async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
+        """Take in what was bought; returns when it is in good hands, which is before it is stored. Fails silently."""
+
+
+class CacheLookup:
+    """What one utterance takes out of a library, and what it gives to it.
+
+    Args:
+        cache: None is without: nothing is found, and nothing is kept.
+        utterance: Whose requests.
+        quality: Audio that this policy would not keep is not taken.
+
+    Attributes:
+        origin: Where the first answer that was taken came from; None as long as none was.
+        segments: How many segments the last one that was taken was said in.
+    """
+
+    def __init__(self, cache: AudioCache | None, utterance: Utterance, quality: QualityPolicy) -> None:
+        self.origin: str | None = None
+        self.segments = 1
+        self._cache = cache
+        self._utterance = utterance
+        self._quality = quality
+
+    async def get(self, request_key: str, segment: Segment) -> Answer | None:
+        """Return the answer to the request for a segment, when it was bought before and is good enough."""
+        if self._cache is None:
+            return None
+        entry = await self._cache.get(request_key, self._utterance.take)
+        if entry is None or not is_worth_keeping(self._quality, entry.answer, None):
+            return None
+        is_quick = is_canonical(entry.answer.audio.data)
+        audio = _measure(entry) if is_quick else await asyncio.to_thread(_measure, entry)
+        if audio is not None and not _are_words_plausible(entry.answer.words, segment.text, audio):
+            _warn(entry, "it has words that are not the text's")
+            return None
+        if audio is None:
+            return None
+        self.origin = self.origin or entry.origin
+        self.segments = entry.segments
+        return entry.answer._replace(segment=segment.index, audio=audio)
+
+    async def put(self, request_key: str, answer: Answer) -> None:
+        """Give an answer that was just bought to whoever asks the same later."""
+        if self._cache is not None:
+            entry = CachedAudio(answer, self._utterance.utterance_id)
+            await self._cache.put(request_key, self._utterance.take, entry)
+
+
+_DURATION_TOLERANCE_MS = 100
+_DURATION_TOLERANCE_SHARE = 0.1
+"""How much longer or shorter audio may be than was said of it: versions differ by an encoder's padding."""
+
+_WORD_END_TOLERANCE_MS = 1_000
+"""How long after its sound's end a word may end."""
+
+
+def _are_words_plausible(words: Sequence[Word] | None, text: str, audio: Audio) -> bool:
+    """Return whether words can be those of a text and its audio."""
+    for word in words or ():
+        start, end = word.text_start or 0, word.text_end if word.text_end is not None else len(text)
+        if not 0 <= start <= end <= len(text):
+            return False
+        if not 0 <= word.start_ms <= word.end_ms <= audio.duration_ms + _WORD_END_TOLERANCE_MS:
+            return False
+    return True
+
+
+def _matches_declared(declared: Audio, audio: Audio) -> bool:
+    """Return whether audio is what was said of it where it was kept; an old header may have been mended since."""
+    properties = (audio.format, audio.sample_rate_hz, audio.channels)
+    differ_ms = abs(declared.duration_ms - audio.duration_ms)
+    is_as_long = differ_ms <= _DURATION_TOLERANCE_MS + _DURATION_TOLERANCE_SHARE * audio.duration_ms
+    return properties == (declared.format, declared.sample_rate_hz, declared.channels) and is_as_long
+
+
+def _measure(entry: CachedAudio) -> Audio | None:
+    """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
+    declared, max_s = entry.answer.audio, MAX_CLIP_S * max(1, entry.segments)
+    try:
+        audio = make_playable(declared.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
+    except ServiceError as error:
+        _warn(entry, error.message)
+        return None
+    if not _matches_declared(declared, audio):
+        _warn(entry, "it is not what is said of it there")
+        return None
+    return audio
+
+
+def _warn(entry: CachedAudio, reason: str) -> None:
+    logger.warning("what is kept of %s is not taken, and bought anew: %s", entry.origin, reason)

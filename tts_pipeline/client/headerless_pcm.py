@@ -1,0 +1,103 @@
+"""Samples without a header: who says what they are, and whether they can be the text's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from tts_pipeline.audio.pcm import PcmFormat
+from tts_pipeline.audio.speaking_rate import speaking_range_s
+from tts_pipeline.config import PCM_SAMPLE_RATE_HZ
+from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
+from tts_pipeline.models import Audio, Parameters
+from tts_pipeline.wire.event_stream import is_event_stream
+from tts_pipeline.wire.pcm_facts import PcmFacts, facts_of_fields, facts_of_media_type, is_format_name
+from tts_pipeline.wire.response import ParsedResponse, Response
+
+ASSUMED_RATE = "assumed_rate"
+"""The flag of samples whose rate nobody told: they may be played too fast or too slowly."""
+
+OTHER_RATE = "other_rate"
+"""The flag of samples that came at another rate than was asked for."""
+
+_DURATION_FACTOR = 10
+_DURATION_MARGIN_S = 60.0
+"""Samples that last ten times longer than any voice takes for their text, and a minute, or a tenth of the least, are
+something else: a page, an archive. Less than that is what the flags ``too_long`` and ``too_short`` are for."""
+
+
+class HeaderlessPcm(NamedTuple):
+    """How samples without a header are to be read, and flags."""
+
+    format: PcmFormat
+    flags: tuple[str, ...]
+
+
+def find_pcm_format(source: Response, reading: ParsedResponse, parameters: Parameters) -> HeaderlessPcm | None:
+    """Return how an answer's samples are to be read: by its own words, then by the request's, then as is usual.
+
+    Args:
+        source: The answer that the samples are the body of, or in the body of.
+        reading: What was read of the answer to the request.
+        parameters: What was asked for.
+
+    Returns:
+        None where nobody speaks of headerless samples: no media type, no parameter, and no stream of chunks whose
+        format was left to the service.
+    """
+    response_facts = facts_of_media_type(source.content_type).with_defaults(facts_of_fields(source.headers.items()))
+    response_facts = response_facts.with_defaults(facts_of_media_type(reading.content_type))
+    request_facts = facts_of_fields(_flatten(parameters))
+    facts = response_facts.with_defaults(request_facts)
+    if not facts.is_pcm and (not _is_stream(source) or any(map(is_format_name, parameters))):
+        return None
+    return HeaderlessPcm(_pcm_format(facts), tuple(_flags(response_facts.sample_rate_hz, request_facts.sample_rate_hz)))
+
+
+def _flatten(parameters: Parameters) -> Iterator[tuple[str, Any]]:
+    """Yield parameters, those of objects too: ``{"audio_setting": {"format": "pcm", "sample_rate": 32000}}``."""
+    for name, value in parameters.items():
+        yield from value.items() if isinstance(value, dict) else ((name, value),)
+
+
+def check_duration(audio: Audio, text: str, language: str | None, speed: float, *, complete: bool) -> None:
+    """Refuse samples that cannot be their text by their length.
+
+    Raises:
+        UnreadableError: ``UnreadableAudio``. Never retried; may have been billed.
+        TransientError: ``MalformedAudio``: too few of an answer that may have been cut. Retried; may have been billed.
+    """
+    min_s, max_s = (seconds / speed for seconds in speaking_range_s(text, language))
+    duration_s = audio.duration_ms / 1_000
+    if min_s / _DURATION_FACTOR <= duration_s <= max_s * _DURATION_FACTOR + _DURATION_MARGIN_S:
+        return
+    message = f"{duration_s:.1f} s of samples came for a text that takes {min_s:.1f} to {max_s:.1f} s to say"
+    raise _duration_error(message, complete or duration_s > max_s)
+
+
+def _duration_error(message: str, is_whole: bool) -> ServiceError:
+    if not is_whole:
+        return TransientError(message, code="MalformedAudio")
+    return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+
+
+def _is_stream(reply: Response) -> bool:
+    return (reply.content_type or "").lower().startswith("text/event-stream") or is_event_stream(reply.body)
+
+
+def _pcm_format(facts: PcmFacts) -> PcmFormat:
+    coding = facts.coding or ("unsigned" if facts.bits == 8 else "float" if facts.bits == 64 else "signed")
+    usual_bits = {"float": 32, "signed": 16}.get(coding, 8)
+    return PcmFormat(
+        sample_rate_hz=facts.sample_rate_hz or PCM_SAMPLE_RATE_HZ,
+        channels=facts.channels or 1,
+        bits=facts.bits or usual_bits,
+        coding=coding,
+        is_big_endian=bool(facts.is_big_endian),
+    )
+
+
+def _flags(response_hz: int | None, request_hz: int | None) -> Sequence[str]:
+    if response_hz is None:
+        return () if request_hz else (ASSUMED_RATE,)
+    return (OTHER_RATE,) if request_hz not in (None, response_hz) else ()

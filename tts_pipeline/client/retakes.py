@@ -1,0 +1,77 @@
+"""What becomes of audio that a quality flag was raised for: kept, bought again, or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import NamedTuple, cast, get_args
+
+from tts_pipeline.audio.measure import UNVERIFIED_LENGTH
+from tts_pipeline.audio.quality import EMPTY, FLAGS, UNDECODABLE, badness
+from tts_pipeline.client.headerless_pcm import ASSUMED_RATE, OTHER_RATE
+from tts_pipeline.config import QualityAction, QualityPolicy
+from tts_pipeline.errors import ConfigurationError, PermanentError, did_you_mean
+from tts_pipeline.models import Answer
+from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED
+
+_NO_SPEECH = frozenset({EMPTY, UNDECODABLE})
+"""Flags of audio that is nothing: where it is to be bought again, it is not kept in the end."""
+
+
+KNOWN_FLAGS = (*FLAGS, TIMESTAMPS_DROPPED, UNVERIFIED_LENGTH, ASSUMED_RATE, OTHER_RATE)
+"""Flags that one segment's audio can have, and that a policy can therefore act upon."""
+
+
+def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
+    """Return the default policy with some flags' actions replaced, as ``--quality FLAG=ACTION`` gives them.
+
+    Raises:
+        ConfigurationError: An unknown flag or action; names those there are.
+    """
+    default = QualityPolicy()
+    all_actions: dict[str, QualityAction] = dict(default.actions)
+    for flag, action in actions.items():
+        if flag not in KNOWN_FLAGS:
+            hint = f"{did_you_mean(flag, KNOWN_FLAGS)}The flags are {', '.join(KNOWN_FLAGS)}"
+            raise ConfigurationError(f"there is no quality flag {flag!r}", hint=hint)
+        if action not in get_args(QualityAction):
+            hint = f"{did_you_mean(action, get_args(QualityAction))}It is keep, retry or reject"
+            raise ConfigurationError(f"what to do about audio that is {flag} is {action!r}", hint=hint)
+        all_actions[flag] = cast("QualityAction", action)
+    return replace(default, actions=all_actions)
+
+
+class Candidate(NamedTuple):
+    """One purchase of a segment that brought audio; ``is_kept`` while it is the best."""
+
+    attempt_id: str
+    answer: Answer
+    is_kept: bool
+
+
+def action_for(policy: QualityPolicy, flags: Collection[str]) -> QualityAction:
+    """Return the strongest action that a policy names for flags."""
+    if not flags:
+        return "keep"
+    actions = {policy.actions.get(flag, "keep") for flag in flags}
+    return "reject" if "reject" in actions else "retry" if "retry" in actions else "keep"
+
+
+def is_worth_keeping(policy: QualityPolicy, answer: Answer, best: Candidate | None) -> bool:
+    """Say whether an answer is kept, for now or for good: it is speech, and better than what is there."""
+    action = action_for(policy, answer.quality)
+    if action == "reject" or (action == "retry" and not _NO_SPEECH.isdisjoint(answer.quality)):
+        return False
+    return best is None or badness(answer.quality) < badness(best.answer.quality)
+
+
+def refusal(policy: QualityPolicy, answer: Answer) -> PermanentError:
+    """Return the error of an utterance whose audio is not kept; it was answered, and billed."""
+    flags = [flag for flag in answer.quality if policy.actions.get(flag, "keep") != "keep"]
+    return PermanentError(
+        f"the service's audio is {' and '.join(flags)}",
+        code=f"Quality.{flags[0]}",
+        http_status=200,
+        request_id=answer.request_id,
+        hint=f"listen to others of this voice, or keep such audio with --quality {flags[0]}=keep",
+    )

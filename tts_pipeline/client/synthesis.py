@@ -1,0 +1,227 @@
+"""One utterance being bought: its attempts, each written down before it is sent and settled when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tts_pipeline.client.cache import AudioCache, CacheLookup
+from tts_pipeline.client.exchange import Exchange, ResponseFacts, SegmentRequest, UtteranceRequest
+from tts_pipeline.client.ledger import Boundaries, Ledger
+from tts_pipeline.client.meter import AttemptResult, Meter
+from tts_pipeline.client.retakes import Candidate, action_for, is_worth_keeping, refusal
+from tts_pipeline.client.segmenter import Segmenter
+from tts_pipeline.config import QualityPolicy
+from tts_pipeline.errors import PermanentError, ServiceError, TransientError
+from tts_pipeline.flow.clock import Clock
+from tts_pipeline.flow.limiter import Limiter
+from tts_pipeline.flow.pacer import Pacer
+from tts_pipeline.flow.retry_policy import RetryPolicy
+from tts_pipeline.flow.retry_state import RetryState
+from tts_pipeline.models import Answer, Attempt, History, Outcome, Segment, Settlement, Utterance
+from tts_pipeline.money import total_cost
+
+_LONG_CHARACTERS = 5_000
+"""Cutting a longer text takes some milliseconds, in which every other row would wait."""
+
+SegmentAnswers = Sequence[tuple[Segment, Answer]]
+"""An utterance's segments in order, each with its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Where purchases are made: what all of a client's share."""
+
+    limiter: Limiter
+    pacer: Pacer
+    retry_policy: RetryPolicy
+    exchange: Exchange
+    meter: Meter
+    segmenter: Segmenter
+    quality: QualityPolicy
+    clock: Clock
+    cache: AudioCache | None = None
+
+
+class Synthesis:
+    """An utterance on its way, and what it has consumed.
+
+    Args:
+        resources: Where it is bought.
+        utterance: What is to be said.
+        ledger: Where its attempts are written down.
+
+    Attributes:
+        history: What was known of it before.
+        attempts: Requests sent for it, over all invocations known.
+        characters_billed: Confirmed, over those.
+        cost: Confirmed, over those; None without a price.
+        joined_segments: How many segments the audio was joined from when it was found whole; else None.
+    """
+
+    def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
+        self.history: History = ledger.history(utterance)
+        self.utterance = utterance
+        self.attempts = self.history.attempts
+        self.characters_billed = self.history.characters_billed
+        self.cost = self.history.cost
+        self.resources = resources
+        self.joined_segments: int | None = None
+        self._ledger = ledger
+        self._cache_lookup = CacheLookup(resources.cache, utterance, resources.quality)
+        self._has_bought = bool(self.history.answers)
+        self._segment_attempts = dict(self.history.segment_attempts)
+        self._new_boundaries: Boundaries | None = None
+
+    @property
+    def deduplicated_from(self) -> str | None:
+        """Where the audio came from; None when any of it was bought for this utterance."""
+        return None if self._has_bought else self._cache_lookup.origin
+
+    async def run(self, request: UtteranceRequest) -> SegmentAnswers:
+        """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
+
+        What was bought before for another utterance is taken in place of that: the whole of it, as one segment, or
+        some of its segments.
+
+        Args:
+            request: How a segment is asked for.
+
+        Raises:
+            ServiceError: The leaf says what becomes of the utterance; a ``TransientError`` when attempts are used up.
+            StoppedError: Nothing is sent any more.
+            StorageError: The ledger could not write; nothing was sent.
+        """
+        segmenter, text = self.resources.segmenter, self.utterance.text
+        if not self.history.answers and (cached := await self._find_cached(request)):
+            return cached
+        segments = await self._cut(request)
+        if segments[0].text != text and self.history.boundaries is None:
+            self._new_boundaries = _boundaries(segments)
+        answers: list[Answer] = []
+        with self.resources.limiter.admit() as row:
+            while len(answers) < len(segments):
+                segment = segments[len(answers)]
+                try:
+                    answers.append(
+                        self.history.answers.get(segment.index)
+                        or await self._get_or_buy(row, request.for_segment(segment))
+                    )
+                except PermanentError as error:
+                    finer = segmenter.cut_finer(text, segments, segment.index, error)
+                    if finer is None:
+                        raise
+                    segments = finer
+                    self._new_boundaries = _boundaries(segments)
+        return tuple(zip(segments, answers, strict=True))
+
+    async def _cut(self, request: UtteranceRequest) -> tuple[Segment, ...]:
+        """Cut the text for the service; a long one in a thread, and not at all where a cap does not allow for it."""
+        text, cut = self.utterance.text, self.resources.segmenter.cut
+        if len(text) <= _LONG_CHARACTERS:
+            return cut(text, self.history, request.language)
+        if self.history.boundaries is None and self.resources.cache is None:
+            self.resources.limiter.refuse_beyond_cap(self.resources.meter.count("".join(text.split())))
+        return await asyncio.to_thread(cut, text, self.history, request.language)
+
+    async def _find_cached(self, request: UtteranceRequest) -> SegmentAnswers | None:
+        text = self.utterance.text
+        segment = Segment(0, text, 0, len(text))
+        answer = await self._cache_lookup.get(request.whole_request.request_key, segment)
+        if answer is None:
+            return None
+        self._count_as_free()
+        self.joined_segments = self._cache_lookup.segments
+        return ((segment, answer),)
+
+    async def _get_or_buy(self, row: RetryState, request: SegmentRequest) -> Answer:
+        """Take a segment's answer from where it was bought before, or buy it."""
+        key, segment = request.http_request.request_key, request.segment
+        is_whole = segment.text == self.utterance.text  # that was looked for already
+        cached = None if is_whole else await self._cache_lookup.get(key, segment)
+        if cached is not None:
+            self._count_as_free()
+            return cached
+        answer = await self._buy(row, request)
+        self._has_bought = True
+        await self._cache_lookup.put(key, answer)
+        return answer
+
+    def _count_as_free(self) -> None:
+        self.cost = total_cost((self.cost, self.resources.meter.zero_cost))
+
+    async def _buy(self, row: RetryState, request: SegmentRequest) -> Answer:
+        """Buy a segment, and again as often as its audio asks for and the policy allows; the best take is returned."""
+        policy = self.resources.quality
+        best: Candidate | None = None
+        for _ in range(1 + policy.max_retakes):
+            row.begin_segment(self.resources.meter.count(request.segment.text))
+            try:
+                candidate = await self.resources.retry_policy.retry_attempts(
+                    row, partial(self._attempt, row, request, best)
+                )
+            except (PermanentError, TransientError):
+                if best is None:
+                    raise
+                return best.answer  # what is there is better than nothing, and paid for
+            best = candidate if candidate.is_kept else best
+            if action_for(policy, candidate.answer.quality) != "retry":
+                break
+        if best is None:
+            raise refusal(policy, candidate.answer)
+        return best.answer
+
+    async def _attempt(self, row: RetryState, request: SegmentRequest, best: Candidate | None) -> Candidate:
+        async with self.resources.limiter.permit(row, lambda: self._new_attempt(request.segment)) as attempt:
+            await self._ledger.intend(attempt, self._new_boundaries)
+            self._new_boundaries = None
+            self._count_attempt(attempt)
+            await self.resources.pacer.wait(attempt.characters_counted)
+            facts = ResponseFacts()
+            start_s = self.resources.clock.monotonic_s()
+            # Cancelled from here on, an attempt stays unsettled: what became of it is unknown, and the ledger says so.
+            try:
+                answer = await self.resources.exchange.answer(request, facts)
+            except ServiceError as error:
+                result = self._attempt_result(attempt, request, facts, start_s)
+                self._settle(self.resources.meter.settle_failure(result, error), None)
+                raise
+            # Its place is free at once. A kill costs no more answers than there are places all the same: whoever takes
+            # it sends when its intent is on the disk, which comes behind this answer there.
+            return self._settle_success(self._attempt_result(attempt, request, facts, start_s), answer, best)
+
+    def _settle_success(self, result: AttemptResult, answer: Answer, best: Candidate | None) -> Candidate:
+        is_kept = is_worth_keeping(self.resources.quality, answer, best)
+        outcome = Outcome.SUCCEEDED if is_kept else Outcome.DISCARDED
+        result = result._replace(audio_ms=answer.audio.duration_ms)
+        self._settle(self.resources.meter.settle_success(result, outcome=outcome), answer if is_kept else None)
+        if is_kept and best is not None:
+            self._ledger.discard(best.attempt_id)
+        return Candidate(result.attempt.attempt_id, answer, is_kept)
+
+    def _new_attempt(self, segment: Segment) -> Attempt:
+        number = self._segment_attempts.get(segment.index, 0) + 1
+        return self.resources.meter.new_attempt(self.utterance, segment, number=number)
+
+    def _count_attempt(self, attempt: Attempt) -> None:
+        self.attempts += 1
+        self._segment_attempts[attempt.segment] = attempt.number
+
+    def _attempt_result(
+        self, attempt: Attempt, request: SegmentRequest, facts: ResponseFacts, start_s: float
+    ) -> AttemptResult:
+        latency_ms = round((self.resources.clock.monotonic_s() - start_s) * 1_000)
+        text = request.segment.text
+        return AttemptResult(attempt, latency_ms, facts.http_status, facts.request_id, facts.usage, text)
+
+    def _settle(self, settlement: Settlement, answer: Answer | None) -> None:
+        self._ledger.settle(settlement, answer)
+        self.resources.limiter.settle(settlement)
+        self.characters_billed += settlement.characters_billed
+        self.cost = total_cost((self.cost, settlement.cost))
+
+
+def _boundaries(segments: Sequence[Segment]) -> Boundaries:
+    return tuple((segment.start, segment.end) for segment in segments)

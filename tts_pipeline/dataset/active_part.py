@@ -1,0 +1,360 @@
+"""A part that is being worked on: its rows, its journal, and the ledger that its attempts are written to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.invocation import Invocation, new_journal_id
+from tts_pipeline.dataset.names import part_name
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import (
+    Answer,
+    Attempt,
+    Audio,
+    History,
+    Price,
+    Reject,
+    Settlement,
+    Speech,
+    Utterance,
+    UtteranceKey,
+)
+from tts_pipeline.schema import reject_values, speech_values
+from tts_pipeline.source.spooled_rows import SpooledRows
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter, encode_record
+from tts_pipeline.wal.replay import Replay, collect_history, encode_answer, merge_histories
+
+
+@dataclass(frozen=True, slots=True)
+class PartRows:
+    """A part's rows as they are in the source, and what names and voices them, in source order.
+
+    Args:
+        number: The part's, from 0.
+        inputs: The whole input rows.
+        keys: What names each.
+        utterances: What is to be said for each.
+    """
+
+    number: int
+    inputs: SpooledRows
+    keys: Sequence[UtteranceKey]
+    utterances: Sequence[Utterance]
+
+    @property
+    def text_bytes(self) -> int:
+        """What the texts have, about."""
+        return sum(len(utterance.text) for utterance in self.utterances)
+
+    @property
+    def name(self) -> str:
+        """The part's name within the dataset, ``part-00007``."""
+        return part_name(self.number)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; written by the ledgers, read by displays whenever they like.
+
+    Args:
+        totals: Of this invocation.
+        in_flight: Attempts sent and not settled.
+        retries: Attempts beyond a segment's first.
+        settled: Attempts whose end is known.
+        latency_ms: Summed over these.
+        done_before: Rows that were done before this invocation began.
+        spent_before: What was spent before it began, at most; only where there is a cap.
+        cap: What may be spent over all invocations.
+    """
+
+    totals: Totals = field(default_factory=Totals)
+    in_flight: int = 0
+    retries: int = 0
+    settled: int = 0
+    latency_ms: int = 0
+    done_before: int = 0
+    spent_before: Totals = field(default_factory=Totals)
+    cap: BudgetCap = field(default_factory=BudgetCap)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorState:
+    """What is known of a part's utterances beside its journals.
+
+    Args:
+        existing: Utterances whose speech is at the destination already.
+        totals: What that speech adds up to.
+        histories: What was sent for the others, as published usage tells it.
+        retry_rejects: Whether those that earlier journals rejected are tried anew.
+    """
+
+    existing: Collection[UtteranceKey] = frozenset()
+    totals: Totals = field(default_factory=Totals)
+    histories: Mapping[UtteranceKey, History] = field(default_factory=dict)
+    retry_rejects: bool = False
+
+
+NO_PRIOR_STATE = PriorState()
+
+
+class ActivePart:
+    """A part being worked on; it is the ledger of its utterances' attempts.
+
+    Args:
+        rows: The part.
+        earlier_replays: Journals of earlier invocations, read back.
+        invocation: Who is working.
+        progress: Where to count.
+        prior: What else is known.
+    """
+
+    def __init__(
+        self,
+        rows: PartRows,
+        earlier_replays: Sequence[Replay],
+        invocation: Invocation,
+        progress: Progress,
+        prior: PriorState = NO_PRIOR_STATE,
+    ) -> None:
+        self.rows = rows
+        self.earlier_replays = tuple(earlier_replays)
+        self.prior = prior
+        self.journal_id = new_journal_id([replay.journal_id for replay in earlier_replays])
+        self._invocation = invocation
+        self._progress = progress
+        self._journal: Journal | None = None
+        self._writer: JournalWriter | None = None
+        self._high_water: ClaimHighWater | None = None
+        self._resources = ExitStack()
+        self._fence: Callable[[], None] = lambda: None
+        self._in_flight: dict[str, Attempt] = {}
+        self._last_answers: dict[UtteranceKey, tuple[int, Audio]] = {}
+        self.on_complete: Callable[[ActivePart], None] = lambda _: None
+        self.wait_until_shipped: Callable[[], Awaitable[None]] | None = None
+        """Waits until all that the journals hold is at the destination, too; None where that is not needed."""
+        self._recorded_keys = {key for replay in earlier_replays for key in replay.utterances}
+        finished_keys = {
+            key for replay in earlier_replays for key in replay.finished_keys(include_rejects=not prior.retry_rejects)
+        } | set(prior.existing)
+        self.todo = [u for u, key in zip(rows.utterances, rows.keys, strict=True) if key not in finished_keys]
+        self.remaining = len(self.todo)
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal of this invocation; None when it had nothing to do."""
+        return None if self._journal is None else self._journal.path
+
+    def begin(
+        self, folder: Path, writer: JournalWriter, store: Store, characters: int, pool: BudgetPool | None = None
+    ) -> Journal:
+        """Make the journal, then the claim; return the journal. Blocking.
+
+        Args:
+            folder: Where journals are, on a local disk.
+            writer: Writes for all parts.
+            store: The destination.
+            characters: What the rows to do are counted at, for the claim.
+            pool: What the claim is drawn from; None is without a cap.
+
+        Raises:
+            StorageError: The disk or the destination failed.
+        """
+        invocation = self._invocation
+        path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
+        self._journal = Journal.create(path, invocation.journal_header(self.rows.number, self.journal_id))
+        self._writer = writer
+        prices = invocation.prices.values()
+        self._high_water = ClaimHighWater(
+            store, self.rows.number, invocation.new_claim(self.journal_id), prices, characters
+        )
+        self._high_water.open(pool)
+        return self._journal
+
+    def hold(self, resources: ExitStack, fence: Callable[[], None]) -> None:
+        """Keep what is held, the part's lock, its lease and its rows, until the part is closed.
+
+        Args:
+            resources: They are freed when the part is closed.
+            fence: Raises a StorageError when it is held no longer: nothing may be sent then.
+        """
+        self._resources = resources
+        self._fence = fence
+
+    def sync(self) -> None:
+        """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if self._journal is not None:
+            with storage_errors(f"writing the journal {self._journal.path}"):
+                self._journal.fdatasync()
+
+    def close(self) -> None:
+        """Close the journal and let the lock go; nothing is removed."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._high_water is not None:
+            self._high_water.close()
+            self._high_water = None
+        self._resources.close()
+
+    def history(self, utterance: Utterance) -> History:
+        """Return what earlier invocations know of an utterance."""
+        key = (utterance.utterance_id, utterance.take)
+        published = self.prior.histories.get(key, _NO_HISTORY)
+        return (
+            merge_histories(published, collect_history(key, self.earlier_replays))
+            if key in self._recorded_keys
+            else published
+        )
+
+    async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
+        """Record an attempt; returns when it is on the disk, and at the destination where that is needed.
+
+        Raises:
+            StorageError: It is not there, or the part is not held any more: it must not be sent.
+            StoppedError: Other processes have claimed what is left of a cap.
+        """
+        self._fence()
+        if self._high_water is not None:
+            await self._high_water.reserve(attempt)
+        record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
+        await self._append_and_wait(record, durable=True)
+        if self.wait_until_shipped is not None:
+            await self.wait_until_shipped()
+        self._fence()  # again: this process may have been stopped, or the disk slow
+        self._in_flight[attempt.attempt_id] = attempt
+        progress = self._progress
+        progress.in_flight += 1
+        progress.retries += attempt.number > 1
+        progress.totals.attempts += 1
+        progress.totals.unknown_attempts += 1
+        progress.totals.characters_upper_bound += attempt.characters_upper_bound
+        price = self._price(attempt)
+        progress.totals.add_cost(None, attempt.cost_upper_bound, price.currency if price else None)
+
+    def settle(self, settlement: Settlement, answer: Answer | None) -> None:
+        """Record how an attempt ended; never waits, and is written before anything that is recorded later."""
+        attempt = self._in_flight.pop(settlement.attempt_id)
+        if answer is not None:
+            self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
+        record = {
+            "kind": "settled",
+            "settlement": settlement,
+            "answer": None if answer is None else encode_answer(answer),
+        }
+        self._put(Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
+        self._count(attempt, settlement)
+
+    def discard(self, attempt_id: str) -> None:
+        """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
+        self._put(Append(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
+
+    def _count(self, attempt: Attempt, settlement: Settlement) -> None:
+        progress, totals = self._progress, self._progress.totals
+        progress.in_flight -= 1
+        progress.settled += 1
+        progress.latency_ms += settlement.latency_ms
+        totals.unknown_attempts -= 1
+        totals.characters_billed += settlement.characters_billed
+        totals.characters_upper_bound += settlement.characters_upper_bound - attempt.characters_upper_bound
+        price = self._price(attempt)
+        if price is not None and settlement.cost_upper_bound is not None and attempt.cost_upper_bound is not None:
+            totals.add_cost(settlement.cost, settlement.cost_upper_bound - attempt.cost_upper_bound, price.currency)
+        if settlement.implausible:
+            totals.add_implausible(settlement.cost_upper_bound)
+        if self._high_water is not None:
+            self._high_water.settle(attempt, settlement)
+
+    def _price(self, attempt: Attempt) -> Price | None:
+        return self._invocation.prices.get(attempt.price_id) if attempt.price_id else None
+
+    async def keep(self, speech: Speech) -> None:
+        """Record an utterance's speech; returns when it is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        utterance = speech.utterance
+        segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
+        # Audio that is one answer as it came lies in the journal already: it is not written twice.
+        is_answer = audio is speech.audio
+        record = {
+            "kind": "speech",
+            "utterance_id": utterance.utterance_id,
+            "take": utterance.take,
+            "values": speech_values(speech),
+            "answer": segment if is_answer else None,
+        }
+        await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
+        self._progress.totals.speech += 1
+        self._progress.totals.reused += speech.deduplicated_from is not None
+        self._progress.totals.audio_ms += speech.audio.duration_ms
+        self._count_finished()
+
+    async def refuse(self, reject: Reject) -> None:
+        """Record that an utterance failed for good; returns when it is written.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        utterance = reject.utterance
+        self._last_answers.pop((utterance.utterance_id, utterance.take), None)
+        record = {
+            "kind": "reject",
+            "utterance_id": utterance.utterance_id,
+            "take": utterance.take,
+            "values": reject_values(reject),
+        }
+        await self._append_and_wait(record)
+        self._progress.totals.rejects += 1
+        self._count_finished()
+
+    def _count_finished(self) -> None:
+        self.remaining -= 1
+        if self.remaining == 0:
+            self.on_complete(self)
+
+    async def _append_and_wait(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._put(
+            Append(
+                self._open_journal(),
+                encode_record(record),
+                payload,
+                durable=durable,
+                on_written=partial(_resolve, future),
+            )
+        )
+        await future
+
+    def _put(self, append: Append) -> None:
+        assert self._writer is not None
+        self._writer.put(append)
+
+    def _open_journal(self) -> Journal:
+        assert self._journal is not None
+        return self._journal
+
+
+_NO_HISTORY = History()
+
+
+def _resolve(future: asyncio.Future[None], error: StorageError | None) -> None:
+    if future.done():  # its waiter was cancelled in an orderly stop
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,116 @@
+"""Journals of other machines, or of disks that are lost: taken over from what was shipped to the destination."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
+from tts_pipeline.dataset.names import file_names, parse_journal_id, part_name
+from tts_pipeline.dataset.part_journals import unaccounted_spend
+from tts_pipeline.storage.safe_folder import create_file, make_folder, sync_path
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.journal import SUFFIX, encode_frame, encode_record
+from tts_pipeline.wal.replay import Replay, replay_journal
+from tts_pipeline.wal.shipping import FOLDER, chunk_name
+
+_CHUNKS_AT_ONCE = 16
+"""Chunks that are read or removed at one time: a part may have one for each of its rows."""
+
+
+def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[str] = ()) -> list[str]:
+    """Copy the journals of a part that were shipped, and are not here, to this machine. Blocking.
+
+    A copy ends where the last segment did. What the journal's writer sent after that is not known: the copy says so in
+    a last record, ``lost``, with what the claim still covers beyond all that the copy tells. Whoever takes over holds
+    the part's lock; that the writer is dead is taken for granted, as it is where nothing was shipped.
+
+    Args:
+        store: The destination.
+        folder: Where the journals are.
+        part: Whose.
+        exclude: Ids of journals that are not of interest.
+
+    Returns:
+        The ids of the journals that were copied.
+
+    Raises:
+        StorageError: The destination or the disk failed, or a journal is of another version.
+    """
+    adopted_ids = []
+    for journal_id, names in _list_chunks(store, part).items():
+        path = folder / f"{part_name(part)}-{journal_id}{SUFFIX}"
+        if journal_id in exclude or path.exists():
+            continue
+        copy = path.with_suffix(".copying")
+        with storage_errors(f"copying the journal {path}"):
+            make_folder(folder)
+            with _create_private(copy) as file:
+                _copy_chunks(store, path.stem, names, file)
+            replay = replay_journal(copy)
+            if replay is not None:
+                _finish_copy(copy, replay, read_claim(store, claim_name(part, journal_id)))
+                copy.rename(path)
+                sync_path(folder)
+                adopted_ids.append(journal_id)
+            copy.unlink(missing_ok=True)
+    return adopted_ids
+
+
+def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | None = None) -> None:
+    """Remove what was shipped of a part that is published. Blocking.
+
+    Args:
+        store: The destination.
+        part: Whose.
+        journal_ids: Of the journals; None is all of the part.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    chunks = _list_chunks(store, part)
+    names = [
+        name for journal_id in chunks if journal_ids is None or journal_id in journal_ids for name in chunks[journal_id]
+    ]
+    with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
+        list(threads.map(store.remove, names))
+
+
+def _list_chunks(store: Store, part: int) -> dict[str, list[str]]:
+    """Return the names of a part's segments by journal, oldest first, in order."""
+    chunks = defaultdict[str, list[str]](list)
+    for name in file_names(store, FOLDER, f"{part_name(part)}-"):
+        chunks[parse_journal_id(name)].append(f"{FOLDER}/{name}")
+    return chunks
+
+
+def _create_private(path: Path) -> BinaryIO:
+    fd = create_file(path)
+    os.fchmod(fd, 0o600)
+    return os.fdopen(fd, "wb")
+
+
+def _copy_chunks(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:
+    """Write the segments one after the other, as far as they follow upon one another."""
+    with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
+        for first in range(0, len(names), _CHUNKS_AT_ONCE):  # not all ahead: they may be more than the memory holds
+            batch = names[first : first + _CHUNKS_AT_ONCE]
+            for name, data in zip(batch, threads.map(store.read, batch), strict=True):
+                if data is None or name != chunk_name(journal, file.tell()):
+                    return
+                file.write(data)
+
+
+def _finish_copy(path: Path, replay: Replay, claim: Claim | None) -> None:
+    """Cut off what is torn, and add what may have been spent beyond."""
+    with path.open("r+b") as file:
+        file.truncate(replay.size_bytes)
+        file.seek(0, os.SEEK_END)
+        file.write(b"".join(encode_frame(encode_record({"kind": "lost", **asdict(unaccounted_spend(replay, claim))}))))
+        file.flush()
+        os.fsync(file.fileno())

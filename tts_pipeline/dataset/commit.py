@@ -1,0 +1,339 @@
+"""Publishing: from the journals of a part to its tables, in source order, then the marker; a function of files only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from tts_pipeline.dataset.active_part import PartRows
+from tts_pipeline.dataset.claims import claim_name, claim_names
+from tts_pipeline.dataset.existing_speech import ExistingSpeech, open_existing_speech, read_existing_speech, speech_name
+from tts_pipeline.dataset.names import file_names, part_name
+from tts_pipeline.dataset.price_rows import distinct_prices, read_prices
+from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, regroup, speech_columns, split_row_groups
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import (
+    account_for_claims,
+    commit_journal_usage,
+    size_and_hash,
+    size_and_hash_at,
+    usage_totals,
+    write_tables,
+)
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import UtteranceKey
+from tts_pipeline.schema import REJECTS, arrow_fields, rejects_schema, speech_schema, to_table
+from tts_pipeline.source.columns import ColumnRoles
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.storage.json_files import json_bytes
+from tts_pipeline.storage.store import FsspecStore, Store, storage_errors
+from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.replay import Replay, UtteranceRecord
+
+
+@dataclass(slots=True)
+class _MarkerDraft:
+    """What has been written of a part so far: for the marker."""
+
+    totals: Totals = field(default_factory=Totals)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    voices: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    prices: list[dict[str, Any]] = field(default_factory=list)
+
+    def add_existing(self, existing: ExistingSpeech) -> None:
+        """Count speech that stands already."""
+        self.totals.add(existing.totals)
+        self.voices.update(existing.voices)
+        self.languages.update(existing.languages)
+
+    def add_speech(self, values: Mapping[str, Any]) -> None:
+        """Count one new speech."""
+        self.voices[values["voice"] or ""] += 1
+        self.languages[values["language"] or ""] += 1
+        self.totals.speech += 1
+        self.totals.audio_ms += values["duration_ms"]
+        self.totals.reused += values["deduplicated_from"] is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _PartContents:
+    """A part on its way to the destination."""
+
+    rows: PartRows
+    replays: Sequence[Replay]
+    records: Mapping[UtteranceKey, UtteranceRecord]
+    existing: ExistingSpeech
+
+    def row_bytes(self, index: int) -> int:
+        """Return what the row of a new speech has: its audio, and what came with it from the source."""
+        audio = self.records[self.rows.keys[index]].audio
+        return self.rows.inputs.row_bytes[index] + (0 if audio is None else audio.length)
+
+    def is_speech(self, key: UtteranceKey) -> bool:
+        """Return whether an utterance is speech; else it is rejected."""
+        return key in self.existing.row_indices or _finished_record(self.records, key).speech is not None
+
+
+class PartCommitter:
+    """Writes parts of one dataset.
+
+    Args:
+        store: The destination.
+        layout: The source's columns by their role.
+        tag_columns: Tag -> source column that carries it row by row.
+        fence: Raises a StorageError when others may publish what is published here; asked before each file but usage,
+            which no two processes have in common.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        layout: ColumnRoles,
+        tag_columns: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._tag_columns = dict(tag_columns or {})
+        self._fence = fence
+        self._speech_schema = speech_schema([field for _, field in layout.passthrough])
+        passed = [source for source, _ in layout.passthrough]
+        self._input_columns = list(dict.fromkeys([layout.columns.text, *passed]))
+        self._rejects_schema = rejects_schema(layout.input_schema)
+
+    def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
+        """Publish a part whose rows are all speech or rejected. Blocking; harmless when done again.
+
+        Args:
+            rows: The part.
+            replays: All its journals that are on this machine, oldest first.
+
+        Returns:
+            What the marker says of the part.
+
+        Raises:
+            StorageError: The destination failed; nothing is lost, publish again.
+        """
+        part = _PartContents(rows, replays, _merge_records(replays), read_existing_speech(self._store, rows))
+        draft = _MarkerDraft(Totals(rows=len(rows.keys)))
+        self._fence()  # usage, too: the marker of another process may tell of that file as it is
+        self.commit_usage(rows, replays)
+        self._add_usage(rows, draft)
+        self._commit_rejects(part, draft)
+        self._commit_speech(part, draft)
+        self._write_marker(rows, replays, draft)
+        self._remove_claims(rows.number, replays)
+        return draft.totals
+
+    def commit_usage(self, rows: PartRows, replays: Sequence[Replay]) -> None:
+        """Publish the usage of journals that will not be written to any more; one already published is left alone.
+
+        But what another machine guessed of a journal that it took for lost is replaced by the truth.
+        """
+        tags = self._row_tags(rows)
+        for replay in replays:
+            commit_journal_usage(self._store, rows.number, replay, tags)
+
+    def suspend_part(self, rows: PartRows, replays: Sequence[Replay]) -> None:
+        """Publish the usage of a part that stays open; its claims are then told in full by its usage files.
+
+        Raises:
+            StorageError: The destination failed; the journals still hold everything.
+        """
+        self.commit_usage(rows, replays)
+        self._remove_claims(rows.number, replays)
+
+    def account_for_lost_journals(self, part: int, local: Sequence[Replay]) -> None:
+        """Write ``unknown`` usage for claims whose journal is neither here nor published: the worst case is spent."""
+        account_for_claims(self._store, claim_names(self._store, part), {replay.journal_id for replay in local})
+
+    def _remove_claims(self, part: int, replays: Sequence[Replay]) -> None:
+        """Remove the claims of journals whose usage is published; another's may still be spending."""
+        for replay in replays:
+            self._store.remove(claim_name(part, replay.journal_id))
+
+    def _row_tags(self, rows: PartRows) -> dict[UtteranceKey, dict[str, str]]:
+        if not self._tag_columns:
+            return {}
+        columns = list(dict.fromkeys(self._tag_columns.values()))
+        column_values = RowReader(rows.inputs, columns).read(range(len(rows.keys))).to_pydict()
+        values = {tag: column_values[column] for tag, column in self._tag_columns.items()}
+        return {
+            key: {tag: str(value[index]) for tag, value in values.items() if value[index] is not None}
+            for index, key in enumerate(rows.keys)
+        }
+
+    def _add_usage(self, rows: PartRows, draft: _MarkerDraft) -> None:
+        """Add up every journal's usage file of the part, also those of other machines and earlier runs."""
+        for file_name in file_names(self._store, "usage", f"{rows.name}-"):
+            data = self._store.read(f"usage/{file_name}")
+            if data is None:
+                continue
+            draft.files[f"usage/{file_name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            draft.totals.add(usage_totals(data, self._store.describe(f"usage/{file_name}")))
+            with storage_errors(f"reading {self._store.describe(f'usage/{file_name}')}", Exception):
+                draft.prices += read_prices(data)
+
+    def _commit_rejects(self, part: _PartContents, draft: _MarkerDraft) -> None:
+        self._fence()
+        rows, name = part.rows, f"rejects/{part.rows.name}.parquet"
+        reject_rows = [index for index, key in enumerate(rows.keys) if not part.is_speech(key)]
+        if not reject_rows:
+            self._store.remove(name)  # of a part that was reopened for its rejects, all of which are speech now
+            return
+        draft.totals.rejects = len(reject_rows)
+        tables = self._reject_tables(part, reject_rows)
+        is_new = not self._store.exists(name)
+        draft.files[name] = write_tables(self._store, name, self._rejects_schema, tables, is_new=is_new)
+
+    def _reject_tables(self, part: _PartContents, reject_rows: Sequence[int]) -> Iterator[pa.Table]:
+        rows = part.rows
+        reader = RowReader(rows.inputs)
+        for group in split_row_groups(reject_rows, rows.inputs.row_bytes.__getitem__):
+            values = [_reject_row(key, part.records[key]) for key in (rows.keys[index] for index in group)]
+            own_columns = to_table(values, pa.schema(arrow_fields(REJECTS)))
+            input_rows = reader.read(group)
+            input_column = pa.StructArray.from_arrays(
+                [column.combine_chunks() for column in input_rows.columns], fields=list(self._layout.input_schema)
+            )
+            yield own_columns.append_column(self._rejects_schema.field("input"), input_column).cast(
+                self._rejects_schema
+            )
+
+    def _commit_speech(self, part: _PartContents, draft: _MarkerDraft) -> None:
+        rows, existing = part.rows, part.existing
+        speech_rows = [index for index, key in enumerate(rows.keys) if part.is_speech(key)]
+        if not speech_rows:
+            return
+        self._fence()
+        name = speech_name(rows)
+        if len(speech_rows) == len(existing.row_indices):  # nothing is new: the file stays as it is
+            with storage_errors(f"reading {self._store.describe(name)}", Exception), self._store.open(name) as file:
+                draft.files[name] = size_and_hash(file)
+        else:
+            with self._store.stage(name, is_new=not existing.row_indices) as path:
+                with SpeechWriter(path, self._speech_schema) as writer:
+                    for table in regroup(self._speech_tables(part, speech_rows)):
+                        writer.write(table)
+                draft.files[name] = size_and_hash_at(path)
+                self._fence()
+        draft.add_existing(existing)
+        for key in (rows.keys[index] for index in speech_rows):
+            if key not in existing.row_indices:
+                draft.add_speech(part.records[key].speech or {})
+
+    def _speech_tables(self, part: _PartContents, speech_rows: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield the speech in source order: what stands from its file, what is new from the journals."""
+        rows, existing = part.rows, part.existing
+        with BlobReader() as blobs, ExitStack() as resources:
+            reader = None
+            if existing.row_indices:
+                reader = resources.enter_context(open_existing_speech(self._store, rows, self._speech_schema))
+            inputs = RowReader(rows.inputs, self._input_columns)
+            for is_existing, run in groupby(speech_rows, lambda index: rows.keys[index] in existing.row_indices):
+                indices = list(run)
+                if is_existing and reader is not None:
+                    first, last = (existing.row_indices[rows.keys[index]] for index in (indices[0], indices[-1]))
+                    yield from reader.rows(first, last + 1)
+                    continue
+                for group in split_row_groups(indices, part.row_bytes):
+                    yield self._speech_table(part, group, inputs.read(group), blobs)
+                    if any(rows.inputs.row_bytes[index] for index in group):  # else Arrow keeps what it had for them
+                        pa.default_memory_pool().release_unused()
+
+    def _speech_table(
+        self, part: _PartContents, indices: Sequence[int], input_rows: pa.Table, blobs: BlobReader
+    ) -> pa.Table:
+        keys = [part.rows.keys[index] for index in indices]
+        texts = input_rows.column(self._layout.columns.text).cast(pa.string())
+        own_columns = speech_columns(keys, [part.records[key] for key in keys], texts, blobs)
+        input_columns = [input_rows.column(source) for source, _ in self._layout.passthrough]
+        return pa.table([*own_columns, *input_columns], schema=self._speech_schema)
+
+    def _write_marker(self, rows: PartRows, replays: Sequence[Replay], draft: _MarkerDraft) -> None:
+        marker = {
+            "part": rows.number,
+            "totals": draft.totals.to_json(),
+            "voices": draft.voices,
+            "languages": draft.languages,
+            "prices": distinct_prices(draft.prices),
+            "journals": [replay.journal_id for replay in replays],
+            "files": draft.files,
+        }
+        self._fence()
+        create_marker(self._store, marker_name(rows.number), json_bytes(marker, option=orjson.OPT_SORT_KEYS))
+
+
+def marker_name(part: int) -> str:
+    """Return the name of a part's marker, whose being there means that the part is done."""
+    return f"done/{part_name(part)}.json"
+
+
+def create_marker(store: Store, name: str, data: bytes) -> None:
+    """Write a marker where there is none, as far as the destination can make sure of that.
+
+    Raises:
+        StorageError: The destination failed, or another process has marked the part meanwhile.
+    """
+    if not isinstance(store, FsspecStore) or not store.has_create_if_absent:
+        store.write(name, data)
+    elif not store.create(name, data) and store.read(name) != data:  # a request may be sent again that had arrived
+        raise store.conflict_error(name)
+
+
+def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey] = ()) -> Totals:
+    """Count what journals hold that is finished; its usage is counted elsewhere.
+
+    Args:
+        replays: The journals of one part.
+        existing: Utterances that are counted elsewhere, too.
+    """
+    totals = Totals()
+    for record in (record for key, record in _merge_records(replays).items() if key not in existing):
+        totals.speech += record.speech is not None
+        totals.rejects += record.reject is not None
+        if record.speech is not None:
+            totals.audio_ms += record.speech["duration_ms"]
+            totals.reused += record.speech["deduplicated_from"] is not None
+    return totals
+
+
+def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None:
+    """Remove journals of a part that is published."""
+    with storage_errors(f"removing journals in {folder}"):
+        for journal_id in journal_ids:
+            (folder / f"{part_name(part)}-{journal_id}{SUFFIX}").unlink(missing_ok=True)
+
+
+def _merge_records(replays: Sequence[Replay]) -> dict[UtteranceKey, UtteranceRecord]:
+    """Return each utterance's last word: speech for good, else the reject of the latest journal that has one."""
+    merged: dict[UtteranceKey, UtteranceRecord] = {}
+    for replay in replays:
+        for key, record in replay.utterances.items():
+            is_speech = key in merged and merged[key].speech is not None
+            if record.speech is not None or key not in merged or (record.reject is not None and not is_speech):
+                merged[key] = record
+    return merged
+
+
+def _finished_record(records: Mapping[UtteranceKey, UtteranceRecord], key: UtteranceKey) -> UtteranceRecord:
+    record = records.get(key)
+    if record is None or (record.speech is None and record.reject is None):
+        raise StorageError(f"utterance {key[0]!r} is neither speech nor rejected", hint="run the job again")
+    return record
+
+
+def _reject_row(key: UtteranceKey, record: UtteranceRecord) -> dict[str, Any]:
+    utterance_id, take = key
+    identity = {"utterance_id": utterance_id, "take": take, "invocation_id": record.header["invocation_id"]}
+    return {**(record.reject or {}), **identity}

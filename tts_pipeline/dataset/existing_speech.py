@@ -1,0 +1,156 @@
+"""Speech of an open part that is at the destination already: it stays, and is written again beside what is new.
+
+A part is open while it has no marker. Its speech file may be there all the same: a run died between the two, perhaps
+with its journal, or the part was reopened for its rejects. Such a file is whole, since files appear at one stroke, and
+of this part, since a destination holds one dataset. So its rows are done, whatever the journals say.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.dataset.active_part import PartRows
+from tts_pipeline.dataset.names import file_names
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import StorageError
+from tts_pipeline.models import History, UtteranceKey
+from tts_pipeline.money import total_cost
+from tts_pipeline.storage.parquet_reader import ParquetReader
+from tts_pipeline.storage.store import LocalStore, Store, storage_errors
+
+_SPEECH_COLUMNS = ("utterance_id", "take", "voice", "language", "duration_ms", "deduplicated_from")
+_USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost")
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingSpeech:
+    """What a part's speech file holds.
+
+    Args:
+        row_indices: Each utterance's row in the file.
+        totals: Speech, reused speech and its duration.
+        voices: Rows by voice.
+        languages: Rows by language.
+    """
+
+    row_indices: Mapping[UtteranceKey, int] = field(default_factory=dict)
+    totals: Totals = field(default_factory=Totals)
+    voices: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+
+
+NO_SPEECH = ExistingSpeech()
+
+
+def speech_name(rows: PartRows) -> str:
+    """Return the name of a part's speech file."""
+    return f"speech/{rows.name}.parquet"
+
+
+def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
+    """Look at a part's speech file; without one nothing stands. Blocking.
+
+    Raises:
+        StorageError: The destination failed, or the file is of other rows.
+    """
+    if not store.exists(speech_name(rows)):
+        return NO_SPEECH
+    with _open_parquet(store, speech_name(rows)) as parquet:
+        columns = parquet.read(columns=list(_SPEECH_COLUMNS), use_threads=False).to_pydict()
+    row_indices = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
+    if not row_indices.keys() <= set(rows.keys):
+        raise StorageError(
+            f"{store.describe(speech_name(rows))} holds other rows than the source's",
+            hint="it is of another dataset: remove it, or name another destination",
+        )
+    return ExistingSpeech(
+        row_indices,
+        Totals(
+            speech=len(row_indices),
+            reused=sum(origin is not None for origin in columns["deduplicated_from"]),
+            audio_ms=sum(columns["duration_ms"]),
+        ),
+        Counter(voice or "" for voice in columns["voice"]),
+        Counter(language or "" for language in columns["language"]),
+    )
+
+
+class ExistingSpeechReader:
+    """Reads runs of rows in ascending order, each row once.
+
+    Args:
+        slices: The rows of the speech file.
+        schema: Of the tables that are given.
+    """
+
+    def __init__(self, slices: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        self._slices = slices
+        self._schema = schema
+        self._first_row = 0
+        self._table = schema.empty_table()
+
+    def rows(self, start: int, end: int) -> Iterator[pa.Table]:
+        """Yield rows ``start`` to ``end`` (half open) in pieces of one slice at most."""
+        while start < end:
+            while start >= self._first_row + self._table.num_rows:
+                self._first_row += self._table.num_rows
+                self._table = pa.Table.from_batches([next(self._slices)]).cast(self._schema)
+            until = min(end, self._first_row + self._table.num_rows)
+            yield self._table.slice(start - self._first_row, until - start)
+            start = until
+
+
+@contextmanager
+def open_existing_speech(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator[ExistingSpeechReader]:
+    """Open a part's speech file to copy rows from it. Blocking.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    name = store.describe(speech_name(rows))
+    with storage_errors(f"reading {name}", Exception), store.open(speech_name(rows)) as stream:
+        parquet = ParquetReader(stream, name, is_local=isinstance(store, LocalStore))
+        yield ExistingSpeechReader(parquet.slices(range(parquet.metadata.num_row_groups)), schema)
+
+
+def published_histories(store: Store, rows: PartRows, local_journals: Collection[str]) -> dict[UtteranceKey, History]:
+    """Return what published usage tells of a part's utterances, where its journal is not on this machine any more.
+
+    Requests are numbered on from there, and a row's cost is that of all its requests. Blocking.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+    attempts_by_key: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
+    for name in file_names(store, "usage", f"{rows.name}-"):
+        if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in local_journals:
+            continue
+        with _open_parquet(store, f"usage/{name}") as parquet:
+            columns = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False).to_pydict()
+        for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
+            if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
+                attempts_by_key.setdefault((utterance_id, take), []).append((values[0], values[1], values[2]))
+    return {key: _history(attempts) for key, attempts in attempts_by_key.items()}
+
+
+def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
+    return History(
+        segment_attempts=Counter(segment for segment, _, _ in attempts),
+        characters_billed=sum(characters for _, characters, _ in attempts),
+        cost=total_cost(cost for _, _, cost in attempts),
+    )
+
+
+@contextmanager
+def _open_parquet(store: Store, name: str) -> Iterator[Any]:
+    reading = storage_errors(f"reading {store.describe(name)}", Exception)
+    with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+        yield parquet

@@ -1,0 +1,197 @@
+"""The journals of a part that are on this machine, and what may have been spent that damage hides."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
+from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import usage_name
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.replay import Replay, UnaccountedSpend, replay_journal
+
+logger = logging.getLogger("tts_pipeline")
+
+QUARANTINE_SUFFIX = ".damaged"
+"""Suffix of a journal that tells nothing any more: nobody reads it, and nobody removes it."""
+
+_MIN_INTENT_BYTES = 256
+"""The record of an attempt is not shorter, whatever its ids are."""
+
+_ZERO = Decimal(0)
+NOTHING_UNACCOUNTED = UnaccountedSpend(0, 0, _ZERO, None)
+
+
+def journal_paths(folder: Path, part: int) -> list[Path]:
+    """Return the local journals of a part, oldest first."""
+    return sorted(folder.glob(f"{part_name(part)}-*{SUFFIX}"))
+
+
+def replay_part(
+    store: Store, folder: Path, part: int, dataset_fingerprint: str, *, own_journal_id: str | None = None
+) -> list[Replay]:
+    """Read the local journals of a part back; one that was torn in its first frame sent nothing and is removed.
+
+    Args:
+        store: The destination, whose claims say what a damaged journal may have spent.
+        folder: Where the journals are.
+        part: Whose.
+        dataset_fingerprint: What they must be of.
+        own_journal_id: Of the journal that this process wrote, whose payloads need no check; damage was told when the
+            part was opened.
+
+    Raises:
+        StorageError: The disk failed, or a journal is of another version, or of another dataset that was at the same
+            destination: its audio is of other texts or other voices.
+    """
+    replays = []
+    for path in journal_paths(folder, part):
+        replay = read_journal(
+            store, path, check_payloads=own_journal_id is None or not path.stem.endswith(own_journal_id)
+        )
+        if replay is None:
+            _quarantine(store, path)
+        else:
+            check_fingerprint(path, replay, dataset_fingerprint)
+            replays.append(replay)
+            if own_journal_id is None:
+                warn_of_damage(path, replay)
+    return replays
+
+
+def read_journal(store: Store, path: Path, *, check_payloads: bool = True) -> Replay | None:
+    """Read a journal, and find what may have been spent where it is damaged.
+
+    Args:
+        store: The destination.
+        path: The journal.
+        check_payloads: As for ``replay_journal``.
+
+    Returns:
+        None when it does not tell whose it is, or is another one than its name says: what it spent is then what its
+        claim says, as if it were not there.
+
+    Raises:
+        StorageError: As for ``replay_journal``, or the claim is damaged, too.
+    """
+    replay = replay_journal(path, check_payloads=check_payloads)
+    if replay is None or replay.journal_id != parse_journal_id(path.name):
+        return None
+    if replay.unread_bytes:
+        replay.unaccounted = _spend_in_gaps(store, parse_part_number(path.name), replay)
+    return replay
+
+
+def warn_of_damage(path: Path, replay: Replay) -> None:
+    """Tell the user what a damaged journal means: for the bill, and for what is bought again."""
+    if replay.unread_bytes and replay.unaccounted is not None:
+        logger.warning(
+            "the journal %s is damaged: %d bytes cannot be read. What was sent there is unknown and counts at its "
+            "most, %d characters; audio that stood there is bought again. Look after the disk",
+            path,
+            replay.unread_bytes,
+            replay.unaccounted.characters_upper_bound,
+        )
+    if replay.damaged_answers:
+        logger.warning(
+            "the journal %s is damaged: audio of %d records is not what was written, and is bought again. "
+            "Look after the disk",
+            path,
+            replay.damaged_answers,
+        )
+
+
+def _quarantine(store: Store, path: Path) -> None:
+    """Remove a journal that was killed in its first write; one that was claimed on has lost what it told."""
+    with storage_errors(f"removing the journal {path}"):
+        if not store.exists(claim_name(parse_part_number(path.name), parse_journal_id(path.name))):
+            path.unlink(missing_ok=True)
+            return
+        path.rename(path.with_suffix(QUARANTINE_SUFFIX))
+    logger.warning(
+        "the journal %s is damaged where it says whose it is, and was set aside as %s: what it spent is unknown and "
+        "counts at its most; audio that stood there is bought again. Look after the disk",
+        path,
+        path.with_suffix(QUARANTINE_SUFFIX).name,
+    )
+
+
+def _spend_in_gaps(store: Store, part: int, replay: Replay) -> UnaccountedSpend:
+    """Return what may have been spent in the gaps of a journal."""
+    claim = read_claim(store, claim_name(part, replay.journal_id))
+    if claim is not None:
+        return unaccounted_spend(replay, claim)
+    if replay.unaccounted is not None:
+        return replay.unaccounted
+    if store.exists(usage_name(part, replay.journal_id)):  # published when the journal was whole
+        return NOTHING_UNACCOUNTED
+    return _worst_case(replay)
+
+
+def unaccounted_spend(replay: Replay, claim: Claim | None) -> UnaccountedSpend:
+    """Return what a claim covers beyond what its journal tells; without one nothing is left to account for."""
+    if claim is None:
+        return NOTHING_UNACCOUNTED
+    known, cost = totals_of(replace(replay, unaccounted=None)), claim.cost_upper_bound
+    return UnaccountedSpend(
+        claim.opened_at_us,
+        max(0, claim.characters_upper_bound - known.characters_upper_bound),
+        None if cost is None else max(_ZERO, cost - (known.cost_upper_bound or _ZERO)),
+        claim.currency,
+    )
+
+
+def _worst_case(replay: Replay) -> UnaccountedSpend:
+    """Return a bound where no claim tells one: as many attempts as fit into the gaps, each the largest known."""
+    attempts = [attempt for attempt, _ in replay.attempts.values()]
+    max_attempts = replay.unread_bytes // _MIN_INTENT_BYTES + 1
+    costs = [attempt.cost_upper_bound for attempt in attempts if attempt.cost_upper_bound is not None]
+    prices = (replay.header["prices"].get(attempt.price_id) for attempt in attempts)
+    return UnaccountedSpend(
+        max((attempt.started_at_us for attempt in attempts), default=0),
+        max_attempts * max((attempt.characters_upper_bound for attempt in attempts), default=0),
+        max_attempts * max(costs) if costs else None,
+        next((price["currency"] for price in prices if price), None),
+    )
+
+
+def totals_of(replay: Replay) -> Totals:
+    """Return what a journal's attempts did cost and may have cost; what is not settled counts at its worst."""
+    totals = Totals()
+    for attempt, settlement in replay.attempts.values():
+        price = replay.header["prices"].get(attempt.price_id)
+        totals.attempts += 1
+        totals.characters_billed += settlement.characters_billed if settlement else 0
+        bounds = settlement or attempt
+        totals.characters_upper_bound += bounds.characters_upper_bound
+        if bounds.cost_upper_bound is None:
+            totals.characters_without_price += bounds.characters_upper_bound
+        cost = settlement.cost if settlement else None
+        totals.add_cost(cost, bounds.cost_upper_bound, price["currency"] if price else None)
+        if settlement is not None and settlement.implausible:
+            totals.add_implausible(settlement.cost_upper_bound)
+    if replay.unaccounted is not None:
+        totals.characters_upper_bound += replay.unaccounted.characters_upper_bound
+        if replay.unaccounted.cost_upper_bound is None:
+            totals.characters_without_price += replay.unaccounted.characters_upper_bound
+        totals.add_cost(None, replay.unaccounted.cost_upper_bound, replay.unaccounted.currency)
+    return totals
+
+
+def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> None:
+    """Make sure that a journal is of a dataset.
+
+    Raises:
+        StorageError: It is of another one that was at the same destination.
+    """
+    if replay.header["dataset_fingerprint"] != dataset_fingerprint:
+        raise StorageError(
+            f"the journal {path} is of another job or source than the dataset now at the destination",
+            hint="it may hold audio already paid for: go on with that dataset, or remove the journal to give it up",
+        )

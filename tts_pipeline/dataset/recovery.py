@@ -1,0 +1,126 @@
+"""What runs that died left behind of parts that are done: accounted for, then removed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
+from tts_pipeline.dataset.claims import claim_name
+from tts_pipeline.dataset.commit import marker_name
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
+from tts_pipeline.dataset.names import file_names, parse_journal_id, parse_part_number, part_name
+from tts_pipeline.dataset.part_journals import journal_paths, read_journal, warn_of_damage
+from tts_pipeline.dataset.usage_files import account_for_claims, commit_journal_usage, is_provisional, usage_name
+from tts_pipeline.storage.file_lock import HeldElsewhereError
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.replay import Replay
+from tts_pipeline.wal.shipping import FOLDER as SHIPPED
+
+
+def collect_orphans(
+    store: Store, journals: Path, leases: Leases, committed_parts: Collection[int], fingerprint_of: Callable[[int], str]
+) -> None:
+    """Account for what a kill left behind after a part was marked as done, and remove it.
+
+    Mostly that is a journal whose usage is published. Where two processes had the part at a time, it may also be a
+    journal or a claim that no usage tells of yet: it is published now, and the seal is broken, for the bill has grown.
+    What another process has open stays, and so does a journal that is of another dataset.
+
+    Args:
+        store: The destination.
+        journals: Where the journals are.
+        leases: What this process holds.
+        committed_parts: Parts with a marker.
+        fingerprint_of: Tells the fingerprint that a part's journals have.
+
+    Raises:
+        StorageError: The destination or the disk failed, or a journal is of another version.
+    """
+    claims_by_part = _find_open_parts(store, journals)
+    claims_by_part |= {
+        number: [] for number in map(parse_part_number, leases.leased_parts()) if number not in claims_by_part
+    }
+    for number, claims in claims_by_part.items():
+        if number not in committed_parts:
+            continue
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(leases.hold(part_name(number)))
+            except HeldElsewhereError:
+                continue  # whoever has it accounts for it
+            shipped_ids = {parse_journal_id(name) for name in file_names(store, SHIPPED, f"{part_name(number)}-")}
+            adopt_journals(store, journals, number, exclude=shipped_ids - {parse_journal_id(name) for name in claims})
+            paths = _commit_usage(
+                store, number, _replay_journals(store, journals, number, fingerprint_of(number)), claims
+            )
+            with storage_errors(f"removing journals of {part_name(number)}"):
+                for path in paths:
+                    path.unlink(missing_ok=True)
+            remove_shipped_logs(store, number)
+
+
+def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
+    """Publish the usage of a dataset that nobody will go on with: of all its journals and claims. The journals stay.
+
+    Args:
+        store: The destination.
+        journals: Where the journals are.
+        leases: What this process holds.
+
+    Raises:
+        StorageError: The destination or the disk failed, a journal is of another version, or another process still
+            works on one of the parts.
+    """
+    for number, claims in _find_open_parts(store, journals).items():
+        with leases.hold(part_name(number), wait=True):
+            adopt_journals(store, journals, number)
+            _commit_usage(store, number, _replay_journals(store, journals, number, None), claims)
+
+
+def _find_open_parts(store: Store, journals: Path) -> dict[int, list[str]]:
+    """Return the parts that have a claim or a journal, here or shipped, with their claims."""
+    claims = defaultdict[int, list[str]](list)
+    for name in file_names(store, "claims"):
+        claims[parse_part_number(name)].append(f"claims/{name}")
+    for name in (*(path.name for path in journals.glob(f"part-*{SUFFIX}")), *file_names(store, SHIPPED)):
+        claims[parse_part_number(name)] += []
+    return dict(sorted(claims.items()))
+
+
+def _replay_journals(store: Store, journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
+    replays = {path: read_journal(store, path, check_payloads=False) for path in journal_paths(journals, number)}
+    for path, replay in replays.items():
+        if replay is not None:
+            warn_of_damage(path, replay)
+    return {
+        path: replay
+        for path, replay in replays.items()
+        if fingerprint is None or replay is None or replay.header["dataset_fingerprint"] == fingerprint
+    }
+
+
+def _commit_usage(
+    store: Store, number: int, replays_by_path: Mapping[Path, Replay | None], claims: Sequence[str]
+) -> Collection[Path]:
+    """Publish what no usage tells of yet, and remove the claims that are told in full; return the journals."""
+    replays = [replay for replay in replays_by_path.values() if replay is not None]
+    local_ids = {replay.journal_id for replay in replays}
+    spending_ids = {replay.journal_id for replay in replays if replay.attempts} | (
+        {parse_journal_id(name) for name in claims} - local_ids
+    )
+    is_better_known = any(is_provisional(store, number, replay) for replay in replays)
+    if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spending_ids):
+        store.remove(MANIFEST_FILE)
+    if is_better_known:  # its marker tells of the guess: the part is published again by whoever runs the job
+        store.remove(marker_name(number))
+    for replay in replays:
+        commit_journal_usage(store, number, replay)
+    account_for_claims(store, claims, local_ids)
+    for replay in replays:
+        store.remove(claim_name(number, replay.journal_id))
+    return replays_by_path.keys()

@@ -1,0 +1,73 @@
+"""Audio in which a text cannot be heard as it should: what a voice does on a bad day. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from tts_pipeline.emulator.audio import wav_header
+
+_HEADER_BYTES = 44
+_RATE_AT = slice(24, 28)
+_LOUD = 3_000
+
+_Samples = npt.NDArray[np.int32]
+
+
+def damage_audio(audio: bytes, sound: str) -> bytes:
+    """Return audio with another sound, whole in its form.
+
+    Args:
+        audio: WAV as the voices make it, or headerless samples. Compressed audio stays as it is.
+        sound: One of ``SOUNDS``.
+    """
+    if audio.startswith((b"ID3", b"\xff")):
+        return audio
+    has_header = audio.startswith(b"RIFF")
+    samples = np.frombuffer(audio[_HEADER_BYTES if has_header else 0 :], "<i2").astype(np.int32)
+    data = _DAMAGES[sound](samples).clip(-0x8000, 0x7FFF).astype("<i2").tobytes()
+    return wav_header(len(data), int.from_bytes(audio[_RATE_AT], "little")) + data if has_header else data
+
+
+def _empty(samples: _Samples) -> _Samples:
+    return samples[:100]
+
+
+def _silent(samples: _Samples) -> _Samples:
+    return samples * 0
+
+
+def _noise(samples: _Samples) -> _Samples:
+    return np.random.default_rng(1).integers(-_LOUD, _LOUD, len(samples), dtype=np.int32)
+
+
+def _cut(samples: _Samples) -> _Samples:
+    """End where it is loud, in the middle."""
+    half = len(samples) // 2
+    return samples[: half + int(np.argmax(abs(samples[half : half + half // 2]))) + 1]
+
+
+def _short(samples: _Samples) -> _Samples:
+    return samples[: len(samples) // 10]
+
+
+def _long(samples: _Samples) -> _Samples:
+    return np.tile(samples, 6)
+
+
+def _clipped(samples: _Samples) -> _Samples:
+    return samples * 50
+
+
+_DAMAGES: Mapping[str, Callable[[_Samples], _Samples]] = {
+    "empty": _empty,
+    "silent": _silent,
+    "noise": _noise,
+    "cut": _cut,
+    "short": _short,
+    "long": _long,
+    "clipped": _clipped,
+}
+"""Each sound by its name in a rule."""

@@ -1,0 +1,105 @@
+"""The processes that speak: a few of them, each with one text at a time, started again when one dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import PIPE, Process
+from types import TracebackType
+from typing import Self
+
+from tts_pipeline.emulator.audio import SynthesisError, SynthesisResult
+from tts_pipeline.emulator.request import SpeechRequest
+from tts_pipeline.emulator.speaker_protocol import LENGTH, pack_request, unpack_answer
+
+_ANSWER_TIMEOUT_S = 60.0
+"""600 characters take well under a second; a process that is silent for this long hangs."""
+
+
+class SpeakerPool:
+    """A pool of processes that speak.
+
+    Args:
+        count: How many.
+        command: What is started; for tests.
+    """
+
+    def __init__(
+        self, count: int, command: tuple[str, ...] = (sys.executable, "-m", "tts_pipeline.emulator.speaker")
+    ) -> None:
+        self._processes = [_SpeakerProcess(command) for _ in range(count)]
+        self._idle: asyncio.LifoQueue[_SpeakerProcess] = asyncio.LifoQueue()
+
+    async def __aenter__(self) -> Self:
+        for speaker in self._processes:
+            await speaker.start()
+            self._idle.put_nowait(speaker)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for speaker in self._processes:
+            await speaker.stop()
+
+    async def speak(self, request: SpeechRequest) -> SynthesisResult:
+        """Return a text spoken as asked; a process that dies over it is started again and tried once more.
+
+        Raises:
+            SynthesisError: The voice failed, or two processes died over this text.
+        """
+        speaker = await self._idle.get()
+        try:
+            try:
+                return await speaker.speak(request)
+            except (EOFError, ConnectionError, TimeoutError):
+                return await speaker.speak(request)
+        except (EOFError, ConnectionError, TimeoutError) as error:
+            raise SynthesisError("The voice process died twice over one text.") from error
+        finally:
+            self._idle.put_nowait(speaker)
+
+
+class _SpeakerProcess:
+    """One process, started again when it has died."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self._process: Process | None = None
+
+    async def start(self) -> Process:
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE, stdout=PIPE)
+        return self._process
+
+    async def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+    async def speak(self, request: SpeechRequest) -> SynthesisResult:
+        process = self._process or await self.start()
+        try:
+            async with asyncio.timeout(_ANSWER_TIMEOUT_S):
+                head, audio = await _exchange(process, pack_request(request))
+        except BaseException:
+            # Its answer would be taken for the next one's.
+            await self.stop()
+            raise
+        return unpack_answer(head, audio)
+
+
+async def _exchange(process: Process, request: bytes) -> tuple[bytes, bytes]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(request)
+    await process.stdin.drain()
+    return await _frame(process.stdout), await _frame(process.stdout)
+
+
+async def _frame(source: asyncio.StreamReader) -> bytes:
+    (size,) = LENGTH.unpack(await source.readexactly(LENGTH.size))
+    return await source.readexactly(size)

@@ -1,0 +1,121 @@
+"""Audio that was bought before: which requests of a job need no purchase, told by names and indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+
+import numpy as np
+
+from tts_pipeline.cache.cache_location import CacheLocation, CacheTier
+from tts_pipeline.cache.dataset_cache import DatasetCache
+from tts_pipeline.cache.file_cache import FileCache, request_hash
+from tts_pipeline.cache.job_cache import JobCache, request_hashes
+from tts_pipeline.client.retakes import is_worth_keeping
+from tts_pipeline.config import AudioSettings, QualityPolicy
+from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.rebuild import OldGeneration
+from tts_pipeline.models import Card, Endpoint, Parameters
+from tts_pipeline.source.duplicates import load_duplicate_hashes
+from tts_pipeline.wire.request import build_request
+
+
+class AudioOrigin(IntEnum):
+    """Where the audio of a request is."""
+
+    NOWHERE = 0
+    THIS_JOB = 1
+    """Bought for another row of the same job."""
+    OTHER_JOB = 2
+    """Bought by another job."""
+    JOURNAL = 3
+    """In a journal of this job, segment by segment."""
+
+
+class AudioLocator:
+    """Finds the requests whose audio is held already, as a run would; takes 8 to 12 bytes of memory an answer.
+
+    No audio is read, unless the policy rejects some: then it is read with its flags, and counts if it passes.
+
+    Args:
+        tiers: Where audio is held, in the order in which a run looks.
+        quality: Audio that this policy would not keep is not taken.
+        service: Part of a request's key.
+        card: Part of a request's key.
+    """
+
+    def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Endpoint, card: Card) -> None:
+        self._tiers = [_ListedTier(tier) if _needs_listing(tier) else tier for tier in tiers]
+        self._quality = quality
+        self._is_strict = "reject" in quality.actions.values()
+        self._service = service
+        self._card = card
+
+    def __bool__(self) -> bool:
+        return bool(self._tiers)
+
+    def locate(self, text: str, parameters: Parameters, take: int) -> AudioOrigin:
+        """Return where the audio of one request is.
+
+        Raises:
+            StorageError: A place cannot be read. Blocking.
+        """
+        key = build_request(self._service, self._card, text, parameters).request_key
+        label = next((tier.label for tier in self._tiers if self._has(tier, key, take)), None)
+        if label is None:
+            return AudioOrigin.NOWHERE
+        return AudioOrigin.OTHER_JOB if label else AudioOrigin.THIS_JOB
+
+    def _has(self, tier: CacheTier, request_key: str, take: int) -> bool:
+        if not tier.may_have(request_key, take):
+            return False
+        if not self._is_strict:
+            return True
+        cached = tier.get(request_key, take)
+        return cached is not None and is_worth_keeping(self._quality, cached.answer, None)
+
+
+def open_tiers(locations: Iterable[CacheLocation | OldGeneration], audio: AudioSettings) -> list[CacheTier]:
+    """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking.
+
+    Raises:
+        ConfigurationError: One of them cannot be read.
+    """
+    return [
+        location.open(audio) for location in locations if isinstance(location, OldGeneration) or not location.is_new
+    ]
+
+
+def open_own_tiers(prepared: PreparedJob) -> list[CacheTier]:
+    """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking.
+
+    Raises:
+        StorageError: The disk or the destination failed.
+    """
+    duplicate_hashes = load_duplicate_hashes(prepared.store, prepared.descriptor.fingerprint)
+    if duplicate_hashes is not None and not len(duplicate_hashes):
+        return []
+    job_cache = JobCache(prepared.job_cache_dir)
+    if not job_cache.is_new:
+        return [job_cache]
+    dataset_cache = DatasetCache(prepared.store, prepared.descriptor, prepared.job.audio, label="")
+    return [dataset_cache] if len(dataset_cache) else []
+
+
+def _needs_listing(tier: CacheTier) -> bool:
+    return isinstance(tier, FileCache) and not isinstance(tier, JobCache)
+
+
+class _ListedTier:
+    """A reuse store whose names were listed once: a look at each request would take a round trip each."""
+
+    def __init__(self, tier: CacheTier) -> None:
+        assert isinstance(tier, FileCache)
+        self.label = tier.label
+        self.get = tier.get
+        self._hashes = request_hashes(tier)
+
+    def may_have(self, request_key: str, take: int) -> bool:
+        key_hash = np.uint64(request_hash(request_key, take))
+        index = int(np.searchsorted(self._hashes, key_hash))
+        return index < len(self._hashes) and self._hashes[index] == key_hash

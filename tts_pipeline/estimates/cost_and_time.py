@@ -1,0 +1,172 @@
+"""What counts come to in money and in time, and what there is to say about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+from tts_pipeline.catalog.entries import LOCAL
+from tts_pipeline.catalog.rehearsal import NO_JAPANESE
+from tts_pipeline.config import BudgetCap, Limits, QualityPolicy
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.estimates.measurements import Latency
+from tts_pipeline.estimates.tally import Counts
+from tts_pipeline.models import Card, Endpoint, Price, Usage
+from tts_pipeline.money import cost_of, price_at
+
+_DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class TimeEstimate:
+    """How long a job takes.
+
+    Args:
+        requests_per_minute: As given, else the service's own; None is none.
+        characters_per_minute: As given; None is none.
+        latency_s: Mean time to an answer; None is not known.
+        elapsed_s: The longest of the times below; None without any.
+        limited_by: Which one it is; None without any.
+        answer_within_s: The longest that an answer may take, with the given requests in flight, so that the rates are
+            reached; None without any rate, or without requests.
+    """
+
+    requests_per_minute: float | None
+    characters_per_minute: float | None
+    latency_s: float | None
+    elapsed_s: float | None
+    limited_by: str | None
+    answer_within_s: float | None
+
+
+def estimate_time(counts: Counts, card: Card, limits: Limits, latency: Latency | None = None) -> TimeEstimate:
+    """Work out how long a job takes.
+
+    Args:
+        counts: Of its rows.
+        card: Its own rate holds where none is given.
+        limits: Rates, and requests in flight.
+        latency: Time to an answer; None is not known.
+    """
+    requests = card.requests_per_minute if limits.requests_per_minute is None else limits.requests_per_minute
+    rates = {
+        "requests_per_minute": (counts.segments, requests),
+        "characters_per_minute": (counts.characters_billed, limits.characters_per_minute),
+    }
+    rate_times = {name: 60 * amount / rate for name, (amount, rate) in rates.items() if rate is not None}
+    times = {**rate_times, **_answer_times(counts, limits, latency)}
+    longest = max(times, key=lambda name: times[name], default=None)
+    rate_limited_s = max(rate_times.values(), default=0.0)
+    return TimeEstimate(
+        requests_per_minute=None if requests is None else float(requests),
+        characters_per_minute=limits.characters_per_minute,
+        latency_s=_mean_latency(counts, latency),
+        elapsed_s=None if longest is None else times[longest],
+        limited_by=longest,
+        answer_within_s=rate_limited_s * limits.max_concurrency / counts.segments if rate_limited_s else None,
+    )
+
+
+def _answer_times(counts: Counts, limits: Limits, latency: Latency | None) -> dict[str, float]:
+    if latency is None:
+        return {}
+    in_flight = max(1, min(limits.max_concurrency, counts.segments))
+    return {
+        "latency": latency.seconds(counts.segments, counts.characters_billed) / in_flight,
+        "longest_text": latency.seconds(*counts.longest),
+    }
+
+
+def _mean_latency(counts: Counts, latency: Latency | None) -> float | None:
+    if latency is None or not counts.segments:
+        return None if latency is None else latency.request_s
+    return latency.seconds(counts.segments, counts.characters_billed) / counts.segments
+
+
+def max_purchases(quality: QualityPolicy) -> int:
+    """Return how often one segment is bought at most: once, and once more for each retake."""
+    return 1 + quality.max_retakes * ("retry" in quality.actions.values())
+
+
+def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | None:
+    """Work out what a job costs; None without a price, and by token when it is not known what audio takes."""
+    return cost_of(price, characters=counts.characters_billed, usage=_tokens(counts, card))
+
+
+def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEstimate, today: date) -> Iterator[str]:
+    """Say what the figures rest on."""
+    price = price_at(card.prices, today)
+    if price is None:
+        yield f"the catalog has no price for {card.model} on {card.service} today: the cost is null, which is not 0"
+    else:
+        yield from _price_notes(price, card, service)
+        yield from _price_end_notes(price, card, time, today)
+    if service.name == LOCAL and counts.japanese_rows:
+        yield NO_JAPANESE
+    if counts.long_texts > counts.cut_texts:
+        yield (
+            f"{counts.long_texts:,} texts are over the limit of {card.input_limit} {card.input_unit}; the first "
+            f"{counts.cut_texts:,} of them were cut, and the others are taken to be cut like these"
+        )
+
+
+def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Totals) -> Iterator[str]:
+    """Say where a cap would stop the run.
+
+    Args:
+        counts: Of the rows.
+        cost: Of the run; None is not known.
+        cap: Over all runs of the job.
+        prior_spend: By the earlier ones, at most.
+    """
+    money = (prior_spend.cost_upper_bound or Decimal(0)) + (cost or Decimal(0))
+    if cap.max_cost is not None and money > cap.max_cost:
+        yield f"the run stops at --max-cost {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
+    characters = prior_spend.characters_upper_bound + counts.characters_billed
+    if cap.max_characters is not None and characters > cap.max_characters:
+        yield (
+            f"the run stops at --max-characters {cap.max_characters:,}: with earlier runs this comes to {characters:,}"
+        )
+
+
+def _price_notes(price: Price, card: Card, service: Endpoint) -> Iterator[str]:
+    if price.per_10k_characters is None:
+        has_token_rate = card.output_tokens_per_second is not None
+        yield (
+            "the price is by token: the cost rests on the length of the audio, and is as rough"
+            if has_token_rate
+            else "the price is by token, and the card does not say how many a second of audio takes: the cost is null"
+        )
+    if price.basis == "list" and service.name == LOCAL:
+        yield "nobody charges for the local service: the cost is the maker's list price, for comparison"
+    elif price.basis == "list" and not service.maker:
+        yield f"the cost is at the maker's list price: {service.name} may charge otherwise"
+
+
+def _price_end_notes(price: Price, card: Card, time: TimeEstimate, today: date) -> Iterator[str]:
+    end = price.effective_until
+    if end is None:
+        return
+    successor = price_at(card.prices, end)
+    next_price = f"then {successor.price_id} holds" if successor else "no price is known from then on"
+    if time.elapsed_s is None:
+        yield f"the price {price.price_id} ends before {end}; {next_price}"
+    elif end <= today + timedelta(days=math.ceil(time.elapsed_s / _DAY_S)):
+        yield f"the price {price.price_id} ends before {end}, within the time that this takes; {next_price}"
+
+
+def _tokens(counts: Counts, card: Card) -> Usage:
+    """Estimate what is billed by token, of the rows that are bought."""
+    per_second = card.output_tokens_per_second
+    if per_second is None:
+        return Usage()
+    spoken_rows = sum(voice.rows for voice in counts.spoken)
+    bought_share = (spoken_rows - counts.repeated_rows - counts.reused_rows) / spoken_rows if spoken_rows else 0.0
+    audio_s = 3_600 * sum(voice.audio_hours for voice in counts.spoken)
+    # The maker bills audio under a second as a second.
+    output_tokens = max(math.ceil(per_second * audio_s * bought_share), per_second * counts.segments)
+    # A token of text for each character is too many, and makes no difference: audio is nearly all of the bill.
+    return Usage(input_tokens=counts.characters_billed, output_tokens=output_tokens)

@@ -1,0 +1,258 @@
+"""The door: rows and a job go in, the estimate comes out; nothing is sent, and nothing at the destination changes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+from tts_pipeline.cache.cache_location import CacheLocation, CacheTier, find_cache
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
+from tts_pipeline.dataset.descriptor import read_descriptor
+from tts_pipeline.dataset.spending import total_spend
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
+from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
+from tts_pipeline.estimates.distinct_requests import DistinctRequests
+from tts_pipeline.estimates.input_rows import AnyRows, InputRows, SourceRows, open_rows
+from tts_pipeline.estimates.measurements import Latency, read_measurements
+from tts_pipeline.estimates.purchase_counter import PurchaseCounter
+from tts_pipeline.estimates.remaining_rows import RemainingRows
+from tts_pipeline.estimates.result import WAV_BYTES_PER_SECOND, Estimate
+from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters
+from tts_pipeline.estimates.tally import Counts, tally
+from tts_pipeline.job import Job, Running
+from tts_pipeline.job.prepare import PreparedJob, prepare
+from tts_pipeline.models import Endpoint, ParameterValue
+from tts_pipeline.money import price_at
+from tts_pipeline.source.columns import hugging_face_note, passthrough_columns, require_columns
+from tts_pipeline.source.dropped_columns import check_drop
+from tts_pipeline.source.frame_stream import temporary_parquet
+
+
+def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
+    rows: AnyRows,
+    service: Endpoint,
+    *,
+    model: str,
+    destination: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | InputColumns | None = None,
+    limits: Limits | None = None,
+    running: Running | None = None,
+    audio: AudioSettings | None = None,
+    selection: Selection | None = None,
+    catalog: Catalog | None = None,
+    unchecked: Sequence[str] = (),
+    latency_s: float | None = None,
+    hive: bool = InputColumns().hive,
+    drop: Sequence[str] = (),
+    **parameters: ParameterValue,
+) -> Estimate:
+    """Estimate what speech for all rows would come to; nothing is sent.
+
+    10,000,000 rows take seconds, in flat memory. ::
+
+        import polars as pl
+        import tts_pipeline as tts
+
+        lines = pl.DataFrame({"text": ["Good morning.", "早上好。", "Good morning."]})
+        baze = tts.load_catalog().service("baze")
+        result = tts.estimate(lines, baze, model="qwen3-tts-instruct-flash", voice="Cherry")
+        print(result.segments, result.characters_billed, result.cost, result.currency)  # 2 20 0.001600000 CNY
+
+    Args:
+        rows: A Polars DataFrame or LazyFrame; anything with ``__arrow_c_stream__``, which is taken into memory whole;
+            or a Parquet file, a folder of them, a glob or an fsspec URL. A lazy frame is run twice where columns carry
+            parameters.
+        service: Needs no key: ``load_catalog().service(name)`` has none, ``Service.named`` looks for one.
+        model: As sent.
+        destination: The dataset that the rows are for: rows that it has are not bought again. It is read, and never
+            written. None is a new dataset; only then ids are not looked at.
+        columns: Voice parameter -> column that carries it row by row; ``InputColumns`` names the column of the texts
+            too, which is ``text`` otherwise.
+        limits: The rates to reckon with, in place of those of ``running``; None is the service's own, where known.
+        running: How the job would be run: reuse, retakes, rejects that are tried anew, a rebuild, a cap.
+        audio: The dataset's audio, which decides what can be reused; None is as received.
+        selection: Which rows are taken; None is all.
+        catalog: Services, cards and prices; None is the built-in ones.
+        latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
+            ``running.reuse`` measured, if they did.
+        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
+        drop: Columns of the source that are not read at all.
+        **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
+
+    Raises:
+        ConfigurationError: Something is wrong with the rows or the parameters, as it would be for a run.
+        StorageError: A source or the destination cannot be read.
+    """
+    input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
+    input_columns = replace(input_columns, hive=input_columns.hive and hive, drop=[*input_columns.drop, *drop])
+    running = running or Running()
+    job = Job(
+        source=rows if isinstance(rows, str | os.PathLike) else "",
+        destination=destination or "",
+        service=service,
+        model=model,
+        parameters=parameters,
+        columns=input_columns if destination else replace(input_columns, generate_ids=True),
+        selection=selection or Selection(),
+        audio=audio or AudioSettings(),
+        catalog=catalog,
+        unchecked=tuple(unchecked),
+        running=running if limits is None else replace(running, limits=limits),
+    )
+    if destination and not isinstance(rows, str | os.PathLike):
+        # As a run does: a destination knows its source by its files.
+        with temporary_parquet(rows, running.work_dir, input_columns.drop) as file:
+            return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
+    return estimate_rows(rows, job, latency_s=latency_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The rows of an estimate, and what is known beside them.
+
+    Args:
+        input_rows: The rows that are left to do.
+        parameters: Their parameters.
+        tiers: Where audio may be that need not be bought.
+        locations: Datasets of earlier runs, the job's own first.
+        prior_spend: By earlier runs of the job, at most.
+        note: What there is to know of the columns of a new dataset; None is nothing.
+    """
+
+    input_rows: InputRows
+    parameters: RowParameters
+    tiers: Sequence[CacheTier]
+    locations: Sequence[CacheLocation]
+    prior_spend: Totals = field(default_factory=Totals)
+    note: str | None = None
+
+
+def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
+    """Estimate what a job comes to for rows; see ``estimate``.
+
+    Args:
+        rows: As in ``estimate``; with a destination, the job's source.
+        job: The job; its service needs no key, and a destination of "" is none.
+        latency_s: As in ``estimate``.
+        today: Chooses the price; None is today, in UTC.
+    """
+    inputs = _inputs_of_dataset(job) if os.fspath(job.destination) else _inputs_without_dataset(rows, job)
+    counter = PurchaseCounter(
+        inputs.parameters,
+        AudioLocator(inputs.tiers, job.running.quality, job.service, job.card()),
+        keeps_unspeakable=job.running.unspeakable == "keep",
+    )
+    measurements = read_measurements(inputs.locations, job)
+    if latency_s is not None:
+        measurements = replace(measurements, latency=Latency(latency_s))
+    with DistinctRequests(job.running.work_dir) as distinct_requests:
+        counts = tally(inputs.input_rows, job.columns.text, counter, distinct_requests, measurements.paces)
+    result = _make_estimate(counts, job, measurements.latency, inputs.prior_spend, today or datetime.now(UTC).date())
+    notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
+    return replace(result, left_out=inputs.input_rows.left_out, notes=notes)
+
+
+def _inputs_of_dataset(job: Job) -> _Inputs:
+    """Look at a job's destination: what is there is neither bought nor made again."""
+    prepared = prepare(job, sends=False)
+    source = SourceRows(prepared.source, prepared.row_indices)
+    parameters = check_row_parameters(source, prepared.card, job.parameters, job.columns.parameters, job.unchecked)
+    tiers = open_tiers(prepared.cache_locations, job.audio)
+    locations = [location for location in prepared.cache_locations if isinstance(location, CacheLocation)]
+    descriptor = read_descriptor(prepared.store)
+    if descriptor is None:
+        note = hugging_face_note(prepared.mapper.roles.passthrough)
+        return _Inputs(source, parameters, tiers, locations, _prior_spend(prepared), note)
+    own_location = CacheLocation(prepared.store, prepared.home.root, descriptor, is_new=False)
+    return _Inputs(
+        input_rows=RemainingRows(prepared),
+        parameters=parameters,
+        tiers=[*open_own_tiers(prepared), *tiers],
+        locations=[own_location, *locations],
+        prior_spend=_prior_spend(prepared),
+    )
+
+
+def _prior_spend(prepared: PreparedJob) -> Totals:
+    """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
+    store, journals = prepared.store, prepared.journals_dir
+    if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
+        store, journals = prepared.home, prepared.rebuild.work_dir / "journals"
+    descriptor = read_descriptor(store)
+    is_capped = prepared.job.running.budget != BudgetCap()
+    return (
+        total_spend(store, descriptor, journals, prepared.locks_dir)
+        if is_capped and descriptor is not None
+        else Totals()
+    )
+
+
+def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
+    running, columns = job.running, job.columns
+    for name in ("retry_rejects", "rebuild", "append"):
+        if getattr(running, name):
+            raise ConfigurationError(
+                f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
+            )
+    check_drop(columns, running.tag_columns)
+    input_rows = open_rows(rows, job.selection, hive=columns.hive, drop=columns.drop)
+    require_columns(columns, input_rows.schema())
+    parameters = check_row_parameters(input_rows, job.card(), job.parameters, columns.parameters, job.unchecked)
+    reuse = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
+    locations = [find_cache(location) for location in reuse]
+    return _Inputs(
+        input_rows,
+        parameters,
+        open_tiers(locations, job.audio),
+        locations,
+        note=hugging_face_note(passthrough_columns(columns, input_rows.schema())),
+    )
+
+
+def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Totals, today: date) -> Estimate:
+    card, running = job.card(), job.running
+    price, time = price_at(card.prices, today), estimate_time(counts, card, running.limits, latency)
+    audio_hours = math.fsum(voice.audio_hours for voice in counts.spoken)
+    cost, factor = expected_cost(price, counts, card), max_purchases(running.quality)
+    notes = (
+        *estimate_notes(counts, card, job.service, time, today),
+        *cap_notes(counts, cost, running.budget, prior_spend),
+    )
+    return Estimate(
+        rows=counts.rows,
+        rows_there=counts.rows_there,
+        rows_rejected_before=counts.rows_rejected_before,
+        rows_without_text=counts.rows_without_text,
+        rows_too_long=counts.rows_too_long,
+        reused_rows=counts.reused_rows,
+        repeated_rows=counts.repeated_rows,
+        segments=counts.segments,
+        characters_billed=counts.characters_billed,
+        cost=cost,
+        segments_at_most=counts.segments * factor,
+        characters_at_most=counts.characters_billed * factor,
+        cost_at_most=None if cost is None else cost * factor,
+        currency=price.currency if price else None,
+        price_id=price.price_id if price else None,
+        price_basis=price.basis if price else None,
+        audio_hours=audio_hours,
+        audio_bytes=round(audio_hours * 3_600 * WAV_BYTES_PER_SECOND),
+        spoken=counts.spoken,
+        requests_per_minute=time.requests_per_minute,
+        characters_per_minute=time.characters_per_minute,
+        latency_s=time.latency_s,
+        latency_source=latency.source if latency else None,
+        elapsed_s=time.elapsed_s,
+        limited_by=time.limited_by,
+        answer_within_s=time.answer_within_s,
+        notes=notes,
+        rows_unspeakable=counts.rows_unspeakable,
+    )

@@ -1,0 +1,170 @@
+"""Measurements of earlier runs: how long the service takes to answer, and how fast its voices speak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from tts_pipeline.cache.cache_location import CacheLocation
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
+from tts_pipeline.frames import han_characters
+from tts_pipeline.job import Job
+from tts_pipeline.storage.store import Store, storage_errors
+
+MAX_FILES = 16
+"""Files of each table that are looked at, spread over a dataset: of a large one a sample is enough."""
+
+MIN_REQUESTS = 10
+"""With fewer requests nothing is said about their time."""
+
+MIN_AUDIO_S = 20.0
+"""With less audio of a voice in a language nothing is said about its pace."""
+
+_LanguageAndVoice = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time from a request to its answer, as a mean.
+
+    Args:
+        request_s: For each request.
+        character_s: For each billed character, on top.
+        source: Where it was measured; None is the user's figure.
+    """
+
+    request_s: float
+    character_s: float = 0.0
+    source: str | None = None
+
+    def seconds(self, requests: int, characters: int) -> float:
+        """Return the time of requests that are sent one after another."""
+        return requests * self.request_s + characters * self.character_s
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakingPaces:
+    """Measured paces of voices.
+
+    Args:
+        ratios: By language and voice, and by language alone: the measured time as a multiple of
+            ``speaking_time_s``, at the usual speed.
+    """
+
+    ratios: Mapping[_LanguageAndVoice, float] = field(default_factory=dict)
+
+    def ratio_of(self, language: str | None, voice: str | None) -> float | None:
+        """Return the multiple for a voice in a language, else for the language; None where nothing is measured."""
+        ratio = self.ratios.get((language, voice))
+        return self.ratios.get((language, None)) if ratio is None else ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What earlier runs measured; None and empty where they did not."""
+
+    latency: Latency | None = None
+    paces: SpeakingPaces = SpeakingPaces()
+
+
+def read_measurements(locations: Iterable[CacheLocation], job: Job) -> Measurements:
+    """Read what datasets of the same service and model measured; reads a sample, and no audio. Blocking.
+
+    Args:
+        locations: Reuse stores are passed over.
+        job: Names the service and the model.
+
+    Raises:
+        StorageError: A dataset cannot be read.
+    """
+    service_and_model = (job.service.name, job.model)
+    datasets = [
+        (location.store, location.descriptor, location.label)
+        for location in locations
+        if location.descriptor is not None
+        and (location.descriptor.job["service"], location.descriptor.job["model"]) == service_and_model
+    ]
+    latencies = (_measure_latency(store, label) for store, _, label in datasets)
+    return Measurements(next((latency for latency in latencies if latency is not None), None), _measure_paces(datasets))
+
+
+def _measure_latency(store: Store, label: str) -> Latency | None:
+    frames = list(_read_sample(store, "usage", ("outcome", "latency_ms", "characters_counted")))
+    if not frames:
+        return None
+    answered = pl.concat(frames).filter(pl.col("outcome").is_in(["succeeded", "discarded"]), pl.col("latency_ms") > 0)
+    if answered.height < MIN_REQUESTS:
+        return None
+    latency_s, characters = answered["latency_ms"].cast(pl.Float64) / 1_000, answered["characters_counted"]
+    request_s, character_s = _fit_line(characters.cast(pl.Float64), latency_s)
+    return Latency(request_s, character_s, f"{answered.height:,} requests of {label}")
+
+
+def _fit_line(amounts: pl.Series, times_s: pl.Series) -> tuple[float, float]:
+    """Return the line through measurements, by least squares: at 0, and for each unit; neither is negative."""
+    mean, mean_s = _mean(amounts), _mean(times_s)
+    spread = _mean((amounts - mean) ** 2)
+    slope = max(0.0, _mean((amounts - mean) * (times_s - mean_s)) / spread) if spread else 0.0
+    at_zero = mean_s - slope * mean
+    return (at_zero, slope) if at_zero >= 0 else (0.0, mean_s / mean)
+
+
+def _mean(values: pl.Series) -> float:
+    return float(values.sum()) / len(values)
+
+
+def _measure_paces(datasets: Sequence[tuple[Store, Descriptor, str]]) -> SpeakingPaces:
+    frames = [
+        frame.with_columns(duration_s=pl.col("duration_ms") * _speed(descriptor) / 1_000)
+        for store, descriptor, _ in datasets
+        if "speed" not in descriptor.job["columns"]
+        for frame in _read_sample(store, "speech", ("text", "voice", "language", "duration_ms"))
+    ]
+    if not frames:
+        return SpeakingPaces()
+    speech = _count_characters(pl.concat(frames))
+    return SpeakingPaces(
+        dict(_pace_ratios(speech.with_columns(voice=pl.lit(None, pl.String)))) | dict(_pace_ratios(speech))
+    )
+
+
+def _speed(descriptor: Descriptor) -> float:
+    speed = descriptor.job["parameters"].get("speed", 1)
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else 1.0
+
+
+def _count_characters(speech: pl.DataFrame) -> pl.DataFrame:
+    text = pl.col("text")
+    han = han_characters(text).fill_null(0)
+    counts = speech.with_columns(han.alias("han"), script_language(text, han).alias("script"))
+    return counts.with_columns(
+        pl.coalesce("language", "script").alias("language"),
+        count_digits(text).alias("digits"),
+        (text.str.len_chars() - pl.col("han") - text.str.count_matches(" ", literal=True)).alias("letters"),
+    )
+
+
+def _pace_ratios(speech: pl.DataFrame) -> Iterator[tuple[_LanguageAndVoice, float]]:
+    """Yield each language and voice with enough audio, with the measured time as a multiple of the published one."""
+    groups = speech.group_by("language", "voice").agg(_sums("letters", "han", "digits", "duration_s"))
+    for language, voice, letters, han, digits, duration_s in groups.iter_rows():
+        published_s = speaking_time_s(letters, han, language, digits)
+        if duration_s >= MIN_AUDIO_S and published_s > 0:
+            yield (language, voice), duration_s / published_s
+
+
+def _sums(*names: str) -> list[pl.Expr]:
+    return [pl.col(name).sum() for name in names]
+
+
+def _read_sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    names = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
+    for file_name in names[:: max(1, -(-len(names) // MAX_FILES))]:
+        name = f"{table}/{file_name}"
+        reading = storage_errors(f"reading {store.describe(name)}", Exception)
+        with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+            yield pl.DataFrame(parquet.read(columns=list(columns), use_threads=False))

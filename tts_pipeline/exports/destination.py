@@ -1,0 +1,94 @@
+"""The destination of an export: whose it is, and whether what is there is whole."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.storage.store import Store, open_store
+
+_MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
+"""Names of manifests, of whatever format: nothing else is removed because it is told of."""
+
+EXPORT_FILE = "export.json"
+"""Says what an export is. Written when one begins, and again when it is whole."""
+
+
+def open_folder(location: str | os.PathLike[str]) -> Store:
+    """Open a dataset or a destination.
+
+    Raises:
+        ConfigurationError: No file system of that kind is installed.
+    """
+    return open_store(location)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorExport:
+    """What an earlier export left at a destination.
+
+    Args:
+        is_finished: Whether it came to its end.
+        stale: Manifests that this one does not write: of splits that it does not have.
+    """
+
+    is_finished: bool
+    stale: Sequence[str]
+
+
+def begin_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> PriorExport:
+    """Take a destination; return what there is of an earlier export.
+
+    Args:
+        store: The destination.
+        as_: The format.
+        options: What else there is to tell of it.
+        manifests: Names of those that it is to hold.
+
+    Raises:
+        ConfigurationError: It holds something else.
+    """
+    existing = _read(store)
+    if existing is None and not store.is_empty():
+        raise ConfigurationError(
+            f"the destination {store.root} is not empty and holds no export", hint="name a new or empty folder"
+        )
+    if existing is not None and existing.get("as") != as_:
+        raise ConfigurationError(
+            f"the destination {store.root} holds an export as {existing.get('as')}, not as {as_}",
+            hint="name a folder of its own for each format",
+        )
+    existing = existing or {}
+    manifest_names = existing.get("manifests")
+    names = [name for name in manifest_names if isinstance(name, str)] if isinstance(manifest_names, list) else []
+    stale = [name for name in names if name not in manifests and _MANIFEST.fullmatch(name)]
+    # Until they are removed they are told: this export may be killed, and have other splits the next time.
+    _write(store, as_, {**options, "manifests": [*manifests, *stale]}, is_finished=False)
+    return PriorExport(bool(existing.get("finished")), stale)
+
+
+def finish_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> None:
+    """Say that the export is whole."""
+    _write(store, as_, {**options, "manifests": list(manifests)}, is_finished=True)
+
+
+def _read(store: Store) -> dict[str, Any] | None:
+    data = store.read(EXPORT_FILE)
+    if data is None:
+        return None
+    try:
+        values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        values = None
+    return values if isinstance(values, dict) else {}
+
+
+def _write(store: Store, as_: str, options: dict[str, Any], *, is_finished: bool) -> None:
+    values = {"format_version": 1, "as": as_, "finished": is_finished, **options}
+    store.write(EXPORT_FILE, orjson.dumps(values, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,95 @@
+"""The door: a dataset goes in, what others train on comes out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from tts_pipeline.exports.destination import begin_export, finish_export, open_folder
+from tts_pipeline.exports.files import FileExporter
+from tts_pipeline.exports.manifests import Manifests, NemoManifests, NoManifests
+from tts_pipeline.exports.options import ExportOptions
+from tts_pipeline.exports.plan import ExportPlan
+from tts_pipeline.exports.report import Export
+from tts_pipeline.storage.store import Store
+
+
+def export(  # noqa: PLR0913 (the public door: what every export has, by name)
+    dataset: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    as_: str,
+    name: str | None = None,
+    where: str | None = None,
+    split: str | Mapping[str, float] | None = None,
+    audio_format: str = "as-received",
+    sample_rate_hz: int | None = None,
+    on_rows: Callable[[int, int], None] | None = None,
+) -> Export:
+    """Export the speech of a dataset, in flat memory.
+
+    A destination that holds an export of the same format is brought in step with the dataset and these settings: audio
+    files that are as they are to be stay, new and changed ones are written, and those that are no part of it any more
+    are removed, as are manifests of splits that are gone. ``huggingface`` writes its Parquet anew.
+
+    Args:
+        dataset: A folder or an fsspec URL that a job made. Parts that are not done yet are left out, and counted.
+        destination: A folder or an fsspec URL, empty or with an earlier export.
+        as_: ``huggingface``, ``files``, ``nemo`` or ``lhotse``.
+        name: What the audio files are called, a format string of columns, ``ext`` and ``split``; None is
+            ``{utterance_id}.{ext}`` (in ``audio/`` beside manifests, and in a folder for each split). Names are safe
+            on all disks whatever an id holds. None for ``huggingface``, which has no files.
+        where: A condition in SQL over the columns of the speech table, as ``duration_ms < 20000``; None is all rows.
+        split: Shares by name, as ``train=0.98,validation=0.02``. An utterance's split follows from its id alone, so
+            that it never changes; where shares add up to less than 1, the rest is left out. None is one split.
+        audio_format: ``as-received`` (as the dataset has it), ``wav``, ``flac``, ``mp3`` or ``ogg``.
+        sample_rate_hz: Resample to this; None keeps it.
+        on_rows: Called with how many rows were gone through and how many there are; None is nobody watches.
+
+    Returns:
+        What it came to. Utterances whose audio cannot be brought to the format are left out, and in ``failed``.
+
+    Raises:
+        ConfigurationError: Something is wrong with a setting, the dataset or the destination; nothing was written.
+        StorageError: The dataset or the destination failed; the same call goes on.
+    """
+    started = time.monotonic()
+    options = ExportOptions(as_, name, where, split, audio_format, sample_rate_hz)
+    source, store = open_folder(dataset), open_folder(destination)
+    plan = options.plan(source, on_rows or (lambda _, __: None))
+    report = Export(as_, store.root, parts_left=plan.table.parts_left)
+    exporter = _create_exporter(options, plan, store, report)
+    options_json = options.to_json(source.root)
+    prior = begin_export(store, as_, options_json, exporter.manifests)
+    exporter.run(is_index_valid=prior.is_finished)
+    for stale in prior.stale:
+        store.remove(stale)
+    finish_export(store, as_, options_json, exporter.manifests)
+    report.elapsed_s = time.monotonic() - started
+    return report
+
+
+class _Exporter(Protocol):
+    @property
+    def manifests(self) -> Sequence[str]: ...
+
+    def run(self, *, is_index_valid: bool) -> None: ...
+
+
+def _create_exporter(options: ExportOptions, plan: ExportPlan, store: Store, report: Export) -> _Exporter:
+    if options.as_ == "huggingface":
+        from tts_pipeline.exports.huggingface import HuggingFaceExporter  # its library may not be installed
+
+        return HuggingFaceExporter(plan, store, report)
+    return FileExporter(plan, store, options.template(), _create_manifests(options.as_, store, plan), report)
+
+
+def _create_manifests(as_: str, store: Store, plan: ExportPlan) -> Manifests:
+    kind: type[Manifests] = NemoManifests if as_ == "nemo" else NoManifests
+    if as_ == "lhotse":
+        from tts_pipeline.exports.lhotse_manifests import LhotseManifests  # its library may not be installed
+
+        kind = LhotseManifests
+    return kind(store, plan.splits.names, has_splits=plan.has_splits)

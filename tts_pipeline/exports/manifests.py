@@ -1,0 +1,137 @@
+"""What stands beside audio files: nothing, or manifests that a toolkit reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, ClassVar, Self, TextIO
+
+import orjson
+
+from tts_pipeline.exports.index import IndexEntry
+from tts_pipeline.storage.store import Store
+
+
+class Manifests(ABC):
+    """Manifests of exported files, for each split; visible only when the export is whole. Used by ``with``.
+
+    Args:
+        store: The destination.
+        splits: The names of all splits.
+        has_splits: False where one holds everything, and need not be told in a name.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Of the speech table, beyond those of the index."""
+
+    def __init__(self, store: Store, splits: Sequence[str], *, has_splits: bool) -> None:
+        self.store = store
+        self.splits = splits
+        self.has_splits = has_splits
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.open(stack)
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stack.__exit__(kind, error, trace)
+
+    @abstractmethod
+    def names(self) -> Sequence[str]:
+        """Return the names of the manifests."""
+
+    @abstractmethod
+    def open(self, stack: ExitStack) -> None:
+        """Begin the manifests."""
+
+    @abstractmethod
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
+        """Write an utterance.
+
+        Args:
+            split: Its split.
+            entry: Its row of the index.
+            values: What the speech table says in ``columns``.
+        """
+
+
+class NoManifests(Manifests):
+    """Files and their index are all there is."""
+
+    def names(self) -> Sequence[str]:
+        """Return none."""
+        return ()
+
+    def open(self, stack: ExitStack) -> None:
+        """Begin nothing."""
+
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
+        """Write nothing."""
+
+
+class NemoManifests(Manifests):
+    """A manifest as NVIDIA NeMo reads it, one JSON object a line: ``manifest.json``, or ``train_manifest.json``.
+
+    Paths are relative to the manifest, which NeMo follows where there is a folder in them. Words are told as NeMo's
+    tools for alignments do (``scripts/speaker_tasks/create_alignment_manifest.py``, read 2026-11): ``words``, an empty
+    one for each silence, and ``alignments``, the second at which each ends. A word that begins before the last one
+    ends is told from that end on.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ("timestamps",)
+
+    def names(self) -> Sequence[str]:
+        """Return one for each split."""
+        return [f"{split}_manifest.json" if self.has_splits else "manifest.json" for split in self.splits]
+
+    def open(self, stack: ExitStack) -> None:
+        """Begin a manifest for each split."""
+        self._files: dict[str, TextIO] = {}
+        for split, name in zip(self.splits, self.names(), strict=True):
+            path = stack.enter_context(self.store.stage(name))
+            self._files[split] = stack.enter_context(path.open("w", encoding="utf-8"))
+
+    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
+        """Write a line."""
+        line = {
+            "audio_filepath": entry["name"],
+            "duration": seconds_of(entry),
+            "text": entry["text"],
+            "speaker": entry["voice"],
+            "lang": entry["language"],
+            "utterance_id": entry["utterance_id"],
+            **_alignment(values["timestamps"], seconds_of(entry)),
+        }
+        fields = {name: value for name, value in line.items() if value is not None}
+        self._files[split].write(orjson.dumps(fields).decode() + "\n")
+
+
+def seconds_of(entry: IndexEntry) -> float:
+    """Return how long an exported file is: exactly where its samples were counted."""
+    if entry["frames"] is None:
+        return float(entry["duration_ms"]) / 1_000
+    return float(entry["frames"]) / float(entry["sample_rate_hz"])
+
+
+def _alignment(timestamps: Sequence[Mapping[str, Any]] | None, duration_s: float) -> dict[str, Any]:
+    if timestamps is None:
+        return {}
+    words, ends = list[str](), list[float]()
+    for word in timestamps:
+        start_s, end_s = word["start_ms"] / 1_000, word["end_ms"] / 1_000
+        if start_s > (ends[-1] if ends else 0):
+            words.append("")
+            ends.append(start_s)
+        words.append(word["text"])
+        ends.append(end_s)
+    if duration_s > (ends[-1] if ends else 0):
+        words.append("")
+        ends.append(duration_s)
+    return {"words": words, "alignments": ends}

@@ -1,0 +1,87 @@
+"""What an export was asked to be, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tts_pipeline.audio.convert import check_settings
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.exports.file_names import NameTemplate, check_fields, parse_template
+from tts_pipeline.exports.filters import AUDIO, Filter, parse_filter
+from tts_pipeline.exports.formats import FORMATS, check_export_format
+from tts_pipeline.exports.plan import EXT, SPLIT, ExportPlan, OnRows
+from tts_pipeline.exports.speech_table import SpeechTable
+from tts_pipeline.exports.splits import parse_splits
+from tts_pipeline.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """An export's settings, as they were given; ``export`` says what they mean."""
+
+    as_: str
+    name: str | None
+    where: str | None
+    split: str | Mapping[str, float] | None
+    audio_format: str
+    sample_rate_hz: int | None
+
+    def plan(self, source: Store, on_rows: OnRows) -> ExportPlan:
+        """Check everything, and return what is to be done.
+
+        Raises:
+            ConfigurationError: Something is wrong; says what there is instead.
+            StorageError: The dataset cannot be read.
+        """
+        check_export_format(self.as_)
+        audio = AudioSettings(self.audio_format, self.sample_rate_hz)
+        check_settings(audio)
+        splits = parse_splits(self.split)
+        row_filter = None if self.where is None else parse_filter(self.where)
+        template = self.template()
+        table = SpeechTable(source)
+        if table.schema is not None:
+            _check_columns(table, row_filter, template)
+        return ExportPlan(table, audio, splits, self.split is not None, row_filter, on_rows)
+
+    def template(self) -> NameTemplate:
+        """Return how files are named.
+
+        Raises:
+            ConfigurationError: The template cannot be used, or there are no files to name.
+        """
+        if self.name is None:
+            folder = "" if self.as_ == "files" else "audio/"
+            return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
+        if not FORMATS[self.as_].has_files:
+            raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave --name out")
+        if self.as_ == "nemo" and "/" not in self.name:
+            raise ConfigurationError(
+                f"--name {self.name!r}: NeMo looks for a relative path beside its manifest only where it has a folder",
+                hint=f"use 'audio/{self.name}'",
+            )
+        return parse_template(self.name)
+
+    def to_json(self, dataset: str) -> dict[str, Any]:
+        """Return what the destination remembers."""
+        split = self.split
+        if isinstance(split, Mapping):
+            split = {name: float(share) for name, share in split.items()}  # also NumPy's
+        return {
+            "dataset": dataset,
+            "name": self.name,
+            "where": self.where,
+            "split": split,
+            "audio_format": self.audio_format,
+            "sample_rate_hz": self.sample_rate_hz,
+        }
+
+
+def _check_columns(table: SpeechTable, row_filter: Filter | None, template: NameTemplate) -> None:
+    assert table.schema is not None
+    if row_filter is not None:
+        row_filter.check(table.schema)
+    check_fields(template, [EXT, SPLIT, *(name for name in table.schema.names if name != AUDIO)])

@@ -1,0 +1,1 @@
+"""How requests flow: limits, retries, pauses and the circuit breaker. Pure, with times handed in."""

@@ -1,0 +1,235 @@
+"""What a job may still spend: every attempt's upper bound is reserved before it is sent. Pure, for one event loop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.errors import ConfigurationError, StoppedError
+from tts_pipeline.flow.slow_start import SlowStart
+from tts_pipeline.models import Attempt, Card, Price, Settlement
+from tts_pipeline.money import price_at
+
+_ZERO = Decimal(0)
+
+
+@dataclass(slots=True)
+class Spending:
+    """What was spent: confirmed, and at most. Money is in the cap's currency.
+
+    Args:
+        characters_billed: Confirmed.
+        characters_upper_bound: At most, with what is reserved and what is unknown.
+        cost: Confirmed.
+        cost_upper_bound: At most, with what is reserved and what is unknown.
+    """
+
+    characters_billed: int = 0
+    characters_upper_bound: int = 0
+    cost: Decimal = _ZERO
+    cost_upper_bound: Decimal = _ZERO
+
+
+class Budget:
+    """Reserves what attempts may cost, so that what is spent at most never passes the cap.
+
+    An attempt is reserved once. Settled, it counts as settled: less than was reserved is free again, and more, which a
+    service that counts unlike us can cause, is counted in full. Abandoned, it stays reserved: it may have been billed.
+
+    What is spent passes the cap only by what the service charges beyond that: beyond ``PLAUSIBLE_RATIO`` times our
+    count where attempts are in flight side by side (see ``SlowStart``), beyond its reservation where one is alone.
+
+    Args:
+        cap: The most that may be spent; an empty one is no cap.
+        spending: What the job has spent before, over all its invocations; it is counted on from there.
+        by_token: Whether tokens are what costs.
+    """
+
+    def __init__(
+        self, cap: BudgetCap | None = None, spending: Spending | None = None, *, by_token: bool = False
+    ) -> None:
+        self._cap = cap or BudgetCap()
+        self._spending = spending or Spending()
+        self._external = Spending()
+        self._open: dict[str, Attempt] = {}
+        self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
+
+    def set_external_spending(self, spending: Spending) -> None:
+        """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
+        self._external = spending
+
+    @property
+    def max_in_flight(self) -> int:
+        """As many attempts may be in flight as far as the cap is concerned; without a cap any number."""
+        return sys.maxsize if self._slow_start is None else self._slow_start.max_in_flight
+
+    def has_room_beside(self, attempt: Attempt) -> bool:
+        """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
+        if self._slow_start is None or not self._open:
+            return True
+        cap, total, margins = (
+            self._cap,
+            self._total(),
+            (self._slow_start.open_margin, self._slow_start.margin_of(attempt)),
+        )
+        characters = total.characters_upper_bound + attempt.characters_upper_bound
+        if cap.max_characters is not None and characters + sum(it.characters for it in margins) > cap.max_characters:
+            return False
+        cost = total.cost_upper_bound + (attempt.cost_upper_bound or _ZERO)
+        return cap.max_cost is None or cost + sum(it.cost for it in margins) <= cap.max_cost
+
+    def reserve(self, attempt: Attempt) -> bool:
+        """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
+        if not self._fits(attempt):
+            return False
+        self._add(attempt.characters_upper_bound, attempt.cost_upper_bound)
+        self._open[attempt.attempt_id] = attempt
+        if self._slow_start is not None:
+            self._slow_start.on_reserve(attempt)
+        return True
+
+    def release(self, attempt: Attempt) -> None:
+        """Free what was reserved for an attempt that was not even written down."""
+        self._subtract(self._close(attempt.attempt_id))
+
+    def settle(self, settlement: Settlement) -> None:
+        """Count an attempt as it ended."""
+        attempt = self._close(settlement.attempt_id)
+        self._subtract(attempt)
+        self._add(settlement.characters_upper_bound, settlement.cost_upper_bound)
+        self._spending.characters_billed += settlement.characters_billed
+        self._spending.cost += settlement.cost or _ZERO
+        if self._slow_start is not None:
+            self._slow_start.on_settle(attempt, settlement)
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Leave an attempt reserved for good that ended without a settlement; harmless after one."""
+        if attempt.attempt_id in self._open:
+            self._close(attempt.attempt_id)
+
+    def refusal(self, attempt: Attempt) -> StoppedError | None:
+        """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
+        if self._open:
+            return None
+        cap, total = self._cap, self._total()
+        if cap.max_cost is not None and attempt.cost_upper_bound is None:
+            return StoppedError(
+                "no price holds now: what the next request costs is not known, so the cap cannot be kept",
+                stopped_by="budget",
+                hint="give the price that holds now with --prices, or go on without --max-cost",
+            )
+        if cap.max_cost is not None and not self._cost_fits(attempt):
+            figures = (cap.max_cost, total.cost_upper_bound, total.cost, attempt.cost_upper_bound or _ZERO)
+            amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
+            return _budget_error(amounts, self._ratio_note(), flag="--max-cost")
+        characters = (cap.max_characters or 0, total.characters_upper_bound, total.characters_billed)
+        counts = (*characters, attempt.characters_upper_bound)
+        amounts = [f"{count:,} characters" for count in counts]
+        return _budget_error(amounts, self._ratio_note(), flag="--max-characters")
+
+    def _ratio_note(self) -> str:
+        ratio = 1 if self._slow_start is None else self._slow_start.largest_ratio
+        return f": the service reports {ratio:,} times what we count" if ratio > 1 else ""
+
+    def _close(self, attempt_id: str) -> Attempt:
+        attempt = self._open.pop(attempt_id)
+        if self._slow_start is not None:
+            self._slow_start.on_close(attempt)
+        return attempt
+
+    def refusal_for_text(self, characters: int) -> StoppedError | None:
+        """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
+        max_characters, total = self._cap.max_characters, self._total()
+        if max_characters is None or total.characters_billed + characters <= max_characters:
+            return None
+        counts = (max_characters, total.characters_upper_bound, total.characters_billed, characters)
+        return _budget_error([f"{count:,} characters" for count in counts], self._ratio_note(), flag="--max-characters")
+
+    def _fits(self, attempt: Attempt) -> bool:
+        max_characters = self._cap.max_characters
+        external = self._external.characters_upper_bound
+        if (
+            max_characters is not None
+            and self._spending.characters_upper_bound + external + attempt.characters_upper_bound > max_characters
+        ):
+            return False
+        return self._cap.max_cost is None or self._cost_fits(attempt)
+
+    def _cost_fits(self, attempt: Attempt) -> bool:
+        if self._cap.max_cost is None or attempt.cost_upper_bound is None:
+            return False
+        at_most = self._spending.cost_upper_bound + self._external.cost_upper_bound
+        return at_most + attempt.cost_upper_bound <= self._cap.max_cost
+
+    def _total(self) -> Spending:
+        own, external = self._spending, self._external
+        return Spending(
+            own.characters_billed + external.characters_billed,
+            own.characters_upper_bound + external.characters_upper_bound,
+            own.cost + external.cost,
+            own.cost_upper_bound + external.cost_upper_bound,
+        )
+
+    def _add(self, characters: int, cost: Decimal | None) -> None:
+        self._spending.characters_upper_bound += characters
+        self._spending.cost_upper_bound += cost or _ZERO
+
+    def _subtract(self, attempt: Attempt) -> None:
+        self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _ZERO))
+
+
+def _budget_error(amounts: Sequence[str], note: str, *, flag: str) -> StoppedError:
+    cap, at_most, confirmed, needed = amounts
+    return StoppedError(
+        f"the budget of {cap} is used up: {at_most} are spent at most ({confirmed} confirmed), "
+        f"and the next request may take {needed}{note}",
+        stopped_by="budget",
+        hint=f"everything done is kept; a higher {flag} goes on from here",
+    )
+
+
+def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
+    """Make sure that a cap can be kept with a model's prices, before anything is sent.
+
+    Args:
+        cap: The cap.
+        card: The model's.
+        today: In UTC; the price that holds then is looked at.
+
+    Raises:
+        ConfigurationError: An amount without a currency or not above 0, a currency that is not the price's, no price,
+            or a price by token where nothing bounds the tokens of audio; names the way out.
+    """
+    if cap.max_characters is not None and cap.max_characters < 1:
+        raise ConfigurationError(f"max_characters is {cap.max_characters}", hint="give at least 1")
+    if cap.max_cost is None:
+        return
+    if not cap.max_cost.is_finite() or cap.max_cost <= 0:
+        raise ConfigurationError(f"max_cost is {cap.max_cost}", hint="give more than 0, with its currency: 500CNY")
+    if cap.currency is None:
+        raise ConfigurationError("max_cost has no currency", hint="say which, as in 500CNY")
+    _check_price(cap, card, price_at(card.prices, today))
+
+
+def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:
+    model = f"{card.model} on {card.service}"
+    if price is None:
+        raise ConfigurationError(
+            f"a cap on cost needs a price, and none is known for {model} today",
+            hint="give one with --prices, or cap what is billed with --max-characters",
+        )
+    if price.currency != cap.currency:
+        raise ConfigurationError(
+            f"the cap is in {cap.currency}, but the price of {model} is in {price.currency}",
+            hint=f"give the cap in {price.currency}, or your own price in {cap.currency} with --prices",
+        )
+    if card.billing == "tokens" and card.output_tokens_per_second is None:
+        raise ConfigurationError(
+            f"{model} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
+            "could be kept",
+            hint="cap what is sent with --max-characters, or say output_tokens_per_second on its card with --catalog",
+        )

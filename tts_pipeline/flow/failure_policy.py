@@ -1,0 +1,299 @@
+"""What an attempt's outcome means: for its row, and for the run. Pure: times are given, in seconds by one clock.
+
+A row must not pay for the service's troubles, nor the run for a row's. Where one failure alone does not tell whose it
+is, the row is held until the outcomes of other rows do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import (
+    FatalError,
+    ServiceError,
+    StoppedError,
+    SuspectError,
+    ThrottledError,
+    TransientError,
+    UnreadableError,
+)
+from tts_pipeline.flow.adaptive_concurrency import AdaptiveConcurrency
+from tts_pipeline.flow.circuit_breaker import MIN_FAILING_ROWS, CircuitBreaker
+from tts_pipeline.flow.notices import Notices
+from tts_pipeline.flow.rate_limiter import RateLimiter
+from tts_pipeline.flow.retry_state import Disposition, RetryState
+from tts_pipeline.flow.throttle_pause import ThrottlePause
+from tts_pipeline.wire.failure import INVALID_HTTP, NO_AUDIO, UNEXPECTED_TEXT
+
+_LAST_ROWS_OUTAGE_SHARE = 1 / 15
+"""For this share of ``max_outage_s``, a minute by default, the last rows of a run count as victims of an outage."""
+
+_MAX_ROWS_WITHOUT_AUDIO_AT_START = 3
+_MAX_DAMAGED_ROWS_AT_START = 12
+_MAX_ROWS_WITHOUT_AUDIO_LATER = 50
+"""A run stops when answers without audio come for this many different rows, one after another: for the first number
+where no answer ever had audio, for the second one where they may have been cut or damaged on their way, for the third
+one later. Each of them may have been billed, so they are not probed for as long as an outage."""
+
+_DAMAGED_CODES = frozenset({"CutStream", "MalformedBody", "MalformedAudio"})
+_MAYBE_TRANSIENT_CODES = _DAMAGED_CODES | {"EmptyBody", INVALID_HTTP, UNEXPECTED_TEXT}
+"""Codes of ours for an answer that is none."""
+
+_LATER_HINT = "run again when the service is back: what is done is kept"
+
+
+class FailurePolicy:
+    """The rules, as a state machine: outcomes in, verdicts and delays out.
+
+    Args:
+        limits: Concurrency, rates, attempts, and how long the run is patient.
+        utc_us: Microseconds since 1970 UTC, to say until when a pause is asked for.
+
+    Attributes:
+        stop_reason: Why nothing is sent any more; None while it is.
+        decisions: Rows that were held and are no longer, with their verdicts; whoever applies them empties it.
+        notices: What a person is to be told of all this.
+    """
+
+    def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
+        self._limits = limits
+        self._utc_us = utc_us
+        self._throttle_pause = ThrottlePause()
+        self._concurrency = AdaptiveConcurrency(limits.max_concurrency)
+        self._breaker = CircuitBreaker(limits.max_concurrency)
+        self._request_rate = RateLimiter(limits.requests_per_minute)
+        self._character_rate = RateLimiter(limits.characters_per_minute)
+        self._active_rows = 0
+        self._has_more_input = True
+        self._has_succeeded = False
+        self._last_failure = ""
+        self._suspect: RetryState | None = None
+        self._pending_suspects: list[RetryState] = []
+        self._pending_exhausted: list[RetryState] = []
+        self._rows_without_audio: set[RetryState] = set()
+        self.stop_reason: StoppedError | None = None
+        self.decisions: list[tuple[RetryState, Disposition]] = []
+        self.notices = Notices(limits.max_outage_s)
+
+    @property
+    def max_in_flight(self) -> int:
+        """As many attempts may be in flight now: what is allowed, or less where the service takes less."""
+        return self._concurrency.limit
+
+    def on_row_start(self) -> None:
+        """Take note of one more row on its way."""
+        self._active_rows += 1
+
+    def input_exhausted(self) -> None:
+        """Take note that no row enters any more: those on their way have only each other to be judged by."""
+        self._has_more_input = False
+
+    def on_row_end(self, row: RetryState, now_s: float) -> None:
+        """Take note that a row is on its way no more; those held may be all that is left."""
+        self._active_rows -= 1
+        for pending in (self._pending_suspects, self._pending_exhausted):
+            if row in pending:
+                pending.remove(row)  # whoever waited for its verdict was cancelled
+        self._decide_if_all_pending(now_s)
+
+    def delay_s(self, now_s: float) -> float:
+        """Seconds until the next attempt may be sent; 0 or less is now. An outage may turn out too long here."""
+        self._check_outage(now_s)
+        return max(
+            self._throttle_pause.delay_s(now_s),
+            self._breaker.delay_s(now_s),
+            self._request_rate.delay_s(now_s),
+            self._character_rate.delay_s(now_s),
+        )
+
+    def on_sent(self, row: RetryState, now_s: float) -> None:
+        """Take note that a row's attempt is sent now."""
+        self._request_rate.consume(now_s)
+        self._character_rate.consume(now_s, row.characters)
+        self._breaker.on_sent(now_s)
+        self.notices.on_sent(now_s)
+
+    def on_success(self, now_s: float, *, sent_at_s: float) -> None:
+        """Take a success: the row may leave, and the failures of those that are held are their own."""
+        self._throttle_pause.on_success(sent_at_s)
+        self._concurrency.on_success()
+        self._has_succeeded = True
+        self._rows_without_audio.clear()
+        outage_s = self._breaker.outage_s(now_s)
+        self._breaker.on_success(now_s, sent_at_s=sent_at_s)
+        if not self._breaker.is_open:
+            self.notices.on_recovery(outage_s)
+        self._clear_suspicion()
+        if self._pending_exhausted:
+            self._decide(self._pending_exhausted, Disposition.REJECT)
+
+    def on_failure(self, row: RetryState, error: ServiceError, now_s: float, *, sent_at_s: float) -> Disposition:
+        """Take a failure and say what becomes of its row.
+
+        Args:
+            row: Whose attempt failed.
+            error: How.
+            now_s: When.
+            sent_at_s: When that attempt was sent.
+        """
+        if isinstance(error, ThrottledError):
+            return self._on_throttle(error, now_s, sent_at_s)
+        if _is_without_audio(error) and (disposition := self._on_missing_audio(row, error, now_s)) is not None:
+            return disposition
+        if isinstance(error, TransientError):
+            return self._on_transient(row, error, now_s)
+        if isinstance(error, FatalError):
+            self._stop_for(error)
+            return Disposition.FATAL
+        if isinstance(error, SuspectError):
+            return self._on_suspect(row, error, now_s)
+        self._clear_suspicion()  # the service judged this text or these parameters, so it does serve us
+        return Disposition.REJECT
+
+    def stop(self, reason: StoppedError) -> None:
+        """Send nothing any more; the first reason stays."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+
+    def _on_throttle(self, error: ThrottledError, now_s: float, sent_at_s: float) -> Disposition:
+        self._concurrency.on_throttle(is_new=self._throttle_pause.is_new(sent_at_s))
+        pause_s = self._throttle_pause.on_throttle(now_s, sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
+        if pause_s > self._limits.max_pause_s:
+            until = datetime.fromtimestamp(self._utc_us() / 1e6 + pause_s, UTC)
+            self.stop(
+                StoppedError(
+                    f"the service asks for a pause of {pause_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC",
+                    stopped_by="service",
+                    hint="run again then: what is done is kept",
+                    until=until,
+                )
+            )
+        elif pause_s:
+            self.notices.on_pause(now_s, pause_s)
+        return Disposition.RETRY_NOW
+
+    def _on_transient(self, row: RetryState, error: TransientError, now_s: float) -> Disposition:
+        was_never_sent = error.http_status is None and not error.may_be_billed
+        self._breaker.on_failure(row, now_s, was_sent=not was_never_sent)
+        self._last_failure = error.message
+        if not was_never_sent and self._breaker.contradicted_streaks(row) >= self._limits.max_attempts:
+            # So a few neighbours that always fail, one after the other, are no endless outages.
+            return Disposition.REJECT
+        if self._breaker.is_open:
+            self._decide(self._pending_exhausted, Disposition.RETRY_NOW)
+            self._check_outage(now_s)
+            return (
+                Disposition.REJECT
+                if not was_never_sent and self._is_last_to_fail(row, now_s)
+                else Disposition.RETRY_NOW
+            )
+        if was_never_sent or self._breaker.own_failures(row) < self._limits.max_attempts:
+            row.retries += 1
+            return Disposition.RETRY
+        return self._hold(row, self._pending_exhausted, now_s)
+
+    def _on_missing_audio(self, row: RetryState, error: ServiceError, now_s: float) -> Disposition | None:
+        """Judge an answer without audio: never an outage, and bought twice at most.
+
+        None is for what may pass (a page, nothing, half of it, no HTTP): judged as any other failure, unless nothing
+        else ever came.
+        """
+        may_be_transient = error.code in _MAYBE_TRANSIENT_CODES
+        if may_be_transient and self._has_succeeded:
+            return None
+        self._rows_without_audio.add(row)
+        max_rows_at_start = (
+            _MAX_DAMAGED_ROWS_AT_START if error.code in _DAMAGED_CODES else _MAX_ROWS_WITHOUT_AUDIO_AT_START
+        )
+        if len(self._rows_without_audio) >= (
+            _MAX_ROWS_WITHOUT_AUDIO_LATER if self._has_succeeded else max_rows_at_start
+        ):
+            self._stop_without_audio(error)
+            return Disposition.FATAL
+        if may_be_transient:
+            return None
+        row.answers_without_audio += 1
+        if isinstance(error, TransientError) and row.answers_without_audio == 1:
+            row.retries += 1
+            return Disposition.RETRY
+        return Disposition.REJECT if self._has_succeeded else self._hold(row, self._pending_suspects, now_s)
+
+    def _stop_without_audio(self, error: ServiceError) -> None:
+        rows = len(self._rows_without_audio)
+        reason = f"the answers to {rows} rows in succession have no audio: {error.message} [code {error.code}]"
+        self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
+        self._decide(self._pending_suspects, Disposition.FATAL)
+
+    def _on_suspect(self, row: RetryState, error: SuspectError, now_s: float) -> Disposition:
+        if self._suspect is not None and self._suspect is not row:
+            self._stop_for(error)
+            self._decide(self._pending_suspects, Disposition.FATAL)
+            return Disposition.FATAL
+        self._suspect = row
+        return self._hold(row, self._pending_suspects, now_s)
+
+    def _hold(self, row: RetryState, pending: list[RetryState], now_s: float) -> Disposition:
+        if self._active_rows <= 1:
+            return Disposition.REJECT
+        pending.append(row)
+        self._decide_if_all_pending(now_s)
+        return Disposition.PENDING
+
+    def _decide_if_all_pending(self, now_s: float) -> None:
+        """Decide without other rows' outcomes where none is on its way that could have one."""
+        pending_rows = len(self._pending_suspects) + len(self._pending_exhausted)
+        if not pending_rows or pending_rows < self._active_rows:
+            return
+        if self._pending_suspects:
+            self._decide(
+                self._pending_suspects, Disposition.REJECT
+            )  # they leave, and this is asked again for the others
+        elif self._active_rows == 1:
+            self._decide(self._pending_exhausted, Disposition.REJECT)
+        else:
+            self._breaker.trip(now_s)
+            self._decide(self._pending_exhausted, Disposition.RETRY_NOW)
+
+    def _clear_suspicion(self) -> None:
+        self._suspect = None
+        if self._pending_suspects:
+            self._decide(self._pending_suspects, Disposition.REJECT)
+
+    def _decide(self, pending: list[RetryState], disposition: Disposition) -> None:
+        self.decisions.extend((row, disposition) for row in pending)
+        pending.clear()
+
+    def _stop_for(self, error: ServiceError) -> None:
+        reason = StoppedError(
+            f"the service refuses every request: {error.message} [code {error.code}]",
+            stopped_by="service",
+            hint=error.hint,
+        )
+        self.stop(reason)
+
+    def _is_last_to_fail(self, row: RetryState, now_s: float) -> bool:
+        """Whether a row is among the last of a run, which all fail, though the service was there for others.
+
+        No outcome of another row will ever tell more; without this, two rows that always fail would never end a run.
+        """
+        if self._has_more_input or self.stop_reason is not None:
+            return False
+        has_waited = self._breaker.outage_s(now_s) > self._limits.max_outage_s * _LAST_ROWS_OUTAGE_SHARE
+        are_few = self._active_rows < MIN_FAILING_ROWS and self._has_succeeded
+        return has_waited and (are_few or self._breaker.contradicted_streaks(row) > 0)
+
+    def _check_outage(self, now_s: float) -> None:
+        """Tell of an outage, and give up after a long one."""
+        if not self._breaker.is_open:
+            return
+        outage_s = self._breaker.outage_s(now_s)
+        self.notices.on_outage(outage_s, self._last_failure)
+        if outage_s > self._limits.max_outage_s:
+            reason = f"the service has not been usable for {outage_s:.0f} s: {self._last_failure}"
+            self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER_HINT))
+
+
+def _is_without_audio(error: ServiceError) -> bool:
+    return isinstance(error, UnreadableError) or error.code == NO_AUDIO or error.code in _MAYBE_TRANSIENT_CODES

@@ -1,0 +1,318 @@
+"""Who may send now: a thin asyncio layer over the rules of ``failure_policy.py``.
+
+A permit is held from before an attempt is sent until its outcome is settled, and only by ``async with``. Waiting rows
+are served in the order in which they came, so that in an outage each probe is another row's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from tts_pipeline.config import Limits
+from tts_pipeline.errors import FatalError, ServiceError, StoppedError
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.clock import Clock
+from tts_pipeline.flow.failure_policy import FailurePolicy
+from tts_pipeline.flow.retry_state import Disposition, RetryState
+from tts_pipeline.models import Attempt, Settlement
+
+logger = logging.getLogger("tts_pipeline")
+
+MakeAttempt = Callable[[], Attempt]
+"""Describes an attempt that is about to be sent."""
+
+_Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Attempt]"]
+
+
+class Limiter:
+    """Bounds what is in flight, spreads it over time, and stops all of it at once.
+
+    Args:
+        limits: Concurrency, rates and patience.
+        clock: Time, and how to wait.
+        budget: What may still be spent; None is without a cap.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
+        self._clock = clock
+        self._budget = budget or Budget()
+        self._policy = FailurePolicy(limits, clock.utc_us)
+        self._in_flight = 0
+        self._waiters: deque[_Waiter] = deque()
+        self._pending: dict[RetryState, asyncio.Future[Disposition]] = {}
+        self._sleep_tasks: set[asyncio.Future[None]] = set()
+        self._timer: asyncio.Future[None] | None = None
+        self._timer_due_s = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that are sent and not settled."""
+        return self._in_flight
+
+    def admit(self) -> Admission:
+        """Have a row on its way, for as long as the block runs: ``with limiter.admit() as row: ...``."""
+        return Admission(self)
+
+    def permit(self, row: RetryState, make_attempt: MakeAttempt) -> Permit:
+        """Permit one attempt: ``async with limiter.permit(row, make_attempt) as attempt: ...``.
+
+        The block's end is the attempt's outcome: without an exception it succeeded, with a ``ServiceError`` it failed,
+        and with anything else (cancelled, disk full) nothing is learnt about the service. What becomes of a row whose
+        attempt failed is in ``row.disposition`` after the block.
+
+        Args:
+            row: Whose attempt it is.
+            make_attempt: Describes the attempt when its turn comes, so that its start and its price are those of
+                sending. What it may cost is then reserved; a row whose attempt does not fit waits for what others
+                give back.
+
+        Raises:
+            StoppedError: Nothing is sent any more; also when nothing can be given back and the attempt does not fit.
+            FatalError: In place of the block's own error, when other rows show that it is everybody's.
+        """
+        return Permit(self, row, make_attempt)
+
+    def refuse_beyond_cap(self, characters: int) -> None:
+        """Stop before the first request of a text that all of what is left of a cap does not pay for.
+
+        Args:
+            characters: What is billed for the text at least.
+
+        Raises:
+            StoppedError: Nothing is sent any more.
+        """
+        refusal = self._budget.refusal_for_text(characters)
+        if refusal is not None:
+            self.stop(refusal)
+            self._raise_if_stopped()
+
+    def settle(self, settlement: Settlement) -> None:
+        """Count what an attempt did cost; within its permit. One that is not settled may have cost all it could."""
+        self._budget.settle(settlement)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond a stop."""
+        if seconds <= 0 or self._policy.stop_reason is not None:
+            return
+        sleep_task = asyncio.ensure_future(self._clock.sleep(seconds))
+        self._sleep_tasks.add(sleep_task)
+        try:
+            await asyncio.wait((sleep_task,))  # not "await sleep_task": a stop cancels that, not the caller
+        finally:
+            self._sleep_tasks.discard(sleep_task)
+            sleep_task.cancel()
+
+    def stop(self, reason: StoppedError) -> None:
+        """Permit nothing any more: whoever waits gets the reason; what is in flight goes on."""
+        self._policy.stop(reason)
+        self._apply_decisions()
+
+    def input_exhausted(self) -> None:
+        """Take note that no row enters any more."""
+        self._policy.input_exhausted()
+
+    def close(self) -> None:
+        """Leave no timer behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _begin_row(self) -> RetryState:
+        self._policy.on_row_start()
+        return RetryState()
+
+    def _end_row(self, row: RetryState) -> None:
+        self._policy.on_row_end(row, self._clock.monotonic_s())
+        self._apply_decisions()
+
+    async def _acquire(self, row: RetryState, make_attempt: MakeAttempt) -> tuple[Attempt, float]:
+        """Wait for a row's turn; returns its attempt, and when its turn came."""
+        attempt = None if self._waiters else self._try_acquire(row, make_attempt)
+        if attempt is None:
+            self._raise_if_stopped()
+            turn: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
+            self._waiters.append((row, make_attempt, turn))
+            try:
+                attempt = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled() and turn.exception() is None:
+                    self._budget.release(turn.result())
+                    self._free_slot()  # the turn came together with the cancellation: it is passed on
+                raise
+        return attempt, self._clock.monotonic_s()
+
+    def _free_slot(self) -> None:
+        self._in_flight -= 1
+        self._wake_waiters()
+
+    def _finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
+        self._budget.abandon(attempt)
+        if error is None:
+            self._policy.on_success(self._clock.monotonic_s(), sent_at_s=sent_at_s)
+        elif isinstance(error, ServiceError):
+            row.disposition = self._policy.on_failure(row, error, self._clock.monotonic_s(), sent_at_s=sent_at_s)
+            if row.disposition is Disposition.PENDING:
+                self._pending[row] = asyncio.get_running_loop().create_future()
+        self._apply_decisions()
+        self._free_slot()
+
+    async def _wait_for_disposition(self, row: RetryState) -> None:
+        """Wait until other rows show whose failure a row's was."""
+        try:
+            row.disposition = await self._pending[row]
+        finally:
+            del self._pending[row]
+
+    def _try_acquire(self, row: RetryState, make_attempt: MakeAttempt) -> Attempt | None:
+        max_in_flight = min(self._policy.max_in_flight, self._budget.max_in_flight)
+        if self._in_flight >= max_in_flight or self._policy.stop_reason is not None:
+            return None
+        now_s = self._clock.monotonic_s()
+        delay_s = self._policy.delay_s(now_s)
+        if delay_s > 0:
+            self._set_timer(now_s, delay_s)
+            return None
+        attempt = make_attempt()
+        if not self._budget.has_room_beside(attempt):
+            return None
+        if not self._budget.reserve(attempt):
+            refusal = self._budget.refusal(attempt)
+            if refusal is not None:
+                self.stop(refusal)
+            return None
+        self._policy.on_sent(row, now_s)
+        self._in_flight += 1
+        return attempt
+
+    def _wake_waiters(self) -> None:
+        while self._waiters:
+            row, make_attempt, turn = self._waiters[0]
+            if turn.done():  # cancelled while it waited
+                self._waiters.popleft()
+                continue
+            try:
+                attempt = self._try_acquire(row, make_attempt)
+            except Exception as error:
+                self._waiters.popleft()
+                turn.set_exception(error)
+                continue
+            if attempt is None:
+                break
+            self._waiters.popleft()
+            turn.set_result(attempt)
+        self._apply_decisions()
+
+    def _set_timer(self, now_s: float, delay_s: float) -> None:
+        if self._timer is not None and not self._timer.done():
+            if self._timer_due_s <= now_s + delay_s:
+                return
+            self._timer.cancel()
+        self._timer_due_s = now_s + delay_s
+        self._timer = asyncio.ensure_future(self._wake_after(delay_s))
+
+    async def _wake_after(self, delay_s: float) -> None:
+        await self._clock.sleep(delay_s)
+        self._timer = None
+        self._wake_waiters()
+
+    def _apply_decisions(self) -> None:
+        decisions = self._policy.decisions
+        while decisions:
+            row, disposition = decisions.pop()
+            _resolve(self._pending[row], disposition)
+        messages = self._policy.notices.messages
+        while messages:
+            logger.warning("%s", messages.pop(0))
+        if self._policy.stop_reason is not None:
+            self._broadcast_stop(self._policy.stop_reason)
+
+    def _broadcast_stop(self, reason: StoppedError) -> None:
+        while self._waiters:
+            _, _, turn = self._waiters.popleft()
+            _fail(turn, reason)
+        for pending in self._pending.values():
+            _fail(pending, reason)
+        for sleep_task in self._sleep_tasks:
+            sleep_task.cancel()
+        self.close()
+
+    def _raise_if_stopped(self) -> None:
+        if self._policy.stop_reason is not None:
+            self._broadcast_stop(self._policy.stop_reason)
+            raise _copy_of(self._policy.stop_reason)
+
+
+class Admission:
+    """A row between its first attempt and its outcome. No ``@contextmanager``: its generator costs a row 2 us."""
+
+    __slots__ = ("_limiter", "_row")
+
+    def __init__(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+
+    def __enter__(self) -> RetryState:
+        self._row = self._limiter._begin_row()
+        return self._row
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._limiter._end_row(self._row)
+
+
+class Permit:
+    """The right to send one attempt, with what it may cost reserved."""
+
+    __slots__ = ("_attempt", "_limiter", "_make_attempt", "_row", "_sent_at_s")
+
+    def __init__(self, limiter: Limiter, row: RetryState, make_attempt: MakeAttempt) -> None:
+        self._limiter = limiter
+        self._row = row
+        self._make_attempt = make_attempt
+        self._sent_at_s = 0.0
+
+    async def __aenter__(self) -> Attempt:
+        self._attempt, self._sent_at_s = await self._limiter._acquire(self._row, self._make_attempt)
+        return self._attempt
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        row = self._row
+        self._limiter._finish_attempt(row, self._attempt, error, self._sent_at_s)
+        if not isinstance(error, ServiceError):
+            return
+        if row.disposition is Disposition.PENDING:
+            await self._limiter._wait_for_disposition(row)
+        if row.disposition is Disposition.FATAL and not isinstance(error, FatalError):
+            raise _as_fatal(error) from None
+
+
+def _as_fatal(error: ServiceError) -> FatalError:
+    return FatalError(
+        error.message,
+        code=error.code,
+        http_status=error.http_status,
+        request_id=error.request_id,
+        may_be_billed=error.may_be_billed,
+        hint=error.hint,
+    )
+
+
+def _copy_of(reason: StoppedError) -> StoppedError:
+    """Copy the reason: one exception raised in many tasks would collect all of their tracebacks."""
+    return StoppedError(reason.message, stopped_by=reason.stopped_by, hint=reason.hint, until=reason.until)
+
+
+def _resolve(pending: asyncio.Future[Disposition], disposition: Disposition) -> None:
+    if not pending.done():
+        pending.set_result(disposition)
+
+
+def _fail(pending: asyncio.Future[Any], reason: StoppedError) -> None:
+    if not pending.done():
+        pending.set_exception(_copy_of(reason))

@@ -1,0 +1,44 @@
+"""The last wait before a request goes out: the rate as the service sees it, not as permits were given."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tts_pipeline.config import Limits
+from tts_pipeline.flow.clock import Clock
+from tts_pipeline.flow.rate_limiter import RateLimiter
+
+
+class Pacer:
+    """Keeps requests apart where they leave.
+
+    Permits are given at the permitted rate, but between a permit and its request the attempt is written to a disk,
+    which takes a millisecond or a hundred. Two requests whose permits were well apart would then leave together, and a
+    service that enforces its rate smoothly answers the second one with a 429. Most requests do not wait here.
+
+    Args:
+        limits: The rates.
+        clock: Time, and how to wait.
+    """
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._request_rate = RateLimiter(limits.requests_per_minute)
+        self._character_rate = RateLimiter(limits.characters_per_minute)
+        self._clock = clock
+        self._is_limited = (limits.requests_per_minute or limits.characters_per_minute) is not None
+        self._lock = asyncio.Lock()  # whoever came first leaves first
+
+    async def wait(self, characters: int) -> None:
+        """Wait until a request may leave that sends so many characters; take note that it does."""
+        if not self._is_limited:
+            return
+        async with self._lock:
+            while (delay_s := self._delay_s()) > 0:
+                await self._clock.sleep(delay_s)
+            now_s = self._clock.monotonic_s()
+            self._request_rate.consume(now_s)
+            self._character_rate.consume(now_s, characters)
+
+    def _delay_s(self) -> float:
+        now_s = self._clock.monotonic_s()
+        return max(self._request_rate.delay_s(now_s), self._character_rate.delay_s(now_s))

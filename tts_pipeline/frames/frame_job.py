@@ -1,0 +1,111 @@
+"""One call: a job of the rows in a folder of the machine's own, and what came of each row."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import AudioSettings, InputColumns
+from tts_pipeline.frames.call_store import CallDirectory, CallStore
+from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
+from tts_pipeline.job import Job, Progress, Running, Stop, run_job
+from tts_pipeline.models import Endpoint, Parameters
+from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
+from tts_pipeline.storage.parquet import read_columns
+
+CachePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameJob:
+    """What is asked of a service for the rows of a frame, and how it is done.
+
+    Args:
+        service: With its key.
+        model: As sent.
+        fixed_parameters: Parameters that are the same for all rows.
+        column_parameters: Names of those that stand in columns of their own name.
+        audio: What the audio is to be.
+        catalog: Services, cards and prices; None is the built-in ones.
+        running: How it is run.
+        reuse: Where audio is that was bought before; None is nowhere, and then nothing is left to go on with either.
+        unchecked: Parameters that are not held against the card's lists.
+    """
+
+    service: Endpoint
+    model: str
+    fixed_parameters: Parameters
+    column_parameters: Sequence[str]
+    audio: AudioSettings
+    catalog: Catalog | None
+    running: Running
+    reuse: CachePaths | None
+    unchecked: tuple[str, ...] = ()
+
+    def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: Stop) -> pl.DataFrame:
+        """Say all rows, and return what came of each by its id. Blocking.
+
+        Args:
+            rows: As ``rows.utterance_rows`` returns them.
+            store: Where the call is made.
+            progress: Filled while it runs.
+            stop: Stops it from outside.
+
+        Raises:
+            ConfigurationError: A setting or a parameter is wrong; nothing was sent.
+            FatalError: No row can succeed; what was bought is kept.
+            StoppedError: It stopped before its end; what was bought is kept.
+            StorageError: The disk failed; what was bought is kept.
+        """
+        if rows.is_empty():
+            return empty_outcomes()
+        identity = None if self.reuse is None else self._identity()
+        with store.open_call(rows, identity) as directory:
+            report = run_job(self._job(directory), progress, stop=stop)
+            if report.stopped is not None:
+                raise report.stopped
+            outcomes = outcomes_of(*(_read_table(directory.dataset, name) for name in ("speech", "rejects")))
+            store.close_call(directory)
+        return outcomes
+
+    def _job(self, directory: CallDirectory) -> Job:
+        columns = InputColumns(TEXT, ID, parameters={name: name for name in self.column_parameters})
+        reuse = self.running.reuse
+        locations = [reuse] if isinstance(reuse, str | os.PathLike) else list(reuse)
+        if self.reuse is not None:
+            locations += [self.reuse] if isinstance(self.reuse, str | os.PathLike) else list(self.reuse)
+        return Job(
+            source=directory.source,
+            destination=directory.dataset,
+            service=self.service,
+            model=self.model,
+            parameters=self.fixed_parameters,
+            columns=columns,
+            audio=self.audio,
+            catalog=self.catalog,
+            unchecked=self.unchecked,
+            running=replace(self.running, reuse=locations, work_dir=None),
+        )
+
+    def _identity(self) -> str:
+        """Return what determines the result beside the rows; a changed price is another call, and no error."""
+        job = self._job(CallDirectory(Path()))
+        terms = {"url": self.service.base_url, "prices": repr(job.card().prices)}
+        return json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)
+
+
+_SCHEMAS = {"speech": pa.schema(arrow_fields(SPEECH)), "rejects": pa.schema(arrow_fields(REJECTS))}
+
+
+def _read_table(dataset: Path, name: str) -> pa.Table:
+    schema = _SCHEMAS[name]
+    files = sorted((dataset / name).glob("*.parquet"))
+    pieces = [read_columns(file, schema.names).cast(schema) for file in files]
+    return pa.concat_tables([schema.empty_table(), *pieces])

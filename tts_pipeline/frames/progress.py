@@ -1,0 +1,59 @@
+"""The progress of a call: on a terminal as the command line shows it, in a notebook as one line that changes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from importlib import import_module
+from typing import Any
+
+from tts_pipeline.frames.polars_calls import called_by_polars
+from tts_pipeline.job import Progress
+from tts_pipeline.job.progress_view import REFRESHES_PER_S, ProgressView, live_display, report_lines
+
+
+@contextmanager
+def show_progress(progress: Progress, show: bool | None) -> Iterator[None]:
+    """Show progress while the block runs.
+
+    Args:
+        progress: What to look at.
+        show: None shows it on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
+    """
+    from rich.errors import LiveError
+
+    with ExitStack() as display:
+        with suppress(LiveError):  # rich before 14.1 has one display at a time, and it may be the caller's
+            display.enter_context(_display(ProgressView(progress), show))
+        yield
+
+
+def _display(view: ProgressView, show: bool | None) -> AbstractContextManager[None]:
+    if show is False or (show is None and called_by_polars()):
+        return nullcontext()
+    update = _notebook_line()
+    if update is not None:
+        return report_lines(view, update, wait=lambda ended: ended.wait(1 / REFRESHES_PER_S))
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        return live_display(view, Console(stderr=True))
+    return report_lines(view, _print_line) if show else nullcontext()
+
+
+def _notebook_line() -> Callable[[str], None] | None:
+    """Return what changes a line below a notebook's cell; None where there is no notebook.
+
+    Rich would need ipywidgets for it.
+    """
+    ipython = sys.modules.get("IPython")
+    shell: Any = None if ipython is None else ipython.get_ipython()
+    if not hasattr(shell, "kernel"):
+        return None
+    line = import_module("IPython.display").display({"text/plain": ""}, raw=True, display_id=True)
+    return lambda text: line.update({"text/plain": text}, raw=True)
+
+
+def _print_line(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

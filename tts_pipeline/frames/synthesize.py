@@ -1,0 +1,193 @@
+"""The doors: a frame goes in, and comes out with speech beside its rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
+from enum import Enum
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
+
+import polars as pl
+import pyarrow as pa
+
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import AudioSettings
+from tts_pipeline.frames.call_store import CallStore
+from tts_pipeline.frames.frame_job import CachePaths, FrameJob
+from tts_pipeline.frames.polars_calls import refuse_double_purchase
+from tts_pipeline.frames.progress import show_progress
+from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, utterance_rows, with_outcomes
+from tts_pipeline.job import Progress, Running, Stop
+from tts_pipeline.models import Endpoint, ParameterValue
+from tts_pipeline.source.frame_stream import ArrowStream
+from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor
+
+P = ParamSpec("P")
+
+
+class Sentinel(Enum):
+    """Where a call looks for what was bought before, when nothing is said."""
+
+    DEFAULT_CACHE = "the user's state directory"
+
+
+class FrameFunction(Protocol[P]):
+    """A function of a frame that gives back what it got: Polars for Polars, Arrow for anything else."""
+
+    @overload
+    def __call__(self, frame: pl.DataFrame | pl.LazyFrame, /, *args: P.args, **kwargs: P.kwargs) -> pl.DataFrame: ...
+    @overload
+    def __call__(self, frame: ArrowStream, /, *args: P.args, **kwargs: P.kwargs) -> pa.Table: ...
+
+
+class AsyncFrameFunction(Protocol[P]):
+    """The same to be awaited."""
+
+    @overload
+    async def __call__(
+        self, frame: pl.DataFrame | pl.LazyFrame, /, *args: P.args, **kwargs: P.kwargs
+    ) -> pl.DataFrame: ...
+    @overload
+    async def __call__(self, frame: ArrowStream, /, *args: P.args, **kwargs: P.kwargs) -> pa.Table: ...
+
+
+def _typed_by_frame(synthesize: Callable[Concatenate[Frame, P], pl.DataFrame | pa.Table]) -> FrameFunction[P]:
+    """Say in types that the kind of the frame is the kind of the result."""
+    return cast("FrameFunction[P]", synthesize)
+
+
+async def _wait_until_done(future: asyncio.Future[Any]) -> None:
+    """Wait for its end, and look now and then: a loop that nothing wakes handles no signal of another thread's."""
+    while not future.done():
+        await asyncio.wait([future], timeout=POLL_S)
+
+
+def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
+    @wraps(synthesize)
+    async def asynthesize(frame: Frame, /, *args: Any, **kwargs: Any) -> pl.DataFrame | pa.Table:
+        refuse_double_purchase(has_cache=kwargs.get("reuse", Sentinel.DEFAULT_CACHE) is not None)
+        stop = kwargs["stop"] = kwargs.get("stop") or Stop()
+        call, threads = partial(cast("Any", synthesize), frame, *args, **kwargs), DaemonExecutor(1, "synthesize")
+        future = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
+        threads.shutdown()
+        try:
+            await _wait_until_done(future)
+        except asyncio.CancelledError:
+            stop.set("cancellation")
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())  # else the loop complains
+            await _wait_until_done(future)
+            raise
+        return future.result()
+
+    asynthesize.__name__ = asynthesize.__qualname__ = "asynthesize"
+    asynthesize.__doc__ = """Say every row of a frame in a thread beside the loop; see ``synthesize``.
+
+    Cancelled, it stops in good order first; the same call goes on.
+    """
+    return cast("AsyncFrameFunction[P]", asynthesize)
+
+
+@_typed_by_frame
+def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
+    frame: Frame,
+    /,
+    service: Endpoint,
+    *,
+    model: str,
+    text: str | pl.Expr = "text",
+    utterance_id: str | pl.Expr | None = None,
+    columns: Mapping[str, str] | None = None,
+    audio: AudioSettings | None = None,
+    running: Running | None = None,
+    reuse: CachePaths | Sentinel | None = Sentinel.DEFAULT_CACHE,
+    catalog: Catalog | None = None,
+    progress: bool | None = None,
+    stop: Stop | None = None,
+    unchecked: Sequence[str] = (),
+    **parameters: ParameterValue | pl.Expr,
+) -> pl.DataFrame | pa.Table:
+    """Say every row of a frame, and return the frame with what came of each row beside it.
+
+    It is as durable as a job: killed or stopped, the same call buys only what was in flight. Later it buys nothing, nor
+    does another one for the same requests, as long as their audio is kept: 10 GiB at most, in the user's state
+    directory, the oldest goes first. Equal calls at the same time both buy. What the requests cost is kept as well:
+    ``usage_of(spoken)`` is the bill.
+
+    Works in ``frame.pipe``, in a notebook and where an event loop runs (it blocks; ``asynthesize`` does not). Ctrl-C, a
+    budget and an outage stop it in good order.
+
+    Args:
+        frame: The rows: a Polars DataFrame, a LazyFrame, which is computed first, or anything with
+            ``__arrow_c_stream__`` (pyarrow, pandas, DuckDB). All audio is returned in memory: for more than that,
+            ``run`` takes the same frames and makes a dataset.
+        service: With its key.
+        model: As sent.
+        text: The column of the texts, or an expression.
+        utterance_id: The column that names the rows in the bill, or an expression; None is ``id`` if there is one, else
+            the row's number. A repeated one gets the row's number behind it.
+        columns: Voice parameter -> column that carries it row by row; a null leaves it unset.
+        audio: What the audio is to be; None is as received.
+        running: Budget, limits and all else of how a job is run; None is the defaults. A cap holds over all runs of
+            the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
+        reuse: A dataset or a reuse store, or several, in place of the one in the state directory; what is bought is
+            kept in those that are reuse stores. None takes and keeps nothing: a call that is stopped is lost.
+        catalog: Services, cards and prices; None is the built-in ones.
+        progress: None shows progress on a terminal and in a notebook; True as lines on standard error elsewhere.
+        stop: Stops it from another thread; see ``tts_pipeline.job.Stop``.
+        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        **parameters: Voice parameters: a value is the same for all rows (``voice="Cherry"``), a Polars expression
+            differs from row to row (``voice=pl.col("speaker")``), also for Arrow tables.
+
+    Returns:
+        The rows given, as many and in their order; a Polars DataFrame for Polars, else a ``pyarrow.Table``. Beside
+        their own columns stand ``utterance_id`` and those of the speech table from ``audio`` on (see
+        ``schemas/speech.json``), and ``error_class``, ``error_code`` and ``message`` of the rejects table. A row is
+        speech, and its errors are null, or a reject, and its ``audio`` is null; one without text is a reject. Equal
+        requests are bought once, and have cost 0 but for the first. In an Arrow table texts and bytes are of the large
+        types.
+
+    Raises:
+        ConfigurationError: A column, a setting or a parameter is wrong, or Polars calls, which may do so twice, while
+            nothing is reused. Nothing was sent. Never retried.
+        StoppedError: A budget, an outage, too many rejects or an interruption stopped it; the same call goes on.
+        FatalError: The service refuses all rows (key, balance, model); the same call goes on.
+        StorageError: The disk failed; the same call goes on.
+
+    Example:
+        >>> import polars as pl
+        >>> import tts_pipeline as tts
+        >>> lines = pl.DataFrame({"text": ["Good morning.", "早上好。"], "speaker": ["Cherry", "Chelsie"]})
+        >>> spoken = tts.synthesize(lines, service, model="qwen3-tts-flash", voice=pl.col("speaker"))
+        >>> spoken.select("speaker", "characters_billed", "cost", "error_code").rows()
+        [('Cherry', 13, Decimal('0.001040000'), None), ('Chelsie', 7, Decimal('0.000560000'), None)]
+        >>> tts.usage_of(spoken)["outcome"].to_list()
+        ['succeeded', 'succeeded']
+    """
+    refuse_double_purchase(has_cache=reuse is not None)
+    running = running or Running()
+    store = CallStore.at(running.work_dir)
+    arguments = ColumnArguments(text, utterance_id, columns or {}, parameters)
+    table = materialize(frame)
+    rows = utterance_rows(table, arguments)
+    frame_job = FrameJob(
+        service=service,
+        model=model,
+        fixed_parameters=arguments.fixed_parameters,
+        column_parameters=tuple(arguments.column_parameters),
+        audio=audio or AudioSettings(),
+        catalog=catalog,
+        running=running,
+        unchecked=tuple(unchecked),
+        reuse=store.file_cache_dir() if isinstance(reuse, Sentinel) else reuse,
+    )
+    counts = Progress()
+    with show_progress(counts, progress):
+        outcomes = frame_job.run(rows, store, counts, stop or Stop())
+    if isinstance(reuse, Sentinel) and counts.totals.attempts:
+        store.evict_oldest()
+    return with_outcomes(table, rows, outcomes)
+
+
+asynthesize = _make_async(synthesize)

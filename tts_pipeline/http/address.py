@@ -1,0 +1,121 @@
+"""Which addresses an audio URL may lead to: an answer must not make us read what only this machine can reach."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Collection, Iterable
+from enum import Enum, auto
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from tts_pipeline.http.errors import RefusedAddressError
+
+
+class AddressScope(Enum):
+    """From where an address can be reached."""
+
+    PUBLIC = auto()
+    PRIVATE = auto()
+    LOOPBACK = auto()
+    SPECIAL = auto()
+    """Link-local (cloud metadata), multicast, reserved, unspecified: never visited."""
+
+
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"))
+)
+"""RFC 1918, RFC 6598 (shared, inside clouds) and RFC 4193; the standard library's ``is_private`` holds far more."""
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def scope_of(address: str) -> AddressScope:
+    """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is.
+
+    Raises:
+        ValueError: It is no IP address.
+    """
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        parsed = _embedded_ipv4(parsed) or parsed
+    if parsed.is_loopback:
+        return AddressScope.LOOPBACK
+    if any(parsed in network for network in _PRIVATE):
+        return AddressScope.PRIVATE
+    return AddressScope.PUBLIC if parsed.is_global and not parsed.is_multicast else AddressScope.SPECIAL
+
+
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def allowed_scopes(service_addresses: Iterable[str]) -> frozenset[AddressScope]:
+    """Say what the URLs of a service may lead to: to the public, and to where the service itself is.
+
+    A loopback service may also hand out private addresses; a private one must not lead to this machine.
+
+    Args:
+        service_addresses: The service's own IP addresses.
+    """
+    scopes = {scope_of(address) for address in service_addresses}
+    if AddressScope.LOOPBACK in scopes:
+        return frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE, AddressScope.LOOPBACK})
+    return (
+        frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE})
+        if AddressScope.PRIVATE in scopes
+        else frozenset({AddressScope.PUBLIC})
+    )
+
+
+_INTERNAL_NAME = re.compile(r"(^|\.)(localhost|local|internal|intranet|private|corp|home|lan|localdomain|home\.arpa)$")
+_NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|\d+)$", re.IGNORECASE)
+
+
+def is_internal_name(host: str) -> bool:
+    """Say of a name alone whether it means something inside a private network, or is an address in an odd spelling.
+
+    It is for where a proxy looks names up. Top-level names for private use: RFC 6761, 6762, 8375, and ICANN's
+    ``internal`` (2024) with those that it found in wide private use (2014).
+    """
+    name = host.lower().rstrip(".")
+    return "." not in name or bool(_INTERNAL_NAME.search(name) or _NUMERIC_LABEL.match(name.rpartition(".")[2]))
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves host names to those of their addresses that may be visited.
+
+    The connection is made to what this returns, so a name that means another address a moment later gains nothing.
+
+    Args:
+        is_allowed: Judges an IP address.
+        proxies: Hosts that are visited wherever they are: no answer names them, the user does.
+    """
+
+    def __init__(self, is_allowed: Callable[[str], bool], proxies: Collection[str] = ()) -> None:
+        self._is_allowed = is_allowed
+        self._proxies = proxies
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Look a host name up.
+
+        Raises:
+            RefusedAddressError: None of its addresses may be visited.
+            OSError: It is not known.
+        """
+        results = await self._resolver.resolve(host, port, family)
+        allowed = [result for result in results if host in self._proxies or self._is_allowed(result["host"])]
+        if not allowed:
+            raise RefusedAddressError(0, "it stands for an address inside a private network")
+        return allowed
+
+    async def close(self) -> None:
+        """Release the look-ups."""
+        await self._resolver.close()

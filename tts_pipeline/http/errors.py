@@ -1,0 +1,165 @@
+"""The one boundary where the exceptions of the HTTP stack become ours.
+
+What matters for the bill is whether a request was sent at all. aiohttp's exceptions do not always say so: a connection
+that was found closed before the request was written and a disconnect after it was read are both
+``ServerDisconnectedError``. Whoever sends knows. Where nothing proves that a request was never sent, it may have been
+billed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+
+import aiohttp
+import httpx
+from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError, LineTooLong, TransferEncodingError
+from aiohttp.streams import EofStream
+
+from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError, UnreadableError
+from tts_pipeline.http.connection import HeadTooLargeError, UnsolicitedResponseError
+from tts_pipeline.http.tls import tls_failure
+from tts_pipeline.wire.failure import INVALID_HTTP
+
+HTTP_EXCEPTIONS: tuple[type[Exception], ...] = (
+    httpx.InvalidURL,
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,  # also ssl.SSLError, socket.gaierror and TimeoutError
+    EOFError,
+    EofStream,  # a connection that was closed before anybody waited for its answer
+)
+"""Everything the HTTP stack raises about a request; anything else is a mistake in a program and passes."""
+
+_INVALID_URL_ERRORS = (httpx.InvalidURL, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+_UNSENT_ERRORS = (
+    aiohttp.ClientConnectorError,  # refused, DNS, TLS handshake, certificate, proxy not reached
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
+    aiohttp.ClientHttpProxyError,  # the proxy refused to open the tunnel
+)
+_NON_ERRNO_ERRORS = (ssl.SSLError, socket.gaierror)  # their numbers are not the system's
+_UNKNOWN_NAME_CODES = frozenset(
+    code for name in ("EAI_NONAME", "EAI_NODATA") if (code := getattr(socket, name, None)) is not None
+)
+"""What a name server says of a name that is none; ``EAI_AGAIN`` is for one that cannot be asked."""
+_UNREADABLE_HINT = "ask whoever runs the service, or a proxy before it: its answers cannot be read"
+_TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_LOGIN_HINT = "put its login into the proxy's address, http://user:password@proxy.example:3128, in HTTPS_PROXY"
+_PROXY_HINT = 'have the proxy let this host through, or reach it straight: NO_PROXY, or proxy = "none" of the service'
+_NAME_HINT = "check the address and this machine's network, then run again"
+
+
+class RefusedAddressError(OSError):
+    """A host name stands for an address that must not be visited; raised by a resolver, so that it never is."""
+
+
+def map_exception(
+    error: Exception,
+    *,
+    host: str,
+    proxy: str | None = None,
+    was_reached: bool = False,
+    may_be_sent: bool = True,
+) -> ServiceError:
+    """Turn an exception of the HTTP stack into ours.
+
+    Args:
+        error: One of ``HTTP_EXCEPTIONS``.
+        host: Where the request went, for the message; never the whole address, which may carry a signature.
+        proxy: The host of the proxy on the way there; None without.
+        was_reached: Whether anything was reached before, so that a name that is not known will be again.
+        may_be_sent: False where surely nothing of the request was written.
+
+    Returns:
+        ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent);
+        ``TransientError`` with code ``ConnectionFailed`` (never sent, so never billed), ``Timeout``,
+        ``ConnectionLost``, ``InvalidHttpAnswer`` or ``DoubtfulAnswer`` (it may be billed); ``UnreadableError`` with
+        ``HeadTooLarge`` (it may be billed: the next answer would be no shorter); ``PermanentError`` with ``InvalidUrl``
+        or ``RefusedAddress`` (never sent).
+    """
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return _proxy_error(getattr(error, "status", 0), host, proxy)
+    target = _target_host(error) or host
+    if failure := tls_failure(_os_error(error), target) or _unsent_error(error, target, was_reached=was_reached):
+        return failure
+    if not may_be_sent:
+        return TransientError(
+            f"no connection to {host}: {_reason(error)}", code="ConnectionFailed", may_be_billed=False
+        )
+    if isinstance(error, TimeoutError):  # aiohttp's are too
+        return TransientError(f"{host} took too long", code="Timeout")
+    if isinstance(error, UnsolicitedResponseError):
+        return TransientError(
+            f"{host} answered more than it was asked: nothing of it is believed", code="DoubtfulAnswer"
+        )
+    return _unreadable_error(error, host) or TransientError(
+        f"the connection to {host} was lost: {_reason(error)}", code="ConnectionLost"
+    )
+
+
+def _unsent_error(error: Exception, host: str, *, was_reached: bool) -> ServiceError | None:
+    """Return the error where it is known that no request left; None where one may have."""
+    reason, os_error = _reason(error), _os_error(error)
+    if isinstance(os_error, RefusedAddressError):
+        return PermanentError(f"{host} was not visited: {reason}", code="RefusedAddress", may_be_billed=False)
+    if isinstance(error, _INVALID_URL_ERRORS):
+        return PermanentError(
+            f"the address of {host or 'the service'} is not valid", code="InvalidUrl", may_be_billed=False
+        )
+    proxy = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+    no_connection = f"no connection to {proxy}{host}: {reason}"
+    if isinstance(os_error, socket.gaierror) and os_error.errno in _UNKNOWN_NAME_CODES and not was_reached:
+        return FatalError(no_connection, code="UnknownHost", may_be_billed=False, hint=_NAME_HINT)
+    if isinstance(error, _UNSENT_ERRORS):
+        return TransientError(no_connection, code="ConnectionFailed", may_be_billed=False)
+    return None
+
+
+def _unreadable_error(error: BaseException, host: str) -> ServiceError | None:
+    """Return the failure of an answer that the HTTP library refused; None where it was just cut."""
+    refusals = [cause for cause in _causes(error) if isinstance(cause, HttpProcessingError | HeadTooLargeError)]
+    if any(isinstance(each, HeadTooLargeError | LineTooLong) for each in refusals):
+        return UnreadableError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
+    if not refusals or isinstance(refusals[-1], ContentLengthError | TransferEncodingError):
+        return None  # the connection ended before the body did
+    return TransientError(f"the answer of {host} is no HTTP", code=INVALID_HTTP, hint=_UNREADABLE_HINT)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _proxy_error(status: int, host: str, proxy: str | None) -> ServiceError:
+    """Return the error for a proxy that opened no way: its own refusal passes by no waiting, a trouble may."""
+    message = f"the proxy {proxy or ''} opens no connection to {host}: it answered with status {status}"
+    if not 400 <= status < 500 or status in _TRANSIENT_STATUSES:
+        return TransientError(message, code="ConnectionFailed", may_be_billed=False)
+    hint = _LOGIN_HINT if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED else _PROXY_HINT
+    return FatalError(message, code="ProxyRefused", may_be_billed=False, hint=hint)
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error
+    return error if isinstance(error, OSError) else None
+
+
+def _target_host(error: BaseException) -> str | None:
+    """Return the host that was connected to: the service's, or that of a proxy on the way there."""
+    return getattr(error, "host", None) if isinstance(error, aiohttp.ClientConnectorError) else None
+
+
+def _reason(error: BaseException) -> str:
+    """Say what happened without the exception's own text, which may hold the whole address."""
+    os_error = _os_error(error)
+    reason = os_error.strerror if os_error is not None else ""
+    # asyncio's own words for a refused connection are "Connect call failed ('127.0.0.1', 9)".
+    if os_error is not None and os_error.errno and not isinstance(os_error, _NON_ERRNO_ERRORS):
+        reason = os.strerror(os_error.errno)
+    return reason or type(os_error or error).__name__

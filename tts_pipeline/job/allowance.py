@@ -1,0 +1,94 @@
+"""What a job may still spend: its cap, less what all its invocations have spent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from decimal import Decimal
+from typing import NamedTuple
+
+from tts_pipeline.config import BudgetCap
+from tts_pipeline.dataset.active_part import Progress
+from tts_pipeline.dataset.claim_high_water import BudgetPool
+from tts_pipeline.dataset.finalize import committed_parts
+from tts_pipeline.dataset.spending import SpendTally
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.flow.budget import Budget, Spending
+from tts_pipeline.job.job import Shard
+from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.sharding import cap_of_shard, sum_totals
+
+_NOTHING = Decimal(0)
+
+
+class Allowance(NamedTuple):
+    """What a run may spend.
+
+    Args:
+        budget: Reserves what each request may cost.
+        pot: What the parts' claims are drawn from, which other processes see; None is without a cap.
+    """
+
+    budget: Budget
+    pot: BudgetPool | None = None
+
+
+def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:
+    """Make the allowance that a run has; without a cap nothing is looked at. Blocking.
+
+    Args:
+        prepared: The job.
+        progress: Learns the cap and what is spent already.
+        shard: What is run, where that is one of several: it has its share of the cap. None is the whole job.
+
+    Raises:
+        ConfigurationError: What was spent before cannot be counted in the cap's currency.
+        StorageError: The destination or the disk failed.
+    """
+    cap = prepared.job.running.budget
+    if cap == BudgetCap():
+        return Allowance(Budget())
+    is_share = shard is not None and shard.shards > 1
+    # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
+    finished_parts = _finished_parts(prepared) if is_share else set[int]()
+    tally = SpendTally(prepared.store, prepared.descriptor, prepared.journals_dir, prepared.locks_dir)
+    spent_by_part = tally.by_part()
+    if cap.max_cost is not None:
+        _refuse_unknown_costs(sum_totals(spent_by_part, spent_by_part.keys()), cap)
+    own_parts = None
+    if shard is not None and is_share:
+        cap, own_parts = cap_of_shard(cap, shard, prepared.descriptor, spent_by_part, finished_parts), shard.numbers()
+    spent_before = sum_totals(spent_by_part, spent_by_part.keys() if own_parts is None else own_parts)
+    budget = Budget(cap, by_token=prepared.card.billing == "tokens")
+    budget.set_external_spending(_as_spending(spent_before))
+    progress.cap, progress.spent_before = cap, spent_before
+
+    def count(own_journals: Collection[str]) -> Totals:
+        counted_by_part = tally.refresh(own_journals)
+        return sum_totals(counted_by_part, counted_by_part.keys() if own_parts is None else own_parts)
+
+    return Allowance(budget, BudgetPool(cap, count, lambda totals: budget.set_external_spending(_as_spending(totals))))
+
+
+def _as_spending(totals: Totals) -> Spending:
+    costs = totals.cost or _NOTHING, totals.cost_upper_bound or _NOTHING
+    return Spending(totals.characters_billed, totals.characters_upper_bound, *costs)
+
+
+def _finished_parts(prepared: PreparedJob) -> set[int]:
+    """Return the parts that will spend nothing any more: rejects that are tried anew are spending to come."""
+    return set() if prepared.job.running.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
+
+
+def _refuse_unknown_costs(spent_before: Totals, cap: BudgetCap) -> None:
+    if spent_before.characters_without_price:
+        raise ConfigurationError(
+            "a cap on cost counts everything this dataset spent, but the cost of "
+            f"{spent_before.characters_without_price:,} characters is not known: there was no price",
+            hint="cap what is billed with --max-characters instead",
+        )
+    if spent_before.currency not in {None, cap.currency}:
+        raise ConfigurationError(
+            f"the cap is in {cap.currency}, but this dataset has costs in {spent_before.currency}",
+            hint=f"go on with a price and a cap in {spent_before.currency}, or use another destination",
+        )

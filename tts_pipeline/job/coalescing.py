@@ -1,0 +1,138 @@
+"""Repeated requests within a job: one utterance buys, the others wait without a worker, and take its audio."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+
+from tts_pipeline.cache.job_cache import JobCache
+from tts_pipeline.client.ledger import Ledger
+from tts_pipeline.errors import StoppedError
+from tts_pipeline.flow.single_flight import SingleFlight
+from tts_pipeline.job.workers import Synthesizer, WorkItem
+from tts_pipeline.models import Answer, CachedAudio, Speech, Utterance, UtteranceKey
+from tts_pipeline.source.duplicates import Hashes, RequestHasher
+
+
+class RequestCoalescer:
+    """Stands between a batch and its client, and at the entrance of the batch's queue.
+
+    A thousand equal rows in a row hold one worker and one request; the rows behind them go on. What the first one buys
+    is kept beside the journals, for equal rows of later parts and of later runs.
+
+    Args:
+        client: Says one utterance; its library holds what is kept.
+        hashes: Of the requests that stand more than once in the job.
+        request_hash: Hashes an utterance.
+        cache: Where the audio of these requests is kept.
+
+    Attributes:
+        on_reuse: Told of each speech whose audio was not bought, with where it came from.
+    """
+
+    def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:
+        self._client = client
+        self._hashes = hashes.data
+        self._request_hash = request_hash
+        self._cache = cache
+        self._flights: SingleFlight[WorkItem] = SingleFlight()
+        self._flight_keys: dict[UtteranceKey, int] = {}
+        self._requeue_tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._queue: asyncio.Queue[WorkItem | None] | None = None
+        self._is_exhausted = False
+        self.on_reuse: Callable[[str], None] = lambda _: None
+
+    async def admit(self, item: WorkItem, queue: asyncio.Queue[WorkItem | None]) -> None:
+        """Queue a work: now, or when the one that buys the same is done. Waits only for room in the queue."""
+        self._queue = queue
+        key = self._flight_key(item.utterance)
+        if key is None:
+            await queue.put(item)
+        elif self._flights.enter(key, item):
+            self._flight_keys[_row_key(item.utterance)] = key
+            await queue.put(item)
+
+    async def drain(self) -> None:
+        """Return when every work that was admitted is in the queue, or through it; none is admitted any more."""
+        self._is_exhausted = True
+        self._signal_if_only_buyers_remain()
+        while self._flights or self._requeue_tasks:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def close(self) -> None:
+        """Release nothing any more: the batch has ended."""
+        for task in self._requeue_tasks:
+            task.cancel()
+
+    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
+        """Say one utterance; see ``SpeechClient.synthesize``.
+
+        Raises:
+            StorageError: The audio of a repeated request could not be kept; it is in the journal.
+        """
+        self._signal_if_only_buyers_remain()
+        key = self._flight_keys.pop(_row_key(utterance), None)
+        is_bought = False
+        try:
+            speech = await self._client.synthesize(utterance, ledger)
+            if speech.deduplicated_from is not None:
+                self.on_reuse(speech.deduplicated_from)
+            elif key is not None:
+                await self._put_in_cache(speech)
+            is_bought = True
+        finally:
+            if key is not None:
+                self._leave_flight(key, is_bought=is_bought)
+        return speech
+
+    def expect_no_more(self) -> None:
+        """Take note that no utterance comes any more; see ``SpeechClient.expect_no_more``."""
+        self._client.expect_no_more()
+
+    def stop(self, reason: StoppedError) -> None:
+        """Send nothing any more; see ``SpeechClient.stop``."""
+        self._client.stop(reason)
+
+    def _signal_if_only_buyers_remain(self) -> None:
+        """Those that wait cannot show whether a failure is the service's: they wait for the very rows that fail."""
+        if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.empty()):
+            self._client.expect_no_more()
+
+    def _flight_key(self, utterance: Utterance) -> int | None:
+        if not self._hashes:
+            return None
+        request_hash = self._request_hash.hash_utterance(utterance)
+        index = bisect_left(self._hashes, request_hash)
+        return request_hash if index < len(self._hashes) and self._hashes[index] == request_hash else None
+
+    async def _put_in_cache(self, speech: Speech) -> None:
+        """Keep what was bought before it is recorded: a kill in between costs a file, and not a second purchase."""
+        answer = Answer(0, speech.audio, speech.words, speech.usage, speech.request_id, speech.quality)
+        cached = CachedAudio(answer, speech.utterance.utterance_id, speech.segments)
+        await asyncio.to_thread(self._cache.put, speech.request_key, speech.utterance.take, cached)
+        self._cache.note_put(speech.request_key, speech.utterance.take)
+
+    def _leave_flight(self, key: int, *, is_bought: bool) -> None:
+        served, buyers = self._flights.leave(key, is_bought=is_bought)
+        self._flight_keys.update({_row_key(item.utterance): key for item in buyers})
+        if served or buyers:
+            task = asyncio.create_task(self._requeue([*buyers, *served]))
+            self._requeue_tasks.add(task)
+            task.add_done_callback(self._on_requeued)
+        self._changed.set()
+
+    async def _requeue(self, items: Iterable[WorkItem]) -> None:
+        assert self._queue is not None
+        for item in items:
+            await self._queue.put(item)
+
+    def _on_requeued(self, task: asyncio.Task[None]) -> None:
+        self._requeue_tasks.discard(task)
+        self._changed.set()
+
+
+def _row_key(utterance: Utterance) -> UtteranceKey:
+    return utterance.utterance_id, utterance.take

@@ -1,0 +1,287 @@
+"""Where utterances are found in the source's rows, and which of its columns pass through to the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tts_pipeline.catalog.checks import check_column
+from tts_pipeline.catalog.value import to_json_text
+from tts_pipeline.config import MAX_TEXT_CHARACTERS, InputColumns
+from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance, UtteranceKey
+from tts_pipeline.schema import SPEECH, is_readable_by_hugging_face
+from tts_pipeline.source.parquet_source import stem_of
+
+TAKE = "take"
+
+
+class ColumnRoles:
+    """The source's columns by their role, checked against its schema.
+
+    Args:
+        columns: Which column is what.
+        schema: The source's.
+
+    Raises:
+        ConfigurationError: A column is missing, of the wrong type, or would collide with one of the speech table's.
+    """
+
+    def __init__(self, columns: InputColumns, schema: pa.Schema) -> None:
+        self.columns = columns
+        self.schema = schema
+        require_columns(columns, schema)
+        unknown = sorted(set(columns.rename) - set(schema.names))
+        if unknown:
+            hint = did_you_mean(unknown[0], schema.names) + f"the columns are {_format_names(schema.names)}"
+            raise ConfigurationError(
+                f"--rename names a column that the source does not have: {unknown[0]!r}", hint=hint
+            )
+        self.passthrough = passthrough_columns(columns, schema)
+        _refuse_collisions([field.name for _, field in self.passthrough])
+
+    @property
+    def input_schema(self) -> pa.Schema:
+        """The source's columns as rejects have them: under the names of ``rename`` where they differ in case only."""
+        counts = Counter(name.lower() for name in self.schema.names)
+        names = [
+            self.columns.rename.get(name, name) if counts[name.lower()] > 1 else name for name in self.schema.names
+        ]
+        return pa.schema([field.with_name(name) for field, name in zip(self.schema, names, strict=True)])
+
+    def refuse_case_collisions(self) -> None:
+        """Make sure that no two columns of a table differ in case only. Datasets of before may have some.
+
+        Raises:
+            ConfigurationError: Two do.
+        """
+        _refuse_case_collisions(
+            [(field.name, name) for name, field in self.passthrough], [column.name for column in SPEECH]
+        )
+        _refuse_case_collisions(zip(self.input_schema.names, self.schema.names, strict=True))
+
+    def texts(self, rows: pa.Table) -> list[str | None]:
+        """Return the texts of rows."""
+        return _values(rows, self.columns.text)
+
+    def keys(self, rows: pa.Table, locations: Sequence[tuple[str, int]]) -> list[UtteranceKey]:
+        """Return what names each row's utterance.
+
+        Args:
+            rows: Rows of the source.
+            locations: Each row's file and its place in that file, as ``Source.locate`` tells them.
+        """
+        if self.columns.generate_ids:
+            ids = [f"{stem_of(name)}:{row}" for name, row in locations]
+        else:
+            ids = [str(value) for value in _values(rows, self.columns.utterance_id)]
+        column = self.columns.parameters.get(TAKE)
+        takes = [0] * len(ids) if column is None else [int(take or 0) for take in _values(rows, column)]
+        return list(zip(ids, takes, strict=True))
+
+    def id_and_parameter_columns(self) -> list[str]:
+        """Return the columns of ids, takes and parameters, each once: what is looked at before anything is sent."""
+        ids = [] if self.columns.generate_ids else [self.columns.utterance_id]
+        return list(dict.fromkeys([*ids, *self.columns.parameters.values()]))
+
+    def parameter_columns(self) -> dict[str, str]:
+        """Return the voice parameters that are taken from columns, with their columns; ``take`` is none of them."""
+        return {name: column for name, column in self.columns.parameters.items() if name != TAKE}
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceMapper:
+    """How rows become utterances: the card that says what is allowed, and what is the same for all rows.
+
+    Args:
+        roles: Where things are.
+        card: What is allowed.
+        fixed: Parameters that are the same for all rows; a row's own value goes before.
+        unchecked: Parameters whose values are not held against the card's lists.
+    """
+
+    roles: ColumnRoles
+    card: Card
+    fixed: Parameters
+    unchecked: Collection[str] = ()
+
+    def utterances(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> list[Utterance]:
+        """Return the utterances of rows; a null text becomes an empty one, a null parameter is not set."""
+        varying = self.varying_parameters(rows)
+        texts = self.roles.texts(rows)
+        utterances = []
+        for index, (text, (utterance_id, take)) in enumerate(zip(texts, keys, strict=True)):
+            row_values = {name: value for name, values in varying if (value := values[index]) is not None}
+            # A longer one is refused unsaid: what is behind that is not held while the part is open.
+            prefix = (text or "")[: MAX_TEXT_CHARACTERS + 1]
+            utterances.append(
+                Utterance(utterance_id, prefix, {**self.fixed, **row_values} if row_values else self.fixed, take)
+            )
+        return utterances
+
+    def varying_parameters(self, rows: pa.Table) -> list[tuple[str, list[ParameterValue | None]]]:
+        """Return each parameter that is taken from a column, with what is sent for each row; None is not set there.
+
+        Raises:
+            ConfigurationError: Some values are not allowed; says which, in how many of these rows.
+        """
+        return [self._wire_values(rows, name, column) for name, column in self.roles.parameter_columns().items()]
+
+    def _wire_values(self, rows: pa.Table, name: str, column: str) -> tuple[str, list[ParameterValue | None]]:
+        values = parameter_values(rows, column)
+        wire_values = self.check_values(name, Counter(values))
+        return name, [wire_values.get(value) for value in values]
+
+    def check_values(self, name: str, counts: Mapping[Any, int]) -> dict[Any, ParameterValue]:
+        """Return what is sent for each distinct value of a parameter's column.
+
+        Raises:
+            ConfigurationError: Some values are not allowed; says which, in how many rows.
+        """
+        return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
+
+
+def passthrough_columns(columns: InputColumns, schema: pa.Schema) -> tuple[tuple[str, pa.Field], ...]:
+    """Return the source's columns that the speech table has as well: the source's name of each, and what it becomes."""
+    used = {columns.text, *columns.parameters.values()}
+    if not columns.generate_ids:
+        used.add(columns.utterance_id)
+    return tuple((f.name, f.with_name(columns.rename.get(f.name, f.name))) for f in schema if f.name not in used)
+
+
+def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None:
+    """Say which columns keep Hugging Face ``datasets`` from opening the speech table; None is none.
+
+    Args:
+        passthrough: As ``passthrough_columns`` gives them.
+    """
+    unreadable = [(source, field) for source, field in passthrough if not is_readable_by_hugging_face(field.type)]
+    if not unreadable:
+        return None
+    shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
+    drop_flags = " ".join(f"--drop {source}" for source, _ in unreadable)
+    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out by {drop_flags}"
+
+
+def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
+    """Check that the columns an utterance is made of are there, with types that fit.
+
+    Raises:
+        ConfigurationError: One is missing, stands twice or is of the wrong type.
+    """
+    _require(schema, columns.text, _TEXT)
+    if not columns.generate_ids:
+        _require(schema, columns.utterance_id, _ID)
+    for parameter, column in columns.parameters.items():
+        _require(schema, column, _TAKE if parameter == TAKE else _parameter_role(parameter))
+
+
+def parameter_values(rows: pa.Table, column: str) -> list[Any]:
+    """Return the values of a parameter's column; objects and lists as ``Nested``, so that they can be counted."""
+    values = _values(rows, column)
+    return [to_json_text(value) for value in values] if _is_nested(rows.schema.field(column).type) else values
+
+
+def _values(rows: pa.Table, column: str) -> list[Any]:
+    values: list[Any] = rows.column(column).to_pylist()
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _ColumnRole:
+    """What a column is for, which types fit, and what to do when there is none."""
+
+    name: str
+    fits: Callable[[pa.DataType], bool]
+    expected_type: str
+    hint: str
+
+
+def _require(schema: pa.Schema, column: str, role: _ColumnRole) -> None:
+    indices = schema.get_all_field_indices(column)
+    if not indices:
+        raise ConfigurationError(
+            f"the source has no column {column!r} for {role.name}; its columns are {_format_names(schema.names)}",
+            hint=did_you_mean(column, schema.names) + role.hint,
+        )
+    if len(indices) > 1:
+        raise ConfigurationError(f"the source has {len(indices)} columns named {column!r}", hint="rename one of them")
+    column_type = schema.field(column).type
+    if not role.fits(column_type.value_type if pa.types.is_dictionary(column_type) else column_type):
+        raise ConfigurationError(
+            f"column {column!r} for {role.name} is of type {column_type}, not {role.expected_type}",
+            hint="convert it, or name another column",
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
+def _is_id(kind: pa.DataType) -> bool:
+    return _is_text(kind) or _is_integer(kind)
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    is_other = pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+    return bool(is_other) or _is_id(kind)
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list or pa.types.is_struct(kind) or pa.types.is_map(kind))
+
+
+def _is_parameter(kind: pa.DataType) -> bool:
+    return _is_scalar(kind) or _is_nested(kind) or isinstance(kind, pa.JsonType)
+
+
+_TEXT = _ColumnRole("the text", _is_text, "string", "use --text-column NAME")
+_ID = _ColumnRole(
+    "the id", _is_id, "string or integer", "use --id-column NAME, or --generate-ids to make ids from file and row"
+)
+_TAKE = _ColumnRole("the take", _is_integer, "integer", "use --column take=COLUMN")
+
+
+def _parameter_role(name: str) -> _ColumnRole:
+    expected_type = "string, number, boolean, struct or list"
+    return _ColumnRole(f"the parameter {name!r}", _is_parameter, expected_type, f"use --column {name}=COLUMN")
+
+
+def _refuse_collisions(names: Sequence[str]) -> None:
+    speech_columns = {column.name for column in SPEECH}
+    clashes = [name for name in names if name in speech_columns]
+    if clashes:
+        raise ConfigurationError(
+            f"the source's column {clashes[0]!r} has the name of a column of the speech table",
+            hint=f"use --rename {clashes[0]}=NEW, for example --rename {clashes[0]}=source_{clashes[0]}",
+        )
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    if duplicates:
+        raise ConfigurationError(f"two columns would be named {duplicates[0]!r}", hint="mend --rename, or the source")
+
+
+def _refuse_case_collisions(columns: Iterable[tuple[str, str]], reserved: Iterable[str] = ()) -> None:
+    """Refuse names that are one but for case, given with the source's name of each; ``own`` are ours."""
+    spellings = {name.lower(): name for name in reserved}
+    for name, source in columns:
+        other = spellings.setdefault(name.lower(), name)
+        if other != name:
+            raise ConfigurationError(
+                f"the source's column {source!r} would differ in case only from the column {other!r}, which DuckDB, "
+                "Spark and others take for the same",
+                hint=f"use --rename {source}=NEW, for example --rename {source}=source_{source}, or --drop {source}",
+            )
+
+
+def _format_names(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:12])
+    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,108 @@
+"""Rows of the source while their part is open: few bytes in memory, and what is wider in a file without a name."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from tts_pipeline.storage.row_sizes import row_sizes
+from tts_pipeline.storage.store import storage_errors
+
+_NARROW_BYTES = 4_096
+"""Rows that have less are not measured one by one: part by part, they come to little."""
+
+
+class SpooledRows:
+    """Rows in order, written once and read in slices; ``RowReader`` reads them as it reads a source.
+
+    Args:
+        schema: Of the rows.
+        memory_bytes: What is held in memory at most.
+        folder: Where a file is made for what is more, on a local disk. It has no name, so that nothing is left of it
+            whatever becomes of the process. None holds everything in memory.
+    """
+
+    def __init__(self, schema: pa.Schema, memory_bytes: int = 0, folder: Path | None = None) -> None:
+        self.schema = schema
+        self.row_bytes: list[int] = []
+        """What each row has; 0 for one of those that are small."""
+        self._memory_bytes = memory_bytes
+        self._folder = folder
+        self._batches: list[pa.RecordBatch] = []
+        self._buffered_bytes = 0
+        self._file: IO[bytes] | None = None
+        self._writer: pa.RecordBatchStreamWriter | None = None
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> SpooledRows:
+        """Hold a table's rows in memory."""
+        rows = cls(table.schema)
+        for batch in table.to_batches():
+            rows.add(batch)
+        return rows
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take rows that follow those taken before. Blocking.
+
+        Raises:
+            StorageError: They could not be written.
+        """
+        sizes = _row_bytes(batch)
+        self.row_bytes += sizes
+        self._buffered_bytes += batch.nbytes
+        is_small = self._writer is None and not any(sizes) and self._buffered_bytes <= self._memory_bytes
+        if self._folder is None or is_small:
+            self._batches.append(batch)  # of wide rows, some would keep a whole slice of the source in memory
+            return
+        with storage_errors(f"keeping rows of the source in {self._folder}"):
+            if self._writer is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (it is open as long as the part)
+                self._writer = pa.ipc.new_stream(pa.PythonFile(self._file, "w"), self.schema)
+            self._writer.write_batch(batch)
+
+    def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the batches from the one on that holds row ``start``, as ``Source.batches`` does."""
+        first_row, names = 0, self.schema_of(columns).names
+        for batch in self._read_all():
+            if start < first_row + batch.num_rows:
+                yield first_row, batch.select(names)
+            first_row += batch.num_rows
+
+    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
+        """Return the schema of some columns; None is all."""
+        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
+
+    def group_of(self, row: int) -> int:  # noqa: ARG002 (as a source has it)
+        """Return 0: all is read in one go."""
+        return 0
+
+    def close(self) -> None:
+        """Let the rows go."""
+        self._batches.clear()
+        if self._file is not None:
+            self._file.close()
+
+    def _read_all(self) -> Iterator[pa.RecordBatch]:
+        yield from self._batches
+        if self._file is not None:
+            with storage_errors(f"reading rows of the source in {self._folder}", Exception):
+                self._file.flush()
+                self._file.seek(0)
+                reader = pa.ipc.open_stream(pa.PythonFile(self._file, "r"))
+                for _ in range(len(self.row_bytes)):
+                    try:
+                        yield reader.read_next_batch()
+                    except StopIteration:
+                        return
+
+
+def _row_bytes(batch: pa.RecordBatch) -> list[int]:
+    if batch.nbytes < _NARROW_BYTES * batch.num_rows:
+        return [0] * batch.num_rows
+    sizes: list[int] = row_sizes(batch).tolist()
+    return sizes

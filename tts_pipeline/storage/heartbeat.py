@@ -1,0 +1,247 @@
+"""Signs of life of processes that meet at one destination: our own, and what is seen of others'.
+
+A process writes ``leases/alive-<invocation_id>.json`` anew every quarter of ``lease_s``. Clocks of two machines are
+never compared. The writer's leases hold for ``lease_s`` after it began to write the last one, by its own clock. Whoever
+watches takes it for dead when it has seen nothing new for one and a half times that, by its own clock, which began
+later. So the writer knows that its leases are lost before anybody takes them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import orjson
+
+from tts_pipeline.config import MAX_LEASE_S
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.store import LEASES, FsspecStore
+
+BEATS_PER_LEASE = 4
+"""Signs of life within ``lease_s``: three may get lost."""
+
+TIMEOUT_LEASES = 1.5
+"""Of this many ``lease_s`` means that a process is dead."""
+
+_MAX_BYTES = 64 * 1024
+_INVOCATION_ID = re.compile(r"[0-9a-f]{32}")
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boottime_s() -> float:
+    """Return seconds by a clock that goes on while this process is stopped, and on Linux while the machine sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
+class LeaseLostError(StorageError):
+    """Others may work on what this process worked on: it must send and publish nothing any more. Never retried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that a lease belongs to.
+
+    Args:
+        invocation_id: One execution of a job by one process.
+        host: Its machine, for people.
+        process: Its number there.
+        work_id: Of its work folder, which holds the locks of that machine.
+        lease_s: How long its leases hold without a sign of life.
+    """
+
+    invocation_id: str
+    host: str
+    process: int
+    work_id: str
+    lease_s: float
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}"
+
+    def to_json(self, **extra: int) -> bytes:
+        """Return what a file says of it."""
+        return orjson.dumps({**asdict(self), **extra})
+
+    def shares_locks_with(self, other: Owner) -> bool:
+        """Return whether both have their locks in the same folder of the same machine."""
+        return (self.host, self.work_id) == (other.host, other.work_id)
+
+
+def heartbeat_name(invocation_id: str) -> str:
+    """Return the name of a process's sign of life within the dataset."""
+    return f"{LEASES}/alive-{invocation_id}.json"
+
+
+def read_owner(store: FsspecStore, name: str) -> Owner | None:
+    """Read whose a lease or a sign of life is; None when it is gone.
+
+    Raises:
+        StorageError: It is damaged: whose it is, and whether that process lives, cannot be told.
+    """
+    data = store.read_start(name, _MAX_BYTES)
+    if data is None:
+        return None
+    owner = _parse_owner(data)
+    if owner is None:
+        raise StorageError(
+            f"{store.describe(name)} is damaged: it should tell which process works there",
+            hint="when no run of this dataset is at work on any machine, remove it",
+        )
+    return owner
+
+
+def _parse_owner(data: bytes) -> Owner | None:
+    try:
+        values = orjson.loads(data)
+        owner = Owner(**{name: values[name] for name in Owner.__slots__})
+        is_valid = (
+            all(isinstance(text, str) and len(text) < 256 for text in (owner.invocation_id, owner.host, owner.work_id))
+            and _INVOCATION_ID.fullmatch(owner.invocation_id) is not None
+            and type(owner.process) is int
+            and type(owner.lease_s) in {int, float}
+            and 0 < owner.lease_s <= MAX_LEASE_S
+        )
+    except (ValueError, TypeError, KeyError):
+        return None
+    return owner if is_valid else None
+
+
+class Heartbeat:
+    """Says at a destination, from a thread of its own, that this process lives.
+
+    Args:
+        store: The destination.
+        owner: This process.
+        clock: The clock.
+    """
+
+    def __init__(self, store: FsspecStore, owner: Owner, clock: Callable[[], float] = boottime_s) -> None:
+        self._store = store
+        self._owner = owner
+        self._clock = clock
+        self._valid_until_s = math.inf
+        self._beats = 0
+        self._is_lost = False
+        self._failure: StorageError | None = None
+        self._write_lock = threading.Lock()
+        self._stop_event = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the leases of this process have ended; once they have, that is for good."""
+        if self._clock() > self._valid_until_s:
+            self._is_lost = True
+        return self._is_lost
+
+    def check(self) -> None:
+        """Make sure that the leases of this process hold. Takes a microsecond.
+
+        Raises:
+            LeaseLostError: They do not.
+        """
+        if self.is_lost:
+            reason = f": {self._failure.message}" if self._failure else "; was it stopped, or its machine asleep?"
+            raise LeaseLostError(
+                f"this run gave no sign of life at {self._store.root} for {self._owner.lease_s:g} s, so others may "
+                f"have taken its parts over{reason}",
+                hint="nothing more was sent; run the same command again to go on",
+            )
+
+    def forfeit(self) -> None:
+        """Let nothing be sent or published any more."""
+        self._is_lost = True
+
+    def start(self) -> bool:
+        """Give the first sign of life; return whether the store has create-if-absent. Blocking.
+
+        Raises:
+            StorageError: The destination failed.
+        """
+        self.beat()
+        has_create_if_absent = self._store.probe_create_if_absent(heartbeat_name(self._owner.invocation_id))
+        if not has_create_if_absent:
+            self.beat()  # what was tried may have destroyed the first one
+        self._thread.start()
+        return has_create_if_absent
+
+    def beat(self) -> None:
+        """Give a sign of life. Blocking; one that comes too late prolongs nothing.
+
+        Raises:
+            StorageError: The destination failed.
+        """
+        with self._write_lock:
+            started_s = self._clock()
+            if self._stop_event.is_set() or self.is_lost:
+                return
+            self._store.write(heartbeat_name(self._owner.invocation_id), self._owner.to_json(beat=self._beats))
+            self._beats += 1
+            if not self.is_lost:
+                self._valid_until_s = started_s + self._owner.lease_s
+
+    def stop(self) -> None:
+        """Remove the sign of life, after what is being written. Blocking.
+
+        Raises:
+            StorageError: The destination failed.
+        """
+        self._stop_event.set()
+        with self._write_lock:
+            self._store.remove(heartbeat_name(self._owner.invocation_id))
+
+    def _run(self) -> None:
+        while not self._stop_event.wait(self._owner.lease_s / BEATS_PER_LEASE) and not self.is_lost:
+            try:
+                self.beat()
+                self._failure = None
+            except StorageError as error:
+                self._failure = error
+
+
+class PeerMonitor:
+    """What is seen of another process from now on. For one thread. Blocking.
+
+    Args:
+        store: The destination.
+        owner: The other process.
+        lease_s: Our own, which is waited for where it is the longer one.
+        clock: The clock.
+
+    Raises:
+        StorageError: The destination failed.
+    """
+
+    def __init__(
+        self, store: FsspecStore, owner: Owner, lease_s: float, clock: Callable[[], float] = boottime_s
+    ) -> None:
+        self.owner = owner
+        self.is_alive = False
+        """Whether it has given a sign of life since it was met, and no silence has followed."""
+        self.is_dead = False
+        """Whether it has been silent for so long that its leases have ended."""
+        self._store = store
+        self._timeout_s = TIMEOUT_LEASES * max(lease_s, owner.lease_s)
+        self._clock = clock
+        self._last_beat = self._read()
+        self._last_beat_s = clock()
+
+    def poll(self) -> None:
+        """Look whether it has given a sign of life since the last look.
+
+        Raises:
+            StorageError: The destination failed.
+        """
+        started_s, beat = self._clock(), self._read()
+        if beat is not None and beat != self._last_beat:
+            self._last_beat, self._last_beat_s = beat, self._clock()
+            self.is_alive = True
+        self.is_dead = started_s - self._last_beat_s >= self._timeout_s
+        self.is_alive = self.is_alive and not self.is_dead
+
+    def _read(self) -> bytes | None:
+        return self._store.read_start(heartbeat_name(self.owner.invocation_id), _MAX_BYTES)

@@ -1,0 +1,1 @@
+"""The write-ahead log: records, journals, their writer, replay and shipping."""

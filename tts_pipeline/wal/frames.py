@@ -1,0 +1,178 @@
+"""The frames of a journal file, read back: also those that stand behind damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+
+from tts_pipeline.storage.store import storage_errors
+from tts_pipeline.wal.journal import FRAME_HEADER, record_crc
+
+READ_BYTES = 256 * 1024
+RECORD_READ_BYTES = 64 * 1024
+"""Read at a time where payloads are passed over: the records of a few short answers, and little of a long one."""
+
+_RECORD_START = b'{"kind":"'
+"""What every record begins with, in every version: a frame begins ``FRAME.size`` bytes before it."""
+
+
+class Blob(NamedTuple):
+    """Bytes that lie in a journal: read when they are needed, so that memory stays flat."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        with storage_errors(f"reading the journal {self.path}"), self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+class Frame(NamedTuple):
+    """A record that is whole.
+
+    Args:
+        start: Offset in the file.
+        record: What it says.
+        blob: Its payload.
+        is_payload_intact: Whether the payload is what was written; True where it was not looked at.
+    """
+
+    start: int
+    record: dict[str, Any]
+    blob: Blob
+    is_payload_intact: bool
+
+    @property
+    def end(self) -> int:
+        """Offset of what stands behind it."""
+        return self.blob.offset + self.blob.length
+
+
+class Gap(NamedTuple):
+    """Bytes that are no whole record, and no torn tail: the file was damaged after it was written."""
+
+    start: int
+    end: int
+
+
+def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[Frame | Gap]:
+    """Yield the frames of a journal in order, and the gaps between them; a torn tail is neither.
+
+    Args:
+        path: The journal.
+        file: The same, opened.
+        check_payloads: False where this process wrote it: then only the records are read.
+    """
+    size_bytes, start = path.stat().st_size, 0
+    while start < size_bytes:
+        frame = _read_frame(path, file, start, size_bytes, check_payloads=check_payloads)
+        if frame is None:
+            next_start = _find_frame(file, start + 1, size_bytes)
+            if next_start is not None or not _is_torn(file, start):
+                yield Gap(start, size_bytes if next_start is None else next_start)
+            if next_start is None:
+                return
+            start = next_start
+            file.seek(start)
+        else:
+            yield frame
+            start = frame.end
+
+
+def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, check_payloads: bool) -> Frame | None:
+    """Read the frame at a file's position, which is ``at``; None when it is not whole."""
+    parsed = _read_record(file, start, size_bytes)
+    if parsed is None:
+        return None
+    record, payload_length, payload_crc, offset = parsed
+    is_payload_intact = True
+    if check_payloads:
+        is_payload_intact = _read_crc(file, payload_length) == payload_crc
+    elif payload_length:
+        file.seek(payload_length, os.SEEK_CUR)
+    return Frame(start, record, Blob(path, offset, payload_length), is_payload_intact)
+
+
+def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[dict[str, Any], int, int, int] | None:
+    header = file.read(FRAME_HEADER.size)
+    if len(header) < FRAME_HEADER.size:
+        return None
+    record_length, payload_length, payload_crc, checksum = FRAME_HEADER.unpack(header)
+    offset = start + FRAME_HEADER.size + record_length
+    if record_length == 0 or offset + payload_length > size_bytes:
+        return None
+    record = file.read(record_length)
+    if record_crc(header, record) != checksum:
+        return None
+    try:
+        values = orjson.loads(record)
+    except orjson.JSONDecodeError:
+        return None
+    return (values, payload_length, payload_crc, offset) if isinstance(values, dict) else None
+
+
+def _read_crc(file: BinaryIO, length: int) -> int:
+    crc = 0
+    while length and (piece := file.read(min(length, READ_BYTES))):
+        crc = zlib.crc32(piece, crc)
+        length -= len(piece)
+    return crc
+
+
+def _find_frame(file: BinaryIO, search_start: int, size_bytes: int) -> int | None:
+    """Return where the first frame from ``at`` on begins whose record is whole; None when there is none."""
+    for record_start in _find_all(file, _RECORD_START, search_start + FRAME_HEADER.size):
+        start = record_start - FRAME_HEADER.size
+        file.seek(start)
+        if _read_record(file, start, size_bytes) is not None:
+            return start
+    return None
+
+
+def _find_all(file: BinaryIO, pattern: bytes, offset: int) -> Iterator[int]:
+    """Yield where some bytes stand in a file; whoever takes them may move in it."""
+    while True:
+        file.seek(offset)
+        piece = file.read(READ_BYTES)
+        index = piece.find(pattern)
+        while index >= 0:
+            yield offset + index
+            index = piece.find(pattern, index + 1)
+        if len(piece) < READ_BYTES:
+            return
+        offset += len(piece) - len(pattern) + 1
+
+
+def _is_torn(file: BinaryIO, start: int) -> bool:
+    """Return whether what stands from ``at`` on is the beginning of a frame: a kill tears no other way.
+
+    After a power cut zeros may stand behind it, where a disk had made room.
+    """
+    file.seek(start)
+    rest = file.read().rstrip(b"\0")
+    if len(rest) <= FRAME_HEADER.size:
+        return True
+    record_length, payload_length, _, checksum = FRAME_HEADER.unpack(rest[: FRAME_HEADER.size])
+    body = rest[FRAME_HEADER.size :]
+    if len(body) >= record_length:
+        is_record: bool = record_crc(rest[: FRAME_HEADER.size], body[:record_length]) == checksum
+        return is_record and len(body) - record_length < payload_length
+    return _is_cut_json(body)
+
+
+def _is_cut_json(text: bytes) -> bool:
+    """Return whether a record's end is missing; one that is whole has a head that lies."""
+    try:
+        json.JSONDecoder().raw_decode(text.decode(errors="replace"))
+    except ValueError:
+        return _RECORD_START.startswith(text[: len(_RECORD_START)])
+    return False

@@ -1,0 +1,162 @@
+"""Read one JSON object of an answer, whoever wrote it: where the audio is, in base64 or behind a URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
+
+from tts_pipeline.wire.text_decoder import decode_text
+
+Decode = Callable[[str], bytes]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
+_OBJECT_STORE = ".aliyuncs.com"
+_HOLDERS = ("output", "data", "result", "response", "Response", "payload", None)
+"""Where the audio is looked for, first to last; None is the object itself."""
+
+# Alibaba's and OpenAI's, then those of ElevenLabs and Google (also in Protobuf's own spelling); MiniMax's data.audio.
+_DATA_NAMES = (
+    *("data", "audio_base64", "b64_json", "audio", "audioContent", "audio_content", "audio_data", "audioData"),
+    *("audioBase64", "audio_b64", "audio_hex", "Audio"),
+)
+_URL_NAMES = ("url", "audio_url", "audioUrl")
+_MEDIA_TYPE_NAMES = frozenset({"mimeType", "mime_type", "content_type", "contentType", "media_type"})
+
+
+class AudioContent(NamedTuple):
+    """Where an answer has its audio: exactly one of ``data`` and ``url`` is set.
+
+    Args:
+        data: Decoded bytes.
+        url: Absolute; ``https`` on Alibaba's object store, whatever was said.
+        expires_at: When the URL stops working, seconds since 1970 UTC; None when not said.
+        content_type: What a data URI, or the object that the data is in, calls it; None otherwise.
+    """
+
+    data: bytes | None = None
+    url: str | None = None
+    expires_at: int | None = None
+    content_type: str | None = None
+
+    def __repr__(self) -> str:
+        """Show where it is, or how much of it there is."""
+        return f"AudioContent({self.url!r})" if self.data is None else f"AudioContent({len(self.data)} bytes)"
+
+
+def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> AudioContent | None:
+    """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
+
+    Args:
+        payload: The object.
+        decode: Turns a string into bytes; one ``TextDecoder`` for all objects of a stream.
+
+    Raises:
+        ValueError: There is data that cannot be decoded, and no URL to fall back on.
+    """
+    decode_error: ValueError | None = None
+    for holder in _audio_holders(payload):
+        data = _first_text(holder, _DATA_NAMES)
+        if data is not None:
+            try:
+                return audio_from_text(data, holder, decode)
+            except ValueError as error:
+                decode_error = error
+        url = _first_text(holder, _URL_NAMES)
+        if url is not None:
+            return audio_from_text(url, holder, decode)
+    if decode_error is not None:
+        raise decode_error
+    return None
+
+
+def audio_from_text(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode_text) -> AudioContent:
+    """Return what a string stands for: a data URI, a URL, base64 or hex.
+
+    Args:
+        text: Not empty.
+        holder: The object the string is in, for its ``expires_at`` and its media type; None without.
+        decode: Turns a string into bytes.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text[:5].lower() == "data:":
+        return _from_data_uri(text, decode)
+    # Base64 has no colon, so this is decided in its first few characters.
+    if _SCHEME.match(text):
+        return audio_at_url(text.strip(), holder)
+    return AudioContent(data=decode(text), content_type=media_type_of(holder) if holder else None)
+
+
+def audio_at_url(url: str, holder: Mapping[str, Any] | None = None) -> AudioContent:
+    """Return the audio behind a URL, which may be relative; never raises."""
+    return AudioContent(url=with_https(url), expires_at=_expiry(url, holder or {}))
+
+
+def _audio_holders(payload: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in _HOLDERS:
+        outer = payload if name is None else payload.get(name)
+        if isinstance(outer, dict):
+            audio = outer.get("audio")
+            if isinstance(audio, dict):
+                yield audio
+            yield outer
+
+
+def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    for name in names:
+        text = holder.get(name)
+        if isinstance(text, str) and text:
+            return text
+    return None
+
+
+def media_type_of(holder: Mapping[str, Any]) -> str | None:
+    """Return the media type that an object tells of the audio in it (Gemini's ``inlineData``); None without one."""
+    if _MEDIA_TYPE_NAMES.isdisjoint(holder):  # nearly every answer's
+        return None
+    for name in sorted(_MEDIA_TYPE_NAMES):
+        media_type = holder.get(name)
+        if isinstance(media_type, str) and media_type[:6].lower() == "audio/":
+            return media_type[:200]
+    return None
+
+
+def _from_data_uri(text: str, decode: Decode) -> AudioContent:
+    head, comma, content = text[5:].partition(",")
+    if not comma:
+        raise ValueError("a data URI without data")
+    media_type, *options = head.split(";")
+    is_base64 = any(option.strip().lower() == "base64" for option in options)
+    data = decode(content) if is_base64 else unquote_to_bytes(content)
+    type_fields = (media_type, *(option for option in options if option.strip().lower() != "base64"))
+    return AudioContent(data=data, content_type=";".join(type_fields) if media_type else None)
+
+
+def with_https(url: str) -> str:
+    """Return a URL with ``https`` where it is a plain http link to Alibaba's object store, which answers on both."""
+    if _OBJECT_STORE not in url.lower():
+        return url
+    try:
+        parts = urlsplit(url)
+        is_plain_http = parts.scheme.lower() == "http" and parts.port in (None, 80)
+        if is_plain_http and (parts.hostname or "").endswith(_OBJECT_STORE):
+            return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
+    except ValueError:
+        pass  # an address that cannot be parsed is refused where it is fetched
+    return url
+
+
+def _expiry(url: str, holder: Mapping[str, Any]) -> int | None:
+    expires_at = holder.get("expires_at")
+    if type(expires_at) is int and 0 < expires_at < 2**53:
+        return expires_at
+    if "Expires" not in url:
+        return None
+    try:
+        query_value = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
+    except ValueError:
+        return None
+    return int(query_value) if re.fullmatch(r"[0-9]{9,12}", query_value) else None

@@ -1,0 +1,57 @@
+"""Take the audio out of a body of several parts (``multipart/form-data``, ``multipart/mixed``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.wire.response import Response
+
+_BOUNDARY = re.compile(r'multipart/[^;]{1,40};.{0,200}?boundary="?([^";,\s]{1,70})', re.IGNORECASE)
+_MAX_PARTS = 100
+
+
+def is_multipart(response: Response) -> bool:
+    """Whether a body is of several parts, by its content type and its first bytes."""
+    match = _BOUNDARY.match(response.content_type or "")
+    return match is not None and response.body.lstrip()[:2] == b"--"
+
+
+def audio_part(response: Response) -> Response | None:
+    """Return the part with the audio as an answer of its own: by its bytes, by its label, or the one that is JSON."""
+    parts = list(_parts(response))
+    for predicate in (_is_audio, _has_audio_type, _is_json):
+        for part in parts:
+            if predicate(part):
+                return part
+    return None
+
+
+def _parts(response: Response) -> Iterator[Response]:
+    match = _BOUNDARY.match(response.content_type or "")
+    if match is None:
+        return
+    delimiter = b"--" + match[1].encode("latin-1", "replace")
+    body = response.body.lstrip()
+    for piece in (b"\r\n" + body).split(b"\r\n" + delimiter, _MAX_PARTS)[1:]:
+        head, blank_line, content = piece.partition(b"\r\n\r\n")
+        if blank_line:
+            yield response._replace(headers=dict(response.headers) | _headers(head), body=content)
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = (line.decode("latin-1").partition(":") for line in head.split(b"\r\n"))
+    return {"content-type": ""} | {name.strip().lower(): value.strip() for name, _, value in lines if value}
+
+
+def _is_audio(part: Response) -> bool:
+    return identify(part.body) is not None
+
+
+def _has_audio_type(part: Response) -> bool:
+    return (part.content_type or "").lower().startswith("audio/")
+
+
+def _is_json(part: Response) -> bool:
+    return part.body.lstrip()[:1] in (b"{", b"[")

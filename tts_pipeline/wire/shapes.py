@@ -1,0 +1,321 @@
+"""Read a successful answer by its status, content type and first bytes, never by the vendor's name.
+
+``_SHAPES`` is the list of shapes that answers have on this one route, in the order they are tried; each is a test
+and a pure reader. A new shape is one more line there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.errors import PermanentError, ServiceError
+from tts_pipeline.models import Usage
+from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, find_audio
+from tts_pipeline.wire.event_stream import is_event_stream, parse_events
+from tts_pipeline.wire.failure import (
+    UNEXPECTED_TEXT,
+    classify,
+    classify_payload,
+    malformed_error,
+    no_audio_error,
+    unreadable_error,
+)
+from tts_pipeline.wire.failure_body import is_failure
+from tts_pipeline.wire.json_documents import split_documents, unwrap_json
+from tts_pipeline.wire.limits import UNCHECKED_BYTES, ExcessiveTextError, check_text, parse_json
+from tts_pipeline.wire.multipart import audio_part, is_multipart
+from tts_pipeline.wire.pcm_description import with_media_type
+from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
+from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
+from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
+from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS
+from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, TimedText, find_words
+from tts_pipeline.wire.usage import NO_USAGE, has_usage_headers, merge_usage, usage_in_headers, usage_of
+
+__all__ = ["ParsedResponse", "Response", "parse_response", "reported_usage"]
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_HEAD_BYTES = 256
+_CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
+_SUCCESSES = frozenset({"0", "200", "ok", "success", "succeeded"})
+_LONG_CONTENT = re.compile(r">([A-Za-z0-9+/=_\s-]{64,})<")
+"""What stands between two tags of XML and could be base64."""
+
+_MIN_AUDIO_BYTES = 48
+"""The header of a WAV and two samples."""
+
+
+def parse_response(response: Response, *, now: datetime | None = None) -> ParsedResponse:
+    """Return what an answer says: audio, or where to fetch it.
+
+    Args:
+        response: The whole answer.
+        now: To read a ``Retry-After`` that is a date; None takes the answer's own ``Date``.
+
+    Raises:
+        ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
+        TransientError: It should have been a success and is not whole: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
+            Or it is and nothing in it could be audio: ``NoAudio``. Retried; may have been billed.
+        PermanentError: ``UnreadableAudio``: there is something in it that we cannot read, and could not the next time.
+            ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
+    """
+    if response.status >= 400:
+        raise classify(response.status, response.headers, response.body, now=now)
+    if len(response.body) > UNCHECKED_BYTES:
+        _check_size(response)
+    result = _find_parser(response)(response)
+    if result.usage.characters_reported is None and has_usage_headers(response.headers):
+        return result._replace(usage=merge_usage(result.usage, usage_in_headers(response.headers)))
+    return result
+
+
+def _find_parser(response: Response) -> Callable[[Response], ParsedResponse]:
+    for is_of_shape, parse in _SHAPES:
+        if is_of_shape(response):
+            return parse
+    return _parse_bytes
+
+
+def reported_usage(response: Response) -> Usage:
+    """Return what an answer says it consumed, in whatever form; also a failing one. Never raises."""
+    usage = NO_USAGE
+    for value in _json_values(response):
+        if isinstance(value, dict):
+            usage = merge_usage(usage_of(value), usage)
+    return merge_usage(usage, usage_in_headers(response.headers))
+
+
+def _json_values(response: Response) -> Iterator[object]:
+    """Yield the JSON values in a text, as far as it can be read."""
+    if not (_is_text(response) or _is_object(response)):
+        return
+    try:
+        check_text(response.body)
+        if is_event_stream(response.body):
+            for event in parse_events(response.body):
+                yield from () if event.is_done else event.payloads()
+            return
+        for value in _parse_values(unwrap_json(response.body)):
+            yield from value if isinstance(value, list) else (value,)
+    except ValueError:
+        return
+
+
+def _check_size(response: Response) -> None:
+    if not (_is_text(response) or _is_object(response)):
+        return
+    try:
+        check_text(response.body)
+    except ExcessiveTextError as error:
+        raise PermanentError(str(error), code="AnswerTooLarge", http_status=response.status) from None
+
+
+def _parse_values(text: bytes) -> Sequence[object]:
+    try:
+        return (parse_json(text),)
+    except ValueError:
+        return split_documents(text)
+
+
+def _is_object(response: Response) -> bool:
+    return response.status < 300 and response.body[:1] == b"{"
+
+
+def _is_redirect(response: Response) -> bool:
+    return response.status in _REDIRECTS and bool(response.headers.get("location"))
+
+
+def _is_failure_status(response: Response) -> bool:
+    return not 200 <= response.status < 300
+
+
+def _is_empty(response: Response) -> bool:
+    return not response.body
+
+
+def _is_stream(response: Response) -> bool:
+    is_labelled = (response.content_type or "").lower().startswith("text/event-stream")
+    return _is_text(response) and (is_labelled or is_event_stream(response.body))
+
+
+def _is_text(response: Response) -> bool:
+    """Whether the first bytes are text. Audio has control bytes early: headers, sizes, quiet samples."""
+    head = response.body[:_HEAD_BYTES]
+    return len(head.translate(None, _CONTROL_BYTES)) == len(head)
+
+
+def _parse_object(response: Response) -> ParsedResponse:
+    try:
+        payload = parse_json(response.body)
+    except ValueError:
+        return _parse_bytes(response) if not _is_text(response) else _parse_documents(response.body, response)
+    return _parse_payload(payload, response)
+
+
+def _parse_documents(text: bytes, response: Response) -> ParsedResponse:
+    try:
+        values = split_documents(text)
+    except ValueError:
+        values = []
+    if len(values) < 2:
+        raise malformed_error("MalformedBody", "the answer is no whole JSON: it was cut or damaged", response)
+    return parse_documents(values, response, is_whole=response.complete)
+
+
+def _parse_payload(payload: Mapping[str, Any], response: Response) -> ParsedResponse:
+    if is_failure(payload):
+        raise classify_payload(payload, response.status, response.headers)
+    audio = with_media_type(_audio_of(payload, response), payload)
+    words, quality = _words_of(payload)
+    return _parsed_response(audio, request_id_in(payload) or response.request_id, usage_of(payload), words, quality)
+
+
+def _audio_of(payload: Mapping[str, Any], response: Response) -> AudioContent:
+    is_broken = False
+    try:
+        audio = find_audio(payload)
+    except ValueError:
+        audio, is_broken = None, True
+    if audio is not None and (audio.url or _could_be_audio(audio.data or b"")):
+        return audio
+    if (candidate := search_audio(payload)) is not None:
+        return candidate
+    if payload.get("code") and not _is_success(payload):
+        raise classify_payload(payload, response.status, response.headers)
+    raise _missing_audio_error(payload, response, is_broken=is_broken or bool(audio and audio.data))
+
+
+def _could_be_audio(data: bytes) -> bool:
+    return len(data) >= _MIN_AUDIO_BYTES or identify(data) is not None
+
+
+def _is_success(payload: Mapping[str, Any]) -> bool:
+    return any(str(payload.get(name)).strip().lower() in _SUCCESSES for name in ("code", "message", "msg"))
+
+
+def _missing_audio_error(payload: object, response: Response, *, is_broken: bool = False) -> ServiceError:
+    request_id = request_id_in(payload) if isinstance(payload, dict) else None
+    if is_broken or has_possible_audio(payload):
+        message = f"the answer has no audio that can be read: {describe_keys(payload)}"
+        return unreadable_error(message, response, request_id=request_id)
+    return no_audio_error(f"the answer has no audio: {describe_keys(payload)}", response, request_id=request_id)
+
+
+def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None, tuple[str, ...]]:
+    try:
+        return find_words(payload), ()
+    except MalformedTimestampsError:
+        return None, (TIMESTAMPS_DROPPED,)
+
+
+def _parsed_response(
+    audio: AudioContent,
+    request_id: str | None,
+    usage: Usage = NO_USAGE,
+    words: tuple[TimedText, ...] | None = None,
+    quality: tuple[str, ...] = (),
+) -> ParsedResponse:
+    return ParsedResponse(
+        data=audio.data,
+        url=audio.url,
+        url_expires_at=audio.expires_at,
+        content_type=audio.content_type,
+        usage=usage,
+        request_id=request_id,
+        words=words,
+        quality=quality,
+    )
+
+
+def _parse_redirect(response: Response) -> ParsedResponse:
+    return _parsed_response(audio_at_url(response.headers["location"]), response.request_id)
+
+
+def _parse_text(response: Response) -> ParsedResponse:
+    """Read JSON that is no object, or a bare string: a URL, a data URI, base64; anything else is somebody's message."""
+    text = unwrap_json(response.body)
+    complete = True
+    try:
+        value = parse_json(text)
+        if isinstance(value, str) and value[:1] in ("{", "["):  # JSON that was made JSON once more
+            return parse_response(response._replace(body=value.encode("utf-8", "replace")))
+    except ValueError:
+        if text.startswith((b"{", b"[", b'"')):
+            return _parse_documents(text, response)
+        # Without quotes around it, base64 that was cut is still base64.
+        value, complete = text.decode("utf-8", "replace"), response.complete
+    if isinstance(value, dict):
+        return _parse_payload(value, response)
+    if isinstance(value, list) and value:
+        return parse_documents(value, response, is_whole=True)
+    audio = _audio_from_string(value) if isinstance(value, str) else None
+    if audio is not None:
+        return _parsed_response(audio, response.request_id)._replace(complete=complete)
+    raise _text_error(value, response, is_json=not isinstance(value, str) or text.startswith(b'"'))
+
+
+def _text_error(value: object, response: Response, *, is_json: bool) -> ServiceError:
+    """Return the error that a text means: a failure it tells of, an answer without audio, or somebody's page."""
+    error = classify(response.status, response.headers, response.body)
+    if error.code != "MalformedBody":
+        return error
+    if is_json:
+        return _missing_audio_error(value, response)
+    error.code = UNEXPECTED_TEXT
+    return error
+
+
+def _audio_from_string(value: str) -> AudioContent | None:
+    text = value.strip()
+    if text.startswith("<"):
+        return search_audio({str(n): content for n, content in enumerate(_LONG_CONTENT.findall(text))})
+    try:
+        audio = audio_from_text(text)
+    except ValueError:
+        return None
+    if audio.data is not None and not text.startswith("data:") and len(text) < MIN_TEXT_CHARACTERS:
+        return None
+    return audio if audio.data or audio.url else None
+
+
+def _parse_empty(response: Response) -> ParsedResponse:
+    raise malformed_error("EmptyBody", "the answer is empty", response)
+
+
+def _parse_failure(response: Response) -> ParsedResponse:
+    raise classify(response.status, response.headers, response.body)
+
+
+def _parse_multipart(response: Response) -> ParsedResponse:
+    part = audio_part(response)
+    return parse_response(part) if part is not None else _parse_bytes(response)
+
+
+def _parse_bytes(response: Response) -> ParsedResponse:
+    """Take the body as audio, whatever it is labelled: its bytes are identified later."""
+    return ParsedResponse(
+        data=response.body,
+        url=None,
+        url_expires_at=None,
+        content_type=response.content_type,
+        usage=NO_USAGE,
+        request_id=response.request_id,
+        words=None,
+        quality=(),
+        complete=response.complete,
+    )
+
+
+_SHAPES: Sequence[tuple[Callable[[Response], bool], Callable[[Response], ParsedResponse]]] = (
+    (_is_object, _parse_object),  # first: this is nearly every answer
+    (_is_redirect, _parse_redirect),
+    (_is_failure_status, _parse_failure),
+    (_is_empty, _parse_empty),
+    (is_multipart, _parse_multipart),
+    (_is_stream, parse_stream),
+    (_is_text, _parse_text),
+)

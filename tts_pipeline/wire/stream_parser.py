@@ -1,0 +1,247 @@
+"""Read a sequence of JSON objects into one reading: server-sent events, lines of JSON, a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tts_pipeline.audio.identify import identify
+from tts_pipeline.errors import ServiceError
+from tts_pipeline.models import Usage
+from tts_pipeline.wire.audio_content import AudioContent, find_audio
+from tts_pipeline.wire.event_stream import ServerSentEvent, parse_events
+from tts_pipeline.wire.failure import classify_payload, malformed_error, no_audio_error, unreadable_error
+from tts_pipeline.wire.failure_body import is_failure
+from tts_pipeline.wire.pcm_description import with_media_type
+from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
+from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
+from tts_pipeline.wire.text_decoder import TextDecoder
+from tts_pipeline.wire.timestamps import (
+    TIMESTAMPS_DROPPED,
+    MalformedTimestampsError,
+    TimedText,
+    find_words,
+    merge_words,
+)
+from tts_pipeline.wire.usage import NO_USAGE, merge_usage, usage_of
+
+_LAST_TYPES = frozenset(
+    {
+        *("speech.audio.done", "response.audio.done", "audio.done", "response.done", "response.completed"),
+        *("done", "end", "finish", "finished", "complete", "completed"),
+    }
+)
+"""``type`` of an object, or name of an event: OpenAI's, Cartesia's ``done``, and their like."""
+_LAST_MARKS = ("done", "is_final", "isFinal", "is_last", "is_last_chunk", "is_end", "finished")
+_REASONS = ("finish_reason", "finishReason")
+_HOLDERS = ("output", "data", "result")
+_LISTS = ("choices", "candidates")
+_UNFINISHED_REASONS = ("", "null", None)
+"""``finish_reason`` while Alibaba is still generating; the string is not a slip of ours."""
+
+_BARE_TEXT = re.compile(rb"[A-Za-z0-9+/=_-]{16,}")
+"""A chunk of base64 or hex without JSON around it."""
+
+_REPEATING_STATUS = 2
+"""MiniMax's ``data.status`` of the last object, which repeats all of the audio unless it was asked not to (2026-11)."""
+_REPEATED_SHARE = 0.9
+"""It is encoded anew, so it may be a little shorter than the chunks together; a chunk of its own is much shorter."""
+
+
+@dataclass(slots=True)
+class _StreamState:
+    chunks: list[bytes] = field(default_factory=list)
+    full_audio: bytes | None = None
+    content_type: str | None = None
+    outer_payloads: list[object] = field(default_factory=list)
+    link: AudioContent | None = None
+    has_undecodable: bool = False
+    is_finished: bool = False
+    usage: Usage = NO_USAGE
+    request_id: str | None = None
+    words: list[TimedText] = field(default_factory=list)
+    has_malformed_words: bool = False
+    other_payloads: list[object] = field(default_factory=list)
+    decode: TextDecoder = field(default_factory=TextDecoder)
+
+
+def parse_stream(response: Response) -> ParsedResponse:
+    """Return the reading of a whole event stream: chunks are decoded one by one, then joined.
+
+    Raises:
+        ServiceError: An event was an error; by its code and status.
+        TransientError: ``CutStream`` without its last frame, ``MalformedBody`` with a frame that is no JSON,
+            ``NoAudio``. May have been billed.
+        PermanentError: ``UnreadableAudio``: there is something in it that is neither base64 nor hex. May have been
+            billed.
+    """
+    state = _StreamState()
+    for payload in _payloads(response, state):
+        _add_payload(payload, state)
+    return _parsed_response(response, state)
+
+
+def parse_documents(values: Sequence[object], response: Response, *, is_whole: bool) -> ParsedResponse:
+    """Return the reading of JSON values that belong together.
+
+    Args:
+        values: In order.
+        response: The answer that they are in.
+        is_whole: Whether its form tells that none is missing; else the audio itself must, unless the last one says it.
+
+    Raises:
+        ServiceError: As ``parse_stream``.
+    """
+    state = _StreamState()
+    for value in values:
+        if not isinstance(value, dict):
+            state.other_payloads.append(value)
+            continue
+        if is_failure(value):
+            has_audio = bool(state.chunks or state.link)
+            raise classify_payload(value, response.status, response.headers, has_audio=has_audio)
+        state.is_finished |= _is_last(value, None)
+        _add_payload(value, state)
+    complete, state.is_finished = is_whole or state.is_finished, True
+    return _parsed_response(response, state)._replace(complete=complete)
+
+
+def _payloads(response: Response, state: _StreamState) -> Iterator[Mapping[str, Any]]:
+    for event in parse_events(response.body):
+        if event.is_done:
+            state.is_finished = True
+            continue
+        for payload in _event_payloads(event, response):
+            if isinstance(payload, dict):
+                _raise_failure(payload, event, response, has_audio=bool(state.chunks or state.link))
+                state.is_finished |= _is_last(payload, event.name)
+                yield payload
+            else:
+                state.other_payloads.append(payload)
+
+
+def _event_payloads(event: ServerSentEvent, response: Response) -> list[object]:
+    try:
+        return event.payloads()
+    except ValueError:
+        text = b"".join(event.data).strip()
+        if _BARE_TEXT.fullmatch(text):
+            return [text.decode()]
+        raise malformed_error(
+            "MalformedBody", "a frame of the stream is no JSON: it was cut or damaged", response
+        ) from None
+
+
+def _raise_failure(payload: Mapping[str, Any], event: ServerSentEvent, response: Response, *, has_audio: bool) -> None:
+    if event.name == "error" or (event.status or 0) >= 400 or is_failure(payload):
+        raise classify_payload(
+            payload, response.status, response.headers, event_status=event.status, has_audio=has_audio
+        )
+
+
+def _is_last(payload: Mapping[str, Any], event_name: str | None) -> bool:
+    kind = payload.get("type")
+    if event_name in _LAST_TYPES or (isinstance(kind, str) and kind in _LAST_TYPES):
+        return True
+    holders = [payload, *(payload.get(name) for name in _HOLDERS)]
+    holders += [items[0] for items in map(payload.get, _LISTS) if isinstance(items, list) and items]
+    return any(_marks_end(holder) for holder in holders if isinstance(holder, dict))
+
+
+def _marks_end(holder: Mapping[str, Any]) -> bool:
+    if any(holder.get(name) not in _UNFINISHED_REASONS for name in _REASONS):
+        return True
+    return any(holder.get(name) is True for name in _LAST_MARKS) or _is_repeating(holder)
+
+
+def _is_repeating(holder: object) -> bool:
+    return isinstance(holder, dict) and type(holder.get("status")) is int and holder["status"] == _REPEATING_STATUS
+
+
+def _add_payload(payload: Mapping[str, Any], state: _StreamState) -> None:
+    try:
+        audio = find_audio(payload, state.decode)
+    except ValueError:
+        state.has_undecodable = True
+        audio = None
+    if audio is None:
+        state.other_payloads.append(payload)
+    else:
+        state.outer_payloads = [*state.outer_payloads[:1], payload]
+        _add_audio(audio, payload, state)
+    state.usage = merge_usage(usage_of(payload), state.usage)
+    state.request_id = state.request_id or request_id_in(payload)
+    try:
+        state.words.extend(find_words(payload) or ())
+    except MalformedTimestampsError:
+        state.has_malformed_words = True
+
+
+def _add_audio(audio: AudioContent, payload: Mapping[str, Any], state: _StreamState) -> None:
+    if audio.data is None:
+        state.link = audio
+    elif _is_repeating(payload.get("data")) and _is_as_long(audio.data, state.chunks):
+        state.full_audio = audio.data
+    else:
+        state.chunks.append(audio.data)
+        state.content_type = state.content_type or audio.content_type
+
+
+def _is_as_long(data: bytes, chunks: Sequence[bytes]) -> bool:
+    return bool(chunks) and len(data) >= _REPEATED_SHARE * sum(map(len, chunks))
+
+
+def _parsed_response(response: Response, state: _StreamState) -> ParsedResponse:
+    audio = _audio_of(response, state)
+    words = None if state.has_malformed_words else merge_words(state.words) or None
+    return ParsedResponse(
+        data=audio.data,
+        url=audio.url,
+        url_expires_at=audio.expires_at,
+        content_type=audio.content_type,
+        usage=state.usage,
+        request_id=state.request_id or response.request_id,
+        words=words,
+        quality=(TIMESTAMPS_DROPPED,) if state.has_malformed_words else (),
+    )
+
+
+def _audio_of(response: Response, state: _StreamState) -> AudioContent:
+    """Return the audio, if the stream came to its end; a link to all of it makes up for a damaged chunk."""
+    if not state.is_finished:
+        raise malformed_error(
+            "CutStream", "the stream ended before its last frame", response, request_id=state.request_id
+        )
+    if state.chunks and not state.has_undecodable:
+        audio = AudioContent(data=_join_chunks(state), content_type=state.content_type)
+        return with_media_type(audio, [*state.outer_payloads, *state.other_payloads])
+    fallback = state.link or search_audio(state.other_payloads)
+    if fallback is None or (state.chunks and state.link is None):
+        raise _unusable_error(response, state)
+    return fallback
+
+
+def _join_chunks(state: _StreamState) -> bytes:
+    """Join the chunks; where the last object repeated all of them, they are not taken twice."""
+    data = b"".join(state.chunks)
+    if state.full_audio is not None:
+        return (
+            state.full_audio if _is_repetition(state.full_audio, data, len(state.chunks)) else data + state.full_audio
+        )
+    *earlier, last = state.chunks
+    return b"".join(earlier) if len(earlier) > 1 and last == b"".join(earlier) else data
+
+
+def _is_repetition(full_audio: bytes, data: bytes, chunk_count: int) -> bool:
+    # One chunk may be as long as the one before it; as long as several, or equal, or a file of its own, it is no chunk.
+    return chunk_count > 1 or full_audio.startswith(data) or identify(full_audio) is not None
+
+
+def _unusable_error(response: Response, state: _StreamState) -> ServiceError:
+    if state.has_undecodable or has_possible_audio(state.other_payloads):
+        message = f"the audio in the stream is neither base64 nor hex: {describe_keys(state.other_payloads)}"
+        return unreadable_error(message, response, request_id=state.request_id)
+    message = f"the stream has no audio: {describe_keys(state.other_payloads)}"
+    return no_audio_error(message, response, request_id=state.request_id)
