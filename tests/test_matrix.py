@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.patience import patience
-from tts_pipeline import models
+from tts_pipeline.attempt import Outcome, Settlement
 from tts_pipeline.audio.quality import FLAGS
 from tts_pipeline.audio.wav import wrap_pcm
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
@@ -35,7 +36,7 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Card, Outcome, Settlement, Speech, Utterance
+from tts_pipeline.models import Speech, Utterance
 
 TEXT = "Twelve words, and each of them has its own place."
 Rule = dict[str, Any]
@@ -83,7 +84,7 @@ def _quick_clock() -> Clock:
 
 
 @cache
-def _card(service: models.Endpoint) -> Card:
+def _card(service: Endpoint) -> Card:
     return load_catalog().card(service, "qwen3-tts-flash")
 
 

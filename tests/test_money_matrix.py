@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.test_matrix import GOOD, UNREPORTED
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
@@ -18,7 +19,7 @@ from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget, Spending
-from tts_pipeline.models import Outcome, Utterance
+from tts_pipeline.models import Utterance
 
 TEXTS = [f"Line {number}, of a tale about nothing at all." for number in range(5)]
 CATALOG = load_catalog()

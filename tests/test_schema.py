@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, settlement_of, speech_of
-from tts_pipeline.models import Attempt, Outcome, Reject, Usage, Utterance
+from tts_pipeline.attempt import Attempt, Outcome
+from tts_pipeline.models import Reject, Usage, Utterance
 from tts_pipeline.schema import (
     HUGGING_FACE,
     INPUT_COLUMN,

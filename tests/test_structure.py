@@ -17,6 +17,7 @@ TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 
 FLOORS: Sequence[Sequence[str]] = (
     ("errors", "models", "config", "lazy_imports"),
+    ("attempt", "card"),
     ("money", "text", "schema", "audio"),
     ("catalog", "wire", "storage"),
     ("flow", "source", "wal"),

@@ -10,9 +10,10 @@ import regex
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tts_pipeline.card import Card
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.models import Card, Segment
+from tts_pipeline.models import Segment
 from tts_pipeline.text import (
     billed_characters,
     check_speakable,

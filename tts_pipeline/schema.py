@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tts_pipeline.models import Attempt, Price, Reject, Settlement, Speech
+from tts_pipeline.attempt import Attempt, Settlement
+from tts_pipeline.models import Price, Reject, Speech
 
 MONEY = pa.decimal128(18, 9)
 _MAX_MONEY = Decimal("999999999.999999999")

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from tts_pipeline.card import Card
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.models import Card, Segment
+from tts_pipeline.models import Segment
 
 HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
 """A Han character, as a regular expression of any dialect. Which code points the maker counts double is not documented:

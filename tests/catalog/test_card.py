@@ -5,10 +5,11 @@ from decimal import Decimal
 
 import pytest
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.card import read_card
 from tts_pipeline.catalog.toml_table import parse_toml
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, Parameter, Price
+from tts_pipeline.models import Price
 
 BASE = Card(
     "lower",

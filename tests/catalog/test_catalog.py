@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalog.conftest import LoadText
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.errors import ConfigurationError
 
@@ -139,7 +139,7 @@ def test_unknown_model_by_url_is_let_through(catalog: Catalog) -> None:
 
 def test_a_service_of_ones_own_counts_as_by_url(catalog: Catalog) -> None:
     """A service made in code, under a name the catalog does not know, gets cards as one by URL does."""
-    service = models.Endpoint(name="mine", base_url="https://gateway.example")
+    service = Endpoint(name="mine", base_url="https://gateway.example")
     assert catalog.card(service, FLASH).service == "mine"
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.catalog.checks import check_column, check_parameters, language_tag, parameter_from_text
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, ParameterValue
+from tts_pipeline.models import ParameterValue
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog, Service
 from tts_pipeline.catalog.keys import environment, with_key
 from tts_pipeline.errors import ConfigurationError
@@ -67,7 +67,7 @@ def test_no_authentication_gets_no_key(catalog: Catalog) -> None:
 
 def test_plain_http_is_refused(catalog: Catalog) -> None:
     """Also for a service that was made without the catalog's class."""
-    for service in (catalog.service("http://gateway.example"), models.Endpoint("mine", "http://gateway.example")):
+    for service in (catalog.service("http://gateway.example"), Endpoint("mine", "http://gateway.example")):
         with pytest.raises(ConfigurationError, match="not sent over plain http") as caught:
             with_key(service, {"TTS_API_KEY": KEY})
         assert KEY not in str(caught.value)

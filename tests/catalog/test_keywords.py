@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import pytest
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_column, check_parameters
 from tts_pipeline.catalog.keywords import KEYWORDS, SHARED_NAMES, refuse_keyword
 from tts_pipeline.cli.options import OPTIONS
@@ -15,7 +16,6 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
 from tts_pipeline.frames.synthesize import synthesize
 from tts_pipeline.job import Job, Running, run
-from tts_pipeline.models import Card
 
 PERMISSIVE = Card("anywhere", "any-model", permissive=True)
 

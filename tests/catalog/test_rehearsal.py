@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.rehearsal import rehearsal_warning
-from tts_pipeline.models import Endpoint
 
 LOCAL = Endpoint(name="local", base_url="http://127.0.0.1:1", auth="none")
 

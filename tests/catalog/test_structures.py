@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.job.samples import read
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Service
 from tts_pipeline.catalog.checks import check_column, check_parameters, parameter_from_text
 from tts_pipeline.catalog.request_schema import request_schema
@@ -21,7 +22,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
 from tts_pipeline.job import run
-from tts_pipeline.models import Card, Parameter, Utterance
+from tts_pipeline.models import Utterance
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.wire.request import build_request

@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.union import unite_cards
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, Parameter
 
 
 def number(low: str, high: str, step: str | None = "0.1", *, required: bool = False) -> Parameter:

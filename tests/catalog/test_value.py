@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.card import Parameter, ParameterType
 from tts_pipeline.catalog.value import coerce, coerce_untyped, expectation, from_text, is_allowed
-from tts_pipeline.models import Parameter, ParameterType
 
 SPEED = Parameter("speed", "number", minimum=Decimal("0.5"), maximum=Decimal(2), step=Decimal("0.1"))
 

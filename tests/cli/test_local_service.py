@@ -12,11 +12,11 @@ import pytest
 
 from tests.cli.conftest import PROGRAM
 from tests.patience import patience
+from tts_pipeline.card import Endpoint
 from tts_pipeline.cli.local_service import LocalServiceRun
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Endpoint
 
 LOCAL = Endpoint("local", "", auth="none")
 

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.cli.summary import RejectCauses, result_without_report, summary
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Report
-from tts_pipeline.models import Card
 
 CATALOG = load_catalog()
 CARDS = CATALOG.cards

@@ -12,24 +12,14 @@ import pytest
 
 from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, wav
 from tests.client.test_client import CARD, HELLO, LIMITS, instant_clock
+from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.audio.measure import make_playable
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
 from tts_pipeline.emulator.containers import bomb
-from tts_pipeline.models import (
-    Answer,
-    Attempt,
-    Audio,
-    CachedAudio,
-    Card,
-    Endpoint,
-    Settlement,
-    Speech,
-    Usage,
-    Utterance,
-    Word,
-)
+from tts_pipeline.models import Answer, Audio, CachedAudio, Speech, Usage, Utterance, Word
 from tts_pipeline.wire.request import build_request
 
 SERVICE = Endpoint("s", "http://nowhere", api_key="k")

@@ -27,6 +27,8 @@ from tests.client.scripted_server import (
     wav,
 )
 from tests.patience import patience
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import Boundaries, MemoryLedger
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, AudioSettings, BudgetCap, Limits, QualityPolicy
@@ -42,7 +44,7 @@ from tts_pipeline.errors import (
 )
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Answer, Attempt, Card, Endpoint, Outcome, Price, Settlement, Speech, Utterance
+from tts_pipeline.models import Answer, Price, Speech, Utterance
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 CARD = Card("s", "m", prices=(PRICE,), input_limit=600)

@@ -23,11 +23,12 @@ from tests.client.scripted_server import Request, ScriptedServer, raw_response, 
 from tests.client.test_client import CARD, KEY
 from tests.http.test_connection import sound_of
 from tests.patience import patience
+from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import ServiceError, StoppedError
-from tts_pipeline.models import Endpoint, Utterance
+from tts_pipeline.models import Utterance
 
 LIMITS = Limits(max_concurrency=1, max_attempts=1, timeout_s=0.25, connect_timeout_s=patience(20))
 AT_ONE_TIME = 64

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+from tts_pipeline.card import Card
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Answer, Audio, Card, History, Price, Segment, Utterance
+from tts_pipeline.models import Answer, Audio, History, Price, Segment, Utterance
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 METER = Meter(Card("s", "m", prices=(PRICE,)), Clock())

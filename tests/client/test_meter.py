@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.attempt import Attempt, Outcome
+from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Usage, Utterance
+from tts_pipeline.models import Price, Segment, Usage, Utterance
 
 OLD = Price("old", "CNY", "list", per_10k_characters=Decimal("0.8"), effective_until=date(2026, 2, 1))
 NEW = Price("new", "CNY", "list", per_10k_characters=Decimal("1.6"), effective_from=date(2026, 2, 1))

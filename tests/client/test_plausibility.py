@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.client.test_meter import ManualClock, attempt_of
+from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.client.plausibility import MAX_COUNT, Figure, check_count, check_tokens
 from tts_pipeline.errors import TransientError
-from tts_pipeline.models import Card, Price, Usage
+from tts_pipeline.models import Price, Usage
 from tts_pipeline.wire.usage import InvalidUsage
 
 CARD = Card("s", "m", billing="characters", prices=(Price("p", "CNY", "list", per_10k_characters=Decimal(1)),))

@@ -8,9 +8,10 @@ import pytest
 
 from tests.client.scripted_server import ScriptedServer, Step, answer, wav
 from tests.client.test_client import HELLO, KEY, outcomes, synthesize, with_client
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.errors import FatalError, ServiceError, SuspectError
-from tts_pipeline.models import Outcome, Speech
+from tts_pipeline.models import Speech
 
 PAGE = answer(200, b"<html>Log in</html>", {"content-type": "text/html; charset=utf-8"})
 

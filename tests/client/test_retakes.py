@@ -6,11 +6,12 @@ import pytest
 
 from tests.client.scripted_server import Step, answer, speech_body, wav
 from tests.client.test_client import outcomes, synthesize
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.client.retakes import action_for
 from tts_pipeline.config import QualityAction, QualityPolicy
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.models import Outcome, Speech
+from tts_pipeline.models import Speech
 
 EMPTY: Step = answer(200, speech_body(wav(0.005)))
 GOOD: Step = answer(200, speech_body(wav()))

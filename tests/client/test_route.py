@@ -15,11 +15,13 @@ from tests.client.certificates import Authority, serving_tls
 from tests.client.proxy import Proxy, proxying
 from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, url_body, wav
 from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
+from tts_pipeline.attempt import Outcome
+from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.errors import ConfigurationError, FatalError, PermanentError, ServiceError, StoppedError, SuspectError
 from tts_pipeline.http.probe import probe
-from tts_pipeline.models import Endpoint, Outcome, Speech
+from tts_pipeline.models import Speech
 
 HOST = "speech.example"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -10,11 +10,12 @@ from tests.client.scripted_server import ScriptedServer, Step, answer, serving, 
 from tests.client.test_client import CARD, client_of
 from tts_pipeline.audio.join import join
 from tts_pipeline.audio.measure import make_playable
+from tts_pipeline.card import Card
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.models import Audio, Card, History, Speech, Utterance
+from tts_pipeline.models import Audio, History, Speech, Utterance
 
 TEXT = "One sentence here. Another one there. And a third, to end with."
 SHORT = replace(CARD, input_limit=20)

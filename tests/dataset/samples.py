@@ -14,27 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
 from tts_pipeline.dataset.commit import PartCommitter, remove_journals
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.part_journals import replay_part
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.models import (
-    Answer,
-    Attempt,
-    Audio,
-    Card,
-    Outcome,
-    Parameter,
-    Price,
-    Reject,
-    Settlement,
-    Speech,
-    Usage,
-    Utterance,
-    Word,
-)
+from tts_pipeline.models import Answer, Audio, Price, Reject, Speech, Usage, Utterance, Word
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.row_reader import RowReader

@@ -7,12 +7,13 @@ import pyarrow as pa
 import pytest
 
 from tests.dataset.samples import CARD, Bench, audio_of, cost_of, settlement_of, speech_of
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.part_journals import journal_paths, replay_part
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, History, Outcome, Usage
+from tts_pipeline.models import Answer, History, Usage
 from tts_pipeline.storage.store import LocalStore, Store, open_store
 from tts_pipeline.wal import journal
 from tts_pipeline.wal.frames import Blob

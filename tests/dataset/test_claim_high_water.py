@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, settlement_of
+from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
-from tts_pipeline.models import Attempt, Outcome, Price
+from tts_pipeline.models import Price
 from tts_pipeline.storage.store import LocalStore, Store
 
 CLAIM = Claim("j", "i", NOW_US, 0, None, "CNY", "local", "m", None, {"team": "x"})

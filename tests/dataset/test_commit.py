@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settlement_of
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.commit import finished_totals, marker_name
@@ -21,7 +22,7 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_name, usage_totals
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Outcome, Speech, Usage, Utterance
+from tts_pipeline.models import Speech, Usage, Utterance
 from tts_pipeline.schema import REJECTS, SPEECH, USAGE, arrow_fields
 from tts_pipeline.storage.store import LocalStore, Store
 

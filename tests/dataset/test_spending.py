@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.dataset.samples import NOW_US, Bench, cost_of, settlement_of
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.models import Outcome
 from tts_pipeline.storage.store import Store
 
 LINE = 7

@@ -7,7 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from tts_pipeline.models import Card, Endpoint, Parameter, Price
+from tts_pipeline.card import Card, Endpoint, Parameter
+from tts_pipeline.models import Price
 
 SERVICE = Endpoint(name="studio", base_url="https://studio.example", auth="none", maker=True)
 PRICE = Price("studio-list", "EUR", "list", per_10k_characters=Decimal(2))

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.estimates.cards import PRICE, SERVICE, TODAY, card
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost
 from tts_pipeline.estimates.measurements import Latency
 from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.tally import Counts
-from tts_pipeline.models import Card, Endpoint, Price
+from tts_pipeline.models import Price
 
 COUNTS = Counts(
     rows=130,

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.estimates.cards import SERVICE, card
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
@@ -23,7 +24,7 @@ from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.row_parameters import check_row_parameters
 from tts_pipeline.estimates.speaking_time import speaking_time_s
 from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
-from tts_pipeline.models import Card, ParameterValue, Segment
+from tts_pipeline.models import ParameterValue, Segment
 from tts_pipeline.text import billed_characters, segment_text
 from tts_pipeline.wire.request import build_request
 

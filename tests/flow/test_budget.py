@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.flow.budget import Budget, Spending, check_cap
-from tts_pipeline.models import Attempt, Card, Outcome, Price, Settlement, Usage
+from tts_pipeline.models import Price, Usage
 
 COST = Decimal("0.001")
 """Of one character, in these tests."""

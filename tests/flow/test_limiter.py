@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.flow.virtual_time import run_virtually, virtual_clock
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.errors import (
     FatalError,
@@ -23,7 +24,7 @@ from tts_pipeline.errors import (
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.retry_state import Disposition, RetryState
-from tts_pipeline.models import Attempt, Outcome, Settlement, Usage
+from tts_pipeline.models import Usage
 
 Result = TypeVar("Result")
 Serve = Callable[[RetryState, int], Awaitable[None]]

@@ -8,10 +8,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import PLAUSIBLE_RATIO, BudgetCap
 from tts_pipeline.flow.budget import Budget, Spending
 from tts_pipeline.flow.slow_start import Margin, SlowStart
-from tts_pipeline.models import Attempt, Outcome, Settlement, Usage
+from tts_pipeline.models import Usage
 
 COST = Decimal("0.001")
 """Of one character, in these tests."""

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.errors import TransientError
 from tts_pipeline.http.probe import MODELS_PATH, probe
-from tts_pipeline.models import Endpoint
 
 
 @contextmanager

@@ -9,10 +9,12 @@ import pytest
 from tests.client.certificates import Authority, serving_tls
 from tests.client.scripted_server import ScriptedServer, answer, serving, url_body
 from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
+from tts_pipeline.attempt import Outcome
+from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError, SuspectError
-from tts_pipeline.models import Endpoint, Outcome, Speech
+from tts_pipeline.models import Speech
 
 
 @pytest.fixture(scope="module")

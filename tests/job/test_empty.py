@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from tests.job.samples import job_of, read, write_lines
+from tts_pipeline.card import Endpoint
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, MissingSourceError
 from tts_pipeline.job import Job, Shard, plan, publish, run_job, run_parts
-from tts_pipeline.models import Endpoint
 
 
 def _check_empty(destination: Path) -> None:

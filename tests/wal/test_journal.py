@@ -17,8 +17,9 @@ import pytest
 
 from tests.disks import small_disk
 from tests.patience import patience
+from tts_pipeline.attempt import Attempt
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Attempt, Usage
+from tts_pipeline.models import Usage
 from tts_pipeline.storage.disk_reserve import DiskReserve
 from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame, encode_record
 from tts_pipeline.wal.replay import replay_journal

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
+from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.dataset.part_journals import totals_of
 from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Usage, Utterance, Word
+from tts_pipeline.models import Answer, Audio, History, Usage, Utterance, Word
 from tts_pipeline.schema import speech_values
 from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.journal import FORMAT_VERSION, encode_frame, encode_record

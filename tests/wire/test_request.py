@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tts_pipeline.card import Card, Endpoint, Parameter
 from tts_pipeline.errors import ConfigurationError, PermanentError
-from tts_pipeline.models import Card, Endpoint, Parameter, Parameters
+from tts_pipeline.models import Parameters
 from tts_pipeline.wire.request import DIALECTS, build_request
 
 SERVICE = Endpoint(name="modelstream", base_url="https://api.example.com", api_key="sk-secret-secret")

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal, cast
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.entries import read_parameter
 from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.union import unite_cards
 from tts_pipeline.errors import did_you_mean
-from tts_pipeline.models import Card, Parameter, Price
+from tts_pipeline.models import Price
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 """The shape of a BCP-47 tag whose language is an ISO 639 code (RFC 5646; other primary subtags are not in use)."""

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tts_pipeline import models
+from tts_pipeline.card import Card, Endpoint, Parameter
 from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
 from tts_pipeline.catalog.loader import built_in_layer, resolve_cards, user_layer
 from tts_pipeline.catalog.prices import read_prices
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.models import Card, Parameter, Price
+from tts_pipeline.models import Price
 
 _STREAM = Parameter("stream", "boolean", in_body=False, description="Ask for server-sent events.")
 
@@ -52,7 +52,7 @@ class Catalog:
             raise ConfigurationError(f"unknown service {name_or_url!r}", hint=hint)
         return self.services[name_or_url]
 
-    def card(self, service: models.Endpoint, model: str) -> Card:
+    def card(self, service: Endpoint, model: str) -> Card:
         """Find the card that holds for a model on a service.
 
         Args:
@@ -71,7 +71,7 @@ class Catalog:
         card = self._find_card(service, model)
         return replace(card, prices=self.prices.get((service.name, model), card.prices))
 
-    def _find_card(self, service: models.Endpoint, model: str) -> Card:
+    def _find_card(self, service: Endpoint, model: str) -> Card:
         exact = self.cards.get((service.name, model)) or self.cards.get((ANY_SERVICE, model))
         if exact is not None:
             return replace(exact, service=service.name)
@@ -82,7 +82,7 @@ class Catalog:
             return Card(service.name, model, parameters={_STREAM.name: _STREAM}, permissive=True)
         return replace(borrowed, service=service.name, requests_per_minute=None)
 
-    def _borrowed_card(self, service: models.Endpoint, model: str) -> Card | None:
+    def _borrowed_card(self, service: Endpoint, model: str) -> Card | None:
         # The emulator's cards are nobody's real card: they come last.
         names = sorted(self.services, key=lambda name: (name == LOCAL, self.services[name].dialect != service.dialect))
         return next((self.cards[name, model] for name in names if (name, model) in self.cards), None)

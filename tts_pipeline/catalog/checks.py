@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.keywords import refuse_keyword
 from tts_pipeline.catalog.language import find_language_name, find_language_tag
 from tts_pipeline.catalog.value import coerce, coerce_untyped, expectation, from_text, is_allowed, is_structure
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.models import Card, Parameter, ParameterValue
+from tts_pipeline.models import ParameterValue
 
 MAX_EXAMPLES = 10
 """Distinct bad values of a column that an error message shows."""

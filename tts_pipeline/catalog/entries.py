@@ -8,11 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from tts_pipeline.card import Parameter, ParameterType
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.value import coerce, has_type
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Parameter, ParameterType, ParameterValue, Price
+from tts_pipeline.models import ParameterValue, Price
 
 DIALECTS = ("openai", "dashscope")
 """How requests can be built."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.service import Service, is_loopback, refuse_plain_http
 from tts_pipeline.catalog.service_headers import authorization_of, refuse_misplaced_key
 from tts_pipeline.errors import ConfigurationError
 
-AnyService = TypeVar("AnyService", bound=models.Endpoint)
+AnyService = TypeVar("AnyService", bound=Endpoint)
 
 URL_KEY_VARIABLE = "TTS_API_KEY"
 """Holds the key of a service that is given by URL only."""
@@ -51,6 +51,6 @@ def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
     return keyed
 
 
-def _key_variable(service: models.Endpoint) -> str:
+def _key_variable(service: Endpoint) -> str:
     variable = service.key_variable if isinstance(service, Service) else None
     return variable or URL_KEY_VARIABLE

@@ -8,13 +8,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.card import read_card
 from tts_pipeline.catalog.entries import ANY_SERVICE, read_price, read_service
 from tts_pipeline.catalog.prices import refuse_duplicate_id
 from tts_pipeline.catalog.service import Service
 from tts_pipeline.catalog.toml_table import TomlTable, parse_toml, read_toml
 from tts_pipeline.errors import did_you_mean
-from tts_pipeline.models import Card, Price
+from tts_pipeline.models import Price
 
 BUILT_IN = ("services", "prices", "modelstream", "baze", "local", "dashscope", "openai")
 """The files of the built-in catalog, in the order in which services and models are listed."""

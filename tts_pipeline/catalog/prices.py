@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.card import check_prices, sort_prices
 from tts_pipeline.catalog.entries import LOCAL, read_price
 from tts_pipeline.catalog.toml_table import TomlTable, read_toml
-from tts_pipeline.models import Card, Endpoint, Price
+from tts_pipeline.models import Price
 
 Reference = tuple[str, str]
 """The names of a service and of a model."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.entries import LOCAL
-from tts_pipeline.models import Endpoint
 
 NO_JAPANESE = (
     "the local service cannot rehearse Japanese: its voice, espeak-ng, spells kanji and digits, so that the audio is "

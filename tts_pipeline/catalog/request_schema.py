@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.catalog import Catalog
 from tts_pipeline.catalog.entries import LOCAL
-from tts_pipeline.models import Card, Parameter
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

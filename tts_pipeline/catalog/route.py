@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.errors import ConfigurationError
 
 DIRECT = "none"
@@ -61,7 +61,7 @@ class Route:
         return frozenset(encoded | {unquote(password) for password in encoded}) - {""}
 
 
-def route_of(service: models.Endpoint, environ: Mapping[str, str]) -> Route:
+def route_of(service: Endpoint, environ: Mapping[str, str]) -> Route:
     """Return how a service is reached: as it says itself, else as the environment says.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import refuse_bad_headers
 from tts_pipeline.errors import ConfigurationError
@@ -18,7 +18,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
-class Service(models.Endpoint):
+class Service(Endpoint):
     """An endpoint: where, in which dialect, with which key.
 
     ``Service(base_url="https://gateway.example", api_key=key)`` is a service of one's own, named by its URL;
@@ -81,7 +81,7 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-def refuse_plain_http(service: models.Endpoint) -> None:
+def refuse_plain_http(service: Endpoint) -> None:
     """Refuse to send a key where anybody on the way can read it.
 
     Raises:

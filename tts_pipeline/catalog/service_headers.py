@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
-from tts_pipeline import models
+from tts_pipeline.card import Endpoint
 from tts_pipeline.errors import ConfigurationError
 
 _AUTHORIZATION = "authorization"
@@ -29,7 +29,7 @@ _SHORTEST_KEY = 6
 """A shorter key may stand inside a longer value by chance."""
 
 
-def authorization_of(service: models.Endpoint) -> str | None:
+def authorization_of(service: Endpoint) -> str | None:
     """Return what a service's ``key_header`` carries; None where there is no key.
 
     Raises:
@@ -45,7 +45,7 @@ def authorization_of(service: models.Endpoint) -> str | None:
     return f"{prefix} {key}" if prefix else key
 
 
-def refuse_bad_headers(service: models.Endpoint) -> None:
+def refuse_bad_headers(service: Endpoint) -> None:
     """Refuse a query or a header that cannot be sent, that is ours, or that holds a key.
 
     Raises:
@@ -68,7 +68,7 @@ def refuse_bad_headers(service: models.Endpoint) -> None:
     refuse_misplaced_key(service)
 
 
-def refuse_misplaced_key(service: models.Endpoint) -> None:
+def refuse_misplaced_key(service: Endpoint) -> None:
     """Refuse a service whose key stands in its URL, its query, a header or its label.
 
     Raises:
@@ -82,7 +82,7 @@ def refuse_misplaced_key(service: models.Endpoint) -> None:
             )
 
 
-def _public_settings(service: models.Endpoint) -> Iterator[tuple[str, str]]:
+def _public_settings(service: Endpoint) -> Iterator[tuple[str, str]]:
     yield "base_url", service.base_url
     yield "account", service.account or ""
     for kind, values in (("query", service.query), ("headers", service.headers)):
@@ -121,6 +121,6 @@ def _is_printable(value: str) -> bool:
     return value.isascii() and (not value or value.isprintable())
 
 
-def _setting_error(service: models.Endpoint, field: str, name: str, reason: str) -> ConfigurationError:
+def _setting_error(service: Endpoint, field: str, name: str, reason: str) -> ConfigurationError:
     setting = f"{field}.{name}" if name.isprintable() and name else field
     return ConfigurationError(f"service {service.name!r}: {setting} {reason}")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, Parameter, ParameterValue
+from tts_pipeline.models import ParameterValue
 
 
 def unite_cards(cards: Sequence[Card]) -> Card | None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from tts_pipeline.models import Parameter, ParameterType, ParameterValue
+from tts_pipeline.card import Parameter, ParameterType
+from tts_pipeline.models import ParameterValue
 
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}

@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog import Catalog, load_catalog
 from tts_pipeline.catalog.checks import parameter_from_text
 from tts_pipeline.catalog.keys import with_key
@@ -15,7 +16,7 @@ from tts_pipeline.client.retakes import quality_policy
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Running
-from tts_pipeline.models import Card, ParameterValue
+from tts_pipeline.models import ParameterValue
 from tts_pipeline.storage.location import file_path
 
 

@@ -9,6 +9,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.catalog.entries import ANY_SERVICE
 from tts_pipeline.catalog.value import expectation
@@ -16,7 +17,7 @@ from tts_pipeline.cli.local_service import URL_VARIABLE
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import align_columns, print_json, print_result
 from tts_pipeline.errors import ConfigurationError, did_you_mean, printable
-from tts_pipeline.models import Card, Parameter, Price
+from tts_pipeline.models import Price
 from tts_pipeline.storage.location import file_path
 
 _VOICE = "voice"

@@ -11,13 +11,13 @@ from http.client import HTTPConnection, HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.service import normalise_url
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import print_status
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.options import EmulatorOptions, options_from, require_engine
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Endpoint
 
 URL_VARIABLE = "TTS_LOCAL_URL"
 """Where a local service runs already; then none is started, and its bill can be read from outside."""

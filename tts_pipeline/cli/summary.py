@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import align_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
-from tts_pipeline.models import Card, Endpoint
 from tts_pipeline.money import price_at
 from tts_pipeline.source.listing import describe_left_out
 from tts_pipeline.storage.parquet import read_columns

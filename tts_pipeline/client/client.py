@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from tts_pipeline.audio.convert import check_settings
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.checks import language_tag
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.prices import caveat
@@ -41,7 +42,7 @@ from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.tls import tls_context
 from tts_pipeline.http.transport import Timeouts, Transport
-from tts_pipeline.models import Card, Endpoint, Speech, Utterance
+from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request

@@ -12,12 +12,13 @@ from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import FlaggedAudio, make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.audio.wav import is_canonical
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.headerless_pcm import check_duration, find_pcm_format
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.flow.loop_batcher import LoopBatcher
 from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.transport import Transport
-from tts_pipeline.models import Answer, Audio, Card, Endpoint, Parameters, Segment, Usage, Utterance
+from tts_pipeline.models import Answer, Audio, Parameters, Segment, Usage, Utterance
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, redirect_url, too_many_redirects_error
 from tts_pipeline.wire.request import Request, build_request

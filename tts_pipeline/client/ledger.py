@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Protocol
 
-from tts_pipeline.models import Answer, Attempt, History, Outcome, Settlement, Utterance
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.models import Answer, History, Utterance
 from tts_pipeline.money import total_cost
 
 Boundaries = tuple[tuple[int, int], ...]

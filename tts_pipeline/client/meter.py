@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
+from tts_pipeline.card import Card
 from tts_pipeline.client.plausibility import MAX_COUNT, Figure, TokenFigures, check_count, check_tokens
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Attempt, Card, Outcome, Price, Segment, Settlement, Usage, Utterance
+from tts_pipeline.models import Price, Segment, Usage, Utterance
 from tts_pipeline.money import cost_of, price_at
 from tts_pipeline.text import billed_characters, input_length
 from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage

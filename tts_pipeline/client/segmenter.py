@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tts_pipeline.card import Card
 from tts_pipeline.errors import PermanentError
-from tts_pipeline.models import Card, History, Segment
+from tts_pipeline.models import History, Segment
 from tts_pipeline.text import input_length, segment_text, speakable_segments
 
 _TOO_LARGE = 413

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.client.cache import AudioCache, CacheLookup
 from tts_pipeline.client.exchange import Exchange, ResponseFacts, SegmentRequest, UtteranceRequest
 from tts_pipeline.client.ledger import Boundaries, Ledger
@@ -20,7 +21,7 @@ from tts_pipeline.flow.limiter import Limiter
 from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import RetryState
-from tts_pipeline.models import Answer, Attempt, History, Outcome, Segment, Settlement, Utterance
+from tts_pipeline.models import Answer, History, Segment, Utterance
 from tts_pipeline.money import total_cost
 
 _LONG_CHARACTERS = 5_000

@@ -10,24 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import (
-    Answer,
-    Attempt,
-    Audio,
-    History,
-    Price,
-    Reject,
-    Settlement,
-    Speech,
-    Utterance,
-    UtteranceKey,
-)
+from tts_pipeline.models import Answer, Audio, History, Price, Reject, Speech, Utterance, UtteranceKey
 from tts_pipeline.schema import reject_values, speech_values
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.store import Store, storage_errors

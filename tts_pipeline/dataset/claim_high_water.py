@@ -12,11 +12,12 @@ from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
+from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
-from tts_pipeline.models import Attempt, Price, Settlement, Usage
+from tts_pipeline.models import Price, Usage
 from tts_pipeline.money import cost_of
 from tts_pipeline.storage.store import Store
 

@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.totals import Totals, damaged_amounts
-from tts_pipeline.models import Outcome, Price, UtteranceKey
+from tts_pipeline.models import Price, UtteranceKey
 from tts_pipeline.money import are_consistent_amounts, total_cost
 from tts_pipeline.schema import to_table, usage_schema, usage_values
 from tts_pipeline.storage.parquet import read_columns

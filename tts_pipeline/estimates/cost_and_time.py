@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.rehearsal import NO_JAPANESE
 from tts_pipeline.config import BudgetCap, Limits, QualityPolicy
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.measurements import Latency
 from tts_pipeline.estimates.tally import Counts
-from tts_pipeline.models import Card, Endpoint, Price, Usage
+from tts_pipeline.models import Price, Usage
 from tts_pipeline.money import cost_of, price_at
 
 _DAY_S = 86_400

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier, find_cache
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
@@ -28,7 +29,7 @@ from tts_pipeline.estimates.row_parameters import RowParameters, check_row_param
 from tts_pipeline.estimates.tally import Counts, tally
 from tts_pipeline.job import Job, Running
 from tts_pipeline.job.prepare import PreparedJob, prepare
-from tts_pipeline.models import Endpoint, ParameterValue
+from tts_pipeline.models import ParameterValue
 from tts_pipeline.money import price_at
 from tts_pipeline.source.columns import hugging_face_note, passthrough_columns, require_columns
 from tts_pipeline.source.dropped_columns import check_drop

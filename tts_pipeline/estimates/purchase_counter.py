@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import language_tag
 from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
@@ -14,7 +15,7 @@ from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.audio_locator import AudioLocator, AudioOrigin
 from tts_pipeline.estimates.remaining_rows import NOT_STARTED, STARTED, StartedRow
 from tts_pipeline.estimates.row_parameters import RowParameters, from_json
-from tts_pipeline.models import Card, History, Parameters
+from tts_pipeline.models import History, Parameters
 from tts_pipeline.text import billed_characters, check_speakable
 
 MAX_CUT_TEXTS = 20_000

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 import polars as pl
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_column, check_parameters
 from tts_pipeline.catalog.value import JsonText, to_json_text
 from tts_pipeline.estimates.input_rows import InputRows
-from tts_pipeline.models import Card, Parameters, ParameterValue
+from tts_pipeline.models import Parameters, ParameterValue
 from tts_pipeline.source.columns import TAKE
 from tts_pipeline.source.scan import MAX_DISTINCT
 from tts_pipeline.wire.request import is_in_body

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from tts_pipeline.card import Card
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.estimates.audio_locator import AudioOrigin
 from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, DistinctRequests
@@ -22,7 +23,6 @@ from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.row_parameters import RowParameters, from_json
 from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import billed_characters, han_characters
-from tts_pipeline.models import Card
 from tts_pipeline.text import FILLERS, is_speakable
 
 _BLANK = "".join(character for character in map(chr, range(0x3001)) if character.isspace())

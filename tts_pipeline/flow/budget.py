@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from tts_pipeline.attempt import Attempt, Settlement
+from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.flow.slow_start import SlowStart
-from tts_pipeline.models import Attempt, Card, Price, Settlement
+from tts_pipeline.models import Price
 from tts_pipeline.money import price_at
 
 _ZERO = Decimal(0)

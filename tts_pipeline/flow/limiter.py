@@ -13,13 +13,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
 from tts_pipeline.flow.retry_state import Disposition, RetryState
-from tts_pipeline.models import Attempt, Settlement
 
 logger = logging.getLogger("tts_pipeline")
 

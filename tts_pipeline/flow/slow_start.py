@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import PLAUSIBLE_RATIO
-from tts_pipeline.models import Attempt, Outcome, Settlement
 
 _ZERO = Decimal(0)
 _MAX_IN_FLIGHT = 2**31

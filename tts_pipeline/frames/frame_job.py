@@ -11,12 +11,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import Job, Progress, Running, Stop, run_job
-from tts_pipeline.models import Endpoint, Parameters
+from tts_pipeline.models import Parameters
 from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
 from tts_pipeline.storage.parquet import read_columns
 

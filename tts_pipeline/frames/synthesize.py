@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, cast, overload
 import polars as pl
 import pyarrow as pa
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.frames.call_store import CallStore
@@ -20,7 +21,7 @@ from tts_pipeline.frames.polars_calls import refuse_double_purchase
 from tts_pipeline.frames.progress import show_progress
 from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, utterance_rows, with_outcomes
 from tts_pipeline.job import Progress, Running, Stop
-from tts_pipeline.models import Endpoint, ParameterValue
+from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor
 

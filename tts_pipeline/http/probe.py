@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import authorization_of
 from tts_pipeline.http.transport import Timeouts, Transport
-from tts_pipeline.models import Endpoint
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.wire.request import query_of
 

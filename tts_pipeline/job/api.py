@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tts_pipeline.card import Endpoint
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.finalize import dataset_totals
@@ -27,7 +28,7 @@ from tts_pipeline.job.prepare import PreparedJob, create_or_extend_dataset, prep
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.sharding import limits_of_shard
 from tts_pipeline.job.stop import Stop
-from tts_pipeline.models import Endpoint, ParameterValue
+from tts_pipeline.models import ParameterValue
 
 if TYPE_CHECKING:
     from tts_pipeline.source.frame_stream import RowStream

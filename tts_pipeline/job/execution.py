@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from tts_pipeline.cache.job_cache import remove_job_cache
+from tts_pipeline.card import Endpoint
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.finalize import committed_parts, dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.invocation import Invocation
@@ -26,7 +27,6 @@ from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import Stop
-from tts_pipeline.models import Endpoint
 from tts_pipeline.source.duplicates import delete_duplicate_hashes
 from tts_pipeline.storage.store import open_store
 

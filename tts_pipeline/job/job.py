@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog import Catalog, load_catalog
 from tts_pipeline.config import (
     LEASE_S,
@@ -21,7 +22,7 @@ from tts_pipeline.config import (
     UnspeakableAction,
 )
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Card, Endpoint, Parameters
+from tts_pipeline.models import Parameters
 
 
 @dataclass(frozen=True, slots=True)

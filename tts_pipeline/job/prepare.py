@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.cache.cache_location import CacheLocation, find_cache
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_parameters
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.catalog.route import route_of
@@ -38,7 +39,7 @@ from tts_pipeline.flow.budget import check_cap
 from tts_pipeline.http.tls import tls_context
 from tts_pipeline.job.job import Job, Running
 from tts_pipeline.job.rebuild import OldGeneration, Rebuild, find_rebuild
-from tts_pipeline.models import Card, Utterance, UtteranceKey
+from tts_pipeline.models import Utterance, UtteranceKey
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper, hugging_face_note
 from tts_pipeline.source.dropped_columns import check_drop
 from tts_pipeline.source.duplicates import Hashes, load_duplicate_hashes, save_duplicate_hashes

@@ -19,12 +19,12 @@ from decimal import Decimal
 from fractions import Fraction
 from math import floor
 
+from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.job.job import Shard, divide_into_shards
-from tts_pipeline.models import Card
 
 _NANO = 10**9
 _NOTHING = Decimal(0)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_column
 from tts_pipeline.catalog.value import to_json_text
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, InputColumns
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.models import Card, Parameters, ParameterValue, Utterance, UtteranceKey
+from tts_pipeline.models import Parameters, ParameterValue, Utterance, UtteranceKey
 from tts_pipeline.schema import SPEECH, is_readable_by_hugging_face
 from tts_pipeline.source.parquet_source import stem_of
 

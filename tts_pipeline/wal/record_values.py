@@ -9,7 +9,8 @@ from typing import Any, get_type_hints
 
 import pyarrow as pa
 
-from tts_pipeline.models import Attempt, Audio, CachedAudio, Settlement, Usage, Word
+from tts_pipeline.attempt import Attempt, Settlement
+from tts_pipeline.models import Audio, CachedAudio, Usage, Word
 from tts_pipeline.schema import MONEY, REJECTS, SPEECH, TIMESTAMP, WORD_TIMESTAMPS, Column
 
 _MAX = {pa.int16(): 2**15 - 1, pa.int32(): 2**31 - 1, pa.int64(): 2**63 - 1, TIMESTAMP: 2**63 - 1}

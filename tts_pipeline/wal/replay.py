@@ -9,8 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Attempt, Audio, History, Outcome, Settlement, Usage, UtteranceKey, Word
+from tts_pipeline.models import Answer, Audio, History, Usage, UtteranceKey, Word
 from tts_pipeline.money import are_consistent_amounts, total_cost
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import storage_errors

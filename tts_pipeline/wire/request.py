@@ -10,8 +10,9 @@ from urllib.parse import urlencode
 
 import orjson
 
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.errors import ConfigurationError, PermanentError
-from tts_pipeline.models import Card, Endpoint, Parameters, ParameterValue
+from tts_pipeline.models import Parameters, ParameterValue
 
 STREAM_PARAMETER = "stream"
 """The client's own switch: it asks for server-sent events and is never in a body."""
