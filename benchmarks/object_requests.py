@@ -53,7 +53,7 @@ def count_job_requests(parts: int) -> dict[str, RequestCounts]:
     with _store() as (counter, folder), LocalService(EmulatorOptions(voice_mode="tone", tone_bytes=2_000)) as service:
         write_source(folder / "rows.parquet", parts * _ROWS)
         template = job_of(str(folder / "rows.parquet"), f"s3://{_BUCKET}/out", service.url, part_rows=_ROWS)
-        job = replace(template, running=replace(template.running, work_dir=folder / "work"))
+        job = replace(template, options=replace(template.options, work_dir=folder / "work"))
         *shards, last = plan(job, max_shards=parts)
         for shard in shards:
             run_parts(job, shard)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.answers import text_of
 from benchmarks.contestants.task import MODEL, VOICE, peak_rss_mb
-from tts_pipeline import Job, Limits, Running, Service
+from tts_pipeline import Job, Limits, RunOptions, Service
 from tts_pipeline.config import Selection
 from tts_pipeline.job import plan, publish, run_job
 from tts_pipeline.source.parquet_source import open_source
@@ -56,7 +56,7 @@ def job_of(
         service=Service(base_url=base_url),
         model=MODEL,
         parameters={"voice": VOICE},
-        running=Running(limits=Limits(max_concurrency=max_concurrency), part_rows=part_rows),
+        options=RunOptions(limits=Limits(max_concurrency=max_concurrency), part_rows=part_rows),
     )
 
 

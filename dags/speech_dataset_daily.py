@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from airflow.sdk import DAG, Asset
 
-from tts_pipeline import BudgetCap, Running
+from tts_pipeline import BudgetCap, RunOptions
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 
 ROOT = "{{ var.value.speech_root }}"
@@ -37,7 +37,7 @@ with DAG(
         model="qwen3-tts-flash",
         parameters={"voice": "Cherry"},
         tags={"team": "newsroom"},
-        running=Running(rebuild=True, budget=BudgetCap(max_cost=Decimal(50), currency="CNY")),
+        options=RunOptions(rebuild=True, budget=BudgetCap(max_cost=Decimal(50), currency="CNY")),
         outlets=[Asset("news_speech")],
         execution_timeout=timedelta(hours=2),
     )

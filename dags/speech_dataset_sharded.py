@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset
 
-from tts_pipeline import Running
+from tts_pipeline import RunOptions
 from tts_pipeline.airflow.task_group import speech_dataset
 
 ROOT = "{{ var.value.speech_root }}"
@@ -30,7 +30,7 @@ with DAG(
         model="qwen3-tts-flash",
         columns={"voice": "narrator"},
         tags={"team": "audiobooks"},
-        running=Running(append=True),
+        options=RunOptions(append=True),
         max_shards=8,
         shards={"pool": "speech", "at_a_time": 4},
         outlets=[Asset("books_speech")],

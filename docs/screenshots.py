@@ -21,7 +21,7 @@ from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
-from tts_pipeline.job import Job, Running, run_job
+from tts_pipeline.job import Job, RunOptions, run_job
 
 IMAGES = Path(__file__).parent / "images"
 DESK: ViewportSize = {"width": 1280, "height": 800}
@@ -71,7 +71,7 @@ def make_dataset(folder: Path) -> None:
                 model="qwen3-tts-flash",
                 parameters={"enable_timestamp": True},
                 columns=InputColumns(parameters={"voice": "voice", "language_type": "language_type"}),
-                running=Running(limits=Limits(max_concurrency=3), tag_columns={"project": "project"}),
+                options=RunOptions(limits=Limits(max_concurrency=3), tag_columns={"project": "project"}),
             )
         )
 

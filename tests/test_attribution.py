@@ -28,7 +28,7 @@ def test_every_row_has_its_own_audio_under_256_fold_concurrency(emulator: StartE
         tts.Service(base_url=service.url, auth="none"),
         model="qwen3-tts-flash",
         voice="Cherry",
-        running=tts.Running(limits=tts.Limits(max_concurrency=256)),
+        options=tts.RunOptions(limits=tts.Limits(max_concurrency=256)),
     )
 
     assert report.stopped is None

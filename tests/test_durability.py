@@ -34,8 +34,8 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
 folder = Path(sys.argv[1])
-running = {"part_rows": 20, "work_dir": folder / "work"}
-report = run_job(job_of(folder, sys.argv[2], running=running, limits={"max_concurrency": 4}))
+options = {"part_rows": 20, "work_dir": folder / "work"}
+report = run_job(job_of(folder, sys.argv[2], options=options, limits={"max_concurrency": 4}))
 print(report.stopped_by, report.stopped)
 """
 
@@ -59,10 +59,10 @@ def _wait_for(service: LocalService, received: int, process: subprocess.Popen[st
         time.sleep(0.01)
 
 
-def _finish(folder: Path, service: LocalService, rows: int, **running: Any) -> None:
+def _finish(folder: Path, service: LocalService, rows: int, **options: Any) -> None:
     """Run to the end in this process, and check that every row is speech once and the bill true."""
-    running = {"part_rows": 20, "work_dir": folder / "work", **running}
-    report = run_job(job_of(folder, service.url, running=running, limits={"max_concurrency": IN_FLIGHT}))
+    options = {"part_rows": 20, "work_dir": folder / "work", **options}
+    report = run_job(job_of(folder, service.url, options=options, limits={"max_concurrency": IN_FLIGHT}))
     assert (report.stopped, report.dataset.speech) == (None, rows)
     assert read(folder / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(rows)]
     check_bill(folder / "out", service)
@@ -203,8 +203,8 @@ def test_a_journal_of_another_version_is_left_to_it(tmp_path: Path, tone_service
     path.parent.mkdir(parents=True)
     content = b"".join(encode_frame(encode_record({"kind": "open", "format": 99, "journal_id": "x"})))
     path.write_bytes(content)
-    running = {"part_rows": 20, "work_dir": tmp_path / "work"}
-    report = run_job(job_of(tmp_path, tone_service.url, running=running))
+    options = {"part_rows": 20, "work_dir": tmp_path / "work"}
+    report = run_job(job_of(tmp_path, tone_service.url, options=options))
     assert isinstance(report.stopped, StorageError)
     assert "is of format 99" in str(report.stopped)
     assert path.read_bytes() == content
@@ -217,7 +217,7 @@ def _work_of(folder: Path, service: LocalService) -> list[Path]:
     """Return where a job keeps its journals: it has run once, over nothing."""
     from tts_pipeline.job.prepare import work_dir_of
 
-    return [work_dir_of(job_of(folder, service.url, running={"work_dir": folder / "work"}))]
+    return [work_dir_of(job_of(folder, service.url, options={"work_dir": folder / "work"}))]
 
 
 @pytest.mark.parametrize("marked", [True, False])
@@ -285,7 +285,7 @@ def test_answers_in_flight_are_kept_when_the_journals_disk_is_full(tmp_path: Pat
     service = emulator(voice_mode="tone", tone_bytes=150_000, latency_ms=50)
     write_lines(tmp_path / "lines.parquet", 60)
     with small_disk(tmp_path / "work", 6_144) as disk:
-        job = job_of(tmp_path, service.url, running={"part_rows": 60, "work_dir": tmp_path / "work"}, limits=_LIMITS)
+        job = job_of(tmp_path, service.url, options={"part_rows": 60, "work_dir": tmp_path / "work"}, limits=_LIMITS)
         report = run_job(job)
         assert report.stopped_by == "storage"
         assert "No space left" in str(report.stopped)
@@ -305,7 +305,7 @@ def test_a_full_disk_is_told_before_anything_is_sent(tmp_path: Path, tone_servic
     write_lines(tmp_path / "lines.parquet", 20)
     with small_disk(tmp_path / "work", 512) as disk:
         (disk.folder / "film").write_bytes(bytes(400_000))
-        report = run_job(job_of(tmp_path, tone_service.url, running={"work_dir": tmp_path / "work"}, limits=_LIMITS))
+        report = run_job(job_of(tmp_path, tone_service.url, options={"work_dir": tmp_path / "work"}, limits=_LIMITS))
         assert report.stopped_by == "storage"
         assert "is full" in str(report.stopped)
         assert tone_service.bill()["received"] == 0
@@ -321,8 +321,8 @@ def test_a_destination_that_is_full_keeps_parts_in_their_journals(
     service = emulator(voice_mode="tone", tone_bytes=20_000, latency_ms=10)
     write_lines(tmp_path / "lines.parquet", 60)
     with small_disk(tmp_path / "out", kilobytes) as disk:
-        running = {"part_rows": 20, "work_dir": tmp_path / "work"}
-        report = run_job(job_of(tmp_path, service.url, running=running, limits=_LIMITS))
+        options = {"part_rows": 20, "work_dir": tmp_path / "work"}
+        report = run_job(job_of(tmp_path, service.url, options=options, limits=_LIMITS))
         assert report.stopped_by == "storage"
         disk.resize(16_000)
         received = service.bill()["received"]
@@ -336,7 +336,7 @@ def test_one_full_disk_for_everything(tmp_path: Path, emulator: StartEmulator) -
     service = emulator(voice_mode="tone", tone_bytes=50_000, latency_ms=50)
     write_lines(tmp_path / "lines.parquet", 100)
     with small_disk(tmp_path / "out", 7_168) as disk:
-        report = run_job(job_of(tmp_path, service.url, running={"part_rows": 20}, limits=_LIMITS))
+        report = run_job(job_of(tmp_path, service.url, options={"part_rows": 20}, limits=_LIMITS))
         assert report.stopped_by == "storage"
         assert report.dataset.unknown_attempts == 0
         disk.resize(64_000)

@@ -89,14 +89,14 @@ def _copy(folder: Path, name: str) -> None:
 
 
 def _job(folder: Path, url: str = "http://127.0.0.1:9") -> Job:
-    running = {
+    options = {
         "part_rows": 6,
         "work_dir": folder / "work",
         "quality": QualityPolicy(actions={"silent": "retry"}),
         "tags": {"team": "golden"},
         "tag_columns": {"speaker": "speaker"},
     }
-    return job_of(folder, url, running=running)
+    return job_of(folder, url, options=options)
 
 
 def _report(destination: Path) -> Any:

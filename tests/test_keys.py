@@ -96,7 +96,7 @@ def test_a_dataset_has_no_key_in_it(
     tone_service.set_faults([*rules, {"what": "shape", "echo": "plain"}])
     write_lines(tmp_path / "lines.parquet", len(ECHO_ENCODINGS) + 6)
     service = tts.Service(base_url=tone_service.url, name="voices", api_key=KEY)
-    job = job_of(tmp_path, service=service, running={"work_dir": tmp_path / "work"})
+    job = job_of(tmp_path, service=service, options={"work_dir": tmp_path / "work"})
     report = run_job(job)
     assert (report.dataset.rejects, report.dataset.speech) == (len(ECHO_ENCODINGS), 6)
     told = [

@@ -28,9 +28,9 @@ def test_every_door_to_a_job_has_its_home() -> None:
 
 
 def test_saying_how_a_job_is_run_loads_nothing_that_runs_it() -> None:
-    """``Running``, ``Job`` and ``Shard`` are values: a scheduler makes them over and over."""
+    """``RunOptions``, ``Job`` and ``Shard`` are values: a scheduler makes them over and over."""
     code = (
-        "import sys; from tts_pipeline import Job, Running, Shard;"
+        "import sys; from tts_pipeline import Job, RunOptions, Shard;"
         "print(sorted({'pyarrow', 'polars', 'aiohttp', 'httpx', 'numpy', 'asyncio'} & set(sys.modules)))"
     )
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

@@ -25,14 +25,14 @@ import sys
 from pathlib import Path
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import Limits
-from tts_pipeline.job import Job, Running, run_job
+from tts_pipeline.job import Job, RunOptions, run_job
 source, destination, url, work_dir, max_concurrency, part_rows, lease_s = sys.argv[1:]
-running = Running(
+options = RunOptions(
     limits=Limits(max_concurrency=int(max_concurrency)), part_rows=int(part_rows), work_dir=Path(work_dir),
     ship_journals=None if "://" in destination else True, lease_s=float(lease_s),
 )
 service = Service(base_url=url, name="voices", auth="none")
-job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, running=running)
+job = Job(source, destination, service, "qwen3-tts-flash", {"voice": "Cherry"}, options=options)
 sys.exit(run_job(job).stopped_by)
 """
 

@@ -126,7 +126,7 @@ def test_a_drivers_error_is_told_without_it(tone_service: LocalService, tmp_path
     place = FsspecPath(f"s3://AKIA7:{PASSWORD}@bucket/out", _Broken())
     write_lines(tmp_path / "lines.parquet", 2)
     job = job_of(
-        tmp_path, tone_service.url, destination=place, running={"work_dir": tmp_path / "work", "reuse": place.url}
+        tmp_path, tone_service.url, destination=place, options={"work_dir": tmp_path / "work", "reuse": place.url}
     )
     with pytest.raises((StorageError, ConfigurationError)) as met:
         run_job(job)

@@ -30,7 +30,19 @@ if TYPE_CHECKING:
     from tts_pipeline.exports.export import export
     from tts_pipeline.frames import billed_characters, estimate_cost, usage_of
     from tts_pipeline.frames.synthesize import asynthesize, synthesize
-    from tts_pipeline.job import Job, Progress, Report, Running, Shard, Stop, plan, publish, run, run_job, run_parts
+    from tts_pipeline.job import (
+        CancelToken,
+        Job,
+        Progress,
+        Report,
+        RunOptions,
+        Shard,
+        plan,
+        publish,
+        run,
+        run_job,
+        run_parts,
+    )
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
 else:
     __getattr__ = lazy_getattr(
@@ -57,9 +69,9 @@ else:
                 "Job",
                 "Progress",
                 "Report",
-                "Running",
+                "RunOptions",
                 "Shard",
-                "Stop",
+                "CancelToken",
                 "plan",
                 "publish",
                 "run",
@@ -74,6 +86,7 @@ __all__ = [
     "Audio",
     "AudioSettings",
     "BudgetCap",
+    "CancelToken",
     "Catalog",
     "ConfigurationError",
     "Estimate",
@@ -88,14 +101,13 @@ __all__ = [
     "Progress",
     "Reject",
     "Report",
-    "Running",
+    "RunOptions",
     "Selection",
     "Service",
     "ServiceError",
     "Shard",
     "Speech",
     "SpeechClient",
-    "Stop",
     "StoppedError",
     "StorageError",
     "TransientError",

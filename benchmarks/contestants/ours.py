@@ -70,7 +70,7 @@ def job_of(task: Task) -> tts.Job:
         service=tts.Service(base_url=task.base_url),
         model=MODEL,
         parameters={"voice": VOICE},
-        running=tts.Running(limits=limits),
+        options=tts.RunOptions(limits=limits),
     )
 
 

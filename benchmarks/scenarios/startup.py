@@ -17,7 +17,7 @@ from benchmarks.scenarios.scenario import Outcome, Scenario
 from benchmarks.service import PROJECT
 from benchmarks.settings import Settings
 from benchmarks.tables import Table
-from tts_pipeline import Job, Limits, Running, Service
+from tts_pipeline import Job, Limits, RunOptions, Service
 
 _LOOK_EVERY_S = 0.02
 _DONE_BYTES = 1_000
@@ -97,7 +97,7 @@ def _job(arena: Arena, rows: int) -> Job:
         service=Service(base_url=spec.base_url(arena.service.origin)),
         model=MODEL,
         parameters={"voice": VOICE},
-        running=Running(limits=Limits(max_concurrency=_MAX_CONCURRENCY)),
+        options=RunOptions(limits=Limits(max_concurrency=_MAX_CONCURRENCY)),
     )
 
 

@@ -22,7 +22,7 @@ JOB: dict[str, Any] = {
     "destination": f"{ROOT}/out",
     "model": "qwen3-tts-flash",
     "parameters": {"voice": "Cherry"},
-    "running": tts.Running(limits=tts.Limits(max_concurrency=4, stop_grace_s=1.0), part_rows=5),
+    "options": tts.RunOptions(limits=tts.Limits(max_concurrency=4, stop_grace_s=1.0), part_rows=5),
 }
 
 with DAG("interrupted", schedule=None):

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 
-from tts_pipeline import Limits, Running
+from tts_pipeline import Limits, RunOptions
 from tts_pipeline.airflow.task_group import speech_dataset
 
 ROOT = "{{ var.value.speech_root }}"
@@ -18,6 +18,6 @@ with DAG("killed_shards", schedule=None, default_args={"retries": 1, "retry_dela
         destination=f"{ROOT}/out",
         model="qwen3-tts-flash",
         parameters={"voice": "Cherry"},
-        running=Running(limits=Limits(max_concurrency=4, stop_grace_s=1.0), part_rows=10),
+        options=RunOptions(limits=Limits(max_concurrency=4, stop_grace_s=1.0), part_rows=10),
         max_shards=2,
     )

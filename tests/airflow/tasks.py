@@ -10,7 +10,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from tts_pipeline.config import Limits
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 MODEL = "qwen3-tts-flash"
 
@@ -33,12 +33,12 @@ def run_task(operator: BaseOperator, **more: Any) -> Any:
 def job_fields(folder: Path, **given: Any) -> dict[str, Any]:
     """Return a job's fields: the source in a folder, with small parts and a short grace."""
     limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **given.pop("limits", {})})
-    running = Running(**{"limits": limits, "part_rows": 5, **given.pop("running", {})})
+    options = RunOptions(**{"limits": limits, "part_rows": 5, **given.pop("options", {})})
     return {
         "source": str(folder / "lines.parquet"),
         "destination": str(folder / "out"),
         "model": MODEL,
         "parameters": {"voice": "Cherry"},
-        "running": running,
+        "options": options,
         **given,
     }

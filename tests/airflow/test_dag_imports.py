@@ -14,7 +14,7 @@ DAGS = Path(__file__).parents[2] / "dags"
 HEAVY = {"aiohttp", "httpx", "numpy", "orjson", "polars", "pyarrow", "sentencex", "soundfile", "soxr"}
 EVERYTHING = """
 from tts_pipeline import (
-    AudioSettings, BudgetCap, Catalog, InputColumns, Job, Limits, Running, Selection, Service, Shard, load_catalog
+    AudioSettings, BudgetCap, Catalog, InputColumns, Job, Limits, RunOptions, Selection, Service, Shard, load_catalog
 )
 from tts_pipeline.airflow import get_provider_info
 from tts_pipeline.airflow.decorator import speech_task

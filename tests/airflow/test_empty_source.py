@@ -50,7 +50,7 @@ def test_a_source_that_is_gone_does_not_empty_its_dataset(tmp_path: Path, servic
     run_task(_speak(tmp_path))
     source.unlink()
     with pytest.raises(AirflowFailException, match="has 3 rows: it stays as it is"):
-        run_task(_speak(tmp_path, running={"rebuild": True}))
+        run_task(_speak(tmp_path, options={"rebuild": True}))
     with pytest.raises(AirflowFailException):
         run_task(_speak(tmp_path))
     assert read(tmp_path / "out", "speech").num_rows == 3

@@ -80,7 +80,7 @@ def test_source_dataset_and_report_on_s3(tmp_path: Path, service: LocalService, 
     """Through two connections; the second run finds everything there, and the report adds it up."""
     source = write_lines(tmp_path / "lines.parquet", 12)
     bucket.put_file(str(source), "bucket/texts/lines.parquet")
-    fields = job_fields(tmp_path, running={"work_dir": tmp_path / "work"})
+    fields = job_fields(tmp_path, options={"work_dir": tmp_path / "work"})
     fields |= {"source": "s3://lake@bucket/texts", "destination": ObjectStoragePath("s3://vault@bucket/spoken")}
     result = run_task(SpeechSynthesizeOperator(task_id="speak", **fields))
     assert (result["dataset"], result["speech"]) == ("s3://bucket/spoken", 12)

@@ -11,7 +11,7 @@ from benchmarks.answers import AnswerSpec
 from benchmarks.contest import write_source
 from benchmarks.finished_dataset import make_finished_dataset, undo_last_part
 from benchmarks.service import load_service
-from tts_pipeline import Job, Limits, Running, Service, run_job
+from tts_pipeline import Job, Limits, RunOptions, Service, run_job
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_run_takes_them_for_what_they_look_like(tmp_path: Path) -> None:
             service=Service(base_url=AnswerSpec(audio_bytes=2_000, latency_ms=0).base_url(service.origin)),
             model="qwen3-tts-flash",
             parameters={"voice": "Cherry"},
-            running=Running(part_rows=20, limits=Limits(max_concurrency=4)),
+            options=RunOptions(part_rows=20, limits=Limits(max_concurrency=4)),
         )
         make_finished_dataset(job, open_parts=1)
         service.reset()

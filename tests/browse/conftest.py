@@ -41,7 +41,7 @@ def dataset(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory
         folder,
         tone_service.url,
         parameters={"enable_timestamp": True},
-        running={"tags": {"team": "blue"}, "tag_columns": {"speaker": "speaker"}},
+        options={"tags": {"team": "blue"}, "tag_columns": {"speaker": "speaker"}},
     )
     columns = replace(job.columns, parameters={"voice": "speaker"})
     refused = {"what": "refuse", "text": REFUSED}

@@ -15,7 +15,7 @@ from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, 
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
 from tts_pipeline.frames.synthesize import synthesize
-from tts_pipeline.job import Job, Running, run
+from tts_pipeline.job import Job, RunOptions, run
 
 PERMISSIVE = Card("anywhere", "any-model", permissive=True)
 
@@ -91,7 +91,7 @@ def test_what_services_really_take_passes() -> None:
 
 def test_the_keywords_are_all_names_of_ours() -> None:
     """Flags, fields of a job and of what it holds, and arguments of the doors; a new one is put into one of the two."""
-    values = (Job, Running, AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection)
+    values = (Job, RunOptions, AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection)
     names = {field.name for value in values for field in fields(value)} | {option.name for option in OPTIONS}
     for door in (run, synthesize, estimate):
         names |= {name for name, it in inspect.signature(door).parameters.items() if it.kind is it.KEYWORD_ONLY}

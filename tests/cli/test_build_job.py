@@ -12,7 +12,7 @@ from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.config import BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 LOCAL = Settings("SOURCE", "DESTINATION", service="local", model="qwen3-tts-flash")
 
@@ -20,7 +20,7 @@ LOCAL = Settings("SOURCE", "DESTINATION", service="local", model="qwen3-tts-flas
 def test_a_job_of_nothing_has_the_defaults_of_the_package() -> None:
     """The command line has no defaults of its own."""
     job = build_job(LOCAL, {})
-    assert (job.running, job.columns, job.selection) == (Running(), InputColumns(), Selection())
+    assert (job.options, job.columns, job.selection) == (RunOptions(), InputColumns(), Selection())
 
 
 def test_text_from_a_shell_gets_the_types_of_the_model() -> None:
@@ -73,7 +73,7 @@ def test_every_setting_reaches_the_job(tmp_path: Path) -> None:
     assert job.columns == InputColumns("sentence", "uid", False, {"voice": "speaker"}, {"a": "b"})
     assert job.selection == Selection(None, 10, 7)
     assert job.unchecked == ("voice",)
-    assert job.running == Running(
+    assert job.options == RunOptions(
         limits=Limits(
             max_concurrency=32, requests_per_minute=90, characters_per_minute=1_000, max_attempts=3, timeout_s=30
         ),

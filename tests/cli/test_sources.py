@@ -179,8 +179,8 @@ def test_journals_that_cannot_be_kept_are_told_before_anything_is_sent(
     with pytest.raises(tts.StorageError, match="cannot be written") as told:
         tts.synthesize(pl.DataFrame({"text": ["Hi."]}), service, model=MODEL)
     assert "work_dir" in (told.value.hint or "")
-    running = tts.Running(work_dir=tmp_path / "work")
-    assert tts.run(source, bucket, service, model=MODEL, running=running).dataset.speech == 2
+    options = tts.RunOptions(work_dir=tmp_path / "work")
+    assert tts.run(source, bucket, service, model=MODEL, options=options).dataset.speech == 2
 
 
 @pytest.mark.parametrize("which", ["source", "destination", "work folder", "current folder"])

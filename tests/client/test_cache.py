@@ -29,7 +29,7 @@ SENTENCES = ("One is first.", "Two is next.", "Three is last.")
 
 
 class DictCache:
-    """A library in memory that remembers what it was asked for and given."""
+    """A cache in memory that remembers what it was asked for and given."""
 
     def __init__(self, cached: Mapping[tuple[str, int], CachedAudio] | None = None) -> None:
         self.entries = dict(cached or {})
@@ -72,7 +72,7 @@ def synthesize(
     async def main() -> tuple[Speech, MemoryLedger, ScriptedServer]:
         async with serving(*steps) as server:
             service = replace(SERVICE, base_url=server.url)
-            async with SpeechClient(service, card, LIMITS, library=cache, clock=instant_clock(), **options) as client:
+            async with SpeechClient(service, card, LIMITS, cache=cache, clock=instant_clock(), **options) as client:
                 return await client.synthesize(utterance, ledger), ledger, server
 
     return asyncio.run(main())
@@ -124,7 +124,7 @@ def test_without_a_price_it_costs_what_everything_does_then() -> None:
     assert (speech.cost, speech.currency) == (None, None)
 
 
-def test_what_is_bought_is_given_to_the_library_as_received() -> None:
+def test_what_is_bought_is_given_to_the_cache_as_received() -> None:
     """Under the key of its request and with the name of its utterance; so it is bought once."""
     cache = DictCache()
     first, _, _ = synthesize(cache, answer(200, speech_body(characters=6)), audio=AudioSettings("flac"))

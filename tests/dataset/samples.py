@@ -233,7 +233,7 @@ class Bench:
         audio = given.pop("audio", None)
         attempt, answer = await self.buy(part, utterance, audio=audio)
         speech = speech_of(utterance, answer.audio, attempt.characters_counted, **given)
-        await part.keep(speech)
+        await part.record_speech(speech)
         return speech
 
     async def refuse(self, part: ActivePart, utterance: Utterance) -> Reject:
@@ -242,7 +242,7 @@ class Bench:
         await part.intend(attempt, None)
         part.settle(settlement_of(attempt, Outcome.FAILED), None)
         reject = Reject(utterance, "permanent", "InvalidParameter", "refused (hint)", 1, Decimal(0), "CNY", NOW_US)
-        await part.refuse(reject)
+        await part.record_reject(reject)
         return reject
 
     def run(

@@ -67,7 +67,7 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
         await part.intend(attempt, None)
         assert len(syncs) == before + 1
         part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
-        await part.keep(speech_of(part.todo[0], audio_of("y"), 7))
+        await part.record_speech(speech_of(part.todo[0], audio_of("y"), 7))
         assert len(syncs) == before + 1
 
 
@@ -102,7 +102,7 @@ async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Ben
         _, answer = await bench.buy(part, part.todo[0])
         joined = audio_of("another")
         assert joined.data != answer.audio.data
-        await part.keep(speech_of(part.todo[0], joined, 7))
+        await part.record_speech(speech_of(part.todo[0], joined, 7))
     (seen,) = bench.replays()
     audio = seen.utterances["r0", 0].audio
     assert audio is not None
@@ -119,7 +119,7 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
         assert part.history(part.todo[1]) == History(
             answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
         )
-        await part.keep(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
+        await part.record_speech(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
     seen = bench.replays()[-1].utterances["r1", 0]
     assert seen.audio is not None
     assert seen.audio.read() == answer.audio.data
@@ -167,7 +167,7 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
         second = bench.attempt(part.todo[0], number=2)
         await part.intend(second, None)
         part.settle(settlement_of(second), Answer(0, audio_of("x"), usage=Usage(7)))
-        await part.keep(speech_of(part.todo[0], audio_of("x"), 7))
+        await part.record_speech(speech_of(part.todo[0], audio_of("x"), 7))
         await bench.refuse(part, part.todo[1])
     assert (progress.retries, totals.attempts, totals.speech, totals.rejects) == (1, 3, 1, 1)
     assert (totals.characters_billed, totals.characters_upper_bound) == (7, 7)
@@ -264,7 +264,7 @@ async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
         attempt = bench.attempt(part.todo[0])
         for waiting in (
             part.intend(attempt, None),
-            part.keep(speech_of(part.todo[0], audio_of("x"), 7)),
+            part.record_speech(speech_of(part.todo[0], audio_of("x"), 7)),
         ):
             with pytest.raises(StorageError, match="the disk is full"):
                 await waiting

@@ -256,7 +256,7 @@ async def test_a_part_that_sent_nothing_has_no_usage(bench: Bench) -> None:
     async with bench.part() as part:
         for utterance in part.todo:
             reject = await _refused_unsent(bench, utterance)
-            await part.refuse(reject)
+            await part.record_reject(reject)
     bench.publish()
     assert bench.store.names("usage") == []
     assert bench.read(REJECTS_FILE)["error_class"].to_pylist() == ["input"] * 4

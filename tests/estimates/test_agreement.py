@@ -21,7 +21,7 @@ from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, QualityP
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import Estimate, estimate_rows
-from tts_pipeline.job import Job, Report, Running, run_job
+from tts_pipeline.job import Job, Report, RunOptions, run_job
 
 LONG = " ".join(f"Sentence number {number} of a text that is too long for one request." for number in range(24))
 """Three segments of the model."""
@@ -30,7 +30,7 @@ TEXTS = [
     *(f"Line {number}." for number in range(8)),
     *("你好，世界。", LONG, "Line 3.", "", "Line 3.", LONG, None, "Line 7."),
 ]
-RUNNING = Running(part_rows=3)
+RUNNING = RunOptions(part_rows=3)
 STOPPED = [{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 6}]
 
 
@@ -89,7 +89,7 @@ def test_a_new_dataset(tmp_path: Path, tone_service: LocalService) -> None:
 def test_texts_with_nothing_to_say(action: Any, requests: int, tmp_path: Path, tone_service: LocalService) -> None:
     """They are refused before money, unless they are to be sent."""
     _write(tmp_path, ["...", "Line 1.", "😀", "", "Line 2.", "..."])
-    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running={"unspeakable": action}), tone_service)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, options={"unspeakable": action}), tone_service)
     assert (estimate.segments, estimate.rows_without_text) == (requests, 1)
 
 
@@ -111,7 +111,7 @@ def test_ids_that_are_made_and_parameters_from_columns(tmp_path: Path, tone_serv
     pilot = _job(tmp_path / "pilot", tone_service, tmp_path / "lines.parquet", columns=columns)
     estimate, _ = _estimate_and_run(replace(pilot, selection=Selection(limit=1)), tone_service)
     assert estimate.segments == 1
-    whole = _job(tmp_path, tone_service, columns=columns, running={"reuse": str(tmp_path / "pilot" / "out")})
+    whole = _job(tmp_path, tone_service, columns=columns, options={"reuse": str(tmp_path / "pilot" / "out")})
     estimate, _ = _estimate_and_run(whole, tone_service)
     assert (estimate.segments, estimate.reused_rows, estimate.repeated_rows) == (3, 3, 0)
 
@@ -122,10 +122,10 @@ def test_reuse(kind: str, tmp_path: Path, tone_service: LocalService) -> None:
     pilot = tmp_path / "pilot"
     _write(pilot, TEXTS[:10])
     store = str(tmp_path / "store")
-    run_job(_job(pilot, tone_service, running={"reuse": store} if kind == "store" else {}))
+    run_job(_job(pilot, tone_service, options={"reuse": store} if kind == "store" else {}))
     _write(tmp_path, [*TEXTS, "Something new."])
     reuse = store if kind == "store" else str(pilot / "out")
-    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running={"reuse": reuse}), tone_service)
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, options={"reuse": reuse}), tone_service)
     assert (estimate.segments, estimate.reused_rows) == (1, 14)
 
 
@@ -134,12 +134,12 @@ def test_audio_of_another_kind_is_not_reused(tmp_path: Path, tone_service: Local
     _write(tmp_path / "pilot", TEXTS[:10])
     run_job(_job(tmp_path / "pilot", tone_service, audio=AudioSettings("flac", 8_000)))
     _write(tmp_path, TEXTS)
-    running = {"reuse": str(tmp_path / "pilot" / "out")}
-    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running=running), tone_service)
+    options = {"reuse": str(tmp_path / "pilot" / "out")}
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, options=options), tone_service)
     assert estimate.reused_rows == 0
     shutil.rmtree(tmp_path / "out")
     estimate, _ = _estimate_and_run(
-        _job(tmp_path, tone_service, running=running, audio=AudioSettings("flac", 8_000)), tone_service
+        _job(tmp_path, tone_service, options=options, audio=AudioSettings("flac", 8_000)), tone_service
     )
     assert estimate.segments == 0
 
@@ -151,8 +151,8 @@ def test_audio_that_the_policy_rejects_is_not_reused(tmp_path: Path, tone_servic
     run_job(_job(tmp_path / "pilot", tone_service))
     tone_service.clear_faults()
     _write(tmp_path, TEXTS[:8])
-    running = {"reuse": str(tmp_path / "pilot" / "out"), "quality": QualityPolicy({"clipped": "reject"})}
-    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, running=running), tone_service)
+    options = {"reuse": str(tmp_path / "pilot" / "out"), "quality": QualityPolicy({"clipped": "reject"})}
+    estimate, _ = _estimate_and_run(_job(tmp_path, tone_service, options=options), tone_service)
     assert (estimate.segments, estimate.reused_rows) == (1, 7)
 
 
@@ -160,7 +160,7 @@ def test_a_run_that_was_stopped(tmp_path: Path, tone_service: LocalService) -> N
     """Rows that lie in open journals are there, and so are single segments of a long text."""
     _write(tmp_path, [LONG, *TEXTS, LONG + " More.", "Line 0."])
     capped = {"budget": BudgetCap(max_characters=700), "part_rows": 4}
-    stopped = run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=capped))
+    stopped = run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, options=capped))
     assert stopped.stopped is not None
     assert stopped.this_run.attempts > 0
     estimate, _ = _estimate_and_run(_job(tmp_path, tone_service), tone_service)
@@ -185,10 +185,10 @@ def test_rejects(finished: bool, tmp_path: Path, tone_service: LocalService) -> 
     _write(tmp_path, TEXTS)
     refused = [{"what": "refuse", "text": text} for text in ("Line 2.", "Line 6.", "number 20 of")]
     tone_service.set_faults([*refused, *([] if finished else STOPPED)])
-    job = _job(tmp_path, tone_service, limits={"max_concurrency": 1}, running={"max_rejects": None})
+    job = _job(tmp_path, tone_service, limits={"max_concurrency": 1}, options={"max_rejects": None})
     run_job(job)
     tone_service.clear_faults()
-    retrying = replace(job, running=replace(job.running, retry_rejects=True))
+    retrying = replace(job, options=replace(job.options, retry_rejects=True))
     if finished:
         estimate, _ = _estimate_and_run(job, tone_service)
         assert (estimate.segments, estimate.rows_rejected_before) == (0, 6)
@@ -202,7 +202,7 @@ def test_a_rebuild(tmp_path: Path, tone_service: LocalService) -> None:
     _write(tmp_path, TEXTS[:10])
     run_job(_job(tmp_path, tone_service))
     _write(tmp_path, [*TEXTS, *(f"More {number}." for number in range(9))])
-    job = _job(tmp_path, tone_service, running={"rebuild": True})
+    job = _job(tmp_path, tone_service, options={"rebuild": True})
     first = estimate_rows(job.source, job)
     assert (first.segments, first.reused_rows, first.rows_there) == (9, 14, 0)
     tone_service.set_faults(STOPPED)
@@ -224,7 +224,7 @@ def test_a_source_that_has_grown(tmp_path: Path, tone_service: LocalService) -> 
     estimate, _ = _estimate_and_run(job, tone_service)
     assert (estimate.rows, estimate.rows_there, estimate.segments) == (24, 8, 4)
     _write(tmp_path / "source", ["Another.", "Line 1."], "a.parquet")
-    estimate, _ = _estimate_and_run(replace(job, running=replace(job.running, append=True)), tone_service)
+    estimate, _ = _estimate_and_run(replace(job, options=replace(job.options, append=True)), tone_service)
     assert estimate.segments == 1
 
 
@@ -232,11 +232,11 @@ def test_a_source_that_has_grown(tmp_path: Path, tone_service: LocalService) -> 
 def test_another_machine_goes_on(is_shipped: bool, tmp_path: Path, tone_service: LocalService) -> None:
     """It knows what was shipped to the destination; without that the rows of open parts are bought again."""
     _write(tmp_path, TEXTS)
-    running = {"work_dir": tmp_path / "one", "ship_journals": is_shipped}
+    options = {"work_dir": tmp_path / "one", "ship_journals": is_shipped}
     tone_service.set_faults(STOPPED)
-    assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, running=running)).stopped is not None
+    assert run_job(_job(tmp_path, tone_service, limits={"max_concurrency": 1}, options=options)).stopped is not None
     tone_service.clear_faults()
-    elsewhere = _job(tmp_path, tone_service, running={**running, "work_dir": tmp_path / "two"})
+    elsewhere = _job(tmp_path, tone_service, options={**options, "work_dir": tmp_path / "two"})
     estimate = _estimate_and_run(elsewhere, tone_service)[0]
     assert estimate.segments == 6 if is_shipped else estimate.segments > 6
 
@@ -245,13 +245,13 @@ def test_a_frame_is_for_a_dataset_as_in_a_run(tmp_path: Path, tone_service: Loca
     """A destination knows its source by its rows; on an object store as on a disk."""
     frame = pl.DataFrame({"id": range(8), "text": TEXTS[:8]})
     service, where = Service(base_url=tone_service.url, name="voices", auth="none"), f"memory://{uuid.uuid4().hex}/out"
-    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", options=RUNNING)
     assert (estimate.rows, estimate.rows_there, estimate.segments) == (8, 0, 8)
-    assert tts.run(frame, where, service, model=MODEL, voice="Cherry", running=RUNNING).dataset.speech == 8
-    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", running=RUNNING)
+    assert tts.run(frame, where, service, model=MODEL, voice="Cherry", options=RUNNING).dataset.speech == 8
+    estimate = tts.estimate(frame, service, model=MODEL, destination=where, voice="Cherry", options=RUNNING)
     assert (estimate.rows_there, estimate.segments) == (8, 0)
     with pytest.raises(ConfigurationError, match="voice"):
-        tts.estimate(frame, service, model=MODEL, destination=where, voice="Aiden", running=RUNNING)
+        tts.estimate(frame, service, model=MODEL, destination=where, voice="Aiden", options=RUNNING)
 
 
 def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalService) -> None:
@@ -266,7 +266,7 @@ def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalServic
             tmp_path,
             tone_service,
             destination=tmp_path / name,
-            running={"quality": QualityPolicy({"clipped": "retry"}, 2)},
+            options={"quality": QualityPolicy({"clipped": "retry"}, 2)},
         )
         estimate = estimate_rows(job.source, job)
         run = run_job(job).this_run
@@ -277,5 +277,5 @@ def test_retakes_are_within_the_bounds(tmp_path: Path, tone_service: LocalServic
         assert estimate.cost_at_most is not None
         assert estimate.cost < run.cost <= estimate.cost_at_most
     assert run.attempts == estimate.segments_at_most
-    job = replace(job, destination="", running=replace(job.running, quality=QualityPolicy({})))
+    job = replace(job, destination="", options=replace(job.options, quality=QualityPolicy({})))
     assert estimate_rows(job.source, job).segments_at_most == estimate.segments

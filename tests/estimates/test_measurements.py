@@ -36,7 +36,7 @@ def test_a_pilot_tells_the_pace_and_the_time(tmp_path: Path, tone_service: Local
     new = [text.replace("天", "日") for text in TEXTS]
     published = _estimate(tmp_path, tone_service, new)
     assert (published.elapsed_s, published.spoken[0].is_measured) == (None, False)
-    estimate = _estimate(tmp_path, tone_service, new, running={"reuse": str(pilot)})
+    estimate = _estimate(tmp_path, tone_service, new, options={"reuse": str(pilot)})
     heard_s = sum(read(pilot, "speech")["duration_ms"].to_pylist()) / 1_000
     assert estimate.audio_hours * 3_600 == pytest.approx(heard_s)
     assert published.audio_hours != pytest.approx(estimate.audio_hours, rel=0.05)
@@ -50,7 +50,7 @@ def test_a_pilot_tells_the_pace_and_the_time(tmp_path: Path, tone_service: Local
 def test_another_model_tells_nothing(tmp_path: Path, tone_service: LocalService) -> None:
     """Its answers and its voices are others."""
     pilot = _pilot(tmp_path, tone_service)
-    estimate = _estimate(tmp_path, tone_service, TEXTS, model="qwen3-tts-instruct-flash", running={"reuse": str(pilot)})
+    estimate = _estimate(tmp_path, tone_service, TEXTS, model="qwen3-tts-instruct-flash", options={"reuse": str(pilot)})
     assert (estimate.latency_s, estimate.elapsed_s, estimate.spoken[0].is_measured) == (None, None, False)
 
 

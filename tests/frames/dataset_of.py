@@ -10,7 +10,7 @@ import polars as pl
 
 import tts_pipeline as tts
 from tts_pipeline.config import Limits
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     url, folder, rows = sys.argv[1:]
     service = tts.Service(base_url=url, auth="none")
     texts = pl.LazyFrame({"id": range(int(rows))}).select("id", text=pl.format("Line {} of many.", "id"))
-    running = Running(limits=Limits(max_concurrency=64), part_rows=500)
-    report = tts.run(texts, Path(folder), service, model="qwen3-tts-flash", voice="Cherry", running=running)
+    options = RunOptions(limits=Limits(max_concurrency=64), part_rows=500)
+    report = tts.run(texts, Path(folder), service, model="qwen3-tts-flash", voice="Cherry", options=options)
     assert report.dataset.speech == int(rows), report
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB")
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import tts_pipeline as tts
 from tests.frames.samples import lines
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 
 def main() -> None:
     """Say them."""
     url, folder, rows = sys.argv[1:]
     service = tts.Service(base_url=url, auth="none")
-    running = Running(work_dir=Path(folder))
-    spoken = tts.synthesize(lines(int(rows)), service, model="qwen3-tts-flash", voice="Cherry", running=running)
+    options = RunOptions(work_dir=Path(folder))
+    spoken = tts.synthesize(lines(int(rows)), service, model="qwen3-tts-flash", voice="Cherry", options=options)
     print(spoken["audio"].null_count(), "without audio")
 
 

@@ -19,7 +19,7 @@ from tts_pipeline.errors import StoppedError
 from tts_pipeline.frames import call_store
 from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
 from tts_pipeline.frames.synthesize import Sentinel
-from tts_pipeline.job import Stop
+from tts_pipeline.job import CancelToken
 from tts_pipeline.storage.store import LocalStore
 
 ROWS = pl.DataFrame({"utterance_id": ["0"], "text": ["Hello."]})
@@ -73,7 +73,7 @@ def test_the_same_call_at_the_same_time_is_made_apart(tmp_path: Path) -> None:
 
 def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Path) -> None:
     """After 30 days; what it has spent stays on the bill. One that nobody can go on with goes at once."""
-    stop = Stop()
+    stop = CancelToken()
     stop.set()
     with pytest.raises(StoppedError):
         tts.synthesize(lines(5), voice="Cherry", stop=stop, **call_arguments(tone_service, tmp_path))

@@ -17,7 +17,7 @@ from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.polars_calls import called_by_polars
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 FRAME = lines(6).with_columns(group=pl.lit(1))
 
@@ -70,10 +70,10 @@ def test_a_pipe_is_no_such_call() -> None:
 @pytest.mark.parametrize("streamable", [False, True])
 def test_without_reuse_nothing_is_bought_there(streamable: bool, tmp_path: Path) -> None:
     """The error goes through Polars to who collects."""
-    impatient = Running(limits=Limits(max_outage_s=0.1), work_dir=tmp_path)
+    impatient = RunOptions(limits=Limits(max_outage_s=0.1), work_dir=tmp_path)
 
     def say(rows: pl.DataFrame) -> pl.DataFrame:
-        return tts.synthesize(rows, NOWHERE, model="qwen3-tts-flash", reuse=None, running=impatient)
+        return tts.synthesize(rows, NOWHERE, model="qwen3-tts-flash", reuse=None, options=impatient)
 
     with pytest.raises(ConfigurationError, match="twice"):
         FRAME.lazy().map_batches(say, schema=FRAME.schema, streamable=streamable).collect(engine="streaming")

@@ -24,7 +24,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError
 from tts_pipeline.frames import expressions
 from tts_pipeline.frames.rows import RESULT_COLUMNS
-from tts_pipeline.job import Stop
+from tts_pipeline.job import CancelToken
 from tts_pipeline.text import billed_characters
 
 ROWS = {
@@ -225,7 +225,7 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
 
 def test_another_thread_stops_it(emulator: StartEmulator, tmp_path: Path) -> None:
     """By ``stop``; the error says that it was interrupted."""
-    local, stop = emulator(voice_mode="tone"), Stop()
+    local, stop = emulator(voice_mode="tone"), CancelToken()
     local.set_faults([{"what": "slow", "delay_s": 0.5}])  # the end is far, also on a busy machine
 
     def stop_soon() -> None:
@@ -248,12 +248,12 @@ def _wait_for(local: LocalService, charged: int) -> None:
 def test_the_types_say_what_comes_out(tone_service: LocalService, tmp_path: Path) -> None:
     """A DataFrame for Polars, also through ``pipe`` and awaited, as ``mypy`` sees by ``assert_type``."""
     said = call_arguments(tone_service, tmp_path)
-    service, running = said["service"], said["running"]
+    service, options = said["service"], said["options"]
     frame = lines(1)
-    assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
-    assert_type(tts.synthesize(frame.lazy(), service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
-    assert_type(frame.pipe(tts.synthesize, service, model=MODEL, voice="Cherry", running=running), pl.DataFrame)
-    awaited = tts.asynthesize(frame, service, model=MODEL, voice="Cherry", running=running)
+    assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
+    assert_type(tts.synthesize(frame.lazy(), service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
+    assert_type(frame.pipe(tts.synthesize, service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
+    awaited = tts.asynthesize(frame, service, model=MODEL, voice="Cherry", options=options)
     assert_type(asyncio.run(awaited), pl.DataFrame)
     with pytest.raises(ConfigurationError):
         tts.synthesize(3, service, model=MODEL)  # type: ignore[call-overload]

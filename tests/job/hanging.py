@@ -21,14 +21,14 @@ import tts_pipeline as tts
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.dataset.active_part import ActivePart
 from tts_pipeline.dataset.commit import PartCommitter
-from tts_pipeline.job import Stop, run_job
+from tts_pipeline.job import CancelToken, run_job
 from tts_pipeline.job.prepare import PreparedJob
 from tts_pipeline.source import parquet_source
 from tts_pipeline.wal import journal
 
 NEVER_S = 3_600.0
 FOLDER, URL = Path(sys.argv[1]), sys.argv[2]
-STOP, HANGS = Stop(), threading.Event()
+STOP, HANGS = CancelToken(), threading.Event()
 
 
 def hang(*_: object, **__: object) -> None:
@@ -65,9 +65,9 @@ async def spoken() -> None:
     """Await a call of it."""
     import polars as pl
 
-    service, running = tts.Service(base_url=silent(), auth="none"), tts.Running(work_dir=FOLDER / "frames")
+    service, options = tts.Service(base_url=silent(), auth="none"), tts.RunOptions(work_dir=FOLDER / "frames")
     lines = pl.DataFrame({"text": ["Hello."]})
-    await tts.asynthesize(lines, service, model="m", voice="Cherry", running=running, stop=STOP)
+    await tts.asynthesize(lines, service, model="m", voice="Cherry", options=options, stop=STOP)
 
 
 def in_the_background() -> None:

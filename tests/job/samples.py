@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.job import Job, Running
+from tts_pipeline.job import Job, RunOptions
 
 MODEL = "qwen3-tts-flash"
 
@@ -28,7 +28,7 @@ def write_lines(path: Path, rows: int = 20, **more: Any) -> Path:
 def job_of(folder: Path, url: str = "http://127.0.0.1:9", **given: Any) -> Job:
     """Return a job of the source in a folder, by default on a service that is not there."""
     limits = Limits(**{"max_concurrency": 8, "stop_grace_s": 1.0, **given.pop("limits", {})})
-    running = {"limits": limits, "part_rows": 5, **given.pop("running", {})}
+    options = {"limits": limits, "part_rows": 5, **given.pop("options", {})}
     values: dict[str, Any] = {
         "source": folder / "lines.parquet",
         "destination": folder / "out",
@@ -37,7 +37,7 @@ def job_of(folder: Path, url: str = "http://127.0.0.1:9", **given: Any) -> Job:
         "parameters": {"voice": "Cherry"},
         **given,
     }
-    return Job(**values, running=Running(**running))
+    return Job(**values, options=RunOptions(**options))
 
 
 def read(destination: Path, table: str) -> pa.Table:

@@ -34,9 +34,9 @@ FAULTS: list[dict[str, Any]] = [
 
 
 def _job(folder: Path, url: str, *, concurrency: int = 8, **cap: Any) -> Job:
-    running = {"budget": BudgetCap(**cap), "part_rows": 50}
+    options = {"budget": BudgetCap(**cap), "part_rows": 50}
     limits = {"max_concurrency": concurrency, "retry_wait_s": 0.01}
-    return job_of(folder, url, running=running, limits=limits)
+    return job_of(folder, url, options=options, limits=limits)
 
 
 def _write(folder: Path, rows: int) -> None:
@@ -98,7 +98,7 @@ def test_a_shard_counts_what_others_spent(tmp_path: Path, tone_service: LocalSer
     assert run_parts(job, Shard(0, 0, 1)).stopped is None
     second = run_parts(job, Shard(1, 1, 1), progress)
     assert (second.stopped_by, second.this_run.speech) == ("budget", 20)
-    assert (progress.spent_before.characters_upper_bound, progress.cap) == (50 * LINE, job.running.budget)
+    assert (progress.spent_before.characters_upper_bound, progress.cap) == (50 * LINE, job.options.budget)
     assert run_parts(job, Shard(2, 2, 1)).this_run.attempts == 0
 
 
@@ -123,7 +123,7 @@ def test_a_cap_on_cost_needs_to_know_what_was_spent(tmp_path: Path, tone_service
         '[services.voices]\nbase_url = "http://127.0.0.1:9"\nauth = "none"\n'
         '[[cards]]\nservice = "voices"\nmodel = "qwen3-tts-flash"\nlike = ["local/qwen3-tts-flash"]\n'
     )
-    without = job_of(tmp_path, tone_service.url, catalog=load_catalog(own, prices), running={"part_rows": 50})
+    without = job_of(tmp_path, tone_service.url, catalog=load_catalog(own, prices), options={"part_rows": 50})
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 5}])
     assert run_job(without).stopped_by == "service"
     tone_service.clear_faults()
@@ -206,7 +206,7 @@ def test_runs_at_one_time_keep_one_cap(tmp_path: Path, emulator: StartEmulator, 
     service = emulator(voice_mode="tone", tone_bytes=1_000, latency_ms=20)
     _write(tmp_path, 120)
     job = _job(tmp_path, service.url, concurrency=4, **cap)
-    job = replace(job, running=replace(job.running, part_rows=5, max_open_parts=2))
+    job = replace(job, options=replace(job.options, part_rows=5, max_open_parts=2))
     plan(job)
     with ThreadPoolExecutor(4) as machines:
         reports = list(machines.map(run_parts, [job] * 4, [Shard(0, first, 6) for first in range(0, 24, 6)]))

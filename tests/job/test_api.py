@@ -119,10 +119,10 @@ def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(tmp_path
     assert rejects["error_code"].to_pylist() == ["UnspeakableText"] * 2
     assert rejects["error_class"].to_pylist() == ["input"] * 2
     job = job_of(tmp_path, service.url)
-    keeping = replace(job.running, unspeakable="keep", retry_rejects=True)
-    assert run_job(replace(job, running=keeping)).dataset.speech == 3
+    keeping = replace(job.options, unspeakable="keep", retry_rejects=True)
+    assert run_job(replace(job, options=keeping)).dataset.speech == 3
     with pytest.raises(ConfigurationError, match="unspeakable is 'drop'"):
-        run_job(replace(job, running=replace(job.running, unspeakable="drop")))  # type: ignore[arg-type] # as untyped
+        run_job(replace(job, options=replace(job.options, unspeakable="drop")))  # type: ignore[arg-type] # as untyped
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def remote() -> Iterator[str]:
 def test_an_object_store_is_a_destination(tmp_path: Path, service: LocalService, remote: str) -> None:
     """The same files as on a disk; the journals are on a local disk and go when the parts are published."""
     write_lines(tmp_path / "lines.parquet", 12)
-    job = job_of(tmp_path, service.url, destination=remote, running={"work_dir": tmp_path / "work"})
+    job = job_of(tmp_path, service.url, destination=remote, options={"work_dir": tmp_path / "work"})
     report = run_job(job)
     assert (report.stopped, report.dataset.speech, report.destination) == (None, 12, remote)
     filesystem, path = fsspec.core.url_to_fs(remote)
@@ -288,7 +288,7 @@ def test_a_fatal_answer_ends_the_run_and_a_later_one_goes_on(tmp_path: Path, ser
 def test_counts_of_an_unfinished_dataset_include_what_is_in_journals(tmp_path: Path, service: LocalService) -> None:
     """Rows that are done in a part that stays open are done; asked again, they are still."""
     write_lines(tmp_path / "lines.parquet", 20)
-    job = job_of(tmp_path, service.url, running={"part_rows": 20}, limits={"max_concurrency": 1})
+    job = job_of(tmp_path, service.url, options={"part_rows": 20}, limits={"max_concurrency": 1})
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
     first, second = run_job(job), run_job(job)
     assert (first.dataset.speech, first.dataset.attempts) == (7, 8)
@@ -304,7 +304,7 @@ def test_too_many_rejects_stop_the_run(
     write_lines(tmp_path / "lines.parquet", 20, more=["x"] * 20)
     service.set_faults([{"what": "refuse", "text": f"Line {number}."} for number in (1, 2, 3, 4, 15)])
     limits = {"max_concurrency": 1}
-    report = run_job(job_of(tmp_path, service.url, running={"max_rejects": max_rejects}, limits=limits))
+    report = run_job(job_of(tmp_path, service.url, options={"max_rejects": max_rejects}, limits=limits))
     assert report.stopped_by == stopped_by
     if stopped_by:
         assert isinstance(report.stopped, StoppedError)
@@ -317,7 +317,7 @@ def test_a_parameter_that_every_row_is_refused_for_stops_the_run(tmp_path: Path,
     """After 50 alike, not after all."""
     write_lines(tmp_path / "lines.parquet", 200)
     service.set_faults([{"what": "error", "status": 400, "code": "InvalidParameter", "message": "bad voice"}])
-    report = run_job(job_of(tmp_path, service.url, running={"part_rows": 100}))
+    report = run_job(job_of(tmp_path, service.url, options={"part_rows": 100}))
     assert report.stopped_by == "rejects"
     assert 50 <= report.dataset.rejects < 60
 
@@ -353,7 +353,7 @@ def test_progress_is_filled_while_it_runs(tmp_path: Path, service: LocalService)
 def test_journals_of_a_deleted_dataset_are_not_taken_for_the_new_one(tmp_path: Path, service: LocalService) -> None:
     """A destination is emptied and used for another job: what the old journals hold is of other voices."""
     write_lines(tmp_path / "lines.parquet", 20)
-    given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}, "limits": {"max_concurrency": 1}}
+    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}, "limits": {"max_concurrency": 1}}
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 7}])
     run_job(job_of(tmp_path, service.url, **given))
     service.clear_faults()
@@ -377,7 +377,7 @@ def test_a_service_is_reached_only_when_there_is_something_to_do(tmp_path: Path,
         return _Entering(entered, replace(given, base_url=service.url))
 
     for _ in range(2):
-        assert run_job(job, reach=reach).dataset.speech == 5
+        assert run_job(job, start_service=reach).dataset.speech == 5
     assert reached == ["voices", "left"]
 
 
@@ -401,7 +401,7 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], running={"part_rows": 100}))
+report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"part_rows": 100}))
 print(report.stopped_by, report.dataset.speech, report.stopped)
 """
 

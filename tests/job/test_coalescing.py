@@ -21,7 +21,7 @@ from tts_pipeline.source.parquet_source import open_source
 
 
 class FakeSynthesizer:
-    """Says an utterance when the test lets it, or fails; knows what is kept, as a client's library does."""
+    """Says an utterance when the test lets it, or fails; knows what is kept, as a client's cache does."""
 
     def __init__(self, cache: JobCache) -> None:
         self.cache = cache
@@ -45,7 +45,7 @@ class FakeSynthesizer:
             raise PermanentError("no", code="InvalidParameter", http_status=400)
         return speech
 
-    def expect_no_more(self) -> None:
+    def input_exhausted(self) -> None:
         self.exhausted_calls += 1
 
     def stop(self, reason: StoppedError) -> None:
@@ -192,7 +192,7 @@ def test_a_stop_leaves_no_task_behind(tmp_path: Path) -> None:
             await bench.coalescer.synthesize(work.utterance)
         reason = StoppedError("enough", stopped_by="interrupted")
         bench.coalescer.stop(reason)
-        bench.coalescer.expect_no_more()
+        bench.coalescer.input_exhausted()
         bench.coalescer.close()
         await asyncio.sleep(0)
         assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []

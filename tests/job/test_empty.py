@@ -27,7 +27,7 @@ def _check_empty(destination: Path) -> None:
 def _empty_jobs(folder: Path) -> dict[str, Job]:
     write_lines(folder / "lines.parquet", 0)
     columns = InputColumns(parameters={"voice": "speaker"})
-    missing: dict[str, Any] = {"source": folder / "later", "running": {"missing_is_empty": True}}
+    missing: dict[str, Any] = {"source": folder / "later", "options": {"missing_is_empty": True}}
     return {"no rows": job_of(folder), "missing": job_of(folder, columns=columns, parameters={}, **missing)}
 
 
@@ -58,7 +58,7 @@ def test_a_missing_source_is_told_apart(tmp_path: Path, source: str) -> None:
             door(job)
     (tmp_path / "lines.parquet").write_text("text")
     with pytest.raises(ConfigurationError) as mistake:
-        plan(job_of(tmp_path, running={"missing_is_empty": True}))
+        plan(job_of(tmp_path, options={"missing_is_empty": True}))
     assert not isinstance(mistake.value, MissingSourceError)
     assert not (tmp_path / "out").exists()
 
@@ -68,7 +68,7 @@ def test_a_source_that_comes_late_is_taken_in(tmp_path: Path, tone_service: Loca
     """The empty dataset of the night grows in the morning, by the same job."""
     if was == "no rows":
         write_lines(tmp_path / "lines.parquet", 0)
-    job = job_of(tmp_path, tone_service.url, running={"missing_is_empty": True})
+    job = job_of(tmp_path, tone_service.url, options={"missing_is_empty": True})
     assert run_job(job).dataset.rows == 0
     _check_empty(tmp_path / "out")
     write_lines(tmp_path / "lines.parquet", 7)
@@ -80,7 +80,7 @@ def test_a_source_that_comes_late_is_taken_in(tmp_path: Path, tone_service: Loca
 def test_a_source_that_is_gone_does_not_empty_a_dataset(tmp_path: Path, tone_service: LocalService) -> None:
     """Missing is as if it had no rows: the dataset has them, so it is of another source."""
     write_lines(tmp_path / "lines.parquet", 3)
-    job = job_of(tmp_path, tone_service.url, running={"missing_is_empty": True})
+    job = job_of(tmp_path, tone_service.url, options={"missing_is_empty": True})
     run_job(job)
     (tmp_path / "lines.parquet").unlink()
     with pytest.raises(ConfigurationError, match=r"'lines\.parquet' is gone"):

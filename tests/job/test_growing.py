@@ -57,7 +57,7 @@ def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: L
     assert run_job(_job(tmp_path, service)).dataset.rejects == 2
     service.clear_faults()
     assert run_job(_job(tmp_path, service)).this_run.attempts == 0
-    report = run_job(_job(tmp_path, service, running={"retry_rejects": True}))
+    report = run_job(_job(tmp_path, service, options={"retry_rejects": True}))
     assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 12, 0)
     assert (report.this_run.attempts, report.this_run.speech) == (2, 2)
     assert report.dataset.attempts == 14
@@ -76,7 +76,7 @@ def test_what_a_reopened_part_has_is_not_bought_again(tmp_path: Path, service: L
     service.clear_faults()
     again = {"id": ["again", "new"], "text": ["Line 2.", "Line 99."]}
     pq.write_table(pa.table(again), source / "b.parquet")
-    report = run_job(_job(tmp_path, service, running={"retry_rejects": True}))
+    report = run_job(_job(tmp_path, service, options={"retry_rejects": True}))
     assert (report.stopped, report.dataset.speech, report.this_run.attempts) == (None, 14, 2)
     origins = read(tmp_path / "out", "speech").select(["utterance_id", "deduplicated_from"]).to_pylist()
     assert {"utterance_id": "again", "deduplicated_from": "r2"} in origins
@@ -89,7 +89,7 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
 folder = Path(sys.argv[1])
-run_job(job_of(folder, sys.argv[2], source=folder / "source", running={"retry_rejects": True, "part_rows": 20}))
+run_job(job_of(folder, sys.argv[2], source=folder / "source", options={"retry_rejects": True, "part_rows": 20}))
 """
 
 
@@ -98,7 +98,7 @@ def test_a_retry_that_is_killed_is_finished_by_a_plain_run(tmp_path: Path, emula
     service = emulator(voice_mode="tone", tone_bytes=2_000)
     _write(tmp_path, "a", range(60))
     service.set_faults([{"what": "error", "status": 422, "code": "x", "message": "x", "ratio": 0.5}])
-    job = _job(tmp_path, service, running={"part_rows": 20})
+    job = _job(tmp_path, service, options={"part_rows": 20})
     rejects = run_job(job).dataset.rejects
     service.set_faults([{"what": "slow", "delay_s": patience(20), "after": rejects // 2}])
     with subprocess.Popen([sys.executable, "-c", _RETRY, str(tmp_path), service.url]) as process:
@@ -139,7 +139,7 @@ def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) ->
     _write(tmp_path, "b", range(10, 15))
     with pytest.raises(ConfigurationError, match="--append"):
         run_job(_job(tmp_path, service))
-    run_job(_job(tmp_path, service, running={"append": True}))
+    run_job(_job(tmp_path, service, options={"append": True}))
     assert run_job(_job(tmp_path, service)).dataset.speech == 15
     assert _said(tmp_path) == _names(range(15))
     assert service.bill()["received"] == 15

@@ -12,7 +12,7 @@ from tests.job.samples import MODEL, job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.job.job import Running, Shard, divide_into_shards
+from tts_pipeline.job.job import RunOptions, Shard, divide_into_shards
 from tts_pipeline.models import ParameterValue
 
 JOB = job_of(Path("/data"))
@@ -46,7 +46,7 @@ def test_no_shards_is_a_mistake(max_shards: int) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"running": Running(limits=Limits(max_concurrency=99), part_rows=7, tags={"a": "b"}, max_rejects=3)},
+        {"options": RunOptions(limits=Limits(max_concurrency=99), part_rows=7, tags={"a": "b"}, max_rejects=3)},
         {"destination": "elsewhere", "source": "another/root"},
         {"service": Service(base_url="http://127.0.0.1:1", name="voices", account="team", api_key="secret")},
         {"unchecked": ("voice",)},

@@ -33,16 +33,16 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
 folder, url, lease_s = sys.argv[1:]
-running = {"work_dir": Path(folder) / "stopped", "lease_s": float(lease_s), "ship_every_s": 0.1}
-job = job_of(Path(folder), url, destination="s3://bucket/out", running=running, limits={"max_concurrency": 1})
+options = {"work_dir": Path(folder) / "stopped", "lease_s": float(lease_s), "ship_every_s": 0.1}
+job = job_of(Path(folder), url, destination="s3://bucket/out", options=options, limits={"max_concurrency": 1})
 report = run_job(job)
 print(report.stopped_by, report.stopped)
 """
 
 
 def _job(folder: Path, service: LocalService, machine: str, lease_s: float) -> Job:
-    running = {"work_dir": folder / machine, "lease_s": lease_s}
-    return job_of(folder, service.url, destination=DESTINATION, running=running, limits={"max_concurrency": 2})
+    options = {"work_dir": folder / machine, "lease_s": lease_s}
+    return job_of(folder, service.url, destination=DESTINATION, options=options, limits={"max_concurrency": 2})
 
 
 def test_two_machines_buy_each_row_once(

@@ -19,7 +19,7 @@ def test_the_permitted_rate_is_never_passed(tmp_path: Path, emulator: StartEmula
     service = emulator(voice_mode="tone", latency_ms=50, requests_per_minute=3_000, rate_tolerance_ms=500)
     write_lines(tmp_path / "lines.parquet", 150)
     limits = {"requests_per_minute": 3_000, "max_concurrency": 32}
-    report = run_job(job_of(tmp_path, service.url, limits=limits, running={"part_rows": 100}))
+    report = run_job(job_of(tmp_path, service.url, limits=limits, options={"part_rows": 100}))
     assert (report.stopped, report.this_run.attempts) == (None, 150)
 
 
@@ -27,7 +27,7 @@ def test_a_service_that_takes_fewer_at_a_time_is_asked_for_fewer(tmp_path: Path,
     """After a short while hardly a request is refused, and every row is done."""
     service = emulator(voice_mode="tone", latency_ms=20, max_in_flight=8)
     write_lines(tmp_path / "lines.parquet", 300)
-    report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}, running={"part_rows": 100}))
+    report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}, options={"part_rows": 100}))
     assert (report.stopped, report.dataset.speech) == (None, 300)
     check_bill(tmp_path / "out", service)
     refused = [entry["status"] == 429 for entry in service.bill(entries=True)["entries"]]

@@ -32,10 +32,10 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]
         filesystem.rm(path, recursive=True)
 
 
-def _run(folder: Path, service: LocalService, destination: str, *, cap: int | None = None, **running: Any) -> Report:
+def _run(folder: Path, service: LocalService, destination: str, *, cap: int | None = None, **options: Any) -> Report:
     shipped = True if "://" not in destination else None
-    given = {"work_dir": folder / "work", "ship_journals": shipped, "budget": BudgetCap(max_characters=cap), **running}
-    return run_job(job_of(folder, service.url, destination=destination, running=given))
+    given = {"work_dir": folder / "work", "ship_journals": shipped, "budget": BudgetCap(max_characters=cap), **options}
+    return run_job(job_of(folder, service.url, destination=destination, options=given))
 
 
 def _shipped(folder: Path, destination: str) -> list[str]:
@@ -65,10 +65,10 @@ def test_publishing_too_early_takes_nothing_away(
     """Journals of parts that are not done stay, here and at the destination: they hold what is paid for."""
     write_lines(tmp_path / "lines.parquet", 20)
     assert _run(tmp_path, tone_service, destination, cap=50).dataset.speech == 7
-    running: dict[str, Any] = {"work_dir": tmp_path / machine}
+    options: dict[str, Any] = {"work_dir": tmp_path / machine}
     with pytest.raises(StorageError, match="are not done"):
-        publish(job_of(tmp_path, tone_service.url, destination=destination, running=running))
-    assert _run(tmp_path, tone_service, destination, **running).this_run.attempts == 13
+        publish(job_of(tmp_path, tone_service.url, destination=destination, options=options))
+    assert _run(tmp_path, tone_service, destination, **options).this_run.attempts == 13
     assert tone_service.bill()["received"] == 20
 
 

@@ -28,9 +28,9 @@ def _write(folder: Path, name: str, numbers: range) -> None:
 def test_it_is_retried_grown_and_rebuilt(tmp_path: Path, s3: Mapping[str, str], tone_service: LocalService) -> None:
     """Rejects, new files and changed rows: each buys only what is new, and the bill goes on."""
 
-    def run(**running: Any) -> Report:
-        running = {"work_dir": tmp_path / "work", "part_rows": 10, **running}
-        job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination=DESTINATION, running=running)
+    def run(**options: Any) -> Report:
+        options = {"work_dir": tmp_path / "work", "part_rows": 10, **options}
+        job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination=DESTINATION, options=options)
         report = run_job(job)
         assert report.stopped is None
         return report
@@ -61,8 +61,8 @@ def test_a_bucket_that_is_not_there_is_not_made(
 ) -> None:
     """A misspelt name is an error, before anything is sent."""
     _write(tmp_path, "a", range(3))
-    running = {"work_dir": tmp_path / "work"}
-    job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination="s3://buckett/x", running=running)
+    options = {"work_dir": tmp_path / "work"}
+    job = job_of(tmp_path, tone_service.url, source=tmp_path / "source", destination="s3://buckett/x", options=options)
     with pytest.raises(StorageError, match="bucket does not exist"):
         run_job(job)
     assert tone_service.bill()["received"] == 0

@@ -42,11 +42,11 @@ def _tree(folder: Path) -> dict[str, str]:
         ({"parameters": {"vocie": "Cherry"}}, "no parameter 'vocie'"),
         ({"selection": Selection(limit=0)}, "--limit is 0"),
         ({"selection": Selection(sample=-1)}, "--sample is -1"),
-        ({"running": {"tag_columns": {"team": "speakr"}}}, "no column 'speakr' for the tag 'team'"),
-        ({"running": {"tags": {"day": 20260101}}}, "the tag 'day' is 20260101"),
-        ({"running": {"part_rows": -1}}, "part_rows is -1"),
-        ({"running": {"part_rows": 0}}, "part_rows is 0"),
-        ({"running": {"max_open_parts": 0}}, "max_open_parts is 0"),
+        ({"options": {"tag_columns": {"team": "speakr"}}}, "no column 'speakr' for the tag 'team'"),
+        ({"options": {"tags": {"day": 20260101}}}, "the tag 'day' is 20260101"),
+        ({"options": {"part_rows": -1}}, "part_rows is -1"),
+        ({"options": {"part_rows": 0}}, "part_rows is 0"),
+        ({"options": {"max_open_parts": 0}}, "max_open_parts is 0"),
         ({"limits": {"max_concurrency": 0}}, "max_concurrency is 0"),
         ({"limits": {"max_attempts": 0}}, "max_attempts is 0"),
         ({"service": Service(base_url="https://voices.example")}, "needs a key"),
@@ -92,7 +92,7 @@ def test_another_job_or_a_changed_source_is_refused(tmp_path: Path) -> None:
     create_or_extend_dataset(prepare(job_of(tmp_path)))
     with pytest.raises(ConfigurationError, match=r"parameters is .*'Cherry'.* there and .*'Stella'.* now"):
         prepare(job_of(tmp_path, parameters={"voice": "Stella"}))
-    assert prepare(job_of(tmp_path, running={"part_rows": 9})).descriptor.part_rows == 5
+    assert prepare(job_of(tmp_path, options={"part_rows": 9})).descriptor.part_rows == 5
     write_lines(tmp_path / "lines.parquet", 21)
     with pytest.raises(ConfigurationError, match=r"'lines\.parquet' has changed"):
         prepare(job_of(tmp_path))
@@ -180,7 +180,7 @@ def test_journals_of_an_object_store_are_in_the_users_state(tmp_path: Path) -> N
 
 def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -> None:
     """Journals of one dataset are never taken for another's."""
-    given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}}
+    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
     one, two = (work_dir_of(job_of(tmp_path, destination=tmp_path / name, **given)) for name in ("a", "b"))
     assert one != two
     assert one.parent == two.parent == tmp_path / "work"
@@ -192,7 +192,7 @@ def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -
 def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Path) -> None:
     """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
     write_lines(tmp_path / "lines.parquet")
-    given: dict[str, Any] = {"running": {"work_dir": tmp_path / "work"}}
+    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
     assert prepare(job_of(tmp_path, **given)).locks_dir == tmp_path / "out" / ".work" / "locks"
     remote = prepare(job_of(tmp_path, destination="memory://prepared/out", **given))
     assert remote.locks_dir == work_dir_of(remote.job) / "locks"
@@ -230,7 +230,7 @@ def test_a_link_in_the_work_folder_is_refused(tmp_path: Path, planted: str, give
     for name in ("out", "elsewhere"):
         (tmp_path / f"real-{name}").mkdir()
         (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
-    job = job_of(tmp_path, running={"work_dir": None if given is None else tmp_path / given})
+    job = job_of(tmp_path, options={"work_dir": None if given is None else tmp_path / given})
     place = work_dir_of(job) / planted
     place.parent.mkdir(parents=True, exist_ok=True)
     place.symlink_to(tmp_path / "outside")

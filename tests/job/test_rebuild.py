@@ -45,8 +45,8 @@ def _lines(rows: int, *, changed: tuple[int, ...] = ()) -> list[str]:
     return [f"Line {number}{' anew' if number in changed else ''}." for number in range(rows)]
 
 
-def _job(folder: Path, service: LocalService, *, limits: dict[str, Any] | None = None, **running: Any) -> Job:
-    return job_of(folder, service.url, running=running, limits=limits or {})
+def _job(folder: Path, service: LocalService, *, limits: dict[str, Any] | None = None, **options: Any) -> Job:
+    return job_of(folder, service.url, options=options, limits=limits or {})
 
 
 def _texts(folder: Path) -> list[str]:
@@ -221,7 +221,7 @@ def dying(self, name, to):
     move(self, name, to)
 
 LocalStore.move = dying
-run_job(job_of(Path(sys.argv[1]), sys.argv[2], running={"rebuild": True}))
+run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"rebuild": True}))
 """
 
 
@@ -247,7 +247,7 @@ import sys
 from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
-run_job(job_of(Path(sys.argv[1]), sys.argv[2], running={"rebuild": True}))
+run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"rebuild": True}))
 """
 
 
@@ -283,8 +283,8 @@ def remote() -> Iterator[str]:
 def test_an_object_store_is_swapped_by_copies(tmp_path: Path, service: LocalService, remote: str) -> None:
     """It knows no renaming; the outcome is the same."""
 
-    def make(**running: Any) -> Job:
-        return job_of(tmp_path, service.url, destination=remote, running={"work_dir": tmp_path / "work", **running})
+    def make(**options: Any) -> Job:
+        return job_of(tmp_path, service.url, destination=remote, options={"work_dir": tmp_path / "work", **options})
 
     _write(tmp_path, _lines(12))
     run_job(make())

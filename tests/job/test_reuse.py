@@ -72,7 +72,7 @@ def _left(destination: Path) -> list[Path]:
 def test_equal_rows_of_a_job_are_bought_once_across_parts(tmp_path: Path, service: LocalService) -> None:
     """300 rows with 50 texts in three parts are 50 requests; the first in source order owns each."""
     _write(tmp_path, _repeating(300, 50))
-    report = run_job(job_of(tmp_path, service.url, running={"part_rows": 100}))
+    report = run_job(job_of(tmp_path, service.url, options={"part_rows": 100}))
     assert (report.stopped, _bought(service)) == (None, 50)
     speech = _check_speech(tmp_path / "out", 300)
     owners = [row["deduplicated_from"] for row in speech]
@@ -88,7 +88,7 @@ def test_a_thousand_equal_rows_do_not_hold_the_others_back(tmp_path: Path, emula
     """They wait for one request without a worker: the rows behind them go on at full concurrency."""
     service = emulator(voice_mode="tone", latency_ms=100)
     _write(tmp_path, ["The same."] * 1_000 + [f"Line {number}." for number in range(64)])
-    report = run_job(job_of(tmp_path, service.url, running={"part_rows": 1_064}, limits={"max_concurrency": 16}))
+    report = run_job(job_of(tmp_path, service.url, options={"part_rows": 1_064}, limits={"max_concurrency": 16}))
     assert (report.dataset.speech, _bought(service)) == (1_064, 65)
     assert service.bill()["max_in_flight"] == 16
     entries = service.bill(entries=True)["entries"]
@@ -146,7 +146,7 @@ def test_an_equal_text_that_always_fails_is_no_outage(tmp_path: Path, service: L
 def test_a_resumed_job_remembers_what_it_bought(tmp_path: Path, service: LocalService) -> None:
     """Rows of later parts find what was bought before the stop, though its part is published already."""
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
-    job = job_of(tmp_path, service.url, running={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
+    job = job_of(tmp_path, service.url, options={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
     _write(tmp_path, [*_repeating(30, 20), "A stop.", *_repeating(29, 20)])
     assert run_job(job).stopped_by == "service"
     assert _left(tmp_path / "out") != []
@@ -162,7 +162,7 @@ def test_without_what_was_kept_a_job_still_ends_right(tmp_path: Path, service: L
     """The list of repeats is found anew. Damaged audio is bought once more; without any, the done parts tell."""
     _write(tmp_path, [*_repeating(20, 20), "A stop.", *_repeating(19, 20)])
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 20}])
-    job = job_of(tmp_path, service.url, running={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
+    job = job_of(tmp_path, service.url, options={"part_rows": 10, "max_open_parts": 1}, limits={"max_concurrency": 1})
     run_job(job)
     service.clear_faults()
     for path in (tmp_path / "out" / ".work").rglob("*.answer"):
@@ -194,8 +194,8 @@ def test_a_source_that_has_grown_buys_only_new_texts(tmp_path: Path, service: Lo
 
 
 def _run(folder: Path, service: LocalService, *reuse: Any, destination: str = "out", **given: Any) -> Report:
-    running = {"reuse": reuse, **given.pop("running", {})}
-    return run_job(job_of(folder, service.url, destination=folder / destination, running=running, **given))
+    options = {"reuse": reuse, **given.pop("options", {})}
+    return run_job(job_of(folder, service.url, destination=folder / destination, options=options, **given))
 
 
 def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> None:
@@ -359,8 +359,8 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.job import run_job
 folder, url, out, reuse = sys.argv[1:]
-running = {"part_rows": 10, "reuse": [reuse] if reuse else []}
-report = run_job(job_of(Path(folder), url, destination=Path(folder) / out, running=running))
+options = {"part_rows": 10, "reuse": [reuse] if reuse else []}
+report = run_job(job_of(Path(folder), url, destination=Path(folder) / out, options=options))
 print(report.dataset.reused, report.stopped)
 """
 
@@ -380,7 +380,7 @@ def test_a_kill_buys_again_at_most_what_was_in_flight(tmp_path: Path, emulator: 
             while _bought(service) < received and process.poll() is None:
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
-    assert run_job(job_of(tmp_path, service.url, running={"part_rows": 10})).stopped is None
+    assert run_job(job_of(tmp_path, service.url, options={"part_rows": 10})).stopped is None
     _check_speech_after_kill(tmp_path / "out", 300)
     assert 120 <= _bought(service) <= 120 + 2 * 8
     check_bill(tmp_path / "out", service)
@@ -403,6 +403,6 @@ def test_two_processes_share_a_store(tmp_path: Path, emulator: StartEmulator) ->
     assert [process.returncode for process in running] == [0, 0], said
     assert 100 <= _bought(service) <= 200
     before = _bought(service)
-    report = run_job(job_of(tmp_path, service.url, running={"reuse": [store]}))
+    report = run_job(job_of(tmp_path, service.url, options={"reuse": [store]}))
     assert (report.dataset.reused, _bought(service)) == (100, before)
     _check_speech(tmp_path / "out", 100)

@@ -21,7 +21,7 @@ from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job import Job, Running, run_job
+from tts_pipeline.job import Job, RunOptions, run_job
 from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.runner import Runner, _max_open_parts
 from tts_pipeline.storage.file_lock import FileLock
@@ -56,8 +56,8 @@ def _watched(job: Job) -> _WatchedRunner:
 def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: LocalService, max_open_parts: int) -> None:
     """Memory follows the parts that are open, however many workers wait for work; all parts are done in order."""
     write_lines(tmp_path / "lines.parquet", 40)
-    running = {"part_rows": 2, "max_open_parts": max_open_parts}
-    runner = _watched(job_of(tmp_path, tone_service.url, running=running, limits={"max_concurrency": 32}))
+    options = {"part_rows": 2, "max_open_parts": max_open_parts}
+    runner = _watched(job_of(tmp_path, tone_service.url, options=options, limits={"max_concurrency": 32}))
     assert runner.run(range(20)) is None
     assert runner.opened == list(range(20))
     assert runner.most_open <= max_open_parts
@@ -65,17 +65,17 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
 
 
 @pytest.mark.parametrize(
-    ("running", "part_rows", "parts"),
+    ("options", "part_rows", "parts"),
     [
-        (Running(limits=Limits(max_concurrency=16)), 500, 8),
-        (Running(limits=Limits(max_concurrency=256)), 500, 17),
-        (Running(limits=Limits(max_concurrency=256)), 5_000, 8),
-        (Running(limits=Limits(max_concurrency=256), max_open_parts=3), 500, 3),
+        (RunOptions(limits=Limits(max_concurrency=16)), 500, 8),
+        (RunOptions(limits=Limits(max_concurrency=256)), 500, 17),
+        (RunOptions(limits=Limits(max_concurrency=256)), 5_000, 8),
+        (RunOptions(limits=Limits(max_concurrency=256), max_open_parts=3), 500, 3),
     ],
 )
-def test_more_parts_are_open_where_more_is_in_flight(running: Running, part_rows: int, parts: int) -> None:
+def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
     """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
-    assert _max_open_parts(running, part_rows) == parts
+    assert _max_open_parts(options, part_rows) == parts
 
 
 class _FullDisk:
@@ -103,7 +103,7 @@ def test_a_disk_that_takes_nothing_stops_the_sending(
     """Answers wait for it with their slots: no more of them than there are slots, whatever the service could give."""
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     write_lines(tmp_path / "lines.parquet", 100)
-    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 50}, limits={"max_concurrency": 4}))
+    runner = _watched(job_of(tmp_path, service.url, options={"part_rows": 50}, limits={"max_concurrency": 4}))
     disk, progress, ended = _FullDisk(monkeypatch, 20), runner._progress, queue.SimpleQueue[object]()
     threading.Thread(target=lambda: ended.put(runner.run(range(2))), daemon=True).start()
     assert disk.is_full.wait(patience(10))
@@ -124,7 +124,7 @@ def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmu
     service = emulator(voice_mode="tone", tone_bytes=20_000)
     service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 4}])
     write_lines(tmp_path / "lines.parquet", 200)
-    runner = _watched(job_of(tmp_path, service.url, running={"part_rows": 50}, limits={"max_concurrency": 2}))
+    runner = _watched(job_of(tmp_path, service.url, options={"part_rows": 50}, limits={"max_concurrency": 2}))
     assert runner.run(range(4)) is not None
     assert runner.opened == [0]
 

@@ -99,8 +99,8 @@ from pathlib import Path
 from tests.job.samples import job_of
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.job import Shard, run_parts
-running = {"budget": BudgetCap(max_cost=Decimal(sys.argv[3]), currency="CNY"), "work_dir": Path(sys.argv[4])}
-job = job_of(Path(sys.argv[1]), sys.argv[2], running=running)
+options = {"budget": BudgetCap(max_cost=Decimal(sys.argv[3]), currency="CNY"), "work_dir": Path(sys.argv[4])}
+job = job_of(Path(sys.argv[1]), sys.argv[2], options=options)
 print(run_parts(job, Shard(*map(int, sys.argv[5:]))).stopped_by)
 """
 
@@ -115,7 +115,7 @@ def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: Start
     service.set_faults([{"what": "error", "status": 500, "charge": True, "ratio": 0.05, "seed": 2}])
     write_lines(tmp_path / "lines.parquet", 200)
     cap = 900 * PRICE  # of some 1,700 characters
-    job = job_of(tmp_path, service.url, running={"budget": BudgetCap(max_cost=cap, currency="CNY")})
+    job = job_of(tmp_path, service.url, options={"budget": BudgetCap(max_cost=cap, currency="CNY")})
     shards = plan(job, 3)
 
     def begun(shard: Shard, run: int) -> subprocess.Popen[str]:
@@ -135,7 +135,7 @@ def test_shards_at_one_time_and_again_keep_a_cap(tmp_path: Path, emulator: Start
 def test_what_a_finished_shard_leaves_over_is_for_the_others(tmp_path: Path, tone_service: LocalService) -> None:
     """The error says that it was a share, and running the shard again uses the rest."""
     write_lines(tmp_path / "lines.parquet", 40)
-    job = job_of(tmp_path, tone_service.url, running={"budget": BudgetCap(max_characters=260)})
+    job = job_of(tmp_path, tone_service.url, options={"budget": BudgetCap(max_characters=260)})
     tone_service.set_faults([{"what": "refuse", "text": f"Line {number}."} for number in range(15)])
     first, second = plan(job, 2)
     progress = Progress()
@@ -151,7 +151,7 @@ def test_what_a_finished_shard_leaves_over_is_for_the_others(tmp_path: Path, ton
 def test_a_shard_without_others_has_the_whole_cap(tmp_path: Path, tone_service: LocalService) -> None:
     """And what a plain run spent counts towards the shards' shares."""
     write_lines(tmp_path / "lines.parquet", 20)
-    job = job_of(tmp_path, tone_service.url, running={"budget": BudgetCap(max_characters=77)})
+    job = job_of(tmp_path, tone_service.url, options={"budget": BudgetCap(max_characters=77)})
     assert run_job(job).dataset.speech == 10
     shards = plan(job, 2)
     assert run_parts(job, shards[1]).this_run.attempts == 0
@@ -162,7 +162,7 @@ def test_a_share_of_rejects_is_of_the_shards_rows(tmp_path: Path, tone_service: 
     """A wrong setting shows in a shard as it does in the whole job."""
     write_lines(tmp_path / "lines.parquet", 40)
     tone_service.set_faults([{"what": "refuse", "text": f"Line {number}."} for number in (2, 5, 9)])
-    job = job_of(tmp_path, tone_service.url, running={"max_rejects": 0.1}, limits={"max_concurrency": 1})
+    job = job_of(tmp_path, tone_service.url, options={"max_rejects": 0.1}, limits={"max_concurrency": 1})
     first, second = plan(job, 2)
     assert run_parts(job, first).stopped_by == "rejects"
     assert run_parts(job, second).stopped is None

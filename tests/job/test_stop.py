@@ -20,7 +20,7 @@ from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
-from tts_pipeline.job import Shard, Stop, run_job, run_parts
+from tts_pipeline.job import CancelToken, Shard, run_job, run_parts
 from tts_pipeline.job.stop import run_stoppable
 
 _TAKE_THEIR_TIME = [{"what": "slow", "delay_s": 0.5}]
@@ -37,7 +37,7 @@ def test_set_from_another_thread_it_stops_in_good_order(tmp_path: Path, emulator
     service = emulator(voice_mode="tone")
     service.set_faults(_TAKE_THEIR_TIME)
     write_lines(tmp_path / "lines.parquet", 100)
-    job, stop = job_of(tmp_path, service.url, limits={"stop_grace_s": 5.0}), Stop()
+    job, stop = job_of(tmp_path, service.url, limits={"stop_grace_s": 5.0}), CancelToken()
 
     def interrupt() -> None:
         _wait_for_requests(service, 10)
@@ -60,7 +60,7 @@ def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: S
     service = emulator(voice_mode="tone")
     service.set_faults([{"what": "slow", "delay_s": patience(60), "after": 4}])
     write_lines(tmp_path / "lines.parquet", 60)
-    stop, asked_at_s = Stop(), [0.0]
+    stop, asked_at_s = CancelToken(), [0.0]
 
     def interrupt() -> None:
         _wait_for_requests(service, 12)
@@ -78,7 +78,7 @@ def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: S
 def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalService) -> None:
     """It stays set, also for a run that begins later."""
     write_lines(tmp_path / "lines.parquet")
-    stop = Stop()
+    stop = CancelToken()
     stop.set()
     assert stop.is_set
     assert run_job(job_of(tmp_path, tone_service.url), stop=stop).stopped_by == "interrupted"
@@ -87,7 +87,7 @@ def test_set_before_the_run_nothing_is_sent(tmp_path: Path, tone_service: LocalS
 
 def test_the_first_reason_stays() -> None:
     """Whoever comes second is not named; a listener that comes late is told at once."""
-    stop, heard = Stop(), list[str]()
+    stop, heard = CancelToken(), list[str]()
     stop.set("one")
     stop.set("two")
     with stop.subscribe(lambda reason: heard.append(reason.message)):
@@ -106,7 +106,7 @@ def test_the_loop_runs_in_the_callers_context_and_gives_back_what_it_raises() ->
 
     async def cell() -> None:
         told.set("all")
-        run_stoppable(mistaken(), Stop())
+        run_stoppable(mistaken(), CancelToken())
 
     with pytest.raises(ZeroDivisionError, match="all"):
         asyncio.run(cell())
@@ -182,10 +182,10 @@ def test_ctrl_c_stops_a_run_in_a_notebook(tmp_path: Path, emulator: StartEmulato
 
 _ANOTHER_THREADS = """
 import asyncio, signal, threading, time
-from tts_pipeline.job import Stop
+from tts_pipeline.job import CancelToken
 from tts_pipeline.job.stop import run_stoppable
 
-stop = Stop()
+stop = CancelToken()
 
 async def main():
     await asyncio.sleep(1)  # the other one sleeps by then

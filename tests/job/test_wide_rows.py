@@ -27,7 +27,7 @@ def test_wide_columns_pass_through_in_small_row_groups(
     texts[7] = "long " * MAX_TEXT_CHARACTERS
     table = pa.table({"id": list(map(str, range(120))), "text": texts, "wide": [os.urandom(20_000) for _ in texts]})
     pq.write_table(table, tmp_path / "lines.parquet", use_dictionary=False)
-    run_job(job_of(tmp_path, tone_service.url, running={"part_rows": 50}))
+    run_job(job_of(tmp_path, tone_service.url, options={"part_rows": 50}))
     speech, rejects = read(tmp_path / "out", "speech"), read(tmp_path / "out", "rejects")
     inputs = {row["id"]: row for row in table.to_pylist()}
     assert speech.num_rows == 107

@@ -59,7 +59,7 @@ class FakeSynthesizer:
         origin = "pilot" if utterance.utterance_id in self.reused else None
         return speech_of(utterance, audio_of(utterance.text), len(utterance.text), deduplicated_from=origin)
 
-    def expect_no_more(self) -> None:
+    def input_exhausted(self) -> None:
         """Take note that these were all."""
         self.expects_more = False
 
@@ -76,11 +76,11 @@ class FakeLedger(MemoryLedger):
         self.speeches: list[str] = []
         self.rejects: list[Reject] = []
 
-    async def keep(self, speech: Speech) -> None:
+    async def record_speech(self, speech: Speech) -> None:
         """Record a speech."""
         self.speeches.append(speech.utterance.utterance_id)
 
-    async def refuse(self, reject: Reject) -> None:
+    async def record_reject(self, reject: Reject) -> None:
         """Record a reject."""
         self.rejects.append(reject)
 
@@ -161,10 +161,10 @@ def test_nothing_more_is_begun_while_the_last_reject_is_written() -> None:
     synthesizer = FakeSynthesizer(_failing({f"r{number}": _permanent() for number in range(500)}))
 
     class Slow(FakeLedger):
-        async def refuse(self, reject: Reject) -> None:
+        async def record_reject(self, reject: Reject) -> None:
             for _ in range(20):
                 await asyncio.sleep(0)
-            await super().refuse(reject)
+            await super().record_reject(reject)
 
     async def main() -> int:
         ledger = Slow()
@@ -183,7 +183,7 @@ def test_a_slot_is_free_only_when_the_result_is_written() -> None:
     events: list[str] = []
 
     class Slow(FakeLedger):
-        async def keep(self, speech: Speech) -> None:
+        async def record_speech(self, speech: Speech) -> None:
             await asyncio.sleep(0)
             events.append(f"kept {speech.utterance.utterance_id}")
 
@@ -254,7 +254,7 @@ def test_a_book_that_cannot_be_written_ends_the_run() -> None:
     full = StorageError("the disk is full")
 
     class Full(FakeLedger):
-        async def keep(self, speech: Speech) -> None:
+        async def record_speech(self, speech: Speech) -> None:
             raise full
 
     async def main() -> BaseException | None:

@@ -23,7 +23,7 @@ from tts_pipeline.dataset.generations import swap_in
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Progress, run_job
-from tts_pipeline.job.stop import Stop
+from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.storage.store import LocalStore
 from tts_pipeline.wal.shipping import chunk_name
 
@@ -101,7 +101,7 @@ def _half(specimens: Specimens, service: LocalService) -> None:
     job = build_job(
         read_settings(parse_arguments(arguments(specimens.folder / SOURCE, live, specimens.url))), environment()
     )
-    progress, stop = Progress(), Stop()
+    progress, stop = Progress(), CancelToken()
     running = threading.Thread(target=run_job, args=(job, progress), kwargs={"stop": stop})
     running.start()
     _wait(lambda: progress.settled == ROWS - 2 and progress.in_flight == 1, running)

@@ -53,7 +53,7 @@ def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: 
     """Requests, characters and cost of a job with refusals and retries, told apart and added up again."""
     tone_service.set_faults([REFUSED, {"what": "error", "status": 500, "first": 2}])
     write_lines(tmp_path / "lines.parquet", 20, speaker=pa.array(["Cherry", "Stella"] * 10))
-    job = job_of(tmp_path, tone_service.url, running={"tags": {"team": "blue"}})
+    job = job_of(tmp_path, tone_service.url, options={"tags": {"team": "blue"}})
     columns = replace(job.columns, parameters={"voice": "speaker"})
     run_job(replace(job, parameters={}, columns=columns))
     bill, out = tone_service.bill(), str(tmp_path / "out")
@@ -74,7 +74,7 @@ def test_what_a_rebuild_spent_is_in_the_bill(tone_service: LocalService, tmp_pat
     write_lines(tmp_path / "lines.parquet", 5)
     job = job_of(tmp_path, tone_service.url)
     run_job(job)
-    again = replace(job, parameters={"voice": "Stella"}, running=replace(job.running, rebuild=True))
+    again = replace(job, parameters={"voice": "Stella"}, options=replace(job.options, rebuild=True))
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "after": 2}])
     run_job(again)
     assert usage_report([job.destination])["requests"].sum() == tone_service.bill()["received"] > 5

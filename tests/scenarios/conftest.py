@@ -61,9 +61,9 @@ def run(tmp_path: Path) -> RunJob:
     def run(service: LocalService, *, rows: int = 100, limits: dict[str, Any] | None = None, **given: Any) -> JobResult:
         if not (tmp_path / "lines.parquet").exists():
             write_lines(tmp_path / "lines.parquet", rows)
-        running = {"part_rows": 100, **given.pop("running", {})}
+        options = {"part_rows": 100, **given.pop("options", {})}
         began_s = time.monotonic()
-        report = run_job(job_of(tmp_path, service.url, limits=limits or {}, running=running, **given))
+        report = run_job(job_of(tmp_path, service.url, limits=limits or {}, options=options, **given))
         return JobResult(report, tmp_path, time.monotonic() - began_s)
 
     return run

@@ -64,7 +64,7 @@ def test_bad_audio_is_treated_as_the_policy_says(
     tone_service.set_faults([{**BAD_ROW, "sound": sound}])
     kept = action in ("keep", "retry")
     quality = quality_policy({sound: action} if action else {})
-    ended = run(tone_service, rows=20, running={"quality": quality})
+    ended = run(tone_service, rows=20, options={"quality": quality})
     assert ended.reject_codes() == ({} if kept else {"r7": f"Quality.{sound}"})
     assert dict(ended.outcomes()) == outcomes
     check_every_row_once(ended, 20)
@@ -77,7 +77,7 @@ def test_a_better_take_is_kept(emulator: StartEmulator, run: RunJob) -> None:
     """The second one is speech: the first is discarded, and billed."""
     service = emulator(speakers=1)
     service.set_faults([{**BAD_ROW, "sound": "silent", "first": 1}])
-    ended = run(service, rows=20, running={"quality": quality_policy({"silent": "retry"})})
+    ended = run(service, rows=20, options={"quality": quality_policy({"silent": "retry"})})
     assert dict(ended.outcomes()) == {"succeeded": 20, "discarded": 1}
     assert set(map(tuple, ended.table("speech")["quality"].to_pylist())) == {()}
     check_bill(ended, service)

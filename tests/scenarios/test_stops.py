@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.job import Running
+from tts_pipeline.job import RunOptions
 
 ROWS = 400
 GRACE_S = 1.5
@@ -65,4 +65,4 @@ def test_a_setting_that_is_refused_for_every_row(tone_service: LocalService, run
 
 def test_the_default_grace_is_three_seconds() -> None:
     """What the runs here shorten."""
-    assert Running().limits.stop_grace_s == 3.0
+    assert RunOptions().limits.stop_grace_s == 3.0

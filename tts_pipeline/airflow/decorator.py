@@ -43,7 +43,7 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         kwargs = determine_kwargs(self.python_callable, self.op_args, {**context, **self.op_kwargs})
         frame = self.python_callable(*self.op_args, **kwargs)
         with temporary_parquet(
-            frame, self.running.work_dir if self.running else None, self.input_columns.drop
+            frame, self.options.work_dir if self.options else None, self.input_columns.drop
         ) as source:
             self.source = str(source)
             report = self._synthesize(context)

@@ -24,7 +24,7 @@ def handle_empty_source(job: Job, on_empty: OnEmpty) -> None:
         AirflowException: With ``fail``; retried, for the text may come.
         AirflowFailException: With ``publish``, where a rebuild would put nothing in place of a dataset with rows.
     """
-    if on_empty == "publish" and not job.running.rebuild:
+    if on_empty == "publish" and not job.options.rebuild:
         return
     problem = _empty_reason(job)
     if problem is None:
@@ -46,7 +46,7 @@ def _empty_reason(job: Job) -> str | None:
     from tts_pipeline.job.prepare import open_job_source
 
     try:
-        rows = open_job_source(replace(job, running=replace(job.running, missing_is_empty=False))).rows
+        rows = open_job_source(replace(job, options=replace(job.options, missing_is_empty=False))).rows
     except MissingSourceError:
         return "is not there"
     return None if rows else "has no rows"

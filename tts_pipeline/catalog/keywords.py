@@ -14,7 +14,7 @@ KEYWORDS = frozenset(
         *("max_attempts", "max_characters", "max_concurrency", "max_cost", "max_open_parts", "max_outage_s"),
         *("max_pause_s", "max_rejects", "max_retakes", "missing_is_empty", "part_rows", "pause_ms", "prices"),
         *("progress", "quiet", "rebuild", "rename", "requests_per_minute", "retry_rejects", "retry_wait_max_s"),
-        *("retry_wait_s", "reuse", "running", "sample", "sample_rate_hz", "selection", "service", "set"),
+        *("retry_wait_s", "reuse", "options", "running", "sample", "sample_rate_hz", "selection", "service", "set"),
         *("ship_every_s", "ship_journals", "source", "stop", "stop_grace_s", "tag", "tag_column", "tag_columns"),
         *("tags", "take", "text_column", "timeout_s", "unchecked", "unspeakable", "utterance_id", "work_dir"),
     }

@@ -15,7 +15,7 @@ from tts_pipeline.cli.settings import Settings
 from tts_pipeline.client.retakes import quality_policy
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.job import Job, Running
+from tts_pipeline.job import Job, RunOptions
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.storage.location import file_path
 
@@ -51,7 +51,7 @@ def build_job(settings: Settings, environ: Mapping[str, str] | None) -> Job:
         audio=_audio(settings),
         unchecked=settings.unchecked,
         catalog=catalog,
-        running=_run_options(settings),
+        options=_run_options(settings),
     )
 
 
@@ -76,8 +76,8 @@ def _audio(settings: Settings) -> AudioSettings:
     return AudioSettings(**values if settings.audio_format is None else {**values, "format": settings.audio_format})
 
 
-def _run_options(settings: Settings) -> Running:
-    return Running(
+def _run_options(settings: Settings) -> RunOptions:
+    return RunOptions(
         limits=Limits(**_explicit_values(settings, Limits)),
         part_rows=settings.part_rows,
         work_dir=_path(settings.work_dir),

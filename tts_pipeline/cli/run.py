@@ -54,7 +54,7 @@ def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, An
     local = LocalServiceRun(job.service, environment(), faults)
     local.check()
     with progress_shown(progress, quiet=quiet), warnings_shown():
-        report = run_job(job, progress, reach=local.start_service)
+        report = run_job(job, progress, start_service=local.start_service)
     if report.stopped is not None:
         print_error(report.stopped)
     comparison = local.compare_bills(report.this_run)

@@ -28,7 +28,7 @@ class AudioCache(Protocol):
 
 
 class CacheLookup:
-    """What one utterance takes out of a library, and what it gives to it.
+    """What one utterance takes from the cache and adds to it.
 
     Args:
         cache: None is without: nothing is found, and nothing is kept.

@@ -69,7 +69,7 @@ class SpeechClient:
         quality: What is done about bad audio; None is the default policy.
         budget: What may still be spent; None is without a cap. Whether it can be kept is not checked here, see
             ``budget.check_cap``.
-        library: What was bought before, and takes in what is bought; None is without.
+        cache: Audio bought before; it takes in what is bought. None is without.
         unspeakable: Whether texts without anything to say are sent.
         clock: Time, and how to wait.
         random: The source of jitter.
@@ -88,7 +88,7 @@ class SpeechClient:
         audio: AudioSettings | None = None,
         quality: QualityPolicy | None = None,
         budget: Budget | None = None,
-        library: AudioCache | None = None,
+        cache: AudioCache | None = None,
         unspeakable: UnspeakableAction = UNSPEAKABLE,
         clock: Clock | None = None,
         random: Random | None = None,
@@ -122,7 +122,7 @@ class SpeechClient:
             Segmenter(card, keeps_unspeakable=self._keeps_unspeakable),
             quality or QualityPolicy(),
             clock,
-            library,
+            cache,
         )
 
     async def __aenter__(self) -> Self:
@@ -177,7 +177,7 @@ class SpeechClient:
         self._warn_of_missing_timestamps(speech)
         return speech
 
-    def expect_no_more(self) -> None:
+    def input_exhausted(self) -> None:
         """Take note that no utterance comes beside those that are being said.
 
         Rows that always fail are told from an outage by the success of others. When the last rows of a run all fail,

@@ -270,7 +270,7 @@ class ActivePart:
     def _price(self, attempt: Attempt) -> Price | None:
         return self._invocation.prices.get(attempt.price_id) if attempt.price_id else None
 
-    async def keep(self, speech: Speech) -> None:
+    async def record_speech(self, speech: Speech) -> None:
         """Record an utterance's speech; returns when it is written.
 
         Raises:
@@ -293,7 +293,7 @@ class ActivePart:
         self._progress.totals.audio_ms += speech.audio.duration_ms
         self._count_finished()
 
-    async def refuse(self, reject: Reject) -> None:
+    async def record_reject(self, reject: Reject) -> None:
         """Record that an utterance failed for good; returns when it is written.
 
         Raises:

@@ -27,7 +27,7 @@ from tts_pipeline.estimates.remaining_rows import RemainingRows
 from tts_pipeline.estimates.result import WAV_BYTES_PER_SECOND, Estimate
 from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters
 from tts_pipeline.estimates.tally import Counts, tally
-from tts_pipeline.job import Job, Running
+from tts_pipeline.job import Job, RunOptions
 from tts_pipeline.job.prepare import PreparedJob, prepare
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.money import price_at
@@ -44,7 +44,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     destination: str | os.PathLike[str] | None = None,
     columns: Mapping[str, str] | InputColumns | None = None,
     limits: Limits | None = None,
-    running: Running | None = None,
+    options: RunOptions | None = None,
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
     catalog: Catalog | None = None,
@@ -76,13 +76,13 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
             written. None is a new dataset; only then ids are not looked at.
         columns: Voice parameter -> column that carries it row by row; ``InputColumns`` names the column of the texts
             too, which is ``text`` otherwise.
-        limits: The rates to reckon with, in place of those of ``running``; None is the service's own, where known.
-        running: How the job would be run: reuse, retakes, rejects that are tried anew, a rebuild, a cap.
+        limits: The rates to reckon with, in place of those of ``options``; None is the service's own, where known.
+        options: How the job would be run: reuse, retakes, rejects that are tried anew, a rebuild, a cap.
         audio: The dataset's audio, which decides what can be reused; None is as received.
         selection: Which rows are taken; None is all.
         catalog: Services, cards and prices; None is the built-in ones.
         latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
-            ``running.reuse`` measured, if they did.
+            ``options.reuse`` measured, if they did.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         drop: Columns of the source that are not read at all.
@@ -94,7 +94,7 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     """
     input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
     input_columns = replace(input_columns, hive=input_columns.hive and hive, drop=[*input_columns.drop, *drop])
-    running = running or Running()
+    options = options or RunOptions()
     job = Job(
         source=rows if isinstance(rows, str | os.PathLike) else "",
         destination=destination or "",
@@ -106,11 +106,11 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         audio=audio or AudioSettings(),
         catalog=catalog,
         unchecked=tuple(unchecked),
-        running=running if limits is None else replace(running, limits=limits),
+        options=options if limits is None else replace(options, limits=limits),
     )
     if destination and not isinstance(rows, str | os.PathLike):
         # As a run does: a destination knows its source by its files.
-        with temporary_parquet(rows, running.work_dir, input_columns.drop) as file:
+        with temporary_parquet(rows, options.work_dir, input_columns.drop) as file:
             return estimate_rows(file, replace(job, source=file), latency_s=latency_s)
     return estimate_rows(rows, job, latency_s=latency_s)
 
@@ -148,13 +148,13 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
     inputs = _inputs_of_dataset(job) if os.fspath(job.destination) else _inputs_without_dataset(rows, job)
     counter = PurchaseCounter(
         inputs.parameters,
-        AudioLocator(inputs.tiers, job.running.quality, job.service, job.card()),
-        keeps_unspeakable=job.running.unspeakable == "keep",
+        AudioLocator(inputs.tiers, job.options.quality, job.service, job.card()),
+        keeps_unspeakable=job.options.unspeakable == "keep",
     )
     measurements = read_measurements(inputs.locations, job)
     if latency_s is not None:
         measurements = replace(measurements, latency=Latency(latency_s))
-    with DistinctRequests(job.running.work_dir) as distinct_requests:
+    with DistinctRequests(job.options.work_dir) as distinct_requests:
         counts = tally(inputs.input_rows, job.columns.text, counter, distinct_requests, measurements.paces)
     result = _make_estimate(counts, job, measurements.latency, inputs.prior_spend, today or datetime.now(UTC).date())
     notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
@@ -188,7 +188,7 @@ def _prior_spend(prepared: PreparedJob) -> Totals:
     if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
         store, journals = prepared.home, prepared.rebuild.work_dir / "journals"
     descriptor = read_descriptor(store)
-    is_capped = prepared.job.running.budget != BudgetCap()
+    is_capped = prepared.job.options.budget != BudgetCap()
     return (
         total_spend(store, descriptor, journals, prepared.locks_dir)
         if is_capped and descriptor is not None
@@ -197,17 +197,17 @@ def _prior_spend(prepared: PreparedJob) -> Totals:
 
 
 def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
-    running, columns = job.running, job.columns
+    options, columns = job.options, job.columns
     for name in ("retry_rejects", "rebuild", "append"):
-        if getattr(running, name):
+        if getattr(options, name):
             raise ConfigurationError(
                 f"{name} is about a dataset that exists, and no destination is given", hint="name the destination"
             )
-    check_drop(columns, running.tag_columns)
+    check_drop(columns, options.tag_columns)
     input_rows = open_rows(rows, job.selection, hive=columns.hive, drop=columns.drop)
     require_columns(columns, input_rows.schema())
     parameters = check_row_parameters(input_rows, job.card(), job.parameters, columns.parameters, job.unchecked)
-    reuse = [running.reuse] if isinstance(running.reuse, str | os.PathLike) else running.reuse
+    reuse = [options.reuse] if isinstance(options.reuse, str | os.PathLike) else options.reuse
     locations = [find_cache(location) for location in reuse]
     return _Inputs(
         input_rows,
@@ -219,13 +219,13 @@ def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
 
 
 def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Totals, today: date) -> Estimate:
-    card, running = job.card(), job.running
-    price, time = price_at(card.prices, today), estimate_time(counts, card, running.limits, latency)
+    card, options = job.card(), job.options
+    price, time = price_at(card.prices, today), estimate_time(counts, card, options.limits, latency)
     audio_hours = math.fsum(voice.audio_hours for voice in counts.spoken)
-    cost, factor = expected_cost(price, counts, card), max_purchases(running.quality)
+    cost, factor = expected_cost(price, counts, card), max_purchases(options.quality)
     notes = (
         *estimate_notes(counts, card, job.service, time, today),
-        *cap_notes(counts, cost, running.budget, prior_spend),
+        *cap_notes(counts, cost, options.budget, prior_spend),
     )
     return Estimate(
         rows=counts.rows,

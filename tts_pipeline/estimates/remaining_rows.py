@@ -84,7 +84,7 @@ class RemainingRows(InputRows):
         if missing := sorted(self._done_parts - markers.keys()):
             name = prepared.store.describe(marker_name(missing[0]))
             raise StorageError(f"{name} is gone, and the dataset is sealed", hint="restore it, or remove parts.json")
-        self._retries_rejects = prepared.job.running.retry_rejects
+        self._retries_rejects = prepared.job.options.retry_rejects
         self._reopened_parts = {
             number for number, totals in markers.items() if self._retries_rejects and totals["rejects"]
         }

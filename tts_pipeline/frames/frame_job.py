@@ -16,7 +16,7 @@ from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
-from tts_pipeline.job import Job, Progress, Running, Stop, run_job
+from tts_pipeline.job import CancelToken, Job, Progress, RunOptions, run_job
 from tts_pipeline.models import Parameters
 from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
 from tts_pipeline.storage.parquet import read_columns
@@ -35,7 +35,7 @@ class FrameJob:
         column_parameters: Names of those that stand in columns of their own name.
         audio: What the audio is to be.
         catalog: Services, cards and prices; None is the built-in ones.
-        running: How it is run.
+        options: How it is run.
         reuse: Where audio is that was bought before; None is nowhere, and then nothing is left to go on with either.
         unchecked: Parameters that are not held against the card's lists.
     """
@@ -46,11 +46,11 @@ class FrameJob:
     column_parameters: Sequence[str]
     audio: AudioSettings
     catalog: Catalog | None
-    running: Running
+    options: RunOptions
     reuse: CachePaths | None
     unchecked: tuple[str, ...] = ()
 
-    def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: Stop) -> pl.DataFrame:
+    def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: CancelToken) -> pl.DataFrame:
         """Say all rows, and return what came of each by its id. Blocking.
 
         Args:
@@ -78,7 +78,7 @@ class FrameJob:
 
     def _job(self, directory: CallDirectory) -> Job:
         columns = InputColumns(TEXT, ID, parameters={name: name for name in self.column_parameters})
-        reuse = self.running.reuse
+        reuse = self.options.reuse
         locations = [reuse] if isinstance(reuse, str | os.PathLike) else list(reuse)
         if self.reuse is not None:
             locations += [self.reuse] if isinstance(self.reuse, str | os.PathLike) else list(self.reuse)
@@ -92,7 +92,7 @@ class FrameJob:
             audio=self.audio,
             catalog=self.catalog,
             unchecked=self.unchecked,
-            running=replace(self.running, reuse=locations, work_dir=None),
+            options=replace(self.options, reuse=locations, work_dir=None),
         )
 
     def _identity(self) -> str:

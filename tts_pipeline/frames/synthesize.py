@@ -20,7 +20,7 @@ from tts_pipeline.frames.frame_job import CachePaths, FrameJob
 from tts_pipeline.frames.polars_calls import refuse_double_purchase
 from tts_pipeline.frames.progress import show_progress
 from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, utterance_rows, with_outcomes
-from tts_pipeline.job import Progress, Running, Stop
+from tts_pipeline.job import CancelToken, Progress, RunOptions
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.storage.daemon_threads import POLL_S, DaemonExecutor
@@ -69,7 +69,7 @@ def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
     @wraps(synthesize)
     async def asynthesize(frame: Frame, /, *args: Any, **kwargs: Any) -> pl.DataFrame | pa.Table:
         refuse_double_purchase(has_cache=kwargs.get("reuse", Sentinel.DEFAULT_CACHE) is not None)
-        stop = kwargs["stop"] = kwargs.get("stop") or Stop()
+        stop = kwargs["stop"] = kwargs.get("stop") or CancelToken()
         call, threads = partial(cast("Any", synthesize), frame, *args, **kwargs), DaemonExecutor(1, "synthesize")
         future = asyncio.get_running_loop().run_in_executor(threads, copy_context().run, call)
         threads.shutdown()
@@ -101,11 +101,11 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     utterance_id: str | pl.Expr | None = None,
     columns: Mapping[str, str] | None = None,
     audio: AudioSettings | None = None,
-    running: Running | None = None,
+    options: RunOptions | None = None,
     reuse: CachePaths | Sentinel | None = Sentinel.DEFAULT_CACHE,
     catalog: Catalog | None = None,
     progress: bool | None = None,
-    stop: Stop | None = None,
+    stop: CancelToken | None = None,
     unchecked: Sequence[str] = (),
     **parameters: ParameterValue | pl.Expr,
 ) -> pl.DataFrame | pa.Table:
@@ -130,13 +130,13 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
             the row's number. A repeated one gets the row's number behind it.
         columns: Voice parameter -> column that carries it row by row; a null leaves it unset.
         audio: What the audio is to be; None is as received.
-        running: Budget, limits and all else of how a job is run; None is the defaults. A cap holds over all runs of
+        options: Budget, limits and all else of how a job is run; None is the defaults. A cap holds over all runs of
             the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
         reuse: A dataset or a reuse store, or several, in place of the one in the state directory; what is bought is
             kept in those that are reuse stores. None takes and keeps nothing: a call that is stopped is lost.
         catalog: Services, cards and prices; None is the built-in ones.
         progress: None shows progress on a terminal and in a notebook; True as lines on standard error elsewhere.
-        stop: Stops it from another thread; see ``tts_pipeline.job.Stop``.
+        stop: Stops it from another thread; see ``tts_pipeline.CancelToken``.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         **parameters: Voice parameters: a value is the same for all rows (``voice="Cherry"``), a Polars expression
             differs from row to row (``voice=pl.col("speaker")``), also for Arrow tables.
@@ -167,8 +167,8 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         ['succeeded', 'succeeded']
     """
     refuse_double_purchase(has_cache=reuse is not None)
-    running = running or Running()
-    store = CallStore.at(running.work_dir)
+    options = options or RunOptions()
+    store = CallStore.at(options.work_dir)
     arguments = ColumnArguments(text, utterance_id, columns or {}, parameters)
     table = materialize(frame)
     rows = utterance_rows(table, arguments)
@@ -179,13 +179,13 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
         column_parameters=tuple(arguments.column_parameters),
         audio=audio or AudioSettings(),
         catalog=catalog,
-        running=running,
+        options=options,
         unchecked=tuple(unchecked),
         reuse=store.file_cache_dir() if isinstance(reuse, Sentinel) else reuse,
     )
     counts = Progress()
     with show_progress(counts, progress):
-        outcomes = frame_job.run(rows, store, counts, stop or Stop())
+        outcomes = frame_job.run(rows, store, counts, stop or CancelToken())
     if isinstance(reuse, Sentinel) and counts.totals.attempts:
         store.evict_oldest()
     return with_outcomes(table, rows, outcomes)

@@ -25,7 +25,7 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
         frame: What ``synthesize`` returned, or some of its rows, also read back from a file; None is all calls of this
             user, also those that were stopped. A part whose process runs or was killed is one ``unknown`` row with all
             that it may have spent; run the call again to know.
-        work_dir: As it was given in ``Running``.
+        work_dir: As it was given in ``RunOptions``.
 
     Returns:
         The columns of ``schemas/usage.json``; all requests of each call that has a row in the frame, and of its earlier

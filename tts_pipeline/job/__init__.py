@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from tts_pipeline.dataset.active_part import Progress
     from tts_pipeline.job.api import plan, publish, run, run_job, run_parts, validate
     from tts_pipeline.job.execution import StartService
-    from tts_pipeline.job.job import Job, Running, Shard
+    from tts_pipeline.job.job import Job, RunOptions, Shard
     from tts_pipeline.job.report import Report
-    from tts_pipeline.job.stop import Stop
+    from tts_pipeline.job.stop import CancelToken
 else:
     __getattr__ = lazy_getattr(
         __name__,
@@ -24,20 +24,20 @@ else:
             "tts_pipeline.dataset.active_part": ("Progress",),
             "tts_pipeline.job.api": ("plan", "publish", "run", "run_job", "run_parts", "validate"),
             "tts_pipeline.job.execution": ("StartService",),
-            "tts_pipeline.job.job": ("Job", "Running", "Shard"),
+            "tts_pipeline.job.job": ("Job", "RunOptions", "Shard"),
             "tts_pipeline.job.report": ("Report",),
-            "tts_pipeline.job.stop": ("Stop",),
+            "tts_pipeline.job.stop": ("CancelToken",),
         },
     )
 
 __all__ = [
+    "CancelToken",
     "Job",
     "Progress",
     "Report",
-    "Running",
+    "RunOptions",
     "Shard",
     "StartService",
-    "Stop",
     "plan",
     "publish",
     "run",

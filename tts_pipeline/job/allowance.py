@@ -45,7 +45,7 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
         ConfigurationError: What was spent before cannot be counted in the cap's currency.
         StorageError: The destination or the disk failed.
     """
-    cap = prepared.job.running.budget
+    cap = prepared.job.options.budget
     if cap == BudgetCap():
         return Allowance(Budget())
     is_share = shard is not None and shard.shards > 1
@@ -77,7 +77,7 @@ def _as_spending(totals: Totals) -> Spending:
 
 def _finished_parts(prepared: PreparedJob) -> set[int]:
     """Return the parts that will spend nothing any more: rejects that are tried anew are spending to come."""
-    return set() if prepared.job.running.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
+    return set() if prepared.job.options.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
 
 
 def _refuse_unknown_costs(spent_before: Totals, cap: BudgetCap) -> None:

@@ -23,11 +23,11 @@ from tts_pipeline.job.execution import (
     run_all_parts,
     run_shard,
 )
-from tts_pipeline.job.job import Job, Running, Shard, divide_into_shards
+from tts_pipeline.job.job import Job, RunOptions, Shard, divide_into_shards
 from tts_pipeline.job.prepare import PreparedJob, create_or_extend_dataset, prepare
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.sharding import limits_of_shard
-from tts_pipeline.job.stop import Stop
+from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.models import ParameterValue
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     *,
     model: str,
     columns: Mapping[str, str] | None = None,
-    running: Running | None = None,
+    options: RunOptions | None = None,
     unchecked: Sequence[str] = (),
     hive: bool = InputColumns().hive,
     drop: Sequence[str] = (),
@@ -58,7 +58,7 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         service: With its key.
         model: As sent.
         columns: Voice parameter -> source column that carries it row by row.
-        running: How it is run; None is the defaults.
+        options: How it is run; None is the defaults.
         unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         drop: Columns of the source that are not read at all.
@@ -75,14 +75,14 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     if not isinstance(source, str | os.PathLike):
         from tts_pipeline.source.frame_stream import temporary_parquet
 
-        with temporary_parquet(source, running.work_dir if running else None, drop) as file:
+        with temporary_parquet(source, options.work_dir if options else None, drop) as file:
             return run(
                 file,
                 destination,
                 service,
                 model=model,
                 columns=columns,
-                running=running,
+                options=options,
                 unchecked=unchecked,
                 hive=hive,
                 drop=drop,
@@ -96,26 +96,30 @@ def run(  # noqa: PLR0913 (the public door: what every job has, by name)
         parameters=parameters,
         columns=InputColumns(parameters=columns or {}, hive=hive, drop=tuple(drop)),
         unchecked=tuple(unchecked),
-        running=running or Running(),
+        options=options or RunOptions(),
     )
     return run_job(job)
 
 
 def run_job(
-    job: Job, progress: Progress | None = None, *, reach: StartService = nullcontext, stop: Stop | None = None
+    job: Job,
+    progress: Progress | None = None,
+    *,
+    start_service: StartService = nullcontext,
+    stop: CancelToken | None = None,
 ) -> Report:
     """Make a job's dataset, or go on with it; see ``run``.
 
     Args:
         job: The job.
         progress: Filled while it runs, for a display; None is nobody watches.
-        reach: Starts a service that runs only for the job, the local one; as it is, the service is there already.
+        start_service: Starts a service that runs only for the job, as the local one does; by default it runs already.
         stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
     """
     prepared = recover_and_prepare(job)
     with prepared.leases:
         return run_all_parts(
-            create_or_extend_dataset(prepared), RunControl(progress or Progress(), stop or Stop(), reach)
+            create_or_extend_dataset(prepared), RunControl(progress or Progress(), stop or CancelToken(), start_service)
         )
 
 
@@ -131,7 +135,7 @@ def plan(job: Job, max_shards: int = 1) -> list[Shard]:
 
     Raises:
         ConfigurationError: Something is wrong; nothing was written. A ``MissingSourceError`` says that there is no
-            source, unless ``Running.missing_is_empty``.
+            source, unless ``RunOptions.missing_is_empty``.
     """
     prepared = recover_and_prepare(job)
     with prepared.leases:
@@ -145,7 +149,7 @@ def run_parts(
     progress: Progress | None = None,
     *,
     at_a_time: int | None = None,
-    stop: Stop | None = None,
+    stop: CancelToken | None = None,
 ) -> Report:
     """Run the parts of one shard; several may run at a time, in any processes. See ``run`` for what it returns.
 
@@ -160,11 +164,13 @@ def run_parts(
         at_a_time: How many shards of the job run at one time, at most; None is all of them.
         stop: Stops it from outside; None is nobody does, but signals and whatever else interrupts this call.
     """
-    limits = limits_of_shard(job.running.limits, job.card(), shard, at_a_time)
-    job = replace(job, running=replace(job.running, limits=limits))
+    limits = limits_of_shard(job.options.limits, job.card(), shard, at_a_time)
+    job = replace(job, options=replace(job.options, limits=limits))
     prepared = recover_and_prepare(job, may_grow=False)
     with prepared.leases:
-        return run_shard(create_or_extend_dataset(prepared), shard, RunControl(progress or Progress(), stop or Stop()))
+        return run_shard(
+            create_or_extend_dataset(prepared), shard, RunControl(progress or Progress(), stop or CancelToken())
+        )
 
 
 def publish(job: Job) -> Report:

@@ -22,7 +22,7 @@ class RequestCoalescer:
     is kept beside the journals, for equal rows of later parts and of later runs.
 
     Args:
-        client: Says one utterance; its library holds what is kept.
+        client: Says one utterance; its cache holds what is kept.
         hashes: Of the requests that stand more than once in the job.
         request_hash: Hashes an utterance.
         cache: Where the audio of these requests is kept.
@@ -88,9 +88,9 @@ class RequestCoalescer:
                 self._leave_flight(key, is_bought=is_bought)
         return speech
 
-    def expect_no_more(self) -> None:
-        """Take note that no utterance comes any more; see ``SpeechClient.expect_no_more``."""
-        self._client.expect_no_more()
+    def input_exhausted(self) -> None:
+        """Take note that no utterance comes any more; see ``SpeechClient.input_exhausted``."""
+        self._client.input_exhausted()
 
     def stop(self, reason: StoppedError) -> None:
         """Send nothing any more; see ``SpeechClient.stop``."""
@@ -99,7 +99,7 @@ class RequestCoalescer:
     def _signal_if_only_buyers_remain(self) -> None:
         """Those that wait cannot show whether a failure is the service's: they wait for the very rows that fail."""
         if self._is_exhausted and not self._requeue_tasks and (self._queue is None or self._queue.empty()):
-            self._client.expect_no_more()
+            self._client.input_exhausted()
 
     def _flight_key(self, utterance: Utterance) -> int | None:
         if not self._hashes:

@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from tts_pipeline.errors import StoppedError, StorageError, TtsPipelineError
-from tts_pipeline.job.stop import Stop, run_stoppable
+from tts_pipeline.job.stop import CancelToken, run_stoppable
 from tts_pipeline.storage.file_lock import HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
 
 _MAX_NAMED = 5
 
 
-def wait_for_others(leases: Leases, part_names: Sequence[str], stop: Stop) -> TtsPipelineError | None:
+def wait_for_others(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
     """Wait until a part may be had. Blocking.
 
     Args:
@@ -31,7 +31,7 @@ def wait_for_others(leases: Leases, part_names: Sequence[str], stop: Stop) -> Tt
         return error
 
 
-async def _wait(leases: Leases, part_names: Sequence[str], stop: Stop) -> TtsPipelineError | None:
+async def _wait(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     reasons: list[StoppedError] = []
 

@@ -26,7 +26,7 @@ from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
-from tts_pipeline.job.stop import Stop
+from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import delete_duplicate_hashes
 from tts_pipeline.storage.store import open_store
 
@@ -39,7 +39,7 @@ class RunControl:
     """Who watches a run, who may stop it, and how its service is reached."""
 
     progress: Progress = field(default_factory=Progress)
-    stop: Stop = field(default_factory=Stop)
+    stop: CancelToken = field(default_factory=CancelToken)
     start_service: StartService = nullcontext
 
 
@@ -100,7 +100,7 @@ def run_shard(prepared: PreparedJob, shard: Shard, control: RunControl) -> Repor
     progress.totals.rows = sum(len(prepared.descriptor.row_range(number)) for number in numbers)
     _collect_orphans(prepared, committed_parts(prepared.store, prepared.descriptor))
     finished_parts = committed_parts(prepared.store, prepared.descriptor)
-    if job.running.retry_rejects:
+    if job.options.retry_rejects:
         finished_parts -= reopen_rejected_parts(prepared.store, prepared.leases, finished_parts & set(numbers))
     progress.done_before = sum(
         len(prepared.descriptor.row_range(number)) for number in numbers if number in finished_parts
@@ -160,7 +160,7 @@ def _invocation(prepared: PreparedJob) -> Invocation:
         model=job.model,
         account=job.service.account,
         prices={price.price_id: price for price in prepared.card.prices},
-        tags=job.running.tags,
+        tags=job.options.tags,
         dataset_fingerprint=prepared.descriptor.fingerprint,
     )
 

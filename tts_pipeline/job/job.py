@@ -26,7 +26,7 @@ from tts_pipeline.models import Parameters
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunOptions:
     """How a job is run; none of it determines the dataset.
 
     Args:
@@ -97,7 +97,7 @@ class Job:
         audio: What the dataset's audio is.
         unchecked: Parameters whose values are not held against the card's lists.
         catalog: Services and cards; None is the built-in ones.
-        running: How it is run.
+        options: How it is run.
     """
 
     source: str | os.PathLike[str] = field(repr=False)  # a URL may have a password
@@ -110,7 +110,7 @@ class Job:
     audio: AudioSettings = AudioSettings()
     unchecked: tuple[str, ...] = ()
     catalog: Catalog | None = None
-    running: Running = Running()
+    options: RunOptions = RunOptions()
 
     def card(self) -> Card:
         """Return the card of the job's model on its service.

@@ -37,7 +37,7 @@ from tts_pipeline.dataset.price_rows import price_row, refuse_changed_prices
 from tts_pipeline.errors import ConfigurationError, MissingSourceError, StorageError, did_you_mean
 from tts_pipeline.flow.budget import check_cap
 from tts_pipeline.http.tls import tls_context
-from tts_pipeline.job.job import Job, Running
+from tts_pipeline.job.job import Job, RunOptions
 from tts_pipeline.job.rebuild import OldGeneration, Rebuild, find_rebuild
 from tts_pipeline.models import Utterance, UtteranceKey
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper, hugging_face_note
@@ -120,9 +120,9 @@ class PreparedJob:
     @property
     def ship_every_s(self) -> float | None:
         """How often journals go to the destination, at least; None is never."""
-        running = self.job.running
-        is_shipping = not isinstance(self.store, LocalStore) if running.ship_journals is None else running.ship_journals
-        return (running.ship_every_s or SHIP_EVERY_S) if is_shipping else None
+        options = self.job.options
+        is_shipping = not isinstance(self.store, LocalStore) if options.ship_journals is None else options.ship_journals
+        return (options.ship_every_s or SHIP_EVERY_S) if is_shipping else None
 
     def read_part(self, reader: RowReader, number: int, held_rows: SpooledRows | None = None) -> PartRows:
         """Read a part's rows from the source into ``held_rows``; None holds them in memory. Blocking."""
@@ -153,13 +153,13 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
         ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
             planned the rebuild that the source calls for: what is there is not given up for it.
     """
-    _check_run_options(job.running)
+    _check_run_options(job.options)
     card = job.card()
     if sends:
         _refuse_unreachable(job)
-    check_cap(job.running.budget, card, datetime.now(UTC).date())
+    check_cap(job.options.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
-    check_drop(job.columns, job.running.tag_columns)
+    check_drop(job.columns, job.options.tag_columns)
     source = open_job_source(job)
     roles = _column_roles(job, source)
     _refuse_unknown_columns(job, source)
@@ -170,15 +170,15 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
     leases = make_leases(job, store, work_dir)
     target = Descriptor(
         rows=len(row_indices),
-        part_rows=job.running.part_rows or part_rows_for(len(row_indices)),
+        part_rows=job.options.part_rows or part_rows_for(len(row_indices)),
         job={**job.identity(mapper.fixed), **source.identity()},
         source=source.fingerprint(),
         prices=[price_row(price) for price in card.prices],
     )
-    growth = (Growth.ANYWHERE if job.running.append else Growth.AT_THE_END) if may_grow else Growth.NONE
+    growth = (Growth.ANYWHERE if job.options.append else Growth.AT_THE_END) if may_grow else Growth.NONE
     _refuse_half_swapped(store)
-    rebuild = find_rebuild(store, work_dir, target, growth) if job.running.rebuild else None
-    reuse = job.running.reuse
+    rebuild = find_rebuild(store, work_dir, target, growth) if job.options.rebuild else None
+    reuse = job.options.reuse
     locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
     cache_locations: list[CacheLocation | OldGeneration] = [
         find_cache(location, work_dir / "staging") for location in locations
@@ -200,7 +200,7 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
     source = source.with_files([file["path"] for file in descriptor.source])
     row_indices = select_rows(job.selection, source.rows)
     if not is_stored(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated_hashes = scan_source(source, row_indices, mapper, scratch=scratch_root(job.running.work_dir))
+        repeated_hashes = scan_source(source, row_indices, mapper, scratch=scratch_root(job.options.work_dir))
     return PreparedJob(
         job,
         source,
@@ -223,7 +223,7 @@ def open_job_source(job: Job) -> Source:
         MissingSourceError: It is not there, and that is not allowed.
         ConfigurationError: It cannot be read.
     """
-    work_dir = job.running.work_dir
+    work_dir = job.options.work_dir
     try:
         return open_source(
             job.source,
@@ -232,11 +232,11 @@ def open_job_source(job: Job) -> Source:
             drop=job.columns.drop,
         )
     except MissingSourceError:
-        if not job.running.missing_is_empty:
+        if not job.options.missing_is_empty:
             raise
     columns = job.columns
     ids = [] if columns.generate_ids else [columns.utterance_id]
-    names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.running.tag_columns.values()]
+    names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.options.tag_columns.values()]
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
 
 
@@ -299,7 +299,7 @@ def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
         else load_duplicate_hashes(prepared.store, fingerprint)
     )
     if hashes is None:
-        scratch = scratch_root(prepared.job.running.work_dir)
+        scratch = scratch_root(prepared.job.options.work_dir)
         hashes = scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
         save_duplicate_hashes(prepared.store, fingerprint, hashes)
     return hashes
@@ -320,7 +320,7 @@ def work_dir_of(job: Job) -> Path:
 
 
 def _work_dir(job: Job) -> Path:
-    destination, work_dir = os.fspath(job.destination), job.running.work_dir
+    destination, work_dir = os.fspath(job.destination), job.options.work_dir
     if work_dir is None and is_local(destination):
         return local_path(destination) / WORK_FOLDER
     folder = state_folder() if work_dir is None else local_path(work_dir)
@@ -348,29 +348,29 @@ def make_leases(job: Job, home: Store, work_dir: Path) -> Leases:
     Raises:
         StorageError: The folder of the locks is a link.
     """
-    return Leases(home, locks_dir_of(home, work_dir), job.running.lease_s)
+    return Leases(home, locks_dir_of(home, work_dir), job.options.lease_s)
 
 
-def _check_run_options(running: Running) -> None:
-    limits = running.limits
+def _check_run_options(options: RunOptions) -> None:
+    limits = options.limits
     counts = {
         "max_concurrency": limits.max_concurrency,
         "max_attempts": limits.max_attempts,
-        "max_open_parts": running.max_open_parts,
-        "part_rows": running.part_rows,
+        "max_open_parts": options.max_open_parts,
+        "part_rows": options.part_rows,
     }
     for name, value in counts.items():
         if value is not None and value < 1:
             raise ConfigurationError(f"{name} is {value}", hint="give at least 1")
-    if running.unspeakable not in get_args(UnspeakableAction):
-        raise ConfigurationError(f"unspeakable is {running.unspeakable!r}", hint="give 'keep' or 'reject'")
-    if running.ship_every_s is not None and running.ship_every_s <= 0:
-        raise ConfigurationError(f"ship_every_s is {running.ship_every_s}", hint="give more than 0 seconds")
-    if not 0 < running.lease_s <= MAX_LEASE_S:
+    if options.unspeakable not in get_args(UnspeakableAction):
+        raise ConfigurationError(f"unspeakable is {options.unspeakable!r}", hint="give 'keep' or 'reject'")
+    if options.ship_every_s is not None and options.ship_every_s <= 0:
+        raise ConfigurationError(f"ship_every_s is {options.ship_every_s}", hint="give more than 0 seconds")
+    if not 0 < options.lease_s <= MAX_LEASE_S:
         raise ConfigurationError(
-            f"lease_s is {running.lease_s}", hint=f"give more than 0 seconds, and {MAX_LEASE_S:g} at most"
+            f"lease_s is {options.lease_s}", hint=f"give more than 0 seconds, and {MAX_LEASE_S:g} at most"
         )
-    for tag, text in running.tags.items():
+    for tag, text in options.tags.items():
         if not (isinstance(tag, str) and isinstance(text, str)):
             raise ConfigurationError(f"the tag {tag!r} is {text!r}", hint="tags are text: put it into quotes")
 
@@ -386,7 +386,7 @@ def _refuse_unreachable(job: Job) -> None:
 
 
 def _refuse_unknown_columns(job: Job, source: Source) -> None:
-    for tag, column in job.running.tag_columns.items():
+    for tag, column in job.options.tag_columns.items():
         if column not in source.schema.names:
             hint = did_you_mean(column, source.schema.names) + "use --tag-column KEY=COLUMN"
             raise ConfigurationError(f"the source has no column {column!r} for the tag {tag!r}", hint=hint)

@@ -23,7 +23,7 @@ class Report:
         invocation_id: This execution.
         destination: Where the dataset is.
         stopped: What stopped the run before its end; None when it reached it.
-        reused_from: How many of this run's rows took their audio from each place of ``Running.reuse``, as it was
+        reused_from: How many of this run's rows took their audio from each place of ``RunOptions.reuse``, as it was
             given, and from equal rows of the job itself (the empty name).
         left_out: How many Parquet files of the source are not read, by the reason.
     """

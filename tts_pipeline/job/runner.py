@@ -32,10 +32,10 @@ from tts_pipeline.job.allowance import Allowance
 from tts_pipeline.job.caches import open_cache
 from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.gc_tuning import gc_tuned
-from tts_pipeline.job.job import Running
+from tts_pipeline.job.job import RunOptions
 from tts_pipeline.job.part_slots import PartSlots
 from tts_pipeline.job.prepare import PreparedJob, find_repeated_hashes
-from tts_pipeline.job.stop import Stop, run_stoppable
+from tts_pipeline.job.stop import CancelToken, run_stoppable
 from tts_pipeline.job.workers import RejectGuard, WorkerPool, WorkItem, workers_for
 from tts_pipeline.source.duplicates import RequestHasher
 from tts_pipeline.source.row_reader import RowReader
@@ -72,32 +72,32 @@ class Runner:
         invocation: Invocation,
         progress: Progress,
         allowance: Allowance | None = None,
-        stop: Stop | None = None,
+        stop: CancelToken | None = None,
     ) -> None:
         self._prepared = prepared
         self._invocation = invocation
         self._progress = progress
         self._allowance = allowance or Allowance(Budget())
-        self._stop = stop or Stop()
+        self._stop = stop or CancelToken()
         self._repeated_hashes = find_repeated_hashes(prepared)
         self._job_cache = JobCache(prepared.job_cache_dir)
         self._cache = open_cache(prepared, self._job_cache if len(self._repeated_hashes) else None)
         self._reader = RowReader(prepared.source)
         self._leases = prepared.leases
         self._publisher = PartCommitter(
-            prepared.store, prepared.mapper.roles, prepared.job.running.tag_columns, self._leases.check
+            prepared.store, prepared.mapper.roles, prepared.job.options.tag_columns, self._leases.check
         )
         # Reading and publishing each in one thread of their own: in order, and never on the event loop.
         self._reader_thread = DaemonExecutor(1, "source-reader")
         self._publisher_thread = DaemonExecutor(1, "publisher")
         self._disk_reserve = DiskReserve(
-            prepared.journals_dir, RESERVE_BYTES_PER_REQUEST * prepared.job.running.limits.max_concurrency
+            prepared.journals_dir, RESERVE_BYTES_PER_REQUEST * prepared.job.options.limits.max_concurrency
         )
         self._writer = JournalWriter(self._call_from_thread, self._disk_reserve, self._call_soon)
         self._shipper = LogShipper(
             prepared.store,
             prepared.ship_every_s,
-            is_strict=prepared.job.running.ship_every_s is None,
+            is_strict=prepared.job.options.ship_every_s is None,
             are_leases_lost=lambda: self._leases.are_lost,
         )
         self._open_parts: dict[int, ActivePart] = {}
@@ -157,18 +157,18 @@ class Runner:
             self._loop.call_soon_threadsafe(callback)
 
     async def _run(self, parts: Sequence[int]) -> BaseException | None:
-        job, limits = self._prepared.job, self._prepared.job.running.limits
+        job, limits = self._prepared.job, self._prepared.job.options.limits
         self._loop = asyncio.get_running_loop()
-        self._slots = PartSlots(_max_open_parts(job.running, self._prepared.descriptor.part_rows))
+        self._slots = PartSlots(_max_open_parts(job.options, self._prepared.descriptor.part_rows))
         async with SpeechClient(
             job.service,
             self._prepared.card,
             limits,
             audio=job.audio,
-            quality=job.running.quality,
+            quality=job.options.quality,
             budget=self._allowance.budget,
-            library=self._cache,
-            unspeakable=job.running.unspeakable,
+            cache=self._cache,
+            unspeakable=job.options.unspeakable,
         ) as client:
             self._coalescer = RequestCoalescer(
                 client, self._repeated_hashes, RequestHasher(self._prepared.mapper), self._job_cache
@@ -204,7 +204,7 @@ class Runner:
         self.reused_from[next((label for label in labels if origin.startswith(f"{label}#")), "")] += 1
 
     def _max_rejects(self) -> int | None:
-        max_rejects = self._prepared.job.running.max_rejects
+        max_rejects = self._prepared.job.options.max_rejects
         if max_rejects is None:
             return None
         return int(max_rejects * self._progress.totals.rows) if max_rejects < 1 else int(max_rejects)
@@ -247,7 +247,7 @@ class Runner:
 
     def _make_held_rows(self) -> SpooledRows:
         prepared = self._prepared
-        memory_bytes = OPEN_INPUT_BYTES // _max_open_parts(prepared.job.running, prepared.descriptor.part_rows)
+        memory_bytes = OPEN_INPUT_BYTES // _max_open_parts(prepared.job.options, prepared.descriptor.part_rows)
         return SpooledRows(self._reader.schema, memory_bytes, prepared.work_dir / "rows")
 
     def _open_part(self, number: int) -> ActivePart | None:
@@ -280,7 +280,7 @@ class Runner:
         return part
 
     def _prior_state(self, rows: PartRows, prior_replays: Sequence[Replay]) -> PriorState:
-        store, retry_rejects = self._prepared.store, self._prepared.job.running.retry_rejects
+        store, retry_rejects = self._prepared.store, self._prepared.job.options.retry_rejects
         existing = read_existing_speech(store, rows)
         histories = published_histories(store, rows, {replay.journal_id for replay in prior_replays})
         return PriorState(existing.row_indices.keys(), existing.totals, histories, retry_rejects)
@@ -348,9 +348,9 @@ class Runner:
         return [replay for replay in replays if not is_provisional(self._prepared.store, number, replay)]
 
 
-def _max_open_parts(running: Running, part_rows: int) -> int:
-    min_rows = MIN_OPEN_ROWS_PER_REQUEST * running.limits.max_concurrency
-    return running.max_open_parts or max(MIN_OPEN_PARTS, math.ceil(min_rows / part_rows))
+def _max_open_parts(options: RunOptions, part_rows: int) -> int:
+    min_rows = MIN_OPEN_ROWS_PER_REQUEST * options.limits.max_concurrency
+    return options.max_open_parts or max(MIN_OPEN_PARTS, math.ceil(min_rows / part_rows))
 
 
 def _no_op() -> None:

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 Listener = Callable[[StoppedError], object]
 
 
-class Stop:
+class CancelToken:
     """Stops the job that it was given to, in good order: ``run_parts(job, shard, stop=stop)``, then ``stop.set()``.
 
     Nothing new is sent, answers already paid for are waited for (``Limits.stop_grace_s``), usage is published, and the
@@ -60,7 +60,7 @@ class Stop:
             self._listeners.remove(listener)
 
 
-def run_stoppable(main: Coroutine[Any, Any, Result], stop: Stop) -> Result:
+def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Result:
     """Run an event loop in a thread of its own, and wait for its end here.
 
     What a signal handler raises in this thread (Ctrl-C in a notebook, a time limit of Airflow's) would be swallowed by
@@ -99,7 +99,7 @@ def _wait_for(future: Future[Any], second_signals: Collection[int]) -> None:
 
 
 @contextmanager
-def _stop_on_signals(stop: Stop) -> Iterator[Collection[int]]:
+def _stop_on_signals(stop: CancelToken) -> Iterator[Collection[int]]:
     """Let the first SIGINT or SIGTERM stop in good order; gives those that come when ``stop`` is set already.
 
     A second SIGTERM acts as it would without us. A second SIGINT ends the run, whoever handled it before: asyncio's

@@ -39,7 +39,7 @@ class Synthesizer(Protocol):
     async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
         """Say one utterance, with every attempt in the ledger; see ``SpeechClient`` for what it raises."""
 
-    def expect_no_more(self) -> None:
+    def input_exhausted(self) -> None:
         """Take note that no utterance comes beside those that are being said."""
 
     def stop(self, reason: StoppedError) -> None:
@@ -49,10 +49,10 @@ class Synthesizer(Protocol):
 class ResultLedger(Ledger, Protocol):
     """Where an utterance's attempts and its end are recorded."""
 
-    async def keep(self, speech: Speech) -> None:
+    async def record_speech(self, speech: Speech) -> None:
         """Record its speech; the worker is free again when this returns."""
 
-    async def refuse(self, reject: Reject) -> None:
+    async def record_reject(self, reject: Reject) -> None:
         """Record that it failed for good; the worker is free again when this returns."""
 
 
@@ -160,7 +160,7 @@ class WorkerPool:
                 self._idle_tasks.discard(task)
             if item is None:
                 self.queue.put_nowait(None)  # for the next worker
-                self._client.expect_no_more()
+                self._client.input_exhausted()
                 return
             try:
                 await self._process(item)
@@ -174,11 +174,11 @@ class WorkerPool:
             stop_error = self._guard.note_reject(error)
             if stop_error is not None:
                 self.stop(stop_error)  # before the record is written: nothing more is to be sent meanwhile
-            await item.ledger.refuse(_reject(item.utterance, error))
+            await item.ledger.record_reject(_reject(item.utterance, error))
         except FatalError as error:
             self.stop(error)
         else:
-            await item.ledger.keep(speech)
+            await item.ledger.record_speech(speech)
             if speech.deduplicated_from is None:  # what was bought long ago says nothing about the settings of now
                 self._guard.note_speech()
 

@@ -93,7 +93,7 @@ def test_the_budget_stops_with_its_own_message(tmp_path: Path, service: LocalSer
     write_lines(tmp_path / "lines.parquet", 12)
     budget = BudgetCap(max_cost=Decimal("0.004"), currency="CNY")
     with pytest.raises(AirflowFailException, match="CNY"):
-        run_task(_speak(tmp_path, running={"budget": budget}))
+        run_task(_speak(tmp_path, options={"budget": budget}))
     assert 0 < service.bill()["characters"] <= 50
     assert run_task(_speak(tmp_path))["speech"] == 12
 
@@ -103,7 +103,7 @@ def test_too_many_rejects_fail_with_their_own_message(tmp_path: Path, service: L
     write_lines(tmp_path / "lines.parquet", 12)
     service.set_faults([{"what": "refuse", "text": text} for text in ("Line 3.", "Line 5.", "Line 7.")])
     with pytest.raises(AirflowFailException, match="more than 2 utterances were rejected"):
-        run_task(_speak(tmp_path, running={"max_rejects": 2}))
+        run_task(_speak(tmp_path, options={"max_rejects": 2}))
     result = run_task(_speak(tmp_path))
     assert (result["speech"], result["rejects"]) == (9, 3)
 
@@ -194,7 +194,7 @@ def test_fields_of_text_are_templates() -> None:
     """What may differ between runs; not the values that say how a job is run."""
     names = set(SpeechSynthesizeOperator.template_fields)
     assert {"source", "destination", "model", "parameters", "tags", "speech_conn_id"} <= names
-    assert "running" not in names
+    assert "options" not in names
 
 
 def test_a_task_that_is_killed_before_it_began_sends_nothing(tmp_path: Path, service: LocalService) -> None:

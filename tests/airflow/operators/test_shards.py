@@ -82,10 +82,10 @@ def test_a_plan_of_nothing_can_be_skipped(tmp_path: Path, service: LocalService)
 def test_a_plan_takes_little_of_airflows_database(tmp_path: Path, service: LocalService) -> None:
     """Also one of as many shards as there may be."""
     write_lines(tmp_path / "lines.parquet", 1_200)
-    shards = _plan(tmp_path, 1_000, running={"part_rows": 1})
+    shards = _plan(tmp_path, 1_000, options={"part_rows": 1})
     assert len(shards) == 1_000
     assert len(json.dumps(shards)) < 50_000
-    assert len(json.dumps(_plan(tmp_path, 8, running={"part_rows": 1}))) < 400
+    assert len(json.dumps(_plan(tmp_path, 8, options={"part_rows": 1}))) < 400
 
 
 @pytest.mark.parametrize("max_shards", [0, 1_001])
@@ -116,7 +116,7 @@ def test_publishing_too_early_is_told_and_retried(tmp_path: Path, service: Local
 def test_shards_divide_the_cap(tmp_path: Path, service: LocalService) -> None:
     """All of them together spend no more than the job may, also when they are tried again."""
     write_lines(tmp_path / "lines.parquet", 60)
-    given = {"running": {"budget": BudgetCap(max_characters=200)}}
+    given = {"options": {"budget": BudgetCap(max_characters=200)}}
     shards = _plan(tmp_path, 4, **given)
     for shard in [*shards, *shards]:
         with pytest.raises(AirflowException, match="cap"):
@@ -128,7 +128,7 @@ def test_a_share_that_is_used_up_is_tried_again(tmp_path: Path, service: LocalSe
     """What the other shards leave over is for it then; no more than the cap is spent."""
     texts = [f"{number}." for number in range(10)] + [f"A long line, number {number}." for number in range(10, 20)]
     pq.write_table(pa.table({"id": range(20), "text": texts}), tmp_path / "lines.parquet")
-    given = {"running": {"budget": BudgetCap(max_characters=sum(map(len, texts)) + 10)}}
+    given = {"options": {"budget": BudgetCap(max_characters=sum(map(len, texts)) + 10)}}
     short, long = _plan(tmp_path, 2, **given)
     with pytest.raises(AirflowException, match="that is the share of shard 1 of 2") as raised:
         run_task(_shard(tmp_path, long, **given))

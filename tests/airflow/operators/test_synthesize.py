@@ -111,6 +111,6 @@ def test_a_corrected_article_is_bought_again_alone(tmp_path: Path, service: Loca
     pq.write_table(table.set_column(1, "text", pa.array(texts)), source)
     with pytest.raises(AirflowFailException, match="has changed"):
         run_task(_speak(tmp_path))
-    assert run_task(_speak(tmp_path, running={"rebuild": True}))["speech"] == 12
+    assert run_task(_speak(tmp_path, options={"rebuild": True}))["speech"] == 12
     assert service.bill()["received"] == 13
     assert "Line five." in read(tmp_path / "out", "speech")["text"].to_pylist()

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from tts_pipeline.airflow.paths import AnyPath
-    from tts_pipeline.job import Job, Progress, Report, Running
-    from tts_pipeline.job.stop import Stop
+    from tts_pipeline.job import Job, Progress, Report, RunOptions
+    from tts_pipeline.job.stop import CancelToken
     from tts_pipeline.models import ParameterValue
 
-RunJob = Callable[["Progress", "Stop"], "Report"]
+RunJob = Callable[["Progress", "CancelToken"], "Report"]
 """Runs a job, or a part of it, with its progress and a way to stop it."""
 
 
@@ -56,7 +56,7 @@ class SpeechJobOperator(BaseOperator):
         selection: Which rows are taken.
         audio: What the dataset's audio is.
         unchecked: Parameters whose values are not held against the card's lists.
-        running: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
+        options: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
         defer_after: A pause that the service asks for beyond this is waited for without a worker's slot; None is never:
             the task waits, up to ``Limits.max_pause_s``.
         kwargs: Those of every operator.
@@ -99,7 +99,7 @@ class SpeechJobOperator(BaseOperator):
         selection: Selection = Selection(),
         audio: AudioSettings = AudioSettings(),
         unchecked: Sequence[str] = (),
-        running: Running | None = None,
+        options: RunOptions | None = None,
         defer_after: timedelta | None = timedelta(minutes=5),
         **kwargs: Any,
     ) -> None:
@@ -120,7 +120,7 @@ class SpeechJobOperator(BaseOperator):
         self.selection = selection
         self.audio = audio
         self.unchecked = unchecked
-        self.running = running
+        self.options = options
         self.defer_after = defer_after
         self.report_link = ""
         self._lineage: tuple[str, str, int | None] | None = None
@@ -176,20 +176,20 @@ class SpeechJobOperator(BaseOperator):
             audio=self.audio,
             unchecked=tuple(self.unchecked),
             catalog=catalog,
-            running=self._run_options(context, hook),
+            options=self._run_options(context, hook),
         )
 
-    def _run_options(self, context: Context, hook: SpeechHook) -> Running:
-        from tts_pipeline.job import Running
+    def _run_options(self, context: Context, hook: SpeechHook) -> RunOptions:
+        from tts_pipeline.job import RunOptions
 
-        running = self.running or Running()
-        limits = hook.limits(running.limits)
+        options = self.options or RunOptions()
+        limits = hook.limits(options.limits)
         if self.defer_after is not None:
             limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
         own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
-        tags = {**context_tags(context), **running.tags, **own_tags}
+        tags = {**context_tags(context), **options.tags, **own_tags}
         # What an empty night becomes is decided before the job: see ``empty.py``.
-        return replace(running, limits=limits, tags=tags, missing_is_empty=True)
+        return replace(options, limits=limits, tags=tags, missing_is_empty=True)
 
     def _run_to_end(self, run: RunJob) -> Report:
         """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred.
@@ -225,11 +225,11 @@ class SpeechJobOperator(BaseOperator):
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra.update(event)
 
-    def _stop(self) -> Stop:
+    def _stop(self) -> CancelToken:
         # Made late, because operators are copied; and at one stroke, because a signal handler may be first.
-        from tts_pipeline.job.stop import Stop
+        from tts_pipeline.job.stop import CancelToken
 
-        stop: Stop = self.__dict__.setdefault("_stopping", Stop())
+        stop: CancelToken = self.__dict__.setdefault("_stopping", CancelToken())
         return stop
 
 

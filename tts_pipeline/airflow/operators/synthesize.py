@@ -18,7 +18,7 @@ class SpeechSynthesizeOperator(SpeechJobOperator):
     """Make a speech dataset of a source, or go on with one; see ``SpeechJobOperator`` for the job's fields.
 
     Returns the dataset's place and counts. Rejected rows are no failure: they are a table, and ``rejects`` counts them;
-    ``Running.max_rejects`` is where it becomes one.
+    ``RunOptions.max_rejects`` is where it becomes one.
 
     Args:
         on_empty: What a source that is missing or has no rows becomes: ``publish``, an empty dataset; ``skip``, a
