@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.descriptor import FORMAT_VERSION
-from tts_pipeline.dataset.speech_file import SpeechWriter
+from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.schema import speech_schema, usage_schema
 
 PART_ROWS = 500
@@ -35,8 +35,8 @@ def write_million(destination: Path, rows: int) -> None:
     for part in range(rows // PART_ROWS):
         columns = parts[part % _DISTINCT_PARTS] | _own(part)
         name = f"part-{part:05d}"
-        with SpeechWriter(destination / f"speech/{name}.parquet", speech_schema([])) as writer:
-            writer.write(_table(columns, speech_schema([])))
+        with speech_writer(destination / f"speech/{name}.parquet", speech_schema([])) as writer:
+            writer.write_table(_table(columns, speech_schema([])))
         usage = _table(columns, usage_schema())
         pq.write_table(usage, destination / f"usage/{name}-{part:032x}.parquet", compression="zstd")
 

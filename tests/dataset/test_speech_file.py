@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.config import ROW_GROUP_BYTES
-from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, split_row_groups
+from tts_pipeline.dataset.speech_file import BlobReader, speech_writer, split_row_groups
 from tts_pipeline.errors import StorageError
 from tts_pipeline.wal.frames import Blob
 
@@ -48,9 +48,9 @@ def test_every_table_is_a_row_group(tmp_path: Path) -> None:
     """However many rows it has; the file reads back as all of them."""
     schema = pa.schema([("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("n", pa.int64())])
     rows = [[{"audio": {"bytes": bytes(n), "path": "x"}, "n": n} for n in some] for some in (range(3), range(3, 4))]
-    with SpeechWriter(tmp_path / "x.parquet", schema) as writer:
+    with speech_writer(tmp_path / "x.parquet", schema) as writer:
         for some in rows:
-            writer.write(pa.Table.from_pylist(some, schema))
+            writer.write_table(pa.Table.from_pylist(some, schema))
     metadata = pq.read_metadata(tmp_path / "x.parquet")
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [3, 1]
     assert pq.read_table(tmp_path / "x.parquet").to_pylist() == [*rows[0], *rows[1]]

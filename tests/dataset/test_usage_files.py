@@ -1,22 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import io
 from pathlib import Path
 
-import pytest
-
 from tests.dataset.samples import Bench
-from tts_pipeline.dataset.usage_files import commit_journal_usage, size_and_hash, usage_name
+from tts_pipeline.dataset.usage_files import commit_journal_usage, usage_name
 from tts_pipeline.storage.store import Store
-
-
-@pytest.mark.parametrize("size_bytes", [0, 1, 1_048_576, 1_048_577])
-def test_a_files_facts_are_its_size_and_hash(size_bytes: int) -> None:
-    """Read in pieces, from whatever is open."""
-    data = bytes(size_bytes)
-    assert size_and_hash(io.BytesIO(data)) == {"bytes": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_what_is_published_is_left_alone(tmp_path: Path, store: Store) -> None:

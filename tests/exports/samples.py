@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor
 from tts_pipeline.dataset.names import part_name
-from tts_pipeline.dataset.speech_file import SpeechWriter
+from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.exports.index import INDEX_FILE
 from tts_pipeline.schema import speech_schema
@@ -95,10 +95,10 @@ def write_parts(
     for number, rows in enumerate(chunks):
         parts += 1
         store.write(f"done/{part_name(number)}.json", b"{}", durable=False)
-        with store.stage(f"speech/{part_name(number)}.parquet") as path, SpeechWriter(path, schema) as writer:
+        with store.stage(f"speech/{part_name(number)}.parquet") as path, speech_writer(path, schema) as writer:
             half = -(-len(rows) // 2)
             for group in filter(None, (rows[:half], rows[half:])):
-                writer.write(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
+                writer.write_table(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
     descriptor = Descriptor((parts + parts_left) * part_rows, part_rows, JOB, [], [])
     store.write("dataset.json", descriptor.to_json())
     store.remove(MANIFEST_FILE)

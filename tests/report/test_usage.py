@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 
 from tests.job.samples import check_bill, job_of, read, write_lines
-from tts_pipeline.dataset.usage_files import write_table
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import run_job
 from tts_pipeline.report import usage, usage_report
 from tts_pipeline.schema import to_table, usage_schema
+from tts_pipeline.storage.parquet import write_table
 from tts_pipeline.storage.store import open_store
 
 REFUSED = {"what": "refuse", "text": "Line 3."}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.parquet import open_parquet, read_columns, size_and_hash, write_table
+from tts_pipeline.storage.store import open_store
 
+PACKAGE = Path(__file__).parents[2] / "tts_pipeline"
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "y"]})
 
 
@@ -36,3 +42,28 @@ def test_no_thread_is_left_behind() -> None:
         "assert len(os.listdir('/proc/self/task')) == before\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 1_048_576, 1_048_577])
+def test_a_files_facts_are_its_size_and_hash(size_bytes: int) -> None:
+    """Read in pieces, from whatever is open."""
+    data = bytes(size_bytes)
+    assert size_and_hash(io.BytesIO(data)) == {"bytes": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def test_a_damaged_page_of_ours_is_a_storage_error_that_names_the_file(tmp_path: Path) -> None:
+    """Each page has a checksum, which is verified when it is read."""
+    store = open_store(tmp_path)
+    write_table(store, "usage/a.parquet", pa.table({"n": list(range(1_000))}))
+    path = tmp_path / "usage/a.parquet"
+    path.write_bytes(path.read_bytes().replace(path.read_bytes()[60:64], b"\0\1\2\3", 1))
+    with pytest.raises(StorageError, match=r"reading .*a\.parquet"), open_parquet(store, "usage/a.parquet") as parquet:
+        parquet.read(use_threads=False)
+
+
+def test_parquet_is_opened_in_one_place() -> None:
+    """Whoever reads or writes Parquet does it by ``storage.parquet``: without Arrow's threads, and unbuffered."""
+    opens = re.compile(r"\b(pq\.(ParquetFile\(|ParquetWriter\(|read_|write_)|parquet\.(read|write)_table\()")
+    assert [
+        path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py")) if opens.search(path.read_text())
+    ] == ["cli/demo.py", "storage/parquet.py"]  # the demo writes a source, as anyone would

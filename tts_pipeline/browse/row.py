@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.browse.tables import read_file
@@ -18,7 +16,8 @@ from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
 from tts_pipeline.schema import SPEECH
 from tts_pipeline.storage.audio_formats import check_audio_formats
-from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.store import Store
 
 _SPEECH_COLUMNS = frozenset(column.name for column in SPEECH)
 _REQUIRED_COLUMNS = frozenset({"utterance_id", "take", "audio", "audio_format", "audio_sha256"})
@@ -145,7 +144,7 @@ def _read(
 ) -> dict[str, Any] | None:
     if not store.exists(address.file):
         return None
-    with _parquet(store, address.file) as parquet:
+    with open_parquet(store, address.file) as parquet:
         first = 0
         for group in range(parquet.num_row_groups):
             rows = parquet.metadata.row_group(group).num_rows
@@ -177,10 +176,3 @@ def _requests(store: Store, part: str, utterance_id: str, take: int) -> list[dic
     columns = ("utterance_id", "take", *_REQUEST_COLUMNS)
     frames = [read_file(store, name, columns).filter(is_row).select(_REQUEST_COLUMNS) for name in names]
     return pl.concat(frames).sort("started_at").to_dicts() if frames else []
-
-
-@contextmanager
-def _parquet(store: Store, name: str) -> Iterator[pq.ParquetFile]:
-    reading = storage_errors(f"reading {store.describe(name)}", Exception)
-    with reading, store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
-        yield parquet

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import LocalStore, Store, storage_errors
 
 _READERS = 16
@@ -57,8 +57,7 @@ def read_file(store: Store, name: str, columns: Sequence[str] | None = None) -> 
     Raises:
         StorageError: It cannot be read.
     """
-    reading = storage_errors(f"reading {store.describe(name)}", Exception)
-    with reading, store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
+    with open_parquet(store, name) as parquet:
         return pl.DataFrame(parquet.read(columns=None if columns is None else list(columns), use_threads=False))
 
 

@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.cache.file_cache import describe_origin, is_request_key, request_hash
 from tts_pipeline.config import AudioSettings
@@ -22,7 +20,8 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
-from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
 
 logger = logging.getLogger("tts_pipeline")
@@ -137,7 +136,7 @@ class DatasetCache:
     def _index_file(self, kinds: Collection[str], name: str) -> list[_RowGroup]:
         groups = []
         columns = ["request_key", "take", "segments"]
-        with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+        with open_parquet(self._store, name) as parquet:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=columns, use_threads=False)
                 keys, takes, segments = (table.column(column).to_pylist() for column in columns)
@@ -167,15 +166,12 @@ class DatasetCache:
         return {name: table.column(name)[index].as_py() for name in _COLUMNS}
 
     def _read(self, name: str, group: int) -> pa.Table:
-        with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+        with open_parquet(self._store, name) as parquet:
             if group >= parquet.num_row_groups:
                 return parquet.schema_arrow.empty_table()
             table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
         check_audio_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
         return table
-
-    def _reading(self, name: str) -> AbstractContextManager[None]:
-        return storage_errors(f"reading {self._store.describe(name)}", Exception)
 
 
 def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:

@@ -19,15 +19,12 @@ from tts_pipeline.dataset.claims import claim_name, claim_names
 from tts_pipeline.dataset.existing_speech import ExistingSpeech, open_existing_speech, read_existing_speech, speech_name
 from tts_pipeline.dataset.names import file_names, part_name
 from tts_pipeline.dataset.price_rows import distinct_prices, read_prices
-from tts_pipeline.dataset.speech_file import BlobReader, SpeechWriter, regroup, speech_columns, split_row_groups
+from tts_pipeline.dataset.speech_file import BlobReader, regroup, speech_columns, speech_writer, split_row_groups
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import (
     account_for_claims,
     commit_journal_usage,
-    size_and_hash,
-    size_and_hash_at,
     usage_totals,
-    write_tables,
 )
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import UtteranceKey
@@ -35,6 +32,7 @@ from tts_pipeline.schema import REJECTS, arrow_fields, rejects_schema, speech_sc
 from tts_pipeline.source.columns import ColumnRoles
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.storage.json_files import json_bytes
+from tts_pipeline.storage.parquet import size_and_hash, size_and_hash_at, write_tables
 from tts_pipeline.storage.store import FsspecStore, Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.replay import Replay, UtteranceRecord
@@ -222,9 +220,9 @@ class PartCommitter:
                 draft.files[name] = size_and_hash(file)
         else:
             with self._store.stage(name, is_new=not existing.row_indices) as path:
-                with SpeechWriter(path, self._speech_schema) as writer:
+                with speech_writer(path, self._speech_schema) as writer:
                     for table in regroup(self._speech_tables(part, speech_rows)):
-                        writer.write(table)
+                        writer.write_table(table)
                 draft.files[name] = size_and_hash_at(path)
                 self._fence()
         draft.add_existing(existing)

@@ -12,10 +12,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.dataset.active_part import PartRows
 from tts_pipeline.dataset.names import file_names
@@ -23,6 +21,7 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History, UtteranceKey
 from tts_pipeline.money import total_cost
+from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.parquet_reader import ParquetReader
 from tts_pipeline.storage.store import LocalStore, Store, storage_errors
 
@@ -63,7 +62,7 @@ def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
     """
     if not store.exists(speech_name(rows)):
         return NO_SPEECH
-    with _open_parquet(store, speech_name(rows)) as parquet:
+    with open_parquet(store, speech_name(rows)) as parquet:
         columns = parquet.read(columns=list(_SPEECH_COLUMNS), use_threads=False).to_pydict()
     row_indices = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
     if not row_indices.keys() <= set(rows.keys):
@@ -133,7 +132,7 @@ def published_histories(store: Store, rows: PartRows, local_journals: Collection
     for name in file_names(store, "usage", f"{rows.name}-"):
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in local_journals:
             continue
-        with _open_parquet(store, f"usage/{name}") as parquet:
+        with open_parquet(store, f"usage/{name}") as parquet:
             columns = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False).to_pydict()
         for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
             if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
@@ -147,10 +146,3 @@ def _history(attempts: list[tuple[int, int, Decimal | None]]) -> History:
         characters_billed=sum(characters for _, characters, _ in attempts),
         cost=total_cost(cost for _, _, cost in attempts),
     )
-
-
-@contextmanager
-def _open_parquet(store: Store, name: str) -> Iterator[Any]:
-    reading = storage_errors(f"reading {store.describe(name)}", Exception)
-    with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
-        yield parquet

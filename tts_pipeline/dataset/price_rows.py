@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
 from tts_pipeline.storage.json_files import JsonFields
+from tts_pipeline.storage.parquet import parquet_file
 
 PriceRow = Mapping[str, str | None]
 
@@ -38,7 +38,7 @@ def with_prices(usage: pa.Table, prices: Mapping[str, PriceRow]) -> pa.Table:
 
 def read_prices(data: bytes) -> list[dict[str, Any]]:
     """Return the price rows of a usage file; none when it has none."""
-    metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    metadata = parquet_file(pa.BufferReader(data)).schema_arrow.metadata or {}
     rows: list[dict[str, Any]] = orjson.loads(metadata.get(_KEY, b"[]"))
     return rows
 

@@ -20,6 +20,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.models import UtteranceKey
 from tts_pipeline.schema import AUDIO, SPEECH, arrow_fields, to_array
 from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.parquet import parquet_writer
 from tts_pipeline.storage.store import DISK_HINT
 from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.replay import UtteranceRecord
@@ -141,48 +142,11 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
     return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
 
 
-class SpeechWriter:
-    """A Parquet writer that leaves the audio as it is and compresses the rest. Used by ``with``.
+def speech_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file for speech: the audio is stored as it is, the rest is compressed. Used by ``with``.
 
     Args:
         path: The file.
         schema: Of the tables.
     """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        compressed_leaves = [
-            leaf for field in schema for leaf in _leaf_paths(field.name, field.type) if leaf not in AUDIO_LEAVES
-        ]
-        self._writer = pq.ParquetWriter(
-            path,
-            schema,
-            compression=dict.fromkeys(compressed_leaves, "zstd"),
-            use_dictionary=compressed_leaves,
-            write_statistics=compressed_leaves,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
-
-    def write(self, table: pa.Table) -> None:
-        """Write a table as one row group."""
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-
-
-def _leaf_paths(path: str, kind: pa.DataType) -> Iterator[str]:
-    """Yield the Parquet paths of a column's leaves."""
-    if pa.types.is_struct(kind):
-        for child in kind:
-            yield from _leaf_paths(f"{path}.{child.name}", child.type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaf_paths(f"{path}.list.element", kind.value_type)
-    elif pa.types.is_map(kind):
-        yield from _leaf_paths(f"{path}.key_value.key", kind.key_type)
-        yield from _leaf_paths(f"{path}.key_value.value", kind.item_type)
-    else:
-        yield path
+    return parquet_writer(path, schema, raw_leaves=AUDIO_LEAVES, has_checksums=False)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, BinaryIO
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import Any
 
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, read_claim
@@ -19,11 +14,10 @@ from tts_pipeline.dataset.totals import Totals, damaged_amounts
 from tts_pipeline.models import Price, UtteranceKey
 from tts_pipeline.money import are_consistent_amounts, total_cost
 from tts_pipeline.schema import to_table, usage_schema, usage_values
-from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.storage.parquet import read_columns, write_table
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.replay import Replay, UnaccountedSpend
 
-_PIECE_BYTES = 256 * 1024
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
 _IMPLAUSIBLE = "implausible"
 
@@ -148,37 +142,6 @@ def usage_totals(data: bytes, location: str = "a usage file") -> Totals:
         for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
             totals.add_implausible(cost)
     return totals
-
-
-def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
-    """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
-    return write_tables(store, name, table.schema, [table], is_new=is_new)
-
-
-def write_tables(
-    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], *, is_new: bool = False
-) -> dict[str, Any]:
-    """Write tables as row groups of a file, as ``write_table`` does. Blocking."""
-    with store.stage(name, is_new=is_new) as path:
-        with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
-            for table in tables:
-                writer.write_table(table)
-        return size_and_hash_at(path)
-
-
-def size_and_hash_at(path: Path) -> dict[str, Any]:
-    """Return a file's size and hash, as a marker tells them."""
-    with path.open("rb") as file:
-        return size_and_hash(file)
-
-
-def size_and_hash(file: BinaryIO) -> dict[str, Any]:
-    """Return an open file's size and hash; read from its beginning."""
-    digest, size_bytes = hashlib.sha256(), 0
-    while piece := file.read(_PIECE_BYTES):
-        digest.update(piece)
-        size_bytes += len(piece)
-    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
 
 
 def is_provisional(store: Store, part: int, replay: Replay) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from tts_pipeline.cache.cache_location import CacheLocation
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
-from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.store import Store
 
 MAX_FILES = 16
 """Files of each table that are looked at, spread over a dataset: of a large one a sample is enough."""
@@ -165,6 +165,5 @@ def _read_sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[p
     names = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
     for file_name in names[:: max(1, -(-len(names) // MAX_FILES))]:
         name = f"{table}/{file_name}"
-        reading = storage_errors(f"reading {store.describe(name)}", Exception)
-        with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
+        with open_parquet(store, name) as parquet:
             yield pl.DataFrame(parquet.read(columns=list(columns), use_threads=False))

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
@@ -21,7 +22,7 @@ from huggingface_hub import DatasetCardData
 
 from tts_pipeline.config import ROW_GROUP_BYTES
 from tts_pipeline.dataset.finalize import CARD_FILE, escape_code_span
-from tts_pipeline.dataset.speech_file import SpeechWriter, audio_path
+from tts_pipeline.dataset.speech_file import audio_path, speech_writer
 from tts_pipeline.errors import ConfigurationError, ServiceError
 from tts_pipeline.exports.audio import convert_row
 from tts_pipeline.exports.filters import AUDIO
@@ -163,7 +164,7 @@ class SplitWriter:
         self._file_number = 0
         self._file_bytes = 0
         self._stack = ExitStack()
-        self._writer: SpeechWriter | None = None
+        self._writer: pq.ParquetWriter | None = None
         self._tables: list[pa.Table] = []
         self._rows: list[Mapping[str, Any]] = []
         self._row_group_bytes = 0
@@ -204,8 +205,8 @@ class SplitWriter:
             path = self._stack.enter_context(
                 self._store.stage(f"{DATA_FOLDER}/{self.split}-{self._file_number:05}.parquet")
             )
-            self._writer = self._stack.enter_context(SpeechWriter(path, self._schema))
-        self._writer.write(pa.concat_tables(self._tables))
+            self._writer = self._stack.enter_context(speech_writer(path, self._schema))
+        self._writer.write_table(pa.concat_tables(self._tables))
         self._file_bytes += self._row_group_bytes
         self._tables, self._row_group_bytes = [], 0
         if self._file_bytes >= self._sizes.file_bytes:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.errors import StorageError
 from tts_pipeline.exports.file_names import canonical_name, is_file_name
+from tts_pipeline.storage.parquet import open_parquet, parquet_writer
 from tts_pipeline.storage.store import Store, storage_errors
 
 INDEX_FILE = "index.parquet"
@@ -191,8 +192,7 @@ class ExportIndex:
         if self._open_file is None or self._open_file[0] != name:
             self._close()
             with ExitStack() as stack:
-                stream = stack.enter_context(self._store.open(name))
-                parquet = stack.enter_context(pq.ParquetFile(stream, pre_buffer=False))
+                parquet = stack.enter_context(open_parquet(self._store, name))
                 self._open_file = name, stack.pop_all(), parquet
         return self._open_file[2]
 
@@ -221,7 +221,7 @@ class IndexWriter:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             path = stack.enter_context(self._store.stage(INDEX_FILE))
-            self._writer = stack.enter_context(pq.ParquetWriter(path, INDEX_SCHEMA, compression="zstd"))
+            self._writer = stack.enter_context(parquet_writer(path, INDEX_SCHEMA))
             self._stack = stack.pop_all()
         return self
 
@@ -255,7 +255,8 @@ class IndexWriter:
     def checkpoint(self, part: int, entries: Sequence[IndexEntry]) -> None:
         """Keep a part's rows for the case that this export does not come to its end."""
         with io.BytesIO() as file:
-            pq.write_table(pa.Table.from_pylist(list(entries), schema=INDEX_SCHEMA), file)
+            with parquet_writer(file, INDEX_SCHEMA) as writer:
+                writer.write_table(pa.Table.from_pylist(list(entries), schema=INDEX_SCHEMA))
             self._store.write(f"{self._checkpoint_prefix}{part_name(part)}.parquet", file.getvalue(), durable=False)
         while self._intents:
             self._store.remove(self._intents.pop())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +16,7 @@ from tts_pipeline.dataset.names import part_name
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store, storage_errors
 
 READERS = 16
@@ -86,8 +86,9 @@ class SpeechTable:
         return pa.concat_tables(group.rows for group in self._read_part(part, 0, columns))
 
     def _read_part(self, part: int, first_row: int, columns: Sequence[str]) -> Iterator[RowGroup]:
-        path = self._store.describe(f"speech/{part_name(part)}.parquet")
-        with self._open_part(part) as parquet:
+        name = f"speech/{part_name(part)}.parquet"
+        path = self._store.describe(name)
+        with open_parquet(self._store, name) as parquet:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
                 if "audio_format" in columns:
@@ -95,17 +96,10 @@ class SpeechTable:
                 yield RowGroup(part, first_row, rows.select(list(columns)), partial(_read_audio, parquet, number, path))
                 first_row += rows.num_rows
 
-    @contextmanager
-    def _open_part(self, part: int) -> Iterator[pq.ParquetFile]:
-        name = f"speech/{part_name(part)}.parquet"
-        reading = storage_errors(f"reading {self._store.describe(name)}", Exception)
-        with reading, self._store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
-            yield parquet
-
     def _schema(self) -> pa.Schema | None:
         if not self.parts:
             return None
-        with self._open_part(self.parts[0]) as parquet:
+        with open_parquet(self._store, f"speech/{part_name(self.parts[0])}.parquet") as parquet:
             return parquet.schema_arrow
 
 

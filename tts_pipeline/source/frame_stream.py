@@ -17,11 +17,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.source.view_types import without_view_types
 from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.storage.parquet import parquet_file, parquet_writer
 from tts_pipeline.storage.row_sizes import Sizes, row_sizes
 from tts_pipeline.storage.scratch import scratch_root
 from tts_pipeline.storage.store import storage_errors
@@ -91,7 +91,7 @@ def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str
     with ExitStack() as stack:
         with storage_errors(f"writing {path}"):
             file = stack.enter_context(_HashingFile(path, schema))
-            writer = stack.enter_context(pq.ParquetWriter(file, schema, compression="zstd"))
+            writer = stack.enter_context(parquet_writer(file, schema, has_checksums=False))
         pieces = (table.slice(first, GROUP_ROWS) for table in tables for first in range(0, table.num_rows, GROUP_ROWS))
         for table in _regroup(readable.empty_table(), (piece.cast(readable) for piece in pieces)):
             group = _check_lossless(table, schema, parquet_schema)
@@ -107,10 +107,10 @@ def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str
 def _type_in_parquet(field: pa.Field) -> pa.DataType:
     with io.BytesIO() as file:
         try:
-            pq.write_table(pa.schema([field]).empty_table(), file)
+            parquet_writer(file, pa.schema([field])).close()
         except (OSError, pa.ArrowException) as error:
             raise _lossy_column_error(field, error) from error
-        return pq.read_schema(file).field(0).type
+        return parquet_file(file).schema_arrow.field(0).type
 
 
 def _check_lossless(table: pa.Table, schema: pa.Schema, parquet_schema: pa.Schema) -> pa.Table:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.storage.parquet import parquet_file
 from tts_pipeline.storage.parquet_reader import ParquetReader, Projection
 
 Int96Unit = Literal["ns", "us"]
@@ -59,7 +60,7 @@ def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collect
         units[name] = _units_without_loss(
             *(reader.slices(range(metadata.num_row_groups), [name]) for reader in readers), name=name
         )
-    parquet = pq.ParquetFile(stream, metadata=metadata, coerce_int96_timestamp_unit="us")
+    parquet = parquet_file(stream, metadata=metadata, coerce_int96_timestamp_unit="us")
     return Int96(units, parquet.schema_arrow)
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tts_pipeline.config import InputColumns
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
@@ -27,6 +26,7 @@ from tts_pipeline.source.listing import list_source
 from tts_pipeline.source.schema_unification import unify_schemas
 from tts_pipeline.source.view_types import without_view_types
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.parquet import parquet_file
 from tts_pipeline.storage.parquet_reader import ParquetReader, Projection, measure_footer
 
 FOOTER_READERS = 16
@@ -302,7 +302,7 @@ def _with_hive_columns(
     for name in columns.keys() & set(schema.names):
         for file, value in zip(files, columns[name], strict=True):
             with _open_stream(filesystem, file.location) as stream:
-                is_same = holds_only(pq.ParquetFile(stream).metadata, name, value, partition_keys(file.path)[name])
+                is_same = holds_only(parquet_file(stream).metadata, name, value, partition_keys(file.path)[name])
             if not is_same:
                 hint = "leave one of them, or use --hive off: the files' own column is taken then"
                 raise ConfigurationError(f"{file.path!r} has a column {name!r} of its own beside its folder", hint=hint)
@@ -326,7 +326,7 @@ def _read_footer(
     try:
         with _open_stream(filesystem, location) as stream:
             size_bytes, footer_bytes = measure_footer(stream, location)
-            metadata = pq.ParquetFile(stream).metadata
+            metadata = parquet_file(stream).metadata
             stream.seek(size_bytes - 8 - footer_bytes)
             footer_sha256 = hashlib.sha256(stream.read(footer_bytes)).hexdigest()
             groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))

@@ -1,24 +1,120 @@
-"""Reading Parquet files of ours back."""
+"""Parquet files, opened and written in one way: unbuffered, in the caller's thread, from any store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.storage.store import Store, storage_errors
+
+_PIECE_BYTES = 256 * 1024
+
+
+def parquet_file(stream: Any, **options: Any) -> pq.ParquetFile:
+    """Open a stream of Parquet; it stays open. Read it with ``use_threads=False``.
+
+    Buffered ahead, every row group that was read would stay in memory until the file is closed. And Arrow's threads
+    abort a process now and then that ends soon after ("terminate called without an active exception", pyarrow 26.0.1 on
+    a busy machine): ``pyarrow.parquet.read_table`` starts some.
+    """
+    return pq.ParquetFile(stream, pre_buffer=False, **options)
+
+
+@contextmanager
+def open_parquet(store: Store, name: str) -> Iterator[pq.ParquetFile]:
+    """Open a file of ours; the checksums of its pages are verified, where it has some. Blocking.
+
+    Raises:
+        StorageError: The file cannot be read, or is damaged: also what reading it within the block raises.
+    """
+    with storage_errors(f"reading {store.describe(name)}", Exception), store.open(name) as stream:
+        yield parquet_file(stream, page_checksum_verification=True)
+
 
 def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a file of a table, in this thread.
-
-    Not by ``pyarrow.parquet.read_table``: it reads through Arrow's datasets, whose threads abort the process now and
-    then when it ends soon after ("terminate called without an active exception", pyarrow 26.0.1 on a busy machine).
 
     Args:
         file: A path, or what is in the file.
         columns: Which; None is all of them.
     """
     stream = pa.OSFile(str(file), "rb") if isinstance(file, Path) else pa.BufferReader(file)
-    with stream, pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True) as parquet:
+    with stream:
+        parquet = parquet_file(stream, page_checksum_verification=True)
         return parquet.read(columns=None if columns is None else list(columns), use_threads=False)
+
+
+def parquet_writer(
+    file: Any, schema: pa.Schema, *, raw_leaves: Collection[str] = (), has_checksums: bool = True
+) -> pq.ParquetWriter:
+    """Open a file to write tables to, each as one row group. Used by ``with``.
+
+    Args:
+        file: A path, or a file that is open.
+        schema: Of the tables.
+        raw_leaves: Parquet paths of values that are no smaller when they are compressed: neither is tried.
+        has_checksums: Whether each page gets a checksum.
+    """
+    leaves = [leaf for field in schema for leaf in _leaf_paths(field.name, field.type)]
+    compressed = [leaf for leaf in leaves if leaf not in raw_leaves]
+    encoding: dict[str, Any] = (
+        {
+            "compression": dict.fromkeys(compressed, "zstd"),
+            "use_dictionary": compressed,
+            "write_statistics": compressed,
+        }
+        if raw_leaves
+        else {"compression": "zstd"}
+    )
+    return pq.ParquetWriter(file, schema, write_page_checksum=has_checksums, **encoding)
+
+
+def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
+    """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
+    return write_tables(store, name, table.schema, [table], is_new=is_new)
+
+
+def write_tables(
+    store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], *, is_new: bool = False
+) -> dict[str, Any]:
+    """Write tables as row groups of a file, as ``write_table`` does. Blocking."""
+    with store.stage(name, is_new=is_new) as path:
+        with parquet_writer(path, schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+        return size_and_hash_at(path)
+
+
+def size_and_hash_at(path: Path) -> dict[str, Any]:
+    """Return a file's size and hash, as a marker tells them."""
+    with path.open("rb") as file:
+        return size_and_hash(file)
+
+
+def size_and_hash(file: BinaryIO) -> dict[str, Any]:
+    """Return an open file's size and hash; read from its beginning."""
+    digest, size_bytes = hashlib.sha256(), 0
+    while piece := file.read(_PIECE_BYTES):
+        digest.update(piece)
+        size_bytes += len(piece)
+    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
+
+
+def _leaf_paths(path: str, kind: pa.DataType) -> Iterator[str]:
+    """Yield the Parquet paths of a column's leaves."""
+    if pa.types.is_struct(kind):
+        for child in kind:
+            yield from _leaf_paths(f"{path}.{child.name}", child.type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _leaf_paths(f"{path}.list.element", kind.value_type)
+    elif pa.types.is_map(kind):
+        yield from _leaf_paths(f"{path}.key_value.key", kind.key_type)
+        yield from _leaf_paths(f"{path}.key_value.value", kind.item_type)
+    else:
+        yield path

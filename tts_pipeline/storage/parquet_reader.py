@@ -22,6 +22,7 @@ from tts_pipeline.config import (
 )
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.page_headers import PageHeader, read_page_headers
+from tts_pipeline.storage.parquet import parquet_file
 
 BUFFER_BYTES = 256 * 1024
 """Of a column chunk that are in memory at one time. Unbuffered, pyarrow holds the chunks of a row group whole."""
@@ -135,15 +136,13 @@ class ParquetReader:
         self._is_local = is_local
         self._projection = projection
         self._checked_groups = set[int]() if checked_groups is None else checked_groups
-        self.metadata: pq.FileMetaData = pq.ParquetFile(stream, pre_buffer=False).metadata
-        # Buffered ahead, every row group that was read would stay in memory until the file is closed.
+        self.metadata: pq.FileMetaData = parquet_file(stream).metadata
         self._read_options = {
             "metadata": self.metadata,
-            "pre_buffer": False,
             "buffer_size": self._buffer_bytes(),
             "coerce_int96_timestamp_unit": projection.int96_unit,
         }
-        self._parquet = pq.ParquetFile(stream, **self._read_options)
+        self._parquet = parquet_file(stream, **self._read_options)
         # Categories within lists and structs are what pyarrow 26 cannot read over several row groups.
         self._is_by_group = any(map(_has_nested_dictionary, self._parquet.schema_arrow.types))
         self._slice_rows = _INITIAL_SLICE_ROWS
@@ -294,7 +293,7 @@ class ParquetReader:
 
     def _dictionaries(self, chunk: _ColumnChunk, rows: int) -> Iterator[list[pa.DictionaryArray]]:
         """Yield a chunk as numbers and what they stand for, so many rows at a time."""
-        parquet = pq.ParquetFile(self._stream, read_dictionary=[chunk.path], **self._read_options)
+        parquet = parquet_file(self._stream, read_dictionary=[chunk.path], **self._read_options)
         for batch in parquet.iter_batches(rows, row_groups=[chunk.group], columns=[chunk.path], use_threads=False):
             yield [leaf for column in batch.columns for leaf in _leaves(column)]
 
