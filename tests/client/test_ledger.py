@@ -24,7 +24,7 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
 
     async def main() -> None:
         failed, answered, in_flight = (
-            METER.new_attempt(utterance, Segment(1, "World.", 7, 13), number=number) for number in (1, 2, 3)
+            METER.new_attempt(utterance, Segment(1, "World.", 7, 13), 6, number=number) for number in (1, 2, 3)
         )
         await ledger.intend(failed, ((0, 7), (7, 13)))
         ledger.settle(METER.settle_failure(AttemptResult(failed, 5), TransientError("", code="Timeout")), None)
@@ -39,6 +39,6 @@ def test_history_tells_what_was_bought_for_an_utterance() -> None:
 def test_takes_are_told_apart() -> None:
     """Another reading of the same text is another purchase; nothing is known of it."""
     ledger = MemoryLedger()
-    attempt = METER.new_attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), number=1)
+    attempt = METER.new_attempt(Utterance("a", "Hello."), Segment(0, "Hello.", 0, 6), 6, number=1)
     asyncio.run(ledger.intend(attempt, None))
     assert ledger.history(Utterance("a", "Hello.", take=1)) == History()

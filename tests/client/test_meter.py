@@ -33,7 +33,7 @@ class ManualClock:
 
 def attempt_of(meter: Meter, text: str = "Hello 你好.") -> Attempt:
     return meter.new_attempt(
-        Utterance("a", text, {"voice": "Cherry"}, take=2), Segment(0, text, 0, len(text)), number=3
+        Utterance("a", text, {"voice": "Cherry"}, take=2), Segment(0, text, 0, len(text)), meter.count(text), number=3
     )
 
 
@@ -161,11 +161,3 @@ def test_a_card_says_what_a_second_of_audio_takes() -> None:
     """Then the bound follows it: a second for each character, one at least."""
     meter = Meter(Card("s", "m", billing="tokens", output_tokens_per_second=20, prices=(TOKENS,)), ManualClock().clock)
     assert attempt_of(meter, "Hello").cost_upper_bound == (5 * Decimal("1.6") + 100 * 10) / 1_000_000
-
-
-def test_a_mismatch_of_counts_is_seen() -> None:
-    """Only where the service reported a count."""
-    meter = Meter(CARD, ManualClock().clock)
-    assert meter.has_mismatch("abc", Usage(characters_reported=4))
-    assert not meter.has_mismatch("abc", Usage(characters_reported=3))
-    assert not meter.has_mismatch("abc", Usage())

@@ -72,7 +72,11 @@ def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceErr
 
     async def main() -> str | ServiceError:
         try:
-            return await RetryPolicy(LIMITS, Random(1), sleep).retry_attempts(row, attempt)
+            return await attempt()
+        except ServiceError as error:
+            failure = error
+        try:
+            return await RetryPolicy(LIMITS, Random(1), sleep).retry_attempts(row, failure, attempt)
         except ServiceError as error:
             return error
 

@@ -163,19 +163,6 @@ def test_without_repeats_nothing_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
-def test_reuse_is_told(tmp_path: Path) -> None:
-    """With where the audio came from."""
-    told: list[str] = []
-
-    async def main(bench: Bench) -> None:
-        bench.coalescer.on_reuse = told.append
-        bench.synthesizer.gate.set()
-        await bench.feed("same", "same", "same")
-
-    _run(main, tmp_path, "same")
-    assert told == ["r0", "r0"]
-
-
 def test_a_stop_leaves_no_task_behind(tmp_path: Path) -> None:
     """Those that wait are not released into a queue that nobody reads; the client is told why."""
 

@@ -401,3 +401,15 @@ def test_what_was_bought_long_ago_does_not_speak_for_the_settings_of_now() -> No
     pool, ledger = _run(FakeSynthesizer(_failing(errors), reused=reused), rows=200, workers=1)
     assert isinstance(pool.reason, StoppedError)
     assert (len(ledger.speeches), len(ledger.rejects)) == (5, SAME_ERRORS)
+
+
+def test_reuse_is_reported_with_its_origin() -> None:
+    """Once for each speech whose audio was not bought."""
+    origins: list[str] = []
+
+    async def report_to(pool: WorkerPool) -> None:
+        pool.on_reuse = origins.append
+
+    pool, _ = _run(FakeSynthesizer(reused={"r1", "r3"}), rows=5, during=report_to)
+    assert origins == ["pilot", "pilot"]
+    assert pool.reason is None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from tts_pipeline.audio.convert import target_format
 from tts_pipeline.audio.join import join
 from tts_pipeline.client.exchange import UtteranceRequest
-from tts_pipeline.client.synthesis import SegmentAnswers, Synthesis
+from tts_pipeline.client.synthesis import SegmentAnswer, Synthesis
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.models import Audio, Speech, Usage, Word
 
@@ -17,7 +17,7 @@ CHARACTERS_MISMATCH = "characters_mismatch"
 
 
 async def assemble(
-    synthesis: Synthesis, segment_answers: SegmentAnswers, request: UtteranceRequest, settings: AudioSettings
+    synthesis: Synthesis, segment_answers: Sequence[SegmentAnswer], request: UtteranceRequest, settings: AudioSettings
 ) -> Speech:
     """Make the speech of an utterance whose segments are all answered.
 
@@ -31,7 +31,7 @@ async def assemble(
         TransientError: Some audio does not decode, where it is joined or converted.
         PermanentError: It is of a format that cannot be decoded here.
     """
-    answers = [answer for _, answer in segment_answers]
+    answers = [each.answer for each in segment_answers]
     meter = synthesis.resources.meter
     audio, starts_ms = await _join([answer.audio for answer in answers], settings)
     return Speech(
@@ -44,7 +44,7 @@ async def assemble(
         request_id=answers[-1].request_id,
         request_key=request.whole_request.request_key,
         usage=total_usage([answer.usage for answer in answers]),
-        characters_counted=sum(meter.count(segment.text) for segment, _ in segment_answers),
+        characters_counted=sum([each.characters_counted for each in segment_answers]),
         characters_billed=synthesis.characters_billed,
         cost=synthesis.cost,
         currency=meter.currency,
@@ -80,15 +80,15 @@ def _total(figures: Iterable[int | None]) -> int | None:
 
 
 def _merge_words(
-    segment_answers: SegmentAnswers, starts_ms: Sequence[int], duration_ms: int
+    segment_answers: Sequence[SegmentAnswer], starts_ms: Sequence[int], duration_ms: int
 ) -> tuple[Word, ...] | None:
     """Move words from their segment to the whole, in time and in the text; None where a segment has none."""
     if len(segment_answers) == 1:
-        ((segment, answer),) = segment_answers
+        ((segment, answer, _),) = segment_answers
         if answer.words is None or not segment.start:
             return answer.words
     words: list[Word] = []
-    for (segment, answer), start_ms in zip(segment_answers, starts_ms, strict=True):
+    for (segment, answer, _), start_ms in zip(segment_answers, starts_ms, strict=True):
         if answer.words is None:
             return None
         words += [_shift(word, segment.start, start_ms, duration_ms) for word in answer.words]
@@ -106,11 +106,15 @@ def _shift(word: Word, text_offset: int, start_ms: int, duration_ms: int) -> Wor
     )
 
 
-def _merge_flags(synthesis: Synthesis, segment_answers: SegmentAnswers) -> tuple[str, ...]:
-    flags = {flag for _, answer in segment_answers for flag in answer.quality}
+def _merge_flags(synthesis: Synthesis, segment_answers: Sequence[SegmentAnswer]) -> tuple[str, ...]:
+    flags = {flag for each in segment_answers for flag in each.answer.quality}
     # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
     is_joined = (synthesis.joined_segments or 1) > 1
-    mismatch = synthesis.resources.meter.has_mismatch
-    if not is_joined and any(mismatch(segment.text, answer.usage) for segment, answer in segment_answers):
+    if not is_joined and any(map(_has_mismatch, segment_answers)):
         flags.add(CHARACTERS_MISMATCH)
     return tuple(sorted(flags))
+
+
+def _has_mismatch(segment_answer: SegmentAnswer) -> bool:
+    """Say whether the service counted otherwise than we did; False when it reported nothing."""
+    return segment_answer.answer.usage.characters_reported not in (None, segment_answer.characters_counted)

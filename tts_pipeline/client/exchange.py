@@ -38,10 +38,11 @@ _INLINE_BODY_BYTES = 1_000_000
 
 
 class SegmentRequest(NamedTuple):
-    """One segment as it is asked for."""
+    """One segment as it is asked for, and our count of its characters by the card's billing rule."""
 
     http_request: Request
     segment: Segment
+    characters_counted: int
     parameters: Parameters
     language: str | None
 
@@ -63,12 +64,12 @@ class UtteranceRequest(NamedTuple):
     whole_request: Request
     language: str | None
 
-    def for_segment(self, segment: Segment) -> SegmentRequest:
+    def for_segment(self, segment: Segment, characters_counted: int) -> SegmentRequest:
         """Return how a segment is asked for."""
         utterance, request = self.utterance, self.whole_request
         if segment.text != utterance.text:
             request = build_request(self.service, self.card, segment.text, utterance.parameters)
-        return SegmentRequest(request, segment, utterance.parameters, self.language)
+        return SegmentRequest(request, segment, characters_counted, utterance.parameters, self.language)
 
 
 @dataclass(slots=True)
@@ -107,8 +108,13 @@ class Exchange:
         Raises:
             ServiceError: One of its leaves, with the answer's status and request id, and without the key.
         """
+        request = segment_request.http_request
+        url = self._permanent_redirects.get(request.url, request.url)
         try:
-            return await self._answer(segment_request, facts)
+            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
+            if reply.status in REDIRECTS:
+                reply = await self._redirected(request, url, reply)
+            return await self._answer(reply, segment_request, facts)
         except ServiceError as error:
             failure = error
         self._redactor.redact_error(failure)
@@ -117,9 +123,8 @@ class Exchange:
         failure.__cause__ = failure.__context__ = None
         raise failure
 
-    async def _answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
-        request, segment = segment_request.http_request, segment_request.segment
-        reply = await self._send(request)
+    async def _answer(self, reply: Response, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
+        segment = segment_request.segment
         facts.http_status, facts.request_id = reply.status, self._redactor.redact(reply.request_id)
         await self._batcher.wait_turn()
         reading = await self._read(reply, facts)
@@ -148,12 +153,8 @@ class Exchange:
                 parse_response(redacted)
             raise
 
-    async def _send(self, request: Request) -> Response:
-        """Send a request, and again where it is redirected to and its key may go; a move for good (308) is kept."""
-        url = self._permanent_redirects.get(request.url, request.url)
-        reply = await self._transport.exchange(request.method, url, request.headers, request.body)
-        if reply.status not in REDIRECTS:
-            return reply
+    async def _redirected(self, request: Request, url: str, reply: Response) -> Response:
+        """Send a request again to where it is redirected and its key may go; a move for good (308) is kept."""
         try:
             async with asyncio.timeout(self._transport.exchange_s):
                 return await self._follow_redirects(request, url, reply)

@@ -100,19 +100,19 @@ class Meter:
         """Count a text by the card's billing rule."""
         return billed_characters(text, self._card.billing)
 
-    def new_attempt(self, utterance: Utterance, segment: Segment, *, number: int) -> Attempt:
+    def new_attempt(self, utterance: Utterance, segment: Segment, characters_counted: int, *, number: int) -> Attempt:
         """Describe the request that is about to be sent: now, at today's price, with the most it may cost.
 
         Args:
             utterance: Whose it is.
             segment: What is sent.
+            characters_counted: Our count of it, by ``count``.
             number: Which attempt for this segment, from 1.
         """
         now_us = self._clock.utc_us()
         price = self._price_at(now_us)
-        counted = self.count(segment.text)
         ratio_reported, ratio_counted = self._largest_ratio
-        bound = min(max(counted, -(-ratio_reported * counted // ratio_counted)), MAX_COUNT)
+        bound = min(max(characters_counted, -(-ratio_reported * characters_counted // ratio_counted)), MAX_COUNT)
         return Attempt(
             attempt_id=f"{self._id_prefix}-{next(self._numbers):x}",
             utterance_id=utterance.utterance_id,
@@ -121,7 +121,7 @@ class Meter:
             number=number,
             voice=utterance.voice,
             started_at_us=now_us,
-            characters_counted=counted,
+            characters_counted=characters_counted,
             characters_upper_bound=bound,
             price_id=price.price_id if price else None,
             cost_upper_bound=cost_of(price, characters=bound, usage=self._max_tokens(segment.text)),
@@ -169,10 +169,6 @@ class Meter:
         if not characters.is_plausible:
             self._warn(result, characters, None)
         return self._settlement(result, Outcome.FAILED, characters, (zero, at_most), error)
-
-    def has_mismatch(self, text: str, usage: Usage) -> bool:
-        """Say whether the service counted otherwise than we did; False when it reported nothing."""
-        return usage.characters_reported is not None and usage.characters_reported != self.count(text)
 
     def _settlement(
         self,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.client.cache import AudioCache, CacheLookup
@@ -27,8 +28,13 @@ from tts_pipeline.money import total_cost
 _LONG_CHARACTERS = 5_000
 """Cutting a longer text takes some milliseconds, in which every other row would wait."""
 
-SegmentAnswers = Sequence[tuple[Segment, Answer]]
-"""An utterance's segments in order, each with its answer."""
+
+class SegmentAnswer(NamedTuple):
+    """A segment with its answer, and our count of its characters by the card's billing rule."""
+
+    segment: Segment
+    answer: Answer
+    characters_counted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Synthesis:
         """Where the audio came from; None when any of it was bought for this utterance."""
         return None if self._has_bought else self._cache_lookup.origin
 
-    async def run(self, request: UtteranceRequest) -> SegmentAnswers:
+    async def run(self, request: UtteranceRequest) -> list[SegmentAnswer]:
         """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
 
         What was bought before for another utterance is taken in place of that: the whole of it, as one segment, or
@@ -95,28 +101,34 @@ class Synthesis:
             StoppedError: Nothing is sent any more.
             StorageError: The ledger could not write; nothing was sent.
         """
-        segmenter, text = self.resources.segmenter, self.utterance.text
-        if not self.history.answers and (cached := await self._find_cached(request)):
-            return cached
+        text, key = self.utterance.text, request.whole_request.request_key
+        if not self.history.answers and self.resources.cache is not None:
+            whole = Segment(0, text, 0, len(text))
+            cached = await self._find_cached(key, whole)
+            if cached is not None:
+                self.joined_segments = self._cache_lookup.segments
+                return [SegmentAnswer(whole, cached, self.resources.meter.count(text))]
         segments = await self._cut(request)
         if segments[0].text != text and self.history.boundaries is None:
             self._new_boundaries = _boundaries(segments)
-        answers: list[Answer] = []
+        answers: list[SegmentAnswer] = []
         with self.resources.limiter.admit() as row:
             while len(answers) < len(segments):
                 segment = segments[len(answers)]
+                characters = self.resources.meter.count(segment.text)
                 try:
-                    answers.append(
-                        self.history.answers.get(segment.index)
-                        or await self._get_or_buy(row, request.for_segment(segment))
+                    answer = self.history.answers.get(segment.index) or await self._buy(
+                        row, request.for_segment(segment, characters)
                     )
                 except PermanentError as error:
-                    finer = segmenter.cut_finer(text, segments, segment.index, error)
+                    finer = self.resources.segmenter.cut_finer(text, segments, segment.index, error)
                     if finer is None:
                         raise
                     segments = finer
                     self._new_boundaries = _boundaries(segments)
-        return tuple(zip(segments, answers, strict=True))
+                else:
+                    answers.append(SegmentAnswer(segment, answer, characters))
+        return answers
 
     async def _cut(self, request: UtteranceRequest) -> tuple[Segment, ...]:
         """Cut the text for the service; a long one in a thread, and not at all where a cap does not allow for it."""
@@ -127,55 +139,57 @@ class Synthesis:
             self.resources.limiter.refuse_beyond_cap(self.resources.meter.count("".join(text.split())))
         return await asyncio.to_thread(cut, text, self.history, request.language)
 
-    async def _find_cached(self, request: UtteranceRequest) -> SegmentAnswers | None:
-        text = self.utterance.text
-        segment = Segment(0, text, 0, len(text))
-        answer = await self._cache_lookup.get(request.whole_request.request_key, segment)
-        if answer is None:
-            return None
-        self._count_as_free()
-        self.joined_segments = self._cache_lookup.segments
-        return ((segment, answer),)
-
-    async def _get_or_buy(self, row: RetryState, request: SegmentRequest) -> Answer:
-        """Take a segment's answer from where it was bought before, or buy it."""
-        key, segment = request.http_request.request_key, request.segment
-        is_whole = segment.text == self.utterance.text  # that was looked for already
-        cached = None if is_whole else await self._cache_lookup.get(key, segment)
-        if cached is not None:
-            self._count_as_free()
-            return cached
-        answer = await self._buy(row, request)
-        self._has_bought = True
-        await self._cache_lookup.put(key, answer)
+    async def _find_cached(self, request_key: str, segment: Segment) -> Answer | None:
+        answer = await self._cache_lookup.get(request_key, segment)
+        if answer is not None:
+            self.cost = total_cost((self.cost, self.resources.meter.zero_cost))
         return answer
 
-    def _count_as_free(self) -> None:
-        self.cost = total_cost((self.cost, self.resources.meter.zero_cost))
-
     async def _buy(self, row: RetryState, request: SegmentRequest) -> Answer:
-        """Buy a segment, and again as often as its audio asks for and the policy allows; the best take is returned."""
-        policy = self.resources.quality
+        """Buy a segment, and again as often as its audio asks for and the policy allows; the best answer is returned.
+
+        A part of a text may be in the cache, and costs nothing then; for the whole text the cache was asked before.
+        """
+        policy, is_part = self.resources.quality, request.segment.text != self.utterance.text
+        if is_part and (cached := await self._find_cached(request.http_request.request_key, request.segment)):
+            return cached
         best: Candidate | None = None
         for _ in range(1 + policy.max_retakes):
-            row.begin_segment(self.resources.meter.count(request.segment.text))
+            row.begin_segment(request.characters_counted)
+            failure: ServiceError | None = None
             try:
-                candidate = await self.resources.retry_policy.retry_attempts(
-                    row, partial(self._attempt, row, request, best)
-                )
-            except (PermanentError, TransientError):
-                if best is None:
-                    raise
-                return best.answer  # what is there is better than nothing, and paid for
+                candidate = await self._attempt(row, request, best)
+            except (PermanentError, TransientError) as error:
+                failure = error
+            if failure is not None:  # not within the except clause: later failures would hold on to this one
+                retried = await self._retry(row, request, best, failure)
+                if retried is None:
+                    break
+                candidate = retried
             best = candidate if candidate.is_kept else best
             if action_for(policy, candidate.answer.quality) != "retry":
                 break
         if best is None:
             raise refusal(policy, candidate.answer)
+        self._has_bought = True
+        if self.resources.cache is not None:
+            await self._cache_lookup.put(request.http_request.request_key, best.answer)
         return best.answer
 
+    async def _retry(
+        self, row: RetryState, request: SegmentRequest, best: Candidate | None, failure: ServiceError
+    ) -> Candidate | None:
+        """Go on after a failure; None when that fails for good, but an earlier answer is there, and paid for."""
+        attempt = partial(self._attempt, row, request, best)
+        try:
+            return await self.resources.retry_policy.retry_attempts(row, failure, attempt)
+        except (PermanentError, TransientError):
+            if best is None:
+                raise
+            return None
+
     async def _attempt(self, row: RetryState, request: SegmentRequest, best: Candidate | None) -> Candidate:
-        async with self.resources.limiter.permit(row, lambda: self._new_attempt(request.segment)) as attempt:
+        async with self.resources.limiter.permit(row, partial(self._new_attempt, request)) as attempt:
             await self._ledger.intend(attempt, self._new_boundaries)
             self._new_boundaries = None
             self._count_attempt(attempt)
@@ -202,9 +216,11 @@ class Synthesis:
             self._ledger.discard(best.attempt_id)
         return Candidate(result.attempt.attempt_id, answer, is_kept)
 
-    def _new_attempt(self, segment: Segment) -> Attempt:
-        number = self._segment_attempts.get(segment.index, 0) + 1
-        return self.resources.meter.new_attempt(self.utterance, segment, number=number)
+    def _new_attempt(self, request: SegmentRequest) -> Attempt:
+        number = self._segment_attempts.get(request.segment.index, 0) + 1
+        return self.resources.meter.new_attempt(
+            self.utterance, request.segment, request.characters_counted, number=number
+        )
 
     def _count_attempt(self, attempt: Attempt) -> None:
         self.attempts += 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -125,8 +126,15 @@ class Transport:
         """
         request_body = RequestBody(body) if body else None
         try:
-            async with asyncio.timeout(self._timeouts.exchange_s):
-                reply = await self._exchange(method, url, headers, request_body)
+            async with (
+                asyncio.timeout(self._timeouts.exchange_s),
+                self._request(method, url, headers, request_body) as response,
+            ):
+                if response.status < 200:
+                    raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
+                reply = await self._read(response)
+            if (isinstance(response, WatchedResponse) and response.is_doubtful) or _has_second_head(reply):
+                raise UnsolicitedResponseError
         except HTTP_EXCEPTIONS as error:
             may_be_sent = request_body is None or request_body.is_sent
             proxy = _host(self._route.proxy_for(url) or "") or None
@@ -160,10 +168,12 @@ class Transport:
             trust_env=False,
         )
 
-    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: RequestBody | None) -> Response:
+    def _request(
+        self, method: str, url: str, headers: Mapping[str, str], body: RequestBody | None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         if self._session is None:
             self._session = self._open_session()
-        request = self._session.request(
+        return self._session.request(
             method,
             _normalize_url(url),
             headers={**self._headers, **headers},
@@ -171,13 +181,6 @@ class Transport:
             allow_redirects=False,
             proxy=self._route.proxy_for(url),
         )
-        async with request as response:
-            if response.status < 200:
-                raise BadStatusLine  # 101, or less than 100: the exchange would go on in other ways
-            reply = await self._read(response)
-        if (isinstance(response, WatchedResponse) and response.is_doubtful) or _has_second_head(reply):
-            raise UnsolicitedResponseError
-        return reply
 
     async def _read(self, response: aiohttp.ClientResponse) -> Response:
         headers = _headers_of(response)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Coroutine, Iterable
 
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.client.ledger import Ledger
@@ -26,9 +26,6 @@ class RequestCoalescer:
         hashes: Of the requests that stand more than once in the job.
         request_hash: Hashes an utterance.
         cache: Where the audio of these requests is kept.
-
-    Attributes:
-        on_reuse: Told of each speech whose audio was not bought, with where it came from.
     """
 
     def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:
@@ -42,7 +39,6 @@ class RequestCoalescer:
         self._changed = asyncio.Event()
         self._queue: asyncio.Queue[WorkItem | None] | None = None
         self._is_exhausted = False
-        self.on_reuse: Callable[[str], None] = lambda _: None
 
     async def admit(self, item: WorkItem, queue: asyncio.Queue[WorkItem | None]) -> None:
         """Queue a work: now, or when the one that buys the same is done. Waits only for room in the queue."""
@@ -67,25 +63,26 @@ class RequestCoalescer:
         for task in self._requeue_tasks:
             task.cancel()
 
-    async def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Speech:
-        """Say one utterance; see ``SpeechClient.synthesize``.
+    def synthesize(self, utterance: Utterance, ledger: Ledger | None = None) -> Coroutine[None, None, Speech]:
+        """Say one utterance; see ``SpeechClient.synthesize``. One that no other waits for goes straight to the client.
 
         Raises:
             StorageError: The audio of a repeated request could not be kept; it is in the journal.
         """
         self._signal_if_only_buyers_remain()
         key = self._flight_keys.pop(_row_key(utterance), None)
+        speech = self._client.synthesize(utterance, ledger)
+        return speech if key is None else self._synthesize_for_all(key, speech)
+
+    async def _synthesize_for_all(self, key: int, coming_speech: Coroutine[None, None, Speech]) -> Speech:
         is_bought = False
         try:
-            speech = await self._client.synthesize(utterance, ledger)
-            if speech.deduplicated_from is not None:
-                self.on_reuse(speech.deduplicated_from)
-            elif key is not None:
+            speech = await coming_speech
+            if speech.deduplicated_from is None:
                 await self._put_in_cache(speech)
             is_bought = True
         finally:
-            if key is not None:
-                self._leave_flight(key, is_bought=is_bought)
+            self._leave_flight(key, is_bought=is_bought)
         return speech
 
     def input_exhausted(self) -> None:

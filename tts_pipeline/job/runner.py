@@ -173,13 +173,13 @@ class Runner:
             self._coalescer = RequestCoalescer(
                 client, self._repeated_hashes, RequestHasher(self._prepared.mapper), self._job_cache
             )
-            self._coalescer.on_reuse = self._count_reuse
             self._pool = WorkerPool(
                 self._coalescer,
                 workers=workers_for(limits.max_concurrency),
                 stop_grace_s=limits.stop_grace_s,
                 guard=RejectGuard(self._max_rejects()),
             )
+            self._pool.on_reuse = self._count_reuse
             with self._stop.subscribe(self._stop_pool):
                 feed_task = asyncio.create_task(self._feed(parts))
                 await self._pool.run()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tts_pipeline.client.ledger import Ledger
-from tts_pipeline.errors import FatalError, PermanentError, ServiceError, StoppedError, TransientError
+from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, TransientError
 from tts_pipeline.models import Reject, Speech, Utterance
 
 SAME_ERRORS = 50
@@ -113,11 +113,17 @@ class WorkerPool:
         workers: How many at a time; the client bounds how many of them send. See ``workers_for``.
         stop_grace_s: How long an orderly stop waits for answers that are already paid for.
         guard: Watches the rejects.
+
+    Attributes:
+        queue: Where the items come from; None is the end.
+        reason: Why the pool stopped; None while it has not.
+        on_reuse: Called for each speech whose audio was not bought, with the origin of the audio.
     """
 
     def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:
         self.queue: asyncio.Queue[WorkItem | None] = asyncio.Queue(maxsize=workers)
         self.reason: BaseException | None = None
+        self.on_reuse: Callable[[str], None] = lambda _: None
         self._client = client
         self._workers = workers
         self._stop_grace_s = stop_grace_s
@@ -150,37 +156,45 @@ class WorkerPool:
         await workers_done
 
     async def _run_worker(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        while self.reason is None:
-            self._idle_tasks.add(task)
+        while (item := await self._next_item()) is not None:
             try:
-                item = await self.queue.get()
-            finally:
-                self._idle_tasks.discard(task)
-            if item is None:
-                self.queue.put_nowait(None)  # for the next worker
-                self._client.input_exhausted()
-                return
-            try:
-                await self._process(item)
+                try:
+                    speech = await self._client.synthesize(item.utterance, item.ledger)
+                except (PermanentError, TransientError) as error:
+                    await self._refuse(item, error)
+                else:
+                    await self._keep(item, speech)
             except Exception as error:
                 self.stop(error)
 
-    async def _process(self, item: WorkItem) -> None:
+    async def _next_item(self) -> WorkItem | None:
+        """Wait for an item; None at the end of the queue, or when the pool stops."""
+        if self.reason is not None:
+            return None
+        task = asyncio.current_task()
+        assert task is not None
+        self._idle_tasks.add(task)
         try:
-            speech = await self._client.synthesize(item.utterance, item.ledger)
-        except (PermanentError, TransientError) as error:
-            stop_error = self._guard.note_reject(error)
-            if stop_error is not None:
-                self.stop(stop_error)  # before the record is written: nothing more is to be sent meanwhile
-            await item.ledger.record_reject(_reject(item.utterance, error))
-        except FatalError as error:
-            self.stop(error)
-        else:
-            await item.ledger.record_speech(speech)
-            if speech.deduplicated_from is None:  # what was bought long ago says nothing about the settings of now
-                self._guard.note_speech()
+            item = await self.queue.get()
+        finally:
+            self._idle_tasks.discard(task)
+        if item is None:
+            self.queue.put_nowait(None)  # for the next worker
+            self._client.input_exhausted()
+        return item
+
+    async def _refuse(self, item: WorkItem, error: ServiceError) -> None:
+        stop_error = self._guard.note_reject(error)
+        if stop_error is not None:
+            self.stop(stop_error)  # before the record is written: nothing more is to be sent meanwhile
+        await item.ledger.record_reject(_reject(item.utterance, error))
+
+    async def _keep(self, item: WorkItem, speech: Speech) -> None:
+        await item.ledger.record_speech(speech)
+        if speech.deduplicated_from is None:
+            self._guard.note_speech()
+        else:  # bought long ago: it says nothing about the settings of now
+            self.on_reuse(speech.deduplicated_from)
 
 
 async def _gather(tasks: list[asyncio.Task[None]]) -> None:
