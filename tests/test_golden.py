@@ -22,7 +22,10 @@ from tts_pipeline.wal.journal import encode_frame, encode_record
 from tts_pipeline.wal.replay import Replay, replay_journal
 
 GOLDEN = Path(__file__).parent / "golden"
-COMMANDS = ["", "run", "demo", "estimate", "validate", "services", "models", "report", "export", "browse", "emulate"]
+COMMANDS = [
+    *("", "run", "demo", "estimate", "validate", "services", "models", "report", "export", "browse", "emulate"),
+    "completion",
+]
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words help differently in each version")

@@ -18,7 +18,7 @@ TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 FLOORS: Sequence[Sequence[str]] = (
     ("errors", "models", "config", "lazy_imports"),
     ("attempt", "card"),
-    ("money", "text", "schema", "audio"),
+    ("money", "options", "text", "schema", "audio"),
     ("catalog", "wire", "storage"),
     ("flow", "source", "wal"),
     ("http", "dataset"),

@@ -10,12 +10,12 @@ import pytest
 from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_column, check_parameters
 from tts_pipeline.catalog.keywords import KEYWORDS, SHARED_NAMES, refuse_keyword
-from tts_pipeline.cli.options import OPTIONS
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate
 from tts_pipeline.frames.synthesize import synthesize
 from tts_pipeline.job import Job, RunOptions, run
+from tts_pipeline.options import OPTIONS
 
 PERMISSIVE = Card("anywhere", "any-model", permissive=True)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import LOCAL, MODEL, Command, MakeSource
-from tts_pipeline.cli.options import OPTIONS, OptionKind
 from tts_pipeline.cli.parser import parse_arguments
 from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.options import OPTIONS, OptionKind
 
 CHANGES = {
     "drop",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import version
 
 import pytest
 
 from tests.cli.conftest import PROGRAM, Command
 from tests.patience import patience
+from tts_pipeline.cli import _COMMANDS
 
-HEAVY = ("pyarrow", "polars", "aiohttp", "httpx", "rich", "numpy", "fsspec")
+HEAVY = ("pyarrow", "polars", "aiohttp", "httpx", "rich", "numpy", "fsspec", "shtab", "importlib.metadata")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -24,6 +27,18 @@ def test_help_imports_nothing_heavy() -> None:
     )
     assert ended.stdout.splitlines()[-1] == "[]"
     assert "--max-concurrency" in ended.stdout
+
+
+def test_the_version_is_that_of_the_package(command: Command) -> None:
+    """It is one line on standard output, and no failure."""
+    ended = command("--version")
+    assert (ended.status, ended.out, ended.err) == (0, f"tts-pipeline {version('tts-pipeline')}\n", "")
+
+
+@pytest.mark.parametrize(("module", "function"), _COMMANDS.values())
+def test_every_command_is_there(module: str, function: str) -> None:
+    """Commands are imported by name when they run: a module that is moved takes its name along."""
+    assert callable(getattr(import_module(f"tts_pipeline.cli.{module}"), function))
 
 
 @pytest.mark.parametrize(

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import lru_cache
 
+from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
 from tts_pipeline.errors import ConfigurationError
-
-KEYWORDS = frozenset(
-    {
-        *("append", "audio_format", "budget", "catalog", "characters_per_minute", "column", "columns", "config"),
-        *("connect_timeout_s", "currency", "destination", "drop", "generate_ids", "hive", "id_column", "json"),
-        *("lease_s", "limit", "limits"),
-        *("max_attempts", "max_characters", "max_concurrency", "max_cost", "max_open_parts", "max_outage_s"),
-        *("max_pause_s", "max_rejects", "max_retakes", "missing_is_empty", "part_rows", "pause_ms", "prices"),
-        *("progress", "quiet", "rebuild", "rename", "requests_per_minute", "retry_rejects", "retry_wait_max_s"),
-        *("retry_wait_s", "reuse", "options", "running", "sample", "sample_rate_hz", "selection", "service", "set"),
-        *("ship_every_s", "ship_journals", "source", "stop", "stop_grace_s", "tag", "tag_column", "tag_columns"),
-        *("tags", "take", "text_column", "timeout_s", "unchecked", "unspeakable", "utterance_id", "work_dir"),
-    }
-)
-"""Names of flags, of keys of a job file, and of arguments, without those that services have as parameters too."""
+from tts_pipeline.options import OPTIONS
 
 SHARED_NAMES = frozenset(
     {"actions", "audio", "format", "model", "parameters", "quality", "seed", "text", "voice", "latency_s"}
 )
 """Names of ours that are also parameters of speech services, from memory: ``seed`` (ElevenLabs), ``quality`` (PlayHT),
 ``format`` (Fish Audio), ``audio`` (Volcengine: https://volcengine.com/docs/6561/79823, 2026-11-29). Never refused."""
+
+_ARGUMENTS = frozenset(
+    {
+        *("config", "destination", "limits", "options", "progress", "running", "selection", "source", "stop", "take"),
+        *("budget", "columns", "max_open_parts", "missing_is_empty", "ship_every_s", "ship_journals"),
+    }
+)
+"""Names that only Python has, beside the fields of ``config``."""
+
+_VALUES = (AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection)
+
+KEYWORDS = (
+    frozenset(name for option in OPTIONS for name in (option.name, option.parameter))
+    | {field.name for value in _VALUES for field in fields(value)}
+    | _ARGUMENTS
+) - SHARED_NAMES
+"""Names of flags, of keys of a job file, and of arguments, without those that services have as parameters too."""
 
 _ONE_EDIT_FROM = 5
 """A shorter keyword is only met by itself: too many names are one letter from it."""

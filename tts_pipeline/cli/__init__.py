@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(argv: Sequence[str]) -> int:
     try:
         arguments = parse_arguments(argv)
-    except SystemExit as exit_request:  # --help
+    except SystemExit as exit_request:  # --help, --version
         with suppress(ValueError):
             sys.stdout.flush()
         return CONFIGURATION if exit_request.code else OK
@@ -60,7 +60,8 @@ _COMMANDS = {
     "report": ("report", "show_report"),
     "browse": ("browse", "browse"),
     "export": ("export", "show_export"),
-    "emulate": ("local", "emulate"),
+    "emulate": ("local_service", "emulate"),
+    "completion": ("completion", "print_completion"),
     "services": ("listing", "list_services"),
     "models": ("listing", "list_models"),
 }

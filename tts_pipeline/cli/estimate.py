@@ -17,7 +17,7 @@ def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
         latency_s: Mean time to an answer; None is as earlier runs measured it.
     """
     estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=latency_s)
-    if settings.json:
+    if settings.get("json"):
         print_json(estimate.to_json())
     else:
         print_result(str(estimate))

@@ -7,16 +7,17 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tts_pipeline.cli.options import OPTIONS, Option, OptionKind, positive_number
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.options import add_arguments
 from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.options import COMMAND_LINE, GROUPS, Option, OptionKind, positive_number
 
 Namespace = argparse.Namespace
 
 EXPORT_FORMATS = ("huggingface", "files", "nemo", "lhotse")
 REPORT_FORMATS = ("table", "csv", "parquet", "json")
+SHELLS = ("bash", "zsh", "fish")
 
 _RUN_EPILOG = "\n".join(
     [
@@ -91,6 +92,18 @@ _EMULATE_EPILOG = "\n".join(
         "about three times as long as a real voice's.",
     ]
 )
+_COMPLETION_EPILOG = "\n".join(
+    [
+        "For bash, put the script into a file that new shells read:",
+        "  tts-pipeline completion bash > ~/.local/share/bash-completion/completions/tts-pipeline",
+        "For zsh, into a folder of $fpath, as ~/.zfunc (then 'autoload -U compinit; compinit'):",
+        "  tts-pipeline completion zsh > ~/.zfunc/_tts-pipeline",
+        "For fish:",
+        "  tts-pipeline completion fish > ~/.config/fish/completions/tts-pipeline.fish",
+    ]
+)
+
+_LATENCY_HELP = "mean time to an answer (default: as measured in DESTINATION and the datasets of --reuse)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -104,6 +117,16 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigurationError(message, hint=f"see {self.prog} --help")
 
 
+class _PrintVersion(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"{parser.prog} {version('tts-pipeline')}")
+        parser.exit()
+
+
 def parse_arguments(argv: Sequence[str]) -> Namespace:
     """Read a command line.
 
@@ -114,7 +137,7 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
         ConfigurationError: A mistake in it; names it, and the nearest flag there is.
         SystemExit: Help was asked for, and printed.
     """
-    parser, commands = _make_parser()
+    parser, commands = make_parser()
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         known = re.findall(r"--[a-z-]+", commands[arguments.command].format_usage())
@@ -125,9 +148,13 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     return arguments
 
 
-def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
+def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser, and those of its commands by name."""
     parser = _Parser(
         prog="tts-pipeline", description="Speech from text in bulk: Parquet in; audio, word timestamps and a bill out."
+    )
+    parser.add_argument(
+        "--version", action=_PrintVersion, nargs=0, default=argparse.SUPPRESS, help="show the version and exit"
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     commands = {
@@ -143,6 +170,7 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
             ("export", "make audio files, or a dataset for Hugging Face, NeMo or lhotse", _EXPORT_EPILOG),
             ("browse", "listen to a dataset and look at its bill, in a page on this machine", _BROWSE_EPILOG),
             ("emulate", "run the local speech service in the foreground", _EMULATE_EPILOG),
+            ("completion", "print a script that completes commands and flags in a shell", _COMPLETION_EPILOG),
         )
     }
     for name in ("run", "validate", "estimate"):
@@ -153,6 +181,7 @@ def _make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     _add_export(commands["export"])
     _add_browse(commands["browse"])
     add_arguments(commands["emulate"])
+    commands["completion"].add_argument("shell", metavar="|".join(SHELLS), choices=SHELLS, help="the shell")
     return parser, commands
 
 
@@ -162,17 +191,15 @@ def _add_job(parser: _Parser, *, is_estimate: bool) -> None:
         parser.add_argument(
             "destination", metavar="DESTINATION", nargs="?", default="", help="the dataset, if it exists"
         )
-        parser.add_argument(
-            "--latency-s",
-            metavar="S",
-            type=_seconds,
-            help="mean time to an answer (default: as measured in DESTINATION and the datasets of --reuse)",
-        )
     else:
         parser.add_argument("destination", metavar="DESTINATION", help="where the dataset is made")
-    for option in OPTIONS:
-        _add_option(parser, option)
     parser.add_argument("--config", metavar="JOB.toml", default=argparse.SUPPRESS, help="settings from a file")
+    for title, options in GROUPS.items():
+        group = parser if title == COMMAND_LINE else parser.add_argument_group(title)
+        for option in options:
+            _add_option(group, option)
+        if title == "how fast" and is_estimate:
+            group.add_argument("--latency-s", metavar="S", type=_seconds, help=_LATENCY_HELP)
 
 
 def _seconds(text: str) -> float:
@@ -182,13 +209,13 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _add_option(parser: _Parser, option: Option) -> None:
+def _add_option(group: argparse._ActionsContainer, option: Option) -> None:
     if option.kind is OptionKind.SWITCH:
-        parser.add_argument(option.flag, action="store_true", default=argparse.SUPPRESS, help=option.help)
+        group.add_argument(option.flag, action="store_true", default=argparse.SUPPRESS, help=option.help)
     else:
         action = "store" if option.kind is OptionKind.VALUE else "append"
-        parser.add_argument(
-            option.flag, action=action, metavar=option.metavar, default=argparse.SUPPRESS, help=option.help
+        group.add_argument(
+            option.flag, action=action, metavar=option.metavar, default=argparse.SUPPRESS, help=option.help_with_default
         )
 
 

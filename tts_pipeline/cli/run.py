@@ -29,13 +29,13 @@ def run(settings: Settings) -> int:
     """Make the dataset, or go on with it; returns the exit status."""
     job = build_job(settings, environment())
     try:
-        report = run_with_progress(job, quiet=settings.quiet)
+        report = run_with_progress(job, quiet=bool(settings.get("quiet")))
     except (StorageError, KeyboardInterrupt) as error:
-        if settings.json:
+        if settings.get("json"):
             stopped_by = "storage" if isinstance(error, StorageError) else "interrupted"
             print_json(result_without_report(stopped_by, without_passwords(settings.destination)))
         raise
-    if settings.json:
+    if settings.get("json"):
         print_json(report.to_json())
     else:
         print_result(summarise(job, report))
@@ -79,7 +79,7 @@ def validate(settings: Settings) -> int:
     job = build_job(settings, environment())
     LocalServiceRun(job.service, environment())
     facts = _facts(check(job))
-    if settings.json:
+    if settings.get("json"):
         print_json(facts)
     else:
         print_result(align_columns([(name, _format_value(value)) for name, value in facts.items()]))

@@ -7,14 +7,11 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tts_pipeline.cli.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, OptionKind
-from tts_pipeline.config import LEASE_S, UNSPEAKABLE, UnspeakableAction
 from tts_pipeline.errors import ConfigurationError, did_you_mean
-from tts_pipeline.models import ParameterValue
+from tts_pipeline.options import BY_NAME, EXCLUSIVE, OPTIONS, Option, OptionKind
 from tts_pipeline.storage.location import file_path, is_url, utf8_name
 
 SettingsLayer = dict[str, Any]
@@ -26,60 +23,28 @@ _COLUMNS = ("column", "rename", "tag_column")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a job is to be, as it was given; None is not given, so that a default is written in one place only.
+    """A job as it was given.
 
     Args:
         source: As given.
         destination: As given.
-        set: Parameters from a job file, which have types.
-        spelled: Parameters from the command line, whose types the model's card knows.
-
-    The others are those of ``options.OPTIONS``.
+        options: Values by the names of ``OPTIONS``; only those that were given, as defaults are in ``config`` alone.
+        spelled: Parameters from the command line, whose types the model's card knows; those of a job file have types.
     """
 
     source: str
     destination: str
-    service: str | None = None
-    model: str | None = None
-    set: Mapping[str, ParameterValue] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     spelled: Mapping[str, str] = field(default_factory=dict)
-    column: Mapping[str, str] = field(default_factory=dict)
-    unchecked: tuple[str, ...] = ()
-    rename: Mapping[str, str] = field(default_factory=dict)
-    drop: tuple[str, ...] = ()
-    id_column: str | None = None
-    generate_ids: bool = False
-    text_column: str | None = None
-    hive: bool | None = None
-    limit: int | None = None
-    sample: int | None = None
-    seed: int | None = None
-    max_concurrency: int | None = None
-    requests_per_minute: float | None = None
-    characters_per_minute: float | None = None
-    max_cost: tuple[Decimal, str] | None = None
-    max_characters: int | None = None
-    max_rejects: float | None = None
-    max_attempts: int | None = None
-    timeout_s: float | None = None
-    audio_format: str | None = None
-    sample_rate_hz: int | None = None
-    pause_ms: int | None = None
-    quality: Mapping[str, str] = field(default_factory=dict)
-    unspeakable: UnspeakableAction = UNSPEAKABLE
-    part_rows: int | None = None
-    work_dir: str | None = None
-    lease_s: float = LEASE_S
-    reuse: tuple[str, ...] = ()
-    catalog: str | None = None
-    prices: str | None = None
-    retry_rejects: bool = False
-    append: bool = False
-    rebuild: bool = False
-    tag: Mapping[str, str] = field(default_factory=dict)
-    tag_column: Mapping[str, str] = field(default_factory=dict)
-    json: bool = False
-    quiet: bool = False
+
+    def get(self, name: str) -> Any:
+        """Return an option's value; None when it was not given."""
+        return self.options.get(name)
+
+    def of(self, holder: str) -> dict[str, Any]:
+        """Return what was given of a value's fields, by the fields' names."""
+        names = {option.parameter: option.name for option in OPTIONS if option.holder == holder}
+        return {field: self.options[name] for field, name in names.items() if name in self.options}
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -98,7 +63,8 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     merged = _merge(file, flags)
     if "seed" in merged and "sample" not in merged:
         raise ConfigurationError("--seed is given without --sample", hint="say how many rows: --sample N --seed S")
-    return Settings(source=values["source"], destination=values["destination"], **merged)
+    spelled = merged.pop("spelled", {})
+    return Settings(values["source"], values["destination"], merged, spelled)
 
 
 def _read_flags(values: Mapping[str, Any]) -> SettingsLayer:
@@ -232,11 +198,10 @@ def _merge(file: SettingsLayer, flags: SettingsLayer) -> SettingsLayer:
             if flags.get(flag):
                 lower.pop(excluded, None)
     merged = {**lower, **flags}
-    for name in ("column", "quality", "rename", "tag", "tag_column"):
-        if name in lower and name in flags:
+    for name in lower.keys() & flags.keys():
+        if BY_NAME[name].kind is OptionKind.PAIRS:
             merged[name] = {**lower[name], **flags[name]}
-    for name in ("drop", "reuse", "unchecked"):
-        if name in lower and name in flags:
+        elif BY_NAME[name].kind is OptionKind.NAMES:
             merged[name] = tuple(dict.fromkeys((*lower[name], *flags[name])))
     if "set" in lower and "spelled" in flags:
         merged["set"] = {name: value for name, value in lower["set"].items() if name not in flags["spelled"]}

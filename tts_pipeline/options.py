@@ -1,0 +1,336 @@
+"""A job's options, each written once: flags, keys of a job file and names of parameters follow from this table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from typing import Any, get_args
+
+from tts_pipeline.config import (
+    LEASE_S,
+    PART_ROWS,
+    UNSPEAKABLE,
+    AudioSettings,
+    BudgetCap,
+    InputColumns,
+    Limits,
+    Selection,
+    UnspeakableAction,
+)
+
+
+class OptionKind(Enum):
+    """How an option is given."""
+
+    VALUE = "one value; the last one counts"
+    SWITCH = "on or off"
+    NAMES = "a name each time; an array in a job file"
+    PAIRS = "NAME=VALUE each time; a table in a job file"
+
+
+_HOLDERS: Mapping[str, object] = {
+    "audio": AudioSettings(),
+    "budget": BudgetCap(),
+    "columns": InputColumns(),
+    "limits": Limits(),
+    "selection": Selection(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of a job.
+
+    Args:
+        name: The key in a job file; with hyphens, the flag.
+        holder: The value that has its field: ``job``, ``options``, or a part of these; empty is the command line's own.
+        help: For ``--help``, without the default.
+        metavar: The placeholder of the value in ``--help``.
+        parse: Text -> value, for ``OptionKind.VALUE``.
+        kind: How it is given.
+        alias: The name of the field, or argument, in Python; None is the same name.
+    """
+
+    name: str
+    holder: str
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], Any] = str
+    kind: OptionKind = OptionKind.VALUE
+    alias: str | None = None
+
+    @property
+    def flag(self) -> str:
+        """The option as a flag."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def parameter(self) -> str:
+        """The name of its field, or argument, in Python."""
+        return self.alias or self.name
+
+    @property
+    def help_with_default(self) -> str:
+        """The help, and the default where ``config`` has one."""
+        default = getattr(_HOLDERS.get(self.holder), self.parameter, None)
+        if default is None or self.kind is not OptionKind.VALUE:
+            return self.help
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        return f"{self.help} (default: {f'{default:g}' if isinstance(default, float) else default})"
+
+
+def _non_empty_text(text: str) -> str:
+    if not text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"must be a whole number, not {text!r}") from None
+
+
+def _positive_integer(text: str, least: int = 1) -> int:
+    number = _integer(text)
+    if number < least:
+        raise ValueError(f"must be {least} or more, not {text}")
+    return number
+
+
+_non_negative_integer = partial(_positive_integer, least=0)
+
+
+def positive_number(text: str) -> float:
+    """Read a number more than 0.
+
+    Raises:
+        ValueError: It is none; says what is wrong.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"must be a number, not {text!r}") from None
+    if not 0 < number < math.inf:
+        raise ValueError(f"must be more than 0, not {text}")
+    return number
+
+
+def _cost(text: str) -> tuple[Decimal, str]:
+    """Read an amount with its currency (``500CNY``, ``0.5 USD``), exactly."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]{3})", text.strip())
+    if match is None:
+        raise ValueError(f"must be an amount with its currency, as 500CNY, not {text!r}")
+    amount, currency = Decimal(match[1]), match[2].upper()
+    if not amount:
+        raise ValueError(f"must be more than 0, not {text}")
+    return amount, currency
+
+
+def _reject_limit(text: str) -> float:
+    """Read a number of rejects (``0``, ``100``), or a share of the rows (``0.05``)."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    is_share = 0 < number < 1
+    if not is_share and not (number >= 0 and text.isdecimal()):
+        raise ValueError(f"must be a whole number, or a share of the rows between 0 and 1, not {text!r}")
+    return number
+
+
+def _unspeakable(text: str) -> str:
+    if text not in get_args(UnspeakableAction):
+        raise ValueError(f"must be keep or reject, not {text!r}")
+    return text
+
+
+def _on_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f"must be on or off, not {text!r}")
+    return text == "on"
+
+
+_NAMES, _PAIRS, _SWITCH = OptionKind.NAMES, OptionKind.PAIRS, OptionKind.SWITCH
+
+COMMAND_LINE = "options"
+"""The group of the options of the command line alone."""
+
+GROUPS: Mapping[str, Sequence[Option]] = {
+    "what": (
+        Option(
+            "service",
+            "job",
+            "a name (see 'tts-pipeline services') or a URL; 'local' speaks on this machine",
+            "NAME|URL",
+            _non_empty_text,
+        ),
+        Option(
+            "model", "job", "the model, as the service calls it (see 'tts-pipeline models')", "MODEL", _non_empty_text
+        ),
+        Option("catalog", "job", "services, models and prices of your own", "FILE.toml", _non_empty_text),
+        Option("voice", "parameters", "the voice of all rows; the same as --set voice=V", "V"),
+        Option(
+            "set",
+            "job",
+            "one value of a parameter for all rows, or for those whose column is null",
+            "PARAM=VALUE",
+            kind=_PAIRS,
+            alias="parameters",
+        ),
+        Option(
+            "column",
+            "columns",
+            "take a parameter from a column, row by row",
+            "PARAM=COLUMN",
+            kind=_PAIRS,
+            alias="parameters",
+        ),
+        Option("unchecked", "job", "let any value of this parameter through", "PARAM", kind=_NAMES),
+        Option("text_column", "columns", "the column of the texts", "NAME", _non_empty_text, alias="text"),
+        Option("id_column", "columns", "the column of the ids", "NAME", _non_empty_text, alias="utterance_id"),
+        Option("generate_ids", "columns", "make ids from file and row", kind=_SWITCH),
+        Option("rename", "columns", "another name for an input column in the speech table", "OLD=NEW", kind=_PAIRS),
+        Option("drop", "columns", "leave this input column unread", "COLUMN", kind=_NAMES),
+        Option("hive", "columns", "folders such as speaker=Cherry are columns", "on|off", _on_off),
+        Option(
+            "unspeakable",
+            "options",
+            f"texts without anything to say, as '...': keep sends them, reject does not (default: {UNSPEAKABLE})",
+            "keep|reject",
+            _unspeakable,
+        ),
+        Option("retry_rejects", "options", "try rejected rows anew, also those of finished parts", kind=_SWITCH),
+        Option(
+            "append", "options", "take in new files of the source wherever they stand among the old ones", kind=_SWITCH
+        ),
+        Option(
+            "rebuild",
+            "options",
+            "make the dataset anew for a source or settings that changed; what is unchanged is not bought again, and "
+            "the old dataset stays until the new one is finished",
+            kind=_SWITCH,
+        ),
+    ),
+    "how fast": (
+        Option("max_concurrency", "limits", "requests in flight at one time", "N", _positive_integer),
+        Option(
+            "requests_per_minute",
+            "limits",
+            "a smooth rate (default: the service's own limit, where known)",
+            "N",
+            positive_number,
+        ),
+        Option(
+            "characters_per_minute",
+            "limits",
+            "a smooth rate of characters as billed (default: none)",
+            "N",
+            positive_number,
+        ),
+        Option("max_attempts", "limits", "attempts before a row is a reject; a 429 is none", "N", _positive_integer),
+        Option("timeout_s", "limits", "the longest silence of the service, in seconds", "S", positive_number),
+    ),
+    "how much": (
+        Option("limit", "selection", "only the first N rows, for a pilot", "N", _positive_integer),
+        Option("sample", "selection", "only N rows, drawn by --seed", "N", _positive_integer),
+        Option("seed", "selection", "which rows --sample draws", "S", _integer),
+        Option(
+            "max_cost",
+            "budget",
+            "the most that the job may cost, over all its runs, with its currency",
+            "500CNY",
+            _cost,
+        ),
+        Option(
+            "max_characters",
+            "budget",
+            "the most characters that it may be billed for, over all its runs",
+            "N",
+            _positive_integer,
+        ),
+        Option(
+            "max_rejects",
+            "options",
+            "more rejects, or a greater share of the rows, stop the run",
+            "N|RATIO",
+            _reject_limit,
+        ),
+    ),
+    "audio": (
+        Option(
+            "audio_format", "audio", "as-received, wav, flac, mp3 or ogg", "FORMAT", _non_empty_text, alias="format"
+        ),
+        Option("sample_rate_hz", "audio", "resample to this rate (default: as received)", "N", _positive_integer),
+        Option("pause_ms", "audio", "silence between the segments of a long text", "N", _non_negative_integer),
+        Option(
+            "quality",
+            "options",
+            "what to do about audio with this flag: keep, retry or reject",
+            "FLAG=ACTION",
+            kind=_PAIRS,
+        ),
+    ),
+    "bill": (
+        Option("prices", "job", "what models cost you, in place of their list prices", "FILE.toml", _non_empty_text),
+        Option("tag", "options", "a label for the bill", "KEY=VALUE", kind=_PAIRS, alias="tags"),
+        Option(
+            "tag_column",
+            "options",
+            "a label for the bill from a column, row by row",
+            "KEY=COLUMN",
+            kind=_PAIRS,
+            alias="tag_columns",
+        ),
+    ),
+    "where": (
+        Option(
+            "reuse",
+            "options",
+            "take what was bought before from this dataset or reuse store, and keep what is bought in the store",
+            "DATASET|DIR|URL",
+            kind=_NAMES,
+        ),
+        Option(
+            "work_dir",
+            "options",
+            "a local folder for journals (default: inside a local destination)",
+            "DIR",
+            _non_empty_text,
+        ),
+        Option(
+            "part_rows",
+            "options",
+            f"rows in a part of a new dataset (default: {PART_ROWS}, or more for large sources)",
+            "N",
+            _positive_integer,
+        ),
+        Option(
+            "lease_s",
+            "options",
+            "how long the parts of a run stay its own after its last sign of life, where machines meet at an object "
+            f"store, in seconds (default: {LEASE_S:g})",
+            "S",
+            positive_number,
+        ),
+    ),
+    COMMAND_LINE: (
+        Option("json", "", "print the result as one JSON object, the last line of standard output", kind=_SWITCH),
+        Option("quiet", "", "no progress", kind=_SWITCH),
+    ),
+}
+"""In the order of ``--help``."""
+
+OPTIONS = tuple(option for group in GROUPS.values() for option in group)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
+"""Pairs of which only one may be given; a flag goes before the other one in a job file."""
