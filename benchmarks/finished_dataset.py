@@ -17,7 +17,7 @@ from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.job import Job, Shard, plan, publish, run_parts
 from tts_pipeline.storage.json_files import json_bytes
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 
 def make_finished_dataset(job: Job, *, open_parts: int) -> None:

@@ -1,15 +1,18 @@
-"""The local speech service for tests: always a real process, never a stand-in."""
+"""Fixtures of many tests: the local speech service, always a real process, and destinations of both kinds."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
+from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
+import fsspec
 import pytest
 from hypothesis import settings
 
@@ -17,6 +20,8 @@ from tests.patience import patience
 from tests.s3 import s3_server
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.options import EmulatorOptions
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 
 StartEmulator = Callable[..., LocalService]
 """``emulator(**options)`` with the fields of ``EmulatorOptions``."""
@@ -131,3 +136,22 @@ def s3(_s3_server: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterat
     s3fs.S3FileSystem().mkdir("bucket")
     yield _s3_server
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty destination, once in a folder and once on an fsspec file system."""
+    if request.param == "local":
+        yield open_store(tmp_path / "destination", tmp_path / "staging")
+        return
+    url = f"memory://{uuid.uuid4().hex}/destination"
+    yield open_store(url, tmp_path / "staging")
+    filesystem, path = fsspec.core.url_to_fs(url)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Coroutine tests marked with ``anyio`` (its pytest plugin comes with httpx) run on asyncio, and only there."""
+    return "asyncio"

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.storage.store import Store, open_store
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 
 COMMAND = Path(sys.executable).with_name("tts-pipeline")
 PRICE = Decimal("0.8") / 10_000

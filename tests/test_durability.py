@@ -215,7 +215,7 @@ def test_a_journal_of_another_version_is_left_to_it(tmp_path: Path, tone_service
 
 def _work_of(folder: Path, service: LocalService) -> list[Path]:
     """Return where a job keeps its journals: it has run once, over nothing."""
-    from tts_pipeline.job.prepare import work_dir_of
+    from tts_pipeline.job.folders import work_dir_of
 
     return [work_dir_of(job_of(folder, service.url, options={"work_dir": folder / "work"}))]
 

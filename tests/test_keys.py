@@ -29,7 +29,7 @@ from tts_pipeline.emulator.rules import FORMS
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.job import run_job
 from tts_pipeline.models import Speech, Utterance
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 KEY = "Zq7/pL+w_x9.K2m-Tt4vB8nR5sYcD1eF"
 ECHOES = {writing: encode_echo(f"Bearer {KEY}", writing) for writing in ECHO_ENCODINGS}

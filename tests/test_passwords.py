@@ -23,7 +23,7 @@ from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineErr
 from tts_pipeline.job import run_job
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.storage.location import FsspecPath
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 PASSWORD = "hunter2/Z9+x"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -130,6 +131,17 @@ def test_no_room_is_crowded() -> None:
     for path in MODULES:
         lines[_room(path)] += len(path.read_text().splitlines())
     assert {room: count for room, count in lines.items() if count > 0.12 * lines.total()} == {}
+
+
+def test_no_module_is_long() -> None:
+    """A module of more than 400 lines holds two ideas: it is split."""
+    assert {path.name: lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 400} == {}
+
+
+def test_nothing_is_left_to_do() -> None:
+    """What is not done stands in an issue, not in the package."""
+    for path in MODULES:
+        assert not re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text()), path
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

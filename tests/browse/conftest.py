@@ -17,7 +17,7 @@ from tests.patience import patience
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\"> & <b>bold</b>, said aloud."
 """The text of row ``r2``."""

@@ -14,7 +14,7 @@ from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 
 def test_speech_is_told_in_full(snapshot: Snapshot) -> None:

@@ -13,7 +13,7 @@ from tests.browse.conftest import LONG, REFUSED
 from tts_pipeline.browse.row_query import SORT_KEYS, RowQuery, parse_row_query
 from tts_pipeline.browse.row_table import RowTable
 from tts_pipeline.browse.snapshot import Snapshot
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 def ids(rows: RowTable, **query: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from tts_pipeline.browse.row_query import RowQuery
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 def test_the_first_page_does_not_wait_for_all_rows(dataset: Path) -> None:

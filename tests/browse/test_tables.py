@@ -9,7 +9,7 @@ import pytest
 
 from tts_pipeline.browse.tables import FileSpan, read_file, read_frames
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 def test_rows_know_their_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tts_pipeline.cache.file_cache import MARKER, FileCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 RECEIVED = AudioSettings()
 

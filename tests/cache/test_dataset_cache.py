@@ -17,7 +17,8 @@ from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.dataset import speech_file
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 RECEIVED = AudioSettings()
 

@@ -10,7 +10,7 @@ import pytest
 from tts_pipeline.cache.eviction import evict
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.models import Answer, Audio, CachedAudio
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]
 

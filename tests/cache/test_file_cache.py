@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 KEY = "ab" * 32
 

@@ -12,7 +12,7 @@ from tts_pipeline.cache.journal_cache import JournalCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 JOB = {"audio_format": "as-received", "sample_rate_hz": None, "pause_ms": 300}
 

@@ -14,7 +14,7 @@ from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.cache.tiered import MAX_FAILURES, TieredCache
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import CachedAudio
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 Result = TypeVar("Result")
 

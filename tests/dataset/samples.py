@@ -29,7 +29,8 @@ from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.lease import Leases
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 from tts_pipeline.text import billed_characters
 from tts_pipeline.wal.journal import JournalWriter
 from tts_pipeline.wal.replay import Replay

@@ -14,7 +14,9 @@ from tts_pipeline.dataset.claims import Claim, claim_names, read_claim
 from tts_pipeline.dataset.part_journals import journal_paths, replay_part
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, History, Usage
-from tts_pipeline.storage.store import LocalStore, Store, open_store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 from tts_pipeline.wal import journal
 from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.journal import Journal

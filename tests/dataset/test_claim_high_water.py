@@ -18,7 +18,8 @@ from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.models import Price
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 CLAIM = Claim("j", "i", NOW_US, 0, None, "CNY", "local", "m", None, {"team": "x"})
 BY_TOKEN = Price("t", "CNY", "list", per_1m_input_tokens=Decimal("160"), per_1m_output_tokens=Decimal(1_000))

@@ -23,7 +23,7 @@ CLAIM = Claim("j1", "i1", 1, 500, Decimal("0.040000000"), "CNY", "local", "m", N
 _HOLD = """
 import sys
 from pathlib import Path
-from tts_pipeline.dataset.claims import FileLock
+from tts_pipeline.storage.file_lock import FileLock
 with FileLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -24,7 +24,8 @@ from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Speech, Usage, Utterance
 from tts_pipeline.schema import REJECTS, SPEECH, USAGE, arrow_fields
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 pytestmark = pytest.mark.anyio
 

@@ -13,17 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tts_pipeline.config import MAX_PARTS, PART_ROWS
-from tts_pipeline.dataset.descriptor import (
-    Descriptor,
-    Extent,
-    Growth,
-    check_descriptor,
-    create_or_extend_descriptor,
-    part_rows_for,
-    read_descriptor,
-)
+from tts_pipeline.dataset.descriptor import Descriptor, Extent, part_rows_for, read_descriptor
+from tts_pipeline.dataset.growth import Growth, check_descriptor, create_or_extend_descriptor
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 FILE = {"path": "a.parquet", "bytes": 100, "rows": 1_200, "footer_sha256": "00"}
 DESCRIPTOR = Descriptor(

@@ -10,11 +10,13 @@ import yaml
 
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.commit import marker_name
-from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import committed_parts, dataset_card, dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 
 def _bench_with_descriptor(tmp_path: Path, store: Store, *, rows: int = 10) -> tuple[Bench, Descriptor]:

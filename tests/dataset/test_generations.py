@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.generations import (
     SWAP_FILE,
@@ -17,9 +17,11 @@ from tts_pipeline.dataset.generations import (
     totals_to_carry,
     unfinished_generations,
 )
+from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 JOB = {"model": "m", "service": "s"}
 

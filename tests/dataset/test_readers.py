@@ -16,10 +16,11 @@ import pytest
 import soundfile
 
 from tests.dataset.samples import Bench
-from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import finalize
+from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 ROWS = 10
 SAID = [number for number in range(ROWS) if number != 5]

@@ -9,8 +9,9 @@ import pytest
 from tests.dataset.samples import NOW_US, Bench, cost_of
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.commit import marker_name
-from tts_pipeline.dataset.descriptor import Descriptor, create_or_extend_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.dataset.part_journals import journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.storage.file_lock import FileLock

@@ -18,8 +18,8 @@ from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.exports.index import INDEX_FILE
 from tts_pipeline.schema import speech_schema
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import read_columns
-from tts_pipeline.storage.store import LocalStore
 
 RATE_HZ = 24_000
 JOB = {"model": "qwen3-tts-flash", "service": "local"}

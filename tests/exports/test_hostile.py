@@ -17,7 +17,7 @@ from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import export
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 NAMES = ["../../x", "wav/../../x", "/etc/x", "", "wav\0", "x" * 5_000, "WAV"]
 

@@ -20,7 +20,7 @@ from tts_pipeline.frames import call_store
 from tts_pipeline.frames.call_store import ABANDONED_S, CallStore
 from tts_pipeline.frames.synthesize import Sentinel
 from tts_pipeline.job import CancelToken
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 ROWS = pl.DataFrame({"utterance_id": ["0"], "text": ["Hello."]})
 

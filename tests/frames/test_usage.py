@@ -14,7 +14,7 @@ from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.report import usage
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 
 def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tests.job.samples import job_of, write_lines
 from tts_pipeline.dataset.active_part import ActivePart
 from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.job import CancelToken, run_job
-from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source import parquet_source
 from tts_pipeline.wal import journal
 

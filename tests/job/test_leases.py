@@ -21,7 +21,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, Report, run_job
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.location import FsspecPath
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 s3fs = pytest.importorskip("s3fs")
 

@@ -18,7 +18,7 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import Report, publish, run_job
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.wal.shipping import FOLDER
 
 

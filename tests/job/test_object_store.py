@@ -14,7 +14,7 @@ from tests.job.samples import job_of
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Report, run_job
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 DESTINATION = "s3://bucket/deep/out"
 

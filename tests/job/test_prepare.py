@@ -12,7 +12,9 @@ from tests.job.samples import job_of, write_lines
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.job.prepare import PreparedJob, create_or_extend_dataset, prepare, work_dir_of
+from tts_pipeline.job.folders import work_dir_of
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source.row_reader import RowReader
 
 

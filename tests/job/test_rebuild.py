@@ -24,7 +24,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import Job, plan, publish, run_job, run_parts, validate
 from tts_pipeline.storage.file_lock import FileLock
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 REBUILD: dict[str, Any] = {"rebuild": True}
 
@@ -207,7 +207,7 @@ _SWAPPING = """
 import os, signal, sys
 from pathlib import Path
 from tests.job.samples import job_of
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.job import run_job
 
 left = int(sys.argv[3])

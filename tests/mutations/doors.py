@@ -22,7 +22,7 @@ from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import MEANINGS
 from tts_pipeline.errors import TtsPipelineError
 from tts_pipeline.job import publish
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 MODEL = "qwen3-tts-flash"
 

@@ -24,7 +24,7 @@ from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Progress, run_job
 from tts_pipeline.job.stop import CancelToken
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.wal.shipping import chunk_name
 
 ROWS = 10

@@ -16,7 +16,7 @@ from tts_pipeline.cli import main
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.errors import StorageError
 from tts_pipeline.report import open_parts, usage_report
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 CLAIM = Claim("j", "i", 1_700_000_000_000_000, 500, Decimal("0.04"), "CNY", "local", "m", "books", {"team": "blue"})
 

@@ -20,8 +20,8 @@ from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import run_job
 from tts_pipeline.report import usage, usage_report
 from tts_pipeline.schema import to_table, usage_schema
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.parquet import write_table
-from tts_pipeline.storage.store import open_store
 
 REFUSED = {"what": "refuse", "text": "Line 3."}
 

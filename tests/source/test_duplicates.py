@@ -22,7 +22,7 @@ from tts_pipeline.source.duplicates import (
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.scan import scan_source
-from tts_pipeline.storage.store import LocalStore
+from tts_pipeline.storage.local_store import LocalStore
 
 
 def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any) -> tuple[Hashes, list[int], Hashes]:

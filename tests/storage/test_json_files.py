@@ -13,13 +13,15 @@ from tests.dataset.samples import Bench
 from tests.dataset.test_descriptor import DESCRIPTOR
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim, write_claim
 from tts_pipeline.dataset.commit import marker_name
-from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, create_or_extend_descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, read_descriptor
 from tts_pipeline.dataset.finalize import committed_parts, finalize, read_markers
 from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, SWAP_FILE, resume_swap, unfinished_generations
+from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.dataset.names import file_names, parse_journal_id, parse_part_number
 from tts_pipeline.errors import StorageError, TtsPipelineError
 from tts_pipeline.storage.json_files import CHECKSUM, JsonFields, json_bytes, read_fields
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 _HOSTILE: tuple[Any, ...] = (
     *(None, True, -1, 2**63, 1e300, -0.5, "NaN", "-1", "1e400", "../../x", "a\0b"),

@@ -15,7 +15,7 @@ from tts_pipeline.cache.cache_location import find_cache
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.storage.location import FsspecPath, filesystem_of, is_local, is_url, local_path, utf8_name
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 @pytest.fixture

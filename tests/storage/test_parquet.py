@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.parquet import open_parquet, read_columns, size_and_hash, write_table
-from tts_pipeline.storage.store import open_store
 
 PACKAGE = Path(__file__).parents[2] / "tts_pipeline"
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "y"]})

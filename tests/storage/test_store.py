@@ -14,8 +14,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.fsspec_store import FsspecStore
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.safe_folder import make_folder
-from tts_pipeline.storage.store import FsspecStore, LocalStore, Store, open_store, storage_errors
+from tts_pipeline.storage.store import Store, storage_errors
 
 
 def test_a_file_written_is_read_back_and_replaced_whole(store: Store) -> None:
@@ -131,7 +134,7 @@ _WITH_SMALL_FILES_ONLY = """
 import resource, signal, sys
 from contextlib import suppress
 from pathlib import Path
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.errors import StorageError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -15,7 +15,8 @@ from tests.patience import patience
 from tts_pipeline.config import JOURNAL_CHUNK_BYTES
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import Store, open_store
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import Journal, encode_frame
 from tts_pipeline.wal.shipping import FOLDER, LogShipper, ShippedLog, chunk_name
 

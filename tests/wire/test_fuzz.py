@@ -39,7 +39,8 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Audio
-from tts_pipeline.wire.shapes import ParsedResponse, Response, parse_response
+from tts_pipeline.wire.response import ParsedResponse, Response
+from tts_pipeline.wire.shapes import parse_response
 from tts_pipeline.wire.timestamps import align_words
 
 TEXT = "Hello, you: 12 of 大家!"

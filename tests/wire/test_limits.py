@@ -12,7 +12,8 @@ import pytest
 from tts_pipeline.config import MAX_JSON_VALUES
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
 from tts_pipeline.wire.limits import MAX_TEXT_BYTES, ExcessiveTextError, check_text, parse_json
-from tts_pipeline.wire.shapes import Response, parse_response
+from tts_pipeline.wire.response import Response
+from tts_pipeline.wire.shapes import parse_response
 
 SIZE = 39_000_000
 HOSTILE: Mapping[str, tuple[bytes, bytes, bytes]] = {

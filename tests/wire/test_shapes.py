@@ -18,7 +18,8 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.shapes import Response, parse_response, reported_usage
+from tts_pipeline.wire.response import Response
+from tts_pipeline.wire.shapes import parse_response, reported_usage
 from tts_pipeline.wire.timestamps import TimedText
 
 SOUND = b"RIFF" + bytes(range(256)) * 4

@@ -17,7 +17,8 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.models import Usage
-from tts_pipeline.wire.shapes import ParsedResponse, Response, parse_response
+from tts_pipeline.wire.response import ParsedResponse, Response
+from tts_pipeline.wire.shapes import parse_response
 from tts_pipeline.wire.timestamps import TimedText
 
 CHUNKS = (b"RIFF\x00\x01\x02", b"\x03\x04", b"\x05\x06\x07\x08")

@@ -54,8 +54,8 @@ def _empty_reason(job: Job) -> str | None:
 
 def _existing_rows(job: Job) -> int:
     from tts_pipeline.dataset.descriptor import read_descriptor
-    from tts_pipeline.job.prepare import work_dir_of
-    from tts_pipeline.storage.store import open_store
+    from tts_pipeline.job.folders import work_dir_of
+    from tts_pipeline.storage.open_store import open_store
 
     descriptor = read_descriptor(open_store(job.destination, work_dir_of(job) / "staging"))
     return 0 if descriptor is None else descriptor.rows

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import polars as pl
 
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import open_parquet
-from tts_pipeline.storage.store import LocalStore, Store, storage_errors
+from tts_pipeline.storage.store import Store, storage_errors
 
 _READERS = 16
 _FILE = "__file__"

@@ -20,7 +20,8 @@ from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 from tts_pipeline.models import CachedAudio
 from tts_pipeline.storage.location import is_local
-from tts_pipeline.storage.store import Store, open_store
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 
 logger = logging.getLogger("tts_pipeline")
 

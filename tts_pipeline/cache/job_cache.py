@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tts_pipeline.cache.file_cache import FileCache, request_hash
-from tts_pipeline.storage.store import LocalStore, storage_errors
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import storage_errors
 
 _MAX_NEW_HASHES = 10_000
 

@@ -7,7 +7,7 @@ import argparse
 from tts_pipeline.browse.serve import is_loopback, serve
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import print_result, print_status
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 def browse(arguments: argparse.Namespace) -> int:

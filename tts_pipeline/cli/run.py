@@ -20,9 +20,10 @@ from tts_pipeline.dataset.finalize import committed_parts
 from tts_pipeline.errors import StorageError, without_passwords
 from tts_pipeline.job import Job, Progress, Report, run_job
 from tts_pipeline.job import validate as check
-from tts_pipeline.job.prepare import PreparedJob, work_dir_of
+from tts_pipeline.job.folders import work_dir_of
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source.row_reader import RowReader
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 
 def run(settings: Settings) -> int:

@@ -31,9 +31,10 @@ from tts_pipeline.models import UtteranceKey
 from tts_pipeline.schema import REJECTS, arrow_fields, rejects_schema, speech_schema, to_table
 from tts_pipeline.source.columns import ColumnRoles
 from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.json_files import json_bytes
 from tts_pipeline.storage.parquet import size_and_hash, size_and_hash_at, write_tables
-from tts_pipeline.storage.store import FsspecStore, Store, storage_errors
+from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.replay import Replay, UtteranceRecord
 

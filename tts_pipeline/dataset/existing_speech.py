@@ -21,9 +21,10 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History, UtteranceKey
 from tts_pipeline.money import total_cost
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.parquet_reader import ParquetReader
-from tts_pipeline.storage.store import LocalStore, Store, storage_errors
+from tts_pipeline.storage.store import Store, storage_errors
 
 _SPEECH_COLUMNS = ("utterance_id", "take", "voice", "language", "duration_ms", "deduplicated_from")
 _USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost")

@@ -14,7 +14,7 @@ from tts_pipeline.cache.job_cache import JobCache, request_hashes
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.retakes import is_worth_keeping
 from tts_pipeline.config import AudioSettings, QualityPolicy
-from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration
 from tts_pipeline.models import Parameters
 from tts_pipeline.source.duplicates import load_duplicate_hashes

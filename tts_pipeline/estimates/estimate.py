@@ -28,7 +28,8 @@ from tts_pipeline.estimates.result import WAV_BYTES_PER_SECOND, Estimate
 from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters
 from tts_pipeline.estimates.tally import Counts, tally
 from tts_pipeline.job import Job, RunOptions
-from tts_pipeline.job.prepare import PreparedJob, prepare
+from tts_pipeline.job.prepare import prepare
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.money import price_at
 from tts_pipeline.source.columns import hugging_face_note, passthrough_columns, require_columns

@@ -18,7 +18,7 @@ from tts_pipeline.dataset.part_journals import check_fingerprint, journal_paths
 from tts_pipeline.errors import StorageError
 from tts_pipeline.estimates.input_rows import InputRows, rebatch
 from tts_pipeline.frames.conversion import to_polars
-from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import UtteranceKey
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.storage.scratch import scratch_folder

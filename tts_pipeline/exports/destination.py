@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.storage.store import Store, open_store
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store
 
 _MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
 """Names of manifests, of whatever format: nothing else is removed because it is told of."""

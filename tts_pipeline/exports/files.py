@@ -20,7 +20,8 @@ from tts_pipeline.exports.plan import EXT, KEY, SPLIT, ExportPlan, ExportRow, au
 from tts_pipeline.exports.report import Export
 from tts_pipeline.exports.speech_table import RowGroup
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
-from tts_pipeline.storage.store import LocalStore, Store
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
 
 WRITERS = 16
 """Files that are written at a time: on an object store each takes a round trip."""

@@ -32,13 +32,14 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.dataset.usage_files import committed_journals, open_claims
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job.prepare import WORK_FOLDER, locks_dir_of
+from tts_pipeline.job.folders import WORK_FOLDER, locks_dir_of
 from tts_pipeline.source.frame_stream import FILE_NAME, write_stream
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.scratch import is_writable, state_folder
-from tts_pipeline.storage.store import LocalStore, storage_errors
+from tts_pipeline.storage.store import storage_errors
 
 CACHE_BYTES = 10 * 1024**3
 """Audio that is kept for later calls, at most: about 60 hours of 24 kHz WAV."""

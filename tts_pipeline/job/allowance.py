@@ -15,7 +15,7 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.flow.budget import Budget, Spending
 from tts_pipeline.job.job import Shard
-from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.sharding import cap_of_shard, sum_totals
 
 _NOTHING = Decimal(0)

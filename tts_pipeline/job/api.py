@@ -24,7 +24,8 @@ from tts_pipeline.job.execution import (
     run_shard,
 )
 from tts_pipeline.job.job import Job, RunOptions, Shard, divide_into_shards
-from tts_pipeline.job.prepare import PreparedJob, create_or_extend_dataset, prepare
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.sharding import limits_of_shard
 from tts_pipeline.job.stop import CancelToken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.cache.tiered import TieredCache
-from tts_pipeline.job.prepare import PreparedJob
+from tts_pipeline.job.prepared_job import PreparedJob
 
 
 def open_cache(prepared: PreparedJob, job_cache: JobCache | None) -> TieredCache | None:

@@ -20,15 +20,17 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
 from tts_pipeline.job.allowance import make_allowance
 from tts_pipeline.job.contention import wait_for_others
+from tts_pipeline.job.folders import make_leases, work_dir_of
 from tts_pipeline.job.job import Job, Shard
-from tts_pipeline.job.prepare import PreparedJob, make_leases, prepare, work_dir_of
+from tts_pipeline.job.prepare import prepare
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import complete_swap
 from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import delete_duplicate_hashes
-from tts_pipeline.storage.store import open_store
+from tts_pipeline.storage.open_store import open_store
 
 StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
 """Gives a service that can be spoken to, for as long as there is something to do; never called when there is not."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier
 from tts_pipeline.cache.journal_cache import JournalCache
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.descriptor import Descriptor, Growth, check_descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.dataset.generations import (
     SWAP_FILE,
     generation_at,
@@ -19,6 +19,7 @@ from tts_pipeline.dataset.generations import (
     totals_to_carry,
     unfinished_generations,
 )
+from tts_pipeline.dataset.growth import Growth, check_descriptor
 from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.storage.lease import Leases

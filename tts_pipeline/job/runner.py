@@ -34,7 +34,8 @@ from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.job import RunOptions
 from tts_pipeline.job.part_slots import PartSlots
-from tts_pipeline.job.prepare import PreparedJob, find_repeated_hashes
+from tts_pipeline.job.prepare import find_repeated_hashes
+from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.stop import CancelToken, run_stoppable
 from tts_pipeline.job.workers import RejectGuard, WorkerPool, WorkItem, workers_for
 from tts_pipeline.source.duplicates import RequestHasher

@@ -18,7 +18,9 @@ from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
 from tts_pipeline.schema import to_table, usage_schema
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
-from tts_pipeline.storage.store import LocalStore, Store, open_store, storage_errors
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.store import Store, storage_errors
 
 TAG_PREFIX = "tag:"
 """What the name of a tag begins with among the columns of a report."""

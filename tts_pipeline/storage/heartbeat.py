@@ -9,17 +9,14 @@ later. So the writer knows that its leases are lost before anybody takes them.
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
-import orjson
-
-from tts_pipeline.config import MAX_LEASE_S
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.store import LEASES, FsspecStore
+from tts_pipeline.storage.fsspec_store import FsspecStore
+from tts_pipeline.storage.lease_names import heartbeat_name
+from tts_pipeline.storage.owner import MAX_OWNER_BYTES, Owner
 
 BEATS_PER_LEASE = 4
 """Signs of life within ``lease_s``: three may get lost."""
@@ -27,8 +24,6 @@ BEATS_PER_LEASE = 4
 TIMEOUT_LEASES = 1.5
 """Of this many ``lease_s`` means that a process is dead."""
 
-_MAX_BYTES = 64 * 1024
-_INVOCATION_ID = re.compile(r"[0-9a-f]{32}")
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -39,75 +34,6 @@ def boottime_s() -> float:
 
 class LeaseLostError(StorageError):
     """Others may work on what this process worked on: it must send and publish nothing any more. Never retried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that a lease belongs to.
-
-    Args:
-        invocation_id: One execution of a job by one process.
-        host: Its machine, for people.
-        process: Its number there.
-        work_id: Of its work folder, which holds the locks of that machine.
-        lease_s: How long its leases hold without a sign of life.
-    """
-
-    invocation_id: str
-    host: str
-    process: int
-    work_id: str
-    lease_s: float
-
-    def __str__(self) -> str:
-        return f"process {self.process} on {self.host}"
-
-    def to_json(self, **extra: int) -> bytes:
-        """Return what a file says of it."""
-        return orjson.dumps({**asdict(self), **extra})
-
-    def shares_locks_with(self, other: Owner) -> bool:
-        """Return whether both have their locks in the same folder of the same machine."""
-        return (self.host, self.work_id) == (other.host, other.work_id)
-
-
-def heartbeat_name(invocation_id: str) -> str:
-    """Return the name of a process's sign of life within the dataset."""
-    return f"{LEASES}/alive-{invocation_id}.json"
-
-
-def read_owner(store: FsspecStore, name: str) -> Owner | None:
-    """Read whose a lease or a sign of life is; None when it is gone.
-
-    Raises:
-        StorageError: It is damaged: whose it is, and whether that process lives, cannot be told.
-    """
-    data = store.read_start(name, _MAX_BYTES)
-    if data is None:
-        return None
-    owner = _parse_owner(data)
-    if owner is None:
-        raise StorageError(
-            f"{store.describe(name)} is damaged: it should tell which process works there",
-            hint="when no run of this dataset is at work on any machine, remove it",
-        )
-    return owner
-
-
-def _parse_owner(data: bytes) -> Owner | None:
-    try:
-        values = orjson.loads(data)
-        owner = Owner(**{name: values[name] for name in Owner.__slots__})
-        is_valid = (
-            all(isinstance(text, str) and len(text) < 256 for text in (owner.invocation_id, owner.host, owner.work_id))
-            and _INVOCATION_ID.fullmatch(owner.invocation_id) is not None
-            and type(owner.process) is int
-            and type(owner.lease_s) in {int, float}
-            and 0 < owner.lease_s <= MAX_LEASE_S
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-    return owner if is_valid else None
 
 
 class Heartbeat:
@@ -244,4 +170,4 @@ class PeerMonitor:
         self.is_alive = self.is_alive and not self.is_dead
 
     def _read(self) -> bytes | None:
-        return self._store.read_start(heartbeat_name(self.owner.invocation_id), _MAX_BYTES)
+        return self._store.read_start(heartbeat_name(self.owner.invocation_id), MAX_OWNER_BYTES)

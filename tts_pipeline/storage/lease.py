@@ -14,8 +14,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
-import secrets
 import socket
 import threading
 import time
@@ -29,17 +27,11 @@ from typing import Self
 from tts_pipeline.config import LEASE_S
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
-from tts_pipeline.storage.heartbeat import (
-    TIMEOUT_LEASES,
-    Heartbeat,
-    Owner,
-    PeerMonitor,
-    boottime_s,
-    heartbeat_name,
-    read_owner,
-)
-from tts_pipeline.storage.safe_folder import create_file, make_folder
-from tts_pipeline.storage.store import LEASES, FsspecStore, Store, storage_errors
+from tts_pipeline.storage.fsspec_store import FsspecStore
+from tts_pipeline.storage.heartbeat import TIMEOUT_LEASES, Heartbeat, PeerMonitor, boottime_s
+from tts_pipeline.storage.lease_names import HEARTBEAT_NAME, PART_LEASE_NAME, heartbeat_name, lease_epochs, lease_name
+from tts_pipeline.storage.owner import Owner, has_exited, read_owner, work_id_of
+from tts_pipeline.storage.store import LEASES, Store, storage_errors
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -51,11 +43,6 @@ ABORT_TIMEOUT_S = 1.0
 
 _POLLS_PER_LEASE = 8
 """Looks at another process within ``lease_s``, while nothing else can be done."""
-
-_ID = re.compile(r"[0-9a-f]{16}")
-_EPOCH = re.compile(r"[0-9]{6,15}")
-_PART_LEASE_NAME = re.compile(r"(part-[0-9]{5,9})-[0-9]{6,15}\.json")
-_HEARTBEAT_NAME = re.compile(r"alive-([0-9a-f]{32})\.json")
 
 
 class Leases:
@@ -191,7 +178,9 @@ class Leases:
         if self._store is None or not self._holders:
             return  # a lock tells by itself
         names = self._list_names(self._store)
-        self._holders = {resource: holder for resource, holder in self._holders.items() if _epochs(resource, names)}
+        self._holders = {
+            resource: holder for resource, holder in self._holders.items() if lease_epochs(resource, names)
+        }
         for peer in {id(watch): watch for watch in self._holders.values()}.values():
             peer.poll()
 
@@ -213,7 +202,7 @@ class Leases:
             StorageError: The destination failed.
         """
         names = () if self._store is None else self._list_names(self._store)
-        matches = (_PART_LEASE_NAME.fullmatch(name) for name in names)
+        matches = (PART_LEASE_NAME.fullmatch(name) for name in names)
         return sorted({match[1] for match in matches if match})
 
     def _start_heartbeat(self, store: FsspecStore) -> None:
@@ -221,7 +210,7 @@ class Leases:
             if self._heartbeat is not None:
                 return
             with storage_errors(f"reading {self.lock_folder.parent}"):
-                work_id = _work_id(self.lock_folder.parent)
+                work_id = work_id_of(self.lock_folder.parent)
             owner = Owner(self.invocation_id, socket.gethostname(), os.getpid(), work_id, self._lease_s)
             heartbeat = Heartbeat(store, owner, self._clock)
             self._owner, self._heartbeat = owner, heartbeat
@@ -240,8 +229,8 @@ class Leases:
             )
         names = self._list_names(store)
         self._remote_peers(store, names)  # met now, those who have died are known at the end
-        for epoch in _epochs(WHOLE_DATASET, names):
-            self._wait_for_exclusive_holder(store, _lease_name(WHOLE_DATASET, epoch))
+        for epoch in lease_epochs(WHOLE_DATASET, names):
+            self._wait_for_exclusive_holder(store, lease_name(WHOLE_DATASET, epoch))
 
     def _wait_for_exclusive_holder(self, store: FsspecStore, name: str) -> None:
         owner = read_owner(store, name)
@@ -267,17 +256,17 @@ class Leases:
         assert self._owner is not None
         epoch = 1
         while True:
-            name = _lease_name(resource, epoch)
+            name = lease_name(resource, epoch)
             is_created = store.create(name, self._owner.to_json())
             if is_created:
                 self._lease_names[resource] = [name]
-            others = set(_epochs(resource, self._list_names(store)))
+            others = set(lease_epochs(resource, self._list_names(store)))
             # One of ours that is not listed was removed by a holder that let go and took it for a dead one's.
             is_listed = is_created and epoch in others
             others -= {epoch} if is_created else set()
             dead, holder = self._inspect(store, resource, others)
             if is_listed and holder is None:
-                self._lease_names[resource] = [*(_lease_name(resource, dead_epoch) for dead_epoch in dead), name]
+                self._lease_names[resource] = [*(lease_name(resource, dead_epoch) for dead_epoch in dead), name]
                 return None
             if is_created:
                 self._release(store, resource)
@@ -289,7 +278,7 @@ class Leases:
         """Return which of these leases are of the dead, and who has one and is not dead, if anybody."""
         dead: list[int] = []
         for epoch in sorted(epochs):
-            owner = read_owner(store, _lease_name(resource, epoch))
+            owner = read_owner(store, lease_name(resource, epoch))
             if owner is None:
                 continue
             # Of the same work folder: we hold its lock, so whoever had the lease before does not hold it any more.
@@ -324,7 +313,7 @@ class Leases:
             self._heartbeat.stop()
             for invocation_id, peer in self._peers.items():
                 peer.poll()
-                if peer.is_dead or (self._shares_locks(peer.owner) and _has_exited(peer.owner.process)):
+                if peer.is_dead or (self._shares_locks(peer.owner) and has_exited(peer.owner.process)):
                     self._store.remove(heartbeat_name(invocation_id))
 
     def _wait_until_dead(self, peer: PeerMonitor, resource: str) -> None:
@@ -358,7 +347,7 @@ class Leases:
 
     def _remote_peers(self, store: FsspecStore, names: list[str]) -> list[PeerMonitor]:
         """Return the processes that gave a sign of life, but for those that our locks keep away."""
-        ids = {match[1] for match in map(_HEARTBEAT_NAME.fullmatch, names) if match} - {self.invocation_id}
+        ids = {match[1] for match in map(HEARTBEAT_NAME.fullmatch, names) if match} - {self.invocation_id}
         owners = [
             self._peers[invocation_id].owner
             if invocation_id in self._peers
@@ -376,39 +365,3 @@ class Leases:
 
     def _shares_locks(self, owner: Owner) -> bool:
         return self._owner is not None and owner.shares_locks_with(self._owner)
-
-
-def _lease_name(resource: str, epoch: int) -> str:
-    return f"{LEASES}/{resource}-{epoch:06}.json"
-
-
-def _epochs(resource: str, names: list[str]) -> list[int]:
-    """Return the epochs that there are of a lease; names that are none of ours are left alone."""
-    middles = [
-        name.removeprefix(f"{resource}-").removesuffix(".json") for name in names if name.startswith(f"{resource}-")
-    ]
-    return [int(middle) for middle in middles if _EPOCH.fullmatch(middle) and f"{int(middle):06}" == middle]
-
-
-def _has_exited(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return False
-
-
-def _work_id(folder: Path) -> str:
-    """Return the id of a work folder; made when there is none."""
-    path = folder / "work.id"
-    with suppress(FileNotFoundError):
-        text = path.read_text(errors="replace")
-        if _ID.fullmatch(text):
-            return text
-    work_id = secrets.token_hex(8)
-    make_folder(folder)
-    with open(create_file(path), "w") as file:  # noqa: PTH123 (a descriptor)
-        file.write(work_id)
-    return work_id

@@ -96,7 +96,7 @@ class SpeechUsageReportOperator(BaseOperator):
 
     def _write(self, report: pl.DataFrame) -> str:
         from tts_pipeline.report.spreadsheet import to_csv
-        from tts_pipeline.storage.store import open_store
+        from tts_pipeline.storage.open_store import open_store
 
         path = str(self.destination)
         path = str(local_path(path)) if is_local(path) else path

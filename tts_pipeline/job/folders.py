@@ -1,0 +1,64 @@
+"""Where a job keeps its journals and its locks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from tts_pipeline.job.job import Job
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.location import check_utf8_name, is_local, local_path
+from tts_pipeline.storage.safe_folder import SafeFolder
+from tts_pipeline.storage.scratch import state_folder
+from tts_pipeline.storage.store import Store, storage_errors
+
+WORK_FOLDER = ".work"
+"""Folder inside a local destination for journals and locks; hidden from listings of the dataset."""
+
+
+def work_dir_of(job: Job) -> Path:
+    """Return where a job keeps its journals: on a local disk, always, and apart from those of other destinations.
+
+    Raises:
+        StorageError: A folder or a journal in there is a link: what is written there would stand elsewhere.
+    """
+    work_dir = _work_dir(job)
+    with storage_errors(f"looking into {work_dir}"):
+        for folder in (work_dir, *work_dir.glob("generation-*")):
+            inner = str(folder.relative_to(work_dir.parent))
+            SafeFolder(work_dir.parent, inner).check_no_links("", "journals", "locks", "repeated", "staging")
+    return work_dir
+
+
+def _work_dir(job: Job) -> Path:
+    destination, work_dir = os.fspath(job.destination), job.options.work_dir
+    if work_dir is None and is_local(destination):
+        return local_path(destination) / WORK_FOLDER
+    folder = state_folder() if work_dir is None else local_path(work_dir)
+    check_utf8_name(str(folder))
+    real_destination = os.path.realpath(local_path(destination)) if is_local(destination) else destination.rstrip("/")
+    return folder / hashlib.sha256(os.fsencode(real_destination)).hexdigest()[:16]
+
+
+def locks_dir_of(home: Store, work_dir: Path) -> Path:
+    """Return where the locks of a destination are.
+
+    Raises:
+        StorageError: It is a link.
+    """
+    if not isinstance(home, LocalStore):
+        return work_dir / "locks"
+    with storage_errors(f"looking into {home.folder}"):
+        SafeFolder(home.folder).check_no_links(f"{WORK_FOLDER}/locks")
+    return home.folder / WORK_FOLDER / "locks"
+
+
+def make_leases(job: Job, home: Store, work_dir: Path) -> Leases:
+    """Return what a process may hold of a destination; nothing is held yet.
+
+    Raises:
+        StorageError: The folder of the locks is a link.
+    """
+    return Leases(home, locks_dir_of(home, work_dir), job.options.lease_s)

@@ -1,0 +1,104 @@
+"""A job that was checked and can be run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from tts_pipeline.cache.cache_location import CacheLocation
+from tts_pipeline.card import Card
+from tts_pipeline.config import SHIP_EVERY_S
+from tts_pipeline.dataset.active_part import PartRows
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.job.job import Job
+from tts_pipeline.job.rebuild import OldGeneration, Rebuild
+from tts_pipeline.models import Utterance, UtteranceKey
+from tts_pipeline.source.columns import UtteranceMapper
+from tts_pipeline.source.duplicates import Hashes
+from tts_pipeline.source.parquet_source import Source
+from tts_pipeline.source.row_reader import RowReader
+from tts_pipeline.source.spooled_rows import SpooledRows
+from tts_pipeline.storage.lease import Leases
+from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedJob:
+    """A job that can be run.
+
+    Args:
+        job: The job.
+        source: Its rows.
+        row_indices: Which rows of the source are taken, ascending.
+        mapper: How rows become utterances.
+        store: The destination.
+        descriptor: What identifies the dataset.
+        work_dir: For journals and locks.
+        leases: What this process holds of the destination; to be entered by whoever runs the job.
+        cache_locations: Where audio may be that was bought before.
+        repeated_hashes: Which requests stand more than once, when the source was looked through just now; else None.
+        rebuild: Set while a new generation is made beside the dataset in place.
+    """
+
+    job: Job
+    source: Source
+    row_indices: Sequence[int]
+    mapper: UtteranceMapper
+    store: Store
+    descriptor: Descriptor
+    work_dir: Path
+    leases: Leases
+    cache_locations: tuple[CacheLocation | OldGeneration, ...] = ()
+    repeated_hashes: Hashes | None = None
+    rebuild: Rebuild | None = None
+
+    @property
+    def home(self) -> Store:
+        """The destination itself, also while the dataset is made beside the one that is there."""
+        return self.store if self.rebuild is None else self.rebuild.home
+
+    @property
+    def card(self) -> Card:
+        """What the model takes and costs."""
+        return self.mapper.card
+
+    @property
+    def journals_dir(self) -> Path:
+        """Where the journals are."""
+        return self.work_dir / "journals"
+
+    @property
+    def job_cache_dir(self) -> Path:
+        """Where the audio of repeated requests is kept until the job is done."""
+        return self.work_dir / "repeated"
+
+    @property
+    def locks_dir(self) -> Path:
+        """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
+        return self.leases.lock_folder
+
+    @property
+    def ship_every_s(self) -> float | None:
+        """How often journals go to the destination, at least; None is never."""
+        options = self.job.options
+        is_shipping = not isinstance(self.store, LocalStore) if options.ship_journals is None else options.ship_journals
+        return (options.ship_every_s or SHIP_EVERY_S) if is_shipping else None
+
+    def read_part(self, reader: RowReader, number: int, held_rows: SpooledRows | None = None) -> PartRows:
+        """Read a part's rows from the source into ``held_rows``; None holds them in memory. Blocking."""
+        span = self.descriptor.row_range(number)
+        indices = self.row_indices[span.start : span.stop]
+        inputs = SpooledRows(reader.schema) if held_rows is None else held_rows
+        keys: list[UtteranceKey] = []
+        utterances: list[Utterance] = []
+        for piece in reader.batches(indices):
+            rows, piece_indices = pa.Table.from_batches([piece]), indices[len(keys) : len(keys) + piece.num_rows]
+            piece_keys = self.mapper.roles.keys(rows, [self.source.locate(index) for index in piece_indices])
+            utterances += self.mapper.utterances(rows, piece_keys)
+            keys += piece_keys
+            inputs.add(piece)
+        return PartRows(number, inputs, keys, utterances)
