@@ -17,7 +17,7 @@ from tts_pipeline.catalog.checks import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.audio_locator import AudioLocator
-from tts_pipeline.estimates.distinct_requests import DistinctRequests
+from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE
 from tts_pipeline.estimates.input_rows import FrameRows
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter
 from tts_pipeline.estimates.result import VoiceTotals
@@ -25,6 +25,7 @@ from tts_pipeline.estimates.row_parameters import check_row_parameters
 from tts_pipeline.estimates.speaking_time import speaking_time_s
 from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
 from tts_pipeline.models import ParameterValue, Segment
+from tts_pipeline.storage.hash_partitions import HashPartitions
 from tts_pipeline.text import billed_characters, segment_text
 from tts_pipeline.wire.request import build_request
 
@@ -62,7 +63,7 @@ def _tally(
     input_rows = FrameRows(frame.lazy())
     parameters = check_row_parameters(input_rows, model, fixed, columns, ())
     counter = PurchaseCounter(parameters, _empty_locator(model), max_cut_texts)
-    with DistinctRequests(Path("unused")) as distinct_requests:
+    with HashPartitions(Path("unused"), REQUEST_DTYPE) as distinct_requests:
         return tally(input_rows, "text", counter, distinct_requests)
 
 
@@ -174,7 +175,7 @@ def test_texts_without_anything_to_say_are_counted() -> None:
         purchases = PurchaseCounter(
             check_row_parameters(lines, model, {}, {}, ()), _empty_locator(model), keeps_unspeakable=False
         )
-        with DistinctRequests(Path("unused")) as repeats:
+        with HashPartitions(Path("unused"), REQUEST_DTYPE) as repeats:
             counts = tally(lines, "text", purchases, repeats)
         assert (counts.rows, counts.rows_without_text, counts.rows_unspeakable, counts.rows_too_long) == (10, 2, 4, 1)
         assert counts.segments == 3

@@ -13,7 +13,6 @@ from tts_pipeline.models import Utterance
 from tts_pipeline.source.columns import UtteranceMapper
 from tts_pipeline.source.duplicates import (
     FILE_NAME,
-    Hashes,
     RequestHasher,
     delete_duplicate_hashes,
     load_duplicate_hashes,
@@ -22,6 +21,7 @@ from tts_pipeline.source.duplicates import (
 from tts_pipeline.source.parquet_source import open_source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.scan import scan_source
+from tts_pipeline.storage.hash_partitions import Hashes
 from tts_pipeline.storage.local_store import LocalStore
 
 

@@ -20,6 +20,7 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.hash_index import HashIndex
 from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
@@ -79,9 +80,7 @@ class DatasetCache:
         self._groups = [(group.file, group.number) for group in groups]
         hashes = np.concatenate([np.empty(0, np.uint64), *(group.hashes for group in groups)])
         row_numbers = [group.reusable_rows + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
-        order = np.argsort(hashes, kind="stable")
-        self._hashes: npt.NDArray[np.uint64] = hashes[order]
-        self._row_numbers: npt.NDArray[np.uint32] = np.concatenate([np.empty(0, np.uint32), *row_numbers])[order]
+        self._hashes = HashIndex(hashes, np.concatenate([np.empty(0, np.uint32), *row_numbers]))
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -119,10 +118,7 @@ class DatasetCache:
         return int(np.searchsorted(self._first_rows, row_number, "right")) - 1
 
     def _rows_of(self, request_key: str, take: int) -> list[int]:
-        key_hash = np.uint64(request_hash(request_key, take))
-        first, last = (int(np.searchsorted(self._hashes, key_hash, side)) for side in ("left", "right"))
-        row_numbers: list[int] = self._row_numbers[first:last].tolist()
-        return row_numbers
+        return self._hashes.rows(request_hash(request_key, take))
 
     def _index(self, kinds: Collection[str]) -> list[_RowGroup]:
         """Look into the speech files for audio of these kinds, many at a time."""

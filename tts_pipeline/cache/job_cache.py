@@ -6,25 +6,23 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from tts_pipeline.cache.file_cache import FileCache, request_hash
+from tts_pipeline.storage.hash_index import HashIndex
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import storage_errors
 
 _MAX_NEW_HASHES = 10_000
 
 
-def request_hashes(store: FileCache) -> npt.NDArray[np.uint64]:
-    """Return the hashes of the requests that a reuse store answers, ascending; reads names only. Blocking.
+def request_hashes(store: FileCache) -> HashIndex:
+    """Return the hashes of the requests that a reuse store answers; reads names only. Blocking.
 
     Raises:
         StorageError: The store failed.
     """
     keys = store.keys()
-    hashes = np.fromiter((request_hash(*key) for key in keys), np.uint64)
-    hashes.sort()
-    return hashes
+    return HashIndex(request_hash(*key) for key in keys)
 
 
 class JobCache(FileCache):
@@ -47,10 +45,7 @@ class JobCache(FileCache):
     def may_have(self, request_key: str, take: int) -> bool:
         """Say whether it is worth a look; never blocks."""
         key_hash = request_hash(request_key, take)
-        if key_hash in self._new_hashes:
-            return True
-        index = int(np.searchsorted(self._known_hashes, np.uint64(key_hash)))
-        return index < len(self._known_hashes) and int(self._known_hashes[index]) == key_hash
+        return key_hash in self._new_hashes or key_hash in self._known_hashes
 
     def create(self) -> None:
         """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking.
@@ -66,7 +61,7 @@ class JobCache(FileCache):
         self._new_hashes.add(request_hash(request_key, take))
         if len(self._new_hashes) > _MAX_NEW_HASHES:
             new_hashes = np.fromiter(self._new_hashes, np.uint64, len(self._new_hashes))
-            self._known_hashes = np.sort(np.concatenate([self._known_hashes, new_hashes]))
+            self._known_hashes = HashIndex(np.concatenate([self._known_hashes.hashes, new_hashes]))
             self._new_hashes.clear()
 
 

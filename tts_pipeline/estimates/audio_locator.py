@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
-import numpy as np
-
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.file_cache import FileCache, request_hash
@@ -117,6 +115,4 @@ class _ListedTier:
         self._hashes = request_hashes(tier)
 
     def may_have(self, request_key: str, take: int) -> bool:
-        key_hash = np.uint64(request_hash(request_key, take))
-        index = int(np.searchsorted(self._hashes, key_hash))
-        return index < len(self._hashes) and self._hashes[index] == key_hash
+        return request_hash(request_key, take) in self._hashes

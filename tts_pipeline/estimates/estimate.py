@@ -19,7 +19,7 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
-from tts_pipeline.estimates.distinct_requests import DistinctRequests
+from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE
 from tts_pipeline.estimates.input_rows import AnyRows, InputRows, SourceRows, open_rows
 from tts_pipeline.estimates.measurements import Latency, read_measurements
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter
@@ -35,6 +35,7 @@ from tts_pipeline.money import price_at
 from tts_pipeline.source.columns import hugging_face_note, passthrough_columns, require_columns
 from tts_pipeline.source.dropped_columns import check_drop
 from tts_pipeline.source.frame_stream import temporary_parquet
+from tts_pipeline.storage.hash_partitions import HashPartitions
 
 
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
@@ -155,8 +156,8 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
     measurements = read_measurements(inputs.locations, job)
     if latency_s is not None:
         measurements = replace(measurements, latency=Latency(latency_s))
-    with DistinctRequests(job.options.work_dir) as distinct_requests:
-        counts = tally(inputs.input_rows, job.columns.text, counter, distinct_requests, measurements.paces)
+    with HashPartitions(job.options.work_dir, REQUEST_DTYPE) as requests:
+        counts = tally(inputs.input_rows, job.columns.text, counter, requests, measurements.paces)
     result = _make_estimate(counts, job, measurements.latency, inputs.prior_spend, today or datetime.now(UTC).date())
     notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
     return replace(result, left_out=inputs.input_rows.left_out, notes=notes)

@@ -14,7 +14,7 @@ import polars as pl
 from tts_pipeline.card import Card
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.estimates.audio_locator import AudioOrigin
-from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, DistinctRequests
+from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, distinct_totals
 from tts_pipeline.estimates.input_rows import InputRows
 from tts_pipeline.estimates.measurements import SpeakingPaces
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter, tag_from_label
@@ -23,6 +23,7 @@ from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.row_parameters import RowParameters, from_json
 from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import billed_characters, han_characters
+from tts_pipeline.storage.hash_partitions import HashPartitions
 from tts_pipeline.text import FILLERS, is_speakable
 
 _BLANK = "".join(character for character in map(chr, range(0x3001)) if character.isspace())
@@ -82,7 +83,7 @@ def tally(
     input_rows: InputRows,
     text: str,
     counter: PurchaseCounter,
-    distinct_requests: DistinctRequests,
+    requests: HashPartitions,
     paces: SpeakingPaces | None = None,
 ) -> Counts:
     """Go through all rows once.
@@ -91,7 +92,7 @@ def tally(
         input_rows: The rows.
         text: The column of the texts.
         counter: Finds what is bought of each.
-        distinct_requests: Empty; finds the repeated ones.
+        requests: Empty, of ``REQUEST_DTYPE``: takes the requests to find the repeated ones.
         paces: Measured ones, which go before published ones; None is none.
 
     Raises:
@@ -113,9 +114,9 @@ def tally(
         total.update(rows=batch.height, sendable=_count_sendable(measured), spoken=spoken.height, bought=bought.height)
         total.update({AudioOrigin(origin).name: count for origin, count in spoken["origin"].value_counts().iter_rows()})
         longest = max(longest, _longest(bought), key=lambda pair: pair[1])
-        distinct_requests.add(_request_array(bought))
+        requests.add(_request_array(bought))
         audio.add(spoken)
-    distinct, characters, segments = distinct_requests.totals()
+    distinct, characters, segments = distinct_totals(requests)
     present, rejected = _skipped_counts(input_rows)
     return Counts(
         rows=present + rejected + total["rows"],

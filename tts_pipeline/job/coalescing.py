@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Coroutine, Iterable
 
 from tts_pipeline.cache.job_cache import JobCache
@@ -12,7 +11,9 @@ from tts_pipeline.errors import StoppedError
 from tts_pipeline.flow.single_flight import SingleFlight
 from tts_pipeline.job.workers import Synthesizer, WorkItem
 from tts_pipeline.models import Answer, CachedAudio, Speech, Utterance, UtteranceKey
-from tts_pipeline.source.duplicates import Hashes, RequestHasher
+from tts_pipeline.source.duplicates import RequestHasher
+from tts_pipeline.storage.hash_index import HashIndex
+from tts_pipeline.storage.hash_partitions import Hashes
 
 
 class RequestCoalescer:
@@ -30,7 +31,7 @@ class RequestCoalescer:
 
     def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:
         self._client = client
-        self._hashes = hashes.data
+        self._hashes = HashIndex(hashes)
         self._request_hash = request_hash
         self._cache = cache
         self._flights: SingleFlight[WorkItem] = SingleFlight()
@@ -102,8 +103,7 @@ class RequestCoalescer:
         if not self._hashes:
             return None
         request_hash = self._request_hash.hash_utterance(utterance)
-        index = bisect_left(self._hashes, request_hash)
-        return request_hash if index < len(self._hashes) and self._hashes[index] == request_hash else None
+        return request_hash if request_hash in self._hashes else None
 
     async def _put_in_cache(self, speech: Speech) -> None:
         """Keep what was bought before it is recorded: a kill in between costs a file, and not a second purchase."""

@@ -29,10 +29,11 @@ from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration, find_rebuild
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper, hugging_face_note
 from tts_pipeline.source.dropped_columns import check_drop
-from tts_pipeline.source.duplicates import Hashes, load_duplicate_hashes, save_duplicate_hashes
+from tts_pipeline.source.duplicates import load_duplicate_hashes, save_duplicate_hashes
 from tts_pipeline.source.listing import describe_left_out
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.scan import scan_source
+from tts_pipeline.storage.hash_partitions import Hashes
 from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable, scratch_root

@@ -17,10 +17,10 @@ from tts_pipeline.job.job import Job
 from tts_pipeline.job.rebuild import OldGeneration, Rebuild
 from tts_pipeline.models import Utterance, UtteranceKey
 from tts_pipeline.source.columns import UtteranceMapper
-from tts_pipeline.source.duplicates import Hashes
 from tts_pipeline.source.parquet_source import Source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.source.spooled_rows import SpooledRows
+from tts_pipeline.storage.hash_partitions import Hashes
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store

@@ -7,16 +7,13 @@ from itertools import compress, repeat
 from zlib import adler32, crc32
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from tts_pipeline.models import Utterance, UtteranceKey
 from tts_pipeline.source.columns import TAKE, UtteranceMapper
+from tts_pipeline.storage.hash_partitions import Hashes
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wire.request import STREAM_PARAMETER
-
-Hashes = npt.NDArray[np.int64]
-"""Hashes in ascending order, each once: 8 bytes for each request that stands more than once."""
 
 FILE_NAME = ".repeated"
 """Where they are kept until the job is done: hidden, for it is no part of the dataset."""

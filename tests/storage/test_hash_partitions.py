@@ -1,0 +1,46 @@
+"""Duplicates by their hashes: found in one pass, in memory or through files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.hash_partitions import PARTITIONS, HashPartitions, duplicate_hashes
+
+HASHES = st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)
+
+
+@given(batches=st.lists(st.lists(HASHES, max_size=20), max_size=10), memory_records=st.integers(1, 60))
+def test_what_stands_twice_is_found(batches: list[list[int]], memory_records: int) -> None:
+    """Each once, ascending, whether both, one or none of two equal hashes were written to the disk already."""
+    with TemporaryDirectory() as scratch, HashPartitions(Path(scratch), memory_records=memory_records) as partitions:
+        for hashes in batches:
+            partitions.add(np.array(hashes, np.int64))
+        counts = Counter(hash_ for hashes in batches for hash_ in hashes)
+        assert duplicate_hashes(partitions).tolist() == sorted(hash_ for hash_, n in counts.items() if n > 1)
+
+
+def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:
+    """A scratch folder is only made for more than fits into memory, and is empty afterwards."""
+    scratch = tmp_path / "new" / "scratch"
+    with HashPartitions(scratch, memory_records=3) as partitions:
+        partitions.add(np.array([1, 2, 1]))
+        assert duplicate_hashes(partitions).tolist() == [1]
+        assert not scratch.exists()
+        partitions.add(np.array([2]))
+        assert len([path for path in scratch.rglob("*") if path.is_file()]) == PARTITIONS
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    """The message names the folder."""
+    (tmp_path / "file").write_text("no folder")
+    with HashPartitions(tmp_path / "file", memory_records=1) as partitions, pytest.raises(StorageError, match="file"):
+        partitions.add(np.array([1, 2]))

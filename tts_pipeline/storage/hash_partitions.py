@@ -1,0 +1,115 @@
+"""One pass for duplicates: records spread by their hashes, so that equal hashes meet, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tts_pipeline.storage.scratch import scratch_root
+from tts_pipeline.storage.store import storage_errors
+
+PARTITIONS = 64
+MEMORY_RECORDS = 1_000_000
+
+Records = npt.NDArray[Any]
+Hashes = npt.NDArray[np.int64]
+"""Hashes in ascending order, each once: 8 bytes of memory each."""
+
+
+class HashPartitions:
+    """Records with 64-bit hashes, given back in partitions: equal hashes are in the same one. Used by ``with``.
+
+    It holds ``memory_records`` in memory, and reads back a 64th of all at a time.
+
+    Args:
+        scratch: A local folder for what does not fit into memory, not touched before that; None is the user's
+            cache, or the system's temporary folder.
+        kind: Of a record: a 64-bit integer, the hash itself, or several fields, of which ``key`` is the hash.
+        memory_records: Records in memory; at least 1.
+    """
+
+    def __init__(
+        self, scratch: Path | None, kind: npt.DTypeLike = np.int64, memory_records: int = MEMORY_RECORDS
+    ) -> None:
+        self._scratch = scratch
+        self._buffer: Records = np.empty(memory_records, kind)  # takes memory as it fills
+        self._records = 0
+        self._folder: TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def add(self, records: Records) -> None:
+        """Take records.
+
+        Raises:
+            StorageError: The scratch folder cannot be written.
+        """
+        while len(records):
+            if self._records == len(self._buffer):
+                self._spill()
+            fitting = records[: len(self._buffer) - self._records]
+            self._buffer[self._records : self._records + len(fitting)] = fitting
+            self._records += len(fitting)
+            records = records[len(fitting) :]
+
+    def partitions(self) -> Iterator[Records]:
+        """Yield all records, in no order; what is yielded may be altered.
+
+        Raises:
+            StorageError: The scratch folder cannot be written, or not be read.
+        """
+        if self._folder is None:
+            yield self._buffer[: self._records]
+            return
+        self._spill()
+        for path in self._paths(self._folder):
+            with storage_errors(f"reading hashes in {self._scratch}"):
+                records = np.fromfile(path, dtype=self._buffer.dtype)
+            yield records
+
+    def _spill(self) -> None:
+        records, self._records = self._buffer[: self._records], 0
+        hashes = records["key"] if records.dtype.names else records
+        partition = hashes.astype(np.uint8) % PARTITIONS  # sorted ten times as fast as 64 bits
+        order = np.argsort(partition, kind="stable")
+        ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
+        with storage_errors(f"keeping hashes in {self._scratch}"):
+            if self._folder is None:
+                parent = self._scratch or scratch_root()
+                parent.mkdir(parents=True, exist_ok=True)
+                self._folder = TemporaryDirectory(dir=parent, prefix="hashes-")
+            for path, chunk in zip(self._paths(self._folder), np.split(records[order], ends[:-1]), strict=True):
+                with path.open("ab") as file:
+                    chunk.tofile(file)
+
+    def _paths(self, folder: TemporaryDirectory[str]) -> list[Path]:
+        return [Path(folder.name) / f"{number:02}" for number in range(PARTITIONS)]
+
+
+def duplicate_hashes(hashes: HashPartitions) -> Hashes:
+    """Return the hashes that were added more than once.
+
+    Raises:
+        StorageError: The scratch folder failed.
+    """
+    return np.sort(np.concatenate([_duplicates(partition) for partition in hashes.partitions()]))
+
+
+def _duplicates(hashes: Records) -> Hashes:
+    hashes.sort()
+    repeats = hashes[1:][hashes[1:] == hashes[:-1]]
+    unique: Hashes = repeats[np.diff(repeats, prepend=repeats[:1] - 1) != 0]  # np.unique imports numpy.ma: 0.05 s
+    return unique
