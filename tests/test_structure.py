@@ -17,7 +17,7 @@ TESTS_FOLDER = Path(__file__).parent
 TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 
 FLOORS: Sequence[Sequence[str]] = (
-    ("errors", "models", "config", "lazy_imports"),
+    ("errors", "models", "config", "lazy_imports", "log"),
     ("attempt", "card"),
     ("money", "options", "text", "schema", "audio"),
     ("catalog", "wire", "storage"),

@@ -9,6 +9,9 @@ from typing import Literal
 
 from tts_pipeline.models import ParameterValue, Price
 
+PORTS = {"http": 80, "https": 443}
+"""By the scheme of a URL."""
+
 ParameterType = Literal["string", "number", "integer", "boolean", "object", "array"]
 
 

@@ -174,6 +174,10 @@ class BudgetCap:
     max_characters: int | None = None
 
 
+AS_RECEIVED = "as-received"
+"""The audio format that leaves the bytes as they came."""
+
+
 @dataclass(frozen=True, slots=True)
 class AudioSettings:
     """What the dataset's audio is.
@@ -184,7 +188,7 @@ class AudioSettings:
         pause_ms: Silence between the segments of a long text, about what a reader leaves between two sentences.
     """
 
-    format: str = "as-received"
+    format: str = AS_RECEIVED
     sample_rate_hz: int | None = None
     pause_ms: int = 300
 

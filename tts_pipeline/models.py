@@ -81,6 +81,9 @@ class Usage(NamedTuple):
     total_tokens: int | None = None
 
 
+HOUR_MS = 3_600_000
+
+
 class Audio(NamedTuple):
     """Playable audio and what its bytes say of themselves.
 

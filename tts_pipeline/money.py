@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from tts_pipeline.models import Price, Usage
 
-_NANO = Decimal("1e-9")
+ZERO = Decimal(0)
+NANO = Decimal("1e-9")
 """The scale of every cost: what ``decimal128(18, 9)`` in the tables holds."""
 
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
@@ -52,9 +53,9 @@ def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | 
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     with localcontext(_ARITHMETIC):
-        text = (price.per_1m_input_tokens or Decimal(0)) * usage.input_tokens
-        audio = (price.per_1m_output_tokens or Decimal(0)) * usage.output_tokens
-        return ((text + audio) / 1_000_000).quantize(_NANO)
+        text = (price.per_1m_input_tokens or ZERO) * usage.input_tokens
+        audio = (price.per_1m_output_tokens or ZERO) * usage.output_tokens
+        return ((text + audio) / 1_000_000).quantize(NANO)
 
 
 def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
@@ -73,7 +74,7 @@ def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
 @lru_cache(maxsize=4_096)  # texts are of few lengths, and a row's cost is asked for several times
 def _character_cost(per_10k: Decimal, characters: int) -> Decimal:
     with localcontext(_ARITHMETIC):
-        return (per_10k * characters / 10_000).quantize(_NANO)
+        return (per_10k * characters / 10_000).quantize(NANO)
 
 
 def are_consistent_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:

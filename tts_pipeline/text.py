@@ -18,6 +18,7 @@ HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
 """A Han character, as a regular expression of any dialect. Which code points the maker counts double is not documented:
 our assumption."""
 
+KANA = re.compile("[\u3040-\u30ff]")
 _HAN = re.compile(f"{HAN}+")
 
 _CLOSING = "[\"'”’»›」』))\\]】》]*"
@@ -28,7 +29,7 @@ _CLAUSE_END = re.compile(
 )
 _SPACE_END = re.compile(r"\s+")
 
-_SCRIPTS = (("ja", re.compile("[\u3040-\u30ff]")), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
+_SCRIPTS = (("ja", KANA), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
 _DEFAULT_LANGUAGE = "en"
 
 FILLERS = "\u115f\u1160\u3164\uffa0"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tts_pipeline.audio.encodings import AS_RECEIVED, OUTPUT_FORMATS, encoding_of
-from tts_pipeline.config import MAX_CLIP_S, AudioSettings
+from tts_pipeline.audio.encodings import OUTPUT_FORMATS, encoding_of
+from tts_pipeline.config import AS_RECEIVED, MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.models import Audio
 

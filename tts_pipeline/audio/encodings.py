@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tts_pipeline.config import AS_RECEIVED
 from tts_pipeline.errors import PermanentError
-
-AS_RECEIVED = "as-received"
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ UNVERIFIED_LENGTH = "unverified_length"
 """The flag of audio that ended with the connection in a container that cannot tell whether it is whole."""
 
 _ASK_FOR_ANOTHER = "ask for another encoding, such as response_format=mp3 or wav"
-_BLOCK_FRAMES = 65_536
 FlaggedAudio = tuple[Audio, tuple[str, ...]]
 
 
@@ -205,14 +204,14 @@ def _measure_flac(data: bytes, name: str, options: _Options) -> FlaggedAudio:
 def _measure_decoded(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     """Decode it all, because a header only says how much sound there should be."""
     # Imported here: it brings in numpy, and most answers are WAV or MP3.
-    from tts_pipeline.audio.samples import UNKNOWN_FRAMES, open_sound_file
+    from tts_pipeline.audio.samples import BLOCK_FRAMES, UNKNOWN_FRAMES, open_sound_file
 
     with open_sound_file(data, name) as file:
         declared_frames, frames = file.frames, 0
         check_rate_and_channels(name, file.samplerate, file.channels)
         if declared_frames < UNKNOWN_FRAMES:
             check_length(name, declared_frames, file.samplerate, options.max_s)
-        while block := len(file.read(_BLOCK_FRAMES, dtype="int16")):
+        while block := len(file.read(BLOCK_FRAMES, dtype="int16")):
             frames += block
             check_length(name, frames, file.samplerate, options.max_s)
         if frames < declared_frames < UNKNOWN_FRAMES:

@@ -12,7 +12,7 @@ _TAGS = {"signed": 1, "unsigned": 1, "float": 3, "alaw": 6, "mulaw": 7}
 _SIZES = {"signed": (8, 16, 24, 32), "unsigned": (8,), "float": (32, 64), "alaw": (8,), "mulaw": (8,)}
 _TEXT_BYTES = 4_096
 _MIN_TEXT_BYTES = 16
-_CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
+CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
 _SIGN = bytes(code ^ 0x80 for code in range(256))
 
 
@@ -74,7 +74,7 @@ def _little_endian(data: bytes, pcm_format: PcmFormat) -> bytes:
 def _is_text(data: bytes) -> bool:
     """Whether the first bytes are text of any kind: JSON, a page, base64, hex. Speech has zeros and other controls."""
     head = data[:_TEXT_BYTES]
-    if len(head) < _MIN_TEXT_BYTES or head.translate(None, _CONTROL_BYTES) != head:
+    if len(head) < _MIN_TEXT_BYTES or head.translate(None, CONTROL_BYTES) != head:
         return False
     try:
         head.decode()

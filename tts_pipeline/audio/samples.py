@@ -6,7 +6,6 @@ All of it goes block by block: a few bytes of a compressed file can decode to ho
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -20,6 +19,7 @@ from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.mpeg import read_mp3_frame, scan_frames, with_frame_count
+from tts_pipeline.audio.wav import PLAIN_HEADER
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Audio
@@ -27,14 +27,14 @@ from tts_pipeline.models import Audio
 Samples = npt.NDArray[np.float32]
 """One row a moment, one column a channel; -1 to 1."""
 
-_BLOCK_FRAMES = 65_536
+BLOCK_FRAMES = 65_536
 """Written at a time: libvorbis puts a whole call's samples on the stack and kills the process when it is full
 (https://github.com/libsndfile/libsndfile/issues/1095)."""
 
 UNKNOWN_FRAMES = 1 << 62
 """libsndfile tells a length near 2**63 where a header has none."""
 
-_READ_FRAMES = 16 * _BLOCK_FRAMES
+_READ_FRAMES = 16 * BLOCK_FRAMES
 """Read at a time: most clips are one block."""
 
 
@@ -192,20 +192,17 @@ def decode(audio: Audio) -> Waveform:
         return _collect(stream)
 
 
-_PLAIN_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-
-
 def _plain_wav(data: bytes) -> SampleStream | None:
     """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
-    if len(data) < _PLAIN_HEADER.size:
+    if len(data) < PLAIN_HEADER.size:
         return None
-    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = _PLAIN_HEADER.unpack_from(data)
+    riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = PLAIN_HEADER.unpack_from(data)
     if (riff, wave, fmt, fmt_bytes, tag, bits, chunk) != (b"RIFF", b"WAVE", b"fmt ", 16, 1, 16, b"data"):
         return None
-    if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - _PLAIN_HEADER.size:
+    if not channels or not rate_hz or block != 2 * channels or size % block or size > len(data) - PLAIN_HEADER.size:
         return None
     check_rate_and_channels("wav", rate_hz, channels)
-    samples = np.frombuffer(data, "<i2", size // 2, _PLAIN_HEADER.size).reshape(-1, channels)
+    samples = np.frombuffer(data, "<i2", size // 2, PLAIN_HEADER.size).reshape(-1, channels)
     return SampleStream(_scale(samples), rate_hz, channels)
 
 
@@ -285,8 +282,8 @@ def _write(stream: SampleStream, encoding: Encoding) -> tuple[bytes, int]:
     with soundfile.SoundFile(file, "w", stream.sample_rate_hz, stream.channels, **options) as out:
         for block in stream.blocks:
             frames += len(block)
-            for start in range(0, len(block), _BLOCK_FRAMES):
-                piece = block[start : start + _BLOCK_FRAMES]
+            for start in range(0, len(block), BLOCK_FRAMES):
+                piece = block[start : start + BLOCK_FRAMES]
                 out.write(_to_int16(piece) if encoding.options is None else piece)
     return file.getvalue(), frames
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tts_pipeline.audio.clip_limits import check_rate_and_channels, is_plausible_rate
 from tts_pipeline.errors import UnreadableError
 
-_CANONICAL = struct.Struct("<4sI4s4sIHHIIHH4sI")
+PLAIN_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _EXTENSIBLE = 0xFFFE
 _LINEAR = {1: range(8, 33), 3: (32, 64), 6: (8,), 7: (8,)}
 """PCM, float, A-law, mu-law: every sample has the same size; how many bits that can be."""
@@ -80,7 +80,7 @@ def wav_header(size: int, sample_format: tuple[int, int, int, int]) -> bytes:
     tag, sample_rate_hz, channels, bits = sample_format
     block = bits // 8 * channels
     rate = (channels, sample_rate_hz, sample_rate_hz * block, block, bits)
-    return _CANONICAL.pack(b"RIFF", 36 + size + size % 2, b"WAVE", b"fmt ", 16, tag, *rate, b"data", size)
+    return PLAIN_HEADER.pack(b"RIFF", 36 + size + size % 2, b"WAVE", b"fmt ", 16, tag, *rate, b"data", size)
 
 
 def read_wav(data: bytes) -> Wav:
@@ -110,9 +110,9 @@ def end_of_wav(data: bytes) -> int | None:
 
 def _read_canonical(data: bytes) -> Wav | None:
     """Take the usual file (44 bytes of header, right sizes) without looking further; None for any other."""
-    if len(data) <= _CANONICAL.size:
+    if len(data) <= PLAIN_HEADER.size:
         return None
-    riff, size, _, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = _CANONICAL.unpack_from(data)
+    riff, size, _, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = PLAIN_HEADER.unpack_from(data)
     is_usual = riff == b"RIFF" and fmt == b"fmt " and fmt_size == 16 and tag == 1 and name == b"data"
     if not is_usual or size != len(data) - 8 or length != len(data) - 44:
         return None

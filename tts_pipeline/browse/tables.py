@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store, storage_errors
 
-_READERS = 16
 _FILE = "__file__"
 
 
@@ -46,7 +45,7 @@ def read_frames(
     with storage_errors(f"reading {len(names)} files of {store.root}", Exception):
         if isinstance(store, LocalStore):
             return _scan_local(store, names, expressions)
-        with DaemonExecutor(_READERS, "browse") as readers:
+        with DaemonExecutor(FILE_READERS, "browse") as readers:
             frames = list(readers.map(lambda name: read_file(store, name, columns).select(expressions), names))
     first_rows = itertools.accumulate((frame.height for frame in frames), initial=0)
     return pl.concat(frames), [FileSpan(name, first) for name, first in zip(names, first_rows, strict=False)]

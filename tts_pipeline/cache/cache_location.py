@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,12 +17,11 @@ from tts_pipeline.cache.file_cache import FORMAT_VERSION, MARKER, FileCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
+from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio
 from tts_pipeline.storage.location import is_local
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
-
-logger = logging.getLogger("tts_pipeline")
 
 
 class CacheTier(Protocol):

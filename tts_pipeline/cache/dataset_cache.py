@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -17,18 +16,14 @@ import pyarrow as pa
 from tts_pipeline.cache.file_cache import describe_origin, is_request_key, request_hash
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.log import logger
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 from tts_pipeline.storage.audio_formats import check_audio_formats
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.hash_index import HashIndex
 from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
-
-logger = logging.getLogger("tts_pipeline")
-
-READERS = 16
-"""Files that are looked into at a time: on an object store each takes some round trips."""
 
 CACHED_GROUPS = 4
 """Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
@@ -125,7 +120,7 @@ class DatasetCache:
         if not kinds:
             return []
         names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
-        with DaemonExecutor(READERS, "reuse-index") as readers:
+        with DaemonExecutor(FILE_READERS, "reuse-index") as readers:
             groups_by_file = readers.map(partial(self._index_file, kinds), names)
             return [group for groups in groups_by_file for group in groups]
 

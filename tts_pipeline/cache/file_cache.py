@@ -7,7 +7,6 @@ record as JSON, and the audio as received. It is written whole, and again by who
 
 from __future__ import annotations
 
-import logging
 import re
 import struct
 import zlib
@@ -16,14 +15,13 @@ from typing import Any
 
 import orjson
 
+from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import encode_record
 from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
 from tts_pipeline.wal.replay import decode_answer, encode_answer
-
-logger = logging.getLogger("tts_pipeline")
 
 FORMAT_VERSION = 1
 MARKER = "reuse.json"

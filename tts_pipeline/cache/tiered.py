@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +11,9 @@ from typing import TypeVar
 from tts_pipeline.cache.cache_location import CacheTier
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.errors import StorageError
+from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
-
-logger = logging.getLogger("tts_pipeline")
 
 THREADS = 16
 MAX_PENDING_PUTS = 64

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog.entries import LOCAL
+from tts_pipeline.text import KANA
 
 NO_JAPANESE = (
     "the local service cannot rehearse Japanese: its voice, espeak-ng, spells kanji and digits, so that the audio is "
     "about three times as long as a real voice's"
 )
 """Measured 2026-11 with espeak-ng 1.52 on the Universal Declaration of Human Rights: 1,966 s, where 708 s are usual."""
-
-_KANA = re.compile("[\u3040-\u30ff]")
 
 
 def rehearsal_warning(service: Endpoint, text: str, language: str | None) -> str | None:
@@ -26,5 +23,5 @@ def rehearsal_warning(service: Endpoint, text: str, language: str | None) -> str
     """
     if service.name != LOCAL:
         return None
-    is_japanese = _KANA.search(text) is not None if language is None else language.partition("-")[0] == "ja"
+    is_japanese = KANA.search(text) is not None if language is None else language.partition("-")[0] == "ja"
     return NO_JAPANESE if is_japanese else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
-from tts_pipeline.card import Endpoint
+from tts_pipeline.card import PORTS, Endpoint
 from tts_pipeline.errors import ConfigurationError
 
 DIRECT = "none"
@@ -18,7 +18,6 @@ DIRECT = "none"
 _CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
 """OpenSSL's own: in place of the authorities that it would trust."""
 
-_PORTS = {"http": 80, "https": 443}
 _PROXY_HINT = "write it as http://proxy.example:3128; a SOCKS proxy cannot be used"
 
 
@@ -46,7 +45,7 @@ class Route:
             return None
         parts = urlsplit(url)
         proxy = self.proxies.get(parts.scheme)
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = parts.port or PORTS.get(parts.scheme)
         return None if proxy is None or _bypasses_proxy(self.no_proxy_hosts, parts.hostname or "", port) else proxy
 
     @property
@@ -76,7 +75,7 @@ def route_of(service: Endpoint, environ: Mapping[str, str]) -> Route:
     parts, own_proxy = urlsplit(service.base_url), service.proxy
     is_local = not parts.hostname or _is_this_machine(parts.hostname)
     if own_proxy is not None:
-        proxies = {} if own_proxy == DIRECT else dict.fromkeys(_PORTS, proxy_address(own_proxy, "proxy of the service"))
+        proxies = {} if own_proxy == DIRECT else dict.fromkeys(PORTS, proxy_address(own_proxy, "proxy of the service"))
         no_proxy_hosts: tuple[str, ...] = ()
     else:
         proxies = dict(_proxies_in(environ, is_needed=not is_local))
@@ -100,7 +99,7 @@ def proxy_address(proxy: str, where: str) -> str:
     address = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
     try:
         parts = urlsplit(address)
-        is_valid = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        is_valid = parts.scheme in PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid or not address.isprintable() or " " in address or parts.path not in ("", "/") or parts.query:
@@ -109,7 +108,7 @@ def proxy_address(proxy: str, where: str) -> str:
 
 
 def _proxies_in(environ: Mapping[str, str], *, is_needed: bool) -> Iterator[tuple[str, str]]:
-    for scheme in _PORTS:
+    for scheme in PORTS:
         name = next(
             (variable for variable in (f"{scheme}_proxy", "all_proxy") if _variable(environ, variable) is not None), ""
         )

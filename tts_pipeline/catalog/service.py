@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 from urllib.parse import SplitResult, urlsplit
 
-from tts_pipeline.card import Endpoint
+from tts_pipeline.card import PORTS, Endpoint
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service_headers import refuse_bad_headers
 from tts_pipeline.errors import ConfigurationError
 
 _ENDINGS = ("/audio/speech", "/v1")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def normalise_url(url: str) -> str:
     parts = _split_url(url)
     host = (parts.hostname or "").lower()
     bracketed = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in {None, _DEFAULT_PORTS[parts.scheme]} else f":{parts.port}"
+    port = "" if parts.port in {None, PORTS[parts.scheme]} else f":{parts.port}"
     path = parts.path.rstrip("/")
     for ending in _ENDINGS:
         path = path.removesuffix(ending).rstrip("/")
@@ -101,7 +100,7 @@ def _split_url(url: str) -> SplitResult:
         is_valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         raise ConfigurationError("the service's URL is malformed") from None
-    if parts.scheme not in _DEFAULT_PORTS or not is_valid:
+    if parts.scheme not in PORTS or not is_valid:
         raise ConfigurationError("a service's URL must be http:// or https:// and a host, with port and path if needed")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigurationError(

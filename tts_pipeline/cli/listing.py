@@ -12,6 +12,7 @@ from typing import Any
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.catalog.entries import ANY_SERVICE
+from tts_pipeline.catalog.keys import URL_KEY_VARIABLE
 from tts_pipeline.catalog.value import expectation
 from tts_pipeline.cli.local_service import URL_VARIABLE
 from tts_pipeline.cli.status import OK
@@ -42,7 +43,8 @@ def list_services(arguments: argparse.Namespace) -> int:
     ]
     print_result(align_columns([head, *rows]))
     print_result(
-        "\nAny other service is given by its URL, with its key in TTS_API_KEY, or by a catalog of your own (--catalog)."
+        f"\nAny other service is given by its URL, with its key in {URL_KEY_VARIABLE}, "
+        "or by a catalog of your own (--catalog)."
     )
     return OK
 
@@ -91,7 +93,7 @@ def _cards_of(catalog: Catalog, service: str) -> list[Card]:
 
 
 def _key_source(service: Service) -> str:
-    return "no key" if service.auth == "none" else service.key_variable or "TTS_API_KEY"
+    return "no key" if service.auth == "none" else service.key_variable or URL_KEY_VARIABLE
 
 
 def _summary_cells(card: Card) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from tts_pipeline.cli.terminal import print_status
 from tts_pipeline.errors import printable
+from tts_pipeline.log import logger
 
 
 class _StderrHandler(logging.Handler):
@@ -24,7 +25,6 @@ class _StderrHandler(logging.Handler):
 @contextmanager
 def warnings_shown() -> Iterator[None]:
     """Tell the package's own warnings while the block runs; also when progress is not shown."""
-    logger = logging.getLogger("tts_pipeline")
     handler = _StderrHandler(logging.WARNING)
     logger.addHandler(handler)
     try:

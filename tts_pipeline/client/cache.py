@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,9 +11,8 @@ from tts_pipeline.audio.wav import is_canonical
 from tts_pipeline.client.retakes import is_worth_keeping
 from tts_pipeline.config import MAX_CLIP_S, QualityPolicy
 from tts_pipeline.errors import ServiceError
+from tts_pipeline.log import logger
 from tts_pipeline.models import Answer, Audio, CachedAudio, Segment, Utterance, Word
-
-logger = logging.getLogger("tts_pipeline")
 
 
 class AudioCache(Protocol):

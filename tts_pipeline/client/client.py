@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from random import Random
 from types import TracebackType
@@ -42,12 +41,11 @@ from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.http.fetch import Fetcher
 from tts_pipeline.http.tls import tls_context
 from tts_pipeline.http.transport import Timeouts, Transport
+from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.request import build_request
-
-logger = logging.getLogger("tts_pipeline")
 
 _TIMESTAMPS_PARAMETER = "enable_timestamp"
 """The parameter that asks for word timestamps, on every card that knows them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import secrets
 from datetime import UTC, datetime
@@ -16,12 +15,11 @@ from tts_pipeline.client.plausibility import MAX_COUNT, Figure, TokenFigures, ch
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.flow.clock import Clock
+from tts_pipeline.log import logger
 from tts_pipeline.models import Price, Segment, Usage, Utterance
 from tts_pipeline.money import cost_of, price_at
 from tts_pipeline.text import billed_characters, input_length
 from tts_pipeline.wire.usage import NO_USAGE, InvalidUsage
-
-logger = logging.getLogger("tts_pipeline")
 
 _DAY_US = 86_400_000_000
 _ZERO_USAGE = Usage(input_tokens=0, output_tokens=0)

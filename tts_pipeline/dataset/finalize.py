@@ -16,13 +16,13 @@ from tts_pipeline.dataset.price_rows import check_price_row, distinct_prices
 from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError, printable
+from tts_pipeline.models import HOUR_MS
 from tts_pipeline.schema import TABLES
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
 from tts_pipeline.storage.store import Store
 
 CARD_FILE = "README.md"
-MARKER_READERS = 16
 
 
 def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
@@ -146,7 +146,7 @@ def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
     Raises:
         StorageError: The destination failed, or one is damaged.
     """
-    with DaemonExecutor(MARKER_READERS, "markers") as readers:
+    with DaemonExecutor(FILE_READERS, "markers") as readers:
         marker_data = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
         return [_parse_marker(store, number, data) for number, data in marker_data if data is not None]
 
@@ -209,7 +209,7 @@ def _card_text(
         f"Every voice in this dataset is synthetic: made from text by the model `{escape_code_span(job['model'])}` "
         f"on the service `{escape_code_span(job['service'])}` with tts-pipeline.",
         "",
-        f"- {totals.speech} utterances, {totals.audio_ms / 3_600_000:.2f} hours; {totals.rejects} rejected",
+        f"- {totals.speech} utterances, {totals.audio_ms / HOUR_MS:.2f} hours; {totals.rejects} rejected",
         f"- voices: {_join_counts(voices)}",
         f"- languages: {_join_counts(languages)}",
         f"- {totals.characters_billed} characters billed, cost {cost}",

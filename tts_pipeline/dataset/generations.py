@@ -28,7 +28,7 @@ from tts_pipeline.dataset.names import file_names, is_valid_name
 from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.shipping import FOLDER as SHIPPED
@@ -37,7 +37,6 @@ GENERATIONS_FOLDER = ".generations"
 SWAP_FILE = f"{GENERATIONS_FOLDER}/swap.json"
 _MOVED_FOLDERS = ("usage", "rejects", "speech", "done")
 _REPLACED_FOLDERS = ("rejects", "speech", "done", "claims", SHIPPED)
-_READERS = 16
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -84,7 +83,7 @@ def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, A
     descriptor = read_descriptor(root)
     totals = parse_totals(root.describe(DESCRIPTOR_FILE), (descriptor and descriptor.carried_totals) or {})
     for store in (root, *abandoned):
-        with DaemonExecutor(_READERS, "usage") as readers:
+        with DaemonExecutor(FILE_READERS, "usage") as readers:
             names = [f"usage/{name}" for name in file_names(store, "usage") if name.startswith("part-")]
             for name, data in zip(names, readers.map(store.read, names), strict=True):
                 totals.add(usage_totals(data or b"", store.describe(name)))

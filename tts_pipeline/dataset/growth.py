@@ -11,6 +11,7 @@ from typing import Any
 from tts_pipeline.config import MAX_PARTS
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, Descriptor, Extent, read_descriptor
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.storage.json_files import RESTORE_HINT
 from tts_pipeline.storage.store import Store
 
 
@@ -148,7 +149,7 @@ def _refuse_other_rows(store: Store, existing: Descriptor, current: Descriptor) 
         raise StorageError(
             f"{store.describe(DESCRIPTOR_FILE)} is damaged: it tells of {existing.rows} rows, "
             f"and its source has {current.rows}",
-            hint="restore it from a copy",
+            hint=RESTORE_HINT,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -12,11 +11,10 @@ from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_name
 from tts_pipeline.errors import StorageError
+from tts_pipeline.log import logger
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.replay import Replay, UnaccountedSpend, replay_journal
-
-logger = logging.getLogger("tts_pipeline")
 
 QUARANTINE_SUFFIX = ".damaged"
 """Suffix of a journal that tells nothing any more: nobody reads it, and nobody removes it."""

@@ -94,7 +94,7 @@ def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
     """
     if not values:
         return Totals()
-    counts = JsonFields(values, location, _HINT)
+    counts = JsonFields(values, location, BILL_HINT)
     for names, check in ((_COUNTS, counts.count), (_MONEY, counts.amount), (("currency",), counts.text_or_none)):
         for name in names:
             if name in counts or name not in _OPTIONAL:
@@ -109,10 +109,10 @@ def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
 def damaged_amounts(location: str) -> StorageError:
     """Return the error of a file that tells amounts that cannot be true."""
     message = f"{location} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
-    return StorageError(message, hint=_HINT)
+    return StorageError(message, hint=BILL_HINT)
 
 
-_HINT = "restore it: the bill is added up from it"
+BILL_HINT = "restore it: the bill is added up from it"
 _OPTIONAL = frozenset({"characters_without_price", "implausible_attempts", "cost_in_question"})
 """What earlier versions did not count."""
 

@@ -12,13 +12,11 @@ import orjson
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.generations import SWAP_FILE, generation_at, unfinished_generations
 from tts_pipeline.dataset.names import file_names
+from tts_pipeline.dataset.totals import BILL_HINT
 from tts_pipeline.dataset.usage_files import usage_totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.store import Store
-
-_READERS = 16
-_HINT = "restore it: the bill is added up from it"
 
 
 def verify_usage(store: Store) -> None:
@@ -44,15 +42,15 @@ def _check(store: Store) -> None:
     names = store.names("usage")
     missing = sorted(expected_files.keys() - {f"usage/{name}" for name in names})
     if missing:
-        raise StorageError(f"{store.describe(missing[0])} is gone, which a part that is done tells of", hint=_HINT)
+        raise StorageError(f"{store.describe(missing[0])} is gone, which a part that is done tells of", hint=BILL_HINT)
     file_names(store, "claims")
-    with DaemonExecutor(_READERS, "bill") as readers:
+    with DaemonExecutor(FILE_READERS, "bill") as readers:
         hashes = list(readers.map(partial(_check_file, store, expected_files), names))
     first_by_hash = dict(zip(reversed(hashes), reversed(names), strict=True))
     for name, sha256 in zip(names, hashes, strict=True):
         if first_by_hash[sha256] != name:
             same = f"{store.describe(f'usage/{name}')} holds the same as {first_by_hash[sha256]}"
-            raise StorageError(f"{same}, which no two files do", hint=_HINT)
+            raise StorageError(f"{same}, which no two files do", hint=BILL_HINT)
 
 
 def _check_file(store: Store, expected_files: Mapping[str, Mapping[str, Any]], file_name: str) -> str:
@@ -60,12 +58,12 @@ def _check_file(store: Store, expected_files: Mapping[str, Mapping[str, Any]], f
     name = f"usage/{file_name}"
     data, location = store.read(name), store.describe(name)
     if data is None:
-        raise StorageError(f"{location} is gone", hint=_HINT)
+        raise StorageError(f"{location} is gone", hint=BILL_HINT)
     sha256 = hashlib.sha256(data).hexdigest()
     if name not in expected_files:
         usage_totals(data, f"usage tables: {location}")
     elif sha256 != expected_files[name]["sha256"]:
-        raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=_HINT)
+        raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=BILL_HINT)
     return sha256
 
 
@@ -76,7 +74,7 @@ def _read_expected_files(store: Store) -> dict[str, Mapping[str, Any]]:
         return _usage_files_of(_manifest_parts(data, store.describe(MANIFEST_FILE)), store.describe(MANIFEST_FILE))
     names = [f"done/{name}" for name in store.names("done", "part-")]
     files: dict[str, Mapping[str, Any]] = {}
-    with DaemonExecutor(_READERS, "markers") as readers:
+    with DaemonExecutor(FILE_READERS, "markers") as readers:
         for name, marker in zip(names, readers.map(store.read, names), strict=True):
             if marker is not None:  # else another process has just opened it again
                 files |= _usage_files_of([_load_json(marker, store.describe(name))], store.describe(name))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from tts_pipeline.audio.speaking_rate import usual_pace_s
+from tts_pipeline.text import KANA
 
 ALPHABET_FACTOR = 1.3
 """Times the usual reading time, in alphabets: a voice for listeners is slower than the readers of the study behind
@@ -38,7 +39,7 @@ _HEAD_CHARACTERS = 24
 """Of a text, to tell its script by: all of it would cost more than everything else."""
 
 _SCRIPTS: Mapping[str, str] = {
-    "ja": "[\u3040-\u30ff]",
+    "ja": KANA.pattern,
     "ko": "[\uac00-\ud7a3]",
     "ru": r"\p{Cyrillic}",
     "ar": r"\p{Arabic}",

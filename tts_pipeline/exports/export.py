@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from tts_pipeline.config import AS_RECEIVED
 from tts_pipeline.exports.destination import begin_export, finish_export, open_folder
 from tts_pipeline.exports.files import FileExporter
 from tts_pipeline.exports.manifests import Manifests, NemoManifests, NoManifests
@@ -24,7 +25,7 @@ def export(  # noqa: PLR0913 (the public door: what every export has, by name)
     name: str | None = None,
     where: str | None = None,
     split: str | Mapping[str, float] | None = None,
-    audio_format: str = "as-received",
+    audio_format: str = AS_RECEIVED,
     sample_rate_hz: int | None = None,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Export:

@@ -28,7 +28,7 @@ from tts_pipeline.exports.audio import convert_row
 from tts_pipeline.exports.filters import AUDIO
 from tts_pipeline.exports.plan import ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
-from tts_pipeline.models import Audio
+from tts_pipeline.models import HOUR_MS, Audio
 from tts_pipeline.schema import speech_schema
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.store import Store
@@ -139,7 +139,7 @@ class HuggingFaceExporter:
         text = (
             f"Every voice in this dataset is synthetic: made from text by the model `{escape_code_span(job['model'])}` "
             f"on the service `{escape_code_span(job['service'])}` with tts-pipeline.\n\n"
-            f"{report.rows:,} utterances, {report.audio_ms / 3_600_000:.2f} hours."
+            f"{report.rows:,} utterances, {report.audio_ms / HOUR_MS:.2f} hours."
         )
         return f"---\n{data}\n---\n\n# Synthetic speech\n\n{text}\n"
 

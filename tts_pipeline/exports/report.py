@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tts_pipeline.exports.formats import FORMATS
-
-_HOUR_MS = 3_600_000
+from tts_pipeline.models import HOUR_MS
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class Export:
             "destination": self.destination,
             "rows": self.rows,
             "splits": dict(self.splits),
-            "audio_hours": round(self.audio_ms / _HOUR_MS, 6),
+            "audio_hours": round(self.audio_ms / HOUR_MS, 6),
             "written": self.written,
             "unchanged": self.unchanged,
             "removed": self.removed,

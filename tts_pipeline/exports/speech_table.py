@@ -15,12 +15,9 @@ from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.storage.audio_formats import check_audio_formats
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store, storage_errors
-
-READERS = 16
-"""Files that are looked into at a time: on an object store each takes some round trips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +74,8 @@ class SpeechTable:
 
     def read_columns(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Read columns without audio, one table for each part, many parts at a time, in order."""
-        with DaemonExecutor(READERS, "export-read") as readers:
-            waves = (self.parts[start : start + READERS] for start in range(0, len(self.parts), READERS))
+        with DaemonExecutor(FILE_READERS, "export-read") as readers:
+            waves = (self.parts[start : start + FILE_READERS] for start in range(0, len(self.parts), FILE_READERS))
             for wave in waves:
                 yield from readers.map(lambda part: self._read_part_columns(part, columns), wave)
 

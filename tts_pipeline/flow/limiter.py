@@ -7,7 +7,6 @@ are served in the order in which they came, so that in an outage each probe is a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -20,8 +19,7 @@ from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.flow.failure_policy import FailurePolicy
 from tts_pipeline.flow.retry_state import Disposition, RetryState
-
-logger = logging.getLogger("tts_pipeline")
+from tts_pipeline.log import logger
 
 MakeAttempt = Callable[[], Attempt]
 """Describes an attempt that is about to be sent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from datetime import UTC, datetime
 from decimal import Context, Decimal
 
@@ -10,10 +9,9 @@ import polars as pl
 
 from tts_pipeline.catalog import Catalog, Service, load_catalog
 from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.log import logger
 from tts_pipeline.money import price_at
 from tts_pipeline.text import HAN
-
-logger = logging.getLogger("tts_pipeline")
 
 _MONEY = pl.Decimal(18, 9)
 _EXACT = Context(prec=60)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import math
 import select
 import ssl
@@ -41,8 +40,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.tracing import Trace
 
 from tts_pipeline.config import MAX_HEAD_BYTES
-
-logger = logging.getLogger("tts_pipeline")
+from tts_pipeline.log import logger
 
 _KEEPALIVE_S = 30.0
 """How long an idle connection is kept: shorter than the 60 s after which gateways commonly close it themselves, for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from decimal import Decimal
 from typing import NamedTuple
 
 from tts_pipeline.config import BudgetCap
@@ -17,8 +16,7 @@ from tts_pipeline.flow.budget import Budget, Spending
 from tts_pipeline.job.job import Shard
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.sharding import cap_of_shard, sum_totals
-
-_NOTHING = Decimal(0)
+from tts_pipeline.money import ZERO
 
 
 class Allowance(NamedTuple):
@@ -71,7 +69,7 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
 
 
 def _as_spending(totals: Totals) -> Spending:
-    costs = totals.cost or _NOTHING, totals.cost_upper_bound or _NOTHING
+    costs = totals.cost or ZERO, totals.cost_upper_bound or ZERO
     return Spending(totals.characters_billed, totals.characters_upper_bound, *costs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from tts_pipeline.job.job import Job
 from tts_pipeline.job.option_checks import check_run_options, refuse_unknown_columns, refuse_unreachable
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration, find_rebuild
+from tts_pipeline.log import logger
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper, hugging_face_note
 from tts_pipeline.source.dropped_columns import check_drop
 from tts_pipeline.source.duplicates import load_duplicate_hashes, save_duplicate_hashes
@@ -38,8 +38,6 @@ from tts_pipeline.storage.location import local_path
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.scratch import WORK_DIR_HINT, is_writable, scratch_root
 from tts_pipeline.storage.store import Store
-
-logger = logging.getLogger("tts_pipeline")
 
 
 def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tts_pipeline.errors import printable
 from tts_pipeline.job import Progress
+from tts_pipeline.models import HOUR_MS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +25,6 @@ SPEED_WINDOW_S = 10.0
 
 LINE_EVERY_S = 30.0
 REFRESHES_PER_S = 4
-_HOUR_MS = 3_600_000
 _CHECKING = "checking the job"
 
 
@@ -122,7 +122,7 @@ def _facts(snapshot: ProgressSnapshot) -> str:
         f"{snapshot.in_flight:,} in flight",
         f"{snapshot.retries:,} {'retry' if snapshot.retries == 1 else 'retries'}",
         f"{snapshot.rejects:,} {'reject' if snapshot.rejects == 1 else 'rejects'}",
-        f"{snapshot.audio_ms / _HOUR_MS:.2f} h audio",
+        f"{snapshot.audio_ms / HOUR_MS:.2f} h audio",
         snapshot.cost,
     ]
     return printable(", ".join(filter(None, facts)))

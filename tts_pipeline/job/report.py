@@ -8,8 +8,7 @@ from typing import Any
 
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError, TtsPipelineError
-
-_HOUR_MS = 3_600_000
+from tts_pipeline.models import HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +62,4 @@ def _counts(totals: Totals) -> dict[str, Any]:
     values = totals.to_json()
     audio_ms = values.pop("audio_ms")
     del values["characters_without_price"]
-    return {**values, "audio_hours": round(audio_ms / _HOUR_MS, 6)}
+    return {**values, "audio_hours": round(audio_ms / HOUR_MS, 6)}

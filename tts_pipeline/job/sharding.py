@@ -25,9 +25,9 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.job.job import Shard, divide_into_shards
+from tts_pipeline.money import ZERO
 
 _NANO = 10**9
-_NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ def water_fill(cap: Decimal, spends: Sequence[ShardSpend], index: int) -> Decima
     while overspent := {number for number in active if Fraction(spends[number].spent) > level * spends[number].rows}:
         active -= overspent
         level = _level(cap, spends, active)
-    return Decimal(floor(level * spends[index].rows * _NANO)) / _NANO if index in active else _NOTHING
+    return Decimal(floor(level * spends[index].rows * _NANO)) / _NANO if index in active else ZERO
 
 
 def _level(cap: Decimal, spends: Sequence[ShardSpend], active: Collection[int]) -> Fraction:
     rows = sum(spends[number].rows for number in active)
-    spent = sum((spend.spent for number, spend in enumerate(spends) if number not in active), _NOTHING)
+    spent = sum((spend.spent for number, spend in enumerate(spends) if number not in active), ZERO)
     return max(Fraction(0), Fraction(cap) - Fraction(spent)) / rows if rows else Fraction(0)
 
 
@@ -92,13 +92,13 @@ def cap_of_shard(
             ShardSpend(_rows(descriptor, each), spent, all(number in finished_parts for number in each.numbers()))
             for each, spent in zip(shards, spent_by_shard, strict=True)
         ]
-        return water_fill(max(_NOTHING, amount - spent_outside), spends, shard.index)
+        return water_fill(max(ZERO, amount - spent_outside), spends, shard.index)
 
-    costs = [totals.cost_upper_bound or _NOTHING for totals in totals_by_shard]
+    costs = [totals.cost_upper_bound or ZERO for totals in totals_by_shard]
     characters = [Decimal(totals.characters_upper_bound) for totals in totals_by_shard]
     return replace(
         cap,
-        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, outside.cost_upper_bound or _NOTHING),
+        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, outside.cost_upper_bound or ZERO),
         max_characters=None
         if cap.max_characters is None
         else int(share(Decimal(cap.max_characters), characters, Decimal(outside.characters_upper_bound))),

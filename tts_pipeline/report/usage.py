@@ -17,7 +17,7 @@ from tts_pipeline.dataset.usage_files import claim_usage, committed_journals, op
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.tags import tag
 from tts_pipeline.schema import to_table, usage_schema
-from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store, storage_errors
@@ -28,7 +28,6 @@ TAG_PREFIX = "tag:"
 DatasetLike = str | os.PathLike[str] | Store
 """A folder, a URL, or a place that is open already."""
 
-_READERS = 16
 _KEY_COLUMNS = (
     "model",
     "voice",
@@ -237,7 +236,7 @@ def _scan_dataset(store: Store) -> pl.LazyFrame:
         return pl.DataFrame(usage_schema().empty_table()).lazy()
     if isinstance(store, LocalStore):
         return _scan_files([store.path(name) for name in names])
-    with DaemonExecutor(_READERS, "usage") as readers:
+    with DaemonExecutor(FILE_READERS, "usage") as readers:
         contents = zip(names, readers.map(store.read, names), strict=True)
         files = {name: data for name, data in contents if data is not None}
     with storage_errors(f"reading {store.describe('usage')}", Exception):

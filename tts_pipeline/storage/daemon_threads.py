@@ -26,6 +26,10 @@ POLL_S = 0.2
 to handle it: it does so once it runs."""
 
 
+FILE_READERS = 16
+"""Files that are looked into at one time: on an object store each takes some round trips."""
+
+
 class _Future(Future[Result]):
     def result(self, timeout: float | None = None) -> Result:
         """See ``Future.result``; interruptible whichever thread a signal comes to."""

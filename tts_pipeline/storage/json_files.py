@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from tts_pipeline.errors import StorageError
+from tts_pipeline.money import NANO
 
 CHECKSUM = "checksum"
 MAX_COUNT = 2**63 - 1
 _MAX_AMOUNT = Decimal(10) ** 18
-_NANO = Decimal("1e-9")
-_RESTORE = "restore it from a copy"
+RESTORE_HINT = "restore it from a copy"
 
 
 def json_bytes(values: Mapping[str, Any], *, option: int = 0) -> bytes:
@@ -32,7 +32,7 @@ def _checksum(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def read_fields(data: bytes, path: str, hint: str = _RESTORE) -> JsonFields:
+def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
     """Read a JSON file.
 
     Args:
@@ -62,7 +62,7 @@ class JsonFields:
         hint: What to do when it is damaged.
     """
 
-    def __init__(self, values: object, path: str, hint: str = _RESTORE) -> None:
+    def __init__(self, values: object, path: str, hint: str = RESTORE_HINT) -> None:
         self.path = path
         self._hint = hint
         if not isinstance(values, dict):
@@ -107,7 +107,7 @@ class JsonFields:
             return None
         try:
             value = Decimal(self.text(name))
-            is_valid = value.is_finite() and 0 <= value < limit and value == value.quantize(_NANO)
+            is_valid = value.is_finite() and 0 <= value < limit and value == value.quantize(NANO)
         except InvalidOperation:
             is_valid = False
         if not is_valid:

@@ -12,7 +12,6 @@ A local destination has locks alone: they are free the instant their owner dies.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import socket
 import threading
@@ -26,14 +25,13 @@ from typing import Self
 
 from tts_pipeline.config import LEASE_S
 from tts_pipeline.errors import StorageError
+from tts_pipeline.log import logger
 from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import TIMEOUT_LEASES, Heartbeat, PeerMonitor, boottime_s
 from tts_pipeline.storage.lease_names import HEARTBEAT_NAME, PART_LEASE_NAME, heartbeat_name, lease_epochs, lease_name
 from tts_pipeline.storage.owner import Owner, has_exited, read_owner, work_id_of
 from tts_pipeline.storage.store import LEASES, Store, storage_errors
-
-logger = logging.getLogger("tts_pipeline")
 
 WHOLE_DATASET = "dataset"
 """What is held alone while a new generation is put in place; every run shares its lock."""

@@ -8,7 +8,6 @@ is published.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +16,10 @@ from functools import partial
 
 from tts_pipeline.config import JOURNAL_CHUNK_BYTES, SHIP_CONCURRENCY, SHIP_TIMEOUT_S
 from tts_pipeline.errors import StorageError
+from tts_pipeline.log import logger
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import Journal
-
-logger = logging.getLogger("tts_pipeline")
 
 FOLDER = "journal"
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tts_pipeline.wire.json_documents import BYTE_ORDER_MARK
 from tts_pipeline.wire.limits import parse_json
 
 _FIRST_BYTES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _STATUS_COMMENT = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
-_BOM = b"\xef\xbb\xbf"
 DONE = "[DONE]"
 """The sentinel that OpenAI-style streams may end with; it is not JSON."""
 
@@ -57,14 +57,14 @@ class ServerSentEvent:
 
 def is_event_stream(body: bytes) -> bool:
     """Whether the first bytes are those of an event stream, whatever the content type says."""
-    return body[:16].removeprefix(_BOM).lstrip().startswith(_FIRST_BYTES)
+    return body[:16].removeprefix(BYTE_ORDER_MARK).lstrip().startswith(_FIRST_BYTES)
 
 
 def parse_events(body: bytes) -> Iterator[ServerSentEvent]:
     """Yield the events that carry data, in order; comments other than the status, ids and retry hints are dropped."""
     name, status = "", None
     data: list[bytes] = []
-    for line in (*body.removeprefix(_BOM).splitlines(), b""):
+    for line in (*body.removeprefix(BYTE_ORDER_MARK).splitlines(), b""):
         if not line:
             if data:
                 yield ServerSentEvent(name or "message", status, tuple(data))

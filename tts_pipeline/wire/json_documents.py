@@ -9,7 +9,7 @@ from typing import Any
 
 from tts_pipeline.wire.limits import parse_json
 
-_BOM = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
 """What keeps a browser from running JSON as a script."""
 _JSONP_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
@@ -19,7 +19,7 @@ _SEPARATOR = re.compile(r"[\s,\x1e]*")
 
 def unwrap_json(body: bytes) -> bytes:
     """Return a text without byte order mark, space around it, a guard before it, or a JSONP call around it."""
-    text = body.removeprefix(_BOM).strip()
+    text = body.removeprefix(BYTE_ORDER_MARK).strip()
     guard = _GUARD.match(text)
     if guard:
         return text[guard.end() :]

@@ -16,7 +16,7 @@ _UNPRINTABLE = re.compile(
     r"[\x00-\x20\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+"
 )
 
-_REDACTED = "[redacted]"
+REDACTED = "[redacted]"
 _SECRETS = (
     re.compile(r"(\bbearer\s+)[^\s\"',;}]+", re.IGNORECASE),
     re.compile(r"()\bsk-[^\s\"',;})\]]+", re.IGNORECASE),
@@ -38,7 +38,7 @@ def clean_message(message: str) -> str:
         text = _without_markup(text)
     text = _UNPRINTABLE.sub(" ", text).strip()
     for secret in _SECRETS:
-        text = secret.sub(rf"\g<1>{_REDACTED}", text)
+        text = secret.sub(rf"\g<1>{REDACTED}", text)
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1].rstrip() + "…"
 
 

@@ -15,9 +15,8 @@ from typing import TypeVar
 
 from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Word
+from tts_pipeline.wire.messages import REDACTED
 from tts_pipeline.wire.response import Response
-
-REDACTED = "[redacted]"
 
 _SHORT_CHARACTERS = 6
 """A shorter secret is looked for as a word of its own only: ``test`` is part of other words."""

@@ -6,9 +6,9 @@ point so to the audio that they made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from tts_pipeline.card import PORTS
 from tts_pipeline.errors import FatalError, SuspectError
 from tts_pipeline.wire.response import Response
 
@@ -16,7 +16,6 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
 _METHOD_PRESERVING = frozenset({307, 308})
-_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 _HINT = "give the service this address, if it is to be trusted: --service URL, base_url of a catalog, or the connection"
 _PRINTABLE = "/%:@!$&'()*+,;=-._~[]"
 
@@ -80,7 +79,7 @@ def _resolve_location(url: str, location: str) -> str | None:
     encoded = quote(location.strip().encode("latin-1", "replace"), safe=_PRINTABLE + "?#")
     try:
         parts = urlsplit(urljoin(url, encoded)) if encoded else None
-        if parts is None or parts.scheme not in _PORTS or not parts.hostname or not _port(parts):
+        if parts is None or parts.scheme not in PORTS or not parts.hostname or not _port(parts):
             return None
     except ValueError:
         return None
@@ -88,7 +87,7 @@ def _resolve_location(url: str, location: str) -> str | None:
 
 
 def _port(parts: SplitResult) -> int:
-    return _PORTS[parts.scheme] if parts.port is None else parts.port
+    return PORTS[parts.scheme] if parts.port is None else parts.port
 
 
 def _is_trusted(old: SplitResult, new: SplitResult) -> bool:
@@ -96,7 +95,7 @@ def _is_trusted(old: SplitResult, new: SplitResult) -> bool:
         return False
     ports = (_port(old), _port(new))
     if (old.scheme, new.scheme) == ("http", "https"):
-        return ports == (_PORTS["http"], _PORTS["https"])
+        return ports == (PORTS["http"], PORTS["https"])
     return old.scheme == new.scheme and ports[0] == ports[1]
 
 

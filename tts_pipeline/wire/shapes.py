@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from tts_pipeline.audio.identify import identify
+from tts_pipeline.audio.pcm import CONTROL_BYTES
 from tts_pipeline.errors import PermanentError, ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, find_audio
@@ -29,6 +30,7 @@ from tts_pipeline.wire.json_documents import split_documents, unwrap_json
 from tts_pipeline.wire.limits import UNCHECKED_BYTES, ExcessiveTextError, check_text, parse_json
 from tts_pipeline.wire.multipart import audio_part, is_multipart
 from tts_pipeline.wire.pcm_description import with_media_type
+from tts_pipeline.wire.redirect import REDIRECTS
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
 from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
 from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
@@ -38,9 +40,7 @@ from tts_pipeline.wire.usage import NO_USAGE, has_usage_headers, merge_usage, us
 
 __all__ = ["ParsedResponse", "Response", "parse_response", "reported_usage"]
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEAD_BYTES = 256
-_CONTROL_BYTES = bytes(code for code in (*range(0x20), 0x7F) if code not in b"\t\n\r")
 _SUCCESSES = frozenset({"0", "200", "ok", "success", "succeeded"})
 _LONG_CONTENT = re.compile(r">([A-Za-z0-9+/=_\s-]{64,})<")
 """What stands between two tags of XML and could be base64."""
@@ -126,7 +126,7 @@ def _is_object(response: Response) -> bool:
 
 
 def _is_redirect(response: Response) -> bool:
-    return response.status in _REDIRECTS and bool(response.headers.get("location"))
+    return response.status in REDIRECTS and bool(response.headers.get("location"))
 
 
 def _is_failure_status(response: Response) -> bool:
@@ -145,7 +145,7 @@ def _is_stream(response: Response) -> bool:
 def _is_text(response: Response) -> bool:
     """Whether the first bytes are text. Audio has control bytes early: headers, sizes, quiet samples."""
     head = response.body[:_HEAD_BYTES]
-    return len(head.translate(None, _CONTROL_BYTES)) == len(head)
+    return len(head.translate(None, CONTROL_BYTES)) == len(head)
 
 
 def _parse_object(response: Response) -> ParsedResponse:

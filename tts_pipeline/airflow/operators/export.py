@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from tts_pipeline.airflow.outcome import airflow_errors, check_xcom_size
 from tts_pipeline.airflow.paths import resolve_path
+from tts_pipeline.config import AS_RECEIVED
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,7 +59,7 @@ class SpeechExportOperator(BaseOperator):
         name: str | None = None,
         where: str | None = None,
         split: str | Mapping[str, float] | None = None,
-        audio_format: str = "as-received",
+        audio_format: str = AS_RECEIVED,
         sample_rate_hz: int | None = None,
         dataset_conn_id: str | None = None,
         destination_conn_id: str | None = None,
