@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,8 +40,10 @@ def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:
     assert list(scratch.iterdir()) == []
 
 
-def test_a_scratch_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
-    """The message names the folder."""
-    (tmp_path / "file").write_text("no folder")
-    with HashPartitions(tmp_path / "file", memory_records=1) as partitions, pytest.raises(StorageError, match="file"):
+def test_a_disk_that_fails_is_a_storage_error(tmp_path: Path) -> None:
+    """Whether hashes are written or read back."""
+    with HashPartitions(tmp_path, memory_records=1) as partitions:
         partitions.add(np.array([1, 2]))
+        shutil.rmtree(next(tmp_path.iterdir()))
+        with pytest.raises(StorageError, match="keeping hashes of 1 rows"):
+            partitions.add(np.array([3]))

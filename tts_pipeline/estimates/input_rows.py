@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -16,6 +15,7 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.conversion import to_polars
 from tts_pipeline.job.prepare import select_rows
 from tts_pipeline.source.dropped_columns import refuse_unknown_drop
+from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
@@ -27,14 +27,6 @@ BATCH_BYTES = 32 * 1024 * 1024
 """What such rows come to, about: fewer are held where they are long."""
 
 _ROW_INDEX = "__row_index"
-
-
-class ArrowStream(Protocol):
-    """Anything that can hand over its rows as an Arrow stream: pyarrow, pandas, DuckDB and others."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Return the stream in a capsule."""
-        ...
 
 
 AnyRows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]

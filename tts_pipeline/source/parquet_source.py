@@ -23,6 +23,7 @@ from tts_pipeline.source.dropped_columns import refuse_unknown_drop, without_col
 from tts_pipeline.source.hive import hive_columns, holds_only, partition_keys
 from tts_pipeline.source.int96 import Int96, Int96Unit, choose_unit, find_int96
 from tts_pipeline.source.listing import list_source
+from tts_pipeline.source.row_reader import select_columns
 from tts_pipeline.source.schema_unification import unify_schemas
 from tts_pipeline.source.view_types import without_view_types
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
@@ -175,7 +176,7 @@ class Source:
         """
         first_group = bisect.bisect_right(self._group_ends, start)
         row_index = self._group_ends[first_group - 1] if first_group else 0
-        schema = self.schema_of(columns)
+        schema = select_columns(self.schema, columns)
         hive = self.hive
         stored_columns = self._stored_columns if columns is None else [name for name in columns if name not in hive]
         for file, groups, download in self._prefetch(first_group):
@@ -187,10 +188,6 @@ class Source:
                     row_index += batch.num_rows
                 if row_index != end:
                     raise pa.ArrowInvalid(f"{end - row_index:,} rows that are promised are missing")
-
-    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
-        """Return the schema of some columns; None is all."""
-        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
 
     def group_of(self, row: int) -> int:
         """Return the number of the row group, counted over all files, that holds a row."""

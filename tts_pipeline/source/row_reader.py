@@ -14,11 +14,10 @@ from tts_pipeline.errors import ConfigurationError
 class RowBatches(Protocol):
     """Rows that are gone through in batches: those of a source, or what is held of them."""
 
+    schema: pa.Schema
+
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield batches, each with its first row's place, from somewhere at or before row ``start`` on."""
-
-    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
-        """Return the schema of some columns; None is all."""
 
     def group_of(self, row: int) -> int:
         """Return the number of the group that holds a row: at the beginning of another one, reading can begin anew."""
@@ -35,7 +34,7 @@ class RowReader:
     def __init__(self, source: RowBatches, columns: Sequence[str] | None = None) -> None:
         self._source = source
         self._columns = columns
-        self.schema = source.schema_of(columns)
+        self.schema = select_columns(source.schema, columns)
         """Of the rows that are read."""
         self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
         self._first_row = 0
@@ -87,3 +86,8 @@ def _take_rows(batch: pa.RecordBatch, first_row: int, row_indices: Sequence[int]
     if row_indices[-1] - row_indices[0] + 1 == len(row_indices):
         return batch.slice(row_indices[0] - first_row, len(row_indices))
     return batch.take(pa.array([row_index - first_row for row_index in row_indices]))
+
+
+def select_columns(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    """Return the schema of some columns; None is all."""
+    return schema if columns is None else pa.schema([schema.field(name) for name in columns])

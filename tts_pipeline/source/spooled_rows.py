@@ -67,15 +67,11 @@ class SpooledRows:
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield the batches from the one on that holds row ``start``, as ``Source.batches`` does."""
-        first_row, names = 0, self.schema_of(columns).names
+        first_row, names = 0, self.schema.names if columns is None else list(columns)
         for batch in self._read_all():
             if start < first_row + batch.num_rows:
                 yield first_row, batch.select(names)
             first_row += batch.num_rows
-
-    def schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
-        """Return the schema of some columns; None is all."""
-        return self.schema if columns is None else pa.schema([self.schema.field(name) for name in columns])
 
     def group_of(self, row: int) -> int:  # noqa: ARG002 (as a source has it)
         """Return 0: all is read in one go."""

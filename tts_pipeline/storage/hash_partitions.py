@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.storage.scratch import scratch_root
+from tts_pipeline.storage.scratch import scratch_folder
 from tts_pipeline.storage.store import storage_errors
 
 PARTITIONS = 64
@@ -28,8 +28,7 @@ class HashPartitions:
     It holds ``memory_records`` in memory, and reads back a 64th of all at a time.
 
     Args:
-        scratch: A local folder for what does not fit into memory, not touched before that; None is the user's
-            cache, or the system's temporary folder.
+        scratch: A local folder for what does not fit into memory, not touched before that; see ``scratch_folder``.
         kind: Of a record: a 64-bit integer, the hash itself, or several fields, of which ``key`` is the hash.
         memory_records: Records in memory; at least 1.
     """
@@ -40,7 +39,8 @@ class HashPartitions:
         self._scratch = scratch
         self._buffer: Records = np.empty(memory_records, kind)  # takes memory as it fills
         self._records = 0
-        self._folder: TemporaryDirectory[str] | None = None
+        self._paths: list[Path] = []
+        self._folder = ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -48,8 +48,7 @@ class HashPartitions:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._folder.close()
 
     def add(self, records: Records) -> None:
         """Take records.
@@ -71,32 +70,29 @@ class HashPartitions:
         Raises:
             StorageError: The scratch folder cannot be written, or not be read.
         """
-        if self._folder is None:
+        if not self._paths:
             yield self._buffer[: self._records]
             return
         self._spill()
-        for path in self._paths(self._folder):
-            with storage_errors(f"reading hashes in {self._scratch}"):
+        for path in self._paths:
+            with storage_errors(f"reading {path}"):
                 records = np.fromfile(path, dtype=self._buffer.dtype)
             yield records
 
     def _spill(self) -> None:
-        records, self._records = self._buffer[: self._records], 0
+        records = self._buffer[: self._records]
         hashes = records["key"] if records.dtype.names else records
         partition = hashes.astype(np.uint8) % PARTITIONS  # sorted ten times as fast as 64 bits
         order = np.argsort(partition, kind="stable")
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
-        with storage_errors(f"keeping hashes in {self._scratch}"):
-            if self._folder is None:
-                parent = self._scratch or scratch_root()
-                parent.mkdir(parents=True, exist_ok=True)
-                self._folder = TemporaryDirectory(dir=parent, prefix="hashes-")
-            for path, chunk in zip(self._paths(self._folder), np.split(records[order], ends[:-1]), strict=True):
+        with storage_errors(f"keeping hashes of {self._records:,} rows"):
+            if not self._paths:
+                folder = self._folder.enter_context(scratch_folder(self._scratch, prefix="hashes-"))
+                self._paths = [folder / f"{number:02}" for number in range(PARTITIONS)]
+            for path, chunk in zip(self._paths, np.split(records[order], ends[:-1]), strict=True):
                 with path.open("ab") as file:
                     chunk.tofile(file)
-
-    def _paths(self, folder: TemporaryDirectory[str]) -> list[Path]:
-        return [Path(folder.name) / f"{number:02}" for number in range(PARTITIONS)]
+        self._records = 0
 
 
 def duplicate_hashes(hashes: HashPartitions) -> Hashes:

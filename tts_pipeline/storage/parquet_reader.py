@@ -6,8 +6,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -23,6 +21,7 @@ from tts_pipeline.config import (
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.page_headers import PageHeader, read_page_headers
 from tts_pipeline.storage.parquet import parquet_file
+from tts_pipeline.storage.row_sizes import value_sizes
 
 BUFFER_BYTES = 256 * 1024
 """Of a column chunk that are in memory at one time. Unbuffered, pyarrow holds the chunks of a row group whole."""
@@ -279,14 +278,14 @@ class ParquetReader:
         """Return the length of the longest value of a dictionary; 0 where so many values pass no limit anyway."""
         if not chunk.is_dictionary or min(values, chunk.values) * chunk.metadata.total_uncompressed_size <= limit_bytes:
             return 0
-        lengths = next(self._dictionaries(chunk, 1), None)
-        longest = 0 if lengths is None else max(map(_longest, lengths), default=0)
+        arrays = next(self._dictionaries(chunk, 1), [])
+        longest = max((int(value_sizes(array.dictionary).max(initial=0)) for array in arrays), default=0)
         return longest if min(values, chunk.values) * longest > limit_bytes else 0
 
     def _dictionary_bytes(self, chunk: _ColumnChunk, limit_bytes: int) -> int:
         total_bytes = 0
         for arrays in self._dictionaries(chunk, SLICE_ROWS):
-            total_bytes += sum(map(_text_bytes, arrays))
+            total_bytes += sum(int(value_sizes(array).sum()) for array in arrays)
             if total_bytes > limit_bytes:
                 break
         return total_bytes
@@ -320,28 +319,6 @@ def _leaves(array: pa.Array) -> Iterator[pa.DictionaryArray]:
         yield from _leaves(array.items)
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         yield from _leaves(array.flatten())
-
-
-def _lengths(array: pa.DictionaryArray) -> npt.NDArray[np.int64]:
-    """Return the lengths of a dictionary's values. By numpy: Arrow's functions take a second to import."""
-    values = array.dictionary
-    is_large = pa.types.is_large_string(values.type) or pa.types.is_large_binary(values.type)
-    ends = np.frombuffer(values.buffers()[1], np.int64 if is_large else np.int32)
-    return np.diff(ends[values.offset : values.offset + len(values) + 1]).astype(np.int64)
-
-
-def _longest(array: pa.DictionaryArray) -> int:
-    return int(_lengths(array).max(initial=0))
-
-
-def _text_bytes(array: pa.DictionaryArray) -> int:
-    indices = array.indices
-    validity, data = indices.buffers()
-    codes = np.frombuffer(data, indices.type.to_pandas_dtype())[indices.offset :][: len(indices)]
-    if indices.null_count:
-        is_valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[indices.offset :]
-        codes = codes[is_valid[: len(indices)].astype(bool)]
-    return int(_lengths(array)[codes].sum())
 
 
 def _has_nested_dictionary(kind: pa.DataType) -> bool:
