@@ -74,7 +74,7 @@ def test_without_a_price_cost_is_unknown_and_never_0() -> None:
         settlement.cost,
         settlement.cost_upper_bound,
     } == {None}
-    assert meter.currency is None
+    assert meter.currency_at(LAST_INSTANT_OF_JANUARY_US) is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.DISCARDED])

@@ -32,7 +32,7 @@ async def assemble(
         PermanentError: It is of a format that cannot be decoded here.
     """
     answers = [each.answer for each in segment_answers]
-    meter = synthesis.resources.meter
+    now_us = synthesis.resources.clock.utc_us()
     audio, starts_ms = await _join([answer.audio for answer in answers], settings)
     return Speech(
         utterance=synthesis.utterance,
@@ -47,9 +47,9 @@ async def assemble(
         characters_counted=sum([each.characters_counted for each in segment_answers]),
         characters_billed=synthesis.characters_billed,
         cost=synthesis.cost,
-        currency=meter.currency,
+        currency=synthesis.resources.meter.currency_at(now_us),
         quality=_merge_flags(synthesis, segment_answers),
-        created_at_us=synthesis.resources.clock.utc_us(),
+        created_at_us=now_us,
         deduplicated_from=synthesis.deduplicated_from,
     )
 

@@ -29,7 +29,7 @@ class CacheLookup:
     """What one utterance takes from the cache and adds to it.
 
     Args:
-        cache: None is without: nothing is found, and nothing is kept.
+        cache: Where to look.
         utterance: Whose requests.
         quality: Audio that this policy would not keep is not taken.
 
@@ -38,7 +38,7 @@ class CacheLookup:
         segments: How many segments the last one that was taken was said in.
     """
 
-    def __init__(self, cache: AudioCache | None, utterance: Utterance, quality: QualityPolicy) -> None:
+    def __init__(self, cache: AudioCache, utterance: Utterance, quality: QualityPolicy) -> None:
         self.origin: str | None = None
         self.segments = 1
         self._cache = cache
@@ -47,8 +47,6 @@ class CacheLookup:
 
     async def get(self, request_key: str, segment: Segment) -> Answer | None:
         """Return the answer to the request for a segment, when it was bought before and is good enough."""
-        if self._cache is None:
-            return None
         entry = await self._cache.get(request_key, self._utterance.take)
         if entry is None or not is_worth_keeping(self._quality, entry.answer, None):
             return None
@@ -65,9 +63,8 @@ class CacheLookup:
 
     async def put(self, request_key: str, answer: Answer) -> None:
         """Give an answer that was just bought to whoever asks the same later."""
-        if self._cache is not None:
-            entry = CachedAudio(answer, self._utterance.utterance_id)
-            await self._cache.put(request_key, self._utterance.take, entry)
+        entry = CachedAudio(answer, self._utterance.utterance_id)
+        await self._cache.put(request_key, self._utterance.take, entry)
 
 
 _DURATION_TOLERANCE_MS = 100

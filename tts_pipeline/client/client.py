@@ -10,8 +10,8 @@ from typing import Self
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.checks import language_tag
+from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.keys import environment
-from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.catalog.rehearsal import rehearsal_warning
 from tts_pipeline.catalog.route import route_of
 from tts_pipeline.catalog.service import refuse_plain_http
@@ -45,7 +45,7 @@ from tts_pipeline.log import logger
 from tts_pipeline.models import Speech, Utterance
 from tts_pipeline.text import check_speakable
 from tts_pipeline.wire.redaction import Redactor
-from tts_pipeline.wire.request import build_request
+from tts_pipeline.wire.request import RequestBuilder
 
 _TIMESTAMPS_PARAMETER = "enable_timestamp"
 """The parameter that asks for word timestamps, on every card that knows them."""
@@ -96,13 +96,15 @@ class SpeechClient:
         timeouts = Timeouts(limits.timeout_s, limits.connect_timeout_s)
         self._service = service
         self._card = card
+        self._requests = RequestBuilder(service, card)
         self._limiter = Limiter(limits, clock, budget)
         retry_policy = RetryPolicy(limits, random or Random(), self._limiter.sleep)
         authorization, route = _authorization(service), route_of(service, environment())
         tls_context(route)
         self._transport = Transport(timeouts, authorization=authorization, key_header=service.key_header, route=route)
         self._fetcher = Fetcher(service.base_url, timeouts, retry_policy, clock, route=route)
-        self._meter = Meter(card, clock)
+        self._is_rehearsal = service.name == LOCAL
+        self._meter = Meter(card, clock, service)
         self._batcher = LoopBatcher()
         exchange = Exchange(
             self._transport, self._fetcher, self._batcher, Redactor([service.api_key, *route.passwords])
@@ -154,25 +156,28 @@ class SpeechClient:
             StoppedError: Nothing is sent any more, for the reason it gives.
             StorageError: The ledger could not write; nothing was sent.
         """
-        self._warn_once(caveat(self._service, self._card, self._meter.price))
         synthesis = Synthesis(self._resources, utterance, MemoryLedger() if ledger is None else ledger)
         try:
             # What was begun is finished, whatever an earlier version let through; but a text beyond the bound may have
             # been cut to one character more than that.
             if not synthesis.attempts or len(utterance.text) > MAX_TEXT_CHARACTERS:
                 check_speakable(utterance.text, allow_unspeakable=self._keeps_unspeakable)
-            request = self._utterance_request(utterance)
-            self._warn_once(rehearsal_warning(self._service, utterance.text, request.language))
+            whole_request = self._requests.build(utterance.text, utterance.parameters)
+            language = language_tag(self._card, utterance.parameters)
+            request = UtteranceRequest(self._requests, utterance, whole_request, language)
+            if self._is_rehearsal:
+                self._warn_once(rehearsal_warning(self._service, utterance.text, request.language))
             speech = await assemble(synthesis, await synthesis.run(request), request, self._audio)
         except ServiceError as error:
             error.for_utterance(
                 utterance.utterance_id,
                 attempts=synthesis.attempts,
                 cost=synthesis.cost,
-                currency=self._meter.currency,
+                currency=self._meter.currency_at(self._resources.clock.utc_us()),
             )
             raise
-        self._warn_of_missing_timestamps(speech)
+        if speech.words is None and utterance.parameters.get(_TIMESTAMPS_PARAMETER) is True:
+            self._warn_once(f"timestamps were asked for, but {self._service.name} gives none: they are null")
         return speech
 
     def input_exhausted(self) -> None:
@@ -191,16 +196,6 @@ class SpeechClient:
         """
         self._limiter.stop(reason)
         self._batcher.release_all()  # what has come is settled before the grace is over
-
-    def _utterance_request(self, utterance: Utterance) -> UtteranceRequest:
-        whole = build_request(self._service, self._card, utterance.text, utterance.parameters)
-        language = language_tag(self._card, utterance.parameters)
-        return UtteranceRequest(self._service, self._card, utterance, whole, language)
-
-    def _warn_of_missing_timestamps(self, speech: Speech) -> None:
-        is_requested = speech.utterance.parameters.get(_TIMESTAMPS_PARAMETER) is True
-        if is_requested and speech.words is None:
-            self._warn_once(f"timestamps were asked for, but {self._service.name} gives none: they are null")
 
     def _warn_once(self, warning: str | None) -> None:
         if warning is not None and warning not in self._warnings:

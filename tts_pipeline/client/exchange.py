@@ -12,7 +12,6 @@ from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import FlaggedAudio, make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
 from tts_pipeline.audio.wav import is_canonical
-from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.headerless_pcm import check_duration, find_pcm_format
 from tts_pipeline.errors import ServiceError, TransientError
 from tts_pipeline.flow.loop_batcher import LoopBatcher
@@ -21,7 +20,7 @@ from tts_pipeline.http.transport import Transport
 from tts_pipeline.models import Answer, Audio, Parameters, Segment, Usage, Utterance
 from tts_pipeline.wire.redaction import Redactor
 from tts_pipeline.wire.redirect import MAX_REDIRECTS, REDIRECTS, redirect_url, too_many_redirects_error
-from tts_pipeline.wire.request import Request, build_request
+from tts_pipeline.wire.request import Request, RequestBuilder
 from tts_pipeline.wire.response import ParsedResponse, Response
 from tts_pipeline.wire.shapes import parse_response, reported_usage
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, align_words
@@ -51,15 +50,13 @@ class UtteranceRequest(NamedTuple):
     """How the segments of one utterance are asked for.
 
     Args:
-        service: Where.
-        card: Which model.
+        requests: Builds the requests.
         utterance: Whose segments.
         whole_request: The request for the whole text as one segment.
         language: BCP-47; None when left to the service.
     """
 
-    service: Endpoint
-    card: Card
+    requests: RequestBuilder
     utterance: Utterance
     whole_request: Request
     language: str | None
@@ -68,7 +65,7 @@ class UtteranceRequest(NamedTuple):
         """Return how a segment is asked for."""
         utterance, request = self.utterance, self.whole_request
         if segment.text != utterance.text:
-            request = build_request(self.service, self.card, segment.text, utterance.parameters)
+            request = self.requests.build(segment.text, utterance.parameters)
         return SegmentRequest(request, segment, characters_counted, utterance.parameters, self.language)
 
 
@@ -127,7 +124,8 @@ class Exchange:
         segment = segment_request.segment
         facts.http_status, facts.request_id = reply.status, self._redactor.redact(reply.request_id)
         await self._batcher.wait_turn()
-        reading = await self._read(reply, facts)
+        is_large = len(reply.body) > _INLINE_BODY_BYTES
+        reading = await asyncio.to_thread(self._read, reply, facts) if is_large else self._read(reply, facts)
         facts.request_id, facts.usage = self._redactor.redact(reading.request_id), reading.usage
         audio, flags = await self._load_audio(reply, reading, segment_request)
         words, timestamp_flags = align_words(reading.words, segment.text, audio.duration_ms)
@@ -137,12 +135,7 @@ class Exchange:
         quality = tuple(sorted({*reading.quality, *flags, *timestamp_flags, *quality_flags}))
         return Answer(segment.index, audio, words, reading.usage, facts.request_id, quality)
 
-    async def _read(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
-        if len(reply.body) > _INLINE_BODY_BYTES:
-            return await asyncio.to_thread(self._read_redacted, reply, facts)
-        return self._read_redacted(reply, facts)
-
-    def _read_redacted(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
+    def _read(self, reply: Response, facts: ResponseFacts) -> ParsedResponse:
         """Read an answer; a failure is read without the key, before messages are cut in the midst of it."""
         try:
             return parse_response(reply)

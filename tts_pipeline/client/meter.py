@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
-from tts_pipeline.card import Card
+from tts_pipeline.card import Card, Endpoint
+from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.client.plausibility import MAX_COUNT, Figure, TokenFigures, check_count, check_tokens
 from tts_pipeline.config import PLAUSIBLE_RATIO
 from tts_pipeline.errors import ServiceError
@@ -63,11 +64,14 @@ class Meter:
     Args:
         card: Its billing rule and its prices.
         clock: Dates the attempts, and by that chooses the price.
+        service: Who charges: what a person must know of its prices is a warning; None warns of nothing.
     """
 
-    def __init__(self, card: Card, clock: Clock) -> None:
+    def __init__(self, card: Card, clock: Clock, service: Endpoint | None = None) -> None:
         self._card = card
         self._clock = clock
+        self._service = service
+        self._caveats: set[str | None] = {None}
         # Not a uuid4 each time: that asks the kernel for chance, several microseconds a row.
         self._id_prefix = secrets.token_hex(10)
         self._numbers = itertools.count(1)
@@ -78,15 +82,9 @@ class Meter:
         self._input_tokens_per_byte = 1.0
         self._has_warned = False
 
-    @property
-    def price(self) -> Price | None:
-        """The price that holds now; None without one."""
-        return self._price_at(self._clock.utc_us())
-
-    @property
-    def currency(self) -> str | None:
-        """The currency of today's price; None without one."""
-        price = self.price
+    def currency_at(self, utc_us: int) -> str | None:
+        """Return the currency of the price that holds at a time; None without one."""
+        price = self._price_at(utc_us)
         return price.currency if price else None
 
     @property
@@ -258,7 +256,14 @@ class Meter:
         day = utc_us // _DAY_US
         if day not in self._prices:
             self._prices[day] = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
+            self._warn_of_caveat(self._prices[day])
         return self._prices[day]
+
+    def _warn_of_caveat(self, price: Price | None) -> None:
+        text = None if self._service is None else caveat(self._service, self._card, price)
+        if text not in self._caveats:
+            self._caveats.add(text)
+            logger.warning("%s", text)
 
 
 def _format_count(count: int | None) -> str:

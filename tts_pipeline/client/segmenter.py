@@ -31,9 +31,8 @@ class Segmenter:
         """
         if history.boundaries is not None:
             return _segments_of(text, history.boundaries)
-        return self._drop_unspeakable(
-            segment_text(text, self._card, self._learned_limit, max_segments=None, language=language)
-        )
+        segments = segment_text(text, self._card, self._learned_limit, max_segments=None, language=language)
+        return segments if len(segments) == 1 else self._drop_unspeakable(segments)
 
     def _drop_unspeakable(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
         return segments if self._keeps_unspeakable else speakable_segments(segments)

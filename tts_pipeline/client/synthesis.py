@@ -71,21 +71,22 @@ class Synthesis:
     def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
         self.history: History = ledger.history(utterance)
         self.utterance = utterance
-        self.attempts = self.history.attempts
+        self._segment_attempts = dict(self.history.segment_attempts)
+        self.attempts = sum(self._segment_attempts.values())
         self.characters_billed = self.history.characters_billed
         self.cost = self.history.cost
         self.resources = resources
         self.joined_segments: int | None = None
         self._ledger = ledger
-        self._cache_lookup = CacheLookup(resources.cache, utterance, resources.quality)
+        cache = resources.cache
+        self._cache_lookup = None if cache is None else CacheLookup(cache, utterance, resources.quality)
         self._has_bought = bool(self.history.answers)
-        self._segment_attempts = dict(self.history.segment_attempts)
         self._new_boundaries: Boundaries | None = None
 
     @property
     def deduplicated_from(self) -> str | None:
         """Where the audio came from; None when any of it was bought for this utterance."""
-        return None if self._has_bought else self._cache_lookup.origin
+        return self._cache_lookup.origin if self._cache_lookup is not None and not self._has_bought else None
 
     async def run(self, request: UtteranceRequest) -> list[SegmentAnswer]:
         """Return the utterance's segments with their answers; buys those that are not paid for, one after the other.
@@ -102,9 +103,9 @@ class Synthesis:
             StorageError: The ledger could not write; nothing was sent.
         """
         text, key = self.utterance.text, request.whole_request.request_key
-        if not self.history.answers and self.resources.cache is not None:
+        if self._cache_lookup is not None and not self.history.answers:
             whole = Segment(0, text, 0, len(text))
-            cached = await self._find_cached(key, whole)
+            cached = await self._find_cached(self._cache_lookup, key, whole)
             if cached is not None:
                 self.joined_segments = self._cache_lookup.segments
                 return [SegmentAnswer(whole, cached, self.resources.meter.count(text))]
@@ -139,8 +140,8 @@ class Synthesis:
             self.resources.limiter.refuse_beyond_cap(self.resources.meter.count("".join(text.split())))
         return await asyncio.to_thread(cut, text, self.history, request.language)
 
-    async def _find_cached(self, request_key: str, segment: Segment) -> Answer | None:
-        answer = await self._cache_lookup.get(request_key, segment)
+    async def _find_cached(self, cache_lookup: CacheLookup, request_key: str, segment: Segment) -> Answer | None:
+        answer = await cache_lookup.get(request_key, segment)
         if answer is not None:
             self.cost = total_cost((self.cost, self.resources.meter.zero_cost))
         return answer
@@ -150,9 +151,11 @@ class Synthesis:
 
         A part of a text may be in the cache, and costs nothing then; for the whole text the cache was asked before.
         """
-        policy, is_part = self.resources.quality, request.segment.text != self.utterance.text
-        if is_part and (cached := await self._find_cached(request.http_request.request_key, request.segment)):
-            return cached
+        policy, key, cache_lookup = self.resources.quality, request.http_request.request_key, self._cache_lookup
+        if cache_lookup is not None and request.segment.text != self.utterance.text:
+            cached = await self._find_cached(cache_lookup, key, request.segment)
+            if cached is not None:
+                return cached
         best: Candidate | None = None
         for _ in range(1 + policy.max_retakes):
             row.begin_segment(request.characters_counted)
@@ -172,8 +175,8 @@ class Synthesis:
         if best is None:
             raise refusal(policy, candidate.answer)
         self._has_bought = True
-        if self.resources.cache is not None:
-            await self._cache_lookup.put(request.http_request.request_key, best.answer)
+        if cache_lookup is not None:
+            await cache_lookup.put(key, best.answer)
         return best.answer
 
     async def _retry(

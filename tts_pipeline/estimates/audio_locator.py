@@ -16,7 +16,7 @@ from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration
 from tts_pipeline.models import Parameters
 from tts_pipeline.source.duplicates import load_duplicate_hashes
-from tts_pipeline.wire.request import build_request
+from tts_pipeline.wire.request import RequestBuilder
 
 
 class AudioOrigin(IntEnum):
@@ -47,8 +47,7 @@ class AudioLocator:
         self._tiers = [_ListedTier(tier) if _needs_listing(tier) else tier for tier in tiers]
         self._quality = quality
         self._is_strict = "reject" in quality.actions.values()
-        self._service = service
-        self._card = card
+        self._requests = RequestBuilder(service, card)
 
     def __bool__(self) -> bool:
         return bool(self._tiers)
@@ -59,7 +58,7 @@ class AudioLocator:
         Raises:
             StorageError: A place cannot be read. Blocking.
         """
-        key = build_request(self._service, self._card, text, parameters).request_key
+        key = self._requests.build(text, parameters).request_key
         label = next((tier.label for tier in self._tiers if self._has(tier, key, take)), None)
         if label is None:
             return AudioOrigin.NOWHERE

@@ -82,6 +82,9 @@ class Transport:
         key_header: The header that carries it.
         route: Whom it trusts and through which proxy it goes; None is certifi's list, and none.
         make_resolver: Makes what turns host names into addresses, once a loop runs; None is the system's.
+
+    Attributes:
+        exchange_s: The longest exchange, in seconds.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Transport:
         route: Route | None = None,
         make_resolver: Callable[[], AbstractResolver] | None = None,
     ) -> None:
+        self.exchange_s = timeouts.exchange_s
         self._timeouts = timeouts
         self._route = Route() if route is None else route
         self._make_resolver = make_resolver
@@ -100,13 +104,9 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(
             connect=timeouts.connect_timeout_s, sock_connect=timeouts.connect_timeout_s, sock_read=timeouts.timeout_s
         )
+        self._proxy_for = lru_cache(maxsize=16)(self._route.proxy_for)
         self._session: aiohttp.ClientSession | None = None
         self._was_reached = False
-
-    @property
-    def exchange_s(self) -> float:
-        """The longest exchange."""
-        return self._timeouts.exchange_s
 
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
@@ -127,7 +127,7 @@ class Transport:
         request_body = RequestBody(body) if body else None
         try:
             async with (
-                asyncio.timeout(self._timeouts.exchange_s),
+                asyncio.timeout(self.exchange_s),
                 self._request(method, url, headers, request_body) as response,
             ):
                 if response.status < 200:
@@ -137,7 +137,7 @@ class Transport:
                 raise UnsolicitedResponseError
         except HTTP_EXCEPTIONS as error:
             may_be_sent = request_body is None or request_body.is_sent
-            proxy = _host(self._route.proxy_for(url) or "") or None
+            proxy = _host(self._proxy_for(url) or "") or None
             was_reached = self._was_reached
             failure = map_exception(
                 error, host=_host(url), proxy=proxy, was_reached=was_reached, may_be_sent=may_be_sent
@@ -179,7 +179,7 @@ class Transport:
             headers={**self._headers, **headers},
             data=body,
             allow_redirects=False,
-            proxy=self._route.proxy_for(url),
+            proxy=self._proxy_for(url),
         )
 
     async def _read(self, response: aiohttp.ClientResponse) -> Response:

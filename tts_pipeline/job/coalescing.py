@@ -44,7 +44,7 @@ class RequestCoalescer:
     async def admit(self, item: WorkItem, queue: asyncio.Queue[WorkItem | None]) -> None:
         """Queue a work: now, or when the one that buys the same is done. Waits only for room in the queue."""
         self._queue = queue
-        key = self._flight_key(item.utterance)
+        key = self._flight_key(item.utterance) if self._hashes else None
         if key is None:
             await queue.put(item)
         elif self._flights.enter(key, item):
@@ -100,8 +100,6 @@ class RequestCoalescer:
             self._client.input_exhausted()
 
     def _flight_key(self, utterance: Utterance) -> int | None:
-        if not self._hashes:
-            return None
         request_hash = self._request_hash.hash_utterance(utterance)
         return request_hash if request_hash in self._hashes else None
 

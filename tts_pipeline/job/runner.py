@@ -175,7 +175,7 @@ class Runner:
                 client, self._repeated_hashes, RequestHasher(self._prepared.mapper), self._job_cache
             )
             self._pool = WorkerPool(
-                self._coalescer,
+                self._coalescer if len(self._repeated_hashes) else client,
                 workers=workers_for(limits.max_concurrency),
                 stop_grace_s=limits.stop_grace_s,
                 guard=RejectGuard(self._max_rejects()),

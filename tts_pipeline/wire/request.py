@@ -81,29 +81,59 @@ DIALECTS = tuple(_DIALECTS)
 """The dialects a service may speak."""
 
 
-def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
-    """Build the request for one segment; unset parameters are not sent, an explicit ``False`` is.
+class RequestBuilder:
+    """Builds the requests of one model on one service: whatever is alike in all of them is made once.
 
     Args:
         service: Where to; its base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not.
         card: The model; gives the order of keys, and says which parameters stay out of the body.
-        text: What is to be said, sent exactly as it is.
-        parameters: Already checked and normalised; only those that are set.
 
     Raises:
-        ConfigurationError: The dialect is unknown, or a parameter would overwrite the model or the text.
-        PermanentError: ``UnencodableText``: the text is not valid Unicode (a lone surrogate). Nothing was sent.
+        ConfigurationError: The dialect is unknown.
     """
-    dialect = _dialect_of(service)
-    body = _encode(dialect.build_body(card.model, text, _body_parameters(card, parameters)))
-    path = dialect.prefix + dialect.route
-    return Request(
-        method="POST",
-        url=service.base_url.rstrip("/").removesuffix(dialect.prefix) + path + query_of(service),
-        headers={**service.headers, **_headers(card, parameters)},
-        body=body,
-        request_key=_hash_request(service, path, body),
-    )
+
+    def __init__(self, service: Endpoint, card: Card) -> None:
+        dialect = _dialect_of(service)
+        path = dialect.prefix + dialect.route
+        self._card = card
+        self._build_body = dialect.build_body
+        self._url = service.base_url.rstrip("/").removesuffix(dialect.prefix) + path + query_of(service)
+        self._headers = {**service.headers, "content-type": "application/json"}
+        self._digest = _identity_digest(service, path)
+        self._order = tuple(dict.fromkeys(("voice", *card.parameters)))
+        self._unsent = frozenset(name for name in (STREAM_PARAMETER, *self._order) if not is_in_body(card, name))
+
+    def build(self, text: str, parameters: Parameters) -> Request:
+        """Build the request for one segment; unset parameters are not sent, an explicit ``False`` is.
+
+        Args:
+            text: What is to be said, sent exactly as it is.
+            parameters: Already checked and normalised; only those that are set.
+
+        Raises:
+            ConfigurationError: A parameter would overwrite the model or the text.
+            PermanentError: ``UnencodableText``: the text is not valid Unicode (a lone surrogate). Nothing was sent.
+        """
+        body = _encode(self._build_body(self._card.model, text, self._body_parameters(parameters)))
+        digest = self._digest.copy()
+        digest.update(body)
+        headers = self._headers
+        if parameters.get(STREAM_PARAMETER) is True and STREAM_PARAMETER in self._card.parameters:
+            headers = {**headers, _STREAM_HEADER: "enable"}
+        return Request("POST", self._url, headers, body, digest.hexdigest())
+
+    def _body_parameters(self, parameters: Parameters) -> dict[str, ParameterValue]:
+        """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
+        if not _RESERVED.isdisjoint(parameters):
+            names = ", ".join(sorted(_RESERVED & parameters.keys()))
+            raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
+        order = dict.fromkeys((*self._order, *sorted(parameters)))  # a known name keeps its first place
+        return {name: parameters[name] for name in order if name in parameters and name not in self._unsent}
+
+
+def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
+    """Build a single request; see ``RequestBuilder``."""
+    return RequestBuilder(service, card).build(text, parameters)
 
 
 def query_of(service: Endpoint) -> str:
@@ -121,26 +151,10 @@ def _dialect_of(service: Endpoint) -> _Dialect:
         ) from None
 
 
-def _body_parameters(card: Card, parameters: Parameters) -> dict[str, ParameterValue]:
-    """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
-    if not _RESERVED.isdisjoint(parameters):
-        names = ", ".join(sorted(_RESERVED & parameters.keys()))
-        raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
-    order = dict.fromkeys(("voice", *card.parameters, *sorted(parameters)))  # a known name keeps its first place
-    return {name: parameters[name] for name in order if name in parameters and is_in_body(card, name)}
-
-
 def is_in_body(card: Card, name: str) -> bool:
     """Return whether a parameter is part of the body, and by that of what makes two requests the same."""
     parameter = card.parameters.get(name)
     return name != STREAM_PARAMETER and (parameter is None or parameter.in_body)
-
-
-def _headers(card: Card, parameters: Parameters) -> dict[str, str]:
-    headers = {"content-type": "application/json"}
-    if STREAM_PARAMETER in card.parameters and parameters.get(STREAM_PARAMETER) is True:
-        headers[_STREAM_HEADER] = "enable"
-    return headers
 
 
 def _encode(body: Mapping[str, object]) -> bytes:
@@ -155,9 +169,9 @@ def _encode(body: Mapping[str, object]) -> bytes:
         ) from None
 
 
-def _hash_request(service: Endpoint, path: str, body: bytes) -> str:
+def _identity_digest(service: Endpoint, path: str) -> hashlib._Hash:
+    """Begin the request key with what tells one service from another."""
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
     if service.query or service.headers:  # a service without them keeps the keys that it always had
         digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))
-    digest.update(body)
-    return digest.hexdigest()
+    return digest
