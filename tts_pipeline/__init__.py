@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         run_parts,
     )
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
+    from tts_pipeline.report import Dataset, open_dataset
 else:
     __getattr__ = lazy_getattr(
         __name__,
@@ -78,6 +79,7 @@ else:
                 "run_job",
                 "run_parts",
             ),
+            "tts_pipeline.report": ("Dataset", "open_dataset"),
             "tts_pipeline.models": ("Audio", "Price", "Reject", "Speech", "Usage", "Utterance", "Word"),
         },
     )
@@ -89,6 +91,7 @@ __all__ = [
     "CancelToken",
     "Catalog",
     "ConfigurationError",
+    "Dataset",
     "Estimate",
     "Export",
     "FatalError",
@@ -121,6 +124,7 @@ __all__ = [
     "estimate_cost",
     "export",
     "load_catalog",
+    "open_dataset",
     "plan",
     "publish",
     "run",

@@ -13,13 +13,14 @@ from tests.browse.conftest import LONG, MARKUP
 from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.local_store import LocalStore
 
 
 def test_speech_is_told_in_full(snapshot: Snapshot) -> None:
     """All columns but the audio's bytes, the source's own apart, and every request in the order of sending."""
-    found = read_row(snapshot.store, RowAddress("speech", "part-00000", 1))
+    found = read_row(snapshot.dataset, RowAddress("speech", "part-00000", 1))
     assert found is not None
     row = found["row"]
     assert (row["utterance_id"], row["text"], row["voice"]) == ("r1", LONG, "Stella")
@@ -33,10 +34,10 @@ def test_speech_is_told_in_full(snapshot: Snapshot) -> None:
 
 def test_all_attempts_are_told(snapshot: Snapshot) -> None:
     """Also those that failed, and those of a reject."""
-    rows = [read_row(snapshot.store, RowAddress("speech", "part-00000", number)) for number in range(4)]
+    rows = [read_row(snapshot.dataset, RowAddress("speech", "part-00000", number)) for number in range(4)]
     codes = [one["error_code"] for row in rows if row for one in row["requests"]]
     assert codes.count("InternalError") == 2
-    reject = read_row(snapshot.store, RowAddress("rejects", "part-00000", 0))
+    reject = read_row(snapshot.dataset, RowAddress("rejects", "part-00000", 0))
     assert reject is not None
     assert reject["row"]["input"]["id"] == "r3"
     assert [one["error_code"] for one in reject["requests"]][-1] == "DataInspectionFailed"
@@ -44,11 +45,11 @@ def test_all_attempts_are_told(snapshot: Snapshot) -> None:
 
 def test_audio_is_that_of_the_row(snapshot: Snapshot) -> None:
     """Byte for byte; a reject has none."""
-    sound = read_clip(snapshot.store, RowAddress("speech", "part-00001", 2))
+    sound = read_clip(snapshot.dataset, RowAddress("speech", "part-00001", 2))
     assert sound is not None
     assert hashlib.sha256(sound.data).hexdigest() == sound.sha256
     assert (sound.format, sound.data[:4]) == ("wav", b"RIFF")
-    assert read_clip(snapshot.store, RowAddress("rejects", "part-00000", 0)) is None
+    assert read_clip(snapshot.dataset, RowAddress("rejects", "part-00000", 0)) is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_what_python_has_not_is_told_as_text(tmp_path: Path, kind: pa.DataType, 
     field = pa.field("far", kind)
     rows = [speech_row("a"), speech_row("b", far=value)]
     dataset = write_dataset(tmp_path / "dataset", rows, passed_through=[field])
-    found = read_row(LocalStore(dataset), RowAddress("speech", "part-00000", 1))
+    found = read_row(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 1))
     assert found is not None
     assert found["row"]["input"] == {"far": told}
 
@@ -72,8 +73,8 @@ def test_what_python_has_not_is_told_as_text(tmp_path: Path, kind: pa.DataType, 
 @pytest.mark.parametrize("place", [RowAddress("speech", "part-00000", 4), RowAddress("speech", "part-00009", 0)])
 def test_a_row_that_is_not_there_is_none(snapshot: Snapshot, place: RowAddress) -> None:
     """Beyond the end of a file, or in no file."""
-    assert read_row(snapshot.store, place) is None
-    assert read_clip(snapshot.store, place) is None
+    assert read_row(snapshot.dataset, place) is None
+    assert read_clip(snapshot.dataset, place) is None
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_file_that_lost_what_a_row_is_told_by_is_a_storage_error(tmp_path: Pat
         for changed in (table.drop_columns([name]), table.set_column(table.column_names.index(name), name, nulls)):
             pq.write_table(changed, path)
             with pytest.raises(StorageError, match=r"speech/part-00000\.parquet"):
-                (read_row if name == "utterance_id" else read_clip)(LocalStore(dataset), place)
+                (read_row if name == "utterance_id" else read_clip)(DatasetReader(LocalStore(dataset)), place)
 
 
 def test_a_part_that_is_a_link_out_of_the_dataset_is_not_shown(tmp_path: Path) -> None:
@@ -112,7 +113,7 @@ def test_a_part_that_is_a_link_out_of_the_dataset_is_not_shown(tmp_path: Path) -
     path = dataset / "speech" / "part-00000.parquet"
     path.rename(tmp_path / "elsewhere.parquet")
     path.symlink_to(tmp_path / "elsewhere.parquet")
-    store, place = LocalStore(dataset), RowAddress("speech", "part-00000", 0)
-    for read in (lambda: read_row(store, place), lambda: read_clip(store, place)):
+    reader, place = DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 0)
+    for read in (lambda: read_row(reader, place), lambda: read_clip(reader, place)):
         with pytest.raises(StorageError, match="is a link"):
             read()

@@ -16,6 +16,7 @@ from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.config import AudioSettings, InputColumns
 from tts_pipeline.dataset import speech_file
 from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
@@ -31,7 +32,7 @@ def _descriptor(bench: Bench, made: AudioSettings = RECEIVED) -> Descriptor:
 def _open_cache(
     bench: Bench, *, dataset_settings: AudioSettings = RECEIVED, settings: AudioSettings = RECEIVED
 ) -> DatasetCache:
-    return DatasetCache(bench.store, _descriptor(bench, dataset_settings), settings, "../pilot")
+    return DatasetCache(DatasetReader(bench.store, _descriptor(bench, dataset_settings)), settings, "../pilot")
 
 
 def _key(text: str) -> str:

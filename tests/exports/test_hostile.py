@@ -13,6 +13,7 @@ import pytest
 
 from tests.exports.samples import files_below, speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, read_clip
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -33,7 +34,7 @@ def test_a_format_that_there_is_not_becomes_no_file_name(tmp_path: Path, name: s
     assert {path.name for path in tmp_path.iterdir()} <= {"dataset", "out"}
     assert not any(found.startswith("u1") for found in files_below(tmp_path / "out"))
     with pytest.raises(StorageError):
-        read_clip(LocalStore(dataset), RowAddress("speech", "part-00000", 0))
+        read_clip(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 0))
     with pytest.raises(StorageError):
         audio_path(("u1", 0), name)
 
@@ -63,8 +64,8 @@ def test_the_page_gives_no_clip_of_hours_to_a_player(tmp_path: Path) -> None:
         speech_row("bomb", data=bomb(), audio_format="flac"),
         speech_row("joined", data=bomb(), audio_format="flac", segments=6),
     ]
-    store = LocalStore(write_dataset(tmp_path / "dataset", rows))
-    sounds = [read_clip(store, RowAddress("speech", "part-00000", number)) for number in range(3)]
+    reader = DatasetReader(LocalStore(write_dataset(tmp_path / "dataset", rows)))
+    sounds = [read_clip(reader, RowAddress("speech", "part-00000", number)) for number in range(3)]
     refused = [sound.refusal is not None for sound in sounds if sound is not None]
     assert refused == [False, True, False]
 

@@ -18,9 +18,9 @@ from tests.exports.samples import RATE_HZ, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
-from tts_pipeline.exports.destination import open_folder
 from tts_pipeline.exports.options import ExportOptions
 from tts_pipeline.exports.report import Export
+from tts_pipeline.storage.open_store import open_store
 
 IDS = [f"u{number}" for number in range(10)]
 LINE = pa.field("line", pa.int64())
@@ -110,9 +110,9 @@ def test_large_splits_are_several_files(dataset: Path, tmp_path: Path, datasets:
     """Of about so many bytes each, in order."""
     from tts_pipeline.exports.huggingface import FileSizes, HuggingFaceExporter
 
-    store = open_folder(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     plan = ExportOptions("huggingface", None, None, None, "as-received", None).plan(
-        open_folder(dataset), lambda _, __: None
+        open_store(dataset), lambda _, __: None
     )
     exporter = HuggingFaceExporter(plan, store, Export("huggingface", store.root), FileSizes(10_000, 10_000))
     exporter.run(is_index_valid=False)

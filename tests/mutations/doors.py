@@ -20,6 +20,7 @@ from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.parser import parse_arguments
 from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import MEANINGS
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import TtsPipelineError
 from tts_pipeline.job import publish
 from tts_pipeline.storage.open_store import open_store
@@ -99,6 +100,6 @@ def browse(dataset: Path) -> None:
     for table in ("speech", "rejects"):
         place = RowAddress(table, "part-00000", 1)
         with contextlib.suppress(TtsPipelineError):
-            read_row(store, place)
+            read_row(DatasetReader(store), place)
         with contextlib.suppress(TtsPipelineError):
-            read_clip(store, place)
+            read_clip(DatasetReader(store), place)

@@ -44,10 +44,8 @@ class BrowseApp:
     """
 
     def __init__(self, store: Store, host: str) -> None:
-        self._store = store
         self._host = host
-        self._snapshot = Snapshot(store)
-        self._read_clip = lru_cache(CACHED_CLIPS)(partial(read_clip, store))
+        self._show(Snapshot(store))
 
     def application(self) -> web.Application:
         """Return the application."""
@@ -66,6 +64,10 @@ class BrowseApp:
         application.on_startup.append(self._read_ahead)
         return application
 
+    def _show(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._read_clip = lru_cache(CACHED_CLIPS)(partial(read_clip, snapshot.dataset))
+
     async def _read_ahead(self, _: web.Application) -> None:
         """Read the rows before anybody asks; whoever asks meets the error, if there is one."""
         self._preload = asyncio.get_running_loop().run_in_executor(None, self._snapshot.rows)
@@ -78,8 +80,7 @@ class BrowseApp:
     def _refresh(self) -> None:
         """Whoever opens the page anew sees what was published meanwhile."""
         if not self._snapshot.is_current():
-            self._snapshot = Snapshot(self._store)
-            self._read_clip.cache_clear()
+            self._show(Snapshot(self._snapshot.dataset.store))
 
     async def _dataset(self, _: web.Request) -> web.Response:
         return JsonResponse(await asyncio.to_thread(self._snapshot.summary))
@@ -98,7 +99,7 @@ class BrowseApp:
 
     async def _row(self, request: web.Request) -> web.Response:
         address = _row_address(request)
-        return JsonResponse(_or_not_found(await asyncio.to_thread(read_row, self._store, address)))
+        return JsonResponse(_or_not_found(await asyncio.to_thread(read_row, self._snapshot.dataset, address)))
 
     async def _audio(self, request: web.Request) -> web.Response:
         address = _row_address(request)

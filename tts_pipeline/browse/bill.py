@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tts_pipeline.dataset.reader import DatasetLike
 from tts_pipeline.report.tags import tag_keys
 from tts_pipeline.report.usage import (
     TAG_PREFIX,
-    DatasetLike,
     OpenPart,
     key_expressions,
     sum_usage,

@@ -11,12 +11,10 @@ import polars as pl
 import pyarrow as pa
 
 from tts_pipeline.audio.measure import make_playable
-from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
 from tts_pipeline.schema import SPEECH
-from tts_pipeline.storage.audio_formats import check_audio_formats
-from tts_pipeline.storage.parquet import open_parquet
 from tts_pipeline.storage.store import Store
 
 _SPEECH_COLUMNS = frozenset(column.name for column in SPEECH)
@@ -72,7 +70,7 @@ def parse_row_address(table: str, part: str, number: str) -> RowAddress | None:
     return RowAddress(table, part, int(number))
 
 
-def read_row(store: Store, address: RowAddress) -> dict[str, Any] | None:
+def read_row(dataset: DatasetReader, address: RowAddress) -> dict[str, Any] | None:
     """Return a row's columns, without the audio's bytes, as ``row``, and its requests as ``requests``. Blocking.
 
     Columns that came with the source are together under ``input``.
@@ -83,16 +81,16 @@ def read_row(store: Store, address: RowAddress) -> dict[str, Any] | None:
     Raises:
         StorageError: The dataset cannot be read.
     """
-    row = _read(store, address, exclude="audio")
+    row = _read(dataset, address)
     if row is None:
         return None
-    _require(store, address, row, ("utterance_id", "take"))
+    _require(dataset.store, address, row, ("utterance_id", "take"))
     if address.table == "speech":
         row["input"] = {name: row.pop(name) for name in [*row] if name not in _SPEECH_COLUMNS}
-    return {"row": row, "requests": _requests(store, address.part, row["utterance_id"], row["take"])}
+    return {"row": row, "requests": _requests(dataset, address.part, row["utterance_id"], row["take"])}
 
 
-def read_clip(store: Store, address: RowAddress) -> Clip | None:
+def read_clip(dataset: DatasetReader, address: RowAddress) -> Clip | None:
     """Return a row's audio; None when there is none. Blocking.
 
     Raises:
@@ -100,14 +98,13 @@ def read_clip(store: Store, address: RowAddress) -> Clip | None:
     """
     if address.table != "speech":
         return None
-    row = _read(store, address, only=("audio", "audio_format", "audio_sha256", "segments"))
+    row = _read(dataset, address, ("audio", "audio_format", "audio_sha256", "segments"))
     if row is None:
         return None
-    _require(store, address, row, ("audio", "audio_format", "audio_sha256"))
-    check_audio_formats((row["audio_format"],), store.describe(address.file))
+    _require(dataset.store, address, row, ("audio", "audio_format", "audio_sha256"))
     data = row["audio"]["bytes"]
     if not isinstance(data, bytes):
-        raise _damaged(store, address, "audio")
+        raise _damaged(dataset.store, address, "audio")
     return Clip(
         data, row["audio_format"], row["audio_sha256"], _refusal(data, MAX_CLIP_S * max(1, row.get("segments") or 1))
     )
@@ -139,22 +136,9 @@ def _refusal(data: bytes, max_s: float) -> str | None:
     return None
 
 
-def _read(
-    store: Store, address: RowAddress, *, only: Sequence[str] | None = None, exclude: str = ""
-) -> dict[str, Any] | None:
-    if not store.exists(address.file):
-        return None
-    with open_parquet(store, address.file) as parquet:
-        first = 0
-        for group in range(parquet.num_row_groups):
-            rows = parquet.metadata.row_group(group).num_rows
-            if address.number < first + rows:
-                column_names = parquet.schema_arrow.names
-                names = [name for name in only or column_names if name in column_names and name != exclude]
-                table: pa.Table = parquet.read_row_group(group, columns=list(names), use_threads=False)
-                return {name: _value(table.column(name)[address.number - first]) for name in table.column_names}
-            first += rows
-    return None
+def _read(dataset: DatasetReader, address: RowAddress, columns: Sequence[str] | None = None) -> dict[str, Any] | None:
+    table = dataset.row(address.file, address.number, columns)
+    return None if table is None else {name: _value(table.column(name)[0]) for name in table.column_names}
 
 
 def _value(scalar: pa.Scalar) -> Any:
@@ -169,10 +153,10 @@ def _value(scalar: pa.Scalar) -> Any:
         return str(scalar.cast(pa.string()))
 
 
-def _requests(store: Store, part: str, utterance_id: str, take: int) -> list[dict[str, Any]]:
+def _requests(dataset: DatasetReader, part: str, utterance_id: str, take: int) -> list[dict[str, Any]]:
     """Return the requests of an utterance in the order of sending."""
-    names = [f"usage/{name}" for name in store.names("usage", f"{part}-")]
+    names = [name for name in dataset.files("usage") if name.startswith(f"usage/{part}-")]
     is_row = (pl.col("utterance_id") == utterance_id) & (pl.col("take") == take)
-    columns = ("utterance_id", "take", *_REQUEST_COLUMNS)
-    frames = [read_file(store, name, columns).filter(is_row).select(_REQUEST_COLUMNS) for name in names]
+    tables = dataset.read_files(names, ("utterance_id", "take", *_REQUEST_COLUMNS))
+    frames = [pl.DataFrame(table).filter(is_row).select(_REQUEST_COLUMNS) for table in tables]
     return pl.concat(frames).sort("started_at").to_dicts() if frames else []

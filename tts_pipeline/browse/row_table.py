@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from tts_pipeline.browse.row_query import SORT_KEYS, RowQuery
-from tts_pipeline.browse.tables import FileSpan, read_frames
-from tts_pipeline.storage.store import Store
+from tts_pipeline.dataset.reader import DatasetReader
+from tts_pipeline.report.dataset import scan_table
+from tts_pipeline.storage.store import storage_errors
 
 _SPEECH_COLUMNS = ("utterance_id", "take", "text", "voice", "language", "duration_ms", "characters_billed", "attempts")
 _MORE_SPEECH_COLUMNS = ("cost", "currency", "quality")
@@ -32,6 +34,19 @@ _SCHEMA = pl.Schema(
 _PREVIEW_CHARACTERS = 240
 _CACHED_ORDERS = 8
 _MAX_VALUES = 200
+_FILE = "__file__"
+
+
+class FileSpan(NamedTuple):
+    """Rows of one file that follow each other in a frame.
+
+    Args:
+        name: The file, relative to the dataset.
+        first_row: Its first row's place in the frame.
+    """
+
+    name: str
+    first_row: int
 
 
 class RowTable:
@@ -97,28 +112,36 @@ class RowTable:
         return {"table": table, "part": file.removesuffix(".parquet"), "number": row_number - span.first_row}
 
 
-def read_rows(store: Store, names: Mapping[str, Sequence[str]], job: Mapping[str, Any]) -> RowTable:
+def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> RowTable:
     """Read the rows of a dataset. Blocking.
 
     Args:
-        store: The dataset.
-        names: The files of ``speech`` and of ``rejects`` that are read.
-        job: The descriptor's: it tells where in a reject's input row text and voice are.
+        dataset: Its job tells where in a reject's input row text and voice are.
+        files: The files of ``speech`` and of ``rejects`` that are read.
 
     Raises:
         StorageError: A file cannot be read.
     """
     frame, spans = pl.DataFrame(schema=_SCHEMA), list[FileSpan]()
-    tables = (
-        ("speech", (*_SPEECH_COLUMNS, *_MORE_SPEECH_COLUMNS), _speech_expressions()),
-        ("rejects", (*_REJECT_COLUMNS, "input"), _reject_expressions(job)),
-    )
-    for table, columns, expressions in tables:
-        if names[table]:
-            more, file_spans = read_frames(store, [f"{table}/{name}" for name in names[table]], columns, expressions)
+    tables = (("speech", _speech_expressions()), ("rejects", _reject_expressions(dataset.descriptor.job)))
+    for table, expressions in tables:
+        if files[table]:
+            more, file_spans = _read_table(dataset, table, files[table], expressions)
             spans += [FileSpan(span.name, frame.height + span.first_row) for span in file_spans]
             frame = pl.concat([frame, more])
     return RowTable(frame, spans)
+
+
+def _read_table(
+    dataset: DatasetReader, table: str, names: Sequence[str], expressions: Sequence[pl.Expr]
+) -> tuple[pl.DataFrame, list[FileSpan]]:
+    """Read files of a table one after the other, and return which rows are whose."""
+    with storage_errors(f"reading {len(names)} files of {dataset.store.root}", Exception):
+        frame = scan_table(dataset, table, names, _FILE).select(*expressions, _FILE).collect()
+    files = frame.select(pl.col(_FILE).rle()).unnest(_FILE)
+    first_rows = itertools.accumulate(files["len"], initial=0)
+    spans = [FileSpan(name, first) for name, first in zip(files["value"], first_rows, strict=False)]
+    return frame.drop(_FILE), spans
 
 
 def _speech_expressions() -> list[pl.Expr]:

@@ -10,8 +10,8 @@ from typing import Any
 from tts_pipeline.browse.bill import bill_figures
 from tts_pipeline.browse.row_query import RowQuery
 from tts_pipeline.browse.row_table import RowTable, read_rows
-from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor, read_descriptor
-from tts_pipeline.errors import ConfigurationError
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.report.usage import open_parts
 from tts_pipeline.storage.store import Store
 
@@ -31,18 +31,18 @@ class Snapshot:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.descriptor = _require_descriptor(store)
+        self.dataset = DatasetReader.open(store)
         self._open_parts = open_parts([store])
-        self.files = _list_files(store)
+        self.files = _list_files(self.dataset)
         self._rows_lock = Lock()
         self._bill_lock = Lock()
         self._bill: dict[str, Any] | None = None
 
     def is_current(self) -> bool:
         """Return whether nothing was published since. Blocking."""
-        now = (_list_files(self.store), _require_descriptor(self.store), open_parts([self.store]))
-        return now == (self.files, self.descriptor, self._open_parts)
+        dataset = DatasetReader.open(self.dataset.store)
+        now = (_list_files(dataset), dataset.descriptor, open_parts([dataset.store]))
+        return now == (self.files, self.dataset.descriptor, self._open_parts)
 
     def rows(self) -> RowTable:
         """Return all rows. Blocking."""
@@ -62,12 +62,12 @@ class Snapshot:
 
     def summary(self) -> dict[str, Any]:
         """Return what the page tells of the dataset as a whole, and what can be filtered by. Blocking."""
-        frame, job = self.rows().frame, self.descriptor.job
+        frame, job = self.rows().frame, self.dataset.descriptor.job
         return {
-            "root": self.store.root,
+            "root": self.dataset.store.root,
             "service": job["service"],
             "model": job["model"],
-            "rows": self.descriptor.rows,
+            "rows": self.dataset.descriptor.rows,
             "speech": frame["error_code"].null_count(),
             "rejects": frame["error_code"].count(),
             "duration_ms": frame["duration_ms"].sum(),
@@ -80,27 +80,19 @@ class Snapshot:
         rows = self.rows()
         with self._bill_lock:
             if self._bill is None:
-                self._bill = bill_figures(self.store, rows.frame, self._open_parts)
+                self._bill = bill_figures(self.dataset.store, rows.frame, self._open_parts)
             return self._bill
 
     @cached_property
     def _rows(self) -> RowTable:
-        return read_rows(self.store, self.files, self.descriptor.job)
+        return read_rows(self.dataset, self.files)
 
     def _first_rows(self) -> RowTable:
         first: Mapping[str, Sequence[str]] = {"speech": self.files["speech"][:_FIRST_FILES], "rejects": ()}
-        return read_rows(self.store, first, self.descriptor.job)
+        return read_rows(self.dataset, first)
 
 
-def _require_descriptor(store: Store) -> Descriptor:
-    descriptor = read_descriptor(store)
-    if descriptor is None:
-        raise ConfigurationError(
-            f"there is no dataset at {store.root}", hint="name the destination of a run: it holds dataset.json"
-        )
-    return descriptor
-
-
-def _list_files(store: Store) -> dict[str, list[str]]:
-    """Return the files of the tables, and under "" those beside them."""
-    return {folder: store.names(folder) for folder in ("", "speech", "rejects", "usage")}
+def _list_files(dataset: DatasetReader) -> dict[str, list[str]]:
+    """Return the files of the tables, and under "" the names beside them."""
+    tables = {table: dataset.files(table) for table in ("speech", "rejects")}
+    return {"": dataset.store.names(""), "usage": dataset.bill_files(), **tables}

@@ -16,6 +16,7 @@ from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.file_cache import FORMAT_VERSION, MARKER, FileCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio
@@ -79,7 +80,7 @@ class CacheLocation:
         if self.descriptor is None:
             return FileCache(self.store, self.label)
         with _as_configuration_error(self.label):
-            speech = DatasetCache(self.store, self.descriptor, audio, self.label)
+            speech = DatasetCache(DatasetReader(self.store, self.descriptor), audio, self.label)
         if not len(speech):
             logger.warning(
                 "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "

@@ -16,19 +16,18 @@ import pyarrow as pa
 from tts_pipeline.cache.file_cache import describe_origin, is_request_key, request_hash
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.log import logger
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
-from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.hash_index import HashIndex
-from tts_pipeline.storage.parquet import open_parquet
-from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
 
 CACHED_GROUPS = 4
 """Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
 
 _USAGE = ("characters_reported", "input_tokens", "output_tokens", "total_tokens")
+_INDEX_COLUMNS = ("request_key", "take", "segments")
 _COLUMNS = (
     *("utterance_id", "take", "audio", "audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256"),
     *("timestamps", "segments", "request_id", "request_key", "quality", *_USAGE),
@@ -53,8 +52,7 @@ class DatasetCache:
     It takes 12 bytes of memory a row, and the row groups last read.
 
     Args:
-        store: Where the dataset is.
-        descriptor: The dataset's.
+        dataset: The dataset.
         settings: What the audio is to be. Audio that was converted to something else is left out, and so is audio that
             was joined with other pauses.
         label: What an origin begins with, to tell which dataset it is; empty where it is this very dataset.
@@ -63,13 +61,13 @@ class DatasetCache:
         StorageError: The dataset cannot be read. Blocking.
     """
 
-    def __init__(self, store: Store, descriptor: Descriptor, settings: AudioSettings, label: str) -> None:
+    def __init__(self, dataset: DatasetReader, settings: AudioSettings, label: str) -> None:
         self.label = label
-        self._store = store
-        self._cached_tables: OrderedDict[int, pa.Table] = OrderedDict()
+        self._dataset = dataset
+        self._cached_tables: OrderedDict[int, pa.Table | None] = OrderedDict()
         self._lock = Lock()
         self._has_warned = False
-        groups = self._index(compatible_segment_kinds(descriptor, settings))
+        groups = self._index(compatible_segment_kinds(dataset.descriptor, settings))
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
         self._groups = [(group.file, group.number) for group in groups]
@@ -106,7 +104,7 @@ class DatasetCache:
             name, _ = self._groups[self._group_of(row_number)]
             logger.warning(
                 "%s has rows whose audio is not what they say of it: it is not taken, and bought anew",
-                self._store.describe(name),
+                self._dataset.store.describe(name),
             )
 
     def _group_of(self, row_number: int) -> int:
@@ -119,27 +117,24 @@ class DatasetCache:
         """Look into the speech files for audio of these kinds, many at a time."""
         if not kinds:
             return []
-        names = sorted(f"speech/{name}" for name in self._store.names("speech", "part-") if name.endswith(".parquet"))
+        names = self._dataset.files("speech")
         with DaemonExecutor(FILE_READERS, "reuse-index") as readers:
             groups_by_file = readers.map(partial(self._index_file, kinds), names)
             return [group for groups in groups_by_file for group in groups]
 
     def _index_file(self, kinds: Collection[str], name: str) -> list[_RowGroup]:
         groups = []
-        columns = ["request_key", "take", "segments"]
-        with open_parquet(self._store, name) as parquet:
-            for number in range(parquet.num_row_groups):
-                table = parquet.read_row_group(number, columns=columns, use_threads=False)
-                keys, takes, segments = (table.column(column).to_pylist() for column in columns)
-                reusable_rows = [
-                    index
-                    for index, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
-                    if take is not None and is_request_key(key) and segment_kind(count) in kinds
-                ]
-                hashes = np.fromiter(
-                    (request_hash(keys[index], takes[index]) for index in reusable_rows), np.uint64, len(reusable_rows)
-                )
-                groups.append(_RowGroup(name, number, table.num_rows, np.array(reusable_rows, np.uint32), hashes))
+        for number, group in enumerate(self._dataset.row_groups([name], _INDEX_COLUMNS)):
+            keys, takes, segments = (group.rows.column(column).to_pylist() for column in _INDEX_COLUMNS)
+            reusable_rows = [
+                index
+                for index, (key, take, count) in enumerate(zip(keys, takes, segments, strict=True))
+                if take is not None and is_request_key(key) and segment_kind(count) in kinds
+            ]
+            hashes = np.fromiter(
+                (request_hash(keys[index], takes[index]) for index in reusable_rows), np.uint64, len(reusable_rows)
+            )
+            groups.append(_RowGroup(name, number, group.rows.num_rows, np.array(reusable_rows, np.uint32), hashes))
         return groups
 
     def _read_row(self, row_number: int) -> dict[str, Any]:
@@ -147,22 +142,14 @@ class DatasetCache:
         with self._lock:  # threads that want the same row group wait for the first one to read it
             table = self._cached_tables.pop(number, None)
             if table is None:
-                table = self._read(*self._groups[number])
+                table = self._dataset.row_group(*self._groups[number], _COLUMNS)
             self._cached_tables[number] = table
             while len(self._cached_tables) > CACHED_GROUPS:
                 self._cached_tables.popitem(last=False)
         index = row_number - int(self._first_rows[number])
-        if index >= table.num_rows:  # the part was made anew since it was looked at
+        if table is None or index >= table.num_rows:  # the part was made anew since it was looked at
             return dict.fromkeys(_COLUMNS)
         return {name: table.column(name)[index].as_py() for name in _COLUMNS}
-
-    def _read(self, name: str, group: int) -> pa.Table:
-        with open_parquet(self._store, name) as parquet:
-            if group >= parquet.num_row_groups:
-                return parquet.schema_arrow.empty_table()
-            table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
-        check_audio_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
-        return table
 
 
 def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:

@@ -16,8 +16,10 @@ from tts_pipeline.cli.run import run_with_progress, summarise
 from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.terminal import align_columns, print_result, print_status
 from tts_pipeline.config import InputColumns
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.job import Job, Report
+from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.location import is_local, local_path
 from tts_pipeline.storage.parquet import read_columns
 
@@ -93,11 +95,12 @@ def _equivalent_command(source: Path, destination: str) -> str:
 
 
 def _show_rows(folder: Path) -> None:
-    paths = sorted(folder.glob("speech/*.parquet"))
-    if not paths:
+    dataset = DatasetReader(LocalStore(folder))
+    files = dataset.files("speech")
+    if not files:
         return
     names = ["utterance_id", "language", "voice", "duration_ms", "timestamps"]
-    rows = {row["utterance_id"]: row for path in paths for row in read_columns(path, names).to_pylist()}
+    rows = {row["utterance_id"]: row for table in dataset.read_files(files, names) for row in table.to_pylist()}
     head = ("id", "language", "voice", "seconds", "first words, with their seconds")
     print_result("\n" + align_columns([head, *(_row(rows[name]) for name in EXAMPLE_IDS if name in rows)]))
 

@@ -12,11 +12,11 @@ from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import align_columns
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
 from tts_pipeline.money import price_at
 from tts_pipeline.source.listing import describe_left_out
-from tts_pipeline.storage.parquet import read_columns
 from tts_pipeline.storage.store import Store
 
 MAX_CODES = 5
@@ -44,11 +44,8 @@ class RejectCauses:
 def read_reject_causes(store: Store) -> RejectCauses:
     """Read the rejects table of a dataset, part by part, for what happened most often."""
     causes = RejectCauses()
-    for name in store.names("rejects", "part-")[:MAX_FILES]:
-        data = store.read(f"rejects/{name}")
-        if data is None:
-            continue
-        table = read_columns(data, ["error_code", "message"])
+    dataset = DatasetReader(store)
+    for table in dataset.read_files(dataset.files("rejects")[:MAX_FILES], ["error_code", "message"]):
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
         causes.rejects_read += len(codes)

@@ -12,6 +12,7 @@ from tts_pipeline.cache.job_cache import JobCache, request_hashes
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.client.retakes import is_worth_keeping
 from tts_pipeline.config import AudioSettings, QualityPolicy
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.job.rebuild import OldGeneration
 from tts_pipeline.models import Parameters
@@ -96,7 +97,7 @@ def open_own_tiers(prepared: PreparedJob) -> list[CacheTier]:
     job_cache = JobCache(prepared.job_cache_dir)
     if not job_cache.is_new:
         return [job_cache]
-    dataset_cache = DatasetCache(prepared.store, prepared.descriptor, prepared.job.audio, label="")
+    dataset_cache = DatasetCache(DatasetReader(prepared.store, prepared.descriptor), prepared.job.audio, label="")
     return [dataset_cache] if len(dataset_cache) else []
 
 

@@ -9,11 +9,10 @@ import polars as pl
 
 from tts_pipeline.cache.cache_location import CacheLocation
 from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
-from tts_pipeline.storage.parquet import open_parquet
-from tts_pipeline.storage.store import Store
 
 MAX_FILES = 16
 """Files of each table that are looked at, spread over a dataset: of a large one a sample is enough."""
@@ -83,17 +82,20 @@ def read_measurements(locations: Iterable[CacheLocation], job: Job) -> Measureme
     """
     service_and_model = (job.service.name, job.model)
     datasets = [
-        (location.store, location.descriptor, location.label)
+        (DatasetReader(location.store, location.descriptor), location.label)
         for location in locations
         if location.descriptor is not None
         and (location.descriptor.job["service"], location.descriptor.job["model"]) == service_and_model
     ]
-    latencies = (_measure_latency(store, label) for store, _, label in datasets)
-    return Measurements(next((latency for latency in latencies if latency is not None), None), _measure_paces(datasets))
+    latencies = (_measure_latency(*dataset) for dataset in datasets)
+    return Measurements(
+        next((latency for latency in latencies if latency is not None), None),
+        _measure_paces([dataset for dataset, _ in datasets]),
+    )
 
 
-def _measure_latency(store: Store, label: str) -> Latency | None:
-    frames = list(_read_sample(store, "usage", ("outcome", "latency_ms", "characters_counted")))
+def _measure_latency(dataset: DatasetReader, label: str) -> Latency | None:
+    frames = list(_read_sample(dataset, "usage", ("outcome", "latency_ms", "characters_counted")))
     if not frames:
         return None
     answered = pl.concat(frames).filter(pl.col("outcome").is_in(["succeeded", "discarded"]), pl.col("latency_ms") > 0)
@@ -117,12 +119,12 @@ def _mean(values: pl.Series) -> float:
     return float(values.sum()) / len(values)
 
 
-def _measure_paces(datasets: Sequence[tuple[Store, Descriptor, str]]) -> SpeakingPaces:
+def _measure_paces(datasets: Sequence[DatasetReader]) -> SpeakingPaces:
     frames = [
-        frame.with_columns(duration_s=pl.col("duration_ms") * _speed(descriptor) / 1_000)
-        for store, descriptor, _ in datasets
-        if "speed" not in descriptor.job["columns"]
-        for frame in _read_sample(store, "speech", ("text", "voice", "language", "duration_ms"))
+        frame.with_columns(duration_s=pl.col("duration_ms") * _speed(dataset.descriptor) / 1_000)
+        for dataset in datasets
+        if "speed" not in dataset.descriptor.job["columns"]
+        for frame in _read_sample(dataset, "speech", ("text", "voice", "language", "duration_ms"))
     ]
     if not frames:
         return SpeakingPaces()
@@ -161,9 +163,7 @@ def _sums(*names: str) -> list[pl.Expr]:
     return [pl.col(name).sum() for name in names]
 
 
-def _read_sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    names = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
-    for file_name in names[:: max(1, -(-len(names) // MAX_FILES))]:
-        name = f"{table}/{file_name}"
-        with open_parquet(store, name) as parquet:
-            yield pl.DataFrame(parquet.read(columns=list(columns), use_threads=False))
+def _read_sample(dataset: DatasetReader, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    names = dataset.files(table)
+    for name in names[:: max(1, -(-len(names) // MAX_FILES))]:
+        yield pl.DataFrame(dataset.read(name, columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import orjson
 
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 
 _MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
@@ -19,15 +17,6 @@ _MANIFEST = re.compile(r"[\w-]*manifest\.json|speech_[\w-]+\.jsonl\.gz")
 
 EXPORT_FILE = "export.json"
 """Says what an export is. Written when one begins, and again when it is whole."""
-
-
-def open_folder(location: str | os.PathLike[str]) -> Store:
-    """Open a dataset or a destination.
-
-    Raises:
-        ConfigurationError: No file system of that kind is installed.
-    """
-    return open_store(location)
 
 
 @dataclass(frozen=True, slots=True)

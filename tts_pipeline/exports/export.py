@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tts_pipeline.config import AS_RECEIVED
-from tts_pipeline.exports.destination import begin_export, finish_export, open_folder
+from tts_pipeline.exports.destination import begin_export, finish_export
 from tts_pipeline.exports.files import FileExporter
 from tts_pipeline.exports.manifests import Manifests, NemoManifests, NoManifests
 from tts_pipeline.exports.options import ExportOptions
 from tts_pipeline.exports.plan import ExportPlan
 from tts_pipeline.exports.report import Export
+from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 
 
@@ -58,9 +59,9 @@ def export(  # noqa: PLR0913 (the public door: what every export has, by name)
     """
     started = time.monotonic()
     options = ExportOptions(as_, name, where, split, audio_format, sample_rate_hz)
-    source, store = open_folder(dataset), open_folder(destination)
+    source, store = open_store(dataset), open_store(destination)
     plan = options.plan(source, on_rows or (lambda _, __: None))
-    report = Export(as_, store.root, parts_left=plan.table.parts_left)
+    report = Export(as_, store.root, parts_left=plan.parts_left)
     exporter = _create_exporter(options, plan, store, report)
     options_json = options.to_json(source.root)
     prior = begin_export(store, as_, options_json, exporter.manifests)

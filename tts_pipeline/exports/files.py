@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tts_pipeline.dataset.reader import RowGroup
 from tts_pipeline.errors import ServiceError, StorageError
 from tts_pipeline.exports.audio import AUDIO_COLUMNS, convert_row, format_of
 from tts_pipeline.exports.file_names import FileName, NameTemplate
@@ -18,7 +19,6 @@ from tts_pipeline.exports.index import CHECKPOINT_FOLDER, ExportIndex, IndexEntr
 from tts_pipeline.exports.manifests import Manifests
 from tts_pipeline.exports.plan import EXT, KEY, SPLIT, ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
-from tts_pipeline.exports.speech_table import RowGroup
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
@@ -102,7 +102,7 @@ class FileExporter:
             np.fromiter(
                 (hash_of_name(self._file_name(row).render(is_taken=False)) for row in rows), np.uint64, len(rows)
             )
-            for rows in (table.to_pylist() for table in self._plan.table.read_columns(columns))
+            for rows in (table.to_pylist() for table in self._plan.dataset.read_files(self._plan.files, columns))
         ]
         hashes = np.concatenate([np.empty(0, np.uint64), *names])
         collisions = np.ones(len(hashes), np.bool_)

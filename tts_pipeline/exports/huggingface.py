@@ -78,7 +78,7 @@ class HuggingFaceExporter:
         self._store = store
         self._report = report
         self._sizes = sizes
-        self._features = _features(plan.table.schema or speech_schema([]))
+        self._features = _features(plan.schema() or speech_schema([]))
         self._languages = set[str]()
 
     @property
@@ -135,7 +135,7 @@ class HuggingFaceExporter:
         DatasetInfosDict({"default": info}).to_dataset_card_data(data)
         paths = [{"split": split, "path": f"{DATA_FOLDER}/{split}-*"} for split in info.splits]
         MetadataConfigs({"default": {"data_files": paths}}).to_dataset_card_data(data)
-        job, report = self._plan.table.descriptor.job, self._report
+        job, report = self._plan.dataset.descriptor.job, self._report
         text = (
             f"Every voice in this dataset is synthetic: made from text by the model `{escape_code_span(job['model'])}` "
             f"on the service `{escape_code_span(job['service'])}` with tts-pipeline.\n\n"

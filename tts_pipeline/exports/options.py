@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from tts_pipeline.audio.convert import check_settings
 from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports.file_names import NameTemplate, check_fields, parse_template
 from tts_pipeline.exports.filters import AUDIO, Filter, parse_filter
 from tts_pipeline.exports.formats import FORMATS, check_export_format
 from tts_pipeline.exports.plan import EXT, SPLIT, ExportPlan, OnRows
-from tts_pipeline.exports.speech_table import SpeechTable
 from tts_pipeline.exports.splits import parse_splits
-from tts_pipeline.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class ExportOptions:
     audio_format: str
     sample_rate_hz: int | None
 
-    def plan(self, source: Store, on_rows: OnRows) -> ExportPlan:
+    def plan(self, source: DatasetLike, on_rows: OnRows) -> ExportPlan:
         """Check everything, and return what is to be done.
 
         Raises:
@@ -42,10 +43,13 @@ class ExportOptions:
         splits = parse_splits(self.split)
         row_filter = None if self.where is None else parse_filter(self.where)
         template = self.template()
-        table = SpeechTable(source)
-        if table.schema is not None:
-            _check_columns(table, row_filter, template)
-        return ExportPlan(table, audio, splits, self.split is not None, row_filter, on_rows)
+        dataset = DatasetReader.open(source)
+        files = dataset.committed_files("speech")
+        plan = ExportPlan(dataset, files, audio, splits, self.split is not None, row_filter, on_rows)
+        schema = plan.schema()
+        if schema is not None:
+            _check_columns(schema, row_filter, template)
+        return plan
 
     def template(self) -> NameTemplate:
         """Return how files are named.
@@ -80,8 +84,7 @@ class ExportOptions:
         }
 
 
-def _check_columns(table: SpeechTable, row_filter: Filter | None, template: NameTemplate) -> None:
-    assert table.schema is not None
+def _check_columns(schema: pa.Schema, row_filter: Filter | None, template: NameTemplate) -> None:
     if row_filter is not None:
-        row_filter.check(table.schema)
-    check_fields(template, [EXT, SPLIT, *(name for name in table.schema.names if name != AUDIO)])
+        row_filter.check(schema)
+    check_fields(template, [EXT, SPLIT, *(name for name in schema.names if name != AUDIO)])

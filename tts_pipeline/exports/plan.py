@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from tts_pipeline.config import AudioSettings
+from tts_pipeline.dataset.names import parse_part_number
+from tts_pipeline.dataset.reader import DatasetReader, RowGroup
 from tts_pipeline.exports.filters import Filter
-from tts_pipeline.exports.speech_table import RowGroup, SpeechTable
 from tts_pipeline.exports.splits import Splits
 
 KEY = ("utterance_id", "take")
@@ -26,7 +27,8 @@ class ExportPlan:
     """An export that can be made.
 
     Args:
-        table: What is exported.
+        dataset: The dataset that is exported.
+        files: Its speech files, of finished parts only.
         audio: The format and the sample rate that it is to have.
         splits: Which split a row is in.
         has_splits: Whether splits were asked for.
@@ -34,7 +36,8 @@ class ExportPlan:
         on_rows: For a display.
     """
 
-    table: SpeechTable
+    dataset: DatasetReader
+    files: Sequence[str]
     audio: AudioSettings
     splits: Splits
     has_splits: bool
@@ -44,13 +47,25 @@ class ExportPlan:
     def groups(self, columns: tuple[str, ...]) -> Iterator[tuple[RowGroup, list[ExportRow]]]:
         """Yield row groups with those of their rows that are exported, and their values in these columns."""
         filter_columns = self.filter.columns if self.filter else ()
-        rows_done, total_rows = 0, self.table.source_rows
+        rows_done, total_rows = 0, self._source_rows()
         names = tuple(dict.fromkeys((*KEY, *columns, *filter_columns)))
-        for group in self.table.groups(names):
+        for group in self.dataset.row_groups(self.files, names):
             yield group, self._select(group, columns)
             rows_done += group.rows.num_rows
             self.on_rows(rows_done, total_rows)
         self.on_rows(total_rows, total_rows)
+
+    @property
+    def parts_left(self) -> int:
+        """Parts of the dataset that are not finished."""
+        return self.dataset.descriptor.parts - len(self.dataset.parts)
+
+    def schema(self) -> pa.Schema | None:
+        """Return the schema of the speech table; None where there is no speech yet. Blocking."""
+        return self.dataset.schema(self.files[0]) if self.files else None
+
+    def _source_rows(self) -> int:
+        return sum(len(self.dataset.descriptor.row_range(parse_part_number(name))) for name in self.files)
 
     def _select(self, group: RowGroup, columns: tuple[str, ...]) -> list[ExportRow]:
         mask = self.filter.mask(group.rows) if self.filter else [True] * group.rows.num_rows

@@ -14,12 +14,13 @@ import pyarrow as pa
 from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import AudioSettings, InputColumns
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import CancelToken, Job, Progress, RunOptions, run_job
 from tts_pipeline.models import Parameters
 from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
-from tts_pipeline.storage.parquet import read_columns
+from tts_pipeline.storage.local_store import LocalStore
 
 CachePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -105,8 +106,7 @@ class FrameJob:
 _SCHEMAS = {"speech": pa.schema(arrow_fields(SPEECH)), "rejects": pa.schema(arrow_fields(REJECTS))}
 
 
-def _read_table(dataset: Path, name: str) -> pa.Table:
-    schema = _SCHEMAS[name]
-    files = sorted((dataset / name).glob("*.parquet"))
-    pieces = [read_columns(file, schema.names).cast(schema) for file in files]
+def _read_table(folder: Path, table: str) -> pa.Table:
+    schema, dataset = _SCHEMAS[table], DatasetReader(LocalStore(folder))
+    pieces = [dataset.read(name, schema.names).cast(schema) for name in dataset.files(table)]
     return pa.concat_tables([schema.empty_table(), *pieces])

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.dataset.usage_files import claim_usage
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.call_store import CallStore
 from tts_pipeline.frames.rows import Frame, materialize
-from tts_pipeline.schema import to_table, usage_schema
+from tts_pipeline.report.dataset import claims_frame, scan_usage_files
 
 _FOLDER = "__folder"
 
@@ -36,15 +35,11 @@ def usage_of(frame: Frame | None = None, *, work_dir: Path | None = None) -> pl.
     """
     store = CallStore.at(work_dir)
     claims = [] if frame is not None else store.open_claims()  # before the usage: what is published meanwhile is twice
-    open_usage = pl.DataFrame(to_table([claim_usage(claim) for claim in claims], usage_schema()))
+    open_usage = claims_frame(claims)
     files = store.usage_files()
     if not files:
         return open_usage
-    schema = pl.DataFrame(usage_schema().empty_table()).schema
-    # A folder may be named "a[1]", and files of earlier versions lack columns.
-    usage = pl.scan_parquet(
-        files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore", include_file_paths=_FOLDER
-    )
+    usage = scan_usage_files(files, _FOLDER)
     if frame is not None:
         usage = usage.with_columns(pl.col(_FOLDER).str.replace("[^/]+$", ""))  # one for each call
         call_folders = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.cache.tiered import TieredCache
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.job.prepared_job import PreparedJob
 
 
@@ -23,7 +24,7 @@ def open_cache(prepared: PreparedJob, job_cache: JobCache | None) -> TieredCache
     if job_cache is None:
         return TieredCache(tiers) if tiers else None
     if job_cache.is_new:  # another machine's work, or a dataset that was finished and has grown: its done parts tell
-        own_speech = DatasetCache(prepared.store, prepared.descriptor, prepared.job.audio, label="")
+        own_speech = DatasetCache(DatasetReader(prepared.store, prepared.descriptor), prepared.job.audio, label="")
         tiers = [own_speech, *tiers] if len(own_speech) else tiers
     job_cache.create()
     return TieredCache(tiers, job_cache)

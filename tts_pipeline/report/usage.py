@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from tts_pipeline.dataset.claims import Claim
-from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
-from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, generation_at, unfinished_generations
+from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.dataset.usage_check import verify_usage
-from tts_pipeline.dataset.usage_files import claim_usage, committed_journals, open_claims
 from tts_pipeline.errors import ConfigurationError, did_you_mean
+from tts_pipeline.report.dataset import scan_usage, usage_frame
 from tts_pipeline.report.tags import tag
-from tts_pipeline.schema import to_table, usage_schema
-from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.local_store import LocalStore
-from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store, storage_errors
 
 TAG_PREFIX = "tag:"
 """What the name of a tag begins with among the columns of a report."""
-
-DatasetLike = str | os.PathLike[str] | Store
-"""A folder, a URL, or a place that is open already."""
 
 _KEY_COLUMNS = (
     "model",
@@ -71,7 +63,7 @@ def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
         StorageError: A dataset cannot be read. Never retried.
     """
     return pl.concat(
-        [_scan_dataset(store).with_columns(dataset=pl.lit(store.root)) for store in _open_datasets(datasets)]
+        [scan_usage(dataset).with_columns(dataset=pl.lit(dataset.store.root)) for dataset in _open_datasets(datasets)]
     )
 
 
@@ -98,10 +90,9 @@ def open_parts(datasets: Sequence[DatasetLike]) -> list[OpenPart]:
         StorageError: As for ``usage``, or a claim is damaged.
     """
     return [
-        OpenPart(store.root, number, claim)
-        for store in _open_datasets(datasets)
-        for generation in (store, *(generation_at(store, number) for number in unfinished_generations(store)))
-        for number, claim in open_claims(generation, committed_journals(generation))
+        OpenPart(dataset.store.root, number, claim)
+        for dataset in _open_datasets(datasets)
+        for number, claim in dataset.open_claims()
     ]
 
 
@@ -113,17 +104,19 @@ def usage_with_open_parts(datasets: Sequence[DatasetLike], parts: Sequence[OpenP
         parts: Of ``open_parts``, which was called before: what is published meanwhile counts twice, and not never.
 
     Returns:
-        The columns of ``usage``, then ``is_open``: whether the row stands for an open part, and not for a request.
+        The columns of ``usage``, and ``is_open``: whether the row stands for an open part, and not for a request.
 
     Raises:
         ConfigurationError: As for ``usage``.
         StorageError: As for ``usage``.
     """
-    for store in _open_datasets(datasets):
-        verify_usage(store)
-    rows = pl.DataFrame(to_table([claim_usage(part.claim) for part in parts], usage_schema())).lazy()
-    claims = rows.with_columns(dataset=pl.Series([part.dataset for part in parts], dtype=pl.String), is_open=True)
-    return pl.concat([usage(datasets).with_columns(is_open=False), claims], how="diagonal_relaxed")
+    frames = []
+    for dataset in _open_datasets(datasets):
+        verify_usage(dataset.store)
+        root = dataset.store.root
+        claims = [part.claim for part in parts if part.dataset == root]
+        frames.append(usage_frame(dataset, claims).with_columns(dataset=pl.lit(root)))
+    return pl.concat(frames)
 
 
 def usage_report(datasets: Sequence[DatasetLike], by: Sequence[str] = ()) -> pl.DataFrame:
@@ -206,53 +199,16 @@ def _key_expression(name: str) -> pl.Expr:
     return _KEY_EXPRESSIONS[name]
 
 
-def _open_datasets(datasets: Sequence[DatasetLike]) -> list[Store]:
+def _open_datasets(datasets: Sequence[DatasetLike]) -> list[DatasetReader]:
     """Open datasets, each once."""
-    stores: dict[str, Store] = {}
-    for store in map(_open_dataset, datasets):
-        stores.setdefault(_canonical_path(store), store)
-    if not stores:
+    readers: dict[str, DatasetReader] = {}
+    for dataset in map(DatasetReader.open, datasets):
+        readers.setdefault(_canonical_path(dataset.store), dataset)
+    if not readers:
         raise ConfigurationError("no dataset is given", hint="name one or more: folders or URLs")
-    return list(stores.values())
-
-
-def _open_dataset(dataset: DatasetLike) -> Store:
-    store = dataset if isinstance(dataset, Store) else open_store(dataset)
-    if not store.exists(DESCRIPTOR_FILE):
-        raise ConfigurationError(
-            f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {DESCRIPTOR_FILE}"
-        )
-    return store
+    return list(readers.values())
 
 
 def _canonical_path(store: Store) -> str:
     """Return what two names of one dataset have in common."""
     return os.path.realpath(store.folder) if isinstance(store, LocalStore) else store.root
-
-
-def _scan_dataset(store: Store) -> pl.LazyFrame:
-    names = sorted(_usage_names(store))
-    if not names:
-        return pl.DataFrame(usage_schema().empty_table()).lazy()
-    if isinstance(store, LocalStore):
-        return _scan_files([store.path(name) for name in names])
-    with DaemonExecutor(FILE_READERS, "usage") as readers:
-        contents = zip(names, readers.map(store.read, names), strict=True)
-        files = {name: data for name, data in contents if data is not None}
-    with storage_errors(f"reading {store.describe('usage')}", Exception):
-        return _scan_files(list(files.values()))
-
-
-def _scan_files(files: list[Path] | list[bytes]) -> pl.LazyFrame:
-    """Read files of this version and of earlier ones, which lack columns; glob is off: a folder may be named "a[1]"."""
-    schema = pl.DataFrame(usage_schema().empty_table()).schema
-    return pl.scan_parquet(files, glob=False, schema=schema, missing_columns="insert", extra_columns="ignore")
-
-
-def _usage_names(store: Store) -> Iterable[str]:
-    """Yield the files of the bill: those in place, and those of generations that are being made or were given up."""
-    yield from (f"usage/{name}" for name in store.names("usage"))
-    for number in unfinished_generations(store):
-        yield from (
-            f"{GENERATIONS_FOLDER}/{number}/usage/{name}" for name in generation_at(store, number).names("usage")
-        )

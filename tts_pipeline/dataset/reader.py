@@ -1,0 +1,222 @@
+"""A dataset as readers see it: its finished parts, the files of its tables, and columns by file or by row group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tts_pipeline.dataset.claims import Claim
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor, read_descriptor
+from tts_pipeline.dataset.finalize import committed_parts, dataset_totals
+from tts_pipeline.dataset.generations import GENERATIONS_FOLDER, SWAP_FILE, generation_at, unfinished_generations
+from tts_pipeline.dataset.names import file_names, is_valid_name, parse_part_number
+from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.usage_files import committed_journals, open_claims
+from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.schema import TABLES
+from tts_pipeline.storage.audio_formats import check_audio_formats
+from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
+from tts_pipeline.storage.open_store import open_store
+from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.store import Store, storage_errors
+
+DatasetLike = str | os.PathLike[str] | Store
+"""A folder, a URL, or a store that is open already."""
+
+_NULLABLE = {table: {column.name: column.type for column in TABLES[table] if column.nullable} for table in TABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A row group of the speech table, while its file is open.
+
+    Args:
+        part: The number of its part.
+        first_row: The number of its first row, counted from the first file that is read.
+        rows: The columns that were asked for.
+        audio: Reads the audio of all its rows: their bytes.
+    """
+
+    part: int
+    first_row: int
+    rows: pa.Table
+    audio: Callable[[], pa.Array]
+
+
+class DatasetReader:
+    """Reads the files of a dataset. For many threads; reads nothing before it is needed. Every method blocks.
+
+    A column that a file lacks is null where its table allows nulls: an earlier version wrote the file. Any other
+    missing column is damage.
+
+    Args:
+        store: Where the dataset is.
+        descriptor: The dataset's; None reads it when it is needed.
+    """
+
+    def __init__(self, store: Store, descriptor: Descriptor | None = None) -> None:
+        self.store = store
+        if descriptor is not None:
+            self.descriptor = descriptor
+
+    @classmethod
+    def open(cls, dataset: DatasetLike) -> Self:
+        """Open a dataset.
+
+        Raises:
+            ConfigurationError: There is none.
+            StorageError: It cannot be read.
+        """
+        store = dataset if isinstance(dataset, Store) else open_store(dataset)
+        if not store.exists(DESCRIPTOR_FILE):
+            raise _no_dataset(store)
+        return cls(store)
+
+    @cached_property
+    def descriptor(self) -> Descriptor:
+        """What identifies the dataset."""
+        descriptor = read_descriptor(self.store)
+        if descriptor is None:
+            raise _no_dataset(self.store)
+        return descriptor
+
+    @cached_property
+    def parts(self) -> list[int]:
+        """The numbers of the finished parts, in ascending order.
+
+        Raises:
+            ConfigurationError: A new generation takes the dataset's place right now.
+            StorageError: The dataset cannot be read.
+        """
+        if self.store.exists(SWAP_FILE):
+            raise ConfigurationError(
+                f"the dataset at {self.store.root} is being replaced by a new generation",
+                hint="run its job to finish that",
+            )
+        numbers = committed_parts(self.store, self.descriptor)
+        return sorted(number for number in numbers if number < self.descriptor.parts)
+
+    def totals(self) -> Totals:
+        """Add up the finished parts, and what was published of the others."""
+        return dataset_totals(self.store, self.descriptor)
+
+    def files(self, table: str) -> list[str]:
+        """Return the files of a table, part by part, also those of parts that are not finished."""
+        names = [name for name in self.store.names(table, "part-") if is_valid_name(table, name)]
+        return [f"{table}/{name}" for name in sorted(names, key=lambda name: (parse_part_number(name), name))]
+
+    def committed_files(self, table: str) -> list[str]:
+        """Return the files of a table that belong to finished parts, part by part."""
+        parts = set(self.parts)
+        return [name for name in self.files(table) if parse_part_number(name) in parts]
+
+    def bill_files(self) -> list[str]:
+        """Return all usage files: of this generation and earlier ones, and of those being made or given up."""
+        folders = ["usage", *(f"{GENERATIONS_FOLDER}/{number}/usage" for number in unfinished_generations(self.store))]
+        return sorted(f"{folder}/{name}" for folder in folders for name in file_names(self.store, folder))
+
+    def open_claims(self) -> list[tuple[int, Claim]]:
+        """Return the parts whose process runs or was killed, with the most that each may have spent."""
+        unfinished = (generation_at(self.store, number) for number in unfinished_generations(self.store))
+        return [
+            claim
+            for generation in (self.store, *unfinished)
+            for claim in open_claims(generation, committed_journals(generation))
+        ]
+
+    def schema(self, name: str) -> pa.Schema:
+        """Return the Arrow schema of a file."""
+        with open_parquet(self.store, name) as parquet:
+            return parquet.schema_arrow
+
+    def read(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Read columns of a whole file.
+
+        Raises:
+            StorageError: The file cannot be read, or is damaged.
+        """
+        with open_parquet(self.store, name) as parquet:
+            return self._check(name, parquet.read(columns=list(columns), use_threads=False), columns)
+
+    def read_files(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Read columns without audio, one table for each file, many files at a time, in order."""
+        with DaemonExecutor(FILE_READERS, "dataset") as readers:
+            for start in range(0, len(names), FILE_READERS):
+                yield from readers.map(lambda name: self.read(name, columns), names[start : start + FILE_READERS])
+
+    def row_groups(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[RowGroup]:
+        """Read files row group by row group. A group can be asked for its audio until the next one is read."""
+        first_row = 0
+        for name in names:
+            with open_parquet(self.store, name) as parquet:
+                for number in range(parquet.num_row_groups):
+                    rows = self._read_group(parquet, name, number, columns)
+                    audio = partial(self._read_audio, parquet, name, number)
+                    yield RowGroup(parse_part_number(name), first_row, rows, audio)
+                    first_row += rows.num_rows
+
+    def row_group(self, name: str, number: int, columns: Sequence[str]) -> pa.Table | None:
+        """Read columns of one row group; None when the file has fewer of them."""
+        with open_parquet(self.store, name) as parquet:
+            return self._read_group(parquet, name, number, columns) if number < parquet.num_row_groups else None
+
+    def row(self, name: str, number: int, columns: Sequence[str] | None = None) -> pa.Table | None:
+        """Read one row, counted from 0 in its file, of which only its row group is read.
+
+        Args:
+            name: The file.
+            number: The row's.
+            columns: None is all but the audio.
+
+        Returns:
+            A table of one row; None when there is no such row.
+        """
+        if not self.store.exists(name):
+            return None
+        with open_parquet(self.store, name) as parquet:
+            if columns is None:
+                columns = [column for column in parquet.schema_arrow.names if column != "audio"]
+            for group in range(parquet.num_row_groups):
+                rows = parquet.metadata.row_group(group).num_rows
+                if number < rows:
+                    return self._read_group(parquet, name, group, columns).slice(number, 1)
+                number -= rows
+        return None
+
+    def _read_group(self, parquet: pq.ParquetFile, name: str, number: int, columns: Sequence[str]) -> pa.Table:
+        return self._check(name, parquet.read_row_group(number, columns=list(columns), use_threads=False), columns)
+
+    def _read_audio(self, parquet: pq.ParquetFile, name: str, number: int) -> pa.Array:
+        with storage_errors(f"reading {self.store.describe(name)}", Exception):
+            table = parquet.read_row_group(number, columns=["audio.bytes"], use_threads=False)
+            audio = table.column("audio").combine_chunks().field("bytes")
+        if audio.null_count:
+            raise self._damage(name, "it has rows without audio")
+        return audio
+
+    def _check(self, name: str, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Return a file's table with just these columns, in order; check names that may become file names."""
+        nullable = _NULLABLE[name.rsplit("/", 2)[-2]]
+        for column in columns:
+            if column not in table.column_names:
+                if column not in nullable:
+                    raise self._damage(name, f"it has no column {column!r}")
+                table = table.append_column(column, pa.nulls(table.num_rows, nullable[column]))
+        if "audio_format" in columns:
+            check_audio_formats(table.column("audio_format").unique().to_pylist(), self.store.describe(name))
+        return table.select(list(columns))
+
+    def _damage(self, name: str, reason: str) -> StorageError:
+        return StorageError(f"{self.store.describe(name)} is damaged: {reason}", hint="restore it")
+
+
+def _no_dataset(store: Store) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no dataset at {store.root}", hint=f"name the destination of a run: it holds {DESCRIPTOR_FILE}"
+    )
