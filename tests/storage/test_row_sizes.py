@@ -10,7 +10,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.storage.row_sizes import row_sizes
+from tts_pipeline.storage.row_sizes import groups_within, row_sizes
 
 _TEXTS = st.lists(st.none() | st.text("ab", max_size=9), max_size=12)
 _KINDS: Mapping[str, Callable[[list[Any]], pa.Array]] = {
@@ -39,3 +39,12 @@ def test_sizes_do_not_depend_on_how_rows_are_cut(texts: list[str | None], first:
     assert [size for piece in pieces for size in row_sizes(piece).tolist()] == whole
     assert row_sizes(pa.concat_tables(pieces) if pieces else table).tolist() == whole
     assert all(size >= 8 * len(text or "") for size, text in zip(whole, texts, strict=True))
+
+
+@given(sizes=st.lists(st.integers(0, 12), max_size=20))
+def test_groups_are_as_large_as_they_may_be(sizes: list[int]) -> None:
+    """Nothing is lost, a group that is too large is one item, and no group has room for what follows it."""
+    groups = list(groups_within(sizes, float, 10))
+    assert [size for group in groups for size in group] == sizes
+    assert all(sum(group) <= 10 or len(group) == 1 for group in groups)
+    assert all(sum(group) + following[0] > 10 for group, following in itertools.pairwise(groups))

@@ -21,6 +21,7 @@ from tts_pipeline.models import UtteranceKey
 from tts_pipeline.schema import AUDIO, SPEECH, arrow_fields, to_array
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.parquet import parquet_writer
+from tts_pipeline.storage.row_sizes import groups_within
 from tts_pipeline.storage.store import DISK_HINT
 from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.replay import UtteranceRecord
@@ -31,31 +32,12 @@ AUDIO_LEAVES = ("audio.bytes", "audio.path")
 
 def split_row_groups(indices: Sequence[int], row_bytes: Callable[[int], int]) -> Iterator[list[int]]:
     """Divide rows, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
-    group: list[int] = []
-    group_bytes = 0
-    for index in indices:
-        length = row_bytes(index)
-        if group and group_bytes + length > ROW_GROUP_BYTES:
-            yield group
-            group, group_bytes = [], 0
-        group.append(index)
-        group_bytes += length
-    if group:
-        yield group
+    return groups_within(indices, row_bytes, ROW_GROUP_BYTES)
 
 
 def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Put small tables that follow each other together, as many as make up ``ROW_GROUP_BYTES`` at most."""
-    pending: list[pa.Table] = []
-    pending_bytes = 0
-    for table in tables:
-        if pending and pending_bytes + table.nbytes > ROW_GROUP_BYTES:
-            yield pa.concat_tables(pending)
-            pending, pending_bytes = [], 0
-        pending.append(table)
-        pending_bytes += table.nbytes
-    if pending:
-        yield pa.concat_tables(pending)
+    return map(pa.concat_tables, groups_within(tables, lambda table: table.nbytes, ROW_GROUP_BYTES))
 
 
 class BlobReader:

@@ -19,6 +19,7 @@ from tts_pipeline.source.frame_stream import ArrowStream
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
+from tts_pipeline.storage.row_sizes import groups_within
 
 BATCH_ROWS = 50_000
 """Rows that are held at a time, and as many again that are being read: a few MB of ordinary lines."""
@@ -117,18 +118,13 @@ def _as_table(batch: pa.RecordBatch) -> pa.Table:
 
 
 def rebatch(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Put tables together, until they have ``BATCH_ROWS`` or ``BATCH_BYTES``."""
-    pending: list[pa.Table] = []
-    rows = pending_bytes = 0
-    for table in tables:
-        pending.append(table)
-        rows += table.num_rows
-        pending_bytes += table.nbytes
-        if rows >= BATCH_ROWS or pending_bytes >= BATCH_BYTES:
-            yield pa.concat_tables(pending)
-            pending, rows, pending_bytes = [], 0, 0
-    if pending:
-        yield pa.concat_tables(pending)
+    """Put tables that follow each other together, as many as make up ``BATCH_ROWS`` or ``BATCH_BYTES`` at most."""
+    return map(pa.concat_tables, groups_within(tables, _batch_share, 1))
+
+
+def _batch_share(table: pa.Table) -> float:
+    share: float = max(table.num_rows / BATCH_ROWS, table.nbytes / BATCH_BYTES)
+    return share
 
 
 def open_rows(

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.config import InputColumns
-from tts_pipeline.errors import ConfigurationError, StorageError, cause_of
+from tts_pipeline.errors import ConfigurationError, cause_of
 from tts_pipeline.source.dropped_columns import refuse_unknown_drop, without_columns
 from tts_pipeline.source.hive import hive_columns, holds_only, partition_keys
 from tts_pipeline.source.int96 import Int96, Int96Unit, choose_unit, find_int96
@@ -29,6 +29,7 @@ from tts_pipeline.source.view_types import without_view_types
 from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.parquet import parquet_file
 from tts_pipeline.storage.parquet_reader import ParquetReader, Projection, measure_footer
+from tts_pipeline.storage.store import storage_errors
 
 FOOTER_READERS = 16
 FILES_AHEAD = 16
@@ -220,20 +221,19 @@ class Source:
     @contextmanager
     def _open(self, file: SourceFile, download: Future[bytes] | None) -> Iterator[ParquetReader]:
         is_remote = self._filesystem is not None and download is None
-        try:
-            with (
+        hint = "was it changed meanwhile? restore it and run again: what was received is kept"
+        with storage_errors(f"reading the source file {file.location!r}", (OSError, pa.ArrowException), hint=hint):
+            stream = (
                 _open_stream(self._filesystem, file.location, is_sliced=True)
                 if download is None
                 else pa.BufferReader(download.result())
-            ) as stream:
-                projection = Projection(self._stored_columns, self._options.int96_unit)
-                checked_groups = self._checked_groups[file.location]
+            )
+            projection = Projection(self._stored_columns, self._options.int96_unit)
+            checked_groups = self._checked_groups[file.location]
+            with stream:
                 yield ParquetReader(
                     stream, file.location, is_local=not is_remote, projection=projection, checked_groups=checked_groups
                 )
-        except (OSError, pa.ArrowException) as error:
-            hint = "was it changed meanwhile? restore it and run again: what was received is kept"
-            raise StorageError(f"reading the source file {file.location!r}: {error}", hint=hint) from cause_of(error)
 
 
 def _with_hive(batch: pa.RecordBatch, hive: Mapping[str, pa.Scalar]) -> pa.RecordBatch:

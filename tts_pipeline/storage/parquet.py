@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.storage.store import Store, storage_errors
-
-_PIECE_BYTES = 256 * 1024
 
 
 def parquet_file(stream: Any, **options: Any) -> pq.ParquetFile:
@@ -97,13 +96,10 @@ def size_and_hash_at(path: Path) -> dict[str, Any]:
         return size_and_hash(file)
 
 
-def size_and_hash(file: BinaryIO) -> dict[str, Any]:
-    """Return an open file's size and hash; read from its beginning."""
-    digest, size_bytes = hashlib.sha256(), 0
-    while piece := file.read(_PIECE_BYTES):
-        digest.update(piece)
-        size_bytes += len(piece)
-    return {"bytes": size_bytes, "sha256": digest.hexdigest()}
+def size_and_hash(file: Any) -> dict[str, Any]:
+    """Return an open file's size and hash; read from its beginning, in pieces."""
+    digest = hashlib.file_digest(file, "sha256")
+    return {"bytes": file.seek(0, os.SEEK_END), "sha256": digest.hexdigest()}
 
 
 def _leaf_paths(path: str, kind: pa.DataType) -> Iterator[str]:

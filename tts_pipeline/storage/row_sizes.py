@@ -1,14 +1,32 @@
-"""What each row of Arrow data has in bytes. Pure, and by numpy: Arrow's own functions take a second to import."""
+"""Bytes of each row of Arrow data, and groups by size. Pure, and by numpy: Arrow's functions import slowly."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 Sizes = npt.NDArray[np.int64]
+
+_T = TypeVar("_T")
+
+
+def groups_within(items: Iterable[_T], size: Callable[[_T], float], max_size: float) -> Iterator[list[_T]]:
+    """Divide items that follow each other into groups of ``max_size`` at most; a larger item is one of its own."""
+    group: list[_T] = []
+    group_size = 0.0
+    for item in items:
+        item_size = size(item)
+        if group and group_size + item_size > max_size:
+            yield group
+            group, group_size = [], 0.0
+        group.append(item)
+        group_size += item_size
+    if group:
+        yield group
 
 
 def row_sizes(rows: pa.RecordBatch | pa.Table) -> Sizes:

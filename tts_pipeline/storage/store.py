@@ -16,21 +16,22 @@ LEASES = "leases"
 
 
 @contextmanager
-def storage_errors(action: str, exception_type: type[Exception] = OSError) -> Iterator[None]:
+def storage_errors(
+    action: str, exception_type: type[Exception] | tuple[type[Exception], ...] = OSError, *, hint: str = DISK_HINT
+) -> Iterator[None]:
     """Translate what disks and object stores raise into a StorageError that says what was being done.
 
     Args:
         action: What is being done, and where.
         exception_type: What is translated: drivers of object stores raise exceptions of their own making.
+        hint: What to do about it.
     """
     try:
         yield
     except StorageError:
         raise
     except exception_type as error:
-        raise StorageError(f"{action}: {getattr(error, 'strerror', None) or error}", hint=DISK_HINT) from cause_of(
-            error
-        )
+        raise StorageError(f"{action}: {getattr(error, 'strerror', None) or error}", hint=hint) from cause_of(error)
 
 
 class Store(ABC):
