@@ -24,7 +24,8 @@ from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import run_job
-from tts_pipeline.wal.journal import encode_frame, encode_record
+from tts_pipeline.wal.journal import encode_frame
+from tts_pipeline.wal.records import encode_record
 
 IN_FLIGHT = 4
 

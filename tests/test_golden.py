@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import orjson
 import pytest
+from msgspec.structs import asdict
 
 from tests.conftest import StartEmulator
 from tests.job.samples import job_of, read
@@ -18,7 +21,8 @@ from tts_pipeline.cli import main
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.job import Job, run_job
 from tts_pipeline.wal.frames import RECORD_READ_BYTES, Frame, read_frames
-from tts_pipeline.wal.journal import encode_frame, encode_record
+from tts_pipeline.wal.journal import encode_frame
+from tts_pipeline.wal.records import AnyRecord, JournalHeader, decode_record, encode_record
 from tts_pipeline.wal.replay import Replay, replay_journal
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,10 +56,11 @@ def test_records_are_written_as_they_were() -> None:
     whole = path.read_bytes()
     with path.open("rb", buffering=RECORD_READ_BYTES) as file:
         frames = [one for one in read_frames(path, file, check_payloads=True) if isinstance(one, Frame)]
-    again = b"".join(piece for one in frames for piece in encode_frame(encode_record(one.record), one.blob.read()))
-    assert {one.record["kind"] for one in frames} == {
-        *("open", "intent", "settled", "discarded", "speech", "reject", "lost")
-    }
+    header = msgspec.json.decode(frames[0].record, type=JournalHeader)
+    records = [header, *(decode_record(one.record) for one in frames[1:])]
+    assert {type(record) for record in records} == {JournalHeader, *get_args(AnyRecord)}
+    pieces = (encode_frame(encode_record(record), one.blob.read()) for record, one in zip(records, frames, strict=True))
+    again = b"".join(itertools.chain(*pieces))
     assert whole.startswith(again)
     assert 0 < len(whole) - len(again) < 400
 
@@ -126,7 +131,7 @@ def _facts(journal: Replay) -> dict[str, Any]:
         "size_bytes": journal.size_bytes,
         "unread_bytes": journal.unread_bytes,
         "attempts": list(journal.attempts.values()),
-        "lost": journal.unaccounted,
+        "lost": journal.unaccounted and asdict(journal.unaccounted),
         "utterances": {
             f"{utterance_id}:{take}": {
                 "attempts": said.attempts,

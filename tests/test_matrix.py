@@ -36,7 +36,7 @@ from tts_pipeline.errors import (
     UnreadableError,
 )
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Speech, Utterance
+from tts_pipeline.models import Speech, Usage, Utterance
 
 TEXT = "Twelve words, and each of them has its own place."
 Rule = dict[str, Any]
@@ -216,7 +216,7 @@ def test_an_answer_that_nobody_can_read_is_bought_once(tone_service: LocalServic
 def test_the_usage_of_a_failure_is_on_the_bill(tone_service: LocalService) -> None:
     """A 200 without audio tells the tokens it took: they are in the usage table, as what may be billed."""
     trial = run_trial(tone_service, AS_JSON, {"what": "shape", "shape": "billed_failure"})
-    assert trial.settlements[0].usage == (None, len(TEXT), 50, len(TEXT) + 50)
+    assert trial.settlements[0].usage == Usage(None, len(TEXT), 50, len(TEXT) + 50)
 
 
 WHOLE_WIRES = ("twice", "late", "half_late", "interim", "long_header", "trailers", "gzip", "deflate")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tts_pipeline.models import Answer, Audio, Usage
-from tts_pipeline.wal.journal import encode_record
+from tts_pipeline.wal.records import encode_record
 
 AUDIO = Audio(b"RIFF" * 5_000, "wav", 24_000, 1, 416)
 
@@ -22,7 +22,7 @@ def test_what_is_made_for_every_request_is_frozen() -> None:
         AUDIO.format = "mp3"  # type: ignore[misc]  # which is what is shown
 
 
-def test_a_named_tuple_is_an_object_in_a_journal() -> None:
+def test_a_value_is_an_object_in_a_journal() -> None:
     """Fields by their names, wherever it stands: a place in a list would mean nothing to a later version."""
     assert encode_record({"usage": Usage(7)}) == (
         b'{"usage":{"characters_reported":7,"input_tokens":null,"output_tokens":null,"total_tokens":null}}'

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import asdict
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
@@ -22,15 +23,14 @@ from tts_pipeline.schema import (
     USAGE,
     arrow_fields,
     describe_table,
-    reject_values,
     rejects_schema,
     speech_schema,
-    speech_values,
     to_array,
     to_table,
     usage_schema,
     usage_values,
 )
+from tts_pipeline.wal.records import RejectValues, SpeechValues
 
 PUBLISHED = Path(__file__).parent.parent / "schemas"
 
@@ -142,11 +142,12 @@ def test_an_attempt_without_a_price_costs_nobody_knows_what() -> None:
 def test_a_speech_and_a_reject_become_their_columns() -> None:
     """Every value has its column; money and instants come out exact."""
     utterance = Utterance("u", "Hello.", {"voice": "Cherry"})
-    speech = _one(speech_values(speech_of(utterance, audio_of("Hello."), 6)) | {"timestamps": None}, speech_schema([]))
+    values = asdict(SpeechValues.of(speech_of(utterance, audio_of("Hello."), 6)))
+    speech = _one(values | {"timestamps": None}, speech_schema([]))
     assert (speech["cost"], speech["voice"], speech["language"]) == (Decimal("0.000480000"), "Cherry", "en")
     assert int(speech["created_at"].timestamp() * 1_000_000) == NOW_US
     reject = Reject(utterance, "permanent", "X", "why (hint)", 2, Decimal("0.000000001"), "CNY", NOW_US)
-    row = _one(reject_values(reject), pa.schema(arrow_fields(REJECTS)))
+    row = _one(asdict(RejectValues.of(reject)), pa.schema(arrow_fields(REJECTS)))
     assert (row["error_class"], row["attempts"], row["cost"]) == ("permanent", 2, Decimal("0.000000001"))
 
 

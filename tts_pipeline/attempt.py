@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
 
-from tts_pipeline.models import Usage
+from msgspec import Struct
+
+from tts_pipeline.models import Count, Count16, Take, Usage
 
 
 class Outcome(StrEnum):
@@ -18,7 +19,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Attempt(NamedTuple):
+class Attempt(Struct, frozen=True, gc=False):
     """One HTTP request for one segment, as it is known before it is sent.
 
     Args:
@@ -37,18 +38,18 @@ class Attempt(NamedTuple):
 
     attempt_id: str
     utterance_id: str
-    take: int
-    segment: int
-    number: int
+    take: Take
+    segment: Count16
+    number: Count16
     voice: str | None
-    started_at_us: int
-    characters_counted: int
-    characters_upper_bound: int
+    started_at_us: Count
+    characters_counted: Count
+    characters_upper_bound: Count
     price_id: str | None
     cost_upper_bound: Decimal | None
 
 
-class Settlement(NamedTuple):
+class Settlement(Struct, frozen=True, gc=False):
     """How an attempt ended: the bill's second half, written when the outcome is known.
 
     Args:
@@ -69,14 +70,14 @@ class Settlement(NamedTuple):
 
     attempt_id: str
     outcome: Outcome
-    finished_at_us: int
-    latency_ms: int
-    http_status: int | None
+    finished_at_us: Count
+    latency_ms: Count
+    http_status: Count16 | None
     error_code: str | None
     request_id: str | None
     usage: Usage
-    characters_billed: int
-    characters_upper_bound: int
+    characters_billed: Count
+    characters_upper_bound: Count
     cost: Decimal | None
     cost_upper_bound: Decimal | None
     implausible: bool = False

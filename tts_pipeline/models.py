@@ -1,6 +1,7 @@
 """The shared value types: what one floor hands to the next. Frozen, and none of them does I/O.
 
-Those that are made for every request are named tuples: a frozen dataclass of a dozen fields takes 5 us to make.
+Those that are made for every request are structs or named tuples: a frozen dataclass of a dozen fields takes 5 us to
+make. Those that a journal holds are structs, whose fields have the ranges of the tables' columns.
 """
 
 from __future__ import annotations
@@ -10,13 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
+
+from msgspec import Meta, Struct
 
 ParameterValue = str | int | float | bool | dict[str, Any] | list[Any]
 """What a voice parameter may be. ``True`` is a boolean, never the number 1; objects and lists are those of JSON."""
 
 Parameters = Mapping[str, ParameterValue]
 """Voice parameters by the service's own names (``voice``, ``speed``, ...), only those that are set."""
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Count16 = Annotated[int, Meta(ge=0, le=2**15 - 1)]
+Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Take = Annotated[int, Meta(ge=-(2**31) + 1, le=2**31 - 1)]
+"""A take is the user's own, and may be negative."""
+
+Reported = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
+"""What a service reports may be anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +73,23 @@ class Segment:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True, gc=False):
     """One timed piece of text; ``text_start`` and ``text_end`` are places in the utterance's text (half open)."""
 
     text: str
-    start_ms: int
-    end_ms: int
-    text_start: int | None
-    text_end: int | None
+    start_ms: Count
+    end_ms: Count
+    text_start: Count32 | None
+    text_end: Count32 | None
 
 
-class Usage(NamedTuple):
+class Usage(Struct, frozen=True, gc=False):
     """What the service says one attempt consumed; None where it said nothing."""
 
-    characters_reported: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
+    characters_reported: Reported | None = None
+    input_tokens: Reported | None = None
+    output_tokens: Reported | None = None
+    total_tokens: Reported | None = None
 
 
 HOUR_MS = 3_600_000

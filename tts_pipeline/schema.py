@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tts_pipeline.attempt import Attempt, Settlement
-from tts_pipeline.models import Price, Reject, Speech
+from tts_pipeline.models import Price
 
 MONEY = pa.decimal128(18, 9)
 _MAX_MONEY = Decimal("999999999.999999999")
@@ -202,49 +202,6 @@ def describe_table(table: str) -> dict[str, Any]:
 def _type_name(column: Column) -> str:
     # A list's item has a name in Arrow that says nothing, and another one in Parquet.
     return "struct" if column is INPUT_COLUMN else str(column.type).replace("list<item: ", "list<")
-
-
-def speech_values(speech: Speech) -> dict[str, Any]:
-    """Return what a speech says of itself, by column, as JSON can hold it (money as text, no audio bytes)."""
-    usage = speech.usage
-    return {
-        "voice": speech.utterance.voice,
-        "language": speech.language,
-        "audio_format": speech.audio.format,
-        "sample_rate_hz": speech.audio.sample_rate_hz,
-        "channels": speech.audio.channels,
-        "duration_ms": speech.audio.duration_ms,
-        "timestamps": speech.words,
-        "timestamps_source": None if speech.words is None else "service",
-        "segments": speech.segments,
-        "attempts": speech.attempts,
-        "request_id": speech.request_id,
-        "request_key": speech.request_key,
-        "deduplicated_from": speech.deduplicated_from,
-        "characters_counted": speech.characters_counted,
-        "characters_reported": usage.characters_reported,
-        "characters_billed": speech.characters_billed,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "cost": speech.cost,
-        "currency": speech.currency,
-        "quality": speech.quality,
-        "created_at": speech.created_at_us,
-    }
-
-
-def reject_values(reject: Reject) -> dict[str, Any]:
-    """Return what a reject says of itself, by column, as JSON can hold it."""
-    return {
-        "error_class": reject.error_class,
-        "error_code": reject.error_code,
-        "message": reject.message,
-        "attempts": reject.attempts,
-        "cost": reject.cost,
-        "currency": reject.currency,
-        "failed_at": reject.failed_at_us,
-    }
 
 
 def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mapping[str, Price]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.client.test_meter import ManualClock, attempt_of
 from tts_pipeline.card import Card
@@ -64,9 +65,9 @@ def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: i
     ("usage", "confirmed", "at_most", "is_plausible"),
     [
         (TRUE, (100, 1_500), (100, 1_500), True),
-        (TRUE._replace(output_tokens=6_000, total_tokens=None), (100, 6_000), (100, 6_000), True),
-        (TRUE._replace(output_tokens=6_001, total_tokens=None), (100, 1_500), (100, 6_001), False),
-        (TRUE._replace(output_tokens=374, total_tokens=None), (100, 1_500), (100, 1_500), False),
+        (replace(TRUE, output_tokens=6_000, total_tokens=None), (100, 6_000), (100, 6_000), True),
+        (replace(TRUE, output_tokens=6_001, total_tokens=None), (100, 1_500), (100, 6_001), False),
+        (replace(TRUE, output_tokens=374, total_tokens=None), (100, 1_500), (100, 1_500), False),
         (Usage(0, 0, 0, 0), (25, 1_500), (400, 1_500), False),
         (Usage(None, 100, 0, 100), (100, 1_500), (100, 1_500), False),
         (Usage(None, 0, 1_500, 1_500), (25, 1_500), (400, 1_500), False),
@@ -76,8 +77,8 @@ def test_the_bill_holds_whichever_count_is_true(reported: int | None, counted: i
         (Usage(None, 24, 1_500, 1_524), (25, 1_500), (400, 1_500), False),
         (Usage(None, 464, 1_500, 1_964), (464, 1_500), (464, 1_500), True),
         (Usage(None, 465, 1_500, 1_965), (25, 1_500), (465, 1_500), False),
-        (TRUE._replace(total_tokens=9_000), (25, 1_500), (400, 8_900), False),
-        (TRUE._replace(total_tokens=0), (25, 1_500), (400, 1_500), False),
+        (replace(TRUE, total_tokens=9_000), (25, 1_500), (400, 8_900), False),
+        (replace(TRUE, total_tokens=0), (25, 1_500), (400, 1_500), False),
     ],
 )
 def test_tokens_are_held_against_the_text_and_the_audio(
@@ -118,7 +119,7 @@ def _costs(card: Card, usage: Usage) -> tuple[Decimal | None, Decimal | None, bo
         (BY_TOKEN, TRUE, "0.0152", "0.0152", False),
         (BY_TOKEN, Usage(None, 0, 0, 0), "0.01505", "0.0158", True),
         (BY_TOKEN, Usage(400, 0, 0, 0), "0.01505", "0.0158", True),
-        (BY_TOKEN, TRUE._replace(output_tokens=1_500_000, total_tokens=None), "0.0152", "15.0002", True),
+        (BY_TOKEN, replace(TRUE, output_tokens=1_500_000, total_tokens=None), "0.0152", "15.0002", True),
     ],
 )
 def test_what_cannot_be_true_costs_what_we_count_and_possibly_what_is_reported(

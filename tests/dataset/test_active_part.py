@@ -20,6 +20,7 @@ from tts_pipeline.storage.store import Store
 from tts_pipeline.wal import journal
 from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.journal import Journal
+from tts_pipeline.wal.records import JournalHeader
 
 pytestmark = pytest.mark.anyio
 
@@ -305,7 +306,7 @@ def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
 def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
     """Its audio is of other texts or voices; it may be paid for, so it is not thrown away either."""
     path = tmp_path / "part-00000-x.journal"
-    Journal.create(path, {"journal_id": "x", "dataset_fingerprint": "another"}).close()
+    Journal.create(path, JournalHeader(journal_id="x", dataset_fingerprint="another")).close()
     with pytest.raises(StorageError, match="of another job or source") as told:
         replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
     assert "already paid for" in (told.value.hint or "")
@@ -315,5 +316,6 @@ def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
 def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
     """Part 1 and part 10001 are told apart."""
     for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
-        Journal.create(tmp_path / f"{name}.journal", {"journal_id": name[-1], "dataset_fingerprint": "f"}).close()
+        header = JournalHeader(journal_id=name[-1], dataset_fingerprint="f")
+        Journal.create(tmp_path / f"{name}.journal", header).close()
     assert [one.journal_id for one in replay_part(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]

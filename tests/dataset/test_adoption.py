@@ -21,7 +21,8 @@ from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.usage_files import commit_journal_usage
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import Journal
-from tts_pipeline.wal.replay import UnaccountedSpend, replay_journal
+from tts_pipeline.wal.records import UnaccountedSpend
+from tts_pipeline.wal.replay import replay_journal
 from tts_pipeline.wal.shipping import FOLDER, ShippedLog
 
 LINE = 7

@@ -7,28 +7,37 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
-import orjson
 import pytest
 
+from tests.dataset.samples import audio_of, speech_of
 from tests.disks import small_disk
 from tests.patience import patience
 from tts_pipeline.attempt import Attempt
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Usage
+from tts_pipeline.models import Utterance
 from tts_pipeline.storage.disk_reserve import DiskReserve
-from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame, encode_record
+from tts_pipeline.wal.journal import Append, Journal, JournalWriter, encode_frame
+from tts_pipeline.wal.records import (
+    Discarded,
+    Intent,
+    JournalHeader,
+    RejectRecord,
+    RejectValues,
+    SpeechRecord,
+    SpeechValues,
+    encode_record,
+)
 from tts_pipeline.wal.replay import replay_journal
 
-HEADER = {"journal_id": "j", "part": 0}
+HEADER = JournalHeader(journal_id="j")
+REJECTED = RejectValues(error_class="permanent", error_code="X", message="refused", attempts=1, failed_at=0)
 
 
 def _record(number: int) -> bytes:
-    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0})
+    return encode_record(RejectRecord(str(number), 0, REJECTED))
 
 
 def _notes(path: Path) -> list[int]:
@@ -38,18 +47,6 @@ def _notes(path: Path) -> list[int]:
     return [int(utterance_id) for utterance_id, _ in found.utterances]
 
 
-def test_money_values_and_mappings_are_encoded_as_they_are() -> None:
-    """Money is text, values are objects, read-only mappings are objects; anything else is a mistake of ours."""
-    record = {"cost": Decimal("0.100000000"), "usage": Usage(5), "tags": MappingProxyType({"a": "b"})}
-    assert orjson.loads(encode_record(record)) == {
-        "cost": "0.100000000",
-        "usage": {"characters_reported": 5, "input_tokens": None, "output_tokens": None, "total_tokens": None},
-        "tags": {"a": "b"},
-    }
-    with pytest.raises(TypeError):
-        encode_record({"x": object()})
-
-
 def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> None:
     """Texts and audio are nobody else's: mode 0600. The header is there before anything is sent."""
     path = tmp_path / "deep" / "part-00000-j.journal"
@@ -57,7 +54,7 @@ def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     found = replay_journal(path)
     assert found is not None
-    assert (found.journal_id, found.header["part"]) == ("j", 0)
+    assert (found.journal_id, found.header.part) == ("j", 0)
 
 
 def test_a_journal_is_never_made_twice(tmp_path: Path) -> None:
@@ -85,7 +82,7 @@ class _SlowDisk(Journal):
 def _slow_disk(path: Path) -> _SlowDisk:
     journal = _SlowDisk(path, os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 0)
     journal.begin()
-    journal.append([encode_frame(encode_record({"kind": "open", "format": 1, **HEADER}))], durable=False)
+    journal.append([encode_frame(encode_record(HEADER))], durable=False)
     return journal
 
 
@@ -281,15 +278,17 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
 _FULL = """
 import queue, resource, signal, sys
 from pathlib import Path
-from tts_pipeline.wal.journal import Journal, JournalWriter, Append, encode_record
+from tts_pipeline.wal.journal import Journal, JournalWriter, Append
+from tts_pipeline.wal.records import JournalHeader, RejectRecord, RejectValues, encode_record
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 path = Path(sys.argv[1])
-journal = Journal.create(path, {"journal_id": "j"})
+journal = Journal.create(path, JournalHeader(journal_id="j"))
 
 def record(number, size):
-    return encode_record({"kind": "note", "utterance_id": str(number), "take": 0}), bytes(size)
+    values = RejectValues(error_class="permanent", error_code="X", message="refused", attempts=1, failed_at=0)
+    return encode_record(RejectRecord(str(number), 0, values)), bytes(size)
 
 frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
 deliveries, told, later = queue.SimpleQueue(), [], []
@@ -386,11 +385,8 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
     journal = Journal.create(path, HEADER)
-    records = (
-        {"kind": "intent", "attempt": attempt, "boundaries": None},
-        {"kind": "discarded", "attempt_id": "a"},
-        {"kind": "speech", "utterance_id": "u", "take": 0, "values": {"voice": "v"}, "answer": 0},
-    )
+    values = SpeechValues.of(speech_of(Utterance("u", "Hello."), audio_of("Hello."), 6))
+    records = (Intent(attempt), Discarded("a"), SpeechRecord("u", 0, values, answer=0))
     journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
     journal.close()
     found = replay_journal(path)

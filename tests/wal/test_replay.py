@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +14,35 @@ from hypothesis import strategies as st
 from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.dataset.part_journals import totals_of
-from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Audio, History, Usage, Utterance, Word
-from tts_pipeline.schema import speech_values
 from tts_pipeline.wal.frames import Blob
-from tts_pipeline.wal.journal import FORMAT_VERSION, encode_frame, encode_record
-from tts_pipeline.wal.replay import Replay, UtteranceRecord, collect_history, encode_answer, replay_journal
+from tts_pipeline.wal.journal import encode_frame
+from tts_pipeline.wal.records import (
+    AnswerRecord,
+    Discarded,
+    Intent,
+    JournalHeader,
+    RejectRecord,
+    RejectValues,
+    Settled,
+    SpeechRecord,
+    SpeechValues,
+    encode_record,
+)
+from tts_pipeline.wal.replay import Replay, UtteranceRecord, collect_history, replay_journal
 
-REJECTED = {
-    "error_class": "permanent",
-    "error_code": "X",
-    "message": "refused",
-    "attempts": 1,
-    "cost": "0",
-    "currency": "CNY",
-    "failed_at": NOW_US,
-}
-OPENING = encode_record({"kind": "open", "format": FORMAT_VERSION, "journal_id": "j", "dataset_fingerprint": "f"})
+REJECTED = RejectValues(
+    error_class="permanent",
+    error_code="X",
+    message="refused",
+    attempts=1,
+    cost=Decimal(0),
+    currency="CNY",
+    failed_at=NOW_US,
+)
+HEADER = JournalHeader(journal_id="j", prices={PRICE.price_id: PRICE}, dataset_fingerprint="f")
+OPENING = encode_record(HEADER)
 
 
 def _attempt(number: int, *, segment: int = 0, utterance_id: str = "r") -> Attempt:
@@ -41,21 +52,18 @@ def _attempt(number: int, *, segment: int = 0, utterance_id: str = "r") -> Attem
 
 
 def _intent(attempt: Attempt, boundaries: Any = None) -> bytes:
-    return encode_record({"kind": "intent", "attempt": attempt, "boundaries": boundaries})
+    return encode_record(Intent(attempt, boundaries))
 
 
 def _settled(attempt: Attempt, answer: Answer | None = None, **given: Any) -> tuple[bytes, bytes]:
-    settlement = settlement_of(attempt, **given)
-    record = {"kind": "settled", "settlement": settlement, "answer": answer and encode_answer(answer)}
+    record = Settled(settlement_of(attempt, **given), None if answer is None else AnswerRecord.of(answer))
     return encode_record(record), b"" if answer is None else answer.audio.data
 
 
 def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
     utterance = Utterance(utterance_id, "Hello.")
-    values = speech_values(speech_of(utterance, audio_of("Hello."), 10))
-    return encode_record(
-        {"kind": "speech", "utterance_id": utterance_id, "take": 0, "values": values, "answer": answer}
-    )
+    values = SpeechValues.of(speech_of(utterance, audio_of("Hello."), 10))
+    return encode_record(SpeechRecord(utterance_id, 0, values, answer))
 
 
 def _write(path: Path, *frames: tuple[bytes, bytes] | bytes) -> Path:
@@ -123,7 +131,7 @@ def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
         _settled(_attempt(1), worse),
         _intent(_attempt(2)),
         _settled(_attempt(2), better),
-        encode_record({"kind": "discarded", "attempt_id": "a1"}),
+        encode_record(Discarded("a1")),
     )
     found = _read(path)
     outcomes = [settlement.outcome for _, settlement in found.attempts.values() if settlement is not None]
@@ -156,8 +164,8 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
 
 def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
     """An utterance that was rejected and then said is speech."""
-    reject = {"kind": "reject", "utterance_id": "r", "take": 0, "values": REJECTED}
-    found = _read(_write(tmp_path / "j", encode_record(reject), (_speech("r", answer=None), b"audio")))
+    reject = encode_record(RejectRecord("r", 0, REJECTED))
+    found = _read(_write(tmp_path / "j", reject, (_speech("r", answer=None), b"audio")))
     said = found.utterances["r", 0]
     assert said.reject is None
     assert said.speech is not None
@@ -210,8 +218,7 @@ def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
             payload = b"" if shared else draw(st.binary(min_size=1, max_size=60))
             frames.append((_speech(utterance_id, answer=0 if shared else None), payload))
         elif kind == "reject":
-            record = {"kind": "reject", "utterance_id": utterance_id, "take": 0, "values": REJECTED}
-            frames.append((encode_record(record), b""))
+            frames.append((encode_record(RejectRecord(utterance_id, 0, REJECTED)), b""))
         else:
             attempt = _attempt(number, utterance_id=utterance_id)
             open_attempts.append(attempt)
@@ -303,7 +310,7 @@ def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> Non
         tmp_path / "j",
         _intent(_attempt(1)),
         _settled(_attempt(1), answer),
-        encode_record({"kind": "discarded", "attempt_id": "a1"}),
+        encode_record(Discarded("a1")),
         _speech("r"),
         _intent(_attempt(2)),
     )
@@ -334,7 +341,7 @@ def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None
             changed = {**record, inner: {**record[inner], name: value}}
             found = _read(_write(tmp_path / "j", _intent(_attempt(1)), encode_record(changed), _intent(_attempt(2))))
             assert {"a1", "a2"} <= found.attempts.keys()
-            totals = totals_of(replace(found, header={"prices": {PRICE.price_id: price_row(PRICE)}}))
+            totals = totals_of(found)
             assert 0 <= totals.characters_billed <= totals.characters_upper_bound
         for value in HOSTILE:
             found = _read(_write(tmp_path / "j", encode_record({**record, inner: value}), _intent(_attempt(2))))

@@ -18,6 +18,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import Journal, encode_frame
+from tts_pipeline.wal.records import JournalHeader
 from tts_pipeline.wal.shipping import FOLDER, LogShipper, ShippedLog, chunk_name
 
 NAME = "part-00007-0123"
@@ -26,7 +27,7 @@ NAME = "part-00007-0123"
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """A journal with its header and nothing else."""
-    made = Journal.create(tmp_path / "journals" / f"{NAME}.journal", {"journal_id": "0123"})
+    made = Journal.create(tmp_path / "journals" / f"{NAME}.journal", JournalHeader(journal_id="0123"))
     yield made
     made.close()
 
@@ -182,7 +183,7 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
 
 def test_who_waits_goes_on_when_all_has_arrived(store: Store, journal: Journal) -> None:
     """Also what was written to other journals; those who wait at one time share what is sent."""
-    other = Journal.create(journal.path.with_name("part-00008-4567.journal"), {"journal_id": "4567"})
+    other = Journal.create(journal.path.with_name("part-00008-4567.journal"), JournalHeader(journal_id="4567"))
     shipper = LogShipper(store, 3_600, is_strict=True)
     shipper.add("0123", journal)
     shipper.add("4567", other)

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import make_pcm_playable, make_playable
@@ -52,7 +53,7 @@ def outcome_of(response: Response) -> Audio | ParsedResponse | ServiceError:
     """Take an answer in as the client does: read it, make its audio playable, judge it, place its words."""
     try:
         result = parse_response(response)
-        assert all(count is None or 0 <= count < 2**63 for count in result.usage)
+        assert all(count is None or 0 <= count < 2**63 for count in astuple(result.usage))
         if result.data is None:
             return result
         parameters = {"response_format": "pcm"} if len(response.body) % 2 else {}

@@ -9,19 +9,20 @@ from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tts_pipeline.cache.file_cache import describe_origin, is_request_key, request_hash
+from tts_pipeline.cache.file_cache import CacheRecord, is_request_key, request_hash
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.log import logger
-from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
+from tts_pipeline.models import CachedAudio
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.hash_index import HashIndex
-from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
+from tts_pipeline.wal.records import MalformedRecordError, refuse_malformed
 
 CACHED_GROUPS = 4
 """Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
@@ -153,23 +154,22 @@ class DatasetCache:
 
 
 def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
-    """Return a row of a speech table as audio that was bought before; its origin begins with the label."""
-    audio = Audio(
-        data=row["audio"]["bytes"],
-        format=row["audio_format"],
-        sample_rate_hz=row["sample_rate_hz"],
-        channels=row["channels"],
-        duration_ms=row["duration_ms"],
-    )
-    answer = Answer(
-        segment=0,
-        audio=audio,
-        words=None if row["timestamps"] is None else tuple(Word(**word) for word in row["timestamps"]),
-        usage=Usage(**{name: row[name] for name in _USAGE}),
-        request_id=row["request_id"],
-        quality=tuple(row["quality"]),
-    )
-    return CachedAudio(answer, describe_origin(str(row["utterance_id"]), label), row["segments"])
+    """Return a row of a speech table as audio that was bought before; its origin begins with the label.
+
+    Raises:
+        MalformedRecordError: It says what cannot be.
+    """
+    answer = {
+        "segment": 0,
+        "words": row["timestamps"],
+        "usage": {name: row[name] for name in _USAGE},
+        "format": row["audio_format"],
+        **{name: row[name] for name in ("request_id", "quality", "sample_rate_hz", "channels", "duration_ms")},
+    }
+    values = {**{name: row[name] for name in ("request_key", "take", "segments")}, "origin": row["utterance_id"]}
+    with refuse_malformed():
+        record = msgspec.convert({**values, "answer": answer}, CacheRecord)
+    return record.to_cached(row["audio"]["bytes"], label)
 
 
 def segment_kind(segments: int) -> str:
@@ -195,7 +195,6 @@ def _checked_audio(row: Mapping[str, Any], label: str) -> CachedAudio:
         ValueError: It is damaged, or says what cannot be; as a TypeError does.
     """
     audio = cached_audio_of(row, label)
-    check_cached(audio)
     if hashlib.sha256(audio.answer.audio.data).hexdigest() != row["audio_sha256"]:
         raise MalformedRecordError("audio_sha256")
     return audio

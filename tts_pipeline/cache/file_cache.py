@@ -11,17 +11,15 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
+import msgspec
 import orjson
 
 from tts_pipeline.log import logger
-from tts_pipeline.models import CachedAudio
+from tts_pipeline.models import CachedAudio, Take
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import Store
-from tts_pipeline.wal.journal import encode_record
-from tts_pipeline.wal.record_values import MalformedRecordError, check_cached
-from tts_pipeline.wal.replay import decode_answer, encode_answer
+from tts_pipeline.wal.records import AnswerRecord, MalformedRecordError, Positive16, encode_record, refuse_malformed
 
 FORMAT_VERSION = 1
 MARKER = "reuse.json"
@@ -30,6 +28,21 @@ MARKER = "reuse.json"
 SUFFIX = ".answer"
 _MAGIC = b"ttsreuse"
 _HEADER = struct.Struct("<8sIIQI")
+
+
+class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of bought audio beside its bytes."""
+
+    request_key: str
+    take: Take
+    origin: str
+    segments: Positive16
+    audio_bytes: int = 0
+    answer: AnswerRecord
+
+    def to_cached(self, audio: bytes, label: str) -> CachedAudio:
+        """Return the audio; its origin begins with the label."""
+        return CachedAudio(self.answer.to_answer(audio), describe_origin(self.origin, label), self.segments)
 
 
 class FileCache:
@@ -70,7 +83,7 @@ class FileCache:
             return None
         try:
             cached = self._parse(data, request_key, take)
-        except (KeyError, TypeError, ValueError):
+        except MalformedRecordError:
             self._warn_once(name)
             return None
         check_audio_formats((cached.answer.audio.format,), self._store.describe(name))
@@ -80,16 +93,12 @@ class FileCache:
         """Return what a file holds.
 
         Raises:
-            ValueError: It is damaged, or of another request; as KeyError and TypeError are.
+            MalformedRecordError: It is damaged, or of another request.
         """
         record, audio = _split_file(data)
-        if (record["request_key"], record["take"]) != (request_key, take):
+        if (record.request_key, record.take) != (request_key, take):
             raise MalformedRecordError("request_key")
-        cached = CachedAudio(
-            decode_answer(record["answer"], audio), describe_origin(record["origin"], self.label), record["segments"]
-        )
-        check_cached(cached)
-        return cached
+        return record.to_cached(audio, self.label)
 
     def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
         """Keep what was bought, in place of what may be there. Blocking.
@@ -99,14 +108,14 @@ class FileCache:
         """
         audio = cached.answer.audio.data
         record = encode_record(
-            {
-                "request_key": request_key,
-                "take": take,
-                "origin": cached.origin,
-                "segments": cached.segments,
-                "audio_bytes": len(audio),
-                "answer": encode_answer(cached.answer),
-            }
+            CacheRecord(
+                request_key=request_key,
+                take=take,
+                origin=cached.origin,
+                segments=cached.segments,
+                audio_bytes=len(audio),
+                answer=AnswerRecord.of(cached.answer),
+            )
         )
         header = _HEADER.pack(_MAGIC, FORMAT_VERSION, len(record), len(audio), zlib.crc32(audio, zlib.crc32(record)))
         self._store.write(_file_name(request_key, take), b"".join((header, record, audio)), durable=False)
@@ -156,11 +165,11 @@ _REQUEST_KEY = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
 
 
-def _split_file(data: bytes) -> tuple[dict[str, Any], bytes]:
+def _split_file(data: bytes) -> tuple[CacheRecord, bytes]:
     """Return the record and the audio of a whole and undamaged file.
 
     Raises:
-        ValueError: It is none.
+        MalformedRecordError: It is none.
     """
     if len(data) < _HEADER.size:
         raise MalformedRecordError("length")
@@ -169,5 +178,6 @@ def _split_file(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise MalformedRecordError("length")
     if zlib.crc32(memoryview(data)[_HEADER.size :]) != crc:
         raise MalformedRecordError("checksum")
-    record: dict[str, Any] = orjson.loads(data[_HEADER.size : _HEADER.size + record_length])
+    with refuse_malformed():
+        record = msgspec.json.decode(data[_HEADER.size : _HEADER.size + record_length], type=CacheRecord)
     return record, data[_HEADER.size + record_length :]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from tts_pipeline.cache.dataset_cache import cached_audio_of, compatible_segment_kinds, segment_kind
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.dataset.descriptor import Descriptor
@@ -47,8 +49,8 @@ class JournalCache:
         entry = self._entries.get((request_key, take))
         if entry is None or entry.record.audio is None:
             return None
-        values = {**(entry.record.speech or {}), "utterance_id": entry.utterance_id}
-        return cached_audio_of({**values, "audio": {"bytes": entry.record.audio.read()}}, self.label)
+        row = {"utterance_id": entry.utterance_id, "take": take, "audio": {"bytes": entry.record.audio.read()}}
+        return cached_audio_of({**msgspec.to_builtins(entry.record.speech), **row}, self.label)
 
 
 class _Entry(NamedTuple):
@@ -63,5 +65,5 @@ def _entries(replays: Iterable[Replay]) -> Iterator[tuple[UtteranceKey, _Entry]]
     for replay in replays:
         for (utterance_id, take), record in replay.utterances.items():
             if record.speech is not None:
-                entry = _Entry(utterance_id, record.speech["segments"], record)
-                yield (record.speech["request_key"], take), entry
+                entry = _Entry(utterance_id, record.speech.segments, record)
+                yield (record.speech.request_key, take), entry

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
+from msgspec.structs import astuple
+
 from tts_pipeline.audio.identify import locate_audio
 from tts_pipeline.audio.measure import FlaggedAudio, make_pcm_playable, make_playable
 from tts_pipeline.audio.quality import assess
@@ -218,5 +220,5 @@ def _complete_error(error: ServiceError, facts: ResponseFacts) -> None:
     """Give an error what of its answer it has not: status, id, and that it may be billed; and the bill what it has."""
     error.http_status = facts.http_status = error.http_status or facts.http_status
     error.request_id = facts.request_id = error.request_id or facts.request_id
-    if any(facts.usage):  # what an answer says it consumed may be billed, whatever else it says
+    if any(astuple(facts.usage)):  # what an answer says it consumed may be billed, whatever else it says
         error.may_be_billed = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.models import Answer, History, Utterance
 from tts_pipeline.money import total_cost
@@ -86,7 +88,7 @@ class MemoryLedger:
 
     def discard(self, attempt_id: str) -> None:
         """Remember that an answer is not kept."""
-        self.settlements[attempt_id] = self.settlements[attempt_id]._replace(outcome=Outcome.DISCARDED)
+        self.settlements[attempt_id] = replace(self.settlements[attempt_id], outcome=Outcome.DISCARDED)
 
 
 def _key(attempt: Attempt) -> tuple[str, int]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.prices import caveat
@@ -199,7 +201,7 @@ class Meter:
         is_known = per_second is not None and result.audio_ms is not None
         usage, text_bytes = result.usage, input_length(result.text, "tokens")
         if isinstance(usage, InvalidUsage) and usage.input_tokens is usage.output_tokens is None:
-            usage = usage._replace(input_tokens=0, output_tokens=0)
+            usage = replace(usage, input_tokens=0, output_tokens=0)
         return check_tokens(usage, text_bytes, by_duration if is_known else None, by_duration)
 
     def _warn(self, result: AttemptResult, characters: Figure, tokens: TokenFigures | None) -> None:

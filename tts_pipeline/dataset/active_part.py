@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
@@ -18,11 +17,22 @@ from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Audio, History, Price, Reject, Speech, Utterance, UtteranceKey
-from tts_pipeline.schema import reject_values, speech_values
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter, encode_record
-from tts_pipeline.wal.replay import Replay, collect_history, encode_answer, merge_histories
+from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter
+from tts_pipeline.wal.records import (
+    AnswerRecord,
+    Discarded,
+    Intent,
+    Record,
+    RejectRecord,
+    RejectValues,
+    Settled,
+    SpeechRecord,
+    SpeechValues,
+    encode_record,
+)
+from tts_pipeline.wal.replay import Replay, collect_history, merge_histories
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +229,7 @@ class ActivePart:
         self._fence()
         if self._high_water is not None:
             await self._high_water.reserve(attempt)
-        record = {"kind": "intent", "attempt": attempt, "boundaries": boundaries}
-        await self._append_and_wait(record, durable=True)
+        await self._append_and_wait(Intent(attempt, boundaries), durable=True)
         if self.wait_until_shipped is not None:
             await self.wait_until_shipped()
         self._fence()  # again: this process may have been stopped, or the disk slow
@@ -239,17 +248,13 @@ class ActivePart:
         attempt = self._in_flight.pop(settlement.attempt_id)
         if answer is not None:
             self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
-        record = {
-            "kind": "settled",
-            "settlement": settlement,
-            "answer": None if answer is None else encode_answer(answer),
-        }
+        record = Settled(settlement, None if answer is None else AnswerRecord.of(answer))
         self._put(Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
         self._count(attempt, settlement)
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
-        self._put(Append(self._open_journal(), encode_record({"kind": "discarded", "attempt_id": attempt_id})))
+        self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
 
     def _count(self, attempt: Attempt, settlement: Settlement) -> None:
         progress, totals = self._progress, self._progress.totals
@@ -280,13 +285,9 @@ class ActivePart:
         segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
         # Audio that is one answer as it came lies in the journal already: it is not written twice.
         is_answer = audio is speech.audio
-        record = {
-            "kind": "speech",
-            "utterance_id": utterance.utterance_id,
-            "take": utterance.take,
-            "values": speech_values(speech),
-            "answer": segment if is_answer else None,
-        }
+        record = SpeechRecord(
+            utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment if is_answer else None
+        )
         await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
         self._progress.totals.speech += 1
         self._progress.totals.reused += speech.deduplicated_from is not None
@@ -301,13 +302,7 @@ class ActivePart:
         """
         utterance = reject.utterance
         self._last_answers.pop((utterance.utterance_id, utterance.take), None)
-        record = {
-            "kind": "reject",
-            "utterance_id": utterance.utterance_id,
-            "take": utterance.take,
-            "values": reject_values(reject),
-        }
-        await self._append_and_wait(record)
+        await self._append_and_wait(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))
         self._progress.totals.rejects += 1
         self._count_finished()
 
@@ -316,7 +311,7 @@ class ActivePart:
         if self.remaining == 0:
             self.on_complete(self)
 
-    async def _append_and_wait(self, record: Mapping[str, Any], payload: bytes = b"", *, durable: bool = False) -> None:
+    async def _append_and_wait(self, record: Record, payload: bytes = b"", *, durable: bool = False) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._put(
             Append(

@@ -6,7 +6,6 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +14,8 @@ from tts_pipeline.dataset.names import file_names, parse_journal_id, part_name
 from tts_pipeline.dataset.part_journals import unaccounted_spend
 from tts_pipeline.storage.safe_folder import create_file, make_folder, sync_path
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX, encode_frame, encode_record
+from tts_pipeline.wal.journal import SUFFIX, encode_frame
+from tts_pipeline.wal.records import encode_record
 from tts_pipeline.wal.replay import Replay, replay_journal
 from tts_pipeline.wal.shipping import FOLDER, chunk_name
 
@@ -111,6 +111,6 @@ def _finish_copy(path: Path, replay: Replay, claim: Claim | None) -> None:
     with path.open("r+b") as file:
         file.truncate(replay.size_bytes)
         file.seek(0, os.SEEK_END)
-        file.write(b"".join(encode_frame(encode_record({"kind": "lost", **asdict(unaccounted_spend(replay, claim))}))))
+        file.write(b"".join(encode_frame(encode_record(unaccounted_spend(replay, claim)))))
         file.flush()
         os.fsync(file.fileno())

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+from msgspec.structs import asdict
 
 from tts_pipeline.dataset.active_part import PartRows
 from tts_pipeline.dataset.claims import claim_name, claim_names
@@ -36,6 +37,7 @@ from tts_pipeline.storage.json_files import json_bytes
 from tts_pipeline.storage.parquet import size_and_hash, size_and_hash_at, write_tables
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.records import SpeechValues
 from tts_pipeline.wal.replay import Replay, UtteranceRecord
 
 
@@ -55,13 +57,13 @@ class _MarkerDraft:
         self.voices.update(existing.voices)
         self.languages.update(existing.languages)
 
-    def add_speech(self, values: Mapping[str, Any]) -> None:
+    def add_speech(self, speech: SpeechValues) -> None:
         """Count one new speech."""
-        self.voices[values["voice"] or ""] += 1
-        self.languages[values["language"] or ""] += 1
+        self.voices[speech.voice or ""] += 1
+        self.languages[speech.language or ""] += 1
         self.totals.speech += 1
-        self.totals.audio_ms += values["duration_ms"]
-        self.totals.reused += values["deduplicated_from"] is not None
+        self.totals.audio_ms += speech.duration_ms
+        self.totals.reused += speech.deduplicated_from is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +229,10 @@ class PartCommitter:
                 draft.files[name] = size_and_hash_at(path)
                 self._fence()
         draft.add_existing(existing)
-        for key in (rows.keys[index] for index in speech_rows):
-            if key not in existing.row_indices:
-                draft.add_speech(part.records[key].speech or {})
+        new_keys = (rows.keys[index] for index in speech_rows if rows.keys[index] not in existing.row_indices)
+        for speech in (part.records[key].speech for key in new_keys):
+            if speech is not None:
+                draft.add_speech(speech)
 
     def _speech_tables(self, part: _PartContents, speech_rows: Sequence[int]) -> Iterator[pa.Table]:
         """Yield the speech in source order: what stands from its file, what is new from the journals."""
@@ -302,8 +305,8 @@ def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey
         totals.speech += record.speech is not None
         totals.rejects += record.reject is not None
         if record.speech is not None:
-            totals.audio_ms += record.speech["duration_ms"]
-            totals.reused += record.speech["deduplicated_from"] is not None
+            totals.audio_ms += record.speech.duration_ms
+            totals.reused += record.speech.deduplicated_from is not None
     return totals
 
 
@@ -334,5 +337,5 @@ def _finished_record(records: Mapping[UtteranceKey, UtteranceRecord], key: Utter
 
 def _reject_row(key: UtteranceKey, record: UtteranceRecord) -> dict[str, Any]:
     utterance_id, take = key
-    identity = {"utterance_id": utterance_id, "take": take, "invocation_id": record.header["invocation_id"]}
-    return {**(record.reject or {}), **identity}
+    identity = {"utterance_id": utterance_id, "take": take, "invocation_id": record.header.invocation_id}
+    return {**(asdict(record.reject) if record.reject else {}), **identity}

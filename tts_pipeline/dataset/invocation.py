@@ -6,11 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tts_pipeline.dataset.claims import Claim
-from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.models import Price
+from tts_pipeline.wal.records import JournalHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +49,19 @@ class Invocation:
             tags=dict(self.tags),
         )
 
-    def journal_header(self, part: int, journal_id: str) -> dict[str, Any]:
+    def journal_header(self, part: int, journal_id: str) -> JournalHeader:
         """Return what a journal says of itself in its first record."""
-        return {
-            "journal_id": journal_id,
-            "part": part,
-            "invocation_id": self.invocation_id,
-            "service": self.service,
-            "model": self.model,
-            "account": self.account,
-            "prices": {name: price_row(price) for name, price in self.prices.items()},
-            "tags": self.tags,
-            "dataset_fingerprint": self.dataset_fingerprint,
-        }
+        return JournalHeader(
+            journal_id=journal_id,
+            part=part,
+            invocation_id=self.invocation_id,
+            service=self.service,
+            model=self.model,
+            account=self.account,
+            prices=dict(self.prices),
+            tags=dict(self.tags),
+            dataset_fingerprint=self.dataset_fingerprint,
+        )
 
 
 def new_journal_id(earlier_ids: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:

@@ -6,15 +6,18 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+from tts_pipeline.attempt import Attempt
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_name
 from tts_pipeline.errors import StorageError
 from tts_pipeline.log import logger
+from tts_pipeline.models import Price
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
-from tts_pipeline.wal.replay import Replay, UnaccountedSpend, replay_journal
+from tts_pipeline.wal.records import UnaccountedSpend
+from tts_pipeline.wal.replay import Replay, replay_journal
 
 QUARANTINE_SUFFIX = ".damaged"
 """Suffix of a journal that tells nothing any more: nobody reads it, and nobody removes it."""
@@ -150,20 +153,24 @@ def _worst_case(replay: Replay) -> UnaccountedSpend:
     attempts = [attempt for attempt, _ in replay.attempts.values()]
     max_attempts = replay.unread_bytes // _MIN_INTENT_BYTES + 1
     costs = [attempt.cost_upper_bound for attempt in attempts if attempt.cost_upper_bound is not None]
-    prices = (replay.header["prices"].get(attempt.price_id) for attempt in attempts)
+    prices = (_price(replay, attempt) for attempt in attempts)
     return UnaccountedSpend(
         max((attempt.started_at_us for attempt in attempts), default=0),
         max_attempts * max((attempt.characters_upper_bound for attempt in attempts), default=0),
         max_attempts * max(costs) if costs else None,
-        next((price["currency"] for price in prices if price), None),
+        next((price.currency for price in prices if price), None),
     )
+
+
+def _price(replay: Replay, attempt: Attempt) -> Price | None:
+    return replay.header.prices.get(attempt.price_id or "")
 
 
 def totals_of(replay: Replay) -> Totals:
     """Return what a journal's attempts did cost and may have cost; what is not settled counts at its worst."""
     totals = Totals()
     for attempt, settlement in replay.attempts.values():
-        price = replay.header["prices"].get(attempt.price_id)
+        price = _price(replay, attempt)
         totals.attempts += 1
         totals.characters_billed += settlement.characters_billed if settlement else 0
         bounds = settlement or attempt
@@ -171,7 +178,7 @@ def totals_of(replay: Replay) -> Totals:
         if bounds.cost_upper_bound is None:
             totals.characters_without_price += bounds.characters_upper_bound
         cost = settlement.cost if settlement else None
-        totals.add_cost(cost, bounds.cost_upper_bound, price["currency"] if price else None)
+        totals.add_cost(cost, bounds.cost_upper_bound, price.currency if price else None)
         if settlement is not None and settlement.implausible:
             totals.add_implausible(settlement.cost_upper_bound)
     if replay.unaccounted is not None:
@@ -188,7 +195,7 @@ def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> N
     Raises:
         StorageError: It is of another one that was at the same destination.
     """
-    if replay.header["dataset_fingerprint"] != dataset_fingerprint:
+    if replay.header.dataset_fingerprint != dataset_fingerprint:
         raise StorageError(
             f"the journal {path} is of another job or source than the dataset now at the destination",
             hint="it may hold audio already paid for: go on with that dataset, or remove the journal to give it up",

@@ -29,10 +29,10 @@ def price_row(price: Price) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in asdict(price).items()}
 
 
-def with_prices(usage: pa.Table, prices: Mapping[str, PriceRow]) -> pa.Table:
+def with_prices(usage: pa.Table, prices: Mapping[str, Price]) -> pa.Table:
     """Return a usage table with the rows of the prices that it names in its metadata."""
     price_ids = set(usage.column("price_id").to_pylist()) - {None}
-    rows = [prices[price_id] for price_id in sorted(price_ids & prices.keys())]
+    rows = [price_row(prices[price_id]) for price_id in sorted(price_ids & prices.keys())]
     return usage.replace_schema_metadata({**(usage.schema.metadata or {}), _KEY: orjson.dumps(rows)})
 
 

@@ -100,7 +100,7 @@ def _replay_journals(store: Store, journals: Path, number: int, fingerprint: str
     return {
         path: replay
         for path, replay in replays.items()
-        if fingerprint is None or replay is None or replay.header["dataset_fingerprint"] == fingerprint
+        if fingerprint is None or replay is None or replay.header.dataset_fingerprint == fingerprint
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -94,8 +95,8 @@ def speech_columns(
     Raises:
         StorageError: A journal is not what it was.
     """
-    speeches = [record.speech or {} for record in records]
-    paths = [audio_path(key, speech["audio_format"]) for key, speech in zip(keys, speeches, strict=True)]
+    speeches = [record.speech for record in records if record.speech is not None]
+    paths = [audio_path(key, speech.audio_format) for key, speech in zip(keys, speeches, strict=True)]
     data, hashes = blobs.read([record.audio for record in records if record.audio is not None])
     audio = pa.StructArray.from_arrays([data, pa.array(paths, pa.string())], fields=list(AUDIO))
     arrays = {"text": texts, "audio": audio}
@@ -103,11 +104,14 @@ def speech_columns(
         "utterance_id": [utterance_id for utterance_id, _ in keys],
         "take": [take for _, take in keys],
         "audio_sha256": hashes,
-        **{name: [record.header[name] for record in records] for name in ("service", "model", "invocation_id")},
+        "timestamps": [msgspec.to_builtins(speech.timestamps) for speech in speeches],
+        **{
+            name: [getattr(record.header, name) for record in records] for name in ("service", "model", "invocation_id")
+        },
     }
     for field in arrow_fields(SPEECH):
         if field.name not in arrays:
-            values = known_values.get(field.name) or [speech.get(field.name) for speech in speeches]
+            values = known_values.get(field.name) or [getattr(speech, field.name) for speech in speeches]
             arrays[field.name] = to_array(values, field)
     return [arrays[column.name] for column in SPEECH]
 

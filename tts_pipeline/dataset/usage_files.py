@@ -11,12 +11,13 @@ from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.totals import Totals, damaged_amounts
-from tts_pipeline.models import Price, UtteranceKey
+from tts_pipeline.models import UtteranceKey
 from tts_pipeline.money import are_consistent_amounts, total_cost
 from tts_pipeline.schema import to_table, usage_schema, usage_values
 from tts_pipeline.storage.parquet import read_columns, write_table
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.replay import Replay, UnaccountedSpend
+from tts_pipeline.wal.records import UnaccountedSpend
+from tts_pipeline.wal.replay import Replay
 
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
 _IMPLAUSIBLE = "implausible"
@@ -49,7 +50,7 @@ def commit_journal_usage(
     is_new = not store.exists(name)
     if is_new or is_provisional(store, part, replay):
         table = to_table(_usage_rows(replay, tags or {}), usage_schema())
-        write_table(store, name, with_prices(table, replay.header["prices"]), is_new=is_new)
+        write_table(store, name, with_prices(table, replay.header.prices), is_new=is_new)
 
 
 def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
@@ -173,16 +174,12 @@ def _holds_outcomes_of(store: Store, name: str, replay: Replay) -> bool:
 
 def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) -> list[dict[str, Any]]:
     header = replay.header
-    constants = {name: header[name] for name in ("invocation_id", "journal_id", "account", "service", "model")}
-    prices = {
-        name: Price(price_id=name, currency=price["currency"], basis=price["basis"])
-        for name, price in header["prices"].items()
-    }
+    constants = {name: getattr(header, name) for name in ("invocation_id", "journal_id", "account", "service", "model")}
     rows = [
         {
-            **usage_values(attempt, settlement, prices),
+            **usage_values(attempt, settlement, header.prices),
             **constants,
-            "tags": list({**header["tags"], **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
+            "tags": list({**header.tags, **tags.get((attempt.utterance_id, attempt.take), {})}.items()),
         }
         for attempt, settlement in replay.attempts.values()
     ]
@@ -198,7 +195,7 @@ def _unaccounted_claim(replay: Replay, unaccounted: UnaccountedSpend) -> Claim:
     """Return a claim on just what is lost."""
     names = ("journal_id", "invocation_id", "service", "model", "account", "tags")
     return Claim(
-        **{name: replay.header[name] for name in names},
+        **{name: getattr(replay.header, name) for name in names},
         opened_at_us=unaccounted.claimed_at_us,
         characters_upper_bound=unaccounted.characters_upper_bound,
         cost_upper_bound=unaccounted.cost_upper_bound,

@@ -7,9 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
-
-import orjson
+from typing import BinaryIO, NamedTuple
 
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.journal import FRAME_HEADER, record_crc
@@ -41,13 +39,13 @@ class Frame(NamedTuple):
 
     Args:
         start: Offset in the file.
-        record: What it says.
+        record: The record as JSON.
         blob: Its payload.
         is_payload_intact: Whether the payload is what was written; True where it was not looked at.
     """
 
     start: int
-    record: dict[str, Any]
+    record: bytes
     blob: Blob
     is_payload_intact: bool
 
@@ -102,7 +100,7 @@ def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, chec
     return Frame(start, record, Blob(path, offset, payload_length), is_payload_intact)
 
 
-def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[dict[str, Any], int, int, int] | None:
+def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[bytes, int, int, int] | None:
     header = file.read(FRAME_HEADER.size)
     if len(header) < FRAME_HEADER.size:
         return None
@@ -113,11 +111,7 @@ def _read_record(file: BinaryIO, start: int, size_bytes: int) -> tuple[dict[str,
     record = file.read(record_length)
     if record_crc(header, record) != checksum:
         return None
-    try:
-        values = orjson.loads(record)
-    except orjson.JSONDecodeError:
-        return None
-    return (values, payload_length, payload_crc, offset) if isinstance(values, dict) else None
+    return record, payload_length, payload_crc, offset
 
 
 def _read_crc(file: BinaryIO, length: int) -> int:

@@ -2,14 +2,7 @@
 
 A journal is a file of frames. A frame is a header of 16 bytes (length of its record, length of its payload, CRC-32 of
 the payload, CRC-32 of these three and the record; little endian), then the record as JSON, then the payload (audio, or
-nothing). The first record names the journal and its format. Records, by ``kind``:
-
-``intent``   an attempt, on the disk (fdatasync) before its request is sent; with the segments' boundaries, once
-``settled``  how an attempt ended; with the answer's audio as payload when there is one
-``discarded``  an answer is not kept after all, because a later one of the same segment is better
-``speech``   an utterance is done; its audio is the payload, or that of the answer with the same segment when empty
-``reject``   an utterance failed for good
-``lost``     the end of a copy that another machine made: what the journal may have spent that is not in it
+nothing). ``records`` has the kinds of records. An intent is on the disk (fdatasync) before its request is sent.
 
 A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. So
 reading stops at the first frame that is short or whose CRC differs.
@@ -23,41 +16,20 @@ import queue
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import orjson
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.disk_reserve import DISK_FULL_ERRNOS, DiskReserve
 from tts_pipeline.storage.safe_folder import make_folder, sync_path
 from tts_pipeline.storage.store import DISK_HINT, storage_errors
+from tts_pipeline.wal.records import JournalHeader, encode_record
 
-FORMAT_VERSION = 1
 FRAME_HEADER = struct.Struct("<IIII")
 _LENGTHS = struct.Struct("<III")
 SUFFIX = ".journal"
-
-
-def _to_json(value: object) -> object:
-    """Give orjson what it does not know: money as text, a named tuple as an object."""
-    if isinstance(value, Decimal):
-        return str(value)
-    as_object: Callable[[], object] | None = getattr(value, "_asdict", None)
-    if as_object is not None:
-        return as_object()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"not for a journal: {type(value).__name__}")
-
-
-def encode_record(record: Mapping[str, Any]) -> bytes:
-    """Return a record as JSON; dataclasses and named tuples become objects, money becomes text."""
-    return orjson.dumps(record, default=_to_json)
 
 
 class DiskFullError(StorageError):
@@ -94,7 +66,7 @@ class Journal:
         return self._size_bytes
 
     @classmethod
-    def create(cls, path: Path, header: Mapping[str, Any]) -> Journal:
+    def create(cls, path: Path, header: JournalHeader) -> Journal:
         """Make a new journal, readable by its owner only, whose header and name are on the disk on return.
 
         Raises:
@@ -104,9 +76,8 @@ class Journal:
             make_folder(path.parent)
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
             journal = cls(path, fd, 0)
-            open_record = encode_record({"kind": "open", "format": FORMAT_VERSION, **header})
             try:
-                journal.append([encode_frame(open_record)], durable=True)
+                journal.append([encode_frame(encode_record(header))], durable=True)
                 sync_path(path.parent)
             except BaseException:
                 journal.close()

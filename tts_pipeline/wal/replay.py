@@ -3,51 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Audio, History, Usage, UtteranceKey, Word
-from tts_pipeline.money import are_consistent_amounts, total_cost
+from tts_pipeline.models import Answer, History, UtteranceKey
+from tts_pipeline.money import total_cost
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
-from tts_pipeline.wal.journal import FORMAT_VERSION
-from tts_pipeline.wal.record_values import MalformedRecordError, check_fields, check_reject, check_speech
+from tts_pipeline.wal.records import (
+    FORMAT_VERSION,
+    AnswerRecord,
+    AnyRecord,
+    Discarded,
+    Intent,
+    JournalHeader,
+    MalformedRecordError,
+    RejectRecord,
+    RejectValues,
+    Settled,
+    SpeechRecord,
+    SpeechValues,
+    UnaccountedSpend,
+    decode_record,
+    refuse_malformed,
+)
 
 
 @dataclass(slots=True)
 class UtteranceRecord:
     """What a journal says of one utterance, in the order in which it happened; ``header`` is the journal's."""
 
-    header: Mapping[str, Any] = field(default_factory=dict)
+    header: JournalHeader
     attempts: list[str] = field(default_factory=list)
     boundaries: tuple[tuple[int, int], ...] | None = None
-    answers: dict[int, tuple[Mapping[str, Any], Blob]] = field(default_factory=dict)
-    speech: Mapping[str, Any] | None = None
+    answers: dict[int, tuple[AnswerRecord, Blob]] = field(default_factory=dict)
+    speech: SpeechValues | None = None
     audio: Blob | None = None
-    reject: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UnaccountedSpend:
-    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all.
-
-    Args:
-        claimed_at_us: When the journal's claim was made, in microseconds since 1970 UTC.
-        characters_upper_bound: At most.
-        cost_upper_bound: At most; None without a price.
-        currency: Of the cost.
-    """
-
-    claimed_at_us: int
-    characters_upper_bound: int
-    cost_upper_bound: Decimal | None
-    currency: str | None
+    reject: RejectValues | None = None
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ class Replay:
             where something is damaged.
     """
 
-    header: Mapping[str, Any]
+    header: JournalHeader
     attempts: dict[str, tuple[Attempt, Settlement | None]] = field(default_factory=dict)
     utterances: dict[UtteranceKey, UtteranceRecord] = field(default_factory=dict)
     size_bytes: int = 0
@@ -76,7 +75,7 @@ class Replay:
     @property
     def journal_id(self) -> str:
         """The journal's id."""
-        return str(self.header["journal_id"])
+        return self.header.journal_id
 
     def finished_keys(self, *, include_rejects: bool = True) -> set[UtteranceKey]:
         """Return the utterances that are speech or, unless ``include_rejects`` is False, rejected."""
@@ -104,9 +103,10 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
     with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
         for frame in read_frames(path, file, check_payloads=check_payloads):
             if result is None:
-                if isinstance(frame, Gap):
+                header = None if isinstance(frame, Gap) else _header(path, frame.record)
+                if header is None:
                     return None
-                result = Replay(_header(path, frame.record))
+                result = Replay(header)
             elif isinstance(frame, Gap):
                 result.unread_bytes += frame.end - frame.start
             else:
@@ -115,11 +115,17 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
     return result
 
 
-def _header(path: Path, record: dict[str, Any]) -> dict[str, Any]:
-    if record.get("kind") == "open" and record.get("format") == FORMAT_VERSION:
-        return record
+def _header(path: Path, record: bytes) -> JournalHeader | None:
+    """Return the header; None when it does not tell whose the journal is."""
+    try:
+        with refuse_malformed():
+            values = msgspec.json.decode(record, type=dict[str, Any])
+            if (values.get("kind"), values.get("format")) == ("open", FORMAT_VERSION):
+                return msgspec.convert(values, JournalHeader)
+    except MalformedRecordError:
+        return None
     raise StorageError(
-        f"the journal {path} is of format {record.get('format')!r}, not {FORMAT_VERSION}",
+        f"the journal {path} is of format {values.get('format')!r}, not {FORMAT_VERSION}",
         hint="finish it with the version of tts-pipeline that wrote it; it may hold audio already paid for",
     )
 
@@ -128,65 +134,55 @@ def _apply_frame(replay: Replay, frame: Frame) -> None:
     """Take in a record whose payload may be damaged: then it tells what was spent, and gives no audio."""
     replay.damaged_answers += not frame.is_payload_intact
     try:
-        _apply_record(replay, frame.record, frame.blob if frame.is_payload_intact else None)
-    except (KeyError, TypeError, ValueError, ArithmeticError):  # of an attempt that stood in a gap, or somebody else's
+        _apply_record(replay, decode_record(frame.record), frame.blob if frame.is_payload_intact else None)
+    except (KeyError, MalformedRecordError):  # of an attempt that stood in a gap, or somebody else's
         replay.unread_bytes += frame.blob.offset - frame.start
 
 
-def _apply_record(replay: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
-    kind = record["kind"]
-    if kind == "settled":
-        _apply_settlement(replay, _parse_settlement(record["settlement"]), record.get("answer"), blob)
-    elif kind == "discarded":
-        attempt, settlement = replay.attempts[record["attempt_id"]]
-        if settlement is not None:  # else it had no room on a full disk
-            replay.attempts[attempt.attempt_id] = (attempt, settlement._replace(outcome=Outcome.DISCARDED))
-    elif kind == "intent":
-        _apply_intent(replay, _parse_attempt(record["attempt"]), record.get("boundaries"))
-    elif kind == "lost":
-        bounds = {name: record[name] for name in ("claimed_at_us", "characters_upper_bound", "currency")}
-        replay.unaccounted = UnaccountedSpend(**bounds, cost_upper_bound=_parse_money(record["cost_upper_bound"]))
-    else:
-        _apply_outcome(replay, record, blob)
+def _apply_record(replay: Replay, record: AnyRecord, blob: Blob | None) -> None:
+    match record:
+        case Settled():
+            _apply_settlement(replay, record, blob)
+        case Intent():
+            _apply_intent(replay, record)
+        case SpeechRecord():
+            _apply_speech(replay, record, blob)
+        case RejectRecord():
+            _utterance(replay, (record.utterance_id, record.take)).reject = record.values
+        case Discarded():
+            attempt, settlement = replay.attempts[record.attempt_id]
+            if settlement is not None:  # else it had no room on a full disk
+                discarded = msgspec.structs.replace(settlement, outcome=Outcome.DISCARDED)
+                replay.attempts[attempt.attempt_id] = (attempt, discarded)
+        case UnaccountedSpend():
+            replay.unaccounted = record
 
 
-def _apply_intent(replay: Replay, attempt: Attempt, boundaries: Sequence[tuple[int, int]] | None) -> None:
+def _apply_intent(replay: Replay, record: Intent) -> None:
+    attempt = record.attempt
     if attempt.attempt_id in replay.attempts:  # told twice: how it ended is not forgotten
         return
     utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
     replay.attempts[attempt.attempt_id] = (attempt, None)
     utterance.attempts.append(attempt.attempt_id)
-    if boundaries:
-        utterance.boundaries = tuple((int(start), int(end)) for start, end in boundaries)
+    utterance.boundaries = record.boundaries or utterance.boundaries
 
 
-def _apply_settlement(
-    replay: Replay, settlement: Settlement, answer: Mapping[str, Any] | None, blob: Blob | None
-) -> None:
+def _apply_settlement(replay: Replay, record: Settled, blob: Blob | None) -> None:
+    settlement = record.settlement
     attempt, _ = replay.attempts[settlement.attempt_id]
     replay.attempts[settlement.attempt_id] = (attempt, settlement)
-    if answer is not None and blob is not None:
-        _utterance(replay, (attempt.utterance_id, attempt.take)).answers[attempt.segment] = (answer, blob)
+    if record.answer is not None and blob is not None:
+        utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
+        utterance.answers[attempt.segment] = (record.answer, blob)
 
 
-def _apply_outcome(replay: Replay, record: Mapping[str, Any], blob: Blob | None) -> None:
-    utterance = _utterance(replay, _parse_key(record))
-    if record["kind"] == "reject":
-        check_reject(record["values"])
-        utterance.reject = record["values"]
-    elif record["kind"] == "speech" and blob is not None:
-        check_speech(record["values"])
-        answer = utterance.answers.get(record["answer"])
-        if blob.length or answer is not None:  # else the answer had no room on a full disk, or is damaged
-            utterance.speech, utterance.reject = record["values"], None
-            utterance.audio = blob if blob.length else answer and answer[1]
-
-
-def _parse_key(record: Mapping[str, Any]) -> UtteranceKey:
-    utterance_id, take = record["utterance_id"], record["take"]
-    if not isinstance(utterance_id, str) or not isinstance(take, int):
-        raise MalformedRecordError("utterance_id")
-    return utterance_id, take
+def _apply_speech(replay: Replay, record: SpeechRecord, blob: Blob | None) -> None:
+    utterance = _utterance(replay, (record.utterance_id, record.take))
+    answer = None if record.answer is None else utterance.answers.get(record.answer)
+    if blob is not None and (blob.length or answer is not None):  # else it had no room on a full disk, or is damaged
+        utterance.speech, utterance.reject = record.values, None
+        utterance.audio = blob if blob.length else answer and answer[1]
 
 
 def _utterance(replay: Replay, key: UtteranceKey) -> UtteranceRecord:
@@ -194,72 +190,6 @@ def _utterance(replay: Replay, key: UtteranceKey) -> UtteranceRecord:
     if utterance is None:
         utterance = replay.utterances[key] = UtteranceRecord(replay.header)
     return utterance
-
-
-def _parse_money(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _parse_attempt(values: dict[str, Any]) -> Attempt:
-    values["cost_upper_bound"] = _parse_money(values["cost_upper_bound"])
-    attempt = Attempt(**values)
-    check_fields(attempt)
-    _check_amounts((0, attempt.characters_upper_bound), (None, attempt.cost_upper_bound))
-    return attempt
-
-
-def _parse_settlement(values: dict[str, Any]) -> Settlement:
-    values["outcome"] = Outcome(values["outcome"])
-    values["usage"] = Usage(**values["usage"])
-    values["cost"] = _parse_money(values["cost"])
-    values["cost_upper_bound"] = _parse_money(values["cost_upper_bound"])
-    settlement = Settlement(**values)
-    check_fields(settlement)
-    check_fields(settlement.usage)
-    characters = settlement.characters_billed, settlement.characters_upper_bound
-    _check_amounts(characters, (settlement.cost, settlement.cost_upper_bound))
-    return settlement
-
-
-def _check_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> None:
-    if not are_consistent_amounts(characters, costs):
-        raise MalformedRecordError("amounts")
-
-
-def encode_answer(answer: Answer) -> dict[str, Any]:
-    """Return an answer as a journal holds it, without the audio's bytes."""
-    audio = answer.audio
-    return {
-        "segment": answer.segment,
-        "words": answer.words,
-        "usage": answer.usage,
-        "request_id": answer.request_id,
-        "quality": answer.quality,
-        "format": audio.format,
-        "sample_rate_hz": audio.sample_rate_hz,
-        "channels": audio.channels,
-        "duration_ms": audio.duration_ms,
-    }
-
-
-def decode_answer(values: Mapping[str, Any], data: bytes) -> Answer:
-    """Return the answer that ``encode_answer`` gave, with the audio's bytes."""
-    audio = Audio(
-        data=data,
-        format=values["format"],
-        sample_rate_hz=values["sample_rate_hz"],
-        channels=values["channels"],
-        duration_ms=values["duration_ms"],
-    )
-    words = None if values["words"] is None else tuple(Word(**word) for word in values["words"])
-    return Answer(
-        segment=values["segment"],
-        audio=audio,
-        words=words,
-        usage=Usage(**values["usage"]),
-        request_id=values["request_id"],
-        quality=tuple(values["quality"]),
-    )
 
 
 def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
@@ -272,9 +202,9 @@ def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
         if utterance is None:
             continue
         boundaries = utterance.boundaries or boundaries
-        for segment, (values, blob) in utterance.answers.items():
-            check_audio_formats((values["format"],), f"the journal {blob.path}")
-            answers[segment] = decode_answer(values, blob.read())
+        for segment, (answer, blob) in utterance.answers.items():
+            check_audio_formats((answer.format,), f"the journal {blob.path}")
+            answers[segment] = answer.to_answer(blob.read())
         attempts += [replay.attempts[attempt_id] for attempt_id in utterance.attempts]
     settlements = [settlement for _, settlement in attempts]
     return History(

@@ -12,16 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from msgspec.structs import astuple
+
 from tts_pipeline.models import Usage
 
 NO_USAGE = Usage()
 """That of an answer that tells none."""
 
 
-class InvalidUsage(Usage):
+class InvalidUsage(Usage, frozen=True):
     """Usage of which some count is none: negative, a fraction, or beyond what any column holds. It is None there."""
-
-    __slots__ = ()
 
 
 _INVALID = -1
@@ -85,7 +85,7 @@ def usage_in_headers(headers: Mapping[str, str]) -> Usage:
 
 def merge_usage(first: Usage, other: Usage) -> Usage:
     """Return a usage with the fields of another one where it has none."""
-    fields = (mine if mine is not None else theirs for mine, theirs in zip(first, other, strict=True))
+    fields = (mine if mine is not None else theirs for mine, theirs in zip(astuple(first), astuple(other), strict=True))
     return (InvalidUsage if isinstance(first, InvalidUsage) or isinstance(other, InvalidUsage) else Usage)(*fields)
 
 

@@ -1,0 +1,289 @@
+"""The records of a journal, each kind a type: how it is written as JSON, and which values are refused on reading.
+
+A checksum tells what a disk damaged, not what somebody else wrote. So each field has its type and its range, those of
+the tables in which it is published. Unknown fields are ignored, and fields that an earlier version did not write have
+their defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Annotated, Self
+
+import msgspec
+
+from tts_pipeline.attempt import Attempt, Settlement
+from tts_pipeline.models import (
+    Answer,
+    Audio,
+    Count,
+    Count16,
+    Price,
+    Reject,
+    Reported,
+    Speech,
+    Take,
+    Usage,
+    Word,
+)
+from tts_pipeline.money import are_consistent_amounts
+
+FORMAT_VERSION = 1
+
+Positive16 = Annotated[int, msgspec.Meta(ge=1, le=2**15 - 1)]
+Positive32 = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+
+
+class MalformedRecordError(ValueError):
+    """A record says what nothing of ours can have written."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
+    """One record; ``kind`` is its first field, in every version."""
+
+
+class JournalHeader(Record, frozen=True, kw_only=True, tag="open"):
+    """The first record: who writes the journal, for which job, at which prices.
+
+    Args:
+        format: Of the journal.
+        journal_id: Unique for all time.
+        part: The part's number.
+        invocation_id: Who writes.
+        service: The service's name.
+        model: The model's name as sent.
+        account: A label for the bill; None is none.
+        prices: By id, those in force.
+        tags: The user's own, for the bill.
+        dataset_fingerprint: Of the dataset that the journal is of.
+    """
+
+    format: int = FORMAT_VERSION
+    journal_id: str
+    part: int = 0
+    invocation_id: str = ""
+    service: str = ""
+    model: str = ""
+    account: str | None = None
+    prices: dict[str, Price] = msgspec.field(default_factory=dict)
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    dataset_fingerprint: str = ""
+
+
+class Intent(Record, frozen=True, tag="intent"):
+    """An attempt that may be sent; with the (start, end) of the utterance's segments, once."""
+
+    attempt: Attempt
+    boundaries: tuple[tuple[Count, Count], ...] | None = None
+
+
+class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
+    """An answer without the bytes of its audio, which are kept beside it; the fields are those of both."""
+
+    segment: Count16
+    words: tuple[Word, ...] | None
+    usage: Usage
+    request_id: str | None
+    quality: tuple[str, ...]
+    format: str
+    sample_rate_hz: Positive32
+    channels: Positive32
+    duration_ms: Count
+
+    @classmethod
+    def of(cls, answer: Answer) -> Self:
+        """Return the record of an answer."""
+        audio = answer.audio
+        return cls(
+            answer.segment,
+            answer.words,
+            answer.usage,
+            answer.request_id,
+            answer.quality,
+            audio.format,
+            audio.sample_rate_hz,
+            audio.channels,
+            audio.duration_ms,
+        )
+
+    def to_answer(self, data: bytes) -> Answer:
+        """Return the answer, with the bytes of its audio."""
+        audio = Audio(data, self.format, self.sample_rate_hz, self.channels, self.duration_ms)
+        return Answer(self.segment, audio, self.words, self.usage, self.request_id, self.quality)
+
+
+class Settled(Record, frozen=True, tag="settled"):
+    """How an attempt ended; the payload is the audio of its answer, if there is one."""
+
+    settlement: Settlement
+    answer: AnswerRecord | None = None
+
+
+class Discarded(Record, frozen=True, tag="discarded"):
+    """An answer that is not kept after all, because a later one of the same segment is better."""
+
+    attempt_id: str
+
+
+class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A row of the speech table, as far as a journal holds it, by column; times are in microseconds."""
+
+    voice: str | None = None
+    language: str | None = None
+    audio_format: str
+    sample_rate_hz: Positive32
+    channels: Positive32
+    duration_ms: Count
+    timestamps: tuple[Word, ...] | None = None
+    timestamps_source: str | None = None
+    segments: Positive16
+    attempts: Count16
+    request_id: str | None = None
+    request_key: str
+    deduplicated_from: str | None = None
+    characters_counted: Count
+    characters_reported: Reported | None = None
+    characters_billed: Count
+    input_tokens: Reported | None = None
+    output_tokens: Reported | None = None
+    total_tokens: Reported | None = None
+    cost: Decimal | None = None
+    currency: str | None = None
+    quality: tuple[str, ...]
+    created_at: Count
+
+    @classmethod
+    def of(cls, speech: Speech) -> Self:
+        """Return the values of a speech."""
+        usage, audio = speech.usage, speech.audio
+        return cls(
+            voice=speech.utterance.voice,
+            language=speech.language,
+            audio_format=audio.format,
+            sample_rate_hz=audio.sample_rate_hz,
+            channels=audio.channels,
+            duration_ms=audio.duration_ms,
+            timestamps=speech.words,
+            timestamps_source=None if speech.words is None else "service",
+            segments=speech.segments,
+            attempts=speech.attempts,
+            request_id=speech.request_id,
+            request_key=speech.request_key,
+            deduplicated_from=speech.deduplicated_from,
+            characters_counted=speech.characters_counted,
+            characters_reported=usage.characters_reported,
+            characters_billed=speech.characters_billed,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            total_tokens=usage.total_tokens,
+            cost=speech.cost,
+            currency=speech.currency,
+            quality=speech.quality,
+            created_at=speech.created_at_us,
+        )
+
+
+class SpeechRecord(Record, frozen=True, tag="speech"):
+    """An utterance is done; its audio is the payload, or that of the answer with the segment ``answer``."""
+
+    utterance_id: str
+    take: Take
+    values: SpeechValues
+    answer: Count16 | None = None
+
+
+class RejectValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A row of the rejects table, as far as a journal holds it."""
+
+    error_class: str
+    error_code: str
+    message: str
+    attempts: Count16
+    cost: Decimal | None = None
+    currency: str | None = None
+    failed_at: Count
+
+    @classmethod
+    def of(cls, reject: Reject) -> Self:
+        """Return the values of a reject."""
+        return cls(
+            error_class=reject.error_class,
+            error_code=reject.error_code,
+            message=reject.message,
+            attempts=reject.attempts,
+            cost=reject.cost,
+            currency=reject.currency,
+            failed_at=reject.failed_at_us,
+        )
+
+
+class RejectRecord(Record, frozen=True, tag="reject"):
+    """An utterance that failed for good."""
+
+    utterance_id: str
+    take: Take
+    values: RejectValues
+
+
+class UnaccountedSpend(Record, frozen=True, tag="lost"):
+    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all.
+
+    Args:
+        claimed_at_us: When the journal's claim was made, in microseconds since 1970 UTC.
+        characters_upper_bound: At most.
+        cost_upper_bound: At most; None without a price.
+        currency: Of the cost.
+    """
+
+    claimed_at_us: Count
+    characters_upper_bound: Count
+    cost_upper_bound: Decimal | None
+    currency: str | None
+
+
+AnyRecord = Intent | Settled | Discarded | SpeechRecord | RejectRecord | UnaccountedSpend
+"""Every record after the first."""
+
+encode_record = msgspec.json.Encoder().encode
+"""Return a record as JSON; money is text."""
+
+_DECODER = msgspec.json.Decoder(AnyRecord)
+_REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+def decode_record(data: bytes) -> AnyRecord:
+    """Return a record that was read back.
+
+    Raises:
+        MalformedRecordError: Something in it is missing, or is not what it must be.
+    """
+    try:
+        record: AnyRecord = _DECODER.decode(data)
+    except _REFUSALS as error:
+        raise MalformedRecordError(str(error)) from None
+    if not are_consistent_amounts(*_amounts(record)):
+        raise MalformedRecordError("amounts")
+    return record
+
+
+@contextmanager
+def refuse_malformed() -> Iterator[None]:
+    """Turn the decoder's refusals into a ``MalformedRecordError``."""
+    try:
+        yield
+    except _REFUSALS as error:
+        raise MalformedRecordError(str(error)) from None
+
+
+def _amounts(record: AnyRecord) -> tuple[tuple[int, int], tuple[Decimal | None, Decimal | None]]:
+    """Return the characters and the money of a record, confirmed and at most; 0 and None where it has none."""
+    match record:
+        case Settled(settlement=end):
+            return (end.characters_billed, end.characters_upper_bound), (end.cost, end.cost_upper_bound)
+        case Intent(attempt=bound) | (UnaccountedSpend() as bound):
+            return (0, bound.characters_upper_bound), (None, bound.cost_upper_bound)
+        case SpeechRecord(values=row) | RejectRecord(values=row):
+            return (0, 0), (row.cost, None)
+    return (0, 0), (None, None)
