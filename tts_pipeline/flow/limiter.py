@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -34,12 +35,15 @@ class Limiter:
         limits: Concurrency, rates and patience.
         clock: Time, and how to wait.
         budget: What may still be spent; None is without a cap.
+
+    Attributes:
+        policy: Decides about rows, and how many attempts may be in flight.
     """
 
     def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
         self._budget = budget or Budget()
-        self._policy = FailurePolicy(limits, clock.utc_us)
+        self.policy = FailurePolicy(limits, clock.utc_us)
         self._in_flight = 0
         self._waiters: deque[_Waiter] = deque()
         self._pending: dict[RetryState, asyncio.Future[Disposition]] = {}
@@ -95,7 +99,7 @@ class Limiter:
 
     async def sleep(self, seconds: float) -> None:
         """Wait, but not beyond a stop."""
-        if seconds <= 0 or self._policy.stop_reason is not None:
+        if seconds <= 0 or self.policy.stop_reason is not None:
             return
         sleep_task = asyncio.ensure_future(self._clock.sleep(seconds))
         self._sleep_tasks.add(sleep_task)
@@ -107,28 +111,25 @@ class Limiter:
 
     def stop(self, reason: StoppedError) -> None:
         """Permit nothing any more: whoever waits gets the reason; what is in flight goes on."""
-        self._policy.stop(reason)
+        self.policy.stop(reason)
         self._apply_decisions()
 
     def input_exhausted(self) -> None:
         """Take note that no row enters any more."""
-        self._policy.input_exhausted()
+        self.policy.input_exhausted()
 
     def close(self) -> None:
         """Leave no timer behind."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _begin_row(self) -> RetryState:
-        self._policy.on_row_start()
-        return RetryState()
-
-    def _end_row(self, row: RetryState) -> None:
-        self._policy.on_row_end(row, self._clock.monotonic_s())
+    def end_row(self, row: RetryState) -> None:
+        """Take note that a row has its outcome."""
+        self.policy.on_row_end(row, self._clock.monotonic_s())
         self._apply_decisions()
 
-    async def _acquire(self, row: RetryState, make_attempt: MakeAttempt) -> tuple[Attempt, float]:
-        """Wait for a row's turn; returns its attempt, and when its turn came."""
+    async def acquire(self, row: RetryState, make_attempt: MakeAttempt) -> tuple[Attempt, float]:
+        """Wait for a row's turn; returns its attempt, and when its turn came. Ended by ``finish_attempt``."""
         attempt = None if self._waiters else self._try_acquire(row, make_attempt)
         if attempt is None:
             self._raise_if_stopped()
@@ -147,18 +148,19 @@ class Limiter:
         self._in_flight -= 1
         self._wake_waiters()
 
-    def _finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
+    def finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
+        """Learn from an attempt's outcome, and give its place to the next one."""
         self._budget.abandon(attempt)
         if error is None:
-            self._policy.on_success(self._clock.monotonic_s(), sent_at_s=sent_at_s)
+            self.policy.on_success(self._clock.monotonic_s(), sent_at_s=sent_at_s)
         elif isinstance(error, ServiceError):
-            row.disposition = self._policy.on_failure(row, error, self._clock.monotonic_s(), sent_at_s=sent_at_s)
+            row.disposition = self.policy.on_failure(row, error, self._clock.monotonic_s(), sent_at_s=sent_at_s)
             if row.disposition is Disposition.PENDING:
                 self._pending[row] = asyncio.get_running_loop().create_future()
         self._apply_decisions()
         self._free_slot()
 
-    async def _wait_for_disposition(self, row: RetryState) -> None:
+    async def wait_for_disposition(self, row: RetryState) -> None:
         """Wait until other rows show whose failure a row's was."""
         try:
             row.disposition = await self._pending[row]
@@ -166,11 +168,11 @@ class Limiter:
             del self._pending[row]
 
     def _try_acquire(self, row: RetryState, make_attempt: MakeAttempt) -> Attempt | None:
-        max_in_flight = min(self._policy.max_in_flight, self._budget.max_in_flight)
-        if self._in_flight >= max_in_flight or self._policy.stop_reason is not None:
+        max_in_flight = min(self.policy.max_in_flight, self._budget.max_in_flight)
+        if self._in_flight >= max_in_flight or self.policy.stop_reason is not None:
             return None
         now_s = self._clock.monotonic_s()
-        delay_s = self._policy.delay_s(now_s)
+        delay_s = self.policy.delay_s(now_s)
         if delay_s > 0:
             self._set_timer(now_s, delay_s)
             return None
@@ -182,7 +184,7 @@ class Limiter:
             if refusal is not None:
                 self.stop(refusal)
             return None
-        self._policy.on_sent(row, now_s)
+        self.policy.on_sent(row, now_s)
         self._in_flight += 1
         return attempt
 
@@ -218,15 +220,15 @@ class Limiter:
         self._wake_waiters()
 
     def _apply_decisions(self) -> None:
-        decisions = self._policy.decisions
+        decisions = self.policy.decisions
         while decisions:
             row, disposition = decisions.pop()
             _resolve(self._pending[row], disposition)
-        messages = self._policy.notices.messages
+        messages = self.policy.notices.messages
         while messages:
             logger.warning("%s", messages.pop(0))
-        if self._policy.stop_reason is not None:
-            self._broadcast_stop(self._policy.stop_reason)
+        if self.policy.stop_reason is not None:
+            self._broadcast_stop(self.policy.stop_reason)
 
     def _broadcast_stop(self, reason: StoppedError) -> None:
         while self._waiters:
@@ -239,53 +241,53 @@ class Limiter:
         self.close()
 
     def _raise_if_stopped(self) -> None:
-        if self._policy.stop_reason is not None:
-            self._broadcast_stop(self._policy.stop_reason)
-            raise _copy_of(self._policy.stop_reason)
+        if self.policy.stop_reason is not None:
+            self._broadcast_stop(self.policy.stop_reason)
+            raise _copy_of(self.policy.stop_reason)
 
 
+@dataclass(slots=True)
 class Admission:
     """A row between its first attempt and its outcome. No ``@contextmanager``: its generator costs a row 2 us."""
 
-    __slots__ = ("_limiter", "_row")
-
-    def __init__(self, limiter: Limiter) -> None:
-        self._limiter = limiter
+    limiter: Limiter
+    row: RetryState = field(default_factory=RetryState)
 
     def __enter__(self) -> RetryState:
-        self._row = self._limiter._begin_row()
-        return self._row
+        self.limiter.policy.on_row_start()
+        return self.row
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._limiter._end_row(self._row)
+        self.limiter.end_row(self.row)
 
 
+@dataclass(slots=True)
 class Permit:
     """The right to send one attempt, with what it may cost reserved."""
 
-    __slots__ = ("_attempt", "_limiter", "_make_attempt", "_row", "_sent_at_s")
-
-    def __init__(self, limiter: Limiter, row: RetryState, make_attempt: MakeAttempt) -> None:
-        self._limiter = limiter
-        self._row = row
-        self._make_attempt = make_attempt
-        self._sent_at_s = 0.0
+    limiter: Limiter
+    row: RetryState
+    make_attempt: MakeAttempt
+    attempt: Attempt | None = None
+    sent_at_s: float = 0.0
 
     async def __aenter__(self) -> Attempt:
-        self._attempt, self._sent_at_s = await self._limiter._acquire(self._row, self._make_attempt)
-        return self._attempt
+        attempt, self.sent_at_s = await self.limiter.acquire(self.row, self.make_attempt)
+        self.attempt = attempt
+        return attempt
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        row = self._row
-        self._limiter._finish_attempt(row, self._attempt, error, self._sent_at_s)
+        assert self.attempt is not None
+        row = self.row
+        self.limiter.finish_attempt(row, self.attempt, error, self.sent_at_s)
         if not isinstance(error, ServiceError):
             return
         if row.disposition is Disposition.PENDING:
-            await self._limiter._wait_for_disposition(row)
+            await self.limiter.wait_for_disposition(row)
         if row.disposition is Disposition.FATAL and not isinstance(error, FatalError):
             raise _as_fatal(error) from None
 
