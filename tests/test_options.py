@@ -83,7 +83,7 @@ def test_airflow_has_templates_of_every_text_of_a_job() -> None:
     operators = pytest.importorskip("tts_pipeline.airflow.operators.base")
     texts = {o.parameter for o in OPTIONS if o.holder == "job" and o.kind is not OptionKind.NAMES} - {"service"}
     connections = {"speech_conn_id", "source_conn_id", "destination_conn_id"}
-    expected = texts | {"tags", "source", "destination"} | connections
+    expected = texts | {"tags", "source", "destination", "text", "utterance_id"} | connections
     assert set(operators.SpeechJobOperator.template_fields) == expected
 
 

@@ -17,6 +17,7 @@ TESTS_FOLDER = Path(__file__).parent
 TESTS = sorted(TESTS_FOLDER.rglob("*.py"))
 
 FLOORS: Sequence[Sequence[str]] = (
+    ("deprecation",),
     ("errors", "models", "config", "lazy_imports", "log"),
     ("attempt", "card"),
     ("money", "options", "text", "schema", "audio"),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from tts_pipeline.lazy_imports import lazy_getattr
 
 if TYPE_CHECKING:
-    from tts_pipeline.catalog import Catalog, Service, load_catalog
+    from tts_pipeline.card import Card
+    from tts_pipeline.catalog import Catalog, Service, find_service, load_catalog
     from tts_pipeline.client import SpeechClient
-    from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, Selection
+    from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection
     from tts_pipeline.errors import (
         ConfigurationError,
         FatalError,
@@ -45,13 +46,22 @@ if TYPE_CHECKING:
     )
     from tts_pipeline.models import Audio, Price, Reject, Speech, Usage, Utterance, Word
     from tts_pipeline.report import Dataset, open_dataset
+    from tts_pipeline.storage.location import FsspecPath
 else:
     __getattr__ = lazy_getattr(
         __name__,
         {
-            "tts_pipeline.catalog": ("Catalog", "Service", "load_catalog"),
+            "tts_pipeline.card": ("Card",),
+            "tts_pipeline.catalog": ("Catalog", "Service", "find_service", "load_catalog"),
             "tts_pipeline.client": ("SpeechClient",),
-            "tts_pipeline.config": ("AudioSettings", "BudgetCap", "InputColumns", "Limits", "Selection"),
+            "tts_pipeline.config": (
+                "AudioSettings",
+                "BudgetCap",
+                "InputColumns",
+                "Limits",
+                "QualityPolicy",
+                "Selection",
+            ),
             "tts_pipeline.errors": (
                 "ConfigurationError",
                 "FatalError",
@@ -81,7 +91,9 @@ else:
             ),
             "tts_pipeline.report": ("Dataset", "open_dataset"),
             "tts_pipeline.models": ("Audio", "Price", "Reject", "Speech", "Usage", "Utterance", "Word"),
+            "tts_pipeline.storage.location": ("FsspecPath",),
         },
+        renamed={"Running": "RunOptions", "Stop": "CancelToken"},
     )
 
 __all__ = [
@@ -89,12 +101,14 @@ __all__ = [
     "AudioSettings",
     "BudgetCap",
     "CancelToken",
+    "Card",
     "Catalog",
     "ConfigurationError",
     "Dataset",
     "Estimate",
     "Export",
     "FatalError",
+    "FsspecPath",
     "InputColumns",
     "Job",
     "Limits",
@@ -102,6 +116,7 @@ __all__ = [
     "PermanentError",
     "Price",
     "Progress",
+    "QualityPolicy",
     "Reject",
     "Report",
     "RunOptions",
@@ -123,6 +138,7 @@ __all__ = [
     "estimate",
     "estimate_cost",
     "export",
+    "find_service",
     "load_catalog",
     "open_dataset",
     "plan",

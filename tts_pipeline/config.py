@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -238,6 +238,35 @@ class InputColumns:
     rename: Mapping[str, str] = field(default_factory=dict)
     hive: bool = True
     drop: Sequence[str] = ()
+
+    @classmethod
+    def from_arguments(
+        cls,
+        columns: Mapping[str, str] | InputColumns | None,
+        *,
+        text: str | None = None,
+        utterance_id: str | None = None,
+        hive: bool = True,
+        drop: Sequence[str] = (),
+    ) -> InputColumns:
+        """Combine the arguments that name columns, which every public function takes.
+
+        Args:
+            columns: Parameter -> column, or all of it.
+            text: The column of the text; None is that of ``columns``.
+            utterance_id: The column of the id; None is that of ``columns``.
+            hive: Whether folders are columns; False in either place is no.
+            drop: Columns that are not read, beside those of ``columns``.
+        """
+        base = columns if isinstance(columns, InputColumns) else cls(parameters=columns or {})
+        return replace(
+            base,
+            text=base.text if text is None else text,
+            utterance_id=base.utterance_id if utterance_id is None else utterance_id,
+            generate_ids=base.generate_ids and utterance_id is None,
+            hive=base.hive and hive,
+            drop=(*base.drop, *drop),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,7 +121,7 @@ class Reader:
 
     def _python(self, block: Block) -> str:
         text = block.text.replace(_ELSEWHERE, self.service_url)
-        text = re.sub(r"tts\.Service\.named\(\"\w+\"\)", f'tts.Service(base_url="{self.service_url}")', text)
+        text = re.sub(r"tts\.find_service\(\"\w+\"\)", f'tts.Service(base_url="{self.service_url}")', text)
         with contextlib.chdir(self.folder), contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(compile(text, f"<line {block.line}>", "exec"), self.names)
         return printed.getvalue()

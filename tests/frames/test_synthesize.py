@@ -263,8 +263,9 @@ def test_the_examples_are_true(tone_service: LocalService, tmp_path: Path, monke
     """Of the docstrings."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     service = tts.Service(base_url=tone_service.url, auth="none")
-    for function in (tts.synthesize, expressions.billed_characters, expressions.estimate_cost):
-        (example,) = doctest.DocTestFinder(recurse=False).find(function, "example", globs={"service": service})
+    names = {"service": service, "destination": tmp_path / "out"}
+    for function in (tts.run, tts.synthesize, tts.estimate, expressions.billed_characters, expressions.estimate_cost):
+        (example,) = doctest.DocTestFinder(recurse=False).find(function, "example", globs=names)
         assert doctest.DocTestRunner().run(example).failed == 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
+from tts_pipeline.deprecation import renamed_arguments
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -51,6 +52,7 @@ class SpeechDecoratedOperator(DecoratedOperator, SpeechSynthesizeOperator):
         return report.destination
 
 
+@renamed_arguments(running="options")
 def speech_task(python_callable: Callable[..., Any] | None = None, **kwargs: Any) -> TaskDecorator:
     """Make a dataset of the rows that a function returns.
 

@@ -13,8 +13,10 @@ from tts_pipeline.airflow.operators.shards import (
     SpeechPublishOperator,
     SpeechSynthesizeShardOperator,
 )
+from tts_pipeline.deprecation import renamed_arguments
 
 
+@renamed_arguments(running="options")
 def speech_dataset(
     group_id: str = "speech_dataset",
     *,

@@ -21,7 +21,7 @@ class Service(Endpoint):
     """An endpoint: where, in which dialect, with which key.
 
     ``Service(base_url="https://gateway.example", api_key=key)`` is a service of one's own, named by its URL;
-    ``Service.named("modelstream")`` is one of the catalog's, with its key from the environment.
+    ``find_service("modelstream")`` is one of the catalog's, with its key from the environment.
 
     Args:
         name: The catalog's name; the URL when it is not given.

@@ -31,6 +31,7 @@ from tts_pipeline.config import (
     QualityPolicy,
     UnspeakableAction,
 )
+from tts_pipeline.deprecation import renamed_arguments, renamed_attributes
 from tts_pipeline.errors import ServiceError, StoppedError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
@@ -51,6 +52,8 @@ _TIMESTAMPS_PARAMETER = "enable_timestamp"
 """The parameter that asks for word timestamps, on every card that knows them."""
 
 
+@renamed_attributes(expect_no_more="input_exhausted")
+@renamed_arguments(library="cache")
 class SpeechClient:
     """Says utterances with one model of one service, as many at one time as callers ask for and limits allow.
 

@@ -16,6 +16,7 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
@@ -38,17 +39,20 @@ from tts_pipeline.source.frame_stream import temporary_parquet
 from tts_pipeline.storage.hash_partitions import HashPartitions
 
 
+@renamed_arguments(running="options")
 def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     rows: AnyRows,
     service: Endpoint,
     *,
     model: str,
     destination: str | os.PathLike[str] | None = None,
+    text: str | None = None,
+    utterance_id: str | None = None,
     columns: Mapping[str, str] | InputColumns | None = None,
-    limits: Limits | None = None,
-    options: RunOptions | None = None,
     audio: AudioSettings | None = None,
     selection: Selection | None = None,
+    options: RunOptions | None = None,
+    limits: Limits | None = None,
     catalog: Catalog | None = None,
     unchecked: Sequence[str] = (),
     latency_s: float | None = None,
@@ -56,46 +60,54 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
     drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Estimate:
-    """Estimate what speech for all rows would come to; nothing is sent.
+    """Estimate what speech for all rows costs, and how long it takes; nothing is sent.
 
-    10,000,000 rows take seconds, in flat memory. ::
-
-        import polars as pl
-        import tts_pipeline as tts
-
-        lines = pl.DataFrame({"text": ["Good morning.", "早上好。", "Good morning."]})
-        baze = tts.load_catalog().service("baze")
-        result = tts.estimate(lines, baze, model="qwen3-tts-instruct-flash", voice="Cherry")
-        print(result.segments, result.characters_billed, result.cost, result.currency)  # 2 20 0.001600000 CNY
+    10,000,000 rows take seconds, in flat memory.
 
     Args:
-        rows: A Polars DataFrame or LazyFrame; anything with ``__arrow_c_stream__``, which is taken into memory whole;
-            or a Parquet file, a folder of them, a glob or an fsspec URL. A lazy frame is run twice where columns carry
-            parameters.
-        service: Needs no key: ``load_catalog().service(name)`` has none, ``Service.named`` looks for one.
-        model: As sent.
-        destination: The dataset that the rows are for: rows that it has are not bought again. It is read, and never
-            written. None is a new dataset; only then ids are not looked at.
-        columns: Voice parameter -> column that carries it row by row; ``InputColumns`` names the column of the texts
-            too, which is ``text`` otherwise.
-        limits: The rates to reckon with, in place of those of ``options``; None is the service's own, where known.
-        options: How the job would be run: reuse, retakes, rejects that are tried anew, a rebuild, a cap.
-        audio: The dataset's audio, which decides what can be reused; None is as received.
-        selection: Which rows are taken; None is all.
-        catalog: Services, cards and prices; None is the built-in ones.
-        latency_s: Mean time from a request to its answer; None is what the destination and the datasets of
-            ``options.reuse`` measured, if they did.
-        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        rows: A Polars DataFrame or LazyFrame; anything with ``__arrow_c_stream__``, which is read into memory whole; or
+            a Parquet file, a folder of Parquet files, a glob or an fsspec URL. A LazyFrame is run twice if ``columns``
+            names columns for parameters.
+        service: The service; it needs no key: ``load_catalog().service(name)`` has none, ``find_service`` needs one.
+        model: The model's name, as the service knows it.
+        destination: The dataset that the rows are for: rows that it has already are not counted. It is read, and never
+            written. None is a new dataset, and ids are not read.
+        text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
+        utterance_id: The source column of the id, a string or an integer; None is that of ``columns``, which is ``id``
+            by default.
+        columns: Voice parameter -> source column that carries it row by row; a null leaves the parameter unset. An
+            ``InputColumns`` says more, for example to generate ids or to rename columns.
+        audio: The format and sample rate of the dataset's audio, which decide what can be reused; None is audio as
+            received.
+        selection: The rows to take; None is all rows.
+        options: How the job would be run: reuse, retakes, retried rejects, a rebuild, a cap; None is the defaults.
+        limits: The rates to reckon with, in place of those of ``options``; None is those of ``options``, or the
+            service's own rates, if they are known.
+        catalog: Services, cards and prices; None is the built-in catalog.
+        unchecked: Names of parameters that are not checked against the model's card.
+        latency_s: Mean time from a request to its answer, in seconds; None is the time measured by the destination and
+            the datasets of ``options.reuse``, if they measured any.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
-        drop: Columns of the source that are not read at all.
-        **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
+        drop: Columns of the source that are not read.
+        **parameters: Voice parameters with the same value for all rows (``voice="Cherry"``).
+
+    Returns:
+        Rows, requests, characters, cost, hours of audio and seconds. A value that is not known is None, never 0.
 
     Raises:
-        ConfigurationError: Something is wrong with the rows or the parameters, as it would be for a run.
-        StorageError: A source or the destination cannot be read.
+        ConfigurationError: An argument is wrong, as it would be for ``run``. Never retried.
+        StorageError: The source or the destination cannot be read. Not retried: call again.
+
+    Example:
+        >>> import polars as pl
+        >>> import tts_pipeline as tts
+        >>> lines = pl.DataFrame({"line": ["Good morning.", "早上好。", "Good morning."]})
+        >>> baze = tts.load_catalog().service("baze")
+        >>> result = tts.estimate(lines, baze, model="qwen3-tts-instruct-flash", text="line", voice="Cherry")
+        >>> result.segments, result.characters_billed, result.cost, result.currency
+        (2, 20, Decimal('0.001600000'), 'CNY')
     """
-    input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns or {})
-    input_columns = replace(input_columns, hive=input_columns.hive and hive, drop=[*input_columns.drop, *drop])
+    input_columns = InputColumns.from_arguments(columns, text=text, utterance_id=utterance_id, hive=hive, drop=drop)
     options = options or RunOptions()
     job = Job(
         source=rows if isinstance(rows, str | os.PathLike) else "",
@@ -106,8 +118,8 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
         columns=input_columns if destination else replace(input_columns, generate_ids=True),
         selection=selection or Selection(),
         audio=audio or AudioSettings(),
-        catalog=catalog,
         unchecked=tuple(unchecked),
+        catalog=catalog,
         options=options if limits is None else replace(options, limits=limits),
     )
     if destination and not isinstance(rows, str | os.PathLike):

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
+from tts_pipeline.config import Selection
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.frames.conversion import to_polars
+from tts_pipeline.job.prepare import select_rows
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
 from tts_pipeline.source.frame_stream import ArrowStream
@@ -84,6 +86,18 @@ def materialize(frame: Frame) -> pl.DataFrame | pa.Table:
             f"rows cannot be taken from a {type(frame).__name__}: {error}",
             hint="give a Polars frame, or anything else with __arrow_c_stream__ that has columns",
         ) from error
+
+
+def select(table: pl.DataFrame | pa.Table, selection: Selection) -> pl.DataFrame | pa.Table:
+    """Return the rows that a selection takes, in their order.
+
+    Raises:
+        ConfigurationError: Fewer than one row is asked for.
+    """
+    row_indices = select_rows(selection, len(table))
+    if len(row_indices) == len(table):
+        return table
+    return table[row_indices] if isinstance(table, pl.DataFrame) else table.take(pa.array(row_indices, pa.int64()))
 
 
 def utterance_rows(table: pl.DataFrame | pa.Table, arguments: ColumnArguments) -> pl.DataFrame:

@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from tts_pipeline.card import Endpoint
 from tts_pipeline.catalog import Catalog
-from tts_pipeline.config import AudioSettings
+from tts_pipeline.config import AudioSettings, Selection
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.frames.call_store import CallStore
 from tts_pipeline.frames.frame_job import CachePaths, FrameJob
 from tts_pipeline.frames.polars_calls import refuse_double_purchase
 from tts_pipeline.frames.progress import show_progress
-from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, utterance_rows, with_outcomes
+from tts_pipeline.frames.rows import ColumnArguments, Frame, materialize, select, utterance_rows, with_outcomes
 from tts_pipeline.job import CancelToken, Progress, RunOptions
 from tts_pipeline.models import ParameterValue
 from tts_pipeline.source.frame_stream import ArrowStream
@@ -66,6 +67,7 @@ async def _wait_until_done(future: asyncio.Future[Any]) -> None:
 
 
 def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
+    @renamed_arguments(running="options")
     @wraps(synthesize)
     async def asynthesize(frame: Frame, /, *args: Any, **kwargs: Any) -> pl.DataFrame | pa.Table:
         refuse_double_purchase(has_cache=kwargs.get("reuse", Sentinel.DEFAULT_CACHE) is not None)
@@ -91,6 +93,7 @@ def _make_async(synthesize: FrameFunction[P]) -> AsyncFrameFunction[P]:
 
 
 @_typed_by_frame
+@renamed_arguments(running="options")
 def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     frame: Frame,
     /,
@@ -101,6 +104,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     utterance_id: str | pl.Expr | None = None,
     columns: Mapping[str, str] | None = None,
     audio: AudioSettings | None = None,
+    selection: Selection | None = None,
     options: RunOptions | None = None,
     reuse: CachePaths | Sentinel | None = Sentinel.DEFAULT_CACHE,
     catalog: Catalog | None = None,
@@ -109,52 +113,53 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     unchecked: Sequence[str] = (),
     **parameters: ParameterValue | pl.Expr,
 ) -> pl.DataFrame | pa.Table:
-    """Say every row of a frame, and return the frame with what came of each row beside it.
+    """Make speech of the rows of a frame, and return the frame with the result of each row beside it.
 
-    It is as durable as a job: killed or stopped, the same call buys only what was in flight. Later it buys nothing, nor
-    does another one for the same requests, as long as their audio is kept: 10 GiB at most, in the user's state
-    directory, the oldest goes first. Equal calls at the same time both buy. What the requests cost is kept as well:
-    ``usage_of(spoken)`` is the bill.
+    A call is as durable as a job: killed or stopped, the same call buys only what was in flight. Later it buys nothing,
+    and nor does another call for the same requests, as long as their audio is kept: at most 10 GiB, in the user's state
+    directory, oldest removed first. Equal calls at the same time both buy. ``usage_of(spoken)`` is the bill.
 
-    Works in ``frame.pipe``, in a notebook and where an event loop runs (it blocks; ``asynthesize`` does not). Ctrl-C, a
-    budget and an outage stop it in good order.
+    Works in ``frame.pipe``, in a notebook, and where an event loop runs: it blocks the loop, ``asynthesize`` does not.
+    Ctrl-C, a budget and an outage stop it in good order.
 
     Args:
         frame: The rows: a Polars DataFrame, a LazyFrame, which is computed first, or anything with
-            ``__arrow_c_stream__`` (pyarrow, pandas, DuckDB). All audio is returned in memory: for more than that,
+            ``__arrow_c_stream__`` (pyarrow, pandas, DuckDB). All audio is returned in memory; for more than that,
             ``run`` takes the same frames and makes a dataset.
-        service: With its key.
-        model: As sent.
-        text: The column of the texts, or an expression.
-        utterance_id: The column that names the rows in the bill, or an expression; None is ``id`` if there is one, else
-            the row's number. A repeated one gets the row's number behind it.
-        columns: Voice parameter -> column that carries it row by row; a null leaves it unset.
-        audio: What the audio is to be; None is as received.
-        options: Budget, limits and all else of how a job is run; None is the defaults. A cap holds over all runs of
-            the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
-        reuse: A dataset or a reuse store, or several, in place of the one in the state directory; what is bought is
-            kept in those that are reuse stores. None takes and keeps nothing: a call that is stopped is lost.
-        catalog: Services, cards and prices; None is the built-in ones.
-        progress: None shows progress on a terminal and in a notebook; True as lines on standard error elsewhere.
-        stop: Stops it from another thread; see ``tts_pipeline.CancelToken``.
-        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        service: The service, with its key; see ``find_service``.
+        model: The model's name, as the service knows it.
+        text: The column of the text, or an expression.
+        utterance_id: The column of the id, which names the row in the bill, or an expression; None is ``id`` if there
+            is such a column, else the row's number. The row's number is added to a repeated id.
+        columns: Voice parameter -> column that carries it row by row; a null leaves the parameter unset.
+        audio: The format and sample rate of the audio; None is audio as received.
+        selection: The rows to take; None is all rows.
+        options: How the call is run: limits, budget, reuse, quality; None is the defaults. A budget holds over all runs
+            of the same call until it has ended. ``work_dir`` takes the place of the user's state directory.
+        reuse: A dataset or a reuse store, or several, in place of the store in the state directory; purchases are added
+            to the reuse stores. None reuses and keeps nothing: the purchases of a call that is stopped are lost.
+        catalog: Services, cards and prices; None is the built-in catalog.
+        progress: None shows progress on a terminal and in a notebook; True prints lines on standard error elsewhere.
+        stop: Stops the call from another thread; see ``tts_pipeline.CancelToken``. None: only signals stop it.
+        unchecked: Names of parameters that are sent without a check against the model's card.
         **parameters: Voice parameters: a value is the same for all rows (``voice="Cherry"``), a Polars expression
             differs from row to row (``voice=pl.col("speaker")``), also for Arrow tables.
 
     Returns:
-        The rows given, as many and in their order; a Polars DataFrame for Polars, else a ``pyarrow.Table``. Beside
-        their own columns stand ``utterance_id`` and those of the speech table from ``audio`` on (see
+        The selected rows in their order; a Polars DataFrame for Polars, else a ``pyarrow.Table``. Beside their own
+        columns stand ``utterance_id`` and the columns of the speech table from ``audio`` on (see
         ``schemas/speech.json``), and ``error_class``, ``error_code`` and ``message`` of the rejects table. A row is
-        speech, and its errors are null, or a reject, and its ``audio`` is null; one without text is a reject. Equal
-        requests are bought once, and have cost 0 but for the first. In an Arrow table texts and bytes are of the large
-        types.
+        speech, and its errors are null, or a reject, and its ``audio`` is null; a row without text is a reject. Equal
+        requests are bought once: the first has the cost, the others cost 0. Texts and bytes of an Arrow table are of
+        the large types.
 
     Raises:
-        ConfigurationError: A column, a setting or a parameter is wrong, or Polars calls, which may do so twice, while
-            nothing is reused. Nothing was sent. Never retried.
-        StoppedError: A budget, an outage, too many rejects or an interruption stopped it; the same call goes on.
-        FatalError: The service refuses all rows (key, balance, model); the same call goes on.
-        StorageError: The disk failed; the same call goes on.
+        ConfigurationError: An argument or a column is wrong, or Polars, which may call a function twice, calls while
+            ``reuse`` is None. Nothing was sent. Never retried.
+        StoppedError: A budget, an outage, too many rejects or an interruption stopped it. Not retried: the same call
+            continues.
+        FatalError: The service refuses all rows (key, balance, model). Not retried: the same call continues.
+        StorageError: The disk failed. Not retried: the same call continues.
 
     Example:
         >>> import polars as pl
@@ -170,7 +175,7 @@ def synthesize(  # noqa: PLR0913 (the public door: what every call has, by name)
     options = options or RunOptions()
     store = CallStore.at(options.work_dir)
     arguments = ColumnArguments(text, utterance_id, columns or {}, parameters)
-    table = materialize(frame)
+    table = select(materialize(frame), selection or Selection())
     rows = utterance_rows(table, arguments)
     frame_job = FrameJob(
         service=service,

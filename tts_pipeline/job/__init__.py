@@ -28,6 +28,7 @@ else:
             "tts_pipeline.job.report": ("Report",),
             "tts_pipeline.job.stop": ("CancelToken",),
         },
+        renamed={"Running": "RunOptions", "Stop": "CancelToken"},
     )
 
 __all__ = [

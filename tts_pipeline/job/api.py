@@ -11,10 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tts_pipeline.card import Endpoint
-from tts_pipeline.config import InputColumns
+from tts_pipeline.catalog import Catalog
+from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.finalize import dataset_totals
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.job.execution import (
     RunControl,
     StartService,
@@ -35,73 +37,89 @@ if TYPE_CHECKING:
     from tts_pipeline.source.frame_stream import RowStream
 
 
+@renamed_arguments(running="options")
 def run(  # noqa: PLR0913 (the public door: what every job has, by name)
     source: str | os.PathLike[str] | RowStream,
     destination: str | os.PathLike[str],
     service: Endpoint,
     *,
     model: str,
-    columns: Mapping[str, str] | None = None,
+    text: str | None = None,
+    utterance_id: str | None = None,
+    columns: Mapping[str, str] | InputColumns | None = None,
+    audio: AudioSettings | None = None,
+    selection: Selection | None = None,
     options: RunOptions | None = None,
+    catalog: Catalog | None = None,
     unchecked: Sequence[str] = (),
     hive: bool = InputColumns().hive,
     drop: Sequence[str] = (),
     **parameters: ParameterValue,
 ) -> Report:
-    """Make a speech dataset of a source, or go on with one.
+    """Make a speech dataset of a source, or continue one.
 
     Args:
-        source: A Parquet file, a folder of them, a glob or an fsspec URL of these; columns ``id`` and ``text``. Or the
-            rows themselves: a Polars frame, a lazy one too, or anything else with ``__arrow_c_stream__``. They are
-            streamed to the local disk first, in flat memory; going on with the dataset takes the same rows in the same
-            order again.
-        destination: A folder or an fsspec URL; becomes the dataset.
-        service: With its key.
-        model: As sent.
-        columns: Voice parameter -> source column that carries it row by row.
-        options: How it is run; None is the defaults.
-        unchecked: Parameters whose names and values are not held against the card's lists, nor against our own names.
+        source: A Parquet file, a folder of Parquet files, a glob or an fsspec URL of these. Or the rows themselves: a
+            Polars DataFrame or LazyFrame, or anything with ``__arrow_c_stream__``. Rows are first written to the local
+            disk, in flat memory; to continue the dataset, give the same rows in the same order.
+        destination: A folder or an fsspec URL, which becomes the dataset.
+        service: The service, with its key; see ``find_service``.
+        model: The model's name, as the service knows it.
+        text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
+        utterance_id: The source column of the id, a string or an integer; None is that of ``columns``, which is ``id``
+            by default.
+        columns: Voice parameter -> source column that carries it row by row; a null leaves the parameter unset. An
+            ``InputColumns`` says more, for example to generate ids or to rename columns.
+        audio: The format and sample rate of the dataset's audio; None is audio as received.
+        selection: The rows of the source to take; None is all rows.
+        options: How the job is run: limits, budget, reuse, quality; None is the defaults.
+        catalog: Services, cards and prices; None is the built-in catalog.
+        unchecked: Names of parameters that are sent without a check against the model's card.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
-        drop: Columns of the source that are not read at all.
-        **parameters: Voice parameters that are the same for all rows (``voice="Cherry"``).
+        drop: Columns of the source that are not read.
+        **parameters: Voice parameters with the same value for all rows (``voice="Cherry"``).
 
     Returns:
-        Counts of the dataset and of this run. A run that stopped before its end says so in ``stopped``; everything
-        done so far is kept, and the same call goes on.
+        Counts of the dataset and of this run. A run that ended early has the reason in ``stopped``: a budget, an
+        outage, too many rejects, a signal. Everything done so far is kept, and the same call continues it.
 
     Raises:
-        ConfigurationError: Something is wrong with the input or the settings; nothing was sent or written.
-        StorageError: The destination cannot be used at all; nothing was sent.
-    """
-    if not isinstance(source, str | os.PathLike):
-        from tts_pipeline.source.frame_stream import temporary_parquet
+        ConfigurationError: An argument is wrong; nothing was sent or written. Never retried.
+        StorageError: The destination cannot be used; nothing was sent. Not retried: the same call continues.
 
-        with temporary_parquet(source, options.work_dir if options else None, drop) as file:
-            return run(
-                file,
-                destination,
-                service,
-                model=model,
-                columns=columns,
-                options=options,
-                unchecked=unchecked,
-                hive=hive,
-                drop=drop,
-                **parameters,
-            )
+    Example:
+        >>> import polars as pl
+        >>> import tts_pipeline as tts
+        >>> lines = pl.DataFrame({"key": ["a", "b"], "line": ["Good morning.", "早上好。"]})
+        >>> report = tts.run(
+        ...     lines, destination, service, model="qwen3-tts-flash", text="line", utterance_id="key", voice="Cherry"
+        ... )
+        >>> report.dataset.speech, report.dataset.characters_billed, report.stopped
+        (2, 20, None)
+    """
+    options = options or RunOptions()
     job = Job(
-        source=source,
+        source=source if isinstance(source, str | os.PathLike) else "",
         destination=destination,
         service=service,
         model=model,
         parameters=parameters,
-        columns=InputColumns(parameters=columns or {}, hive=hive, drop=tuple(drop)),
+        columns=InputColumns.from_arguments(columns, text=text, utterance_id=utterance_id, hive=hive, drop=drop),
+        selection=selection or Selection(),
+        audio=audio or AudioSettings(),
         unchecked=tuple(unchecked),
-        options=options or RunOptions(),
+        catalog=catalog,
+        options=options,
     )
-    return run_job(job)
+    if isinstance(source, str | os.PathLike):
+        return run_job(job)
+    from tts_pipeline.source.frame_stream import temporary_parquet
+
+    with temporary_parquet(source, options.work_dir, job.columns.drop) as file:
+        return run_job(replace(job, source=file))
 
 
+@renamed_arguments(reach="start_service")
 def run_job(
     job: Job,
     progress: Progress | None = None,

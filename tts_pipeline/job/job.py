@@ -21,6 +21,7 @@ from tts_pipeline.config import (
     Selection,
     UnspeakableAction,
 )
+from tts_pipeline.deprecation import renamed_arguments, renamed_attributes
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Parameters
 
@@ -82,6 +83,8 @@ class RunOptions:
     tag_columns: Mapping[str, str] = field(default_factory=dict)
 
 
+@renamed_attributes(running="options")
+@renamed_arguments(running="options")
 @dataclass(frozen=True, slots=True)
 class Job:
     """Source + destination + service + parameters.

@@ -52,7 +52,7 @@ def refuse_unreachable(job: Job) -> None:
     service = job.service
     if service.auth == "bearer" and not service.api_key and not is_loopback(service.base_url):
         raise ConfigurationError(
-            f"service {service.name!r} needs a key", hint="give the service one, or take it from Service.named(...)"
+            f"service {service.name!r} needs a key", hint="give the service one, or take it from tts.find_service(name)"
         )
     refuse_plain_http(service)
     tls_context(route_of(service, environment()))

@@ -18,6 +18,7 @@ from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_even
 from tts_pipeline.airflow.paths import connection_of, resolve_path
 from tts_pipeline.airflow.tags import context_tags
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
+from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.storage.location import local_path
 
@@ -44,7 +45,9 @@ class SpeechJobOperator(BaseOperator):
         destination: A folder or a URL; becomes the dataset.
         model: As sent.
         parameters: Voice parameters that are the same for all rows: ``{"voice": "Cherry"}``.
-        columns: Where in the source an utterance is found, or only parameter -> column.
+        text: The source column of the text; None is that of ``columns``, which is ``text`` by default.
+        utterance_id: The source column of the id; None is that of ``columns``, which is ``id`` by default.
+        columns: Voice parameter -> source column that carries it row by row, or an ``InputColumns``.
         hive: Whether folders of the source such as ``speaker=Cherry`` are columns.
         drop: Columns of the source that are not read at all.
         tags: For the bill, beside the task's place in Airflow.
@@ -53,8 +56,8 @@ class SpeechJobOperator(BaseOperator):
         destination_conn_id: The same for the destination.
         catalog: A TOML file of services and cards of one's own; None is the built-in ones.
         prices: A TOML file of prices of one's own; None is none.
-        selection: Which rows are taken.
-        audio: What the dataset's audio is.
+        selection: The rows of the source to take; None is all rows.
+        audio: The format and sample rate of the dataset's audio; None is audio as received.
         unchecked: Parameters whose values are not held against the card's lists.
         options: How the job is run: limits (those of the connection are their ceiling), budget, parts, quality, reuse.
         defer_after: A pause that the service asks for beyond this is waited for without a worker's slot; None is never:
@@ -66,6 +69,8 @@ class SpeechJobOperator(BaseOperator):
         "source",
         "destination",
         "model",
+        "text",
+        "utterance_id",
         "parameters",
         "tags",
         "speech_conn_id",
@@ -80,6 +85,7 @@ class SpeechJobOperator(BaseOperator):
     final_stops: Collection[str] = FINAL_STOPS
     """What stops every further try as well."""
 
+    @renamed_arguments(running="options")
     def __init__(  # noqa: PLR0913 (an operator's fields, by name)
         self,
         *,
@@ -87,7 +93,9 @@ class SpeechJobOperator(BaseOperator):
         destination: AnyPath,
         model: str,
         parameters: Mapping[str, ParameterValue] | None = None,
-        columns: InputColumns | Mapping[str, str] | None = None,
+        text: str | None = None,
+        utterance_id: str | None = None,
+        columns: Mapping[str, str] | InputColumns | None = None,
         hive: bool = InputColumns().hive,
         drop: Sequence[str] = (),
         tags: Mapping[str, str] | None = None,
@@ -96,8 +104,8 @@ class SpeechJobOperator(BaseOperator):
         destination_conn_id: str | None = None,
         catalog: str | None = None,
         prices: str | None = None,
-        selection: Selection = Selection(),
-        audio: AudioSettings = AudioSettings(),
+        selection: Selection | None = None,
+        audio: AudioSettings | None = None,
         unchecked: Sequence[str] = (),
         options: RunOptions | None = None,
         defer_after: timedelta | None = timedelta(minutes=5),
@@ -108,6 +116,8 @@ class SpeechJobOperator(BaseOperator):
         self.destination = destination
         self.model = model
         self.parameters = parameters
+        self.text = text
+        self.utterance_id = utterance_id
         self.columns = columns
         self.hive = hive
         self.drop = drop
@@ -149,9 +159,9 @@ class SpeechJobOperator(BaseOperator):
     @property
     def input_columns(self) -> InputColumns:
         """Where in the source an utterance is found, of all that says so."""
-        columns = self.columns or {}
-        input_columns = columns if isinstance(columns, InputColumns) else InputColumns(parameters=columns)
-        return replace(input_columns, hive=input_columns.hive and self.hive, drop=[*input_columns.drop, *self.drop])
+        return InputColumns.from_arguments(
+            self.columns, text=self.text, utterance_id=self.utterance_id, hive=self.hive, drop=self.drop
+        )
 
     @abstractmethod
     def _work(self, context: Context) -> Any: ...
@@ -172,8 +182,8 @@ class SpeechJobOperator(BaseOperator):
             model=self.model,
             parameters=self.parameters or {},
             columns=self.input_columns,
-            selection=self.selection,
-            audio=self.audio,
+            selection=self.selection or Selection(),
+            audio=self.audio or AudioSettings(),
             unchecked=tuple(self.unchecked),
             catalog=catalog,
             options=self._run_options(context, hook),
