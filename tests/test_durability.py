@@ -241,8 +241,8 @@ def test_a_part_published_twice_is_published_once(tmp_path: Path, emulator: Star
 
 _DYING_PUBLISHED = """
 import os
-import tts_pipeline.job.runner as runner
-runner.remove_journals = lambda *_: os.kill(os.getpid(), 9)
+import tts_pipeline.job.open_parts as open_parts
+open_parts.remove_journals = lambda *_: os.kill(os.getpid(), 9)
 """
 
 

@@ -22,8 +22,9 @@ from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Job, RunOptions, run_job
+from tts_pipeline.job.open_parts import max_open_parts
 from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
-from tts_pipeline.job.runner import Runner, _max_open_parts
+from tts_pipeline.job.runner import Runner
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.wal import journal
 
@@ -35,21 +36,23 @@ def _invocation(job: Job, fingerprint: str) -> Invocation:
 class _WatchedRunner(Runner):
     """A runner that takes down what it opened, and how many parts were open at a time."""
 
-    opened: list[int]
-    most_open = 0
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.opened: list[int] = []
+        self.most_open = 0
+        self._open = self.parts.open
+        self.parts.open = self._open_watched  # type: ignore[method-assign]  # watched, not replaced
 
-    def _open_part(self, number: int) -> ActivePart | None:
-        part = super()._open_part(number)
+    def _open_watched(self, number: int) -> ActivePart | None:
+        part = self._open(number)
         self.opened.append(number)
-        self.most_open = max(self.most_open, len(self._open_parts))
+        self.most_open = max(self.most_open, len(self.parts))
         return part
 
 
 def _watched(job: Job) -> _WatchedRunner:
     prepared = create_or_extend_dataset(prepare(job))
-    runner = _WatchedRunner(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
-    runner.opened = []
-    return runner
+    return _WatchedRunner(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
 
 
 @pytest.mark.parametrize("max_open_parts", [1, 3])
@@ -75,7 +78,7 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
 )
 def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
     """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
-    assert _max_open_parts(options, part_rows) == parts
+    assert max_open_parts(options, part_rows) == parts
 
 
 class _FullDisk:
@@ -129,19 +132,20 @@ def test_reading_does_not_run_ahead_of_saying(tmp_path: Path, emulator: StartEmu
     assert runner.opened == [0]
 
 
-def test_locks_are_free_after_a_mistake_of_ours(tmp_path: Path, tone_service: LocalService) -> None:
+def test_locks_are_free_after_a_mistake_of_ours(
+    tmp_path: Path, tone_service: LocalService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever ended the run at once, the same process can run the job again."""
 
-    class _Mistaken(_WatchedRunner):
-        def _suspend_parts(self) -> StorageError | None:
-            raise ZeroDivisionError
+    def mistaken() -> StorageError | None:
+        raise ZeroDivisionError
 
     write_lines(tmp_path / "lines.parquet", 20)
     job = job_of(tmp_path, tone_service.url, limits={"max_concurrency": 1})
     tone_service.set_faults([{"what": "error", "status": 401, "code": "InvalidApiKey", "message": "no", "after": 3}])
     prepared = create_or_extend_dataset(prepare(job))
-    runner = _Mistaken(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
-    runner.opened = []
+    runner = Runner(prepared, _invocation(job, prepared.descriptor.fingerprint), Progress())
+    monkeypatch.setattr(runner.parts, "suspend_all", mistaken)
     with pytest.raises(ZeroDivisionError):
         runner.run(range(4))
     with FileLock(prepared.locks_dir / "part-00000.lock"):

@@ -34,8 +34,8 @@ def test_nothing_that_hangs_is_waited_for(tmp_path: Path, tone_service: LocalSer
 _PUBLISHING_HANGS = """
 import sys, time
 from tts_pipeline.cli import main
-from tts_pipeline.job.runner import Runner
-Runner._leave = lambda _: time.sleep(3_600)
+from tts_pipeline.job.open_parts import OpenParts
+OpenParts.suspend_all = lambda _: time.sleep(3_600)
 sys.exit(main(sys.argv[1:]))
 """
 _IN_THE_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")

@@ -145,9 +145,9 @@ class _ShardRun:
             while part_numbers:
                 runner = Runner(prepared, self.invocation, self.control.progress, allowance, self.control.stop)
                 self.stopped = _reportable_stop(runner.run(part_numbers), shard)
-                self.unpublished.add(runner.unpublished)
+                self.unpublished.add(runner.parts.unpublished)
                 self.reused_from.update(runner.reused_from)
-                part_numbers = [] if self.stopped else runner.contended_parts
+                part_numbers = [] if self.stopped else runner.parts.contended
                 if part_numbers:
                     names = [part_name(number) for number in part_numbers]
                     self.stopped = wait_for_others(self.prepared.leases, names, self.control.stop)
