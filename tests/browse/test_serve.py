@@ -12,7 +12,7 @@ from tests.browse.conftest import served
 from tests.browse.test_app import get
 from tests.cli.conftest import PROGRAM
 from tests.patience import patience
-from tts_pipeline.browse.serve import is_loopback
+from tts_pipeline.catalog.service import is_loopback_host
 
 
 def test_it_answers_on_this_machine_only(site: str) -> None:
@@ -43,7 +43,7 @@ def test_a_port_can_be_chosen(dataset: Path) -> None:
 )
 def test_who_else_can_hear_is_known(host: str, near: bool) -> None:
     """Only addresses of the machine itself are for nobody else."""
-    assert is_loopback(host) is near
+    assert is_loopback_host(host) is near
 
 
 def refused(*argv: str) -> str:

@@ -12,7 +12,12 @@ from tts_pipeline.config import (
     MAX_SERVICE_SAMPLE_RATE_HZ,
     MIN_SAMPLE_RATE_HZ,
 )
-from tts_pipeline.errors import UnreadableError
+from tts_pipeline.errors import TransientError, UnreadableError
+
+
+def malformed_error(message: str) -> TransientError:
+    """Return the error of audio that is cut or does not decode: retried; may have been billed."""
+    return TransientError(message, code="MalformedAudio")
 
 
 def check_rate_and_channels(name: str, rate_hz: int, channels: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels, malformed_error
 from tts_pipeline.audio.concatenated import check_seam, split_files
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.identify import locate_audio
@@ -64,7 +64,7 @@ def make_playable(
             billed.
     """
     if not data:
-        raise _malformed_error("the audio is empty")
+        raise malformed_error("the audio is empty")
     data, name = locate_audio(data)
     if name is not None:
         options = _Options(complete, max_s)
@@ -93,14 +93,10 @@ def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
     return result, tuple(sorted({flag for _, flags in results for flag in flags}))
 
 
-def _malformed_error(message: str) -> TransientError:
-    return TransientError(message, code="MalformedAudio")
-
-
 def _unknown_format_error(data: bytes, complete: bool) -> ServiceError:
     message = f"{len(data)} bytes are no audio of a known format"
     if not complete:  # the beginning of a file that was cut, perhaps
-        return _malformed_error(message)
+        return malformed_error(message)
     return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
 
 
@@ -117,7 +113,7 @@ def _make_audio(
 ) -> Audio:
     rate_hz, channels = rate_and_channels
     if frames <= 0:
-        raise _malformed_error(f"the {name} has a header and no sound")
+        raise malformed_error(f"the {name} has a header and no sound")
     check_rate_and_channels(name, rate_hz, channels)
     check_length(name, frames, rate_hz, max_s)
     return Audio(data, name, rate_hz, channels, (frames * 1000 + rate_hz // 2) // rate_hz)
@@ -143,7 +139,7 @@ def _measure_wav(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     try:
         wav = read_wav(data)
     except MalformedWavError as error:
-        raise _malformed_error(str(error)) from None
+        raise malformed_error(str(error)) from None
     flags = (UNVERIFIED_LENGTH,) if wav.is_measured and not options.complete else ()
     if not wav.is_linear:
         return _measure_compressed_wav(wav.data, options), flags
@@ -164,13 +160,13 @@ _FRAME_READERS: Mapping[str, FrameReader] = {"mp3": read_mp3_frame, "aac": read_
 def _measure_frames(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     scan = scan_frames(data, _FRAME_READERS[name])
     if scan is None:
-        raise _malformed_error(f"the {name} has no whole frame of sound")
+        raise malformed_error(f"the {name} has no whole frame of sound")
     return _audio_of_scan(data, name, scan, options)
 
 
 def _audio_of_scan(data: bytes, name: str, scan: FrameScan, options: _Options) -> FlaggedAudio:
     if scan.is_cut:
-        raise _malformed_error(f"the {name} is cut: frames are missing, or the last one is not whole")
+        raise malformed_error(f"the {name} is cut: frames are missing, or the last one is not whole")
     if scan.is_mixed:
         raise _several_sounds_error(name)
     if scan.is_irregular and name == "mp3":
@@ -182,7 +178,7 @@ def _audio_of_scan(data: bytes, name: str, scan: FrameScan, options: _Options) -
 def _measure_ogg(data: bytes, name: str, options: _Options) -> FlaggedAudio:
     scan = scan_pages(data)
     if scan.is_cut:
-        raise _malformed_error("the ogg is cut: its last page is not whole")
+        raise malformed_error("the ogg is cut: its last page is not whole")
     if scan.is_multiplexed:
         raise _several_sounds_error(name)
     audio, _ = _measure_decoded(data[: scan.end], name, options)  # libsndfile refuses what has anything behind it
@@ -215,7 +211,7 @@ def _measure_decoded(data: bytes, name: str, options: _Options) -> FlaggedAudio:
             frames += block
             check_length(name, frames, file.samplerate, options.max_s)
         if frames < declared_frames < UNKNOWN_FRAMES:
-            raise _malformed_error(f"the {name} is cut: {frames} samples of {declared_frames}")
+            raise malformed_error(f"the {name} is cut: {frames} samples of {declared_frames}")
         return _make_audio(data, name, (file.samplerate, file.channels), frames, options.max_s), ()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tts_pipeline.audio.clip_limits import check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_rate_and_channels, malformed_error
 from tts_pipeline.audio.wav import wav_header
-from tts_pipeline.errors import TransientError, UnreadableError
+from tts_pipeline.errors import UnreadableError
 
 _TAGS = {"signed": 1, "unsigned": 1, "float": 3, "alaw": 6, "mulaw": 7}
 _SIZES = {"signed": (8, 16, 24, 32), "unsigned": (8,), "float": (32, 64), "alaw": (8,), "mulaw": (8,)}
@@ -51,7 +51,7 @@ def wrap_as_wav(data: bytes, pcm_format: PcmFormat) -> tuple[bytes, int]:
         raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
     block = pcm_format.bits // 8 * pcm_format.channels
     if len(data) % block:
-        raise TransientError("the PCM ends within a sample: it was cut", code="MalformedAudio")
+        raise malformed_error("the PCM ends within a sample: it was cut")
     head = wav_header(
         len(data), (_TAGS[pcm_format.coding], pcm_format.sample_rate_hz, pcm_format.channels, pcm_format.bits)
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels
+from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels, malformed_error
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.mpeg import read_mp3_frame, scan_frames, with_frame_count
@@ -142,7 +142,7 @@ def open_sound_file(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(_LenientFile(data)) as file:
             yield file
     except soundfile.SoundFileError as error:
-        raise _malformed_error(f"the {name} cannot be decoded: {getattr(error, 'error_string', error)}") from None
+        raise malformed_error(f"the {name} cannot be decoded: {getattr(error, 'error_string', error)}") from None
 
 
 @contextmanager
@@ -228,14 +228,14 @@ def decode_nonempty(audio: Audio) -> Waveform:
 
 def no_sound_error(name: str) -> TransientError:
     """Return the error of a file that has a header only."""
-    return _malformed_error(f"the {name} has a header and no sound")
+    return malformed_error(f"the {name} has a header and no sound")
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
     """Read by blocks, because a header may promise any length."""
     while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
-            raise _malformed_error("the audio has samples that are no numbers")
+            raise malformed_error("the audio has samples that are no numbers")
         yield np.clip(block, -1, 1, out=block)
 
 
@@ -292,7 +292,3 @@ def _to_int16(samples: Samples) -> npt.NDArray[np.int16]:
     # Not left to libsndfile: it multiplies by 32,767, which changes samples that were 16 bits before.
     rounded: npt.NDArray[np.int16] = np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
     return rounded
-
-
-def _malformed_error(message: str) -> TransientError:
-    return TransientError(message, code="MalformedAudio")

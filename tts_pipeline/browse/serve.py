@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from ipaddress import ip_address
 
 from aiohttp import web
 
@@ -32,14 +31,6 @@ def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> N
         StorageError: The dataset cannot be read.
     """
     asyncio.run(in_daemon_threads(_serve(BrowseApp(store, host), host, port, ready)))
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches an address; of a name other than ``localhost`` that is not known."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def _serve(app: BrowseApp, host: str, port: int, ready: Callable[[str], None]) -> None:

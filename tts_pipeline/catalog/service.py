@@ -73,7 +73,11 @@ def normalise_url(url: str) -> str:
 
 def is_loopback(url: str) -> bool:
     """Say whether a URL's host is this machine: ``localhost``, 127.0.0.0/8 or ::1. Names are not resolved."""
-    host = urlsplit(url).hostname or ""
+    return is_loopback_host(urlsplit(url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Say whether only this machine reaches a host; of a name other than ``localhost`` that is not known."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

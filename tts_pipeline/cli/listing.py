@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
-from datetime import date
-from decimal import Decimal
-from typing import Any
+from collections.abc import Iterator
 
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Catalog, Service, load_catalog
@@ -28,7 +24,7 @@ def list_services(arguments: argparse.Namespace) -> int:
     """Print the services that are known by name."""
     catalog = _catalog(arguments)
     if arguments.json:
-        print_json({"services": [_to_json(service) for service in catalog.services.values()]})
+        print_json({"services": list(catalog.services.values())})
         return OK
     head = ("SERVICE", "KEY FROM", "DIALECT", "MODELS", "URL")
     rows = [
@@ -56,7 +52,7 @@ def list_models(arguments: argparse.Namespace) -> int:
     """Print models: briefly all of them, in full those of a service or of a name."""
     cards = _select_cards(_catalog(arguments), arguments.service, arguments.model)
     if arguments.json:
-        print_json({"models": [_to_json(card) for card in cards]})
+        print_json({"models": list(cards)})
     elif arguments.service or arguments.model:
         print_result("\n\n".join(_details(card) for card in cards))
     else:
@@ -166,16 +162,3 @@ def _price(price: Price) -> str:
 def _period(price: Price) -> str:
     begins = f", from {price.effective_from}" if price.effective_from else ""
     return begins + (f", until before {price.effective_until}" if price.effective_until else "")
-
-
-def _to_json(value: Any) -> Any:
-    """Return a value as JSON holds it: money as text; a key, or an address with a login, never."""
-    if is_dataclass(value):
-        return {
-            attribute.name: _to_json(getattr(value, attribute.name)) for attribute in fields(value) if attribute.repr
-        }
-    if isinstance(value, dict):
-        return {str(name): _to_json(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_to_json(item) for item in value]
-    return str(value) if isinstance(value, Decimal | date) else value

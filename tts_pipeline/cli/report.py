@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,7 @@ def _format(arguments: argparse.Namespace) -> str:
 
 def _text(report: pl.DataFrame, parts: Sequence[OpenPart], kind: str) -> str:
     if kind == "json":
-        rows = [{name: _to_json(value) for name, value in row.items()} for row in report.to_dicts()]
-        return json_line({"report": rows, "open": [_facts(part) for part in parts]})
+        return json_line({"report": report.to_dicts(), "open": [_facts(part) for part in parts]})
     if kind == "csv":
         return to_csv(report).rstrip("\n")
     if not report.height:
@@ -74,7 +73,7 @@ def _facts(open_part: OpenPart) -> dict[str, Any]:
         "process": claim.process,
         "opened_at": opened_at.isoformat(timespec="seconds"),
         "characters_upper_bound": claim.characters_upper_bound,
-        "cost_upper_bound": _to_json(claim.cost_upper_bound),
+        "cost_upper_bound": claim.cost_upper_bound,
         "currency": claim.currency,
     }
 
@@ -82,7 +81,7 @@ def _facts(open_part: OpenPart) -> dict[str, Any]:
 def _open_lines(parts: Sequence[OpenPart]) -> Iterator[str]:
     """Say what may have been spent and is in no usage table yet."""
     for facts in map(_facts, parts[:MAX_OPEN_LINES]):
-        cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']} {facts['currency']}"
+        cost = "" if facts["cost_upper_bound"] is None else f", {facts['cost_upper_bound']:f} {facts['currency']}"
         yield printable(
             f"open: {facts['part']} of {facts['dataset']} since {facts['opened_at']} (process {facts['process']} on "
             f"{facts['host']}): at most {facts['characters_upper_bound']:,} characters{cost}"
@@ -121,10 +120,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"{value:,f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _to_json(value: Any) -> Any:
-    """Return a value as JSON holds it: money as text."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    return value.isoformat() if isinstance(value, date) else value

@@ -7,6 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
+from datetime import date
+from decimal import Decimal
 from typing import Any, TextIO
 
 from tts_pipeline.errors import printable
@@ -27,7 +30,16 @@ def print_json(value: Any) -> None:
 
 def json_line(value: Any) -> str:
     """Return a value as one line of JSON; what is not printable is escaped, and so is read as it was."""
-    return _UNPRINTABLE.sub(_escape, json.dumps(value, ensure_ascii=False))
+    return _UNPRINTABLE.sub(_escape, json.dumps(value, ensure_ascii=False, default=_to_json))
+
+
+def _to_json(value: Any) -> Any:
+    """Return money, a date or a record as JSON holds it; of a record never a key, or an address with a login."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, date):
+        return value.isoformat()
+    return {attribute.name: getattr(value, attribute.name) for attribute in fields(value) if attribute.repr}
 
 
 def print_status(text: str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from tts_pipeline.audio.clip_limits import malformed_error
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.audio.speaking_rate import speaking_range_s
 from tts_pipeline.config import PCM_SAMPLE_RATE_HZ
-from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
+from tts_pipeline.errors import ServiceError, UnreadableError
 from tts_pipeline.models import Audio, Parameters
 from tts_pipeline.wire.event_stream import is_event_stream
 from tts_pipeline.wire.pcm_facts import PcmFacts, facts_of_fields, facts_of_media_type, is_format_name
@@ -77,7 +78,7 @@ def check_duration(audio: Audio, text: str, language: str | None, speed: float, 
 
 def _duration_error(message: str, is_whole: bool) -> ServiceError:
     if not is_whole:
-        return TransientError(message, code="MalformedAudio")
+        return malformed_error(message)
     return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
 
 

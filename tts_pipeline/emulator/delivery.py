@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import chain, repeat
 
+import orjson
 from aiohttp import web
 
 from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
@@ -100,3 +101,8 @@ def _chunked(body: bytes, *, is_complete: bool) -> bytes:
     pieces = [body[start : start + _CHUNK_BYTES] for start in range(0, len(body), _CHUNK_BYTES)]
     encoded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
     return encoded + b"0\r\n\r\n" if is_complete else encoded
+
+
+def json_delivery(value: object, status: int = 200) -> Delivery:
+    """Return a value as an answer in JSON."""
+    return Delivery(status, orjson.dumps(value))

@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
-from tts_pipeline.emulator.delivery import Delivery
+from tts_pipeline.emulator.delivery import Delivery, json_delivery
 from tts_pipeline.emulator.event_streams import ali_frame
 from tts_pipeline.emulator.request import RefusalError
 from tts_pipeline.emulator.rules import NO_FAULT, Rule
@@ -24,27 +22,27 @@ def refuse(refusal: RefusalError, request_id: str, rule: Rule = NO_FAULT) -> Del
 
 
 def _flat(refusal: RefusalError, request_id: str) -> Delivery:
-    return _json(refusal.status, _fields(refusal, request_id))
+    return json_delivery(_fields(refusal, request_id), refusal.status)
 
 
 def _nested(refusal: RefusalError, _request_id: str) -> Delivery:
     kind = "invalid_request_error" if refusal.status < 500 else "server_error"
     error = {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}
-    return _json(refusal.status, {"error": error})
+    return json_delivery({"error": error}, refusal.status)
 
 
 def _text(refusal: RefusalError, _request_id: str) -> Delivery:
-    return _json(refusal.status, {"error": refusal.message})
+    return json_delivery({"error": refusal.message}, refusal.status)
 
 
 def _inside_200(refusal: RefusalError, request_id: str) -> Delivery:
     body = {"status_code": refusal.status, **_fields(refusal, request_id), "output": None, "usage": None}
-    return _json(200, body)
+    return json_delivery(body)
 
 
 def _flattened(refusal: RefusalError, request_id: str) -> Delivery:
     message = f"<{refusal.status}> {refusal.code}: {refusal.message}"
-    return _json(400, {"code": "BadRequest", "message": message, "request_id": request_id})
+    return json_delivery({"code": "BadRequest", "message": message, "request_id": request_id}, 400)
 
 
 def _sse(refusal: RefusalError, request_id: str) -> Delivery:
@@ -84,17 +82,17 @@ def _vendor_code(refusal: RefusalError, maker: int) -> Any:
 
 def _base_resp(refusal: RefusalError, request_id: str) -> Delivery:
     status = {"status_code": _vendor_code(refusal, 0), "status_msg": refusal.message}
-    return _json(200, {"data": None, "trace_id": request_id, "base_resp": status})
+    return json_delivery({"data": None, "trace_id": request_id, "base_resp": status})
 
 
 def _response_error(refusal: RefusalError, request_id: str) -> Delivery:
     error = {"Code": _vendor_code(refusal, 1), "Message": refusal.message}
-    return _json(200, {"Response": {"Error": error, "RequestId": request_id}})
+    return json_delivery({"Response": {"Error": error, "RequestId": request_id}})
 
 
 def _typed_400(refusal: RefusalError, _request_id: str) -> Delivery:
     kind = f"{_vendor_code(refusal, 2)}:http://internal.amazon.com/coral/com.amazon.coral.availability/"
-    delivery = _json(refusal.status if refusal.status >= 500 else 400, {"message": refusal.message})
+    delivery = json_delivery({"message": refusal.message}, refusal.status if refusal.status >= 500 else 400)
     return replace(delivery, headers={"x-amzn-ErrorType": kind})
 
 
@@ -103,15 +101,11 @@ def _rpc_status(refusal: RefusalError, _request_id: str) -> Delivery:
     http_status = {"INVALID_ARGUMENT": 400, "PERMISSION_DENIED": 403, "RESOURCE_EXHAUSTED": 429}.get(status, 503)
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}] if reason else []
     error = {"code": http_status, "message": refusal.message, "status": status, "details": details}
-    return _json(http_status, {"error": error})
+    return json_delivery({"error": error}, http_status)
 
 
 def _fields(refusal: RefusalError, request_id: str) -> dict[str, str]:
     return {"request_id": request_id, "code": refusal.code, "message": refusal.message}
-
-
-def _json(status: int, value: Mapping[str, object]) -> Delivery:
-    return Delivery(status, orjson.dumps(value))
 
 
 _FORMS: Mapping[str, Callable[[RefusalError, str], Delivery]] = {

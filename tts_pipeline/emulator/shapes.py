@@ -12,7 +12,7 @@ import pybase64
 from tts_pipeline.emulator import vendor_shapes
 from tts_pipeline.emulator.audio import TimedWord
 from tts_pipeline.emulator.billing import Charge
-from tts_pipeline.emulator.delivery import Delivery
+from tts_pipeline.emulator.delivery import Delivery, json_delivery
 from tts_pipeline.emulator.event_streams import ali_stream, cut_stream, openai_stream
 from tts_pipeline.emulator.rules import NO_FAULT, Rule
 from tts_pipeline.emulator.timings import timing_fields
@@ -102,26 +102,28 @@ def _bare(answer: Answer, rule: Rule) -> Delivery:
         timing_fields(answer.words, answer.text, rule.timestamps) if answer.words is not None else ({}, {})
     )
     sentence = {"sentence": sentence_fields} if sentence_fields else {}
-    return _json({"output": {"audio": audio} | sentence} | top_fields)
+    return json_delivery({"output": {"audio": audio} | sentence} | top_fields)
 
 
 def _audio_url_object(answer: Answer, rule: Rule) -> Delivery:
     sentence_fields, top_fields = (
         timing_fields(answer.words, answer.text, rule.timestamps) if answer.words is not None else ({}, {})
     )
-    return _json({"audio": {"url": answer.url}, "usage": answer.reported_characters} | top_fields | sentence_fields)
+    return json_delivery(
+        {"audio": {"url": answer.url}, "usage": answer.reported_characters} | top_fields | sentence_fields
+    )
 
 
 def _json_string_url(answer: Answer, _rule: Rule) -> Delivery:
-    return _json(answer.url)
+    return json_delivery(answer.url)
 
 
 def _json_string_data_uri(answer: Answer, _rule: Rule) -> Delivery:
-    return _json(f"data:{answer.content_type};base64,{pybase64.b64encode(answer.audio).decode()}")
+    return json_delivery(f"data:{answer.content_type};base64,{pybase64.b64encode(answer.audio).decode()}")
 
 
 def _json_string_base64(answer: Answer, _rule: Rule) -> Delivery:
-    return _json(pybase64.b64encode(answer.audio).decode())
+    return json_delivery(pybase64.b64encode(answer.audio).decode())
 
 
 def _redirect(answer: Answer, _rule: Rule) -> Delivery:
@@ -142,7 +144,7 @@ def _raw_unlabelled(answer: Answer, _rule: Rule) -> Delivery:
 
 def _no_audio(answer: Answer, _rule: Rule) -> Delivery:
     output = {"text": None, "finish_reason": "stop", "audio": None}
-    return _json({"request_id": answer.request_id, "output": output, "usage": answer.reported_characters})
+    return json_delivery({"request_id": answer.request_id, "output": output, "usage": answer.reported_characters})
 
 
 def _bad_base64(answer: Answer, rule: Rule) -> Delivery:
@@ -169,10 +171,6 @@ def _openai_sse(answer: Answer, _rule: Rule) -> Delivery:
 
 def _stream(body: bytes) -> Delivery:
     return Delivery(200, body, "text/event-stream", framing="chunks")
-
-
-def _json(value: object) -> Delivery:
-    return Delivery(200, orjson.dumps(value))
 
 
 def _characters_of(answer: Answer) -> int:

@@ -6,13 +6,13 @@ JSON, and names that no table of ours has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pybase64
 
-from tts_pipeline.emulator.delivery import Delivery
+from tts_pipeline.emulator.delivery import Delivery, json_delivery
 
 _CHUNK_BYTES = 6_000
 _BOUNDARY = "0f8e1c"
@@ -20,7 +20,7 @@ _BOUNDARY = "0f8e1c"
 
 def hex_in_json(audio: bytes, characters: int) -> Delivery:
     """MiniMax T2A: hex, and the usage beside it."""
-    return _json(_hex_event(audio.hex(), 2) | _extra(characters))
+    return json_delivery(_hex_event(audio.hex(), 2) | _extra(characters))
 
 
 def hex_stream(audio: bytes, characters: int) -> Delivery:
@@ -33,22 +33,24 @@ def hex_stream(audio: bytes, characters: int) -> Delivery:
 
 def unknown_name(audio: bytes) -> Delivery:
     """Base64 under a name that nobody told."""
-    return _json({"ok": True, "answer": {"id": "a" * 80, "sound": _base64(audio)}})
+    return json_delivery({"ok": True, "answer": {"id": "a" * 80, "sound": _base64(audio)}})
 
 
 def unknown_url(url: str) -> Delivery:
     """A link under a name that nobody told, beside other links."""
-    return _json({"docs": "https://a.example/docs", "answer": {"file_link": url, "callback_url": "https://b.example/"}})
+    return json_delivery(
+        {"docs": "https://a.example/docs", "answer": {"file_link": url, "callback_url": "https://b.example/"}}
+    )
 
 
 def url_safe_base64(audio: bytes) -> Delivery:
     """The alphabet of URLs, without padding."""
-    return _json({"audioContent": pybase64.urlsafe_b64encode(audio).decode().rstrip("=")})
+    return json_delivery({"audioContent": pybase64.urlsafe_b64encode(audio).decode().rstrip("=")})
 
 
 def list_of_chunks(audio: bytes) -> Delivery:
     """Chunks in objects of a list, each base64 of its own."""
-    return _json({"segments": [{"part": _base64(chunk), "n": n} for n, chunk in enumerate(_chunks(audio))]})
+    return json_delivery({"segments": [{"part": _base64(chunk), "n": n} for n, chunk in enumerate(_chunks(audio))]})
 
 
 def lines_of_json(audio: bytes) -> Delivery:
@@ -60,7 +62,7 @@ def lines_of_json(audio: bytes) -> Delivery:
 def inline_data(audio: bytes, content_type: str) -> Delivery:
     """Gemini: parts that tell their media type."""
     parts = [{"inlineData": {"mimeType": content_type, "data": _base64(chunk)}} for chunk in _chunks(audio)]
-    return _json({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})
+    return json_delivery({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})
 
 
 def parts_of_a_form(audio: bytes, content_type: str) -> Delivery:
@@ -74,12 +76,12 @@ def parts_of_a_form(audio: bytes, content_type: str) -> Delivery:
 def billed_failure(characters: int) -> Delivery:
     """Gemini: no content, a reason that says nothing, and tokens that are billed."""
     tokens = {"promptTokenCount": characters, "candidatesTokenCount": 50, "totalTokenCount": characters + 50}
-    return _json({"candidates": [{"content": {}, "finishReason": "OTHER"}], "usageMetadata": tokens})
+    return json_delivery({"candidates": [{"content": {}, "finishReason": "OTHER"}], "usageMetadata": tokens})
 
 
 def unreadable(characters: int) -> Delivery:
     """Something that is no audio, where all else is well."""
-    return _json({"ok": True, "answer": _base64(b"no audio at all, whatever it is" * 9)} | _extra(characters))
+    return json_delivery({"ok": True, "answer": _base64(b"no audio at all, whatever it is" * 9)} | _extra(characters))
 
 
 def _hex_event(text: str, status: int) -> dict[str, Any]:
@@ -100,7 +102,3 @@ def _chunks(audio: bytes) -> Sequence[bytes]:
 
 def _base64(data: bytes) -> str:
     return pybase64.b64encode(data).decode()
-
-
-def _json(value: Mapping[str, Any]) -> Delivery:
-    return Delivery(200, orjson.dumps(value))
