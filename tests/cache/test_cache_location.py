@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.cache.test_file_cache import KEY, found_of
 from tests.dataset.samples import Bench
 from tts_pipeline.cache.cache_location import find_cache
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.file_cache import MARKER, FileCache
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
+from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.local_store import LocalStore
 
@@ -23,7 +24,7 @@ def _dataset(folder: Path, *, made: str = "as-received") -> Path:
     bench = Bench.of(folder, LocalStore(out), rows=3)
     bench.run()
     job = {"audio_format": made, "sample_rate_hz": None, "pause_ms": 300}
-    (out / DESCRIPTOR_FILE).write_bytes(Descriptor(3, 500, job, [], []).to_json())
+    (out / DESCRIPTOR_FILE).write_bytes(descriptor_of(3, 500, job).to_json())
     return out
 
 

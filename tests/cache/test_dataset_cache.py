@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench, audio_of
 from tts_pipeline.cache import dataset_cache as publishing
 from tts_pipeline.cache.dataset_cache import DatasetCache
@@ -26,7 +27,7 @@ RECEIVED = AudioSettings()
 
 def _descriptor(bench: Bench, made: AudioSettings = RECEIVED) -> Descriptor:
     job = {"audio_format": made.format, "sample_rate_hz": made.sample_rate_hz, "pause_ms": made.pause_ms}
-    return Descriptor(bench.source.rows, bench.part_rows, job, [], [])
+    return descriptor_of(bench.source.rows, bench.part_rows, job)
 
 
 def _open_cache(

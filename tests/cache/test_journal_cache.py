@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench
 from tts_pipeline.cache.journal_cache import JournalCache
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.storage.local_store import LocalStore
 
@@ -33,7 +33,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def _cache(bench: Bench, audio: AudioSettings = AudioSettings(), **job: Any) -> JournalCache:
-    descriptor = Descriptor(4, 500, {**JOB, **job}, [], [])
+    descriptor = descriptor_of(4, 500, {**JOB, **job})
     return JournalCache(bench.journals, descriptor, audio, "generation 1")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import PRICE
 from tests.client.scripted_server import (
     ScriptedServer,
     Step,
@@ -46,7 +47,6 @@ from tts_pipeline.flow.budget import Budget
 from tts_pipeline.flow.clock import Clock
 from tts_pipeline.models import Answer, Price, Speech, Utterance
 
-PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
 HELLO = Utterance("a", "Hello.", {"voice": "Cherry"})
 KEY = "sk-very-secret-key"

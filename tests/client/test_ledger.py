@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+from tests.builders import PRICE
 from tts_pipeline.card import Card
 from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Answer, Audio, History, Price, Segment, Utterance
+from tts_pipeline.models import Answer, Audio, History, Segment, Utterance
 
-PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 METER = Meter(Card("s", "m", prices=(PRICE,)), Clock())
 ANSWER = Answer(1, Audio(b"", "wav", 24_000, 1, 10))
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.builders import PRICE
 from tests.client.test_meter import ManualClock, attempt_of
 from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
@@ -18,7 +19,7 @@ from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Price, Usage
 from tts_pipeline.wire.usage import InvalidUsage
 
-CARD = Card("s", "m", billing="characters", prices=(Price("p", "CNY", "list", per_10k_characters=Decimal(1)),))
+CARD = Card("s", "m", billing="characters", prices=(PRICE,))
 TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(2), per_1m_output_tokens=Decimal(10))
 BY_TOKEN = Card("s", "m", billing="tokens", output_tokens_per_second=50, prices=(TOKENS,))
 TEXT = "x" * 400

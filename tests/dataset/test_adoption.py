@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
 from tts_pipeline.dataset.claims import claim_names
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.names import parse_journal_id
 from tts_pipeline.dataset.part_journals import journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans, commit_all_usage
@@ -205,7 +205,7 @@ def test_a_copy_is_for_its_owner_only(bench: Bench) -> None:
 def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
     """Before its usage is published, too."""
     _lose(bench, more=1)
-    descriptor = Descriptor(4, 500, {}, [], [])
+    descriptor = descriptor_of(4, 500, {})
     assert total_spend(bench.store, descriptor, bench.journals, bench.journals).characters_upper_bound == 4 * LINE
     adopt_journals(bench.store, bench.journals, 0)
     totals = total_spend(bench.store, descriptor, bench.journals, bench.journals)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 import yaml
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
@@ -22,7 +23,7 @@ from tts_pipeline.storage.store import Store
 def _bench_with_descriptor(tmp_path: Path, store: Store, *, rows: int = 10) -> tuple[Bench, Descriptor]:
     bench = Bench.of(tmp_path, store, rows=rows, part_rows=4)
     job = {"model": "qwen3-tts-flash", "service": "local"}
-    descriptor = Descriptor(rows, 4, job, bench.source.fingerprint(), [])
+    descriptor = descriptor_of(rows, 4, job, bench.source.fingerprint())
     return bench, create_or_extend_descriptor(store, descriptor)
 
 
@@ -103,7 +104,7 @@ def test_a_dataset_of_no_rows_can_be_sealed(tmp_path: Path, store: Store) -> Non
 def test_parts_are_known_by_number_however_many_there_are(tmp_path: Path) -> None:
     """Also a sixth digit is one of the number."""
     store = LocalStore(tmp_path)
-    descriptor = Descriptor(200_000, 1, {}, [], [])
+    descriptor = descriptor_of(200_000, 1, {})
     for number in (7, 10_000, 100_001):
         store.write(marker_name(number), b"{}")
     assert committed_parts(store, descriptor) == {7, 10_000, 100_001}
@@ -132,7 +133,7 @@ def test_the_card_names_what_is_there(tmp_path: Path, store: Store) -> None:
 
 def test_the_card_names_no_table_without_files() -> None:
     """Nobody is sent to a folder that is not there; what is not known is said to be unknown."""
-    card = dataset_card(Descriptor(0, 500, {"model": "m", "service": "s"}, [], []), Totals(rejects=1), [])
+    card = dataset_card(descriptor_of(0, 500, {"model": "m", "service": "s"}), Totals(rejects=1), [])
     values = yaml.safe_load(card.split("---\n", 2)[1])
     assert [one["config_name"] for one in values["configs"]] == ["rejects"]
     assert "language" not in values
@@ -144,7 +145,7 @@ def test_the_card_takes_no_markup_from_names() -> None:
     """A voice, a language or a model is text, whatever it holds; a cost of which a part is not known says so."""
     voices = {"<img src=x>[a](b)\n# Title": 1, "Eldric Sage": 2}
     marker = {"voices": voices, "languages": {"no": 1, "en\nlicense: mit": 1}}
-    descriptor = Descriptor(3, 500, {"model": "m`<b>", "service": "s"}, [], [])
+    descriptor = descriptor_of(3, 500, {"model": "m`<b>", "service": "s"})
     totals = Totals(speech=3, cost=Decimal(1), currency="CNY", characters_without_price=7)
     _, head, body = dataset_card(descriptor, totals, [marker]).split("---\n", 2)
     assert yaml.safe_load(head)["language"] == ["en\nlicense: mit", "no"]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench, cost_of
-from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.generations import (
     SWAP_FILE,
@@ -32,8 +33,8 @@ def _generation(folder: Path, root: Store, number: int, rows: int, *, part_rows:
     (folder / f"{number}").mkdir()
     bench = Bench.of(folder / f"{number}", store, rows=rows, part_rows=part_rows)
     spent_before = None if number == 1 else totals_to_carry(root)
-    wanted = Descriptor(
-        rows, part_rows, JOB, bench.source.fingerprint(), [], generation=number, carried_totals=spent_before
+    wanted = descriptor_of(
+        rows, part_rows, JOB, bench.source.fingerprint(), generation=number, carried_totals=spent_before
     )
     create_or_extend_descriptor(store, wanted)
     return bench

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import claim_names
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans
@@ -21,7 +21,7 @@ from tts_pipeline.storage.store import Store
 LINE = 7
 """Characters of each text; the claim on the part is for all four rows."""
 
-DESCRIPTOR = Descriptor(4, 500, {"model": "m"}, [], [])
+DESCRIPTOR = descriptor_of(4, 500, {"model": "m"})
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import PRICE, Bench
 from tts_pipeline.dataset.commit import marker_name
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.price_rows import distinct_prices, price_row, refuse_changed_prices
 from tts_pipeline.errors import ConfigurationError
@@ -56,7 +56,7 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
     bench.run(1)
     first, second = (orjson.loads(store.read(marker_name(number)) or b"") for number in range(2))
     assert (first["prices"], second["prices"]) == ([price_row(PRICE)], [])
-    finalize(store, Descriptor(8, 4, {"model": "m", "service": "s"}, [], []))
+    finalize(store, descriptor_of(8, 4, {"model": "m", "service": "s"}))
     assert orjson.loads(store.read("parts.json") or b"")["prices"] == [price_row(PRICE)]
 
 

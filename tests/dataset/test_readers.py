@@ -15,8 +15,8 @@ import pyarrow.dataset as pads
 import pytest
 import soundfile
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.emulator.tone import tone
@@ -32,7 +32,7 @@ def dataset(tmp_path: Path) -> Path:
     destination = tmp_path / "out"
     bench = Bench.of(tmp_path, LocalStore(destination), rows=ROWS, part_rows=4)
     job = {"model": "qwen3-tts-flash", "service": "local"}
-    descriptor = create_or_extend_descriptor(bench.store, Descriptor(ROWS, 4, job, bench.source.fingerprint(), []))
+    descriptor = create_or_extend_descriptor(bench.store, descriptor_of(ROWS, 4, job, bench.source.fingerprint()))
     for number in range(descriptor.parts):
         bench.run(number, refused=["r5"])
     finalize(bench.store, descriptor)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import NOW_US, Bench, cost_of
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.commit import marker_name
@@ -27,7 +28,7 @@ def bench(tmp_path: Path, store: Store) -> Bench:
 
 
 def _descriptor(bench: Bench) -> Descriptor:
-    return Descriptor(4, 500, {"model": "m", "service": "s"}, bench.source.fingerprint(), [])
+    return descriptor_of(4, 500, {"model": "m", "service": "s"}, bench.source.fingerprint())
 
 
 def _journalled(bench: Bench) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import Bench, cost_of
 from tts_pipeline.dataset.active_part import PriorState
 from tts_pipeline.dataset.commit import PartCommitter, marker_name
@@ -39,7 +40,7 @@ def _seal(bench: Bench) -> None:
 
 def _descriptor(bench: Bench) -> Descriptor:
     job = {"model": "m", "service": "s"}
-    return create_or_extend_descriptor(bench.store, Descriptor(8, 5, job, bench.source.fingerprint(), []))
+    return create_or_extend_descriptor(bench.store, descriptor_of(8, 5, job, bench.source.fingerprint()))
 
 
 def _reopen(bench: Bench) -> set[int]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import descriptor_of
 from tests.dataset.samples import NOW_US, Bench, cost_of, settlement_of
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.commit import PartCommitter
-from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.storage.store import Store
@@ -42,7 +42,7 @@ def _suspend(bench: Bench, number: int) -> PartCommitter:
 
 def _total_spend(bench: Bench) -> Totals:
     return total_spend(
-        bench.store, Descriptor(bench.source.rows, bench.part_rows, {}, [], []), bench.journals, bench.journals
+        bench.store, descriptor_of(bench.source.rows, bench.part_rows, {}), bench.journals, bench.journals
     )
 
 
@@ -130,6 +130,6 @@ def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> 
     bench = Bench.of(tmp_path, store)
     bench.run()
     carried = Totals(attempts=3, characters_billed=100, characters_upper_bound=120).to_json()
-    descriptor = Descriptor(4, 500, {}, [], [], generation=2, carried_totals=carried)
+    descriptor = descriptor_of(4, 500, {}, generation=2, carried_totals=carried)
     totals = total_spend(store, descriptor, bench.journals, bench.journals)
     assert (totals.attempts, totals.characters_upper_bound) == (7, 4 * LINE + 120)

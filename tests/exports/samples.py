@@ -12,7 +12,8 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tts_pipeline.dataset.descriptor import MANIFEST_FILE, Descriptor
+from tests.builders import descriptor_of
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.speech_file import speech_writer
 from tts_pipeline.emulator.tone import tone
@@ -99,7 +100,7 @@ def write_parts(
             half = -(-len(rows) // 2)
             for group in filter(None, (rows[:half], rows[half:])):
                 writer.write_table(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
-    descriptor = Descriptor((parts + parts_left) * part_rows, part_rows, JOB, [], [])
+    descriptor = descriptor_of((parts + parts_left) * part_rows, part_rows, JOB)
     store.write("dataset.json", descriptor.to_json())
     store.remove(MANIFEST_FILE)
     if not parts_left:

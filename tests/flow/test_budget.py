@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import PRICE, TOKEN_PRICE
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.flow.budget import Budget, Spending, check_cap
-from tts_pipeline.models import Price, Usage
+from tts_pipeline.models import Usage
 
 COST = Decimal("0.001")
 """Of one character, in these tests."""
@@ -153,10 +154,6 @@ def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[t
             spent += attempt.characters_upper_bound if end in "su" else 0
 
 
-PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
-TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(10))
-
-
 @pytest.mark.parametrize(
     ("cap", "card", "said"),
     [
@@ -166,7 +163,7 @@ TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(1), per_1m_output
         (BudgetCap(max_characters=0), Card("s", "m"), "at least 1"),
         (BudgetCap(Decimal(5), "CNY"), Card("s", "m"), "--prices"),
         (BudgetCap(Decimal(5), "USD"), Card("s", "m", prices=(PRICE,)), "price of m on s is in CNY"),
-        (BudgetCap(Decimal(5), "CNY"), Card("s", "m", billing="tokens", prices=(TOKENS,)), "--max-characters"),
+        (BudgetCap(Decimal(5), "CNY"), Card("s", "m", billing="tokens", prices=(TOKEN_PRICE,)), "--max-characters"),
     ],
 )
 def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, said: str) -> None:
@@ -183,7 +180,7 @@ def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, said: 
         (BudgetCap(Decimal(5), "CNY"), Card("s", "m", prices=(PRICE,))),
         (
             BudgetCap(Decimal(5), "CNY"),
-            Card("s", "m", billing="tokens", output_tokens_per_second=50, prices=(TOKENS,)),
+            Card("s", "m", billing="tokens", output_tokens_per_second=50, prices=(TOKEN_PRICE,)),
         ),
     ],
 )

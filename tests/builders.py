@@ -1,0 +1,20 @@
+"""Values that many tests build: a descriptor, and prices by character and by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from tts_pipeline.dataset.descriptor import Descriptor
+from tts_pipeline.models import Price
+
+PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
+TOKEN_PRICE = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(10))
+
+
+def descriptor_of(
+    rows: int, part_rows: int, job: Mapping[str, Any], source: Sequence[Mapping[str, Any]] = (), **more: Any
+) -> Descriptor:
+    """Describe a dataset whose prices do not matter."""
+    return Descriptor(rows, part_rows, job, list(map(dict, source)), [], **more)
