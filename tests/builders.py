@@ -1,4 +1,4 @@
-"""Values that many tests build: a descriptor, and prices by character and by token."""
+"""Values that many tests build: a descriptor, prices by character and by token, a WAV file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from tts_pipeline.audio.wav import wav_header
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.models import Price
 
@@ -18,3 +19,8 @@ def descriptor_of(
 ) -> Descriptor:
     """Describe a dataset whose prices do not matter."""
     return Descriptor(rows, part_rows, job, list(map(dict, source)), [], **more)
+
+
+def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
+    """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
+    return wav_header(len(samples), (1, sample_rate_hz, channels, 16)) + samples

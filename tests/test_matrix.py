@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.builders import wrap_pcm
 from tests.patience import patience
 from tts_pipeline.attempt import Outcome, Settlement
 from tts_pipeline.audio.quality import FLAGS
-from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.client.client import SpeechClient

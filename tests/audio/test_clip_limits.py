@@ -15,11 +15,11 @@ import soundfile
 from tests.audio.samples import sample
 from tests.audio.test_measure import measure_bytes, page_checksum
 from tests.audio.test_mpeg import adts_file
+from tests.builders import wrap_pcm
 from tts_pipeline.audio.clip_limits import check_length
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.audio.quality import UNDECODABLE, assess
-from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.config import MAX_CLIP_S, AudioSettings
 from tts_pipeline.errors import ServiceError, UnreadableError
 from tts_pipeline.models import Audio

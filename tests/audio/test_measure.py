@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.audio.samples import FORMATS, kind_of, pcm, sample
 from tests.audio.test_mpeg import adts_file
+from tests.builders import wrap_pcm
 from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, make_playable
-from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.audio.samples import pcm, sample
-from tts_pipeline.audio.wav import MalformedWavError, read_wav, wrap_pcm
+from tests.builders import wrap_pcm
+from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.errors import UnreadableError
 
 SAMPLES = pcm(0.1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.builders import wrap_pcm
 from tests.client.scripted_server import Step, answer, speech_body, wav
 from tests.client.test_client import outcomes, synthesize
 from tts_pipeline.attempt import Outcome
-from tts_pipeline.audio.wav import wrap_pcm
 from tts_pipeline.client.retakes import action_for
 from tts_pipeline.config import QualityAction, QualityPolicy
 from tts_pipeline.errors import PermanentError

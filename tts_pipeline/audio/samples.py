@@ -213,19 +213,6 @@ def _scale(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
         yield block
 
 
-def decode_nonempty(audio: Audio) -> Waveform:
-    """Return the samples of a file, of which there must be some.
-
-    Raises:
-        TransientError: ``MalformedAudio``: it does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: As ``open_stream`` does.
-    """
-    waveform = decode(audio)
-    if not waveform.frames:
-        raise no_sound_error(audio.format)
-    return waveform
-
-
 def no_sound_error(name: str) -> TransientError:
     """Return the error of a file that has a header only."""
     return malformed_error(f"the {name} has a header and no sound")

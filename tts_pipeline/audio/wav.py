@@ -70,11 +70,6 @@ class _Chunks:
     fact_frames: int | None = None
 
 
-def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
-    """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
-    return wav_header(len(samples), (1, sample_rate_hz, channels, 16)) + samples
-
-
 def wav_header(size: int, sample_format: tuple[int, int, int, int]) -> bytes:
     """Return the 44 bytes before so many bytes of samples, by format tag, sample rate, channels and bits."""
     tag, sample_rate_hz, channels, bits = sample_format

@@ -84,11 +84,6 @@ class Leases:
         return self._lease_s / _POLLS_PER_LEASE
 
     @property
-    def are_distributed(self) -> bool:
-        """Whether other machines may meet at the destination."""
-        return self._store is not None
-
-    @property
     def are_lost(self) -> bool:
         """Whether others may hold what this process held."""
         return self._heartbeat is not None and self._heartbeat.is_lost
