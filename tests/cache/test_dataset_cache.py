@@ -135,7 +135,7 @@ def test_rows_of_one_order_read_each_row_group_once(tmp_path: Path, monkeypatch:
     for number in range(60):
         _get(speech, f"Line {number}.")
     assert opened["speech/part-00000.parquet"] == 1 + groups
-    assert len(speech._cached_tables) == publishing.CACHED_GROUPS
+    assert speech._table.cache_info().currsize == publishing.CACHED_GROUPS
 
 
 def test_damaged_audio_is_not_there(tmp_path: Path) -> None:

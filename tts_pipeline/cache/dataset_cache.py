@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Collection, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from tts_pipeline.cache.file_cache import CacheRecord, is_request_key, request_hash
 from tts_pipeline.config import AudioSettings
@@ -65,13 +63,14 @@ class DatasetCache:
     def __init__(self, dataset: DatasetReader, settings: AudioSettings, label: str) -> None:
         self.label = label
         self._dataset = dataset
-        self._cached_tables: OrderedDict[int, pa.Table | None] = OrderedDict()
         self._lock = Lock()
         self._has_warned = False
         groups = self._index(compatible_segment_kinds(dataset.descriptor, settings))
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
-        self._groups = [(group.file, group.number) for group in groups]
+        self._groups = names = [(group.file, group.number) for group in groups]
+        # Without ``self``: else the tables would outlive this, until the garbage collector comes.
+        self._table = lru_cache(CACHED_GROUPS)(lambda number: dataset.row_group(*names[number], _COLUMNS))
         hashes = np.concatenate([np.empty(0, np.uint64), *(group.hashes for group in groups)])
         row_numbers = [group.reusable_rows + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
         self._hashes = HashIndex(hashes, np.concatenate([np.empty(0, np.uint32), *row_numbers]))
@@ -141,12 +140,7 @@ class DatasetCache:
     def _read_row(self, row_number: int) -> dict[str, Any]:
         number = self._group_of(row_number)
         with self._lock:  # threads that want the same row group wait for the first one to read it
-            table = self._cached_tables.pop(number, None)
-            if table is None:
-                table = self._dataset.row_group(*self._groups[number], _COLUMNS)
-            self._cached_tables[number] = table
-            while len(self._cached_tables) > CACHED_GROUPS:
-                self._cached_tables.popitem(last=False)
+            table = self._table(number)
         index = row_number - int(self._first_rows[number])
         if table is None or index >= table.num_rows:  # the part was made anew since it was looked at
             return dict.fromkeys(_COLUMNS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -79,7 +79,7 @@ class ExportIndex:
         self._open_file: tuple[str, ExitStack, pq.ParquetFile] | None = None
         self._checkpoints = [name for name in store.names(CHECKPOINT_FOLDER) if _CHECKPOINT_NAME.fullmatch(name)]
         self._intent_names = self._read_intents()
-        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
+        self._table = lru_cache(_CACHED_GROUPS)(partial(self._read_group, columns=None))
         self._groups: list[tuple[str, int]] = []
         try:
             hashes = [group_hashes for name in self._index_files() for group_hashes in self._hash_keys(name)]
@@ -96,6 +96,7 @@ class ExportIndex:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._table.cache_clear()
         self._close()
 
     def get(self, utterance_id: str, take: int) -> IndexEntry | None:
@@ -149,9 +150,7 @@ class ExportIndex:
         return [INDEX_FILE, *checkpoints] if self._store.exists(INDEX_FILE) else checkpoints
 
     def _hash_keys(self, name: str) -> Iterator[Hashes]:
-        with storage_errors(f"reading {self._store.describe(name)}", Exception):
-            groups = self._open(name).num_row_groups
-        for group in range(groups):
+        for group in range(self._open(name).num_row_groups):
             self._groups.append((name, group))
             table = self._read_group(len(self._groups) - 1, ["utterance_id", "take"])
             keys = zip(table.column("utterance_id").to_pylist(), table.column("take").to_pylist(), strict=True)
@@ -159,14 +158,9 @@ class ExportIndex:
 
     def _entry(self, position: int) -> IndexEntry:
         number = int(np.searchsorted(self._first_rows, position, "right")) - 1
-        table = self._cache.pop(number, None)
-        self._cache[number] = table = self._read_group(number, None) if table is None else table
-        while len(self._cache) > _CACHED_GROUPS:
-            self._cache.popitem(last=False)
-        entry: IndexEntry = table.slice(position - int(self._first_rows[number]), 1).to_pylist()[0]
-        return (
-            entry if _is_plausible(entry) else dict.fromkeys(INDEX_SCHEMA.names)
-        )  # none that can be gone by: it is written anew
+        entry: IndexEntry = self._table(number).slice(position - int(self._first_rows[number]), 1).to_pylist()[0]
+        # Of an entry that cannot be true nothing is taken: the file is written anew.
+        return entry if _is_plausible(entry) else dict.fromkeys(INDEX_SCHEMA.names)
 
     def _read_group(self, number: int, columns: list[str] | None) -> pa.Table:
         name, group = self._groups[number]
