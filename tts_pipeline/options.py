@@ -332,5 +332,12 @@ OPTIONS = tuple(option for group in GROUPS.values() for option in group)
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
+BY_PARAMETER = {
+    **{option.parameter: option for option in OPTIONS},
+    "parameters": BY_NAME["set"],
+    "columns": BY_NAME["column"],
+}
+"""By the name that a message calls it: ``columns`` are those of parameters, as in ``tts.run(columns=...)``."""
+
 EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
 """Pairs of which only one may be given; a flag goes before the other one in a job file."""

@@ -138,7 +138,7 @@ def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
             "the text has nothing to say: no letter, digit or sign that is read aloud",
             code="UnspeakableText",
             may_be_billed=False,
-            hint="leave the row rejected, or send it all the same with --unspeakable keep and --retry-rejects",
+            hint="leave the row rejected, or send it all the same with `unspeakable='keep'` and `retry_rejects=True`",
         )
 
 

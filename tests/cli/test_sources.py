@@ -175,10 +175,10 @@ def test_journals_that_cannot_be_kept_are_told_before_anything_is_sent(
     source, bucket = _write(tmp_path / "a.parquet"), f"memory://{tmp_path.name}"
     with pytest.raises(tts.StorageError, match="cannot be written") as told:
         tts.run(source, bucket, service, model=MODEL)
-    assert ("--work-dir" in (told.value.hint or ""), local.bill()["received"]) == (True, 0)
+    assert ("`work_dir`" in (told.value.hint or ""), local.bill()["received"]) == (True, 0)
     with pytest.raises(tts.StorageError, match="cannot be written") as told:
         tts.synthesize(pl.DataFrame({"text": ["Hi."]}), service, model=MODEL)
-    assert "work_dir" in (told.value.hint or "")
+    assert "`work_dir`" in (told.value.hint or "")
     options = tts.RunOptions(work_dir=tmp_path / "work")
     assert tts.run(source, bucket, service, model=MODEL, options=options).dataset.speech == 2
 

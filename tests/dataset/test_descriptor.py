@@ -115,7 +115,7 @@ def test_a_changed_source_is_refused_with_the_difference(store: Store, files: li
     with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
     assert told in refused.value.message
-    assert "--rebuild" in (refused.value.hint or "")
+    assert "`rebuild=True`" in (refused.value.hint or "")
 
 
 def test_many_changed_files_are_counted(store: Store) -> None:
@@ -183,7 +183,7 @@ def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
     create_or_extend_descriptor(store, _described("a", "c"))
     with pytest.raises(ConfigurationError, match=r"grown in between: 'b\.parquet' is new") as refused:
         _grow(store, _described("a", "b", "c"))
-    assert "--append" in (refused.value.hint or "")
+    assert "`append=True`" in (refused.value.hint or "")
     grown = _grow(store, _described("a", "b", "c"), Growth.ANYWHERE)
     assert [file["path"] for file in grown.source] == ["a.parquet", "c.parquet", "b.parquet"]
     assert _grow(store, _described("a", "b", "c")) == grown
@@ -198,7 +198,7 @@ def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
     create_or_extend_descriptor(store, one)
     with pytest.raises(ConfigurationError, match="a pilot") as refused:
         check_descriptor(store, replace(one, source=_files("a", "b")))
-    assert "--reuse" in (refused.value.hint or "")
+    assert "`reuse`" in (refused.value.hint or "")
 
 
 def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:

@@ -59,7 +59,7 @@ def test_a_port_that_is_taken_is_said() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{port}.*--port"):
+        with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{port}.*port"):
             LocalService(EmulatorOptions(voice_mode="tone", port=port)).start()
 
 

@@ -97,10 +97,10 @@ def test_a_cap_that_is_reached_is_told() -> None:
 
     assert notes() == ""
     assert notes(max_cost=Decimal(3), currency="EUR", max_characters=10_500) == ""
-    assert "the run stops at --max-cost 2.9 EUR: with earlier runs this comes to 3.0000" in notes(
+    assert "the run stops at `max_cost` 2.9 EUR: with earlier runs this comes to 3.0000" in notes(
         max_cost=Decimal("2.9"), currency="EUR"
     )
-    assert "--max-characters 10,499: with earlier runs this comes to 10,500" in notes(max_characters=10_499)
+    assert "`max_characters` 10,499: with earlier runs this comes to 10,500" in notes(max_characters=10_499)
     assert notes(Totals(), max_cost=Decimal(2), currency="EUR") == ""
 
 

@@ -47,7 +47,7 @@ def test_people_read_a_table() -> None:
         [
             "rows        12,345",
             "there       2,000 rows that the destination has, not bought again",
-            "rejected    7 rows rejected before, not tried anew without --retry-rejects",
+            "rejected    7 rows rejected before, not tried anew without `retry_rejects`",
             "refused     3 rows that cost nothing and become rejects: 3 without text",
             "reused      500 rows whose audio was bought before, not bought again",
             "repeated    45 duplicate rows, bought once",
@@ -55,7 +55,7 @@ def test_people_read_a_table() -> None:
             "characters  1,000,000 billed",
             "cost        80.0000 CNY (the maker's list price, list-2026)",
             "at most     37,200 requests, 3,000,000 characters, 240.0000 CNY, if all audio is bad and bought 3 times "
-            "(see --quality)",
+            "(see `quality`)",
             "audio       about 12.50 hours, 2.16 GB as 24 kHz 16-bit WAV",
             "            en, Cherry: 12,000 rows, about 12.00 hours",
             "            language not given, voice not given: 342 rows, about 0.50 hours",
@@ -71,7 +71,7 @@ def test_what_is_not_known_is_said() -> None:
         ESTIMATE, cost=None, currency=None, price_id=None, price_basis=None, elapsed_s=None, limited_by=None
     )
     assert "cost        null: no price" in str(unknown)
-    assert "time        unknown: give --requests-per-minute or --latency-s, or a pilot with --reuse" in str(unknown)
+    assert "time        unknown: give `requests_per_minute` or `latency_s`, or a pilot with `reuse`" in str(unknown)
     assert "null: not known" in str(replace(ESTIMATE, cost=None))
     by_characters = replace(ESTIMATE, limited_by="characters_per_minute", characters_per_minute=60_000.0)
     assert "at 60,000 characters a minute" in str(by_characters)
@@ -82,7 +82,7 @@ def test_the_time_is_said_with_what_rules_it() -> None:
     known = replace(ESTIMATE, latency_s=6.5, latency_source="80 requests of pilot")
     assert "time        1 h 9 min at 180 requests a minute\n" in str(known)
     slow = str(replace(known, limited_by="latency"))
-    assert "1 h 9 min at 6.5 s an answer (measured in 80 requests of pilot): a higher --max-concurrency" in slow
+    assert "1 h 9 min at 6.5 s an answer (measured in 80 requests of pilot): a higher `max_concurrency`" in slow
     assert "the longest text takes that long" in str(replace(known, limited_by="longest_text"))
     assert "6.5 s an answer (given)" in str(replace(known, limited_by="latency", latency_source=None))
     assert "about 12.00 hours, as measured" in str(replace(ESTIMATE, spoken=(VoiceTotals("en", "a", 1, 12.0, True),)))

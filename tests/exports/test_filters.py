@@ -1,4 +1,4 @@
-"""``--where``."""
+"""``where``."""
 
 from __future__ import annotations
 

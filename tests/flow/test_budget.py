@@ -103,7 +103,7 @@ def test_a_refusal_waits_for_what_others_may_give_back() -> None:
     assert refusal.stopped_by == "budget"
     for phrase in ("budget of 0.1 CNY", "0.09 CNY are spent at most", "(0.085 CNY confirmed)", "may take 0.02 CNY"):
         assert phrase in refusal.message
-    assert "--max-cost" in str(refusal)
+    assert "`max_cost`" in str(refusal)
 
 
 def test_a_refusal_names_the_cap_that_is_reached() -> None:
@@ -112,7 +112,7 @@ def test_a_refusal_names_the_cap_that_is_reached() -> None:
     refusal = budget.refusal(make_attempt("a", 101))
     assert refusal is not None
     assert "budget of 100 characters is used up: 0 characters are spent" in refusal.message
-    assert "--max-characters" in str(refusal)
+    assert "`max_characters`" in str(refusal)
 
 
 def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
@@ -161,9 +161,9 @@ def test_spent_and_reserved_never_pass_the_cap(max_characters: int, plan: list[t
         (BudgetCap(Decimal(0), "CNY"), Card("s", "m", prices=(PRICE,)), "more than 0"),
         (BudgetCap(Decimal("NaN"), "CNY"), Card("s", "m", prices=(PRICE,)), "more than 0"),
         (BudgetCap(max_characters=0), Card("s", "m"), "at least 1"),
-        (BudgetCap(Decimal(5), "CNY"), Card("s", "m"), "--prices"),
+        (BudgetCap(Decimal(5), "CNY"), Card("s", "m"), "`prices`"),
         (BudgetCap(Decimal(5), "USD"), Card("s", "m", prices=(PRICE,)), "price of m on s is in CNY"),
-        (BudgetCap(Decimal(5), "CNY"), Card("s", "m", billing="tokens", prices=(TOKEN_PRICE,)), "--max-characters"),
+        (BudgetCap(Decimal(5), "CNY"), Card("s", "m", billing="tokens", prices=(TOKEN_PRICE,)), "`max_characters`"),
     ],
 )
 def test_a_cap_that_cannot_be_kept_is_refused(cap: BudgetCap, card: Card, said: str) -> None:

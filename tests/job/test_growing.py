@@ -137,7 +137,7 @@ def test_files_in_between_are_appended(tmp_path: Path, service: LocalService) ->
     _write(tmp_path, "c", range(5, 10))
     run_job(_job(tmp_path, service))
     _write(tmp_path, "b", range(10, 15))
-    with pytest.raises(ConfigurationError, match="--append"):
+    with pytest.raises(ConfigurationError, match="`append=True`"):
         run_job(_job(tmp_path, service))
     run_job(_job(tmp_path, service, options={"append": True}))
     assert run_job(_job(tmp_path, service)).dataset.speech == 15
@@ -203,5 +203,5 @@ def test_rows_that_changed_are_told(tmp_path: Path, service: LocalService) -> No
     _write(tmp_path, "a", range(5))
     run_job(_job(tmp_path, service))
     _write(tmp_path, "a", range(6))
-    with pytest.raises(ConfigurationError, match=r"'a\.parquet' has changed.*--rebuild"):
+    with pytest.raises(ConfigurationError, match=r"'a\.parquet' has changed.*`rebuild=True`"):
         run_job(_job(tmp_path, service))

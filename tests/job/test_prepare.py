@@ -42,8 +42,8 @@ def _tree(folder: Path) -> dict[str, str]:
         ({"parameters": {"voice": "Cherri"}}, "'voice' cannot be 'Cherri'"),
         ({"parameters": {"voice": "Cherry", "speed": 9}}, "'speed' cannot be 9"),
         ({"parameters": {"vocie": "Cherry"}}, "no parameter 'vocie'"),
-        ({"selection": Selection(limit=0)}, "--limit is 0"),
-        ({"selection": Selection(sample=-1)}, "--sample is -1"),
+        ({"selection": Selection(limit=0)}, "`limit` is 0"),
+        ({"selection": Selection(sample=-1)}, "`sample` is -1"),
         ({"options": {"tag_columns": {"team": "speakr"}}}, "no column 'speakr' for the tag 'team'"),
         ({"options": {"tags": {"day": 20260101}}}, "the tag 'day' is 20260101"),
         ({"options": {"part_rows": -1}}, "part_rows is -1"),
@@ -74,7 +74,7 @@ def test_a_colliding_column_is_refused_and_can_be_renamed(tmp_path: Path) -> Non
     write_lines(tmp_path / "lines.parquet", duration_ms=[1] * 20)
     with pytest.raises(ConfigurationError) as told:
         prepare(job_of(tmp_path))
-    assert "--rename duration_ms=" in (told.value.hint or "")
+    assert "rename={'duration_ms':" in (told.value.hint or "")
     prepare(job_of(tmp_path, columns=InputColumns(rename={"duration_ms": "planned_ms"})))
 
 

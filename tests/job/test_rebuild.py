@@ -60,7 +60,7 @@ def test_only_what_changed_is_bought(tmp_path: Path, service: LocalService) -> N
     run_job(_job(tmp_path, service))
     changed = _lines(17, changed=(3, 4, 16))
     _write(tmp_path, changed)
-    with pytest.raises(ConfigurationError, match="--rebuild"):
+    with pytest.raises(ConfigurationError, match="`rebuild=True`"):
         run_job(_job(tmp_path, service))
     report = run_job(_job(tmp_path, service, **REBUILD))
     assert (report.stopped, report.dataset.rows, report.dataset.speech) == (None, 17, 17)

@@ -61,16 +61,20 @@ def test_a_take_comes_from_its_column() -> None:
     ("columns", "message", "hint"),
     [
         ({"text": "txet"}, "no column 'txet' for the text; its columns are 'id', 'text'", "Did you mean 'text'?"),
-        ({"utterance_id": "ID"}, "no column 'ID' for the id", "Did you mean 'id'? use --id-column"),
-        ({"parameters": {"voice": "speaker"}}, "no column 'speaker' for the parameter 'voice'", "--column voice="),
-        ({"parameters": {"take": "nothing"}}, "no column 'nothing' for the take", "--column take="),
+        ({"utterance_id": "ID"}, "no column 'ID' for the id", "Did you mean 'id'? use `utterance_id='NAME'`"),
+        (
+            {"parameters": {"voice": "speaker"}},
+            "no column 'speaker' for the parameter 'voice'",
+            "`columns={'voice': 'COLUMN'}`",
+        ),
+        ({"parameters": {"take": "nothing"}}, "no column 'nothing' for the take", "`columns={'take': 'COLUMN'}`"),
         ({"text": "number"}, "'number' for the text is of type int64, not string", "convert it"),
         ({"utterance_id": "real"}, "'real' for the id is of type double, not string or integer", "convert it"),
         ({"parameters": {"voice": "bytes"}}, "'bytes' for the parameter 'voice' is of type binary", "convert it"),
         ({"parameters": {"take": "text"}}, "'text' for the take is of type string, not integer", "convert it"),
-        ({"rename": {"nubmer": "n"}}, "--rename names a column that the source does not have: 'nubmer'", "'number'"),
-        ({"rename": {"number": "audio"}}, "'audio' has the name of a column of the speech table", "--rename"),
-        ({"rename": {"number": "real"}}, "two columns would be named 'real'", "mend --rename"),
+        ({"rename": {"nubmer": "n"}}, "`rename` names a column that the source does not have: 'nubmer'", "'number'"),
+        ({"rename": {"number": "audio"}}, "'audio' has the name of a column of the speech table", "`rename={"),
+        ({"rename": {"number": "real"}}, "two columns would be named 'real'", "mend `rename`"),
     ],
 )
 def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, message: str, hint: str) -> None:
@@ -96,7 +100,7 @@ def test_a_colliding_column_is_refused_with_the_rename_to_use() -> None:
     table = _table(voice=["x", "y"])
     with pytest.raises(ConfigurationError) as exc_info:
         _roles(table)
-    assert "--rename voice=source_voice" in (exc_info.value.hint or "")
+    assert "`rename={'voice': 'source_voice'}`" in (exc_info.value.hint or "")
     ((column, field),) = _roles(table, rename={"voice": "source_voice"}).passthrough
     assert (column, field.name) == ("voice", "source_voice")
 

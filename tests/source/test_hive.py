@@ -85,7 +85,7 @@ def test_files_whose_folders_name_other_keys_are_refused(tmp_path: Path) -> None
         ConfigurationError, match=r"'speaker=Cherry/b.parquet' name 'speaker', those of .* none"
     ) as exc_info:
         open_source(tmp_path)
-    assert "--hive off" in (exc_info.value.hint or "")
+    assert "`hive=False`" in (exc_info.value.hint or "")
     assert open_source(tmp_path, hive=False).rows == 4
 
 
@@ -121,5 +121,5 @@ def test_a_column_of_the_files_own_is_taken_where_it_says_the_same(
         return
     with pytest.raises(ConfigurationError, match="has a column 'k' of its own beside its folder") as exc_info:
         open_source(tmp_path)
-    assert "--hive off" in (exc_info.value.hint or "")
+    assert "`hive=False`" in (exc_info.value.hint or "")
     assert open_source(tmp_path, hive=False).schema.names == ["id", "text", "k"]

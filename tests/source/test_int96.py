@@ -73,7 +73,7 @@ def test_what_no_unit_holds_is_refused_by_file_and_column(tmp_path: Path) -> Non
     _write(tmp_path / "b.parquet", "ns", [0], [1])
     with pytest.raises(ConfigurationError, match=r"INT96 timestamps of column '[xy]' in '[ab]\.parquet'") as exc_info:
         open_source(tmp_path)
-    assert "--drop" in (exc_info.value.hint or "")
+    assert "`drop=" in (exc_info.value.hint or "")
     assert open_source(tmp_path, drop=["y"]).schema.names == ["id", "text", "x"]
     assert open_source(tmp_path, drop=["x"]).schema.field("y").type == pa.timestamp("ns")
     assert open_source(path).schema.field("x").type == pa.timestamp("us")

@@ -40,7 +40,7 @@ def test_duplicate_ids_are_told_with_examples_across_files(tmp_path: Path) -> No
         _scan(folder)
     assert "'thrice' (3 rows), 'twice-0' (2 rows)" in exc_info.value.message
     assert exc_info.value.message.endswith(" and 2 more")
-    assert "--generate-ids" in (exc_info.value.hint or "")
+    assert "`generate_ids=True`" in (exc_info.value.hint or "")
 
 
 def test_an_integer_id_and_its_text_are_the_same_id(tmp_path: Path) -> None:

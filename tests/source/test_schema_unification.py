@@ -125,7 +125,7 @@ def test_what_parquet_tells_apart_is_refused(tmp_path: Path, difference: str) ->
     last = len(columns) - 1
     assert f"the columns of '{last}.parquet' differ from those of '{last - 1}.parquet'" in exc_info.value.message
     assert f"x: {difference.removeprefix('id: ')}" in exc_info.value.message
-    assert "--drop" in (exc_info.value.hint or "")
+    assert "`drop=" in (exc_info.value.hint or "")
 
 
 def test_ten_thousand_files_of_a_few_kinds_are_unified() -> None:

@@ -37,7 +37,7 @@ def test_the_first_place_that_can_be_written_is_taken(places: dict[str, Path], m
     monkeypatch.setattr(tempfile, "tempdir", NOWHERE)
     with pytest.raises(StorageError, match=NOWHERE) as told:
         scratch_root()
-    assert "--work-dir" in (told.value.hint or "")
+    assert "`work_dir`" in (told.value.hint or "")
     assert "TMPDIR" in (told.value.hint or "")
     assert scratch_root(places["work"]) == places["work"]
 
@@ -64,5 +64,5 @@ def test_journals_are_not_kept_where_nobody_knows_the_home(monkeypatch: pytest.M
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises(StorageError, match="no home") as told:
         state_folder()
-    assert "--work-dir" in (told.value.hint or "")
+    assert "`work_dir`" in (told.value.hint or "")
     assert scratch_root().is_absolute()

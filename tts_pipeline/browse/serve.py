@@ -58,7 +58,7 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     except (OSError, OverflowError) as error:
         raise ConfigurationError(
             f"the page cannot be served on {host}:{port}: {getattr(error, 'strerror', None) or error}",
-            hint="choose another --port, or 0 for any free one",
+            hint="choose another port, or 0 for any free one",
         ) from error
     address, bound_port = runner.addresses[0][:2]
     return f"http://[{address}]:{bound_port}/" if ":" in address else f"http://{address}:{bound_port}/"

@@ -111,7 +111,7 @@ def find_cache(location: str | os.PathLike[str], staging: Path | None = None) ->
         if marker is None and not store.is_empty():
             raise ConfigurationError(
                 f"{label} is neither a dataset nor a reuse store, and not empty",
-                hint="give --reuse a dataset, a reuse store, or a new folder for one",
+                hint="give `reuse` a dataset, a reuse store, or a new folder for one",
             )
     if marker is not None:
         _check_version(label, marker)
@@ -137,5 +137,5 @@ def _as_configuration_error(label: str) -> Iterator[None]:
         yield
     except StorageError as error:
         raise ConfigurationError(
-            f"cannot use {label} for --reuse: {error.message}", hint="check it, or leave it out"
+            f"cannot use {label} for `reuse`: {error.message}", hint="check it, or leave it out"
         ) from cause_of(error)

@@ -89,7 +89,7 @@ class Catalog:
 
     def _unknown_model(self, service: str, model: str) -> ConfigurationError:
         known = [card.model for card in self.cards.values() if card.service in {service, ANY_SERVICE}]
-        hint = f"{did_you_mean(model, known)}It has: {', '.join(known) or 'no model'}; add a card with --catalog"
+        hint = f"{did_you_mean(model, known)}It has: {', '.join(known) or 'no model'}; add a card with `catalog`"
         return ConfigurationError(f"service {service!r} has no model {model!r}", hint=hint)
 
 

@@ -204,7 +204,7 @@ def _short_repr(value: object) -> str:
 
 
 def _unchecked_hint(name: str) -> str:
-    return f"if the service knows better, name {name} with --unchecked"
+    return f"if the service knows better, name it in `unchecked={[name]}`"
 
 
 def _model_on_service(card: Card) -> str:

@@ -54,7 +54,7 @@ def refuse_keyword(name: str) -> None:
         raise ConfigurationError(
             f"{name!r} {problem}",
             hint=f"Did you mean {nearest!r}? It is a flag, a key of a job file, or a field of tts.Job or what it "
-            f"holds. If the service has a parameter {name}, name it with --unchecked, or in unchecked=",
+            f"holds. If the service has a parameter {name}, name it in `unchecked={[name]}`",
         )
 
 

@@ -72,10 +72,10 @@ def caveat(service: Endpoint, card: Card, price: Price | None) -> str | None:
     if price is None:
         return (
             f"no price is known for {card.model} on {service.name}: its cost is null, which is not 0 "
-            "(give one with --prices)"
+            "(give one with `prices`)"
         )
     if price.basis == "list" and not service.maker and service.name != LOCAL:
         return (
-            f"the cost is at the maker's list price; {service.name} may charge otherwise (give its price with --prices)"
+            f"the cost is at the maker's list price; {service.name} may charge otherwise (give its price with `prices`)"
         )
     return None

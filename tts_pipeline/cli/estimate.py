@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tts_pipeline.cli.build_job import build_job
+from tts_pipeline.cli.flags import with_flags
 from tts_pipeline.cli.settings import Settings
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import print_json, print_result
@@ -18,7 +19,7 @@ def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
     """
     estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=latency_s)
     if settings.get("json"):
-        print_json(estimate.to_json())
+        print_json({**estimate.to_json(), "notes": list(map(with_flags, estimate.notes))})
     else:
-        print_result(str(estimate))
+        print_result(with_flags(str(estimate)))
     return OK

@@ -11,6 +11,7 @@ from typing import Any
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.prices import caveat
+from tts_pipeline.cli.flags import with_flags
 from tts_pipeline.cli.terminal import align_columns
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.dataset.totals import Totals
@@ -100,7 +101,7 @@ def summary(report: Report, service: Endpoint, card: Card, causes: RejectCauses)
             ("stopped", f"by: {report.stopped_by}"),
             ("next", "everything done so far is kept; when the cause is mended, the same command goes on"),
         ]
-    return align_columns(lines)
+    return with_flags(align_columns(lines))
 
 
 def _reject_lines(rejects: int, causes: RejectCauses) -> Iterator[tuple[str, str]]:

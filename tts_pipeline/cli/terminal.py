@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, TextIO
 
+from tts_pipeline.cli.flags import with_flags
 from tts_pipeline.errors import printable
 
 _CELL_CHARACTERS = 120
@@ -43,8 +44,8 @@ def _to_json(value: Any) -> Any:
 
 
 def print_status(text: str) -> None:
-    """Write to standard error: progress, warnings and errors."""
-    _write(text, sys.stderr)
+    """Write to standard error: progress, warnings and errors, which name flags."""
+    _write(with_flags(text), sys.stderr)
 
 
 def print_error(error: BaseException) -> None:

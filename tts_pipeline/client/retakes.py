@@ -23,7 +23,7 @@ KNOWN_FLAGS = (*FLAGS, TIMESTAMPS_DROPPED, UNVERIFIED_LENGTH, ASSUMED_RATE, OTHE
 
 
 def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
-    """Return the default policy with some flags' actions replaced, as ``--quality FLAG=ACTION`` gives them.
+    """Return the default policy with some flags' actions replaced, as they are given.
 
     Raises:
         ConfigurationError: An unknown flag or action; names those there are.
@@ -73,5 +73,5 @@ def refusal(policy: QualityPolicy, answer: Answer) -> PermanentError:
         code=f"Quality.{flags[0]}",
         http_status=200,
         request_id=answer.request_id,
-        hint=f"listen to others of this voice, or keep such audio with --quality {flags[0]}=keep",
+        hint=f"listen to others of this voice, or keep such audio with `quality={{{flags[0]!r}: 'keep'}}`",
     )

@@ -103,7 +103,7 @@ def swap_in(root: Store, number: int) -> None:
     new_store = generation_at(root, number)
     descriptor, existing = read_descriptor(new_store), read_descriptor(root)
     if descriptor is None or not new_store.exists(MANIFEST_FILE):
-        raise StorageError(f"{new_store.root} is not finished", hint="run the job again with --rebuild")
+        raise StorageError(f"{new_store.root} is not finished", hint="run the job again with `rebuild=True`")
     abandoned = [other for other in unfinished_generations(root) if other != number]
     carried_totals = totals_to_carry(root, [generation_at(root, other) for other in abandoned])
     swap = {

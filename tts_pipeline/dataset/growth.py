@@ -115,8 +115,9 @@ def _refuse_another_job(store: Store, existing: Descriptor, current: Descriptor)
 
 
 _SETTING_HINTS = {
-    "hive": " (--hive off, where it was made without the columns of folders), --rebuild it",
-    "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), --rebuild it: what is unchanged is not bought again",
+    "hive": " (`hive=False`, where it was made without the columns of folders), or make it anew with `rebuild=True`",
+    "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), or make it anew with `rebuild=True`: what is "
+    "unchanged is not bought again",
 }
 
 
@@ -135,8 +136,8 @@ def _refuse_another_source(store: Store, existing: Descriptor, current: Descript
     changes += [f"{path!r} is new" for path in current_files.keys() - existing_files.keys()]
     raise ConfigurationError(
         f"the source of the dataset at {store.root} has changed: {_summarize(changes)}",
-        hint="restore the source to go on with it, use another destination, or --rebuild it: what is unchanged is then "
-        "not bought again",
+        hint="restore the source to go on with it, use another destination, or make the dataset anew with "
+        "`rebuild=True`: what is unchanged is then not bought again",
     )
 
 
@@ -161,13 +162,13 @@ def _extend(store: Store, existing: Descriptor, current: Descriptor, growth: Gro
     listing = _summarize([f"{file['path']!r} is new" for file in new_files])
     if existing.job.get("limit") is not None or existing.job.get("sample") is not None:
         raise ConfigurationError(
-            f"the source of the dataset at {store.root} has grown, but a pilot (--limit, --sample) cannot: {listing}",
-            hint="use another destination, with --reuse of this one, or --rebuild it",
+            f"the source of the dataset at {store.root} has grown, but a pilot (`limit`, `sample`) cannot: {listing}",
+            hint="use another destination, with `reuse` of this one, or make it anew with `rebuild=True`",
         )
     if growth is Growth.AT_THE_END and new_files[0]["path"] < max(existing_files, default=""):
         raise ConfigurationError(
             f"the source of the dataset at {store.root} has grown in between: {listing}",
-            hint="use --append to take the rows of new files in behind the old ones, wherever the files stand",
+            hint="use `append=True` to take the rows of new files in behind the old ones, wherever the files stand",
         )
     rows = sum(file["rows"] for file in new_files)
     extent = Extent(rows, max(existing.part_rows, -(-rows // MAX_PARTS)), len(new_files))

@@ -78,7 +78,7 @@ async def _listen(runner: web.AppRunner, options: EmulatorOptions) -> str:
     except OSError as error:
         raise ConfigurationError(
             f"The local speech service cannot listen on {options.host}:{options.port}: {error.strerror}.",
-            hint="choose another --port, or 0 for any free one",
+            hint="choose another port, or 0 for any free one",
         ) from error
     host, port = runner.addresses[0][:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

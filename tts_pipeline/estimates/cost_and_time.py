@@ -125,11 +125,11 @@ def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend:
     """
     money = (prior_spend.cost_upper_bound or Decimal(0)) + (cost or Decimal(0))
     if cap.max_cost is not None and money > cap.max_cost:
-        yield f"the run stops at --max-cost {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
+        yield f"the run stops at `max_cost` {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
     characters = prior_spend.characters_upper_bound + counts.characters_billed
     if cap.max_characters is not None and characters > cap.max_characters:
         yield (
-            f"the run stops at --max-characters {cap.max_characters:,}: with earlier runs this comes to {characters:,}"
+            f"the run stops at `max_characters` {cap.max_characters:,}: with earlier runs this comes to {characters:,}"
         )
 
 

@@ -14,7 +14,7 @@ WAV_BYTES_PER_SECOND = 48_000
 """24,000 samples a second of 16 bits, what the services' models speak."""
 
 _MAX_GROUPS = 12
-_UNKNOWN_TIME = "unknown: give --requests-per-minute or --latency-s, or a pilot with --reuse"
+_UNKNOWN_TIME = "unknown: give `requests_per_minute` or `latency_s`, or a pilot with `reuse`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,9 @@ class Estimate:
         why = " and ".join(f"{rows:,} {reason}" for rows, reason in reasons if rows)
         for name, rows, meaning in (
             ("there", self.rows_there, "rows that the destination has, not bought again"),
-            ("rejected", self.rows_rejected_before, "rows rejected before, not tried anew without --retry-rejects"),
+            ("rejected", self.rows_rejected_before, "rows rejected before, not tried anew without `retry_rejects`"),
             ("refused", refused, f"rows that cost nothing and become rejects: {why}"),
-            ("unspeakable", self.rows_unspeakable, "rows have nothing to say: not sent (see --unspeakable)"),
+            ("unspeakable", self.rows_unspeakable, "rows have nothing to say: not sent (see `unspeakable`)"),
             ("reused", self.reused_rows, "rows whose audio was bought before, not bought again"),
             ("repeated", self.repeated_rows, "duplicate rows, bought once"),
         ):
@@ -167,7 +167,7 @@ class Estimate:
         cost = "" if self.cost_at_most is None else f", {self.cost_at_most:,.4f} {self.currency}"
         times = self.segments_at_most // self.segments
         counts = f"{self.segments_at_most:,} requests, {self.characters_at_most:,} characters{cost}"
-        return f"{counts}, if all audio is bad and bought {times} times (see --quality)"
+        return f"{counts}, if all audio is bad and bought {times} times (see `quality`)"
 
     def _cost(self) -> str:
         if self.cost is None:
@@ -191,7 +191,7 @@ class Estimate:
         answers = f"{self.latency_s:,.3g} s an answer ({source})"
         if self.limited_by == "longest_text":
             return f"{took}: the longest text takes that long, its segments one after another, at {answers}"
-        return f"{took} at {answers}: a higher --max-concurrency makes it shorter"
+        return f"{took} at {answers}: a higher `max_concurrency` makes it shorter"
 
 
 def _decimal_text(money: Decimal | None) -> str | None:

@@ -110,7 +110,7 @@ class NameTemplate:
             return format(value, spec)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
-                f"--name {self.text!r}: {value!r} cannot be written as {spec!r}: {error}",
+                f"`name={self.text!r}`: {value!r} cannot be written as {spec!r}: {error}",
                 hint="leave the part behind the colon out, or use one that fits the column's type",
             ) from error
 
@@ -144,7 +144,7 @@ def check_fields(template: NameTemplate, known: Sequence[str]) -> None:
     for field in template.fields:
         if field not in known:
             raise ConfigurationError(
-                f"--name {template.text!r}: there is no {{{field}}}",
+                f"`name={template.text!r}`: there is no {{{field}}}",
                 hint=f"{did_you_mean(field, known)}There are {', '.join(known)}",
             )
 
@@ -176,5 +176,5 @@ def _safe(text: str, max_bytes: int) -> str:
 
 def _template_error(text: str, reason: str) -> ConfigurationError:
     return ConfigurationError(
-        f"--name {text!r} cannot be used: {reason}", hint="such as '{voice}/{utterance_id}.{ext}'"
+        f"`name={text!r}` cannot be used: {reason}", hint="such as '{voice}/{utterance_id}.{ext}'"
     )

@@ -1,4 +1,4 @@
-"""``--where``: a condition in SQL over the columns of the speech table, decided without reading any audio."""
+"""``where``: a condition in SQL over the columns of the speech table, decided without reading any audio."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Filter:
             if name not in schema.names or name == AUDIO:
                 known = [known for known in schema.names if known != AUDIO]
                 raise ConfigurationError(
-                    f"--where {self.text!r}: the speech table has no column {name!r} to look at",
+                    f"`where={self.text!r}`: the speech table has no column {name!r} to look at",
                     hint=f"{did_you_mean(name, known)}Its columns are {', '.join(known)}",
                 )
         # A row of nulls: without any row, Polars does not look at a type that it cannot hold.
@@ -141,7 +141,7 @@ def _cross_row_error(text: str, piece: str) -> ConfigurationError:
 
 
 def _filter_error(text: str, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"--where {text!r} cannot be used: {reason}", hint=f"give one condition in SQL, {_HINT}")
+    return ConfigurationError(f"`where={text!r}` cannot be used: {reason}", hint=f"give one condition in SQL, {_HINT}")
 
 
 def _types(table: pa.Table) -> str:

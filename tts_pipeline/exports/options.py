@@ -61,10 +61,10 @@ class ExportOptions:
             folder = "" if self.as_ == "files" else "audio/"
             return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
         if not FORMATS[self.as_].has_files:
-            raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave --name out")
+            raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave `name` out")
         if self.as_ == "nemo" and "/" not in self.name:
             raise ConfigurationError(
-                f"--name {self.name!r}: NeMo looks for a relative path beside its manifest only where it has a folder",
+                f"`name={self.name!r}`: NeMo looks for a relative path beside its manifest only where it has a folder",
                 hint=f"use 'audio/{self.name}'",
             )
         return parse_template(self.name)

@@ -122,16 +122,16 @@ class Budget:
             return StoppedError(
                 "no price holds now: what the next request costs is not known, so the cap cannot be kept",
                 stopped_by="budget",
-                hint="give the price that holds now with --prices, or go on without --max-cost",
+                hint="give the price that holds now with `prices`, or go on without `max_cost`",
             )
         if cap.max_cost is not None and not self._cost_fits(attempt):
             figures = (cap.max_cost, total.cost_upper_bound, total.cost, attempt.cost_upper_bound or _ZERO)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
-            return _budget_error(amounts, self._ratio_note(), flag="--max-cost")
+            return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
         characters = (cap.max_characters or 0, total.characters_upper_bound, total.characters_billed)
         counts = (*characters, attempt.characters_upper_bound)
         amounts = [f"{count:,} characters" for count in counts]
-        return _budget_error(amounts, self._ratio_note(), flag="--max-characters")
+        return _budget_error(amounts, self._ratio_note(), parameter="max_characters")
 
     def _ratio_note(self) -> str:
         ratio = 1 if self._slow_start is None else self._slow_start.largest_ratio
@@ -149,7 +149,9 @@ class Budget:
         if max_characters is None or total.characters_billed + characters <= max_characters:
             return None
         counts = (max_characters, total.characters_upper_bound, total.characters_billed, characters)
-        return _budget_error([f"{count:,} characters" for count in counts], self._ratio_note(), flag="--max-characters")
+        return _budget_error(
+            [f"{count:,} characters" for count in counts], self._ratio_note(), parameter="max_characters"
+        )
 
     def _fits(self, attempt: Attempt) -> bool:
         max_characters = self._cap.max_characters
@@ -184,13 +186,13 @@ class Budget:
         self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _ZERO))
 
 
-def _budget_error(amounts: Sequence[str], note: str, *, flag: str) -> StoppedError:
+def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:
     cap, at_most, confirmed, needed = amounts
     return StoppedError(
         f"the budget of {cap} is used up: {at_most} are spent at most ({confirmed} confirmed), "
         f"and the next request may take {needed}{note}",
         stopped_by="budget",
-        hint=f"everything done is kept; a higher {flag} goes on from here",
+        hint=f"everything done is kept; a higher `{parameter}` goes on from here",
     )
 
 
@@ -222,16 +224,16 @@ def _check_price(cap: BudgetCap, card: Card, price: Price | None) -> None:
     if price is None:
         raise ConfigurationError(
             f"a cap on cost needs a price, and none is known for {model} today",
-            hint="give one with --prices, or cap what is billed with --max-characters",
+            hint="give one with `prices`, or cap what is billed with `max_characters`",
         )
     if price.currency != cap.currency:
         raise ConfigurationError(
             f"the cap is in {cap.currency}, but the price of {model} is in {price.currency}",
-            hint=f"give the cap in {price.currency}, or your own price in {cap.currency} with --prices",
+            hint=f"give the cap in {price.currency}, or your own price in {cap.currency} with `prices`",
         )
     if card.billing == "tokens" and card.output_tokens_per_second is None:
         raise ConfigurationError(
             f"{model} is billed by the tokens of its audio, and how many a second takes is not known: no cap on cost "
             "could be kept",
-            hint="cap what is sent with --max-characters, or say output_tokens_per_second on its card with --catalog",
+            hint="cap what is sent with `max_characters`, or say output_tokens_per_second on its card with `catalog`",
         )

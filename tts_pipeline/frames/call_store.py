@@ -189,7 +189,7 @@ class CallStore:
     def _make_folder(self, name: str) -> Path:
         folder = self.root / name
         if not is_writable(self.root):
-            raise StorageError(f"the folder {self.root} cannot be written", hint="give work_dir one that can")
+            raise StorageError(f"the folder {self.root} cannot be written", hint="give `work_dir` one that can")
         with storage_errors(f"making the folder {folder}"):
             folder.mkdir(exist_ok=True)
         return folder

@@ -44,6 +44,6 @@ def _unsupported_column(rows: ArrowStream, error: BaseException) -> Configuratio
         except UNSUPPORTED_ERRORS:
             return ConfigurationError(
                 f"the column {field.name!r} is of type {field.type}, which Polars cannot hold",
-                hint=f"convert it, or leave it out by --drop {field.name}",
+                hint=f"convert it, or leave it out by `drop={[field.name]}`",
             )
     return ConfigurationError(f"Polars cannot hold the rows: {error}", hint="convert or drop the column")

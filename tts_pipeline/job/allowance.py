@@ -83,7 +83,7 @@ def _refuse_unknown_costs(spent_before: Totals, cap: BudgetCap) -> None:
         raise ConfigurationError(
             "a cap on cost counts everything this dataset spent, but the cost of "
             f"{spent_before.characters_without_price:,} characters is not known: there was no price",
-            hint="cap what is billed with --max-characters instead",
+            hint="cap what is billed with `max_characters` instead",
         )
     if spent_before.currency not in {None, cap.currency}:
         raise ConfigurationError(

@@ -66,5 +66,5 @@ def refuse_unknown_columns(job: Job, source: Source) -> None:
     """
     for tag, column in job.options.tag_columns.items():
         if column not in source.schema.names:
-            hint = did_you_mean(column, source.schema.names) + "use --tag-column KEY=COLUMN"
+            hint = did_you_mean(column, source.schema.names) + "use `tag_columns={'KEY': 'COLUMN'}`"
             raise ConfigurationError(f"the source has no column {column!r} for the tag {tag!r}", hint=hint)

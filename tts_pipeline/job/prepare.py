@@ -147,7 +147,7 @@ def _column_roles(job: Job, source: Source) -> ColumnRoles:
         if not source.hive:
             raise
         folders = ", ".join(repr(name) for name in source.hive)
-        hint = f"{error.hint}. The names of folders make the columns {folders}; with --hive off they do not"
+        hint = f"{error.hint}. The names of folders make the columns {folders}; with `hive=False` they do not"
         raise ConfigurationError(error.message, hint=hint) from None
 
 
@@ -223,8 +223,8 @@ def select_rows(selection: Selection, rows: int) -> Sequence[int]:
     """
     if selection.sample is not None:
         if selection.sample < 1:
-            raise ConfigurationError(f"--sample is {selection.sample}", hint="give at least 1")
+            raise ConfigurationError(f"`sample` is {selection.sample}", hint="give at least 1")
         return sorted(random.Random(selection.seed).sample(range(rows), min(selection.sample, rows)))
     if selection.limit is not None and selection.limit < 1:
-        raise ConfigurationError(f"--limit is {selection.limit}", hint="give at least 1")
+        raise ConfigurationError(f"`limit` is {selection.limit}", hint="give at least 1")
     return range(rows if selection.limit is None else min(selection.limit, rows))

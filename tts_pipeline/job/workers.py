@@ -89,7 +89,7 @@ class RejectGuard:
             return StoppedError(
                 f"more than {self._max_rejects} utterances were rejected, the last one: {error}",
                 stopped_by="rejects",
-                hint="look at the rejects table, mend the cause or raise --max-rejects, and run again",
+                hint="look at the rejects table, mend the cause or raise `max_rejects`, and run again",
             )
         if self._is_mixed or not isinstance(error, PermanentError) or error.http_status is None:
             return None

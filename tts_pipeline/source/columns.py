@@ -40,7 +40,7 @@ class ColumnRoles:
         if unknown:
             hint = did_you_mean(unknown[0], schema.names) + f"the columns are {_format_names(schema.names)}"
             raise ConfigurationError(
-                f"--rename names a column that the source does not have: {unknown[0]!r}", hint=hint
+                f"`rename` names a column that the source does not have: {unknown[0]!r}", hint=hint
             )
         self.passthrough = passthrough_columns(columns, schema)
         _refuse_collisions([field.name for _, field in self.passthrough])
@@ -164,8 +164,8 @@ def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None
     if not unreadable:
         return None
     shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
-    drop_flags = " ".join(f"--drop {source}" for source, _ in unreadable)
-    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out by {drop_flags}"
+    names = [source for source, _ in unreadable]
+    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out by `drop={names}`"
 
 
 def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
@@ -245,16 +245,19 @@ def _is_parameter(kind: pa.DataType) -> bool:
     return _is_scalar(kind) or _is_nested(kind) or isinstance(kind, pa.JsonType)
 
 
-_TEXT = _ColumnRole("the text", _is_text, "string", "use --text-column NAME")
+_TEXT = _ColumnRole("the text", _is_text, "string", "use `text='NAME'`")
 _ID = _ColumnRole(
-    "the id", _is_id, "string or integer", "use --id-column NAME, or --generate-ids to make ids from file and row"
+    "the id",
+    _is_id,
+    "string or integer",
+    "use `utterance_id='NAME'`, or `generate_ids=True` to make ids from file and row",
 )
-_TAKE = _ColumnRole("the take", _is_integer, "integer", "use --column take=COLUMN")
+_TAKE = _ColumnRole("the take", _is_integer, "integer", "use `columns={'take': 'COLUMN'}`")
 
 
 def _parameter_role(name: str) -> _ColumnRole:
     expected_type = "string, number, boolean, struct or list"
-    return _ColumnRole(f"the parameter {name!r}", _is_parameter, expected_type, f"use --column {name}=COLUMN")
+    return _ColumnRole(f"the parameter {name!r}", _is_parameter, expected_type, f"use `columns={{{name!r}: 'COLUMN'}}`")
 
 
 def _refuse_collisions(names: Sequence[str]) -> None:
@@ -263,11 +266,11 @@ def _refuse_collisions(names: Sequence[str]) -> None:
     if clashes:
         raise ConfigurationError(
             f"the source's column {clashes[0]!r} has the name of a column of the speech table",
-            hint=f"use --rename {clashes[0]}=NEW, for example --rename {clashes[0]}=source_{clashes[0]}",
+            hint=_rename_hint(clashes[0]),
         )
     duplicates = [name for name, count in Counter(names).items() if count > 1]
     if duplicates:
-        raise ConfigurationError(f"two columns would be named {duplicates[0]!r}", hint="mend --rename, or the source")
+        raise ConfigurationError(f"two columns would be named {duplicates[0]!r}", hint="mend `rename`, or the source")
 
 
 def _refuse_case_collisions(columns: Iterable[tuple[str, str]], reserved: Iterable[str] = ()) -> None:
@@ -279,8 +282,12 @@ def _refuse_case_collisions(columns: Iterable[tuple[str, str]], reserved: Iterab
             raise ConfigurationError(
                 f"the source's column {source!r} would differ in case only from the column {other!r}, which DuckDB, "
                 "Spark and others take for the same",
-                hint=f"use --rename {source}=NEW, for example --rename {source}=source_{source}, or --drop {source}",
+                hint=f"{_rename_hint(source)}, or `drop={[source]}`",
             )
+
+
+def _rename_hint(name: str) -> str:
+    return f"use `rename={ {name: 'NEW'} }`, for example `rename={ {name: f'source_{name}'} }`"
 
 
 def _format_names(names: Sequence[str]) -> str:

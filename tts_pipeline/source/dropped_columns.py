@@ -1,4 +1,4 @@
-"""``--drop``: columns of the source that are not read at all."""
+"""Dropped columns: columns of the source that are not read at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
         uses[columns.utterance_id] = "the id"
     uses |= {column: f"the parameter {name!r}" for name, column in columns.parameters.items()}
     uses |= {column: f"the tag {name!r}" for name, column in tag_columns.items()}
-    uses |= {column: f"--rename {column}={name}" for column, name in columns.rename.items()}
+    uses |= {column: f"`rename={{{column!r}: {name!r}}}`" for column, name in columns.rename.items()}
     for name in columns.drop:
         if name in uses:
             raise ConfigurationError(
@@ -44,7 +44,7 @@ def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
         if name not in known:
             shown = ", ".join(repr(column) for column in [*known][:12])
             raise ConfigurationError(
-                f"--drop names a column that the source does not have: {name!r}",
+                f"`drop` names a column that the source does not have: {name!r}",
                 hint=f"{did_you_mean(name, known)}the columns are {shown}",
             )
 

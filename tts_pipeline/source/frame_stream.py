@@ -130,7 +130,7 @@ def _check_lossless(table: pa.Table, schema: pa.Schema, parquet_schema: pa.Schem
 def _lossy_column_error(field: pa.Field, error: Exception) -> ConfigurationError:
     return ConfigurationError(
         f"the column {field.name!r} is of type {field.type}, and Parquet cannot hold it as it is: {error}",
-        hint="convert it, or leave it out by drop=",
+        hint="convert it, or leave it out by `drop`",
     )
 
 
@@ -181,7 +181,7 @@ def _empty_table(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
         return plain.empty_table()
     except pa.ArrowNotImplementedError as error:
         raise ConfigurationError(
-            f"a column is of a type that rows cannot be read of: {error}", hint="convert it, or leave it out by drop="
+            f"a column is of a type that rows cannot be read of: {error}", hint="convert it, or leave it out by `drop`"
         ) from error
 
 

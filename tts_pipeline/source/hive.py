@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.errors import ConfigurationError
 
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
-HIVE_OFF_HINT = "mend it, or use --hive off: the names of folders are no columns then"
+HIVE_OFF_HINT = "mend it, or use `hive=False`: the names of folders are no columns then"
 
 PartitionKeys = Mapping[str, str | None]
 

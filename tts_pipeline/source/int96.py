@@ -81,7 +81,7 @@ def choose_unit(files: Iterable[tuple[str, Int96]]) -> Int96Unit:
     raise ConfigurationError(
         f"the INT96 timestamps of column {name!r} in {path!r} cannot be read unaltered: Arrow holds nanoseconds from "
         "1677 to 2262 only, and microseconds would cut some off",
-        hint=f"write it as TIMESTAMP, or leave it out by --drop {name}",
+        hint=f"write it as TIMESTAMP, or leave it out by `drop={[name]}`",
     )
 
 

@@ -301,7 +301,7 @@ def _with_hive_columns(
             with _open_stream(filesystem, file.location) as stream:
                 is_same = holds_only(parquet_file(stream).metadata, name, value, partition_keys(file.path)[name])
             if not is_same:
-                hint = "leave one of them, or use --hive off: the files' own column is taken then"
+                hint = "leave one of them, or use `hive=False`: the files' own column is taken then"
                 raise ConfigurationError(f"{file.path!r} has a column {name!r} of its own beside its folder", hint=hint)
     new_columns = {name: values for name, values in columns.items() if name not in schema.names}
     hive_files = [

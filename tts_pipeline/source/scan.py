@@ -80,7 +80,7 @@ def _refuse_null_ids(table: pa.Table, column: str) -> None:
     nulls = table.column(column).null_count
     if nulls:
         raise ConfigurationError(
-            f"column {column!r} for the id has null values", hint="fill them, or use --generate-ids to make ids"
+            f"column {column!r} for the id has null values", hint="fill them, or use `generate_ids=True` to make ids"
         )
 
 
@@ -107,5 +107,5 @@ def _refuse_duplicates(
     more = f" and {len(duplicates) - MAX_EXAMPLES} more" if len(duplicates) > MAX_EXAMPLES else ""
     raise ConfigurationError(
         f"column {mapper.roles.columns.utterance_id!r} holds ids that stand more than once: {examples}{more}",
-        hint="make them unique, use --generate-ids, or --column take=COLUMN for several readings of one id",
+        hint="make them unique, use `generate_ids=True`, or `columns={'take': 'COLUMN'}` for several takes of one id",
     )

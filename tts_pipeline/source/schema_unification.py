@@ -150,7 +150,7 @@ def _difference_error(schemas: Sequence[tuple[str, pa.Schema]], index: int) -> C
     name, other = next(pairs, schemas[0])
     return ConfigurationError(
         f"the columns of {path!r} differ from those of {name!r}: {_format_difference(other, schema)}",
-        hint="give all files of the source the same columns and types, or leave columns out by --drop COLUMN",
+        hint="give all files of the source the same columns and types, or leave columns out by `drop=['COLUMN']`",
     )
 
 

@@ -25,7 +25,7 @@ def without_view_types(schema: pa.Schema) -> pa.Schema:
         except pa.ArrowNotImplementedError as error:
             raise ConfigurationError(
                 f"column {field.name!r} is of type {field.type}, which cannot be read by row: {error}",
-                hint=f"convert it, or leave it out by --drop {field.name}",
+                hint=f"convert it, or leave it out by `drop={[field.name]}`",
             ) from error
     return plain
 

@@ -67,7 +67,7 @@ class DiskReserve:
         self.release()
         raise StorageError(
             f"the disk of {self._folder} is full: {disk_full.strerror}",
-            hint="free space, or keep the journals elsewhere with --work-dir, and run again",
+            hint="free space, or keep the journals elsewhere with `work_dir`, and run again",
         )
 
     def release(self) -> None:

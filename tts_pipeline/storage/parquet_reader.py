@@ -40,7 +40,7 @@ _RELEASE_BYTES = 4 * 1024 * 1024
 _MIN_VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8, "BYTE_ARRAY": 4}
 """Bytes of a value in Arrow, at least: of a text, where it ends."""
 
-SMALLER_PAGES_HINT = "leave the column out with --drop, or write the file with smaller values and pages"
+SMALLER_PAGES_HINT = "leave the column out with `drop`, or write the file with smaller values and pages"
 
 
 class _ColumnChunk(NamedTuple):

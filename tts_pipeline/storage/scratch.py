@@ -17,7 +17,7 @@ from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.location import local_path, utf8_name
 
 APP_NAME = "tts-pipeline"
-WORK_DIR_HINT = "give --work-dir a folder on a local disk that can be written"
+WORK_DIR_HINT = "give `work_dir` a folder on a local disk that can be written"
 
 
 @contextmanager

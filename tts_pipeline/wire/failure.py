@@ -54,7 +54,7 @@ INVALID_HTTP = "InvalidHttpAnswer"
 UNEXPECTED_TEXT = "UnexpectedText"
 """The code of a page or another text in place of an answer, under a status that says all is well."""
 
-WRONG_SERVICE_HINT = "if every row meets this, the service answers in another form: check --service and its address"
+WRONG_SERVICE_HINT = "if every row meets this, the service answers in another form: check `service` and its address"
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:

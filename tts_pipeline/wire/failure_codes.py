@@ -24,12 +24,12 @@ class FailureRule(NamedTuple):
 
 _KEY_HINT = "check the service's key and that it belongs to this address and region, then run again"
 _BALANCE_HINT = "settle the bill or top up the account, then run again: what is done is kept"
-_ACCESS_HINT = "ask for access to this model or choose another with --model, then run again"
-_MODEL_HINT = "check --model; `tts-pipeline models` lists what each service has"
+_ACCESS_HINT = "ask for access to this model or choose another with `model`, then run again"
+_MODEL_HINT = "check `model`; `tts-pipeline models` lists what each service has"
 _PARAMETER_HINT = "compare the parameters with `tts-pipeline models`"
 _TEXT_HINT = "the service refuses this text: change it, or leave the row rejected"
 _LENGTH_HINT = "split the text, or choose a model with a larger limit"
-_RATE_HINT = "if this goes on, lower --requests-per-minute or --max-concurrency"
+_RATE_HINT = "if this goes on, lower `requests_per_minute` or `max_concurrency`"
 _ADDRESS_HINT = "check the service's address: this may be another server's page"
 
 _THROTTLED = FailureRule(ThrottledError, _RATE_HINT)

@@ -16,7 +16,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
 _METHOD_PRESERVING = frozenset({307, 308})
-_HINT = "give the service this address, if it is to be trusted: --service URL, base_url of a catalog, or the connection"
+_HINT = "give the service this address, if it is to be trusted: `service`, base_url of a catalog, or the connection"
 _PRINTABLE = "/%:@!$&'()*+,;=-._~[]"
 
 

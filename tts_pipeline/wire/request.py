@@ -126,7 +126,7 @@ class RequestBuilder:
         """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
         if not _RESERVED.isdisjoint(parameters):
             names = ", ".join(sorted(_RESERVED & parameters.keys()))
-            raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use --model and --text-column")
+            raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use `model` and `text`")
         order = dict.fromkeys((*self._order, *sorted(parameters)))  # a known name keeps its first place
         return {name: parameters[name] for name in order if name in parameters and name not in self._unsent}
 
