@@ -210,7 +210,7 @@ class DatasetReader:
                 table = table.append_column(column, pa.nulls(table.num_rows, nullable[column]))
         if "audio_format" in columns:
             check_audio_formats(table.column("audio_format").unique().to_pylist(), self.store.describe(name))
-        return table.select(list(columns))
+        return table.select(list(columns)).replace_schema_metadata()  # Polars panics where that is not UTF-8
 
     def _damage(self, name: str, reason: str) -> StorageError:
         return StorageError(f"{self.store.describe(name)} is damaged: {reason}", hint="restore it")
