@@ -18,8 +18,10 @@ from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ServiceError, StoppedError
-from tts_pipeline.flow.budget import Budget, Spending
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Utterance
+from tts_pipeline.money import Cost
 
 TEXTS = [f"Line {number}, of a tale about nothing at all." for number in range(5)]
 CATALOG = load_catalog()
@@ -43,15 +45,15 @@ TRUTHS: Mapping[str, dict[str, Any]] = {
 """What is charged and reported so, or reported in a way that tells nothing."""
 
 
-def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[MemoryLedger, Spending, Decimal]:
+def _say(service: LocalService, model: str, rule: Mapping[str, Any]) -> tuple[MemoryLedger, Cost, Decimal]:
     """Say texts to a service under a cap; returns the attempts, what is spent, and what the service charged."""
     service.set_faults([{"what": "shape", **rule}])
     service.reset_bill()
     ours = Service(base_url=service.url, name="gateway", auth="none")
     card = CATALOG.card(ours, model)
     (price,) = card.prices
-    ledger, spent = MemoryLedger(), Spending()
-    budget = Budget(BudgetCap(CAPS[model], "CNY"), spent, by_token=card.billing == "tokens")
+    ledger, spent = MemoryLedger(), Cost()
+    budget = Budget(BudgetCap(CAPS[model], "CNY"), SpendTally(spent), by_token=card.billing == "tokens")
     limits = Limits(max_attempts=1, max_concurrency=64, requests_per_minute=1e6)
 
     async def one(client: SpeechClient, text: str) -> None:
@@ -79,6 +81,8 @@ def test_what_cannot_be_true_is_between_confirmed_and_possible(
     ledger, spent, charged = _say(tone_service, model, {"shape": shape, **lie})
     settled = list(ledger.settlements.values())
     assert 0 < charged <= CAPS[model]
+    assert spent.cost is not None
+    assert spent.cost_upper_bound is not None
     assert spent.cost <= charged <= spent.cost_upper_bound
     assert spent.cost_upper_bound == sum(it.cost_upper_bound or 0 for it in settled)
     assert spent.cost_upper_bound <= CAPS[model] or len(settled) == 1
@@ -95,6 +99,8 @@ def test_what_can_be_true_is_the_bill(
 ) -> None:
     """A service that counts otherwise, or tells nothing of use, spends no more than the cap; nothing is flagged."""
     ledger, spent, charged = _say(tone_service, model, {"shape": shape, **truth})
+    assert spent.cost is not None
+    assert spent.cost_upper_bound is not None
     assert 0 < charged <= spent.cost_upper_bound <= CAPS[model]
     assert spent.cost <= charged
     if model == "qwen3-tts-flash":

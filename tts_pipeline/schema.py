@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.models import Price
+from tts_pipeline.money import confirmed_if_unknown
 
 MONEY = pa.decimal128(18, 9)
 _MAX_MONEY = Decimal("999999999.999999999")
@@ -249,7 +250,7 @@ def _unknown_values(attempt: Attempt) -> dict[str, Any]:
         "outcome": "unknown",
         "characters_billed": 0,
         "characters_upper_bound": attempt.characters_upper_bound,
-        "cost": None if attempt.cost_upper_bound is None else Decimal(0),
+        "cost": confirmed_if_unknown(attempt.cost_upper_bound),
         "cost_upper_bound": attempt.cost_upper_bound,
     }
 

@@ -13,6 +13,7 @@ from tts_pipeline.cli.summary import RejectCauses, result_without_report, summar
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import Report
+from tts_pipeline.money import Cost
 
 CATALOG = load_catalog()
 CARDS = CATALOG.cards
@@ -25,7 +26,7 @@ def _report(*, cost: str | None = "0.118", at_most: str | None = "0.118", **coun
     for name, count in counts.items():
         setattr(totals, name, count)
     if cost is not None and at_most is not None:
-        totals.add_cost(Decimal(cost), Decimal(at_most), "CNY")
+        totals.add(Cost(cost=Decimal(cost), cost_upper_bound=Decimal(at_most), currency="CNY"))
     return Report(totals, Totals(), 1.5, "invocation", "/data/out")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,7 +165,7 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
         totals = progress.totals
         assert (progress.in_flight, totals.attempts, totals.unknown_attempts) == (1, 1, 1)
         assert (totals.characters_billed, totals.characters_upper_bound) == (0, 20)
-        assert (totals.cost, totals.cost_upper_bound, totals.currency) == (None, cost_of(20), "CNY")
+        assert (totals.cost, totals.cost_upper_bound, totals.currency) == (Decimal(0), cost_of(20), "CNY")
         part.settle(settlement_of(attempt, Outcome.FAILED), None)
         assert (progress.in_flight, totals.unknown_attempts, totals.characters_upper_bound) == (0, 0, 0)
         second = bench.attempt(part.todo[0], number=2)

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.dataset.samples import NOW_US, PRICE, settlement_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError, StorageError
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price
+from tts_pipeline.money import Cost
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
@@ -51,7 +52,7 @@ def _claimed(store: Store) -> Claim:
 
 
 def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> ClaimHighWater:
-    cover = ClaimHighWater(store, 0, CLAIM, prices, characters)
+    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(characters, prices), SpendTally())
     cover.open()
     return cover
 
@@ -75,9 +76,7 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
             assert claim.characters_upper_bound >= characters
             assert (claim.cost_upper_bound or 0) >= cost
             if number % 3 == 0:
-                cover.settle(
-                    attempt, settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0))
-                )
+                cover.settle(settlement_of(attempt, Outcome.FAILED, cost=Decimal(0), cost_upper_bound=Decimal(0)))
                 characters, cost = characters - more, cost - money
 
     asyncio.run(spend())
@@ -109,7 +108,7 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     """The error reaches whoever was about to send."""
     (tmp_path / "claims").write_bytes(b"")
-    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, [PRICE], 10)
+    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [PRICE]), SpendTally())
     with pytest.raises(StorageError):
         asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
 
@@ -118,14 +117,14 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
     """So that of two at one instant one sees the other; what does not fit is not sent, and the claim stays true."""
     store, others = LocalStore(tmp_path), [40]
 
-    def count(own: Collection[str]) -> Totals:
+    def count(own: Collection[str]) -> Cost:
         assert set(own) == {"j"}
         seen.append(_claimed(store).characters_upper_bound)
-        return Totals(characters_upper_bound=others[0])
+        return Cost(characters_upper_bound=others[0])
 
     seen: list[int] = []
-    learnt: list[Totals] = []
-    cover = ClaimHighWater(store, 0, CLAIM, [PRICE], 80)
+    learnt: list[Cost] = []
+    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [PRICE]), SpendTally())
     cover.open(BudgetPool(BudgetCap(max_characters=100), count, learnt.append))
     assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
     asyncio.run(cover.reserve(_attempt(1, 45, "0")))
@@ -139,9 +138,11 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
 def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
     """All of a cap can be spent by any of them."""
-    pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Totals(), lambda _: None)
+    pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
     covers = [
-        ClaimHighWater(LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), [PRICE], 80)
+        ClaimHighWater(
+            LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [PRICE]), SpendTally()
+        )
         for part in range(3)
     ]
     for cover in covers:

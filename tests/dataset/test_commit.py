@@ -19,10 +19,11 @@ from tts_pipeline.dataset.commit import finished_totals, marker_name
 from tts_pipeline.dataset.part_journals import journal_paths
 from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.dataset.totals import Totals
-from tts_pipeline.dataset.usage_files import usage_name, usage_totals
+from tts_pipeline.dataset.usage_files import usage_cost, usage_name
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Speech, Usage, Utterance
+from tts_pipeline.money import Cost
 from tts_pipeline.schema import REJECTS, SPEECH, USAGE, arrow_fields
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
@@ -500,7 +501,7 @@ async def test_counts_of_what_journals_hold(bench: Bench) -> None:
     assert finished_totals(bench.replays()) == Totals(speech=1, rejects=1, audio_ms=8)
     bench.publisher.commit_usage(bench.rows(), bench.replays())
     (name,) = bench.store.names("usage")
-    assert usage_totals(bench.store.read(f"usage/{name}") or b"") == Totals(
+    assert usage_cost(bench.store.read(f"usage/{name}") or b"") == Cost(
         attempts=3,
         characters_billed=14,
         characters_upper_bound=14,

@@ -14,6 +14,7 @@ from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.money import Cost
 from tts_pipeline.storage.store import Store
 
 LINE = 7
@@ -40,7 +41,7 @@ def _suspend(bench: Bench, number: int) -> PartCommitter:
     return publisher
 
 
-def _total_spend(bench: Bench) -> Totals:
+def _total_spend(bench: Bench) -> Cost:
     return total_spend(
         bench.store, descriptor_of(bench.source.rows, bench.part_rows, {}), bench.journals, bench.journals
     )

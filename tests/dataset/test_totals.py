@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 
 from tts_pipeline.dataset.totals import Totals, parse_totals
 from tts_pipeline.errors import StorageError
+from tts_pipeline.money import Cost
 
 COUNTS = st.integers(0, 10**12)
 SOUND: dict[str, Any] = {"characters_billed": 5, "characters_upper_bound": 9, "cost": "0.1", "cost_upper_bound": "0.2"}
 MONEY = st.none() | st.decimals(0, 10**6, places=9)
 TOTALS = st.builds(
     Totals,
-    *[COUNTS] * 8,
+    **dict.fromkeys(("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused"), COUNTS),
+    characters_billed=COUNTS,
+    characters_upper_bound=COUNTS,
     cost=MONEY,
     cost_upper_bound=MONEY,
     currency=st.sampled_from([None, "CNY"]),
@@ -50,8 +53,8 @@ def test_cost_stays_unknown_until_something_has_a_price() -> None:
     totals = Totals()
     totals.add(Totals(rows=1))
     assert totals == Totals(rows=1)
-    totals.add_cost(Decimal("0.5"), Decimal(1), "CNY")
-    totals.add_cost(None, None, None)
+    totals.add(Cost(cost=Decimal("0.5"), cost_upper_bound=Decimal(1), currency="CNY"))
+    totals.add(Cost())
     assert totals == Totals(rows=1, cost=Decimal("0.5"), cost_upper_bound=Decimal(1), currency="CNY")
 
 
@@ -59,8 +62,8 @@ def test_what_is_in_question_adds_up() -> None:
     """As all other counts, and a count of before it was known is none."""
     totals = Totals.from_json(SOUND)
     assert (totals.implausible_attempts, totals.cost_in_question) == (0, None)
-    totals.add_implausible(Decimal("0.2"))
-    totals.add_implausible(None)
+    totals.add(Cost(implausible_attempts=1, cost_in_question=Decimal("0.2")))
+    totals.add(Cost(implausible_attempts=1))
     totals.add(Totals.from_json(totals.to_json()))
     assert (totals.implausible_attempts, totals.cost_in_question) == (4, Decimal("0.4"))
 

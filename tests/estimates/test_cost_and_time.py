@@ -12,12 +12,12 @@ import pytest
 from tests.estimates.cards import PRICE, SERVICE, TODAY, card
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.config import BudgetCap, Limits
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost
 from tts_pipeline.estimates.measurements import Latency
 from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.tally import Counts
 from tts_pipeline.models import Price
+from tts_pipeline.money import Cost
 
 COUNTS = Counts(
     rows=130,
@@ -89,10 +89,10 @@ def test_answers_say_how_long_it_takes_where_rates_do_not(
 
 def test_a_cap_that_is_reached_is_told() -> None:
     """With what earlier runs spent; one that is not reached is not worth a word."""
-    cost, earlier = Decimal(2), Totals(characters_upper_bound=1_500)
-    earlier.add_cost(Decimal(1), Decimal(1), "EUR")
+    cost, earlier = Decimal(2), Cost(characters_upper_bound=1_500)
+    earlier.add(Cost(cost=Decimal(1), cost_upper_bound=Decimal(1), currency="EUR"))
 
-    def notes(spent: Totals = earlier, **cap: Any) -> str:
+    def notes(spent: Cost = earlier, **cap: Any) -> str:
         return "; ".join(cap_notes(COUNTS, cost, BudgetCap(**cap), spent))
 
     assert notes() == ""
@@ -101,7 +101,7 @@ def test_a_cap_that_is_reached_is_told() -> None:
         max_cost=Decimal("2.9"), currency="EUR"
     )
     assert "`max_characters` 10,499: with earlier runs this comes to 10,500" in notes(max_characters=10_499)
-    assert notes(Totals(), max_cost=Decimal(2), currency="EUR") == ""
+    assert notes(Cost(), max_cost=Decimal(2), currency="EUR") == ""
 
 
 def test_the_local_service_cannot_rehearse_japanese() -> None:

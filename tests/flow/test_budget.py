@@ -15,8 +15,10 @@ from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.flow.budget import Budget, Spending, check_cap
+from tts_pipeline.flow.budget import Budget, check_cap
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Usage
+from tts_pipeline.money import Cost
 
 COST = Decimal("0.001")
 """Of one character, in these tests."""
@@ -128,9 +130,9 @@ def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
 
 def test_what_was_spent_before_counts() -> None:
     """The cap is the job's, not a run's."""
-    assert not Budget(CHARACTERS, Spending(characters_upper_bound=100)).reserve(make_attempt("a", 1))
-    assert not Budget(MONEY, Spending(cost_upper_bound=Decimal("0.0991"))).reserve(make_attempt("a", 1))
-    assert Budget(MONEY, Spending(cost_upper_bound=Decimal("0.099"))).reserve(make_attempt("a", 1))
+    assert not Budget(CHARACTERS, SpendTally(Cost(characters_upper_bound=100))).reserve(make_attempt("a", 1))
+    assert not Budget(MONEY, SpendTally(Cost(cost_upper_bound=Decimal("0.0991")))).reserve(make_attempt("a", 1))
+    assert Budget(MONEY, SpendTally(Cost(cost_upper_bound=Decimal("0.099")))).reserve(make_attempt("a", 1))
 
 
 @given(st.integers(1, 500), st.lists(st.tuples(st.integers(1, 50), st.sampled_from("sfug")), max_size=60), st.randoms())

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import PLAUSIBLE_RATIO, BudgetCap
-from tts_pipeline.flow.budget import Budget, Spending
-from tts_pipeline.flow.slow_start import Margin, SlowStart
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.flow.slow_start import SlowStart
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Usage
+from tts_pipeline.money import Cost, SpendBound
 
 COST = Decimal("0.001")
 """Of one character, in these tests."""
@@ -47,10 +49,10 @@ def test_every_answer_within_what_could_be_foreseen_doubles_what_may_be_in_fligh
 
 def test_what_is_reserved_already_needs_no_margin() -> None:
     """A ratio that was seen is in the reservation; by token that is ample in money, and not in characters."""
-    assert SlowStart().margin_of(make_attempt()) == Margin(30, 30 * COST)
-    assert SlowStart().margin_of(make_attempt(ratio=3)) == Margin(10, 10 * COST)
-    assert SlowStart().margin_of(make_attempt(ratio=1_000)) == Margin(0, COST * 0)
-    assert SlowStart(by_token=True).margin_of(make_attempt()) == Margin(30)
+    assert SlowStart().margin_of(make_attempt()) == SpendBound(30, 30 * COST)
+    assert SlowStart().margin_of(make_attempt(ratio=3)) == SpendBound(10, 10 * COST)
+    assert SlowStart().margin_of(make_attempt(ratio=1_000)) == SpendBound(0, COST * 0)
+    assert SlowStart(by_token=True).margin_of(make_attempt()) == SpendBound(30)
 
 
 def test_side_by_side_needs_room_for_what_the_service_may_count() -> None:
@@ -92,8 +94,8 @@ def test_what_is_spent_passes_the_cap_by_what_was_charged_beyond_all_promises(
 
     Beyond the cap it is what the service charged beyond the ratio, and what a single attempt had no margin for.
     """
-    spending = Spending(characters_upper_bound=min(spent_before, max_characters))
-    budget = Budget(BudgetCap(max_characters=max_characters), spending)
+    spending = Cost(characters_upper_bound=min(spent_before, max_characters))
+    budget = Budget(BudgetCap(max_characters=max_characters), SpendTally(spending))
     in_flight: list[tuple[Attempt, str, int]] = []
     closed_characters, overcharged, largest, ratio = min(spent_before, max_characters), 0, 0, 1
 
@@ -132,4 +134,4 @@ def test_what_is_spent_passes_the_cap_by_what_was_charged_beyond_all_promises(
         end()
     assert spending.characters_upper_bound == closed_characters
     assert budget._slow_start is not None
-    assert budget._slow_start.open_margin == Margin()
+    assert budget._slow_start.open_margin == SpendBound()

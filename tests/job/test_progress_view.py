@@ -14,6 +14,7 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
 from tts_pipeline.job.progress_view import ProgressView, live_display, plain_line, report_lines
+from tts_pipeline.money import Cost
 
 
 class FakeClock:
@@ -28,7 +29,7 @@ class FakeClock:
 
 def _progress(speech: int = 0, rejects: int = 0, *, rows: int = 1_000) -> Progress:
     totals = Totals(rows=rows, speech=speech, rejects=rejects, audio_ms=5_400_000)
-    totals.add_cost(Decimal("1.25"), Decimal("1.25"), "CNY")
+    totals.add(Cost(cost=Decimal("1.25"), cost_upper_bound=Decimal("1.25"), currency="CNY"))
     return Progress(totals=totals, in_flight=16, retries=1, done_before=100)
 
 
@@ -65,8 +66,8 @@ def test_with_a_cap_all_that_is_spent_is_shown_against_it(cap: BudgetCap, shown:
     """At most, over all runs: that is what the cap counts."""
     progress = _progress()
     progress.totals.characters_upper_bound = 150
-    progress.cap, progress.spent_before = cap, Totals(characters_upper_bound=1_000)
-    progress.spent_before.add_cost(Decimal(8), Decimal(10), "CNY")
+    progress.cap, progress.spent_before = cap, Cost(characters_upper_bound=1_000)
+    progress.spent_before.add(Cost(cost=Decimal(8), cost_upper_bound=Decimal(10), currency="CNY"))
     assert plain_line(ProgressView(progress).snapshot()).endswith(f", {shown}")
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
-from tts_pipeline.dataset.part_journals import totals_of
+from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Audio, History, Usage, Utterance, Word
 from tts_pipeline.wal.frames import Blob
@@ -341,8 +341,8 @@ def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None
             changed = {**record, inner: {**record[inner], name: value}}
             found = _read(_write(tmp_path / "j", _intent(_attempt(1)), encode_record(changed), _intent(_attempt(2))))
             assert {"a1", "a2"} <= found.attempts.keys()
-            totals = totals_of(found)
-            assert 0 <= totals.characters_billed <= totals.characters_upper_bound
+            cost = journal_cost(found)
+            assert 0 <= cost.characters_billed <= cost.characters_upper_bound
         for value in HOSTILE:
             found = _read(_write(tmp_path / "j", encode_record({**record, inner: value}), _intent(_attempt(2))))
             assert (list(found.attempts), found.unread_bytes > 0) == (["a2"], True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.flags import with_flags
 from tts_pipeline.cli.terminal import align_columns
 from tts_pipeline.dataset.reader import DatasetReader
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.totals import TOTALS_FIELDS, Totals
 from tts_pipeline.job import Report
 from tts_pipeline.money import price_at
 from tts_pipeline.source.listing import describe_left_out
@@ -58,7 +58,7 @@ def read_reject_causes(store: Store) -> RejectCauses:
 def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
     """Return what ``--json`` prints when a run ended before it could count: null is not known, which is not 0."""
     hidden = {"audio_ms", "characters_without_price"}
-    counts = [each.name for each in fields(Totals) if each.name not in hidden] + ["audio_hours"]
+    counts = [name for name in TOTALS_FIELDS if name not in hidden] + ["audio_hours"]
     return {
         **dict.fromkeys(counts),
         "elapsed_s": None,

@@ -23,7 +23,7 @@ from tts_pipeline.flow.pacer import Pacer
 from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import RetryState
 from tts_pipeline.models import Answer, History, Segment, Utterance
-from tts_pipeline.money import total_cost
+from tts_pipeline.money import add_costs
 
 _LONG_CHARACTERS = 5_000
 """Cutting a longer text takes some milliseconds, in which every other row would wait."""
@@ -143,7 +143,7 @@ class Synthesis:
     async def _find_cached(self, cache_lookup: CacheLookup, request_key: str, segment: Segment) -> Answer | None:
         answer = await cache_lookup.get(request_key, segment)
         if answer is not None:
-            self.cost = total_cost((self.cost, self.resources.meter.zero_cost))
+            self.cost = add_costs(self.cost, self.resources.meter.zero_cost)
         return answer
 
     async def _buy(self, row: RetryState, request: SegmentRequest) -> Answer:
@@ -240,7 +240,7 @@ class Synthesis:
         self._ledger.settle(settlement, answer)
         self.resources.limiter.settle(settlement)
         self.characters_billed += settlement.characters_billed
-        self.cost = total_cost((self.cost, settlement.cost))
+        self.cost = add_costs(self.cost, settlement.cost)
 
 
 def _boundaries(segments: Sequence[Segment]) -> Boundaries:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
-from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater
+from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
-from tts_pipeline.models import Answer, Audio, History, Price, Reject, Speech, Utterance, UtteranceKey
+from tts_pipeline.flow.spend_tally import SpendTally
+from tts_pipeline.models import Answer, Audio, History, Reject, Speech, Utterance, UtteranceKey
+from tts_pipeline.money import Cost
 from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX, Append, Journal, JournalWriter
@@ -67,7 +69,7 @@ class Progress:
     """What a run has done so far; written by the ledgers, read by displays whenever they like.
 
     Args:
-        totals: Of this invocation.
+        totals: Of this invocation; what its attempts cost is counted by ``tally`` alone.
         in_flight: Attempts sent and not settled.
         retries: Attempts beyond a segment's first.
         settled: Attempts whose end is known.
@@ -75,6 +77,9 @@ class Progress:
         done_before: Rows that were done before this invocation began.
         spent_before: What was spent before it began, at most; only where there is a cap.
         cap: What may be spent over all invocations.
+
+    Attributes:
+        tally: Counts attempts, into ``totals``.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -83,8 +88,12 @@ class Progress:
     settled: int = 0
     latency_ms: int = 0
     done_before: int = 0
-    spent_before: Totals = field(default_factory=Totals)
+    spent_before: Cost = field(default_factory=Cost)
     cap: BudgetCap = field(default_factory=BudgetCap)
+    tally: SpendTally = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tally = SpendTally(self.totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +182,10 @@ class ActivePart:
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
         self._journal = Journal.create(path, invocation.journal_header(self.rows.number, self.journal_id))
         self._writer = writer
-        prices = invocation.prices.values()
-        self._high_water = ClaimHighWater(
-            store, self.rows.number, invocation.new_claim(self.journal_id), prices, characters
-        )
+        claim = invocation.new_claim(self.journal_id)
+        step = ClaimStep(max(characters, 1), invocation.prices.values())
+        tally = SpendTally(currency=claim.currency, run=self._progress.tally)
+        self._high_water = ClaimHighWater(store, self.rows.number, claim, step, tally)
         self._high_water.open(pool)
         return self._journal
 
@@ -226,22 +235,20 @@ class ActivePart:
             StorageError: It is not there, or the part is not held any more: it must not be sent.
             StoppedError: Other processes have claimed what is left of a cap.
         """
-        self._fence()
-        if self._high_water is not None:
-            await self._high_water.reserve(attempt)
+        try:
+            self._fence()
+            if self._high_water is not None:
+                await self._high_water.reserve(attempt)
+        except BaseException:  # nothing of it is written down
+            self._progress.tally.release(attempt)
+            raise
         await self._append_and_wait(Intent(attempt, boundaries), durable=True)
         if self.wait_until_shipped is not None:
             await self.wait_until_shipped()
         self._fence()  # again: this process may have been stopped, or the disk slow
         self._in_flight[attempt.attempt_id] = attempt
-        progress = self._progress
-        progress.in_flight += 1
-        progress.retries += attempt.number > 1
-        progress.totals.attempts += 1
-        progress.totals.unknown_attempts += 1
-        progress.totals.characters_upper_bound += attempt.characters_upper_bound
-        price = self._price(attempt)
-        progress.totals.add_cost(None, attempt.cost_upper_bound, price.currency if price else None)
+        self._progress.in_flight += 1
+        self._progress.retries += attempt.number > 1
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
         """Record how an attempt ended; never waits, and is written before anything that is recorded later."""
@@ -250,30 +257,15 @@ class ActivePart:
             self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
         record = Settled(settlement, None if answer is None else AnswerRecord.of(answer))
         self._put(Append(self._open_journal(), encode_record(record), b"" if answer is None else answer.audio.data))
-        self._count(attempt, settlement)
+        self._progress.in_flight -= 1
+        self._progress.settled += 1
+        self._progress.latency_ms += settlement.latency_ms
+        if self._high_water is not None:
+            self._high_water.settle(settlement)
 
     def discard(self, attempt_id: str) -> None:
         """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
         self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
-
-    def _count(self, attempt: Attempt, settlement: Settlement) -> None:
-        progress, totals = self._progress, self._progress.totals
-        progress.in_flight -= 1
-        progress.settled += 1
-        progress.latency_ms += settlement.latency_ms
-        totals.unknown_attempts -= 1
-        totals.characters_billed += settlement.characters_billed
-        totals.characters_upper_bound += settlement.characters_upper_bound - attempt.characters_upper_bound
-        price = self._price(attempt)
-        if price is not None and settlement.cost_upper_bound is not None and attempt.cost_upper_bound is not None:
-            totals.add_cost(settlement.cost, settlement.cost_upper_bound - attempt.cost_upper_bound, price.currency)
-        if settlement.implausible:
-            totals.add_implausible(settlement.cost_upper_bound)
-        if self._high_water is not None:
-            self._high_water.settle(attempt, settlement)
-
-    def _price(self, attempt: Attempt) -> Price | None:
-        return self._invocation.prices.get(attempt.price_id) if attempt.price_id else None
 
     async def record_speech(self, speech: Speech) -> None:
         """Record an utterance's speech; returns when it is written.

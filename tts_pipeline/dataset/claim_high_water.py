@@ -4,49 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import NamedTuple
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claims import Claim, write_claim
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StoppedError
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price, Usage
-from tts_pipeline.money import cost_of
+from tts_pipeline.money import NANO, ZERO, Cost, SpendBound, cost_of
 from tts_pipeline.storage.store import Store
 
-_ZERO = Decimal(0)
-_NANO = Decimal("1e-9")
 _RETRY_WAITS_S = (0.1, 0.3, 0.0)
 """How long to wait, at most, before a claim is tried again that did not fit: two may have claimed at one instant."""
 
 
-class SpendBound(NamedTuple):
-    """The most that may be spent, in characters and in money."""
+NO_SPEND = SpendBound()
+
+
+class ClaimStep(NamedTuple):
+    """By how much a claim is raised: by what the rows to do are counted at.
+
+    Args:
+        characters: At least 1.
+        prices: Of the attempts.
+    """
 
     characters: int
-    cost: Decimal
+    prices: Collection[Price]
 
-    def plus(self, other: SpendBound) -> SpendBound:
-        """Return the sum of two bounds."""
-        return SpendBound(self.characters + other.characters, self.cost + other.cost)
-
-    def minus(self, other: SpendBound) -> SpendBound:
-        """Return the difference of two bounds."""
-        return SpendBound(self.characters - other.characters, self.cost - other.cost)
-
-    def covers(self, other: SpendBound) -> bool:
-        """Say whether another bound is within this one."""
-        return other.characters <= self.characters and other.cost <= self.cost
-
-
-ZERO_BOUND = SpendBound(0, _ZERO)
+    def beyond(self, spend: SpendBound) -> SpendBound:
+        """Return the step: by characters its cost is known, by tokens it goes by what was spent so far."""
+        costs = [cost_of(price, characters=self.characters, usage=Usage()) for price in self.prices]
+        by_price = max((cost for cost in costs if cost is not None), default=ZERO)
+        by_spend = spend.cost * self.characters / max(spend.characters, 1)
+        return SpendBound(self.characters, max(by_price, by_spend.quantize(NANO, ROUND_CEILING)))
 
 
 class ClaimHighWater:
@@ -60,17 +57,17 @@ class ClaimHighWater:
         store: The destination.
         part: Whose claim it is.
         claim: Who claims; its bounds are set here.
-        prices: Of the attempts.
-        step_characters: What the rows to do are counted at: the first claim, and by how much it is raised.
+        step: The first claim, and by how much it is raised.
+        tally: What the part's attempts cost, which are reported to it here before they are sent.
     """
 
-    def __init__(self, store: Store, part: int, claim: Claim, prices: Collection[Price], step_characters: int) -> None:
+    def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep, tally: SpendTally) -> None:
         self._store = store
         self._part = part
         self._claim = claim
-        self._prices = prices
-        self._step_characters = max(step_characters, 1)
-        self._spend = self._claim_bound = ZERO_BOUND
+        self._step = step
+        self._tally = tally
+        self._claim_bound = NO_SPEND
         self._pool: BudgetPool | None = None
         self._raise_lock = asyncio.Lock()
         # A claim that is lowered, by another part's thread, stays above what is spent.
@@ -84,7 +81,7 @@ class ClaimHighWater:
     @property
     def spend(self) -> SpendBound:
         """What may have been spent."""
-        return self._spend
+        return self._tally.spend.bound
 
     @property
     def claim_bound(self) -> SpendBound:
@@ -103,7 +100,7 @@ class ClaimHighWater:
         self._pool = pool
         if pool is not None:
             pool.join(self)
-        self._raise_claim(ZERO_BOUND)
+        self._raise_claim(NO_SPEND)
 
     async def reserve(self, attempt: Attempt) -> None:
         """Count an attempt that is about to be sent; raises the claim first when it does not fit.
@@ -112,41 +109,34 @@ class ClaimHighWater:
             StorageError: The claim cannot be raised: nothing may be sent.
             StoppedError: Others have claimed what is left of the cap: nothing may be sent.
         """
-        needed = SpendBound(attempt.characters_upper_bound, attempt.cost_upper_bound or _ZERO)
-        if self.try_reserve(needed):
+        if self._try_reserve(attempt):
             return
         async with self._raise_lock:
-            while not self.try_reserve(needed):
-                if not await asyncio.to_thread(self._raise_claim, needed):
+            while not self._try_reserve(attempt):
+                if not await asyncio.to_thread(self._raise_claim, SpendBound.of(attempt)):
                     assert self._pool is not None
                     raise self._pool.exhausted_error()
 
-    def try_reserve(self, needed: SpendBound) -> bool:
-        """Count what is about to be spent, if the claim covers it; say whether it does."""
+    def _try_reserve(self, attempt: Attempt) -> bool:
         with self._lock:
-            spend = self._spend.plus(needed)
-            if not self._claim_bound.covers(spend):
-                return False
-            self._spend = spend
-            return True
+            is_covered = self._claim_bound.covers(self.spend.plus(SpendBound.of(attempt)))
+            if is_covered:
+                self._tally.reserve(attempt)
+            return is_covered
 
-    def settle(self, attempt: Attempt, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> None:
         """Give back what an attempt surely did not spend."""
-        cost = _ZERO
-        if settlement.cost_upper_bound is not None and attempt.cost_upper_bound is not None:
-            cost = settlement.cost_upper_bound - attempt.cost_upper_bound
         with self._lock:
-            change = settlement.characters_upper_bound - attempt.characters_upper_bound
-            self._spend = self._spend.plus(SpendBound(change, cost))
+            self._tally.settle(settlement)
 
     def minimum_and_headroom(self, needed: SpendBound) -> tuple[SpendBound, SpendBound]:
         """Return the claim that covers what is about to be spent, and how much more is best claimed with it."""
-        minimum = self._spend.plus(needed)
-        return minimum, SpendBound(self._step_characters, self._step_cost(minimum))
+        minimum = self.spend.plus(needed)
+        return minimum, self._step.beyond(minimum)
 
     def write(self, bound: SpendBound) -> None:
         """Write a claim. Blocking."""
-        cost = bound.cost if self._prices else None
+        cost = bound.cost if self._step.prices else None
         claim = replace(self._claim, characters_upper_bound=bound.characters, cost_upper_bound=cost)
         write_claim(self._store, self._part, claim)
 
@@ -157,8 +147,8 @@ class ClaimHighWater:
     def lower(self) -> None:
         """Claim no more than what is spent. Blocking."""
         with self._lock:
-            previous, self._claim_bound = self._claim_bound, self._spend
-        if previous != self._spend:
+            previous, self._claim_bound = self._claim_bound, self.spend
+        if previous != self._claim_bound:
             self.write(self._claim_bound)
 
     def close(self) -> None:
@@ -174,13 +164,6 @@ class ClaimHighWater:
         self.grant(minimum.plus(headroom))
         return True
 
-    def _step_cost(self, spend: SpendBound) -> Decimal:
-        """Return what a step may cost: by characters it is known, by tokens it goes by what was spent so far."""
-        costs = [cost_of(price, characters=self._step_characters, usage=Usage()) for price in self._prices]
-        by_price = max((cost for cost in costs if cost is not None), default=_ZERO)
-        by_spend = spend.cost * self._step_characters / max(spend.characters, 1)
-        return max(by_price, by_spend.quantize(_NANO, ROUND_CEILING))
-
 
 class BudgetPool:
     """A cap that all open parts of a process draw their claims from, while other processes draw from it too.
@@ -192,20 +175,20 @@ class BudgetPool:
     Args:
         cap: The most that may be spent.
         count_others: Counts what is spent and claimed at most by others than some journals. Blocking.
-        on_count: Is given the totals that were counted.
+        on_count: Is given what was counted.
     """
 
     def __init__(
-        self, cap: BudgetCap, count_others: Callable[[Collection[str]], Totals], on_count: Callable[[Totals], None]
+        self, cap: BudgetCap, count_others: Callable[[Collection[str]], Cost], on_count: Callable[[Cost], None]
     ) -> None:
         self._cap = cap
         self._count_others = count_others
         self._on_count = on_count
         self._members: list[ClaimHighWater] = []
         self._journal_ids: set[str] = set()
-        self._closed_spend = ZERO_BOUND
+        self._closed_spend = NO_SPEND
         self._lock = threading.Lock()
-        self._other_totals = Totals()
+        self._external = Cost()
         self._is_exhausted = False
 
     def join(self, member: ClaimHighWater) -> None:
@@ -231,18 +214,17 @@ class BudgetPool:
                 if self._try_draw(member, needed):
                     return True
                 time.sleep(random.uniform(0, wait_s))
-            self._is_exhausted = needed != ZERO_BOUND
+            self._is_exhausted = needed != NO_SPEND
         return False
 
     def exhausted_error(self) -> StoppedError:
         """Say why nothing more may be sent."""
-        cap, others = self._cap, self._other_totals
+        cap, external = self._cap, self._external
         amounts = []
         if cap.max_cost is not None:
-            cost = (others.cost_upper_bound or _ZERO).normalize()
-            amounts.append(f"{cost:f} of {cap.max_cost.normalize():f} {cap.currency}")
+            amounts.append(f"{external.bound.cost.normalize():f} of {cap.max_cost.normalize():f} {cap.currency}")
         if cap.max_characters is not None:
-            amounts.append(f"{others.characters_upper_bound:,} of {cap.max_characters:,} characters")
+            amounts.append(f"{external.characters_upper_bound:,} of {cap.max_characters:,} characters")
         return StoppedError(
             f"the budget is used up: other runs have spent or claimed {' and '.join(amounts)} by now",
             stopped_by="budget",
@@ -253,8 +235,8 @@ class BudgetPool:
         minimum, headroom = member.minimum_and_headroom(needed)
         previous, desired = member.claim_bound, minimum.plus(headroom)
         member.write(_maximum(previous, desired))
-        self._other_totals = self._count_others(self._journal_ids)
-        self._on_count(self._other_totals)
+        self._external = self._count_others(self._journal_ids)
+        self._on_count(self._external)
         if not self._available(member).covers(minimum):
             for other in self._members:
                 if other is not member:
@@ -272,19 +254,15 @@ class BudgetPool:
 
     def _available(self, member: ClaimHighWater) -> SpendBound:
         """Return what a part may claim: the cap, less what is spent and claimed elsewhere and by other parts."""
-        cap, others, own = self._cap, self._other_totals, self._closed_spend
+        cap, external, own = self._cap, self._external, self._closed_spend
         for other in self._members:
             if other is not member:
                 own = own.plus(other.claim_bound)
-        is_known = not others.characters_without_price and others.currency in {None, cap.currency}
-        limit = SpendBound(
-            sys.maxsize if cap.max_characters is None else cap.max_characters,
-            _UNLIMITED_COST if cap.max_cost is None else cap.max_cost if is_known else _ZERO,
-        )
-        return limit.minus(own).minus(SpendBound(others.characters_upper_bound, others.cost_upper_bound or _ZERO))
-
-
-_UNLIMITED_COST = Decimal("1e30")
+        limit = SpendBound.of_cap(cap)
+        is_known = not external.characters_without_price and external.currency in {None, cap.currency}
+        if cap.max_cost is not None and not is_known:
+            limit = limit._replace(cost=ZERO)
+        return limit.minus(own).minus(external.bound)
 
 
 def _maximum(one: SpendBound, other: SpendBound) -> SpendBound:
@@ -293,5 +271,5 @@ def _maximum(one: SpendBound, other: SpendBound) -> SpendBound:
 
 def _fair_headroom(headroom: SpendBound, available: SpendBound) -> SpendBound:
     """Return how much more is claimed than is needed: half of what is left at most, for others claim, too."""
-    cost = min(headroom.cost, available.cost / 2).quantize(_NANO, ROUND_FLOOR)
+    cost = min(headroom.cost, available.cost / 2).quantize(NANO, ROUND_FLOOR)
     return SpendBound(min(headroom.characters, available.characters // 2), cost)

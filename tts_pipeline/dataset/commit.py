@@ -25,7 +25,7 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import (
     account_for_claims,
     commit_journal_usage,
-    usage_totals,
+    usage_cost,
 )
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import UtteranceKey
@@ -181,7 +181,7 @@ class PartCommitter:
             if data is None:
                 continue
             draft.files[f"usage/{file_name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            draft.totals.add(usage_totals(data, self._store.describe(f"usage/{file_name}")))
+            draft.totals.add(usage_cost(data, self._store.describe(f"usage/{file_name}")))
             with storage_errors(f"reading {self._store.describe(f'usage/{file_name}')}", Exception):
                 draft.prices += read_prices(data)
 

@@ -14,9 +14,10 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, Desc
 from tts_pipeline.dataset.names import file_names, is_valid_name, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import check_price_row, distinct_prices
 from tts_pipeline.dataset.totals import Totals, parse_totals
-from tts_pipeline.dataset.usage_files import usage_totals
+from tts_pipeline.dataset.usage_files import usage_cost
 from tts_pipeline.errors import StorageError, printable
 from tts_pipeline.models import HOUR_MS
+from tts_pipeline.money import Cost
 from tts_pipeline.schema import TABLES
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
@@ -73,13 +74,13 @@ def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[
     Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
     """
     totals = parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
-    for _, part_totals in totals_by_part(store, markers):
-        totals.add(part_totals)
+    for _, cost in costs_by_part(store, markers):
+        totals.add(cost)
     return totals
 
 
-def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Totals]]:
-    """Yield what markers tell, and the usage that none of them tells of, each with its part's number. Blocking.
+def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Cost]]:
+    """Yield the totals of markers and the cost of all usage outside them, each with its part's number. Blocking.
 
     Args:
         store: The destination.
@@ -95,7 +96,7 @@ def totals_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterat
     for name in file_names(store, "usage"):
         is_ours = name.startswith("part-") and f"usage/{name}" not in listed_files
         if is_ours and (data := store.read(f"usage/{name}")) is not None:
-            yield parse_part_number(name), usage_totals(data, store.describe(f"usage/{name}"))
+            yield parse_part_number(name), usage_cost(data, store.describe(f"usage/{name}"))
 
 
 def finalize(store: Store, descriptor: Descriptor) -> None:

@@ -26,7 +26,7 @@ from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, pars
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.names import file_names, is_valid_name
 from tts_pipeline.dataset.totals import parse_totals
-from tts_pipeline.dataset.usage_files import usage_totals
+from tts_pipeline.dataset.usage_files import usage_cost
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
@@ -86,7 +86,7 @@ def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, A
         with DaemonExecutor(FILE_READERS, "usage") as readers:
             names = [f"usage/{name}" for name in file_names(store, "usage") if name.startswith("part-")]
             for name, data in zip(names, readers.map(store.read, names), strict=True):
-                totals.add(usage_totals(data or b"", store.describe(name)))
+                totals.add(usage_cost(data or b"", store.describe(name)))
     return totals.to_json()
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 
 from tts_pipeline.attempt import Attempt
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.dataset.usage_files import usage_name
 from tts_pipeline.errors import StorageError
 from tts_pipeline.log import logger
 from tts_pipeline.models import Price
+from tts_pipeline.money import ZERO, Cost
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.records import UnaccountedSpend
@@ -25,8 +24,7 @@ QUARANTINE_SUFFIX = ".damaged"
 _MIN_INTENT_BYTES = 256
 """The record of an attempt is not shorter, whatever its ids are."""
 
-_ZERO = Decimal(0)
-NOTHING_UNACCOUNTED = UnaccountedSpend(0, 0, _ZERO, None)
+NOTHING_UNACCOUNTED = UnaccountedSpend(0, 0, ZERO, None)
 
 
 def journal_paths(folder: Path, part: int) -> list[Path]:
@@ -139,11 +137,11 @@ def unaccounted_spend(replay: Replay, claim: Claim | None) -> UnaccountedSpend:
     """Return what a claim covers beyond what its journal tells; without one nothing is left to account for."""
     if claim is None:
         return NOTHING_UNACCOUNTED
-    known, cost = totals_of(replace(replay, unaccounted=None)), claim.cost_upper_bound
+    known, cost = journal_cost(replace(replay, unaccounted=None)).bound, claim.cost_upper_bound
     return UnaccountedSpend(
         claim.opened_at_us,
-        max(0, claim.characters_upper_bound - known.characters_upper_bound),
-        None if cost is None else max(_ZERO, cost - (known.cost_upper_bound or _ZERO)),
+        max(0, claim.characters_upper_bound - known.characters),
+        None if cost is None else max(ZERO, cost - known.cost),
         claim.currency,
     )
 
@@ -166,27 +164,16 @@ def _price(replay: Replay, attempt: Attempt) -> Price | None:
     return replay.header.prices.get(attempt.price_id or "")
 
 
-def totals_of(replay: Replay) -> Totals:
+def journal_cost(replay: Replay) -> Cost:
     """Return what a journal's attempts did cost and may have cost; what is not settled counts at its worst."""
-    totals = Totals()
+    total = Cost()
     for attempt, settlement in replay.attempts.values():
         price = _price(replay, attempt)
-        totals.attempts += 1
-        totals.characters_billed += settlement.characters_billed if settlement else 0
-        bounds = settlement or attempt
-        totals.characters_upper_bound += bounds.characters_upper_bound
-        if bounds.cost_upper_bound is None:
-            totals.characters_without_price += bounds.characters_upper_bound
-        cost = settlement.cost if settlement else None
-        totals.add_cost(cost, bounds.cost_upper_bound, price.currency if price else None)
-        if settlement is not None and settlement.implausible:
-            totals.add_implausible(settlement.cost_upper_bound)
-    if replay.unaccounted is not None:
-        totals.characters_upper_bound += replay.unaccounted.characters_upper_bound
-        if replay.unaccounted.cost_upper_bound is None:
-            totals.characters_without_price += replay.unaccounted.characters_upper_bound
-        totals.add_cost(None, replay.unaccounted.cost_upper_bound, replay.unaccounted.currency)
-    return totals
+        total.add_attempt(settlement or attempt, price.currency if price else None)
+    lost = replay.unaccounted
+    if lost is not None:
+        total.add(Cost.at_most(lost.characters_upper_bound, lost.cost_upper_bound, lost.currency))
+    return total
 
 
 def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> None:

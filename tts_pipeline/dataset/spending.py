@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
-from tts_pipeline.dataset.finalize import committed_parts, read_markers, totals_by_part
+from tts_pipeline.dataset.finalize import committed_parts, costs_by_part, read_markers
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
-from tts_pipeline.dataset.part_journals import read_journal, totals_of
-from tts_pipeline.dataset.totals import Totals, parse_totals
-from tts_pipeline.dataset.usage_files import claim_totals, committed_journals, open_claims, usage_totals
+from tts_pipeline.dataset.part_journals import journal_cost, read_journal
+from tts_pipeline.dataset.totals import parse_totals
+from tts_pipeline.dataset.usage_files import claim_cost, committed_journals, open_claims, usage_cost
 from tts_pipeline.errors import StorageError
+from tts_pipeline.money import Cost, sum_of
 from tts_pipeline.storage.file_lock import is_locked
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import SUFFIX
@@ -24,18 +24,15 @@ EARLIER_GENERATIONS = -1
 """Stands for a part's number where an earlier generation of the dataset spent something."""
 
 
-def total_spend(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Totals:
+def total_spend(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Cost:
     """Add up what every attempt of a dataset did cost and may have cost, over all invocations. Blocking.
 
-    See ``SpendTally``.
+    See ``DatasetSpend``.
     """
-    totals = Totals()
-    for part_totals in SpendTally(store, descriptor, journals, locks).by_part().values():
-        totals.add(part_totals)
-    return totals
+    return sum_of(DatasetSpend(store, descriptor, journals, locks).by_part().values())
 
 
-class SpendTally:
+class DatasetSpend:
     """What a dataset has spent, at most, over all invocations, and counted on while others spend. Blocking.
 
     That is what is published, the journals on this machine whose usage is not, and all that open claims cover whose
@@ -53,15 +50,15 @@ class SpendTally:
 
     def __init__(self, store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> None:
         self._store = store
-        self._by_part = defaultdict[int, Totals](Totals)
+        self._by_part = defaultdict[int, Cost](Cost)
         # Claims first, then usage: a journal is published before its claim goes, so one of the two is always seen.
         self._claims = list(open_claims(store, ()))
         self._counted_journals = committed_journals(store)
         self._by_part[EARLIER_GENERATIONS].add(
             parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
         )
-        for number, totals in totals_by_part(store, read_markers(store, committed_parts(store, descriptor))):
-            self._by_part[number].add(totals)
+        for number, cost in costs_by_part(store, read_markers(store, committed_parts(store, descriptor))):
+            self._by_part[number].add(cost)
         self._add_journals(journals, locks)
 
     def _add_journals(self, journals: Path, locks: Path) -> None:
@@ -71,21 +68,21 @@ class SpendTally:
                 continue  # it may be written to: its claim is what counts
             replay = None if path.stem in self._counted_journals else _read_unless_removed(self._store, path)
             if replay is not None:  # else its usage is published, or all that is known of it is its claim
-                self._by_part[number].add(totals_of(replay))
+                self._by_part[number].add(journal_cost(replay))
                 self._counted_journals.add(path.stem)
 
-    def by_part(self) -> dict[int, Totals]:
+    def by_part(self) -> dict[int, Cost]:
         """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER_GENERATIONS``.
 
-        The counts other than attempts, characters and money mean nothing. Parts that spent nothing may be missing.
+        Parts that spent nothing may be missing.
         """
-        by_part = defaultdict(Totals, {number: replace(totals) for number, totals in self._by_part.items()})
+        by_part = defaultdict(Cost, {number: sum_of([cost]) for number, cost in self._by_part.items()})
         for number, claim in self._claims:
             if _journal_name(number, claim) not in self._counted_journals:
-                by_part[number].add(claim_totals(claim))
+                by_part[number].add(claim_cost(claim))
         return dict(by_part)
 
-    def refresh(self, own_journals: Collection[str]) -> dict[int, Totals]:
+    def refresh(self, own_journals: Collection[str]) -> dict[int, Cost]:
         """Count what was published and claimed meanwhile, but for some journals; returns what ``by_part`` does.
 
         Args:
@@ -95,7 +92,7 @@ class SpendTally:
         for name in sorted(committed_journals(self._store) - self._counted_journals):
             usage = f"usage/{name}.parquet"
             if parse_journal_id(name) not in own_journals and (data := self._store.read(usage)) is not None:
-                self._by_part[parse_part_number(name)].add(usage_totals(data, self._store.describe(usage)))
+                self._by_part[parse_part_number(name)].add(usage_cost(data, self._store.describe(usage)))
             self._counted_journals.add(name)
         return self.by_part()
 

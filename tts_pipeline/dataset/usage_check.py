@@ -13,7 +13,7 @@ from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.generations import SWAP_FILE, generation_at, unfinished_generations
 from tts_pipeline.dataset.names import file_names
 from tts_pipeline.dataset.totals import BILL_HINT
-from tts_pipeline.dataset.usage_files import usage_totals
+from tts_pipeline.dataset.usage_files import usage_cost
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.store import Store
@@ -61,7 +61,7 @@ def _check_file(store: Store, expected_files: Mapping[str, Mapping[str, Any]], f
         raise StorageError(f"{location} is gone", hint=BILL_HINT)
     sha256 = hashlib.sha256(data).hexdigest()
     if name not in expected_files:
-        usage_totals(data, f"usage tables: {location}")
+        usage_cost(data, f"usage tables: {location}")
     elif sha256 != expected_files[name]["sha256"]:
         raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=BILL_HINT)
     return sha256

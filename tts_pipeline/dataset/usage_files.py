@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from decimal import Decimal
+from itertools import compress
 from typing import Any
 
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
-from tts_pipeline.dataset.totals import Totals, damaged_amounts
+from tts_pipeline.dataset.totals import damaged_amounts
 from tts_pipeline.models import UtteranceKey
-from tts_pipeline.money import are_consistent_amounts, total_cost
+from tts_pipeline.money import Cost, are_consistent_amounts, confirmed_if_unknown, total_cost
 from tts_pipeline.schema import to_table, usage_schema, usage_values
 from tts_pipeline.storage.parquet import read_columns, write_table
 from tts_pipeline.storage.store import Store, storage_errors
@@ -103,16 +103,12 @@ def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Cla
             yield parse_part_number(name), claim
 
 
-def claim_totals(claim: Claim) -> Totals:
+def claim_cost(claim: Claim) -> Cost:
     """Return what a claim may have spent: all that it claims."""
-    totals = Totals(characters_upper_bound=claim.characters_upper_bound)
-    if claim.cost_upper_bound is None:
-        totals.characters_without_price = claim.characters_upper_bound
-    totals.add_cost(None, claim.cost_upper_bound, claim.currency)
-    return totals
+    return Cost.at_most(claim.characters_upper_bound, claim.cost_upper_bound, claim.currency)
 
 
-def usage_totals(data: bytes, location: str = "a usage file") -> Totals:
+def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
     """Add up a usage file.
 
     Args:
@@ -133,16 +129,28 @@ def usage_totals(data: bytes, location: str = "a usage file") -> Totals:
         is_sound = False
     if not is_sound:
         raise damaged_amounts(location)
-    totals = Totals(attempts=table.num_rows)
-    totals.unknown_attempts = table.column("outcome").to_pylist().count("unknown")
-    totals.characters_billed, totals.characters_upper_bound = sum(billed), sum(bounds)
-    totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
-    currencies = [currency for currency in table.column("currency").to_pylist() if currency is not None]
-    totals.add_cost(total_cost(confirmed), total_cost(costs), currencies[0] if currencies else None)
-    if _IMPLAUSIBLE in table.column_names:  # a file of an earlier version does not tell
-        for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
-            totals.add_implausible(cost)
-    return totals
+    outcomes, currencies = (table.column(name).to_pylist() for name in ("outcome", "currency"))
+    currency = next(filter(None, currencies), None)
+    if {*currencies} - {None, currency}:  # two currencies are never added: of the others nothing is known
+        confirmed, costs = (
+            [cost if its_currency == currency else None for cost, its_currency in zip(column, currencies, strict=True)]
+            for column in (confirmed, costs)
+        )
+    # a file of an earlier version does not tell which are implausible
+    implausible = table.column(_IMPLAUSIBLE).to_pylist() if _IMPLAUSIBLE in table.column_names else ()
+    costs_in_question = list(compress(costs, implausible))
+    return Cost(
+        attempts=table.num_rows,
+        unknown_attempts=outcomes.count(Outcome.UNKNOWN),
+        characters_billed=sum(billed),
+        characters_upper_bound=sum(bounds),
+        characters_without_price=sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None),
+        cost=total_cost(confirmed),
+        cost_upper_bound=total_cost(costs),
+        currency=currency,
+        implausible_attempts=len(costs_in_question),
+        cost_in_question=total_cost(costs_in_question),
+    )
 
 
 def is_provisional(store: Store, part: int, replay: Replay) -> bool:
@@ -221,7 +229,7 @@ def claim_usage(claim: Claim) -> dict[str, Any]:
         "characters_counted": claim.characters_upper_bound,
         "characters_billed": 0,
         "characters_upper_bound": claim.characters_upper_bound,
-        "cost": None if claim.cost_upper_bound is None else Decimal(0),
+        "cost": confirmed_if_unknown(claim.cost_upper_bound),
         "cost_upper_bound": claim.cost_upper_bound,
         "currency": claim.currency,
         "tags": list(claim.tags.items()),

@@ -12,11 +12,10 @@ from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.catalog.entries import LOCAL
 from tts_pipeline.catalog.rehearsal import NO_JAPANESE
 from tts_pipeline.config import BudgetCap, Limits, QualityPolicy
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.estimates.measurements import Latency
 from tts_pipeline.estimates.tally import Counts
 from tts_pipeline.models import Price, Usage
-from tts_pipeline.money import cost_of, price_at
+from tts_pipeline.money import Cost, add_costs, cost_of, price_at
 
 _DAY_S = 86_400
 
@@ -114,7 +113,7 @@ def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEsti
         )
 
 
-def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Totals) -> Iterator[str]:
+def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Cost) -> Iterator[str]:
     """Say where a cap would stop the run.
 
     Args:
@@ -123,8 +122,8 @@ def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend:
         cap: Over all runs of the job.
         prior_spend: By the earlier ones, at most.
     """
-    money = (prior_spend.cost_upper_bound or Decimal(0)) + (cost or Decimal(0))
-    if cap.max_cost is not None and money > cap.max_cost:
+    money = add_costs(prior_spend.cost_upper_bound, cost)
+    if cap.max_cost is not None and money is not None and money > cap.max_cost:
         yield f"the run stops at `max_cost` {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"
     characters = prior_spend.characters_upper_bound + counts.characters_billed
     if cap.max_characters is not None and characters > cap.max_characters:

@@ -15,7 +15,6 @@ from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, Limits, 
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE as DESCRIPTOR
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.spending import total_spend
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
@@ -32,7 +31,7 @@ from tts_pipeline.job import Job, RunOptions
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import ParameterValue
-from tts_pipeline.money import price_at
+from tts_pipeline.money import Cost, price_at
 from tts_pipeline.source.columns import hugging_face_note, passthrough_columns, require_columns
 from tts_pipeline.source.dropped_columns import check_drop
 from tts_pipeline.source.frame_stream import temporary_parquet
@@ -146,7 +145,7 @@ class _Inputs:
     parameters: RowParameters
     tiers: Sequence[CacheTier]
     locations: Sequence[CacheLocation]
-    prior_spend: Totals = field(default_factory=Totals)
+    prior_spend: Cost = field(default_factory=Cost)
     note: str | None = None
 
 
@@ -196,7 +195,7 @@ def _inputs_of_dataset(job: Job) -> _Inputs:
     )
 
 
-def _prior_spend(prepared: PreparedJob) -> Totals:
+def _prior_spend(prepared: PreparedJob) -> Cost:
     """Add up what earlier runs spent, where there is a cap: that of a dataset that is made anew counts too."""
     store, journals = prepared.store, prepared.journals_dir
     if prepared.rebuild is not None and not store.exists(DESCRIPTOR):
@@ -204,9 +203,7 @@ def _prior_spend(prepared: PreparedJob) -> Totals:
     descriptor = read_descriptor(store)
     is_capped = prepared.job.options.budget != BudgetCap()
     return (
-        total_spend(store, descriptor, journals, prepared.locks_dir)
-        if is_capped and descriptor is not None
-        else Totals()
+        total_spend(store, descriptor, journals, prepared.locks_dir) if is_capped and descriptor is not None else Cost()
     )
 
 
@@ -232,7 +229,7 @@ def _inputs_without_dataset(rows: AnyRows, job: Job) -> _Inputs:
     )
 
 
-def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Totals, today: date) -> Estimate:
+def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spend: Cost, today: date) -> Estimate:
     card, options = job.card(), job.options
     price, time = price_at(card.prices, today), estimate_time(counts, card, options.limits, latency)
     audio_hours = math.fsum(voice.audio_hours for voice in counts.spoken)

@@ -4,36 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.flow.slow_start import SlowStart
+from tts_pipeline.flow.spend_tally import SpendTally
 from tts_pipeline.models import Price
-from tts_pipeline.money import price_at
-
-_ZERO = Decimal(0)
-
-
-@dataclass(slots=True)
-class Spending:
-    """What was spent: confirmed, and at most. Money is in the cap's currency.
-
-    Args:
-        characters_billed: Confirmed.
-        characters_upper_bound: At most, with what is reserved and what is unknown.
-        cost: Confirmed.
-        cost_upper_bound: At most, with what is reserved and what is unknown.
-    """
-
-    characters_billed: int = 0
-    characters_upper_bound: int = 0
-    cost: Decimal = _ZERO
-    cost_upper_bound: Decimal = _ZERO
+from tts_pipeline.money import ZERO, Cost, SpendBound, price_at, sum_of
 
 
 class Budget:
@@ -47,22 +27,23 @@ class Budget:
 
     Args:
         cap: The most that may be spent; an empty one is no cap.
-        spending: What the job has spent before, over all its invocations; it is counted on from there.
+        tally: Where attempts are counted, on from what is counted already; None counts for this budget alone.
         by_token: Whether tokens are what costs.
     """
 
     def __init__(
-        self, cap: BudgetCap | None = None, spending: Spending | None = None, *, by_token: bool = False
+        self, cap: BudgetCap | None = None, tally: SpendTally | None = None, *, by_token: bool = False
     ) -> None:
         self._cap = cap or BudgetCap()
-        self._spending = spending or Spending()
-        self._external = Spending()
+        self._limit = SpendBound.of_cap(self._cap)
+        self._tally = tally or SpendTally()
+        self._external = Cost()
         self._open: dict[str, Attempt] = {}
         self._slow_start = None if self._cap == BudgetCap() else SlowStart(by_token=by_token)
 
-    def set_external_spending(self, spending: Spending) -> None:
+    def set_external_spend(self, spend: Cost) -> None:
         """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
-        self._external = spending
+        self._external = spend
 
     @property
     def max_in_flight(self) -> int:
@@ -73,22 +54,14 @@ class Budget:
         """Say whether an attempt may be sent beside those that are open, should the service count more than we do."""
         if self._slow_start is None or not self._open:
             return True
-        cap, total, margins = (
-            self._cap,
-            self._total(),
-            (self._slow_start.open_margin, self._slow_start.margin_of(attempt)),
-        )
-        characters = total.characters_upper_bound + attempt.characters_upper_bound
-        if cap.max_characters is not None and characters + sum(it.characters for it in margins) > cap.max_characters:
-            return False
-        cost = total.cost_upper_bound + (attempt.cost_upper_bound or _ZERO)
-        return cap.max_cost is None or cost + sum(it.cost for it in margins) <= cap.max_cost
+        margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
+        return self._limit.covers(self._bound_with(attempt).plus(margins))
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
         if not self._fits(attempt):
             return False
-        self._add(attempt.characters_upper_bound, attempt.cost_upper_bound)
+        self._tally.reserve(attempt)
         self._open[attempt.attempt_id] = attempt
         if self._slow_start is not None:
             self._slow_start.on_reserve(attempt)
@@ -96,15 +69,13 @@ class Budget:
 
     def release(self, attempt: Attempt) -> None:
         """Free what was reserved for an attempt that was not even written down."""
-        self._subtract(self._close(attempt.attempt_id))
+        self._close(attempt.attempt_id)
+        self._tally.release(attempt)
 
     def settle(self, settlement: Settlement) -> None:
         """Count an attempt as it ended."""
         attempt = self._close(settlement.attempt_id)
-        self._subtract(attempt)
-        self._add(settlement.characters_upper_bound, settlement.cost_upper_bound)
-        self._spending.characters_billed += settlement.characters_billed
-        self._spending.cost += settlement.cost or _ZERO
+        self._tally.settle(settlement)
         if self._slow_start is not None:
             self._slow_start.on_settle(attempt, settlement)
 
@@ -117,15 +88,15 @@ class Budget:
         """Say why an attempt that does not fit never will; None while a reservation is open, which may be freed."""
         if self._open:
             return None
-        cap, total = self._cap, self._total()
+        cap, total = self._cap, sum_of((self._tally.spend, self._external))
         if cap.max_cost is not None and attempt.cost_upper_bound is None:
             return StoppedError(
                 "no price holds now: what the next request costs is not known, so the cap cannot be kept",
                 stopped_by="budget",
                 hint="give the price that holds now with `prices`, or go on without `max_cost`",
             )
-        if cap.max_cost is not None and not self._cost_fits(attempt):
-            figures = (cap.max_cost, total.cost_upper_bound, total.cost, attempt.cost_upper_bound or _ZERO)
+        if cap.max_cost is not None and self._bound_with(attempt).cost > cap.max_cost:
+            figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
             return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
         characters = (cap.max_characters or 0, total.characters_upper_bound, total.characters_billed)
@@ -145,7 +116,7 @@ class Budget:
 
     def refusal_for_text(self, characters: int) -> StoppedError | None:
         """Say why a text of so many characters can never be paid for: more than the cap, less what is confirmed."""
-        max_characters, total = self._cap.max_characters, self._total()
+        max_characters, total = self._cap.max_characters, sum_of((self._tally.spend, self._external))
         if max_characters is None or total.characters_billed + characters <= max_characters:
             return None
         counts = (max_characters, total.characters_upper_bound, total.characters_billed, characters)
@@ -154,36 +125,14 @@ class Budget:
         )
 
     def _fits(self, attempt: Attempt) -> bool:
-        max_characters = self._cap.max_characters
-        external = self._external.characters_upper_bound
-        if (
-            max_characters is not None
-            and self._spending.characters_upper_bound + external + attempt.characters_upper_bound > max_characters
-        ):
+        if self._slow_start is None:
+            return True
+        if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
             return False
-        return self._cap.max_cost is None or self._cost_fits(attempt)
+        return self._limit.covers(self._bound_with(attempt))
 
-    def _cost_fits(self, attempt: Attempt) -> bool:
-        if self._cap.max_cost is None or attempt.cost_upper_bound is None:
-            return False
-        at_most = self._spending.cost_upper_bound + self._external.cost_upper_bound
-        return at_most + attempt.cost_upper_bound <= self._cap.max_cost
-
-    def _total(self) -> Spending:
-        own, external = self._spending, self._external
-        return Spending(
-            own.characters_billed + external.characters_billed,
-            own.characters_upper_bound + external.characters_upper_bound,
-            own.cost + external.cost,
-            own.cost_upper_bound + external.cost_upper_bound,
-        )
-
-    def _add(self, characters: int, cost: Decimal | None) -> None:
-        self._spending.characters_upper_bound += characters
-        self._spending.cost_upper_bound += cost or _ZERO
-
-    def _subtract(self, attempt: Attempt) -> None:
-        self._add(-attempt.characters_upper_bound, -(attempt.cost_upper_bound or _ZERO))
+    def _bound_with(self, attempt: Attempt) -> SpendBound:
+        return self._tally.spend.bound.plus(self._external.bound).plus(SpendBound.of(attempt))
 
 
 def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:

@@ -9,14 +9,13 @@ from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.claim_high_water import BudgetPool
 from tts_pipeline.dataset.finalize import committed_parts
-from tts_pipeline.dataset.spending import SpendTally
-from tts_pipeline.dataset.totals import Totals
+from tts_pipeline.dataset.spending import DatasetSpend
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.flow.budget import Budget, Spending
+from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job.job import Shard
 from tts_pipeline.job.prepared_job import PreparedJob
-from tts_pipeline.job.sharding import cap_of_shard, sum_totals
-from tts_pipeline.money import ZERO
+from tts_pipeline.job.sharding import cap_of_shard, cost_of_parts
+from tts_pipeline.money import Cost
 
 
 class Allowance(NamedTuple):
@@ -45,32 +44,27 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
     """
     cap = prepared.job.options.budget
     if cap == BudgetCap():
-        return Allowance(Budget())
+        return Allowance(Budget(tally=progress.tally))
     is_share = shard is not None and shard.shards > 1
     # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
     finished_parts = _finished_parts(prepared) if is_share else set[int]()
-    tally = SpendTally(prepared.store, prepared.descriptor, prepared.journals_dir, prepared.locks_dir)
-    spent_by_part = tally.by_part()
+    dataset_spend = DatasetSpend(prepared.store, prepared.descriptor, prepared.journals_dir, prepared.locks_dir)
+    spent_by_part = dataset_spend.by_part()
     if cap.max_cost is not None:
-        _refuse_unknown_costs(sum_totals(spent_by_part, spent_by_part.keys()), cap)
+        _refuse_unknown_costs(cost_of_parts(spent_by_part, spent_by_part.keys()), cap)
     own_parts = None
     if shard is not None and is_share:
         cap, own_parts = cap_of_shard(cap, shard, prepared.descriptor, spent_by_part, finished_parts), shard.numbers()
-    spent_before = sum_totals(spent_by_part, spent_by_part.keys() if own_parts is None else own_parts)
-    budget = Budget(cap, by_token=prepared.card.billing == "tokens")
-    budget.set_external_spending(_as_spending(spent_before))
+    spent_before = cost_of_parts(spent_by_part, spent_by_part.keys() if own_parts is None else own_parts)
+    budget = Budget(cap, progress.tally, by_token=prepared.card.billing == "tokens")
+    budget.set_external_spend(spent_before)
     progress.cap, progress.spent_before = cap, spent_before
 
-    def count(own_journals: Collection[str]) -> Totals:
-        counted_by_part = tally.refresh(own_journals)
-        return sum_totals(counted_by_part, counted_by_part.keys() if own_parts is None else own_parts)
+    def count(own_journals: Collection[str]) -> Cost:
+        counted_by_part = dataset_spend.refresh(own_journals)
+        return cost_of_parts(counted_by_part, counted_by_part.keys() if own_parts is None else own_parts)
 
-    return Allowance(budget, BudgetPool(cap, count, lambda totals: budget.set_external_spending(_as_spending(totals))))
-
-
-def _as_spending(totals: Totals) -> Spending:
-    costs = totals.cost or ZERO, totals.cost_upper_bound or ZERO
-    return Spending(totals.characters_billed, totals.characters_upper_bound, *costs)
+    return Allowance(budget, BudgetPool(cap, count, budget.set_external_spend))
 
 
 def _finished_parts(prepared: PreparedJob) -> set[int]:
@@ -78,7 +72,7 @@ def _finished_parts(prepared: PreparedJob) -> set[int]:
     return set() if prepared.job.options.retry_rejects else committed_parts(prepared.store, prepared.descriptor)
 
 
-def _refuse_unknown_costs(spent_before: Totals, cap: BudgetCap) -> None:
+def _refuse_unknown_costs(spent_before: Cost, cap: BudgetCap) -> None:
     if spent_before.characters_without_price:
         raise ConfigurationError(
             "a cap on cost counts everything this dataset spent, but the cost of "

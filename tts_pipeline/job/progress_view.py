@@ -96,13 +96,12 @@ class ProgressView:
 
 
 def _cost(progress: Progress) -> str:
-    cap, totals, before = progress.cap, progress.totals, progress.spent_before
+    cap, totals = progress.cap, progress.totals
+    at_most = totals.bound.plus(progress.spent_before.bound)
     if cap.max_cost is not None:
-        at_most = (totals.cost_upper_bound or 0) + (before.cost_upper_bound or 0)
-        return f"{at_most:.2f} of {cap.max_cost:f} {cap.currency}"
+        return f"{at_most.cost:.2f} of {cap.max_cost:f} {cap.currency}"
     if cap.max_characters is not None:
-        characters = totals.characters_upper_bound + before.characters_upper_bound
-        return f"{characters:,} of {cap.max_characters:,} characters"
+        return f"{at_most.characters:,} of {cap.max_characters:,} characters"
     return "" if totals.cost is None else f"{totals.cost:.2f} {totals.currency or ''}".rstrip()
 
 

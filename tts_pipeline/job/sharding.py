@@ -22,10 +22,9 @@ from math import floor
 from tts_pipeline.card import Card
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import ConfigurationError, StoppedError
 from tts_pipeline.job.job import Shard, divide_into_shards
-from tts_pipeline.money import ZERO
+from tts_pipeline.money import ZERO, Cost, sum_of
 
 _NANO = 10**9
 
@@ -71,7 +70,7 @@ def cap_of_shard(
     cap: BudgetCap,
     shard: Shard,
     descriptor: Descriptor,
-    spent_by_part: Mapping[int, Totals],
+    spent_by_part: Mapping[int, Cost],
     finished_parts: Collection[int],
 ) -> BudgetCap:
     """Return the cap of one shard; what it has spent itself counts towards it.
@@ -84,8 +83,8 @@ def cap_of_shard(
         finished_parts: Parts that will spend nothing any more.
     """
     shards = divide_into_shards(shard.all_parts, shard.shards)
-    outside = sum_totals(spent_by_part, spent_by_part.keys() - set(range(shard.all_parts)))
-    totals_by_shard = [sum_totals(spent_by_part, each.numbers()) for each in shards]
+    outside = cost_of_parts(spent_by_part, spent_by_part.keys() - set(range(shard.all_parts)))
+    cost_by_shard = [cost_of_parts(spent_by_part, each.numbers()) for each in shards]
 
     def share(amount: Decimal, spent_by_shard: Sequence[Decimal], spent_outside: Decimal) -> Decimal:
         spends = [
@@ -94,24 +93,20 @@ def cap_of_shard(
         ]
         return water_fill(max(ZERO, amount - spent_outside), spends, shard.index)
 
-    costs = [totals.cost_upper_bound or ZERO for totals in totals_by_shard]
-    characters = [Decimal(totals.characters_upper_bound) for totals in totals_by_shard]
+    costs = [cost.bound.cost for cost in cost_by_shard]
+    characters = [Decimal(cost.characters_upper_bound) for cost in cost_by_shard]
     return replace(
         cap,
-        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, outside.cost_upper_bound or ZERO),
+        max_cost=None if cap.max_cost is None else share(cap.max_cost, costs, outside.bound.cost),
         max_characters=None
         if cap.max_characters is None
         else int(share(Decimal(cap.max_characters), characters, Decimal(outside.characters_upper_bound))),
     )
 
 
-def sum_totals(spent_by_part: Mapping[int, Totals], numbers: Collection[int]) -> Totals:
+def cost_of_parts(spent_by_part: Mapping[int, Cost], numbers: Collection[int]) -> Cost:
     """Add up what some parts spent."""
-    totals = Totals()
-    for number in numbers:
-        if number in spent_by_part:
-            totals.add(spent_by_part[number])
-    return totals
+    return sum_of(spent_by_part[number] for number in numbers if number in spent_by_part)
 
 
 def _rows(descriptor: Descriptor, shard: Shard) -> int:

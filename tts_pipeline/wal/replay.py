@@ -13,7 +13,7 @@ import msgspec
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, History, UtteranceKey
-from tts_pipeline.money import total_cost
+from tts_pipeline.money import add_costs, total_cost
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
@@ -222,5 +222,5 @@ def merge_histories(first: History, second: History) -> History:
         second,
         segment_attempts=Counter(first.segment_attempts) + Counter(second.segment_attempts),
         characters_billed=first.characters_billed + second.characters_billed,
-        cost=total_cost((first.cost, second.cost)),
+        cost=add_costs(first.cost, second.cost),
     )
