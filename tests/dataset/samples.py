@@ -18,6 +18,7 @@ from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
+from tts_pipeline.dataset.claim_high_water import BudgetPool
 from tts_pipeline.dataset.commit import PartCommitter, remove_journals
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.part_journals import replay_part
@@ -186,6 +187,7 @@ class Bench:
         folder: Path | None = None,
         writer: JournalWriter | None = None,
         prior: PriorState = NO_PRIOR_STATE,
+        pool: BudgetPool | None = None,
     ) -> AsyncIterator[ActivePart]:
         """Open a part as a run does, and let it go without publishing anything."""
         rows = self.rows(number)
@@ -198,7 +200,7 @@ class Bench:
                 resources.push_async_callback(asyncio.to_thread, own_writer.close)
             if part.remaining:
                 characters = sum(billed_characters(u.text, "han_double") for u in part.todo)
-                part.begin(folder or self.journals, own_writer, self.store, characters)
+                part.begin(folder or self.journals, own_writer, self.store, characters, pool)
             yield part
 
     def attempt(self, utterance: Utterance, *, number: int = 1, segment: int = 0, bound: int | None = None) -> Attempt:
