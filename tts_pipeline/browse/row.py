@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.audio.measure import playable
-from tts_pipeline.browse.tables import read_file
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.tables import read_own
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
-from tts_pipeline.schema import SPEECH
+from tts_pipeline.schema import SPEECH, USAGE
 
 _OWN = frozenset(column.name for column in SPEECH)
 _TOLD = frozenset({"utterance_id", "take", "audio", "audio_format", "audio_sha256"})
@@ -173,7 +173,11 @@ def _requests(store: Store, part: str, utterance_id: str, take: int) -> list[dic
     names = [f"usage/{name}" for name in store.names("usage", f"{part}-")]
     wanted = (pl.col("utterance_id") == utterance_id) & (pl.col("take") == take)
     columns = ("utterance_id", "take", *_ATTEMPT)
-    found = [read_file(store, name, columns).filter(wanted).select(_ATTEMPT) for name in names]
+    found = []
+    for name in names:
+        with _parquet(store, name) as parquet:
+            requests = pl.DataFrame(read_own(parquet, columns, USAGE, store.describe(name)))
+        found.append(requests.filter(wanted).select(_ATTEMPT))
     return pl.concat(found).sort("started_at").to_dicts() if found else []
 
 

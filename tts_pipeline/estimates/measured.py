@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reuse import Reusable
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.tables import read_own
 from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
+from tts_pipeline.schema import TABLES
 
 MAX_FILES = 16
 """Files of each table that are looked at, spread over a dataset: of a large one a sample is enough."""
@@ -158,10 +160,11 @@ def _sums(*names: str) -> list[pl.Expr]:
     return [pl.col(name).sum() for name in names]
 
 
-def _sample(store: Store, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    names = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
-    for short in names[:: max(1, -(-len(names) // MAX_FILES))]:
-        name = f"{table}/{short}"
-        reading = storage_errors(f"reading {store.describe(name)}", Exception)
-        with reading, store.open(name) as stream, pq.ParquetFile(stream) as parquet:
-            yield pl.DataFrame(parquet.read(columns=list(columns), use_threads=False))
+def _sample(store: Store, table: str, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    files = [name for name in sorted(store.names(table, "part-")) if name.endswith(".parquet")]
+    for short in files[:: max(1, -(-len(files) // MAX_FILES))]:
+        location = store.describe(f"{table}/{short}")
+        reading = storage_errors(f"reading {location}", Exception)
+        with reading, store.open(f"{table}/{short}") as stream, pq.ParquetFile(stream) as parquet:
+            sample = read_own(parquet, names, TABLES[table], location)
+        yield pl.DataFrame(sample)
