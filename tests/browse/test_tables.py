@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tts_pipeline.browse.tables import Run, read_file, read_frames
@@ -31,3 +33,11 @@ def test_a_damaged_file_is_a_storage_error(tmp_path: Path) -> None:
         read_file(store, "x")
     with pytest.raises(StorageError):
         read_frames(store, ["x"], ["x"], [pl.col("x")])
+
+
+def test_metadata_that_are_not_utf8_are_left_out(tmp_path: Path) -> None:
+    """Polars panics at them, in the schema as in a field; a damaged footer may have them, and the page goes on."""
+    field = pa.field("segment", pa.int16(), metadata={b"key": b"\xff\xfe"})
+    table = pa.table([pa.array([1, 2], pa.int16())], schema=pa.schema([field], metadata={b"prices": b"\xff\xfe"}))
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read_file(open_store(tmp_path, tmp_path), "a.parquet", ("segment",))["segment"].to_list() == [1, 2]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tts_pipeline.daemon_threads import DaemonExecutor
@@ -59,7 +60,9 @@ def read_file(store: Store, name: str, columns: Sequence[str] | None = None) -> 
     """
     reading = storage_errors(f"reading {store.describe(name)}", Exception)
     with reading, store.open(name) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
-        return pl.DataFrame(parquet.read(columns=None if columns is None else list(columns), use_threads=False))
+        table: pa.Table = parquet.read(columns=None if columns is None else list(columns), use_threads=False)
+        # Polars 1 panics at metadata that are not UTF-8, and a panic is no Exception: a damaged footer has such.
+        return pl.DataFrame(table.cast(pa.schema([field.remove_metadata() for field in table.schema])))
 
 
 def _scanned(store: LocalStore, names: Sequence[str], chosen: Sequence[pl.Expr]) -> tuple[pl.DataFrame, list[Run]]:
