@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -64,13 +63,6 @@ def test_a_column_that_a_file_lacks_is_null_or_damage(folder: Path) -> None:
     assert dataset.read(NAMES[0], ["utterance_id", "currency"])["currency"].to_pylist() == [None] * 4
     with pytest.raises(StorageError, match=r"part-00000\.parquet is damaged: it has no column 'take'"):
         dataset.row(NAMES[0], 0, ["take"])
-
-
-def test_the_metadata_of_a_damaged_footer_is_not_handed_on(folder: Path) -> None:
-    """Polars panics, which is no exception, where a schema's metadata are not UTF-8."""
-    table = pq.read_table(folder / NAMES[0]).replace_schema_metadata({b"prices": b"\xff\xfe"})
-    pq.write_table(table, folder / NAMES[0], store_schema=False)
-    assert pl.DataFrame(DatasetReader.open(folder).read(NAMES[0], ["take"])).height == 4
 
 
 def test_a_dataset_that_is_being_replaced_has_no_finished_parts(folder: Path) -> None:

@@ -21,8 +21,9 @@ from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History, UtteranceKey
 from tts_pipeline.money import total_cost
+from tts_pipeline.schema import SPEECH, USAGE
 from tts_pipeline.storage.local_store import LocalStore
-from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.parquet import conform_columns, open_parquet
 from tts_pipeline.storage.parquet_reader import ParquetReader
 from tts_pipeline.storage.store import Store, storage_errors
 
@@ -64,7 +65,8 @@ def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
     if not store.exists(speech_name(rows)):
         return NO_SPEECH
     with open_parquet(store, speech_name(rows)) as parquet:
-        columns = parquet.read(columns=list(_SPEECH_COLUMNS), use_threads=False).to_pydict()
+        table = parquet.read(columns=list(_SPEECH_COLUMNS), use_threads=False)
+        columns = conform_columns(table, _SPEECH_COLUMNS, SPEECH, store.describe(speech_name(rows))).to_pydict()
     row_indices = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
     if not row_indices.keys() <= set(rows.keys):
         raise StorageError(
@@ -134,7 +136,8 @@ def published_histories(store: Store, rows: PartRows, local_journals: Collection
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in local_journals:
             continue
         with open_parquet(store, f"usage/{name}") as parquet:
-            columns = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False).to_pydict()
+            table = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False)
+            columns = conform_columns(table, _USAGE_COLUMNS, USAGE, store.describe(f"usage/{name}")).to_pydict()
         for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
             if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
                 attempts_by_key.setdefault((utterance_id, take), []).append((values[0], values[1], values[2]))

@@ -23,13 +23,11 @@ from tts_pipeline.schema import TABLES
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.parquet import open_parquet
+from tts_pipeline.storage.parquet import conform_columns, open_parquet
 from tts_pipeline.storage.store import Store, storage_errors
 
 DatasetLike = str | os.PathLike[str] | Store
 """A folder, a URL, or a store that is open already."""
-
-_NULLABLE = {table: {column.name: column.type for column in TABLES[table] if column.nullable} for table in TABLES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,15 +200,11 @@ class DatasetReader:
 
     def _check(self, name: str, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Return a file's table with just these columns, in order; check names that may become file names."""
-        nullable = _NULLABLE[name.rsplit("/", 2)[-2]]
-        for column in columns:
-            if column not in table.column_names:
-                if column not in nullable:
-                    raise self._damage(name, f"it has no column {column!r}")
-                table = table.append_column(column, pa.nulls(table.num_rows, nullable[column]))
+        with storage_errors(f"reading {self.store.describe(name)}", Exception):
+            table = conform_columns(table, columns, TABLES[name.rsplit("/", 2)[-2]], self.store.describe(name))
         if "audio_format" in columns:
             check_audio_formats(table.column("audio_format").unique().to_pylist(), self.store.describe(name))
-        return table.select(list(columns)).replace_schema_metadata()  # Polars panics where that is not UTF-8
+        return table
 
     def _damage(self, name: str, reason: str) -> StorageError:
         return StorageError(f"{self.store.describe(name)} is damaged: {reason}", hint="restore it")

@@ -12,6 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tts_pipeline.errors import StorageError
+from tts_pipeline.schema import Column
+from tts_pipeline.storage.json_files import RESTORE_HINT
 from tts_pipeline.storage.store import Store, storage_errors
 
 
@@ -47,6 +50,38 @@ def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa
     with stream:
         parquet = parquet_file(stream, page_checksum_verification=True)
         return parquet.read(columns=None if columns is None else list(columns), use_threads=False)
+
+
+def conform_columns(table: pa.Table, names: Sequence[str], columns: Sequence[Column], location: str) -> pa.Table:
+    """Return columns of a file of ours as the table's schema has them, without the file's metadata.
+
+    Polars panics at metadata that are not UTF-8, and its panics are no ``Exception``.
+
+    Args:
+        table: As it was read.
+        names: Which columns, in order; those that the schema has not pass through.
+        columns: The schema's. A column that may be null and is missing is null: an earlier version did not write it.
+        location: The file, for messages.
+
+    Raises:
+        StorageError: A column is missing, or holds nulls, where the schema has none: the file is damaged, or another.
+        pyarrow.ArrowException: A column is of another type.
+    """
+    by_name = {column.name: column for column in columns}
+    return pa.table({name: _conform(table, name, by_name.get(name), location) for name in names})
+
+
+def _conform(table: pa.Table, name: str, column: Column | None, location: str) -> pa.ChunkedArray:
+    if name not in table.column_names:
+        if column is None or not column.nullable:
+            raise StorageError(f"{location} is damaged: it has no column {name!r}", hint=RESTORE_HINT)
+        return pa.chunked_array([pa.nulls(table.num_rows, column.type)])
+    values: pa.ChunkedArray = table.column(name)
+    if column is not None and values.type != column.type:
+        values = values.cast(column.type)
+    if column is not None and not column.nullable and values.null_count:
+        raise StorageError(f"{location} is damaged: its column {name!r} has nulls", hint=RESTORE_HINT)
+    return values
 
 
 def parquet_writer(
