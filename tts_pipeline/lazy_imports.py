@@ -1,4 +1,4 @@
-"""Public names that are loaded when they are first used, so that importing their package costs nothing."""
+"""Load public names on first use, so that importing their package costs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared value types: what one floor hands to the next. Frozen, and none of them does I/O.
+"""Shared value types that one floor hands to the next. Frozen, without I/O.
 
 Those that are made for every request are structs or named tuples: a frozen dataclass of a dozen fields takes 5 us to
 make. Those that a journal holds are structs, whose fields have the ranges of the tables' columns.

@@ -1,4 +1,4 @@
-"""Usage x price -> money, and how costs add up. Exact decimals, never floats; a cost that is not known is not 0."""
+"""Costs: usage times price. Exact decimals, never floats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three tables as Arrow schemas, and the way from values to Arrow. Published as JSON in ``schemas/``."""
+"""The three tables as Arrow schemas, and values turned into Arrow. Published as JSON in ``schemas/``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting text as services bill and limit it, and cutting it into segments that fit a request."""
+"""Count text as services bill and limit it, and cut it into segments that fit a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``@task.speech``: a function gives the texts, the task makes the dataset."""
+"""``@task.speech``: a function returns the texts, the task makes the dataset."""
 
 from __future__ import annotations
 

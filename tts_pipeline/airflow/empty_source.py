@@ -1,4 +1,4 @@
-"""Nights without text: what a source that is missing or has no rows becomes."""
+"""Nights without text: a missing source, or one without rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook: an Airflow connection of type ``speech`` as a service with its key and its limits."""
+"""The hook: an Airflow connection of type ``speech`` as a service with its key and limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a task; imported only where Airflow's provider for it is installed."""
+"""OpenLineage facts of a task; imported only where Airflow's provider for it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A task's figures as metrics of Airflow's, whatever they are sent to (StatsD, OpenTelemetry)."""
+"""A task's figures as Airflow metrics, for any backend (StatsD, OpenTelemetry)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run of ours ends, as Airflow understands it: results for XCom, and errors that are retried or not."""
+"""The end of a run for Airflow: results for XCom, and errors that are retried or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where sources and datasets are, as Airflow names places: URLs, object storage paths, connections."""
+"""Paths in Airflow: URLs, object storage paths, connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a request was: the task's place in Airflow, as tags in every row of the bill."""
+"""A task's place in Airflow as tags in every row of the bill."""
 
 from __future__ import annotations
 

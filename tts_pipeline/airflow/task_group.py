@@ -1,4 +1,4 @@
-"""A dataset made by many workers, as one task group: plan -> a task per shard -> publish."""
+"""A dataset by many workers as one task group: plan, a task for each shard, publish."""
 
 from __future__ import annotations
 

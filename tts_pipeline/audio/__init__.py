@@ -1,1 +1,1 @@
-"""Audio: what bytes are, and what they hold; pure functions over whole files in memory."""
+"""Audio: identify, measure, mend, convert. Pure functions over whole files in memory."""

@@ -1,4 +1,4 @@
-"""What a clip of speech can be: its length, its sample rate, its channels. Anything else is damage, or a bomb.
+"""The limits of a speech clip: length, sample rate, channels. A clip beyond them is damaged, or a bomb.
 
 A header is checked before anything is decoded, and the length again while it is: a header may lie.
 """

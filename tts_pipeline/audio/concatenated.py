@@ -1,4 +1,4 @@
-"""A body that is several files, one after the other: what becomes of a stream whose chunks are files each.
+"""Split a body that holds several audio files in a row, as streams with a file in each chunk do.
 
 Decoders take the first one and leave the others: half of the sound is lost without a word.
 """

@@ -1,4 +1,4 @@
-"""Bring audio to the format and the sample rate that a dataset is to have."""
+"""Convert audio to the format and sample rate of a dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What audio can be written as: the formats of a dataset and the rates each can carry, as data.
+"""Audio formats as data: the formats of a dataset, and the sample rates of each.
 
 Measured with libsndfile 1.2.2 (soundfile 0.14.0, 2026-11): all four keep the number of samples, so a duration never
 changes by encoding. WAV and FLAC give back the very samples. MP3 has a delay and padding of its own, which LAME notes

@@ -1,4 +1,4 @@
-"""Find the length of a FLAC file in its frames, since its header may not know it, or lie (RFC 9639).
+"""Measure a FLAC file by its frames, since its header may omit the length, or lie (RFC 9639).
 
 A stream that is written while it is made has a length of 0 in its header. libsndfile decodes nothing of such a file,
 and no more of any file than its header says.

@@ -1,4 +1,4 @@
-"""Say what audio bytes are, by their first bytes and never by a label."""
+"""Identify audio by its first bytes, never by a label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make received bytes playable and measure them: wrap PCM, mend headers, join files, refuse what is empty or cut."""
+"""Make received bytes playable and measure them: wrap PCM, mend headers, refuse empty or cut audio."""
 
 from __future__ import annotations
 

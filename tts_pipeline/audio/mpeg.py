@@ -1,4 +1,4 @@
-"""Walk the frames of MPEG audio (MP3) and ADTS (AAC): headers tell each frame's length, so a cut one shows.
+"""Scan the frames of MPEG audio (MP3) and ADTS (AAC): each header tells its frame's length, so a cut shows.
 
 Header layouts: ISO/IEC 11172-3 and 13818-3 (MP3), ISO/IEC 13818-7 (ADTS); the Xing/Info and LAME tags as documented at
 http://gabriel.mp3-tech.org/mp3infotag.html.

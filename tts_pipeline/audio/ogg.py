@@ -1,4 +1,4 @@
-"""Walk the pages of an Ogg file to see whether it is whole, and whether it is one (RFC 3533)."""
+"""Scan the pages of an Ogg file: whether it is whole, and whether it is a single file (RFC 3533)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headerless samples: of which rate, size and order they are is told by others, and wrapped around them as WAV."""
+"""Wrap headerless PCM as WAV, with the rate, size and byte order that the service states."""
 
 from __future__ import annotations
 

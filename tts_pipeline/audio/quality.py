@@ -1,4 +1,4 @@
-"""Quality flags: what is suspicious about the audio of a text, by measures that need no second model."""
+"""Quality flags: suspicious audio, found by measures that need no second model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sound as samples: out of a file and back into one; resampled, and brought to another number of channels.
+"""Decode audio to samples and encode samples to audio; resample and mix channels between.
 
 All of it goes block by block: a few bytes of a compressed file can decode to hours.
 """

@@ -1,4 +1,4 @@
-"""What can be measured of a sound without knowing what is said: levels, clipping, its end, how steady it is."""
+"""Statistics of a signal without knowing its words: levels, clipping, its end, its steadiness."""
 
 from __future__ import annotations
 

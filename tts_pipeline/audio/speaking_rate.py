@@ -1,4 +1,4 @@
-"""How long a text takes to say: at least and at most, by what is in it and in which language."""
+"""How long a text takes to speak, at least and at most, by its characters and its language."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A page on this machine to listen to a dataset and to look at its bill, over the Parquet itself."""
+"""A page on this machine to listen to a dataset and read its bill, straight from its Parquet files."""

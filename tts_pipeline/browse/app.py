@@ -1,4 +1,4 @@
-"""The page's server: its own files, and what they ask of the dataset. It answers GET only and changes nothing."""
+"""The page's HTTP application: static files and queries. It answers GET only and changes nothing."""
 
 from __future__ import annotations
 

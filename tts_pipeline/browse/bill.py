@@ -1,4 +1,4 @@
-"""The bill tab's figures: the usage table added up several ways, and what the audio is like."""
+"""Figures of the bill tab: usage added up several ways, and statistics of the audio."""
 
 from __future__ import annotations
 

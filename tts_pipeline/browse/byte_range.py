@@ -1,4 +1,4 @@
-"""Which piece of a file a request asks for (RFC 9110, section 14): one range of bytes; anything else is the whole."""
+"""Byte ranges of a request (RFC 9110, section 14): a single range; any other request gets the whole file."""
 
 from __future__ import annotations
 

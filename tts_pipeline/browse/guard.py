@@ -1,4 +1,4 @@
-"""Who may ask, and what an answer may do in a browser."""
+"""Access control of the page: who may ask, and what a browser may do with an answer."""
 
 from __future__ import annotations
 

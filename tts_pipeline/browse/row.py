@@ -1,4 +1,4 @@
-"""One row in full: every column of it, its requests, and its audio. Read from its own row group only."""
+"""One row in full: its columns, its requests and its audio, read from its own row group only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page asks for: which rows, in which order. Read from the query of a URL, which anybody may write."""
+"""A query for rows: filter, order and page, parsed from an untrusted URL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small columns of all rows of a dataset, speech and rejects, held in memory: searched, sorted and paged."""
+"""The small columns of all rows in memory: searched, sorted and paged."""
 
 from __future__ import annotations
 

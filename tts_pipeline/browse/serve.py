@@ -1,4 +1,4 @@
-"""The page as a running server: listening, told where, ended by a signal."""
+"""Serve the page: listen, announce the address, end on a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset as it is at one moment: which files there are, and what was read of them so far."""
+"""A dataset at one moment: its files, and the tables read from them so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where audio that was bought before is kept: a dataset, or a reuse store; told apart by what is there."""
+"""Locations of cached audio: a dataset or a reuse store, recognised by their files."""
 
 from __future__ import annotations
 

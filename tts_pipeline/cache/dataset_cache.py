@@ -1,4 +1,4 @@
-"""A published dataset as a place where audio was bought before: found by request key, read by row group."""
+"""A published dataset as a cache: audio found by request key, read by row group."""
 
 from __future__ import annotations
 

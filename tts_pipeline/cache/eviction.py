@@ -1,4 +1,4 @@
-"""A reuse store on the local disk that stays within a size: what was bought longest ago goes first."""
+"""Keep a local reuse store within a size: the oldest purchases go first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reuse store: what was bought, one file for each request and take, for as many writers as like.
+"""A reuse store: one file for each request and take, safe for any number of writers.
 
 A file's name is the request's key and the take, below a folder of the key's first two digits. It is a header of 28
 bytes (``ttsreuse``, format version, length of the record, length of the audio, CRC-32 of both; little endian), the

@@ -1,4 +1,4 @@
-"""What a job bought for its repeated requests, kept beside its journals until the job is done."""
+"""Audio that a job bought for its repeated requests, kept beside its journals until the job is done."""
 
 from __future__ import annotations
 

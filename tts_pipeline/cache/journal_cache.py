@@ -1,4 +1,4 @@
-"""Journals as a place where audio was bought before: a generation that is given up may hold what is not published."""
+"""Journals as a cache: an abandoned generation may hold audio that is not published."""
 
 from __future__ import annotations
 

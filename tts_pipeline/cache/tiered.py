@@ -1,4 +1,4 @@
-"""Everything that was bought before, as the client asks for it: several places, none of which can fail a run."""
+"""All caches as one, for the client: several tiers, none of which can fail a run."""
 
 from __future__ import annotations
 

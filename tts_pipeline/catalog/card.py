@@ -1,4 +1,4 @@
-"""Model cards as they stand in a catalog file."""
+"""Parse model cards from a catalog file."""
 
 from __future__ import annotations
 

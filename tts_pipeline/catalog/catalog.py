@@ -1,4 +1,4 @@
-"""The catalog: services and model cards by name, from the package's data and a user's own file."""
+"""The catalog: services and model cards by name, built in or from a user's file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking parameters against a card, before anything is sent."""
+"""Check parameters against a model card before anything is sent."""
 
 from __future__ import annotations
 

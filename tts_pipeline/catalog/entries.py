@@ -1,4 +1,4 @@
-"""Services, prices and parameters as they stand in a catalog file."""
+"""Parse services, prices and parameters from a catalog file."""
 
 from __future__ import annotations
 

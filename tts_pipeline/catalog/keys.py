@@ -1,4 +1,4 @@
-"""Where a service's key comes from. The one place, with the command line and Airflow, that reads the environment."""
+"""Find a service's API key. With the command line and Airflow, the only reader of the environment."""
 
 from __future__ import annotations
 

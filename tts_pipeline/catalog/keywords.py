@@ -1,4 +1,4 @@
-"""The names of our own settings, which a voice parameter's name must not be mistaken for."""
+"""The names of our own settings, so that a misspelt one is not taken for a voice parameter."""
 
 from __future__ import annotations
 

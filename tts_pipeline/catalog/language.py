@@ -1,4 +1,4 @@
-"""Languages: BCP-47 tags as people write them, and the words that a service knows."""
+"""Languages: BCP-47 tags as people write them, and the names that a service uses."""
 
 from __future__ import annotations
 

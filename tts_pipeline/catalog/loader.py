@@ -1,4 +1,4 @@
-"""Reading catalog files, and laying a user's own over the built-in ones."""
+"""Load catalog files, and lay a user's over the built-in ones."""
 
 from __future__ import annotations
 

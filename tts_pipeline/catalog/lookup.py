@@ -1,4 +1,4 @@
-"""Services by name, with their keys: above the catalog, which is above the service itself."""
+"""Look up services by name, with their keys."""
 
 from __future__ import annotations
 

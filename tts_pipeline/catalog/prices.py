@@ -1,4 +1,4 @@
-"""A user's own prices: what models cost on services, in place of what the catalog says; and what a price is worth."""
+"""A user's own prices, in place of the catalog's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The limits of the local service as a rehearsal of the paid ones."""
+"""Limits of the local service that rehearse the paid services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of request bodies, made from the cards."""
+"""JSON Schemas of request bodies, built from model cards."""
 
 from __future__ import annotations
 

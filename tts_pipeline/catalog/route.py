@@ -1,4 +1,4 @@
-"""How a service and its audio are reached: whose certificates are trusted, and through which proxy. Pure."""
+"""The route to a service and its audio: trusted certificates and proxies. Pure."""
 
 from __future__ import annotations
 

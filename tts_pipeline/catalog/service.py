@@ -1,4 +1,4 @@
-"""A service as users hold it: by name, or by URL."""
+"""A service: its URL, its dialect and its key."""
 
 from __future__ import annotations
 

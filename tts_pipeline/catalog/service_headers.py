@@ -1,4 +1,4 @@
-"""What every request to a service carries beside its body: a query, headers, and the key in its own header."""
+"""Query and headers of every request to a service, with the key in its own header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strict reading of TOML: every mistake names the file, the key and what was expected."""
+"""Strict TOML reading: every error names the file, the key and the expected value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The union of several cards: what any of them takes."""
+"""Union of several cards: every parameter that any of them takes."""
 
 from __future__ import annotations
 

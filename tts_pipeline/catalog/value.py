@@ -1,4 +1,4 @@
-"""One value of one parameter: has it the type, is it allowed, and how is it sent."""
+"""One parameter's value: its type, whether it is allowed, and how it is sent."""
 
 from __future__ import annotations
 

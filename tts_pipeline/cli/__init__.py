@@ -1,4 +1,4 @@
-"""The command line. Importing it costs nothing: what a command needs is imported when that command runs."""
+"""The command line. Each command imports its own modules when it runs, so that ``--help`` is instant."""
 
 from __future__ import annotations
 

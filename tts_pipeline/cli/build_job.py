@@ -1,4 +1,4 @@
-"""From settings to a job: names are looked up, keys found, and text becomes parameters of the model's types."""
+"""Build a job from settings: look up names, find keys, and parse text into typed parameters."""
 
 from __future__ import annotations
 

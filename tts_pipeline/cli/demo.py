@@ -1,4 +1,4 @@
-"""The command ``demo``: a small dataset in ten languages, made by the local voice, from lines of the project's own."""
+"""The command ``demo``: a small dataset in ten languages, spoken by the local service."""
 
 from __future__ import annotations
 

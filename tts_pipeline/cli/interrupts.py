@@ -1,4 +1,4 @@
-"""Ctrl-C on the command line: a second one ends the process, whatever its threads are waiting for."""
+"""Ctrl-C on the command line: the second one ends the process, whatever its threads wait for."""
 
 from __future__ import annotations
 

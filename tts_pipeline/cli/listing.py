@@ -1,4 +1,4 @@
-"""The commands ``services`` and ``models``: the catalog as people and programs read it."""
+"""The commands ``services`` and ``models``: the catalog for people and for programs."""
 
 from __future__ import annotations
 

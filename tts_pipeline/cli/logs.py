@@ -1,4 +1,4 @@
-"""Showing what the package logs: each warning is one line on standard error, among the progress."""
+"""Show log records: each warning is one line on standard error, between lines of progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Showing how far a run is: a live display on a terminal, a plain line now and then elsewhere."""
+"""Show progress: a live display on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``report``: what datasets cost, added up by whatever is asked for."""
+"""The command ``report``: the cost of datasets, grouped by any column."""
 
 from __future__ import annotations
 

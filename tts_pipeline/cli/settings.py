@@ -1,4 +1,4 @@
-"""A job's settings: what the command line says, laid over what a job file says."""
+"""Settings of a job: the command line's, laid over those of a job file."""
 
 from __future__ import annotations
 

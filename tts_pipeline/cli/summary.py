@@ -1,4 +1,4 @@
-"""What a run did, told to people and to programs."""
+"""The summary of a run, for people and for programs."""
 
 from __future__ import annotations
 

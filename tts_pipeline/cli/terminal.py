@@ -1,4 +1,4 @@
-"""Lines to standard output and standard error, also when nobody reads them any more."""
+"""Lines to standard output and standard error, also when no reader is left."""
 
 from __future__ import annotations
 

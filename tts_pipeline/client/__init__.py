@@ -1,4 +1,4 @@
-"""One utterance in, one speech out: the only place that sends HTTP, and the one owner of retry."""
+"""The client: an utterance goes in, speech comes out. The one owner of retry."""
 
 from tts_pipeline.client.client import SpeechClient
 

@@ -1,4 +1,4 @@
-"""The one place where a speech is made, out of the answers to an utterance's segments."""
+"""Assemble speech from the answers to an utterance's segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was bought before, by whoever, looked up before anything is bought: the client's side of it."""
+"""The cache as the client sees it: audio that was bought before is looked up before a purchase."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request's way out and its answer's way back: send, read, parse, fetch, make playable."""
+"""One exchange: send a request, read and parse the answer, fetch the audio, make it playable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples without a header: who says what they are, and whether they can be the text's."""
+"""Headerless PCM: find its format, and check that its length fits the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be written down before a request is sent and after it is answered, and a ledger that lives in memory."""
+"""The ledger's port: what is recorded before a request is sent and after its answer; and one in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill's two halves: what an attempt may cost before it is sent, and what it did cost when it has ended."""
+"""The meter: an attempt's highest cost before it is sent, and its cost when it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what a service reports can be true, and what the bill makes of it when it cannot. Pure."""
+"""Check whether reported usage can be true, and bound the bill when it cannot. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of audio that a quality flag was raised for: kept, bought again, or given up."""
+"""Retakes: flagged audio is kept, bought again, or rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a text is cut for a service, and what the service teaches about its limit on the way."""
+"""Segment a text for a service, and learn the service's limit on the way."""
 
 from __future__ import annotations
 

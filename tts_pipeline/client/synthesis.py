@@ -1,4 +1,4 @@
-"""One utterance being bought: its attempts, each written down before it is sent and settled when it has ended."""
+"""The synthesis of one utterance: each attempt recorded before it is sent and settled at its end."""
 
 from __future__ import annotations
 

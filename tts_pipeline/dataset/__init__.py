@@ -1,1 +1,1 @@
-"""Reading the source, and the dataset that becomes of it: parts, journals, publishing. Knows no HTTP."""
+"""The dataset: parts, claims, commits, recovery. Knows no HTTP."""

@@ -1,4 +1,4 @@
-"""A part that is being worked on: its rows, its journal, and the ledger that its attempts are written to."""
+"""An active part: its rows, its journal, and the ledger of its attempts."""
 
 from __future__ import annotations
 

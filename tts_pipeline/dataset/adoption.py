@@ -1,4 +1,4 @@
-"""Journals of other machines, or of disks that are lost: taken over from what was shipped to the destination."""
+"""Adopt journals of other machines, or of lost disks, from the chunks shipped to the destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part's claim, kept above what the part may have spent: raised before an attempt that would pass it."""
+"""The high-water mark of a part's claim: raised before an attempt would pass it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who works on a part: a lock on this machine, and a claim at the destination that all machines see."""
+"""Claims at the destination: which journal has opened a part, and the most that it may spend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing: from the journals of a part to its tables, in source order, then the marker; a function of files only."""
+"""Commit a part: from its journals to its tables, in source order, then the marker. A function of files."""
 
 from __future__ import annotations
 

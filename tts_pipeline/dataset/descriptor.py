@@ -1,4 +1,4 @@
-"""The dataset's descriptor: which job it is, of which source, in parts of which size. Made once, then compared."""
+"""The dataset's descriptor: its job, its source, and the size of its parts. Written once, then compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dataset as a whole: which parts are done, what they add up to, and its seal: ``parts.json`` and the card."""
+"""Finalize a dataset: check that all parts are done, add them up, write ``parts.json`` and the card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One execution of a job by one process: what all its journals, claims and bills have in common."""
+"""An invocation: one execution of a job by one process, named in its journals, claims and bills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a descriptor's file tells of its job and its source, checked."""
+"""The job and source that a descriptor's file states, checked."""
 
 from __future__ import annotations
 

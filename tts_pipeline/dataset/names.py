@@ -1,4 +1,4 @@
-"""Names of the files of parts: how they are made, and how they are read back."""
+"""Names of the files of parts: format and parse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journals of a part that are on this machine, and what may have been spent that damage hides."""
+"""Journals of a part on this machine, and the spending that damage may hide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prices behind a bill: they go with journals, usage files and markers, so that every cost can be worked out again.
+"""Prices behind a bill: stored with journals, usage and markers, so that every cost can be recomputed.
 
 A price row is a ``Price`` as JSON: each of its fields by name, as text, or null. A usage file holds the rows of the
 prices its attempts name in its Parquet metadata, under ``prices``: whoever takes a part over has them too.

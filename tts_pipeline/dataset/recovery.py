@@ -1,4 +1,4 @@
-"""What runs that died left behind of parts that are done: accounted for, then removed."""
+"""Recover orphaned journals of committed parts: publish their usage, then delete them."""
 
 from __future__ import annotations
 

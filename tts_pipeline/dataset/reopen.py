@@ -1,4 +1,4 @@
-"""Done parts opened again for their rejects; what they have stays."""
+"""Reopen committed parts to retry their rejects; their speech stays."""
 
 from __future__ import annotations
 

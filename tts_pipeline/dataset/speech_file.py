@@ -1,4 +1,4 @@
-"""The speech table's file: audio as it is, the rest compressed, in row groups that fit the memory."""
+"""The file of the speech table: audio uncompressed, the rest compressed, row groups that fit memory."""
 
 from __future__ import annotations
 

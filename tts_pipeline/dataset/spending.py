@@ -1,4 +1,4 @@
-"""What a dataset has spent so far, at most: a cap on spending counts from there."""
+"""Spending of a dataset so far, at most: a budget starts from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of a run, a part or a dataset: they add up."""
+"""Totals of a run, a part or a dataset, which add up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usage files of a dataset as one bill: none is missing, and each is what its part's marker tells of."""
+"""Check the usage files of a dataset against its markers: none missing, none changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The usage table's files, one for each journal: the bill. None is ever replaced, but a guess by the truth."""
+"""Usage files, one for each journal: the bill. Only a provisional one is ever replaced."""
 
 from __future__ import annotations
 

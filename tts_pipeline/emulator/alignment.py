@@ -1,4 +1,4 @@
-"""Which words of a text were heard when: espeak-ng's events laid over the text. Pure."""
+"""Align espeak-ng's word events with the text. Pure."""
 
 from __future__ import annotations
 

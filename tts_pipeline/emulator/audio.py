@@ -1,4 +1,4 @@
-"""Samples into the bytes that are served: resampled, with a header or compressed."""
+"""Encode samples for an answer: resampled, with a header, or compressed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The audio that is served by URL, for a while."""
+"""Audio served by URL, for a limited time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fetching an audio URL meets: the audio, or what goes wrong with signed URLs."""
+"""Serve audio URLs: the audio, or a fault of signed URLs."""
 
 from __future__ import annotations
 

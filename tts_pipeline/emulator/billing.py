@@ -1,4 +1,4 @@
-"""What the service charges: its own counter and its own bill, to be compared with the pipeline's."""
+"""The service's own bill, counted by its own counter, to check the pipeline's against."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around the sound of an answer, when it is not one file with a true header. Pure."""
+"""Containers around an answer's audio that are not one file with a true header. Pure."""
 
 from __future__ import annotations
 

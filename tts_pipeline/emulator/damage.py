@@ -1,4 +1,4 @@
-"""Audio in which a text cannot be heard as it should: what a voice does on a bad day. Pure."""
+"""Damaged audio: silent, noisy, cut, clipped, as a voice on a bad day. Pure."""
 
 from __future__ import annotations
 

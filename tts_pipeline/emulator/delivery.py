@@ -1,4 +1,4 @@
-"""How an answer goes out: whole or cut, with a length, in chunks, or ending with the connection."""
+"""Deliver an answer: whole or cut, with a length, in chunks, or ended by the connection."""
 
 from __future__ import annotations
 

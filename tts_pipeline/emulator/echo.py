@@ -1,4 +1,4 @@
-"""Services and proxies that send the key of a request back, in every writing met in the wild or thought of. Pure."""
+"""Echo a request's key in an answer, in every encoding seen in the wild. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error looks like on the wire, in every form met in the wild. Pure."""
+"""Errors on the wire, in every form seen in the wild. Pure."""
 
 from __future__ import annotations
 

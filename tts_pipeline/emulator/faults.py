@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: which rule holds for a request, and what it answers."""
+"""Faults on demand: which rule applies to a request, and its answer."""
 
 from __future__ import annotations
 

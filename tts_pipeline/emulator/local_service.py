@@ -1,4 +1,4 @@
-"""The local service for the length of a job: a process that lives inside a ``with``."""
+"""The local service for the length of a ``with`` block, in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the local service is started: one value, and its way to a command line and back."""
+"""Options of the local service, and their way to a command line and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service's own limits: a smooth rate and a number of requests at one time."""
+"""The service's own limits: a smooth rate, and a number of concurrent requests."""
 
 from __future__ import annotations
 

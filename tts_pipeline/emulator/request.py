@@ -1,4 +1,4 @@
-"""What a request asks for, read and checked as the services document it."""
+"""Parse and check a request as the services document it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service as a process: started, announced on standard output, ended by a signal or with its parent."""
+"""Serve as a process: announced on standard output, ended by a signal or with the parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP service: the way of a request from its arrival to its answer, and the doors for its users."""
+"""The HTTP service: a request's way to its answer, and endpoints for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a right answer looks like on the wire, in every shape met in the wild. Pure."""
+"""Successful answers on the wire, in every shape seen in the wild. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that speaks with espeak-ng: ``python -m tts_pipeline.emulator.speaker``. It ends when its input does."""
+"""A process that speaks with espeak-ng: ``python -m tts_pipeline.emulator.speaker``. It ends with its input."""
 
 from __future__ import annotations
 

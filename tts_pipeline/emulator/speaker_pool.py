@@ -1,4 +1,4 @@
-"""The processes that speak: a few of them, each with one text at a time, started again when one dies."""
+"""A pool of speaking processes: each speaks one text at a time, and is restarted when it dies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol between the server and a process that speaks: frames, each four bytes of length, then so many.
+"""The protocol with a speaking process: frames, each with its length in four bytes.
 
 The length is big endian. A request is one frame, the JSON of an ``SpeechRequest``. An answer is two, the JSON
 ``{"words": [...] | null}`` or ``{"error": "..."}``, then the audio. Answers come in the order of the requests.

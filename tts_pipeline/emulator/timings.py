@@ -1,4 +1,4 @@
-"""Word times in the forms that services give them. Pure."""
+"""Word timestamps in the forms that services send. Pure."""
 
 from __future__ import annotations
 

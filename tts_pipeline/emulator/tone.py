@@ -1,4 +1,4 @@
-"""Cheap audio that can be told apart: a hash of the text chooses where in one long sound the answer begins."""
+"""Cheap audio that is distinct for each text: a hash chooses where in one long tone it starts."""
 
 from __future__ import annotations
 

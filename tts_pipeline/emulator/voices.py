@@ -1,4 +1,4 @@
-"""Who speaks, as data: the services' voice names and language types, each mapped to a voice of espeak-ng."""
+"""Voices as data: the services' names and languages, each mapped to a voice of espeak-ng."""
 
 from __future__ import annotations
 

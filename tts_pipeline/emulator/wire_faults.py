@@ -1,4 +1,4 @@
-"""What becomes of an answer on its way: written twice, late, slowly, compressed, or as what is no HTTP. Pure."""
+"""Faults of transport: an answer twice, late, slow, compressed, or not HTTP at all. Pure."""
 
 from __future__ import annotations
 

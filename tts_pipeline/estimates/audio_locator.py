@@ -1,4 +1,4 @@
-"""Audio that was bought before: which requests of a job need no purchase, told by names and indexes."""
+"""Locate audio that was bought before, by names and indexes: its requests need no purchase."""
 
 from __future__ import annotations
 

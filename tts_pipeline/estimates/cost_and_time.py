@@ -1,4 +1,4 @@
-"""What counts come to in money and in time, and what there is to say about it."""
+"""Turn counts into cost and time, with the notes that go with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests of an estimate, each of the repeated ones counted once."""
+"""Count distinct requests by their hashes, in flat memory."""
 
 from __future__ import annotations
 

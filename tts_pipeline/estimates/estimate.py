@@ -1,4 +1,4 @@
-"""The door: rows and a job go in, the estimate comes out; nothing is sent, and nothing at the destination changes."""
+"""``estimate``: rows and a job go in, an estimate comes out; nothing is sent or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the rows come from: frames, Arrow streams and Parquet sources, gone through in batches."""
+"""Input rows of an estimate, read in batches: frames, Arrow streams, Parquet sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements of earlier runs: how long the service takes to answer, and how fast its voices speak."""
+"""Measurements of earlier runs: answer times of the service, and speaking rates of its voices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The purchases of rows: texts cut as a run cuts them, less the audio that is held or paid for already."""
+"""Count purchases: texts segmented as in a run, less the audio that is cached or paid for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that a run has still to do: what is published, and what open journals hold, is left out."""
+"""Rows that a run still has to do: neither published nor in open journals."""
 
 from __future__ import annotations
 

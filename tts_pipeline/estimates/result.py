@@ -1,4 +1,4 @@
-"""The estimate as a value, for people and for programs."""
+"""The estimate as a value, and as text for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The voice parameters of rows: checked as a run checks them, and as expressions of what would be sent."""
+"""Voice parameters of rows: checked as in a run, and as expressions of the values sent."""
 
 from __future__ import annotations
 

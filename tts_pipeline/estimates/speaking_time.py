@@ -1,4 +1,4 @@
-"""How long texts take to say, for millions of them: sums of letters and of Han characters, by language."""
+"""Speaking time of millions of texts: sums of letters and Han characters, by language."""
 
 from __future__ import annotations
 

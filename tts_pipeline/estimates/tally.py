@@ -1,4 +1,4 @@
-"""One pass over all rows: what they send, what of it is the same, and what it will sound like."""
+"""One pass over all rows: requests, duplicates, and expected audio."""
 
 from __future__ import annotations
 

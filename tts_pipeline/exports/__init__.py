@@ -1,4 +1,4 @@
-"""A dataset as those who train on it take it: a Hugging Face repository, audio files, NeMo's or lhotse's manifests."""
+"""Export a dataset for training: a Hugging Face repository, audio files, NeMo's or lhotse's manifests."""
 
 from tts_pipeline.exports.export import export
 from tts_pipeline.exports.report import Export

@@ -1,4 +1,4 @@
-"""The audio of one row as an export is to have it."""
+"""Audio of one row in an export's format."""
 
 from __future__ import annotations
 

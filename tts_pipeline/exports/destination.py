@@ -1,4 +1,4 @@
-"""The destination of an export: whose it is, and whether what is there is whole."""
+"""The destination of an export: its owner, and whether it is complete."""
 
 from __future__ import annotations
 

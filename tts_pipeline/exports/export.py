@@ -1,4 +1,4 @@
-"""The door: a dataset goes in, what others train on comes out."""
+"""``export``: a dataset goes in, files for training come out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File names made of ids: whatever an id holds, its file lies in the destination, on any disk and in any store.
+"""Safe file names from ids, on any disk and in any store.
 
 A name is a function of its row alone, but for rows that want the same one: the first of them in the dataset has it.
 What had to be changed has a mark at the end of its stem, ``~`` and 64 bits of the hash of id and take, so that

@@ -1,4 +1,4 @@
-"""Audio files beside an index, in step with the dataset: what is there as it is to be is not written again."""
+"""Export audio files beside an index, and update them with the dataset: unchanged files are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``where``: a condition in SQL over the columns of the speech table, decided without reading any audio."""
+"""``--where``: an SQL condition over the speech table, decided without reading audio."""
 
 from __future__ import annotations
 

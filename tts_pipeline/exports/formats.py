@@ -1,4 +1,4 @@
-"""What a dataset can be exported as."""
+"""The formats of an export."""
 
 from __future__ import annotations
 

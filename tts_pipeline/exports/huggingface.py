@@ -1,4 +1,4 @@
-"""A dataset repository as Hugging Face's ``load_dataset`` opens it and the hub shows it: Parquet by split, and a card.
+"""A dataset repository for Hugging Face's ``load_dataset`` and hub: Parquet by split, and a card.
 
 Features and card are made by ``datasets`` itself, so that they are what that library reads; the rows are streamed.
 """

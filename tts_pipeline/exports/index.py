@@ -1,4 +1,4 @@
-"""The index of exported files: which utterance is in which file. It is also what the next export goes by."""
+"""The index of exported files: which utterance is in which file; the next export starts from it."""
 
 from __future__ import annotations
 

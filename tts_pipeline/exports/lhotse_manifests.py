@@ -1,4 +1,4 @@
-"""Manifests as lhotse reads them, made of its own types: recordings, supervisions with alignments, and cuts of both.
+"""lhotse's manifests, built from its own types: recordings, supervisions with alignments, cuts.
 
 lhotse 1.33 imports PyTorch, whatever is asked of it: this module is imported only where its manifests are wanted.
 """

@@ -1,4 +1,4 @@
-"""What stands beside audio files: nothing, or manifests that a toolkit reads."""
+"""Manifests beside audio files, as a toolkit reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export was asked to be, checked before anything is written."""
+"""Options of an export, checked before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is exported, and as what: the settings of an export, checked against its dataset."""
+"""The plan of an export: its options checked against the dataset."""
 
 from __future__ import annotations
 

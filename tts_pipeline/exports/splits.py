@@ -1,4 +1,4 @@
-"""Train, validation and the like: which split an utterance is in, by nothing but its id."""
+"""Splits (train, validation): an utterance's split depends on its id alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many attempts may be in flight: as many as allowed, until the service says that they are too many. Pure."""
+"""Adaptive concurrency: as many attempts in flight as permitted, fewer when the service throttles. Pure."""
 
 from __future__ import annotations
 

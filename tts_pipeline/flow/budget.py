@@ -1,4 +1,4 @@
-"""What a job may still spend: every attempt's upper bound is reserved before it is sent. Pure, for one event loop."""
+"""The budget: each attempt's upper bound is reserved before it is sent. Pure, for one event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the service is down, by the failures of many rows. Pure: times are given, in seconds by one clock."""
+"""The circuit breaker: opens when many rows fail, probes while half open. Pure: times are passed in."""
 
 from __future__ import annotations
 

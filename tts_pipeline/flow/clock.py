@@ -1,4 +1,4 @@
-"""Time as a value, so that a test can bring its own."""
+"""The clock as a value, so that a test can pass its own."""
 
 from __future__ import annotations
 

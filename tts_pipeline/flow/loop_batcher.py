@@ -1,4 +1,4 @@
-"""A few answers at each turn of the event loop: what they set free is sent on before the next ones are worked on."""
+"""Work on a few answers in each turn of the event loop, so that freed permits are used at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last wait before a request goes out: the rate as the service sees it, not as permits were given."""
+"""The pacer: the last wait before a request leaves, so that the service sees an even rate."""
 
 from __future__ import annotations
 

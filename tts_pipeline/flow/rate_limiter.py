@@ -1,4 +1,4 @@
-"""A smooth rate: requests, or characters, evenly over the minute, because services count bursts as too much."""
+"""A smooth rate limiter (GCRA): requests, or characters, spread evenly over the minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an attempt is tried again, and after how long: the one owner of retry, as tenacity policies."""
+"""Retry policies for tenacity: when an attempt is tried again, and after how long. The one owner of retry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One utterance on its way through the client, and what may become of it when an attempt fails."""
+"""Retry state of one utterance, and the dispositions of a failed attempt."""
 
 from __future__ import annotations
 

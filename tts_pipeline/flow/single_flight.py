@@ -1,4 +1,4 @@
-"""Whose turn it is among utterances that ask for the same thing. Pure."""
+"""Single flight: of several utterances with the same request, one runs and the others wait. Pure."""
 
 from __future__ import annotations
 

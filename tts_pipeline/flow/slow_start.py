@@ -1,4 +1,4 @@
-"""How carefully a cap is approached while nobody knows how a service counts. Pure."""
+"""Slow start of a cap: attempts are few until the service's way of counting is known. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pause of the whole run after a 429. Pure: times are given, in seconds by one clock."""
+"""The pause of the whole run after a 429. Pure: times are passed in, in seconds of one clock."""
 
 from __future__ import annotations
 

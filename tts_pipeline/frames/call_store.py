@@ -1,4 +1,4 @@
-"""What calls leave on this machine: audio to take again, calls to go on with, and the bill.
+"""Calls on this machine: their cached audio, unfinished calls, and their bill.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Arrow rows in Polars' hands, which cannot hold every type."""
+"""Convert Arrow rows to Polars, which cannot hold every type."""
 
 from __future__ import annotations
 

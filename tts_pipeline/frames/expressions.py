@@ -1,4 +1,4 @@
-"""Polars expressions over texts: what the pure counters and the price say, for whole columns at a time."""
+"""Polars expressions over texts: character counts and prices for whole columns."""
 
 from __future__ import annotations
 

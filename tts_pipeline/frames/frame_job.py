@@ -1,4 +1,4 @@
-"""One call: a job of the rows in a folder of the machine's own, and what came of each row."""
+"""One call as a job: its rows in a folder on this machine, and the result of each row."""
 
 from __future__ import annotations
 

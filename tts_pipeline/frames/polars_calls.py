@@ -1,4 +1,4 @@
-"""Whether Polars is calling: it may call a function twice, or for rows that it then drops."""
+"""Detect that Polars is the caller: it may call a function twice, or for rows that it then drops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a call: on a terminal as the command line shows it, in a notebook as one line that changes."""
+"""Progress of a call: the command line's display on a terminal, one changing line in a notebook."""
 
 from __future__ import annotations
 

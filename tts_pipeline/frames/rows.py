@@ -1,4 +1,4 @@
-"""Frames in and out: which rows are to be said, and what came of them beside the rows that were given."""
+"""Rows of a frame: which are spoken, and their results beside the rows that were passed in."""
 
 from __future__ import annotations
 

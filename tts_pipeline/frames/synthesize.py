@@ -1,4 +1,4 @@
-"""The doors: a frame goes in, and comes out with speech beside its rows."""
+"""``synthesize``: a frame goes in, and comes out with speech beside its rows."""
 
 from __future__ import annotations
 

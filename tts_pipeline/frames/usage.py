@@ -1,4 +1,4 @@
-"""What calls have cost: the usage that is kept on this machine."""
+"""Usage of past calls on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses an audio URL may lead to: an answer must not make us read what only this machine can reach."""
+"""Check the address of an audio URL: an answer must not make us read a private network."""
 
 from __future__ import annotations
 

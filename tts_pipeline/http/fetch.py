@@ -1,4 +1,4 @@
-"""Fetch audio from the URL in an answer: at once, without the key, and only from where a service may send us."""
+"""Fetch audio by its URL: at once, without the key, and only from permitted addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a service is there and takes a key, found out without buying anything."""
+"""Probe a service: whether it is reachable and takes the key, without buying anything."""
 
 from __future__ import annotations
 

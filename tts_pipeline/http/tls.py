@@ -1,4 +1,4 @@
-"""Whose certificates are trusted, and what a TLS handshake that failed means: by its type and code, not its text."""
+"""TLS: trusted certificates, and handshake failures classified by type and code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job may still spend: its cap, less what all its invocations have spent."""
+"""The allowance of a run: its cap, less the spending of all invocations of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job run whole, or planned, run part by part and sealed."""
+"""Run a job whole, or plan it, run its shards and publish."""
 
 from __future__ import annotations
 

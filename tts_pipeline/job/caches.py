@@ -1,4 +1,4 @@
-"""Where a job's audio may be already."""
+"""The caches of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repeated requests within a job: one utterance buys, the others wait without a worker, and take its audio."""
+"""Coalesce repeated requests of a job: one utterance buys, the others wait and share its audio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts that other processes work on: waiting until one of them may be had, or until all these are known to live."""
+"""Parts held by other processes: wait until one is free, or until all holders are known to live."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prepared job carried out: what is left of its parts is run, and the dataset sealed when nothing is."""
+"""Execute a prepared job: run the remaining parts, and finalize the dataset when none is left."""
 
 from __future__ import annotations
 

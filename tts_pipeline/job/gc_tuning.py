@@ -1,4 +1,4 @@
-"""Python's collector of reference cycles while jobs run: it looks seldom, for it costs much and finds nothing."""
+"""Tune Python's cycle collector during a run: it costs much and finds little."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as a value: what is to be made of which source, and how it is run."""
+"""A job as a value: source, destination, service, and options."""
 
 from __future__ import annotations
 

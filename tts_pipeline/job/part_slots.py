@@ -1,4 +1,4 @@
-"""How many parts are open at one time: so many, and fewer where their texts are long."""
+"""The number of open parts: bounded, and lower where their texts are long."""
 
 from __future__ import annotations
 

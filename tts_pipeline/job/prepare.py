@@ -1,4 +1,4 @@
-"""A job checked against its source, its card and its destination: everything that can be wrong is found here."""
+"""Prepare a job: check it against its source, its card and its destination before anything is sent."""
 
 from __future__ import annotations
 

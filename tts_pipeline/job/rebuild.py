@@ -1,4 +1,4 @@
-"""A dataset made anew in its place: which generation is made, from what it takes audio, and how it gets in place."""
+"""Rebuild a dataset in its place: the new generation, the audio that it reuses, and the swap."""
 
 from __future__ import annotations
 

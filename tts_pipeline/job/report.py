@@ -1,4 +1,4 @@
-"""What a run did: counts of the dataset, counts of this invocation, and what stopped it."""
+"""The report of a run: totals of the dataset, totals of this invocation, and why it stopped."""
 
 from __future__ import annotations
 

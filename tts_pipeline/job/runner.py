@@ -1,4 +1,4 @@
-"""Run parts: open, speak and commit many at a time; an orderly stop keeps everything that was received."""
+"""Run parts, several at a time: open, speak, commit; an orderly stop keeps every answer received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job's cap and rates divided among shards, so that several at a time come to what one of them may, and no more.
+"""Divide a job's cap and rates among shards, so that together they keep the job's own.
 
 The division of a cap needs no word between the shards, and none from the plan. Each shard computes it anew from what
 the dataset has spent, part by part, and all of them find the same, whenever they start and however often: a cap is

@@ -1,4 +1,4 @@
-"""Stopping a running job from outside: from another thread, a signal handler, or whoever interrupts the caller."""
+"""Stop a running job from another thread, a signal handler, or an interrupted caller."""
 
 from __future__ import annotations
 

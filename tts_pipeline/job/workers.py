@@ -1,4 +1,4 @@
-"""N workers over utterances: one client, one queue, an orderly stop. Knows neither files nor Airflow."""
+"""A pool of workers over utterances: one client, one queue, an orderly stop. Knows neither files nor Airflow."""
 
 from __future__ import annotations
 

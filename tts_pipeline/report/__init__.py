@@ -1,4 +1,4 @@
-"""Reading datasets: their tables as lazy frames, and what they cost, added up by whatever is asked for."""
+"""Report the cost of datasets: their usage tables as one frame, grouped by any column."""
 
 from tts_pipeline.report.dataset import Dataset, open_dataset
 from tts_pipeline.report.usage import OpenPart, open_parts, usage, usage_report

@@ -1,4 +1,4 @@
-"""A bill as CSV for a spreadsheet, in which no text of data or of a service is taken for a formula."""
+"""Bills as CSV for a spreadsheet, with no cell taken for a formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tags of usage rows as expressions: their column is a list of entries in Polars 1, and a map in Polars 2."""
+"""Tags of usage rows as expressions: a list of entries in Polars 1, a map in Polars 2."""
 
 from __future__ import annotations
 

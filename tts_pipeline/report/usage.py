@@ -1,4 +1,4 @@
-"""The usage tables of datasets as one lazy frame, and the bill that they add up to."""
+"""Usage tables of datasets as one lazy frame, and the bill that they add up to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where utterances are found in the source's rows, and which of its columns pass through to the tables."""
+"""Columns of the source: the utterance's, and those that pass through to the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropped columns: columns of the source that are not read at all."""
+"""``--drop``: columns of the source that are not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that a job would make more than once: found when it is planned, as 64-bit hashes, and kept for its runs."""
+"""Duplicate requests of a job, found at planning as 64-bit hashes and stored for its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files below a folder, by name: on the local disk, and in whatever fsspec opens."""
+"""Files below a folder, by name: on the local disk, or in any fsspec file system."""
 
 from __future__ import annotations
 

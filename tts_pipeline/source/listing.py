@@ -1,4 +1,4 @@
-"""Which Parquet files a source names, and what is there beside them: hidden files, datasets of ours, tables with a log.
+"""List the Parquet files of a source, and the files left out: hidden ones, datasets, table logs.
 
 A folder is the glob ``**/*.parquet``. Wildcards match neither hidden names nor what lies in a dataset or an export of
 ours: these are read where the source names them, and counted where it does not.

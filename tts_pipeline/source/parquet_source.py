@@ -1,4 +1,4 @@
-"""The source: Parquet files as one run of rows, read in parts, each row group decoded at most once."""
+"""The Parquet source: its files as one sequence of rows, each row group decoded at most once."""
 
 from __future__ import annotations
 

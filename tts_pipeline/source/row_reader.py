@@ -1,4 +1,4 @@
-"""Rows at places that ascend, out of batches that are gone through once."""
+"""Read rows at ascending positions from batches, in one pass."""
 
 from __future__ import annotations
 

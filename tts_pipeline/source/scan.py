@@ -1,4 +1,4 @@
-"""One pass over the source before anything is sent: ids that stand twice, bad parameter values, repeated requests."""
+"""One pass over the source before anything is sent: duplicate ids, bad values, duplicate requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One schema for the files of a source: what only Arrow tells apart is unified, what Parquet tells apart is refused."""
+"""One schema for the files of a source: Arrow-only differences are unified, Parquet's are refused."""
 
 from __future__ import annotations
 

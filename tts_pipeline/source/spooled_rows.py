@@ -1,4 +1,4 @@
-"""Rows of the source while their part is open: few bytes in memory, and what is wider in a file without a name."""
+"""Rows of an open part: small columns in memory, wide ones in an anonymous file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrow's view types, of which pyarrow 26 cannot take rows: they are read as their plain kin."""
+"""Arrow's view types, whose rows pyarrow 26 cannot take: read as their plain types."""
 
 from __future__ import annotations
 

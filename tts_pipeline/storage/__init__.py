@@ -1,1 +1,1 @@
-"""Where bytes are: stores, Parquet, JSON files, locks, leases and the disk."""
+"""Storage: stores, Parquet, JSON files, locks, leases, and disk space."""

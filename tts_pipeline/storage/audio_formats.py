@@ -1,4 +1,4 @@
-"""Names of audio formats as they are read back: they become file names, so that only known ones are believed."""
+"""Audio format names read from files: they become file names, so only known ones are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drivers of object stores say when a file is to be created only if there is none."""
+"""How object stores' drivers report that a file to be created exists already."""
 
 from __future__ import annotations
 

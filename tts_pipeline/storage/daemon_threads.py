@@ -1,4 +1,4 @@
-"""Threads for work that may hang, such as a store far away: they keep neither the process alive nor who interrupts."""
+"""Threads for work that may hang, such as a remote store: they delay neither exit nor interrupts."""
 
 from __future__ import annotations
 

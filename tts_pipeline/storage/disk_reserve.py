@@ -1,4 +1,4 @@
-"""Space held free on the journals' disk, so that answers that are paid for still fit when it is full."""
+"""Disk space held in reserve, so that paid answers still fit when the journals' disk is full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A lock of the operating system: two processes of one machine never work on one thing at a time."""
+"""A file lock of the operating system, between processes of one machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of life of processes that meet at one destination: our own, and what is seen of others'.
+"""Heartbeats of processes at one destination: our own, and those observed of others.
 
 A process writes ``leases/alive-<invocation_id>.json`` anew every quarter of ``lease_s``. Clocks of two machines are
 never compared. The writer's leases hold for ``lease_s`` after it began to write the last one, by its own clock. Whoever

@@ -1,4 +1,4 @@
-"""A place together with the file system that opens it, where a URL alone does not say how."""
+"""A path with its fsspec file system, where a URL alone does not say how to open it."""
 
 from __future__ import annotations
 

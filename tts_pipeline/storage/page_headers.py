@@ -1,4 +1,4 @@
-"""Headers of Parquet pages: how large a page becomes is read before it is unpacked. Pure."""
+"""Parse Parquet page headers: a page's size is known before it is decompressed. Pure."""
 
 from __future__ import annotations
 

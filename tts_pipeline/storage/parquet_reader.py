@@ -1,4 +1,4 @@
-"""Parquet read in slices that are bounded in bytes, whatever the sizes of its row groups, pages and rows."""
+"""Read Parquet in slices of bounded bytes, whatever the size of row groups, pages and rows."""
 
 from __future__ import annotations
 

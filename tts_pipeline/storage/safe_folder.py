@@ -1,4 +1,4 @@
-"""Files below a folder, reached step by step so that no name and no link that is found there leads out of it."""
+"""Open files below a folder step by step, so that no name or link leads out of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where files are that live no longer than a call: in the work folder, the user's cache or the system's own place.
+"""Scratch folders: in the work folder, the user's cache, or the system's temporary folder.
 
 In containers the home is often missing, read-only or nobody's; what only has to be somewhere then goes elsewhere.
 """

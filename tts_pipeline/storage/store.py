@@ -1,4 +1,4 @@
-"""A store: named files below one root, each visible whole or not at all."""
+"""The destination as a store of named files, each visible whole or not at all: local, or any fsspec URL."""
 
 from __future__ import annotations
 

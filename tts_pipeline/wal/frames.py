@@ -1,4 +1,4 @@
-"""The frames of a journal file, read back: also those that stand behind damage."""
+"""Frames of a journal file, read back, also behind damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal says: after a crash, after an orderly stop, and always for publishing. A pure function of files."""
+"""Replay a journal: after a crash, after an orderly stop, and at every commit. A pure function of files."""
 
 from __future__ import annotations
 

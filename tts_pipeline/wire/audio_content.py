@@ -1,4 +1,4 @@
-"""Read one JSON object of an answer, whoever wrote it: where the audio is, in base64 or behind a URL."""
+"""Find the audio in one JSON object of an answer: in base64, or behind a URL."""
 
 from __future__ import annotations
 

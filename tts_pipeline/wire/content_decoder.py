@@ -1,4 +1,4 @@
-"""Bodies that come compressed though nobody asked for it: inflated in small pieces, so that a bound holds. Pure.
+"""Decompress response bodies in small pieces, so that a bound on their size holds. Pure.
 
 One coding at most: 2 KB that were compressed twice stand for gigabytes.
 """

@@ -1,4 +1,4 @@
-"""Judge a failing answer: which of our errors it is, and whether it may have cost money.
+"""Classify a failing answer: which of our errors it is, and whether it may have cost money.
 
 What it says is read in ``complaint``, what codes and statuses mean is data in ``failure_codes``. Codes are read out of
 messages here, at the boundary, and nowhere else.

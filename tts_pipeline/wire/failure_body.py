@@ -1,4 +1,4 @@
-"""Read what a failing answer says of itself, whatever its form, without judging it.
+"""Parse the body of a failing answer, in any vendor's form, without judging it.
 
 Forms: a flat Alibaba body (``code``, ``message``), a nested ``{"error": {...}}``, ``{"error": "text"}``, FastAPI's
 ``detail``, the objects of other makers (``base_resp``, ``Response.Error``, ``detail.status``, numbers, Google's

@@ -1,4 +1,4 @@
-"""What each failure code and status means, as data: which error it is, and what to do about it.
+"""Failure codes and statuses as data: the error each means, and the advice that goes with it.
 
 The codes of other makers are in ``makers``. Sources: https://www.alibabacloud.com/help/en/model-studio/error-code (with
 the OpenAI-style aliases that it lists),

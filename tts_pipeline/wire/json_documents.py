@@ -1,4 +1,4 @@
-"""Take JSON out of what services put around it: several documents in one body, prefixes, calls, parts."""
+"""Extract JSON from its wrappings: several documents in one body, prefixes, callbacks, multipart bodies."""
 
 from __future__ import annotations
 

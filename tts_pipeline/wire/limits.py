@@ -1,4 +1,4 @@
-"""How much text an answer may be, so that reading it costs bounded memory: counted before anything is parsed."""
+"""Bound the text of an answer before it is parsed, so that parsing costs bounded memory."""
 
 from __future__ import annotations
 

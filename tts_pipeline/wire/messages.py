@@ -1,4 +1,4 @@
-"""Make a service's message fit to be shown and stored: short, printable, without markup and without keys."""
+"""Clean a service's message for display and storage: short, printable, without markup or keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take the audio out of a body of several parts (``multipart/form-data``, ``multipart/mixed``)."""
+"""Extract the audio from a body of several parts (``multipart/form-data``, ``multipart/mixed``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What JSON documents say of the headerless samples in them: their rate, beside them or anywhere around them."""
+"""Find the sample rate of headerless PCM in the JSON around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What media types, headers and parameters say of samples that have no header of their own. Pure.
+"""Parse media types, headers and parameters that describe headerless PCM. Pure.
 
 ``audio/L16`` and its kin: RFC 2586 and RFC 3551 (network byte order, 8 bits are unsigned); ``audio/basic``: RFC 2046
 (mu-law, 8,000 Hz). Google's Gemini API says ``audio/L16;codec=pcm;rate=24000`` of little-endian samples (its

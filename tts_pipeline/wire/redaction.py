@@ -1,4 +1,4 @@
-"""Take a secret out of whatever a service sends back, by its value: whatever it looks like, however it is written.
+"""Remove a secret from a service's answer by its value, however it is encoded.
 
 A key need not begin with ``sk-``. A service, or a proxy before it, may echo it in a message, a code, a request id or a
 header: as it is, escaped for a URL, JSON or HTML, as hex or base64 (of ``user:key`` too), broken by line breaks,

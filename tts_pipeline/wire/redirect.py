@@ -1,4 +1,4 @@
-"""Where a redirect of the request leads: to the service at another address, or to finished audio. Pure.
+"""Classify a redirect of the request: the service at another address, or finished audio. Pure.
 
 RFC 9110, 15.4: 307 and 308 ask for the same request elsewhere; 301, 302 and 303 let it become a GET, and some services
 point so to the audio that they made.

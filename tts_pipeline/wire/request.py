@@ -1,4 +1,4 @@
-"""Build the one HTTP request of an attempt: a table of dialects, one small body builder each."""
+"""Build the one HTTP request of an attempt: a table of dialects, and one small body builder for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes in from the wire, and what is read out of it: the two values between the client and the readers."""
+"""Responses before and after parsing: the two values between the client and the parsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a failing answer asks to wait: its ``Retry-After``, the resets of rate limits, its fields, its words."""
+"""Parse the wait that a failing answer asks for: ``Retry-After``, rate-limit resets, fields, messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find audio in JSON under names that nobody told us: only what is audio by its first bytes, or a link to a file of it.
+"""Find audio under unknown JSON names: by its first bytes, or by a link to an audio file.
 
 Used where the names that are known have none. What a request sent and an answer repeats (a voice to be cloned) is no
 answer, so names like ``input`` are passed over; where two different things could be meant, neither is taken.

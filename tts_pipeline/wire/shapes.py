@@ -1,4 +1,4 @@
-"""Read a successful answer by its status, content type and first bytes, never by the vendor's name.
+"""Parse a successful answer by its status, content type and first bytes, never by the vendor's name.
 
 ``_SHAPES`` is the list of shapes that answers have on this one route, in the order they are tried; each is a test
 and a pure reader. A new shape is one more line there.

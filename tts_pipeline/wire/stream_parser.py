@@ -1,4 +1,4 @@
-"""Read a sequence of JSON objects into one reading: server-sent events, lines of JSON, a list."""
+"""Merge a sequence of JSON objects into one response: server-sent events, JSON lines, an array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audio written as text: base64 in the spellings that services use, and hex. Never a guess at anything else."""
+"""Decode audio that is written as text: base64 in all its spellings, and hex. Never a guess."""
 
 from __future__ import annotations
 

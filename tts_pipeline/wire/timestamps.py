@@ -1,4 +1,4 @@
-"""Read timed words in every form services send them, and place them in the utterance's own text.
+"""Parse word timestamps in every form that services send, and align them with the utterance's text.
 
 Two steps: ``find_words`` finds a timed list in an answer and normalises it to milliseconds (pure, without the text);
 ``align_words`` orders it, holds it within the audio and maps each word to its place in the text. What cannot be

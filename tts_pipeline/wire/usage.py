@@ -1,4 +1,4 @@
-"""Read what an answer says it consumed, under the names of all makers.
+"""Parse the usage that an answer reports, under every vendor's field names.
 
 Read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a 200
 without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``x-amzn-requestcharacters`` of Amazon Polly. Known, but

@@ -1,4 +1,4 @@
-"""What the failures of each maker mean, as data: codes that are words, codes that are numbers, and bare sentences.
+"""Vendors' failures as data: codes that are words, codes that are numbers, and bare sentences.
 
 A meaning is a name in ``failure_codes.RULES``. Numbers are read only in their maker's own form, so that those of two
 makers never clash.

@@ -1,4 +1,4 @@
-"""Map words, in the order they are spoken, to places in the text they were spoken from."""
+"""Map spoken words, in order, to their positions in the text."""
 
 from __future__ import annotations
 

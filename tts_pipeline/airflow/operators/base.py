@@ -1,4 +1,4 @@
-"""What every task about a speech job has in common: the job's fields, a stop in good order, what is told of its end."""
+"""The base of all speech operators: the job's fields, an orderly stop, and a report at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dataset as those who train on it take it."""
+"""``SpeechExportOperator``: a dataset to files for training."""
 
 from __future__ import annotations
 

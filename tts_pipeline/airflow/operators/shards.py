@@ -1,4 +1,4 @@
-"""One dataset by many workers: plan, then a mapped task per shard, then publish."""
+"""One dataset by many workers: plan, a mapped task for each shard, publish."""
 
 from __future__ import annotations
 

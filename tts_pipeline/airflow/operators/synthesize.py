@@ -1,4 +1,4 @@
-"""Source -> dataset in one task."""
+"""``SpeechSynthesizeOperator``: a source to a dataset, in one task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill of many datasets, added up by day, voice, team."""
+"""The bill of many datasets, by day, voice or team."""
 
 from __future__ import annotations
 
