@@ -59,7 +59,7 @@ def test_a_main_thread_that_waits_hides_nobody() -> None:
 
 def test_layers_are_modules_of_ours_and_libraries() -> None:
     """A file of ours is told by its module, a library's by its name, and what serves many by nobody."""
-    assert layer_of("/a/tts_pipeline/wire/response.py") == "wire/shapes.py"
+    assert layer_of("/a/tts_pipeline/wire/response.py") == "wire/response.py"
     assert layer_of("/v/lib/python3.11/site-packages/httpx_aiohttp/transport.py") == "httpx"
     assert layer_of("/usr/lib/python3.11/asyncio/events.py") == "asyncio"
     assert layer_of("/usr/lib/python3.11/json/decoder.py") is None

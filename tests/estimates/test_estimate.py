@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
+import doctest
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -107,11 +106,7 @@ def test_a_services_own_rate_counts_as_given() -> None:
     assert result.elapsed_s == pytest.approx(1 / 3), "two equal lines are one request"
 
 
-def test_the_documented_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documented_example_runs() -> None:
     """As it stands."""
-    match = re.search(r"::\n\n(.*?)\n\n    Args:", estimate.__doc__ or "", re.DOTALL)
-    assert match is not None
-    exec(textwrap.dedent(match[1]), {})
-    printed = capsys.readouterr().out.strip()
-    assert printed == "2 20 0.001600000 CNY"
-    assert printed in match[1]
+    (example,) = doctest.DocTestFinder(recurse=False).find(estimate, "example")
+    assert doctest.DocTestRunner().run(example).failed == 0

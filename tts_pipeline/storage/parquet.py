@@ -52,7 +52,9 @@ def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa
         return parquet.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
-def conform_columns(table: pa.Table, names: Sequence[str], columns: Sequence[Column], location: str) -> pa.Table:
+def conform_columns(
+    table: pa.Table, names: Sequence[str], columns: Sequence[Column], location: str, *, keeps_nulls: bool = False
+) -> pa.Table:
     """Return columns of a file of ours as the table's schema has them, without the file's metadata.
 
     Polars panics at metadata that are not UTF-8, and its panics are no ``Exception``.
@@ -62,13 +64,18 @@ def conform_columns(table: pa.Table, names: Sequence[str], columns: Sequence[Col
         names: Which columns, in order; those that the schema has not pass through.
         columns: The schema's. A column that may be null and is missing is null: an earlier version did not write it.
         location: The file, for messages.
+        keeps_nulls: Whether a null where the schema has none is left to the caller, who passes over its row.
 
     Raises:
         StorageError: A column is missing, or holds nulls, where the schema has none: the file is damaged, or another.
         pyarrow.ArrowException: A column is of another type.
     """
     by_name = {column.name: column for column in columns}
-    return pa.table({name: _conform(table, name, by_name.get(name), location) for name in names})
+    conformed = pa.table({name: _conform(table, name, by_name.get(name), location) for name in names})
+    for name in () if keeps_nulls else names:
+        if name in by_name and not by_name[name].nullable and conformed.column(name).null_count:
+            raise StorageError(f"{location} is damaged: its column {name!r} has nulls", hint=RESTORE_HINT)
+    return conformed
 
 
 def _conform(table: pa.Table, name: str, column: Column | None, location: str) -> pa.ChunkedArray:
@@ -79,8 +86,6 @@ def _conform(table: pa.Table, name: str, column: Column | None, location: str) -
     values: pa.ChunkedArray = table.column(name)
     if column is not None and values.type != column.type:
         values = values.cast(column.type)
-    if column is not None and not column.nullable and values.null_count:
-        raise StorageError(f"{location} is damaged: its column {name!r} has nulls", hint=RESTORE_HINT)
     return values
 
 
