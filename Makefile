@@ -44,8 +44,8 @@ test: $(VENV)/.test  ## Set up and run all tests
 test-kill: $(VENV)/.test  ## Kill a job 100 times, one on an object store 20 times, and machines that share a bucket (half an hour)
 	$(BIN)/pytest -m kill -s
 
-fuzz: $(VENV)/.test  ## Change 20,000 answers on their way, and 5,000 files at a destination (some minutes)
-	$(BIN)/pytest -m fuzz -s tests/client/test_fuzz_wire.py tests/mutations
+fuzz: $(VENV)/.test  ## Change 20,000 answers on their way, 5,000 files at a destination; 400 bills (some minutes)
+	$(BIN)/pytest -m fuzz -s tests/client/test_fuzz_wire.py tests/mutations tests/test_money_property.py
 
 # Pure code, the client and the dataset; what starts services, kills processes or fills disks is left to `make test`.
 CORE := $(addprefix tests/,catalog wire client dataset estimates test_text.py test_cost.py test_schema.py \

@@ -115,6 +115,7 @@ class Run:
         self._durable: dict[str, tuple[Path, int]] = {}
         self._not_durable: dict[str, list[str]] = {}
         self._journals: list[str] = []
+        self._excess: dict[str, SpendBound] = {}
         bench = job.bench
         spend = DatasetSpend(bench.store, job.descriptor, bench.journals, bench.folder / "locks")
         self.spent_before = sum_of(spend.by_part().values())
@@ -157,6 +158,7 @@ class Run:
             self.budget.abandon(attempt)
             return
         await part.intend(attempt, None)
+        self._excess.pop(part.journal_id, None)
         self._mark_durable(part)
         self.job.attempts[part.journal_id][attempt.attempt_id] = attempt, None
         if ending in SETTLED:
@@ -172,6 +174,8 @@ class Run:
         self.budget.settle(settlement)
         self.job.attempts[part.journal_id][attempt.attempt_id] = attempt, settlement
         self._not_durable[part.journal_id].append(attempt.attempt_id)
+        excess = SpendBound.of(settlement).minus(SpendBound.of(attempt))
+        self._excess[part.journal_id] = SpendBound(max(excess.characters, 0), max(excess.cost, Decimal(0)))
         if is_speech:
             await part.record_speech(speech_of(utterance, audio, settlement.characters_billed))
 
@@ -208,7 +212,8 @@ class Run:
             assert self._fits(0, left), "budget"
             assert not self._fits(0, left + Decimal("1e-9")), "budget"
         for part in self.parts.values():
-            assert self._claim(part).covers(self.job.expected([part.journal_id]).bound), "claim"
+            claim = self._claim(part).plus(self._excess.get(part.journal_id, SpendBound()))
+            assert claim.covers(self.job.expected([part.journal_id]).bound), "claim"
 
     def _fits(self, characters: int, cost: Decimal) -> bool:
         upper_bound = cost if self.job.is_priced else None
@@ -317,14 +322,15 @@ def _keep_one_bill(is_priced: bool, runs: Sequence[tuple[Sequence[Step], str]]) 
             assert (sum(known) if known else None) == getattr(expected, name), name
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(plan=PLAN)
 def test_whatever_happens_the_bill_is_one_bill(plan: Plan) -> None:
     """After any sequence of requests, stops, kills and commits every keeper tells what was sent and how it ended.
 
     - While a process works: its progress is what it sent, each attempt at most until it is settled; its budget has
-      left exactly the cap less that and what earlier runs spent; each part's claim covers what the part's journal may
-      have spent, and is that exactly after it was lowered.
+      left exactly the cap less that and what earlier runs spent. Each part's claim covers what the part's journal may
+      have spent, and is that exactly after it was lowered; what a service charges beyond the bound of an attempt is
+      covered when the next attempt is written down.
     - A journal that is read back, its usage file, and the usage rows in it tell the same to the last digit: what was
       settled as it was settled, and what was in flight at most. A process that is killed leaves that in its journal. A
       power cut may take settlements with it that no later attempt made durable: these attempts count as unknown.
@@ -335,7 +341,7 @@ def test_whatever_happens_the_bill_is_one_bill(plan: Plan) -> None:
 
 
 @pytest.mark.fuzz
-@settings(max_examples=1_500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(plan=PLAN)
 def test_whatever_happens_for_minutes_the_bill_is_one_bill(plan: Plan) -> None:
     """The same, many more times."""
