@@ -113,11 +113,11 @@ class SpendBound(NamedTuple):
 
     def plus(self, other: SpendBound) -> SpendBound:
         """Return the sum of two bounds."""
-        return SpendBound(self.characters + other.characters, _ARITHMETIC.add(self.cost, other.cost))
+        return SpendBound(self.characters + other.characters, self.cost + other.cost)
 
     def minus(self, other: SpendBound) -> SpendBound:
         """Return the difference of two bounds."""
-        return SpendBound(self.characters - other.characters, _ARITHMETIC.subtract(self.cost, other.cost))
+        return SpendBound(self.characters - other.characters, self.cost - other.cost)
 
     def covers(self, other: SpendBound) -> bool:
         """Say whether another bound is within this one."""
@@ -164,6 +164,11 @@ class Cost:
         """The most that may have been spent; characters without a price count no money."""
         return SpendBound(self.characters_upper_bound, self.cost_upper_bound or ZERO)
 
+    def bound_with(self, attempt: Attempt) -> SpendBound:
+        """The most that may have been spent when another attempt is sent, too."""
+        characters = self.characters_upper_bound + attempt.characters_upper_bound
+        return SpendBound(characters, add_costs(self.cost_upper_bound, attempt.cost_upper_bound) or ZERO)
+
     def add(self, other: Cost) -> None:
         """Add another cost. Two currencies are never added: characters of another one count as without a price."""
         self.attempts += other.attempts
@@ -184,16 +189,17 @@ class Cost:
         characters, upper_bound = attempt.characters_upper_bound, attempt.cost_upper_bound
         self.attempts += sign
         self.characters_upper_bound += sign * characters
-        cost: Decimal | None = ZERO
+        cost: Decimal | None = None
         if isinstance(attempt, Attempt):
             self.unknown_attempts += sign
+            cost = ZERO if self.cost is None else None  # what adds nothing to a sum is not added
         else:
             cost = attempt.cost
             self.characters_billed += sign * attempt.characters_billed
             if attempt.implausible:
                 self.implausible_attempts += sign
                 self.cost_in_question = add_costs(self.cost_in_question, upper_bound, sign)
-        if upper_bound is None or not self._takes(currency):
+        if upper_bound is None or (currency != self.currency and not self._takes(currency)):
             self.characters_without_price += sign * characters
             return
         self.cost = add_costs(self.cost, cost, sign)

@@ -119,7 +119,7 @@ class ClaimHighWater:
 
     def _try_reserve(self, attempt: Attempt) -> bool:
         with self._lock:
-            is_covered = self._claim_bound.covers(self.spend.plus(SpendBound.of(attempt)))
+            is_covered = self._claim_bound.covers(self._tally.spend.bound_with(attempt))
             if is_covered:
                 self._tally.reserve(attempt)
             return is_covered

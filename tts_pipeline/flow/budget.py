@@ -36,6 +36,7 @@ class Budget:
     ) -> None:
         self._cap = cap or BudgetCap()
         self._limit = SpendBound.of_cap(self._cap)
+        self._own_limit = self._limit
         self._tally = tally or SpendTally()
         self._external = Cost()
         self._open: dict[str, Attempt] = {}
@@ -44,6 +45,7 @@ class Budget:
     def set_external_spend(self, spend: Cost) -> None:
         """Count what others spend, now and before, in place of what was counted of them so far. From any thread."""
         self._external = spend
+        self._own_limit = self._limit.minus(spend.bound)
 
     @property
     def max_in_flight(self) -> int:
@@ -55,7 +57,7 @@ class Budget:
         if self._slow_start is None or not self._open:
             return True
         margins = self._slow_start.open_margin.plus(self._slow_start.margin_of(attempt))
-        return self._limit.covers(self._bound_with(attempt).plus(margins))
+        return self._own_limit.covers(self._tally.spend.bound_with(attempt).plus(margins))
 
     def reserve(self, attempt: Attempt) -> bool:
         """Reserve an attempt's upper bounds; False, and nothing is reserved, when they do not fit."""
@@ -95,7 +97,7 @@ class Budget:
                 stopped_by="budget",
                 hint="give the price that holds now with `prices`, or go on without `max_cost`",
             )
-        if cap.max_cost is not None and self._bound_with(attempt).cost > cap.max_cost:
+        if cap.max_cost is not None and self._tally.spend.bound_with(attempt).cost > self._own_limit.cost:
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
             return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
@@ -129,10 +131,7 @@ class Budget:
             return True
         if self._cap.max_cost is not None and attempt.cost_upper_bound is None:
             return False
-        return self._limit.covers(self._bound_with(attempt))
-
-    def _bound_with(self, attempt: Attempt) -> SpendBound:
-        return self._tally.spend.bound.plus(self._external.bound).plus(SpendBound.of(attempt))
+        return self._own_limit.covers(self._tally.spend.bound_with(attempt))
 
 
 def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> StoppedError:

@@ -30,6 +30,7 @@ class SlowStart:
         self.max_in_flight = 1
         self.open_margin = SpendBound()
         self.largest_ratio = 1
+        self._margins: dict[str, SpendBound] = {}
         self._by_token = by_token
 
     def margin_of(self, attempt: Attempt) -> SpendBound:
@@ -42,18 +43,19 @@ class SlowStart:
 
     def on_reserve(self, attempt: Attempt) -> None:
         """Take note that an attempt is reserved."""
-        self.open_margin = self.open_margin.plus(self.margin_of(attempt))
+        self._margins[attempt.attempt_id] = margin = self.margin_of(attempt)
+        self.open_margin = self.open_margin.plus(margin)
 
     def on_close(self, attempt: Attempt) -> None:
         """Take note that an attempt is no longer open, however it ended."""
-        self.open_margin = self.open_margin.minus(self.margin_of(attempt))
+        self.open_margin = self.open_margin.minus(self._margins.pop(attempt.attempt_id))
 
     def on_settle(self, attempt: Attempt, settlement: Settlement) -> None:
         """Learn from how an attempt ended; a failure says little of how a service counts, but too much is too much."""
         if settlement.implausible:
             self.largest_ratio = max(self.largest_ratio, _ratio(attempt, settlement))
-        foreseen = SpendBound.of(attempt).plus(self.margin_of(attempt))
-        if not foreseen.covers(SpendBound.of(settlement)):
+        foreseen, charged = SpendBound.of(attempt), SpendBound.of(settlement)
+        if not foreseen.covers(charged) and not foreseen.plus(self.margin_of(attempt)).covers(charged):
             self.max_in_flight = 1
         elif settlement.outcome is not Outcome.FAILED:
             self.max_in_flight = min(2 * self.max_in_flight, _MAX_IN_FLIGHT)
