@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.dataset.tables import read_columns, read_own
+from tts_pipeline.dataset.tables import own_columns, read_columns
 from tts_pipeline.errors import StorageError
 from tts_pipeline.schema import USAGE
 
@@ -40,25 +40,21 @@ def test_no_thread_is_left_behind() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def _own(table: pa.Table, tmp_path: Path) -> pa.Table:
-    pq.write_table(table, tmp_path / "usage.parquet")
-    with pq.ParquetFile(tmp_path / "usage.parquet") as parquet:
-        return read_own(parquet, ("outcome", "error_code", "characters_billed"), USAGE, "usage.parquet")
+def _own(table: pa.Table) -> pa.Table:
+    return own_columns(table, ("outcome", "error_code", "characters_billed"), USAGE, "usage.parquet")
 
 
-def test_a_column_that_an_earlier_version_did_not_write_is_null(tmp_path: Path) -> None:
+def test_a_column_that_an_earlier_version_did_not_write_is_null() -> None:
     """Where it may be null; the others are of their own types, whatever the file says."""
     table = pa.table({"characters_billed": pa.array([7], pa.int16()), "outcome": ["succeeded"]})
-    assert _own(table, tmp_path).to_pylist() == [{"outcome": "succeeded", "error_code": None, "characters_billed": 7}]
+    assert _own(table).to_pylist() == [{"outcome": "succeeded", "error_code": None, "characters_billed": 7}]
 
 
 @pytest.mark.parametrize("billed", [None, pa.array([None], pa.int64())])
-def test_a_column_that_every_version_wrote_is_whole_or_the_file_is_damaged(
-    tmp_path: Path, billed: pa.Array | None
-) -> None:
+def test_a_column_that_every_version_wrote_is_whole_or_the_file_is_damaged(billed: pa.Array | None) -> None:
     """A file that was swapped for another, or damaged, is named."""
     table = pa.table(
         {"outcome": ["succeeded"]} if billed is None else {"outcome": ["succeeded"], "characters_billed": billed}
     )
     with pytest.raises(StorageError, match=r"usage\.parquet is damaged: its column 'characters_billed'"):
-        _own(table, tmp_path)
+        _own(table)

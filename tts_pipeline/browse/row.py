@@ -16,9 +16,9 @@ from tts_pipeline.audio.measure import playable
 from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.dataset.tables import read_own
+from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.errors import ServiceError, StorageError, UnreadableError
-from tts_pipeline.schema import SPEECH, USAGE
+from tts_pipeline.schema import SPEECH, TABLES, USAGE
 
 _OWN = frozenset(column.name for column in SPEECH)
 _TOLD = frozenset({"utterance_id", "take", "audio", "audio_format", "audio_sha256"})
@@ -151,6 +151,7 @@ def _read(store: Store, place: Place, *, only: Sequence[str] | None = None, but:
                 there = parquet.schema_arrow.names
                 names = [name for name in only or there if name in there and name != but]
                 table: pa.Table = parquet.read_row_group(group, columns=list(names), use_threads=False)
+                table = own_columns(table, names, TABLES[place.table], store.describe(place.file), keeps_nulls=True)
                 return {name: _value(table.column(name)[place.number - first]) for name in table.column_names}
             first += rows
     return None
@@ -176,7 +177,8 @@ def _requests(store: Store, part: str, utterance_id: str, take: int) -> list[dic
     found = []
     for name in names:
         with _parquet(store, name) as parquet:
-            requests = pl.DataFrame(read_own(parquet, columns, USAGE, store.describe(name)))
+            table = parquet.read(columns=list(columns), use_threads=False)
+        requests = pl.DataFrame(own_columns(table, columns, USAGE, store.describe(name), keeps_nulls=True))
         found.append(requests.filter(wanted).select(_ATTEMPT))
     return pl.concat(found).sort("started_at").to_dicts() if found else []
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from tts_pipeline.browse.asked import SORTED, Asked
 from tts_pipeline.browse.tables import Run, read_frames
-from tts_pipeline.dataset.store import Store
+from tts_pipeline.dataset.store import Store, storage_errors
 
 _SPEECH = ("utterance_id", "take", "text", "voice", "language", "duration_ms", "characters_billed", "attempts")
 _SPEECH_MORE = ("cost", "currency", "quality")
@@ -113,7 +113,8 @@ def read_rows(store: Store, names: Mapping[str, Sequence[str]], job: Mapping[str
         if names[table]:
             more, runs = read_frames(store, [f"{table}/{name}" for name in names[table]], columns, chosen)
             files += [Run(run.name, frame.height + run.first) for run in runs]
-            frame = pl.concat([frame, more])
+            with storage_errors(f"reading the {table} of {store.root}", Exception):  # of other types
+                frame = pl.concat([frame, more])
     return Rows(frame, files)
 
 

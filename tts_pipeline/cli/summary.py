@@ -13,11 +13,12 @@ from tts_pipeline.catalog.prices import caveat
 from tts_pipeline.cli.terminal import columns
 from tts_pipeline.cost import price_at
 from tts_pipeline.dataset.source_files import left_out_text
-from tts_pipeline.dataset.store import Store
-from tts_pipeline.dataset.tables import read_columns
+from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.tables import own_columns, read_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Report
 from tts_pipeline.models import Card, Service
+from tts_pipeline.schema import REJECTS
 
 MAX_CODES = 5
 MAX_FILES = 200
@@ -48,7 +49,9 @@ def causes_of(store: Store) -> Causes:
         data = store.read(f"rejects/{name}")
         if data is None:
             continue
-        table = read_columns(data, ["error_code", "message"])
+        location, names = store.describe(f"rejects/{name}"), ("error_code", "message")
+        with storage_errors(f"reading {location}", Exception):
+            table = own_columns(read_columns(data, names), names, REJECTS, location)
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
         causes.seen += len(codes)

@@ -23,7 +23,9 @@ from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_found
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.models import Answer, Audio, Found, Usage, Word
+from tts_pipeline.schema import SPEECH
 
 logger = logging.getLogger("tts_pipeline")
 
@@ -140,6 +142,7 @@ class PublishedSpeech:
         with self._reading(name), self._store.open(name) as stream, pq.ParquetFile(stream) as parquet:
             for number in range(parquet.num_row_groups):
                 table = parquet.read_row_group(number, columns=columns, use_threads=False)
+                table = own_columns(table, columns, SPEECH, self._store.describe(name), keeps_nulls=True)
                 keys, takes, segments = (table.column(column).to_pylist() for column in columns)
                 chosen = [
                     place
@@ -169,6 +172,7 @@ class PublishedSpeech:
             if group >= parquet.num_row_groups:
                 return parquet.schema_arrow.empty_table()
             table = parquet.read_row_group(group, columns=list(_COLUMNS), use_threads=False)
+        table = own_columns(table, _COLUMNS, SPEECH, self._store.describe(name), keeps_nulls=True)
         check_formats(table.column("audio_format").unique().to_pylist(), self._store.describe(name))
         return table
 

@@ -23,7 +23,7 @@ from tts_pipeline.dataset.parts import PartRows
 from tts_pipeline.dataset.replay import Key
 from tts_pipeline.dataset.slices import SlicedParquet
 from tts_pipeline.dataset.store import LocalStore, Store, storage_errors
-from tts_pipeline.dataset.tables import read_own
+from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History
@@ -68,7 +68,8 @@ def standing_of(store: Store, rows: PartRows) -> Standing:
         return NOTHING
     location = store.describe(speech_name(rows))
     with _parquet(store, speech_name(rows)) as parquet:
-        columns = read_own(parquet, _COUNTED, SPEECH, location).to_pydict()
+        table = parquet.read(columns=list(_COUNTED), use_threads=False)
+    columns = own_columns(table, _COUNTED, SPEECH, location).to_pydict()
     places = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
     if not places.keys() <= set(rows.keys):
         raise StorageError(
@@ -138,7 +139,8 @@ def earlier_histories(store: Store, rows: PartRows, journals_here: Collection[st
         if name.removeprefix(f"{rows.name}-").removesuffix(".parquet") in journals_here:
             continue
         with _parquet(store, f"usage/{name}") as parquet:
-            columns = read_own(parquet, _SPENT, USAGE, store.describe(f"usage/{name}")).to_pydict()
+            table = parquet.read(columns=list(_SPENT), use_threads=False)
+        columns = own_columns(table, _SPENT, USAGE, store.describe(f"usage/{name}")).to_pydict()
         for utterance_id, take, *facts in zip(*(columns[column] for column in _SPENT), strict=True):
             if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
                 spent.setdefault((utterance_id, take), []).append((facts[0], facts[1], facts[2]))

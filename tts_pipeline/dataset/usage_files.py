@@ -17,10 +17,10 @@ from tts_pipeline.dataset.names import file_names, part_name, part_of
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.replay import Key, Lost, Replay
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.dataset.tables import read_columns
+from tts_pipeline.dataset.tables import own_columns, read_columns
 from tts_pipeline.dataset.totals import Totals, are_amounts, damaged_amounts
 from tts_pipeline.models import Outcome, Price
-from tts_pipeline.schema import table_of, usage_schema, usage_values
+from tts_pipeline.schema import USAGE, table_of, usage_schema, usage_values
 
 _PIECE_BYTES = 256 * 1024
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
@@ -125,7 +125,8 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
         StorageError: It is damaged, or tells amounts that cannot be true.
     """
     with storage_errors(f"reading {place}", Exception):
-        table = read_columns(data, ["outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE])
+        names = ("outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE)
+        table = own_columns(read_columns(data, names), names, USAGE, place, keeps_nulls=True)
         billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
     try:
         is_sound = all(map(are_amounts, zip(billed, bounds, strict=True), zip(confirmed, costs, strict=True)))
@@ -139,9 +140,8 @@ def usage_totals(data: bytes, place: str = "a usage file") -> Totals:
     totals.characters_without_price = sum(bound for bound, cost in zip(bounds, costs, strict=True) if cost is None)
     known = [currency for currency in table.column("currency").to_pylist() if currency is not None]
     totals.add_cost(total_cost(confirmed), total_cost(costs), known[0] if known else None)
-    if _IMPLAUSIBLE in table.column_names:  # a file of an earlier version does not tell
-        for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
-            totals.add_implausible(cost)
+    for cost in table.filter(table.column(_IMPLAUSIBLE)).column("cost_upper_bound").to_pylist():
+        totals.add_implausible(cost)
     return totals
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.reuse import Reusable
 from tts_pipeline.dataset.store import Store, storage_errors
-from tts_pipeline.dataset.tables import read_own
+from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.estimates.spoken import count_digits, script_language, seconds
 from tts_pipeline.frames import han_characters
 from tts_pipeline.job import Job
@@ -166,5 +166,5 @@ def _sample(store: Store, table: str, names: Sequence[str]) -> Iterator[pl.DataF
         location = store.describe(f"{table}/{short}")
         reading = storage_errors(f"reading {location}", Exception)
         with reading, store.open(f"{table}/{short}") as stream, pq.ParquetFile(stream) as parquet:
-            sample = read_own(parquet, names, TABLES[table], location)
-        yield pl.DataFrame(sample)
+            read = parquet.read(columns=list(names), use_threads=False)
+        yield pl.DataFrame(own_columns(read, names, TABLES[table], location))

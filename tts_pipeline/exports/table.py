@@ -17,7 +17,9 @@ from tts_pipeline.dataset.formats import check_formats
 from tts_pipeline.dataset.generations import SWAP
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
+from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.schema import SPEECH
 
 READERS = 16
 """Files that are looked into at a time: on an object store each takes some round trips."""
@@ -88,9 +90,10 @@ class SpeechTable:
         with self._opened(part) as parquet:
             for number in range(parquet.num_row_groups):
                 rows = parquet.read_row_group(number, columns=list(columns), use_threads=False)
+                rows = own_columns(rows, columns, SPEECH, where)
                 if "audio_format" in columns:
                     check_formats(rows.column("audio_format").unique().to_pylist(), where)
-                yield Group(part, first, rows.select(list(columns)), partial(_audio, parquet, number, where))
+                yield Group(part, first, rows, partial(_audio, parquet, number, where))
                 first += rows.num_rows
 
     @contextmanager
