@@ -19,15 +19,10 @@ import pytest
 
 from tests.mutations import doors
 from tests.mutations.mutations import Surroundings, mutations_for
-from tests.mutations.specimens import REFUSED, SOURCE, Specimens, make_specimens
+from tests.mutations.specimens import REFUSED, SOURCE, Specimens
 from tts_pipeline.emulator.local_service import LocalService
 
 FINISHED = (0, 3)
-
-
-@pytest.fixture(scope="module")
-def specimens(tone_service: LocalService, tmp_path_factory: pytest.TempPathFactory) -> Specimens:
-    return make_specimens(tmp_path_factory.mktemp("specimens") / "made", tone_service)
 
 
 @dataclass

@@ -36,9 +36,12 @@ def test_a_service_that_answers_503_for_a_while(
 ) -> None:
     """No reject; what was in flight and a few probes are sent; full speed soon after; two lines tell of it."""
     service = emulator(voice_mode="tone", tone_bytes=2_000, latency_ms=100)
-    rule = {"what": "error", "status": 503, "code": "ServiceUnavailable", "message": "overloaded"}
-    service.set_faults([{**rule, "from_s": 1.5, "until_s": 1.5 + AWAY_S}])
+    # Its refusals come after the last good answers: each of those that came among the first would allow four more.
+    rule = {"what": "error", "status": 503, "code": "ServiceUnavailable", "message": "overloaded", "delay_s": 0.5}
+    away = threading.Thread(target=_refuse_for_a_while, args=(service, rule))
+    away.start()
     ended = run(service, rows=ROWS, limits={"max_concurrency": IN_FLIGHT})
+    away.join()
     assert (ended.report.stopped, ended.report.dataset.rejects) == (None, 0)
     check_every_row_once(ended, ROWS)
     check_bill(ended, service)
@@ -81,12 +84,23 @@ def test_a_service_that_is_killed_and_comes_back(emulator: StartEmulator, run: R
     assert billed <= charged <= at_most
 
 
+def _refuse_for_a_while(service: LocalService, rule: dict[str, Any]) -> None:
+    _wait_for_100_charged(service)
+    service.set_faults([rule])
+    threading.Event().wait(AWAY_S)
+    service.clear_faults()
+
+
 def _kill_and_start_again(service: LocalService) -> None:
-    while service.bill()["charged"] < 100:
-        threading.Event().wait(0.02)
+    _wait_for_100_charged(service)
     service.kill()
     threading.Event().wait(AWAY_S)
     service.start()
+
+
+def _wait_for_100_charged(service: LocalService) -> None:
+    while service.bill()["charged"] < 100:
+        threading.Event().wait(0.02)
 
 
 def test_an_outage_without_end_stops_in_good_order(tone_service: LocalService, run: RunJob) -> None:

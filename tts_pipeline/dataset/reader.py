@@ -200,10 +200,8 @@ class DatasetReader:
 
     def _check(self, name: str, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """Return a file's table with just these columns, in order; check names that may become file names."""
-        with storage_errors(f"reading {self.store.describe(name)}", Exception):
-            table = conform_columns(
-                table, columns, TABLES[name.rsplit("/", 2)[-2]], self.store.describe(name), keeps_nulls=True
-            )
+        kind = name.rsplit("/", 2)[-2]
+        table = conform_columns(table, columns, TABLES[kind], self.store.describe(name), keeps_nulls=True)
         if "audio_format" in columns:
             check_audio_formats(table.column("audio_format").unique().to_pylist(), self.store.describe(name))
         return table

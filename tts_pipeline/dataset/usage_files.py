@@ -13,8 +13,8 @@ from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.totals import damaged_amounts
 from tts_pipeline.models import UtteranceKey
 from tts_pipeline.money import Cost, are_consistent_amounts, confirmed_if_unknown, total_cost
-from tts_pipeline.schema import to_table, usage_schema, usage_values
-from tts_pipeline.storage.parquet import read_columns, write_table
+from tts_pipeline.schema import USAGE, to_table, usage_schema, usage_values
+from tts_pipeline.storage.parquet import conform_columns, read_columns, write_table
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay
@@ -119,7 +119,8 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
         StorageError: It is damaged, or tells amounts that cannot be true.
     """
     with storage_errors(f"reading {location}", Exception):
-        table = read_columns(data, ["outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE])
+        columns = ("outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE)
+        table = conform_columns(read_columns(data, columns), columns, USAGE, location, keeps_nulls=True)
         billed, bounds, confirmed, costs = (table.column(name).to_pylist() for name in _AMOUNTS)
     try:
         is_sound = all(
@@ -136,9 +137,7 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
             [cost if its_currency == currency else None for cost, its_currency in zip(column, currencies, strict=True)]
             for column in (confirmed, costs)
         )
-    # a file of an earlier version does not tell which are implausible
-    implausible = table.column(_IMPLAUSIBLE).to_pylist() if _IMPLAUSIBLE in table.column_names else ()
-    costs_in_question = list(compress(costs, implausible))
+    costs_in_question = list(compress(costs, table.column(_IMPLAUSIBLE).to_pylist()))
     return Cost(
         attempts=table.num_rows,
         unknown_attempts=outcomes.count(Outcome.UNKNOWN),

@@ -67,11 +67,12 @@ def conform_columns(
         keeps_nulls: Whether a null where the schema has none is left to the caller, who passes over its row.
 
     Raises:
-        StorageError: A column is missing, or holds nulls, where the schema has none: the file is damaged, or another.
-        pyarrow.ArrowException: A column is of another type.
+        StorageError: A column is missing, is of another type, or holds nulls where the schema has none: the file is
+            damaged, or another.
     """
     by_name = {column.name: column for column in columns}
-    conformed = pa.table({name: _conform(table, name, by_name.get(name), location) for name in names})
+    with storage_errors(f"reading {location}", Exception):
+        conformed = pa.table({name: _conform(table, name, by_name.get(name), location) for name in names})
     for name in () if keeps_nulls else names:
         if name in by_name and not by_name[name].nullable and conformed.column(name).null_count:
             raise StorageError(f"{location} is damaged: its column {name!r} has nulls", hint=RESTORE_HINT)
