@@ -126,9 +126,10 @@ def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> Row
     tables = (("speech", _speech_expressions()), ("rejects", _reject_expressions(dataset.descriptor.job)))
     for table, expressions in tables:
         if files[table]:
-            more, file_spans = _read_table(dataset, table, files[table], expressions)
-            spans += [FileSpan(span.name, frame.height + span.first_row) for span in file_spans]
-            frame = pl.concat([frame, more])
+            with storage_errors(f"reading the {table} of {dataset.store.root}", Exception):
+                more, file_spans = _read_table(dataset, table, files[table], expressions)
+                spans += [FileSpan(span.name, frame.height + span.first_row) for span in file_spans]
+                frame = pl.concat([frame, more])
     return RowTable(frame, spans)
 
 
@@ -136,8 +137,7 @@ def _read_table(
     dataset: DatasetReader, table: str, names: Sequence[str], expressions: Sequence[pl.Expr]
 ) -> tuple[pl.DataFrame, list[FileSpan]]:
     """Read files of a table one after the other, and return which rows are whose."""
-    with storage_errors(f"reading {len(names)} files of {dataset.store.root}", Exception):
-        frame = scan_table(dataset, table, names, _FILE).select(*expressions, _FILE).collect()
+    frame = scan_table(dataset, table, names, _FILE).select(*expressions, _FILE).collect()
     files = frame.select(pl.col(_FILE).rle()).unnest(_FILE)
     first_rows = itertools.accumulate(files["len"], initial=0)
     spans = [FileSpan(name, first) for name, first in zip(files["value"], first_rows, strict=False)]
