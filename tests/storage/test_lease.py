@@ -19,9 +19,8 @@ from tts_pipeline.storage.file_lock import HeldElsewhereError
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import BEATS_PER_LEASE, TIMEOUT_LEASES, LeaseLostError, PeerMonitor
 from tts_pipeline.storage.lease import Leases
-from tts_pipeline.storage.lease_names import heartbeat_name
 from tts_pipeline.storage.local_store import LocalStore
-from tts_pipeline.storage.owner import Owner
+from tts_pipeline.storage.owner import Owner, heartbeat_name
 
 LEASE_S = 1_000.0
 """So long that no thread beats within a test: beats are the test's own."""

@@ -96,14 +96,11 @@ class TieredCache:
         for guarded in self._tiers:
             if isinstance(guarded.tier, FileCache) and not guarded.is_disabled:
                 await self._put_slots.acquire()
-                task = asyncio.create_task(self._write_through(guarded, guarded.tier, request_key, take, entry))
+                task = asyncio.create_task(
+                    self._call_guarded(guarded, partial(guarded.tier.put, request_key, take, entry))
+                )
                 self._put_tasks.add(task)
                 task.add_done_callback(self._on_put_done)
-
-    async def _write_through(
-        self, guarded: _GuardedTier, store: FileCache, request_key: str, take: int, entry: CachedAudio
-    ) -> None:
-        await self._call_guarded(guarded, partial(store.put, request_key, take, entry))
 
     def _on_put_done(self, task: asyncio.Task[None]) -> None:
         self._put_tasks.discard(task)

@@ -9,8 +9,7 @@ from contextlib import ExitStack
 from io import FileIO
 from itertools import accumulate, pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -41,20 +40,12 @@ def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     return map(pa.concat_tables, groups_within(tables, lambda table: table.nbytes, ROW_GROUP_BYTES))
 
 
-class BlobReader:
+class BlobReader(ExitStack):
     """Reads from journals by offset, each opened once. Used by ``with``."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._files: dict[Path, FileIO] = {}
-        self._resources = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._resources.close()
 
     def read(self, blobs: Sequence[Blob]) -> tuple[pa.Array, list[str]]:
         """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each.
@@ -75,7 +66,7 @@ class BlobReader:
     def _read_into(self, buffer: memoryview, blob: Blob) -> None:
         file = self._files.get(blob.path)
         if file is None:
-            file = self._files[blob.path] = self._resources.enter_context(FileIO(blob.path))
+            file = self._files[blob.path] = self.enter_context(FileIO(blob.path))
         file.seek(blob.offset)
         if file.readinto(buffer) != blob.length:
             raise StorageError(f"the journal {blob.path} is shorter than it was", hint=DISK_HINT)

@@ -22,14 +22,6 @@ def gc_tuned() -> Iterator[None]:
 
     A collector that is off, or looks more seldom already, stays as it is.
     """
-    _enter()
-    try:
-        yield
-    finally:
-        _leave()
-
-
-def _enter() -> None:
     global _blocks, _threshold_before  # noqa: PLW0603 (the collector is the whole process's)
     with _lock:
         if not _blocks:
@@ -37,11 +29,10 @@ def _enter() -> None:
             if 0 < _threshold_before[0] < GC_THRESHOLD:
                 gc.set_threshold(GC_THRESHOLD, *_threshold_before[1:])
         _blocks += 1
-
-
-def _leave() -> None:
-    global _blocks  # noqa: PLW0603
-    with _lock:
-        _blocks -= 1
-        if not _blocks:
-            gc.set_threshold(*_threshold_before)
+    try:
+        yield
+    finally:
+        with _lock:
+            _blocks -= 1
+            if not _blocks:
+                gc.set_threshold(*_threshold_before)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tts_pipeline.client.ledger import Ledger
 from tts_pipeline.errors import PermanentError, ServiceError, StoppedError, TransientError
@@ -146,8 +146,9 @@ class WorkerPool:
         """Work until the queue gives None, or until stopped; ``reason`` then says why. Raises nothing of the work's."""
         tasks = [asyncio.create_task(self._run_worker()) for _ in range(self._workers)]
         stopping = asyncio.create_task(self._stopping.wait())
-        workers_done = asyncio.create_task(_gather(tasks))
-        await asyncio.wait({workers_done, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        workers_done = asyncio.gather(*tasks, return_exceptions=True)
+        ends: list[asyncio.Future[Any]] = [workers_done, stopping]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not workers_done.done():
             await asyncio.wait(tasks, timeout=self._stop_grace_s)
             for task in tasks:
@@ -197,13 +198,7 @@ class WorkerPool:
             self.on_reuse(speech.deduplicated_from)
 
 
-async def _gather(tasks: list[asyncio.Task[None]]) -> None:
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _reject(
-    utterance: Utterance, error: ServiceError, now_us: Callable[[], int] = lambda: time.time_ns() // 1_000
-) -> Reject:
+def _reject(utterance: Utterance, error: ServiceError) -> Reject:
     return Reject(
         utterance=utterance,
         error_class=_error_class(error),
@@ -212,7 +207,7 @@ def _reject(
         attempts=error.attempts,
         cost=error.cost,
         currency=error.currency,
-        failed_at_us=now_us(),
+        failed_at_us=time.time_ns() // 1_000,
     )
 
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tts_pipeline.errors import StorageError
@@ -82,9 +81,7 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._fd is not None:
             # The last one of those that share it removes the file. Where the disk takes no change any more it stays: a
             # file that nobody has locked is no lock.

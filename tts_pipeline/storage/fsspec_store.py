@@ -6,11 +6,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from tts_pipeline.errors import StorageError, without_passwords
-from tts_pipeline.storage.create_if_absent import checks_then_writes, is_conflict, is_unsupported
 from tts_pipeline.storage.safe_folder import check_name, create_file
 from tts_pipeline.storage.scratch import scratch_folder
 from tts_pipeline.storage.store import LEASES, Store, storage_errors
@@ -19,7 +19,7 @@ _OBJECT_STORES = frozenset({"s3", "gs", "abfs", "az", "oss"})
 """Protocols of object stores: they have names with slashes, and no folders."""
 
 _GLOB_CHARACTERS = frozenset("*?[")
-_PIECE_BYTES = 256 * 1024
+_CONFLICTS = {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
 
 
 class FsspecStore(Store):
@@ -49,14 +49,14 @@ class FsspecStore(Store):
 
     def probe_create_if_absent(self, name: str) -> bool:
         """Find out whether the store has create-if-absent, by trying it on a file that is there; may destroy that."""
-        if checks_then_writes(self.filesystem):
+        if _checks_then_writes(self.filesystem):
             return False
         with storage_errors(f"trying {self.describe(name)}", Exception):
             try:
                 self.filesystem.pipe_file(self._full_path(name), b"", mode="create")
             except Exception as error:
-                self._create_if_absent["is_known"] = is_conflict(error)
-                if not self.has_create_if_absent and not is_unsupported(error):
+                self._create_if_absent["is_known"] = _is_conflict(error)
+                if not self.has_create_if_absent and not _is_unsupported(error):
                     raise
         return self.has_create_if_absent
 
@@ -83,14 +83,11 @@ class FsspecStore(Store):
         """Return the first bytes of a file, so many at most; None when there is no such file."""
         part = {} if size_bytes is None else {"start": 0, "end": size_bytes}
         with storage_errors(f"reading {self.describe(name)}", Exception):
-            try:
-                return bytes(self.filesystem.cat_file(self._full_path(name), **part))
-            except FileNotFoundError:
+            for _ in range(2):
+                with suppress(FileNotFoundError):
+                    return bytes(self.filesystem.cat_file(self._full_path(name), **part))
                 self._forget_listing(name)
-            try:
-                return bytes(self.filesystem.cat_file(self._full_path(name), **part))
-            except FileNotFoundError:
-                return None
+        return None
 
     def _forget_listing(self, name: str) -> None:
         """Let the driver ask the store: what is not in its last listing of a folder is not there for s3fs 2026.9."""
@@ -119,9 +116,9 @@ class FsspecStore(Store):
             try:
                 self.filesystem.pipe_file(self._full_path(name), data, mode="create")
             except Exception as error:
-                if is_conflict(error):
+                if _is_conflict(error):
                     return False
-                if not is_unsupported(error):
+                if not _is_unsupported(error):
                     raise
                 self.filesystem.pipe_file(self._full_path(name), data)
         return True
@@ -184,12 +181,12 @@ class FsspecStore(Store):
         try:
             self.filesystem.put_file(str(file), self._full_path(name), **({"mode": "create"} if is_new else {}))
         except Exception as error:
-            if not (is_new and is_conflict(error)):
+            if not (is_new and _is_conflict(error)):
                 raise
             # Of a request that is sent again because its answer was lost, the first one may have put it there.
             with file.open("rb") as ours, self.open(name) as theirs:
-                is_same = _digest(ours) == _digest(theirs)
-            if not is_same:
+                digests = [hashlib.file_digest(cast("Any", stream), "sha256").digest() for stream in (ours, theirs)]
+            if digests[0] != digests[1]:
                 raise self.conflict_error(name) from error
 
     def conflict_error(self, name: str) -> StorageError:
@@ -200,9 +197,31 @@ class FsspecStore(Store):
         )
 
 
-def _digest(file: BinaryIO) -> bytes:
-    """Return the hash of an open file, read in pieces."""
-    digest = hashlib.sha256()
-    while piece := file.read(_PIECE_BYTES):
-        digest.update(piece)
-    return digest.digest()
+def _checks_then_writes(filesystem: Any) -> bool:
+    """Return whether a driver looks for a file first and writes it then: of two that look at one time both write."""
+    from fsspec import AbstractFileSystem
+    from fsspec.implementations.dirfs import DirFileSystem
+
+    while isinstance(filesystem, DirFileSystem):
+        filesystem = filesystem.fs
+    return getattr(filesystem.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Return whether a store refused to create what is there (412), or what another one creates at that instant (409).
+
+    s3fs 2026.9 raises FileExistsError only for a 412 that names its condition, as AWS's does.
+    """
+    return isinstance(error, FileExistsError) or _status_of(error) in _CONFLICTS
+
+
+def _is_unsupported(error: Exception) -> bool:
+    """Return whether a driver (ossfs 2023.12) or a store (501: S3's NotImplemented) has no create-if-absent."""
+    is_driver = isinstance(error, TypeError | ValueError | NotImplementedError)
+    return is_driver or _status_of(error) == HTTPStatus.NOT_IMPLEMENTED
+
+
+def _status_of(error: Exception) -> int | None:
+    """Return the HTTP status that one of botocore's errors tells of, from which an error of s3fs is raised."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None

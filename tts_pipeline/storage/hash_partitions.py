@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ Hashes = npt.NDArray[np.int64]
 """Hashes in ascending order, each once: 8 bytes of memory each."""
 
 
-class HashPartitions:
+class HashPartitions(ExitStack):
     """Records with 64-bit hashes, given back in partitions: equal hashes are in the same one. Used by ``with``.
 
     It holds ``memory_records`` in memory, and reads back a 64th of all at a time.
@@ -36,19 +35,11 @@ class HashPartitions:
     def __init__(
         self, scratch: Path | None, kind: npt.DTypeLike = np.int64, memory_records: int = MEMORY_RECORDS
     ) -> None:
+        super().__init__()
         self._scratch = scratch
         self._buffer: Records = np.empty(memory_records, kind)  # takes memory as it fills
         self._records = 0
         self._paths: list[Path] = []
-        self._folder = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._folder.close()
 
     def add(self, records: Records) -> None:
         """Take records.
@@ -87,7 +78,7 @@ class HashPartitions:
         ends = np.searchsorted(partition[order], np.arange(PARTITIONS), side="right")
         with storage_errors(f"keeping hashes of {self._records:,} rows"):
             if not self._paths:
-                folder = self._folder.enter_context(scratch_folder(self._scratch, prefix="hashes-"))
+                folder = self.enter_context(scratch_folder(self._scratch, prefix="hashes-"))
                 self._paths = [folder / f"{number:02}" for number in range(PARTITIONS)]
             for path, chunk in zip(self._paths, np.split(records[order], ends[:-1]), strict=True):
                 with path.open("ab") as file:

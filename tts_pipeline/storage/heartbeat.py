@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.fsspec_store import FsspecStore
-from tts_pipeline.storage.lease_names import heartbeat_name
-from tts_pipeline.storage.owner import MAX_OWNER_BYTES, Owner
+from tts_pipeline.storage.owner import MAX_OWNER_BYTES, Owner, heartbeat_name
 
 BEATS_PER_LEASE = 4
 """Signs of life within ``lease_s``: three may get lost."""

@@ -20,7 +20,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tts_pipeline.config import LEASE_S
@@ -29,8 +28,17 @@ from tts_pipeline.log import logger
 from tts_pipeline.storage.file_lock import FileLock, HeldElsewhereError
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.heartbeat import TIMEOUT_LEASES, Heartbeat, PeerMonitor, boottime_s
-from tts_pipeline.storage.lease_names import HEARTBEAT_NAME, PART_LEASE_NAME, heartbeat_name, lease_epochs, lease_name
-from tts_pipeline.storage.owner import Owner, has_exited, read_owner, work_id_of
+from tts_pipeline.storage.owner import (
+    HEARTBEAT_NAME,
+    PART_LEASE_NAME,
+    Owner,
+    has_exited,
+    heartbeat_name,
+    lease_epochs,
+    lease_name,
+    read_owner,
+    work_id_of,
+)
 from tts_pipeline.storage.store import LEASES, Store, storage_errors
 
 WHOLE_DATASET = "dataset"
@@ -91,9 +99,7 @@ class Leases:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._heartbeat is None:
             return
         if kind is None or issubclass(kind, Exception):
@@ -170,7 +176,7 @@ class Leases:
         """
         if self._store is None or not self._holders:
             return  # a lock tells by itself
-        names = self._list_names(self._store)
+        names = self._store.names(LEASES)
         self._holders = {
             resource: holder for resource, holder in self._holders.items() if lease_epochs(resource, names)
         }
@@ -194,7 +200,7 @@ class Leases:
         Raises:
             StorageError: The destination failed.
         """
-        names = () if self._store is None else self._list_names(self._store)
+        names = () if self._store is None else self._store.names(LEASES)
         matches = (PART_LEASE_NAME.fullmatch(name) for name in names)
         return sorted({match[1] for match in matches if match})
 
@@ -220,7 +226,7 @@ class Leases:
                 "buy the same rows. Let only one run",
                 store.root,
             )
-        names = self._list_names(store)
+        names = store.names(LEASES)
         self._remote_peers(store, names)  # met now, those who have died are known at the end
         for epoch in lease_epochs(WHOLE_DATASET, names):
             self._wait_for_exclusive_holder(store, lease_name(WHOLE_DATASET, epoch))
@@ -253,7 +259,7 @@ class Leases:
             is_created = store.create(name, self._owner.to_json())
             if is_created:
                 self._lease_names[resource] = [name]
-            others = set(lease_epochs(resource, self._list_names(store)))
+            others = set(lease_epochs(resource, store.names(LEASES)))
             # One of ours that is not listed was removed by a holder that let go and took it for a dead one's.
             is_listed = is_created and epoch in others
             others -= {epoch} if is_created else set()
@@ -321,9 +327,6 @@ class Leases:
             self._sleep(self.poll_interval_s)
             peer.poll()
 
-    def _list_names(self, store: FsspecStore) -> list[str]:
-        return store.names(LEASES)
-
     def _wait_for_peers(self, store: FsspecStore) -> None:
         """Wait until no other process is at work, as long as it takes to know that one is dead.
 
@@ -331,7 +334,7 @@ class Leases:
             HeldElsewhereError: One goes on.
         """
         deadline_s = self._clock() + TIMEOUT_LEASES * self._lease_s
-        while peers := [peer for peer in self._remote_peers(store, self._list_names(store)) if not peer.is_dead]:
+        while peers := [peer for peer in self._remote_peers(store, store.names(LEASES)) if not peer.is_dead]:
             if self._clock() > deadline_s and (alive := [peer for peer in peers if peer.is_alive]):
                 raise HeldElsewhereError(WHOLE_DATASET, str(alive[0].owner))
             self._sleep(self.poll_interval_s)

@@ -1,28 +1,52 @@
-"""The process that a lease belongs to: what its files say of it, and how they are read."""
+"""The files of leases and heartbeats: their names, and the process that each one belongs to."""
 
 from __future__ import annotations
 
 import os
 import re
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import orjson
 
 from tts_pipeline.config import MAX_LEASE_S
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.safe_folder import create_file, make_folder
+from tts_pipeline.storage.store import LEASES
 
 MAX_OWNER_BYTES = 64 * 1024
-_INVOCATION_ID = re.compile(r"[0-9a-f]{32}")
 _WORK_ID = re.compile(r"[0-9a-f]{16}")
+_EPOCH = re.compile(r"[0-9]{6,15}")
+PART_LEASE_NAME = re.compile(r"(part-[0-9]{5,9})-[0-9]{6,15}\.json")
+HEARTBEAT_NAME = re.compile(r"alive-([0-9a-f]{32})\.json")
+
+_Label = Annotated[str, msgspec.Meta(max_length=255)]
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+def lease_name(resource: str, epoch: int) -> str:
+    """Return the name of the lease of a part, or of another resource, in an epoch."""
+    return f"{LEASES}/{resource}-{epoch:06}.json"
+
+
+def lease_epochs(resource: str, names: Iterable[str]) -> list[int]:
+    """Return the epochs of the leases of a resource; names that are not ours are ignored."""
+    epochs = [
+        name.removeprefix(f"{resource}-").removesuffix(".json") for name in names if name.startswith(f"{resource}-")
+    ]
+    return [int(epoch) for epoch in epochs if _EPOCH.fullmatch(epoch) and f"{int(epoch):06}" == epoch]
+
+
+def heartbeat_name(invocation_id: str) -> str:
+    """Return the name of the heartbeat file of a process."""
+    return f"{LEASES}/alive-{invocation_id}.json"
+
+
+class Owner(msgspec.Struct, frozen=True):
     """The process that a lease belongs to.
 
     Args:
@@ -33,18 +57,18 @@ class Owner:
         lease_s: How long its leases hold without a sign of life.
     """
 
-    invocation_id: str
-    host: str
+    invocation_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
+    host: _Label
     process: int
-    work_id: str
-    lease_s: float
+    work_id: _Label
+    lease_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_LEASE_S)]
 
     def __str__(self) -> str:
         return f"process {self.process} on {self.host}"
 
     def to_json(self, **extra: int) -> bytes:
         """Return what a file says of it."""
-        return orjson.dumps({**asdict(self), **extra})
+        return orjson.dumps({**msgspec.structs.asdict(self), **extra})
 
     def shares_locks_with(self, other: Owner) -> bool:
         """Return whether both have their locks in the same folder of the same machine."""
@@ -60,29 +84,13 @@ def read_owner(store: FsspecStore, name: str) -> Owner | None:
     data = store.read_start(name, MAX_OWNER_BYTES)
     if data is None:
         return None
-    owner = _parse_owner(data)
-    if owner is None:
-        raise StorageError(
-            f"{store.describe(name)} is damaged: it should tell which process works there",
-            hint="when no run of this dataset is at work on any machine, remove it",
-        )
-    return owner
-
-
-def _parse_owner(data: bytes) -> Owner | None:
     try:
-        values = orjson.loads(data)
-        owner = Owner(**{name: values[name] for name in Owner.__slots__})
-        is_valid = (
-            all(isinstance(text, str) and len(text) < 256 for text in (owner.invocation_id, owner.host, owner.work_id))
-            and _INVOCATION_ID.fullmatch(owner.invocation_id) is not None
-            and type(owner.process) is int
-            and type(owner.lease_s) in {int, float}
-            and 0 < owner.lease_s <= MAX_LEASE_S
-        )
-    except (ValueError, TypeError, KeyError):
-        return None
-    return owner if is_valid else None
+        return msgspec.json.decode(data, type=Owner)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StorageError(
+            f"{store.describe(name)} is damaged, so the process that works there is unknown: {error}",
+            hint="when no run of this dataset is at work on any machine, remove the file",
+        ) from error
 
 
 def has_exited(process: int) -> bool:
