@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -29,6 +30,10 @@ class AudioPayload:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_Wrapper = Callable[[AudioPayload, int], AudioPayload]
+"""From audio and its sample rate in Hz to the audio in a container."""
+
+
 def wrap_audio(payload: AudioPayload, sample_rate_hz: int, container: str | None) -> AudioPayload:
     """Return audio in one of the ``CONTAINERS``; None is as it is.
 
@@ -40,12 +45,8 @@ def wrap_audio(payload: AudioPayload, sample_rate_hz: int, container: str | None
     return payload if container is None else _WRAPPERS[container](payload, sample_rate_hz)
 
 
-def _prefix(junk: bytes) -> Callable[[AudioPayload, int], AudioPayload]:
-    return lambda payload, _: AudioPayload(junk + payload.audio, payload.content_type)
-
-
-def _repeat(count: int) -> Callable[[AudioPayload, int], AudioPayload]:
-    return lambda payload, _: AudioPayload(payload.audio * count, payload.content_type)
+def _with_audio(change: Callable[[bytes], bytes]) -> _Wrapper:
+    return lambda payload, _: AudioPayload(change(payload.audio), payload.content_type)
 
 
 def _samples(payload: AudioPayload) -> bytes:
@@ -54,33 +55,13 @@ def _samples(payload: AudioPayload) -> bytes:
 
 def _l16(payload: AudioPayload, rate_hz: int) -> AudioPayload:
     samples = _samples(payload)
-    samples = samples[: len(samples) // 2 * 2]
-    swapped = bytearray(len(samples))
-    swapped[::2], swapped[1::2] = samples[1::2], samples[::2]
-    return AudioPayload(bytes(swapped), f"audio/L16;rate={rate_hz};channels=1")
+    swapped = array("H", samples[: len(samples) // 2 * 2])
+    swapped.byteswap()
+    return AudioPayload(swapped.tobytes(), f"audio/L16;rate={rate_hz};channels=1")
 
 
-def _pcm_typed(payload: AudioPayload, rate_hz: int) -> AudioPayload:
-    return AudioPayload(_samples(payload), f"audio/pcm;rate={rate_hz}")
-
-
-def _pcm_header(payload: AudioPayload, rate_hz: int) -> AudioPayload:
-    return AudioPayload(_samples(payload), "audio/pcm", {"X-Sample-Rate": str(rate_hz)})
-
-
-def _patch_header(offset: int, value: bytes) -> Callable[[AudioPayload, int], AudioPayload]:
-    def patch(payload: AudioPayload, _: int) -> AudioPayload:
-        return AudioPayload(payload.audio[:offset] + value + payload.audio[offset + len(value) :], payload.content_type)
-
-    return patch
-
-
-def _garbage(payload: AudioPayload, _: int) -> AudioPayload:
-    return AudioPayload(Random(7).randbytes(len(payload.audio) // 2 * 2), payload.content_type)
-
-
-def _bomb(_payload: AudioPayload, _rate_hz: int) -> AudioPayload:
-    return AudioPayload(bomb(), "audio/flac")
+def _patch_header(offset: int, value: bytes) -> _Wrapper:
+    return _with_audio(lambda audio: audio[:offset] + value + audio[offset + len(value) :])
 
 
 @cache
@@ -106,17 +87,19 @@ def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
     return value.to_bytes(bits // 8)
 
 
-_WRAPPERS: Mapping[str, Callable[[AudioPayload, int], AudioPayload]] = {
-    "twice": _repeat(2),
-    "thrice": _repeat(3),
-    "blanks": _prefix(b"\r\n"),
-    "zeros": _prefix(bytes(700)),
-    "bom": _prefix(b"\xef\xbb\xbf"),
+_WRAPPERS: Mapping[str, _Wrapper] = {
+    "twice": _with_audio(lambda audio: 2 * audio),
+    "thrice": _with_audio(lambda audio: 3 * audio),
+    "blanks": _with_audio(lambda audio: b"\r\n" + audio),
+    "zeros": _with_audio(lambda audio: bytes(700) + audio),
+    "bom": _with_audio(lambda audio: b"\xef\xbb\xbf" + audio),
     "l16": _l16,
-    "pcm_typed": _pcm_typed,
-    "pcm_header": _pcm_header,
-    "garbage": _garbage,
-    "bomb": _bomb,
+    "pcm_typed": lambda payload, rate_hz: AudioPayload(_samples(payload), f"audio/pcm;rate={rate_hz}"),
+    "pcm_header": lambda payload, rate_hz: AudioPayload(
+        _samples(payload), "audio/pcm", {"X-Sample-Rate": str(rate_hz)}
+    ),
+    "garbage": _with_audio(lambda audio: Random(7).randbytes(len(audio) // 2 * 2)),
+    "bomb": lambda _payload, _rate_hz: AudioPayload(bomb(), "audio/flac"),
     "absurd_rate": _patch_header(24, b"\xff\xff\xff\xff"),
     "absurd_channels": _patch_header(22, b"\xff\xff"),
 }

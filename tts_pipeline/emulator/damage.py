@@ -31,14 +31,6 @@ def damage_audio(audio: bytes, sound: str) -> bytes:
     return wav_header(len(data), int.from_bytes(audio[_RATE_AT], "little")) + data if has_header else data
 
 
-def _empty(samples: _Samples) -> _Samples:
-    return samples[:100]
-
-
-def _silent(samples: _Samples) -> _Samples:
-    return samples * 0
-
-
 def _noise(samples: _Samples) -> _Samples:
     return np.random.default_rng(1).integers(-_LOUD, _LOUD, len(samples), dtype=np.int32)
 
@@ -49,25 +41,13 @@ def _cut(samples: _Samples) -> _Samples:
     return samples[: half + int(np.argmax(abs(samples[half : half + half // 2]))) + 1]
 
 
-def _short(samples: _Samples) -> _Samples:
-    return samples[: len(samples) // 10]
-
-
-def _long(samples: _Samples) -> _Samples:
-    return np.tile(samples, 6)
-
-
-def _clipped(samples: _Samples) -> _Samples:
-    return samples * 50
-
-
 _DAMAGES: Mapping[str, Callable[[_Samples], _Samples]] = {
-    "empty": _empty,
-    "silent": _silent,
+    "empty": lambda samples: samples[:100],
+    "silent": lambda samples: samples * 0,
     "noise": _noise,
     "cut": _cut,
-    "short": _short,
-    "long": _long,
-    "clipped": _clipped,
+    "short": lambda samples: samples[: len(samples) // 10],
+    "long": lambda samples: np.tile(samples, 6),
+    "clipped": lambda samples: samples * 50,
 }
 """Each sound by its name in a rule."""
