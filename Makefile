@@ -48,8 +48,8 @@ fuzz: $(VENV)/.test  ## Change 20,000 answers on their way, 5,000 files at a des
 	$(BIN)/pytest -m fuzz -s tests/client/test_fuzz_wire.py tests/mutations tests/test_money_property.py
 
 # Pure code, the client and the dataset; what starts services, kills processes or fills disks is left to `make test`.
-CORE := $(addprefix tests/,catalog wire client dataset estimates test_text.py test_cost.py test_schema.py \
-        test_structure.py test_public.py test_batch.py)
+CORE := $(addprefix tests/,catalog wire flow client dataset estimates test_text.py test_money.py test_schema.py \
+        test_structure.py test_public.py)
 
 quick: $(VENV)/.test  ## The contributor's loop: the core's quick tests, within a minute
 	$(BIN)/pytest -n 2 -m 'not slow' $(CORE)
