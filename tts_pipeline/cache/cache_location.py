@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import orjson
-
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.file_cache import FORMAT_VERSION, MARKER, FileCache
 from tts_pipeline.config import AudioSettings
-from tts_pipeline.dataset.descriptor import Descriptor, read_descriptor
+from tts_pipeline.dataset.descriptor import Descriptor, format_version_of, read_descriptor
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import ConfigurationError, StorageError, cause_of, without_passwords
 from tts_pipeline.log import logger
@@ -119,10 +117,7 @@ def find_cache(location: str | os.PathLike[str], staging: Path | None = None) ->
 
 
 def _check_version(label: str, marker: bytes) -> None:
-    try:
-        version = orjson.loads(marker)["format_version"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        version = None
+    version = format_version_of(marker)
     if version != FORMAT_VERSION:
         raise ConfigurationError(
             f"the reuse store {label} is of format {version!r}, not {FORMAT_VERSION}",

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS, MAX_DESCRIPTOR_PARTS, MAX_PARTS, PART_ROWS
-from tts_pipeline.dataset.job_identity import JobIdentity, check_source_file, format_version_of
 from tts_pipeline.dataset.price_rows import check_price_row
 from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -24,6 +23,9 @@ FORMAT_VERSION = 1
 DESCRIPTOR_FILE = "dataset.json"
 MANIFEST_FILE = "parts.json"
 """Written when all parts are done; while it is there nothing is left to do."""
+
+_TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
+_OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +202,8 @@ def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -
     descriptor = Descriptor(
         rows=fields.count("rows"),
         part_rows=fields.count("part_rows", minimum=1),
-        job=JobIdentity(fields),
-        source=[check_source_file(file) for file in fields.objects("source")],
+        job=_JobSettings(fields),
+        source=[_source_file(file) for file in fields.objects("source")],
         prices=[check_price_row(row) for row in fields.objects("prices")],
         later_extents=tuple(map(_read_extent, fields.objects("extents")[1:])) if "extents" in fields else (),
         generation=fields.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
@@ -211,6 +213,37 @@ def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -
     )
     _refuse_impossible(descriptor, fields)
     return descriptor
+
+
+class _JobSettings(dict[str, Any]):
+    """The job's settings in a descriptor; reading a setting that the file lacks is a StorageError."""
+
+    def __init__(self, descriptor: JsonFields) -> None:
+        job = descriptor.object("job")
+        super().__init__(job.values)
+        for name in _TEXTS & self.keys():
+            job.text(name)
+        for name in _OBJECTS & self.keys():
+            job.object(name)
+        self._descriptor = descriptor
+
+    def __missing__(self, name: str) -> Any:
+        raise self._descriptor.damage_error(f"its job has no {name!r}")
+
+
+def format_version_of(data: bytes) -> Any:
+    """Return the format version that a JSON file states; None when it states none."""
+    try:
+        values = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return values.get("format_version") if isinstance(values, dict) else None
+
+
+def _source_file(file: JsonFields) -> dict[str, Any]:
+    file.text("path")
+    file.count("rows")
+    return file.values
 
 
 def _read_extent(values: JsonFields) -> Extent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.store import Store
@@ -23,18 +22,6 @@ _PATTERNS = {
 }
 
 
-class PartFile(NamedTuple):
-    """What the name of a file of a part tells.
-
-    Args:
-        part: The part's number.
-        journal: The journal's id; None where the file is of the whole part.
-    """
-
-    part: int
-    journal: str | None
-
-
 def part_name(number: int) -> str:
     """Return the name of a part within the dataset."""
     return f"part-{number:05}"
@@ -46,7 +33,7 @@ def parse_part_number(name: str) -> int:
     Raises:
         StorageError: It is no such name.
     """
-    return _parse(name, _ANY_NAME).part
+    return int(_parse(name)["part"])
 
 
 def parse_journal_id(name: str) -> str:
@@ -55,7 +42,7 @@ def parse_journal_id(name: str) -> str:
     Raises:
         StorageError: It is no such name.
     """
-    journal = _parse(name, _ANY_NAME).journal
+    journal = _parse(name)["journal"]
     if journal is None:
         raise _bad_name(name)
     return journal
@@ -82,11 +69,11 @@ def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
     return names
 
 
-def _parse(name: str, pattern: re.Pattern[str]) -> PartFile:
-    match = pattern.fullmatch(name.rsplit("/", 1)[-1])
+def _parse(name: str) -> re.Match[str]:
+    match = _ANY_NAME.fullmatch(name.rsplit("/", 1)[-1])
     if match is None or part_name(int(match["part"])) != f"part-{match['part']}":
         raise _bad_name(name)
-    return PartFile(int(match["part"]), match["journal"])
+    return match
 
 
 def _bad_name(name: str) -> StorageError:

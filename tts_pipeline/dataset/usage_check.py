@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
-
-import orjson
 
 from tts_pipeline.dataset.descriptor import MANIFEST_FILE
+from tts_pipeline.dataset.finalize import read_markers
 from tts_pipeline.dataset.generations import SWAP_FILE, generation_at, unfinished_generations
-from tts_pipeline.dataset.names import file_names
+from tts_pipeline.dataset.names import file_names, parse_part_number
 from tts_pipeline.dataset.totals import BILL_HINT
 from tts_pipeline.dataset.usage_files import usage_cost
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
+from tts_pipeline.storage.json_files import read_fields
 from tts_pipeline.storage.store import Store
 
 
@@ -36,16 +35,15 @@ def verify_usage(store: Store) -> None:
 
 
 def _check(store: Store) -> None:
-    expected_files = (
-        {} if store.exists(SWAP_FILE) else _read_expected_files(store)
-    )  # while generations are swapped, markers and usage are apart
+    # While generations are swapped, markers and usage are apart.
+    expected_hashes = {} if store.exists(SWAP_FILE) else _read_expected_hashes(store)
     names = store.names("usage")
-    missing = sorted(expected_files.keys() - {f"usage/{name}" for name in names})
+    missing = sorted(expected_hashes.keys() - {f"usage/{name}" for name in names})
     if missing:
         raise StorageError(f"{store.describe(missing[0])} is gone, which a part that is done tells of", hint=BILL_HINT)
     file_names(store, "claims")
     with DaemonExecutor(FILE_READERS, "bill") as readers:
-        hashes = list(readers.map(partial(_check_file, store, expected_files), names))
+        hashes = list(readers.map(partial(_check_file, store, expected_hashes), names))
     first_by_hash = dict(zip(reversed(hashes), reversed(names), strict=True))
     for name, sha256 in zip(names, hashes, strict=True):
         if first_by_hash[sha256] != name:
@@ -53,54 +51,31 @@ def _check(store: Store) -> None:
             raise StorageError(f"{same}, which no two files do", hint=BILL_HINT)
 
 
-def _check_file(store: Store, expected_files: Mapping[str, Mapping[str, Any]], file_name: str) -> str:
+def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str) -> str:
     """Check a file; return its hash."""
     name = f"usage/{file_name}"
     data, location = store.read(name), store.describe(name)
     if data is None:
         raise StorageError(f"{location} is gone", hint=BILL_HINT)
     sha256 = hashlib.sha256(data).hexdigest()
-    if name not in expected_files:
+    if name not in expected_hashes:
         usage_cost(data, f"usage tables: {location}")
-    elif sha256 != expected_files[name]["sha256"]:
+    elif sha256 != expected_hashes[name]:
         raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=BILL_HINT)
     return sha256
 
 
-def _read_expected_files(store: Store) -> dict[str, Mapping[str, Any]]:
-    """Return what markers, or the seal made of them, tell of usage files."""
+def _read_expected_hashes(store: Store) -> dict[str, str]:
+    """Return the SHA-256 of each usage file that the seal names, or, where there is no seal, the markers."""
     data = store.read(MANIFEST_FILE)
-    if data is not None:
-        return _usage_files_of(_manifest_parts(data, store.describe(MANIFEST_FILE)), store.describe(MANIFEST_FILE))
-    names = [f"done/{name}" for name in store.names("done", "part-")]
-    files: dict[str, Mapping[str, Any]] = {}
-    with DaemonExecutor(FILE_READERS, "markers") as readers:
-        for name, marker in zip(names, readers.map(store.read, names), strict=True):
-            if marker is not None:  # else another process has just opened it again
-                files |= _usage_files_of([_load_json(marker, store.describe(name))], store.describe(name))
-    return files
+    if data is None:
+        markers = read_markers(store, map(parse_part_number, file_names(store, "done", "part-")))
+        files = [(name, facts["sha256"]) for marker in markers for name, facts in marker["files"].items()]
+    else:
+        parts = read_fields(data, store.describe(MANIFEST_FILE), _RESTORE_HINT).objects("parts")
+        tables = [part.object("files") for part in parts if "files" in part]
+        files = [(name, table.object(name).text("sha256")) for table in tables for name in table.values]
+    return {name: sha256 for name, sha256 in files if name.startswith("usage/")}
 
 
-def _manifest_parts(data: bytes, location: str) -> Any:
-    """Return the parts that a seal tells of."""
-    manifest = _load_json(data, location)
-    return manifest.get("parts") if isinstance(manifest, dict) else None
-
-
-def _load_json(data: bytes, location: str) -> Any:
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise _damaged(location) from error
-
-
-def _usage_files_of(markers: Any, location: str) -> dict[str, Mapping[str, Any]]:
-    try:
-        files = {name: facts for marker in markers for name, facts in marker.get("files", {}).items()}
-        return {name: facts for name, facts in files.items() if name.startswith("usage/") and facts["sha256"]}
-    except (AttributeError, KeyError, TypeError) as error:
-        raise _damaged(location) from error
-
-
-def _damaged(location: str) -> StorageError:
-    return StorageError(f"{location} is damaged", hint="restore it: it tells which files the bill is made of")
+_RESTORE_HINT = "restore it: it names the files that the bill is made of"
