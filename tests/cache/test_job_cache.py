@@ -8,7 +8,8 @@ import pytest
 
 from tests.cache.test_file_cache import found_of
 from tts_pipeline.cache import job_cache as keeping
-from tts_pipeline.cache.job_cache import JobCache, remove_job_cache
+from tts_pipeline.cache.job_cache import JobCache
+from tts_pipeline.storage.local_store import remove_folder
 
 
 def _key(number: int) -> str:
@@ -45,5 +46,5 @@ def test_removing_it_leaves_nothing(tmp_path: Path) -> None:
     """Also when it never was there."""
     JobCache(tmp_path / "kept").put(_key(1), 0, found_of())
     for _ in range(2):
-        remove_job_cache(tmp_path / "kept")
+        remove_folder(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ from tts_pipeline.job import run_job
 from tts_pipeline.report import usage, usage_report
 from tts_pipeline.schema import to_table, usage_schema
 from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.parquet import write_table
+from tts_pipeline.storage.parquet import write_tables
 
 REFUSED = {"what": "refuse", "text": "Line 3."}
 
@@ -45,7 +45,7 @@ def write_dataset(place: str, tmp_path: Path, *rows: dict[str, Any], file: str =
     store = open_store(place, tmp_path / "staging")
     store.write("dataset.json", b"{}")
     if rows:
-        write_table(store, f"{file}.parquet", to_table(rows, usage_schema()))
+        write_tables(store, f"{file}.parquet", usage_schema(), [to_table(rows, usage_schema())])
     return place
 
 
@@ -181,7 +181,7 @@ def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> No
     good, bad = _amounts(10, 10, "1", "1"), {**_amounts(10, 10_000, "1", "1000"), "implausible": True}
     place = write_dataset(str(tmp_path / "out"), tmp_path, a_request(**good), a_request(**bad), a_request(**bad))
     earlier = to_table([a_request(**good)], usage_schema()).drop_columns(["implausible"])
-    write_table(open_store(place, tmp_path / "staging"), "usage/part-00001-a.parquet", earlier)
+    write_tables(open_store(place, tmp_path / "staging"), "usage/part-00001-a.parquet", earlier.schema, [earlier])
     assert usage([place]).select("implausible").collect().to_series().to_list() == [None, True, True, None]
     (row,) = usage_report([place]).to_dicts()
     assert (row["requests"], row["implausible"], row["cost"]) == (4, 2, Decimal(4))

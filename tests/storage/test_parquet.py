@@ -15,7 +15,7 @@ import pytest
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.parquet import open_parquet, read_columns, size_and_hash, write_table
+from tts_pipeline.storage.parquet import open_parquet, read_columns, size_and_hash, write_tables
 
 PACKAGE = Path(__file__).parents[2] / "tts_pipeline"
 TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "y"]})
@@ -54,7 +54,8 @@ def test_a_files_facts_are_its_size_and_hash(size_bytes: int) -> None:
 def test_a_damaged_page_of_ours_is_a_storage_error_that_names_the_file(tmp_path: Path) -> None:
     """Each page has a checksum, which is verified when it is read."""
     store = open_store(tmp_path)
-    write_table(store, "usage/a.parquet", pa.table({"n": list(range(1_000))}))
+    table = pa.table({"n": list(range(1_000))})
+    write_tables(store, "usage/a.parquet", table.schema, [table])
     path = tmp_path / "usage/a.parquet"
     path.write_bytes(path.read_bytes().replace(path.read_bytes()[60:64], b"\0\1\2\3", 1))
     with pytest.raises(StorageError, match=r"reading .*a\.parquet"), open_parquet(store, "usage/a.parquet") as parquet:

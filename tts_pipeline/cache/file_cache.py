@@ -41,8 +41,9 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     answer: AnswerRecord
 
     def to_cached(self, audio: bytes, label: str) -> CachedAudio:
-        """Return the audio; its origin begins with the label."""
-        return CachedAudio(self.answer.to_answer(audio), describe_origin(self.origin, label), self.segments)
+        """Return the audio; its origin is the label of the place, if it has one, and the utterance."""
+        origin = f"{label}#{self.origin}" if label else self.origin
+        return CachedAudio(self.answer.to_answer(audio), origin, self.segments)
 
 
 class FileCache:
@@ -90,11 +91,7 @@ class FileCache:
         return cached
 
     def _parse(self, data: bytes, request_key: str, take: int) -> CachedAudio:
-        """Return what a file holds.
-
-        Raises:
-            MalformedRecordError: It is damaged, or of another request.
-        """
+        """Return what a file holds."""
         record, audio = _split_file(data)
         if (record.request_key, record.take) != (request_key, take):
             raise MalformedRecordError("request_key")
@@ -138,11 +135,6 @@ class FileCache:
             logger.warning("%s is damaged, or of another version: such answers count as not there", where)
 
 
-def describe_origin(utterance_id: str, label: str) -> str:
-    """Return where audio came from, for people: the place's label, if it has one, and the utterance."""
-    return f"{label}#{utterance_id}" if label else utterance_id
-
-
 def is_request_key(text: object) -> bool:
     """Say whether a text can be a request's key."""
     return isinstance(text, str) and _REQUEST_KEY.fullmatch(text) is not None
@@ -166,11 +158,7 @@ _FILE_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
 
 
 def _split_file(data: bytes) -> tuple[CacheRecord, bytes]:
-    """Return the record and the audio of a whole and undamaged file.
-
-    Raises:
-        MalformedRecordError: It is none.
-    """
+    """Return the record and the audio of a whole and undamaged file."""
     if len(data) < _HEADER.size:
         raise MalformedRecordError("length")
     magic, version, record_length, audio_length, crc = _HEADER.unpack_from(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,14 +62,3 @@ class JobCache(FileCache):
             new_hashes = np.fromiter(self._new_hashes, np.uint64, len(self._new_hashes))
             self._known_hashes = HashIndex(np.concatenate([self._known_hashes.hashes, new_hashes]))
             self._new_hashes.clear()
-
-
-def remove_job_cache(folder: Path) -> None:
-    """Remove what was kept: the job is done. Blocking.
-
-    Raises:
-        StorageError: The disk failed.
-    """
-    with storage_errors(f"removing {folder}"):
-        if folder.exists():
-            shutil.rmtree(folder)

@@ -59,34 +59,29 @@ class ClaimHighWater:
         claim: Who claims; its bounds are set here.
         step: The first claim, and by how much it is raised.
         tally: What the part's attempts cost, which are reported to it here before they are sent.
+
+    Attributes:
+        journal_id: The journal whose claim it is.
+        claim_bound: The spending that the written claim covers.
     """
 
     def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep, tally: SpendTally) -> None:
         self._store = store
         self._part = part
         self._claim = claim
+        self.journal_id = claim.journal_id
         self._step = step
         self._tally = tally
-        self._claim_bound = NO_SPEND
+        self.claim_bound = NO_SPEND
         self._pool: BudgetPool | None = None
         self._raise_lock = asyncio.Lock()
         # A claim that is lowered, by another part's thread, stays above what is spent.
         self._lock = threading.Lock()
 
     @property
-    def journal_id(self) -> str:
-        """Whose claim it is."""
-        return self._claim.journal_id
-
-    @property
     def spend(self) -> SpendBound:
         """What may have been spent."""
         return self._tally.spend.bound
-
-    @property
-    def claim_bound(self) -> SpendBound:
-        """What the claim covers."""
-        return self._claim_bound
 
     def open(self, pool: BudgetPool | None = None) -> None:
         """Claim what the rows to do are counted at. Blocking.
@@ -119,7 +114,7 @@ class ClaimHighWater:
 
     def _try_reserve(self, attempt: Attempt) -> bool:
         with self._lock:
-            is_covered = self._claim_bound.covers(self._tally.spend.bound_with(attempt))
+            is_covered = self.claim_bound.covers(self._tally.spend.bound_with(attempt))
             if is_covered:
                 self._tally.reserve(attempt)
             return is_covered
@@ -140,16 +135,12 @@ class ClaimHighWater:
         claim = replace(self._claim, characters_upper_bound=bound.characters, cost_upper_bound=cost)
         write_claim(self._store, self._part, claim)
 
-    def grant(self, bound: SpendBound) -> None:
-        """Let so much be spent; the claim is written."""
-        self._claim_bound = bound
-
     def lower(self) -> None:
         """Claim no more than what is spent. Blocking."""
         with self._lock:
-            previous, self._claim_bound = self._claim_bound, self.spend
-        if previous != self._claim_bound:
-            self.write(self._claim_bound)
+            previous, self.claim_bound = self.claim_bound, self.spend
+        if previous != self.claim_bound:
+            self.write(self.claim_bound)
 
     def close(self) -> None:
         """Let nothing more be spent: a usage file tells what was, and the claim is gone."""
@@ -161,7 +152,7 @@ class ClaimHighWater:
             return self._pool.draw(self, needed)
         minimum, headroom = self.minimum_and_headroom(needed)
         self.write(minimum.plus(headroom))
-        self.grant(minimum.plus(headroom))
+        self.claim_bound = minimum.plus(headroom)
         return True
 
 
@@ -249,7 +240,7 @@ class BudgetPool:
         )
         if bound != desired:
             member.write(bound)
-        member.grant(bound)
+        member.claim_bound = bound
         return available.covers(minimum)
 
     def _available(self, member: ClaimHighWater) -> SpendBound:

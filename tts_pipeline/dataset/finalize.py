@@ -27,11 +27,7 @@ CARD_FILE = "README.md"
 
 
 def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
-    """Read the seal; None when there is none, or one from before the dataset grew.
-
-    Raises:
-        StorageError: It is damaged.
-    """
+    """Read the seal; None when there is none, or one from before the dataset grew."""
     data = store.read(MANIFEST_FILE)
     if data is None:
         return None

@@ -148,11 +148,7 @@ def resume_swap(root: Store) -> bool:
 
 
 def _read_swap(root: Store, data: bytes) -> dict[str, Any]:
-    """Read what a swap is to do, and make sure that it does nothing outside of the dataset.
-
-    Raises:
-        StorageError: It is damaged, or what it names is not what a generation has.
-    """
+    """Read what a swap is to do, and make sure that it does nothing outside of the dataset."""
     swap = read_fields(data, root.describe(SWAP_FILE), "restore it: it tells which generation counts")
     swap.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
     swap.count("instead_of", maximum=MAX_DESCRIPTOR_GENERATIONS)

@@ -14,7 +14,7 @@ from tts_pipeline.dataset.totals import damaged_amounts
 from tts_pipeline.models import UtteranceKey
 from tts_pipeline.money import Cost, are_consistent_amounts, confirmed_if_unknown, total_cost
 from tts_pipeline.schema import USAGE, to_table, usage_schema, usage_values
-from tts_pipeline.storage.parquet import conform_columns, read_columns, write_table
+from tts_pipeline.storage.parquet import conform_columns, read_columns, write_tables
 from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay
@@ -50,7 +50,8 @@ def commit_journal_usage(
     is_new = not store.exists(name)
     if is_new or is_provisional(store, part, replay):
         table = to_table(_usage_rows(replay, tags or {}), usage_schema())
-        write_table(store, name, with_prices(table, replay.header.prices), is_new=is_new)
+        table = with_prices(table, replay.header.prices)
+        write_tables(store, name, table.schema, [table], is_new=is_new)
 
 
 def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
@@ -70,7 +71,7 @@ def account_for_claims(store: Store, names: Iterable[str], local_journals: Colle
             continue
         usage = usage_name(parse_part_number(name), claim.journal_id)
         if not store.exists(usage):
-            write_table(store, usage, to_table([claim_usage(claim)], usage_schema()))
+            write_tables(store, usage, usage_schema(), [to_table([claim_usage(claim)], usage_schema())])
         store.remove(name)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from tts_pipeline.cache.job_cache import remove_job_cache
 from tts_pipeline.card import Endpoint
 from tts_pipeline.dataset.active_part import Progress
 from tts_pipeline.dataset.finalize import committed_parts, dataset_totals, finalize, is_finalized
@@ -30,6 +29,7 @@ from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import CancelToken
 from tts_pipeline.source.duplicates import delete_duplicate_hashes
+from tts_pipeline.storage.local_store import remove_folder
 from tts_pipeline.storage.open_store import open_store
 
 StartService = Callable[[Endpoint], AbstractContextManager[Endpoint]]
@@ -78,7 +78,7 @@ def finalize_job(prepared: PreparedJob) -> None:
     if prepared.rebuild is not None:
         prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
-        remove_job_cache(prepared.job_cache_dir)
+        remove_folder(prepared.job_cache_dir)
         delete_duplicate_hashes(prepared.store)
 
 

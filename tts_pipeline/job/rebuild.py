@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from tts_pipeline.dataset.growth import Growth, check_descriptor
 from tts_pipeline.dataset.recovery import commit_all_usage
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.storage.lease import Leases
-from tts_pipeline.storage.store import Store, storage_errors
+from tts_pipeline.storage.local_store import remove_folder
+from tts_pipeline.storage.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +135,6 @@ def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
 def _remove_work(work_dir: Path) -> None:
     for folder in work_dir.glob("generation-*"):
         remove_folder(folder)
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder; one that is not there is no error.
-
-    Raises:
-        StorageError: The disk failed.
-    """
-    if folder.exists():
-        with storage_errors(f"removing {folder}"):
-            shutil.rmtree(folder)
 
 
 def find_rebuild(home: Store, work_dir: Path, target: Descriptor, growth: Growth) -> Rebuild | None:

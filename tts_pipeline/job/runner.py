@@ -9,16 +9,17 @@ from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 
+from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.job_cache import JobCache
-from tts_pipeline.cache.tiered import CLOSE_S, STOPPED_CLOSE_S
+from tts_pipeline.cache.tiered import CLOSE_S, STOPPED_CLOSE_S, TieredCache
 from tts_pipeline.client.client import SpeechClient
 from tts_pipeline.config import RESERVE_BYTES_PER_REQUEST
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import StoppedError, StorageError
 from tts_pipeline.flow.budget import Budget
 from tts_pipeline.job.allowance import Allowance
-from tts_pipeline.job.caches import open_cache
 from tts_pipeline.job.coalescing import RequestCoalescer
 from tts_pipeline.job.gc_tuning import gc_tuned
 from tts_pipeline.job.open_parts import OpenParts, max_open_parts
@@ -61,7 +62,7 @@ class Runner:
         self._stop = stop or CancelToken()
         self._repeated_hashes = find_repeated_hashes(prepared)
         self._job_cache = JobCache(prepared.job_cache_dir)
-        self._cache = open_cache(prepared, self._job_cache if len(self._repeated_hashes) else None)
+        self._cache = _open_cache(prepared, self._job_cache if len(self._repeated_hashes) else None)
         # Opening and committing parts each in one thread of their own: in order, and never on the event loop.
         self._reader_thread = DaemonExecutor(1, "source-reader")
         self._committer_thread = DaemonExecutor(1, "publisher")
@@ -148,7 +149,7 @@ class Runner:
                 await asyncio.gather(feed_task, return_exceptions=True)
                 self._coalescer.close()
                 # a part that is being opened is then open
-                await self._loop.run_in_executor(self._reader_thread, _no_op)
+                await self._loop.run_in_executor(self._reader_thread, lambda: None)
                 await asyncio.gather(*self._commit_tasks)
         await asyncio.to_thread(self._writer.close)
         storage_error = await self._loop.run_in_executor(self._committer_thread, self.parts.suspend_all)
@@ -209,5 +210,13 @@ class Runner:
             self._slots.release(part.rows.text_bytes)
 
 
-def _no_op() -> None:
-    pass
+def _open_cache(prepared: PreparedJob, job_cache: JobCache | None) -> TieredCache | None:
+    """Open the places where audio of the job may be; ``job_cache`` is None where no request stands twice. Blocking."""
+    tiers = [location.open(prepared.job.audio) for location in prepared.cache_locations]
+    if job_cache is None:
+        return TieredCache(tiers) if tiers else None
+    if job_cache.is_new:  # another machine bought, or a finished dataset has grown: the published parts hold the audio
+        own_speech = DatasetCache(DatasetReader(prepared.store, prepared.descriptor), prepared.job.audio, label="")
+        tiers = [own_speech, *tiers] if len(own_speech) else tiers
+    job_cache.create()
+    return TieredCache(tiers, job_cache)

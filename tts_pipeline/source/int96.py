@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.parquet import parquet_file
 from tts_pipeline.storage.parquet_reader import ParquetReader, Projection
+from tts_pipeline.storage.row_sizes import leaf_arrays
 
 Int96Unit = Literal["ns", "us"]
 _NS = pa.timestamp("ns")
@@ -93,7 +94,7 @@ def _units_without_loss(*readers: Iterator[pa.RecordBatch], name: str) -> frozen
     """Return the units that hold all of a column, which is read as seconds, micro- and nanoseconds."""
     units = frozenset(_PER_SECOND)
     for batches in zip(*readers, strict=True):
-        for seconds, micros, nanos in zip(*(_leaves(batch.column(name)) for batch in batches), strict=True):
+        for seconds, micros, nanos in zip(*(leaf_arrays(batch.column(name)) for batch in batches), strict=True):
             if seconds.type == pa.timestamp("s"):  # else a column that is nanoseconds by itself
                 units &= _fitting_units(
                     *(leaf.drop_null().cast(pa.int64()).to_numpy() for leaf in (seconds, micros, nanos))
@@ -106,17 +107,3 @@ def _fitting_units(seconds: Any, micros: Any, nanos: Any) -> frozenset[Int96Unit
     fits = {"ns": np.array_equal(nanos // _PER_SECOND["ns"], seconds)}
     fits["us"] = np.array_equal(micros // _PER_SECOND["us"], seconds) and np.array_equal(micros * 1_000, nanos)
     return frozenset(unit for unit in _PER_SECOND if fits[unit])
-
-
-def _leaves(values: pa.Array) -> Iterator[pa.Array]:
-    """Yield the timestamps of a column, at any depth."""
-    if pa.types.is_timestamp(values.type):
-        yield values
-    elif pa.types.is_struct(values.type):
-        for child in values.flatten():
-            yield from _leaves(child)
-    elif pa.types.is_map(values.type):
-        yield from _leaves(values.keys)
-        yield from _leaves(values.items)
-    elif values.type.num_fields:
-        yield from _leaves(values.flatten())

@@ -289,11 +289,7 @@ def open_source(
 def _with_hive_columns(
     files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None, drop: Collection[str]
 ) -> tuple[list[SourceFile], pa.Schema]:
-    """Give files the columns that their folders name. One that they have themselves, with just these values, is theirs.
-
-    Raises:
-        ConfigurationError: They have it with other values.
-    """
+    """Add the columns that folders name; a column that the files have, with the folders' values, stays theirs."""
     folder_columns = hive_columns([file.path for file in files])
     columns = {name: values for name, values in folder_columns.items() if name not in drop}
     for name in columns.keys() & set(schema.names):

@@ -316,11 +316,7 @@ class Leases:
                     self._store.remove(heartbeat_name(invocation_id))
 
     def _wait_until_dead(self, peer: PeerMonitor, resource: str) -> None:
-        """Wait until a process is known to be dead.
-
-        Raises:
-            HeldElsewhereError: It lives.
-        """
+        """Wait until a process is known to be dead."""
         while not peer.is_dead:
             if peer.is_alive:
                 raise HeldElsewhereError(resource, str(peer.owner))
@@ -328,11 +324,7 @@ class Leases:
             peer.poll()
 
     def _wait_for_peers(self, store: FsspecStore) -> None:
-        """Wait until no other process is at work, as long as it takes to know that one is dead.
-
-        Raises:
-            HeldElsewhereError: One goes on.
-        """
+        """Wait until no other process is at work, as long as it takes to know that one is dead."""
         deadline_s = self._clock() + TIMEOUT_LEASES * self._lease_s
         while peers := [peer for peer in self._remote_peers(store, store.names(LEASES)) if not peer.is_dead]:
             if self._clock() > deadline_s and (alive := [peer for peer in peers if peer.is_alive]):

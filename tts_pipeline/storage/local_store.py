@@ -147,6 +147,17 @@ class LocalStore(Store):
                 raise
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder; a folder that is not there is no error. Blocking.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    if folder.exists():
+        with storage_errors(f"removing {folder}"):
+            shutil.rmtree(folder)
+
+
 def _write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:

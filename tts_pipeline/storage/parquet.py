@@ -115,15 +115,10 @@ def parquet_writer(
     return pq.ParquetWriter(file, schema, write_page_checksum=has_checksums, **encoding)
 
 
-def write_table(store: Store, name: str, table: pa.Table, *, is_new: bool = False) -> dict[str, Any]:
-    """Write a table as a file of the destination, and return its size and hash; see ``Store.stage``. Blocking."""
-    return write_tables(store, name, table.schema, [table], is_new=is_new)
-
-
 def write_tables(
     store: Store, name: str, schema: pa.Schema, tables: Iterable[pa.Table], *, is_new: bool = False
 ) -> dict[str, Any]:
-    """Write tables as row groups of a file, as ``write_table`` does. Blocking."""
+    """Write tables as the row groups of a file; return its size and hash. Blocking; see ``Store.stage``."""
     with store.stage(name, is_new=is_new) as path:
         with parquet_writer(path, schema) as writer:
             for table in tables:

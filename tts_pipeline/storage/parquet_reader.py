@@ -21,7 +21,7 @@ from tts_pipeline.config import (
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.page_headers import PageHeader, read_page_headers
 from tts_pipeline.storage.parquet import parquet_file
-from tts_pipeline.storage.row_sizes import value_sizes
+from tts_pipeline.storage.row_sizes import leaf_arrays, value_sizes
 
 BUFFER_BYTES = 256 * 1024
 """Of a column chunk that are in memory at one time. Unbuffered, pyarrow holds the chunks of a row group whole."""
@@ -294,7 +294,8 @@ class ParquetReader:
         """Yield a chunk as numbers and what they stand for, so many rows at a time."""
         parquet = parquet_file(self._stream, read_dictionary=[chunk.path], **self._read_options)
         for batch in parquet.iter_batches(rows, row_groups=[chunk.group], columns=[chunk.path], use_threads=False):
-            yield [leaf for column in batch.columns for leaf in _leaves(column)]
+            leaves = (leaf for column in batch.columns for leaf in leaf_arrays(column))
+            yield [leaf for leaf in leaves if pa.types.is_dictionary(leaf.type)]
 
 
 def _batch_bytes(batch: pa.RecordBatch) -> int:
@@ -305,20 +306,6 @@ def _batch_bytes(batch: pa.RecordBatch) -> int:
 
 def _is_within(path: str, columns: Sequence[str]) -> bool:
     return any(path == column or path.startswith(f"{column}.") for column in columns)
-
-
-def _leaves(array: pa.Array) -> Iterator[pa.DictionaryArray]:
-    kind = array.type
-    if pa.types.is_dictionary(kind):
-        yield array
-    elif pa.types.is_struct(kind):
-        for number in range(kind.num_fields):
-            yield from _leaves(array.field(number))
-    elif pa.types.is_map(kind):
-        yield from _leaves(array.keys)
-        yield from _leaves(array.items)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        yield from _leaves(array.flatten())
 
 
 def _has_nested_dictionary(kind: pa.DataType) -> bool:

@@ -55,6 +55,21 @@ def value_sizes(array: pa.Array) -> Sizes:
     return np.full(len(array), _width_bytes(kind), np.int64)
 
 
+def leaf_arrays(array: pa.Array) -> Iterator[pa.Array]:
+    """Yield the arrays that a column of structs, maps or lists is made of, at any depth; else the column itself."""
+    if pa.types.is_map(array.type):
+        children = [array.keys, array.items]
+    elif pa.types.is_struct(array.type):
+        children = array.flatten()
+    elif pa.types.is_nested(array.type):
+        children = [array.flatten()]
+    else:
+        yield array
+        return
+    for child in children:
+        yield from leaf_arrays(child)
+
+
 def _nested_sizes(array: pa.Array) -> Sizes:
     kind, types = array.type, pa.types
     if types.is_struct(kind):

@@ -51,19 +51,14 @@ class Journal:
     Args:
         path: The file.
         fd: Opened for appending.
-        size_bytes: Length of what is known to be whole.
+        size_bytes: Length of the whole frames, which never change again; any thread may read it.
     """
 
     def __init__(self, path: Path, fd: int, size_bytes: int) -> None:
         self.path = path
         self._fd = fd
-        self._size_bytes = size_bytes
+        self.size_bytes = size_bytes
         self._failure: StorageError | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Length of what is whole, and will never change; to be read from any thread."""
-        return self._size_bytes
 
     @classmethod
     def create(cls, path: Path, header: JournalHeader) -> Journal:
@@ -98,7 +93,7 @@ class Journal:
             _write_all(self._fd, [piece for frame_pieces in frames for piece in frame_pieces])
         except OSError as error:
             raise self._truncate(frames, error) from error
-        self._size_bytes += sum(map(_frame_bytes, frames))
+        self.size_bytes += sum(map(_frame_bytes, frames))
         if durable:
             self.fsync()
 
@@ -126,13 +121,13 @@ class Journal:
         self._failure = self._write_error(error)
         try:
             file_bytes = os.fstat(self._fd).st_size
-            ends = list(itertools.accumulate(map(_frame_bytes, frames), initial=self._size_bytes))
+            ends = list(itertools.accumulate(map(_frame_bytes, frames), initial=self.size_bytes))
             frames_written = max(0, sum(end <= file_bytes for end in ends) - 1)
             os.ftruncate(self._fd, min(ends[frames_written], file_bytes))
         except OSError:  # reading stops at a torn frame all the same
             return self._failure
         if error.errno in DISK_FULL_ERRNOS:
-            self._size_bytes, self._failure = ends[frames_written], None
+            self.size_bytes, self._failure = ends[frames_written], None
             return DiskFullError(f"writing the journal {self.path}: {error.strerror}", frames_written=frames_written)
         return self._failure
 
