@@ -16,14 +16,14 @@ import os, sys, time
 from tts_pipeline.emulator.speaker_protocol import *
 from tts_pipeline.emulator.audio import *
 for request in read_frames(sys.stdin.buffer):
-    text = unpack_request(request).text
+    text = request.text
     if text == "always" or text == "once" and not os.path.exists(sys.argv[1]):
         open(sys.argv[1], "w").close()
         os._exit(1)
     if text == "slow":
         time.sleep(0.2)
-    answer = pack_error(SynthesisError("cannot")) if text == "cannot" else pack_answer(SynthesisResult(text.encode()))
-    sys.stdout.buffer.write(answer)
+    answer = SynthesisError("cannot") if text == "cannot" else SynthesisResult(text.encode())
+    sys.stdout.buffer.write(pack_frame(answer))
     sys.stdout.buffer.flush()
 """
 """A process that answers with the text itself, and dies when told to."""

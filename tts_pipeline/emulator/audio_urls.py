@@ -1,21 +1,67 @@
-"""Serve audio URLs: the audio, or a fault of signed URLs."""
+"""Keep audio for a limited time, and serve it by URL: whole, or with a fault of signed URLs."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from aiohttp import web
 
-from tts_pipeline.emulator.audio_store import AudioFile
 from tts_pipeline.emulator.delivery import Delivery, deliver
+from tts_pipeline.emulator.rules import NO_FAULT, Rule
 from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
+
+CAPACITY_BYTES = 128 * 1024 * 1024
+"""The oldest audio is forgotten beyond this."""
 
 _ENDLESS_CHUNK = bytes(65_536)
 
 
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """Audio behind a URL.
+
+    Args:
+        audio: The bytes.
+        content_type: Of the audio.
+        expires_at: When it is served no more, in seconds since 1970 UTC; None is never.
+        rule: How the fetch goes wrong.
+    """
+
+    audio: bytes
+    content_type: str
+    expires_at: float | None = None
+    rule: Rule = NO_FAULT
+
+
+class AudioStore:
+    """Audio by name.
+
+    Args:
+        capacity_bytes: The oldest are forgotten beyond this, but never the newest.
+    """
+
+    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._bytes = 0
+        self._by_name: dict[str, AudioFile] = {}
+
+    def put(self, name: str, file: AudioFile) -> None:
+        """Keep audio under a name."""
+        self._by_name[name] = file
+        self._bytes += len(file.audio)
+        while self._bytes > self._capacity_bytes and len(self._by_name) > 1:
+            oldest = self._by_name.pop(next(iter(self._by_name)))
+            self._bytes -= len(oldest.audio)
+
+    def get(self, name: str) -> AudioFile | None:
+        """Return the audio of that name; None when it never was or is forgotten."""
+        return self._by_name.get(name)
+
+
 async def serve_audio(request: web.Request, file: AudioFile | None) -> web.StreamResponse:
-    """Answer a request for stored audio; None is what is not, or no more, there."""
+    """Answer a request for stored audio; None is audio that is not, or no more, there."""
     if file is None or file.rule.fetch == "missing":
         return _error_response(404, "NoSuchKey", "The specified key does not exist.")
     if file.expires_at is not None and time.time() >= file.expires_at:

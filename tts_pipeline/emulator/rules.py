@@ -37,7 +37,8 @@ rule by text and time. The first rule that holds wins.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain
 from typing import Any
 
 from tts_pipeline.emulator.echo import ECHO_ENCODINGS
@@ -124,20 +125,6 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "shape": {},
     "redirect": {"charge": False, "status": 308},
 }
-_COMMON_FIELDS = (
-    "text",
-    "from_s",
-    "until_s",
-    "after",
-    "first",
-    "every",
-    "ratio",
-    "seed",
-    "count",
-    "charge",
-    "delay_s",
-    "echo",
-)
 _ANSWER_FIELDS = (
     "shape",
     "timestamps",
@@ -164,6 +151,8 @@ _FIELDS_BY_KIND: Mapping[str, tuple[str, ...]] = {
     "shape": _ANSWER_FIELDS,
     "redirect": ("status", "location"),
 }
+_TYPES = {field.name: str(field.type).removesuffix(" | None") for field in fields(Rule)}
+_COMMON_FIELDS = [name for name in _TYPES if name not in {"what", "payload", *chain(*_FIELDS_BY_KIND.values())}]
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "form": FORMS,
@@ -175,12 +164,6 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "fetch": FETCH_FAULTS,
     "wire": tuple(WIRE_FAULTS),
 }
-_TEXTS = ("text", "code", "message", "body", "content_type", "url", "location")
-_BOOLEANS = ("charge", "retry_after_date")
-_AMOUNTS = (
-    *("from_s", "until_s", "ratio", "retry_after_s", "delay_s", "lifetime_s", "fetch_delay_s"),
-    *("report_ratio", "charge_ratio"),
-)
 _RANGES = {
     "ratio": (0, 1),
     "status": (200, 599),
@@ -217,26 +200,19 @@ def _parse_rule(payload: object) -> Rule:
 
 
 def _check_value(name: str, value: object) -> None:
-    if name == "what":
-        return
+    kind = _TYPES[name]
     if name in _CHOICES:
         expected, is_valid = f"one of {', '.join(_CHOICES[name])}", value in _CHOICES[name]
-    elif name == "usage":
-        expected, is_valid = "an object", isinstance(value, dict)
-    elif name in _TEXTS:
+    elif kind == "str":
         expected, is_valid = "a string", isinstance(value, str)
-    elif name in _BOOLEANS:
+    elif kind == "bool":
         expected, is_valid = "true or false", isinstance(value, bool)
-    else:
+    elif kind in {"int", "float"}:
         minimum, maximum = _RANGES.get(name, (0, 1e12))
-        is_integer = name not in _AMOUNTS
-        expected = f"a{' whole' if is_integer else ''} number from {minimum} to {maximum:g}"
-        is_valid = _is_number(value, is_integer=is_integer, minimum=minimum, maximum=maximum)
+        expected = f"a{' whole' if kind == 'int' else ''} number from {minimum} to {maximum:g}"
+        is_number = isinstance(value, int if kind == "int" else int | float) and not isinstance(value, bool)
+        is_valid = is_number and minimum <= value <= maximum  # type: ignore[operator] # a number, as was just checked
+    else:
+        expected, is_valid = "an object", isinstance(value, dict)
     if not is_valid:
         raise invalid(f"'{name}' must be {expected}, not {str(value)[:60]!r}.")
-
-
-def _is_number(value: object, *, is_integer: bool, minimum: float, maximum: float) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int if is_integer else (int, float)):
-        return False
-    return minimum <= value <= maximum

@@ -13,8 +13,7 @@ import orjson
 from aiohttp import web
 
 from tts_pipeline.emulator.audio import CONTENT_TYPES, SynthesisError, SynthesisResult
-from tts_pipeline.emulator.audio_store import AudioFile, AudioStore
-from tts_pipeline.emulator.audio_urls import serve_audio
+from tts_pipeline.emulator.audio_urls import AudioFile, AudioStore, serve_audio
 from tts_pipeline.emulator.billing import Bill, BillEntry, Charge, charged_characters, tokens_of
 from tts_pipeline.emulator.containers import AudioPayload, wrap_audio
 from tts_pipeline.emulator.delivery import Delivery, deliver

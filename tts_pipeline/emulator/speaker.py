@@ -10,7 +10,7 @@ from tts_pipeline.emulator.alignment import align
 from tts_pipeline.emulator.audio import SynthesisError, SynthesisResult, encode, resample
 from tts_pipeline.emulator.espeak import Espeak
 from tts_pipeline.emulator.request import SpeechRequest
-from tts_pipeline.emulator.speaker_protocol import pack_answer, pack_error, read_frames, unpack_request
+from tts_pipeline.emulator.speaker_protocol import pack_frame, read_frames
 
 
 def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:
@@ -43,10 +43,10 @@ def main() -> None:
     espeak = Espeak()
     for request in read_frames(sys.stdin.buffer):
         try:
-            answer = pack_answer(speak(espeak, unpack_request(request)))
+            answer: SynthesisResult | SynthesisError = speak(espeak, request)
         except SynthesisError as error:
-            answer = pack_error(error)
-        answers.write(answer)
+            answer = error
+        answers.write(pack_frame(answer))
         answers.flush()
 
 

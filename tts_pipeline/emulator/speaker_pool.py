@@ -11,7 +11,7 @@ from typing import Self
 
 from tts_pipeline.emulator.audio import SynthesisError, SynthesisResult
 from tts_pipeline.emulator.request import SpeechRequest
-from tts_pipeline.emulator.speaker_protocol import LENGTH, pack_request, unpack_answer
+from tts_pipeline.emulator.speaker_protocol import LENGTH, pack_frame, unpack_frame
 
 _ANSWER_TIMEOUT_S = 60.0
 """600 characters take well under a second; a process that is silent for this long hangs."""
@@ -84,22 +84,21 @@ class _SpeakerProcess:
         process = self._process or await self.start()
         try:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-                head, audio = await _exchange(process, pack_request(request))
+                answer = await _exchange(process, request)
         except BaseException:
             # Its answer would be taken for the next one's.
             await self.stop()
             raise
-        return unpack_answer(head, audio)
+        if isinstance(answer, SynthesisError):
+            raise answer
+        return answer
 
 
-async def _exchange(process: Process, request: bytes) -> tuple[bytes, bytes]:
+async def _exchange(process: Process, request: SpeechRequest) -> SynthesisResult | SynthesisError:
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(request)
+    process.stdin.write(pack_frame(request))
     await process.stdin.drain()
-    return await _frame(process.stdout), await _frame(process.stdout)
-
-
-async def _frame(source: asyncio.StreamReader) -> bytes:
-    (size,) = LENGTH.unpack(await source.readexactly(LENGTH.size))
-    return await source.readexactly(size)
+    (size,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+    answer: SynthesisResult | SynthesisError = unpack_frame(await process.stdout.readexactly(size))
+    return answer

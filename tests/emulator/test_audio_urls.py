@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tts_pipeline.emulator.audio_store import AudioFile, AudioStore
+from tts_pipeline.emulator.audio_urls import AudioFile, AudioStore
 
 
 def test_the_oldest_audio_is_forgotten() -> None:
