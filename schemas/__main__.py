@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
+from schemas.request_body import schema_files
+from schemas.tables import describe_table
 from tts_pipeline.catalog import load_catalog
-from tts_pipeline.catalog.request_schema import schema_files
-from tts_pipeline.schema import TABLES, describe_table
+from tts_pipeline.schema import TABLES
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.parent / "docs" / "tables.md"

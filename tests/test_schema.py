@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import asdict
 
+from schemas.tables import INPUT_COLUMN, describe_table
 from tests.dataset.samples import NOW_US, PRICE, audio_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.models import Reject, Usage, Utterance
 from tts_pipeline.schema import (
     HUGGING_FACE,
-    INPUT_COLUMN,
     MONEY,
     REJECTS,
     SPEECH,
@@ -22,7 +22,6 @@ from tts_pipeline.schema import (
     TIMESTAMP,
     USAGE,
     arrow_fields,
-    describe_table,
     rejects_schema,
     speech_schema,
     to_array,
@@ -67,7 +66,7 @@ def test_the_tables_have_the_columns_that_were_promised(table: str, contract: st
 
 @pytest.mark.parametrize("table", TABLES)
 def test_the_published_description_is_that_of_the_code(table: str) -> None:
-    """``schemas/<table>.json`` is made from the code; after a change it is written anew from ``schema.describe``."""
+    """``schemas/<table>.json`` is made from the code; after a change it is written anew by ``make schemas``."""
     published = (PUBLISHED / f"{table}.json").read_text(encoding="utf-8")
     assert published == json.dumps(describe_table(table), indent=2, ensure_ascii=False) + "\n"
 

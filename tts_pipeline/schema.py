@@ -147,9 +147,6 @@ REJECTS: tuple[Column, ...] = (
 
 TABLES: Mapping[str, tuple[Column, ...]] = {"speech": SPEECH, "usage": USAGE, "rejects": REJECTS}
 
-INPUT_COLUMN = Column("input", pa.struct([]), False, None, "The whole input row, with the source's own column types.")
-"""Last column of ``rejects``; its fields are those of the source."""
-
 HUGGING_FACE = {b"huggingface": json.dumps({"info": {"features": {"audio": {"_type": "Audio"}}}}).encode()}
 """What Hugging Face ``datasets`` looks for in a Parquet schema to read ``audio`` as Audio (datasets 5.2)."""
 
@@ -186,23 +183,6 @@ def usage_schema() -> pa.Schema:
 def rejects_schema(source: pa.Schema) -> pa.Schema:
     """Return the rejects table's schema: its own columns, then the whole input row as a struct."""
     return pa.schema([*arrow_fields(REJECTS), pa.field("input", pa.struct(list(source)), nullable=False)])
-
-
-def describe_table(table: str) -> dict[str, Any]:
-    """Return the published description of a table, as its file in ``schemas/`` holds it."""
-    columns = [*TABLES[table], *([INPUT_COLUMN] if table == "rejects" else [])]
-    return {
-        "table": table,
-        "columns": [
-            {"name": c.name, "type": _type_name(c), "nullable": c.nullable, "unit": c.unit, "meaning": c.meaning}
-            for c in columns
-        ],
-    }
-
-
-def _type_name(column: Column) -> str:
-    # A list's item has a name in Arrow that says nothing, and another one in Parquet.
-    return "struct" if column is INPUT_COLUMN else str(column.type).replace("list<item: ", "list<")
 
 
 def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mapping[str, Price]) -> dict[str, Any]:

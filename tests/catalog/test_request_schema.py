@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from schemas.request_body import request_schema, schema_files
 from tts_pipeline.catalog import Catalog
-from tts_pipeline.catalog.request_schema import request_schema, schema_files
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "requests"
 FLASH = ("modelstream", "qwen3-tts-flash")

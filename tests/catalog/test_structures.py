@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.request_body import request_schema
 from tests.job.samples import read
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Service
 from tts_pipeline.catalog.checks import check_column, check_parameters, parameter_from_text
-from tts_pipeline.catalog.request_schema import request_schema
 from tts_pipeline.catalog.value import JsonText, coerce, coerce_untyped, to_json_text
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService
