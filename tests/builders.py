@@ -1,4 +1,4 @@
-"""Values that many tests build: a descriptor, prices by character and by token, a WAV file."""
+"""Values that many tests build: a descriptor, prices by character and by token, a WAV file, a request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from tts_pipeline.audio.wav import wav_header
+from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.models import Price
+from tts_pipeline.models import Parameters, Price
+from tts_pipeline.wire.request import Request, RequestBuilder
 
 PRICE = Price("p", "CNY", "list", per_10k_characters=Decimal(1))
 TOKEN_PRICE = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(10))
@@ -24,3 +26,8 @@ def descriptor_of(
 def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
     """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
     return wav_header(len(samples), (1, sample_rate_hz, channels, 16)) + samples
+
+
+def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
+    """Build a single request."""
+    return RequestBuilder(service, card).build(text, parameters)

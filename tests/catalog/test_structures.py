@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.request_body import request_schema
+from tests.builders import build_request
 from tests.job.samples import read
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Service
@@ -25,7 +26,6 @@ from tts_pipeline.job import run
 from tts_pipeline.models import Utterance
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
 from tts_pipeline.source.duplicates import RequestHasher
-from tts_pipeline.wire.request import build_request
 
 SERVICE = Service(name="s", base_url="http://localhost:1", auth="none")
 FREE = Card("s", "m", permissive=True)

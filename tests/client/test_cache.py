@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import build_request
 from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, wav
 from tests.client.test_client import CARD, HELLO, LIMITS, instant_clock
 from tts_pipeline.attempt import Attempt, Settlement
@@ -20,7 +21,6 @@ from tts_pipeline.client.ledger import MemoryLedger
 from tts_pipeline.config import AudioSettings, QualityPolicy
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.models import Answer, Audio, CachedAudio, Speech, Usage, Utterance, Word
-from tts_pipeline.wire.request import build_request
 
 SERVICE = Endpoint("s", "http://nowhere", api_key="k")
 LONG = Utterance("long", "One is first. Two is next. Three is last.", {"voice": "Cherry"})

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import build_request
 from tests.estimates.cards import SERVICE, card
 from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_parameters, language_tag
@@ -27,7 +28,6 @@ from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
 from tts_pipeline.models import ParameterValue, Segment
 from tts_pipeline.storage.hash_partitions import HashPartitions
 from tts_pipeline.text import billed_characters, segment_text
-from tts_pipeline.wire.request import build_request
 
 SPACES = "".join(chr(point) for point in range(0x110000) if chr(point).isspace())
 PIECES = st.sampled_from(["a", "Bc.", " ", "漢", "字。", "é", "e\u0301", "\U00020000", "カ", "\x1c", "\u200b", "1.5 "])

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import build_request
 from tts_pipeline.card import Card, Endpoint, Parameter
+from tts_pipeline.catalog.entries import DIALECTS
 from tts_pipeline.errors import ConfigurationError, PermanentError
 from tts_pipeline.models import Parameters
-from tts_pipeline.wire.request import DIALECTS, build_request
 
 SERVICE = Endpoint(name="modelstream", base_url="https://api.example.com", api_key="sk-secret-secret")
 CARD = Card(

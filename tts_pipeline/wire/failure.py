@@ -1,6 +1,6 @@
 """Classify a failing answer: which of our errors it is, and whether it may have cost money.
 
-What it says is read in ``complaint``, what codes and statuses mean is data in ``failure_codes``. Codes are read out of
+``failure_body`` reads the body; ``failure_codes`` says as data what codes and statuses mean. Codes are read out of
 messages here, at the boundary, and nowhere else.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -57,17 +56,15 @@ UNEXPECTED_TEXT = "UnexpectedText"
 WRONG_SERVICE_HINT = "if every row meets this, the service answers in another form: check `service` and its address"
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None) -> ServiceError:
+def classify(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
     """Return the error that a failing answer means. Never raises.
 
     Args:
         status: The HTTP status; also 200, for an error inside it.
         headers: By lower-case name.
         body: Of any form, also empty or cut.
-        now: With a time zone, to read a ``Retry-After`` that is a date and has no ``Date`` header beside it; None
-            leaves it out.
     """
-    return _error_of(with_header_code(parse_failure(body), headers), status, headers, now=now)
+    return _error_of(with_header_code(parse_failure(body), headers), status, headers)
 
 
 def classify_payload(
@@ -104,53 +101,32 @@ def malformed_error(code: str, message: str, response: Response, *, request_id: 
 
     Args:
         code: Ours: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
-        message: What is wrong with it.
+        message: What is wrong with the answer.
         response: The answer.
-        request_id: The one its body tells; None takes the headers'.
+        request_id: The request id in its body; None takes the headers'.
     """
-    return TransientError(
-        message,
-        code=code,
-        http_status=response.status,
-        request_id=request_id or response.request_id,
-        may_be_billed=True,
-    )
+    request_id = request_id or response.request_id
+    return TransientError(message, code=code, http_status=response.status, request_id=request_id)
 
 
-def unreadable_error(message: str, response: Response, *, request_id: str | None = None) -> UnreadableError:
-    """Return the error for a whole answer with something in it that we cannot read: not bought again, taken as billed.
+def missing_audio_error(
+    message: str, response: Response, *, is_unreadable: bool, request_id: str | None = None
+) -> ServiceError:
+    """Return the error for a whole answer without audio; taken as billed.
 
     Args:
-        message: What it is instead of audio.
+        message: What the answer is instead of audio.
         response: The answer.
-        request_id: The one its body tells; None takes the headers'.
+        is_unreadable: Whether something in it may be audio in a form that we cannot read: never bought again. Else it
+            is bought once more: models fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``,
+            seen 2026-11).
+        request_id: The request id in its body; None takes the headers'.
     """
-    return UnreadableError(
+    return (UnreadableError if is_unreadable else TransientError)(
         message,
-        code="UnreadableAudio",
+        code="UnreadableAudio" if is_unreadable else NO_AUDIO,
         http_status=response.status,
         request_id=request_id or response.request_id,
-        may_be_billed=True,
-        hint=WRONG_SERVICE_HINT,
-    )
-
-
-def no_audio_error(message: str, response: Response, *, request_id: str | None = None) -> TransientError:
-    """Return the error for a whole answer in which nothing could be audio: bought once more, taken as billed.
-
-    Models do fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11), which passes.
-
-    Args:
-        message: What it is instead of audio.
-        response: The answer.
-        request_id: The one its body tells; None takes the headers'.
-    """
-    return TransientError(
-        message,
-        code=NO_AUDIO,
-        http_status=response.status,
-        request_id=request_id or response.request_id,
-        may_be_billed=True,
         hint=WRONG_SERVICE_HINT,
     )
 
@@ -160,16 +136,15 @@ def _error_of(
     status: int,
     headers: Mapping[str, str],
     *,
-    now: datetime | None = None,
     default_code: str = "MalformedBody",
 ) -> ServiceError:
     code = _most_specific_code(failure.codes)
     effective_status = _effective_status(failure, status)
-    wait_s = retry_after_s(headers, now)
+    wait_s = retry_after_s(headers)
     wait_s = failure.wait_s if wait_s is None else wait_s
     rule, limit = _rule_and_limit(replace(failure, wait_s=wait_s), code, effective_status, status)
     if wait_s is None and rule.error is ThrottledError:
-        wait_s = rate_limit_reset_s(headers, now)
+        wait_s = rate_limit_reset_s(headers)
     return rule.error(
         clean_message(failure.message) or _status_phrase(effective_status),
         code=code or (f"HTTP{effective_status}" if effective_status >= 300 else default_code),

@@ -77,9 +77,6 @@ _DIALECTS: Mapping[str, _Dialect] = {
     "dashscope": _Dialect("/api/v1", "/services/aigc/multimodal-generation/generation", _nested_body),
 }
 
-DIALECTS = tuple(_DIALECTS)
-"""The dialects a service may speak."""
-
 
 class RequestBuilder:
     """Builds the requests of one model on one service: whatever is alike in all of them is made once.
@@ -131,11 +128,6 @@ class RequestBuilder:
         return {name: parameters[name] for name in order if name in parameters and name not in self._unsent}
 
 
-def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
-    """Build a single request; see ``RequestBuilder``."""
-    return RequestBuilder(service, card).build(text, parameters)
-
-
 def query_of(service: Endpoint) -> str:
     """Return the query of a service as it ends a URL; empty where it has none."""
     return f"?{urlencode(service.query)}" if service.query else ""
@@ -145,7 +137,7 @@ def _dialect_of(service: Endpoint) -> _Dialect:
     try:
         return _DIALECTS[service.dialect]
     except KeyError:
-        choices = ", ".join(DIALECTS)
+        choices = ", ".join(_DIALECTS)
         raise ConfigurationError(
             f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"one of {choices}"
         ) from None

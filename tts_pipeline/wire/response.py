@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.timestamps import TimedText
+from tts_pipeline.wire.usage import NO_USAGE
 
 _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-request-id", "request-id")
 
@@ -42,13 +43,15 @@ class Response(NamedTuple):
 
 
 class ParsedResponse(NamedTuple):
-    """What a successful answer said: audio, or where to fetch it. Exactly one of ``data`` and ``url`` is set.
+    """The content of a successful answer: audio, or the place to fetch it from. Exactly one of both is set.
+
+    The first four fields are those of an ``AudioContent``.
 
     Args:
         data: The audio as received; not yet looked at.
         url: Where the audio is to be fetched, without the key; may be relative after a redirect.
         url_expires_at: Seconds since 1970 UTC; None when not said.
-        content_type: What the answer called the audio, true or not; None when it said nothing.
+        content_type: The media type that the answer gave the audio, true or not; None without one.
         usage: What the service reported.
         request_id: The service's; None when none came.
         words: Timed words, not yet placed in the text; None where there are none.
@@ -57,14 +60,14 @@ class ParsedResponse(NamedTuple):
             stream is whole, however the connection ended.
     """
 
-    data: bytes | None
-    url: str | None
-    url_expires_at: int | None
-    content_type: str | None
-    usage: Usage
-    request_id: str | None
-    words: tuple[TimedText, ...] | None
-    quality: tuple[str, ...]
+    data: bytes | None = None
+    url: str | None = None
+    url_expires_at: int | None = None
+    content_type: str | None = None
+    usage: Usage = NO_USAGE
+    request_id: str | None = None
+    words: tuple[TimedText, ...] | None = None
+    quality: tuple[str, ...] = ()
     complete: bool = True
 
     def __repr__(self) -> str:

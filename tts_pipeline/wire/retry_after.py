@@ -25,22 +25,21 @@ _MAX_WAIT_S = 10 * 366 * 86_400
 """A number beyond ten years is a time, not a wait: seconds, or milliseconds beyond a thousand times that."""
 
 
-def retry_after_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
-    """Return the seconds the service asked us to wait; None when it did not say, or nothing readable.
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the service asks us to wait; None where it does not say, or says nothing readable.
 
-    A date is measured against the answer's own ``Date``, so that clocks need not agree; against ``now`` without one.
+    A date is measured against the answer's own ``Date``, so that clocks need not agree.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         match = _SECONDS.fullmatch(headers.get(name, ""))
         if match:
             return float(match[1]) * unit_s
-    until = _http_date(headers.get("retry-after"))
-    since = _http_date(headers.get("date")) or now
+    until, since = _http_date(headers.get("retry-after")), _http_date(headers.get("date"))
     return None if until is None or since is None else max(0.0, (until - since).total_seconds())
 
 
-def rate_limit_reset_s(headers: Mapping[str, str], now: datetime | None) -> float | None:
-    """Return the seconds until a rate limit that is used up begins anew, by the headers; None where none tells.
+def rate_limit_reset_s(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds until a used-up rate limit begins anew, by the headers; None where no header says.
 
     OpenAI tells a duration for each of its limits (``x-ratelimit-reset-tokens: 6m0s``, with
     ``x-ratelimit-remaining-tokens``); others one number of seconds, or a time in seconds or milliseconds since 1970
@@ -50,14 +49,14 @@ def rate_limit_reset_s(headers: Mapping[str, str], now: datetime | None) -> floa
     waits = [parse_duration_s(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in used_up]
     for name in ("x-ratelimit-reset-after", "ratelimit-reset", "x-ratelimit-reset"):
         match = _SECONDS.fullmatch(headers.get(name, "")) or re.fullmatch(r"\s*(\d{10,16})\s*", headers.get(name, ""))
-        waits.append(_until_s(float(match[1]), headers, now) if match else None)
+        waits.append(_until_s(float(match[1]), headers) if match else None)
     return max((wait for wait in waits if wait is not None), default=None)
 
 
-def _until_s(number: float, headers: Mapping[str, str], now: datetime | None) -> float | None:
+def _until_s(number: float, headers: Mapping[str, str]) -> float | None:
     if number < _MAX_WAIT_S:
         return number
-    since = _http_date(headers.get("date")) or now
+    since = _http_date(headers.get("date"))
     at_s = number / 1_000 if number > 1_000 * _MAX_WAIT_S else number
     return None if since is None else max(0.0, at_s - since.timestamp())
 

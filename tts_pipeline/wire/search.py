@@ -16,6 +16,7 @@ from tts_pipeline.audio.identify import identify, locate_audio
 from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, media_type_of
 from tts_pipeline.wire.limits import parse_json
 from tts_pipeline.wire.messages import clean_message
+from tts_pipeline.wire.pcm_facts import is_fact_name
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS, TextDecoder, decode_head
 
 _MAX_DEPTH = 12
@@ -206,3 +207,27 @@ _TYPE_NAMES = {str: "string", type(None): "null", bool: "boolean"}
 
 def _clean_name(name: str) -> str:
     return name[:60] if name.isprintable() else "?"
+
+
+_MAX_DESCRIPTION_LEAVES = 1_000
+_MAX_VALUE_CHARACTERS = 60
+_ANY_TYPE = "audio/*"
+
+
+def with_media_type(audio: AudioContent, payload: object) -> AudioContent:
+    """Give headerless samples a media type of all that their JSON says of them; other audio stays as it is.
+
+    ``{"data": {"audio": "<samples>"}, "extra_info": {"audio_sample_rate": 16000}}`` (MiniMax, 2026-11) has the media
+    type ``audio/*;audio_sample_rate=16000``.
+    """
+    if not audio.data or locate_audio(audio.data)[1] is not None:
+        return audio
+    fields = ((leaf.name.rpartition(".")[2], leaf.value) for leaf in islice(leaves(payload), _MAX_DESCRIPTION_LEAVES))
+    facts = [f"{name}={value}" for name, value in fields if is_fact_name(name) and _is_plain(value)]
+    return audio._replace(content_type=";".join((audio.content_type or _ANY_TYPE, *facts))) if facts else audio
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (int, float)) or (
+        isinstance(value, str) and len(value) <= _MAX_VALUE_CHARACTERS and ";" not in value
+    )

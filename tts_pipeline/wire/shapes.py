@@ -1,14 +1,9 @@
-"""Parse a successful answer by its status, content type and first bytes, never by the vendor's name.
-
-``_SHAPES`` is the list of shapes that answers have on this one route, in the order they are tried; each is a test
-and a pure reader. A new shape is one more line there.
-"""
+"""Parse a successful answer by its status, content type and first bytes, never by the vendor's name."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tts_pipeline.audio.identify import identify
@@ -22,17 +17,15 @@ from tts_pipeline.wire.failure import (
     classify,
     classify_payload,
     malformed_error,
-    no_audio_error,
-    unreadable_error,
+    missing_audio_error,
 )
 from tts_pipeline.wire.failure_body import is_failure
 from tts_pipeline.wire.json_documents import split_documents, unwrap_json
 from tts_pipeline.wire.limits import UNCHECKED_BYTES, ExcessiveTextError, check_text, parse_json
 from tts_pipeline.wire.multipart import audio_part, is_multipart
-from tts_pipeline.wire.pcm_description import with_media_type
 from tts_pipeline.wire.redirect import REDIRECTS
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
-from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
+from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, TimedText, find_words
@@ -49,12 +42,11 @@ _MIN_AUDIO_BYTES = 48
 """The header of a WAV and two samples."""
 
 
-def parse_response(response: Response, *, now: datetime | None = None) -> ParsedResponse:
+def parse_response(response: Response) -> ParsedResponse:
     """Return what an answer says: audio, or where to fetch it.
 
     Args:
         response: The whole answer.
-        now: To read a ``Retry-After`` that is a date; None takes the answer's own ``Date``.
 
     Raises:
         ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
@@ -64,20 +56,31 @@ def parse_response(response: Response, *, now: datetime | None = None) -> Parsed
             ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
     """
     if response.status >= 400:
-        raise classify(response.status, response.headers, response.body, now=now)
+        raise classify(response.status, response.headers, response.body)
     if len(response.body) > UNCHECKED_BYTES:
         _check_size(response)
-    result = _find_parser(response)(response)
+    result = _parse_shape(response)
     if result.usage.characters_reported is None and has_usage_headers(response.headers):
         return result._replace(usage=merge_usage(result.usage, usage_in_headers(response.headers)))
     return result
 
 
-def _find_parser(response: Response) -> Callable[[Response], ParsedResponse]:
-    for is_of_shape, parse in _SHAPES:
-        if is_of_shape(response):
-            return parse
-    return _parse_bytes
+def _parse_shape(response: Response) -> ParsedResponse:
+    """Parse an answer by the first shape that it has; a new shape is one more branch here."""
+    if _is_object(response):  # first: nearly every answer is an object
+        return _parse_object(response)
+    if response.status in REDIRECTS and response.headers.get("location"):
+        return ParsedResponse(*audio_at_url(response.headers["location"]), request_id=response.request_id)
+    if not 200 <= response.status < 300:
+        raise classify(response.status, response.headers, response.body)
+    if not response.body:
+        raise malformed_error("EmptyBody", "the answer is empty", response)
+    if is_multipart(response) and (part := audio_part(response)) is not None:
+        return parse_response(part)
+    if is_multipart(response) or not _is_text(response):
+        return _parse_bytes(response)
+    is_labelled = (response.content_type or "").lower().startswith("text/event-stream")
+    return parse_stream(response) if is_labelled or is_event_stream(response.body) else _parse_text(response)
 
 
 def reported_usage(response: Response) -> Usage:
@@ -125,23 +128,6 @@ def _is_object(response: Response) -> bool:
     return response.status < 300 and response.body[:1] == b"{"
 
 
-def _is_redirect(response: Response) -> bool:
-    return response.status in REDIRECTS and bool(response.headers.get("location"))
-
-
-def _is_failure_status(response: Response) -> bool:
-    return not 200 <= response.status < 300
-
-
-def _is_empty(response: Response) -> bool:
-    return not response.body
-
-
-def _is_stream(response: Response) -> bool:
-    is_labelled = (response.content_type or "").lower().startswith("text/event-stream")
-    return _is_text(response) and (is_labelled or is_event_stream(response.body))
-
-
 def _is_text(response: Response) -> bool:
     """Whether the first bytes are text. Audio has control bytes early: headers, sizes, quiet samples."""
     head = response.body[:_HEAD_BYTES]
@@ -171,7 +157,8 @@ def _parse_payload(payload: Mapping[str, Any], response: Response) -> ParsedResp
         raise classify_payload(payload, response.status, response.headers)
     audio = with_media_type(_audio_of(payload, response), payload)
     words, quality = _words_of(payload)
-    return _parsed_response(audio, request_id_in(payload) or response.request_id, usage_of(payload), words, quality)
+    request_id = request_id_in(payload) or response.request_id
+    return ParsedResponse(*audio, usage_of(payload), request_id, words, quality)
 
 
 def _audio_of(payload: Mapping[str, Any], response: Response) -> AudioContent:
@@ -199,10 +186,9 @@ def _is_success(payload: Mapping[str, Any]) -> bool:
 
 def _missing_audio_error(payload: object, response: Response, *, is_broken: bool = False) -> ServiceError:
     request_id = request_id_in(payload) if isinstance(payload, dict) else None
-    if is_broken or has_possible_audio(payload):
-        message = f"the answer has no audio that can be read: {describe_keys(payload)}"
-        return unreadable_error(message, response, request_id=request_id)
-    return no_audio_error(f"the answer has no audio: {describe_keys(payload)}", response, request_id=request_id)
+    is_unreadable = is_broken or has_possible_audio(payload)
+    message = f"the answer has no audio{' that can be read' if is_unreadable else ''}: {describe_keys(payload)}"
+    return missing_audio_error(message, response, is_unreadable=is_unreadable, request_id=request_id)
 
 
 def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None, tuple[str, ...]]:
@@ -210,29 +196,6 @@ def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None,
         return find_words(payload), ()
     except MalformedTimestampsError:
         return None, (TIMESTAMPS_DROPPED,)
-
-
-def _parsed_response(
-    audio: AudioContent,
-    request_id: str | None,
-    usage: Usage = NO_USAGE,
-    words: tuple[TimedText, ...] | None = None,
-    quality: tuple[str, ...] = (),
-) -> ParsedResponse:
-    return ParsedResponse(
-        data=audio.data,
-        url=audio.url,
-        url_expires_at=audio.expires_at,
-        content_type=audio.content_type,
-        usage=usage,
-        request_id=request_id,
-        words=words,
-        quality=quality,
-    )
-
-
-def _parse_redirect(response: Response) -> ParsedResponse:
-    return _parsed_response(audio_at_url(response.headers["location"]), response.request_id)
 
 
 def _parse_text(response: Response) -> ParsedResponse:
@@ -254,7 +217,7 @@ def _parse_text(response: Response) -> ParsedResponse:
         return parse_documents(value, response, is_whole=True)
     audio = _audio_from_string(value) if isinstance(value, str) else None
     if audio is not None:
-        return _parsed_response(audio, response.request_id)._replace(complete=complete)
+        return ParsedResponse(*audio, request_id=response.request_id, complete=complete)
     raise _text_error(value, response, is_json=not isinstance(value, str) or text.startswith(b'"'))
 
 
@@ -282,40 +245,11 @@ def _audio_from_string(value: str) -> AudioContent | None:
     return audio if audio.data or audio.url else None
 
 
-def _parse_empty(response: Response) -> ParsedResponse:
-    raise malformed_error("EmptyBody", "the answer is empty", response)
-
-
-def _parse_failure(response: Response) -> ParsedResponse:
-    raise classify(response.status, response.headers, response.body)
-
-
-def _parse_multipart(response: Response) -> ParsedResponse:
-    part = audio_part(response)
-    return parse_response(part) if part is not None else _parse_bytes(response)
-
-
 def _parse_bytes(response: Response) -> ParsedResponse:
     """Take the body as audio, whatever it is labelled: its bytes are identified later."""
     return ParsedResponse(
-        data=response.body,
-        url=None,
-        url_expires_at=None,
+        response.body,
         content_type=response.content_type,
-        usage=NO_USAGE,
         request_id=response.request_id,
-        words=None,
-        quality=(),
         complete=response.complete,
     )
-
-
-_SHAPES: Sequence[tuple[Callable[[Response], bool], Callable[[Response], ParsedResponse]]] = (
-    (_is_object, _parse_object),  # first: this is nearly every answer
-    (_is_redirect, _parse_redirect),
-    (_is_failure_status, _parse_failure),
-    (_is_empty, _parse_empty),
-    (is_multipart, _parse_multipart),
-    (_is_stream, parse_stream),
-    (_is_text, _parse_text),
-)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,10 @@ from tts_pipeline.errors import ServiceError
 from tts_pipeline.models import Usage
 from tts_pipeline.wire.audio_content import AudioContent, find_audio
 from tts_pipeline.wire.event_stream import ServerSentEvent, parse_events
-from tts_pipeline.wire.failure import classify_payload, malformed_error, no_audio_error, unreadable_error
+from tts_pipeline.wire.failure import classify_payload, malformed_error, missing_audio_error
 from tts_pipeline.wire.failure_body import is_failure
-from tts_pipeline.wire.pcm_description import with_media_type
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in
-from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio
+from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_audio, with_media_type
 from tts_pipeline.wire.text_decoder import TextDecoder
 from tts_pipeline.wire.timestamps import (
     TIMESTAMPS_DROPPED,
@@ -78,8 +77,12 @@ def parse_stream(response: Response) -> ParsedResponse:
             billed.
     """
     state = _StreamState()
-    for payload in _payloads(response, state):
-        _add_payload(payload, state)
+    for event in parse_events(response.body):
+        if event.is_done:
+            state.is_finished = True
+            continue
+        for value in _event_payloads(event, response):
+            _add_value(value, response, state, event.name, event.status)
     return _parsed_response(response, state)
 
 
@@ -96,30 +99,9 @@ def parse_documents(values: Sequence[object], response: Response, *, is_whole: b
     """
     state = _StreamState()
     for value in values:
-        if not isinstance(value, dict):
-            state.other_payloads.append(value)
-            continue
-        if is_failure(value):
-            has_audio = bool(state.chunks or state.link)
-            raise classify_payload(value, response.status, response.headers, has_audio=has_audio)
-        state.is_finished |= _is_last(value, None)
-        _add_payload(value, state)
+        _add_value(value, response, state)
     complete, state.is_finished = is_whole or state.is_finished, True
     return _parsed_response(response, state)._replace(complete=complete)
-
-
-def _payloads(response: Response, state: _StreamState) -> Iterator[Mapping[str, Any]]:
-    for event in parse_events(response.body):
-        if event.is_done:
-            state.is_finished = True
-            continue
-        for payload in _event_payloads(event, response):
-            if isinstance(payload, dict):
-                _raise_failure(payload, event, response, has_audio=bool(state.chunks or state.link))
-                state.is_finished |= _is_last(payload, event.name)
-                yield payload
-            else:
-                state.other_payloads.append(payload)
 
 
 def _event_payloads(event: ServerSentEvent, response: Response) -> list[object]:
@@ -134,11 +116,22 @@ def _event_payloads(event: ServerSentEvent, response: Response) -> list[object]:
         ) from None
 
 
-def _raise_failure(payload: Mapping[str, Any], event: ServerSentEvent, response: Response, *, has_audio: bool) -> None:
-    if event.name == "error" or (event.status or 0) >= 400 or is_failure(payload):
-        raise classify_payload(
-            payload, response.status, response.headers, event_status=event.status, has_audio=has_audio
-        )
+def _add_value(
+    value: object,
+    response: Response,
+    state: _StreamState,
+    event_name: str | None = None,
+    event_status: int | None = None,
+) -> None:
+    """Take one value; raises where it is a failure, by itself or by the event around it."""
+    if not isinstance(value, dict):
+        state.other_payloads.append(value)
+        return
+    if event_name == "error" or (event_status or 0) >= 400 or is_failure(value):
+        has_audio = bool(state.chunks or state.link)
+        raise classify_payload(value, response.status, response.headers, event_status=event_status, has_audio=has_audio)
+    state.is_finished |= _is_last(value, event_name)
+    _add_payload(value, state)
 
 
 def _is_last(payload: Mapping[str, Any], event_name: str | None) -> bool:
@@ -196,16 +189,8 @@ def _is_as_long(data: bytes, chunks: Sequence[bytes]) -> bool:
 def _parsed_response(response: Response, state: _StreamState) -> ParsedResponse:
     audio = _audio_of(response, state)
     words = None if state.has_malformed_words else merge_words(state.words) or None
-    return ParsedResponse(
-        data=audio.data,
-        url=audio.url,
-        url_expires_at=audio.expires_at,
-        content_type=audio.content_type,
-        usage=state.usage,
-        request_id=state.request_id or response.request_id,
-        words=words,
-        quality=(TIMESTAMPS_DROPPED,) if state.has_malformed_words else (),
-    )
+    quality = (TIMESTAMPS_DROPPED,) if state.has_malformed_words else ()
+    return ParsedResponse(*audio, state.usage, state.request_id or response.request_id, words, quality)
 
 
 def _audio_of(response: Response, state: _StreamState) -> AudioContent:
@@ -240,8 +225,7 @@ def _is_repetition(full_audio: bytes, data: bytes, chunk_count: int) -> bool:
 
 
 def _unusable_error(response: Response, state: _StreamState) -> ServiceError:
-    if state.has_undecodable or has_possible_audio(state.other_payloads):
-        message = f"the audio in the stream is neither base64 nor hex: {describe_keys(state.other_payloads)}"
-        return unreadable_error(message, response, request_id=state.request_id)
-    message = f"the stream has no audio: {describe_keys(state.other_payloads)}"
-    return no_audio_error(message, response, request_id=state.request_id)
+    is_unreadable = state.has_undecodable or has_possible_audio(state.other_payloads)
+    problem = "the audio in the stream is neither base64 nor hex" if is_unreadable else "the stream has no audio"
+    message = f"{problem}: {describe_keys(state.other_payloads)}"
+    return missing_audio_error(message, response, is_unreadable=is_unreadable, request_id=state.request_id)

@@ -7,7 +7,7 @@ believed is dropped with a flag, never stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -121,15 +121,12 @@ def _parse_list(value: object, holder: Mapping[str, Any]) -> list[TimedText]:
         return _parse_list(inner, value) if isinstance(inner, list) and inner else []
     if isinstance(value, list):
         if isinstance(value[0], str) and _WORD_ARRAYS[1] in holder:
-            return _from_arrays(holder)
+            return [TimedText(*column) for column in _columns(holder, _WORD_ARRAYS)]
         if isinstance(value[0], dict):
-            return [_from_object(item) for item in value if not _is_sentence_mark(item)]
+            # Alibaba ISI lists whole sentences among the words, told apart by this flag.
+            is_sentence = [isinstance(item, dict) and item.get("sentence") is True for item in value]
+            return [_from_object(item) for item, skip in zip(value, is_sentence, strict=True) if not skip]
     return []
-
-
-def _is_sentence_mark(item: object) -> bool:
-    # Alibaba ISI lists whole sentences among the words, told apart by this flag.
-    return isinstance(item, dict) and item.get("sentence") is True
 
 
 def _from_object(item: object) -> TimedText:
@@ -173,10 +170,6 @@ def _columns(arrays: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[
     return [
         (text, _to_ms(start, 1000), _to_ms(end, 1000)) for text, start, end in zip(texts, starts, ends, strict=True)
     ]
-
-
-def _from_arrays(arrays: Mapping[str, Any]) -> list[TimedText]:
-    return [TimedText(text, start, end) for text, start, end in _columns(arrays, _WORD_ARRAYS)]
 
 
 def _from_characters(arrays: Mapping[str, Any]) -> list[TimedText]:
@@ -226,7 +219,7 @@ def align_words(
     timed_words = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
     if not timed_words:
         return None, ()
-    if any(is_implausible(timed_words, duration_ms) for is_implausible in _IMPLAUSIBILITIES):
+    if _is_implausible(timed_words, duration_ms):
         return None, (TIMESTAMPS_DROPPED,)
     aligner = WordAligner(text)
     for word in timed_words:
@@ -247,27 +240,13 @@ def _clamp_times(words: Sequence[TimedText], duration_ms: int) -> list[tuple[int
     ]
 
 
-def _runs_backwards(words: Sequence[TimedText], _: int) -> bool:
-    return any(word.end_ms < word.start_ms for word in words)
-
-
-def _leaves_the_audio(words: Sequence[TimedText], duration_ms: int) -> bool:
-    return max(word.end_ms for word in words) > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20)
-
-
-def _overlaps(words: Sequence[TimedText], _: int) -> bool:
-    return any(first.end_ms - second.start_ms > _OVERLAP_MS for first, second in pairwise(words))
-
-
-def _covers_nothing(words: Sequence[TimedText], duration_ms: int) -> bool:
-    """All words within a tenth of a long audio, or in no time at all: another unit, or no alignment."""
+def _is_implausible(words: Sequence[TimedText], duration_ms: int) -> bool:
+    """Whether words run backwards, overlap, leave the audio, or cover no more than a tenth of a long one."""
     last_ms = max(word.end_ms for word in words)
-    return last_ms == 0 or (len(words) >= 3 and duration_ms > 2_000 and last_ms * 10 < duration_ms)
-
-
-_IMPLAUSIBILITIES: Sequence[Callable[[Sequence[TimedText], int], bool]] = (
-    _runs_backwards,
-    _leaves_the_audio,
-    _overlaps,
-    _covers_nothing,
-)
+    if last_ms == 0 or last_ms > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20):
+        return True
+    if any(word.end_ms < word.start_ms for word in words):
+        return True
+    if any(first.end_ms - second.start_ms > _OVERLAP_MS for first, second in pairwise(words)):
+        return True
+    return len(words) >= 3 and duration_ms > 2_000 and last_ms * 10 < duration_ms  # another unit, or no alignment

@@ -50,6 +50,8 @@ _OUTPUT_TOKENS = (
     ("output_tokens_details", "audio_tokens"),
 )
 _TOTAL_TOKENS = ("total_tokens", "totalTokenCount")
+_COUNTS: Sequence[Sequence[str | tuple[str, str]]] = (_CHARACTERS, _INPUT_TOKENS, _OUTPUT_TOKENS, _TOTAL_TOKENS)
+"""In the order of the fields of ``Usage``."""
 _HEADERS = (
     *("character-cost", "x-amzn-requestcharacters", "dg-char-count", "x-character-count", "x-characters"),
     *("x-usage-characters", "x-billed-characters"),
@@ -90,14 +92,7 @@ def merge_usage(first: Usage, other: Usage) -> Usage:
 
 
 def _usage_of_fields(fields: Mapping[str, Any]) -> Usage:
-    return _make_usage(
-        (
-            _first_count(fields, _CHARACTERS),
-            _first_count(fields, _INPUT_TOKENS),
-            _first_count(fields, _OUTPUT_TOKENS),
-            _first_count(fields, _TOTAL_TOKENS),
-        )
-    )
+    return _make_usage([_first_count(fields, names) for names in _COUNTS])
 
 
 def _make_usage(counts: Sequence[int | None]) -> Usage:

@@ -99,24 +99,22 @@ class NumericScheme(NamedTuple):
 
     Args:
         path: Where in the JSON object the number stands; it may also be spelled as text.
-        sibling: A name that stands in the object too, where the path alone does not tell the form; None where it does.
-        success: What the number is when all is well.
         meanings: Meaning -> numbers.
+        sibling: A name that stands in the object too, where the path alone does not tell the form; None where it does.
+        success: The numbers when all is well.
         is_strict: Whether any other number is a failure, also beside audio.
     """
 
     path: tuple[str, ...]
-    sibling: str | None
-    success: frozenset[int]
     meanings: Mapping[str, Sequence[int]]
+    sibling: str | None = None
+    success: frozenset[int] = frozenset({0})
     is_strict: bool = True
 
 
 NUMERIC_SCHEMES: Sequence[NumericScheme] = (
     NumericScheme(  # MiniMax
         ("base_resp", "status_code"),
-        None,
-        frozenset({0}),
         {
             "bad_key": (1004, 2049),
             "no_balance": (1008, 1028, 1030),
@@ -130,8 +128,6 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
     ),
     NumericScheme(  # Baidu, the synthesis itself
         ("err_no",),
-        None,
-        frozenset({0}),
         {
             "bad_key": (502,),
             "bad_parameter": (501,),
@@ -144,8 +140,6 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
     ),
     NumericScheme(  # Baidu, its gateway
         ("error_code",),
-        None,
-        frozenset({0}),
         {
             "bad_key": (14, 110, 111),
             "throttled": (4, 13, 15, 18),
@@ -159,8 +153,6 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
     *(
         NumericScheme(  # iFlytek
             path,
-            sibling,
-            frozenset({0}),
             {
                 "bad_key": (10105, 10313),
                 "no_access": (10005, 10110, 11200),
@@ -170,13 +162,12 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
                 "bad_parameter": (10106, 10107, 10139, 10160, 10161, 10163),
                 "too_long": (10109,),
             },
+            sibling,
         )
         for path, sibling in ((("header", "code"), None), (("code",), "sid"))
     ),
     NumericScheme(  # Volcengine
         ("code",),
-        "reqid",
-        frozenset({0, 200, 1000, 3000, 20000000}),
         {
             "throttled": (3003,),
             "transient": (3005, 3006, 3030, 3031, 3032, 3040, 55000000),
@@ -185,11 +176,11 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
             "bad_parameter": (3001, 3050),
             "bad_key": (4000,),
         },
+        sibling="reqid",
+        success=frozenset({0, 200, 1000, 3000, 20000000}),
     ),
     NumericScheme(  # Alibaba's speech gateway
         ("status",),
-        "task_id",
-        frozenset({*range(10), 200, 20000000}),  # small ones are the state of somebody else's task
         {
             "bad_key": (40000001,),
             "throttled": (40000005,),
@@ -198,11 +189,11 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
             "bad_parameter": (40000000, 40000002, 40000003),
             "transient": (50000000, 50000001),
         },
+        sibling="task_id",
+        success=frozenset({*range(10), 200, 20000000}),  # small ones are the state of somebody else's task
     ),
     NumericScheme(  # BigModel
         ("error", "code"),
-        None,
-        frozenset({0, 200}),
         {
             "bad_key": (1000, 1001, 1002, 1003, 1004, 1005),
             "no_balance": (1113, 1309),
@@ -215,12 +206,11 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
             "too_long": (1261,),
             "transient": (1120, 1200, 1230, 1234),
         },
+        success=frozenset({0, 200}),
         is_strict=False,
     ),
     NumericScheme(  # SiliconFlow, and Volcengine's newer routes, whose numbers have eight digits
         ("code",),
-        None,
-        frozenset({0, 200, 20000000}),
         {
             "no_model": (20012,),
             "no_balance": (30001,),
@@ -228,6 +218,7 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
             "transient": (50505, 55000000),
             "too_long": (40402003,),
         },
+        success=frozenset({0, 200, 20000000}),
         is_strict=False,
     ),
 )
