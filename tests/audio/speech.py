@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from tests.audio.waveform import Waveform, encode_waveform
 from tests.patience import patience
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.audio.measure import make_playable
-from tts_pipeline.audio.samples import Waveform, encode
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.models import Audio
 
@@ -33,7 +33,7 @@ EUROPEAN = ("English", "French", "German", "Italian", "Portuguese", "Russian", "
 
 def audio_of(data: bytes) -> Audio:
     """Return bytes as the client would take them."""
-    return make_playable(data, pcm_sample_rate_hz=None, complete=True)[0]
+    return make_playable(data, complete=True)[0]
 
 
 def speak(service: LocalService, text: str, language_type: str = "English", **parameters: Any) -> Audio:
@@ -54,7 +54,7 @@ def articles(language_type: str) -> Iterator[str]:
 def encode_samples(samples: npt.ArrayLike, sample_rate_hz: int = 24_000, name: str = "wav") -> Audio:
     """Return samples (-1 to 1; one column a channel) as audio."""
     columns = np.asarray(samples, np.float32)
-    return encode(Waveform(columns.reshape(len(columns), -1), sample_rate_hz), encoding_of(name))
+    return encode_waveform(Waveform(columns.reshape(len(columns), -1), sample_rate_hz), encoding_of(name))
 
 
 def voice(seconds: float = 1.0, sample_rate_hz: int = 24_000, *, seed: int = 1) -> npt.NDArray[np.float32]:

@@ -106,7 +106,7 @@ def test_a_clip_within_the_bound_costs_the_memory_of_a_block() -> None:
     """Measured, listened to and converted piece by piece."""
     data = silence("FLAC", MAX_CLIP_S)
     tracemalloc.start()
-    audio, _ = make_playable(data, pcm_sample_rate_hz=None, complete=True)
+    audio, _ = make_playable(data, complete=True)
     flags = assess(audio, "Hello.", "en")
     other = convert(audio, AudioSettings("flac", 16_000))
     peak_bytes = tracemalloc.get_traced_memory()[1]

@@ -8,9 +8,9 @@ import pytest
 from tests.audio.samples import sample
 from tests.audio.speech import audio_of, encode_samples, voice
 from tests.audio.test_mpeg import adts_file
+from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
 from tts_pipeline.audio.convert import check_settings, convert
-from tts_pipeline.audio.samples import decode
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.errors import ConfigurationError, PermanentError, TransientError
 from tts_pipeline.models import Audio

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.audio.speech import audio_of, encode_samples, voice
+from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.join import join
-from tts_pipeline.audio.samples import decode
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Audio

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from tests.audio.samples import FORMATS, kind_of, pcm, sample
 from tests.audio.test_mpeg import adts_file
 from tests.builders import wrap_pcm
-from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, make_playable
+from tts_pipeline.audio.identify import locate_audio
+from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, make_pcm_playable, make_playable
+from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
@@ -21,7 +23,9 @@ from tts_pipeline.models import Audio
 def measure_bytes(
     data: bytes, *, pcm_sample_rate_hz: int | None = None, complete: bool = True
 ) -> tuple[Audio, tuple[str, ...]]:
-    return make_playable(data, pcm_sample_rate_hz=pcm_sample_rate_hz, complete=complete)
+    if data and pcm_sample_rate_hz is not None and locate_audio(data)[1] is None:
+        return make_pcm_playable(data, PcmFormat(pcm_sample_rate_hz), complete)
+    return make_playable(data, complete=complete)
 
 
 MEASURED = [name for name in FORMATS if kind_of(name) in {"wav", "mp3", "flac", "ogg"}]
@@ -186,7 +190,7 @@ def damaged_files(draw: st.DrawFn) -> bytes:
 
 def outcome_of(data: bytes, rate: int | None, complete: bool) -> tuple[Audio, tuple[str, ...]] | ServiceError:
     try:
-        return make_playable(data, pcm_sample_rate_hz=rate, complete=complete)
+        return measure_bytes(data, pcm_sample_rate_hz=rate, complete=complete)
     except ServiceError as error:
         return error
 

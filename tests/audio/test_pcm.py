@@ -40,7 +40,7 @@ def test_samples_of_every_kind_are_heard_right(name: str, is_big_endian: bool) -
     wanted = soundfile.read(file, samplerate=16_000, channels=2, format="RAW", subtype=subtype, endian=endian)[0]
     assert np.array_equal(soundfile.read(io.BytesIO(audio.data))[0], wanted)
     assert (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, flags) == ("wav", 16_000, 2, 100, ())
-    assert make_playable(audio.data, pcm_sample_rate_hz=None, complete=True) == (audio, ())
+    assert make_playable(audio.data, complete=True) == (audio, ())
 
 
 @pytest.mark.parametrize("form", [PcmFormat(16_000, 1, 24, "mulaw"), PcmFormat(16_000, 1, 16, "float"), PcmFormat(1)])

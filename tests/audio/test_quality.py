@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.audio.samples import sample
 from tests.audio.speech import EUROPEAN, TAGS, UDHR, articles, audio_of, encode_samples, noise, speak, voice
 from tests.audio.test_mpeg import adts_file
+from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.join import join
 from tts_pipeline.audio.quality import FLAGS, THRESHOLDS, assess, badness
-from tts_pipeline.audio.samples import decode
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.models import Audio

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.audio.speech import noise, voice
-from tts_pipeline.audio.samples import Waveform
+from tests.audio.waveform import Waveform
 from tts_pipeline.audio.signal_stats import SignalStats, measure_signal
 
 
 def measure_samples(samples: npt.ArrayLike, sample_rate_hz: int = 24_000) -> SignalStats:
     columns = np.asarray(samples, np.float32)
-    return measure_signal(Waveform(columns.reshape(len(columns), -1), sample_rate_hz))
+    return measure_signal(Waveform(columns.reshape(len(columns), -1), sample_rate_hz).stream)
 
 
 @pytest.mark.parametrize(("amplitude", "dbfs"), [(1.0, 0), (0.1, -20), (0.001, -60), (0.0, -120)])

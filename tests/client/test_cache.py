@@ -52,7 +52,7 @@ def key_of(text: str, utterance: Utterance = HELLO, card: Card = CARD) -> tuple[
 def cached_audio_of(
     text: str, *, seconds: float = 0.5, origin: str = "pilot#x", segments: int = 1, **options: Any
 ) -> CachedAudio:
-    audio, _ = make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)
+    audio, _ = make_playable(wav(seconds), complete=True)
     first = text.split(maxsplit=1)[0]
     words = (Word(first, 0, 100, 0, len(first)),)
     values: dict[str, Any] = {"words": words, "usage": Usage(len(text)), "request_id": "then", **options}

@@ -22,7 +22,7 @@ SHORT = replace(CARD, input_limit=20)
 
 
 def audio_of(seconds: float) -> Audio:
-    return make_playable(wav(seconds), pcm_sample_rate_hz=None, complete=True)[0]
+    return make_playable(wav(seconds), complete=True)[0]
 
 
 def with_words(seconds: float, text: str) -> dict[str, Any]:

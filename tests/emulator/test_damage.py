@@ -34,10 +34,10 @@ def test_every_sound_can_be_had() -> None:
 )
 def test_every_sound_is_flagged_for_what_it_is(sound: str, flag: str, espeak_service: LocalService, say: Say) -> None:
     """The speech has no flag; spoilt, it plays still, and has this one among others."""
-    well, _ = make_playable(audio_of(say(espeak_service.url, TEXT)), pcm_sample_rate_hz=None, complete=True)
+    well, _ = make_playable(audio_of(say(espeak_service.url, TEXT)), complete=True)
     assert assess(well, TEXT, "en") == ()
     espeak_service.set_faults([{"what": "shape", "sound": sound}])
-    bad, _ = make_playable(audio_of(say(espeak_service.url, TEXT)), pcm_sample_rate_hz=None, complete=True)
+    bad, _ = make_playable(audio_of(say(espeak_service.url, TEXT)), complete=True)
     assert flag in assess(bad, TEXT, "en")
 
 

@@ -6,56 +6,13 @@ import asyncio
 from random import Random
 
 import pytest
-from tenacity import AsyncRetrying, Future, RetryCallState
 
 from tts_pipeline.config import Limits
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, TransientError
-from tts_pipeline.flow.retry_policy import RetryPolicy, wait_full_jitter, wait_max, wait_retry_after, wait_unless_paused
+from tts_pipeline.flow.retry_policy import RetryPolicy
 from tts_pipeline.flow.retry_state import Disposition, RetryState
 
 LIMITS = Limits(retry_wait_s=0.5, retry_wait_max_s=20, max_pause_s=3_600)
-
-
-def state(error: Exception | None = None, *, number: int = 1) -> RetryCallState:
-    """Return what tenacity hands to its policies after a failure."""
-    call = RetryCallState(AsyncRetrying(), None, (), {})
-    call.attempt_number = number
-    if error is not None:
-        call.outcome = Future(number)
-        call.outcome.set_exception(error)
-    return call
-
-
-def test_jitter_is_full_and_its_bound_doubles() -> None:
-    """Anything from 0 to 0.5, 1, 2, ... and 20 s at most."""
-    jitter = wait_full_jitter(lambda call: call.attempt_number, LIMITS, Random(1))
-    for number, bound_s in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 20.0), (5_000, 20.0)):
-        waits = [jitter(state(number=number)) for _ in range(300)]
-        assert 0 <= min(waits) < 0.05 * bound_s
-        assert 0.95 * bound_s < max(waits) <= bound_s
-
-
-@pytest.mark.parametrize(("asked_s", "waited_s"), [(None, 0.0), (7.0, 7.0), (9_999.0, 3_600.0)])
-def test_retry_after_is_honoured_up_to_the_longest_pause(asked_s: float | None, waited_s: float) -> None:
-    """And without one there is no wait."""
-    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=asked_s)
-    assert wait_retry_after(LIMITS)(state(error)) == waited_s
-
-
-def test_the_longest_wait_counts() -> None:
-    """Jitter never cuts short what the service asked for."""
-    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=30.0)
-    jitter = wait_full_jitter(lambda _: 9, LIMITS, Random(1))
-    assert wait_max(jitter, wait_retry_after(LIMITS))(state(error)) == 30.0
-
-
-def test_a_paced_row_does_not_wait_twice() -> None:
-    """The run's pause is its wait."""
-    row = RetryState(disposition=Disposition.RETRY_NOW)
-    error = TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=30.0)
-    assert wait_unless_paused(row, wait_retry_after(LIMITS))(state(error)) == 0.0
-    row.disposition = Disposition.RETRY
-    assert wait_unless_paused(row, wait_retry_after(LIMITS))(state(error)) == 30.0
 
 
 def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceError, list[float]]:
@@ -81,6 +38,36 @@ def retry(errors: list[ServiceError], row: RetryState) -> tuple[str | ServiceErr
             return error
 
     return asyncio.run(main()), waits
+
+
+def test_jitter_is_full_and_its_bound_doubles() -> None:
+    """Anything from 0 to 0.5, 1, 2, ... and 20 s at most."""
+    policy = RetryPolicy(LIMITS, Random(1), asyncio.sleep)
+    for number, bound_s in ((1, 0.5), (2, 1.0), (5, 8.0), (7, 20.0), (5_000, 20.0)):
+        waits = [policy.jitter_s(number) for _ in range(300)]
+        assert 0 <= min(waits) < 0.05 * bound_s
+        assert 0.95 * bound_s < max(waits) <= bound_s
+
+
+def busy(retry_after_s: float) -> TransientError:
+    return TransientError("busy", code="ServiceUnavailable", http_status=503, retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(7.0, 7.0), (9_999.0, 3_600.0)])
+def test_retry_after_is_honoured_up_to_the_longest_pause(asked_s: float, waited_s: float) -> None:
+    """Jitter is shorter, and does not cut it short."""
+    assert retry([busy(asked_s)], RetryState(disposition=Disposition.RETRY)) == ("speech", [waited_s])
+
+
+def test_the_longest_wait_counts() -> None:
+    """Jitter never cuts short what the service asked for, and a short request does not cut the jitter short."""
+    assert retry([busy(30.0)], RetryState(disposition=Disposition.RETRY, retries=9))[1] == [30.0]
+    assert retry([busy(0.001)], RetryState(disposition=Disposition.RETRY, retries=9))[1][0] > 0.001
+
+
+def test_a_paced_row_does_not_wait_twice() -> None:
+    """The run's pause is its wait."""
+    assert retry([busy(30.0)], RetryState(disposition=Disposition.RETRY_NOW))[1] == [0.0]
 
 
 def transient(number: int = 1) -> TransientError:

@@ -59,7 +59,7 @@ def outcome_of(response: Response) -> Audio | ParsedResponse | ServiceError:
         parameters = {"response_format": "pcm"} if len(response.body) % 2 else {}
         samples = find_pcm_format(response, result, parameters) if locate_audio(result.data)[1] is None else None
         if samples is None:
-            audio, _ = make_playable(result.data, pcm_sample_rate_hz=None, complete=result.complete)
+            audio, _ = make_playable(result.data, complete=result.complete)
         else:
             audio, _ = make_pcm_playable(result.data, samples.format, complete=result.complete)
     except ServiceError as error:

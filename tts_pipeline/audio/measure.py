@@ -39,22 +39,18 @@ class _Options(NamedTuple):
     max_s: float
 
 
-def make_playable(
-    data: bytes, *, pcm_sample_rate_hz: int | None, complete: bool, max_s: float = MAX_CLIP_S
-) -> FlaggedAudio:
+def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> FlaggedAudio:
     """Return received bytes as audio that plays, measured, and flags.
 
     Args:
         data: As received.
-        pcm_sample_rate_hz: The rate that was asked for when headerless PCM (16-bit little-endian, mono) was; bytes of
-            no known format are then wrapped as WAV. None when it was not: such bytes are refused.
         complete: False when the bytes ended with the connection, without a length or chunks. The container then
             decides whether they are whole; where it cannot (PCM, a header without sizes), the flag
             ``unverified_length`` says so.
         max_s: The longest clip: what was joined from several answers is longer than one.
 
     Returns:
-        The audio (the very bytes given, unless they were wrapped or mended) and flags.
+        The audio (the very bytes given, unless they were mended) and flags.
 
     Raises:
         TransientError: ``MalformedAudio``: empty, cut, or not decodable. Retried; the attempt was answered, so it may
@@ -66,15 +62,13 @@ def make_playable(
     if not data:
         raise malformed_error("the audio is empty")
     data, name = locate_audio(data)
-    if name is not None:
-        options = _Options(complete, max_s)
-        scan = scan_frames(data, read_mp3_frame) if name == "mp3" else None
-        if scan is not None and scan.is_all_of(data):
-            return _audio_of_scan(data, name, scan, options)
-        return _measure_files(split_files(data, name), options)
-    if pcm_sample_rate_hz is None:
+    if name is None:
         raise _unknown_format_error(data, complete)
-    return make_pcm_playable(data, PcmFormat(pcm_sample_rate_hz), complete)
+    options = _Options(complete, max_s)
+    scan = scan_frames(data, read_mp3_frame) if name == "mp3" else None
+    if scan is not None and scan.is_all_of(data):
+        return _audio_of_scan(data, name, scan, options)
+    return _measure_files(split_files(data, name), options)
 
 
 def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:

@@ -70,41 +70,6 @@ class SampleStream(NamedTuple):
         return SampleStream((_mix(block, channels) for block in self.blocks), self.sample_rate_hz, channels)
 
 
-class Waveform(NamedTuple):
-    """Decoded audio.
-
-    Args:
-        samples: Frames x channels. 32-bit floats hold every 16-bit and every 24-bit sample exactly.
-        sample_rate_hz: Frames a second.
-    """
-
-    samples: Samples
-    sample_rate_hz: int
-
-    @property
-    def frames(self) -> int:
-        """Samples per channel."""
-        return len(self.samples)
-
-    @property
-    def channels(self) -> int:
-        """1 is mono."""
-        return int(self.samples.shape[1])
-
-    @property
-    def stream(self) -> SampleStream:
-        """The sound as a stream of one block."""
-        return SampleStream(iter((self.samples,)), self.sample_rate_hz, self.channels)
-
-    def resampled(self, rate_hz: int) -> Waveform:
-        """Return the same sound at another sample rate; itself where it has that rate."""
-        return self if rate_hz == self.sample_rate_hz else _collect(self.stream.resampled(rate_hz))
-
-    def with_channels(self, channels: int) -> Waveform:
-        """Return the same sound in another number of channels; itself where it has that number."""
-        return self if channels == self.channels else _collect(self.stream.with_channels(channels))
-
-
 def _resample(stream: SampleStream, rate_hz: int) -> Iterator[Samples]:
     resampler = soxr.ResampleStream(stream.sample_rate_hz, rate_hz, stream.channels, dtype="float32", quality="HQ")
     for block in stream.blocks:
@@ -115,11 +80,6 @@ def _resample(stream: SampleStream, rate_hz: int) -> Iterator[Samples]:
 def _mix(block: Samples, channels: int) -> Samples:
     mono = block.mean(axis=1, keepdims=True, dtype=np.float32)
     return np.repeat(mono, channels, axis=1)
-
-
-def _collect(stream: SampleStream) -> Waveform:
-    blocks = list(stream.blocks) or [np.empty((0, stream.channels), np.float32)]
-    return Waveform(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), stream.sample_rate_hz)
 
 
 class _LenientFile(io.BytesIO):
@@ -182,16 +142,6 @@ def make_decodable(audio: Audio) -> bytes:
     return audio.data if is_right else with_frame_count(audio.data)
 
 
-def decode(audio: Audio) -> Waveform:
-    """Return the samples of a file; none where it has a header only.
-
-    Raises:
-        ServiceError: As ``open_stream`` does.
-    """
-    with open_stream(audio) as stream:
-        return _collect(stream)
-
-
 def _plain_wav(data: bytes) -> SampleStream | None:
     """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
     if len(data) < PLAIN_HEADER.size:
@@ -234,20 +184,19 @@ def _limit_length(stream: SampleStream, name: str, max_s: float) -> Iterator[Sam
         yield block
 
 
-def encode(source: Waveform | SampleStream, encoding: Encoding) -> Audio:
+def encode(stream: SampleStream, encoding: Encoding) -> Audio:
     """Return a sound as a file.
 
     16-bit formats are rounded without dither: the error is 98 dB below full scale and under any voice's own noise, and
     samples that were 16 bits before come back exactly.
 
     Args:
-        source: Of a rate that the encoding can carry.
+        stream: The sound, of a rate that the encoding can carry.
         encoding: More channels than it takes are mixed down to one.
 
     Raises:
         TransientError: ``MalformedAudio``: there is not one sample. Retried; may have been billed.
     """
-    stream = source.stream if isinstance(source, Waveform) else source
     if stream.channels > encoding.max_channels:
         stream = stream.with_channels(1)
     data, frames = _write(stream, encoding)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tts_pipeline.audio.samples import Samples, SampleStream, Waveform
+from tts_pipeline.audio.samples import Samples, SampleStream
 
 _FRAME_S = 0.02
 """Levels are measured over so long: two pitch periods of a low voice, so that they do not flutter with its pitch."""
@@ -71,9 +71,8 @@ class SignalStats(NamedTuple):
         return (longest - 1) * _HOP_FRAMES * _FRAME_S + _WINDOW_FRAMES * _FRAME_S if longest else 0.0
 
 
-def measure_signal(source: Waveform | SampleStream) -> SignalStats:
+def measure_signal(stream: SampleStream) -> SignalStats:
     """Measure a sound of at least one sample."""
-    stream = source.stream if isinstance(source, Waveform) else source
     rate_hz, accumulator = stream.sample_rate_hz, _Accumulator(stream.sample_rate_hz)
     for block in stream.blocks:
         accumulator.add(block)

@@ -128,7 +128,7 @@ def _damaged(store: Store, address: RowAddress, column: str) -> StorageError:
 def _refusal(data: bytes, max_s: float) -> str | None:
     """Return why a browser must not decode a file: it would take the memory of hours; None for any other file."""
     try:
-        make_playable(data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)
+        make_playable(data, complete=True, max_s=max_s)
     except UnreadableError as error:
         return error.message if error.code in ("ClipTooLong", "ImplausibleAudio") else None
     except ServiceError:

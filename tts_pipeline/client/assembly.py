@@ -110,11 +110,7 @@ def _merge_flags(synthesis: Synthesis, segment_answers: Sequence[SegmentAnswer])
     flags = {flag for each in segment_answers for flag in each.answer.quality}
     # What was joined before says for itself whether its segments were billed otherwise: their texts are not known.
     is_joined = (synthesis.joined_segments or 1) > 1
-    if not is_joined and any(map(_has_mismatch, segment_answers)):
+    counts = ((each.answer.usage.characters_reported, each.characters_counted) for each in segment_answers)
+    if not is_joined and any(reported not in (None, counted) for reported, counted in counts):
         flags.add(CHARACTERS_MISMATCH)
     return tuple(sorted(flags))
-
-
-def _has_mismatch(segment_answer: SegmentAnswer) -> bool:
-    """Say whether the service counted otherwise than we did; False when it reported nothing."""
-    return segment_answer.answer.usage.characters_reported not in (None, segment_answer.characters_counted)

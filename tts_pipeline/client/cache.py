@@ -98,7 +98,7 @@ def _measure(entry: CachedAudio) -> Audio | None:
     """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
     declared, max_s = entry.answer.audio, MAX_CLIP_S * max(1, entry.segments)
     try:
-        audio = make_playable(declared.data, pcm_sample_rate_hz=None, complete=True, max_s=max_s)[0]
+        audio = make_playable(declared.data, complete=True, max_s=max_s)[0]
     except ServiceError as error:
         _warn(entry, error.message)
         return None

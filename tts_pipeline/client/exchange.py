@@ -192,8 +192,8 @@ class Exchange:
             )
             return audio, (*flags, *samples.flags)
         if len(data) > _INLINE_AUDIO_BYTES and not is_canonical(data):
-            return await asyncio.to_thread(make_playable, data, pcm_sample_rate_hz=None, complete=complete)
-        return make_playable(data, pcm_sample_rate_hz=None, complete=complete)
+            return await asyncio.to_thread(make_playable, data, complete=complete)
+        return make_playable(data, complete=complete)
 
 
 async def _assess_audio(audio: Audio, segment_request: SegmentRequest) -> tuple[str, ...]:

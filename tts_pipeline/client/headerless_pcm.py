@@ -9,7 +9,7 @@ from tts_pipeline.audio.clip_limits import malformed_error
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.audio.speaking_rate import speaking_range_s
 from tts_pipeline.config import PCM_SAMPLE_RATE_HZ
-from tts_pipeline.errors import ServiceError, UnreadableError
+from tts_pipeline.errors import UnreadableError
 from tts_pipeline.models import Audio, Parameters
 from tts_pipeline.wire.event_stream import is_event_stream
 from tts_pipeline.wire.pcm_facts import PcmFacts, facts_of_fields, facts_of_media_type, is_format_name
@@ -73,13 +73,9 @@ def check_duration(audio: Audio, text: str, language: str | None, speed: float, 
     if min_s / _DURATION_FACTOR <= duration_s <= max_s * _DURATION_FACTOR + _DURATION_MARGIN_S:
         return
     message = f"{duration_s:.1f} s of samples came for a text that takes {min_s:.1f} to {max_s:.1f} s to say"
-    raise _duration_error(message, complete or duration_s > max_s)
-
-
-def _duration_error(message: str, is_whole: bool) -> ServiceError:
-    if not is_whole:
-        return malformed_error(message)
-    return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+    if not complete and duration_s <= max_s:
+        raise malformed_error(message)
+    raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
 
 
 def _is_stream(reply: Response) -> bool:

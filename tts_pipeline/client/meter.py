@@ -257,15 +257,13 @@ class Meter:
     def _price_at(self, utc_us: int) -> Price | None:
         day = utc_us // _DAY_US
         if day not in self._prices:
-            self._prices[day] = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
-            self._warn_of_caveat(self._prices[day])
+            price = price_at(self._card.prices, datetime.fromtimestamp(day * 86_400, UTC).date())
+            self._prices[day] = price
+            text = None if self._service is None else caveat(self._service, self._card, price)
+            if text not in self._caveats:
+                self._caveats.add(text)
+                logger.warning("%s", text)
         return self._prices[day]
-
-    def _warn_of_caveat(self, price: Price | None) -> None:
-        text = None if self._service is None else caveat(self._service, self._card, price)
-        if text not in self._caveats:
-            self._caveats.add(text)
-            logger.warning("%s", text)
 
 
 def _format_count(count: int | None) -> str:

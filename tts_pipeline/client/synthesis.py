@@ -195,7 +195,8 @@ class Synthesis:
         async with self.resources.limiter.permit(row, partial(self._new_attempt, request)) as attempt:
             await self._ledger.intend(attempt, self._new_boundaries)
             self._new_boundaries = None
-            self._count_attempt(attempt)
+            self.attempts += 1
+            self._segment_attempts[attempt.segment] = attempt.number
             await self.resources.pacer.wait(attempt.characters_counted)
             facts = ResponseFacts()
             start_s = self.resources.clock.monotonic_s()
@@ -224,10 +225,6 @@ class Synthesis:
         return self.resources.meter.new_attempt(
             self.utterance, request.segment, request.characters_counted, number=number
         )
-
-    def _count_attempt(self, attempt: Attempt) -> None:
-        self.attempts += 1
-        self._segment_attempts[attempt.segment] = attempt.number
 
     def _attempt_result(
         self, attempt: Attempt, request: SegmentRequest, facts: ResponseFacts, start_s: float
