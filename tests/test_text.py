@@ -127,7 +127,7 @@ def test_what_cannot_be_sent_is_refused(text: str, code: str) -> None:
 
 
 def pieces(text: str, limit: int, language: str | None = None) -> list[str]:
-    return [segment.text for segment in segment_text(text, CARD, limit, max_segments=None, language=language)]
+    return [segment.text for segment in segment_text(text, CARD, limit, language=language)]
 
 
 @pytest.mark.parametrize(
@@ -162,25 +162,13 @@ def test_the_language_decides_what_an_abbreviation_is() -> None:
 def test_the_limit_of_the_service_wins() -> None:
     """A limit that was learnt overrides the card's, in either direction."""
     text = "word " * 200
-    assert len(segment_text(text, CARD, max_segments=None)) == 2
+    assert len(segment_text(text, CARD)) == 2
     assert len(segment_text(text, CARD, 1_000)) == 1
-    assert len(segment_text(text, replace(CARD, input_limit=None), 100, max_segments=None)) == 10
+    assert len(segment_text(text, replace(CARD, input_limit=None), 100)) == 10
 
 
-@pytest.mark.parametrize("most", [1, 9])
-def test_more_segments_than_the_caller_can_join_are_refused(most: int) -> None:
-    """A text that needs ten segments is refused below that: half an utterance is never sent, nor paid for."""
-    text = "word " * 200
-    assert len(segment_text(text, CARD, 100, max_segments=10)) == 10
-    with pytest.raises(PermanentError, match="1000 characters long; a request takes 100") as caught:
-        segment_text(text, CARD, 100, max_segments=most)
-    assert (caught.value.code, caught.value.may_be_billed) == ("TextTooLong", False)
-
-
-def test_one_segment_unless_told_otherwise() -> None:
-    """A caller that does not ask for several gets the whole text or an error; white space at its ends may go."""
-    with pytest.raises(PermanentError, match="601 characters long"):
-        segment_text("字" * 601, CARD)
+def test_white_space_beyond_the_limit_may_go() -> None:
+    """A text that fits without it is one segment."""
     assert segment_text("字" * 600 + "\n", CARD) == (Segment(0, "字" * 600, 0, 600),)
 
 
@@ -189,7 +177,7 @@ def test_a_grapheme_is_never_cut() -> None:
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
     assert pieces(family * 3, 5) == [family] * 3
     with pytest.raises(PermanentError) as caught:
-        segment_text(family * 3, CARD, 4, max_segments=None)
+        segment_text(family * 3, CARD, 4)
     assert (caught.value.code, caught.value.may_be_billed) == ("TextTooLong", False)
 
 
@@ -217,7 +205,7 @@ def segmented(text: str, limit: int, unit: Unit = "characters") -> tuple[Segment
     """The segments of a text that can be sent at all; other texts are left to the other tests."""
     assume(text.strip())
     assume(all(input_length(grapheme, unit) <= limit for grapheme in regex.findall(r"\X", text)))
-    return segment_text(text, replace(CARD, input_unit=unit), limit, max_segments=None)
+    return segment_text(text, replace(CARD, input_unit=unit), limit)
 
 
 @given(LONG_TEXT, st.integers(8, 40), st.sampled_from(["characters", "bytes", "tokens"]))
@@ -304,6 +292,6 @@ def test_a_text_that_is_too_long_is_refused_before_it_is_looked_at() -> None:
 def test_segments_without_anything_to_say_are_left_out() -> None:
     """The dots behind a sentence that fills a request are none of their own; the others keep their places."""
     text = "First of all. " + "." * 12 + " Then more."
-    segments = speakable_segments(segment_text(text, replace(CARD, input_limit=14), max_segments=None))
+    segments = speakable_segments(segment_text(text, replace(CARD, input_limit=14)))
     assert [(segment.index, segment.text) for segment in segments] == [(0, "First of all."), (1, "Then more.")]
     assert all(text[segment.start : segment.end] == segment.text for segment in segments)

@@ -173,11 +173,6 @@ class History:
     characters_billed: int = 0
     cost: Decimal | None = None
 
-    @property
-    def attempts(self) -> int:
-        """Requests that were sent for the utterance."""
-        return sum(self.segment_attempts.values())
-
 
 class Speech(NamedTuple):
     """The result of an utterance.

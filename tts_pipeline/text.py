@@ -151,7 +151,7 @@ def speakable_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 
 
 def segment_text(
-    text: str, card: Card, limit: int | None = None, *, max_segments: int | None = 1, language: str | None = None
+    text: str, card: Card, limit: int | None = None, *, language: str | None = None
 ) -> tuple[Segment, ...]:
     """Cut a text into the segments that are sent, one request each.
 
@@ -163,7 +163,6 @@ def segment_text(
         text: An utterance's text.
         card: Whose ``input_limit`` holds, in its ``input_unit``; None is no limit known.
         limit: Holds in place of the card's, when the service has said another; None is the card's.
-        max_segments: What the caller can put together again; None is any number.
         language: BCP-47, for the abbreviations of a language; None is guessed from the script.
 
     Returns:
@@ -171,26 +170,16 @@ def segment_text(
 
     Raises:
         PermanentError: Never retried and never billed. ``EmptyText`` for empty or white-space text,
-            ``UnencodableText`` for a lone surrogate (UTF-8 has no bytes for it), ``TextTooLong`` when it would take
-            more segments than ``max_segments``, or a single grapheme is over the limit.
+            ``UnencodableText`` for a lone surrogate (UTF-8 has no bytes for it), ``TextTooLong`` where a single
+            grapheme is over the limit.
     """
     _check_encodable(text)
     max_length = card.input_limit if limit is None else limit
     if max_length is None or input_length(text, card.input_unit) <= max_length:
         return (Segment(0, text, 0, len(text)),)
-    too_long = PermanentError(
-        f"the text is {input_length(text, card.input_unit)} {card.input_unit} long; a request takes {max_length}",
-        code="TextTooLong",
-        may_be_billed=False,
-        hint="shorten the text, or cut it into several rows",
-    )
-    if max_segments == 1 and input_length(text.strip(), card.input_unit) > max_length:
-        raise too_long  # without looking for places to cut: that takes half a second for a million characters
     boundaries = _find_boundaries(text, language or _guess_language(text))
     cutter = _Segmenter(text, card.input_unit, max_length, graphemes=boundaries[-1])
-    spans = list(cutter.pack(cutter.split((0, len(text)), boundaries)))
-    if max_segments is not None and len(spans) > max_segments:
-        raise too_long
+    spans = cutter.pack(cutter.split((0, len(text)), boundaries))
     return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(spans))
 
 

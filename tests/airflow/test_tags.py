@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
-from tts_pipeline.airflow.tags import context_tags
+from tts_pipeline.airflow.operators.base import context_tags
 
 
 @pytest.mark.parametrize(("map_index", "said"), [(None, "-1"), (-1, "-1"), (0, "0"), (7, "7")])

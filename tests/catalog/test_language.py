@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.catalog.language import find_language_name, find_language_tag
+from tts_pipeline.catalog.checks import find_language_name, find_language_tag
 
 LANGUAGES = {"zh": "Chinese", "pt-BR": "Brazilian", "pt": "Portuguese", "de": "German"}
 

@@ -69,7 +69,7 @@ def _tally(
 
 def _cut(text: str | None, model: Card, sent: Mapping[str, ParameterValue]) -> tuple[Segment, ...] | str:
     try:
-        return segment_text(text or "", model, max_segments=None, language=language_tag(model, sent))
+        return segment_text(text or "", model, language=language_tag(model, sent))
     except PermanentError as error:
         return error.code
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
 from itertools import pairwise
 from typing import Literal, cast
 
-from tts_pipeline.card import Card, Parameter
+from tts_pipeline.card import Card
 from tts_pipeline.catalog.entries import read_parameter
 from tts_pipeline.catalog.toml_table import TomlTable
 from tts_pipeline.catalog.union import unite_cards
@@ -42,7 +43,10 @@ def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str
         service=service,
         model=model,
         snapshot=table.text("snapshot") or base.snapshot,
-        parameters={**base.parameters, **_parameters(table)},
+        parameters={
+            **base.parameters,
+            **{name: read_parameter(name, inner) for name, inner in table.tables("parameters")},
+        },
         languages={**base.languages, **table.text_table("languages")},
         language_parameter=table.text("language_parameter") or base.language_parameter,
         input_limit=table.positive_integer("input_limit") or base.input_limit,
@@ -55,14 +59,12 @@ def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str
         source=table.text("source") or base.source,
     )
     table.refuse_unknown_keys()
-    _check_names(table, card)
+    for key, value in (("service", service), ("model", model)):
+        if not value.strip():
+            raise table.error(key, "must not be empty")
     _check_languages(table, card)
     check_prices(table, card.billing, card.prices)
     return card
-
-
-def _parameters(table: TomlTable) -> dict[str, Parameter]:
-    return {name: read_parameter(name, inner) for name, inner in table.tables("parameters")}
 
 
 def _prices(table: TomlTable, catalog_prices: Mapping[str, Price]) -> tuple[Price, ...]:
@@ -75,17 +77,7 @@ def _prices(table: TomlTable, catalog_prices: Mapping[str, Price]) -> tuple[Pric
 
 def sort_prices(prices: Iterable[Price]) -> tuple[Price, ...]:
     """Return prices in the order in which they begin to hold."""
-    return tuple(sorted(prices, key=_start_date))
-
-
-def _start_date(price: Price) -> str:
-    return price.effective_from.isoformat() if price.effective_from else ""
-
-
-def _check_names(table: TomlTable, card: Card) -> None:
-    for key, value in (("service", card.service), ("model", card.model)):
-        if not value.strip():
-            raise table.error(key, "must not be empty")
+    return tuple(sorted(prices, key=lambda price: price.effective_from or date.min))
 
 
 def _check_languages(table: TomlTable, card: Card) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tts_pipeline.card import Card, Endpoint, Parameter
 from tts_pipeline.catalog.entries import ANY_SERVICE, LOCAL
+from tts_pipeline.catalog.keys import environment, with_key
 from tts_pipeline.catalog.loader import built_in_layer, resolve_cards, user_layer
 from tts_pipeline.catalog.prices import read_prices
 from tts_pipeline.catalog.service import Service
@@ -119,3 +120,21 @@ def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalo
         prices, lambda service, model: catalog.card(catalog.service(service), model), catalog_prices
     )
     return replace(catalog, prices=user_prices)
+
+
+def find_service(name: str, *, catalog: Catalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
+    """Look a service up, with its key from the environment.
+
+    Args:
+        name: A name of the catalog, or a URL.
+        catalog: The catalog to search; None is the built-in catalog.
+        environ: The variables that hold keys; None is the process's environment.
+
+    Raises:
+        ConfigurationError: The name is unknown, or the key is missing.
+    """
+    service = (load_catalog() if catalog is None else catalog).service(name)
+    return with_key(service, environment() if environ is None else environ)
+
+
+Service.named = find_service

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -49,7 +48,7 @@ def read_service(name: str, table: TomlTable) -> Service:
         why = "must be the name of an environment variable in capitals"
         raise table.error("key_variable", why, 'a key is never written into a file; auth = "none" needs none')
     texts = {name: table.text(name) for name in ("account", "source", "key_header", "key_prefix", "proxy")}
-    fields = {
+    fields: dict[str, Any] = {
         "base_url": table.text(table.require("base_url")) or "",
         "dialect": table.one_of("dialect", DIALECTS) or "openai",
         "auth": auth,
@@ -61,7 +60,10 @@ def read_service(name: str, table: TomlTable) -> Service:
         **{name: text for name, text in texts.items() if text is not None},
     }
     table.refuse_unknown_keys()
-    service = _make_service(name, fields, table)
+    try:
+        service = Service(name=name, **fields)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{table.file}: {error.message}", hint=error.hint) from None
     if not service.base_url and name != LOCAL:
         raise table.error("base_url", "must be the service's URL")
     return service
@@ -71,13 +73,6 @@ def _read_path(table: TomlTable, key: str) -> str | None:
     """Read a file's name; a relative one is relative to the catalog."""
     path = table.text(key)
     return None if path is None else str(Path(table.file).parent / Path(path).expanduser())
-
-
-def _make_service(name: str, fields: dict[str, Any], table: TomlTable) -> Service:
-    try:
-        return Service(name=name, **fields)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{table.file}: {error.message}", hint=error.hint) from None
 
 
 def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) -> Price:
@@ -152,13 +147,9 @@ def _read_choices(table: TomlTable, kind: ParameterType) -> tuple[ParameterValue
     if not all(has_type(kind, choice) for choice in values):
         raise table.error("choices", f"must be an array of values of the type {kind}")
     choices = tuple(choice for choice in (coerce(kind, choice) for choice in values) if choice is not None)
-    return _refuse_repetitions(table, choices)
-
-
-def _refuse_repetitions(table: TomlTable, choices: Sequence[ParameterValue]) -> tuple[ParameterValue, ...]:
     if any(choice in choices[:index] for index, choice in enumerate(choices)):
         raise table.error("choices", "must be an array without repetitions")
-    return tuple(choices)
+    return choices
 
 
 def _read_bound(table: TomlTable, key: str, kind: ParameterType) -> Decimal | None:

@@ -33,7 +33,7 @@ class Service(Endpoint):
     """
 
     name: str = field(default="", kw_only=True)
-    named: ClassVar[Callable[..., Service]]  # by ``catalog.lookup``, which stands above this module
+    named: ClassVar[Callable[..., Service]]  # set by ``catalog.catalog``, which stands above this module
     key_variable: str | None = field(default=None, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 
-ROOT = ""
-"""The path of a file's outermost table."""
+Value = TypeVar("Value")
 
 
 class TomlTable:
@@ -22,10 +22,10 @@ class TomlTable:
     Args:
         values: The table's content as tomllib gives it.
         file: The file's name, for messages.
-        path: The dotted place of the table in the file; ``ROOT`` for the outermost.
+        path: The dotted place of the table in the file; empty for the outermost.
     """
 
-    def __init__(self, values: dict[str, object], file: str, path: str = ROOT) -> None:
+    def __init__(self, values: dict[str, object], file: str, path: str = "") -> None:
         self.file = file
         self.path = path
         self._values = values
@@ -46,10 +46,7 @@ class TomlTable:
 
     def text(self, key: str) -> str | None:
         """Read a string; None when it is not given."""
-        value = self._read(key)
-        if value is not None and not isinstance(value, str):
-            raise self._type_error(key, "a string")
-        return value
+        return self._typed(key, str, "a string")
 
     def one_of(self, key: str, known: Sequence[str]) -> str | None:
         """Read a string that is one of ``known``; None when it is not given."""
@@ -60,42 +57,35 @@ class TomlTable:
 
     def boolean(self, key: str, *, default: bool) -> bool:
         """Read a boolean."""
-        value = self._read(key)
-        if value is not None and not isinstance(value, bool):
-            raise self._type_error(key, "true or false")
+        value = self._typed(key, bool, "true or false")
         return default if value is None else value
 
     def positive_integer(self, key: str) -> int | None:
         """Read an integer of 1 or more; None when it is not given."""
-        value = self._read(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-            return value
-        raise self._type_error(key, "an integer of 1 or more")
+        number = self._typed(key, int, "an integer of 1 or more")
+        if number is not None and number < 1:
+            raise self._type_error(key, "an integer of 1 or more")
+        return number
 
     def decimal(self, key: str) -> Decimal | None:
         """Read a finite number, exactly; None when it is not given."""
-        value = self._read(key)
-        if isinstance(value, Decimal) and value.is_finite():
-            return value
-        if value is None:
-            return None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return Decimal(value)
-        raise self._type_error(key, "a number")
+        if type(self._values.get(key)) is int:
+            return Decimal(self._typed(key, int, "a number") or 0)
+        number = self._typed(key, Decimal, "a number")
+        if number is not None and not number.is_finite():
+            raise self._type_error(key, "a number")
+        return number
 
     def day(self, key: str) -> date | None:
         """Read a date such as ``2026-01-31``; None when it is not given."""
-        value = self._read(key)
-        if value is not None and (not isinstance(value, date) or isinstance(value, datetime)):
-            raise self._type_error(key, "a date such as 2026-01-31")
-        return value
+        return self._typed(key, date, "a date such as 2026-01-31")
 
     def text_array(self, key: str) -> tuple[str, ...] | None:
         """Read an array of different strings; None when it is not given."""
-        value = self._read(key)
+        value = self._typed(key, list, "an array of strings")
         if value is None:
             return None
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not all(isinstance(item, str) for item in value):
             raise self._type_error(key, "an array of strings")
         if len(set(value)) < len(value):
             raise self._type_error(key, "an array without repetitions")
@@ -103,8 +93,8 @@ class TomlTable:
 
     def array(self, key: str) -> list[object] | None:
         """Read an array of anything, not empty; None when it is not given."""
-        value = self._read(key)
-        if value is not None and (not isinstance(value, list) or not value):
+        value = self._typed(key, list, "an array that is not empty")
+        if value == []:
             raise self._type_error(key, "an array that is not empty")
         return value
 
@@ -115,28 +105,22 @@ class TomlTable:
 
     def table(self, key: str) -> TomlTable | None:
         """Read a table within; None when it is not given."""
-        value = self._read(key)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self._type_error(key, "a table")
-        return TomlTable(value, self.file, self.dotted_key(key))
+        value = self._typed(key, dict, "a table")
+        return None if value is None else TomlTable(value, self.file, self.dotted_key(key))
 
     def tables(self, key: str) -> Iterator[tuple[str, TomlTable]]:
         """Read a table of tables, name by name; nothing when it is not given."""
-        outer = self.table(key)
-        for name in outer.names() if outer else ():
-            inner = outer.table(name) if outer else None
-            if inner is not None:
+        outer = self.table(key) or TomlTable({}, self.file)
+        for name in outer.names():
+            if (inner := outer.table(name)) is not None:
                 yield name, inner
 
     def array_of_tables(self, key: str) -> list[TomlTable]:
         """Read ``[[key]]`` tables; empty when there are none."""
-        value = self._read(key)
-        if value is None:
-            return []
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self._type_error(key, f"tables, each written [[{key}]]")
+        expected = f"tables, each written [[{key}]]"
+        value = self._typed(key, list, expected) or []
+        if not all(isinstance(item, dict) for item in value):
+            raise self._type_error(key, expected)
         return [TomlTable(item, self.file, f"{self.dotted_key(key)}[{index}]") for index, item in enumerate(value)]
 
     def names(self) -> tuple[str, ...]:
@@ -162,9 +146,13 @@ class TomlTable:
         """Make the error that names file and key. The value is left out: it may be a service's key by mistake."""
         return ConfigurationError(f"{self.file}: {self.dotted_key(key)} {problem}", hint=hint.strip() or None)
 
-    def _read(self, key: str) -> object:
+    def _typed(self, key: str, kind: type[Value], expected: str) -> Value | None:
+        """Read a value of exactly one type: true is no integer, and a time of day no date."""
         self._known_keys.add(key)
-        return self._values.get(key)
+        value = self._values.get(key)
+        if value is None or type(value) is kind:
+            return value
+        raise self._type_error(key, expected)
 
     def _type_error(self, key: str, expected: str, hint: str = "") -> ConfigurationError:
         return self.error(key, f"must be {expected}", hint)

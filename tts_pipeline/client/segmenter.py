@@ -31,7 +31,7 @@ class Segmenter:
         """
         if history.boundaries is not None:
             return _segments_of(text, history.boundaries)
-        segments = segment_text(text, self._card, self._learned_limit, max_segments=None, language=language)
+        segments = segment_text(text, self._card, self._learned_limit, language=language)
         return segments if len(segments) == 1 else self._drop_unspeakable(segments)
 
     def _drop_unspeakable(self, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -57,7 +57,7 @@ class Segmenter:
         if limit < 1:
             return None
         try:
-            pieces = self._drop_unspeakable(segment_text(refused_segment.text, self._card, limit, max_segments=None))
+            pieces = self._drop_unspeakable(segment_text(refused_segment.text, self._card, limit))
         except PermanentError:
             return None
         if pieces[0].text == refused_segment.text:

@@ -101,10 +101,7 @@ class Budget:
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)
             amounts = [f"{amount.normalize():f} {cap.currency}" for amount in figures]
             return _budget_error(amounts, self._ratio_note(), parameter="max_cost")
-        characters = (cap.max_characters or 0, total.characters_upper_bound, total.characters_billed)
-        counts = (*characters, attempt.characters_upper_bound)
-        amounts = [f"{count:,} characters" for count in counts]
-        return _budget_error(amounts, self._ratio_note(), parameter="max_characters")
+        return self._characters_refusal(total, attempt.characters_upper_bound)
 
     def _ratio_note(self) -> str:
         ratio = 1 if self._slow_start is None else self._slow_start.largest_ratio
@@ -121,10 +118,12 @@ class Budget:
         max_characters, total = self._cap.max_characters, sum_of((self._tally.spend, self._external))
         if max_characters is None or total.characters_billed + characters <= max_characters:
             return None
-        counts = (max_characters, total.characters_upper_bound, total.characters_billed, characters)
-        return _budget_error(
-            [f"{count:,} characters" for count in counts], self._ratio_note(), parameter="max_characters"
-        )
+        return self._characters_refusal(total, characters)
+
+    def _characters_refusal(self, total: Cost, needed: int) -> StoppedError:
+        counts = (self._cap.max_characters or 0, total.characters_upper_bound, total.characters_billed, needed)
+        amounts = [f"{count:,} characters" for count in counts]
+        return _budget_error(amounts, self._ratio_note(), parameter="max_characters")
 
     def _fits(self, attempt: Attempt) -> bool:
         if self._slow_start is None:

@@ -184,11 +184,8 @@ class FailurePolicy:
         if self._breaker.is_open:
             self._decide(self._pending_exhausted, Disposition.RETRY_NOW)
             self._check_outage(now_s)
-            return (
-                Disposition.REJECT
-                if not was_never_sent and self._is_last_to_fail(row, now_s)
-                else Disposition.RETRY_NOW
-            )
+            is_last = not was_never_sent and self._is_last_to_fail(row, now_s)
+            return Disposition.REJECT if is_last else Disposition.RETRY_NOW
         if was_never_sent or self._breaker.own_failures(row) < self._limits.max_attempts:
             row.retries += 1
             return Disposition.RETRY
@@ -204,12 +201,8 @@ class FailurePolicy:
         if may_be_transient and self._has_succeeded:
             return None
         self._rows_without_audio.add(row)
-        max_rows_at_start = (
-            _MAX_DAMAGED_ROWS_AT_START if error.code in _DAMAGED_CODES else _MAX_ROWS_WITHOUT_AUDIO_AT_START
-        )
-        if len(self._rows_without_audio) >= (
-            _MAX_ROWS_WITHOUT_AUDIO_LATER if self._has_succeeded else max_rows_at_start
-        ):
+        max_rows = _MAX_DAMAGED_ROWS_AT_START if error.code in _DAMAGED_CODES else _MAX_ROWS_WITHOUT_AUDIO_AT_START
+        if len(self._rows_without_audio) >= (_MAX_ROWS_WITHOUT_AUDIO_LATER if self._has_succeeded else max_rows):
             self._stop_without_audio(error)
             return Disposition.FATAL
         if may_be_transient:
@@ -246,10 +239,8 @@ class FailurePolicy:
         pending_rows = len(self._pending_suspects) + len(self._pending_exhausted)
         if not pending_rows or pending_rows < self._active_rows:
             return
-        if self._pending_suspects:
-            self._decide(
-                self._pending_suspects, Disposition.REJECT
-            )  # they leave, and this is asked again for the others
+        if self._pending_suspects:  # they leave, and this is asked again for the others
+            self._decide(self._pending_suspects, Disposition.REJECT)
         elif self._active_rows == 1:
             self._decide(self._pending_exhausted, Disposition.REJECT)
         else:

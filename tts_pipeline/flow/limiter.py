@@ -38,23 +38,19 @@ class Limiter:
 
     Attributes:
         policy: Decides about rows, and how many attempts may be in flight.
+        in_flight: Attempts that are sent and not settled.
     """
 
     def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
         self._budget = budget or Budget()
         self.policy = FailurePolicy(limits, clock.utc_us)
-        self._in_flight = 0
+        self.in_flight = 0
         self._waiters: deque[_Waiter] = deque()
         self._pending: dict[RetryState, asyncio.Future[Disposition]] = {}
         self._sleep_tasks: set[asyncio.Future[None]] = set()
         self._timer: asyncio.Future[None] | None = None
         self._timer_due_s = 0.0
-
-    @property
-    def in_flight(self) -> int:
-        """Attempts that are sent and not settled."""
-        return self._in_flight
 
     def admit(self) -> Admission:
         """Have a row on its way, for as long as the block runs: ``with limiter.admit() as row: ...``."""
@@ -145,7 +141,7 @@ class Limiter:
         return attempt, self._clock.monotonic_s()
 
     def _free_slot(self) -> None:
-        self._in_flight -= 1
+        self.in_flight -= 1
         self._wake_waiters()
 
     def finish_attempt(self, row: RetryState, attempt: Attempt, error: BaseException | None, sent_at_s: float) -> None:
@@ -169,7 +165,7 @@ class Limiter:
 
     def _try_acquire(self, row: RetryState, make_attempt: MakeAttempt) -> Attempt | None:
         max_in_flight = min(self.policy.max_in_flight, self._budget.max_in_flight)
-        if self._in_flight >= max_in_flight or self.policy.stop_reason is not None:
+        if self.in_flight >= max_in_flight or self.policy.stop_reason is not None:
             return None
         now_s = self._clock.monotonic_s()
         delay_s = self.policy.delay_s(now_s)
@@ -185,7 +181,7 @@ class Limiter:
                 self.stop(refusal)
             return None
         self.policy.on_sent(row, now_s)
-        self._in_flight += 1
+        self.in_flight += 1
         return attempt
 
     def _wake_waiters(self) -> None:

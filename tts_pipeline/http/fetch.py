@@ -93,11 +93,14 @@ class Fetcher:
             except PermanentError as error:
                 raise (_refused_url_error(url, error.message) if error.code in _REFUSAL_CODES else error) from None
             except FatalError as error:  # of the audio's host, and the attempt has been answered, so billed
-                raise _unreachable_error(error) from None
+                message = f"the audio could not be fetched: {error.message}"
+                raise SuspectError(message, code=error.code, hint=error.hint) from None
             if reply.status not in REDIRECTS or "location" not in reply.headers:
                 if was_redirected:
                     refuse_page(first_url, reply)
-                return _require_success(reply)
+                if not 200 <= reply.status < 300:
+                    raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
+                return reply
             url = _join_url(url, reply.headers["location"])
         raise _refused_url_error(url, f"it is the end of more than {MAX_REDIRECTS} redirects")
 
@@ -133,16 +136,6 @@ class Fetcher:
         has_expired = reading.url_expires_at is not None and self._clock.utc_us() >= reading.url_expires_at * 1_000_000
         reason = "its URL had expired" if has_expired else error.message
         return TransientError(f"the audio could not be fetched: {reason}", code="LostUrl")
-
-
-def _require_success(reply: Response) -> Response:
-    if 200 <= reply.status < 300:
-        return reply
-    raise TransientError(f"its URL answered with status {reply.status}", code="LostUrl")
-
-
-def _unreachable_error(error: FatalError) -> SuspectError:
-    return SuspectError(f"the audio could not be fetched: {error.message}", code=error.code, hint=error.hint)
 
 
 def _join_url(base: str, target: str) -> str:

@@ -16,7 +16,6 @@ from tts_pipeline.airflow.hook import SpeechHook
 from tts_pipeline.airflow.links import SpeechReportLink, report_link
 from tts_pipeline.airflow.outcome import FINAL_STOPS, airflow_errors, asset_event
 from tts_pipeline.airflow.paths import connection_of, resolve_path
-from tts_pipeline.airflow.tags import context_tags
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
 from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.errors import StoppedError
@@ -142,7 +141,7 @@ class SpeechJobOperator(BaseOperator):
 
     def resume(self, context: Context, event: Any = None) -> Any:  # noqa: ARG002 (what the trigger gives)
         """Go on after a pause that was waited for without a slot."""
-        with airflow_errors(self.final_stops):
+        with airflow_errors(self.final_stops):  # not by ``execute``: Airflow refuses a call of that within a task
             return self._work(context)
 
     def on_kill(self) -> None:
@@ -198,7 +197,7 @@ class SpeechJobOperator(BaseOperator):
             limits = replace(limits, max_pause_s=min(limits.max_pause_s, self.defer_after.total_seconds()))
         own_tags = {name: str(value) for name, value in (self.tags or {}).items()}  # a template may render as a number
         tags = {**context_tags(context), **options.tags, **own_tags}
-        # What an empty night becomes is decided before the job: see ``empty.py``.
+        # What an empty night becomes is decided before the job: see ``empty_source.py``.
         return replace(options, limits=limits, tags=tags, missing_is_empty=True)
 
     def _run_to_end(self, run: RunJob) -> Report:
@@ -245,3 +244,10 @@ class SpeechJobOperator(BaseOperator):
 
 def _path(path: str | None) -> Path | None:
     return None if path is None else local_path(path)
+
+
+def context_tags(context: Context) -> dict[str, str]:
+    """Return ``dag_id``, ``task_id``, ``run_id`` and ``map_index`` (-1 where nothing is mapped)."""
+    task = context["ti"]
+    ids = {"dag_id": task.dag_id, "task_id": task.task_id, "run_id": task.run_id, "map_index": task.map_index}
+    return {name: str(-1 if value is None else value) for name, value in ids.items()}
