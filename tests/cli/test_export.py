@@ -12,7 +12,7 @@ from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.cli.export import periodic_progress
 from tts_pipeline.cli.parser import EXPORT_FORMATS
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.exports.formats import FORMATS
+from tts_pipeline.exports.formats import LIBRARIES
 from tts_pipeline.job.progress_view import LINE_EVERY_S
 
 
@@ -102,4 +102,4 @@ def test_a_line_tells_how_far_it_is_now_and_then(capsys: pytest.CaptureFixture[s
 
 def test_help_tells_the_formats_there_are() -> None:
     """The parser names them without loading what makes them."""
-    assert tuple(FORMATS) == EXPORT_FORMATS
+    assert tuple(LIBRARIES) == EXPORT_FORMATS

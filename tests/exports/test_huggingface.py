@@ -18,9 +18,6 @@ from tests.exports.samples import RATE_HZ, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export
-from tts_pipeline.exports.options import ExportOptions
-from tts_pipeline.exports.report import Export
-from tts_pipeline.storage.open_store import open_store
 
 IDS = [f"u{number}" for number in range(10)]
 LINE = pa.field("line", pa.int64())
@@ -106,16 +103,15 @@ def test_made_again_it_replaces_the_earlier_one(dataset: Path, tmp_path: Path, d
     assert {name: split.num_rows for name, split in load(datasets, tmp_path / "out").items()} == {"train": 10}
 
 
-def test_large_splits_are_several_files(dataset: Path, tmp_path: Path, datasets: Any) -> None:
+def test_large_splits_are_several_files(
+    dataset: Path, tmp_path: Path, datasets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of about so many bytes each, in order."""
-    from tts_pipeline.exports.huggingface import FileSizes, HuggingFaceExporter
+    from tts_pipeline.exports import huggingface
 
-    store = open_store(tmp_path / "out")
-    plan = ExportOptions("huggingface", None, None, None, "as-received", None).plan(
-        open_store(dataset), lambda _, __: None
-    )
-    exporter = HuggingFaceExporter(plan, store, Export("huggingface", store.root), FileSizes(10_000, 10_000))
-    exporter.run(is_index_valid=False)
+    monkeypatch.setattr(huggingface, "FILE_BYTES", 10_000)
+    monkeypatch.setattr(huggingface, "GROUP_BYTES", 10_000)
+    export(dataset, tmp_path / "out", as_="huggingface")
     assert len(list((tmp_path / "out" / "data").iterdir())) > 2
     assert load(datasets, tmp_path / "out")["train"]["utterance_id"][:] == IDS
 

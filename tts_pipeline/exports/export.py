@@ -10,7 +10,7 @@ from typing import Protocol
 from tts_pipeline.config import AS_RECEIVED
 from tts_pipeline.exports.destination import begin_export, finish_export
 from tts_pipeline.exports.files import FileExporter
-from tts_pipeline.exports.manifests import Manifests, NemoManifests, NoManifests
+from tts_pipeline.exports.manifests import Manifests, NemoManifests
 from tts_pipeline.exports.options import ExportOptions
 from tts_pipeline.exports.plan import ExportPlan
 from tts_pipeline.exports.report import Export
@@ -89,7 +89,7 @@ def _create_exporter(options: ExportOptions, plan: ExportPlan, store: Store, rep
 
 
 def _create_manifests(as_: str, store: Store, plan: ExportPlan) -> Manifests:
-    kind: type[Manifests] = NemoManifests if as_ == "nemo" else NoManifests
+    kind: type[Manifests] = NemoManifests if as_ == "nemo" else Manifests
     if as_ == "lhotse":
         from tts_pipeline.exports.lhotse_manifests import LhotseManifests  # its library may not be installed
 

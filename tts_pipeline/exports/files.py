@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,7 +16,7 @@ from tts_pipeline.dataset.reader import RowGroup
 from tts_pipeline.errors import ServiceError, StorageError
 from tts_pipeline.exports.audio import AUDIO_COLUMNS, convert_row, format_of
 from tts_pipeline.exports.file_names import FileName, NameTemplate
-from tts_pipeline.exports.index import CHECKPOINT_FOLDER, ExportIndex, IndexEntry, IndexWriter, hash_of_name
+from tts_pipeline.exports.index import CHECKPOINT_FOLDER, ExportIndex, IndexEntry, hash_of_name, write_index
 from tts_pipeline.exports.manifests import Manifests
 from tts_pipeline.exports.plan import EXT, KEY, SPLIT, ExportPlan, ExportRow, audio_bytes
 from tts_pipeline.exports.report import Export
@@ -31,14 +32,7 @@ _INDEX_COLUMNS = (*KEY, *AUDIO_COLUMNS, "audio_sha256", *_LABEL_COLUMNS)
 
 
 class FileExporter:
-    """An export to files.
-
-    Args:
-        plan: What is exported.
-        store: The destination.
-        template: Of the files' names.
-        manifests: What stands beside the files.
-        report: Filled.
+    """An export to files; it fills the report.
 
     Raises:
         ConfigurationError: A name cannot be made; nothing was written.
@@ -75,10 +69,11 @@ class FileExporter:
         columns = (*_INDEX_COLUMNS, *self._fields, *self._manifests.columns)
         with (
             DaemonExecutor(WRITERS, "export-write") as writers,
-            ExportIndex(self._store) as prior_index,
-            IndexWriter(self._store, prior_index.next_run) as index_writer,
+            closing(ExportIndex(self._store)) as prior_index,
+            write_index(self._store, prior_index.next_run) as index_writer,
             self._manifests,
         ):
+            self._manifests.open()
             for part, groups in groupby(self._plan.groups(columns), lambda pair: pair[0].part):
                 part_entries, written_before = list[IndexEntry](), self._report.written
                 for group, rows in groups:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,43 +39,26 @@ _BATCH_ROWS = 32
 
 _TABLE_ROWS = 256
 
+FILE_BYTES = 500_000_000
+"""Audio in one Parquet file, about: as much as ``datasets`` puts there."""
+
+GROUP_BYTES = ROW_GROUP_BYTES
+"""Audio in one row group, at most; a larger row is one of its own."""
+
 _AUDIO_COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256")
 
 
-@dataclass(frozen=True, slots=True)
-class FileSizes:
-    """How rows are divided.
-
-    Args:
-        file_bytes: In one Parquet file, about: as much as ``datasets`` puts there.
-        row_group_bytes: In one row group, at most; a larger row is one of its own.
-    """
-
-    file_bytes: int = 500_000_000
-    row_group_bytes: int = ROW_GROUP_BYTES
-
-
-DEFAULT_SIZES = FileSizes()
-
-
 class HuggingFaceExporter:
-    """An export to a repository.
-
-    Args:
-        plan: What is exported.
-        store: The destination.
-        report: Filled.
-        sizes: Of files and row groups.
+    """An export to a repository; it fills the report.
 
     Raises:
         ConfigurationError: A column of the input has a type that ``datasets`` does not know; nothing was written.
     """
 
-    def __init__(self, plan: ExportPlan, store: Store, report: Export, sizes: FileSizes = DEFAULT_SIZES) -> None:
+    def __init__(self, plan: ExportPlan, store: Store, report: Export) -> None:
         self._plan = plan
         self._store = store
         self._report = report
-        self._sizes = sizes
         self._features = _features(plan.schema() or speech_schema([]))
         self._languages = set[str]()
 
@@ -103,11 +84,13 @@ class HuggingFaceExporter:
                     batch = rows[start : start + _BATCH_ROWS]
                     clips = converters.map(partial(self._convert, data), batch)
                     self._write(writers, zip(batch, clips, strict=True))
+            for writer in writers.values():
+                writer.flush()
         info = _info(self._features, writers.values())
         self._store.write(CARD_FILE, self._card(info).encode())
 
     def _split_writer(self, split: str) -> SplitWriter:
-        return SplitWriter(self._store, split, self._features.arrow_schema, self._sizes)
+        return SplitWriter(self._store, split, self._features.arrow_schema)
 
     def _convert(self, data: pa.Array, row: ExportRow) -> Audio | ServiceError:
         try:
@@ -144,46 +127,28 @@ class HuggingFaceExporter:
         return f"---\n{data}\n---\n\n# Synthetic speech\n\n{text}\n"
 
 
-class SplitWriter:
-    """The Parquet files of one split, each visible when it is whole. Used by ``with``.
+class SplitWriter(ExitStack):
+    """The Parquet files of one split, each visible when it is whole. Used by ``with``, and flushed at its end."""
 
-    Args:
-        store: The destination.
-        split: Its name.
-        schema: What the files hold.
-        sizes: Of files and row groups.
-    """
-
-    def __init__(self, store: Store, split: str, schema: pa.Schema, sizes: FileSizes) -> None:
+    def __init__(self, store: Store, split: str, schema: pa.Schema) -> None:
+        super().__init__()
         self.split = split
         self.rows = 0
         self.bytes = 0
         self._store = store
         self._schema = schema
-        self._sizes = sizes
         self._file_number = 0
         self._file_bytes = 0
-        self._stack = ExitStack()
         self._writer: pq.ParquetWriter | None = None
         self._tables: list[pa.Table] = []
         self._rows: list[Mapping[str, Any]] = []
         self._row_group_bytes = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._flush()
-        self._stack.__exit__(kind, error, trace)
-
     def write(self, row: Mapping[str, Any]) -> None:
         """Write a row, with as many others as fit a row group."""
         row_bytes = len(row[AUDIO]["bytes"])
-        if self._row_group_bytes + row_bytes > self._sizes.row_group_bytes:
-            self._flush()
+        if self._row_group_bytes + row_bytes > GROUP_BYTES:
+            self.flush()
         self._rows.append(row)
         self._row_group_bytes += row_bytes
         self.rows += 1
@@ -197,20 +162,20 @@ class SplitWriter:
             self._tables.append(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write the rows so far as a row group."""
         self._build_table()
         if not self._tables:
             return
         if self._writer is None:
-            path = self._stack.enter_context(
-                self._store.stage(f"{DATA_FOLDER}/{self.split}-{self._file_number:05}.parquet")
-            )
-            self._writer = self._stack.enter_context(speech_writer(path, self._schema))
+            name = f"{DATA_FOLDER}/{self.split}-{self._file_number:05}.parquet"
+            path = self.enter_context(self._store.stage(name))
+            self._writer = self.enter_context(speech_writer(path, self._schema))
         self._writer.write_table(pa.concat_tables(self._tables))
         self._file_bytes += self._row_group_bytes
         self._tables, self._row_group_bytes = [], 0
-        if self._file_bytes >= self._sizes.file_bytes:
-            self._stack.close()
+        if self._file_bytes >= FILE_BYTES:
+            self.close()
             self._writer, self._file_number, self._file_bytes = None, self._file_number + 1, 0
 
 

@@ -6,10 +6,9 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,10 +64,7 @@ _CACHED_GROUPS = 4
 
 
 class ExportIndex:
-    """What earlier exports wrote to a destination, by utterance; 12 bytes of memory for each. Used by ``with``.
-
-    Args:
-        store: The destination.
+    """The files that earlier exports wrote to a destination, by utterance; 12 bytes of memory for each.
 
     Raises:
         StorageError: It cannot be read.
@@ -84,20 +80,11 @@ class ExportIndex:
         try:
             hashes = [group_hashes for name in self._index_files() for group_hashes in self._hash_keys(name)]
         except BaseException:
-            self._close()
+            self.close()
             raise
         self._first_rows: npt.NDArray[np.int64] = np.cumsum([0, *map(len, hashes)])[:-1]
         unsorted = np.concatenate([np.empty(0, np.uint64), *hashes])
         self._hashes = HashIndex(unsorted, np.arange(len(unsorted)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._table.cache_clear()
-        self._close()
 
     def get(self, utterance_id: str, take: int) -> IndexEntry | None:
         """Return an utterance's row; None when it was not exported."""
@@ -174,47 +161,42 @@ class ExportIndex:
     def _open(self, name: str) -> pq.ParquetFile:
         """Return a file, opened; only one is open at a time, because there may be a piece for each part."""
         if self._open_file is None or self._open_file[0] != name:
-            self._close()
+            self._close_file()
             with ExitStack() as stack:
                 parquet = stack.enter_context(open_parquet(self._store, name))
                 self._open_file = name, stack.pop_all(), parquet
         return self._open_file[2]
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file that is open, and forget what was read."""
+        self._table.cache_clear()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._open_file is not None:
             self._open_file[1].close()
             self._open_file = None
 
 
+@contextmanager
+def write_index(store: Store, run: int) -> Iterator[IndexWriter]:
+    """Write the index of an export, whole only at the end of the block; ``run`` is ``ExportIndex.next_run``."""
+    with store.stage(INDEX_FILE) as path, parquet_writer(path, INDEX_SCHEMA) as parquet:
+        writer = IndexWriter(store, run, parquet)
+        yield writer
+        writer.flush()
+
+
 class IndexWriter:
-    """Writes the index of an export, and a piece of it after each part. Used by ``with``; whole only at its end.
+    """Writes the index of an export; ``write_index`` gives it."""
 
-    Args:
-        store: The destination.
-        run: ``ExportIndex.next_run``.
-    """
-
-    def __init__(self, store: Store, run: int) -> None:
+    def __init__(self, store: Store, run: int, parquet: pq.ParquetWriter) -> None:
         self._store = store
         self._checkpoint_prefix = f"{CHECKPOINT_FOLDER}/{run:06}-"
-        self._stack = ExitStack()
+        self._parquet = parquet
         self._entries: list[IndexEntry] = []
         self._name_hashes: list[Hashes] = []
         self._intents: list[str] = []
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            path = stack.enter_context(self._store.stage(INDEX_FILE))
-            self._writer = stack.enter_context(parquet_writer(path, INDEX_SCHEMA))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self._flush()
-        self._stack.__exit__(kind, error, trace)
 
     @property
     def name_hashes(self) -> HashIndex:
@@ -228,7 +210,7 @@ class IndexWriter:
         )
         self._entries += entries
         if len(self._entries) >= _GROUP_ROWS:
-            self._flush()
+            self.flush()
 
     def write_intent(self, names: Sequence[str]) -> None:
         """Say which files are about to be written: they are accounted for by ``checkpoint``, or unsure after a kill."""
@@ -245,9 +227,10 @@ class IndexWriter:
         while self._intents:
             self._store.remove(self._intents.pop())
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write the rows that were added as a row group."""
         if self._entries:
-            self._writer.write_table(pa.Table.from_pylist(self._entries, schema=INDEX_SCHEMA))
+            self._parquet.write_table(pa.Table.from_pylist(self._entries, schema=INDEX_SCHEMA))
             self._entries.clear()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from lhotse import AudioSource, Recording, SupervisionSegment
@@ -36,15 +35,15 @@ class LhotseManifests(Manifests):
     def _name(self, kind: str, split: str) -> str:
         return f"{PREFIX}_{kind}_{split if self.has_splits else 'all'}.jsonl.gz"
 
-    def open(self, stack: ExitStack) -> None:
+    def open(self) -> None:
         """Begin three manifests for each split."""
         self._files: dict[tuple[str, str], gzip.GzipFile] = {}
         for split in self.splits:
             for kind in KINDS:
-                path = stack.enter_context(self.store.stage(self._name(kind, split)))
-                raw = stack.enter_context(path.open("wb"))
+                path = self.enter_context(self.store.stage(self._name(kind, split)))
+                raw = self.enter_context(path.open("wb"))
                 # Without a name and a time in it, so that the same rows give the same bytes.
-                self._files[kind, split] = stack.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
+                self._files[kind, split] = self.enter_context(gzip.GzipFile("", "wb", 6, raw, mtime=0))
 
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write a recording, its supervision, and a cut of both."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, ClassVar, Self, TextIO
+from typing import Any, ClassVar, TextIO
 
 import orjson
 
@@ -14,75 +12,50 @@ from tts_pipeline.exports.index import IndexEntry
 from tts_pipeline.storage.store import Store
 
 
-class Manifests(ABC):
-    """Manifests of exported files, for each split; visible only when the export is whole. Used by ``with``.
+class Manifests(ExitStack):
+    """The manifests of an export, for each split; visible only when the export is whole. Used by ``with``.
+
+    This class writes none: the files and their index are all there is.
 
     Args:
         store: The destination.
         splits: The names of all splits.
-        has_splits: False where one holds everything, and need not be told in a name.
+        has_splits: False where one split holds everything, and no name needs it.
     """
 
     columns: ClassVar[tuple[str, ...]] = ()
     """Of the speech table, beyond those of the index."""
 
     def __init__(self, store: Store, splits: Sequence[str], *, has_splits: bool) -> None:
+        super().__init__()
         self.store = store
         self.splits = splits
         self.has_splits = has_splits
-        self.stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.open(stack)
-            self.stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stack.__exit__(kind, error, trace)
-
-    @abstractmethod
     def names(self) -> Sequence[str]:
         """Return the names of the manifests."""
+        return ()
 
-    @abstractmethod
-    def open(self, stack: ExitStack) -> None:
-        """Begin the manifests."""
+    def open(self) -> None:
+        """Begin the manifests, inside the ``with``."""
 
-    @abstractmethod
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write an utterance.
 
         Args:
             split: Its split.
             entry: Its row of the index.
-            values: What the speech table says in ``columns``.
+            values: Its values in ``columns`` of the speech table.
         """
-
-
-class NoManifests(Manifests):
-    """Files and their index are all there is."""
-
-    def names(self) -> Sequence[str]:
-        """Return none."""
-        return ()
-
-    def open(self, stack: ExitStack) -> None:
-        """Begin nothing."""
-
-    def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
-        """Write nothing."""
 
 
 class NemoManifests(Manifests):
     """A manifest as NVIDIA NeMo reads it, one JSON object a line: ``manifest.json``, or ``train_manifest.json``.
 
-    Paths are relative to the manifest, which NeMo follows where there is a folder in them. Words are told as NeMo's
+    Paths are relative to the manifest, which NeMo follows where there is a folder in them. Words are written as NeMo's
     tools for alignments do (``scripts/speaker_tasks/create_alignment_manifest.py``, read 2026-11): ``words``, an empty
     one for each silence, and ``alignments``, the second at which each ends. A word that begins before the last one
-    ends is told from that end on.
+    ends is written from that end on.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("timestamps",)
@@ -91,12 +64,12 @@ class NemoManifests(Manifests):
         """Return one for each split."""
         return [f"{split}_manifest.json" if self.has_splits else "manifest.json" for split in self.splits]
 
-    def open(self, stack: ExitStack) -> None:
+    def open(self) -> None:
         """Begin a manifest for each split."""
         self._files: dict[str, TextIO] = {}
         for split, name in zip(self.splits, self.names(), strict=True):
-            path = stack.enter_context(self.store.stage(name))
-            self._files[split] = stack.enter_context(path.open("w", encoding="utf-8"))
+            path = self.enter_context(self.store.stage(name))
+            self._files[split] = self.enter_context(path.open("w", encoding="utf-8"))
 
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
         """Write a line."""

@@ -14,7 +14,7 @@ from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports.file_names import NameTemplate, check_fields, parse_template
 from tts_pipeline.exports.filters import AUDIO, Filter, parse_filter
-from tts_pipeline.exports.formats import FORMATS, check_export_format
+from tts_pipeline.exports.formats import check_export_format, has_audio_files
 from tts_pipeline.exports.plan import EXT, SPLIT, ExportPlan, OnRows
 from tts_pipeline.exports.splits import parse_splits
 
@@ -60,7 +60,7 @@ class ExportOptions:
         if self.name is None:
             folder = "" if self.as_ == "files" else "audio/"
             return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")
-        if not FORMATS[self.as_].has_files:
+        if not has_audio_files(self.as_):
             raise ConfigurationError(f"an export as {self.as_} has no audio files to name", hint="leave `name` out")
         if self.as_ == "nemo" and "/" not in self.name:
             raise ConfigurationError(

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tts_pipeline.exports.formats import FORMATS
+from tts_pipeline.exports.formats import has_audio_files
 from tts_pipeline.models import HOUR_MS
 
 
@@ -47,7 +47,7 @@ class Export:
     @property
     def has_files(self) -> bool:
         """Whether there is an audio file for each utterance."""
-        return FORMATS[self.as_].has_files
+        return has_audio_files(self.as_)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
