@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tts_pipeline.cli.progress import progress_shown
+from tts_pipeline.cli.run import progress_shown
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.job import Progress
 

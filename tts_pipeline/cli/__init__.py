@@ -55,8 +55,11 @@ def _dispatch(argv: Sequence[str]) -> int:
 _SERVERS = {"browse", "emulate"}
 """Commands whose event loop, in the main thread, has the signals."""
 
-
 _COMMANDS = {
+    "run": ("run", "run"),
+    "validate": ("run", "validate"),
+    "estimate": ("estimate", "show_estimate"),
+    "demo": ("demo", "demo"),
     "report": ("report", "show_report"),
     "browse": ("browse", "browse"),
     "export": ("export", "show_export"),
@@ -65,24 +68,10 @@ _COMMANDS = {
     "services": ("listing", "list_services"),
     "models": ("listing", "list_models"),
 }
-"""Where a command is that takes its flags as they are: module and function."""
+"""The module and the function of each command."""
 
 
 def _run_command(arguments: Namespace) -> int:
-    if arguments.command in {"run", "validate"}:
-        from tts_pipeline.cli.run import run, validate
-        from tts_pipeline.cli.settings import read_settings
-
-        return (run if arguments.command == "run" else validate)(read_settings(arguments))
-    if arguments.command == "estimate":
-        from tts_pipeline.cli.estimate import show_estimate
-        from tts_pipeline.cli.settings import read_settings
-
-        return show_estimate(read_settings(arguments), arguments.latency_s)
-    if arguments.command == "demo":
-        from tts_pipeline.cli.demo import demo
-
-        return demo(arguments.destination, quiet=arguments.quiet)
     module, function = _COMMANDS[arguments.command]
     command: Callable[[Namespace], int] = getattr(import_module(f"tts_pipeline.cli.{module}"), function)
     return command(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -30,21 +31,20 @@ MAX_WORDS = 5
 _PARAMETERS = {"voice": "voice", "language_type": "language_type"}
 
 
-def demo(destination: str, *, quiet: bool) -> int:
-    """Make the demo's dataset, or show the one that is there.
+def demo(arguments: argparse.Namespace) -> int:
+    """Make the demo's dataset, or show the dataset that is there.
 
     The lines are written beside it, as Parquet, so that they can be looked at and run again with ``run``. A second
     run finds everything done, sends nothing and shows the same.
 
-    Args:
-        destination: A local folder.
-        quiet: No progress.
-
     Returns:
         0 when every line is speech but the one that the service is told to refuse; else the status of a run.
     """
+    destination: str = arguments.destination
     if not is_local(destination):
-        raise ConfigurationError(f"the demo writes to a local folder, not to {destination!r}")
+        raise ConfigurationError(
+            f"the demo writes to a local folder, not to {destination!r}", hint="name a folder on this machine"
+        )
     script = _script()
     folder = local_path(destination)
     source = folder.with_name(f"{folder.name}-lines.parquet")
@@ -58,7 +58,7 @@ def demo(destination: str, *, quiet: bool) -> int:
         columns=InputColumns(parameters=_PARAMETERS),
     )
     print_status(f"The same by hand:\n  {_equivalent_command(source, destination)}\n")
-    report = run_with_progress(job, quiet=quiet, faults=[{"what": "refuse", "text": script["refused"]}])
+    report = run_with_progress(job, quiet=arguments.quiet, faults=[{"what": "refuse", "text": script["refused"]}])
     print_result(summarise(job, report))
     if report.stopped is None and not report.this_run.attempts:
         print_result("\nIt was all there already: nothing was sent.")

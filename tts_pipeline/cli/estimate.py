@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+
 from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.flags import with_flags
-from tts_pipeline.cli.settings import Settings
+from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import OK
 from tts_pipeline.cli.terminal import print_json, print_result
 from tts_pipeline.estimates import estimate_rows
 
 
-def show_estimate(settings: Settings, latency_s: float | None = None) -> int:
-    """Say what a run with these settings would come to; sends and writes nothing. Returns the exit status.
-
-    Args:
-        settings: Those of the run.
-        latency_s: Mean time to an answer; None is as earlier runs measured it.
-    """
-    estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=latency_s)
+def show_estimate(arguments: argparse.Namespace) -> int:
+    """Print what a run with these settings would cost; sends and writes nothing. Returns the exit status."""
+    settings = read_settings(arguments)
+    estimate = estimate_rows(settings.source, build_job(settings, None), latency_s=arguments.latency_s)
     if settings.get("json"):
         print_json({**estimate.to_json(), "notes": list(map(with_flags, estimate.notes))})
     else:

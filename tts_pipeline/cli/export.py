@@ -40,11 +40,7 @@ def show_export(arguments: argparse.Namespace) -> int:
 
 
 def periodic_progress(clock: Callable[[], float] = time.monotonic) -> Callable[[int, int], None]:
-    """Return what tells on standard error how far an export is, every 30 seconds.
-
-    Args:
-        clock: Seconds that never go backwards.
-    """
+    """Return a callback that prints to standard error how far an export is, every 30 seconds of the clock."""
     printed_at_s = clock()
 
     def on_rows(rows_done: int, rows: int) -> None:

@@ -19,89 +19,70 @@ EXPORT_FORMATS = ("huggingface", "files", "nemo", "lhotse")
 REPORT_FORMATS = ("table", "csv", "parquet", "json")
 SHELLS = ("bash", "zsh", "fish")
 
-_RUN_EPILOG = "\n".join(
-    [
-        "SOURCE is a Parquet file, a folder, a glob or a URL of these. DESTINATION is a folder or a URL; a destination",
-        "that holds the same job already is continued, and nothing that is there is bought again.",
-        "",
-        "A key comes from the environment: see 'tts-pipeline services'. --service local needs none; when TTS_LOCAL_URL",
-        "is set, it is the service that 'tts-pipeline emulate' runs there.",
-        "",
-        "JOB.toml holds the same settings, with underscores: max_concurrency = 32, generate_ids = true,",
-        'unchecked = ["voice"]; tables for what is given as NAME=VALUE: column = { voice = "speaker" },',
-        'set = { speed = 1.2 }. "work_dir", "reuse", "catalog" and "prices" are seen from the folder of the file. A',
-        "flag goes before it.",
-        "",
-        "--reuse PILOT takes audio from a dataset of the same service, model and parameters: a pilot becomes the full",
-        "job, a job is made again as FLAC, a second dataset shares lines with the first. --reuse STORE keeps whatever",
-        "is bought, as received, for every job that names it. It may be given several times. Rows with such audio cost",
-        "nothing, and say where it came from. Rows of one job that ask for the same are bought once in any case.",
-        "",
-        "exit status:",
-        *(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items()),
-        "In all of them everything done so far is kept.",
-    ]
-)
+_EXIT_STATUSES = "\n".join(f"  {status:<4} {meaning}" for status, meaning in MEANINGS.items())
 
-_ESTIMATE_EPILOG = "\n".join(
-    [
-        "Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character",
-        "are exact if nothing has to be retried. The arguments, and JOB.toml, are those of 'tts-pipeline run': put",
-        "'estimate' in place of 'run', and it says what is left to buy. Without DESTINATION the dataset is new.",
-        "",
-        "Hours and time rest on what DESTINATION and the datasets of --reuse measured, such as a pilot; else hours",
-        "rest on published paces of each language, right within a third, and the time is that of the rates alone.",
-    ]
-)
+_RUN_EPILOG = f"""\
+SOURCE is a Parquet file, a folder, a glob or a URL of these. DESTINATION is a folder or a URL; a destination
+that holds the same job already is continued, and nothing that is there is bought again.
 
-_REPORT_EPILOG = "\n".join(
-    [
-        "Every request that may have cost money is a row of a dataset's usage table; these are added up. NAME is day,",
-        "hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or tag:KEY;",
-        "it may be given several times. Days and hours are UTC. Currencies are never added to one another, and a cost",
-        "that is not known is empty: requests_without_cost counts these.",
-    ]
-)
+A key comes from the environment: see 'tts-pipeline services'. --service local needs none; when TTS_LOCAL_URL
+is set, it is the service that 'tts-pipeline emulate' runs there.
 
-_BROWSE_EPILOG = "\n".join(
-    [
-        "The page reads the dataset as it is and changes nothing; it needs no network. Whoever reaches the address",
-        "hears and reads everything, so that it answers on this machine only, unless --host says otherwise.",
-    ]
-)
+JOB.toml holds the same settings, with underscores: max_concurrency = 32, generate_ids = true,
+unchecked = ["voice"]; tables for what is given as NAME=VALUE: column = {{ voice = "speaker" }},
+set = {{ speed = 1.2 }}. "work_dir", "reuse", "catalog" and "prices" are seen from the folder of the file. A
+flag goes before it.
 
-_EXPORT_EPILOG = "\n".join(
-    [
-        "A destination that holds an export of this format already is brought in step: only files that are new or",
-        "changed are written, and those that are no part of it any more are removed.",
-        "",
-        "--as files writes an audio file for each utterance, and index.parquet; nemo and lhotse add their manifests;",
-        "huggingface is Parquet by split and a dataset card. --name is made of columns, {ext} and {split}; names are",
-        "safe whatever an id holds, and the index tells them. --where is SQL over the columns of the speech table.",
-        "An utterance's split follows from its id alone: it never changes.",
-        "",
-        "exit status: 0; 3 where audio could not be brought to --audio-format; else as of 'tts-pipeline run'.",
-    ]
-)
+--reuse PILOT takes audio from a dataset of the same service, model and parameters: a pilot becomes the full
+job, a job is made again as FLAC, a second dataset shares lines with the first. --reuse STORE keeps whatever
+is bought, as received, for every job that names it. It may be given several times. Rows with such audio cost
+nothing, and say where it came from. Rows of one job that ask for the same are bought once in any case.
+
+exit status:
+{_EXIT_STATUSES}
+In all of them everything done so far is kept."""
+
+_ESTIMATE_EPILOG = """\
+Nothing is sent, nothing is written, and no key is needed. Requests, characters and the cost by character
+are exact if nothing has to be retried. The arguments, and JOB.toml, are those of 'tts-pipeline run': put
+'estimate' in place of 'run', and it says what is left to buy. Without DESTINATION the dataset is new.
+
+Hours and time rest on what DESTINATION and the datasets of --reuse measured, such as a pilot; else hours
+rest on published paces of each language, right within a third, and the time is that of the rates alone."""
+
+_REPORT_EPILOG = """\
+Every request that may have cost money is a row of a dataset's usage table; these are added up. NAME is day,
+hour, model, voice, service, account, dataset, outcome, error_code, price_basis, invocation_id or tag:KEY;
+it may be given several times. Days and hours are UTC. Currencies are never added to one another, and a cost
+that is not known is empty: requests_without_cost counts these."""
+
+_BROWSE_EPILOG = """\
+The page reads the dataset as it is and changes nothing; it needs no network. Whoever reaches the address
+hears and reads everything, so that it answers on this machine only, unless --host says otherwise."""
+
+_EXPORT_EPILOG = """\
+A destination that holds an export of this format already is brought in step: only files that are new or
+changed are written, and those that are no part of it any more are removed.
+
+--as files writes an audio file for each utterance, and index.parquet; nemo and lhotse add their manifests;
+huggingface is Parquet by split and a dataset card. --name is made of columns, {ext} and {split}; names are
+safe whatever an id holds, and the index tells them. --where is SQL over the columns of the speech table.
+An utterance's split follows from its id alone: it never changes.
+
+exit status: 0; 3 where audio could not be brought to --audio-format; else as of 'tts-pipeline run'."""
 
 
-_EMULATE_EPILOG = "\n".join(
-    [
-        "It speaks with espeak-ng behind the same interface as the paid services, with a bill of its own. It is a fair",
-        "rehearsal of all their languages but Japanese: espeak-ng spells kanji and digits, so that Japanese audio is",
-        "about three times as long as a real voice's.",
-    ]
-)
-_COMPLETION_EPILOG = "\n".join(
-    [
-        "For bash, put the script into a file that new shells read:",
-        "  tts-pipeline completion bash > ~/.local/share/bash-completion/completions/tts-pipeline",
-        "For zsh, into a folder of $fpath, as ~/.zfunc (then 'autoload -U compinit; compinit'):",
-        "  tts-pipeline completion zsh > ~/.zfunc/_tts-pipeline",
-        "For fish:",
-        "  tts-pipeline completion fish > ~/.config/fish/completions/tts-pipeline.fish",
-    ]
-)
+_EMULATE_EPILOG = """\
+It speaks with espeak-ng behind the same interface as the paid services, with a bill of its own. It is a fair
+rehearsal of all their languages but Japanese: espeak-ng spells kanji and digits, so that Japanese audio is
+about three times as long as a real voice's."""
+_COMPLETION_EPILOG = """\
+For bash, put the script into a file that new shells read:
+  tts-pipeline completion bash > ~/.local/share/bash-completion/completions/tts-pipeline
+For zsh, into a folder of $fpath, as ~/.zfunc (then 'autoload -U compinit; compinit'):
+  tts-pipeline completion zsh > ~/.zfunc/_tts-pipeline
+For fish:
+  tts-pipeline completion fish > ~/.config/fish/completions/tts-pipeline.fish"""
 
 _LATENCY_HELP = "mean time to an answer (default: as measured in DESTINATION and the datasets of --reuse)"
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tts_pipeline.catalog.keys import environment
 from tts_pipeline.cli.build_job import build_job
 from tts_pipeline.cli.local_service import LocalServiceRun
 from tts_pipeline.cli.logs import warnings_shown
-from tts_pipeline.cli.progress import progress_shown
-from tts_pipeline.cli.settings import Settings
+from tts_pipeline.cli.settings import read_settings
 from tts_pipeline.cli.status import OK, status_of_run
 from tts_pipeline.cli.summary import RejectCauses, read_reject_causes, result_without_report, summary
 from tts_pipeline.cli.terminal import align_columns, print_error, print_json, print_result, print_status
@@ -22,12 +24,14 @@ from tts_pipeline.job import Job, Progress, Report, run_job
 from tts_pipeline.job import validate as check
 from tts_pipeline.job.folders import work_dir_of
 from tts_pipeline.job.prepared_job import PreparedJob
+from tts_pipeline.job.progress_view import ProgressView, live_display, report_lines
 from tts_pipeline.source.row_reader import RowReader
 from tts_pipeline.storage.open_store import open_store
 
 
-def run(settings: Settings) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Make the dataset, or go on with it; returns the exit status."""
+    settings = read_settings(arguments)
     job = build_job(settings, environment())
     try:
         report = run_with_progress(job, quiet=bool(settings.get("quiet")))
@@ -64,6 +68,21 @@ def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, An
     return report
 
 
+@contextmanager
+def progress_shown(progress: Progress, *, quiet: bool) -> Iterator[None]:
+    """Show progress on standard error while the block runs; nothing when ``quiet``."""
+    if quiet:
+        yield
+    elif sys.stderr.isatty():
+        from rich.console import Console
+
+        with live_display(ProgressView(progress), Console(stderr=True)):
+            yield
+    else:
+        with report_lines(ProgressView(progress), print_status):
+            yield
+
+
 def summarise(job: Job, report: Report) -> str:
     """Return the summary of a run for people."""
     causes = RejectCauses()
@@ -75,8 +94,9 @@ def summarise(job: Job, report: Report) -> str:
     return summary(report, job.service, job.card(), causes)
 
 
-def validate(settings: Settings) -> int:
-    """Say what a run with these settings would do; sends and writes nothing. Returns the exit status."""
+def validate(arguments: argparse.Namespace) -> int:
+    """Print what a run with these settings would do; sends and writes nothing. Returns the exit status."""
+    settings = read_settings(arguments)
     job = build_job(settings, environment())
     LocalServiceRun(job.service, environment())
     facts = _facts(check(job))

@@ -70,14 +70,7 @@ def result_without_report(stopped_by: str, destination: str) -> dict[str, Any]:
 
 
 def summary(report: Report, service: Endpoint, card: Card, causes: RejectCauses) -> str:
-    """Return the summary for people.
-
-    Args:
-        report: Of the run.
-        service: Of the job.
-        card: Of the model.
-        causes: Of the rejects.
-    """
+    """Return the summary of a run for people."""
     dataset, this_run = report.dataset, report.this_run
     lines = [
         (
