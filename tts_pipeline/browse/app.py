@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from asyncio import Future
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -13,7 +14,6 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from tts_pipeline.browse.byte_range import parse_range
 from tts_pipeline.browse.guard import guard_middleware
 from tts_pipeline.browse.row import Clip, RowAddress, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.row_query import parse_row_query
@@ -28,15 +28,12 @@ CACHED_CLIPS = 16
 """Audio that was last asked for: a player asks for one file in several pieces."""
 
 _TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "opus": "audio/ogg"}
+_SINGLE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 class BrowseApp:
-    """A dataset as a web application.
-
-    Args:
-        store: The dataset.
-        host: Where the server answers.
+    """A dataset as a web application; ``host`` is the name or address that the server answers on.
 
     Raises:
         ConfigurationError: There is no dataset.
@@ -150,7 +147,7 @@ def _clip_response(request: web.Request, clip: Clip) -> web.Response:
     size, etag = len(clip.data), f'"{clip.sha256}"'
     headers = {"Accept-Ranges": "bytes", "ETag": etag, **_NO_CACHE}
     is_same = request.headers.get("If-Range", etag) == etag
-    byte_range = parse_range(request.headers.get("Range"), size) if is_same else None
+    byte_range = _parse_range(request.headers.get("Range"), size) if is_same else None
     if byte_range is None:
         return web.Response(body=clip.data, content_type=_content_type(clip), headers=headers)
     if not byte_range:
@@ -158,6 +155,23 @@ def _clip_response(request: web.Request, clip: Clip) -> web.Response:
     headers["Content-Range"] = f"bytes {byte_range.start}-{byte_range.stop - 1}/{size}"
     piece = clip.data[byte_range.start : byte_range.stop]
     return web.Response(status=206, body=piece, content_type=_content_type(clip), headers=headers)
+
+
+def _parse_range(header: str | None, size: int) -> range | None:
+    """Return the bytes that a ``Range`` header asks for (RFC 9110, section 14).
+
+    Returns:
+        An empty range where the file has no such bytes; None, which is the whole file, for anything but a single range.
+    """
+    match = _SINGLE_RANGE.fullmatch(header or "")
+    if match is None or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    if not first:
+        return range(max(0, size - int(last)), size)
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(int(last) + 1, size) if last else size)
 
 
 def _content_type(clip: Clip) -> str:

@@ -53,10 +53,6 @@ class RowTable:
     """Rows of a dataset: all speech, part by part, then all rejects. For many threads.
 
     A million rows of a hundred characters take about 150 MB.
-
-    Args:
-        frame: Their small columns.
-        spans: Where they are.
     """
 
     def __init__(self, frame: pl.DataFrame, spans: Sequence[FileSpan]) -> None:

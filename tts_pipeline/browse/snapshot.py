@@ -22,11 +22,8 @@ _FIRST_FILES = 1
 class Snapshot:
     """What a dataset holds now. For many threads; everything is read once, by whoever wants it first.
 
-    Args:
-        store: The dataset.
-
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is no dataset.
         StorageError: It cannot be read. Blocking.
     """
 

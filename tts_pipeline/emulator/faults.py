@@ -46,11 +46,7 @@ class _RuleState:
 
 
 class Faults:
-    """The rules in force.
-
-    Args:
-        clock: Seconds that never go backwards.
-    """
+    """The rules in force, by a clock in seconds that never goes backwards."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -23,14 +23,7 @@ SAMPLE_RATES_HZ = (24_000, 16_000)
 
 
 class RefusalError(Exception):
-    """A request that is answered with an error.
-
-    Args:
-        status: The HTTP status.
-        code: The service's code.
-        message: The service's words.
-        headers: Sent beside the usual ones.
-    """
+    """A request that is answered with an error, in the service's own code and words."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

@@ -43,12 +43,7 @@ Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
 
 
 class SpeechServer:
-    """The service: who may ask, what goes wrong, what is answered and what it costs.
-
-    Args:
-        options: How it is started.
-        engine: Who speaks.
-    """
+    """The service: it admits requests, plays faults, answers and keeps the bill."""
 
     def __init__(self, options: EmulatorOptions, engine: Engine) -> None:
         self._options = options

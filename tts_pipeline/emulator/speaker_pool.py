@@ -18,12 +18,7 @@ _ANSWER_TIMEOUT_S = 60.0
 
 
 class SpeakerPool:
-    """A pool of processes that speak.
-
-    Args:
-        count: How many.
-        command: What is started; for tests.
-    """
+    """A pool of ``count`` processes that speak."""
 
     def __init__(
         self, count: int, command: tuple[str, ...] = (sys.executable, "-m", "tts_pipeline.emulator.speaker")

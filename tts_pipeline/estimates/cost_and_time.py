@@ -22,17 +22,7 @@ _DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class TimeEstimate:
-    """How long a job takes.
-
-    Args:
-        requests_per_minute: As given, else the service's own; None is none.
-        characters_per_minute: As given; None is none.
-        latency_s: Mean time to an answer; None is not known.
-        elapsed_s: The longest of the times below; None without any.
-        limited_by: Which one it is; None without any.
-        answer_within_s: The longest that an answer may take, with the given requests in flight, so that the rates are
-            reached; None without any rate, or without requests.
-    """
+    """How long a job takes, in the fields of ``Estimate`` with these names."""
 
     requests_per_minute: float | None
     characters_per_minute: float | None
@@ -43,14 +33,7 @@ class TimeEstimate:
 
 
 def estimate_time(counts: Counts, card: Card, limits: Limits, latency: Latency | None = None) -> TimeEstimate:
-    """Work out how long a job takes.
-
-    Args:
-        counts: Of its rows.
-        card: Its own rate holds where none is given.
-        limits: Rates, and requests in flight.
-        latency: Time to an answer; None is not known.
-    """
+    """Work out how long a job takes; the card's own rate holds where ``limits`` has none."""
     requests = card.requests_per_minute if limits.requests_per_minute is None else limits.requests_per_minute
     rates = {
         "requests_per_minute": (counts.segments, requests),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from tts_pipeline.cache.cache_location import CacheLocation, CacheTier, find_cache
@@ -258,13 +258,8 @@ def _make_estimate(counts: Counts, job: Job, latency: Latency | None, prior_spen
         audio_hours=audio_hours,
         audio_bytes=round(audio_hours * 3_600 * WAV_BYTES_PER_SECOND),
         spoken=counts.spoken,
-        requests_per_minute=time.requests_per_minute,
-        characters_per_minute=time.characters_per_minute,
-        latency_s=time.latency_s,
         latency_source=latency.source if latency else None,
-        elapsed_s=time.elapsed_s,
-        limited_by=time.limited_by,
-        answer_within_s=time.answer_within_s,
+        **asdict(time),
         notes=notes,
         rows_unspeakable=counts.rows_unspeakable,
     )

@@ -49,8 +49,6 @@ class PurchaseCounter:
         keeps_unspeakable: Whether texts, and pieces of them, without anything to say are sent.
 
     Attributes:
-        parameters: The parameters of the rows.
-        keeps_unspeakable: As given.
         long_texts: Texts over the limit so far.
         cut_texts: Those of them that were really cut.
     """

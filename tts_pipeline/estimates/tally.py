@@ -42,23 +42,12 @@ _SPEED = "speed"
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Totals of all rows.
+    """Totals of all rows: the fields of ``Estimate`` with these names, and more.
 
     Args:
-        rows: All of them.
-        rows_without_text: Empty, white space or null.
-        rows_too_long: No piece of the text fits a request.
-        repeated_rows: Rows that send exactly the same as another row of the job.
-        segments: Requests.
-        characters_billed: Of the requests.
-        spoken: Audio that the run adds, by language and voice, the most hours first.
         long_texts: Texts over the limit.
         cut_texts: Those of them that were really cut.
-        rows_there: Rows whose speech is at the destination, or paid for in a journal.
-        rows_rejected_before: Rows that were rejected before, and are not tried anew.
-        reused_rows: Rows whose audio was bought by another job.
         japanese_rows: Rows in Japanese, by what is sent or by their script.
-        rows_unspeakable: Nothing in the text is read aloud, and such texts are not sent.
         longest: Requests and characters of the row with the most characters: they are sent one after another.
     """
 
