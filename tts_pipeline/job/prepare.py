@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -25,7 +26,7 @@ from tts_pipeline.job.folders import WORK_FOLDER, make_leases, work_dir_of
 from tts_pipeline.job.job import Job
 from tts_pipeline.job.option_checks import check_run_options, refuse_unknown_columns, refuse_unreachable
 from tts_pipeline.job.prepared_job import PreparedJob
-from tts_pipeline.job.rebuild import OldGeneration, find_rebuild
+from tts_pipeline.job.rebuild import OldGeneration, Rebuild, find_rebuild
 from tts_pipeline.log import logger
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper, hugging_face_note
 from tts_pipeline.source.dropped_columns import check_drop
@@ -53,6 +54,37 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
         ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
             planned the rebuild that the source calls for: what is there is not given up for it.
     """
+    card = _check_settings(job, sends=sends)
+    source = open_job_source(job)
+    mapper = _make_mapper(job, card, source)
+    target = _describe(job, mapper, source)
+    work_dir = work_dir_of(job)
+    store = open_store(job.destination, work_dir / "staging")
+    leases = make_leases(job, store, work_dir)
+    _refuse_half_swapped(store)
+    growth = (Growth.ANYWHERE if job.options.append else Growth.AT_THE_END) if may_grow else Growth.NONE
+    rebuild = find_rebuild(store, work_dir, target, growth) if job.options.rebuild else None
+    caches = _find_caches(job, work_dir, rebuild)
+    if rebuild is not None:
+        store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
+        target = replace(target, generation=rebuild.number)
+    existing = check_descriptor(store, target, growth)
+    if existing is None:
+        _check_new_dataset(job, mapper.roles, None if may_grow else rebuild)
+    refuse_changed_prices(existing.prices if existing else (), target.prices)
+    descriptor = existing or target
+    source = source.with_files([file["path"] for file in descriptor.source])
+    rows = select_rows(job.selection, source.rows)
+    prepared = PreparedJob(
+        job, source, rows, mapper, store, descriptor, work_dir, leases, cache_locations=caches, rebuild=rebuild
+    )
+    if is_stored(store, descriptor):
+        return prepared
+    return replace(prepared, repeated_hashes=_scan(prepared))  # a descriptor is written only after a good scan
+
+
+def _check_settings(job: Job, *, sends: bool) -> Card:
+    """Check everything that needs neither the source nor the destination; return the model's card."""
     check_run_options(job.options)
     card = job.card()
     if sends:
@@ -60,60 +92,36 @@ def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJ
     check_cap(job.options.budget, card, datetime.now(UTC).date())
     check_settings(job.audio)
     check_drop(job.columns, job.options.tag_columns)
-    source = open_job_source(job)
-    roles = _column_roles(job, source)
-    refuse_unknown_columns(job, source)
-    mapper = _make_mapper(job, card, roles)
-    row_indices = select_rows(job.selection, source.rows)
-    work_dir = work_dir_of(job)
-    store = open_store(job.destination, work_dir / "staging")
-    leases = make_leases(job, store, work_dir)
-    target = Descriptor(
-        rows=len(row_indices),
-        part_rows=job.options.part_rows or part_rows_for(len(row_indices)),
+    return card
+
+
+def _describe(job: Job, mapper: UtteranceMapper, source: Source) -> Descriptor:
+    """Return the descriptor that a new dataset would get, with the whole source as one extent."""
+    rows = len(select_rows(job.selection, source.rows))
+    return Descriptor(
+        rows=rows,
+        part_rows=job.options.part_rows or part_rows_for(rows),
         job={**job.identity(mapper.fixed), **source.identity()},
         source=source.fingerprint(),
-        prices=[price_row(price) for price in card.prices],
+        prices=[price_row(price) for price in mapper.card.prices],
     )
-    growth = (Growth.ANYWHERE if job.options.append else Growth.AT_THE_END) if may_grow else Growth.NONE
-    _refuse_half_swapped(store)
-    rebuild = find_rebuild(store, work_dir, target, growth) if job.options.rebuild else None
+
+
+def _find_caches(job: Job, work_dir: Path, rebuild: Rebuild | None) -> tuple[CacheLocation | OldGeneration, ...]:
+    """Look at the places of ``reuse``; the other generations of a rebuilt dataset come first."""
     reuse = job.options.reuse
     locations = [reuse] if isinstance(reuse, str | os.PathLike) else reuse
-    cache_locations: list[CacheLocation | OldGeneration] = [
-        find_cache(location, work_dir / "staging") for location in locations
-    ]
-    if rebuild is not None:
-        cache_locations = [*rebuild.cache_locations(), *cache_locations]
-        store, work_dir = rebuild.store, rebuild.work_dir_of(rebuild.number)
-        target = replace(target, generation=rebuild.number)
-    existing = check_descriptor(store, target, growth)
-    if rebuild is not None and existing is None and not may_grow:
+    named = [find_cache(location, work_dir / "staging") for location in locations]
+    return (*(rebuild.cache_locations() if rebuild is not None else ()), *named)
+
+
+def _check_new_dataset(job: Job, roles: ColumnRoles, unplanned: Rebuild | None) -> None:
+    if unplanned is not None:
         raise ConfigurationError(
-            f"no rebuild of {rebuild.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
-            hint="restore the source, or plan the job again: what is bought is not bought again",
+            f"no rebuild of {unplanned.home.root} is planned for the source {os.fspath(job.source)!r} as it is now",
+            hint="restore the source, or plan the job again: the rebuild reuses the audio that was bought",
         )
-    if existing is None:
-        roles.refuse_case_collisions()
-    refuse_changed_prices(existing.prices if existing else (), target.prices)
-    descriptor, repeated_hashes = existing or target, None
-    source = source.with_files([file["path"] for file in descriptor.source])
-    row_indices = select_rows(job.selection, source.rows)
-    if not is_stored(store, descriptor):  # a descriptor is written only after the source was found good
-        repeated_hashes = scan_source(source, row_indices, mapper, scratch=scratch_root(job.options.work_dir))
-    return PreparedJob(
-        job,
-        source,
-        row_indices,
-        mapper,
-        store,
-        descriptor,
-        work_dir,
-        leases,
-        tuple(cache_locations),
-        repeated_hashes,
-        rebuild,
-    )
+    roles.refuse_case_collisions()
 
 
 def open_job_source(job: Job) -> Source:
@@ -138,6 +146,13 @@ def open_job_source(job: Job) -> Source:
     ids = [] if columns.generate_ids else [columns.utterance_id]
     names = [*ids, columns.text, *columns.parameters.values(), *columns.rename, *job.options.tag_columns.values()]
     return Source([], pa.schema([(name, pa.string()) for name in dict.fromkeys(names)]))
+
+
+def _make_mapper(job: Job, card: Card, source: Source) -> UtteranceMapper:
+    roles = _column_roles(job, source)
+    refuse_unknown_columns(job, source)
+    fixed = check_parameters(card, job.parameters, job.unchecked, from_columns=roles.parameter_columns())
+    return UtteranceMapper(roles, card, fixed, job.unchecked)
 
 
 def _column_roles(job: Job, source: Source) -> ColumnRoles:
@@ -192,23 +207,19 @@ def find_repeated_hashes(prepared: PreparedJob) -> Hashes:
     Raises:
         StorageError: The disk failed, or the source cannot be read. Blocking.
     """
+    if prepared.repeated_hashes is not None:
+        return prepared.repeated_hashes
     fingerprint = prepared.descriptor.fingerprint
-    hashes = (
-        prepared.repeated_hashes
-        if prepared.repeated_hashes is not None
-        else load_duplicate_hashes(prepared.store, fingerprint)
-    )
+    hashes = load_duplicate_hashes(prepared.store, fingerprint)
     if hashes is None:
-        scratch = scratch_root(prepared.job.options.work_dir)
-        hashes = scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
+        hashes = _scan(prepared)
         save_duplicate_hashes(prepared.store, fingerprint, hashes)
     return hashes
 
 
-def _make_mapper(job: Job, card: Card, roles: ColumnRoles) -> UtteranceMapper:
-    column_parameters = roles.parameter_columns()
-    fixed = check_parameters(card, job.parameters, job.unchecked, from_columns=column_parameters)
-    return UtteranceMapper(roles, card, fixed, job.unchecked)
+def _scan(prepared: PreparedJob) -> Hashes:
+    scratch = scratch_root(prepared.job.options.work_dir)
+    return scan_source(prepared.source, prepared.row_indices, prepared.mapper, scratch=scratch)
 
 
 def select_rows(selection: Selection, rows: int) -> Sequence[int]:
