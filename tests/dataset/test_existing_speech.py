@@ -17,7 +17,7 @@ from tts_pipeline.dataset.existing_speech import (
     published_histories,
     read_existing_speech,
 )
-from tts_pipeline.dataset.reopen import reopen_rejected_parts
+from tts_pipeline.dataset.finalize import reopen_rejected_parts
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import History
 from tts_pipeline.schema import speech_schema

@@ -13,9 +13,14 @@ from tts_pipeline.dataset.active_part import PriorState
 from tts_pipeline.dataset.commit import PartCommitter, marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.existing_speech import published_histories, read_existing_speech
-from tts_pipeline.dataset.finalize import committed_parts, dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.finalize import (
+    committed_parts,
+    dataset_totals,
+    finalize,
+    is_finalized,
+    reopen_rejected_parts,
+)
 from tts_pipeline.dataset.growth import create_or_extend_descriptor
-from tts_pipeline.dataset.reopen import reopen_rejected_parts
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.local_store import LocalStore

@@ -12,9 +12,8 @@ from tts_pipeline.config import InputColumns
 from tts_pipeline.models import Utterance
 from tts_pipeline.source.columns import UtteranceMapper
 from tts_pipeline.source.duplicates import (
-    FILE_NAME,
+    DUPLICATES_FILE,
     RequestHasher,
-    delete_duplicate_hashes,
     load_duplicate_hashes,
     save_duplicate_hashes,
 )
@@ -94,7 +93,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
     """It is found anew: the source is looked through again."""
     store = LocalStore(tmp_path)
     save_duplicate_hashes(store, "f" * 64, np.array([1, 2], np.int64))
-    store.write(FILE_NAME, (store.read(FILE_NAME) or b"") + damage)
+    store.write(DUPLICATES_FILE, (store.read(DUPLICATES_FILE) or b"") + damage)
     assert load_duplicate_hashes(store, "f" * 64) is None
 
 
@@ -107,5 +106,5 @@ def test_it_is_no_part_of_the_dataset(tmp_path: Path) -> None:
     assert load_duplicate_hashes(store, "a" * 64) is None
     assert len(list(tmp_path.iterdir())) == 1
     for _ in range(2):
-        delete_duplicate_hashes(store)
+        store.remove(DUPLICATES_FILE)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Claims at the destination: which journal has opened a part, and the most that it may spend."""
+"""Claims at the destination: the journal that opened a part, and the most that it may spend."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Annotated
+
+import msgspec
 
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
+from tts_pipeline.models import Count
 from tts_pipeline.storage.json_files import json_bytes, read_fields
 from tts_pipeline.storage.store import Store
+
+InstantUs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
+"""Microseconds since 1970 UTC, to the end of the year 9999: a table holds no later moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Which journal has opened a part, since when, and what it may spend at most.
+    """The journal that opened a part, and the most that it may spend.
 
     Args:
         journal_id: The journal.
         invocation_id: The execution that opened it.
         opened_at_us: Microseconds since 1970 UTC.
-        characters_upper_bound: It will not spend more than this without raising the claim first.
+        characters_upper_bound: The most that the journal may spend before it raises the claim.
         cost_upper_bound: The same in money; None without a price.
         currency: Of the cost.
         service: For the bill, should the journal be lost.
@@ -34,8 +41,8 @@ class Claim:
 
     journal_id: str
     invocation_id: str
-    opened_at_us: int
-    characters_upper_bound: int
+    opened_at_us: InstantUs
+    characters_upper_bound: Count
     cost_upper_bound: Decimal | None
     currency: str | None
     service: str
@@ -43,7 +50,7 @@ class Claim:
     account: str | None
     tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
-    process: int = 0
+    process: Count = 0
 
 
 def write_claim(store: Store, part: int, claim: Claim) -> None:
@@ -57,33 +64,21 @@ def read_claim(store: Store, name: str) -> Claim | None:
     """Read a claim by its full name; None when it is gone.
 
     Raises:
-        StorageError: It is damaged: what was spent under it is not known.
+        StorageError: The claim is damaged, so the spending under it is not known.
     """
     data = store.read(name)
     if data is None:
         return None
-    fields = read_fields(data, store.describe(name), "restore it: it tells what may have been spent")
-    claim = Claim(
-        journal_id=fields.text("journal_id"),
-        invocation_id=fields.text("invocation_id"),
-        opened_at_us=fields.count("opened_at_us", maximum=_MAX_INSTANT_US),
-        characters_upper_bound=fields.count("characters_upper_bound"),
-        cost_upper_bound=fields.amount("cost_upper_bound", limit=_COST_LIMIT),
-        currency=fields.text_or_none("currency"),
-        service=fields.text("service"),
-        model=fields.text("model"),
-        account=fields.text_or_none("account"),
-        tags=fields.object("tags").texts() if "tags" in fields else {},
-        host=fields.text("host") if "host" in fields else "",
-        process=fields.count("process") if "process" in fields else 0,
-    )
+    fields = read_fields(data, store.describe(name), "restore the file: it tells what the journal may have spent")
+    fields.amount("cost_upper_bound", limit=_COST_LIMIT)
+    try:
+        claim = msgspec.convert(fields.values, Claim)
+    except msgspec.ValidationError as error:
+        raise fields.damage_error(str(error)) from error
     if name != claim_name(parse_part_number(name), claim.journal_id):
         raise fields.damage_error(f"it is the claim of journal {claim.journal_id!r}")
     return claim
 
-
-_MAX_INSTANT_US = 253_402_300_799_999_999
-"""The end of the year 9999, in microseconds since 1970: a table holds no later moment."""
 
 _COST_LIMIT = Decimal(10) ** 9
 """A cost in the usage table has nine digits before its point."""

@@ -71,7 +71,6 @@ class _PartContents:
     """A part on its way to the destination."""
 
     rows: PartRows
-    replays: Sequence[Replay]
     records: Mapping[UtteranceKey, UtteranceRecord]
     existing: ExistingSpeech
 
@@ -125,7 +124,7 @@ class PartCommitter:
         Raises:
             StorageError: The destination failed; nothing is lost, publish again.
         """
-        part = _PartContents(rows, replays, _merge_records(replays), read_existing_speech(self._store, rows))
+        part = _PartContents(rows, _merge_records(replays), read_existing_speech(self._store, rows))
         draft = _MarkerDraft(Totals(rows=len(rows.keys)))
         self._fence()  # usage, too: the marker of another process may tell of that file as it is
         self.commit_usage(rows, replays)

@@ -1,4 +1,4 @@
-"""Finalize a dataset: check that all parts are done, add them up, write ``parts.json`` and the card."""
+"""Finalize a dataset: check that all parts are done, add them up, write ``parts.json`` and the card; or reopen it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tts_pipeline.money import Cost
 from tts_pipeline.schema import TABLES
 from tts_pipeline.storage.daemon_threads import FILE_READERS, DaemonExecutor
 from tts_pipeline.storage.json_files import json_bytes, read_fields
+from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.store import Store
 
 CARD_FILE = "README.md"
@@ -165,6 +166,36 @@ def _parse_marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
     for row in marker.objects("prices") if "prices" in marker else ():
         check_price_row(row)
     return marker.values
+
+
+def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) -> set[int]:
+    """Open the finished parts that have rejects, so that a run tries these rows again. Blocking.
+
+    A run may die at any instant, because the writes have an order. The seal goes first, so that a dataset is never
+    sealed while a part of it is open; then the markers of the parts. From then on a part is open, and a plain run
+    finishes it. Its speech file stays, and the rows in it are finished; its usage files stay for good; only its
+    rejects are left to do. Then the part is committed as usual: the usage of the new journal, the rejects table
+    written anew (or removed), the speech table with the old rows and the new, replaced at one stroke, and the marker.
+
+    Args:
+        store: The destination.
+        leases: The leases of this process.
+        numbers: The finished parts to look at.
+
+    Returns:
+        The parts that were opened.
+
+    Raises:
+        StorageError: The destination failed, or another process holds one of the parts.
+    """
+    rejected_parts = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
+    if rejected_parts:
+        store.remove(MANIFEST_FILE)
+    for number in sorted(rejected_parts):
+        with leases.hold(part_name(number), wait=True):
+            leases.check()
+            store.remove(marker_name(number))
+    return rejected_parts
 
 
 def dataset_card(descriptor: Descriptor, totals: Totals, markers: Iterable[Mapping[str, Any]]) -> str:

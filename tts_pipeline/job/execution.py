@@ -10,11 +10,16 @@ from dataclasses import dataclass, field, replace
 
 from tts_pipeline.card import Endpoint
 from tts_pipeline.dataset.active_part import Progress
-from tts_pipeline.dataset.finalize import committed_parts, dataset_totals, finalize, is_finalized
+from tts_pipeline.dataset.finalize import (
+    committed_parts,
+    dataset_totals,
+    finalize,
+    is_finalized,
+    reopen_rejected_parts,
+)
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.recovery import collect_orphans
-from tts_pipeline.dataset.reopen import reopen_rejected_parts
 from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.errors import FatalError, StoppedError, StorageError, TtsPipelineError
 from tts_pipeline.job.allowance import make_allowance
@@ -28,7 +33,7 @@ from tts_pipeline.job.report import Report
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.job.sharding import as_shard_error
 from tts_pipeline.job.stop import CancelToken
-from tts_pipeline.source.duplicates import delete_duplicate_hashes
+from tts_pipeline.source.duplicates import DUPLICATES_FILE
 from tts_pipeline.storage.local_store import remove_folder
 from tts_pipeline.storage.open_store import open_store
 
@@ -79,7 +84,7 @@ def finalize_job(prepared: PreparedJob) -> None:
         prepared.rebuild.swap(prepared.leases)
     with suppress(StorageError):  # what was kept for repeated requests is of no use any more, and does no harm
         remove_folder(prepared.job_cache_dir)
-        delete_duplicate_hashes(prepared.store)
+        prepared.store.remove(DUPLICATES_FILE)
 
 
 def _collect_orphans(prepared: PreparedJob, finished_parts: Collection[int]) -> None:

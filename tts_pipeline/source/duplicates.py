@@ -15,8 +15,8 @@ from tts_pipeline.storage.hash_partitions import Hashes
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wire.request import STREAM_PARAMETER
 
-FILE_NAME = ".repeated"
-"""Where they are kept until the job is done: hidden, for it is no part of the dataset."""
+DUPLICATES_FILE = ".repeated"
+"""The file of the hashes, until the job is done; hidden, because it is not a part of the dataset."""
 
 _HASH_BYTES = 8
 _MAX_SEEDS = 10_000
@@ -98,7 +98,7 @@ def save_duplicate_hashes(store: Store, fingerprint: str, hashes: Hashes) -> Non
     Raises:
         StorageError: The destination failed.
     """
-    store.write(FILE_NAME, bytes.fromhex(fingerprint) + hashes.astype("<i8").tobytes())
+    store.write(DUPLICATES_FILE, bytes.fromhex(fingerprint) + hashes.astype("<i8").tobytes())
 
 
 def load_duplicate_hashes(store: Store, fingerprint: str) -> Hashes | None:
@@ -107,17 +107,8 @@ def load_duplicate_hashes(store: Store, fingerprint: str) -> Hashes | None:
     Raises:
         StorageError: The destination failed.
     """
-    data, prefix = store.read(FILE_NAME), bytes.fromhex(fingerprint)
+    data, prefix = store.read(DUPLICATES_FILE), bytes.fromhex(fingerprint)
     if data is None or not data.startswith(prefix) or len(data) % _HASH_BYTES:
         return None
     hashes = np.frombuffer(data, "<i8", offset=len(prefix)).astype(np.int64)
     return hashes if bool(np.all(hashes[1:] > hashes[:-1])) else None
-
-
-def delete_duplicate_hashes(store: Store) -> None:
-    """Remove what was kept: the job is done. Blocking.
-
-    Raises:
-        StorageError: The destination failed.
-    """
-    store.remove(FILE_NAME)

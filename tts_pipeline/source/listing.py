@@ -120,13 +120,7 @@ class _Search:
     pieces: tuple[str, ...]
 
     def listing(self, matches: Sequence[str], names: Sequence[str], work_dir: Path | None) -> SourceListing:
-        """Divide what was found.
-
-        Args:
-            matches: Files that may be read, relative to the root.
-            names: Whatever else is known to be there.
-            work_dir: As in ``list_source``.
-        """
+        """Divide the matches into files to read and files left out; ``names`` is whatever else is there."""
         own_folders = {**dict(self._own_folders(names)), **self._below_root(work_dir)}
         files, left_out = [], Counter[str]()
         for name in sorted(matches):

@@ -44,15 +44,7 @@ SMALLER_PAGES_HINT = "leave the column out with `drop`, or write the file with s
 
 
 class _ColumnChunk(NamedTuple):
-    """A column chunk of a row group.
-
-    Args:
-        path: The column's, as Parquet calls it.
-        group: Number of the row group.
-        rows: Of the row group.
-        is_flat: Whether a row has just one value.
-        metadata: What the footer tells of the chunk.
-    """
+    """A column chunk of a row group; flat means one value in each row."""
 
     path: str
     group: int
