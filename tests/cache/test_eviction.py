@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tts_pipeline.cache.eviction import evict
-from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.cache.file_cache import FileCache, evict
 from tts_pipeline.models import Answer, Audio, CachedAudio
 from tts_pipeline.storage.local_store import LocalStore
 

@@ -2,15 +2,18 @@
 
 A file's name is the request's key and the take, below a folder of the key's first two digits. It is a header of 28
 bytes (``ttsreuse``, format version, length of the record, length of the audio, CRC-32 of both; little endian), the
-record as JSON, and the audio as received. It is written whole, and again by whoever buys the same: the last one stays.
+record as JSON, and the audio as received. It is written whole; a second purchase of the same audio replaces it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import orjson
@@ -18,12 +21,12 @@ import orjson
 from tts_pipeline.log import logger
 from tts_pipeline.models import CachedAudio, Take
 from tts_pipeline.storage.audio_formats import check_audio_formats
-from tts_pipeline.storage.store import Store
+from tts_pipeline.storage.store import Store, storage_errors
 from tts_pipeline.wal.records import AnswerRecord, MalformedRecordError, Positive16, encode_record, refuse_malformed
 
 FORMAT_VERSION = 1
 MARKER = "reuse.json"
-"""Says what the folder is, so that no other one is filled with answers by mistake."""
+"""Marks the folder, so that no other folder is filled with answers by mistake."""
 
 SUFFIX = ".answer"
 _MAGIC = b"ttsreuse"
@@ -31,7 +34,7 @@ _HEADER = struct.Struct("<8sIIQI")
 
 
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of bought audio beside its bytes."""
+    """The record that is kept beside the bytes of bought audio."""
 
     request_key: str
     take: Take
@@ -50,8 +53,8 @@ class FileCache:
     """Answers by request key and take, in a folder or at any URL.
 
     Args:
-        store: Where they are.
-        label: What an origin begins with, to tell where that is; empty where it is this very dataset.
+        store: The folder of the answers.
+        label: The first part of each origin, which names the place; empty for the job's own answers.
     """
 
     def __init__(self, store: Store, label: str = "") -> None:
@@ -69,14 +72,14 @@ class FileCache:
             self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
 
     def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (only a look can tell)
-        """Say whether it is worth a look; never blocks."""
+        """Return True: only a read can tell. Never blocks."""
         return True
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when it is not there, or damaged. Blocking.
+        """Return the audio of a request; None when there is none, or the file is damaged. Blocking.
 
         Raises:
-            StorageError: The store failed, or holds what nothing of ours has written.
+            StorageError: The store failed, or a file has an audio format that does not exist.
         """
         name = _file_name(request_key, take)
         data = self._store.read(name)
@@ -98,7 +101,7 @@ class FileCache:
         return record.to_cached(audio, self.label)
 
     def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
-        """Keep what was bought, in place of what may be there. Blocking.
+        """Write bought audio, in place of an earlier answer. Blocking.
 
         Raises:
             StorageError: The store failed.
@@ -118,7 +121,7 @@ class FileCache:
         self._store.write(_file_name(request_key, take), b"".join((header, record, audio)), durable=False)
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        """Yield the key and the take of all answers. Blocking.
+        """Yield the request key and the take of each answer. Blocking.
 
         Raises:
             StorageError: The store failed.
@@ -133,6 +136,42 @@ class FileCache:
             self._has_warned = True
             where = self._store.describe(name)
             logger.warning("%s is damaged, or of another version: such answers count as not there", where)
+
+
+def evict(folder: Path, max_bytes: int) -> int:
+    """Remove the oldest answers of a local reuse store until it fits ``max_bytes``; return how many. Blocking.
+
+    A process that looks for a removed answer meanwhile buys it again.
+
+    Args:
+        folder: The store.
+        max_bytes: The largest size of all answers together.
+
+    Raises:
+        StorageError: The disk failed.
+    """
+    with storage_errors(f"making room in {folder}"):
+        files = sorted(_files_by_age(folder))
+        excess_bytes = sum(size for _, size, _ in files) - max_bytes
+        removed = 0
+        for _, size, path in files:
+            if excess_bytes <= 0:
+                break
+            Path(path).unlink(missing_ok=True)
+            excess_bytes -= size
+            removed += 1
+        return removed
+
+
+def _files_by_age(folder: Path) -> Iterator[tuple[int, int, str]]:
+    """Yield the time of writing, the size and the path of each answer."""
+    for subfolder in folder.glob("??/"):
+        with os.scandir(subfolder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process evicts, too
+                    if entry.name.endswith(SUFFIX):
+                        status = entry.stat()
+                        yield status.st_mtime_ns, status.st_size, entry.path
 
 
 def is_request_key(text: object) -> bool:

@@ -17,16 +17,16 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 
 THREADS = 16
 MAX_PENDING_PUTS = 64
-"""Answers on their way to a store, at most: beyond it whoever bought the next one waits."""
+"""The most answers on their way to a store: beyond it the next purchase waits."""
 
 MAX_FAILURES = 8
-"""A place that failed so often in succession is left alone for the rest of the run."""
+"""A place that failed this many times in succession is not asked again in this run."""
 
 CLOSE_S = 30.0
-"""How long the end of a run waits for what is still on its way to a store."""
+"""How long the end of a run waits for answers on their way to a store."""
 
 STOPPED_CLOSE_S = 1.0
-"""The same where the run was stopped, which is to be over soon."""
+"""The same wait after a stop, which must be short."""
 
 Result = TypeVar("Result")
 
@@ -53,11 +53,12 @@ class _GuardedTier:
 
 
 class TieredCache:
-    """A ``client.reuse.AudioCache`` of datasets and reuse stores; those that can keep something get what is bought.
+    """A ``client.reuse.AudioCache`` of datasets and reuse stores; bought audio goes to the reuse stores.
 
     Args:
         tiers: Where to look, in this order.
-        job_cache: What this job bought for its repeated requests: looked at first; only ``RequestCoalescer`` writes it.
+        job_cache: The audio that this job bought for its repeated requests, looked at first; only ``RequestCoalescer``
+            writes it. None is none.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], job_cache: CacheTier | None = None) -> None:
@@ -68,7 +69,7 @@ class TieredCache:
         self._put_tasks: set[asyncio.Task[None]] = set()
 
     async def close(self, within_s: float = CLOSE_S) -> None:
-        """Wait for what is still on its way to a store, but no longer than that many seconds."""
+        """Wait for answers on their way to a store, at most ``within_s`` seconds."""
         if self._put_tasks:
             await asyncio.wait(self._put_tasks, timeout=within_s)
         if self._put_tasks:
@@ -78,11 +79,11 @@ class TieredCache:
         self.abandon()
 
     def abandon(self) -> None:
-        """Let the threads end, whatever is still on its way."""
+        """Let the threads end without waiting."""
         self._threads.shutdown()
 
     async def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request, from the first place that has it."""
+        """Return the audio of a request from the first place that has it; None when no place has it."""
         for guarded in self._lookup_tiers:
             if not guarded.tier.may_have(request_key, take):
                 continue
@@ -92,7 +93,7 @@ class TieredCache:
         return None
 
     async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
-        """Begin to keep what was bought; waits only when too much of it is on its way already."""
+        """Start to write bought audio; wait only when ``MAX_PENDING_PUTS`` answers are on their way."""
         for guarded in self._tiers:
             if isinstance(guarded.tier, FileCache) and not guarded.is_disabled:
                 await self._put_slots.acquire()

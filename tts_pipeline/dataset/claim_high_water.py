@@ -21,14 +21,13 @@ from tts_pipeline.money import NANO, ZERO, Cost, SpendBound, cost_of
 from tts_pipeline.storage.store import Store
 
 _RETRY_WAITS_S = (0.1, 0.3, 0.0)
-"""How long to wait, at most, before a claim is tried again that did not fit: two may have claimed at one instant."""
-
+"""The longest waits before a refused claim is tried again: two processes may have claimed at one instant."""
 
 NO_SPEND = SpendBound()
 
 
 class ClaimStep(NamedTuple):
-    """By how much a claim is raised: by what the rows to do are counted at.
+    """The amount by which a claim is raised: the characters of the rows to do, and their cost.
 
     Args:
         characters: At least 1.
@@ -47,18 +46,17 @@ class ClaimStep(NamedTuple):
 
 
 class ClaimHighWater:
-    """What a part may have spent, and the claim that covers it.
+    """The spending of a part at most, and the claim that covers it.
 
-    Should the journal be lost with its disk, the claim is what the bill goes by: so it is never below what may have
-    been spent, in characters and in money. Where there is a cap, claims are also what other processes count: a claim
-    is no larger than the pot has room for.
+    If the journal is lost with its disk, the claim is the bill: so it is never below the possible spending, in
+    characters and in money. Under a cap, other processes count the claim: so it is never above the room in the pool.
 
     Args:
         store: The destination.
-        part: Whose claim it is.
-        claim: Who claims; its bounds are set here.
-        step: The first claim, and by how much it is raised.
-        tally: What the part's attempts cost, which are reported to it here before they are sent.
+        part: The number of the part.
+        claim: The claim; its bounds are set here.
+        step: The first claim, and each raise of it.
+        tally: Adds up the attempts of the part; they are reported to it here before they are sent.
 
     Attributes:
         journal_id: The journal whose claim it is.
@@ -80,14 +78,14 @@ class ClaimHighWater:
 
     @property
     def spend(self) -> SpendBound:
-        """What may have been spent."""
+        """The spending at most."""
         return self._tally.spend.bound
 
     def open(self, pool: BudgetPool | None = None) -> None:
-        """Claim what the rows to do are counted at. Blocking.
+        """Write the first claim, for the rows to do. Blocking.
 
         Args:
-            pool: What all claims are drawn from; None is without a cap.
+            pool: The cap that all claims are drawn from; None is without a cap.
 
         Raises:
             StorageError: The destination failed.
@@ -98,11 +96,11 @@ class ClaimHighWater:
         self._raise_claim(NO_SPEND)
 
     async def reserve(self, attempt: Attempt) -> None:
-        """Count an attempt that is about to be sent; raises the claim first when it does not fit.
+        """Count an attempt before it is sent; raise the claim first if the attempt does not fit.
 
         Raises:
             StorageError: The claim cannot be raised: nothing may be sent.
-            StoppedError: Others have claimed what is left of the cap: nothing may be sent.
+            StoppedError: Other processes have claimed the rest of the cap: nothing may be sent.
         """
         if self._try_reserve(attempt):
             return
@@ -120,12 +118,12 @@ class ClaimHighWater:
             return is_covered
 
     def settle(self, settlement: Settlement) -> None:
-        """Give back what an attempt surely did not spend."""
+        """Give back the part of a reservation that an attempt surely did not spend."""
         with self._lock:
             self._tally.settle(settlement)
 
     def minimum_and_headroom(self, needed: SpendBound) -> tuple[SpendBound, SpendBound]:
-        """Return the claim that covers what is about to be spent, and how much more is best claimed with it."""
+        """Return the smallest claim that covers the needed spending, and the headroom to claim beside it."""
         minimum = self.spend.plus(needed)
         return minimum, self._step.beyond(minimum)
 
@@ -136,14 +134,14 @@ class ClaimHighWater:
         write_claim(self._store, self._part, claim)
 
     def lower(self) -> None:
-        """Claim no more than what is spent. Blocking."""
+        """Lower the claim to the spending so far. Blocking."""
         with self._lock:
             previous, self.claim_bound = self.claim_bound, self.spend
         if previous != self.claim_bound:
             self.write(self.claim_bound)
 
     def close(self) -> None:
-        """Let nothing more be spent: a usage file tells what was, and the claim is gone."""
+        """Leave the pool: a usage file tells the spending now, and the claim is gone."""
         if self._pool is not None:
             self._pool.leave(self)
 
@@ -157,16 +155,16 @@ class ClaimHighWater:
 
 
 class BudgetPool:
-    """A cap that all open parts of a process draw their claims from, while other processes draw from it too.
+    """A cap from which all open parts of a process draw their claims, while other processes draw from it, too.
 
-    A claim is written first, then everything else is counted, and only what then fits is kept. Of two processes that
-    claim at one time at least one sees the other, so what they claim together never passes the cap. No clock, lock or
-    word between them is needed.
+    A part writes its claim first, then counts all other claims, and keeps only the amount that then fits. Of two
+    processes that claim at one time at least one sees the other, so their claims together never pass the cap. They
+    need no clock, no lock and no message between them.
 
     Args:
         cap: The most that may be spent.
-        count_others: Counts what is spent and claimed at most by others than some journals. Blocking.
-        on_count: Is given what was counted.
+        count_others: Counts the spending and the claims of all journals but those named. Blocking.
+        on_count: Gets each count.
     """
 
     def __init__(
@@ -183,19 +181,21 @@ class BudgetPool:
         self._is_exhausted = False
 
     def join(self, member: ClaimHighWater) -> None:
-        """Let a part draw from the pot from now on."""
+        """Add a part, which may draw from now on."""
         with self._lock:
             self._members.append(member)
             self._journal_ids.add(member.journal_id)
 
     def leave(self, member: ClaimHighWater) -> None:
-        """Count what a part has spent as spent for good."""
+        """Remove a part, and keep its spending in the count."""
         with self._lock:
             self._members.remove(member)
             self._closed_spend = self._closed_spend.plus(member.spend)
 
     def draw(self, member: ClaimHighWater, needed: SpendBound) -> bool:
-        """Raise a part's claim by what it needs, and by more where there is room; say whether it fits. Blocking.
+        """Raise the claim of a part by the needed spending, or more where there is room; return whether it fits.
+
+        Blocking.
 
         Raises:
             StorageError: The destination failed.
@@ -209,7 +209,7 @@ class BudgetPool:
         return False
 
     def exhausted_error(self) -> StoppedError:
-        """Say why nothing more may be sent."""
+        """Return the error that stops a run whose cap is used up."""
         cap, external = self._cap, self._external
         amounts = []
         if cap.max_cost is not None:
@@ -244,7 +244,7 @@ class BudgetPool:
         return available.covers(minimum)
 
     def _available(self, member: ClaimHighWater) -> SpendBound:
-        """Return what a part may claim: the cap, less what is spent and claimed elsewhere and by other parts."""
+        """Return the most that a part may claim: the cap, less all other spending and claims."""
         cap, external, own = self._cap, self._external, self._closed_spend
         for other in self._members:
             if other is not member:
@@ -261,6 +261,6 @@ def _maximum(one: SpendBound, other: SpendBound) -> SpendBound:
 
 
 def _fair_headroom(headroom: SpendBound, available: SpendBound) -> SpendBound:
-    """Return how much more is claimed than is needed: half of what is left at most, for others claim, too."""
+    """Return the headroom to claim: at most half of the rest, because other processes claim, too."""
     cost = min(headroom.cost, available.cost / 2).quantize(NANO, ROUND_FLOOR)
     return SpendBound(min(headroom.characters, available.characters // 2), cost)

@@ -1,4 +1,4 @@
-"""Names of the files of parts: format and parse."""
+"""The names of the files of parts: format and parse."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parse_part_number(name: str) -> int:
     """Return the part's number from the name of any of its files.
 
     Raises:
-        StorageError: It is no such name.
+        StorageError: The name is not that of a part's file.
     """
     return int(_parse(name)["part"])
 
@@ -40,7 +40,7 @@ def parse_journal_id(name: str) -> str:
     """Return the journal's id from the name of its file, its claim or its usage.
 
     Raises:
-        StorageError: It is no such name.
+        StorageError: The name is not that of a journal's file.
     """
     journal = _parse(name)["journal"]
     if journal is None:
@@ -57,10 +57,10 @@ def is_valid_name(folder: str, name: str) -> bool:
 def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
     """Return the sorted names of the files in a folder of a dataset which begin with a prefix. Blocking.
 
-    A file whose name was changed would be left out silently, and what it tells with it.
+    A renamed file would be left out silently, with the spending in it: so a foreign name is an error.
 
     Raises:
-        StorageError: One has a name that no file of a dataset has there.
+        StorageError: A file has a name that a dataset does not give in this folder.
     """
     names = store.names(folder, prefix)
     for name in names:

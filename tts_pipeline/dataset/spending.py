@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, Descriptor
 from tts_pipeline.dataset.finalize import committed_parts, costs_by_part, read_markers
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number, part_name
@@ -78,7 +77,7 @@ class DatasetSpend:
         """
         by_part = defaultdict(Cost, {number: sum_of([cost]) for number, cost in self._by_part.items()})
         for number, claim in self._claims:
-            if _journal_name(number, claim) not in self._counted_journals:
+            if f"{part_name(number)}-{claim.journal_id}" not in self._counted_journals:
                 by_part[number].add(claim_cost(claim))
         return dict(by_part)
 
@@ -104,7 +103,3 @@ def _read_unless_removed(store: Store, path: Path) -> Replay | None:
         if path.exists():
             raise
         return None  # its owner has just published it
-
-
-def _journal_name(part: int, claim: Claim) -> str:
-    return f"{part_name(part)}-{claim.journal_id}"

@@ -19,16 +19,16 @@ from tts_pipeline.storage.store import Store
 
 
 def verify_usage(store: Store) -> None:
-    """Make sure that a dataset's usage is all there, and as it was written. Blocking.
+    """Make sure that the usage files of a dataset are complete and unchanged. Blocking.
 
-    What markers tell of is compared with their hashes. Usage of open parts has none: its amounts must be such as can be
-    true, its pages have checksums, and it must not be the copy of another file.
+    A marker holds the hash of each usage file of its part. The files of open parts have no such hash: their amounts
+    must be possible, their pages have checksums, and none may be the copy of another file.
 
     Args:
-        store: The dataset; generations that are being made are looked at, too.
+        store: The dataset; unfinished generations are checked, too.
 
     Raises:
-        StorageError: A file is missing, damaged, or the copy of another one; names it.
+        StorageError: A file is missing, is damaged, or is the copy of another file; names the file.
     """
     for generation in (store, *(generation_at(store, number) for number in unfinished_generations(store))):
         _check(generation)

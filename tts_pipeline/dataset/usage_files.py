@@ -211,14 +211,10 @@ def _unaccounted_claim(replay: Replay, unaccounted: UnaccountedSpend) -> Claim:
     )
 
 
-def _provisional_attempt_id(journal_id: str) -> str:
-    return f"claim-{journal_id}"
-
-
 def claim_usage(claim: Claim) -> dict[str, Any]:
     """Return the usage row that stands for all that a claim may have spent, as long as its journal does not tell."""
     return {
-        "attempt_id": _provisional_attempt_id(claim.journal_id),
+        "attempt_id": f"claim-{claim.journal_id}",
         "invocation_id": claim.invocation_id,
         "journal_id": claim.journal_id,
         "account": claim.account,

@@ -25,8 +25,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tts_pipeline.cache.eviction import evict
-from tts_pipeline.cache.file_cache import FileCache
+from tts_pipeline.cache.file_cache import FileCache, evict
 from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE
 from tts_pipeline.dataset.recovery import commit_all_usage

@@ -129,7 +129,7 @@ class Job:
         Args:
             parameters: The fixed ones as they are sent.
         """
-        columns = self.columns
+        columns, extras = self.columns, {"query": self.service.query, "headers": self.service.headers}
         return {
             "service": self.service.name,
             "model": self.model,
@@ -145,12 +145,9 @@ class Job:
             "sample_rate_hz": self.audio.sample_rate_hz,
             "pause_ms": self.audio.pause_ms,
             **({"drop": sorted(columns.drop)} if columns.drop else {}),
-            **{name: dict(sorted(values.items())) for name, values in self._request_extras() if values},
+            # Named only where the service has some: older datasets do not name them.
+            **{name: dict(sorted(values.items())) for name, values in extras.items() if values},
         }
-
-    def _request_extras(self) -> tuple[tuple[str, Mapping[str, str]], ...]:
-        """Return what is asked for beside route and body; older datasets, which had none, do not name it."""
-        return ("query", self.service.query), ("headers", self.service.headers)
 
 
 @dataclass(frozen=True, slots=True)

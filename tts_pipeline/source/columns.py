@@ -223,12 +223,8 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _is_integer(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind))
-
-
 def _is_id(kind: pa.DataType) -> bool:
-    return _is_text(kind) or _is_integer(kind)
+    return _is_text(kind) or bool(pa.types.is_integer(kind))
 
 
 def _is_scalar(kind: pa.DataType) -> bool:
@@ -252,7 +248,7 @@ _ID = _ColumnRole(
     "string or integer",
     "use `utterance_id='NAME'`, or `generate_ids=True` to make ids from file and row",
 )
-_TAKE = _ColumnRole("the take", _is_integer, "integer", "use `columns={'take': 'COLUMN'}`")
+_TAKE = _ColumnRole("the take", pa.types.is_integer, "integer", "use `columns={'take': 'COLUMN'}`")
 
 
 def _parameter_role(name: str) -> _ColumnRole:

@@ -86,8 +86,8 @@ def _merge_scalars(first: pa.DataType, second: pa.DataType) -> pa.DataType | Non
         if first in family and second in family:
             return large if large in (first, second) else family[0]
     if (
-        _is_decimal(first)
-        and _is_decimal(second)
+        pa.types.is_decimal(first)
+        and pa.types.is_decimal(second)
         and (first.precision, first.scale) == (second.precision, second.scale)
     ):
         return max(first, second, key=lambda kind: kind.bit_width)
@@ -130,10 +130,6 @@ def _storage_type(kind: pa.DataType) -> pa.DataType:
 
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _is_decimal(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_decimal(kind))
 
 
 _FAMILIES = (

@@ -127,10 +127,6 @@ class JsonFields:
         """Return an object."""
         return JsonFields(self._value(name, dict), f"{self.path} ({name})", self._hint)
 
-    def texts(self) -> dict[str, str]:
-        """Return all values, which are texts."""
-        return {name: self.text(name) for name in self.values}
-
     def counts(self) -> dict[str, int]:
         """Return all values, which are counts."""
         return {name: self.count(name) for name in self.values}

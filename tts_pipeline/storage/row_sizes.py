@@ -78,7 +78,9 @@ def _nested_sizes(array: pa.Array) -> Sizes:
         elements = (
             _sum_sizes([array.keys, array.items], len(array.keys)) if types.is_map(kind) else value_sizes(array.values)
         )
-        return _list_sizes(np.concatenate([[0], np.cumsum(elements)]), array.offsets.to_numpy())
+        ends = np.concatenate([[0], np.cumsum(elements)])
+        lengths: Sizes = np.diff(ends[array.offsets.to_numpy()]).astype(np.int64)
+        return lengths
     if types.is_fixed_size_list(kind):
         elements = value_sizes(array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size))
         sizes: Sizes = elements.reshape(len(array), kind.list_size).sum(axis=1)
@@ -91,11 +93,6 @@ def _lengths(array: pa.Array, kind: Any) -> Sizes:
     if ends is None or not len(array):
         return np.zeros(len(array), np.int64)
     sizes: Sizes = np.diff(np.frombuffer(ends, kind)[array.offset : array.offset + len(array) + 1]).astype(np.int64)
-    return sizes
-
-
-def _list_sizes(ends: Sizes, offsets: npt.NDArray[Any]) -> Sizes:
-    sizes: Sizes = np.diff(ends[offsets]).astype(np.int64)
     return sizes
 
 
