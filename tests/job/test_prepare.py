@@ -195,9 +195,9 @@ def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Pa
     """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
     write_lines(tmp_path / "lines.parquet")
     given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
-    assert prepare(job_of(tmp_path, **given)).locks_dir == tmp_path / "out" / ".work" / "locks"
+    assert prepare(job_of(tmp_path, **given)).leases.lock_folder == tmp_path / "out" / ".work" / "locks"
     remote = prepare(job_of(tmp_path, destination="memory://prepared/out", **given))
-    assert remote.locks_dir == work_dir_of(remote.job) / "locks"
+    assert remote.leases.lock_folder == work_dir_of(remote.job) / "locks"
 
 
 def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:

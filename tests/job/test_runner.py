@@ -148,7 +148,7 @@ def test_locks_are_free_after_a_mistake_of_ours(
     monkeypatch.setattr(runner.parts, "suspend_all", mistaken)
     with pytest.raises(ZeroDivisionError):
         runner.run(range(4))
-    with FileLock(prepared.locks_dir / "part-00000.lock"):
+    with FileLock(prepared.leases.lock_folder / "part-00000.lock"):
         pass
     tone_service.clear_faults()
     assert run_job(job).dataset.speech == 20

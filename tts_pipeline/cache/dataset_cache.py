@@ -79,15 +79,11 @@ class DatasetCache:
         return len(self._hashes)
 
     def may_have(self, request_key: str, take: int) -> bool:
-        """Say whether it is worth a look; never blocks."""
+        """Return whether a look is worthwhile; see ``CacheTier``."""
         return bool(self._rows_of(request_key, take))
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when it is not there, or no longer. Blocking.
-
-        Raises:
-            StorageError: The dataset cannot be read.
-        """
+        """Return the audio of a request; None when there is none any more. See ``CacheTier``."""
         for row_number in self._rows_of(request_key, take):
             row = self._read_row(row_number)
             if (row["request_key"], row["take"]) != (request_key, take):

@@ -37,15 +37,11 @@ class JournalCache:
         self._entries = {key: entry for key, entry in entries if segment_kind(entry.segments) in kinds}
 
     def may_have(self, request_key: str, take: int) -> bool:
-        """Say whether it is here."""
+        """Return whether the audio is here; see ``CacheTier``."""
         return (request_key, take) in self._entries
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when it is not here. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Return the audio of a request; see ``CacheTier``."""
         entry = self._entries.get((request_key, take))
         if entry is None or entry.record.audio is None:
             return None

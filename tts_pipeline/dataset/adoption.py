@@ -33,8 +33,8 @@ def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[st
     Args:
         store: The destination.
         folder: Where the journals are.
-        part: Whose.
-        exclude: Ids of journals that are not of interest.
+        part: The number of the part.
+        exclude: Ids of journals to leave out.
 
     Returns:
         The ids of the journals that were copied.
@@ -63,12 +63,12 @@ def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[st
 
 
 def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | None = None) -> None:
-    """Remove what was shipped of a part that is published. Blocking.
+    """Remove the shipped chunks of a committed part. Blocking.
 
     Args:
         store: The destination.
-        part: Whose.
-        journal_ids: Of the journals; None is all of the part.
+        part: The number of the part.
+        journal_ids: The journals; None is all journals of the part.
 
     Raises:
         StorageError: The destination failed.
@@ -82,7 +82,7 @@ def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | 
 
 
 def _list_chunks(store: Store, part: int) -> dict[str, list[str]]:
-    """Return the names of a part's segments by journal, oldest first, in order."""
+    """Return the names of the chunks of a part by journal, in order of their offsets."""
     chunks = defaultdict[str, list[str]](list)
     for name in file_names(store, FOLDER, f"{part_name(part)}-"):
         chunks[parse_journal_id(name)].append(f"{FOLDER}/{name}")
@@ -96,7 +96,7 @@ def _create_private(path: Path) -> BinaryIO:
 
 
 def _copy_chunks(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:
-    """Write the segments one after the other, as far as they follow upon one another."""
+    """Write the chunks in order, up to the first gap."""
     with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
         for first in range(0, len(names), _CHUNKS_AT_ONCE):  # not all ahead: they may be more than the memory holds
             batch = names[first : first + _CHUNKS_AT_ONCE]
@@ -107,7 +107,7 @@ def _copy_chunks(store: Store, journal: str, names: Sequence[str], file: BinaryI
 
 
 def _finish_copy(path: Path, replay: Replay, claim: Claim | None) -> None:
-    """Cut off what is torn, and add what may have been spent beyond."""
+    """Cut off a torn tail, and record the spending that the copy may not tell."""
     with path.open("r+b") as file:
         file.truncate(replay.size_bytes)
         file.seek(0, os.SEEK_END)

@@ -25,18 +25,18 @@ from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 def collect_orphans(
     store: Store, journals: Path, leases: Leases, committed_parts: Collection[int], fingerprint_of: Callable[[int], str]
 ) -> None:
-    """Account for what a kill left behind after a part was marked as done, and remove it.
+    """Publish the usage of orphaned journals and claims of committed parts, then delete them.
 
-    Mostly that is a journal whose usage is published. Where two processes had the part at a time, it may also be a
-    journal or a claim that no usage tells of yet: it is published now, and the seal is broken, for the bill has grown.
-    What another process has open stays, and so does a journal that is of another dataset.
+    A kill after the marker leaves them. Mostly their usage is published already. Where two processes held a part at
+    one time, it may not be: it is published now, and the seal is removed, because the bill has grown. Parts that
+    another process holds stay as they are, and so do the journals of another dataset.
 
     Args:
         store: The destination.
-        journals: Where the journals are.
-        leases: What this process holds.
-        committed_parts: Parts with a marker.
-        fingerprint_of: Tells the fingerprint that a part's journals have.
+        journals: The folder of the journals.
+        leases: The leases of this process.
+        committed_parts: Numbers of the parts with a marker.
+        fingerprint_of: Returns the fingerprint of a part's journals.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
@@ -65,12 +65,12 @@ def collect_orphans(
 
 
 def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
-    """Publish the usage of a dataset that nobody will go on with: of all its journals and claims. The journals stay.
+    """Publish the usage of all journals and claims of a dataset that nobody continues. The journals stay.
 
     Args:
         store: The destination.
-        journals: Where the journals are.
-        leases: What this process holds.
+        journals: The folder of the journals.
+        leases: The leases of this process.
 
     Raises:
         StorageError: The destination or the disk failed, a journal is of another version, or another process still
@@ -83,7 +83,7 @@ def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
 
 
 def _find_open_parts(store: Store, journals: Path) -> dict[int, list[str]]:
-    """Return the parts that have a claim or a journal, here or shipped, with their claims."""
+    """Return the parts that have a claim or a journal, local or shipped, with their claims."""
     claims = defaultdict[int, list[str]](list)
     for name in file_names(store, "claims"):
         claims[parse_part_number(name)].append(f"claims/{name}")
@@ -93,21 +93,20 @@ def _find_open_parts(store: Store, journals: Path) -> dict[int, list[str]]:
 
 
 def _replay_journals(store: Store, journals: Path, number: int, fingerprint: str | None) -> dict[Path, Replay | None]:
-    replays = {path: read_journal(store, path, check_payloads=False) for path in journal_paths(journals, number)}
-    for path, replay in replays.items():
+    replays = {}
+    for path in journal_paths(journals, number):
+        replay = read_journal(store, path, check_payloads=False)
         if replay is not None:
             warn_of_damage(path, replay)
-    return {
-        path: replay
-        for path, replay in replays.items()
-        if fingerprint is None or replay is None or replay.header.dataset_fingerprint == fingerprint
-    }
+        if fingerprint is None or replay is None or replay.header.dataset_fingerprint == fingerprint:
+            replays[path] = replay
+    return replays
 
 
 def _commit_usage(
     store: Store, number: int, replays_by_path: Mapping[Path, Replay | None], claims: Sequence[str]
 ) -> Collection[Path]:
-    """Publish what no usage tells of yet, and remove the claims that are told in full; return the journals."""
+    """Publish missing usage, and remove the claims that published usage covers; return the journals."""
     replays = [replay for replay in replays_by_path.values() if replay is not None]
     local_ids = {replay.journal_id for replay in replays}
     spending_ids = {replay.journal_id for replay in replays if replay.attempts} | (

@@ -203,7 +203,9 @@ def _prior_spend(prepared: PreparedJob) -> Cost:
     descriptor = read_descriptor(store)
     is_capped = prepared.job.options.budget != BudgetCap()
     return (
-        total_spend(store, descriptor, journals, prepared.locks_dir) if is_capped and descriptor is not None else Cost()
+        total_spend(store, descriptor, journals, prepared.leases.lock_folder)
+        if is_capped and descriptor is not None
+        else Cost()
     )
 
 

@@ -48,7 +48,9 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
     is_share = shard is not None and shard.shards > 1
     # Looked at before the spending is: a shard that finishes in between would seem to have spent less than it did.
     finished_parts = _finished_parts(prepared) if is_share else set[int]()
-    dataset_spend = DatasetSpend(prepared.store, prepared.descriptor, prepared.journals_dir, prepared.locks_dir)
+    dataset_spend = DatasetSpend(
+        prepared.store, prepared.descriptor, prepared.journals_dir, prepared.leases.lock_folder
+    )
     spent_by_part = dataset_spend.by_part()
     if cap.max_cost is not None:
         _refuse_unknown_costs(cost_of_parts(spent_by_part, spent_by_part.keys()), cap)

@@ -1,4 +1,4 @@
-"""Parts held by other processes: wait until one is free, or until all holders are known to live."""
+"""Parts that other processes hold: wait until a part is free, or until all holders are known to live."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MAX_NAMED = 5
 
 
 def wait_for_others(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
-    """Wait until a part may be had. Blocking.
+    """Wait until a part may be free. Blocking.
 
     Args:
-        leases: What this process holds.
-        part_names: Of parts that others had.
-        stop: Ends the waiting.
+        leases: The leases of this process.
+        part_names: The parts that other processes held.
+        stop: Ends the wait.
 
     Returns:
-        None when it is worth a try; else why not: others live and go on, the destination failed, or it was stopped.
+        None when a part may be free; else the reason: all holders live, the destination failed, or the run was stopped.
     """
     try:
         return run_stoppable(_wait(leases, part_names, stop), stop)

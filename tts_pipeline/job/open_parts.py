@@ -1,4 +1,4 @@
-"""The life of a part in a run: opened under its lease, then committed whole, or suspended with what it has."""
+"""The life of a part in a run: opened under its lease, then committed whole, or suspended with its journal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tts_pipeline.wal.replay import Replay
 from tts_pipeline.wal.shipping import LogShipper
 
 SUSPEND_THREADS = 16
-"""Parts that are let go at one time when a run is stopped: at an object store each is several round trips."""
+"""Parts that are suspended at one time when a run stops: at an object store each takes several round trips."""
 
 
 class OpenParts:
@@ -41,10 +41,10 @@ class OpenParts:
 
     Args:
         prepared: The job.
-        invocation: Who is working.
-        progress: Where to count.
-        allowance: What may still be spent.
-        writer: Writes the parts' journals.
+        invocation: This execution of the job.
+        progress: The counts of the run.
+        allowance: The spending that is still allowed.
+        writer: Writes the journals of the parts.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class OpenParts:
             are_leases_lost=lambda: self._leases.are_lost,
         )
         self.contended: list[int] = []
-        """Parts that could not be had: other processes work on them, or did."""
+        """Numbers of the parts that another process holds, or held."""
         self.unpublished = Totals()
-        """What is done in parts that were suspended: in their journals, not published yet."""
+        """Totals of the suspended parts: in their journals, not published yet."""
 
     def __len__(self) -> int:
         return len(self._active)
@@ -136,12 +136,12 @@ class OpenParts:
         )
 
     def commit(self, part: ActivePart) -> None:
-        """Publish a part that is done, mark it as done, and let it go."""
+        """Commit a finished part: its tables, then its marker; then remove its journals and close it."""
         number, journals = part.rows.number, self._prepared.journals_dir
         replays = self._replays(number, own_journal_id=part.journal_id)
         refuse_vanished(self._prepared.store)
         self._committer.commit_part(part.rows, replays)
-        refuse_vanished(self._prepared.store)  # what has just been written may be where nobody will ever find it
+        refuse_vanished(self._prepared.store)  # the files just written may stand where nobody finds them
         self.shipper.drop(part.journal_id)
         remove_journals(journals, number, [replay.journal_id for replay in replays])
         remove_shipped_logs(self._prepared.store, number, [replay.journal_id for replay in replays])
@@ -149,17 +149,17 @@ class OpenParts:
         part.close()
 
     def suspend_all(self) -> StorageError | None:
-        """Let the parts that stay open go, all at one time: whoever stopped the run may not wait for long."""
+        """Suspend all open parts at one time: a stop must be short. Return the last failure, if any."""
         parts = [self._active.pop(number) for number in tuple(self._active)]
         with DaemonExecutor(SUSPEND_THREADS, "leaving") as threads:
             errors = [error for error in threads.map(self._suspend, parts) if error is not None]
         return errors[-1] if errors else None
 
     def _suspend(self, part: ActivePart) -> StorageError | None:
-        """Publish the usage of a part that stays open, and let it go with its journal."""
+        """Publish the usage of a part that stays open, and close it; its journal stays."""
         try:
             part.sync()
-            if self._leases.are_lost:  # whoever has the part now goes by what was sent before
+            if self._leases.are_lost:  # the new holder of the part goes by the chunks sent before
                 self.shipper.drop(part.journal_id)
             self.shipper.send_rest(part.journal_id)
             replays = self._replays(part.rows.number, own_journal_id=part.journal_id)
@@ -175,31 +175,31 @@ class OpenParts:
         return None
 
     def _without_guesses(self, number: int, replays: Sequence[Replay]) -> Sequence[Replay]:
-        """Leave out journals that others have told of, if they may have the part: their marker tells of that file.
+        """Leave out journals with provisional usage once the leases are lost: another marker may name that file.
 
-        The next run on this machine holds the part when it puts the truth there, see ``collect_orphans``.
+        The next run on this machine replaces that usage under its lease, see ``collect_orphans``.
         """
         if not self._leases.are_lost:
             return replays
         return [replay for replay in replays if not is_provisional(self._prepared.store, number, replay)]
 
     def close_source(self) -> None:
-        """Close the source: no further part is opened."""
+        """Close the source: no more parts are opened."""
         self._reader.close()
 
     def forfeit(self) -> None:
-        """Let nothing be sent or committed any more."""
+        """Stop all sending and committing at once."""
         self.shipper.close()
         if self._active:
             self._leases.forfeit()
 
     def close(self) -> None:
-        """Let all parts go as they are: their journals suffice."""
+        """Close all parts as they are: the next run goes on from their journals."""
         while self._active:
             self._active.popitem()[1].close()
 
 
 def max_open_parts(options: RunOptions, part_rows: int) -> int:
-    """Return how many parts are worked on at one time, at most: enough rows for the requests in flight."""
+    """Return the most parts that are open at one time: enough rows for the requests in flight."""
     min_rows = MIN_OPEN_ROWS_PER_REQUEST * options.limits.max_concurrency
     return options.max_open_parts or max(MIN_OPEN_PARTS, math.ceil(min_rows / part_rows))

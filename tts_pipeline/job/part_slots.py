@@ -8,10 +8,10 @@ from tts_pipeline.config import OPEN_TEXT_BYTES
 
 
 class PartSlots:
-    """Counts open parts and their texts. For one event loop.
+    """Slots for open parts, and the bytes of their texts. For one event loop.
 
     Args:
-        max_parts: How many may be open.
+        max_parts: The most parts that may be open.
     """
 
     def __init__(self, max_parts: int) -> None:
@@ -20,18 +20,18 @@ class PartSlots:
         self._freed = asyncio.Event()
 
     async def acquire(self) -> None:
-        """Wait until a part may be opened: until one is closed, and the open ones' texts leave room."""
+        """Wait until a part may be opened: a slot is free, and the texts of the open parts leave room."""
         while self._free_slots <= 0 or self._text_bytes > OPEN_TEXT_BYTES:
             self._freed.clear()
             await self._freed.wait()
         self._free_slots -= 1
 
     def add_text(self, text_bytes: int) -> None:
-        """Take note of what an opened part's texts have."""
+        """Count the text bytes of a part that was opened."""
         self._text_bytes += text_bytes
 
     def release(self, text_bytes: int = 0) -> None:
-        """Take note that a part is closed, whose texts have so many bytes."""
+        """Free the slot of a part, and the bytes of its texts."""
         self._free_slots += 1
         self._text_bytes -= text_bytes
         self._freed.set()

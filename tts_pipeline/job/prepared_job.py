@@ -77,11 +77,6 @@ class PreparedJob:
         return self.work_dir / "repeated"
 
     @property
-    def locks_dir(self) -> Path:
-        """Where the locks are: at a local destination, whatever the work folder, so that all runs meet there."""
-        return self.leases.lock_folder
-
-    @property
     def ship_every_s(self) -> float | None:
         """How often journals go to the destination, at least; None is never."""
         options = self.job.options

@@ -34,7 +34,7 @@ from tts_pipeline.storage.disk_reserve import DiskReserve
 from tts_pipeline.wal.journal import JournalWriter
 
 ABANDON_WAIT_S = 0.5
-"""How long who interrupted a run at once waits for its parts to be free for the next one."""
+"""How long an interrupted run waits until its parts are free for the next run."""
 
 
 class Runner:
@@ -42,10 +42,10 @@ class Runner:
 
     Args:
         prepared: The job.
-        invocation: Who is working.
-        progress: Where to count.
-        allowance: What may still be spent; None is without a cap.
-        stop: Stops it from outside.
+        invocation: This execution of the job.
+        progress: The counts of the run.
+        allowance: The spending that is still allowed; None is no cap.
+        stop: Stops the run from outside; None is never.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class Runner:
         self.parts = OpenParts(prepared, invocation, progress, self._allowance, self._writer)
         self._commit_tasks: set[asyncio.Task[None]] = set()
         self.reused_from: Counter[str] = Counter()
-        """Rows that took their audio from elsewhere, by where that is; empty is from another row of the job."""
+        """Rows that reused audio, by its place; the empty name is another row of the job."""
 
     def run(self, parts: Sequence[int]) -> BaseException | None:
-        """Run parts to their end, or until something stops it, which is returned.
+        """Run parts to their end, or until something stops the run; return the reason.
 
         Args:
             parts: Numbers of parts without a marker, ascending.
@@ -93,9 +93,9 @@ class Runner:
             self._abandon()
 
     def _abandon(self) -> None:
-        """Free what is open when a second Ctrl-C, or a mistake of ours, ended the run at once: the journals suffice.
+        """Free the open parts after a run that ended at once; the next run goes on from the journals.
 
-        What is being read, written or published may hang: the parts are let go behind it, and nobody waits for that.
+        A read, a write or a commit may hang. A thread closes the parts behind it, and nobody waits for that thread.
         """
         self.parts.forfeit()
         if self._cache is not None:
@@ -115,7 +115,7 @@ class Runner:
         self._loop.call_soon(callback)
 
     def _call_from_thread(self, callback: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+        with suppress(RuntimeError):  # the loop has ended, and with it all waiting tasks
             self._loop.call_soon_threadsafe(callback)
 
     async def _run(self, parts: Sequence[int]) -> BaseException | None:
@@ -159,7 +159,7 @@ class Runner:
 
     def _stop_pool(self, reason: StoppedError) -> None:
         self._call_from_thread(partial(self._pool.stop, reason))
-        self.parts.shipper.wake()  # while answers are waited for: less is left to do then
+        self.parts.shipper.wake()  # during the grace period: less is left to send later
 
     def _count_reuse(self, origin: str) -> None:
         labels = (location.label for location in self._prepared.cache_locations)
@@ -172,14 +172,14 @@ class Runner:
         return int(max_rejects * self._progress.totals.rows) if max_rejects < 1 else int(max_rejects)
 
     async def _feed(self, parts: Sequence[int]) -> None:
-        """Open parts in order and queue their utterances; back-pressure is the queue and the number of open parts."""
+        """Open parts in order and queue their utterances; the queue and the open parts are the back-pressure."""
         try:
             for number in parts:
                 await self._slots.acquire()
                 part = await self._loop.run_in_executor(self._reader_thread, self.parts.open, number)
                 if number == parts[-1]:
                     self.parts.close_source()
-                if part is None:  # another process has it, or committed it meanwhile
+                if part is None:  # another process holds the part, or committed it meanwhile
                     self._slots.release()
                     continue
                 self._slots.add_text(part.rows.text_bytes)

@@ -78,11 +78,11 @@ class Heartbeat:
             )
 
     def forfeit(self) -> None:
-        """Let nothing be sent or published any more."""
+        """Count the leases as lost: nothing is sent or published any more."""
         self._is_lost = True
 
     def start(self) -> bool:
-        """Give the first sign of life; return whether the store has create-if-absent. Blocking.
+        """Write the first heartbeat; return whether the store has create-if-absent. Blocking.
 
         Raises:
             StorageError: The destination failed.
@@ -90,12 +90,12 @@ class Heartbeat:
         self.beat()
         has_create_if_absent = self._store.probe_create_if_absent(heartbeat_name(self._owner.invocation_id))
         if not has_create_if_absent:
-            self.beat()  # what was tried may have destroyed the first one
+            self.beat()  # the probe may have destroyed the first heartbeat
         self._thread.start()
         return has_create_if_absent
 
     def beat(self) -> None:
-        """Give a sign of life. Blocking; one that comes too late prolongs nothing.
+        """Write a heartbeat. Blocking; a late heartbeat does not prolong the leases.
 
         Raises:
             StorageError: The destination failed.
@@ -110,7 +110,7 @@ class Heartbeat:
                 self._valid_until_s = started_s + self._owner.lease_s
 
     def stop(self) -> None:
-        """Remove the sign of life, after what is being written. Blocking.
+        """Remove the heartbeat, after a write that is under way. Blocking.
 
         Raises:
             StorageError: The destination failed.
@@ -129,12 +129,12 @@ class Heartbeat:
 
 
 class PeerMonitor:
-    """What is seen of another process from now on. For one thread. Blocking.
+    """Watches the heartbeats of another process from now on. For one thread. Blocking.
 
     Args:
         store: The destination.
         owner: The other process.
-        lease_s: Our own, which is waited for where it is the longer one.
+        lease_s: The ``lease_s`` of this process; the longer of the two counts.
         clock: The clock.
 
     Raises:
@@ -146,9 +146,9 @@ class PeerMonitor:
     ) -> None:
         self.owner = owner
         self.is_alive = False
-        """Whether it has given a sign of life since it was met, and no silence has followed."""
+        """Whether it has written a heartbeat since the first look, and was not silent since."""
         self.is_dead = False
-        """Whether it has been silent for so long that its leases have ended."""
+        """Whether it was silent for so long that its leases have ended."""
         self._store = store
         self._timeout_s = TIMEOUT_LEASES * max(lease_s, owner.lease_s)
         self._clock = clock
@@ -156,7 +156,7 @@ class PeerMonitor:
         self._last_beat_s = clock()
 
     def poll(self) -> None:
-        """Look whether it has given a sign of life since the last look.
+        """Look for a new heartbeat.
 
         Raises:
             StorageError: The destination failed.

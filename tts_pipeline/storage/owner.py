@@ -51,10 +51,10 @@ class Owner(msgspec.Struct, frozen=True):
 
     Args:
         invocation_id: One execution of a job by one process.
-        host: Its machine, for people.
-        process: Its number there.
-        work_id: Of its work folder, which holds the locks of that machine.
-        lease_s: How long its leases hold without a sign of life.
+        host: The name of its machine, for messages.
+        process: Its process id on that machine.
+        work_id: The id of its work folder, which holds the locks of that machine.
+        lease_s: Seconds for which its leases hold without a heartbeat.
     """
 
     invocation_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -67,7 +67,7 @@ class Owner(msgspec.Struct, frozen=True):
         return f"process {self.process} on {self.host}"
 
     def to_json(self, **extra: int) -> bytes:
-        """Return what a file says of it."""
+        """Return the contents of a lease or heartbeat file."""
         return orjson.dumps({**msgspec.structs.asdict(self), **extra})
 
     def shares_locks_with(self, other: Owner) -> bool:
@@ -76,10 +76,10 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 def read_owner(store: FsspecStore, name: str) -> Owner | None:
-    """Read whose a lease or a sign of life is; None when it is gone.
+    """Read the owner of a lease or a heartbeat; None when the file is gone.
 
     Raises:
-        StorageError: It is damaged: whose it is, and whether that process lives, cannot be told.
+        StorageError: The file is damaged: nobody knows its owner, nor whether that process lives.
     """
     data = store.read_start(name, MAX_OWNER_BYTES)
     if data is None:
@@ -94,7 +94,7 @@ def read_owner(store: FsspecStore, name: str) -> Owner | None:
 
 
 def has_exited(process: int) -> bool:
-    """Return whether a process of this machine is known to be gone."""
+    """Return whether a process of this machine is known to have ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -105,7 +105,7 @@ def has_exited(process: int) -> bool:
 
 
 def work_id_of(folder: Path) -> str:
-    """Return the id of a work folder; made when there is none."""
+    """Return the id of a work folder; make one when there is none."""
     path = folder / "work.id"
     with suppress(FileNotFoundError):
         text = path.read_text(errors="replace")
