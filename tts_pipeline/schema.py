@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+from msgspec.structs import asdict
 
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.models import Price
@@ -188,51 +189,16 @@ def rejects_schema(source: pa.Schema) -> pa.Schema:
 def usage_values(attempt: Attempt, settlement: Settlement | None, prices: Mapping[str, Price]) -> dict[str, Any]:
     """Return an attempt's row of the usage table, by column; without a settlement its outcome is ``unknown``."""
     price = prices.get(attempt.price_id) if attempt.price_id else None
-    row: dict[str, Any] = {
-        "attempt_id": attempt.attempt_id,
-        "utterance_id": attempt.utterance_id,
-        "take": attempt.take,
-        "segment": attempt.segment,
-        "attempt": attempt.number,
-        "voice": attempt.voice,
-        "started_at": attempt.started_at_us,
-        "characters_counted": attempt.characters_counted,
-        "price_id": attempt.price_id,
-        "price_basis": price.basis if price else None,
-        "currency": price.currency if price else None,
-    }
-    return row | (_unknown_values(attempt) if settlement is None else _settlement_values(settlement))
-
-
-def _settlement_values(settlement: Settlement) -> dict[str, Any]:
-    usage = settlement.usage
-    return {
-        "finished_at": settlement.finished_at_us,
-        "latency_ms": settlement.latency_ms,
-        "http_status": settlement.http_status,
-        "outcome": str(settlement.outcome),
-        "error_code": settlement.error_code,
-        "request_id": settlement.request_id,
-        "characters_reported": usage.characters_reported,
-        "characters_billed": settlement.characters_billed,
-        "characters_upper_bound": settlement.characters_upper_bound,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "cost": settlement.cost,
-        "cost_upper_bound": settlement.cost_upper_bound,
-        "implausible": settlement.implausible,
-    }
-
-
-def _unknown_values(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "outcome": "unknown",
-        "characters_billed": 0,
-        "characters_upper_bound": attempt.characters_upper_bound,
-        "cost": confirmed_if_unknown(attempt.cost_upper_bound),
-        "cost_upper_bound": attempt.cost_upper_bound,
-    }
+    row = asdict(attempt)
+    row |= {"attempt": row.pop("number"), "started_at": row.pop("started_at_us")}
+    row |= {"price_basis": price.basis if price else None, "currency": price.currency if price else None}
+    if settlement is None:
+        unknown_cost = confirmed_if_unknown(attempt.cost_upper_bound)
+        return row | {"outcome": "unknown", "characters_billed": 0, "cost": unknown_cost}
+    values = asdict(settlement)
+    values |= asdict(values.pop("usage"))
+    values |= {"outcome": str(settlement.outcome), "finished_at": values.pop("finished_at_us")}
+    return row | values
 
 
 def to_table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -30,7 +30,6 @@ _CLAUSE_END = re.compile(
 _SPACE_END = re.compile(r"\s+")
 
 _SCRIPTS = (("ja", KANA), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
-_DEFAULT_LANGUAGE = "en"
 
 FILLERS = "\u115f\u1160\u3164\uffa0"
 """Letters of Hangul that are blank, for a class in a regular expression."""
@@ -177,7 +176,9 @@ def segment_text(
     max_length = card.input_limit if limit is None else limit
     if max_length is None or input_length(text, card.input_unit) <= max_length:
         return (Segment(0, text, 0, len(text)),)
-    boundaries = _find_boundaries(text, language or _guess_language(text))
+    boundaries = _find_boundaries(
+        text, language or next((tag for tag, script in _SCRIPTS if script.search(text)), "en")
+    )
     cutter = _Segmenter(text, card.input_unit, max_length, graphemes=boundaries[-1])
     spans = cutter.pack(cutter.split((0, len(text)), boundaries))
     return tuple(Segment(index, text[start:end], start, end) for index, (start, end) in enumerate(spans))
@@ -227,13 +228,8 @@ class _Segmenter:
         piece = self.text[start:end]
         first = start + len(piece) - len(piece.lstrip())
         last = max(first, start + len(piece.rstrip()))
-        return self._boundary_before(first), self._boundary_after(last)
-
-    def _boundary_before(self, index: int) -> int:
-        return self.graphemes[bisect_right(self.graphemes, index) - 1]
-
-    def _boundary_after(self, index: int) -> int:
-        return self.graphemes[bisect_left(self.graphemes, index)]
+        before = self.graphemes[bisect_right(self.graphemes, first) - 1]
+        return before, self.graphemes[bisect_left(self.graphemes, last)]
 
 
 def _find_boundaries(text: str, language: str) -> tuple[Sequence[int], ...]:
@@ -249,10 +245,6 @@ def _find_boundaries(text: str, language: str) -> tuple[Sequence[int], ...]:
     graphemes = [0, *(match.end() for match in regex.finditer(r"\X", text))]
     grapheme_ends = set(graphemes)
     return (*(sorted(grapheme_ends.intersection(kind)) for kind in (sentences, clauses, spaces, words)), graphemes)
-
-
-def _guess_language(text: str) -> str:
-    return next((language for language, script in _SCRIPTS if script.search(text)), _DEFAULT_LANGUAGE)
 
 
 def _check_encodable(text: str) -> None:

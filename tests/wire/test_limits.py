@@ -11,7 +11,7 @@ import pytest
 
 from tts_pipeline.config import MAX_JSON_VALUES
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError
-from tts_pipeline.wire.limits import MAX_TEXT_BYTES, ExcessiveTextError, check_text, parse_json
+from tts_pipeline.wire.json_documents import MAX_TEXT_BYTES, ExcessiveTextError, check_text, parse_json
 from tts_pipeline.wire.response import Response
 from tts_pipeline.wire.shapes import parse_response
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 from airflow.sdk.log import mask_secret
@@ -24,7 +24,6 @@ _LIMIT_FIELDS = ("max_concurrency", "requests_per_minute", "characters_per_minut
 _TEXT_FIELDS = ("dialect", "account", "key_header", "key_prefix", "ca_file", "proxy")
 _TABLE_FIELDS = ("query", "headers")
 _KEY_REFUSED_STATUSES = (401, 403)
-_LOCAL = "local"
 
 
 class SpeechHook(BaseHook):
@@ -72,10 +71,8 @@ class SpeechHook(BaseHook):
         try:
             keyed = with_key(service, environment())
         except ConfigurationError as error:
-            hint = f"put it into the password of the connection {self.speech_conn_id!r}; {error.hint or ''}".rstrip(
-                "; "
-            )
-            raise ConfigurationError(error.message, hint=hint) from None
+            hint = f"put the key into the password of the connection {self.speech_conn_id!r}"
+            raise ConfigurationError(error.message, hint="; ".join(filter(None, (hint, error.hint)))) from None
         if keyed.api_key:
             mask_secret(keyed.api_key)  # Airflow masks the connection's password, which may be longer by white space
         for password in route_of(keyed, environment()).passwords:
@@ -125,10 +122,8 @@ class SpeechHook(BaseHook):
         if status in REDIRECTS:
             return False, f"{service.name} redirects to another address (status {status}): give that one"
         if status < 500:
-            return (
-                True,
-                f"{service.name} answers (status {status}); whether it takes the key shows with the first request",
-            )
+            unknown = "whether it takes the key shows with the first request"
+            return True, f"{service.name} answers (status {status}); {unknown}"
         return False, f"{service.name} answers with status {status}: try again later"
 
     def _load_connection(self) -> Connection:
@@ -154,7 +149,7 @@ class SpeechHook(BaseHook):
             service = replace(service, base_url=normalise_url(host))
         if not service.base_url:
             hint = "start `tts-pipeline emulate` and give the connection its URL"
-            raise ConfigurationError(f"the service {_LOCAL!r} has no address of its own here", hint=hint)
+            raise ConfigurationError("the service 'local' has no address of its own here", hint=hint)
         overrides: dict[str, Any] = {key: str(extra[key]) for key in _TEXT_FIELDS if extra.get(key)}
         overrides |= {key: self._read_text_table(extra, key) for key in _TABLE_FIELDS if extra.get(key)}
         return replace(service, **overrides)
@@ -163,15 +158,10 @@ class SpeechHook(BaseHook):
         """Read a field of names and values; the form of a connection gives it as the text of a JSON object."""
         value = extra[name]
         try:
-            table = json.loads(value) if isinstance(value, str) else value
-        except json.JSONDecodeError:
-            table = None
-        if isinstance(table, dict) and all(isinstance(text, str) for text in table.values()):
-            return table
-        raise ConfigurationError(
-            f"{name} of the connection {self.speech_conn_id!r} is no object of texts",
-            hint='write it as {"api-version": "2025-03-01"}',
-        )
+            return msgspec.convert(msgspec.json.decode(value) if isinstance(value, str) else value, dict[str, str])
+        except (msgspec.MsgspecError, UnicodeError):
+            message = f"{name} of the connection {self.speech_conn_id!r} is not an object of texts"
+            raise ConfigurationError(message, hint='write it as {"api-version": "2025-03-01"}') from None
 
     def _read_number(self, extra: Mapping[str, Any], name: str) -> float | None:
         value = extra.get(name)

@@ -64,7 +64,7 @@ class _Chunks:
     """What the chunks of a file say; sizes as declared."""
 
     format: _Format | None = None
-    data_offset: int | None = None
+    data_offset: int = 0
     declared_bytes: int = 0
     long_bytes: int = 0
     fact_frames: int | None = None
@@ -98,8 +98,7 @@ def end_of_wav(data: bytes) -> int | None:
     """Return where a file that plays ends by its own sizes; None where they do not agree, or do not know it."""
     order = ">" if data[:4] == b"RIFX" else "<"
     chunks = _scan_chunks(data, order)
-    end = (chunks.data_offset or 0) + chunks.declared_bytes
-    riff_bytes: int = struct.unpack_from(order + "I", data, 4)[0] + 8
+    end, riff_bytes = chunks.data_offset + chunks.declared_bytes, _riff_bytes(data, order)
     return riff_bytes if chunks.declared_bytes and end <= riff_bytes <= len(data) else None
 
 
@@ -119,17 +118,21 @@ def _read_canonical(data: bytes) -> Wav | None:
 def _read_chunks(data: bytes) -> Wav:
     order = ">" if data[:4] == b"RIFX" else "<"
     chunks = _scan_chunks(data, order)
-    if chunks.format is None or chunks.data_offset is None:
+    wav_format = chunks.format
+    if wav_format is None or not chunks.data_offset:
         raise MalformedWavError("the WAV has no format or no data")
-    present_bytes = len(data) - chunks.data_offset
-    length, is_measured = _true_length(data, order, chunks, present_bytes)
-    if chunks.format.tag in _LINEAR:
-        length -= length % chunks.format.block_bytes
-    frames = _count_frames(chunks, length)
+    length, is_measured = _true_length(data, order, chunks, len(data) - chunks.data_offset)
+    if wav_format.tag in _LINEAR:
+        length -= length % wav_format.block_bytes
+    frames = _count_frames(wav_format, chunks.fact_frames, length)
     if frames <= 0:
         raise MalformedWavError("the WAV has a header and no sound")
-    file = _mend(data, order, chunks, length)
-    wav_format = chunks.format
+    has_true_sizes = data[:4] in {b"RIFF", b"RIFX"} and _riff_bytes(data, order) == len(data)
+    if has_true_sizes and chunks.declared_bytes == length:
+        file = data
+    else:
+        fact_frames = None if chunks.fact_frames is None else frames
+        file = _mend(memoryview(data)[chunks.data_offset :][:length], order, wav_format.chunk, fact_frames)
     return Wav(file, wav_format.sample_rate_hz, wav_format.channels, frames, is_measured, wav_format.tag in _LINEAR)
 
 
@@ -172,7 +175,7 @@ def _true_length(data: bytes, order: str, chunks: _Chunks, present_bytes: int) -
     """Return the length of the samples, and whether only the bytes told it."""
     declared = chunks.long_bytes if chunks.declared_bytes == 0xFFFFFFFF and chunks.long_bytes else chunks.declared_bytes
     if declared == 0 or declared >= _PLACEHOLDER:
-        riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
+        riff_bytes = _riff_bytes(data, order)
         if declared == 0 and riff_bytes == len(data):
             return 0, False
         if len(data) < riff_bytes < _PLACEHOLDER:
@@ -180,7 +183,7 @@ def _true_length(data: bytes, order: str, chunks: _Chunks, present_bytes: int) -
         return present_bytes, riff_bytes != len(data)
     if declared > present_bytes:
         raise MalformedWavError(f"the WAV is cut: {present_bytes} bytes of samples of {declared}")
-    end = (chunks.data_offset or 0) + declared + (declared & 1)
+    end = chunks.data_offset + declared + (declared & 1)
     if declared < present_bytes and not _is_chunks(data, order, end) and not _is_padding(data, order, end):
         # A header patched for the first piece of a stream: more samples follow than it says.
         return present_bytes, True
@@ -189,8 +192,7 @@ def _true_length(data: bytes, order: str, chunks: _Chunks, present_bytes: int) -
 
 def _is_padding(data: bytes, order: str, end: int) -> bool:
     """Whether what follows a file that agrees with itself is no sound: a tag, zeros, or a few bytes as a line end."""
-    riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
-    is_whole = riff_bytes == end or data[:4] in {b"RF64", b"BW64"}
+    is_whole = _riff_bytes(data, order) == end or data[:4] in {b"RF64", b"BW64"}
     return is_whole and (
         len(data) - end < _MAX_PADDING_BYTES or data.startswith(_TAGS, end) or not any(memoryview(data)[end:])
     )
@@ -208,30 +210,26 @@ def _is_chunks(data: bytes, order: str, offset: int) -> bool:
     return True
 
 
-def _count_frames(chunks: _Chunks, length: int) -> int:
-    wav_format = chunks.format
-    if wav_format is None:
-        return 0
+def _count_frames(wav_format: _Format, fact_frames: int | None, length: int) -> int:
     if wav_format.tag in _LINEAR:
         return length // wav_format.block_bytes
-    if chunks.fact_frames and length:
-        return chunks.fact_frames
+    if fact_frames and length:
+        return fact_frames
     return length * wav_format.sample_rate_hz // wav_format.byte_rate if wav_format.byte_rate else 0
 
 
-def _mend(data: bytes, order: str, chunks: _Chunks, length: int) -> bytes:
-    """Return the file with sizes that are true; the very bytes where they were, else only what is needed to play."""
-    data_offset, wav_format = chunks.data_offset or 0, chunks.format
-    is_riff = data[:4] in {b"RIFF", b"RIFX"}
-    riff_bytes = struct.unpack_from(order + "I", data, 4)[0] + 8
-    if wav_format is None or (is_riff and riff_bytes == len(data) and chunks.declared_bytes == length):
-        return data
-    fmt = wav_format.chunk + b"\0" * (len(wav_format.chunk) & 1)
-    fact = b"" if chunks.fact_frames is None else struct.pack(order + "4sII", b"fact", 4, _count_frames(chunks, length))
-    padding = b"\0" * (length & 1)
+def _riff_bytes(data: bytes, order: str) -> int:
+    """Return the size of the whole file by its header."""
+    size: int = struct.unpack_from(order + "I", data, 4)[0]
+    return size + 8
+
+
+def _mend(samples: memoryview, order: str, chunk: bytes, fact_frames: int | None) -> bytes:
+    """Return a file of samples with true sizes, and only of what is needed to play them."""
+    length = len(samples)
+    fmt, padding = chunk + b"\0" * (len(chunk) & 1), b"\0" * (length & 1)
+    fact = b"" if fact_frames is None else struct.pack(order + "4sII", b"fact", 4, fact_frames)
     body = 4 + 8 + len(fmt) + len(fact) + 8 + length + len(padding)
-    head = struct.pack(
-        order + "4sI4s4sI", b"RIFX" if order == ">" else b"RIFF", body, b"WAVE", b"fmt ", len(wav_format.chunk)
-    )
-    samples = memoryview(data)[data_offset : data_offset + length]
+    name = b"RIFX" if order == ">" else b"RIFF"
+    head = struct.pack(order + "4sI4s4sI", name, body, b"WAVE", b"fmt ", len(chunk))
     return b"".join((head, fmt, fact, struct.pack(order + "4sI", b"data", length), samples, padding))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import astuple
+
 from tts_pipeline.audio.convert import target_format
 from tts_pipeline.audio.join import join
 from tts_pipeline.client.exchange import UtteranceRequest
@@ -66,12 +68,7 @@ def total_usage(usages: Sequence[Usage]) -> Usage:
     """Add usages up; a figure is None when none of them has it."""
     if len(usages) == 1:
         return usages[0]
-    return Usage(
-        characters_reported=_total(usage.characters_reported for usage in usages),
-        input_tokens=_total(usage.input_tokens for usage in usages),
-        output_tokens=_total(usage.output_tokens for usage in usages),
-        total_tokens=_total(usage.total_tokens for usage in usages),
-    )
+    return Usage(*map(_total, zip(*map(astuple, usages), strict=True)))
 
 
 def _total(figures: Iterable[int | None]) -> int | None:

@@ -150,20 +150,17 @@ class Exchange:
 
     async def _redirected(self, request: Request, url: str, reply: Response) -> Response:
         """Send a request again to where it is redirected and its key may go; a move for good (308) is kept."""
+        statuses: list[int] = []
         try:
             async with asyncio.timeout(self._transport.exchange_s):
-                return await self._follow_redirects(request, url, reply)
+                while reply.status in REDIRECTS and (target := redirect_url(url, reply)) is not None:
+                    statuses.append(reply.status)
+                    if len(statuses) > MAX_REDIRECTS:
+                        raise too_many_redirects_error(url)
+                    url = target
+                    reply = await self._transport.exchange(request.method, url, request.headers, request.body)
         except TimeoutError:
             raise TransientError("the service's redirects took too long", code="Timeout") from None
-
-    async def _follow_redirects(self, request: Request, url: str, reply: Response) -> Response:
-        statuses: list[int] = []
-        while reply.status in REDIRECTS and (target := redirect_url(url, reply)) is not None:
-            statuses.append(reply.status)
-            if len(statuses) > MAX_REDIRECTS:
-                raise too_many_redirects_error(url)
-            url = target
-            reply = await self._transport.exchange(request.method, url, request.headers, request.body)
         if reply.status < 300 and set(statuses) == {HTTPStatus.PERMANENT_REDIRECT}:
             self._permanent_redirects[request.url] = url
         return reply
@@ -197,13 +194,10 @@ class Exchange:
 
 
 async def _assess_audio(audio: Audio, segment_request: SegmentRequest) -> tuple[str, ...]:
+    text, language, speed = segment_request.segment.text, segment_request.language, _speed(segment_request)
     if audio.format == "wav" and len(audio.data) <= _INLINE_WAV_BYTES:
-        return _assess(audio, segment_request)
-    return await asyncio.to_thread(_assess, audio, segment_request)
-
-
-def _assess(audio: Audio, segment_request: SegmentRequest) -> tuple[str, ...]:
-    return assess(audio, segment_request.segment.text, segment_request.language, speed=_speed(segment_request))
+        return assess(audio, text, language, speed=speed)
+    return await asyncio.to_thread(assess, audio, text, language, speed=speed)
 
 
 def _speed(segment_request: SegmentRequest) -> float:

@@ -19,7 +19,7 @@ from tts_pipeline.frames.call_store import CallDirectory, CallStore
 from tts_pipeline.frames.rows import ID, TEXT, empty_outcomes, outcomes_of
 from tts_pipeline.job import CancelToken, Job, Progress, RunOptions, run_job
 from tts_pipeline.models import Parameters
-from tts_pipeline.schema import REJECTS, SPEECH, arrow_fields
+from tts_pipeline.schema import TABLES, arrow_fields
 from tts_pipeline.storage.local_store import LocalStore
 
 CachePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -79,10 +79,8 @@ class FrameJob:
 
     def _job(self, directory: CallDirectory) -> Job:
         columns = InputColumns(TEXT, ID, parameters={name: name for name in self.column_parameters})
-        reuse = self.options.reuse
-        locations = [reuse] if isinstance(reuse, str | os.PathLike) else list(reuse)
-        if self.reuse is not None:
-            locations += [self.reuse] if isinstance(self.reuse, str | os.PathLike) else list(self.reuse)
+        places = (self.options.reuse, self.reuse or ())
+        locations = [place for each in places for place in ([each] if isinstance(each, str | os.PathLike) else each)]
         return Job(
             source=directory.source,
             destination=directory.dataset,
@@ -103,10 +101,7 @@ class FrameJob:
         return json.dumps({**job.identity(self.fixed_parameters), **terms}, sort_keys=True)
 
 
-_SCHEMAS = {"speech": pa.schema(arrow_fields(SPEECH)), "rejects": pa.schema(arrow_fields(REJECTS))}
-
-
 def _read_table(folder: Path, table: str) -> pa.Table:
-    schema, dataset = _SCHEMAS[table], DatasetReader(LocalStore(folder))
+    schema, dataset = pa.schema(arrow_fields(TABLES[table])), DatasetReader(LocalStore(folder))
     pieces = [dataset.read(name, schema.names).cast(schema) for name in dataset.files(table)]
     return pa.concat_tables([schema.empty_table(), *pieces])

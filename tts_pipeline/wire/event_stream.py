@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tts_pipeline.wire.json_documents import BYTE_ORDER_MARK
-from tts_pipeline.wire.limits import parse_json
+from tts_pipeline.wire.json_documents import BYTE_ORDER_MARK, parse_json
 
 _FIRST_BYTES = (b"data:", b"event:", b"id:", b"retry:", b":")
 _STATUS_COMMENT = re.compile(rb":\s*HTTP_STATUS/(\d{3})")

@@ -29,12 +29,10 @@ from tts_pipeline.wire.failure_body import (
     with_header_code,
 )
 from tts_pipeline.wire.failure_codes import (
-    FREE_QUOTA,
     GENERIC_CODES,
     QUOTA_CODES,
     RULES,
     SPECIFIC_STATUSES,
-    TOO_LONG,
     UNBILLED_STATUSES,
     FailureRule,
     is_known,
@@ -189,7 +187,7 @@ def _rule_and_limit(
     # Token limits of a minute are told in the same words, under a code that throttles.
     may_name_limit = not issubclass(rule.error, FatalError | ThrottledError)
     limit = find_input_limit(failure.message) if may_name_limit else None
-    return (rule, None) if limit is None else (TOO_LONG, limit)
+    return (rule, None) if limit is None else (RULES["too_long"], limit)
 
 
 def _find_rule(failure: FailureBody, code: str | None, status: int, http_status: int) -> FailureRule:
@@ -197,7 +195,7 @@ def _find_rule(failure: FailureBody, code: str | None, status: int, http_status:
     is_specific = code is not None and is_known(code) and not is_generic
     is_quota = code is not None and normalize_code(code) in QUOTA_CODES
     if (is_quota or not is_specific) and mentions_free_quota(failure.message):
-        return FREE_QUOTA
+        return RULES["free_quota"]
     if is_quota and _is_out_of_quota(failure, code or "", status):
         return RULES["no_balance"]
     message_meaning = None if is_specific else meaning_of_message(failure.message)

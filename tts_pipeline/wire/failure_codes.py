@@ -1,14 +1,14 @@
 """Failure codes and statuses as data: the error each means, and the advice that goes with it.
 
-The codes of other makers are in ``makers``. Sources: https://www.alibabacloud.com/help/en/model-studio/error-code (with
-the OpenAI-style aliases that it lists),
+The codes of other makers are in ``vendor_codes``. Sources:
+https://www.alibabacloud.com/help/en/model-studio/error-code (with the OpenAI-style aliases that it lists),
 https://platform.openai.com/docs/guides/error-codes, and the codes of the one-api / new-api gateways; all read in 2026.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, SuspectError, ThrottledError, TransientError
@@ -22,87 +22,70 @@ class FailureRule(NamedTuple):
     hint: str | None = None
 
 
-_KEY_HINT = "check the service's key and that it belongs to this address and region, then run again"
-_BALANCE_HINT = "settle the bill or top up the account, then run again: what is done is kept"
-_ACCESS_HINT = "ask for access to this model or choose another with `model`, then run again"
-_MODEL_HINT = "check `model`; `tts-pipeline models` lists what each service has"
-_PARAMETER_HINT = "compare the parameters with `tts-pipeline models`"
-_TEXT_HINT = "the service refuses this text: change it, or leave the row rejected"
-_LENGTH_HINT = "split the text, or choose a model with a larger limit"
-_RATE_HINT = "if this goes on, lower `requests_per_minute` or `max_concurrency`"
-_ADDRESS_HINT = "check the service's address: this may be another server's page"
-
-_THROTTLED = FailureRule(ThrottledError, _RATE_HINT)
-_TRANSIENT = FailureRule(TransientError)
-_BAD_PARAMETER = FailureRule(PermanentError, _PARAMETER_HINT)
-_BAD_TEXT = FailureRule(PermanentError, _TEXT_HINT)
-_BAD_KEY = FailureRule(FatalError, _KEY_HINT)
-_NO_BALANCE = FailureRule(FatalError, _BALANCE_HINT)
-_NO_ACCESS = FailureRule(FatalError, _ACCESS_HINT)
-_NO_MODEL = FailureRule(FatalError, _MODEL_HINT)
-
-FREE_QUOTA = FailureRule(
-    FatalError, "the free quota is used up: allow paid use in the service's console, then run again"
-)
-TOO_LONG = FailureRule(PermanentError, _LENGTH_HINT)
-
 RULES: Mapping[str, FailureRule] = {
-    "throttled": _THROTTLED,
-    "transient": _TRANSIENT,
-    "bad_parameter": _BAD_PARAMETER,
-    "bad_text": _BAD_TEXT,
-    "too_long": TOO_LONG,
-    "bad_key": _BAD_KEY,
-    "no_balance": _NO_BALANCE,
-    "no_access": _NO_ACCESS,
-    "no_model": _NO_MODEL,
+    "throttled": FailureRule(ThrottledError, "if this goes on, lower `requests_per_minute` or `max_concurrency`"),
+    "transient": FailureRule(TransientError),
+    "bad_parameter": FailureRule(PermanentError, "compare the parameters with `tts-pipeline models`"),
+    "bad_text": FailureRule(PermanentError, "the service refuses this text: change it, or leave the row rejected"),
+    "too_long": FailureRule(PermanentError, "split the text, or choose a model with a larger limit"),
+    "bad_key": FailureRule(
+        FatalError, "check the service's key and that it belongs to this address and region, then run again"
+    ),
+    "no_balance": FailureRule(
+        FatalError, "settle the bill or top up the account, then run again: what is done is kept"
+    ),
+    "no_access": FailureRule(FatalError, "ask for access to this model or choose another with `model`, then run again"),
+    "no_model": FailureRule(FatalError, "check `model`; `tts-pipeline models` lists what each service has"),
     "daily_quota": FailureRule(FatalError, "the quota of this period is used up: run again later, or buy more"),
+    "free_quota": FailureRule(
+        FatalError, "the free quota is used up: allow paid use in the service's console, then run again"
+    ),
 }
-"""Meaning, as ``makers`` names it, -> the rule."""
+"""Meaning -> the rule."""
 
-_SPELLINGS: Mapping[FailureRule, Sequence[str]] = {
-    _THROTTLED: (
+_WORD_CODES: Mapping[str, Sequence[str]] = {
+    "throttled": (
         *("Throttling", "Throttling.RateQuota", "LimitRequests", "limit_requests", "Throttling.BurstRate"),
         *("limit_burst_rate", "Throttling.AllocationQuota", "insufficient_quota", "Throttling.Concurrency"),
         *("rate_limit_exceeded", "rate_limit_error", "RateLimitExceeded", "too_many_requests", "TooManyRequests"),
     ),
-    _TRANSIENT: (
+    "transient": (
         *("InternalError", "internal_error", "InternalError.Algo", "InternalError.Timeout", "InternalError.Upload"),
         *("ModelServingError", "ModelServiceFailed", "ModelUnavailable", "RequestTimeOut", "ResponseTimeout"),
         *("SystemError", "ServiceUnavailable", "ServiceUnavailableError", "server_error", "internal_server_error"),
         *("do_request_failed", "read_response_body_failed", "bad_response", "bad_response_body", "get_channel_failed"),
         *("service_unavailable_error", "server_is_overloaded", "overloaded_error", "slow_down", "ClientDisconnect"),
     ),
-    _BAD_PARAMETER: (
+    "bad_parameter": (
         *("InvalidParameter", "invalid_parameter_error", "invalid_parameter", "InternalError.Algo.InvalidParameter"),
         *("invalid_request_error", "invalid_value", "BadRequest", "BadRequest.EmptyInput", "BadRequest.EmptyModel"),
         *("BadRequest.EmptyParameters", "BadRequest.IllegalInput", "BadRequest.VoiceNotFound", "UnsupportedOperation"),
         *("InvalidParameter.NotSupportEnableThinking", "InvalidURL", "unsupported_value", "missing_required_parameter"),
     ),
-    _BAD_TEXT: (
+    "bad_text": (
         *("DataInspectionFailed", "data_inspection_failed", "InternalError.Algo.DataInspectionFailed"),
         *("CustomRoleBlocked", "FaqRuleBlocked", "IPInfringementSuspect", "content_policy_violation"),
         *("sensitive_words_detected", "prompt_blocked", "content_filter"),
     ),
-    TOO_LONG: (
+    "too_long": (
         *("BadRequest.TooLarge", "InvalidInputLength", "text_too_long", "prompt_too_long", "string_too_long"),
         *("string_above_max_length", "context_length_exceeded"),
     ),
-    _BAD_KEY: (
+    "bad_key": (
         *("InvalidApiKey", "invalid_api_key", "authentication_error", "NotAuthorized", "NOT AUTHORIZED"),
         *("account_deactivated", "ip_not_authorized", "invalid_token", "InvalidAccessKeyId"),
     ),
-    _NO_BALANCE: (
+    "no_balance": (
         *("Arrearage", "PrepaidBillOverdue", "PostpaidBillOverdue", "CommodityNotPurchased", "BudgetLimitExceeded"),
         *("insufficient_user_quota", "pre_consume_token_quota_failed", "insufficient_balance", "InsufficientBalance"),
         *("billing_hard_limit_reached", "billing_not_active", "credit_balance_exhausted", "quota_not_enough"),
     ),
-    _NO_ACCESS: (
+    "no_access": (
         *("AccessDenied", "access_denied", "AccessDenied.Unpurchased", "Model.AccessDenied", "App.AccessDenied"),
         *("Workspace.AccessDenied", "permission_error", "permission_denied", "unsupported_country_region_territory"),
     ),
-    _NO_MODEL: ("ModelNotFound", "model_not_found", "model_not_supported", "ModelNotSupported", "WorkSpaceNotFound"),
-    FREE_QUOTA: ("AllocationQuota.FreeTierOnly",),
+    "no_model": ("ModelNotFound", "model_not_found", "model_not_supported", "ModelNotSupported", "WorkSpaceNotFound"),
+    "free_quota": ("AllocationQuota.FreeTierOnly",),
 }
 
 
@@ -111,22 +94,22 @@ def normalize_code(code: str) -> str:
     return re.sub(r"[^a-z0-9]", "", code.lower())
 
 
-_ALL_SPELLINGS = (*_SPELLINGS.items(), *((RULES[meaning], codes) for meaning, codes in vendor_codes.WORD_CODES.items()))
+_ALL_CODES = (*_WORD_CODES.items(), *vendor_codes.WORD_CODES.items())
 
 RULE_BY_CODE: Mapping[str, FailureRule] = {
-    normalize_code(code): rule for rule, codes in _ALL_SPELLINGS for code in codes
+    normalize_code(code): RULES[meaning] for meaning, codes in _ALL_CODES for code in codes
 }
 """Normal code -> what it means."""
 
 RULE_BY_CODE_AND_STATUS: Mapping[tuple[str, int], FailureRule] = {
     # Per-minute tokens where it is throttled; a gateway's word for an empty account where it is refused.
-    ("insufficientquota", 402): _NO_BALANCE,
-    ("insufficientquota", 403): _NO_BALANCE,
+    ("insufficientquota", 402): RULES["no_balance"],
+    ("insufficientquota", 403): RULES["no_balance"],
     # Bought characters where it is refused (ElevenLabs: 401); where it is throttled, a minute's, if a time is told.
-    ("quotaexceeded", 429): _THROTTLED,
+    ("quotaexceeded", 429): RULES["throttled"],
     # new-api says so when no channel serves the model just now, which passes.
-    ("modelnotfound", 500): _TRANSIENT,
-    ("modelnotfound", 503): _TRANSIENT,
+    ("modelnotfound", 500): RULES["transient"],
+    ("modelnotfound", 503): RULES["transient"],
 }
 """Where the status changes what a code means."""
 
@@ -152,7 +135,7 @@ GENERIC_CODES = frozenset(
 QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota", "quotaexceeded"})
 """Codes that mean tokens per minute, or all that was paid for: which of them, the form and the words tell."""
 
-_KNOWN_SPELLINGS = sorted({code for _, codes in _ALL_SPELLINGS for code in codes}, key=len, reverse=True)
+_KNOWN_SPELLINGS = sorted({code for _, codes in _ALL_CODES for code in codes}, key=len, reverse=True)
 _CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _KNOWN_SPELLINGS))})(?![\w.]*\w)")
 _COMPOUND = re.compile(r"[a-z][A-Z]|[._]")
 _DELIMITER = re.compile(r"""\s*(?:[:"',)\]}<-]|$)""")
@@ -177,24 +160,24 @@ def meaning_of_message(message: str) -> str | None:
     )
 
 
-_SUSPECT = FailureRule(SuspectError, _ADDRESS_HINT)
+_SUSPECT = FailureRule(SuspectError, "check the service's address: this may be another server's page")
 
 _RULE_BY_STATUS: Mapping[int, FailureRule] = {
     **dict.fromkeys((300, 301, 302, 303, 307, 308), _SUSPECT),  # it redirects to nowhere
-    401: _BAD_KEY,
-    402: _NO_BALANCE,
+    401: RULES["bad_key"],
+    402: RULES["no_balance"],
     403: FailureRule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
     404: _SUSPECT,
     405: _SUSPECT,
     407: FailureRule(FatalError, "the proxy wants a login: check the proxy's settings"),
-    408: _TRANSIENT,
-    409: _TRANSIENT,
+    408: RULES["transient"],
+    409: RULES["transient"],
     410: _SUSPECT,
-    413: TOO_LONG,
-    421: _TRANSIENT,
-    425: _TRANSIENT,
-    429: _THROTTLED,
-    499: _TRANSIENT,
+    413: RULES["too_long"],
+    421: RULES["transient"],
+    425: RULES["transient"],
+    429: RULES["throttled"],
+    499: RULES["transient"],
     501: _SUSPECT,
 }
 
@@ -207,18 +190,21 @@ UNBILLED_STATUSES = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422,
 
 def rule_for(code: str | None, status: int) -> FailureRule:
     """Return what a failure means: by its code at this status, by its code, by its code's family, by its status."""
-    parts = [] if code is None else code.split(".")
-    for length in range(len(parts), 0, -1):
-        name = normalize_code(".".join(parts[:length]))
+    for name in () if code is None else _families(code):
         rule = RULE_BY_CODE_AND_STATUS.get((name, status)) or RULE_BY_CODE.get(name)
         if rule:
             return rule
     if status in _RULE_BY_STATUS:
         return _RULE_BY_STATUS[status]
-    return _BAD_PARAMETER if 400 <= status < 500 else _TRANSIENT
+    return RULES["bad_parameter"] if 400 <= status < 500 else RULES["transient"]
 
 
 def is_known(code: str) -> bool:
     """Whether a code, or the family before one of its dots, is in the table."""
+    return any(name in RULE_BY_CODE for name in _families(code))
+
+
+def _families(code: str) -> Iterator[str]:
+    """Yield a code, and the families before its dots, the longest first; each without its spelling."""
     parts = code.split(".")
-    return any(normalize_code(".".join(parts[:length])) in RULE_BY_CODE for length in range(len(parts), 0, -1))
+    return (normalize_code(".".join(parts[:length])) for length in range(len(parts), 0, -1))

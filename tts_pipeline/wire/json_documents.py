@@ -1,4 +1,4 @@
-"""Extract JSON from its wrappings: several documents in one body, prefixes, callbacks, multipart bodies."""
+"""Parse JSON within bounds, and extract it from its wrappings: several documents in one body, prefixes, callbacks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tts_pipeline.wire.limits import parse_json
+import orjson
+
+from tts_pipeline.config import MAX_CLIP_S, MAX_JSON_VALUES, TEXT_BYTES_PER_S
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
@@ -15,6 +17,47 @@ _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
 _JSONP_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
 _BOUNDARY = re.compile(rb"[}\]][\s\x1e]*[{\[]")
 _SEPARATOR = re.compile(r"[\s,\x1e]*")
+
+MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
+
+_VALUE_MARKS = (b",", b"[", b"{", b"\n", b"\r")
+"""Before each JSON value, and behind each line; base64 has none of them."""
+
+_WIDE_CHARACTER = re.compile(rb"\xf0|\\u[dD][89abAB]")
+"""One character beyond 16 bits makes a string four times as wide in memory."""
+
+UNCHECKED_BYTES = 262_144
+"""A shorter text is parsed without counting: even one of lists alone stays below 20 MB."""
+
+
+class ExcessiveTextError(ValueError):
+    """A text is too large, or holds too many values; its message says which. Never leaves the wire."""
+
+
+def check_text(body: bytes) -> None:
+    """Refuse a text that would cost more memory than any speech does; 0.15 ms for 100 KB, and nothing below 256 KB.
+
+    Raises:
+        ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_JSON_VALUES``.
+    """
+    if len(body) <= UNCHECKED_BYTES:
+        return
+    if len(body) > MAX_TEXT_BYTES or (len(body) > MAX_TEXT_BYTES // 2 and _WIDE_CHARACTER.search(body)):
+        raise ExcessiveTextError(f"the answer is text of {len(body)} bytes: speech takes {MAX_TEXT_BYTES} at most")
+    if sum(map(body.count, _VALUE_MARKS)) > MAX_JSON_VALUES:
+        raise ExcessiveTextError(f"the answer is text of more than {MAX_JSON_VALUES} values")
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Return the value of a JSON text of any origin. orjson refuses depths beyond 1,024, NaN and infinities.
+
+    Raises:
+        ExcessiveTextError: As in ``check_text``.
+        ValueError: It is no JSON.
+    """
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    check_text(data)
+    return orjson.loads(data)
 
 
 def unwrap_json(body: bytes) -> bytes:

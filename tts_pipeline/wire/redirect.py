@@ -43,12 +43,8 @@ def redirect_url(url: str, response: Response) -> str | None:
 
 def too_many_redirects_error(url: str) -> FatalError:
     """Return the error for a request that was redirected too often."""
-    return FatalError(
-        f"the service's address leads on through more than {MAX_REDIRECTS} redirects, last to {_printable_url(url)}",
-        code="Redirected",
-        may_be_billed=False,
-        hint=_HINT,
-    )
+    reason = f"leads on through more than {MAX_REDIRECTS} redirects, last to {_printable_url(url)}"
+    return _redirected_error(reason)
 
 
 def refuse_page(url: str, response: Response) -> None:
@@ -65,12 +61,13 @@ def refuse_page(url: str, response: Response) -> None:
 
 
 def _moved_error(target: str | None, status: int) -> FatalError:
-    statement = (
-        f"redirects to {_printable_url(target)}: use that" if target else "redirects, and does not say to which address"
-    )
-    return FatalError(
-        f"the service's address {statement}", code="Redirected", http_status=status, may_be_billed=False, hint=_HINT
-    )
+    reason = f"to {_printable_url(target)}: use that" if target else "without an address"
+    return _redirected_error(f"redirects {reason}", status)
+
+
+def _redirected_error(reason: str, status: int | None = None) -> FatalError:
+    message = f"the service's address {reason}"
+    return FatalError(message, code="Redirected", http_status=status, may_be_billed=False, hint=_HINT)
 
 
 def _resolve_location(url: str, location: str) -> str | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tts_pipeline.audio.identify import identify, locate_audio
 from tts_pipeline.wire.audio_content import AudioContent, audio_at_url, audio_from_text, media_type_of
-from tts_pipeline.wire.limits import parse_json
+from tts_pipeline.wire.json_documents import parse_json
 from tts_pipeline.wire.messages import clean_message
 from tts_pipeline.wire.pcm_facts import is_fact_name
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS, TextDecoder, decode_head

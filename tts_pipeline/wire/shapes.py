@@ -20,8 +20,14 @@ from tts_pipeline.wire.failure import (
     missing_audio_error,
 )
 from tts_pipeline.wire.failure_body import is_failure
-from tts_pipeline.wire.json_documents import split_documents, unwrap_json
-from tts_pipeline.wire.limits import UNCHECKED_BYTES, ExcessiveTextError, check_text, parse_json
+from tts_pipeline.wire.json_documents import (
+    UNCHECKED_BYTES,
+    ExcessiveTextError,
+    check_text,
+    parse_json,
+    split_documents,
+    unwrap_json,
+)
 from tts_pipeline.wire.multipart import audio_part, is_multipart
 from tts_pipeline.wire.redirect import REDIRECTS
 from tts_pipeline.wire.response import ParsedResponse, Response, request_id_in

@@ -45,7 +45,7 @@ def decode_text(text: str) -> bytes:
     Raises:
         ValueError: It is neither base64 nor hex.
     """
-    return decode_hex(text) if len(text) >= MIN_TEXT_CHARACTERS and is_hex(text) else decode_base64(text)
+    return TextDecoder()(text)
 
 
 def decode_head(text: str) -> bytes:
