@@ -14,8 +14,8 @@ from tests.audio.test_measure import MEASURED, measure_bytes, page_checksum
 from tests.audio.test_mpeg import adts_file
 from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
+from tts_pipeline.audio.clip_limits import frames_to_ms
 from tts_pipeline.audio.mpeg import read_mp3_frame
-from tts_pipeline.audio.samples import frames_to_ms
 from tts_pipeline.errors import UnreadableError
 from tts_pipeline.models import Audio
 

@@ -15,8 +15,8 @@ from tests.audio.samples import FORMATS, kind_of, sample
 from tests.audio.speech import audio_of, encode_samples, noise, voice
 from tests.audio.waveform import Waveform, decode, encode_waveform
 from tests.builders import wrap_pcm
+from tts_pipeline.audio.clip_limits import frames_to_ms
 from tts_pipeline.audio.encodings import encoding_of
-from tts_pipeline.audio.samples import frames_to_ms
 from tts_pipeline.errors import PermanentError, TransientError
 from tts_pipeline.models import Audio
 

@@ -20,6 +20,16 @@ def malformed_error(message: str) -> TransientError:
     return TransientError(message, code="MalformedAudio")
 
 
+def no_sound_error(name: str) -> TransientError:
+    """Return the error of a file that has a header only."""
+    return malformed_error(f"the {name} has a header and no sound")
+
+
+def frames_to_ms(frames: int, rate_hz: int) -> int:
+    """Return how long so many frames last, in milliseconds, rounded half up."""
+    return (frames * 1000 + rate_hz // 2) // rate_hz
+
+
 def check_rate_and_channels(name: str, rate_hz: int, channels: int) -> None:
     """Refuse a sample rate and a number of channels that no speech has.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from tts_pipeline.audio.clip_limits import frames_to_ms, no_sound_error
 from tts_pipeline.audio.convert import convert, target_format
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.config import AudioSettings
@@ -40,7 +41,7 @@ def join(
     if len(audios) == 1:
         return convert(audios[0], settings), (0,)
     # Imported here: most utterances are one segment, and never need it.
-    from tts_pipeline.audio.samples import SampleStream, encode, frames_to_ms
+    from tts_pipeline.audio.samples import SampleStream, encode
 
     name, rate_hz = target_format(audios[0], settings)
     encoding, starts = encoding_of(name), list[int]()
@@ -53,7 +54,7 @@ def _join_blocks(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: l
     """Yield the samples of all pieces with silence between them; takes down where each of them begins, in frames."""
     import numpy as np
 
-    from tts_pipeline.audio.samples import no_sound_error, open_stream
+    from tts_pipeline.audio.samples import open_stream
 
     channels, frames = audios[0].channels, 0
     silence = np.zeros(((pause_ms * rate_hz + 500) // 1000, channels), np.float32)

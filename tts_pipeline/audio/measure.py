@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels, malformed_error
+from tts_pipeline.audio.clip_limits import (
+    check_length,
+    check_rate_and_channels,
+    frames_to_ms,
+    malformed_error,
+    no_sound_error,
+)
 from tts_pipeline.audio.concatenated import check_seam, split_files
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.identify import locate_audio
@@ -107,10 +113,10 @@ def _make_audio(
 ) -> Audio:
     rate_hz, channels = rate_and_channels
     if frames <= 0:
-        raise malformed_error(f"the {name} has a header and no sound")
+        raise no_sound_error(name)
     check_rate_and_channels(name, rate_hz, channels)
     check_length(name, frames, rate_hz, max_s)
-    return Audio(data, name, rate_hz, channels, (frames * 1000 + rate_hz // 2) // rate_hz)
+    return Audio(data, name, rate_hz, channels, frames_to_ms(frames, rate_hz))
 
 
 def make_pcm_playable(data: bytes, pcm_format: PcmFormat, complete: bool) -> FlaggedAudio:

@@ -259,7 +259,7 @@ def _count_frames(data: bytes, start: int, first: Frame, read_frame: FrameReader
             is_lost = (
                 next_offset is None and len(data) - offset > _SEARCH_BYTES and not data.startswith(_TRAILERS, offset)
             )
-            count.is_cut = is_lost or _is_torn_header(data, offset)
+            count.is_cut = is_lost or (data[offset] == 0xFF and len(data) - offset < 7)  # a torn header
             break
         count.runs.append((run_start, offset))
         run_start = offset = next_offset
@@ -280,10 +280,6 @@ def _first_frame(data: bytes, start: int, read_frame: FrameReader) -> int | None
         if starts_with_frames(data, match.start(), read_frame):
             return match.start()
     return None
-
-
-def _is_torn_header(data: bytes, offset: int) -> bool:
-    return data[offset] == 0xFF and len(data) - offset < 7
 
 
 @dataclass(frozen=True, slots=True)

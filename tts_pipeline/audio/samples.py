@@ -15,13 +15,18 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from tts_pipeline.audio.clip_limits import check_length, check_rate_and_channels, malformed_error
+from tts_pipeline.audio.clip_limits import (
+    check_length,
+    check_rate_and_channels,
+    frames_to_ms,
+    malformed_error,
+    no_sound_error,
+)
 from tts_pipeline.audio.encodings import Encoding, encoding_of
 from tts_pipeline.audio.flac import with_true_length
 from tts_pipeline.audio.mpeg import read_mp3_frame, scan_frames, with_frame_count
 from tts_pipeline.audio.wav import PLAIN_HEADER
 from tts_pipeline.config import MAX_CLIP_S
-from tts_pipeline.errors import TransientError
 from tts_pipeline.models import Audio
 
 Samples = npt.NDArray[np.float32]
@@ -163,11 +168,6 @@ def _scale(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
         yield block
 
 
-def no_sound_error(name: str) -> TransientError:
-    """Return the error of a file that has a header only."""
-    return malformed_error(f"the {name} has a header and no sound")
-
-
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
     """Read by blocks, because a header may promise any length."""
     while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
@@ -204,11 +204,6 @@ def encode(stream: SampleStream, encoding: Encoding) -> Audio:
         raise no_sound_error(encoding.name)
     rate_hz = stream.sample_rate_hz
     return Audio(data, encoding.name, rate_hz, stream.channels, frames_to_ms(frames, rate_hz))
-
-
-def frames_to_ms(frames: int, rate_hz: int) -> int:
-    """Return how long so many frames last, in milliseconds, rounded half up."""
-    return (frames * 1000 + rate_hz // 2) // rate_hz
 
 
 def _write(stream: SampleStream, encoding: Encoding) -> tuple[bytes, int]:

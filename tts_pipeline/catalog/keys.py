@@ -38,7 +38,7 @@ def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
     """
     if service.auth == "none":
         return service
-    variable = _key_variable(service)
+    variable = (service.key_variable if isinstance(service, Service) else None) or URL_KEY_VARIABLE
     key = service.api_key or environ.get(variable, "").strip()
     if not key and variable == URL_KEY_VARIABLE and is_loopback(service.base_url):
         return replace(service, auth="none")
@@ -49,8 +49,3 @@ def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
     refuse_misplaced_key(keyed)
     refuse_plain_http(keyed)
     return keyed
-
-
-def _key_variable(service: Endpoint) -> str:
-    variable = service.key_variable if isinstance(service, Service) else None
-    return variable or URL_KEY_VARIABLE

@@ -162,14 +162,9 @@ class FailurePolicy:
         pause_s = self._throttle_pause.on_throttle(now_s, sent_at_s=sent_at_s, retry_after_s=error.retry_after_s)
         if pause_s > self._limits.max_pause_s:
             until = datetime.fromtimestamp(self._utc_us() / 1e6 + pause_s, UTC)
-            self.stop(
-                StoppedError(
-                    f"the service asks for a pause of {pause_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC",
-                    stopped_by="service",
-                    hint="run again then: what is done is kept",
-                    until=until,
-                )
-            )
+            reason = f"the service asks for a pause of {pause_s:.0f} s, until {until:%Y-%m-%d %H:%M:%S} UTC"
+            hint = "run again then: what is done is kept"
+            self.stop(StoppedError(reason, stopped_by="service", hint=hint, until=until))
         elif pause_s:
             self.notices.on_pause(now_s, pause_s)
         return Disposition.RETRY_NOW
@@ -203,7 +198,10 @@ class FailurePolicy:
         self._rows_without_audio.add(row)
         max_rows = _MAX_DAMAGED_ROWS_AT_START if error.code in _DAMAGED_CODES else _MAX_ROWS_WITHOUT_AUDIO_AT_START
         if len(self._rows_without_audio) >= (_MAX_ROWS_WITHOUT_AUDIO_LATER if self._has_succeeded else max_rows):
-            self._stop_without_audio(error)
+            rows = len(self._rows_without_audio)
+            reason = f"the answers to {rows} rows in succession have no audio: {error.message} [code {error.code}]"
+            self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
+            self._decide(self._pending_suspects, Disposition.FATAL)
             return Disposition.FATAL
         if may_be_transient:
             return None
@@ -212,12 +210,6 @@ class FailurePolicy:
             row.retries += 1
             return Disposition.RETRY
         return Disposition.REJECT if self._has_succeeded else self._hold(row, self._pending_suspects, now_s)
-
-    def _stop_without_audio(self, error: ServiceError) -> None:
-        rows = len(self._rows_without_audio)
-        reason = f"the answers to {rows} rows in succession have no audio: {error.message} [code {error.code}]"
-        self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
-        self._decide(self._pending_suspects, Disposition.FATAL)
 
     def _on_suspect(self, row: RetryState, error: SuspectError, now_s: float) -> Disposition:
         if self._suspect is not None and self._suspect is not row:
@@ -257,12 +249,8 @@ class FailurePolicy:
         pending.clear()
 
     def _stop_for(self, error: ServiceError) -> None:
-        reason = StoppedError(
-            f"the service refuses every request: {error.message} [code {error.code}]",
-            stopped_by="service",
-            hint=error.hint,
-        )
-        self.stop(reason)
+        reason = f"the service refuses every request: {error.message} [code {error.code}]"
+        self.stop(StoppedError(reason, stopped_by="service", hint=error.hint))
 
     def _is_last_to_fail(self, row: RetryState, now_s: float) -> bool:
         """Whether a row is among the last of a run, which all fail, though the service was there for others.

@@ -219,7 +219,8 @@ class Limiter:
         decisions = self.policy.decisions
         while decisions:
             row, disposition = decisions.pop()
-            _resolve(self._pending[row], disposition)
+            if not (pending := self._pending[row]).done():
+                pending.set_result(disposition)
         messages = self.policy.notices.messages
         while messages:
             logger.warning("%s", messages.pop(0))
@@ -302,11 +303,6 @@ def _as_fatal(error: ServiceError) -> FatalError:
 def _copy_of(reason: StoppedError) -> StoppedError:
     """Copy the reason: one exception raised in many tasks would collect all of their tracebacks."""
     return StoppedError(reason.message, stopped_by=reason.stopped_by, hint=reason.hint, until=reason.until)
-
-
-def _resolve(pending: asyncio.Future[Disposition], disposition: Disposition) -> None:
-    if not pending.done():
-        pending.set_result(disposition)
 
 
 def _fail(pending: asyncio.Future[Any], reason: StoppedError) -> None:

@@ -65,11 +65,7 @@ def allowed_scopes(service_addresses: Iterable[str]) -> frozenset[AddressScope]:
     scopes = {scope_of(address) for address in service_addresses}
     if AddressScope.LOOPBACK in scopes:
         return frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE, AddressScope.LOOPBACK})
-    return (
-        frozenset({AddressScope.PUBLIC, AddressScope.PRIVATE})
-        if AddressScope.PRIVATE in scopes
-        else frozenset({AddressScope.PUBLIC})
-    )
+    return frozenset({AddressScope.PUBLIC}) | (scopes & {AddressScope.PRIVATE})
 
 
 _INTERNAL_NAME = re.compile(r"(^|\.)(localhost|local|internal|intranet|private|corp|home|lan|localdomain|home\.arpa)$")

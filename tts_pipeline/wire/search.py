@@ -157,17 +157,12 @@ def _is_audio(leaf: Leaf) -> bool:
 def _find_link(groups: Mapping[str, Sequence[Leaf]]) -> AudioContent | None:
     links: dict[int, set[str]] = {}
     for name, group in groups.items():
-        for link in _links_of(group):
+        texts = (leaf.value.strip() for leaf in group if isinstance(leaf.value, str))
+        for link in filter(_LINK.match, texts):
             score = 0 if _UNRELATED_LINK.search(name.rpartition(".")[2]) else _link_score(name, link)
             links.setdefault(score, set()).add(link)
     best = max(links, default=0)
     return audio_at_url(links[best].pop()) if best and len(links[best]) == 1 else None
-
-
-def _links_of(group: Sequence[Leaf]) -> Iterator[str]:
-    for leaf in group:
-        if isinstance(leaf.value, str) and _LINK.match(leaf.value.strip()):
-            yield leaf.value.strip()
 
 
 def _link_score(name: str, link: str) -> int:
@@ -196,17 +191,13 @@ def describe_keys(payload: object) -> str:
         return f"a JSON {_TYPE_NAMES.get(type(payload), 'number')}"
     names = dict.fromkeys(leaf.name for leaf in islice(leaves(payload), _MAX_LEAVES))
     keys = [name for name in names if name] or (list(payload) if isinstance(payload, dict) else [])
-    key_list = ", ".join(_clean_name(key) for key in keys[:_MAX_KEYS])
+    key_list = ", ".join(key[:60] if key.isprintable() else "?" for key in keys[:_MAX_KEYS])
     remainder = f" and {len(keys) - _MAX_KEYS} more" if len(keys) > _MAX_KEYS else ""
     return clean_message(f"JSON with the keys {key_list}{remainder}") if keys else "JSON without keys"
 
 
 _MAX_KEYS = 12
 _TYPE_NAMES = {str: "string", type(None): "null", bool: "boolean"}
-
-
-def _clean_name(name: str) -> str:
-    return name[:60] if name.isprintable() else "?"
 
 
 _MAX_DESCRIPTION_LEAVES = 1_000

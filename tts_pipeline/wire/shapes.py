@@ -35,7 +35,7 @@ from tts_pipeline.wire.search import describe_keys, has_possible_audio, search_a
 from tts_pipeline.wire.stream_parser import parse_documents, parse_stream
 from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS
 from tts_pipeline.wire.timestamps import TIMESTAMPS_DROPPED, MalformedTimestampsError, TimedText, find_words
-from tts_pipeline.wire.usage import NO_USAGE, has_usage_headers, merge_usage, usage_in_headers, usage_of
+from tts_pipeline.wire.usage import NO_USAGE, merge_usage, usage_in_headers, usage_of
 
 __all__ = ["ParsedResponse", "Response", "parse_response", "reported_usage"]
 
@@ -66,8 +66,8 @@ def parse_response(response: Response) -> ParsedResponse:
     if len(response.body) > UNCHECKED_BYTES:
         _check_size(response)
     result = _parse_shape(response)
-    if result.usage.characters_reported is None and has_usage_headers(response.headers):
-        return result._replace(usage=merge_usage(result.usage, usage_in_headers(response.headers)))
+    if result.usage.characters_reported is None and (usage := usage_in_headers(response.headers)) is not NO_USAGE:
+        return result._replace(usage=merge_usage(result.usage, usage))
     return result
 
 

@@ -175,15 +175,15 @@ def _add_payload(payload: Mapping[str, Any], state: _StreamState) -> None:
 def _add_audio(audio: AudioContent, payload: Mapping[str, Any], state: _StreamState) -> None:
     if audio.data is None:
         state.link = audio
-    elif _is_repeating(payload.get("data")) and _is_as_long(audio.data, state.chunks):
+    elif (
+        _is_repeating(payload.get("data"))
+        and state.chunks
+        and len(audio.data) >= _REPEATED_SHARE * sum(map(len, state.chunks))
+    ):
         state.full_audio = audio.data
     else:
         state.chunks.append(audio.data)
         state.content_type = state.content_type or audio.content_type
-
-
-def _is_as_long(data: bytes, chunks: Sequence[bytes]) -> bool:
-    return bool(chunks) and len(data) >= _REPEATED_SHARE * sum(map(len, chunks))
 
 
 def _parsed_response(response: Response, state: _StreamState) -> ParsedResponse:

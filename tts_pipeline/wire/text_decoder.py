@@ -36,7 +36,7 @@ class TextDecoder:
         """
         if self._is_hex is None and len(text) >= MIN_TEXT_CHARACTERS:
             self._is_hex = is_hex(text)
-        return decode_hex(text) if self._is_hex else decode_base64(text)
+        return bytes.fromhex(text.strip().removeprefix("0x")) if self._is_hex else decode_base64(text)
 
 
 def decode_text(text: str) -> bytes:
@@ -65,15 +65,6 @@ def is_hex(text: str) -> bool:
     base64 of digital silence is one letter A after another, where hex has digits or the other case.
     """
     return _HEX.fullmatch(text) is not None
-
-
-def decode_hex(text: str) -> bytes:
-    """Return the bytes of hex, with or without ``0x`` and line ends.
-
-    Raises:
-        ValueError: It is no hex, or half a byte is missing.
-    """
-    return bytes.fromhex(text.strip().removeprefix("0x"))
 
 
 def decode_base64(text: str) -> bytes:

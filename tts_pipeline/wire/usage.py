@@ -71,13 +71,10 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
     return result if count is None else merge_usage(result, _make_usage((count, None, None, None)))
 
 
-def has_usage_headers(headers: Mapping[str, str]) -> bool:
-    """Whether an answer's headers tell any; by lower-case name."""
-    return not _HEADER_NAMES.isdisjoint(headers)
-
-
 def usage_in_headers(headers: Mapping[str, str]) -> Usage:
-    """Return the characters that an answer's headers tell; by lower-case name."""
+    """Return the characters that an answer's headers tell, by lower-case name; ``NO_USAGE`` itself without any."""
+    if _HEADER_NAMES.isdisjoint(headers):  # nearly every answer's
+        return NO_USAGE
     texts = {name: headers[name].strip() for name in _HEADERS if name in headers}
     numbers = {
         name: int(text) for name, text in texts.items() if text.isdecimal() and len(text) <= len(str(_MAX_COUNT))
