@@ -124,7 +124,7 @@ def test_a_cost_that_is_not_known_does_not_fit_a_cap_on_cost() -> None:
     assert not budget.reserve(unpriced)
     refusal = budget.refusal(unpriced)
     assert refusal is not None
-    assert "no price holds now" in str(refusal)
+    assert "no price applies now" in str(refusal)
     assert Budget(CHARACTERS).reserve(unpriced)
 
 

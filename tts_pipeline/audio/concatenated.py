@@ -82,7 +82,7 @@ def check_seam(file: bytes, name: str) -> None:
         is_foreign = not rest.startswith(_TAGS) and (is_text or len(rest) >= _MAX_PADDING_BYTES)
     if is_foreign:
         raise UnreadableError(
-            f"behind the {name} come other things, and then one more file: whose sound that is, is not known",
+            f"other data follows the {name}, and then another file: it is unknown which sound is the speech",
             code="UnsupportedAudio",
             hint="listen to what the service sent",
         )

@@ -94,7 +94,7 @@ def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
 
 
 def _unknown_format_error(data: bytes, complete: bool) -> ServiceError:
-    message = f"{len(data)} bytes are no audio of a known format"
+    message = f"the {len(data)} bytes are not audio of a known format"
     if not complete:  # the beginning of a file that was cut, perhaps
         return malformed_error(message)
     return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
@@ -187,7 +187,7 @@ def _measure_ogg(data: bytes, name: str, options: _Options) -> FlaggedAudio:
 
 def _several_sounds_error(name: str) -> UnreadableError:
     return UnreadableError(
-        f"the {name} has several sounds in it, at different rates or at one time: which is the text's is not known",
+        f"the {name} holds several sounds, at different rates or at the same time: which is the speech is unknown",
         code="UnsupportedAudio",
         hint=_ASK_FOR_ANOTHER,
     )

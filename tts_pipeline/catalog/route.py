@@ -103,7 +103,7 @@ def proxy_address(proxy: str, where: str) -> str:
     except ValueError:
         is_valid = False
     if not is_valid or not address.isprintable() or " " in address or parts.path not in ("", "/") or parts.query:
-        raise ConfigurationError(f"{where} is no address of a proxy", hint=_PROXY_HINT)
+        raise ConfigurationError(f"{where} is not the address of a proxy", hint=_PROXY_HINT)
     return address
 
 

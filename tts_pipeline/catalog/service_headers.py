@@ -103,7 +103,7 @@ def _query_problem(name: str, value: object) -> str | None:
 
 def _header_problem(name: str, value: object, *, is_for_key: bool = False) -> str | None:
     if not _TOKEN.fullmatch(name):
-        return "is no name of a header"
+        return "is not a valid header name"
     if not isinstance(value, str) or not _is_printable(value) or value != value.strip():
         return "must be printable ASCII, without space around it"
     if name.lower() in _RESERVED_HEADERS:

@@ -53,7 +53,7 @@ class CacheLookup:
         is_quick = is_canonical(entry.answer.audio.data)
         audio = _measure(entry) if is_quick else await asyncio.to_thread(_measure, entry)
         if audio is not None and not _are_words_plausible(entry.answer.words, segment.text, audio):
-            _warn(entry, "it has words that are not the text's")
+            _warn(entry, "its word timestamps do not fit the text")
             return None
         if audio is None:
             return None
@@ -87,7 +87,7 @@ def _are_words_plausible(words: Sequence[Word] | None, text: str, audio: Audio) 
 
 
 def _matches_declared(declared: Audio, audio: Audio) -> bool:
-    """Return whether audio is what was said of it where it was kept; an old header may have been mended since."""
+    """Return whether audio fits its description in the cache; an old header may have been mended since."""
     properties = (audio.format, audio.sample_rate_hz, audio.channels)
     differ_ms = abs(declared.duration_ms - audio.duration_ms)
     is_as_long = differ_ms <= _DURATION_TOLERANCE_MS + _DURATION_TOLERANCE_SHARE * audio.duration_ms
@@ -95,7 +95,7 @@ def _matches_declared(declared: Audio, audio: Audio) -> bool:
 
 
 def _measure(entry: CachedAudio) -> Audio | None:
-    """Return audio as its bytes say it is; None where it is none, or not what was said of it where it was kept."""
+    """Return audio as its bytes describe it; None where it does not play, or differs from its description."""
     declared, max_s = entry.answer.audio, MAX_CLIP_S * max(1, entry.segments)
     try:
         audio = make_playable(declared.data, complete=True, max_s=max_s)[0]
@@ -103,10 +103,10 @@ def _measure(entry: CachedAudio) -> Audio | None:
         _warn(entry, error.message)
         return None
     if not _matches_declared(declared, audio):
-        _warn(entry, "it is not what is said of it there")
+        _warn(entry, "it differs from its description in the cache")
         return None
     return audio
 
 
 def _warn(entry: CachedAudio, reason: str) -> None:
-    logger.warning("what is kept of %s is not taken, and bought anew: %s", entry.origin, reason)
+    logger.warning("the cached audio of %s is not used, and is bought again: %s", entry.origin, reason)

@@ -36,7 +36,7 @@ def quality_policy(actions: Mapping[str, str]) -> QualityPolicy:
             raise ConfigurationError(f"there is no quality flag {flag!r}", hint=hint)
         if action not in get_args(QualityAction):
             hint = f"{did_you_mean(action, get_args(QualityAction))}It is keep, retry or reject"
-            raise ConfigurationError(f"what to do about audio that is {flag} is {action!r}", hint=hint)
+            raise ConfigurationError(f"the action for audio with the flag {flag} is {action!r}", hint=hint)
         all_actions[flag] = cast("QualityAction", action)
     return replace(default, actions=all_actions)
 

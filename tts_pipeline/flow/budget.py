@@ -93,9 +93,9 @@ class Budget:
         cap, total = self._cap, sum_of((self._tally.spend, self._external))
         if cap.max_cost is not None and attempt.cost_upper_bound is None:
             return StoppedError(
-                "no price holds now: what the next request costs is not known, so the cap cannot be kept",
+                "no price applies now: the cost of the next request is unknown, so the cap on cost cannot be kept",
                 stopped_by="budget",
-                hint="give the price that holds now with `prices`, or go on without `max_cost`",
+                hint="give the price of today with `prices`, or continue without `max_cost`",
             )
         if cap.max_cost is not None and self._tally.spend.bound_with(attempt).cost > self._own_limit.cost:
             figures = (cap.max_cost, total.bound.cost, total.cost or ZERO, SpendBound.of(attempt).cost)

@@ -46,7 +46,7 @@ _UNKNOWN_NAME_CODES = frozenset(
     code for name in ("EAI_NONAME", "EAI_NODATA") if (code := getattr(socket, name, None)) is not None
 )
 """What a name server says of a name that is none; ``EAI_AGAIN`` is for one that cannot be asked."""
-_UNREADABLE_HINT = "ask whoever runs the service, or a proxy before it: its answers cannot be read"
+_UNREADABLE_HINT = "ask the operator of the service, or of a proxy before it: its answers cannot be read"
 _TRANSIENT_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 _LOGIN_HINT = "put its login into the proxy's address, http://user:password@proxy.example:3128, in HTTPS_PROXY"
 _PROXY_HINT = 'have the proxy let this host through, or reach it straight: NO_PROXY, or proxy = "none" of the service'
@@ -94,7 +94,7 @@ def map_exception(
         return TransientError(f"{host} took too long", code="Timeout")
     if isinstance(error, UnsolicitedResponseError):
         return TransientError(
-            f"{host} answered more than it was asked: nothing of it is believed", code="DoubtfulAnswer"
+            f"{host} sent more than one answer to one request: none of them is used", code="DoubtfulAnswer"
         )
     return _unreadable_error(error, host) or TransientError(
         f"the connection to {host} was lost: {_reason(error)}", code="ConnectionLost"
@@ -126,7 +126,7 @@ def _unreadable_error(error: BaseException, host: str) -> ServiceError | None:
         return UnreadableError(f"the head of {host}'s answer is too large", code="HeadTooLarge", hint=_UNREADABLE_HINT)
     if not refusals or isinstance(refusals[-1], ContentLengthError | TransferEncodingError):
         return None  # the connection ended before the body did
-    return TransientError(f"the answer of {host} is no HTTP", code=INVALID_HTTP, hint=_UNREADABLE_HINT)
+    return TransientError(f"the answer of {host} is not HTTP", code=INVALID_HTTP, hint=_UNREADABLE_HINT)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

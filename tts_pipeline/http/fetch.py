@@ -143,7 +143,7 @@ def _join_url(base: str, target: str) -> str:
         parsed = httpx.URL(target)
         return with_https(str(parsed if parsed.is_absolute_url else httpx.URL(base).join(parsed)))
     except (httpx.InvalidURL, ValueError):
-        raise _refused_url_error(base, "it redirects to what is no URL") from None
+        raise _refused_url_error(base, "it redirects to an invalid URL") from None
 
 
 def _refused_url_error(url: str, reason: str) -> PermanentError:

@@ -97,9 +97,9 @@ class ContentDecoder:
 def unsupported_coding_error(codings: str) -> UnreadableError:
     """Return the refusal of a body in codings that are not read."""
     return UnreadableError(
-        f"the answer comes in a coding that is not read: {codings[:60]!r}",
+        f"the answer has a content coding that cannot be read: {codings[:60]!r}",
         code="UnsupportedCoding",
-        hint="'identity' was asked for: the service or a proxy before it is set up wrongly",
+        hint="the request asks for 'identity': correct the setup of the service, or of a proxy before it",
     )
 
 

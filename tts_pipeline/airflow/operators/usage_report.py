@@ -108,7 +108,7 @@ class SpeechUsageReportOperator(BaseOperator):
             data.write(to_csv(report).encode())
         else:
             raise ConfigurationError(
-                f"the report {str(self.destination)!r} is no table", hint="name it .parquet or .csv"
+                f"the destination {str(self.destination)!r} is not a table file", hint="name it .parquet or .csv"
             )
         store = open_store(resolve_path(folder or slash or ".", self.destination_conn_id))
         store.write(name, data.getvalue())
