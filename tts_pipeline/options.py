@@ -146,17 +146,14 @@ def _reject_limit(text: str) -> float:
     return number
 
 
-def _unspeakable(text: str) -> str:
-    if text not in get_args(UnspeakableAction):
-        raise ValueError(f"must be keep or reject, not {text!r}")
-    return text
+def _one_of(text: str, choices: Mapping[str, Any]) -> Any:
+    if text not in choices:
+        raise ValueError(f"must be {' or '.join(choices)}, not {text!r}")
+    return choices[text]
 
 
-def _on_off(text: str) -> bool:
-    if text not in ("on", "off"):
-        raise ValueError(f"must be on or off, not {text!r}")
-    return text == "on"
-
+_on_off = partial(_one_of, choices={"on": True, "off": False})
+_unspeakable = partial(_one_of, choices={action: action for action in get_args(UnspeakableAction)})
 
 _NAMES, _PAIRS, _SWITCH = OptionKind.NAMES, OptionKind.PAIRS, OptionKind.SWITCH
 

@@ -70,7 +70,7 @@ FOREIGN = {
 def test_what_follows_something_else_is_not_taken(name: str, between: str) -> None:
     """The sound behind a head of another answer may be another row's: all of it is refused."""
     data = sample(name, seconds=SECONDS)
-    with pytest.raises(UnreadableError, match="whose sound that is"):
+    with pytest.raises(UnreadableError, match="which sound is the speech"):
         measure_bytes(data + FOREIGN[between] + data)
 
 

@@ -92,9 +92,9 @@ def test_a_services_own_proxy_goes_first() -> None:
 )
 def test_what_is_no_proxy_is_a_setting(proxy: str) -> None:
     """Named by where it was given, and never shown: it may hold a login. A service on this machine does not mind."""
-    with pytest.raises(ConfigurationError, match="proxy of the service is no address") as own:
+    with pytest.raises(ConfigurationError, match="proxy of the service is not the address") as own:
         replace(SERVICE, proxy=proxy)
-    with pytest.raises(ConfigurationError, match="ALL_PROXY is no address") as found:
+    with pytest.raises(ConfigurationError, match="ALL_PROXY is not the address") as found:
         route_of(SERVICE, {"ALL_PROXY": proxy})
     assert "word" not in str(own.value) + str(found.value)
     local = Service(base_url="http://127.0.0.1:8765", auth="none")

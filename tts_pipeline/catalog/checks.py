@@ -194,15 +194,10 @@ def _wire_value(card: Card, parameter: Parameter | None, value: object, *, is_un
     if parameter is None:
         return coerce_untyped(value)
     wire_value = coerce(parameter.type, value)
-    if parameter.name == card.language_parameter and isinstance(wire_value, str):
-        wire_value = _language_name(card, parameter, wire_value)
+    own_words = (*card.languages.values(), *(parameter.choices or ()))
+    if parameter.name == card.language_parameter and isinstance(wire_value, str) and wire_value not in own_words:
+        wire_value = find_language_name(card.languages, wire_value) or wire_value
     return wire_value if wire_value is None or is_unchecked or is_allowed(parameter, wire_value) else None
-
-
-def _language_name(card: Card, parameter: Parameter, language: str) -> str:
-    if language in card.languages.values() or language in (parameter.choices or ()):
-        return language
-    return find_language_name(card.languages, language) or language
 
 
 def _bad_value(card: Card, name: str, parameter: Parameter | None, value: object) -> ConfigurationError:

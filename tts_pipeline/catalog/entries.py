@@ -47,6 +47,7 @@ def read_service(name: str, table: TomlTable) -> Service:
     if auth == "bearer" and not _VARIABLE_NAME.fullmatch(variable or ""):
         why = "must be the name of an environment variable in capitals"
         raise table.error("key_variable", why, 'a key is never written into a file; auth = "none" needs none')
+    ca_file = table.text("ca_file")
     texts = {name: table.text(name) for name in ("account", "source", "key_header", "key_prefix", "proxy")}
     fields: dict[str, Any] = {
         "base_url": table.text(table.require("base_url")) or "",
@@ -56,7 +57,8 @@ def read_service(name: str, table: TomlTable) -> Service:
         "maker": table.boolean("maker", default=False),
         "query": table.text_table("query"),
         "headers": table.text_table("headers"),
-        "ca_file": _read_path(table, "ca_file"),
+        # A relative path is relative to the catalog.
+        "ca_file": None if ca_file is None else str(Path(table.file).parent / Path(ca_file).expanduser()),
         **{name: text for name, text in texts.items() if text is not None},
     }
     table.refuse_unknown_keys()
@@ -67,12 +69,6 @@ def read_service(name: str, table: TomlTable) -> Service:
     if not service.base_url and name != LOCAL:
         raise table.error("base_url", "must be the service's URL")
     return service
-
-
-def _read_path(table: TomlTable, key: str) -> str | None:
-    """Read a file's name; a relative one is relative to the catalog."""
-    path = table.text(key)
-    return None if path is None else str(Path(table.file).parent / Path(path).expanduser())
 
 
 def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) -> Price:

@@ -39,7 +39,8 @@ one later. Each of them may have been billed, so they are not probed for as long
 
 _DAMAGED_CODES = frozenset({"CutStream", "MalformedBody", "MalformedAudio"})
 _MAYBE_TRANSIENT_CODES = _DAMAGED_CODES | {"EmptyBody", INVALID_HTTP, UNEXPECTED_TEXT}
-"""Codes of ours for an answer that is none."""
+"""Our codes for an answer that is none."""
+_WITHOUT_AUDIO_CODES = _MAYBE_TRANSIENT_CODES | {NO_AUDIO}
 
 _LATER_HINT = "run again when the service is back: what is done is kept"
 
@@ -140,7 +141,8 @@ class FailurePolicy:
         """
         if isinstance(error, ThrottledError):
             return self._on_throttle(error, now_s, sent_at_s)
-        if _is_without_audio(error) and (disposition := self._on_missing_audio(row, error, now_s)) is not None:
+        is_without_audio = isinstance(error, UnreadableError) or error.code in _WITHOUT_AUDIO_CODES
+        if is_without_audio and (disposition := self._on_missing_audio(row, error, now_s)) is not None:
             return disposition
         if isinstance(error, TransientError):
             return self._on_transient(row, error, now_s)
@@ -272,7 +274,3 @@ class FailurePolicy:
         if outage_s > self._limits.max_outage_s:
             reason = f"the service has not been usable for {outage_s:.0f} s: {self._last_failure}"
             self.stop(StoppedError(reason, stopped_by="outage", hint=_LATER_HINT))
-
-
-def _is_without_audio(error: ServiceError) -> bool:
-    return isinstance(error, UnreadableError) or error.code == NO_AUDIO or error.code in _MAYBE_TRANSIENT_CODES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -39,7 +40,7 @@ def _display(view: ProgressView, show: bool | None) -> AbstractContextManager[No
         from rich.console import Console
 
         return live_display(view, Console(stderr=True))
-    return report_lines(view, _print_line) if show else nullcontext()
+    return report_lines(view, partial(print, file=sys.stderr, flush=True)) if show else nullcontext()
 
 
 def _notebook_line() -> Callable[[str], None] | None:
@@ -53,7 +54,3 @@ def _notebook_line() -> Callable[[str], None] | None:
         return None
     line = import_module("IPython.display").display({"text/plain": ""}, raw=True, display_id=True)
     return lambda text: line.update({"text/plain": text}, raw=True)
-
-
-def _print_line(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

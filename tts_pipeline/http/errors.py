@@ -83,7 +83,8 @@ def map_exception(
     """
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _proxy_error(getattr(error, "status", 0), host, proxy)
-    target = _target_host(error) or host
+    # The host that was connected to: the service's, or that of a proxy on the way there.
+    target = (getattr(error, "host", None) if isinstance(error, aiohttp.ClientConnectorError) else None) or host
     if failure := tls_failure(_os_error(error), target) or _unsent_error(error, target, was_reached=was_reached):
         return failure
     if not may_be_sent:
@@ -148,11 +149,6 @@ def _os_error(error: BaseException) -> OSError | None:
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error
     return error if isinstance(error, OSError) else None
-
-
-def _target_host(error: BaseException) -> str | None:
-    """Return the host that was connected to: the service's, or that of a proxy on the way there."""
-    return getattr(error, "host", None) if isinstance(error, aiohttp.ClientConnectorError) else None
 
 
 def _reason(error: BaseException) -> str:

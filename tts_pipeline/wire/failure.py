@@ -137,7 +137,9 @@ def _error_of(
     default_code: str = "MalformedBody",
 ) -> ServiceError:
     code = _most_specific_code(failure.codes)
-    effective_status = _effective_status(failure, status)
+    # Gateways flatten: 200, 400 and 500 give way to the status told inside; the others speak for themselves.
+    is_flattened = failure.status is not None and (status < 400 or status in {400, 500})
+    effective_status = failure.status if is_flattened and failure.status is not None else status
     wait_s = retry_after_s(headers)
     wait_s = failure.wait_s if wait_s is None else wait_s
     rule, limit = _rule_and_limit(replace(failure, wait_s=wait_s), code, effective_status, status)
@@ -173,11 +175,6 @@ def _most_specific_code(codes: tuple[str, ...]) -> str | None:
     known_codes = [code for code in codes if is_known(code)]
     specific_codes = [code for code in known_codes if normalize_code(code) not in GENERIC_CODES]
     return next(iter((*specific_codes, *known_codes, *codes)), None)
-
-
-def _effective_status(failure: FailureBody, status: int) -> int:
-    """Gateways flatten: 200, 400 and 500 give way to the status told inside; the others speak for themselves."""
-    return failure.status if failure.status is not None and (status < 400 or status in {400, 500}) else status
 
 
 def _rule_and_limit(

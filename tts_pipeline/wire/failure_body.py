@@ -134,7 +134,7 @@ def _parse_stream_failure(body: bytes) -> FailureBody | None:
 
 def parse_failure_payload(payload: Mapping[str, Any], event_status: int | None) -> FailureBody:
     """Return what a parsed object says; ``event_status`` is the status told by the event it came in, None without."""
-    holders = _failure_objects(payload)
+    holders = [holder for path in _FAILURE_PATHS if isinstance(holder := _value_at(payload, path), dict)]
     statuses = [event_status, *map(_inner_status, holders)]
     scheme, number = _find_number(payload)
     message = next(_messages_of(holders), "")
@@ -169,10 +169,6 @@ def _value_at(payload: Mapping[str, Any], path: tuple[str, ...]) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, dict) else None
     return value
-
-
-def _failure_objects(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [holder for holder in (_value_at(payload, path) for path in _FAILURE_PATHS) if isinstance(holder, dict)]
 
 
 def _find_number(payload: Mapping[str, Any]) -> tuple[vendor_codes.NumericScheme | None, int]:

@@ -63,7 +63,7 @@ def usage_of(payload: Mapping[str, Any]) -> Usage:
     """Return the usage of one JSON object; None in every field that it does not tell."""
     result = NO_USAGE
     for fields in _usage_objects(payload):
-        usage = _usage_of_fields(fields)
+        usage = _make_usage([_first_count(fields, names) for names in _COUNTS])
         result = usage if result is NO_USAGE else merge_usage(result, usage)
         if result.characters_reported is not None:  # in the first place, for nearly every answer
             return result
@@ -86,10 +86,6 @@ def merge_usage(first: Usage, other: Usage) -> Usage:
     """Return a usage with the fields of another one where it has none."""
     fields = (mine if mine is not None else theirs for mine, theirs in zip(astuple(first), astuple(other), strict=True))
     return (InvalidUsage if isinstance(first, InvalidUsage) or isinstance(other, InvalidUsage) else Usage)(*fields)
-
-
-def _usage_of_fields(fields: Mapping[str, Any]) -> Usage:
-    return _make_usage([_first_count(fields, names) for names in _COUNTS])
 
 
 def _make_usage(counts: Sequence[int | None]) -> Usage:
