@@ -58,7 +58,6 @@ def test_rejects_are_told_by_their_causes() -> None:
     for number in range(7):
         causes.counts[f"Code{number}"] = 7 - number
         causes.examples[f"Code{number}"] = f"message {number}"
-    causes.rejects_read = 28
     told = _summary(_report(rows=40, speech=10, rejects=30), causes=causes)
     assert "7 x Code0, for example: message 0" in told
     assert "Code5" not in told

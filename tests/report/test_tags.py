@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tts_pipeline.report.tags import tag, tag_keys
+from tts_pipeline.report.usage import tag, tag_keys
 
 TAGS = pa.map_(pa.string(), pa.string())
 ROWS: list[Mapping[str, str | None] | None] = [{"team": "news", "night": "7"}, {}, None, {"night": None}]

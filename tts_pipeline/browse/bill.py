@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 
 from tts_pipeline.dataset.reader import DatasetLike
-from tts_pipeline.report.tags import tag_keys
 from tts_pipeline.report.usage import (
     TAG_PREFIX,
     OpenPart,
     key_expressions,
     sum_usage,
+    tag_keys,
     usage_with_open_parts,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,15 @@ def build_job(settings: Settings, environ: Mapping[str, str] | None) -> Job:
 def _service(name: str | None, catalog: Catalog) -> Service:
     if name is None:
         raise ConfigurationError(
-            "no service is given", hint=f"use --service with {_join_alternatives(catalog.services)}, or a URL"
+            "no service is given", hint=f"use --service with {' or '.join(catalog.services)}, or a URL"
         )
     return catalog.service(name)
 
 
 def _model(name: str | None, catalog: Catalog, service: Service) -> str:
     if name is None:
-        raise ConfigurationError("no model is given", hint=f"use --model with {_model_names(catalog, service.name)}")
+        models = " or ".join(card.model for card in catalog.cards.values() if card.service == service.name)
+        raise ConfigurationError("no model is given", hint=f"use --model with {models or 'the name it has there'}")
     return name
 
 
@@ -73,16 +74,5 @@ def _run_options(settings: Settings) -> RunOptions:
     return RunOptions(**{**settings.of("options"), **changes})
 
 
-def _model_names(catalog: Catalog, service: str) -> str:
-    return (
-        _join_alternatives([card.model for card in catalog.cards.values() if card.service == service])
-        or "the name it has there"
-    )
-
-
 def _path(path: str | None) -> Path | None:
     return None if path is None else file_path(path)
-
-
-def _join_alternatives(names: Iterable[str]) -> str:
-    return " or ".join(names)

@@ -29,17 +29,10 @@ _MESSAGE_CHARACTERS = 300
 
 @dataclass(slots=True)
 class RejectCauses:
-    """Why utterances were rejected.
-
-    Args:
-        counts: Rejects by error code.
-        examples: A message for each code.
-        rejects_read: Rejects that were looked at.
-    """
+    """Rejects by error code, with an example message for each code."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
-    rejects_read: int = 0
 
 
 def read_reject_causes(store: Store) -> RejectCauses:
@@ -49,7 +42,6 @@ def read_reject_causes(store: Store) -> RejectCauses:
     for table in dataset.read_files(dataset.files("rejects")[:MAX_FILES], ["error_code", "message"]):
         codes = [str(code) for code in table.column("error_code").to_pylist()]
         causes.counts.update(codes)
-        causes.rejects_read += len(codes)
         for code, message in zip(codes, table.column("message").to_pylist(), strict=True):
             causes.examples.setdefault(code, _truncate(str(message)))
     return causes
@@ -103,8 +95,8 @@ def _reject_lines(rejects: int, causes: RejectCauses) -> Iterator[tuple[str, str
     rest = len(causes.counts) - MAX_CODES
     if rest > 0:
         yield "", f"and {_count(rest, 'other code')}"
-    if rejects > causes.rejects_read:
-        yield "", f"{rejects - causes.rejects_read:,} more, in parts that are still open or were not looked at"
+    if rejects > causes.counts.total():
+        yield "", f"{rejects - causes.counts.total():,} more, in parts that are still open or were not looked at"
 
 
 def _reused_lines(report: Report) -> Iterator[tuple[str, str]]:

@@ -36,11 +36,7 @@ class AudioFile:
 
 
 class AudioStore:
-    """Audio by name.
-
-    Args:
-        capacity_bytes: The oldest are forgotten beyond this, but never the newest.
-    """
+    """Audio by name; beyond ``capacity_bytes`` it forgets the oldest, but never the newest."""
 
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._capacity_bytes = capacity_bytes

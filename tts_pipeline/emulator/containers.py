@@ -17,13 +17,7 @@ _BOMB_BLOCK = 65_535
 
 @dataclass(frozen=True, slots=True)
 class AudioPayload:
-    """Audio as it is sent.
-
-    Args:
-        audio: The bytes.
-        content_type: What they are called.
-        headers: That tell more of them.
-    """
+    """Audio as it is sent, with its content type and the headers that describe it."""
 
     audio: bytes
     content_type: str

@@ -42,15 +42,7 @@ def ali_stream(
 def ali_frame(
     number: int, payload: dict[str, Any], *, event: str = "result", status: int = 200, split: bool = False
 ) -> bytes:
-    """Return one event of Alibaba Cloud's.
-
-    Args:
-        number: Its id.
-        payload: Its JSON.
-        event: ``result`` or ``error``.
-        status: Said in a comment.
-        split: Whether the JSON is spread over two ``data:`` lines.
-    """
+    """Return an Alibaba Cloud event, ``result`` or ``error``; ``split`` spreads its JSON over two ``data:`` lines."""
     data = orjson.dumps(payload)
     if split:
         # Before the last member: a line may break only between two tokens.

@@ -38,7 +38,8 @@ class LocalService:
     def __init__(self, options: EmulatorOptions | None = None) -> None:
         self.options = replace(options or EmulatorOptions(), while_stdin=True)
         self._process: subprocess.Popen[bytes] | None = None
-        self._url = ""
+        self.url = ""
+        """Where the service is, without ``/v1`` and without a trailing slash."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -48,11 +49,6 @@ class LocalService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close(timeout_s=_SHUTDOWN_TIMEOUT_S if kind is None or issubclass(kind, Exception) else 0)
-
-    @property
-    def url(self) -> str:
-        """Where the service is, without ``/v1`` and without a trailing slash."""
-        return self._url
 
     @property
     def pid(self) -> int:
@@ -79,7 +75,7 @@ class LocalService:
                 stderr=stderr,
                 start_new_session=True,
             )
-            self._url = self._wait_until_ready(self._process, stderr)
+            self.url = self._wait_until_ready(self._process, stderr)
 
     def close(self, timeout_s: float = _SHUTDOWN_TIMEOUT_S) -> None:
         """End the process; harmless when it has ended.
@@ -152,7 +148,7 @@ class LocalService:
 
     def _request(self, method: str, path: str, body: object = None) -> Any:
         # Not a client with proxies: the environment must not lead this astray.
-        with closing(http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=_RESPONSE_TIMEOUT_S)) as connection:
+        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=_RESPONSE_TIMEOUT_S)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
             payload = json.loads(response.read() or b"null")

@@ -94,6 +94,7 @@ class Rule:
     after_bytes: int | None = None
     retry_after_date: bool = False
     form: str = "flat"
+    echo: str | None = None
     shape: str | None = None
     timestamps: str = "ali"
     sound: str | None = None
@@ -106,7 +107,6 @@ class Rule:
     fetch_delay_s: float = 2.0
     wire: str | None = None
     location: str = ""
-    echo: str | None = None
     report_ratio: float = 1.0
     charge_ratio: float = 1.0
     usage: Mapping[str, Any] = field(default_factory=dict)
@@ -125,23 +125,8 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "shape": {},
     "redirect": {"charge": False, "status": 308},
 }
-_ANSWER_FIELDS = (
-    "shape",
-    "timestamps",
-    "sound",
-    "container",
-    "wav_length",
-    "ends",
-    "url",
-    "lifetime_s",
-    "fetch",
-    "fetch_delay_s",
-    "wire",
-    "location",
-    "report_ratio",
-    "charge_ratio",
-    "usage",
-)
+_TYPES = {field.name: str(field.type).removesuffix(" | None") for field in fields(Rule)}
+_ANSWER_FIELDS = tuple(_TYPES)[list(_TYPES).index("shape") : list(_TYPES).index("payload")]
 _FIELDS_BY_KIND: Mapping[str, tuple[str, ...]] = {
     "throttle": ("retry_after_s", "retry_after_date", "form"),
     "error": ("status", "code", "message", "body", "content_type", "form"),
@@ -151,7 +136,6 @@ _FIELDS_BY_KIND: Mapping[str, tuple[str, ...]] = {
     "shape": _ANSWER_FIELDS,
     "redirect": ("status", "location"),
 }
-_TYPES = {field.name: str(field.type).removesuffix(" | None") for field in fields(Rule)}
 _COMMON_FIELDS = [name for name in _TYPES if name not in {"what", "payload", *chain(*_FIELDS_BY_KIND.values())}]
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "shape": SHAPES,

@@ -164,12 +164,11 @@ def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, to
         AudioLocator(inputs.tiers, job.options.quality, job.service, job.card()),
         keeps_unspeakable=job.options.unspeakable == "keep",
     )
-    measurements = read_measurements(inputs.locations, job)
-    if latency_s is not None:
-        measurements = replace(measurements, latency=Latency(latency_s))
+    measured_latency, paces = read_measurements(inputs.locations, job)
+    latency = measured_latency if latency_s is None else Latency(latency_s)
     with HashPartitions(job.options.work_dir, REQUEST_DTYPE) as requests:
-        counts = tally(inputs.input_rows, job.columns.text, counter, requests, measurements.paces)
-    result = _make_estimate(counts, job, measurements.latency, inputs.prior_spend, today or datetime.now(UTC).date())
+        counts = tally(inputs.input_rows, job.columns.text, counter, requests, paces)
+    result = _make_estimate(counts, job, latency, inputs.prior_spend, today or datetime.now(UTC).date())
     notes = result.notes if inputs.note is None else (*result.notes, inputs.note)
     return replace(result, left_out=inputs.input_rows.left_out, notes=notes)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import polars as pl
@@ -34,11 +36,38 @@ AnyRows = pl.DataFrame | pl.LazyFrame | ArrowStream | str | os.PathLike[str]
 """What an estimate is made of: a Polars frame, an Arrow stream, or a path, a glob or a URL of Parquet."""
 
 
+STARTED = "__started"
+"""Column of the row's place in ``InputRows.started_rows``; null for a row of which no segment is paid for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedRow:
+    """A row that an earlier run began.
+
+    Args:
+        boundaries: Of its segments as they were cut; None is one segment, or none sent yet.
+        paid: Places of the segments whose answers are in a journal.
+    """
+
+    boundaries: tuple[tuple[int, int], ...] | None
+    paid: frozenset[int]
+
+
+NOT_STARTED = StartedRow(None, frozenset())
+"""A row that no run began."""
+
+
 class InputRows(ABC):
     """Rows that can be gone through several times, in flat memory."""
 
     left_out: Mapping[str, int] = MappingProxyType({})
     """How many Parquet files were found beside those of the rows and are not read, by the reason."""
+
+    def __init__(self) -> None:
+        self.skipped: Counter[str] = Counter()
+        """Rows that the last pass left out, as ``speech`` (there already) and ``rejects`` (not to be tried anew)."""
+        self.started_rows: list[StartedRow] = []
+        """Rows that the last pass found begun."""
 
     @abstractmethod
     def schema(self) -> pa.Schema:
@@ -65,6 +94,7 @@ class FrameRows(InputRows):
     """
 
     def __init__(self, frame: pl.LazyFrame, selection: Selection = Selection()) -> None:
+        super().__init__()
         self._frame = frame
         if selection.limit is not None or selection.sample is not None:
             self._frame = self._select(selection)
@@ -94,6 +124,7 @@ class SourceRows(InputRows):
     """
 
     def __init__(self, source: Source, row_indices: Sequence[int]) -> None:
+        super().__init__()
         self._source = source
         self._row_indices = row_indices
         self.left_out = source.left_out

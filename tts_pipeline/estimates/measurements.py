@@ -62,15 +62,7 @@ class SpeakingPaces:
         return self.ratios.get((language, None)) if ratio is None else ratio
 
 
-@dataclass(frozen=True, slots=True)
-class Measurements:
-    """What earlier runs measured; None and empty where they did not."""
-
-    latency: Latency | None = None
-    paces: SpeakingPaces = SpeakingPaces()
-
-
-def read_measurements(locations: Iterable[CacheLocation], job: Job) -> Measurements:
+def read_measurements(locations: Iterable[CacheLocation], job: Job) -> tuple[Latency | None, SpeakingPaces]:
     """Read what datasets of the same service and model measured; reads a sample, and no audio. Blocking.
 
     Args:
@@ -88,10 +80,8 @@ def read_measurements(locations: Iterable[CacheLocation], job: Job) -> Measureme
         and (location.descriptor.job["service"], location.descriptor.job["model"]) == service_and_model
     ]
     latencies = (_measure_latency(*dataset) for dataset in datasets)
-    return Measurements(
-        next((latency for latency in latencies if latency is not None), None),
-        _measure_paces([dataset for dataset, _ in datasets]),
-    )
+    latency = next((latency for latency in latencies if latency is not None), None)
+    return latency, _measure_paces([dataset for dataset, _ in datasets])
 
 
 def _measure_latency(dataset: DatasetReader, label: str) -> Latency | None:

@@ -13,7 +13,7 @@ from tts_pipeline.client.segmenter import Segmenter
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.audio_locator import AudioLocator, AudioOrigin
-from tts_pipeline.estimates.remaining_rows import NOT_STARTED, STARTED, StartedRow
+from tts_pipeline.estimates.input_rows import NOT_STARTED, STARTED, StartedRow
 from tts_pipeline.estimates.row_parameters import RowParameters, from_json
 from tts_pipeline.models import History, Parameters
 from tts_pipeline.text import billed_characters, check_speakable

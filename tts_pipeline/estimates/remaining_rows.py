@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
@@ -16,7 +16,7 @@ from tts_pipeline.dataset.finalize import committed_parts, read_markers
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
 from tts_pipeline.dataset.part_journals import check_fingerprint, journal_paths
 from tts_pipeline.errors import StorageError
-from tts_pipeline.estimates.input_rows import InputRows, rebatch
+from tts_pipeline.estimates.input_rows import STARTED, InputRows, StartedRow, rebatch
 from tts_pipeline.frames.conversion import to_polars
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.models import UtteranceKey
@@ -26,39 +26,6 @@ from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.replay import Replay, replay_journal
 from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 
-STARTED = "__started"
-"""Column of the row's place in ``RemainingRows.started_rows``; null for a row of which no segment is paid for."""
-
-
-@dataclass(slots=True)
-class SkippedRows:
-    """Rows that a run passes over.
-
-    Args:
-        speech: Their speech is at the destination, or in an open journal.
-        rejects: They were rejected before, and are not tried anew.
-    """
-
-    speech: int = 0
-    rejects: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StartedRow:
-    """A row that an earlier run began.
-
-    Args:
-        boundaries: Of its segments as they were cut; None is one segment, or none sent yet.
-        paid: Places of the segments whose answers are in a journal.
-    """
-
-    boundaries: tuple[tuple[int, int], ...] | None
-    paid: frozenset[int]
-
-
-NOT_STARTED = StartedRow(None, frozenset())
-"""A row that no run began."""
-
 
 class RemainingRows(InputRows):
     """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there.
@@ -66,19 +33,14 @@ class RemainingRows(InputRows):
     Args:
         prepared: The job; its dataset is at the destination.
 
-    Attributes:
-        skipped: The rows that the last pass left out.
-        started_rows: The rows that the last pass found begun.
-
     Raises:
         StorageError: The destination or the disk failed.
     """
 
     def __init__(self, prepared: PreparedJob) -> None:
+        super().__init__()
         self._prepared = prepared
         self.left_out = prepared.source.left_out
-        self.skipped = SkippedRows()
-        self.started_rows: list[StartedRow] = []
         self._done_parts = committed_parts(prepared.store, prepared.descriptor)
         markers = {marker["part"]: marker["totals"] for marker in read_markers(prepared.store, self._done_parts)}
         if missing := sorted(self._done_parts - markers.keys()):
@@ -89,10 +51,9 @@ class RemainingRows(InputRows):
             number for number, totals in markers.items() if self._retries_rejects and totals["rejects"]
         }
         self._done_parts -= self._reopened_parts
-        self._published_rows = SkippedRows(
-            speech=sum(markers[number]["speech"] for number in self._done_parts),
-            rejects=sum(markers[number]["rejects"] for number in self._done_parts),
-        )
+        self._published_rows = {
+            name: sum(markers[number][name] for number in self._done_parts) for name in ("speech", "rejects")
+        }
         self._shipped_parts = {parse_part_number(name) for name in prepared.store.names(SHIPPED, "part-")}
         parts_with_journal = {parse_part_number(path.name) for path in prepared.journals_dir.glob(f"part-*{SUFFIX}")}
         parts_with_speech = {parse_part_number(name) for name in prepared.store.names("speech", "part-")}
@@ -102,7 +63,7 @@ class RemainingRows(InputRows):
         return self._prepared.source.schema
 
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:  # noqa: D102
-        self.skipped, self.started_rows = SkippedRows(self._published_rows.speech, self._published_rows.rejects), []
+        self.skipped, self.started_rows = Counter(self._published_rows), []
         for table in rebatch(self._tables(columns)):
             yield to_polars(table)
 
@@ -132,8 +93,7 @@ class RemainingRows(InputRows):
             if self._retries_rejects
             else {key for journal in replays for key in journal.finished_keys()} - speech
         )
-        self.skipped.speech += len(speech)
-        self.skipped.rejects += len(rejected)
+        self.skipped.update(speech=len(speech), rejects=len(rejected))
         row_indices = [index for index, key in enumerate(rows.keys) if key not in speech and key not in rejected]
         started = [self._start_of(rows.keys[index], replays) for index in row_indices]
         return RowReader(rows.inputs).read(row_indices), pa.array(started, pa.int32())

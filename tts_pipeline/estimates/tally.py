@@ -18,7 +18,6 @@ from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, distinct_tot
 from tts_pipeline.estimates.input_rows import InputRows
 from tts_pipeline.estimates.measurements import SpeakingPaces
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter, tag_from_label
-from tts_pipeline.estimates.remaining_rows import RemainingRows, SkippedRows
 from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.row_parameters import RowParameters, from_json
 from tts_pipeline.estimates.speaking_time import count_digits, script_language, speaking_time_s
@@ -95,9 +94,7 @@ def tally(
         if not counter.keeps_unspeakable:
             measured, unspeakable = _without_unspeakable(measured)
             total["unspeakable"] += unspeakable
-        batch = counter.count(
-            measured, rows, text, input_rows.started_rows if isinstance(input_rows, RemainingRows) else ()
-        )
+        batch = counter.count(measured, rows, text, input_rows.started_rows)
         spoken = batch.filter(pl.col("segments") > 0)
         bought = spoken.filter(pl.col("origin") == AudioOrigin.NOWHERE)
         total.update(rows=batch.height, sendable=_count_sendable(measured), spoken=spoken.height, bought=bought.height)
@@ -106,7 +103,7 @@ def tally(
         requests.add(_request_array(bought))
         audio.add(spoken)
     distinct, characters, segments = distinct_totals(requests)
-    present, rejected = _skipped_counts(input_rows)
+    present, rejected = input_rows.skipped["speech"], input_rows.skipped["rejects"]
     return Counts(
         rows=present + rejected + total["rows"],
         rows_without_text=total["rows"] - total["sendable"] - total["unspeakable"],
@@ -124,11 +121,6 @@ def tally(
         japanese_rows=audio.rows_in("ja"),
         longest=longest,
     )
-
-
-def _skipped_counts(input_rows: InputRows) -> tuple[int, int]:
-    skipped = input_rows.skipped if isinstance(input_rows, RemainingRows) else SkippedRows()
-    return skipped.speech, skipped.rejects
 
 
 def _longest(bought: pl.DataFrame) -> tuple[int, int]:

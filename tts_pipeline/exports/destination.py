@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,30 +18,22 @@ EXPORT_FILE = "export.json"
 """Says what an export is. Written when one begins, and again when it is whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class PriorExport:
-    """What an earlier export left at a destination.
-
-    Args:
-        is_finished: Whether it came to its end.
-        stale: Manifests that this one does not write: of splits that it does not have.
-    """
-
-    is_finished: bool
-    stale: Sequence[str]
-
-
-def begin_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> PriorExport:
-    """Take a destination; return what there is of an earlier export.
+def begin_export(
+    store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]
+) -> tuple[bool, Sequence[str]]:
+    """Take a destination.
 
     Args:
         store: The destination.
         as_: The format.
-        options: What else there is to tell of it.
+        options: The other settings of the export.
         manifests: Names of those that it is to hold.
 
+    Returns:
+        Whether an earlier export came to its end there, and the manifests that it left and this one does not write.
+
     Raises:
-        ConfigurationError: It holds something else.
+        ConfigurationError: The destination holds something else.
     """
     existing = _read(store)
     if existing is None and not store.is_empty():
@@ -60,11 +51,11 @@ def begin_export(store: Store, as_: str, options: dict[str, Any], manifests: Seq
     stale = [name for name in names if name not in manifests and _MANIFEST.fullmatch(name)]
     # Until they are removed they are told: this export may be killed, and have other splits the next time.
     _write(store, as_, {**options, "manifests": [*manifests, *stale]}, is_finished=False)
-    return PriorExport(bool(existing.get("finished")), stale)
+    return bool(existing.get("finished")), stale
 
 
 def finish_export(store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]) -> None:
-    """Say that the export is whole."""
+    """Record that the export is whole."""
     _write(store, as_, {**options, "manifests": list(manifests)}, is_finished=True)
 
 

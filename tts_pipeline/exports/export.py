@@ -64,9 +64,9 @@ def export(  # noqa: PLR0913 (the public door: what every export has, by name)
     report = Export(as_, store.root, parts_left=plan.parts_left)
     exporter = _create_exporter(options, plan, store, report)
     options_json = options.to_json(source.root)
-    prior = begin_export(store, as_, options_json, exporter.manifests)
-    exporter.run(is_index_valid=prior.is_finished)
-    for stale in prior.stale:
+    is_index_valid, stale_manifests = begin_export(store, as_, options_json, exporter.manifests)
+    exporter.run(is_index_valid=is_index_valid)
+    for stale in stale_manifests:
         store.remove(stale)
     finish_export(store, as_, options_json, exporter.manifests)
     report.elapsed_s = time.monotonic() - started

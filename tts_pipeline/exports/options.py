@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -71,17 +71,11 @@ class ExportOptions:
 
     def to_json(self, dataset: str) -> dict[str, Any]:
         """Return what the destination remembers."""
-        split = self.split
-        if isinstance(split, Mapping):
-            split = {name: float(share) for name, share in split.items()}  # also NumPy's
-        return {
-            "dataset": dataset,
-            "name": self.name,
-            "where": self.where,
-            "split": split,
-            "audio_format": self.audio_format,
-            "sample_rate_hz": self.sample_rate_hz,
-        }
+        values = {"dataset": dataset, **asdict(self)}
+        if isinstance(self.split, Mapping):
+            values["split"] = {name: float(share) for name, share in self.split.items()}  # also NumPy's
+        del values["as_"]
+        return values
 
 
 def _check_columns(schema: pa.Schema, row_filter: Filter | None, template: NameTemplate) -> None:

@@ -13,7 +13,6 @@ from tts_pipeline.dataset.reader import DatasetLike, DatasetReader
 from tts_pipeline.dataset.usage_check import verify_usage
 from tts_pipeline.errors import ConfigurationError, did_you_mean
 from tts_pipeline.report.dataset import scan_usage, usage_frame
-from tts_pipeline.report.tags import tag
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store, storage_errors
 
@@ -36,6 +35,10 @@ _KEY_EXPRESSIONS = {
     "hour": pl.col("started_at").dt.truncate("1h"),
     **{name: pl.col(name) for name in _KEY_COLUMNS},
 }
+
+
+# Tags are a list of entries in Polars 1, and a map in Polars 2, which casts it to the same list.
+_ENTRIES = pl.col("tags").cast(pl.List(pl.Struct({"key": pl.String, "value": pl.String})))
 
 
 def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
@@ -197,6 +200,16 @@ def _key_expression(name: str) -> pl.Expr:
         hint = f"{did_you_mean(name, _KEY_EXPRESSIONS)}Known: {', '.join(_KEY_EXPRESSIONS)}, {TAG_PREFIX}KEY"
         raise ConfigurationError(f"usage cannot be told apart by {name!r}", hint=hint)
     return _KEY_EXPRESSIONS[name]
+
+
+def tag(key: str) -> pl.Expr:
+    """Return the value of one tag, row by row; null where a row does not have it."""
+    return _ENTRIES.list.filter(pl.element().struct.field("key") == key).list.first().struct.field("value")
+
+
+def tag_keys() -> pl.Expr:
+    """Return the keys of all rows one after another; it is as long as there are tags."""
+    return _ENTRIES.explode(empty_as_null=False, keep_nulls=False).struct.field("key")
 
 
 def _open_datasets(datasets: Sequence[DatasetLike]) -> list[DatasetReader]:
