@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tts_pipeline.browse.guard import guard_middleware
-from tts_pipeline.browse.row import Clip, RowAddress, parse_row_address, read_clip, read_row
+from tts_pipeline.browse.row import Clip, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.row_query import parse_row_query
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.errors import ConfigurationError, StorageError
@@ -95,11 +95,11 @@ class BrowseApp:
         return JsonResponse(await asyncio.to_thread(self._snapshot.bill))
 
     async def _row(self, request: web.Request) -> web.Response:
-        address = _row_address(request)
+        address = _or_not_found(parse_row_address(**request.match_info))
         return JsonResponse(_or_not_found(await asyncio.to_thread(read_row, self._snapshot.dataset, address)))
 
     async def _audio(self, request: web.Request) -> web.Response:
-        address = _row_address(request)
+        address = _or_not_found(parse_row_address(**request.match_info))
         clip = _or_not_found(await asyncio.to_thread(self._read_clip, address))
         if clip.refusal is not None:
             return JsonResponse({"error": clip.refusal}, status=422)
@@ -130,10 +130,6 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return JsonResponse({"error": str(error)}, status=400)
     except StorageError as error:
         return JsonResponse({"error": str(error)}, status=503)
-
-
-def _row_address(request: web.Request) -> RowAddress:
-    return _or_not_found(parse_row_address(**request.match_info))
 
 
 def _or_not_found(value: T | None) -> T:

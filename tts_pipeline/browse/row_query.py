@@ -36,7 +36,7 @@ class RowQuery:
 
     Args:
         conditions: Name -> text, as in the URL; only known names, none empty.
-        sort: A name of ``SORTED``; None is the order of the dataset.
+        sort: A name of ``SORT_KEYS``; None is the order of the dataset.
         descending: The greatest first; nulls are last in any case.
         offset: The first row that is given.
         limit: How many are given.
@@ -52,11 +52,6 @@ class RowQuery:
     def is_unfiltered(self) -> bool:
         """Whether all rows are asked for, in the order of the dataset."""
         return not self.conditions and self.sort is None
-
-    @property
-    def cache_key(self) -> tuple[object, ...]:
-        """What determines the rows and their order, whichever page of them is asked for."""
-        return self.conditions, self.sort, self.descending
 
     def condition(self) -> pl.Expr:
         """Return which rows are asked for."""

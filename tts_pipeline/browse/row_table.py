@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from threading import Lock
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -59,8 +59,7 @@ class RowTable:
         self.frame = frame
         self._spans = spans
         self._first_rows = [span.first_row for span in spans]
-        self._orders: OrderedDict[tuple[object, ...], pl.Series] = OrderedDict()
-        self._lock = Lock()
+        self._select = lru_cache(_CACHED_ORDERS)(partial(_select_rows, frame))
 
     def page(self, query: RowQuery) -> tuple[int, list[dict[str, Any]]]:
         """Return how many rows were asked for, and those of the page, with ``table``, ``part`` and ``number``."""
@@ -68,7 +67,7 @@ class RowTable:
             total, page = self.frame.height, self.frame.slice(query.offset, query.limit)
             row_numbers = list(range(query.offset, query.offset + page.height))
         else:
-            order = self._order(query)
+            order = self._select(replace(query, offset=0, limit=0))
             total, page_rows = len(order), order.slice(query.offset, query.limit)
             row_numbers, page = page_rows.to_list(), self.frame[page_rows]
         preview = page.with_columns(pl.col("text").str.head(_PREVIEW_CHARACTERS))
@@ -83,29 +82,19 @@ class RowTable:
         counted["flag"] = self.frame["quality"].explode(empty_as_null=False)
         return {name: _counts(series, nulls=name in {"voice", "language"}) for name, series in counted.items()}
 
-    def _order(self, query: RowQuery) -> pl.Series:
-        with self._lock:
-            if (cached := self._orders.get(query.cache_key)) is not None:
-                self._orders.move_to_end(query.cache_key)
-                return cached
-        order = self._select(query)
-        with self._lock:
-            self._orders[query.cache_key] = order
-            while len(self._orders) > _CACHED_ORDERS:
-                self._orders.popitem(last=False)
-        return order
-
-    def _select(self, query: RowQuery) -> pl.Series:
-        selection = self.frame.lazy().with_row_index("row_number").filter(query.condition())
-        if query.sort is not None:
-            by = SORT_KEYS[query.sort]
-            selection = selection.sort(by, descending=query.descending, nulls_last=True, maintain_order=True)
-        return selection.select("row_number").collect().to_series()
-
     def _address(self, row_number: int) -> dict[str, Any]:
         span = self._spans[bisect.bisect_right(self._first_rows, row_number) - 1]
         table, _, file = span.name.partition("/")
         return {"table": table, "part": file.removesuffix(".parquet"), "number": row_number - span.first_row}
+
+
+def _select_rows(frame: pl.DataFrame, query: RowQuery) -> pl.Series:
+    """Return the numbers of the rows that a query asks for, in its order."""
+    selection = frame.lazy().with_row_index("row_number").filter(query.condition())
+    if query.sort is not None:
+        by = SORT_KEYS[query.sort]
+        selection = selection.sort(by, descending=query.descending, nulls_last=True, maintain_order=True)
+    return selection.select("row_number").collect().to_series()
 
 
 def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> RowTable:

@@ -86,7 +86,7 @@ class LocalServiceRun:
             url = self._url or self._start_process(stack)
             bill_before = _read_bill(url)
             yield replace(service, base_url=url)
-            with suppress(ConfigurationError):  # it went away during the run, which told of that itself
+            with suppress(ConfigurationError):  # it went away during the run, which reported that itself
                 bill_after = _read_bill(url)
                 self.charged = {name: bill_after[name] - bill_before[name] for name in _BILL_FIELDS}
 

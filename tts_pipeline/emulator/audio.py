@@ -36,12 +36,7 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisResult:
-    """A text, spoken.
-
-    Args:
-        audio: In the format asked for.
-        words: In order; None where they were not asked for.
-    """
+    """A spoken text: audio in the format asked for, and the words in order; None where they were not asked for."""
 
     audio: bytes
     words: tuple[TimedWord, ...] | None = None

@@ -58,12 +58,7 @@ class Faults:
         self._since = self._clock()
 
     def match(self, text: str, *, is_redirected: bool = False) -> Rule:
-        """Return the first rule that holds for a request, ``NO_FAULT`` where none does.
-
-        Args:
-            text: What is to be said.
-            is_redirected: Whether it comes from a redirect, and is sent on no further.
-        """
+        """Return the first rule that holds for a request, else ``NO_FAULT``; a redirect holds only once."""
         if not self._states:
             return NO_FAULT
         age_s = self._clock() - self._since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -59,19 +60,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag = parser.add_argument
     default = EmulatorOptions()
     flag("--host", default=default.host, help="address to listen on (default: %(default)s, this machine only)")
-    flag("--port", type=_count, default=default.port, help="port to listen on (default: any free one)")
+    flag("--port", type=_at_least(0), default=default.port, help="port to listen on (default: any free one)")
     flag("--voice-mode", choices=["espeak", "tone"], default=default.voice_mode, help="speak, or make tones for load")
-    flag("--tone-bytes", type=_positive, help="bytes of samples in a tone (default: by the text's length)")
+    flag("--tone-bytes", type=_at_least(1), help="bytes of samples in a tone (default: by the text's length)")
     flag("--latency-ms", type=_amount, default=default.latency_ms, help="least time to an answer")
     flag("--requests-per-minute", type=_amount_above_zero, help="smooth rate limit (default: none)")
     flag("--rate-tolerance-ms", type=_amount, default=default.rate_tolerance_ms, help="how early a request may come")
-    flag("--max-in-flight", type=_positive, help="requests at one time (default: no limit)")
+    flag("--max-in-flight", type=_at_least(1), help="requests at one time (default: no limit)")
     flag("--required-key", help="a made-up bearer key that requests must carry (default: none)")
     flag("--key-header", default=default.key_header, help="the header of that key (default: %(default)s)")
     flag("--required-query", help="a query that requests must have, as api-version=1 (default: none)")
     flag("--answer", choices=["data", "url"], default=default.answer, help="audio inside the JSON, or as a URL")
     flag("--bill", type=Path, help="append every charged request to this file as a JSON line")
-    flag("--speakers", type=_positive, default=default.speakers, help="espeak-ng processes (default: %(default)s)")
+    flag("--speakers", type=_at_least(1), default=default.speakers, help="espeak-ng processes (default: %(default)s)")
     flag("--while-stdin", action="store_true", help="end when standard input closes")
 
 
@@ -106,17 +107,12 @@ def require_engine(options: EmulatorOptions) -> None:
         )
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+def _at_least(minimum: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"must be {minimum} or more")
+        return int(text)
 
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
 
@@ -128,7 +124,6 @@ def _amount(text: str) -> float:
 
 
 def _amount_above_zero(text: str) -> float:
-    number = _amount(text)
-    if number == 0:
+    if _amount(text) == 0:
         raise argparse.ArgumentTypeError("must be more than 0")
-    return number
+    return float(text)

@@ -85,11 +85,8 @@ def parse_request(fields: Mapping[str, Any]) -> SpeechRequest:
 
     Both models take the parameters of both services. A parameter that neither knows is ignored, as the services do.
 
-    Args:
-        fields: The JSON object of the body.
-
     Raises:
-        RefusalError: 404 for an unknown model, 400 for what is missing, of a wrong type or out of range.
+        RefusalError: 404 for an unknown model, 400 for a field that is missing, of a wrong type or out of range.
     """
     for required in ("model", "input"):
         if not isinstance(fields.get(required), str):

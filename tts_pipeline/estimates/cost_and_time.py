@@ -80,7 +80,7 @@ def expected_cost(price: Price | None, counts: Counts, card: Card) -> Decimal | 
 
 
 def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEstimate, today: date) -> Iterator[str]:
-    """Say what the figures rest on."""
+    """Yield the assumptions behind the figures."""
     price = price_at(card.prices, today)
     if price is None:
         yield f"the catalog has no price for {card.model} on {card.service} today: the cost is null, which is not 0"
@@ -97,14 +97,7 @@ def estimate_notes(counts: Counts, card: Card, service: Endpoint, time: TimeEsti
 
 
 def cap_notes(counts: Counts, cost: Decimal | None, cap: BudgetCap, prior_spend: Cost) -> Iterator[str]:
-    """Say where a cap would stop the run.
-
-    Args:
-        counts: Of the rows.
-        cost: Of the run; None is not known.
-        cap: Over all runs of the job.
-        prior_spend: By the earlier ones, at most.
-    """
+    """Yield where a cap over all runs of the job would stop this run, after what earlier runs spent at most."""
     money = add_costs(prior_spend.cost_upper_bound, cost)
     if cap.max_cost is not None and money is not None and money > cap.max_cost:
         yield f"the run stops at `max_cost` {cap.max_cost} {cap.currency}: with earlier runs this comes to {money:,.4f}"

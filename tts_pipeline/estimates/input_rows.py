@@ -116,12 +116,7 @@ class FrameRows(InputRows):
 
 
 class SourceRows(InputRows):
-    """Rows of a source, read as a run reads them, the next batch while this one is looked at.
-
-    Args:
-        source: The rows.
-        row_indices: Which of them, ascending.
-    """
+    """Rows of a source, read as a run reads them, the next batch while this one is looked at; the indices ascend."""
 
     def __init__(self, source: Source, row_indices: Sequence[int]) -> None:
         super().__init__()
@@ -141,11 +136,8 @@ class SourceRows(InputRows):
                 yield to_polars(batch)
 
     def _read(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        return rebatch(map(_as_table, RowReader(self._source, columns).batches(self._row_indices)))
-
-
-def _as_table(batch: pa.RecordBatch) -> pa.Table:
-    return pa.Table.from_batches([batch])
+        batches = RowReader(self._source, columns).batches(self._row_indices)
+        return rebatch(pa.Table.from_batches([batch]) for batch in batches)
 
 
 def rebatch(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
@@ -165,17 +157,10 @@ def open_rows(
     hive: bool = InputColumns().hive,
     drop: Sequence[str] = (),
 ) -> InputRows:
-    """Make rows of any kind something to go through.
-
-    Args:
-        rows: A Polars frame, a path, a glob or an fsspec URL of Parquet, or anything with ``__arrow_c_stream__``, which
-            is taken into memory whole.
-        selection: Which rows are taken.
-        hive: Whether folders such as ``speaker=Cherry`` are columns.
-        drop: Columns that are not read.
+    """Open rows of any kind, with the arguments of ``estimate``.
 
     Raises:
-        ConfigurationError: Nothing there, not Parquet, nothing that has rows, or fewer than one is asked for.
+        ConfigurationError: The source is missing, is not Parquet or holds no rows, or fewer than one row is asked for.
     """
     if isinstance(rows, pl.LazyFrame | pl.DataFrame):
         refuse_unknown_drop(drop, rows.lazy().collect_schema().names())

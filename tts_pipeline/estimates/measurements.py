@@ -142,15 +142,11 @@ def _count_characters(speech: pl.DataFrame) -> pl.DataFrame:
 
 def _pace_ratios(speech: pl.DataFrame) -> Iterator[tuple[_LanguageAndVoice, float]]:
     """Yield each language and voice with enough audio, with the measured time as a multiple of the published one."""
-    groups = speech.group_by("language", "voice").agg(_sums("letters", "han", "digits", "duration_s"))
+    groups = speech.group_by("language", "voice").agg(pl.col("letters", "han", "digits", "duration_s").sum())
     for language, voice, letters, han, digits, duration_s in groups.iter_rows():
         published_s = speaking_time_s(letters, han, language, digits)
         if duration_s >= MIN_AUDIO_S and published_s > 0:
             yield (language, voice), duration_s / published_s
-
-
-def _sums(*names: str) -> list[pl.Expr]:
-    return [pl.col(name).sum() for name in names]
 
 
 def _read_sample(dataset: DatasetReader, table: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:

@@ -111,14 +111,7 @@ def from_json(text: str | None) -> Any:
 def check_row_parameters(
     input_rows: InputRows, card: Card, parameters: Parameters, columns: Mapping[str, str], unchecked: Collection[str]
 ) -> RowParameters:
-    """Check the parameters of all rows, in one pass over their columns alone.
-
-    Args:
-        input_rows: The rows; gone through only where columns carry parameters.
-        card: What is allowed.
-        parameters: The same for all rows.
-        columns: Parameter -> column that carries it row by row; also ``take``.
-        unchecked: Parameters whose values are not held against the card's lists.
+    """Check the parameters of all rows, in one pass over the columns that carry parameters, if any do.
 
     Raises:
         ConfigurationError: A parameter or a value is not allowed; names the values with their numbers of rows.
@@ -126,7 +119,7 @@ def check_row_parameters(
     """
     varying = {name: column for name, column in columns.items() if name != TAKE}
     fixed = check_parameters(card, parameters, unchecked, from_columns=varying)
-    counters = {name: _ValueCounter(card, name, unchecked, has_fixed_value=name in fixed) for name in varying}
+    counters = {name: _ValueCounter(card, name, unchecked, name in fixed) for name in varying}
     if varying:
         for batch in input_rows.batches(list(dict.fromkeys(varying.values()))):
             for name, counter in counters.items():
@@ -135,41 +128,39 @@ def check_row_parameters(
     return RowParameters(card, fixed, columns, json_by_value, unchecked)
 
 
+@dataclass(slots=True)
 class _ValueCounter:
     """Counts a column's distinct values, and checks them."""
 
-    def __init__(self, card: Card, name: str, unchecked: Collection[str], *, has_fixed_value: bool) -> None:
-        self._card = card
-        self._name = name
-        self._unchecked = unchecked
-        self._has_fixed_value = has_fixed_value
-        self._counts: Counter[Any] = Counter()
-        self._is_complete = True
+    card: Card
+    name: str
+    unchecked: Collection[str]
+    has_fixed_value: bool
+    counts: Counter[Any] = field(default_factory=Counter)
+    is_complete: bool = True
 
     def add(self, values: pl.Series) -> None:
         is_nested = values.dtype.is_nested()
         value_counts = _countable(values).value_counts(name="__rows")
         # Told from a text: whether it may be an object, the type of the column says.
-        self._counts.update(
+        self.counts.update(
             {
                 JsonText(value) if is_nested and value is not None else value: rows
                 for value, rows in value_counts.iter_rows()
             }
         )
-        if len(self._counts) > MAX_DISTINCT:
+        if len(self.counts) > MAX_DISTINCT:
             self._check()
-            self._counts.clear()
-            self._is_complete = False
+            self.counts.clear()
+            self.is_complete = False
 
     def json_by_value(self) -> JsonByValue | None:
         wire_values = self._check()
         return (
             {value: orjson.dumps(wire_value).decode() for value, wire_value in wire_values.items()}
-            if self._is_complete
+            if self.is_complete
             else None
         )
 
     def _check(self) -> dict[Any, ParameterValue]:
-        return check_column(
-            self._card, self._name, self._counts, self._unchecked, has_fixed_value=self._has_fixed_value
-        )
+        return check_column(self.card, self.name, self.counts, self.unchecked, has_fixed_value=self.has_fixed_value)

@@ -74,14 +74,14 @@ def tally(
     requests: HashPartitions,
     paces: SpeakingPaces | None = None,
 ) -> Counts:
-    """Go through all rows once.
+    """Count all rows in one pass.
 
     Args:
         input_rows: The rows.
         text: The column of the texts.
-        counter: Finds what is bought of each.
+        counter: Counts the purchases for each row.
         requests: Empty, of ``REQUEST_DTYPE``: takes the requests to find the repeated ones.
-        paces: Measured ones, which go before published ones; None is none.
+        paces: Measured paces, which go before published ones; None is none.
 
     Raises:
         StorageError: The source cannot be read, or the scratch folder not be written.

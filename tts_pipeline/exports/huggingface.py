@@ -45,8 +45,6 @@ FILE_BYTES = 500_000_000
 GROUP_BYTES = ROW_GROUP_BYTES
 """Audio in one row group, at most; a larger row is one of its own."""
 
-_AUDIO_COLUMNS = ("audio_format", "sample_rate_hz", "channels", "duration_ms", "audio_sha256")
-
 
 class HuggingFaceExporter:
     """An export to a repository; it fills the report.
@@ -76,7 +74,10 @@ class HuggingFaceExporter:
         self._store.remove(CARD_FILE)  # first: without it nobody takes what is left for whole
         self._store.remove_folder(DATA_FOLDER)
         with ExitStack() as stack:
-            writers = {split: stack.enter_context(self._split_writer(split)) for split in self._plan.splits.names}
+            writers = {
+                split: stack.enter_context(SplitWriter(self._store, split, self._features.arrow_schema))
+                for split in self._plan.splits.names
+            }
             converters = stack.enter_context(DaemonExecutor(CONVERTERS, "export-convert"))
             for group, rows in self._plan.groups(tuple(name for name in self._features if name != AUDIO)):
                 data = group.audio() if rows else None
@@ -88,9 +89,6 @@ class HuggingFaceExporter:
                 writer.flush()
         info = _info(self._features, writers.values())
         self._store.write(CARD_FILE, self._card(info).encode())
-
-    def _split_writer(self, split: str) -> SplitWriter:
-        return SplitWriter(self._store, split, self._features.arrow_schema)
 
     def _convert(self, data: pa.Array, row: ExportRow) -> Audio | ServiceError:
         try:
@@ -193,9 +191,15 @@ def _features(schema: pa.Schema) -> Features:
 
 def _output_row(row: ExportRow, audio: Audio) -> dict[str, Any]:
     key = row.values["utterance_id"], row.values["take"]
-    facts = (audio.format, audio.sample_rate_hz, audio.channels, audio.duration_ms, _sha256(row, audio))
-    audio_values = dict(zip(_AUDIO_COLUMNS, facts, strict=True))
-    return {**row.values, **audio_values, AUDIO: {"bytes": audio.data, "path": audio_path(key, audio.format)}}
+    return {
+        **row.values,
+        "audio_format": audio.format,
+        "sample_rate_hz": audio.sample_rate_hz,
+        "channels": audio.channels,
+        "duration_ms": audio.duration_ms,
+        "audio_sha256": _sha256(row, audio),
+        AUDIO: {"bytes": audio.data, "path": audio_path(key, audio.format)},
+    }
 
 
 def _sha256(row: ExportRow, audio: Audio) -> str:

@@ -40,13 +40,7 @@ class Manifests(ExitStack):
         """Begin the manifests, inside the ``with``."""
 
     def add(self, split: str, entry: IndexEntry, values: Mapping[str, Any]) -> None:
-        """Write an utterance.
-
-        Args:
-            split: Its split.
-            entry: Its row of the index.
-            values: Its values in ``columns`` of the speech table.
-        """
+        """Write an utterance, from its row of the index and its values in ``columns`` of the speech table."""
 
 
 class NemoManifests(Manifests):

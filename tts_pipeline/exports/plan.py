@@ -82,13 +82,7 @@ class ExportPlan:
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """A row that is exported.
-
-    Args:
-        position: In its row group.
-        split: Its split.
-        values: Its values, by column.
-    """
+    """A row that is exported: its position in its row group, its split, and its values by column."""
 
     position: int
     split: str
