@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tts_pipeline.emulator.rate_limit import RateLimiter
+from tts_pipeline.emulator.server import RateLimiter
 
 
 class Clock:

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE, distinct_totals
+from tts_pipeline.estimates.tally import REQUEST_DTYPE, distinct_totals
 from tts_pipeline.storage.hash_partitions import HashPartitions
 
 KEYS = st.integers(0, 5) | st.integers(2**64 - 70, 2**64 - 1) | st.integers(0, 2**64 - 1)

@@ -18,13 +18,12 @@ from tts_pipeline.catalog.checks import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
 from tts_pipeline.errors import PermanentError
 from tts_pipeline.estimates.audio_locator import AudioLocator
-from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE
 from tts_pipeline.estimates.input_rows import FrameRows
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter
 from tts_pipeline.estimates.result import VoiceTotals
 from tts_pipeline.estimates.row_parameters import check_row_parameters
 from tts_pipeline.estimates.speaking_time import speaking_time_s
-from tts_pipeline.estimates.tally import MANY_ROWS, Counts, tally
+from tts_pipeline.estimates.tally import MANY_ROWS, REQUEST_DTYPE, Counts, tally
 from tts_pipeline.models import ParameterValue, Segment
 from tts_pipeline.storage.hash_partitions import HashPartitions
 from tts_pipeline.text import billed_characters, segment_text

@@ -28,13 +28,7 @@ _REQUEST_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class RowAddress:
-    """Where a row is.
-
-    Args:
-        table: ``speech`` or ``rejects``.
-        part: As in the file's name: ``part-00007``.
-        number: The row's, in the file, from 0.
-    """
+    """The place of a row: ``speech`` or ``rejects``, the part as ``part-00007``, and its number in the file, from 0."""
 
     table: str
     part: str

@@ -38,12 +38,7 @@ _FILE = "__file__"
 
 
 class FileSpan(NamedTuple):
-    """Rows of one file that follow each other in a frame.
-
-    Args:
-        name: The file, relative to the dataset.
-        first_row: Its first row's place in the frame.
-    """
+    """A file of the dataset, and the place of its first row in a frame that holds all of its rows."""
 
     name: str
     first_row: int

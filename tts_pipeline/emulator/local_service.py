@@ -133,7 +133,9 @@ class LocalService:
 
     def _live_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise ConfigurationError("The local speech service is not running.")
+            raise ConfigurationError(
+                "The local speech service is not running.", hint="start it by `with` or by `start`"
+            )
         return self._process
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
@@ -143,7 +145,7 @@ class LocalService:
             return str(json.loads(line)["url"])
         self.close()
         stderr.seek(0)
-        last = stderr.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        last = stderr.read().decode(errors="replace").strip().splitlines()[-1:] or ["it printed no error"]
         raise ConfigurationError(f"The local speech service did not start: {last[0]}")
 
     def _request(self, method: str, path: str, body: object = None) -> Any:
@@ -153,5 +155,5 @@ class LocalService:
             response = connection.getresponse()
             payload = json.loads(response.read() or b"null")
         if response.status >= 400:
-            raise ConfigurationError(f"The local speech service refused this: {payload['message']}")
+            raise ConfigurationError(f"The local speech service refused the request: {payload['message']}")
         return payload

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,6 @@ from tts_pipeline.emulator.echo import echo_in_answer, echo_in_refusal, encode_e
 from tts_pipeline.emulator.error_forms import refuse
 from tts_pipeline.emulator.faults import Faults, refusal_of, throttle_error
 from tts_pipeline.emulator.options import MAX_BODY_BYTES, EmulatorOptions
-from tts_pipeline.emulator.rate_limit import RateLimiter
 from tts_pipeline.emulator.request import (
     BILLED_BY_TOKEN,
     RefusalError,
@@ -40,6 +40,32 @@ _ROUTES = ("/v1/audio/speech", "/api/v1/services/aigc/multimodal-generation/gene
 
 Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
 """Speaks a request; raises ``SynthesisError``."""
+
+
+class RateLimiter:
+    """Lets one request through per interval, not a minute's worth at once (the generic cell rate algorithm).
+
+    Args:
+        requests_per_minute: None lets everything through.
+        tolerance_s: How early a request may come; what it came too early is added to the next one's wait.
+        clock: Seconds that never go backwards.
+    """
+
+    def __init__(
+        self, requests_per_minute: float | None, tolerance_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval_s = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._tolerance_s = tolerance_s
+        self._clock = clock
+        self._next_slot = clock()
+
+    def try_acquire(self) -> bool:
+        """Take a slot and return True, or return False when the request comes before its slot."""
+        now = self._clock()
+        if now < self._next_slot - self._tolerance_s:
+            return False
+        self._next_slot = max(now, self._next_slot) + self._interval_s
+        return True
 
 
 class SpeechServer:

@@ -19,14 +19,13 @@ from tts_pipeline.deprecation import renamed_arguments
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.audio_locator import AudioLocator, open_own_tiers, open_tiers
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost, max_purchases
-from tts_pipeline.estimates.distinct_requests import REQUEST_DTYPE
 from tts_pipeline.estimates.input_rows import AnyRows, InputRows, SourceRows, open_rows
 from tts_pipeline.estimates.measurements import Latency, read_measurements
 from tts_pipeline.estimates.purchase_counter import PurchaseCounter
 from tts_pipeline.estimates.remaining_rows import RemainingRows
 from tts_pipeline.estimates.result import WAV_BYTES_PER_SECOND, Estimate
 from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters
-from tts_pipeline.estimates.tally import Counts, tally
+from tts_pipeline.estimates.tally import REQUEST_DTYPE, Counts, tally
 from tts_pipeline.job import Job, RunOptions
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.job.prepared_job import PreparedJob
