@@ -119,13 +119,14 @@ class Bill:
     def __init__(self, file: Path | None = None) -> None:
         # Unbuffered, so that the lines survive a kill of this process.
         self._file: BinaryIO | None = file.open("ab", buffering=0) if file else None
-        self._in_flight = 0
+        self.in_flight = 0
+        """Requests being answered at this moment."""
         self.reset()
 
     def reset(self) -> None:
         """Forget everything; a request still in flight is not counted any more."""
         self._entries: list[BillEntry] = []
-        self._max_in_flight = self._in_flight
+        self._max_in_flight = self.in_flight
 
     def forget(self, entry: BillEntry) -> None:
         """Take a request off the list: it was only sent on."""
@@ -137,11 +138,6 @@ class Bill:
         if self._file:
             self._file.close()
 
-    @property
-    def in_flight(self) -> int:
-        """Requests being answered at this moment."""
-        return self._in_flight
-
     @contextmanager
     def receive(self) -> Iterator[BillEntry]:
         """Open the entry of a request and count it as in flight inside the ``with``."""
@@ -149,12 +145,12 @@ class Bill:
         received_at = time.time()
         entry = BillEntry(seq, f"local-{time.time_ns():x}-{seq}", received_at)
         self._entries.append(entry)
-        self._in_flight += 1
-        self._max_in_flight = max(self._max_in_flight, self._in_flight)
+        self.in_flight += 1
+        self._max_in_flight = max(self._max_in_flight, self.in_flight)
         try:
             yield entry
         finally:
-            self._in_flight -= 1
+            self.in_flight -= 1
 
     def charge(self, entry: BillEntry) -> None:
         """Put a request on the bill; called before the first byte of its answer is written."""
@@ -176,7 +172,7 @@ class Bill:
             "requests": sum(not entry.is_refused for entry in self._entries),
             "charged": len(charged),
             **{name: sum(getattr(entry, name) for entry in charged) for name in _COUNTS},
-            "in_flight": self._in_flight,
+            "in_flight": self.in_flight,
             "max_in_flight": self._max_in_flight,
         }
         if entries:

@@ -21,18 +21,10 @@ def refuse(refusal: RefusalError, request_id: str, rule: Rule = NO_FAULT) -> Del
     return replace(delivery, headers={**delivery.headers, **refusal.headers})
 
 
-def _flat(refusal: RefusalError, request_id: str) -> Delivery:
-    return json_delivery(_fields(refusal, request_id), refusal.status)
-
-
 def _nested(refusal: RefusalError, _request_id: str) -> Delivery:
     kind = "invalid_request_error" if refusal.status < 500 else "server_error"
     error = {"message": refusal.message, "type": kind, "param": None, "code": refusal.code}
     return json_delivery({"error": error}, refusal.status)
-
-
-def _text(refusal: RefusalError, _request_id: str) -> Delivery:
-    return json_delivery({"error": refusal.message}, refusal.status)
 
 
 def _inside_200(refusal: RefusalError, request_id: str) -> Delivery:
@@ -57,11 +49,13 @@ def _html(refusal: RefusalError, _request_id: str) -> Delivery:
 
 
 _MEANINGS = {
-    **dict.fromkeys(("InvalidApiKey",), "key"),
-    **dict.fromkeys(("insufficient_balance", "Arrearage"), "balance"),
-    **dict.fromkeys(("AccessDenied", "ModelNotFound"), "access"),
-    **dict.fromkeys(("Throttling.RateQuota",), "rate"),
-    **dict.fromkeys(("DataInspectionFailed",), "text"),
+    "InvalidApiKey": "key",
+    "insufficient_balance": "balance",
+    "Arrearage": "balance",
+    "AccessDenied": "access",
+    "ModelNotFound": "access",
+    "Throttling.RateQuota": "rate",
+    "DataInspectionFailed": "text",
 }
 _VENDOR_CODES: Mapping[str, tuple[int, str, str, str]] = {
     # meaning: MiniMax's number, Tencent's code, Amazon's type, Google's status and reason
@@ -109,9 +103,9 @@ def _fields(refusal: RefusalError, request_id: str) -> dict[str, str]:
 
 
 _FORMS: Mapping[str, Callable[[RefusalError, str], Delivery]] = {
-    "flat": _flat,
+    "flat": lambda refusal, request_id: json_delivery(_fields(refusal, request_id), refusal.status),
     "nested": _nested,
-    "text": _text,
+    "text": lambda refusal, _: json_delivery({"error": refusal.message}, refusal.status),
     "inside_200": _inside_200,
     "flattened": _flattened,
     "sse": _sse,

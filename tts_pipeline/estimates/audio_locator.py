@@ -40,8 +40,6 @@ class AudioLocator:
     Args:
         tiers: Where audio is held, in the order in which a run looks.
         quality: Audio that this policy would not keep is not taken.
-        service: Part of a request's key.
-        card: Part of a request's key.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Endpoint, card: Card) -> None:

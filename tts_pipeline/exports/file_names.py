@@ -62,12 +62,7 @@ class FileName:
 
 @dataclass(frozen=True, slots=True)
 class NameTemplate:
-    """How names are made.
-
-    Args:
-        text: As given: ``{utterance_id}.{ext}``.
-        pieces: Literal, field and format specification, as ``string.Formatter`` reads them.
-    """
+    """A template such as ``{utterance_id}.{ext}``, with its pieces as ``string.Formatter`` reads them."""
 
     text: str
     pieces: tuple[tuple[str, str | None, str], ...]

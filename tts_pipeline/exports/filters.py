@@ -19,13 +19,7 @@ _HINT = "such as \"duration_ms < 20000 AND language = 'de'\""
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A condition that each row meets or not, whatever the other rows are.
-
-    Args:
-        text: As given.
-        expression: The same for Polars.
-        columns: What it looks at.
-    """
+    """A condition on one row at a time: its SQL, the same as a Polars expression, and the columns that it reads."""
 
     text: str
     expression: pl.Expr
@@ -57,10 +51,10 @@ class Filter:
             raise _cross_row_error(self.text, self.text)
 
     def mask(self, table: pa.Table) -> Sequence[bool]:
-        """Say for each row whether it meets the condition; where that is null, it does not.
+        """Return for each row whether it meets the condition; null counts as no.
 
         Raises:
-            ConfigurationError: It cannot be told of these types, or is neither true nor false.
+            ConfigurationError: The condition does not fit these types, or is neither true nor false.
         """
         subset = table.select(list(self.columns))
         frame = self._frame(subset)

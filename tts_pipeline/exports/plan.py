@@ -19,7 +19,7 @@ EXT, SPLIT = "ext", "split"
 """What a name may be made of beside the columns."""
 
 OnRows = Callable[[int, int], None]
-"""Told how many of the dataset's rows were gone through, and how many there are."""
+"""Called with the number of the dataset's rows that are done, and the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,9 @@ class ExportPlan:
     """An export that can be made.
 
     Args:
-        dataset: The dataset that is exported.
-        files: Its speech files, of finished parts only.
-        audio: The format and the sample rate that it is to have.
-        splits: Which split a row is in.
-        has_splits: Whether splits were asked for.
+        files: The speech files of finished parts.
+        has_splits: Whether splits were asked for; else ``splits`` has one for all rows.
         filter: Which rows are exported; None is all.
-        on_rows: For a display.
     """
 
     dataset: DatasetReader
