@@ -42,14 +42,7 @@ class RowAddress:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A row's audio.
-
-    Args:
-        data: The file's bytes.
-        format: As found in the bytes: wav, mp3, ...
-        sha256: Of the bytes, hexadecimal.
-        refusal: Why it is not given to a player; None where it is.
-    """
+    """A row's audio, with the format that its bytes have; ``refusal`` is the reason to give no player the audio."""
 
     data: bytes
     format: str

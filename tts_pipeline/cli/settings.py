@@ -153,7 +153,8 @@ def _from_file(option: Option, value: Any, where: str) -> Any:
         case OptionKind.SWITCH:
             expected, is_valid = "true or false", isinstance(value, bool)
         case OptionKind.NAMES:
-            expected, is_valid = "an array of names", _is_list_of_texts(value)
+            expected = "an array of names"
+            is_valid = isinstance(value, list) and all(isinstance(item, str) for item in value)
         case OptionKind.PAIRS:
             kinds = (str, int, float, dict, list) if option.name == "set" else (str,)
             expected = (
@@ -171,10 +172,6 @@ def _from_file(option: Option, value: Any, where: str) -> Any:
     if option.kind is OptionKind.NAMES:
         return tuple(dict.fromkeys(value))
     return _parse(option, str(value), where) if option.kind is OptionKind.VALUE else value
-
-
-def _is_list_of_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _parse(option: Option, text: str, where: str) -> Any:

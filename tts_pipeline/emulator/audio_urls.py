@@ -20,14 +20,7 @@ _ENDLESS_CHUNK = bytes(65_536)
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """Audio behind a URL.
-
-    Args:
-        audio: The bytes.
-        content_type: Of the audio.
-        expires_at: When it is served no more, in seconds since 1970 UTC; None is never.
-        rule: How the fetch goes wrong.
-    """
+    """Audio behind a URL; ``expires_at`` is in seconds since 1970 UTC, None is never, and ``rule`` spoils the fetch."""
 
     audio: bytes
     content_type: str

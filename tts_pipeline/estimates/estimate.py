@@ -129,15 +129,9 @@ def estimate(  # noqa: PLR0913 (a public door: what every job has, by name)
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """The rows of an estimate, and what is known beside them.
+    """The rows that are left to do, and the caches and earlier datasets of their job, its own first.
 
-    Args:
-        input_rows: The rows that are left to do.
-        parameters: Their parameters.
-        tiers: Where audio may be that need not be bought.
-        locations: Datasets of earlier runs, the job's own first.
-        prior_spend: By earlier runs of the job, at most.
-        note: What there is to know of the columns of a new dataset; None is nothing.
+    Earlier runs of the job spent ``prior_spend`` at most; ``note`` is about the columns of a new dataset.
     """
 
     input_rows: InputRows

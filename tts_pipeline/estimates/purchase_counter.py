@@ -43,8 +43,6 @@ class PurchaseCounter:
     """Finds the purchases of each row of a batch; after many long texts, guesses.
 
     Args:
-        parameters: The parameters of the rows.
-        locator: Audio that need not be bought.
         max_cut_texts: Texts over the limit that are really cut.
         keeps_unspeakable: Whether texts, and pieces of them, without anything to say are sent.
 
