@@ -50,7 +50,9 @@ def find_pcm_format(source: Response, reading: ParsedResponse, parameters: Param
     response_facts = response_facts.with_defaults(facts_of_media_type(reading.content_type))
     request_facts = facts_of_fields(_flatten(parameters))
     facts = response_facts.with_defaults(request_facts)
-    if not facts.is_pcm and (not _is_stream(source) or any(map(is_format_name, parameters))):
+    if not facts.is_pcm and (
+        not is_event_stream(source.body, source.content_type) or any(map(is_format_name, parameters))
+    ):
         return None
     return HeaderlessPcm(_pcm_format(facts), tuple(_flags(response_facts.sample_rate_hz, request_facts.sample_rate_hz)))
 
@@ -76,10 +78,6 @@ def check_duration(audio: Audio, text: str, language: str | None, speed: float, 
     if not complete and duration_s <= max_s:
         raise malformed_error(message)
     raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
-
-
-def _is_stream(reply: Response) -> bool:
-    return (reply.content_type or "").lower().startswith("text/event-stream") or is_event_stream(reply.body)
 
 
 def _pcm_format(facts: PcmFacts) -> PcmFormat:

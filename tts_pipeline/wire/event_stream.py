@@ -54,8 +54,10 @@ class ServerSentEvent:
         return [parse_json(line) for line in self.data]
 
 
-def is_event_stream(body: bytes) -> bool:
-    """Whether the first bytes are those of an event stream, whatever the content type says."""
+def is_event_stream(body: bytes, content_type: str | None = None) -> bool:
+    """Whether an answer is an event stream by its label, or by its first bytes, whatever its label says."""
+    if (content_type or "").lower().startswith("text/event-stream"):
+        return True
     return body[:16].removeprefix(BYTE_ORDER_MARK).lstrip().startswith(_FIRST_BYTES)
 
 

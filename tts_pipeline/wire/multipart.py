@@ -21,11 +21,12 @@ def is_multipart(response: Response) -> bool:
 def audio_part(response: Response) -> Response | None:
     """Return the part with the audio as an answer of its own: by its bytes, by its label, or the one that is JSON."""
     parts = list(_parts(response))
-    for predicate in (_is_audio, _has_audio_type, _is_json):
-        for part in parts:
-            if predicate(part):
-                return part
-    return None
+    candidates = (
+        *(part for part in parts if identify(part.body) is not None),
+        *(part for part in parts if (part.content_type or "").lower().startswith("audio/")),
+        *(part for part in parts if part.body.lstrip()[:1] in (b"{", b"[")),
+    )
+    return candidates[0] if candidates else None
 
 
 def _parts(response: Response) -> Iterator[Response]:
@@ -43,15 +44,3 @@ def _parts(response: Response) -> Iterator[Response]:
 def _headers(head: bytes) -> dict[str, str]:
     lines = (line.decode("latin-1").partition(":") for line in head.split(b"\r\n"))
     return {"content-type": ""} | {name.strip().lower(): value.strip() for name, _, value in lines if value}
-
-
-def _is_audio(part: Response) -> bool:
-    return identify(part.body) is not None
-
-
-def _has_audio_type(part: Response) -> bool:
-    return (part.content_type or "").lower().startswith("audio/")
-
-
-def _is_json(part: Response) -> bool:
-    return part.body.lstrip()[:1] in (b"{", b"[")

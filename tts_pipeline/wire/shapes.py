@@ -85,8 +85,8 @@ def _parse_shape(response: Response) -> ParsedResponse:
         return parse_response(part)
     if is_multipart(response) or not _is_text(response):
         return _parse_bytes(response)
-    is_labelled = (response.content_type or "").lower().startswith("text/event-stream")
-    return parse_stream(response) if is_labelled or is_event_stream(response.body) else _parse_text(response)
+    is_stream = is_event_stream(response.body, response.content_type)
+    return parse_stream(response) if is_stream else _parse_text(response)
 
 
 def reported_usage(response: Response) -> Usage:
