@@ -95,10 +95,6 @@ class BillEntry:
         self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in known_fields.values())
         self.parameters = {name: value for name, value in fields.items() if name not in known_fields}
 
-    def set_charge(self, charge: Charge) -> None:
-        """Take over what is charged."""
-        self.characters, self.input_tokens, self.output_tokens = astuple(charge)
-
     @property
     def is_refused(self) -> bool:
         """Whether it was turned away at the door (any 4xx)."""

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import orjson
@@ -156,7 +156,7 @@ class SpeechServer:
         if speech_request.model == BILLED_BY_TOKEN:
             tokens = tokens_of(speech_request.text, len(audio) / _SAMPLE_BYTES / speech_request.sample_rate_hz)
         charge = Charge(entry.characters, *tokens).times(rule.charge_ratio)
-        entry.set_charge(charge)
+        entry.characters, entry.input_tokens, entry.output_tokens = astuple(charge)
         entry.sha256 = hashlib.sha256(audio).hexdigest()
         shape = rule.shape or self._default_shape(request)
         expires_at = int(entry.received_at + rule.lifetime_s)

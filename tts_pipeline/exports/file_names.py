@@ -40,14 +40,7 @@ _OWN_SUFFIXES = (".parquet", ".json", ".jsonl.gz")
 
 @dataclass(frozen=True, slots=True)
 class FileName:
-    """A name before it is known whether another row has it.
-
-    Args:
-        stem: All but the extension.
-        extension: With its dot; may be empty.
-        mark: What tells it from every other row's.
-        is_marked: Whether it needs the mark in any case, because it is not what the template says.
-    """
+    """A name in parts, with the mark that makes it unique; ``is_marked`` where the name differs from its template."""
 
     stem: str
     extension: str
