@@ -11,7 +11,8 @@ import pytest
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.descriptor import Descriptor
-from tts_pipeline.dataset.journals import SET_ASIDE, journals_of
+from tts_pipeline.dataset.journal import FRAME
+from tts_pipeline.dataset.journals import SET_ASIDE, journals_of, totals_of
 from tts_pipeline.dataset.leftovers import sweep
 from tts_pipeline.dataset.names import journal_of, part_of
 from tts_pipeline.dataset.spending import spent
@@ -65,6 +66,35 @@ def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.Lo
     bench.run()
     assert _at_most(bench) == 5 * LINE, "the row that was hidden was bought again"
     assert bench.read("speech/part-00000.parquet")["utterance_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+
+
+def test_a_journal_that_was_cut_is_as_long_on_the_bill_as_it_was_on_the_disk(bench: Bench) -> None:
+    """At whatever byte, between two records as well as within one: what a cut hides is what the claim leaves."""
+    path = _path(bench)
+    whole = path.read_bytes()
+    header_bytes = whole.index(b'{"kind":"intent"') - FRAME.size
+    for size_bytes in (*range(header_bytes, len(whole), 97), whole.rindex(b'{"kind":"intent"') - FRAME.size):
+        path.write_bytes(whole[:size_bytes])
+        (one,) = bench.replays()
+        assert totals_of(one).characters_upper_bound == 4 * LINE, size_bytes
+    bench.run()
+    assert _at_most(bench) >= 4 * LINE + LINE, "the last row at least was bought again"
+    assert not list(bench.journals.iterdir())
+
+
+@pytest.mark.parametrize("told", ["", "x", "-1", "9" * 30, None])
+def test_a_damaged_length_tells_nothing(bench: Bench, told: str | None) -> None:
+    """The journal is read as it is; a link is not followed."""
+    synced = _path(bench).with_suffix(".synced")
+    synced.unlink()
+    if told is None:
+        synced.symlink_to("/dev/zero")
+    else:
+        synced.write_text(told)
+    (one,) = bench.replays()
+    assert (one.lost, len(one.finished())) == (None, 4)
+    bench.run()
+    assert _at_most(bench) == 4 * LINE
 
 
 def test_audio_that_is_damaged_is_bought_again_and_billed_once_each(

@@ -11,8 +11,9 @@ nothing). The first record names the journal and its format. Records, by ``kind`
 ``reject``   an utterance failed for good
 ``lost``     the end of a copy that another machine made: what the journal may have spent that is not in it
 
-A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. So
-reading stops at the first frame that is short or whose CRC differs.
+A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. How
+long the journal was then is written to a file beside it, whose name ends in ``.synced``: a journal that is shorter was
+cut later.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -33,7 +35,7 @@ from typing import Any
 import orjson
 
 from tts_pipeline.dataset.ballast import DISK_IS_FULL, Ballast
-from tts_pipeline.dataset.safe_folder import make_folder, sync_path
+from tts_pipeline.dataset.safe_folder import OLD_FILE, create_file, make_folder, sync_path
 from tts_pipeline.dataset.store import DISK_HINT, storage_errors
 from tts_pipeline.errors import StorageError
 
@@ -41,6 +43,8 @@ FORMAT_VERSION = 1
 FRAME = struct.Struct("<IIII")
 _LENGTHS = struct.Struct("<III")
 SUFFIX = ".journal"
+_SYNCED_SUFFIX = ".synced"
+_MOST_BYTES = 2**40
 
 
 def _plain(value: object) -> object:
@@ -80,11 +84,13 @@ class Journal:
         path: The file.
         descriptor: Opened for appending.
         size_bytes: Length of what is known to be whole.
+        synced: Descriptor of the file that tells how much of it is on the disk; None is without.
     """
 
-    def __init__(self, path: Path, descriptor: int, size_bytes: int) -> None:
+    def __init__(self, path: Path, descriptor: int, size_bytes: int, synced: int | None = None) -> None:
         self.path = path
         self._descriptor = descriptor
+        self._synced = synced
         self._size_bytes = size_bytes
         self._failed: StorageError | None = None
 
@@ -103,7 +109,7 @@ class Journal:
         with storage_errors(f"creating the journal {path}"):
             make_folder(path.parent)
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-            journal = cls(path, descriptor, 0)
+            journal = cls(path, descriptor, 0, create_file(path.with_suffix(_SYNCED_SUFFIX)))
             opening = encode_record({"kind": "open", "format": FORMAT_VERSION, **header})
             try:
                 journal.append([frame(opening)], durable=True)
@@ -145,7 +151,11 @@ class Journal:
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
+        size_bytes = self._size_bytes
         _fdatasync(self._descriptor)
+        if self._synced is not None:
+            with suppress(OSError):  # a length that is too small only tells less
+                os.pwrite(self._synced, b"%020d" % size_bytes, 0)
 
     def _told(self, error: OSError) -> StorageError:
         return StorageError(f"writing the journal {self.path}: {error.strerror}", hint=DISK_HINT)
@@ -168,6 +178,29 @@ class Journal:
     def close(self) -> None:
         """Close the file; what was written stays."""
         os.close(self._descriptor)
+        if self._synced is not None:
+            os.close(self._synced)
+
+
+def synced_bytes(path: Path) -> int:
+    """Return how many bytes of a journal were on the disk, at least; 0 where nothing tells."""
+    try:
+        descriptor = os.open(path.with_suffix(_SYNCED_SUFFIX), OLD_FILE)
+        try:
+            text = os.read(descriptor, 32)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return 0
+    size_bytes = int(text) if text.isdigit() else 0
+    return size_bytes if size_bytes <= _MOST_BYTES else 0
+
+
+def remove_journal(path: Path) -> None:
+    """Remove a journal, if it is there."""
+    with suppress(OSError):
+        path.with_suffix(_SYNCED_SUFFIX).unlink()
+    path.unlink(missing_ok=True)
 
 
 def frame(record: bytes, payload: bytes = b"") -> tuple[bytes, ...]:

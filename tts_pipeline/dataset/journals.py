@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim
-from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.journal import SUFFIX, remove_journal
 from tts_pipeline.dataset.names import journal_of, part_name, part_of
 from tts_pipeline.dataset.replay import Lost, Replay, replay
 from tts_pipeline.dataset.store import Store, storage_errors
@@ -108,7 +108,7 @@ def _set_aside(store: Store, path: Path) -> None:
     """Remove a journal that was killed in its first write; one that was claimed on has lost what it told."""
     with storage_errors(f"removing the journal {path}"):
         if not store.exists(claim_name(part_of(path.name), journal_of(path.name))):
-            path.unlink(missing_ok=True)
+            remove_journal(path)
             return
         path.rename(path.with_suffix(SET_ASIDE))
     logger.warning(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tts_pipeline.dataset.claims import HeldElsewhereError, claim_name
 from tts_pipeline.dataset.descriptor import SEAL
-from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.journal import SUFFIX, remove_journal
 from tts_pipeline.dataset.journals import journals_of, read_journal, warn_of_damage
 from tts_pipeline.dataset.lease import Leases
 from tts_pipeline.dataset.names import file_names, journal_of, part_name, part_of
@@ -55,7 +55,7 @@ def sweep(
             accounted = _account(store, number, _replays(store, journals, number, fingerprint_of(number)), claims)
             with storage_errors(f"removing journals of {part_name(number)}"):
                 for path in accounted:
-                    path.unlink(missing_ok=True)
+                    remove_journal(path)
             remove_shipped(store, number)
 
 

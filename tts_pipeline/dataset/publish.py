@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 
 from tts_pipeline.dataset.claims import claim_name, claim_names
-from tts_pipeline.dataset.journal import SUFFIX
+from tts_pipeline.dataset.journal import SUFFIX, remove_journal
 from tts_pipeline.dataset.json_files import json_bytes
 from tts_pipeline.dataset.names import file_names, part_name
 from tts_pipeline.dataset.parts import PartRows
@@ -307,7 +307,7 @@ def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None
     """Remove journals of a part that is published."""
     with storage_errors(f"removing journals in {folder}"):
         for journal_id in journal_ids:
-            (folder / f"{part_name(part)}-{journal_id}{SUFFIX}").unlink(missing_ok=True)
+            remove_journal(folder / f"{part_name(part)}-{journal_id}{SUFFIX}")
 
 
 def _merged(replays: Sequence[Replay]) -> dict[Key, Said]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tts_pipeline.cost import total_cost
 from tts_pipeline.dataset.formats import check_formats
-from tts_pipeline.dataset.journal import FORMAT_VERSION
+from tts_pipeline.dataset.journal import FORMAT_VERSION, synced_bytes
 from tts_pipeline.dataset.journal_frames import READ_BYTES, RECORDS_BYTES, Blob, Frame, Gap, read_frames
 from tts_pipeline.dataset.record_values import MalformedRecordError, check_fields, check_reject, check_speech
 from tts_pipeline.dataset.store import storage_errors
@@ -62,7 +62,8 @@ class Replay:
         attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
         said: By utterance.
         size_bytes: Length of what is whole; what lies behind is a torn tail.
-        unread_bytes: Of these, those of records that are damaged: what was sent there is not known.
+        unread_bytes: Those of records that are damaged, and those that were on the disk and are gone: what was
+            sent there is not known.
         damaged_answers: Records whose audio is damaged; what they tell of the bill holds.
         lost: What may have been spent beside: where this is a copy, which may end before the journal did, and where
             something is damaged.
@@ -101,6 +102,7 @@ def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
         StorageError: The disk failed, or the journal is of another version of this package.
     """
     found: Replay | None = None
+    synced = synced_bytes(path)  # read first: whoever writes the journal goes on
     buffering = READ_BYTES if check_payloads else RECORDS_BYTES
     with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
         for one in read_frames(path, file, check_payloads=check_payloads):
@@ -113,6 +115,8 @@ def replay(path: Path, *, check_payloads: bool = True) -> Replay | None:
             else:
                 _take_in_frame(found, one)
             found.size_bytes = one.end
+    if found is not None:
+        found.unread_bytes += max(0, synced - found.size_bytes)
     return found
 
 

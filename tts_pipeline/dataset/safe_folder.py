@@ -16,7 +16,7 @@ _NAME = re.compile(r"(?!\.\.?(?:/|\Z))[^/\\\0]+(?:/(?!\.\.?(?:/|\Z))[^/\\\0]+)*"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe would else be waited for until somebody writes to it.
-_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def check_name(name: str, place: str) -> None:
@@ -128,7 +128,7 @@ class SafeFolder:
     def _file(self, folder: int, last: str, name: str) -> BinaryIO:
         place = f"{self.path}/{name}"
         try:
-            descriptor = os.open(last, _OLD, dir_fd=folder)
+            descriptor = os.open(last, OLD_FILE, dir_fd=folder)
         except FileNotFoundError:
             raise
         except OSError:

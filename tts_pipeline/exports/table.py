@@ -19,7 +19,7 @@ from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.store import Store, storage_errors
 from tts_pipeline.dataset.tables import own_columns
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.schema import SPEECH
+from tts_pipeline.schema import SPEECH, speech_schema
 
 READERS = 16
 """Files that are looked into at a time: on an object store each takes some round trips."""
@@ -107,7 +107,8 @@ class SpeechTable:
         if not self.parts:
             return None
         with self._opened(self.parts[0]) as parquet:
-            return parquet.schema_arrow
+            own = {column.name for column in SPEECH}
+            return speech_schema(field for field in parquet.schema_arrow if field.name not in own)
 
 
 def _audio(parquet: pq.ParquetFile, number: int, where: str) -> pa.Array:
