@@ -123,6 +123,14 @@ class Standalone:
 
         self.wait_until(nothing, "all runs to end", timeout_s)
 
+    def has_killed(self, process: int) -> bool:
+        """Whether Airflow killed a task's process that did not end within its five seconds: the machine was too busy.
+
+        Then the usage is published by whoever goes on.
+        """
+        lines = (self.folder / "standalone.log").read_text(errors="replace").splitlines()
+        return any("did not terminate in time" in line and f"pid={process} " in line for line in lines)
+
     def logs(self) -> str:
         """Return the ends of what Airflow and its tasks logged."""
         files = sorted(self.folder.rglob("*.log"), key=lambda path: path.stat().st_mtime)[-6:]

@@ -12,11 +12,12 @@ from tests.builders import descriptor_of
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
-from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_paths
+from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_cost, journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.dataset.spending import total_spend
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.store import Store
+from tts_pipeline.wal.journal import FRAME_HEADER
 
 LINE = 7
 """Characters of each text; the claim on the part is for all four rows."""
@@ -67,6 +68,35 @@ def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.Lo
     bench.run()
     assert _at_most(bench) == 5 * LINE, "the row that was hidden was bought again"
     assert bench.read("speech/part-00000.parquet")["utterance_id"].to_pylist() == ["r0", "r1", "r2", "r3"]
+
+
+def test_a_journal_that_was_cut_is_as_long_on_the_bill_as_it_was_on_the_disk(bench: Bench) -> None:
+    """At whatever byte, between two records as well as within one: what a cut hides is what the claim leaves."""
+    path = _path(bench)
+    whole = path.read_bytes()
+    header_bytes = whole.index(b'{"kind":"intent"') - FRAME_HEADER.size
+    for size_bytes in (*range(header_bytes, len(whole), 97), whole.rindex(b'{"kind":"intent"') - FRAME_HEADER.size):
+        path.write_bytes(whole[:size_bytes])
+        (one,) = bench.replays()
+        assert journal_cost(one).characters_upper_bound == 4 * LINE, size_bytes
+    bench.run()
+    assert _at_most(bench) >= 4 * LINE + LINE, "the last row at least was bought again"
+    assert not list(bench.journals.iterdir())
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "9" * 30, None])
+def test_a_damaged_length_tells_nothing(bench: Bench, length: str | None) -> None:
+    """The journal is read as it is; a link is not followed."""
+    synced = _path(bench).with_suffix(".synced")
+    synced.unlink()
+    if length is None:
+        synced.symlink_to("/dev/zero")
+    else:
+        synced.write_text(length)
+    (one,) = bench.replays()
+    assert (one.unaccounted, len(one.finished_keys())) == (None, 4)
+    bench.run()
+    assert _at_most(bench) == 4 * LINE
 
 
 def test_audio_that_is_damaged_is_bought_again_and_billed_once_each(

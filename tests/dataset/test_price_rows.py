@@ -49,7 +49,7 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
 
     asyncio.run(another_machine())
     bench.publisher.suspend_part(bench.rows(0), bench.replays(0))
-    for path in bench.journals.iterdir():
+    for path in bench.journals.glob("*.journal"):
         path.unlink()
     bench.prices = {NEWER.price_id: NEWER}  # which this one's attempts do not name
     bench.run(0)

@@ -258,7 +258,7 @@ def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store:
         async with bench.part() as part:
             for utterance in part.todo:
                 await bench.say(part, utterance)
-        (path,) = bench.journals.iterdir()
+        (path,) = bench.journals.glob("*.journal")
         path.rename(tmp_path / path.name)
         async with bench.part(prior=past) as part:
             await bench.refuse(part, part.todo[0])

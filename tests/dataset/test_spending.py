@@ -81,7 +81,7 @@ def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Stor
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=4)
     bench.publisher.commit_part(bench.rows(), bench.replays())
-    assert len(list(bench.journals.iterdir())) == 1
+    assert len(list(bench.journals.glob("*.journal"))) == 1
     assert _figures(bench) == (4, 4 * LINE, 4 * LINE)
 
 
@@ -90,7 +90,7 @@ def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=1)
     late = bench.replays()
-    for path in bench.journals.iterdir():
+    for path in bench.journals.glob("*.journal"):
         path.rename(tmp_path / path.name)
     bench.run()
     bench.publisher.commit_usage(bench.rows(), late)

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.mutations import doors
 from tests.mutations.specimens import REFUSED, SOURCE, Specimens
-from tests.mutations.test_mutations import READING, WRITING, Case
+from tests.mutations.test_mutations import READING, WRITING, Case, export
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.schema import TABLES
 
@@ -32,13 +33,20 @@ def _retype(table: pa.Table, name: str) -> pa.Table:
     return table.set_column(table.column_names.index(name), name, values)
 
 
+def export_each(case: Case, name: str) -> None:
+    """Whichever form it has."""
+    for form in ("files", "nemo", "huggingface"):
+        doors.export(case.at(name), case.at(form), form)
+
+
+DOORS = (export_each, *(door for door in dict.fromkeys((*READING, *WRITING)) if door is not export))
 CHANGES: tuple[Callable[[pa.Table, str], pa.Table], ...] = (_drop, _empty, _retype)
 COLUMNS = [(table, column.name, change) for table in TABLES for column in TABLES[table] for change in CHANGES]
 
 
 def _run(case: Case, name: str, kind: str, column: str, change: Callable[[pa.Table, str], pa.Table]) -> Iterator[str]:
     """Change a column in all files of a table; yield what went wrong behind each door, each with a copy of its own."""
-    for door in (*READING, *dict.fromkeys(WRITING)):
+    for door in DOORS:
         fresh = Case(case.folder / door.__name__, case.specimens, case.service, case.chance)
         fresh.folder.mkdir(parents=True)
         shutil.copyfile(case.specimens.folder / SOURCE, fresh.source)

@@ -36,7 +36,7 @@ from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.json_files import json_bytes
 from tts_pipeline.storage.parquet import size_and_hash, size_and_hash_at, write_tables
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.journal import SUFFIX, remove_journal
 from tts_pipeline.wal.records import SpeechValues
 from tts_pipeline.wal.replay import Replay, UtteranceRecord
 
@@ -313,7 +313,7 @@ def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None
     """Remove journals of a part that is published."""
     with storage_errors(f"removing journals in {folder}"):
         for journal_id in journal_ids:
-            (folder / f"{part_name(part)}-{journal_id}{SUFFIX}").unlink(missing_ok=True)
+            remove_journal(folder / f"{part_name(part)}-{journal_id}{SUFFIX}")
 
 
 def _merge_records(replays: Sequence[Replay]) -> dict[UtteranceKey, UtteranceRecord]:

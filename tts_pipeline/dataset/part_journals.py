@@ -14,7 +14,7 @@ from tts_pipeline.log import logger
 from tts_pipeline.models import Price
 from tts_pipeline.money import ZERO, Cost
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.journal import SUFFIX, remove_journal
 from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay, replay_journal
 
@@ -110,7 +110,7 @@ def _quarantine(store: Store, path: Path) -> None:
     """Remove a journal that was killed in its first write; one that was claimed on has lost what it told."""
     with storage_errors(f"removing the journal {path}"):
         if not store.exists(claim_name(parse_part_number(path.name), parse_journal_id(path.name))):
-            path.unlink(missing_ok=True)
+            remove_journal(path)
             return
         path.rename(path.with_suffix(QUARANTINE_SUFFIX))
     logger.warning(

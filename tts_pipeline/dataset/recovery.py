@@ -17,7 +17,7 @@ from tts_pipeline.dataset.usage_files import account_for_claims, commit_journal_
 from tts_pipeline.storage.file_lock import HeldElsewhereError
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.journal import SUFFIX
+from tts_pipeline.wal.journal import SUFFIX, remove_journal
 from tts_pipeline.wal.replay import Replay
 from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 
@@ -60,7 +60,7 @@ def collect_orphans(
             )
             with storage_errors(f"removing journals of {part_name(number)}"):
                 for path in paths:
-                    path.unlink(missing_ok=True)
+                    remove_journal(path)
             remove_shipped_logs(store, number)
 
 

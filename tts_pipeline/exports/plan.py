@@ -13,6 +13,7 @@ from tts_pipeline.dataset.names import parse_part_number
 from tts_pipeline.dataset.reader import DatasetReader, RowGroup
 from tts_pipeline.exports.filters import Filter
 from tts_pipeline.exports.splits import Splits
+from tts_pipeline.schema import SPEECH, speech_schema
 
 KEY = ("utterance_id", "take")
 EXT, SPLIT = "ext", "split"
@@ -58,7 +59,10 @@ class ExportPlan:
 
     def schema(self) -> pa.Schema | None:
         """Return the schema of the speech table; None where there is no speech yet. Blocking."""
-        return self.dataset.schema(self.files[0]) if self.files else None
+        if not self.files:
+            return None
+        own = {column.name for column in SPEECH}
+        return speech_schema(field for field in self.dataset.schema(self.files[0]) if field.name not in own)
 
     def _source_rows(self) -> int:
         return sum(len(self.dataset.descriptor.row_range(parse_part_number(name))) for name in self.files)

@@ -16,7 +16,7 @@ _NAME = re.compile(r"(?!\.\.?(?:/|\Z))[^/\\\0]+(?:/(?!\.\.?(?:/|\Z))[^/\\\0]+)*"
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # A named pipe would else be waited for until somebody writes to it.
-_OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def check_name(name: str, folder: str) -> None:
@@ -128,7 +128,7 @@ class SafeFolder:
     def _open_file(self, folder_fd: int, base_name: str, name: str) -> BinaryIO:
         path = f"{self.path}/{name}"
         try:
-            fd = os.open(base_name, _OPEN_EXISTING, dir_fd=folder_fd)
+            fd = os.open(base_name, OPEN_EXISTING, dir_fd=folder_fd)
         except FileNotFoundError:
             raise
         except OSError:

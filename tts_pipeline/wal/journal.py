@@ -4,8 +4,9 @@ A journal is a file of frames. A frame is a header of 16 bytes (length of its re
 the payload, CRC-32 of these three and the record; little endian), then the record as JSON, then the payload (audio, or
 nothing). ``records`` has the kinds of records. An intent is on the disk (fdatasync) before its request is sent.
 
-A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. So
-reading stops at the first frame that is short or whose CRC differs.
+A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. A
+file beside the journal, whose name ends in ``.synced``, holds the length that the journal had then: a shorter journal
+was cut later.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.disk_reserve import DISK_FULL_ERRNOS, DiskReserve
-from tts_pipeline.storage.safe_folder import make_folder, sync_path
+from tts_pipeline.storage.safe_folder import OPEN_EXISTING, create_file, make_folder, sync_path
 from tts_pipeline.storage.store import DISK_HINT, storage_errors
 from tts_pipeline.wal.records import JournalHeader, encode_record
 
 FRAME_HEADER = struct.Struct("<IIII")
 _LENGTHS = struct.Struct("<III")
 SUFFIX = ".journal"
+_SYNCED_SUFFIX = ".synced"
+_MAX_JOURNAL_BYTES = 2**40
 
 
 class DiskFullError(StorageError):
@@ -52,11 +56,13 @@ class Journal:
         path: The file.
         fd: Opened for appending.
         size_bytes: Length of the whole frames, which never change again; any thread may read it.
+        synced_fd: The file for the length that is on the disk; None writes none.
     """
 
-    def __init__(self, path: Path, fd: int, size_bytes: int) -> None:
+    def __init__(self, path: Path, fd: int, size_bytes: int, synced_fd: int | None = None) -> None:
         self.path = path
         self._fd = fd
+        self._synced_fd = synced_fd
         self.size_bytes = size_bytes
         self._failure: StorageError | None = None
 
@@ -70,7 +76,7 @@ class Journal:
         with storage_errors(f"creating the journal {path}"):
             make_folder(path.parent)
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
-            journal = cls(path, fd, 0)
+            journal = cls(path, fd, 0, create_file(path.with_suffix(_SYNCED_SUFFIX)))
             try:
                 journal.append([encode_frame(encode_record(header))], durable=True)
                 sync_path(path.parent)
@@ -111,7 +117,11 @@ class Journal:
 
     def fdatasync(self) -> None:
         """Wait until what was written is on the disk."""
+        size_bytes = self.size_bytes
         _fdatasync(self._fd)
+        if self._synced_fd is not None:
+            with suppress(OSError):  # an earlier length is true as well
+                os.pwrite(self._synced_fd, b"%020d" % size_bytes, 0)
 
     def _write_error(self, error: OSError) -> StorageError:
         return StorageError(f"writing the journal {self.path}: {error.strerror}", hint=DISK_HINT)
@@ -134,6 +144,29 @@ class Journal:
     def close(self) -> None:
         """Close the file; what was written stays."""
         os.close(self._fd)
+        if self._synced_fd is not None:
+            os.close(self._synced_fd)
+
+
+def read_synced_bytes(path: Path) -> int:
+    """Return how many bytes of a journal were on the disk, at least; 0 where nothing tells it."""
+    try:
+        fd = os.open(path.with_suffix(_SYNCED_SUFFIX), OPEN_EXISTING)
+        try:
+            text = os.read(fd, 32)
+        finally:
+            os.close(fd)
+    except OSError:
+        return 0
+    size_bytes = int(text) if text.isdigit() else 0
+    return size_bytes if size_bytes <= _MAX_JOURNAL_BYTES else 0
+
+
+def remove_journal(path: Path) -> None:
+    """Remove a journal, if it is there."""
+    with suppress(OSError):
+        path.with_suffix(_SYNCED_SUFFIX).unlink()
+    path.unlink(missing_ok=True)
 
 
 def encode_frame(record: bytes, payload: bytes = b"") -> tuple[bytes, ...]:

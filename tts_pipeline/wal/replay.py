@@ -17,6 +17,7 @@ from tts_pipeline.money import add_costs, total_cost
 from tts_pipeline.storage.audio_formats import check_audio_formats
 from tts_pipeline.storage.store import storage_errors
 from tts_pipeline.wal.frames import READ_BYTES, RECORD_READ_BYTES, Blob, Frame, Gap, read_frames
+from tts_pipeline.wal.journal import read_synced_bytes
 from tts_pipeline.wal.records import (
     FORMAT_VERSION,
     AnswerRecord,
@@ -58,7 +59,8 @@ class Replay:
         attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
         utterances: What the journal says of each.
         size_bytes: Length of what is whole; what lies behind is a torn tail.
-        unread_bytes: Of these, those of records that are damaged: what was sent there is not known.
+        unread_bytes: Bytes of damaged records, and bytes that were on the disk and are gone: what was sent there is not
+            known.
         damaged_answers: Records whose audio is damaged; what they tell of the bill holds.
         unaccounted: What may have been spent beside: where this is a copy, which may end before the journal did, and
             where something is damaged.
@@ -99,6 +101,7 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
         StorageError: The disk failed, or the journal is of another version of this package.
     """
     result: Replay | None = None
+    synced_bytes = read_synced_bytes(path)  # read first: the journal may still grow
     buffering = READ_BYTES if check_payloads else RECORD_READ_BYTES
     with storage_errors(f"reading the journal {path}"), path.open("rb", buffering=buffering) as file:
         for frame in read_frames(path, file, check_payloads=check_payloads):
@@ -112,6 +115,8 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
             else:
                 _apply_frame(result, frame)
             result.size_bytes = frame.end
+    if result is not None:
+        result.unread_bytes += max(0, synced_bytes - result.size_bytes)
     return result
 
 
