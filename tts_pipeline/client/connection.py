@@ -134,8 +134,13 @@ class WatchedConnection(ResponseHandler):
         return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; nothing where the parser is to go on with what it has."""
+        """Take what arrived; nothing where the parser is to go on with what it has.
+
+        That comes whenever an answer is read, also when its connection was given to another request meanwhile.
+        """
         turn = self.turn
+        if not data and (turn is None or not turn.is_asked):
+            return
         if turn is None or not turn.is_asked or (data and turn.is_over):
             self._end(is_evidence=not data.startswith(_IDLE_TIMEOUT))
             return
