@@ -311,6 +311,38 @@ def test_a_server_that_closes_an_idle_connection_in_words_is_trusted() -> None:
     assert asyncio.run(main()) == 2
 
 
+def test_who_reads_late_from_a_connection_that_another_request_has_is_no_evidence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An answer that has come is read when its row's turn is: its connection may have been taken by then.
+
+    The second request begins some steps of the loop after the first one's answer was written: one of these numbers is
+    the step between its arrival and its being read.
+    """
+
+    async def main(steps: int) -> None:
+        written = asyncio.Event()
+
+        async def step(request: Request) -> None:
+            answer = plain(request.body)
+            request.writer.write(answer[:-1])
+            await asyncio.sleep(0.01)
+            request.writer.write(answer[-1:])
+            written.set()
+
+        async with answering(step) as (server, transport):
+            first = asyncio.create_task(transport.exchange("POST", server.url, {}, b"a"))
+            await written.wait()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            replies = [await transport.exchange("POST", server.url, {}, b"b"), await first]
+            assert [reply.body for reply in replies] == [b"b", b"a"]
+
+    for steps in range(20):
+        asyncio.run(main(steps))
+    assert not caplog.messages
+
+
 def test_tls_connections_are_watched_as_others_are(tmp_path: Path) -> None:
     """What TLS itself says on an idle connection (session tickets) is no answer; what a server says is."""
     authority = Authority(tmp_path)

@@ -132,8 +132,10 @@ class WatchedConnection(ResponseHandler):
         return super().is_connected() and ((is_new and self._is_tls) or not self._has_unread())
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; nothing where the parser is to go on with what it has."""
+        """Take what arrived; empty whenever an answer is read, also after another request got its connection."""
         cycle = self.cycle
+        if not data and (cycle is None or not cycle.is_request_written):
+            return
         if cycle is None or not cycle.is_request_written or (data and cycle.is_complete):
             self._terminate(is_evidence=not data.startswith(_IDLE_TIMEOUT))
             return
