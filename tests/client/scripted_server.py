@@ -1,16 +1,28 @@
-"""A real HTTP server that does to each request what a script says, down to cutting the connection."""
+"""A real HTTP server that does to each request what a script says, down to cutting the connection; and its client."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
 import pybase64
+
+from tests.builders import PRICE, wrap_pcm
+from tests.patience import patience
+from tts_pipeline.attempt import Outcome
+from tts_pipeline.card import Card, Endpoint
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.client.ledger import MemoryLedger
+from tts_pipeline.config import AudioSettings, Limits, QualityPolicy
+from tts_pipeline.errors import ServiceError, StoppedError
+from tts_pipeline.flow.clock import Clock
+from tts_pipeline.models import Speech, Utterance
 
 
 @dataclass
@@ -37,9 +49,7 @@ def wav(seconds: float = 0.5, rate_hz: int = 24_000) -> bytes:
     frames = int(seconds * rate_hz)
     loudness = [99 * (frames - index) // frames for index in range(frames)]
     samples = b"".join(struct.pack("<h", (index % 99) * loud) for index, loud in enumerate(loudness))
-    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, rate_hz,
-                       2 * rate_hz, 2, 16, b"data", len(samples))  # fmt: skip
-    return head + samples
+    return wrap_pcm(samples, rate_hz)
 
 
 def raw_response(status: int, headers: dict[str, str], body: bytes) -> bytes:
@@ -176,3 +186,89 @@ async def serving(*steps: Step, otherwise: Step | None = None) -> AsyncIterator[
         server.close()
         await scripted.close()
         await server.wait_closed()
+
+
+KEY = "sk-very-secret-key"
+LIMITS = Limits(max_concurrency=8, max_attempts=3, timeout_s=patience(20))
+CARD = Card("s", "m", prices=(PRICE,), input_limit=600)
+HELLO = Utterance("a", "Hello.", {"voice": "Cherry"})
+
+IN_TWO = replace(CARD, input_limit=40)
+"""A model for which the long text is two segments: 37 characters, and what comes behind the space after them."""
+LONG_TEXT = "One sentence here. Another one there. And a third, to end with."
+LONG = Utterance("a", LONG_TEXT)
+
+
+def instant_clock() -> Clock:
+    """Return a clock on which waiting takes no time."""
+
+    async def sleep(_: float) -> None:
+        await asyncio.sleep(0)
+
+    return Clock(sleep=sleep)
+
+
+def client_of(
+    server: ScriptedServer,
+    *,
+    limits: Limits = LIMITS,
+    card: Card = CARD,
+    clock: Clock | None = None,
+    audio: AudioSettings | None = None,
+    quality: QualityPolicy | None = None,
+) -> SpeechClient:
+    """Return a client of a server, on a clock on which waiting takes no time."""
+    service = Endpoint("s", server.url, api_key=KEY)
+    clock = clock or instant_clock()
+    return SpeechClient(service, card, limits, audio=audio, quality=quality, clock=clock, random=Random(1))
+
+
+def synthesize(
+    *steps: Step,
+    utterance: Utterance = HELLO,
+    otherwise: Step | None = None,
+    ledger: MemoryLedger | None = None,
+    **settings: Any,
+) -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+    """Say one utterance to a server that follows a script; the settings are those of ``client_of``."""
+    known = MemoryLedger() if ledger is None else ledger
+
+    async def main() -> tuple[Speech | ServiceError | StoppedError, MemoryLedger, ScriptedServer]:
+        async with serving(*steps, otherwise=otherwise) as server, client_of(server, **settings) as client:
+            try:
+                return await client.synthesize(utterance, known), known, server
+            except (ServiceError, StoppedError) as error:
+                return error, known, server
+
+    return asyncio.run(main())
+
+
+def synthesize_speech(*steps: Step, utterance: Utterance = HELLO, **settings: Any) -> Speech:
+    """Say one utterance that becomes speech."""
+    speech, _, _ = synthesize(*steps, utterance=utterance, **settings)
+    assert isinstance(speech, Speech)
+    return speech
+
+
+def outcomes(ledger: MemoryLedger) -> list[tuple[Outcome, str | None, int | None, int, int]]:
+    """Return each settlement: outcome, code, status, billed, at most."""
+    settlements = [ledger.settlements[attempt.attempt_id] for attempt in ledger.attempts]
+    return [
+        (it.outcome, it.error_code, it.http_status, it.characters_billed, it.characters_upper_bound)
+        for it in settlements
+    ]
+
+
+def with_client(
+    main: Callable[[SpeechClient, ScriptedServer], Coroutine[Any, Any, Any]],
+    *steps: Step,
+    otherwise: Step | None = None,
+    limits: Limits = LIMITS,
+) -> None:
+    """Run a coroutine with a server that follows a script, and its client."""
+
+    async def run() -> None:
+        async with serving(*steps, otherwise=otherwise) as server, client_of(server, limits=limits) as client:
+            await main(client, server)
+
+    asyncio.run(run())

@@ -11,8 +11,18 @@ from typing import Any
 import pytest
 
 from tests.builders import build_request
-from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, wav
-from tests.client.test_client import CARD, HELLO, LIMITS, instant_clock
+from tests.client.scripted_server import (
+    CARD,
+    HELLO,
+    LIMITS,
+    ScriptedServer,
+    Step,
+    answer,
+    instant_clock,
+    serving,
+    speech_body,
+    wav,
+)
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.audio.measure import make_playable
 from tts_pipeline.card import Card, Endpoint

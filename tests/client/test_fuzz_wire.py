@@ -19,8 +19,7 @@ import orjson
 import pybase64
 import pytest
 
-from tests.client.scripted_server import Request, ScriptedServer, raw_response, serving
-from tests.client.test_client import CARD, KEY
+from tests.client.scripted_server import CARD, KEY, Request, ScriptedServer, raw_response, serving
 from tests.http.test_connection import sound_of
 from tests.patience import patience
 from tts_pipeline.card import Endpoint

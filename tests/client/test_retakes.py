@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.builders import wrap_pcm
-from tests.client.scripted_server import Step, answer, speech_body, wav
-from tests.client.test_client import outcomes, synthesize
+from tests.client.scripted_server import Step, answer, outcomes, speech_body, synthesize, wav
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.client.retakes import action_for
 from tts_pipeline.config import QualityAction, QualityPolicy

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.client.certificates import Authority, serving_tls
-from tests.client.scripted_server import Request, ScriptedServer, Step, raw_response, serving
-from tests.client.test_client import client_of
+from tests.client.scripted_server import Request, ScriptedServer, Step, client_of, raw_response, serving
 from tests.patience import patience
 from tts_pipeline.catalog.route import Route
 from tts_pipeline.config import Limits

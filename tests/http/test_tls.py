@@ -7,8 +7,18 @@ import asyncio
 import pytest
 
 from tests.client.certificates import Authority, serving_tls
-from tests.client.scripted_server import ScriptedServer, answer, serving, url_body
-from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
+from tests.client.scripted_server import (
+    CARD,
+    HELLO,
+    KEY,
+    LIMITS,
+    ScriptedServer,
+    answer,
+    instant_clock,
+    outcomes,
+    serving,
+    url_body,
+)
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient

@@ -13,8 +13,21 @@ import pytest
 
 from tests.client.certificates import Authority, serving_tls
 from tests.client.proxy import Proxy, proxying
-from tests.client.scripted_server import ScriptedServer, Step, answer, serving, speech_body, url_body, wav
-from tests.client.test_client import CARD, HELLO, KEY, LIMITS, instant_clock, outcomes
+from tests.client.scripted_server import (
+    CARD,
+    HELLO,
+    KEY,
+    LIMITS,
+    ScriptedServer,
+    Step,
+    answer,
+    instant_clock,
+    outcomes,
+    serving,
+    speech_body,
+    url_body,
+    wav,
+)
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.card import Endpoint
 from tts_pipeline.client.client import SpeechClient

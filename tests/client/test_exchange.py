@@ -1,0 +1,216 @@
+"""One exchange, against a real server: an answer is read, its audio fetched and measured, its failure completed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.client.scripted_server import (
+    HELLO,
+    KEY,
+    ScriptedServer,
+    Step,
+    answer,
+    disconnect,
+    outcomes,
+    speech_body,
+    synthesize,
+    synthesize_speech,
+    url_body,
+    wav,
+    with_client,
+)
+from tts_pipeline.attempt import Outcome
+from tts_pipeline.client.client import SpeechClient
+from tts_pipeline.errors import (
+    FatalError,
+    PermanentError,
+    ServiceError,
+    SuspectError,
+    TransientError,
+    UnreadableError,
+)
+from tts_pipeline.models import Speech, Utterance
+
+
+def test_a_failed_answers_own_report_is_on_the_bill() -> None:
+    """It says what it charged: at most that."""
+    _, ledger, _ = synthesize(answer(200, speech_body(wav()[:-100], characters=60)))
+    settlement = ledger.settlements[ledger.attempts[0].attempt_id]
+    assert (settlement.usage.characters_reported, settlement.characters_upper_bound) == (60, 60)
+    assert (settlement.error_code, settlement.http_status, settlement.request_id) == ("MalformedAudio", 200, "r-1")
+
+
+def test_an_error_carries_what_its_answer_said_of_itself() -> None:
+    """Status and request id, also where the answer was good and only its audio was not."""
+    error, _, _ = synthesize(otherwise=answer(200, speech_body(wav()[:-100])))
+    assert isinstance(error, TransientError)
+    assert (error.code, error.http_status, error.request_id) == ("MalformedAudio", 200, "r-1")
+
+
+def test_what_cannot_become_readable_is_bought_once() -> None:
+    """A whole answer that holds no audio of a known format: another would be no better, and this one may be billed."""
+    error, ledger, server = synthesize(otherwise=answer(200, speech_body(b"no audio", characters=6)))
+    assert isinstance(error, UnreadableError)
+    assert (error.code, error.http_status, error.request_id) == ("UnreadableAudio", 200, "r-1")
+    assert len(server.requests) == 1
+    assert outcomes(ledger) == [(Outcome.FAILED, "UnreadableAudio", 200, 0, 6)]
+
+
+@pytest.mark.parametrize("speed", [{"ratio": 2}, [1], "fast", 0, -2, "inf"])
+def test_a_speed_that_is_no_number_of_times_is_left_out_of_account(speed: Any) -> None:
+    """Services without a card take what they like in its place."""
+    speech, _, _ = synthesize(answer(200, speech_body()), utterance=Utterance("a", "Hello.", {"speed": speed}))
+    assert isinstance(speech, Speech)
+
+
+def test_a_url_is_fetched_in_the_same_attempt() -> None:
+    """Without the key."""
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        server.steps = [answer(200, url_body(server.url + "/a.wav", characters=6)), answer(200, wav(1.0))]
+        speech = await client.synthesize(HELLO)
+        assert (speech.audio.data, speech.attempts, speech.request_id) == (wav(1.0), 1, "r-1")
+        assert "authorization" not in server.requests[1].headers
+
+    with_client(main)
+
+
+def test_a_refused_url_is_a_reject_that_was_billed() -> None:
+    """It would be refused again."""
+    error, ledger, server = synthesize(answer(200, url_body("http://169.254.169.254/latest", characters=6)))
+    assert isinstance(error, PermanentError)
+    assert "169.254.169.254" in str(error)
+    assert outcomes(ledger) == [(Outcome.FAILED, "RefusedUrl", 200, 0, 6)]
+    assert len(server.requests) == 1
+
+
+def test_compressed_audio_is_measured_off_the_loop() -> None:
+    """Large files are decoded in a thread; the result is the same."""
+    import numpy as np
+    import soundfile
+
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, 24_000 * 5).astype(np.float32)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise, 24_000, format="FLAC")
+    assert len(buffer.getvalue()) > 100_000
+    speech = synthesize_speech(answer(200, buffer.getvalue(), {"content-type": "audio/mpeg"}))
+    assert (speech.audio.format, speech.audio.duration_ms) == ("flac", 5_000)
+
+
+@pytest.mark.parametrize(("parameters", "rate_hz"), [({}, 24_000), ({"sample_rate": 16_000}, 16_000)])
+def test_headerless_pcm_that_was_asked_for_is_wrapped(parameters: dict[str, int], rate_hz: int) -> None:
+    """At the rate that was asked for, else at the model's."""
+    utterance = Utterance("a", "Hello.", {"response_format": "pcm", **parameters})
+    speech = synthesize_speech(answer(200, b"\1\0\2\0" * 6_000, {"content-type": "audio/pcm"}), utterance=utterance)
+    assert (speech.audio.format, speech.audio.sample_rate_hz) == ("wav", rate_hz)
+
+
+def test_the_key_is_in_no_repr_and_no_error() -> None:
+    """Of the client or of what it raises."""
+
+    async def main(client: SpeechClient, _: ScriptedServer) -> None:
+        with pytest.raises(TransientError) as caught:
+            await client.synthesize(HELLO)
+        error: BaseException | None = caught.value
+        while error is not None:
+            assert KEY not in f"{error!r} {error} {vars(error)}"
+            error = error.__cause__ or error.__context__
+        assert KEY not in repr(client)
+
+    with_client(main, otherwise=disconnect)
+
+
+PAGE = answer(200, b"<html>Log in</html>", {"content-type": "text/html; charset=utf-8"})
+
+
+def redirect(status: int, location: str) -> Step:
+    return answer(status, b"<html>Moved</html>", {"location": location, "content-type": "text/html"})
+
+
+@pytest.mark.parametrize("status", [307, 308])
+def test_the_request_is_repeated_with_its_key(status: int) -> None:
+    """Method, body and headers stay; it is one attempt, and on the bill once."""
+    speech, ledger, server = synthesize(redirect(status, "/v1/audio/speech/"), redirect(status, "speech/?a=1"))
+    assert isinstance(speech, Speech)
+    first, *others = server.requests
+    assert [request.path for request in others] == ["/v1/audio/speech/", "/v1/audio/speech/speech/?a=1"]
+    for request in others:
+        assert (request.method, request.body, request.headers) == ("POST", first.body, first.headers)
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert outcomes(ledger) == [(Outcome.SUCCEEDED, None, 200, 6, 6)]
+
+
+@pytest.mark.parametrize(("status", "requests"), [(308, 3), (307, 4)])
+def test_a_move_for_good_is_remembered(status: int, requests: int) -> None:
+    """The second row goes there at once after a 308, and asks the old address again after a 307."""
+    moved = redirect(status, "/v1/audio/speech/")
+    script = [moved, answer(200, wav()), *([moved] if status == 307 else []), answer(200, wav())]
+
+    async def main(client: SpeechClient, server: ScriptedServer) -> None:
+        for utterance in (HELLO, replace(HELLO, utterance_id="another")):
+            await client.synthesize(utterance)
+        assert len(server.requests) == requests
+
+    with_client(main, *script)
+
+
+def test_audio_may_be_behind_both() -> None:
+    """The address first, then the finished audio, which is fetched without the key."""
+    speech, _, server = synthesize(redirect(308, "/v1/audio/speech/"), redirect(302, "/a.wav"), answer(200, wav()))
+    assert isinstance(speech, Speech)
+    assert [(request.method, "authorization" in request.headers) for request in server.requests] == [
+        *[("POST", True)] * 2,
+        ("GET", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "location"),
+    [
+        (307, "https://elsewhere.example/v1/audio/speech"),
+        (308, "http://localhost:9/v1/audio/speech"),
+        (308, ""),
+        (301, "https://127.0.0.1/v1/audio/speech"),
+        (302, "/v1/audio/speech/"),
+        (303, "https://elsewhere.example/v1/audio/speech/"),
+    ],
+)
+def test_another_address_is_told_at_once(status: int, location: str) -> None:
+    """One request, nothing billed, nothing sent anywhere else."""
+    error, ledger, server = synthesize(otherwise=redirect(status, location))
+    assert isinstance(error, FatalError)
+    assert (error.code, error.http_status, len(server.requests)) == ("Redirected", status, 1)
+    assert "the service's address redirects" in error.message
+    assert outcomes(ledger) == [(Outcome.FAILED, "Redirected", status, 0, 0)]
+
+
+@pytest.mark.parametrize("location", ["/v1/audio/speech", "/loop"])
+def test_a_circle_ends(location: str) -> None:
+    """After five."""
+    error, ledger, server = synthesize(otherwise=redirect(307, location))
+    assert isinstance(error, FatalError)
+    assert (error.code, len(server.requests)) == ("Redirected", 6)
+    assert outcomes(ledger)[0][3:] == (0, 0)
+
+
+@pytest.mark.parametrize("target", [PAGE, answer(405, b"POST only")])
+def test_a_page_in_place_of_audio_is_the_wrong_address(target: Step) -> None:
+    """Where a 302 leads to a login page, or to a door that takes no GET: bought once, and told with the address."""
+    error, ledger, server = synthesize(redirect(302, "/login?next=secret"), otherwise=target)
+    assert isinstance(error, SuspectError)
+    assert (error.code, [request.method for request in server.requests]) == ("Redirected", ["POST", "GET"])
+    assert f"redirects to {server.url}/login: use that" in error.message
+    assert "secret" not in str(error)
+    assert len(ledger.attempts) == 1
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303])
+def test_a_redirect_to_nowhere_is_not_bought_again(status: int) -> None:
+    """It is a row's, and the run's when two rows meet it."""
+    error, ledger, _ = synthesize(otherwise=answer(status, b""))
+    assert isinstance(error, ServiceError)
+    assert (type(error), error.code, len(ledger.attempts)) == (SuspectError, f"HTTP{status}", 1)
