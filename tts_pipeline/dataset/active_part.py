@@ -41,11 +41,7 @@ from tts_pipeline.wal.replay import Replay, collect_history, merge_histories
 class PartRows:
     """A part's rows as they are in the source, and what names and voices them, in source order.
 
-    Args:
-        number: The part's, from 0.
-        inputs: The whole input rows.
-        keys: What names each.
-        utterances: What is to be said for each.
+    The part's number counts from 0.
     """
 
     number: int
@@ -98,13 +94,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class PriorState:
-    """What is known of a part's utterances beside its journals.
+    """The state of a part's utterances beside its journals.
 
-    Args:
-        existing: Utterances whose speech is at the destination already.
-        totals: What that speech adds up to.
-        histories: What was sent for the others, as published usage tells it.
-        retry_rejects: Whether those that earlier journals rejected are tried anew.
+    ``existing`` and ``totals`` are of the speech at the destination; ``histories`` are of requests that published
+    usage tells of.
     """
 
     existing: Collection[UtteranceKey] = frozenset()
@@ -117,15 +110,7 @@ NO_PRIOR_STATE = PriorState()
 
 
 class ActivePart:
-    """A part being worked on; it is the ledger of its utterances' attempts.
-
-    Args:
-        rows: The part.
-        earlier_replays: Journals of earlier invocations, read back.
-        invocation: Who is working.
-        progress: Where to count.
-        prior: What else is known.
-    """
+    """A part being worked on; it is the ledger of its utterances' attempts."""
 
     def __init__(
         self,
@@ -166,17 +151,9 @@ class ActivePart:
     def begin(
         self, folder: Path, writer: JournalWriter, store: Store, characters: int, pool: BudgetPool | None = None
     ) -> Journal:
-        """Make the journal, then the claim; return the journal. Blocking.
+        """Make the journal, then the claim for the characters of the rows to do; return the journal. Blocking.
 
-        Args:
-            folder: Where journals are, on a local disk.
-            writer: Writes for all parts.
-            store: The destination.
-            characters: What the rows to do are counted at, for the claim.
-            pool: What the claim is drawn from; None is without a cap.
-
-        Raises:
-            StorageError: The disk or the destination failed.
+        The claim is drawn from the pool; None is without a cap.
         """
         invocation = self._invocation
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
@@ -190,21 +167,15 @@ class ActivePart:
         return self._journal
 
     def hold(self, resources: ExitStack, fence: Callable[[], None]) -> None:
-        """Keep what is held, the part's lock, its lease and its rows, until the part is closed.
+        """Keep the part's lock, its lease and its rows until the part is closed.
 
-        Args:
-            resources: They are freed when the part is closed.
-            fence: Raises a StorageError when it is held no longer: nothing may be sent then.
+        The fence raises a StorageError when the part is held no longer: nothing may be sent then.
         """
         self._resources = resources
         self._fence = fence
 
     def sync(self) -> None:
-        """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking."""
         if self._journal is not None:
             with storage_errors(f"writing the journal {self._journal.path}"):
                 self._journal.fdatasync()
@@ -268,11 +239,7 @@ class ActivePart:
         self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record an utterance's speech; returns when it is written.
-
-        Raises:
-            StorageError: It could not be written.
-        """
+        """Record an utterance's speech; returns when it is written."""
         utterance = speech.utterance
         segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
         # Audio that is one answer as it came lies in the journal already: it is not written twice.
@@ -287,11 +254,7 @@ class ActivePart:
         self._count_finished()
 
     async def record_reject(self, reject: Reject) -> None:
-        """Record that an utterance failed for good; returns when it is written.
-
-        Raises:
-            StorageError: It could not be written.
-        """
+        """Record that an utterance failed for good; returns when it is written."""
         utterance = reject.utterance
         self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         await self._append_and_wait(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))

@@ -30,14 +30,7 @@ def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[st
     a last record, ``lost``, with what the claim still covers beyond all that the copy tells. Whoever takes over holds
     the part's lock; that the writer is dead is taken for granted, as it is where nothing was shipped.
 
-    Args:
-        store: The destination.
-        folder: Where the journals are.
-        part: The number of the part.
-        exclude: Ids of journals to leave out.
-
-    Returns:
-        The ids of the journals that were copied.
+    Returns the ids of the journals that were copied.
 
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
@@ -63,16 +56,7 @@ def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[st
 
 
 def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | None = None) -> None:
-    """Remove the shipped chunks of a committed part. Blocking.
-
-    Args:
-        store: The destination.
-        part: The number of the part.
-        journal_ids: The journals; None is all journals of the part.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Remove the shipped chunks of a committed part; ``journal_ids`` None is all its journals. Blocking."""
     chunks = _list_chunks(store, part)
     names = [
         name for journal_id in chunks if journal_ids is None or journal_id in journal_ids for name in chunks[journal_id]

@@ -27,12 +27,7 @@ NO_SPEND = SpendBound()
 
 
 class ClaimStep(NamedTuple):
-    """The amount by which a claim is raised: the characters of the rows to do, and their cost.
-
-    Args:
-        characters: At least 1.
-        prices: Of the attempts.
-    """
+    """The amount by which a claim is raised: the characters of the rows to do, and their cost."""
 
     characters: int
     prices: Collection[Price]
@@ -51,16 +46,7 @@ class ClaimHighWater:
     If the journal is lost with its disk, the claim is the bill: so it is never below the possible spending, in
     characters and in money. Under a cap, other processes count the claim: so it is never above the room in the pool.
 
-    Args:
-        store: The destination.
-        part: The number of the part.
-        claim: The claim; its bounds are set here.
-        step: The first claim, and each raise of it.
-        tally: Adds up the attempts of the part; they are reported to it here before they are sent.
-
-    Attributes:
-        journal_id: The journal whose claim it is.
-        claim_bound: The spending that the written claim covers.
+    A claim is raised by ``step``. Each attempt is reported here before it is sent; ``tally`` adds the attempts up.
     """
 
     def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep, tally: SpendTally) -> None:
@@ -82,14 +68,7 @@ class ClaimHighWater:
         return self._tally.spend.bound
 
     def open(self, pool: BudgetPool | None = None) -> None:
-        """Write the first claim, for the rows to do. Blocking.
-
-        Args:
-            pool: The cap that all claims are drawn from; None is without a cap.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Write the first claim, for the rows to do; a pool of None is without a cap. Blocking."""
         self._pool = pool
         if pool is not None:
             pool.join(self)
@@ -161,10 +140,7 @@ class BudgetPool:
     processes that claim at one time at least one sees the other, so their claims together never pass the cap. They
     need no clock, no lock and no message between them.
 
-    Args:
-        cap: The most that may be spent.
-        count_others: Counts the spending and the claims of all journals but those named. Blocking.
-        on_count: Gets each count.
+    ``count_others`` counts the spending and the claims of all journals but those named; it blocks.
     """
 
     def __init__(
@@ -196,9 +172,6 @@ class BudgetPool:
         """Raise the claim of a part by the needed spending, or more where there is room; return whether it fits.
 
         Blocking.
-
-        Raises:
-            StorageError: The destination failed.
         """
         with self._lock:
             for wait_s in () if self._is_exhausted else _RETRY_WAITS_S:

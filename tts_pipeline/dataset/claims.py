@@ -22,21 +22,9 @@ InstantUs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The journal that opened a part, and the most that it may spend.
+    """The journal that opened a part, and the most that it may spend before it raises the claim.
 
-    Args:
-        journal_id: The journal.
-        invocation_id: The execution that opened it.
-        opened_at_us: Microseconds since 1970 UTC.
-        characters_upper_bound: The most that the journal may spend before it raises the claim.
-        cost_upper_bound: The same in money; None without a price.
-        currency: Of the cost.
-        service: For the bill, should the journal be lost.
-        model: For the bill, should the journal be lost.
-        account: For the bill, should the journal be lost.
-        tags: For the bill, should the journal be lost.
-        host: The machine that holds the journal.
-        process: The process there.
+    The cost is None without a price. Service, model, account and tags are for the bill, should the journal be lost.
     """
 
     journal_id: str

@@ -87,12 +87,8 @@ class _PartContents:
 class PartCommitter:
     """Writes parts of one dataset.
 
-    Args:
-        store: The destination.
-        layout: The source's columns by their role.
-        tag_columns: Tag -> source column that carries it row by row.
-        fence: Raises a StorageError when others may publish what is published here; asked before each file but usage,
-            which no two processes have in common.
+    The fence raises a StorageError when others may publish the same files. It is asked before each file but usage,
+    which no two processes have in common.
     """
 
     def __init__(
@@ -112,14 +108,9 @@ class PartCommitter:
         self._rejects_schema = rejects_schema(layout.input_schema)
 
     def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
-        """Publish a part whose rows are all speech or rejected. Blocking; harmless when done again.
+        """Publish a part whose rows are all speech or rejected; return its marker. Blocking; harmless when done again.
 
-        Args:
-            rows: The part.
-            replays: All its journals that are on this machine, oldest first.
-
-        Returns:
-            What the marker says of the part.
+        The replays are of all its journals on this machine, oldest first.
 
         Raises:
             StorageError: The destination failed; nothing is lost, publish again.
@@ -281,11 +272,7 @@ def marker_name(part: int) -> str:
 
 
 def create_marker(store: Store, name: str, data: bytes) -> None:
-    """Write a marker where there is none, as far as the destination can make sure of that.
-
-    Raises:
-        StorageError: The destination failed, or another process has marked the part meanwhile.
-    """
+    """Write a marker where there is none, as far as the destination can make sure of that."""
     if not isinstance(store, FsspecStore) or not store.has_create_if_absent:
         store.write(name, data)
     elif not store.create(name, data) and store.read(name) != data:  # a request may be sent again that had arrived
@@ -293,12 +280,7 @@ def create_marker(store: Store, name: str, data: bytes) -> None:
 
 
 def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey] = ()) -> Totals:
-    """Count what journals hold that is finished; its usage is counted elsewhere.
-
-    Args:
-        replays: The journals of one part.
-        existing: Utterances that are counted elsewhere, too.
-    """
+    """Count the finished utterances of a part's journals, without those in ``existing``, and without usage."""
     totals = Totals()
     for record in (record for key, record in _merge_records(replays).items() if key not in existing):
         totals.speech += record.speech is not None

@@ -32,10 +32,7 @@ _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
 class Extent:
     """A run of the source's files that came at one time, divided into parts of its own.
 
-    Args:
-        rows: Rows taken from these files.
-        part_rows: Rows in a part; the last one may be shorter.
-        files: How many files of the source, in its order.
+    The last part may be shorter than ``part_rows``.
     """
 
     rows: int
@@ -50,17 +47,12 @@ class Extent:
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What identifies a dataset. What follows from that is found once: there may be thousands of files and parts.
+    """The identity of a dataset: its rows, its job, its source and its prices.
 
-    Args:
-        rows: Rows taken from the source.
-        part_rows: Rows in a part of the first extent.
-        job: What determines the dataset, by name; not how it is run.
-        source: Each file's relative path, size, rows and footer hash, in the order of the rows.
-        prices: Price rows in force when the dataset was made.
-        later_extents: The extents beyond the first one, in order.
-        generation: Which one this is, from 1: a rebuild makes another one in the same place.
-        carried_totals: What earlier generations spent, as ``Totals`` are in JSON; None is nothing.
+    ``job`` holds the values that determine the dataset, not how it is run. ``source`` has each file's relative path,
+    size, rows and footer hash, in the order of the rows. ``generation`` counts from 1: a rebuild makes the next in the
+    same place. ``carried_totals`` is the spending of earlier generations, as ``Totals`` are in JSON; None is nothing.
+    Extents and parts are computed once: there may be thousands of them.
     """
 
     rows: int
@@ -181,12 +173,7 @@ def read_descriptor(store: Store) -> Descriptor | None:
 
 
 def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -> Descriptor:
-    """Read a descriptor, which may be damaged or hostile.
-
-    Args:
-        data: The descriptor.
-        root: Of the dataset, for messages.
-        file_name: The file that it was read from, for messages.
+    """Read a descriptor, which may be damaged or hostile; root and file name are for messages.
 
     Raises:
         ConfigurationError: It is of another format version, or no descriptor of ours.

@@ -33,14 +33,7 @@ _USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost"
 
 @dataclass(frozen=True, slots=True)
 class ExistingSpeech:
-    """What a part's speech file holds.
-
-    Args:
-        row_indices: Each utterance's row in the file.
-        totals: Speech, reused speech and its duration.
-        voices: Rows by voice.
-        languages: Rows by language.
-    """
+    """The utterances in a part's speech file, each with its row in the file, and what they add up to."""
 
     row_indices: Mapping[UtteranceKey, int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
@@ -86,12 +79,7 @@ def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
 
 
 class ExistingSpeechReader:
-    """Reads runs of rows in ascending order, each row once.
-
-    Args:
-        slices: The rows of the speech file.
-        schema: Of the tables that are given.
-    """
+    """Reads runs of rows in ascending order, each row once."""
 
     def __init__(self, slices: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         self._slices = slices
@@ -112,11 +100,7 @@ class ExistingSpeechReader:
 
 @contextmanager
 def open_existing_speech(store: Store, rows: PartRows, schema: pa.Schema) -> Iterator[ExistingSpeechReader]:
-    """Open a part's speech file to copy rows from it. Blocking.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Open a part's speech file to copy rows from it. Blocking."""
     name = store.describe(speech_name(rows))
     with storage_errors(f"reading {name}", Exception), store.open(speech_name(rows)) as stream:
         parquet = ParquetReader(stream, name, is_local=isinstance(store, LocalStore))
@@ -127,9 +111,6 @@ def published_histories(store: Store, rows: PartRows, local_journals: Collection
     """Return what published usage tells of a part's utterances, where its journal is not on this machine any more.
 
     Requests are numbered on from there, and a row's cost is that of all its requests. Blocking.
-
-    Raises:
-        StorageError: The destination failed.
     """
     attempts_by_key: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
     for name in file_names(store, "usage", f"{rows.name}-"):

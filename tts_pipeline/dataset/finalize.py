@@ -52,11 +52,7 @@ def committed_parts(store: Store, descriptor: Descriptor) -> set[int]:
 
 
 def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
-    """Add up the dataset: the markers of its done parts and the published usage of the others.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Add up the dataset: the markers of its done parts and the published usage of the others."""
     manifest = _read_manifest(store, descriptor)
     if manifest is not None:
         return parse_totals(store.describe(MANIFEST_FILE), manifest["totals"])
@@ -77,15 +73,7 @@ def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[
 
 
 def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Cost]]:
-    """Yield the totals of markers and the cost of all usage outside them, each with its part's number. Blocking.
-
-    Args:
-        store: The destination.
-        markers: Of all parts that have one.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Yield the totals of markers and the cost of all usage outside them, each with its part's number. Blocking."""
     listed_files = set[str]()
     for marker in markers:
         listed_files.update(marker["files"])
@@ -139,11 +127,7 @@ def _refuse_missing_files(store: Store, markers: Iterable[Mapping[str, Any]]) ->
 
 
 def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
-    """Read markers, many at a time: on an object store each is a round trip. Those that are not there are left out.
-
-    Raises:
-        StorageError: The destination failed, or one is damaged.
-    """
+    """Read markers, many at a time: on an object store each is a round trip. Those that are not there are left out."""
     with DaemonExecutor(FILE_READERS, "markers") as readers:
         marker_data = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
         return [_parse_marker(store, number, data) for number, data in marker_data if data is not None]
@@ -177,13 +161,7 @@ def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) 
     rejects are left to do. Then the part is committed as usual: the usage of the new journal, the rejects table
     written anew (or removed), the speech table with the old rows and the new, replaced at one stroke, and the marker.
 
-    Args:
-        store: The destination.
-        leases: The leases of this process.
-        numbers: The finished parts to look at.
-
-    Returns:
-        The parts that were opened.
+    Returns the parts that were opened, of the finished parts in ``numbers``.
 
     Raises:
         StorageError: The destination failed, or another process holds one of the parts.

@@ -68,18 +68,7 @@ def _parse_number(root: Store, name: str) -> int:
 
 
 def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, Any]:
-    """Add up what a dataset spent, earlier generations included, and what others spent that were begun beside it.
-
-    Args:
-        root: The dataset's place.
-        abandoned: Generations that were given up.
-
-    Returns:
-        For ``Descriptor.carried_totals``.
-
-    Raises:
-        StorageError: The destination failed. Blocking.
-    """
+    """Add up the spending of a dataset, earlier generations and abandoned ones included. Blocking."""
     descriptor = read_descriptor(root)
     totals = parse_totals(root.describe(DESCRIPTOR_FILE), (descriptor and descriptor.carried_totals) or {})
     for store in (root, *abandoned):
@@ -93,9 +82,7 @@ def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, A
 def swap_in(root: Store, number: int) -> None:
     """Put a finished generation in the place of the one that is there. Blocking.
 
-    Args:
-        root: The dataset's place.
-        number: The generation; all others that are not in place are given up, and only their usage is kept.
+    All other generations that are not in place are given up, and only their usage is kept.
 
     Raises:
         StorageError: The destination failed: the next run goes on with it. Or the generation is not finished.

@@ -26,13 +26,8 @@ class Growth(Enum):
 def check_descriptor(store: Store, current: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
     """Compare with the descriptor that is there; None when the destination is still empty. Writes nothing.
 
-    Args:
-        store: The destination.
-        current: As the job would be described today, its whole source as one extent.
-        growth: Which growth of the source is followed.
-
-    Returns:
-        The dataset's descriptor, or what it becomes when its source has grown; the part size is that of the dataset.
+    ``current`` describes the job of today, its whole source as one extent. Returns the dataset's descriptor, or its
+    next one when the source has grown; the part size is that of the dataset.
 
     Raises:
         ConfigurationError: The destination holds another job, another source, or files that are no dataset of ours.
@@ -61,15 +56,9 @@ def is_stored(store: Store, descriptor: Descriptor) -> bool:
 def create_or_extend_descriptor(
     store: Store, descriptor: Descriptor, *, lock: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Descriptor:
-    """Create the descriptor, or put one that has grown in place of that which is there.
+    """Create the descriptor, or replace it by one that has grown; return the descriptor that holds for this job.
 
-    Args:
-        store: The destination.
-        descriptor: What ``check_descriptor`` gave, or a new one.
-        lock: Keeps other processes from growing the dataset at the same time.
-
-    Returns:
-        What holds for this job; what is there may have grown beyond it since.
+    The dataset may have grown beyond it since. ``lock`` keeps other processes from growing it at the same time.
 
     Raises:
         ConfigurationError: As ``check_descriptor``.

@@ -14,17 +14,7 @@ from tts_pipeline.wal.records import JournalHeader
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common.
-
-    Args:
-        invocation_id: One execution of a job by one process.
-        service: Its name, or its URL.
-        model: As sent.
-        account: A label for the bill.
-        prices: By their id.
-        tags: The user's own, for the bill.
-        dataset_fingerprint: Of the job and its source.
-    """
+    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common."""
 
     invocation_id: str
     service: str
@@ -65,11 +55,9 @@ class Invocation:
 
 
 def new_journal_id(earlier_ids: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
-    """Return an id that sorts by time and is unique for all time.
+    """Return an id that is unique for all time, and sorts by time.
 
-    Args:
-        earlier_ids: Ids that it must sort after, also when the clock was set back meanwhile.
-        now_ns: Nanoseconds since 1970.
+    It sorts after the earlier ids also when the clock was set back meanwhile.
     """
     latest_ns = max((int(journal_id[:_TIME_DIGITS], 16) for journal_id in earlier_ids), default=-1)
     return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"

@@ -28,20 +28,12 @@ def part_name(number: int) -> str:
 
 
 def parse_part_number(name: str) -> int:
-    """Return the part's number from the name of any of its files.
-
-    Raises:
-        StorageError: The name is not that of a part's file.
-    """
+    """Return the part's number from the name of any of its files."""
     return int(_parse(name)["part"])
 
 
 def parse_journal_id(name: str) -> str:
-    """Return the journal's id from the name of its file, its claim or its usage.
-
-    Raises:
-        StorageError: The name is not that of a journal's file.
-    """
+    """Return the journal's id from the name of its file, its claim or its usage."""
     journal = _parse(name)["journal"]
     if journal is None:
         raise _bad_name(name)

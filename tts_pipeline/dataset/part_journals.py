@@ -37,13 +37,8 @@ def replay_part(
 ) -> list[Replay]:
     """Read the local journals of a part back; one that was torn in its first frame sent nothing and is removed.
 
-    Args:
-        store: The destination, whose claims say what a damaged journal may have spent.
-        folder: Where the journals are.
-        part: Whose.
-        dataset_fingerprint: What they must be of.
-        own_journal_id: Of the journal that this process wrote, whose payloads need no check; damage was told when the
-            part was opened.
+    The store's claims say what a damaged journal may have spent. The payloads of ``own_journal_id``, which this
+    process wrote, need no check.
 
     Raises:
         StorageError: The disk failed, or a journal is of another version, or of another dataset that was at the same
@@ -66,11 +61,6 @@ def replay_part(
 
 def read_journal(store: Store, path: Path, *, check_payloads: bool = True) -> Replay | None:
     """Read a journal, and find what may have been spent where it is damaged.
-
-    Args:
-        store: The destination.
-        path: The journal.
-        check_payloads: As for ``replay_journal``.
 
     Returns:
         None when it does not tell whose it is, or is another one than its name says: what it spent is then what its
@@ -177,11 +167,7 @@ def journal_cost(replay: Replay) -> Cost:
 
 
 def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> None:
-    """Make sure that a journal is of a dataset.
-
-    Raises:
-        StorageError: It is of another one that was at the same destination.
-    """
+    """Make sure that a journal is of this dataset, not of another one that was at the same destination."""
     if replay.header.dataset_fingerprint != dataset_fingerprint:
         raise StorageError(
             f"the journal {path} is of another job or source than the dataset now at the destination",

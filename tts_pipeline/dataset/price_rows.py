@@ -44,11 +44,7 @@ def read_prices(data: bytes) -> list[dict[str, Any]]:
 
 
 def check_price_row(row: JsonFields) -> dict[str, Any]:
-    """Return a price row that was read back, whose values are all texts, or null.
-
-    Raises:
-        StorageError: It is not.
-    """
+    """Return a price row that was read back, whose values are all texts, or null."""
     row.text("price_id")
     for name in row.values:
         row.text_or_none(name)
@@ -63,10 +59,6 @@ def distinct_prices(rows: Iterable[PriceRow]) -> list[PriceRow]:
 
 def refuse_changed_prices(existing: Iterable[PriceRow], current: Iterable[PriceRow]) -> None:
     """Make sure that the bill of a dataset stays one bill. When a price holds, and who says so, may change.
-
-    Args:
-        existing: The prices in force when the dataset was made.
-        current: Those in force now.
 
     Raises:
         ConfigurationError: An id now means another amount, or the costs would be in two currencies.

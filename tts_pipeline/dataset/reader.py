@@ -32,13 +32,9 @@ DatasetLike = str | os.PathLike[str] | Store
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of the speech table, while its file is open.
+    """A row group of the speech table, while its file is open; ``audio`` reads the bytes of all its rows.
 
-    Args:
-        part: The number of its part.
-        first_row: The number of its first row, counted from the first file that is read.
-        rows: The columns that were asked for.
-        audio: Reads the audio of all its rows: their bytes.
+    Rows are numbered from the first file that is read.
     """
 
     part: int
@@ -53,9 +49,7 @@ class DatasetReader:
     A column that a file lacks is null where its table allows nulls: an earlier version wrote the file. Any other
     missing column is damage.
 
-    Args:
-        store: Where the dataset is.
-        descriptor: The dataset's; None reads it when it is needed.
+    A descriptor of None is read when it is needed.
     """
 
     def __init__(self, store: Store, descriptor: Descriptor | None = None) -> None:
@@ -134,11 +128,7 @@ class DatasetReader:
             return parquet.schema_arrow
 
     def read(self, name: str, columns: Sequence[str]) -> pa.Table:
-        """Read columns of a whole file.
-
-        Raises:
-            StorageError: The file cannot be read, or is damaged.
-        """
+        """Read columns of a whole file."""
         with open_parquet(self.store, name) as parquet:
             return self._check(name, parquet.read(columns=list(columns), use_threads=False), columns)
 
@@ -165,15 +155,9 @@ class DatasetReader:
             return self._read_group(parquet, name, number, columns) if number < parquet.num_row_groups else None
 
     def row(self, name: str, number: int, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """Read one row, counted from 0 in its file, of which only its row group is read.
+        """Read one row, counted from 0 in its file; None when there is no such row. Only its row group is read.
 
-        Args:
-            name: The file.
-            number: The row's.
-            columns: None is all but the audio.
-
-        Returns:
-            A table of one row; None when there is no such row.
+        ``columns`` None is all but the audio.
         """
         if not self.store.exists(name):
             return None

@@ -31,13 +31,6 @@ def collect_orphans(
     one time, it may not be: it is published now, and the seal is removed, because the bill has grown. Parts that
     another process holds stay as they are, and so do the journals of another dataset.
 
-    Args:
-        store: The destination.
-        journals: The folder of the journals.
-        leases: The leases of this process.
-        committed_parts: Numbers of the parts with a marker.
-        fingerprint_of: Returns the fingerprint of a part's journals.
-
     Raises:
         StorageError: The destination or the disk failed, or a journal is of another version.
     """
@@ -66,11 +59,6 @@ def collect_orphans(
 
 def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
     """Publish the usage of all journals and claims of a dataset that nobody continues. The journals stay.
-
-    Args:
-        store: The destination.
-        journals: The folder of the journals.
-        leases: The leases of this process.
 
     Raises:
         StorageError: The destination or the disk failed, a journal is of another version, or another process still

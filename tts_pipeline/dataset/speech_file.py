@@ -75,17 +75,7 @@ class BlobReader(ExitStack):
 def speech_columns(
     keys: Sequence[UtteranceKey], records: Sequence[UtteranceRecord], texts: pa.Array, blobs: BlobReader
 ) -> list[pa.Array]:
-    """Return the speech table's own columns for utterances that are speech.
-
-    Args:
-        keys: What names them.
-        records: What their journals say of them, in the same order.
-        texts: What was to be said.
-        blobs: Reads the audio.
-
-    Raises:
-        StorageError: A journal is not what it was.
-    """
+    """Return the speech table's own columns for utterances that are speech; keys and records have one order."""
     speeches = [record.speech for record in records if record.speech is not None]
     paths = [audio_path(key, speech.audio_format) for key, speech in zip(keys, speeches, strict=True)]
     data, hashes = blobs.read([record.audio for record in records if record.audio is not None])
@@ -120,10 +110,5 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
 
 
 def speech_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file for speech: the audio is stored as it is, the rest is compressed. Used by ``with``.
-
-    Args:
-        path: The file.
-        schema: Of the tables.
-    """
+    """Open a file for speech: the audio is stored as it is, the rest is compressed. Used by ``with``."""
     return parquet_writer(path, schema, raw_leaves=AUDIO_LEAVES, has_checksums=False)

@@ -36,15 +36,6 @@ class DatasetSpend:
 
     That is what is published, the journals on this machine whose usage is not, and all that open claims cover whose
     journal is neither here nor published, or is here and still written to. What is unknown counts at its worst.
-
-    Args:
-        store: The destination.
-        descriptor: Of the dataset.
-        journals: Where this machine's journals are.
-        locks: Where this machine's locks are.
-
-    Raises:
-        StorageError: The destination or the disk failed, or a journal is of another version.
     """
 
     def __init__(self, store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> None:
@@ -82,11 +73,7 @@ class DatasetSpend:
         return dict(by_part)
 
     def refresh(self, own_journals: Collection[str]) -> dict[int, Cost]:
-        """Count what was published and claimed meanwhile, but for some journals; returns what ``by_part`` does.
-
-        Args:
-            own_journals: Ids of the journals that the caller accounts for.
-        """
+        """Count again what was published and claimed, without the caller's own journals; return it by part."""
         self._claims = [claim for claim in open_claims(self._store, ()) if claim[1].journal_id not in own_journals]
         for name in sorted(committed_journals(self._store) - self._counted_journals):
             usage = f"usage/{name}.parquet"

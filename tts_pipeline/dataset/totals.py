@@ -53,11 +53,9 @@ class Totals(Cost):
 
 
 def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
-    """Return counts that stand in a file, which may be damaged or hostile; other keys are passed over.
+    """Return the counts of a file, which may be damaged or hostile; other keys are passed over.
 
-    Args:
-        location: The file, for messages.
-        values: The counts; empty where there are none. Those that earlier versions did not know may be missing.
+    Counts that earlier versions did not know may be missing.
 
     Raises:
         StorageError: They cannot be true: missing, negative, or more confirmed than possible.

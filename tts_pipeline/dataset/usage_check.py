@@ -24,8 +24,7 @@ def verify_usage(store: Store) -> None:
     A marker holds the hash of each usage file of its part. The files of open parts have no such hash: their amounts
     must be possible, their pages have checksums, and none may be the copy of another file.
 
-    Args:
-        store: The dataset; unfinished generations are checked, too.
+    Unfinished generations are checked, too.
 
     Raises:
         StorageError: A file is missing, is damaged, or is the copy of another file; names the file.

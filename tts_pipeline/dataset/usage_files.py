@@ -35,14 +35,7 @@ def commit_journal_usage(
 
     But what another machine told of a journal that it took for lost is replaced by the truth, which a copy is not.
 
-    Args:
-        store: The destination.
-        part: Whose journal it is.
-        replay: The journal, read back.
-        tags: By utterance, beside those of the whole job.
-
-    Raises:
-        StorageError: The destination failed.
+    Tags by utterance come beside those of the whole job.
     """
     name = usage_name(part, replay.journal_id)
     if not replay.attempts and (replay.unaccounted is None or not replay.unaccounted.characters_upper_bound):
@@ -55,16 +48,7 @@ def commit_journal_usage(
 
 
 def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
-    """Write ``unknown`` usage for claims whose journal is neither here nor published, and remove them. Blocking.
-
-    Args:
-        store: The destination.
-        names: The claims'.
-        local_journals: Ids of journals that are on this machine: their usage is known.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Write ``unknown`` usage for claims whose journal is neither here nor published, and remove them. Blocking."""
     for name in names:
         claim = read_claim(store, name)
         if claim is None or claim.journal_id in local_journals:
@@ -76,27 +60,15 @@ def account_for_claims(store: Store, names: Iterable[str], local_journals: Colle
 
 
 def committed_journals(store: Store) -> set[str]:
-    """Return the journals whose usage is published, by their files' name without its suffix. Blocking.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Return the journals whose usage is published, by their files' name without its suffix. Blocking."""
     return {name.removesuffix(".parquet") for name in file_names(store, "usage") if name.startswith("part-")}
 
 
 def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Claim]]:
-    """Yield the claims whose journals are not known: their processes are still spending, or were killed. Blocking.
+    """Yield each claim whose journal is not known, with its part. Blocking.
 
-    Args:
-        store: The destination.
-        known: Journals that are accounted for otherwise. To be listed before that is read: what is published meanwhile
-            then counts twice rather than not at all.
-
-    Yields:
-        The part's number, and the claim on it.
-
-    Raises:
-        StorageError: The destination failed, or a claim is damaged.
+    Its process is still spending, or was killed. The known journals are to be listed before the claims are read: usage
+    that is published meanwhile then counts twice rather than not at all.
     """
     for name in file_names(store, "claims"):
         claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
@@ -111,10 +83,6 @@ def claim_cost(claim: Claim) -> Cost:
 
 def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
     """Add up a usage file.
-
-    Args:
-        data: What is in it.
-        location: Where it stands, for messages.
 
     Raises:
         StorageError: It is damaged, or tells amounts that cannot be true.

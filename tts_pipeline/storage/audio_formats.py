@@ -9,15 +9,7 @@ from tts_pipeline.errors import StorageError
 
 
 def check_audio_formats(names: Iterable[object], file_name: str) -> None:
-    """Refuse audio formats that nothing of ours can have written.
-
-    Args:
-        names: As they stand there.
-        file_name: The file that they were read from.
-
-    Raises:
-        StorageError: One is unknown.
-    """
+    """Refuse audio formats that nothing of ours can have written."""
     for name in names:
         if name not in KNOWN_FORMATS:
             raise StorageError(

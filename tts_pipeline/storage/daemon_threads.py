@@ -42,10 +42,6 @@ class DaemonExecutor(ThreadPoolExecutor):
 
     A ``with`` waits for them as that of any executor does, unless it is left by a ``KeyboardInterrupt`` or the like:
     whoever interrupts twice must not wait for what hangs.
-
-    Args:
-        max_threads: How many, at most.
-        name: For their names.
     """
 
     def __init__(self, max_threads: int, name: str) -> None:

@@ -26,10 +26,6 @@ class DiskReserve:
 
     It is best effort: where a file system cannot set space aside there is none, and where there is little room it is
     smaller.
-
-    Args:
-        folder: On the disk in question; made when it is not there.
-        size_bytes: How much.
     """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:

@@ -16,10 +16,7 @@ from tts_pipeline.storage.store import storage_errors
 class HeldElsewhereError(StorageError):
     """Another process works on a part, or on the whole dataset. Never retried; may be looked at again.
 
-    Args:
-        resource: The part's name, or ``dataset``.
-        holder: Who, for people.
-        is_alive: Whether that is known; else it may have died.
+    ``holder`` is for people. ``is_alive`` says whether it is known to live; else it may have died.
     """
 
     def __init__(self, resource: str, holder: str, *, is_alive: bool = True) -> None:
@@ -38,12 +35,7 @@ class FileLock:
     The whole dataset has one, too, which all its runs share, and a descriptor that grows has another. It is free the
     instant its owner dies. Held by ``with``.
 
-    Args:
-        path: The lock's file; removed on release.
-        shared: Whether others may share it: who needs it alone is then refused.
-
-    Raises:
-        HeldElsewhereError: On entering, when another process holds it.
+    A holder that needs the file alone is refused where others share it: entering then raises a HeldElsewhereError.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:

@@ -25,11 +25,8 @@ _CONFLICTS = {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
 class FsspecStore(Store):
     """Any file system that fsspec knows. A file is put whole, as the last act.
 
-    Args:
-        filesystem: An fsspec file system.
-        path: The root within it.
-        url: As the user gave it, for messages: there without a password.
-        staging: A local folder for files that are being written; None is one for each of them.
+    The URL is for messages, without a password. ``staging`` is a local folder for files that are being written; None
+    is a temporary one for each of them.
     """
 
     def __init__(self, filesystem: Any, path: str, *, url: str, staging: Path | None = None) -> None:

@@ -14,9 +14,7 @@ Hashes = npt.NDArray[np.uint64] | npt.NDArray[np.int64]
 class HashIndex:
     """Hashes in ascending order: 8 bytes of memory each, and 4 more where each has a row.
 
-    Args:
-        hashes: In any order.
-        rows: The row of each hash, below 2**32; None where only what is there is asked for.
+    Rows are below 2**32; None where only membership is asked for.
     """
 
     def __init__(self, hashes: Hashes | Iterable[int] = (), rows: npt.NDArray[np.integer] | None = None) -> None:

@@ -26,10 +26,8 @@ class HashPartitions(ExitStack):
 
     It holds ``memory_records`` in memory, and reads back a 64th of all at a time.
 
-    Args:
-        scratch: A local folder for what does not fit into memory, not touched before that; see ``scratch_folder``.
-        kind: Of a record: a 64-bit integer, the hash itself, or several fields, of which ``key`` is the hash.
-        memory_records: Records in memory; at least 1.
+    A record of ``kind`` is a 64-bit integer, the hash itself, or several fields, of which ``key`` is the hash. The
+    scratch folder is not touched before memory is full; see ``scratch_folder``.
     """
 
     def __init__(
@@ -42,11 +40,7 @@ class HashPartitions(ExitStack):
         self._paths: list[Path] = []
 
     def add(self, records: Records) -> None:
-        """Take records.
-
-        Raises:
-            StorageError: The scratch folder cannot be written.
-        """
+        """Take records."""
         while len(records):
             if self._records == len(self._buffer):
                 self._spill()
@@ -56,11 +50,7 @@ class HashPartitions(ExitStack):
             records = records[len(fitting) :]
 
     def partitions(self) -> Iterator[Records]:
-        """Yield all records, in no order; what is yielded may be altered.
-
-        Raises:
-            StorageError: The scratch folder cannot be written, or not be read.
-        """
+        """Yield all records, in no order; what is yielded may be altered."""
         if not self._paths:
             yield self._buffer[: self._records]
             return
@@ -87,11 +77,7 @@ class HashPartitions(ExitStack):
 
 
 def duplicate_hashes(hashes: HashPartitions) -> Hashes:
-    """Return the hashes that were added more than once.
-
-    Raises:
-        StorageError: The scratch folder failed.
-    """
+    """Return the hashes that were added more than once."""
     return np.sort(np.concatenate([_duplicates(partition) for partition in hashes.partitions()]))
 
 

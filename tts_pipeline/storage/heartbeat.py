@@ -36,13 +36,7 @@ class LeaseLostError(StorageError):
 
 
 class Heartbeat:
-    """Says at a destination, from a thread of its own, that this process lives.
-
-    Args:
-        store: The destination.
-        owner: This process.
-        clock: The clock.
-    """
+    """Says at a destination, from a thread of its own, that this process lives."""
 
     def __init__(self, store: FsspecStore, owner: Owner, clock: Callable[[], float] = boottime_s) -> None:
         self._store = store
@@ -82,11 +76,7 @@ class Heartbeat:
         self._is_lost = True
 
     def start(self) -> bool:
-        """Write the first heartbeat; return whether the store has create-if-absent. Blocking.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Write the first heartbeat; return whether the store has create-if-absent. Blocking."""
         self.beat()
         has_create_if_absent = self._store.probe_create_if_absent(heartbeat_name(self._owner.invocation_id))
         if not has_create_if_absent:
@@ -95,11 +85,7 @@ class Heartbeat:
         return has_create_if_absent
 
     def beat(self) -> None:
-        """Write a heartbeat. Blocking; a late heartbeat does not prolong the leases.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Write a heartbeat. Blocking; a late heartbeat does not prolong the leases."""
         with self._write_lock:
             started_s = self._clock()
             if self._stop_event.is_set() or self.is_lost:
@@ -110,11 +96,7 @@ class Heartbeat:
                 self._valid_until_s = started_s + self._owner.lease_s
 
     def stop(self) -> None:
-        """Remove the heartbeat, after a write that is under way. Blocking.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Remove the heartbeat, after a write that is under way. Blocking."""
         self._stop_event.set()
         with self._write_lock:
             self._store.remove(heartbeat_name(self._owner.invocation_id))
@@ -131,14 +113,7 @@ class Heartbeat:
 class PeerMonitor:
     """Watches the heartbeats of another process from now on. For one thread. Blocking.
 
-    Args:
-        store: The destination.
-        owner: The other process.
-        lease_s: The ``lease_s`` of this process; the longer of the two counts.
-        clock: The clock.
-
-    Raises:
-        StorageError: The destination failed.
+    Of the ``lease_s`` of both processes the longer one counts.
     """
 
     def __init__(
@@ -156,11 +131,7 @@ class PeerMonitor:
         self._last_beat_s = clock()
 
     def poll(self) -> None:
-        """Look for a new heartbeat.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Look for a new heartbeat."""
         started_s, beat = self._clock(), self._read()
         if beat is not None and beat != self._last_beat:
             self._last_beat, self._last_beat_s = beat, self._clock()

@@ -35,11 +35,6 @@ def _checksum(values: Mapping[str, Any]) -> str:
 def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
     """Read a JSON file.
 
-    Args:
-        data: What is in it.
-        path: Where it stands, for messages.
-        hint: What to do when it is damaged.
-
     Raises:
         StorageError: It is no JSON object, or not as it was written.
     """
@@ -54,13 +49,7 @@ def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
 
 
 class JsonFields:
-    """A JSON object whose values are checked as they are taken; each method raises StorageError for what is not sound.
-
-    Args:
-        values: What was read.
-        path: Where, for messages.
-        hint: What to do when it is damaged.
-    """
+    """A JSON object whose values are checked as they are taken; each method raises StorageError for unsound values."""
 
     def __init__(self, values: object, path: str, hint: str = RESTORE_HINT) -> None:
         self.path = path

@@ -52,14 +52,10 @@ _POLLS_PER_LEASE = 8
 
 
 class Leases:
-    """What a process holds of a dataset. Entered by ``with``, and let go at its end; for many threads.
+    """Parts and datasets that a process holds. Entered by ``with``, and let go at its end; for many threads.
 
-    Args:
-        destination: The destination itself, also where a new generation is made beside the one in place.
-        lock_folder: Where the locks of this machine are.
-        lease_s: How long what it holds is its own after its last sign of life.
-        clock: The clock.
-        sleep: Waits that many seconds.
+    The destination is the place itself, also where a new generation is made beside the one in place. A lease holds for
+    ``lease_s`` after the last sign of life.
     """
 
     def __init__(
@@ -127,11 +123,9 @@ class Leases:
 
     @contextmanager
     def hold(self, resource: str, *, wait: bool = False) -> Iterator[None]:
-        """Hold a part. Blocking.
+        """Hold a part, ``growth``, or ``dataset``. Blocking.
 
-        Args:
-            resource: Its name; or ``growth``, or ``dataset``.
-            wait: Whether to wait until a process that holds it has shown whether it lives.
+        ``wait`` waits until a process that holds it has shown whether it lives.
 
         Raises:
             HeldElsewhereError: On entering, when another process holds it; or, without patience, when it is not known
@@ -169,11 +163,7 @@ class Leases:
             yield
 
     def poll(self) -> None:
-        """Look again at those who held what could not be had, all at one time. Blocking.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Look again at those who held what could not be had, all at one time. Blocking."""
         if self._store is None or not self._holders:
             return  # a lock tells by itself
         names = self._store.names(LEASES)
@@ -195,11 +185,7 @@ class Leases:
             return error
 
     def leased_parts(self) -> list[str]:
-        """Return the names of the parts that have a lease. Blocking.
-
-        Raises:
-            StorageError: The destination failed.
-        """
+        """Return the names of the parts that have a lease. Blocking."""
         names = () if self._store is None else self._store.names(LEASES)
         matches = (PART_LEASE_NAME.fullmatch(name) for name in names)
         return sorted({match[1] for match in matches if match})

@@ -148,11 +148,7 @@ class LocalStore(Store):
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder; a folder that is not there is no error. Blocking.
-
-    Raises:
-        StorageError: The disk failed.
-    """
+    """Remove a folder; a folder that is not there is no error. Blocking."""
     if folder.exists():
         with storage_errors(f"removing {folder}"):
             shutil.rmtree(folder)

@@ -15,9 +15,7 @@ from tts_pipeline.storage.store import Store
 def open_store(destination: str | os.PathLike[str], staging: Path | None = None) -> Store:
     """Open a destination: a local path, or any fsspec URL (``s3://``, ``gs://``, ``abfs://``, ``memory://``).
 
-    Args:
-        destination: Where the dataset is, or will be; nothing is written yet.
-        staging: A local folder for files on their way to an object store; None is a temporary one for each of them.
+    ``staging`` is a local folder for files on their way to an object store; None is a temporary one for each of them.
 
     Raises:
         ConfigurationError: No file system of that kind is installed, or its name is no text.

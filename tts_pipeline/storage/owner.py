@@ -47,14 +47,10 @@ def heartbeat_name(invocation_id: str) -> str:
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The process that a lease belongs to.
+    """The process that a lease belongs to; host and process id are for messages.
 
-    Args:
-        invocation_id: One execution of a job by one process.
-        host: The name of its machine, for messages.
-        process: Its process id on that machine.
-        work_id: The id of its work folder, which holds the locks of that machine.
-        lease_s: Seconds for which its leases hold without a heartbeat.
+    ``work_id`` is the id of its work folder, which holds the locks of its machine. Its leases hold ``lease_s`` without
+    a heartbeat.
     """
 
     invocation_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]

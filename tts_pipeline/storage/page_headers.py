@@ -16,13 +16,7 @@ _INTEGERS = (4, 5, 6)
 
 
 class PageHeader(NamedTuple):
-    """What a page's header tells.
-
-    Args:
-        unpacked_bytes: Of the page, decompressed.
-        values: In it, nulls included.
-        is_dictionary: Whether they are the column's distinct values.
-    """
+    """A page's header: its decompressed size, its values (nulls included), and whether they are distinct values."""
 
     unpacked_bytes: int
     values: int
@@ -30,12 +24,9 @@ class PageHeader(NamedTuple):
 
 
 def read_page_headers(read_at: Callable[[int, int], bytes], start: int, end: int) -> Iterator[PageHeader]:
-    """Yield the pages of a column chunk, until its end or something that is no header.
+    """Yield the pages of a column chunk between two offsets, until its end or something that is no header.
 
-    Args:
-        read_at: Returns so many bytes, or fewer at the file's end, from an offset.
-        start: Offset of the first header.
-        end: Offset behind the last page.
+    ``read_at`` returns so many bytes, or fewer at the file's end, from an offset.
     """
     while start < end:
         parsed = _read_header(read_at, start)

@@ -40,12 +40,7 @@ def open_parquet(store: Store, name: str) -> Iterator[pq.ParquetFile]:
 
 
 def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file of a table, in this thread.
-
-    Args:
-        file: A path, or what is in the file.
-        columns: Which; None is all of them.
-    """
+    """Read a file of a table, in this thread; ``columns`` None is all of them."""
     stream = pa.OSFile(str(file), "rb") if isinstance(file, Path) else pa.BufferReader(file)
     with stream:
         parquet = parquet_file(stream, page_checksum_verification=True)
@@ -59,12 +54,8 @@ def conform_columns(
 
     Polars panics at metadata that are not UTF-8, and its panics are no ``Exception``.
 
-    Args:
-        table: As it was read.
-        names: Which columns, in order; those that the schema has not pass through.
-        columns: The schema's. A column that may be null and is missing is null: an earlier version did not write it.
-        location: The file, for messages.
-        keeps_nulls: Whether a null where the schema has none is left to the caller, who passes over its row.
+    A missing column that may be null is null: an earlier version did not write it. Names that the schema lacks pass
+    through. ``keeps_nulls`` leaves a null where the schema has none to the caller, who passes over its row.
 
     Raises:
         StorageError: A column is missing, is of another type, or holds nulls where the schema has none: the file is
@@ -95,11 +86,7 @@ def parquet_writer(
 ) -> pq.ParquetWriter:
     """Open a file to write tables to, each as one row group. Used by ``with``.
 
-    Args:
-        file: A path, or a file that is open.
-        schema: Of the tables.
-        raw_leaves: Parquet paths of values that are no smaller when they are compressed: neither is tried.
-        has_checksums: Whether each page gets a checksum.
+    ``raw_leaves`` are Parquet paths of values that no compression makes smaller.
     """
     leaves = [leaf for field in schema for leaf in _leaf_paths(field.name, field.type)]
     compressed = [leaf for leaf in leaves if leaf not in raw_leaves]

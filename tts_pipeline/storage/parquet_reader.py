@@ -62,12 +62,7 @@ class _ColumnChunk(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """What is read of a file.
-
-    Args:
-        columns: Only these; None is all.
-        int96_unit: What INT96 timestamps are read as: ``s``, ``us`` or ``ns``.
-    """
+    """The columns that are read of a file, None is all, and the unit of INT96 timestamps: ``s``, ``us`` or ``ns``."""
 
     columns: Sequence[str] | None = None
     int96_unit: str = "ns"
@@ -78,10 +73,6 @@ ALL_COLUMNS = Projection()
 
 def measure_footer(stream: Any, label: str) -> tuple[int, int]:
     """Return a file's size and that of its footer, which its length (4 bytes) and ``PAR1`` follow.
-
-    Args:
-        stream: The file.
-        label: What it is called in an error.
 
     Raises:
         ConfigurationError: The footer is too large to be read.
@@ -100,14 +91,10 @@ def measure_footer(stream: Any, label: str) -> tuple[int, int]:
 
 
 class ParquetReader:
-    """A Parquet file that is read slice by slice.
+    """A Parquet file that is read slice by slice; the stream stays open.
 
-    Args:
-        stream: The file, opened; it stays open.
-        label: What it is called in an error.
-        is_local: Whether reading is no round trip: then all page headers are looked at before anything is unpacked.
-        projection: What is ever read of it.
-        checked_groups: Row groups that were found to be in proportion when the file was opened before; grows.
+    A local file has all page headers read before anything is unpacked: no read is a round trip. ``checked_groups`` are
+    row groups that an earlier reader of the file found in proportion; the set grows.
 
     Raises:
         pyarrow.ArrowException, OSError: It is not Parquet, or cannot be read.
@@ -139,11 +126,7 @@ class ParquetReader:
         self._slice_rows = _INITIAL_SLICE_ROWS
 
     def slices(self, groups: Iterable[int], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups in order.
-
-        Args:
-            groups: Numbers of row groups, ascending.
-            columns: Only these, and whatever else comes with them; None is all.
+        """Yield the rows of row groups, numbered in ascending order; ``columns`` None is all.
 
         Raises:
             ConfigurationError: A page would take more memory than is given to one, or a row group is out of all

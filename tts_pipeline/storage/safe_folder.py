@@ -22,9 +22,7 @@ OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def check_name(name: str, folder: str) -> None:
     """Make sure that a name, which may have been read from a file, stays below the folder that it is relative to.
 
-    Args:
-        name: With forward slashes; the empty name is the folder itself.
-        folder: The folder, for messages.
+    Names have forward slashes; the empty name is the folder itself.
 
     Raises:
         StorageError: It is absolute, or has a step that is empty, a dot or two, or holds a backslash or a NUL, or it
@@ -43,11 +41,7 @@ def _can_be_encoded(name: str) -> bool:
 
 
 def check_no_link(path: str, mode: int) -> None:
-    """Make sure that what stands at a place is no link.
-
-    Raises:
-        StorageError: It is one.
-    """
+    """Make sure that what stands at a place is no link."""
     if stat.S_ISLNK(mode):
         hint = "links inside a dataset or its work folder are not followed: put there what it leads to (cp -L)"
         raise StorageError(f"{path} is a link", hint=hint)
@@ -58,9 +52,7 @@ class SafeFolder:
 
     Every method raises StorageError for a link or a name that leaves the folder, and OSError for what the disk says.
 
-    Args:
-        root: The folder; it need not be there yet.
-        inner: A folder below it that names are relative to; empty is the root itself.
+    The root need not exist yet. Names are relative to ``inner``, a folder below the root; empty is the root itself.
     """
 
     def __init__(self, root: Path, inner: str = "") -> None:
@@ -79,12 +71,7 @@ class SafeFolder:
 
     @contextmanager
     def open_folder(self, folder: str, *, make: bool = False) -> Iterator[int]:
-        """Give a descriptor of a folder.
-
-        Args:
-            folder: Relative to this one; empty is this one.
-            make: Whether it is made, with those above it, when it is not there.
-        """
+        """Give a descriptor of a folder, made with its parents where ``make`` is set; the empty name is this folder."""
         steps = [step for step in self._join(folder).split("/") if step]
         if make:
             make_folder(self.root)
@@ -159,9 +146,7 @@ class SafeFolder:
 def create_file(name: str | Path, *, folder_fd: int | None = None) -> int:
     """Make a new file, in place of a temporary one that a killed process left there, or of a link; return it open.
 
-    Args:
-        name: The file's.
-        folder_fd: Descriptor of the folder that it is relative to; None where it is a path.
+    ``folder_fd`` is the descriptor of the folder that the name is relative to; None where the name is a path.
     """
     try:
         return os.open(name, _OPEN_NEW, 0o666, dir_fd=folder_fd)
@@ -171,11 +156,7 @@ def create_file(name: str | Path, *, folder_fd: int | None = None) -> int:
 
 
 def open_lock_file(path: Path) -> int:
-    """Open the file of a lock, or make it; it is written to and removed, so a link is refused.
-
-    Raises:
-        StorageError: It is a link.
-    """
+    """Open the file of a lock, or make it; it is written to and removed, so a link is refused."""
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -196,9 +177,7 @@ def make_folder(folder: Path) -> None:
 def sync_path(path: str | Path, *, folder_fd: int | None = None) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk.
 
-    Args:
-        path: The file, or the folder.
-        folder_fd: Descriptor of the folder that it is relative to, in which a link is not followed.
+    In the folder of ``folder_fd`` a link is not followed.
     """
     fd = os.open(path, os.O_RDONLY | (0 if folder_fd is None else os.O_NOFOLLOW), dir_fd=folder_fd)
     try:

@@ -22,28 +22,13 @@ WORK_DIR_HINT = "give `work_dir` a folder on a local disk that can be written"
 
 @contextmanager
 def scratch_folder(work_dir: Path | None = None, prefix: str = "scratch-") -> Iterator[Path]:
-    """Give a new folder, which is removed when the block ends. Blocking.
-
-    Args:
-        work_dir: The folder it is made in, where that can be written; None is none.
-        prefix: What its name begins with.
-
-    Raises:
-        StorageError: Nothing on this machine can be written.
-    """
+    """Give a new folder, in ``work_dir`` where that can be written; it is removed when the block ends. Blocking."""
     with tempfile.TemporaryDirectory(dir=scratch_root(work_dir), prefix=prefix) as folder:
         yield Path(folder)
 
 
 def scratch_root(work_dir: Path | None = None) -> Path:
-    """Return a folder of ours that can be written, made where it was not there. Blocking.
-
-    Args:
-        work_dir: The one to be taken, where it can be written; None is none.
-
-    Raises:
-        StorageError: There is none.
-    """
+    """Return a folder of ours that can be written, ``work_dir`` if possible, made where it was not there. Blocking."""
     for candidate in _candidates(work_dir):
         if utf8_name(str(candidate)) == str(candidate) and is_writable(candidate):
             return candidate

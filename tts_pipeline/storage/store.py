@@ -75,10 +75,8 @@ class Store(ABC):
     def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:
         """Give a local path to write to; leaving without an exception makes it visible under ``name``, whole.
 
-        Args:
-            name: The file's.
-            is_new: Whether it must not take the place of another one, where the destination can make sure of that: one
-                with other contents is then a StorageError.
+        ``is_new`` raises a StorageError for a file of that name with other contents, where the destination can make
+        sure of that.
         """
         yield Path()
 
@@ -86,10 +84,7 @@ class Store(ABC):
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Write a file, replacing one of that name at one stroke; also when several processes do so at a time.
 
-        Args:
-            name: The file's.
-            data: All of it.
-            durable: False where it does not matter whether a power cut leaves it whole, which is much quicker on disks.
+        ``durable`` False does not wait for the disk, which is much quicker: a power cut may leave the file torn.
         """
 
     @abstractmethod

@@ -35,13 +35,9 @@ class Blob(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A record that is whole.
+    """A whole record, as JSON, with its payload and its offset in the file.
 
-    Args:
-        start: Offset in the file.
-        record: The record as JSON.
-        blob: Its payload.
-        is_payload_intact: Whether the payload is what was written; True where it was not looked at.
+    A payload that was not checked counts as intact.
     """
 
     start: int
@@ -65,10 +61,7 @@ class Gap(NamedTuple):
 def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[Frame | Gap]:
     """Yield the frames of a journal in order, and the gaps between them; a torn tail is neither.
 
-    Args:
-        path: The journal.
-        file: The same, opened.
-        check_payloads: False where this process wrote it: then only the records are read.
+    ``check_payloads`` False reads the records alone, in a file that this process wrote.
     """
     size_bytes, start = path.stat().st_size, 0
     while start < size_bytes:

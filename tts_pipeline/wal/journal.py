@@ -37,12 +37,7 @@ _MAX_JOURNAL_BYTES = 2**40
 
 
 class DiskFullError(StorageError):
-    """There is no room for all of some frames.
-
-    Args:
-        message: As for any error.
-        frames_written: How many of the frames were written.
-    """
+    """There is no room for all of some frames; ``frames_written`` of them are written."""
 
     def __init__(self, message: str, *, frames_written: int) -> None:
         super().__init__(message, hint=DISK_HINT)
@@ -52,11 +47,8 @@ class DiskFullError(StorageError):
 class Journal:
     """An open journal file; only the writer's thread writes to it.
 
-    Args:
-        path: The file.
-        fd: Opened for appending.
-        size_bytes: Length of the whole frames, which never change again; any thread may read it.
-        synced_fd: The file for the length that is on the disk; None writes none.
+    ``size_bytes`` is the length of the whole frames, which never change again; any thread may read it. ``synced_fd``
+    is the file for the length that is on the disk; None writes none.
     """
 
     def __init__(self, path: Path, fd: int, size_bytes: int, synced_fd: int | None = None) -> None:
@@ -223,14 +215,10 @@ WriteOutcome = tuple[OnWritten | None, StorageError | None]
 
 @dataclass(slots=True)
 class Append:
-    """One record on its way to a journal.
+    """One record on its way to a journal, encoded where it was made, so that a mistake never stops the writer.
 
-    Args:
-        journal: Where to.
-        record: What, encoded where it was made, so that a mistake shows there and never stops the writer.
-        payload: Audio, or nothing.
-        durable: Whether it must be on the disk, not only with the operating system.
-        on_written: Called by way of ``deliver``, with the error or None; None when nobody waits.
+    ``durable`` waits for the disk, not only for the operating system. ``on_written`` is called by way of ``deliver``,
+    with the error or None; None when nobody waits.
     """
 
     journal: Journal

@@ -45,20 +45,7 @@ class Record(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
 
 
 class JournalHeader(Record, frozen=True, kw_only=True, tag="open"):
-    """The first record: who writes the journal, for which job, at which prices.
-
-    Args:
-        format: Of the journal.
-        journal_id: Unique for all time.
-        part: The part's number.
-        invocation_id: Who writes.
-        service: The service's name.
-        model: The model's name as sent.
-        account: A label for the bill; None is none.
-        prices: By id, those in force.
-        tags: The user's own, for the bill.
-        dataset_fingerprint: Of the dataset that the journal is of.
-    """
+    """The first record: who writes the journal, for which job, at which prices."""
 
     format: int = FORMAT_VERSION
     journal_id: str
@@ -228,14 +215,7 @@ class RejectRecord(Record, frozen=True, tag="reject"):
 
 
 class UnaccountedSpend(Record, frozen=True, tag="lost"):
-    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all.
-
-    Args:
-        claimed_at_us: When the journal's claim was made, in microseconds since 1970 UTC.
-        characters_upper_bound: At most.
-        cost_upper_bound: At most; None without a price.
-        currency: Of the cost.
-    """
+    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all."""
 
     claimed_at_us: Count
     characters_upper_bound: Count

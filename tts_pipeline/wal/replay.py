@@ -54,16 +54,10 @@ class UtteranceRecord:
 class Replay:
     """One journal, read back.
 
-    Args:
-        header: Who wrote it, for which job, at which prices.
-        attempts: By attempt id, in the order they were sent; without a settlement the outcome is unknown.
-        utterances: What the journal says of each.
-        size_bytes: Length of what is whole; what lies behind is a torn tail.
-        unread_bytes: Bytes of damaged records, and bytes that were on the disk and are gone: what was sent there is not
-            known.
-        damaged_answers: Records whose audio is damaged; what they tell of the bill holds.
-        unaccounted: What may have been spent beside: where this is a copy, which may end before the journal did, and
-            where something is damaged.
+    An attempt without a settlement has an unknown outcome. ``size_bytes`` is the length of the whole frames; what lies
+    behind is a torn tail. ``unread_bytes`` counts damaged records, and bytes that were on the disk and are gone: what
+    was sent there is not known. ``damaged_answers`` counts records whose audio is damaged; what they tell of the bill
+    holds. ``unaccounted`` is further spending that a copy, which may end before its journal, or damage may hide.
     """
 
     header: JournalHeader
@@ -92,10 +86,6 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
     """Read a journal; None when its first frame is not whole: mostly nothing was ever sent under it.
 
     What cannot be read is passed over and counted in ``unread_bytes``; see ``journals`` for what that means for a bill.
-
-    Args:
-        path: The journal.
-        check_payloads: False where this process wrote it: then only the records are read.
 
     Raises:
         StorageError: The disk failed, or the journal is of another version of this package.

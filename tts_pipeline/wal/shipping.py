@@ -28,22 +28,12 @@ RETRY_WAIT_S = 1.0
 
 
 def chunk_name(journal: str, offset: int) -> str:
-    """Return the name of a chunk within the dataset; names sort as offsets do.
-
-    Args:
-        journal: The name of the journal's file, without its suffix.
-        offset: Of the chunk's first byte in the journal.
-    """
+    """Return the name of a chunk within the dataset; names sort as offsets do."""
     return f"{FOLDER}/{journal}-{offset:015}.segment"
 
 
 class ShippedLog:
-    """One journal on its way. Any thread may send; one does at a time.
-
-    Args:
-        store: The destination.
-        journal: Written to by another thread meanwhile.
-    """
+    """One journal on its way. Any thread may send; one does at a time."""
 
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
@@ -58,11 +48,7 @@ class ShippedLog:
         return self._sent_bytes < self._journal.size_bytes and not self._is_closed
 
     def send(self) -> None:
-        """Send all that was written when this was called, or more. Blocking.
-
-        Raises:
-            StorageError: The destination or the disk failed; sending again goes on.
-        """
+        """Send all that was written when this was called, or more. Blocking."""
         path = self._journal.path
         with self._send_lock, storage_errors(f"reading the journal {path}"):
             if not self.has_more:
@@ -93,15 +79,8 @@ class LogShipper:
 
     A failure is told once, and tried again. Strictly, those who wait get it when that does not help for a while.
 
-    Args:
-        store: The destination.
-        interval_s: How often, where nobody waits; None is never.
-        is_strict: Whether anybody waits.
-        are_leases_lost: Whether another process may have the parts: then nothing is sent, for it would be left behind
-            there.
-
-    Attributes:
-        retry_timeout_s: How long it is tried again while somebody waits.
+    ``interval_s`` None never sends by itself. Once ``are_leases_lost``, another process may have the parts and nothing
+    is sent: it would be left behind there.
     """
 
     def __init__(
