@@ -47,11 +47,7 @@ def check_rate_and_channels(name: str, rate_hz: int, channels: int) -> None:
 def check_length(name: str, frames: int, rate_hz: int, max_s: float = MAX_CLIP_S) -> None:
     """Refuse a clip that is longer than any speech that can be asked for.
 
-    Args:
-        name: Of the format, for the message.
-        frames: Samples in each channel.
-        rate_hz: As ``check_rate_and_channels`` let it pass.
-        max_s: The longest, at the usual rates; at higher ones as many samples.
+    ``max_s`` holds at the usual rates; at higher ones as many samples are let pass.
 
     Raises:
         UnreadableError: ``ClipTooLong``. Never retried; may have been billed.

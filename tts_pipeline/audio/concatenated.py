@@ -30,9 +30,7 @@ _TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _MIN_TEXT_BYTES)
 def split_files(data: bytes, name: str) -> Sequence[bytes]:
     """Return the files that a body consists of, in order, each as it stands there; mostly one, the very bytes given.
 
-    Args:
-        data: It begins with a file.
-        name: That file's format.
+    All of them are of the format of the first.
     """
     if name == "wav" and is_canonical(data):
         return (data,)
@@ -65,10 +63,6 @@ def check_seam(file: bytes, name: str) -> None:
     """Refuse what stands between a file that plays and the next one, if it is neither blank, zeros nor a tag.
 
     A head of another answer or part, a page, a frame of somebody's protocol: it is not known whose sound follows.
-
-    Args:
-        file: A file, and what is behind it.
-        name: Its format.
 
     Raises:
         UnreadableError: ``UnsupportedAudio``. Never retried; may have been billed.

@@ -36,19 +36,11 @@ _MIN_SPEECH_RATE_HZ = 8_000
 
 
 def convert(audio: Audio, settings: AudioSettings, max_s: float = MAX_CLIP_S) -> Audio:
-    """Return audio in the wanted format and at the wanted sample rate.
+    """Return audio in the wanted format and at the wanted sample rate; the very object given where it is so already.
 
     The number of samples is kept by every encoding (see ``encodings``), so the duration is too, but for at most half a
-    sample where it is resampled.
-
-    Args:
-        audio: Any that plays.
-        settings: As ``check_settings`` let it pass. A rate that the service chose and the wanted format cannot carry is
-            resampled to the next higher one.
-        max_s: The longest that is decoded: what was joined from several answers is longer than one.
-
-    Returns:
-        The very object given where it is so already, also where its samples are not of 16 bits.
+    sample where it is resampled. A rate that the service chose and the wanted format cannot carry is resampled to the
+    next higher one. ``max_s`` is more for audio that was joined from several answers.
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode, or has no sound. Retried; may have been billed.

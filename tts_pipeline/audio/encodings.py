@@ -18,17 +18,11 @@ from tts_pipeline.errors import PermanentError
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How one format is written.
+    """How one format is written; container, subtype and options are libsndfile's.
 
-    Args:
-        name: As ``Audio.format`` calls it.
-        container: libsndfile's major format.
-        subtype: libsndfile's.
-        minimum_hz: The lowest sample rate.
-        maximum_hz: The highest sample rate.
-        rates_hz: The only rates between them, in order; empty where all are.
-        max_channels: Sound of more channels is mixed down to one.
-        options: libsndfile's, for the quality of a lossy format; empty for 16-bit samples.
+    ``rates_hz`` are the only sample rates between the lowest and the highest, in order; empty where all are. Sound of
+    more channels than ``max_channels`` is mixed down to one. The options are the quality of a lossy format; empty for
+    16-bit samples.
     """
 
     name: str

@@ -33,11 +33,7 @@ _JUNK_BYTES = 65_536
 def locate_audio(data: bytes) -> tuple[bytes, str | None]:
     """Return data from where audio of a known format begins, and the format: behind blanks and zeros, if need be.
 
-    Args:
-        data: As received.
-
-    Returns:
-        The very bytes given, and None, where there is no known format.
+    Where there is no known format these are the very bytes given, and None.
     """
     name = identify(data)
     if name is None and (offset := min(len(data), _JUNK_BYTES) - len(data[:_JUNK_BYTES].lstrip(_JUNK))):

@@ -23,15 +23,9 @@ def join(
     Each piece is decoded once and brought to the target's rate at once, and the whole is encoded once: a lossy format
     is gone through once more than it was received in, and never a second time for the conversion.
 
-    Args:
-        audios: At least one, in order. They need not agree in format, rate or channels: the first decides, but for what
-            is wanted.
-        pause_ms: Silence between two pieces; 0 is none.
-        settings: As ``check_settings`` let it pass; the default keeps the first's format and rate.
-
-    Returns:
-        The whole, and where in it each piece begins, in milliseconds, so that timestamps can be shifted. As WAV it has
-        exactly the samples of the pieces and the pauses. A single piece that is as wanted is the very object given.
+    The pieces need not agree in format, rate or channels: the first decides, but for what is wanted. Returns the
+    whole, and where in it each piece begins, in milliseconds, so that timestamps can be shifted. As WAV it has exactly
+    the samples of the pieces and the pauses. A single piece that is as wanted is the very object given.
 
     Raises:
         TransientError: ``MalformedAudio``: a piece does not decode, or has no sound. Retried; may have been billed.

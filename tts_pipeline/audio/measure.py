@@ -46,17 +46,11 @@ class _Options(NamedTuple):
 
 
 def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> FlaggedAudio:
-    """Return received bytes as audio that plays, measured, and flags.
+    """Return received bytes as audio that plays, measured, and flags; the very bytes given, unless they were mended.
 
-    Args:
-        data: As received.
-        complete: False when the bytes ended with the connection, without a length or chunks. The container then
-            decides whether they are whole; where it cannot (PCM, a header without sizes), the flag
-            ``unverified_length`` says so.
-        max_s: The longest clip: what was joined from several answers is longer than one.
-
-    Returns:
-        The audio (the very bytes given, unless they were mended) and flags.
+    ``complete`` is False when the bytes ended with the connection, without a length or chunks. The container then
+    decides whether they are whole; where it cannot (PCM, a header without sizes), the flag ``unverified_length`` says
+    so. ``max_s`` is more for audio that was joined from several answers.
 
     Raises:
         TransientError: ``MalformedAudio``: empty, cut, or not decodable. Retried; the attempt was answered, so it may
@@ -120,15 +114,9 @@ def _make_audio(
 
 
 def make_pcm_playable(data: bytes, pcm_format: PcmFormat, complete: bool) -> FlaggedAudio:
-    """Return headerless samples as a WAV, and flags.
+    """Return headerless samples as a WAV, and flags; raises as ``make_playable`` and ``pcm.wrap_as_wav`` do.
 
-    Args:
-        data: As received.
-        pcm_format: How they are to be read.
-        complete: As for ``make_playable``; nothing but the answer's length tells whether samples are whole.
-
-    Raises:
-        ServiceError: As ``make_playable`` and ``pcm.wrap_as_wav`` do.
+    Nothing but the answer's length tells whether samples are whole: ``complete`` is as for ``make_playable``.
     """
     wav, frames = wrap_as_wav(data, pcm_format)
     audio = _make_audio(wav, "wav", (pcm_format.sample_rate_hz, pcm_format.channels), frames)

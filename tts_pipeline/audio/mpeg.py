@@ -42,18 +42,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameScan:
-    """What walking all frames found.
+    """The facts of all frames, the rate and the channels of the first, and where the last one ends.
 
-    Args:
-        samples: Per channel, without the encoder's delay and padding where the file tells them.
-        sample_rate_hz: Of the first frame.
-        channels: Of the first frame.
-        is_cut: The last frame is not whole, or fewer frames are there than the file says.
-        is_mixed: A frame has another rate or other channels than the first one.
-        is_irregular: Decoders would lose sound: there is something between the frames, or more of them than the file
-            says, or their bit rate varies and the file does not say how many there are.
-        has_length: The file says how many frames it has.
-        end: Where the last frame ends.
+    ``samples`` are per channel, without the encoder's delay and padding where the file tells them. ``is_cut``: the
+    last frame is not whole, or fewer frames are there than the file says. ``is_mixed``: a frame has another rate or
+    other channels. ``is_irregular``: decoders would lose sound: there is something between the frames, or more of them
+    than the file says, or their bit rate varies and the file does not say how many there are. ``has_length``: the file
+    says how many frames it has.
     """
 
     samples: int
@@ -185,9 +180,6 @@ def with_frame_count(data: bytes) -> bytes:
     mpg123, which libsndfile decodes with, believes that frame; without it, it guesses the length from the bit rate of
     the first ones and decodes no more (measured 2026-11: 11,190 of 25,344 samples). Behind the last frame is one of
     silence: decoders lag, and so all of the sound is heard.
-
-    Args:
-        data: As ``scan_frames`` found frames in it.
     """
     start = _first_frame(data, id3_length(data), read_mp3_frame) or 0
     first = read_mp3_frame(data, start)

@@ -11,14 +11,11 @@ _END_OF_STREAM = 0x04
 
 @dataclass(frozen=True, slots=True)
 class PageScan:
-    """Where walking the pages ended.
+    """Where walking the pages ended: the end of the last whole page.
 
-    Args:
-        is_cut: The last page is not whole.
-        is_last: The last page says that it is the last.
-        stream_offsets: Where streams begin that follow one another; the first at 0.
-        end: Where the last whole page ends.
-        is_multiplexed: Several streams run at one time, of which only one can be the speech.
+    ``is_cut``: the last page is not whole. ``is_last``: the last page says that it is the last. ``stream_offsets`` are
+    the starts of streams that follow one another; the first at 0. ``is_multiplexed``: several streams run at one time,
+    of which only one can be the speech.
     """
 
     is_cut: bool

@@ -17,14 +17,9 @@ _SIGN = bytes(code ^ 0x80 for code in range(256))
 
 
 class PcmFormat(NamedTuple):
-    """How samples without a header are to be read.
+    """The form of samples without a header: rate in each channel, channels that alternate, bits of one sample.
 
-    Args:
-        sample_rate_hz: Samples per second and channel.
-        channels: They alternate.
-        bits: Of one sample.
-        coding: ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
-        is_big_endian: The byte order.
+    The coding is ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
     """
 
     sample_rate_hz: int

@@ -83,11 +83,7 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
     It takes about a millisecond for ten seconds of WAV, and what decoding takes for other formats. Audio in a format
     that cannot be decoded here, such as AAC, is judged by its length alone.
 
-    Args:
-        audio: Any; never an error.
-        text: What was to be said.
-        language: BCP-47; None is guessed from the script.
-        speed: Times the usual speed, where another was asked for.
+    A language (BCP-47) of None is guessed from the script; ``speed`` is in times of the usual. Never raises.
     """
     if not audio.data:
         return (EMPTY,)

@@ -44,13 +44,7 @@ _READ_FRAMES = 16 * BLOCK_FRAMES
 
 
 class SampleStream(NamedTuple):
-    """Audio that is decoded block by block, once.
-
-    Args:
-        blocks: Frames x channels each.
-        sample_rate_hz: Frames a second.
-        channels: 1 is mono.
-    """
+    """Audio that is decoded block by block, once; a block has frames x channels."""
 
     blocks: Iterator[Samples]
     sample_rate_hz: int
@@ -115,10 +109,6 @@ def open_stream(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[SampleStrea
     """Open a file to be decoded block by block. Used by ``with``; errors may come with any block.
 
     Samples beyond full scale, which lossy formats may have, are cut off there as every player does.
-
-    Args:
-        audio: Its bytes are trusted in nothing.
-        max_s: The longest that is decoded.
 
     Raises:
         TransientError: ``MalformedAudio``: it does not decode. Retried; may have been billed.
@@ -185,14 +175,10 @@ def _limit_length(stream: SampleStream, name: str, max_s: float) -> Iterator[Sam
 
 
 def encode(stream: SampleStream, encoding: Encoding) -> Audio:
-    """Return a sound as a file.
+    """Return a sound as a file; more channels than the encoding takes are mixed down to one.
 
     16-bit formats are rounded without dither: the error is 98 dB below full scale and under any voice's own noise, and
     samples that were 16 bits before come back exactly.
-
-    Args:
-        stream: The sound, of a rate that the encoding can carry.
-        encoding: More channels than it takes are mixed down to one.
 
     Raises:
         TransientError: ``MalformedAudio``: there is not one sample. Retried; may have been billed.

@@ -31,16 +31,10 @@ Levels = npt.NDArray[np.float32]
 class SignalStats(NamedTuple):
     """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
 
-    Args:
-        duration_s: All of it.
-        powers: Of every 20 ms.
-        loudest_dbfs: The loudest 20 ms.
-        loud_dbfs: The loud parts: the 95th percentile of the levels.
-        tail_db: The last 5 ms, relative to the loud parts.
-        clipped_share: Of all samples, those within three or more in a row at full scale.
-        steadiness_db: For every second (in steps of half a second) how far apart its loud and its soft parts are: the
-            90th and the 10th percentile of its 50 levels.
-        window_dbfs: For every such second the level of its loud parts.
+    ``powers`` and ``loudest_dbfs`` are of 20 ms each; ``loud_dbfs``, the loud parts, is the 95th percentile of the
+    levels. ``tail_db`` is the last 5 ms relative to the loud parts. ``clipped_share`` is of the samples within three
+    or more in a row at full scale. ``steadiness_db`` is, for every second (in steps of half a second), how far apart
+    the 90th and the 10th percentile of its 50 levels are; ``window_dbfs`` is the level of its loud parts.
     """
 
     duration_s: float

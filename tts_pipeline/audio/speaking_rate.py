@@ -93,9 +93,7 @@ def speaking_range_s(text: str, language: str | None) -> Range:
 
     Silence before and after it is not counted, and neither is a speed other than the usual.
 
-    Args:
-        text: What is said.
-        language: BCP-47. None, or a language without figures here, is guessed from the script, letter by letter.
+    A language (BCP-47) of None, or without figures here, is guessed from the script, letter by letter.
     """
     plain = unicodedata.normalize("NFKC", text)
     language_code = _language_code(plain, language)
@@ -109,8 +107,7 @@ def usual_pace_s(language: str | None) -> tuple[float, float]:
 
     A letter is what is neither a space nor Han: the study counted so.
 
-    Args:
-        language: BCP-47. None, or a language without figures here: the mean of the alphabets, and Chinese.
+    A language (BCP-47) of None, or without figures here, has the mean of the alphabets, and Chinese.
     """
     language_code = "" if language is None else language.partition("-")[0].lower()
     letter_s = _LETTER_S.get(language_code, _SCRIPT_LETTER_S["LATIN"])

@@ -30,15 +30,10 @@ class MalformedWavError(ValueError):
 
 
 class Wav(NamedTuple):
-    """A WAV file that plays.
+    """A WAV file that plays, the very bytes given where its header was right; frames are counted by the bytes there.
 
-    Args:
-        data: The file, the very bytes given where its header was right.
-        sample_rate_hz: From the header.
-        channels: From the header.
-        frames: Samples per channel, by the bytes that are there.
-        is_measured: Whether the header had no length of its own, so that a cut would not show.
-        is_linear: Whether every sample has the same size; else only decoding tells how many there are.
+    ``is_measured``: the header had no length of its own, so that a cut would not show. ``is_linear``: every sample has
+    the same size; else only decoding tells how many there are.
     """
 
     data: bytes

@@ -32,22 +32,14 @@ class CacheTier(Protocol):
         """Say whether it is worth a look; never blocks."""
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when it is not there. Blocking.
-
-        Raises:
-            StorageError: The place failed.
-        """
+        """Return what was bought for a request; None when it is not there. Blocking."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLocation:
     """A place that was looked at, and can be opened.
 
-    Args:
-        store: The place.
-        label: How it is called in a table: as it was given, without a password.
-        descriptor: The dataset's that is there; None is a reuse store.
-        is_new: Whether nothing is there yet.
+    The label is the place as it was given, without a password. A place without a descriptor is a reuse store.
     """
 
     store: Store
@@ -56,25 +48,14 @@ class CacheLocation:
     is_new: bool
 
     def create(self) -> None:
-        """Make a new place a reuse store; one that is there stays as it is. Blocking.
-
-        Raises:
-            ConfigurationError: It cannot be written.
-        """
+        """Make a new place a reuse store; one that is there stays as it is. Blocking."""
         if self.is_new:
             logger.warning("nothing is kept at %s yet: what is bought is from now on", self.label)
             with _as_configuration_error(self.label):
                 FileCache(self.store).create()
 
     def open(self, audio: AudioSettings) -> CacheTier:
-        """Open the place. Blocking.
-
-        Args:
-            audio: What the audio is to be; a dataset's may have been converted to something else.
-
-        Raises:
-            ConfigurationError: It cannot be read.
-        """
+        """Open the place; a dataset's audio may have been converted to something else than ``audio``. Blocking."""
         if self.descriptor is None:
             return FileCache(self.store, self.label)
         with _as_configuration_error(self.label):
@@ -91,9 +72,7 @@ class CacheLocation:
 def find_cache(location: str | os.PathLike[str], staging: Path | None = None) -> CacheLocation:
     """Look at a place where audio that was bought before may be; writes nothing. Blocking.
 
-    Args:
-        location: A folder or an fsspec URL, of a dataset or of a reuse store; nothing yet becomes such a store.
-        staging: As for ``open_store``.
+    Where nothing is yet, a reuse store is made later. ``staging`` is as for ``open_store``.
 
     Raises:
         ConfigurationError: It is something else, of another version, or cannot be read.

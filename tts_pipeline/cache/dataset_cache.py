@@ -50,14 +50,8 @@ class DatasetCache:
 
     It takes 12 bytes of memory a row, and the row groups last read.
 
-    Args:
-        dataset: The dataset.
-        settings: What the audio is to be. Audio that was converted to something else is left out, and so is audio that
-            was joined with other pauses.
-        label: What an origin begins with, to tell which dataset it is; empty where it is this very dataset.
-
-    Raises:
-        StorageError: The dataset cannot be read. Blocking.
+    Audio that was converted to something else, or joined with other pauses, is left out. The label begins each origin;
+    it is empty where the dataset is this very one.
     """
 
     def __init__(self, dataset: DatasetReader, settings: AudioSettings, label: str) -> None:

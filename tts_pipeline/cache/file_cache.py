@@ -52,9 +52,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
 class FileCache:
     """Answers by request key and take, in a folder or at any URL.
 
-    Args:
-        store: The folder of the answers.
-        label: The first part of each origin, which names the place; empty for the job's own answers.
+    The label is the first part of each origin; it is empty for the job's own answers.
     """
 
     def __init__(self, store: Store, label: str = "") -> None:
@@ -63,11 +61,7 @@ class FileCache:
         self._has_warned = False
 
     def create(self) -> None:
-        """Mark the place as a reuse store. Blocking.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Mark the place as a reuse store. Blocking."""
         if self._store.read(MARKER) is None:
             self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
 
@@ -101,11 +95,7 @@ class FileCache:
         return record.to_cached(audio, self.label)
 
     def put(self, request_key: str, take: int, cached: CachedAudio) -> None:
-        """Write bought audio, in place of an earlier answer. Blocking.
-
-        Raises:
-            StorageError: The store failed.
-        """
+        """Write bought audio, in place of an earlier answer. Blocking."""
         audio = cached.answer.audio.data
         record = encode_record(
             CacheRecord(
@@ -121,11 +111,7 @@ class FileCache:
         self._store.write(_file_name(request_key, take), b"".join((header, record, audio)), durable=False)
 
     def keys(self) -> Iterator[tuple[str, int]]:
-        """Yield the request key and the take of each answer. Blocking.
-
-        Raises:
-            StorageError: The store failed.
-        """
+        """Yield the request key and the take of each answer. Blocking."""
         for folder in self._store.names(""):
             for name in self._store.names(folder) if len(folder) == 2 else ():
                 if match := _FILE_NAME.fullmatch(name):
@@ -142,13 +128,6 @@ def evict(folder: Path, max_bytes: int) -> int:
     """Remove the oldest answers of a local reuse store until it fits ``max_bytes``; return how many. Blocking.
 
     A process that looks for a removed answer meanwhile buys it again.
-
-    Args:
-        folder: The store.
-        max_bytes: The largest size of all answers together.
-
-    Raises:
-        StorageError: The disk failed.
     """
     with storage_errors(f"making room in {folder}"):
         files = sorted(_files_by_age(folder))

@@ -15,11 +15,7 @@ _MAX_NEW_HASHES = 10_000
 
 
 def request_hashes(store: FileCache) -> HashIndex:
-    """Return the hashes of the requests that a reuse store answers; reads names only. Blocking.
-
-    Raises:
-        StorageError: The store failed.
-    """
+    """Return the hashes of the requests that a reuse store answers; reads names only. Blocking."""
     keys = store.keys()
     return HashIndex(request_hash(*key) for key in keys)
 
@@ -27,11 +23,7 @@ def request_hashes(store: FileCache) -> HashIndex:
 class JobCache(FileCache):
     """A reuse store of a job's own, on the local disk; it knows what it holds, at 8 bytes an answer.
 
-    Args:
-        folder: Where; nothing is made yet.
-
-    Attributes:
-        is_new: Whether there was no such folder: what the job bought before, if anything, is known elsewhere at best.
+    ``is_new``: the folder was not there, so earlier purchases of the job, if any, are known elsewhere at best.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,11 +39,7 @@ class JobCache(FileCache):
         return key_hash in self._new_hashes or key_hash in self._known_hashes
 
     def create(self) -> None:
-        """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking."""
         with storage_errors(f"making the folder {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 

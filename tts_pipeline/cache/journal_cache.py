@@ -19,14 +19,7 @@ from tts_pipeline.wal.replay import Replay, UtteranceRecord, replay_journal
 class JournalCache:
     """The speech in journals that will not be written to any more, by what was asked for. For many threads.
 
-    Args:
-        folder: Where the journals are.
-        descriptor: Of the dataset that they are of.
-        audio: What the audio is to be; audio that was converted to something else is left out.
-        label: What an origin begins with.
-
-    Raises:
-        StorageError: The disk failed, or a journal is of another version. Blocking.
+    Audio that was converted to something else is left out. The label begins each origin.
     """
 
     def __init__(self, folder: Path, descriptor: Descriptor, audio: AudioSettings, label: str) -> None:

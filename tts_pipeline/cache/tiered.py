@@ -55,10 +55,7 @@ class _GuardedTier:
 class TieredCache:
     """A ``client.reuse.AudioCache`` of datasets and reuse stores; bought audio goes to the reuse stores.
 
-    Args:
-        tiers: Where to look, in this order.
-        job_cache: The audio that this job bought for its repeated requests, looked at first; only ``RequestCoalescer``
-            writes it. None is none.
+    The tiers are asked in order, after ``job_cache``, which only ``RequestCoalescer`` writes.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], job_cache: CacheTier | None = None) -> None:

@@ -23,13 +23,10 @@ _COUNTERS = ("han_double", "characters", "tokens")
 
 
 def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str, Price]) -> Card:
-    """Read one ``[[cards]]`` table.
+    """Read one ``[[cards]]`` table; ``like`` looks a card up by ``service/model``.
 
-    Args:
-        table: The table. What it does not say is taken from the cards it is ``like``; single parameters and
-            languages add to theirs or replace them.
-        like: Looks a card up by ``service/model``.
-        prices: Every price of the catalog, by id.
+    A value that the table lacks is taken from the cards it is ``like``; single parameters and languages add to theirs
+    or replace them.
 
     Raises:
         ConfigurationError: A mistake in it; names file and key.
@@ -98,13 +95,9 @@ def _check_languages(table: TomlTable, card: Card) -> None:
 
 
 def check_prices(table: TomlTable, billing: str, prices: Sequence[Price], *, key: str = "prices") -> None:
-    """Make sure that all of a model's prices can hold together.
+    """Make sure that all of a model's prices, in order of time, can hold together.
 
-    Args:
-        table: Where they stand, for messages.
-        billing: The counter that the model's bill follows.
-        prices: In order of time.
-        key: What the message names within the table.
+    ``billing`` is the counter that the model's bill follows.
 
     Raises:
         ConfigurationError: One is not for this billing, they are in two currencies, or two hold on the same day.

@@ -25,18 +25,11 @@ def check_parameters(
     *,
     from_columns: Collection[str] = (),
 ) -> dict[str, ParameterValue]:
-    """Check the parameters that hold for every row.
+    """Check the parameters that hold for every row; return them as they are sent, in the same order.
 
-    Args:
-        card: What the model takes.
-        parameters: By the service's own names; text that spells a number or a boolean counts as one, a language may
-            be a BCP-47 tag.
-        unchecked: Parameters that may have a value, or a name, that the card does not know; a known one's type is
-            checked all the same.
-        from_columns: Parameters that a column carries, row by row: a required one is not missing then.
-
-    Returns:
-        The parameters as they are sent, in the same order.
+    Text that spells a number or a boolean counts as one; a language may be a BCP-47 tag. ``unchecked`` parameters may
+    have a value, or a name, that the card does not know; a known one's type is checked all the same. A required
+    parameter in ``from_columns``, which a column carries row by row, is not missing.
 
     Raises:
         ConfigurationError: An unknown parameter, a bad value or a missing one; names it and what is allowed.
@@ -59,17 +52,11 @@ def check_column(
     *,
     has_fixed_value: bool = False,
 ) -> dict[object, ParameterValue]:
-    """Check the values of a column that carries a parameter row by row.
+    """Check the values of a column that carries a parameter row by row; return each as it is sent.
 
-    Args:
-        card: What the model takes.
-        name: The parameter's name.
-        counts: Distinct value -> number of rows; None is a row that leaves the parameter unset.
-        unchecked: As in :func:`check_parameters`.
-        has_fixed_value: True where a row that leaves it unset gets a value that holds for all rows.
-
-    Returns:
-        Distinct value -> value as it is sent; without None.
+    ``counts`` has the number of rows of each distinct value; None, which is not returned, is a row that leaves the
+    parameter unset: where there ``has_fixed_value``, it gets one that holds for all rows. ``unchecked`` is as in
+    :func:`check_parameters`.
 
     Raises:
         ConfigurationError: Names the distinct bad values with their row counts, the most frequent first.
@@ -94,14 +81,8 @@ def check_column(
 def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
     """Read a parameter's value from a shell, as in ``--set speed=1.2``.
 
-    Args:
-        card: What the model takes; its type decides. Of a parameter it does not know, ``5`` is a number, ``true`` a
-            boolean and ``"5"``, in quotes, text.
-        name: The parameter.
-        text: What was typed.
-
-    Returns:
-        The value; whether it is allowed, :func:`check_parameters` says.
+    The card's type decides. Of a parameter it does not know, ``5`` is a number, ``true`` a boolean and ``"5"``, in
+    quotes, text. :func:`check_parameters` says whether the value is allowed.
 
     Raises:
         ConfigurationError: The text does not spell a value of the parameter's type.
@@ -121,30 +102,16 @@ def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
 
 
 def language_tag(card: Card, parameters: Mapping[str, ParameterValue]) -> str | None:
-    """Tell the language in which a text is to be spoken.
-
-    Args:
-        card: What the model takes.
-        parameters: As they are sent.
-
-    Returns:
-        A BCP-47 tag; None when it is left to the service (not given, or ``Auto``).
-    """
+    """Return the BCP-47 tag in which a text is to be spoken; None leaves it to the service (not given, or ``Auto``)."""
     word = parameters.get(card.language_parameter or "")
     return find_language_tag(card.languages, word) if isinstance(word, str) else None
 
 
 def find_language_name(languages: Mapping[str, str], tag: str) -> str | None:
-    """Find the service's word for a language tag.
+    """Find the service's word for a BCP-47 tag in any case; None when no tag of the card fits.
 
-    Subtags are dropped from the end until one fits (RFC 4647, lookup): ``zh-CN`` finds ``Chinese`` under ``zh``.
-
-    Args:
-        languages: Tag -> word, of a card.
-        tag: A BCP-47 tag in any case; an underscore, as in a locale's name, counts as a hyphen.
-
-    Returns:
-        The word; None when no tag of the card fits.
+    Subtags are dropped from the end until one fits (RFC 4647, lookup): ``zh-CN`` finds ``Chinese`` under ``zh``. An
+    underscore, as in a locale's name, counts as a hyphen.
     """
     known = {card_tag.lower(): name for card_tag, name in languages.items()}
     subtags = tag.replace("_", "-").lower().split("-")
@@ -153,15 +120,10 @@ def find_language_name(languages: Mapping[str, str], tag: str) -> str | None:
 
 
 def find_language_tag(languages: Mapping[str, str], name: str) -> str | None:
-    """Find the BCP-47 tag of what is sent to the service.
+    """Find the BCP-47 tag of a service's word for a language.
 
-    Args:
-        languages: Tag -> word, of a card.
-        name: The service's word, or one that the card does not know.
-
-    Returns:
-        The card's tag; an unknown word that itself looks like a tag (``yue``) as it is; None for any other, ``Auto``
-        for example.
+    An unknown word that itself looks like a tag (``yue``) is returned as it is; None for any other, ``Auto`` for
+    example.
     """
     for tag, card_name in languages.items():
         if card_name == name:

@@ -35,11 +35,7 @@ _BY_TOKEN = ("per_1m_input_tokens", "per_1m_output_tokens")
 
 
 def read_service(name: str, table: TomlTable) -> Service:
-    """Read ``[services.NAME]``.
-
-    Raises:
-        ConfigurationError: A mistake in it; names file and key, never a value that may be a service's key.
-    """
+    """Read ``[services.NAME]``; an error names file and key, never a value that may be a service's key."""
     if not name or "/" in name or name == ANY_SERVICE:
         raise table.error("", f"must have a name without a slash, other than {ANY_SERVICE!r}")
     auth = table.one_of("auth", ("bearer", "none")) or "bearer"
@@ -72,11 +68,7 @@ def read_service(name: str, table: TomlTable) -> Service:
 
 
 def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) -> Price:
-    """Read ``[prices.ID]``; ``basis`` holds when the table does not say.
-
-    Raises:
-        ConfigurationError: A mistake in it; names file and key.
-    """
+    """Read ``[prices.ID]``; ``basis`` holds when the table does not say."""
     currency = table.text(table.require("currency")) or ""
     if not _CURRENCY.fullmatch(currency):
         raise table.error("currency", "must be three capitals, as CNY")
@@ -101,11 +93,7 @@ def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) 
 
 
 def read_parameter(name: str, table: TomlTable) -> Parameter:
-    """Read ``[cards.parameters.NAME]``.
-
-    Raises:
-        ConfigurationError: A mistake in it; names file and key.
-    """
+    """Read ``[cards.parameters.NAME]``."""
     kind = cast(ParameterType, table.one_of(table.require("type"), _TYPES))
     parameter = Parameter(
         name=name,

@@ -24,14 +24,10 @@ def environment() -> Mapping[str, str]:
 
 
 def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
-    """Give a service its key.
+    """Give a service its key, from the variable that the catalog names; ``TTS_API_KEY`` for a service by URL.
 
-    Args:
-        service: A service; one that has a key keeps it, one without authentication gets none.
-        environ: Where the variable that the catalog names is looked up; ``TTS_API_KEY`` for a service by URL.
-
-    Returns:
-        The service with its key. A service by URL on loopback without a key needs none: its ``auth`` is ``none``.
+    A service that has a key keeps it, and one without authentication gets none. A service by URL on loopback without a
+    key needs none: its ``auth`` is ``none``.
 
     Raises:
         ConfigurationError: The key is missing or cannot be one, or would travel over plain http off loopback.

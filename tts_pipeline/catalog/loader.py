@@ -41,11 +41,7 @@ def built_in_layer() -> Layer:
 
 
 def user_layer(file: Path, catalog_prices: Collection[Price] = ()) -> Layer:
-    """Read a user's own catalog; a price in it is the user's unless it says otherwise.
-
-    Args:
-        file: TOML.
-        catalog_prices: The prices beneath: their ids are taken.
+    """Read a user's own catalog; a price in it is the user's unless it says otherwise, with an id that is not taken.
 
     Raises:
         ConfigurationError: A mistake in it; names file, key and what was expected.
@@ -56,15 +52,7 @@ def user_layer(file: Path, catalog_prices: Collection[Price] = ()) -> Layer:
 
 
 def resolve_cards(layers: Sequence[Layer], services: Collection[str]) -> dict[tuple[str, str], Card]:
-    """Turn every layer's tables into cards, the upper layer's in place of the lower's.
-
-    Args:
-        layers: The lowest first.
-        services: Names of all services, which a card must name.
-
-    Raises:
-        ConfigurationError: A mistake in a card; names file and key.
-    """
+    """Turn every layer's tables into cards, the upper layer's in place of the lower's; the lowest layer is first."""
     prices = {name: price for layer in layers for name, price in layer.prices.items()}
     resolver = _Resolver(layers, prices, services)
     references = dict.fromkeys(reference for layer in layers for reference in layer.cards)

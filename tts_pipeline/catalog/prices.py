@@ -18,17 +18,10 @@ Reference = tuple[str, str]
 def read_prices(
     file: Path, card_of: Callable[[str, str], Card], catalog_prices: Collection[Price]
 ) -> dict[Reference, tuple[Price, ...]]:
-    """Read a file of prices.
+    """Read a file of prices: by service and model all their prices, in order of time, in place of the catalog's.
 
     ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` beside; its basis is ``user``.
-
-    Args:
-        file: TOML.
-        card_of: Finds the card of a service and a model, by their names.
-        catalog_prices: All prices of the catalog: an id that one of them has means that price, in every bill.
-
-    Returns:
-        By service and model all their prices, in order of time: they take the place of the catalog's.
+    An id that the catalog has means the catalog's price, in every bill.
 
     Raises:
         ConfigurationError: A mistake in it, such as an unknown model, prices that overlap in time, in two currencies or
@@ -64,10 +57,7 @@ def refuse_duplicate_id(table: TomlTable, price: Price, catalog_prices: Iterable
 def caveat(service: Endpoint, card: Card, price: Price | None) -> str | None:
     """Say what a person must know of a cost that this price leads to; None when there is nothing to say.
 
-    Args:
-        service: Who charges.
-        card: Of the model.
-        price: What holds; None when no price does.
+    A price of None: no price holds.
     """
     if price is None:
         return (

@@ -16,10 +16,7 @@ NO_JAPANESE = (
 def rehearsal_warning(service: Endpoint, text: str, language: str | None) -> str | None:
     """Return a warning about a text that the local service cannot rehearse; None for any other, and other services.
 
-    Args:
-        service: Where the text is sent.
-        text: The text.
-        language: BCP-47; None is guessed from the script.
+    A language (BCP-47) of None is guessed from the script.
     """
     if service.name != LOCAL:
         return None

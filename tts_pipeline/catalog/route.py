@@ -25,12 +25,9 @@ _PROXY_HINT = "write it as http://proxy.example:3128; a SOCKS proxy cannot be us
 class Route:
     """Where trust comes from, and which proxy is on the way.
 
-    Args:
-        ca_file: Certificates of authorities that are trusted beside the public ones.
-        cert_file: Certificates in place of the public ones.
-        cert_dir: A folder of them, as ``openssl rehash`` makes it; beside ``cert_file``.
-        proxies: The proxy for ``http`` and for ``https`` addresses; it may hold a login.
-        no_proxy_hosts: Hosts that are reached without, as ``NO_PROXY`` lists them.
+    ``ca_file`` is trusted beside the public authorities; ``cert_file``, and ``cert_dir`` as ``openssl rehash`` makes
+    it, in their place. Proxies are by ``http`` and ``https``; each may hold a login. ``no_proxy_hosts`` are as
+    ``NO_PROXY`` lists them.
     """
 
     ca_file: str | None = None
@@ -63,11 +60,9 @@ class Route:
 def route_of(service: Endpoint, environ: Mapping[str, str]) -> Route:
     """Return how a service is reached: as it says itself, else as the environment says.
 
-    Args:
-        service: Its ``ca_file`` is trusted beside the public authorities, or beside those of ``SSL_CERT_FILE``; its
-            ``proxy`` is for its audio too, in place of the environment's and whatever ``NO_PROXY`` lists.
-        environ: ``SSL_CERT_FILE``, ``SSL_CERT_DIR``, ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``;
-            proxies also in lower case, which goes first.
+    Its ``ca_file`` is trusted beside the public authorities, or beside those of ``SSL_CERT_FILE`` and
+    ``SSL_CERT_DIR``. Its ``proxy`` is for its audio too, in place of the environment's and whatever ``NO_PROXY``
+    lists. ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` also count in lower case, which goes first.
 
     Raises:
         ConfigurationError: A proxy is no address of one; names where it was given, never its login.

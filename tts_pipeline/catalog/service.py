@@ -51,11 +51,7 @@ class Service(Endpoint):
 def normalise_url(url: str) -> str:
     """Reduce a service's URL to the one form in which it is compared, stored and requested.
 
-    Args:
-        url: With or without ``/v1``, ``/v1/audio/speech`` or a trailing slash.
-
-    Returns:
-        ``scheme://host[:port][/path]``: host in lower case, without a default port.
+    ``/v1``, ``/v1/audio/speech``, a trailing slash and a default port go, and the host is in lower case.
 
     Raises:
         ConfigurationError: Not http or https, without a host, or with a user, a query or a fragment: a key may hide

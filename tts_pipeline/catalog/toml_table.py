@@ -19,10 +19,7 @@ class TomlTable:
 
     Numbers with a point are read as exact decimals.
 
-    Args:
-        values: The table's content as tomllib gives it.
-        file: The file's name, for messages.
-        path: The dotted place of the table in the file; empty for the outermost.
+    The path is the dotted place of the table in the file; empty for the outermost.
     """
 
     def __init__(self, values: dict[str, object], file: str, path: str = "") -> None:
@@ -35,11 +32,7 @@ class TomlTable:
         return key in self._values
 
     def require(self, key: str) -> str:
-        """Return the key when the table has it.
-
-        Raises:
-            ConfigurationError: The key is missing.
-        """
+        """Return the key when the table has it."""
         if key not in self._values:
             raise self.error(key, "is missing")
         return key

@@ -12,16 +12,10 @@ from tts_pipeline.models import ParameterValue
 
 
 def unite_cards(cards: Sequence[Card]) -> Card | None:
-    """Make the card that takes what any of several cards takes.
+    """Make the card that takes what any of several cards takes; None for no cards.
 
     Parameters, their values, their ranges and the languages are united, a parameter is required only where every card
     requires it; everything else (limit, billing, prices) is the first card's.
-
-    Args:
-        cards: The cards, the leading one first.
-
-    Returns:
-        The union; None for no cards.
 
     Raises:
         ConfigurationError: A parameter has different types, or differs in where it is sent.

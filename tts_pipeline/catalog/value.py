@@ -44,17 +44,11 @@ def _without_nulls(value: object) -> object:
 
 
 def coerce(kind: ParameterType, value: object) -> ParameterValue | None:
-    """Bring a value to a parameter's type, where nothing is lost by it.
+    """Bring a value to a parameter's type, where nothing is lost by it; None when it has not the type.
 
     Text from a shell or a template counts as what it spells: ``"1.2"`` is a number, ``"false"`` a boolean. A whole
     number is an integer however it is written (``1``, ``1.0``, ``"1"``), so that equal requests are the same bytes.
-
-    Args:
-        kind: The type that is sent.
-        value: What was given, from a shell, a column or a caller.
-
-    Returns:
-        The value as it is sent; None when it has not the type. True is a boolean, never 1.
+    True is a boolean, never 1.
     """
     match kind:
         case "string":

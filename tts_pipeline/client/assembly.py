@@ -23,12 +23,6 @@ async def assemble(
 ) -> Speech:
     """Make the speech of an utterance whose segments are all answered.
 
-    Args:
-        synthesis: What was bought, and what it has consumed.
-        segment_answers: Its segments in order, each with its answer.
-        request: What was asked for.
-        settings: The format and rate of the audio, and the pauses in it.
-
     Raises:
         TransientError: Some audio does not decode, where it is joined or converted.
         PermanentError: It is of a format that cannot be decoded here.

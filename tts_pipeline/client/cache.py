@@ -26,16 +26,9 @@ class AudioCache(Protocol):
 
 
 class CacheLookup:
-    """What one utterance takes from the cache and adds to it.
+    """What one utterance takes from the cache and adds to it; audio that the quality policy would drop is not taken.
 
-    Args:
-        cache: Where to look.
-        utterance: Whose requests.
-        quality: Audio that this policy would not keep is not taken.
-
-    Attributes:
-        origin: Where the first answer that was taken came from; None as long as none was.
-        segments: How many segments the last one that was taken was said in.
+    ``origin`` is that of the first answer that was taken, and ``segments`` the number of segments of the last.
     """
 
     def __init__(self, cache: AudioCache, utterance: Utterance, quality: QualityPolicy) -> None:

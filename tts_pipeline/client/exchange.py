@@ -49,14 +49,7 @@ class SegmentRequest(NamedTuple):
 
 
 class UtteranceRequest(NamedTuple):
-    """How the segments of one utterance are asked for.
-
-    Args:
-        requests: Builds the requests.
-        utterance: Whose segments.
-        whole_request: The request for the whole text as one segment.
-        language: BCP-47; None when left to the service.
-    """
+    """How the segments of one utterance are asked for; a BCP-47 language, or None when left to the service."""
 
     requests: RequestBuilder
     utterance: Utterance
@@ -81,13 +74,9 @@ class ResponseFacts:
 
 
 class Exchange:
-    """Gets the answer to one request.
+    """Gets the answer to one request; the transport has the service's key, the fetcher of audio elsewhere has not.
 
-    Args:
-        transport: To the service, with its key.
-        fetcher: To wherever the service's audio is, without it.
-        batcher: How many answers are worked on at one time.
-        redactor: Of the key. Whatever text of an answer goes beyond this class has gone through it.
+    Whatever text of an answer goes beyond this class has gone through the redactor.
     """
 
     def __init__(self, transport: Transport, fetcher: Fetcher, batcher: LoopBatcher, redactor: Redactor) -> None:
@@ -98,11 +87,7 @@ class Exchange:
         self._permanent_redirects: dict[str, str] = {}
 
     async def answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
-        """Send a request and return the audio that it brought.
-
-        Args:
-            segment_request: What is sent.
-            facts: Filled in with what the answer says of itself.
+        """Send a request and return the audio that it brought; fill in the facts that the answer says of itself.
 
         Raises:
             ServiceError: One of its leaves, with the answer's status and request id, and without the key.

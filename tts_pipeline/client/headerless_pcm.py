@@ -35,16 +35,10 @@ class HeaderlessPcm(NamedTuple):
 
 
 def find_pcm_format(source: Response, reading: ParsedResponse, parameters: Parameters) -> HeaderlessPcm | None:
-    """Return how an answer's samples are to be read: by its own words, then by the request's, then as is usual.
+    """Return the format of an answer's samples: by its own words, then by the request's, then as is usual.
 
-    Args:
-        source: The answer that the samples are the body of, or in the body of.
-        reading: What was read of the answer to the request.
-        parameters: What was asked for.
-
-    Returns:
-        None where nobody speaks of headerless samples: no media type, no parameter, and no stream of chunks whose
-        format was left to the service.
+    ``source`` is the answer that holds the samples, ``reading`` that to the request. None where nobody speaks of
+    headerless samples: no media type, no parameter, and no stream of chunks whose format was left to the service.
     """
     response_facts = facts_of_media_type(source.content_type).with_defaults(facts_of_fields(source.headers.items()))
     response_facts = response_facts.with_defaults(facts_of_media_type(reading.content_type))

@@ -31,9 +31,7 @@ class Ledger(Protocol):
         It comes behind everything that was settled before, which is then written: no more answers than there are
         places can be lost.
 
-        Args:
-            attempt: What is about to be sent.
-            boundaries: Given when an utterance is cut into segments, and when it is cut anew; else None.
+        Boundaries are given when an utterance is cut into segments, and when it is cut anew.
 
         Raises:
             StorageError: It could not be written; nothing is sent.
@@ -47,12 +45,7 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """A ledger that forgets with the process: for a client that is used alone.
-
-    Attributes:
-        attempts: Every attempt, in the order of sending.
-        settlements: Every settlement by ``attempt_id``, in the order of ending.
-    """
+    """A ledger that forgets with the process: for a client that is used alone."""
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []

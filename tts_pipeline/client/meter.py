@@ -36,16 +36,10 @@ audio is billed as one."""
 
 
 class AttemptResult(NamedTuple):
-    """An attempt that ended, and what of its answer matters for the bill.
+    """An attempt that ended, and the facts of its answer that matter for the bill.
 
-    Args:
-        attempt: As it was before it was sent.
-        latency_ms: From before sending to after reading.
-        http_status: None when no answer came.
-        request_id: None when none came.
-        usage: What the service reported, also with an answer that could not be used.
-        text: What was sent.
-        audio_ms: How long the audio is that came; None without any.
+    The latency is from before sending to after reading. Without an answer the status and the request id are None.
+    ``usage`` is what the service reported, also with an answer that could not be used.
     """
 
     attempt: Attempt
@@ -63,10 +57,8 @@ class Meter:
     What a service reports is checked before it is believed (see ``plausibility``). Reports that cannot be true are
     warned of once; what later attempts may cost follows them all the same, for it may be what the service charges.
 
-    Args:
-        card: Its billing rule and its prices.
-        clock: Dates the attempts, and by that chooses the price.
-        service: Who charges: what a person must know of its prices is a warning; None warns of nothing.
+    Attempts take their date, and by that their price, from the clock. Without a ``service`` nobody is warned of what a
+    person must know of its prices.
     """
 
     def __init__(self, card: Card, clock: Clock, service: Endpoint | None = None) -> None:
@@ -101,11 +93,7 @@ class Meter:
     def new_attempt(self, utterance: Utterance, segment: Segment, characters_counted: int, *, number: int) -> Attempt:
         """Describe the request that is about to be sent: now, at today's price, with the most it may cost.
 
-        Args:
-            utterance: Whose it is.
-            segment: What is sent.
-            characters_counted: Our count of it, by ``count``.
-            number: Which attempt for this segment, from 1.
+        Attempts of a segment are numbered from 1.
         """
         now_us = self._clock.utc_us()
         price = self._price_at(now_us)
@@ -128,9 +116,7 @@ class Meter:
     def settle_success(self, result: AttemptResult, *, outcome: Outcome = Outcome.SUCCEEDED) -> Settlement:
         """Settle an attempt that brought audio: billed by the service's count where that can be true, else by ours.
 
-        Args:
-            result: The attempt and what its answer reported.
-            outcome: ``succeeded``, or ``discarded`` when the audio is not kept; both are billed alike.
+        The outcome is ``discarded`` when the audio is not kept: it is billed alike.
         """
         attempt = result.attempt
         self._learn(result)

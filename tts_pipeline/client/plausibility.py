@@ -19,12 +19,9 @@ _MAX_PROMPT_TOKENS = 64
 
 
 class Figure(NamedTuple):
-    """One figure of the bill.
+    """One figure of the bill, confirmed and at most: the report, where it can be true.
 
-    Args:
-        confirmed: As reported, or as counted where the report cannot be true or there is none.
-        at_most: The larger of both where the report cannot be true; else the same.
-        is_plausible: Whether the report can be true.
+    Else the count is confirmed, and the larger of both is possible.
     """
 
     confirmed: int
@@ -55,15 +52,11 @@ class TokenFigures(NamedTuple):
 
 
 def check_count(reported: int | None, counted: int) -> Figure:
-    """Hold a reported figure against our own count.
+    """Hold a reported figure against our own count; without a report the count is the bill.
 
-    Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that part of it, can be true. Short texts have no tolerance
-    of their own: a charge of 10 characters for a text of 1 is flagged, confirmed at 1 and possible at 10, and so the
-    bill holds whichever is true.
-
-    Args:
-        reported: By the service; None is no report, and our count is the bill.
-        counted: By us.
+    Exactly ``PLAUSIBLE_RATIO`` times the count, and exactly that part of it, can be true. Short texts have no
+    tolerance of their own: a charge of 10 characters for a text of 1 is flagged, confirmed at 1 and possible at 10,
+    and so the bill holds whichever is true.
     """
     if reported is None:
         return Figure(counted, counted)
@@ -80,15 +73,9 @@ def check_tokens(
     A half that is missing, and halves that do not make the total, cannot be true. Text then counts as the fewest tokens
     it can be, and possibly as the most.
 
-    Args:
-        usage: As reported.
-        text_bytes: Of the text in UTF-8, or of its longer NFC: a token is one byte at least.
-        audio_tokens: What audio of this duration takes; None where the card does not say what a second takes. Then
-            any report but 0 is believed.
-        estimated_audio_tokens: What stands in the place of a report of 0 then.
-
-    Returns:
-        Both figures; None where no tokens are reported at all: what was consumed is not known, which is not 0.
+    A token is one byte of UTF-8 at least; ``text_bytes`` is of the text or of its longer NFC. ``audio_tokens`` is what
+    audio of this duration takes; where the card does not say, any report but 0 is believed, and 0 is replaced by the
+    estimate. Returns None where no tokens are reported at all: unknown consumption is not 0.
     """
     if usage.input_tokens is None and usage.output_tokens is None:
         return None

@@ -11,12 +11,7 @@ _TOO_LARGE = 413
 
 
 class Segmenter:
-    """Cuts texts for one model, by the card's limit or a smaller one that the service named.
-
-    Args:
-        card: The limit and what it counts.
-        keeps_unspeakable: Whether pieces without anything to say are sent.
-    """
+    """Cuts texts for one model, by the card's limit or a smaller one that the service named."""
 
     def __init__(self, card: Card, *, keeps_unspeakable: bool = False) -> None:
         self._card = card
@@ -42,15 +37,8 @@ class Segmenter:
     ) -> tuple[Segment, ...] | None:
         """Cut a segment finer that the service found too long; a limit that it names is learnt for the run.
 
-        Args:
-            text: The utterance's.
-            segments: All of the utterance's.
-            index: Which of them was refused; those behind it are not bought yet.
-            error: How it was refused.
-
-        Returns:
-            All of the utterance's segments anew, those before ``index`` as they were; None when the refusal was not
-            about the length, or there is nothing left to cut.
+        Segments before ``index`` stay as they were; those behind it are not bought yet. None when the refusal was not
+        about the length, or there is nothing left to cut.
         """
         refused_segment = segments[index]
         limit = self._limit_after(refused_segment, error)

@@ -53,19 +53,9 @@ class Resources:
 
 
 class Synthesis:
-    """An utterance on its way, and what it has consumed.
+    """An utterance on its way, and what it has consumed, confirmed, over all invocations known.
 
-    Args:
-        resources: Where it is bought.
-        utterance: What is to be said.
-        ledger: Where its attempts are written down.
-
-    Attributes:
-        history: What was known of it before.
-        attempts: Requests sent for it, over all invocations known.
-        characters_billed: Confirmed, over those.
-        cost: Confirmed, over those; None without a price.
-        joined_segments: How many segments the audio was joined from when it was found whole; else None.
+    ``joined_segments`` is the number of segments that the audio was joined from when it was found whole; else None.
     """
 
     def __init__(self, resources: Resources, utterance: Utterance, ledger: Ledger) -> None:
@@ -93,9 +83,6 @@ class Synthesis:
 
         What was bought before for another utterance is taken in place of that: the whole of it, as one segment, or
         some of its segments.
-
-        Args:
-            request: How a segment is asked for.
 
         Raises:
             ServiceError: The leaf says what becomes of the utterance; a ``TransientError`` when attempts are used up.

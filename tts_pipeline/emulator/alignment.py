@@ -22,13 +22,9 @@ class EventKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What espeak-ng reports while it speaks.
+    """What espeak-ng reports while it speaks, at an offset in the text (characters) and in the audio (samples).
 
-    Args:
-        kind: See ``EventKind``.
-        text_offset: Characters of the text before it.
-        sample: Samples of the audio before it.
-        is_pause: Whether it is a phoneme of silence.
+    A pause is a phoneme of silence.
     """
 
     kind: EventKind
@@ -47,17 +43,11 @@ class _Span:
 def align(
     text: str, events: Iterable[Event], *, language: str, samples: int, sample_rate_hz: int
 ) -> tuple[TimedWord, ...]:
-    """Return the words of a text with the times at which they are heard.
+    """Return the words of a text with the times at which they are heard; events are in order of time.
 
     A word begins at espeak-ng's own event for it and ends where the next begins, or where a pause does. Words that the
-    voice runs together (``of the``, two characters of one Chinese word) are one word here: no time is invented between.
-
-    Args:
-        text: What was spoken.
-        events: In order of time.
-        language: A language type; Chinese is timed by the character, Japanese by the phrase.
-        samples: Length of the audio.
-        sample_rate_hz: Of the audio that the events speak of.
+    voice runs together (``of the``, two characters of one Chinese word) are one word here: no time is invented
+    between. Chinese is timed by the character, Japanese by the phrase.
     """
     events = list(events)
     spans = list(_spans(text, events, language))

@@ -59,20 +59,10 @@ def tokens_of(text: str, audio_s: float) -> tuple[int, int]:
 class BillEntry:
     """One request, from its arrival on.
 
-    Args:
-        seq: Counts the requests, from 1.
-        request_id: As answered.
-        received_at: Seconds since 1970 UTC.
-        text: What was to be said; empty where the request could not be read.
-        model: As asked for.
-        voice: As asked for, or the one that spoke.
-        parameters: All the other parameters of the request's body.
-        characters: What it is charged for, or would be.
-        input_tokens: The same in tokens of text; 0 for a model that is billed by character.
-        output_tokens: The same in tokens of audio.
-        charged: Whether it is on the bill.
-        status: The HTTP status answered; None while it is in flight.
-        sha256: Of the audio served; None where none was.
+    ``seq`` counts from 1. The text is empty where the request could not be read. ``voice`` is as asked for, or the one
+    that spoke. Characters and tokens are its charge, or would be; input tokens are 0 for a model that is billed by
+    character. ``charged``: it is on the bill. The status is None while it is in flight, the hash where no audio was
+    served.
     """
 
     seq: int
@@ -107,9 +97,7 @@ _COUNTS = ("characters", "input_tokens", "output_tokens")
 class Bill:
     """Every request that came, and which of them were charged.
 
-    Args:
-        file: Charged requests are also appended here, one JSON line each, before their answer is sent; None
-            keeps them in memory only.
+    Charged requests are also appended to the file, one JSON line each, before their answer is sent.
     """
 
     def __init__(self, file: Path | None = None) -> None:

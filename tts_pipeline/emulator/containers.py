@@ -31,10 +31,7 @@ _Wrapper = Callable[[AudioPayload, int], AudioPayload]
 def wrap_audio(payload: AudioPayload, sample_rate_hz: int, container: str | None) -> AudioPayload:
     """Return audio in one of the ``CONTAINERS``; None is as it is.
 
-    Args:
-        payload: A WAV, or headerless 16-bit samples; other files only where the container is about whole files.
-        sample_rate_hz: Of it.
-        container: Its name.
+    The payload is a WAV, or headerless 16-bit samples; other files only where the container is about whole files.
     """
     return payload if container is None else _WRAPPERS[container](payload, sample_rate_hz)
 

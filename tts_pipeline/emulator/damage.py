@@ -17,12 +17,7 @@ _Samples = npt.NDArray[np.int32]
 
 
 def damage_audio(audio: bytes, sound: str) -> bytes:
-    """Return audio with another sound, whole in its form.
-
-    Args:
-        audio: WAV as the voices make it, or headerless samples. Compressed audio stays as it is.
-        sound: One of ``SOUNDS``.
-    """
+    """Return audio with one of the ``SOUNDS``, whole in its form; compressed audio stays as it is."""
     if audio.startswith((b"ID3", b"\xff")):
         return audio
     has_header = audio.startswith(b"RIFF")

@@ -24,15 +24,9 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 class Delivery:
     """An answer, ready to be written.
 
-    Args:
-        status: The HTTP status.
-        body: The whole body.
-        content_type: None sends no such header.
-        headers: Beside the usual ones.
-        framing: ``length``, ``chunks``, or ``connection`` (the body's end is the connection's).
-        cut: Whether the connection is cut before the end.
-        cut_after: Bytes of the body before the cut; None cuts before the first byte of the answer.
-        wire: What happens to it on its way, one of ``WIRE_FAULTS``; None is nothing.
+    A content type of None sends no such header. The framing is ``length``, ``chunks``, or ``connection`` (the body's
+    end is the connection's). ``cut_after`` counts bytes of the body; None cuts before the first byte of the answer.
+    ``wire`` is one of ``WIRE_FAULTS``.
     """
 
     status: int

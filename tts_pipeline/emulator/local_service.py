@@ -78,11 +78,7 @@ class LocalService:
             self.url = self._wait_until_ready(self._process, stderr)
 
     def close(self, timeout_s: float = _SHUTDOWN_TIMEOUT_S) -> None:
-        """End the process; harmless when it has ended.
-
-        Args:
-            timeout_s: How long it may take to end by itself; then it is killed.
-        """
+        """End the process; harmless when it has ended. It is killed when it does not end by itself in ``timeout_s``."""
         process, self._process = self._process, None
         if process is None:
             return

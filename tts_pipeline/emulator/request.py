@@ -40,19 +40,10 @@ def invalid(message: str) -> RefusalError:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """A request that can be answered.
+    """A request that can be answered: a known model and voice, a text of 1 to ``INPUT_LIMIT`` characters.
 
-    Args:
-        model: One of ``MODELS``.
-        text: 1 to ``INPUT_LIMIT`` characters.
-        voice: One of the known voices.
-        language: A language type, never ``Auto``.
-        response_format: ``wav``, ``mp3`` or ``pcm`` (samples without a header, 16 bits, little endian, mono).
-        sample_rate_hz: 24,000 or 16,000.
-        speed: Times the usual rate, 0.5 to 2.
-        pitch: Times the usual pitch, 0.5 to 2.
-        volume: Times the usual amplitude, 0.1 to 2.
-        timestamps: Whether words with their times are asked for.
+    The language is a language type, never ``Auto``. ``pcm`` is samples without a header, 16 bits, little endian, mono.
+    The rate is 24,000 or 16,000 Hz; speed, pitch (0.5 to 2) and volume (0.1 to 2) are in times of the usual.
     """
 
     model: str

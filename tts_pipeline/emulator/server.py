@@ -45,10 +45,7 @@ Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
 class RateLimiter:
     """Lets one request through per interval, not a minute's worth at once (the generic cell rate algorithm).
 
-    Args:
-        requests_per_minute: None lets everything through.
-        tolerance_s: How early a request may come; what it came too early is added to the next one's wait.
-        clock: Seconds that never go backwards.
+    A request that came up to ``tolerance_s`` too early adds that to the next one's wait.
     """
 
     def __init__(

@@ -26,19 +26,10 @@ _BOUNDARY = "0f8e1c"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be answered.
+    """The content of an answer.
 
-    Args:
-        request_id: Of the request.
-        text: What was said.
-        audio: The bytes, in the format asked for.
-        content_type: Of the audio.
-        url: Where the audio is served; None where it is to be inside the answer.
-        expires_at: When the URL is good no more, in seconds since 1970 UTC.
-        characters: Charged.
-        words: None where they were not asked for.
-        usage: As it is reported; None is the characters, and no tokens.
-        timestamps: The form of the words' times, one of ``TIMESTAMPS``.
+    A URL of None puts the audio inside the answer; it expires at seconds since 1970 UTC. Words are None where they
+    were not asked for; a usage of None is the characters, and no tokens. ``timestamps`` is one of ``TIMESTAMPS``.
     """
 
     request_id: str

@@ -14,11 +14,7 @@ from tts_pipeline.emulator.speaker_protocol import pack_frame, read_frames
 
 
 def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:
-    """Return a text spoken as asked.
-
-    Raises:
-        SynthesisError: The library failed.
-    """
+    """Return a text spoken as asked."""
     samples, events = espeak.speak(request)
     words = None
     if request.timestamps:

@@ -25,12 +25,9 @@ def ali_words(words: Sequence[TimedWord]) -> list[dict[str, str | int]]:
 def timing_fields(words: Sequence[TimedWord], text: str, form: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of ``output.sentence``, and those at the top of the JSON.
 
-    Args:
-        words: In order.
-        text: What was said.
-        form: ``ali``; ``characters`` (three parallel arrays, seconds); ``arrays`` (``words`` / ``start`` / ``end``,
-            seconds); ``objects`` (a list with ``word``, ``start``, ``end``, seconds); or wrong ones: ``ragged``
-            (arrays of unequal length), ``absurd`` (far beyond the audio, and backwards).
+    The form is ``ali``; ``characters`` (three parallel arrays, seconds); ``arrays`` (``words`` / ``start`` / ``end``,
+    seconds); ``objects`` (a list with ``word``, ``start``, ``end``, seconds); or wrong: ``ragged`` (arrays of unequal
+    length), ``absurd`` (far beyond the audio, and backwards).
     """
     if form == "ali":
         return {"words": ali_words(words)}, {}

@@ -25,11 +25,8 @@ def tone(
     The same text always gives the same bytes, on any machine and in any process, and another text gives others: the
     first 64 samples spell its hash. Voice, speed, pitch and volume make no difference.
 
-    Args:
-        text: What is to be said.
-        tone_bytes: Bytes of samples (an odd one is cut off), header not counted; None is 70 ms a character.
-        sample_rate_hz: As asked for.
-        response_format: ``wav`` or ``pcm``; ``mp3`` is the same sound, compressed, and not cheap.
+    ``tone_bytes`` are of samples (an odd one is cut off), header not counted; None is 70 ms a character. The format is
+    ``wav`` or ``pcm``; ``mp3`` is the same sound, compressed, and not cheap.
     """
     if tone_bytes is None:
         tone_bytes = len(text) * _SAMPLES_PER_CHARACTER_AT_24K * sample_rate_hz // 24_000 * 2

@@ -25,13 +25,9 @@ AUTO = "Auto"
 
 @dataclass(frozen=True, slots=True)
 class VoicePreset:
-    """How a voice name sounds.
+    """The sound of a voice name: espeak-ng's variant (throat, formants, breath), and its own voice for English.
 
-    Args:
-        variant: espeak-ng's voice variant (throat, formants, breath).
-        pitch_shift: Steps of 1/50 octave added to the pitch.
-        rate: Multiplies the speaking rate.
-        english: espeak-ng's voice when it speaks English.
+    ``pitch_shift`` counts steps of 1/50 octave; ``rate`` multiplies the speaking rate.
     """
 
     variant: str

@@ -36,10 +36,6 @@ class AudioLocator:
     """Finds the requests whose audio is held already, as a run would; takes 8 to 12 bytes of memory an answer.
 
     No audio is read, unless the policy rejects some: then it is read with its flags, and counts if it passes.
-
-    Args:
-        tiers: Where audio is held, in the order in which a run looks.
-        quality: Audio that this policy would not keep is not taken.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], quality: QualityPolicy, service: Endpoint, card: Card) -> None:
@@ -52,11 +48,7 @@ class AudioLocator:
         return bool(self._tiers)
 
     def locate(self, text: str, parameters: Parameters, take: int) -> AudioOrigin:
-        """Return where the audio of one request is.
-
-        Raises:
-            StorageError: A place cannot be read. Blocking.
-        """
+        """Return where the audio of one request is. Blocking."""
         key = self._requests.build(text, parameters).request_key
         label = next((tier.label for tier in self._tiers if self._has(tier, key, take)), None)
         if label is None:
@@ -84,11 +76,7 @@ def open_tiers(locations: Iterable[CacheLocation | OldGeneration], audio: AudioS
 
 
 def open_own_tiers(prepared: PreparedJob) -> list[CacheTier]:
-    """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking.
-
-    Raises:
-        StorageError: The disk or the destination failed.
-    """
+    """Open what a job bought for its repeated requests; nothing where it is known to have none. Blocking."""
     duplicate_hashes = load_duplicate_hashes(prepared.store, prepared.descriptor.fingerprint)
     if duplicate_hashes is not None and not len(duplicate_hashes):
         return []

@@ -145,11 +145,7 @@ class _Inputs:
 def estimate_rows(rows: AnyRows, job: Job, *, latency_s: float | None = None, today: date | None = None) -> Estimate:
     """Estimate what a job comes to for rows; see ``estimate``.
 
-    Args:
-        rows: As in ``estimate``; with a destination, the job's source.
-        job: The job; its service needs no key, and a destination of "" is none.
-        latency_s: As in ``estimate``.
-        today: Chooses the price; None is today, in UTC.
+    With a destination the rows are the job's source; a destination of "" is none. ``today`` (UTC) chooses the price.
     """
     inputs = _inputs_of_dataset(job) if os.fspath(job.destination) else _inputs_without_dataset(rows, job)
     counter = PurchaseCounter(

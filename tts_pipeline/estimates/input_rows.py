@@ -42,11 +42,9 @@ STARTED = "__started"
 
 @dataclass(frozen=True, slots=True)
 class StartedRow:
-    """A row that an earlier run began.
+    """A row that an earlier run began, with the places of the segments whose answers are in a journal.
 
-    Args:
-        boundaries: Of its segments as they were cut; None is one segment, or none sent yet.
-        paid: Places of the segments whose answers are in a journal.
+    Boundaries of None are one segment, or none sent yet.
     """
 
     boundaries: tuple[tuple[int, int], ...] | None
@@ -75,23 +73,11 @@ class InputRows(ABC):
 
     @abstractmethod
     def batches(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield some columns of the rows in their order, ``BATCH_ROWS`` at a time.
-
-        Raises:
-            StorageError: The source cannot be read any more, or is damaged.
-        """
+        """Yield some columns of the rows in their order, ``BATCH_ROWS`` at a time."""
 
 
 class FrameRows(InputRows):
-    """Rows of a frame. A lazy one is run anew each time, streamed; what that raises is its owner's.
-
-    Args:
-        frame: The rows.
-        selection: Which of them.
-
-    Raises:
-        ConfigurationError: Fewer than one row is asked for.
-    """
+    """Rows of a frame. A lazy one is run anew each time, streamed; what that raises is its owner's."""
 
     def __init__(self, frame: pl.LazyFrame, selection: Selection = Selection()) -> None:
         super().__init__()

@@ -28,12 +28,9 @@ _LanguageAndVoice = tuple[str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Time from a request to its answer, as a mean.
+    """Mean time from a request to its answer: for each request, and for each billed character on top.
 
-    Args:
-        request_s: For each request.
-        character_s: For each billed character, on top.
-        source: Where it was measured; None is the user's figure.
+    A source of None is the user's figure.
     """
 
     request_s: float
@@ -47,11 +44,9 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class SpeakingPaces:
-    """Measured paces of voices.
+    """Measured paces of voices, by language and voice and by language alone.
 
-    Args:
-        ratios: By language and voice, and by language alone: the measured time as a multiple of
-            ``speaking_time_s``, at the usual speed.
+    A pace is the measured time as a multiple of ``speaking_time_s``, at the usual speed.
     """
 
     ratios: Mapping[_LanguageAndVoice, float] = field(default_factory=dict)
@@ -63,14 +58,9 @@ class SpeakingPaces:
 
 
 def read_measurements(locations: Iterable[CacheLocation], job: Job) -> tuple[Latency | None, SpeakingPaces]:
-    """Read what datasets of the same service and model measured; reads a sample, and no audio. Blocking.
+    """Read what datasets of the job's service and model measured; reads a sample, and no audio. Blocking.
 
-    Args:
-        locations: Reuse stores are passed over.
-        job: Names the service and the model.
-
-    Raises:
-        StorageError: A dataset cannot be read.
+    Reuse stores are passed over.
     """
     service_and_model = (job.service.name, job.model)
     datasets = [

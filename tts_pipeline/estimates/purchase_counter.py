@@ -24,13 +24,9 @@ like these."""
 
 
 class SegmentCounts(NamedTuple):
-    """A text as it is sent.
+    """The segments of a text (0 cannot be sent), the requests that are bought of them, and their billed characters.
 
-    Args:
-        segments: Requests for the whole text; 0 is a text that cannot be sent.
-        bought: Requests that are sent.
-        characters: Billed characters of these.
-        origin: Where the audio is when no request is sent.
+    ``origin`` is the place of the audio when no request is sent.
     """
 
     segments: int
@@ -42,13 +38,8 @@ class SegmentCounts(NamedTuple):
 class PurchaseCounter:
     """Finds the purchases of each row of a batch; after many long texts, guesses.
 
-    Args:
-        max_cut_texts: Texts over the limit that are really cut.
-        keeps_unspeakable: Whether texts, and pieces of them, without anything to say are sent.
-
-    Attributes:
-        long_texts: Texts over the limit so far.
-        cut_texts: Those of them that were really cut.
+    No more than ``max_cut_texts`` of the texts over the limit are really cut. ``keeps_unspeakable``: texts, and pieces
+    of them, without anything to say are sent.
     """
 
     def __init__(
@@ -75,11 +66,8 @@ class PurchaseCounter:
     ) -> pl.DataFrame:
         """Return a batch with ``segments``, ``bought``, ``characters`` and ``origin``, as ``SegmentCounts`` has them.
 
-        Args:
-            batch: Measures of the rows; a text that can be sent is one segment so far.
-            rows: The same rows as they were read.
-            text: Their column of texts.
-            started_rows: The rows that an earlier run began, by their number in the column ``STARTED``.
+        ``batch`` measures the rows: a text that can be sent is one segment so far. ``rows`` are the same as they were
+        read; the column ``STARTED`` is their number in ``started_rows``.
         """
         numbers = (
             rows[STARTED] if STARTED in rows.columns else pl.repeat(None, batch.height, dtype=pl.Int32, eager=True)

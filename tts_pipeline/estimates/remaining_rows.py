@@ -28,14 +28,7 @@ from tts_pipeline.wal.shipping import FOLDER as SHIPPED
 
 
 class RemainingRows(InputRows):
-    """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there.
-
-    Args:
-        prepared: The job; its dataset is at the destination.
-
-    Raises:
-        StorageError: The destination or the disk failed.
-    """
+    """Rows of a prepared job that are neither done nor given up; reads the destination, and changes nothing there."""
 
     def __init__(self, prepared: PreparedJob) -> None:
         super().__init__()

@@ -25,15 +25,10 @@ JsonByValue = Mapping[Any, str]
 
 @dataclass(frozen=True, slots=True)
 class RowParameters:
-    """What rows send beside their texts.
+    """What rows send beside their texts: fixed parameters as they are sent, and columns, one of them perhaps ``take``.
 
-    Args:
-        card: The model.
-        fixed: Parameters that hold for all rows, as they are sent.
-        columns: Parameter -> column that carries it row by row; also ``take``.
-        json_by_value: Parameter of a column -> what its values are sent as; None where there are too many to hold: then
-            the values themselves tell requests apart.
-        unchecked: Parameters whose values are not held against the card's lists.
+    ``json_by_value`` has for a parameter of a column what its values are sent as; None where there are too many to
+    hold: then the values themselves tell requests apart.
     """
 
     card: Card

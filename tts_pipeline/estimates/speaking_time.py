@@ -80,14 +80,9 @@ def speaking_time_s(letters: int, han: int, language: str | None, digits: int = 
 
 
 def script_language(text: pl.Expr, han: pl.Expr) -> pl.Expr:
-    """Tell from a text's first characters whose pace it gets where no language is given.
+    """Tell from a text's first characters whose pace it gets where no language is given; null is an alphabet's mean.
 
-    Args:
-        text: The texts; null where there is only ASCII, which costs nothing then.
-        han: How many Han characters each has.
-
-    Returns:
-        A language's tag; null is an alphabet's mean.
+    ``text`` is null where there is only ASCII, which costs nothing then. ``han`` counts the Han characters.
     """
     head = text.str.head(_HEAD_CHARACTERS)
     # A condition is only looked at where the text is not null, and most scripts never go with Han characters.

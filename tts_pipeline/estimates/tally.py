@@ -45,11 +45,8 @@ _SPEED = "speed"
 class Counts:
     """Totals of all rows: the fields of ``Estimate`` with these names, and more.
 
-    Args:
-        long_texts: Texts over the limit.
-        cut_texts: Those of them that were really cut.
-        japanese_rows: Rows in Japanese, by what is sent or by their script.
-        longest: Requests and characters of the row with the most characters: they are sent one after another.
+    ``cut_texts`` are the texts over the limit that were really cut. ``longest`` is the requests and characters of the
+    row with the most characters: they are sent one after another.
     """
 
     rows: int
@@ -76,17 +73,9 @@ def tally(
     requests: HashPartitions,
     paces: SpeakingPaces | None = None,
 ) -> Counts:
-    """Count all rows in one pass.
+    """Count all rows in one pass, and put their requests into ``requests``, to find the repeated ones.
 
-    Args:
-        input_rows: The rows.
-        text: The column of the texts.
-        counter: Counts the purchases for each row.
-        requests: Empty, of ``REQUEST_DTYPE``: takes the requests to find the repeated ones.
-        paces: Measured paces, which go before published ones; None is none.
-
-    Raises:
-        StorageError: The source cannot be read, or the scratch folder not be written.
+    Measured paces go before published ones.
     """
     total, longest = Counter[str](), (0, 0)
     parameters = counter.parameters
@@ -130,12 +119,6 @@ def distinct_totals(requests: HashPartitions) -> tuple[int, int, int]:
 
     Two rows are the same when their 64-bit keys are. That two different ones share a key has a chance of n * n / 2**65:
     3 in a million for 10,000,000 rows, 3 in 10,000 for 100,000,000; the estimate would then be one row short.
-
-    Args:
-        requests: Records of ``REQUEST_DTYPE``.
-
-    Raises:
-        StorageError: The scratch folder failed.
     """
     rows = characters = segments = 0
     for records in requests.partitions():

@@ -16,12 +16,6 @@ class AdaptiveConcurrency:
     many as may be in flight. By how many, the service teaches: an increase that meets a 429 within its first round
     doubles them, one that does not halves them. So it settles at what the service takes and seldom asks for more, and
     stays high where the service refuses now and then whatever it is asked.
-
-    Args:
-        max_limit: Never above this.
-
-    Attributes:
-        limit: As many attempts may be in flight now, 1 at least.
     """
 
     def __init__(self, max_limit: int) -> None:
@@ -33,11 +27,7 @@ class AdaptiveConcurrency:
         self._is_trial = False
 
     def on_throttle(self, *, is_new: bool) -> None:
-        """Take a 429.
-
-        Args:
-            is_new: False when its attempt was sent before the present pause began.
-        """
+        """Take a 429; ``is_new`` is False when its attempt was sent before the present pause began."""
         if is_new:
             self._pause_floor = max(1, self.limit // 2)
             if self._is_trial:

@@ -25,10 +25,7 @@ class Budget:
     What is spent passes the cap only by what the service charges beyond that: beyond ``PLAUSIBLE_RATIO`` times our
     count where attempts are in flight side by side (see ``SlowStart``), beyond its reservation where one is alone.
 
-    Args:
-        cap: The most that may be spent; an empty one is no cap.
-        tally: Where attempts are counted, on from what is counted already; None counts for this budget alone.
-        by_token: Whether tokens are what costs.
+    An empty cap is no cap. Without a ``tally`` attempts are counted for this budget alone.
     """
 
     def __init__(
@@ -144,12 +141,7 @@ def _budget_error(amounts: Sequence[str], note: str, *, parameter: str) -> Stopp
 
 
 def check_cap(cap: BudgetCap, card: Card, today: date) -> None:
-    """Make sure that a cap can be kept with a model's prices, before anything is sent.
-
-    Args:
-        cap: The cap.
-        card: The model's.
-        today: In UTC; the price that holds then is looked at.
+    """Make sure that a cap can be kept with a model's prices of today (in UTC), before anything is sent.
 
     Raises:
         ConfigurationError: An amount without a currency or not above 0, a currency that is not the price's, no price,

@@ -23,9 +23,6 @@ class CircuitBreaker:
     While the outage is open, single probes are sent. It ends with the success of an attempt that was sent after the
     trouble began. One that was sent before (a slow answer to an old request) says little, but allows one more probe at
     once: where only a part of a slow service broke, sending goes on as fast as answers come.
-
-    Args:
-        max_concurrency: Attempts in flight at one time.
     """
 
     def __init__(self, max_concurrency: int) -> None:

@@ -16,10 +16,7 @@ def _utc_us() -> int:
 class Clock:
     """Where the client reads the time and how it waits.
 
-    Args:
-        monotonic_s: Seconds by a clock that never goes backwards; only differences mean something.
-        utc_us: Microseconds since 1970 UTC; for the bill and for people.
-        sleep: Waits that many seconds.
+    The clock of ``monotonic_s`` never goes backwards; ``utc_us`` is for the bill and for people.
     """
 
     monotonic_s: Callable[[], float] = time.monotonic

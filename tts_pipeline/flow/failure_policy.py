@@ -48,14 +48,8 @@ _LATER_HINT = "run again when the service is back: what is done is kept"
 class FailurePolicy:
     """The rules, as a state machine: outcomes in, verdicts and delays out.
 
-    Args:
-        limits: Concurrency, rates, attempts, and how long the run is patient.
-        utc_us: Microseconds since 1970 UTC, to say until when a pause is asked for.
-
-    Attributes:
-        stop_reason: Why nothing is sent any more; None while it is.
-        decisions: Rows that were held and are no longer, with their verdicts; whoever applies them empties it.
-        notices: What a person is to be told of all this.
+    ``stop_reason`` is None while anything is sent. ``decisions`` are rows that are no longer held, with their
+    verdicts; whoever applies them empties it.
     """
 
     def __init__(self, limits: Limits, utc_us: Callable[[], int]) -> None:
@@ -131,14 +125,7 @@ class FailurePolicy:
             self._decide(self._pending_exhausted, Disposition.REJECT)
 
     def on_failure(self, row: RetryState, error: ServiceError, now_s: float, *, sent_at_s: float) -> Disposition:
-        """Take a failure and say what becomes of its row.
-
-        Args:
-            row: Whose attempt failed.
-            error: How.
-            now_s: When.
-            sent_at_s: When that attempt was sent.
-        """
+        """Take a failure and say what becomes of its row."""
         if isinstance(error, ThrottledError):
             return self._on_throttle(error, now_s, sent_at_s)
         is_without_audio = isinstance(error, UnreadableError) or error.code in _WITHOUT_AUDIO_CODES

@@ -29,17 +29,7 @@ _Waiter = tuple[RetryState, MakeAttempt, "asyncio.Future[Attempt]"]
 
 
 class Limiter:
-    """Bounds what is in flight, spreads it over time, and stops all of it at once.
-
-    Args:
-        limits: Concurrency, rates and patience.
-        clock: Time, and how to wait.
-        budget: What may still be spent; None is without a cap.
-
-    Attributes:
-        policy: Decides about rows, and how many attempts may be in flight.
-        in_flight: Attempts that are sent and not settled.
-    """
+    """Bounds what is in flight, spreads it over time, and stops all of it at once."""
 
     def __init__(self, limits: Limits, clock: Clock, budget: Budget | None = None) -> None:
         self._clock = clock
@@ -63,11 +53,8 @@ class Limiter:
         and with anything else (cancelled, disk full) nothing is learnt about the service. What becomes of a row whose
         attempt failed is in ``row.disposition`` after the block.
 
-        Args:
-            row: Whose attempt it is.
-            make_attempt: Describes the attempt when its turn comes, so that its start and its price are those of
-                sending. What it may cost is then reserved; a row whose attempt does not fit waits for what others
-                give back.
+        The attempt is described when its turn comes, so that its start and its price are those of sending. Its highest
+        cost is then reserved; a row whose attempt does not fit waits for what others give back.
 
         Raises:
             StoppedError: Nothing is sent any more; also when nothing can be given back and the attempt does not fit.
@@ -76,10 +63,7 @@ class Limiter:
         return Permit(self, row, make_attempt)
 
     def refuse_beyond_cap(self, characters: int) -> None:
-        """Stop before the first request of a text that all of what is left of a cap does not pay for.
-
-        Args:
-            characters: What is billed for the text at least.
+        """Stop before the first request of a text whose least charge is more than the rest of the cap.
 
         Raises:
             StoppedError: Nothing is sent any more.

@@ -18,11 +18,7 @@ pieces.
 
 
 class LoopBatcher:
-    """Lets about so many coroutines go on at each turn of one event loop; those that wait, in their order.
-
-    Args:
-        batch_size: How many.
-    """
+    """Lets about so many coroutines go on at each turn of one event loop; those that wait, in their order."""
 
     def __init__(self, batch_size: int = ANSWERS_PER_TURN) -> None:
         self._batch_size = batch_size

@@ -18,14 +18,7 @@ _NEVER_S = float("-inf")
 
 
 class Notices:
-    """Tells of each trouble once when it begins, and once when it ends.
-
-    Args:
-        max_outage_s: After how long an outage stops the run.
-
-    Attributes:
-        messages: What is to be told; whoever tells it empties it.
-    """
+    """Tells of each trouble once when it begins, and once when it ends; whoever tells the messages empties the list."""
 
     def __init__(self, max_outage_s: float) -> None:
         self._max_outage_s = max_outage_s
@@ -56,12 +49,7 @@ class Notices:
             self.messages.append("the pause is over: the run goes on")
 
     def on_outage(self, outage_s: float, failure: str) -> None:
-        """Take note of an outage that goes on.
-
-        Args:
-            outage_s: Since its first failure.
-            failure: What the last attempt met.
-        """
+        """Take note of an outage that goes on."""
         if outage_s >= _MIN_OUTAGE_NOTICE_S and not self._has_announced_outage:
             self._has_announced_outage = True
             self.messages.append(

@@ -15,10 +15,6 @@ class Pacer:
     Permits are given at the permitted rate, but between a permit and its request the attempt is written to a disk,
     which takes a millisecond or a hundred. Two requests whose permits were well apart would then leave together, and a
     service that enforces its rate smoothly answers the second one with a 429. Most requests do not wait here.
-
-    Args:
-        limits: The rates.
-        clock: Time, and how to wait.
     """
 
     def __init__(self, limits: Limits, clock: Clock) -> None:

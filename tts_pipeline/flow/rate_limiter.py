@@ -13,8 +13,7 @@ class RateLimiter:
 
     Time that nothing used is not saved up. Pure: times are given, in seconds by one clock.
 
-    Args:
-        per_minute: Units a minute; None is no limit.
+    A rate of None is no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:

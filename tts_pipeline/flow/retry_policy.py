@@ -21,13 +21,7 @@ _MAX_FETCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Retries attempts and fetches.
-
-    Args:
-        limits: The waits.
-        random: The source of jitter.
-        sleep: How to wait.
-    """
+    """Retries attempts and fetches."""
 
     limits: Limits
     random: Random
@@ -36,9 +30,7 @@ class RetryPolicy:
     def jitter_s(self, retries: int) -> float:
         """Return a random wait before a retry, so that rows that failed together do not return together.
 
-        Args:
-            retries: How many retries there were, this one included. Each doubles the bound of the wait, from
-                ``retry_wait_s`` up to ``retry_wait_max_s``.
+        Each retry, this one included, doubles the bound of the wait, from ``retry_wait_s`` up to ``retry_wait_max_s``.
         """
         doublings = min(max(retries - 1, 0), 30)  # 2.0 ** 1024 is an OverflowError
         return self.random.uniform(0.0, min(self.limits.retry_wait_s * 2.0**doublings, self.limits.retry_wait_max_s))

@@ -25,13 +25,9 @@ class Disposition(Enum):
 class RetryState:
     """One utterance on its way through the client; told apart by identity.
 
-    Args:
-        characters: Our count of what its next attempt sends.
-        retries: How often it was told to try again after a wait of its own.
-        failure_streaks: The streak of failures that each failure which may be its own fell into.
-        distinct_streaks: The streaks of failures, outages or not, that any of its failures fell into.
-        answers_without_audio: How many of its answers were whole and had no audio.
-        disposition: What became of it when its last attempt failed; None as long as none did.
+    ``characters`` is our count of its next attempt, and ``retries`` counts the waits of its own. ``failure_streaks``
+    are the streaks of failures that may be its own, one for each; ``distinct_streaks`` are all streaks that it met,
+    outages or not. ``answers_without_audio`` counts whole answers only.
     """
 
     characters: int = 0

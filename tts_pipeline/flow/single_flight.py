@@ -29,12 +29,7 @@ class SingleFlight(Generic[Item]):
         return bool(self._flights)
 
     def enter(self, key: int, item: Item) -> bool:
-        """Say whether a work goes ahead now, and then has to leave; otherwise it waits, and is given back in time.
-
-        Args:
-            key: The same for equal works.
-            item: The work.
-        """
+        """Say whether a work goes ahead now, and then has to leave; otherwise it waits, and is given back in time."""
         flight = self._flights.setdefault(key, _Flight())
         if not flight.buyers and not flight.waiters:
             flight.buyers = 1
@@ -43,14 +38,9 @@ class SingleFlight(Generic[Item]):
         return False
 
     def leave(self, key: int, *, is_bought: bool) -> tuple[list[Item], list[Item]]:
-        """End the turn of a work that went ahead.
+        """End the turn of a work that went ahead, and return the works that go now.
 
-        Args:
-            key: The work's.
-            is_bought: Whether what it asked for is there now.
-
-        Returns:
-            Works that go now: those that find it there, and those that have to buy it, and leave in their turn.
+        Those find the result there, or have to buy it and leave in their turn.
         """
         flight = self._flights[key]
         flight.buyers -= 1

@@ -16,14 +16,8 @@ class SlowStart:
     One is sent first. Every answer that costs no more than could be foreseen, ``PLAUSIBLE_RATIO`` times our count,
     doubles the number; one that costs more begins it anew.
 
-    Args:
-        by_token: Whether tokens are what costs: an attempt then reserves several times what ordinary audio takes, and
-            needs no margin in money.
-
-    Attributes:
-        max_in_flight: As many attempts may be in flight now.
-        open_margin: The margin of all that are.
-        largest_ratio: How many times our count a report was, of those that cannot be true; 1 where none was more.
+    By token, an attempt reserves several times what ordinary audio takes, and needs no margin in money.
+    ``largest_ratio`` is the largest report that cannot be true, in our counts; 1 where there was none.
     """
 
     def __init__(self, *, by_token: bool = False) -> None:

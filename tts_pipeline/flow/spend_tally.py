@@ -13,13 +13,8 @@ class SpendTally:
     whatever it counts: an attempt that is reported again changes nothing. One that is never settled keeps its bound.
     One thread writes; any thread may read ``spend``.
 
-    Args:
-        spend: The sum, which may hold something already; None begins with nothing.
-        currency: Of attempts with a price; None as long as that is not known.
-        run: The tally of the run that this one is of a part of; None is none.
-
-    Attributes:
-        spend: What is spent now.
+    ``spend`` may hold something already. A currency of None is not known yet. ``run`` is the tally of the run that
+    this one is of a part of.
     """
 
     __slots__ = ("_open", "_run", "currency", "spend")

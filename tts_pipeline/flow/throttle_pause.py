@@ -29,15 +29,9 @@ class ThrottlePause:
         return sent_at_s >= self._began_s
 
     def on_throttle(self, now_s: float, *, sent_at_s: float, retry_after_s: float | None) -> float:
-        """Take a 429.
+        """Take a 429; return the pause in seconds from now that it asks for, 0 when it is no news.
 
-        Args:
-            now_s: When it came.
-            sent_at_s: When the attempt that met it was sent.
-            retry_after_s: What the service asked for; None (or 0, which would be a busy loop) when it did not say.
-
-        Returns:
-            The pause in seconds from now that this 429 asks for; 0 when it is no news.
+        ``retry_after_s`` is the service's own; None (or 0, which would be a busy loop) when it did not say.
         """
         is_new = self.is_new(sent_at_s)
         if retry_after_s:

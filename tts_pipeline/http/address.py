@@ -33,11 +33,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def scope_of(address: str) -> AddressScope:
-    """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is.
-
-    Raises:
-        ValueError: It is no IP address.
-    """
+    """Classify an IP address; an IPv4 address inside an IPv6 one counts as what it is."""
     parsed = ipaddress.ip_address(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         parsed = _embedded_ipv4(parsed) or parsed
@@ -58,9 +54,6 @@ def allowed_scopes(service_addresses: Iterable[str]) -> frozenset[AddressScope]:
     """Say what the URLs of a service may lead to: to the public, and to where the service itself is.
 
     A loopback service may also hand out private addresses; a private one must not lead to this machine.
-
-    Args:
-        service_addresses: The service's own IP addresses.
     """
     scopes = {scope_of(address) for address in service_addresses}
     if AddressScope.LOOPBACK in scopes:
@@ -87,9 +80,7 @@ class GuardedResolver(AbstractResolver):
 
     The connection is made to what this returns, so a name that means another address a moment later gains nothing.
 
-    Args:
-        is_allowed: Judges an IP address.
-        proxies: Hosts that are visited wherever they are: no answer names them, the user does.
+    Proxies are visited wherever they are: no answer names them, the user does.
     """
 
     def __init__(self, is_allowed: Callable[[str], bool], proxies: Collection[str] = ()) -> None:
@@ -100,12 +91,7 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Look a host name up.
-
-        Raises:
-            RefusedAddressError: None of its addresses may be visited.
-            OSError: It is not known.
-        """
+        """Look a host name up."""
         results = await self._resolver.resolve(host, port, family)
         allowed = [result for result in results if host in self._proxies or self._is_allowed(result["host"])]
         if not allowed:

@@ -67,15 +67,10 @@ class HeadTooLargeError(aiohttp.ClientError):
 class RequestCycle:
     """One request on a connection, and its answer.
 
-    Args:
-        is_first: Whether the connection carried no request before.
-        start_s: When, on the loop's clock.
-        is_request_written: Whether the request was written.
-        body: The answer's body; None until its head was read. Interim answers (1xx) do not count.
-        body_bytes: What has come of it.
-        overhead_bytes: What arrived since then, or since the request: heads, trailers, chunk extensions.
-        has_extra_data: Whether more came than the answer.
-        is_doubtful: Whether another request's answer may have been taken for this one's.
+    ``body`` is the answer's, None until its head was read; interim answers (1xx) do not count. ``body_bytes`` of it
+    have come; ``overhead_bytes`` are heads, trailers and chunk extensions since then, or since the request.
+    ``has_extra_data``: more came than the answer. ``is_doubtful``: another request's answer may have been taken for
+    this one's.
     """
 
     is_first: bool
@@ -94,12 +89,7 @@ class RequestCycle:
 
 
 class WatchedConnection(ResponseHandler):
-    """A connection that ends when something arrives that nobody asked for.
-
-    Args:
-        pool: Told of it.
-        loop: The running one.
-    """
+    """A connection that ends when something arrives that nobody asked for."""
 
     def __init__(self, pool: ConnectionPool, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
@@ -225,10 +215,7 @@ def _is_interim(message: RawResponseMessage) -> bool:
 class ConnectionPool(aiohttp.TCPConnector):
     """As many connections as there are requests at one time: the limiter is what bounds those.
 
-    Args:
-        probation_s: How long connections must have been silent before any is used again.
-        tls: What https is spoken with.
-        resolver: What turns host names into addresses; None is the system's.
+    No connection is used again before it was silent for ``probation_s``. A resolver of None is the system's.
     """
 
     def __init__(self, probation_s: float, tls: ssl.SSLContext, resolver: AbstractResolver | None) -> None:
@@ -269,11 +256,7 @@ class ConnectionPool(aiohttp.TCPConnector):
 
 
 class RequestBody(BytesPayload):
-    """The body of one request, which knows whether any of the request was written.
-
-    Attributes:
-        is_sent: False while surely nothing was: the head waits for the body.
-    """
+    """The body of one request; ``is_sent`` is False while surely nothing was: the head waits for the body."""
 
     is_sent = False
 

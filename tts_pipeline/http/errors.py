@@ -65,14 +65,11 @@ def map_exception(
     was_reached: bool = False,
     may_be_sent: bool = True,
 ) -> ServiceError:
-    """Turn an exception of the HTTP stack into ours.
+    """Turn one of ``HTTP_EXCEPTIONS`` into an error of ours.
 
-    Args:
-        error: One of ``HTTP_EXCEPTIONS``.
-        host: Where the request went, for the message; never the whole address, which may carry a signature.
-        proxy: The host of the proxy on the way there; None without.
-        was_reached: Whether anything was reached before, so that a name that is not known will be again.
-        may_be_sent: False where surely nothing of the request was written.
+    The message names the host, never the whole address, which may carry a signature. ``was_reached``: a name that is
+    not known now was known before, and will be again. ``may_be_sent`` is False where surely nothing of the request was
+    written.
 
     Returns:
         ``FatalError`` with ``UntrustedCertificate``, ``TlsFailed``, ``UnknownHost`` or ``ProxyRefused`` (never sent);

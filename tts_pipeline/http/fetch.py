@@ -23,14 +23,10 @@ _REFUSAL_CODES = frozenset({"RefusedAddress", "InvalidUrl"})
 
 
 class Fetcher:
-    """Fetches what a service's answers point to.
+    """Fetches what a service's answers point to; relative URLs are relative to the service's.
 
-    Args:
-        service_url: Whose answers; relative URLs are relative to it, and where it is says what may be visited.
-        timeouts: Timeouts, the longest fetch with its redirects and repeated tries, and the size cap.
-        retry_policy: Retries the fetch alone, not the attempt that was paid for.
-        clock: Tells whether a URL has expired.
-        route: Whom it trusts and through which proxies it goes; None is certifi's list, and none.
+    The service's own place says what may be visited. The retry policy retries the fetch alone, not the attempt that
+    was paid for. The clock tells whether a URL has expired.
     """
 
     def __init__(
@@ -50,14 +46,9 @@ class Fetcher:
         )
 
     async def fetch(self, reading: ParsedResponse, *, was_redirected: bool = False) -> Response:
-        """Fetch what a reading's URL points to.
+        """Fetch the URL of a reading; return the answer with the audio as its body.
 
-        Args:
-            reading: With a URL.
-            was_redirected: Whether the request itself was redirected there: then it may be no audio's address at all.
-
-        Returns:
-            The answer with the audio as its body.
+        Where the request itself was redirected there, it may be no audio's address at all.
 
         Raises:
             TransientError: ``LostUrl``: not there any more, expired, or not reachable after several tries. Retried by a

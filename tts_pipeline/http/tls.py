@@ -66,12 +66,7 @@ def _refuse_unreadable(setting: str, file: str) -> None:
 def tls_failure(error: BaseException | None, host: str) -> FatalError | None:
     """Return the error for a handshake that fails the same way every time; None for any other failure.
 
-    Args:
-        error: What broke the connection.
-        host: The other side, for the message.
-
-    Returns:
-        ``UntrustedCertificate``, or ``TlsFailed``: never sent, so never billed.
+    It is ``UntrustedCertificate``, or ``TlsFailed``: never sent, so never billed.
     """
     if isinstance(error, ssl.SSLCertVerificationError):
         return FatalError(

@@ -76,15 +76,8 @@ class Timeouts:
 class Transport:
     """A pool of connections, as many as there are requests at one time: the limiter is what bounds those.
 
-    Args:
-        timeouts: Timeouts and the size cap.
-        authorization: Sent with every request; None for a transport that must never carry a key.
-        key_header: The header that carries it.
-        route: Whom it trusts and through which proxy it goes; None is certifi's list, and none.
-        make_resolver: Makes what turns host names into addresses, once a loop runs; None is the system's.
-
-    Attributes:
-        exchange_s: The longest exchange, in seconds.
+    Authorization is sent with every request in ``key_header``; None is for a transport that must never carry a key.
+    The resolver is made once a loop runs; None is the system's.
     """
 
     def __init__(
@@ -111,11 +104,7 @@ class Transport:
     async def exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request and read the whole answer, whatever its status; a redirect is an answer.
 
-        Args:
-            method: ``POST`` or ``GET``.
-            url: The whole address, http or https.
-            headers: By lower-case name, beside those of the transport.
-            body: What is sent.
+        Header names are in lower case.
 
         Raises:
             TransientError: ``ConnectionFailed`` (never sent); ``ConnectionLost``, ``Timeout``, ``MalformedBody``,

@@ -19,11 +19,9 @@ from tts_pipeline.money import Cost
 
 
 class Allowance(NamedTuple):
-    """What a run may spend.
+    """The spending that a run may do: its budget, and the pot of its parts' claims, which other processes see.
 
-    Args:
-        budget: Reserves what each request may cost.
-        pot: What the parts' claims are drawn from, which other processes see; None is without a cap.
+    The pot is None without a cap.
     """
 
     budget: Budget
@@ -31,12 +29,9 @@ class Allowance(NamedTuple):
 
 
 def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | None = None) -> Allowance:
-    """Make the allowance that a run has; without a cap nothing is looked at. Blocking.
+    """Make a run's allowance; without a cap nothing is looked at. Blocking.
 
-    Args:
-        prepared: The job.
-        progress: Learns the cap and what is spent already.
-        shard: What is run, where that is one of several: it has its share of the cap. None is the whole job.
+    ``progress`` learns the cap and the spending before. A shard has its share of the cap; None is the whole job.
 
     Raises:
         ConfigurationError: What was spent before cannot be counted in the cap's currency.

@@ -22,11 +22,7 @@ class RequestCoalescer:
     A thousand equal rows in a row hold one worker and one request; the rows behind them go on. What the first one buys
     is kept beside the journals, for equal rows of later parts and of later runs.
 
-    Args:
-        client: Says one utterance; its cache holds what is kept.
-        hashes: Of the requests that stand more than once in the job.
-        request_hash: Hashes an utterance.
-        cache: Where the audio of these requests is kept.
+    ``hashes`` are of the requests that stand more than once in the job; the client's cache holds their audio.
     """
 
     def __init__(self, client: Synthesizer, hashes: Hashes, request_hash: RequestHasher, cache: JobCache) -> None:

@@ -15,15 +15,10 @@ _MAX_NAMED = 5
 
 
 def wait_for_others(leases: Leases, part_names: Sequence[str], stop: CancelToken) -> TtsPipelineError | None:
-    """Wait until a part may be free. Blocking.
+    """Wait until one of the parts that other processes held may be free. Blocking.
 
-    Args:
-        leases: The leases of this process.
-        part_names: The parts that other processes held.
-        stop: Ends the wait.
-
-    Returns:
-        None when a part may be free; else the reason: all holders live, the destination failed, or the run was stopped.
+    Returns None when a part may be free; else the reason: all holders live, the destination failed, or the run was
+    stopped.
     """
     try:
         return run_stoppable(_wait(leases, part_names, stop), stop)

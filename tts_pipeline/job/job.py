@@ -126,8 +126,7 @@ class Job:
     def identity(self, parameters: Parameters) -> dict[str, Any]:
         """Return what determines the dataset, by name: the descriptor holds it, and a difference is told by name.
 
-        Args:
-            parameters: The fixed ones as they are sent.
+        The parameters are those that are the same for all rows, as they are sent.
         """
         columns, extras = self.columns, {"query": self.service.query, "headers": self.service.headers}
         return {

@@ -37,15 +37,7 @@ SUSPEND_THREADS = 16
 
 
 class OpenParts:
-    """The parts of a job that this process has open. Its methods block.
-
-    Args:
-        prepared: The job.
-        invocation: This execution of the job.
-        progress: The counts of the run.
-        allowance: The spending that is still allowed.
-        writer: Writes the journals of the parts.
-    """
+    """The parts of a job that this process has open. Its methods block."""
 
     def __init__(
         self,

@@ -15,11 +15,7 @@ from tts_pipeline.source.parquet_source import Source
 
 
 def check_run_options(options: RunOptions) -> None:
-    """Refuse options whose values cannot be meant.
-
-    Raises:
-        ConfigurationError: Names the option and its range.
-    """
+    """Refuse options whose values cannot be meant."""
     limits = options.limits
     counts = {
         "max_concurrency": limits.max_concurrency,
@@ -44,11 +40,7 @@ def check_run_options(options: RunOptions) -> None:
 
 
 def refuse_unreachable(job: Job) -> None:
-    """Refuse a service without its key, or one that the key would reach in clear text.
-
-    Raises:
-        ConfigurationError: Names the service.
-    """
+    """Refuse a service without its key, or one that the key would reach in clear text."""
     service = job.service
     if service.auth == "bearer" and not service.api_key and not is_loopback(service.base_url):
         raise ConfigurationError(
@@ -59,11 +51,7 @@ def refuse_unreachable(job: Job) -> None:
 
 
 def refuse_unknown_columns(job: Job, source: Source) -> None:
-    """Refuse tags that are taken from columns which the source lacks.
-
-    Raises:
-        ConfigurationError: Names the tag and the column.
-    """
+    """Refuse tags that are taken from columns which the source lacks."""
     for tag, column in job.options.tag_columns.items():
         if column not in source.schema.names:
             hint = did_you_mean(column, source.schema.names) + "use `tag_columns={'KEY': 'COLUMN'}`"

@@ -8,11 +8,7 @@ from tts_pipeline.config import OPEN_TEXT_BYTES
 
 
 class PartSlots:
-    """Slots for open parts, and the bytes of their texts. For one event loop.
-
-    Args:
-        max_parts: The most parts that may be open.
-    """
+    """Slots for open parts, and the bytes of their texts. For one event loop."""
 
     def __init__(self, max_parts: int) -> None:
         self._free_slots = max_parts

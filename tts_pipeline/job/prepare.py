@@ -44,11 +44,7 @@ from tts_pipeline.storage.store import Store
 def prepare(job: Job, *, may_grow: bool = True, sends: bool = True) -> PreparedJob:
     """Check a job whole, before anything is sent or written.
 
-    Args:
-        job: The job.
-        may_grow: Whether the dataset follows a source that has grown. Who runs or publishes what another one planned
-            keeps to that plan.
-        sends: Whether anything may be sent, which needs a key.
+    Whoever runs or publishes a plan of another process keeps to it: ``may_grow`` is then False. ``sends`` needs a key.
 
     Raises:
         ConfigurationError: Something is wrong; names it and the way out. Also where ``may_grow`` is False and nobody
@@ -223,15 +219,7 @@ def _scan(prepared: PreparedJob) -> Hashes:
 
 
 def select_rows(selection: Selection, rows: int) -> Sequence[int]:
-    """Return which rows of a source a selection takes, ascending.
-
-    Args:
-        selection: Which rows.
-        rows: Rows of the source.
-
-    Raises:
-        ConfigurationError: Fewer than one row is asked for.
-    """
+    """Return the rows of a source that a selection takes, in ascending order."""
     if selection.sample is not None:
         if selection.sample < 1:
             raise ConfigurationError(f"`sample` is {selection.sample}", hint="give at least 1")

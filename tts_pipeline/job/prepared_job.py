@@ -28,20 +28,11 @@ from tts_pipeline.storage.store import Store
 
 @dataclass(frozen=True, slots=True)
 class PreparedJob:
-    """A job that can be run.
+    """A job that is checked and can be run.
 
-    Args:
-        job: The job.
-        source: Its rows.
-        row_indices: Which rows of the source are taken, ascending.
-        mapper: How rows become utterances.
-        store: The destination.
-        descriptor: What identifies the dataset.
-        work_dir: For journals and locks.
-        leases: What this process holds of the destination; to be entered by whoever runs the job.
-        cache_locations: Where audio may be that was bought before.
-        repeated_hashes: Which requests stand more than once, when the source was looked through just now; else None.
-        rebuild: Set while a new generation is made beside the dataset in place.
+    ``row_indices`` are the selected rows of the source, in ascending order. The leases are entered by whoever runs the
+    job. ``repeated_hashes`` are of the requests that stand more than once, where the source was looked through just
+    now. ``rebuild`` is set while a new generation is made beside the dataset in place.
     """
 
     job: Job

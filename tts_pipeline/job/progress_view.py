@@ -30,17 +30,11 @@ _CHECKING = "checking the job"
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """What is to be seen at one moment.
+    """The figures of a display at one moment.
 
-    Args:
-        rows: Of the whole job; 0 while it is being checked.
-        done: Rows that are speech or rejects, of this run and earlier ones.
-        rows_per_s: Of about the last 10 seconds; None when it is not known yet.
-        in_flight: Requests that are being answered.
-        retries: Of this run.
-        rejects: Of this run.
-        audio_ms: Of this run.
-        cost: Of this run, confirmed; with a cap, of all runs at most, and the cap; empty without a price.
+    ``rows`` are of the whole job, 0 while it is being checked; ``done`` also counts earlier runs. ``rows_per_s`` is of
+    about the last 10 seconds, None when it is not known yet. ``cost`` is what this run confirmed; with a cap the most
+    that all runs spent, and the cap; empty without a price.
     """
 
     rows: int
@@ -59,12 +53,7 @@ class ProgressSnapshot:
 
 
 class ProgressView:
-    """Looks at a run's progress, and remembers enough to tell its speed.
-
-    Args:
-        progress: Of the run.
-        clock: Seconds that never go backwards.
-    """
+    """Looks at a run's progress, and remembers enough to tell its speed."""
 
     def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._progress = progress
@@ -140,13 +129,7 @@ def report_lines(
     *,
     wait: Callable[[threading.Event], bool] = lambda ended: ended.wait(LINE_EVERY_S),
 ) -> Iterator[None]:
-    """Write a line every 30 seconds, and one at the end.
-
-    Args:
-        view: What to look at.
-        write: Takes a line.
-        wait: Waits for the next line; True says that the run has ended.
-    """
+    """Write a line every 30 seconds, and one at the end; ``wait`` returns True when the run has ended."""
     ended = threading.Event()
 
     def report() -> None:
@@ -167,11 +150,7 @@ def report_lines(
 
 
 class LiveDisplay:
-    """The live display as something that rich can draw, each time as it is then.
-
-    Args:
-        view: What to look at.
-    """
+    """The live display as something that rich can draw, each time as it is then."""
 
     def __init__(self, view: ProgressView) -> None:
         self._view = view

@@ -53,13 +53,7 @@ class OldGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """A generation that is made beside the one in place.
-
-    Args:
-        home: The dataset's place.
-        work_dir: For the journals of the generation in place.
-        number: The generation that is made.
-    """
+    """A generation that is made beside the one in place, whose journals are in ``work_dir``."""
 
     home: Store
     work_dir: Path
@@ -121,11 +115,7 @@ class Rebuild:
 
 
 def complete_swap(home: Store, work_dir: Path, leases: Leases) -> None:
-    """Go on with putting a generation in place, where a run died over it. Blocking.
-
-    Raises:
-        StorageError: The destination or the disk failed, or another process works on the dataset.
-    """
+    """Go on with putting a generation in place, where a run died over it. Blocking."""
     if home.exists(SWAP_FILE):
         with leases.hold_exclusive():
             resume_swap(home)
@@ -142,14 +132,7 @@ def find_rebuild(home: Store, work_dir: Path, target: Descriptor, growth: Growth
 
     One that was begun for the same job and source is gone on with. Writes nothing. Blocking.
 
-    Args:
-        home: The dataset's place.
-        work_dir: For the journals of the generation in place.
-        target: As the job would be described today.
-        growth: Which growth of the source is followed.
-
-    Raises:
-        StorageError: The destination failed.
+    ``work_dir`` holds the journals of the generation in place; ``target`` describes the job of today.
     """
     existing = read_descriptor(home)
     if existing is None or _matches(home, target, growth):

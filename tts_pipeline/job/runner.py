@@ -38,15 +38,7 @@ ABANDON_WAIT_S = 0.5
 
 
 class Runner:
-    """Runs parts of a prepared job.
-
-    Args:
-        prepared: The job.
-        invocation: This execution of the job.
-        progress: The counts of the run.
-        allowance: The spending that is still allowed; None is no cap.
-        stop: Stops the run from outside; None is never.
-    """
+    """Runs parts of a prepared job; an allowance of None is no cap, and a ``stop`` of None never stops it."""
 
     def __init__(
         self,
@@ -76,11 +68,7 @@ class Runner:
         """Rows that reused audio, by its place; the empty name is another row of the job."""
 
     def run(self, parts: Sequence[int]) -> BaseException | None:
-        """Run parts to their end, or until something stops the run; return the reason.
-
-        Args:
-            parts: Numbers of parts without a marker, ascending.
-        """
+        """Run parts without a marker to their end, or until something stops the run; return the reason."""
         try:
             self._disk_reserve.allocate()
         except StorageError as error:

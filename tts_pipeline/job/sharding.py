@@ -31,13 +31,7 @@ _NANO = 10**9
 
 @dataclass(frozen=True, slots=True)
 class ShardSpend:
-    """A shard as the division sees it.
-
-    Args:
-        rows: In its parts.
-        spent: At most, over all invocations.
-        is_finished: Whether it will spend nothing any more.
-    """
+    """A shard's rows and its highest spending over all invocations; a finished one spends nothing any more."""
 
     rows: int
     spent: Decimal
@@ -45,13 +39,7 @@ class ShardSpend:
 
 
 def water_fill(cap: Decimal, spends: Sequence[ShardSpend], index: int) -> Decimal:
-    """Return the most that one shard may spend over all its invocations, in units of 1e-9, rounded down.
-
-    Args:
-        cap: Of all of them together.
-        spends: All shards.
-        index: Which one is asked for.
-    """
+    """Return the most that one shard may spend over all its invocations, in units of 1e-9, rounded down."""
     active = {number for number, spend in enumerate(spends) if not spend.is_finished and spend.rows}
     level = _level(cap, spends, active)
     while overspent := {number for number in active if Fraction(spends[number].spent) > level * spends[number].rows}:
@@ -75,12 +63,7 @@ def cap_of_shard(
 ) -> BudgetCap:
     """Return the cap of one shard; what it has spent itself counts towards it.
 
-    Args:
-        cap: The job's.
-        shard: Which one.
-        descriptor: Of the dataset.
-        spent_by_part: By part; what is in none of the shards' parts is taken off the cap first.
-        finished_parts: Parts that will spend nothing any more.
+    Spending outside all the shards' parts is taken off the cap first. Finished parts spend nothing any more.
     """
     shards = divide_into_shards(shard.all_parts, shard.shards)
     outside = cost_of_parts(spent_by_part, spent_by_part.keys() - set(range(shard.all_parts)))
@@ -116,11 +99,7 @@ def _rows(descriptor: Descriptor, shard: Shard) -> int:
 def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | None = None) -> Limits:
     """Return the limits of one shard: the rates are divided; concurrency is each worker's own.
 
-    Args:
-        limits: The job's; without ``requests_per_minute`` the card's own rate holds, and is divided.
-        card: The model's.
-        shard: The shard.
-        at_a_time: How many shards run at one time, at most; None is all of them, and there are never more.
+    Without ``requests_per_minute`` the card's own rate is divided. ``at_a_time`` None runs all shards at one time.
 
     Raises:
         ConfigurationError: ``at_a_time`` is below 1.

@@ -37,11 +37,7 @@ class CancelToken:
         return self._reason is not None
 
     def set(self, by: str = "its caller") -> None:
-        """Tell the job to stop. From any thread and any signal handler: takes no locks, and returns at once.
-
-        Args:
-            by: Who or what interrupts it, for the message.
-        """
+        """Tell the job to stop; ``by`` is for the message. From any thread and signal handler: it takes no locks."""
         if self._reason is None:
             hint = "run again to go on"
             self._reason = StoppedError(f"interrupted by {by}", stopped_by="interrupted", hint=hint)
@@ -69,10 +65,6 @@ def run_stoppable(main: Coroutine[Any, Any, Result], stop: CancelToken) -> Resul
     raising, the first time; where this is not the main thread they are left alone.
 
     Nothing that the run has begun in other threads is waited for when this raises at once: all of them are daemons.
-
-    Args:
-        main: What the loop runs; it listens to ``stop``.
-        stop: Set when this thread is interrupted.
     """
     thread = DaemonExecutor(1, "event-loop")
     with _stop_on_signals(stop) as second_signals:

@@ -26,9 +26,6 @@ def workers_for(max_concurrency: int) -> int:
     They are more, and bounded, because a row needs no place while it rests before a retry, while it waits for other
     rows to show whose failure its was, and while its result is written: others send meanwhile. Without them a few
     neighbouring rows that always fail, at a concurrency of 1 or 2, would look like an outage of the service.
-
-    Args:
-        max_concurrency: What the client allows in flight.
     """
     return max_concurrency + max(SPARE_WORKERS, max_concurrency // 4)
 
@@ -65,11 +62,7 @@ class WorkItem:
 
 
 class RejectGuard:
-    """Tells a wrong setting from wrong rows: a million rejects are not a result.
-
-    Args:
-        max_rejects: More rejects than this stop the run; None is any number.
-    """
+    """Tells a wrong setting from wrong rows: a million rejects are not a result. A maximum of None is any number."""
 
     def __init__(self, max_rejects: int | None = None) -> None:
         self._max_rejects = max_rejects
@@ -106,18 +99,10 @@ class RejectGuard:
 
 
 class WorkerPool:
-    """Says utterances with a fixed number of workers, until the queue ends or something stops it.
+    """Says utterances with a fixed number of workers, until the queue ends (None) or something stops it.
 
-    Args:
-        client: Says one utterance.
-        workers: How many at a time; the client bounds how many of them send. See ``workers_for``.
-        stop_grace_s: How long an orderly stop waits for answers that are already paid for.
-        guard: Watches the rejects.
-
-    Attributes:
-        queue: Where the items come from; None is the end.
-        reason: Why the pool stopped; None while it has not.
-        on_reuse: Called for each speech whose audio was not bought, with the origin of the audio.
+    The client bounds how many workers send. An orderly stop waits ``stop_grace_s`` for answers that are already paid
+    for. ``on_reuse`` is called for each speech whose audio was not bought, with the audio's origin.
     """
 
     def __init__(self, client: Synthesizer, *, workers: int, stop_grace_s: float, guard: RejectGuard) -> None:

@@ -24,10 +24,6 @@ TAKE = "take"
 class ColumnRoles:
     """The source's columns by their role, checked against its schema.
 
-    Args:
-        columns: Which column is what.
-        schema: The source's.
-
     Raises:
         ConfigurationError: A column is missing, of the wrong type, or would collide with one of the speech table's.
     """
@@ -70,11 +66,9 @@ class ColumnRoles:
         return _values(rows, self.columns.text)
 
     def keys(self, rows: pa.Table, locations: Sequence[tuple[str, int]]) -> list[UtteranceKey]:
-        """Return what names each row's utterance.
+        """Return the key of each row's utterance.
 
-        Args:
-            rows: Rows of the source.
-            locations: Each row's file and its place in that file, as ``Source.locate`` tells them.
+        A location is the row's file and its place in that file, see ``Source.locate``.
         """
         if self.columns.generate_ids:
             ids = [f"{stem_of(name)}:{row}" for name, row in locations]
@@ -96,13 +90,9 @@ class ColumnRoles:
 
 @dataclass(frozen=True, slots=True)
 class UtteranceMapper:
-    """How rows become utterances: the card that says what is allowed, and what is the same for all rows.
+    """Maps rows to utterances: a row's own parameters go before the fixed ones.
 
-    Args:
-        roles: Where things are.
-        card: What is allowed.
-        fixed: Parameters that are the same for all rows; a row's own value goes before.
-        unchecked: Parameters whose values are not held against the card's lists.
+    Unchecked parameters are not held against the card's lists.
     """
 
     roles: ColumnRoles
@@ -155,11 +145,7 @@ def passthrough_columns(columns: InputColumns, schema: pa.Schema) -> tuple[tuple
 
 
 def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None:
-    """Say which columns keep Hugging Face ``datasets`` from opening the speech table; None is none.
-
-    Args:
-        passthrough: As ``passthrough_columns`` gives them.
-    """
+    """Say which columns keep Hugging Face ``datasets`` from opening the speech table; None is none."""
     unreadable = [(source, field) for source, field in passthrough if not is_readable_by_hugging_face(field.type)]
     if not unreadable:
         return None

@@ -30,15 +30,7 @@ def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
 
 
 def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
-    """Make sure that the columns that are dropped are there.
-
-    Args:
-        drop: Their names.
-        names: Of all columns.
-
-    Raises:
-        ConfigurationError: One is not.
-    """
+    """Make sure that the columns that are dropped are there."""
     known = dict.fromkeys(names)
     for name in drop:
         if name not in known:

@@ -27,9 +27,6 @@ class RequestHasher:
 
     It is two checksums side by side, in half the time of a cryptographic hash, for planning goes through every row.
     Rows of one hash are nearly always of one request and take. Where they are not, one waits for the other in vain.
-
-    Args:
-        mapper: Which parameters differ from row to row; the others are the same for the whole job.
     """
 
     def __init__(self, mapper: UtteranceMapper) -> None:
@@ -47,12 +44,7 @@ class RequestHasher:
     def hash_rows(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> Hashes:
         """Return the hashes of those rows that would be sent, which have a text.
 
-        Args:
-            rows: Rows of the source; a column each for the text and the parameters is enough.
-            keys: What names each row.
-
-        Raises:
-            ConfigurationError: The value of a parameter is not allowed.
+        A column each for the text and the parameters is enough.
         """
         # As bytes: they need not be decoded only to be encoded again.
         column = rows.column(self._mapper.roles.columns.text).cast(pa.large_string()).cast(pa.large_binary())
@@ -89,24 +81,12 @@ def save_duplicate_hashes(store: Store, fingerprint: str, hashes: Hashes) -> Non
 
     They are kept at the destination: whoever goes on elsewhere, and each of many shards, need not look through the
     whole source.
-
-    Args:
-        store: The destination.
-        fingerprint: Of the job and its source.
-        hashes: What a scan found.
-
-    Raises:
-        StorageError: The destination failed.
     """
     store.write(DUPLICATES_FILE, bytes.fromhex(fingerprint) + hashes.astype("<i8").tobytes())
 
 
 def load_duplicate_hashes(store: Store, fingerprint: str) -> Hashes | None:
-    """Return the hashes that were kept of a job; None when there are none, or the file is damaged. Blocking.
-
-    Raises:
-        StorageError: The destination failed.
-    """
+    """Return the hashes that were kept of a job; None when there are none, or the file is damaged. Blocking."""
     data, prefix = store.read(DUPLICATES_FILE), bytes.fromhex(fingerprint)
     if data is None or not data.startswith(prefix) or len(data) % _HASH_BYTES:
         return None

@@ -66,18 +66,11 @@ _LOCK_SUFFIX = ".lock"
 
 
 def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str:
-    """Write rows as a Parquet file, some thousands at a time. Blocking.
+    """Write rows as a Parquet file, some thousands at a time; return the hexadecimal hash of the contents. Blocking.
 
-    What computing a lazy frame raises is its owner's, and passes.
-
-    Args:
-        rows: The rows; a reader of a stream is used up. Categories are written as their texts.
-        path: The file to be made.
-        drop: Columns of which nothing is written but their names.
-
-    Returns:
-        The hash of the contents, hexadecimal: the same for the same rows, column names and types, as long as pyarrow
-        writes the same bytes for them.
+    The hash is the same for the same rows, column names and types, as long as pyarrow writes the same bytes for them.
+    A reader of a stream is used up, categories are written as their texts, and of dropped columns only the names are
+    written. What computing a lazy frame raises is its owner's, and passes.
 
     Raises:
         ConfigurationError: They are no rows, a column's type cannot be read by row, or Parquet would alter its values.
@@ -225,13 +218,10 @@ def _full_group_rows(sizes: Sizes) -> int:
 
 @contextmanager
 def temporary_parquet(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] = ()) -> Iterator[Path]:
-    """Give a file of rows, which is there as long as the block runs.
+    """Give a file of rows, which is there as long as the block runs; of dropped columns only the names are written.
 
-    Args:
-        rows: The rows.
-        work_dir: A folder on a local disk for such files; None is the user's cache, or the system's temporary folder.
-            What a killed process left there is removed.
-        drop: Columns of which nothing is written but their names.
+    ``work_dir`` None is the user's cache, or the system's temporary folder. What a killed process left there is
+    removed.
 
     Raises:
         ConfigurationError: They are no rows, or a column's type cannot be read by row.

@@ -21,14 +21,7 @@ PartitionKeys = Mapping[str, str | None]
 
 
 def partition_keys(path: str) -> PartitionKeys:
-    """Return the keys that a file's folders name, with their values; None is null.
-
-    Args:
-        path: Relative to the source's root.
-
-    Raises:
-        ConfigurationError: One of them is named twice.
-    """
+    """Return the keys that a file's folders name, with their values, None for null; refuse a key that stands twice."""
     keys: dict[str, str | None] = {}
     for folder in path.split("/")[:-1]:
         name, _, value = map(unquote, folder.partition("="))
@@ -58,14 +51,7 @@ def hive_columns(paths: Sequence[str]) -> dict[str, pa.Array]:
 
 
 def holds_only(metadata: pq.FileMetaData, name: str, folder_value: pa.Scalar, folder_text: str | None) -> bool:
-    """Say whether a file's own column holds the value of its folder and no other, as its statistics tell.
-
-    Args:
-        metadata: Of the file.
-        name: The column's.
-        folder_value: The value of its folder.
-        folder_text: The same as the folder's name has it.
-    """
+    """Say whether a file's own column holds the value of its folder and no other, as its statistics tell."""
     index = metadata.schema.to_arrow_schema().get_field_index(name)
     paths = [metadata.schema.column(number).path for number in range(len(metadata.schema))]
     if index < 0 or name not in paths:

@@ -26,25 +26,14 @@ _PER_SECOND: Mapping[Int96Unit, int] = {"ns": 10**9, "us": 10**6}
 
 @dataclass(frozen=True, slots=True)
 class Int96:
-    """What a file's INT96 columns can be read as.
-
-    Args:
-        units: By column, the units that hold each of its values unaltered.
-        schema: The file's columns, read as microseconds.
-    """
+    """The INT96 columns of a file, with the units that hold each value unaltered, and the schema in microseconds."""
 
     units: Mapping[str, frozenset[Int96Unit]]
     schema: pa.Schema
 
 
 def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collection[str]) -> Int96 | None:
-    """Look at the values of a file's INT96 columns; None where there are none. Other files cost nothing.
-
-    Args:
-        stream: The file.
-        label: What it is called in an error.
-        metadata: Its footer.
-        drop: Columns that are left alone.
+    """Look at the values of a file's INT96 columns, but the dropped; None where there are none, which costs nothing.
 
     Raises:
         ConfigurationError: They are out of all proportion when they are read.
@@ -67,9 +56,6 @@ def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collect
 
 def choose_unit(files: Iterable[tuple[str, Int96]]) -> Int96Unit:
     """Return what the INT96 timestamps of all files are read as, so that none is altered.
-
-    Args:
-        files: Each file's path and what was found in it.
 
     Raises:
         ConfigurationError: There is no such unit; names the file and the column.

@@ -48,12 +48,9 @@ _SCANS = {"Delta": "pl.scan_delta", "Iceberg": "pl.scan_iceberg"}
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """The files of a source.
+    """The files of a source, sorted: each one's relative path, as text that can be stored, and where to open it.
 
-    Args:
-        filesystem: The fsspec file system they are on; None is the local disk.
-        files: Relative path, as text that can be stored, and where to open it; sorted.
-        left_out: How many Parquet files were found and are not read, by the reason.
+    A file system of None is the local disk. ``left_out`` counts Parquet files that are not read, by the reason.
     """
 
     filesystem: Any | None
@@ -62,11 +59,9 @@ class SourceListing:
 
 
 def list_source(location: str | os.PathLike[str], work_dir: Path | None = None) -> SourceListing:
-    """Find the files of a source. Blocking.
+    """Find the files of a source, outside ``work_dir``. Blocking.
 
-    Args:
-        location: A file, a folder, a glob or an fsspec URL of these; what has just this name goes before a glob.
-        work_dir: A local folder whose files are no source; None is none.
+    A file that has the very name of a glob goes before what the glob matches.
 
     Raises:
         MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.

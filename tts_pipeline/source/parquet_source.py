@@ -39,15 +39,10 @@ SMALL_FILE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One Parquet file of the source.
+    """One Parquet file of the source, with the rows of each row group and the columns that its folders name.
 
-    Args:
-        path: Relative to the source's root, part of the fingerprint.
-        location: Where to open it.
-        size_bytes: Of the file.
-        footer_sha256: Hash of the Parquet footer, which holds counts and sizes of every column chunk.
-        row_group_rows: Rows in each row group.
-        hive: The columns that its folders name, with their values.
+    The path is relative to the source's root, and part of the fingerprint. The hash is of the Parquet footer, which
+    holds counts and sizes of every column chunk.
     """
 
     path: str
@@ -65,12 +60,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the files of a source are read.
+    """How the files of a source are read; a file system of None is the local disk.
 
-    Args:
-        filesystem: The fsspec file system they are on; None is the local disk.
-        drop: Columns of the files that are no part of the schema, and are not read.
-        int96_unit: What INT96 timestamps are read as.
+    Columns in ``drop`` are no part of the schema. INT96 timestamps are read in ``int96_unit``.
     """
 
     filesystem: Any | None = None
@@ -81,11 +73,7 @@ class ReadOptions:
 class Source:
     """Rows of one or many Parquet files, in the order of the files' relative paths.
 
-    Args:
-        files: In order.
-        schema: Common to all files.
-        left_out: How many Parquet files were found beside them and are not read, by the reason.
-        options: How they are read.
+    ``left_out`` counts the Parquet files that are not read, by the reason.
     """
 
     def __init__(
@@ -167,9 +155,7 @@ class Source:
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Stream record batches from the row group that holds row ``start``, each with its first row's place.
 
-        Args:
-            start: A row of the source; reading begins at its row group, so the first place may be smaller.
-            columns: Only these; None is all.
+        The first place may be smaller than ``start``. ``columns`` None is all.
 
         Raises:
             StorageError: A file cannot be read any more, or is damaged.

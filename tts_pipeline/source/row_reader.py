@@ -24,12 +24,7 @@ class RowBatches(Protocol):
 
 
 class RowReader:
-    """Reads runs of rows in ascending order, going through the source once.
-
-    Args:
-        source: The rows.
-        columns: Only these; None is all.
-    """
+    """Reads runs of rows in ascending order, going through the source once; ``columns`` None is all."""
 
     def __init__(self, source: RowBatches, columns: Sequence[str] | None = None) -> None:
         self._source = source

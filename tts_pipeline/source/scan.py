@@ -28,14 +28,8 @@ MAX_DISTINCT = 100_000
 def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> Hashes:
     """Check ids, takes and parameter columns of all rows, and find requests that stand twice, in flat memory.
 
-    Args:
-        source: The rows.
-        row_indices: Which of them, ascending.
-        mapper: Where ids and parameters are, and what is allowed.
-        scratch: A local folder for hashes that do not fit into memory.
-
-    Returns:
-        The hashes (``RequestHasher``) of the utterances that would be asked for in the same way as another one.
+    Returns the hashes (``RequestHasher``) of the utterances that would be asked for in the same way as another one.
+    Hashes that do not fit into memory go to the scratch folder.
 
     Raises:
         ConfigurationError: An id is null or stands twice, with examples; a take fits no column of the tables; or

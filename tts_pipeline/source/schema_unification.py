@@ -19,9 +19,6 @@ def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     and go together. Column order, and names of list items, are those of the first file. Integers of two widths, or
     times of two units, differ.
 
-    Args:
-        schemas: Each file's name and schema; at least one.
-
     Raises:
         ConfigurationError: Columns differ; names two files, the column and both types.
     """

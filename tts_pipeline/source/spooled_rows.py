@@ -19,11 +19,8 @@ _NARROW_BYTES = 4_096
 class SpooledRows:
     """Rows in order, written once and read in slices; ``RowReader`` reads them as it reads a source.
 
-    Args:
-        schema: Of the rows.
-        memory_bytes: What is held in memory at most.
-        folder: Where a file is made for what is more, on a local disk. It has no name, so that nothing is left of it
-            whatever becomes of the process. None holds everything in memory.
+    More than ``memory_bytes`` goes to a file in ``folder``, on a local disk. It has no name, so that nothing is left
+    of it whatever becomes of the process. A folder of None holds everything in memory.
     """
 
     def __init__(self, schema: pa.Schema, memory_bytes: int = 0, folder: Path | None = None) -> None:
@@ -46,11 +43,7 @@ class SpooledRows:
         return rows
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take rows that follow those taken before. Blocking.
-
-        Raises:
-            StorageError: They could not be written.
-        """
+        """Take rows that follow those taken before. Blocking."""
         sizes = _row_bytes(batch)
         self.row_bytes += sizes
         self._buffered_bytes += batch.nbytes

@@ -26,13 +26,10 @@ _MEDIA_TYPE_NAMES = frozenset({"mimeType", "mime_type", "content_type", "content
 
 
 class AudioContent(NamedTuple):
-    """Where an answer has its audio: exactly one of ``data`` and ``url`` is set.
+    """Where an answer has its audio: exactly one of ``data``, decoded, and ``url``, absolute, is set.
 
-    Args:
-        data: Decoded bytes.
-        url: Absolute; ``https`` on Alibaba's object store, whatever was said.
-        expires_at: When the URL stops working, seconds since 1970 UTC; None when not said.
-        content_type: What a data URI, or the object that the data is in, calls it; None otherwise.
+    The URL is ``https`` on Alibaba's object store, whatever was said, and expires at seconds since 1970 UTC. The
+    content type is that of a data URI, or of the object that the data is in.
     """
 
     data: bytes | None = None
@@ -48,9 +45,7 @@ class AudioContent(NamedTuple):
 def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> AudioContent | None:
     """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
 
-    Args:
-        payload: The object.
-        decode: Turns a string into bytes; one ``TextDecoder`` for all objects of a stream.
+    One ``TextDecoder`` decodes all objects of a stream.
 
     Raises:
         ValueError: There is data that cannot be decoded, and no URL to fall back on.
@@ -74,10 +69,7 @@ def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> Audi
 def audio_from_text(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode_text) -> AudioContent:
     """Return what a string stands for: a data URI, a URL, base64 or hex.
 
-    Args:
-        text: Not empty.
-        holder: The object the string is in, for its ``expires_at`` and its media type; None without.
-        decode: Turns a string into bytes.
+    The object that holds the string tells ``expires_at`` and the media type.
 
     Raises:
         ValueError: It is none of these.

@@ -20,10 +20,7 @@ _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
 
 class ContentDecoder:
-    """Inflates a body.
-
-    Args:
-        codings: The value of ``Content-Encoding``, or of all of them with commas between.
+    """Inflates a body; the codings of several ``Content-Encoding`` have commas between.
 
     Raises:
         UnreadableError: ``UnsupportedCoding``: not gzip and not deflate, or more than one. It may be billed.

@@ -20,12 +20,9 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event.
+    """One event: its name, the HTTP status told in a comment, and its data.
 
-    Args:
-        name: The ``event`` field; ``message`` when there is none, as the standard says.
-        status: The HTTP status told in a comment; None when none was.
-        data: The lines of ``data``, in order, never empty.
+    The name is ``message`` by default, as the standard says. The lines of ``data`` are in order, never empty.
     """
 
     name: str

@@ -57,10 +57,7 @@ WRONG_SERVICE_HINT = "if every row meets this, the service answers in another fo
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
     """Return the error that a failing answer means. Never raises.
 
-    Args:
-        status: The HTTP status; also 200, for an error inside it.
-        headers: By lower-case name.
-        body: Of any form, also empty or cut.
+    The status may be 200, for an error inside it, and the body of any form, also empty or cut.
     """
     return _error_of(with_header_code(parse_failure(body), headers), status, headers)
 
@@ -75,12 +72,8 @@ def classify_payload(
 ) -> ServiceError:
     """Return the error that a parsed object means, inside an HTTP 200 or a server-sent event. Never raises.
 
-    Args:
-        payload: The object.
-        status: The HTTP status it came under: what may have been billed follows this one.
-        headers: By lower-case name.
-        event_status: The status that the event itself told; None without.
-        has_audio: Whether audio came before it, in the same stream: that may be billed, whatever it says.
+    What may have been billed follows the HTTP ``status``, not the ``event_status`` that the event itself told. Audio
+    that came before it in the same stream may be billed, whatever it says.
     """
     failure = with_header_code(parse_failure_payload(payload, event_status), headers)
     failure = replace(failure, has_audio=has_audio or _has_audio(payload))
@@ -97,11 +90,7 @@ def _has_audio(payload: Mapping[str, Any]) -> bool:
 def malformed_error(code: str, message: str, response: Response, *, request_id: str | None = None) -> TransientError:
     """Return the error for an answer that is not whole: retried, and taken as billed.
 
-    Args:
-        code: Ours: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
-        message: What is wrong with the answer.
-        response: The answer.
-        request_id: The request id in its body; None takes the headers'.
+    The code is ``EmptyBody``, ``MalformedBody`` or ``CutStream``. A request id of None takes the headers'.
     """
     request_id = request_id or response.request_id
     return TransientError(message, code=code, http_status=response.status, request_id=request_id)
@@ -110,15 +99,11 @@ def malformed_error(code: str, message: str, response: Response, *, request_id: 
 def missing_audio_error(
     message: str, response: Response, *, is_unreadable: bool, request_id: str | None = None
 ) -> ServiceError:
-    """Return the error for a whole answer without audio; taken as billed.
+    """Return the error for a whole answer without audio; taken as billed. The message says what it is instead of audio.
 
-    Args:
-        message: What the answer is instead of audio.
-        response: The answer.
-        is_unreadable: Whether something in it may be audio in a form that we cannot read: never bought again. Else it
-            is bought once more: models fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``,
-            seen 2026-11).
-        request_id: The request id in its body; None takes the headers'.
+    ``is_unreadable``: something in it may be audio in a form that we cannot read: never bought again. Else it is
+    bought once more: models fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11).
+    A request id of None takes the headers'.
     """
     return (UnreadableError if is_unreadable else TransientError)(
         message,

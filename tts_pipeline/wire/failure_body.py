@@ -53,18 +53,12 @@ _NON_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false", "
 
 @dataclass(frozen=True, slots=True)
 class FailureBody:
-    """What a failing answer says, whatever its form.
+    """The content of a failing answer, whatever its form.
 
-    Args:
-        codes: Candidates for the code, the most telling place first.
-        message: As it was sent; not yet fit to be shown.
-        status: A status told inside the body; None without.
-        request_id: None without.
-        characters: What it says it billed; None without.
-        meaning: What a maker's number means, a name in ``failure_codes.RULES``; None without a known one.
-        wait_s: Seconds that the body asks to wait; None without.
-        is_nested: Whether it was an ``{"error": {...}}``.
-        has_audio: Whether audio came with it, or before it in a stream: that may be billed, whatever it says.
+    ``codes`` are candidates for the code, the most telling place first. The message is not yet fit to be shown.
+    ``status`` was told inside the body; ``characters`` are said to be billed; ``meaning`` is a name in
+    ``failure_codes.RULES``, for a known number of a maker's. ``is_nested``: it was an ``{"error": {...}}``.
+    ``has_audio``: audio came with it, or before it in a stream: that may be billed, whatever it says.
     """
 
     codes: tuple[str, ...] = ()

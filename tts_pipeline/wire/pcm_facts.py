@@ -18,13 +18,8 @@ from tts_pipeline.config import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RAT
 class PcmFacts(NamedTuple):
     """What is told of samples; None where nothing is.
 
-    Args:
-        sample_rate_hz: Within what speech can have; anything else is not believed.
-        channels: 1 is mono.
-        bits: Of one sample.
-        coding: ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
-        is_big_endian: The byte order.
-        is_pcm: Whether they are said to be headerless samples at all.
+    The sample rate is within what speech can have; anything else is not believed. The coding is ``signed``,
+    ``unsigned``, ``float``, ``mulaw`` or ``alaw``. ``is_pcm``: they are said to be headerless samples at all.
     """
 
     sample_rate_hz: int | None = None

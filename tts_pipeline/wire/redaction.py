@@ -46,8 +46,7 @@ Text = TypeVar("Text", str, str | None)
 class Redactor:
     """Replaces secrets in texts. Made once for a service; pure, and a few microseconds for a request id.
 
-    Args:
-        secrets: Keys, and whatever else authenticates; empty and very short ones are passed over.
+    Empty and very short secrets are passed over.
     """
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:

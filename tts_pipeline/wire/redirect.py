@@ -23,10 +23,6 @@ _PRINTABLE = "/%:@!$&'()*+,;=-._~[]"
 def redirect_url(url: str, response: Response) -> str | None:
     """Return where a redirected request is to be sent again; None where the answer leads to audio, or to nothing.
 
-    Args:
-        url: Where the request went.
-        response: A redirect.
-
     Raises:
         FatalError: ``Redirected``: the service is elsewhere, and neither its key nor a text is sent there unasked. Only
             the same host and port is, or https in place of http on their own ports. Not billed.

@@ -24,14 +24,10 @@ _RESERVED = frozenset({"model", "input"})
 class Request(NamedTuple):
     """What is sent for one segment, without the key: whoever sends it adds ``Authorization``.
 
-    Args:
-        method: Always ``POST`` so far.
-        url: The whole address.
-        headers: By lower-case name; never ``authorization``.
-        body: UTF-8 JSON in a fixed order of keys, so that equal requests are equal bytes.
-        request_key: Hex SHA-256 over the service's name, the path, the service's own query and headers where it has
-            any, and the body. Not over the base URL, the stream switch or the key: the same request through a restarted
-            local service, another mirror, or streamed, is the same purchase.
+    Header names are in lower case. The body is UTF-8 JSON in a fixed order of keys, so that equal requests are equal
+    bytes. ``request_key`` is the hex SHA-256 over the service's name, the path, the service's own query and headers
+    where it has any, and the body. Not over the base URL, the stream switch or the key: the same request through a
+    restarted local service, another mirror, or streamed, is the same purchase.
     """
 
     method: str
@@ -81,9 +77,8 @@ _DIALECTS: Mapping[str, _Dialect] = {
 class RequestBuilder:
     """Builds the requests of one model on one service: whatever is alike in all of them is made once.
 
-    Args:
-        service: Where to; its base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not.
-        card: The model; gives the order of keys, and says which parameters stay out of the body.
+    The base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not. The card gives the order of keys,
+    and says which parameters stay out of the body.
 
     Raises:
         ConfigurationError: The dialect is unknown.
@@ -101,11 +96,9 @@ class RequestBuilder:
         self._unsent = frozenset(name for name in (STREAM_PARAMETER, *self._order) if not is_in_body(card, name))
 
     def build(self, text: str, parameters: Parameters) -> Request:
-        """Build the request for one segment; unset parameters are not sent, an explicit ``False`` is.
+        """Build the request for one segment, the text exactly as it is; parameters are checked and normalised.
 
-        Args:
-            text: What is to be said, sent exactly as it is.
-            parameters: Already checked and normalised; only those that are set.
+        Unset parameters are not sent, an explicit ``False`` is.
 
         Raises:
             ConfigurationError: A parameter would overwrite the model or the text.

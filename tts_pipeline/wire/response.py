@@ -13,13 +13,9 @@ _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-reque
 
 
 class Response(NamedTuple):
-    """One whole HTTP answer.
+    """One whole HTTP answer, decompressed, its header names in lower case.
 
-    Args:
-        status: The HTTP status.
-        headers: By lower-case name.
-        body: All of it, decompressed.
-        complete: False when the body ended with the connection, without a length or chunks: it may be cut.
+    ``complete`` is False when the body ended with the connection, without a length or chunks: it may be cut.
     """
 
     status: int
@@ -45,19 +41,10 @@ class Response(NamedTuple):
 class ParsedResponse(NamedTuple):
     """The content of a successful answer: audio, or the place to fetch it from. Exactly one of both is set.
 
-    The first four fields are those of an ``AudioContent``.
-
-    Args:
-        data: The audio as received; not yet looked at.
-        url: Where the audio is to be fetched, without the key; may be relative after a redirect.
-        url_expires_at: Seconds since 1970 UTC; None when not said.
-        content_type: The media type that the answer gave the audio, true or not; None without one.
-        usage: What the service reported.
-        request_id: The service's; None when none came.
-        words: Timed words, not yet placed in the text; None where there are none.
-        quality: Flags, such as ``timestamps_dropped``.
-        complete: False when ``data`` is a body that ended with the connection; what came inside JSON or a finished
-            stream is whole, however the connection ended.
+    The first four fields are those of an ``AudioContent``; a URL may be relative after a redirect, and is fetched
+    without the key. The words are not yet placed in the text. ``quality`` has flags such as ``timestamps_dropped``.
+    ``complete`` is False when ``data`` is a body that ended with the connection; what came inside JSON or a finished
+    stream is whole, however the connection ended.
     """
 
     data: bytes | None = None

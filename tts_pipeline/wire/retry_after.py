@@ -62,12 +62,7 @@ def _until_s(number: float, headers: Mapping[str, str]) -> float | None:
 
 
 def requested_wait_s(holders: Sequence[Mapping[str, Any]], message: str) -> float | None:
-    """Return the seconds that a body asks to wait, in a field or in its message; None where it does not say.
-
-    Args:
-        holders: The objects of the body that tell of the failure.
-        message: The service's words, cut to what is searched.
-    """
+    """Return the seconds that a body asks to wait, in a field or in its message; None where it does not say."""
     for holder in (*holders, *_detail_objects(holders)):
         for name, unit_s in _FIELDS_S.items():
             wait_s = _wait_of(holder.get(name), unit_s)

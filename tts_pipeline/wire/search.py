@@ -42,13 +42,10 @@ _UNRELATED_LINK = re.compile(
 
 
 class Leaf(NamedTuple):
-    """One value in a JSON document that is neither an object nor a list.
+    """One value in a JSON document that is neither an object nor a list, and the media type of the object around it.
 
-    Args:
-        name: The names on the way to it, with dots; the places in lists are left out, so that all chunks of a list
-            have one name.
-        value: The value.
-        media_type: What the object around it calls its audio; None without.
+    The name has the names on the way to it, with dots; the places in lists are left out, so that all chunks of a list
+    have one name.
     """
 
     name: str

@@ -51,9 +51,6 @@ _MIN_AUDIO_BYTES = 48
 def parse_response(response: Response) -> ParsedResponse:
     """Return what an answer says: audio, or where to fetch it.
 
-    Args:
-        response: The whole answer.
-
     Raises:
         ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
         TransientError: It should have been a success and is not whole: ``EmptyBody``, ``MalformedBody``, ``CutStream``.

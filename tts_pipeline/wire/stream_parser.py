@@ -87,15 +87,9 @@ def parse_stream(response: Response) -> ParsedResponse:
 
 
 def parse_documents(values: Sequence[object], response: Response, *, is_whole: bool) -> ParsedResponse:
-    """Return the reading of JSON values that belong together.
+    """Return the reading of JSON values that belong together, in order; raises as ``parse_stream`` does.
 
-    Args:
-        values: In order.
-        response: The answer that they are in.
-        is_whole: Whether its form tells that none is missing; else the audio itself must, unless the last one says it.
-
-    Raises:
-        ServiceError: As ``parse_stream``.
+    ``is_whole``: their form tells that none is missing; else the audio itself must, unless the last one says it.
     """
     state = _StreamState()
     for value in values:

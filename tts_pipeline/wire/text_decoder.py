@@ -29,22 +29,14 @@ class TextDecoder:
         self._is_hex: bool | None = None
 
     def __call__(self, text: str) -> bytes:
-        """Return the bytes that a string stands for.
-
-        Raises:
-            ValueError: It is neither base64 nor hex.
-        """
+        """Return the bytes that a string stands for; ValueError: it is neither base64 nor hex."""
         if self._is_hex is None and len(text) >= MIN_TEXT_CHARACTERS:
             self._is_hex = is_hex(text)
         return bytes.fromhex(text.strip().removeprefix("0x")) if self._is_hex else decode_base64(text)
 
 
 def decode_text(text: str) -> bytes:
-    """Return the bytes that a string on its own stands for.
-
-    Raises:
-        ValueError: It is neither base64 nor hex.
-    """
+    """Return the bytes that a string on its own stands for; ValueError: it is neither base64 nor hex."""
     return TextDecoder()(text)
 
 

@@ -27,14 +27,10 @@ _OVERLAP_MS = 250
 
 @dataclass(frozen=True, slots=True)
 class TimedText:
-    """One timed piece of text as the service gave it.
+    """One timed piece of text as the service gave it, which may differ from the text sent (``twelve`` for ``12``).
 
-    Args:
-        text: What is said; may differ from what was written (``twelve`` for ``12``).
-        start_ms: From the start of the segment's audio.
-        end_ms: From the start of the segment's audio.
-        index_start: The service's own place in the text, to be believed only where the text agrees; None without.
-        index_end: The place after it.
+    Times are from the start of the segment's audio. The service's own places in the text are to be believed only where
+    the text agrees.
     """
 
     text: str
@@ -203,18 +199,11 @@ def merge_words(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
 def align_words(
     words: Sequence[TimedText] | None, text: str, duration_ms: int
 ) -> tuple[tuple[Word, ...] | None, tuple[str, ...]]:
-    """Order words, hold them within the audio and map them to places in the text.
+    """Order words, hold them within the audio and map them to places in the text, as it was sent.
 
-    Args:
-        words: As the service gave them; None or empty is no timestamps.
-        text: The text they speak, as it was sent.
-        duration_ms: The measured length of the audio.
-
-    Returns:
-        The words and no flag, each with ``0 <= start_ms <= end_ms <= duration_ms``, no word beginning before the one
-        before it has ended, and places that never overlap (None where the text does not hold the word: ``twelve`` for
-        ``12`` among other unknown words). Or None, and the flag ``timestamps_dropped`` where there were words that
-        cannot be believed.
+    Each word has ``0 <= start_ms <= end_ms <= duration_ms``, none begins before the one before it has ended, and
+    places never overlap (None where the text does not hold the word: ``twelve`` for ``12`` among other unknown words).
+    Words that cannot be believed are None, and the flag ``timestamps_dropped``; no words are no flag.
     """
     timed_words = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
     if not timed_words:

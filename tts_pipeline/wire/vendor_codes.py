@@ -95,14 +95,10 @@ DAILY_QUOTA = re.compile(r"PerDay")
 
 
 class NumericScheme(NamedTuple):
-    """A form in which failures are numbers.
+    """A form in which failures are numbers, by their meaning; the path to the number is that in the JSON object.
 
-    Args:
-        path: Where in the JSON object the number stands; it may also be spelled as text.
-        meanings: Meaning -> numbers.
-        sibling: A name that stands in the object too, where the path alone does not tell the form; None where it does.
-        success: The numbers when all is well.
-        is_strict: Whether any other number is a failure, also beside audio.
+    ``sibling`` is a name that stands in the object too, where the path alone does not tell the form. ``success`` are
+    the numbers when all is well; where it ``is_strict`` any other number is a failure, also beside audio.
     """
 
     path: tuple[str, ...]
