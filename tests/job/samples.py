@@ -46,6 +46,17 @@ def read(destination: Path, table: str) -> pa.Table:
     return pa.concat_tables([pq.read_table(path) for path in files]) if files else pa.table({})
 
 
+def row_ids(rows: int) -> list[str]:
+    """Return the ids of the source's rows."""
+    return [f"r{number}" for number in range(rows)]
+
+
+def spoken_ids(destination: Path) -> list[str]:
+    """Return the ids that have speech, in the dataset's order."""
+    ids: list[str] = read(destination, "speech")["utterance_id"].to_pylist()
+    return ids
+
+
 def check_bill(destination: Path, service: LocalService) -> None:
     """Every request is in usage, and what the service charged lies between what is confirmed and what is possible."""
     usage, bill = read(destination, "usage"), service.bill()

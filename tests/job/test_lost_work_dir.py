@@ -16,7 +16,7 @@ import pytest
 from tests.job.samples import job_of, write_lines
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
-from tts_pipeline.errors import ConfigurationError, StorageError
+from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Report, publish, run_job
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.wal.shipping import FOLDER
@@ -95,11 +95,3 @@ def test_nothing_is_shipped_where_that_is_not_wanted(
     wanted = None if "://" not in destination else False
     assert _run(tmp_path, tone_service, destination, cap=50, ship_journals=wanted).dataset.speech == 7
     assert _shipped(tmp_path, destination) == []
-
-
-def test_how_often_is_checked(tmp_path: Path, tone_service: LocalService) -> None:
-    """Before anything is sent or written."""
-    write_lines(tmp_path / "lines.parquet", 2)
-    with pytest.raises(ConfigurationError, match="ship_every_s is 0"):
-        _run(tmp_path, tone_service, str(tmp_path / "out"), ship_every_s=0)
-    assert not (tmp_path / "out").exists()

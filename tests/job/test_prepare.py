@@ -12,16 +12,9 @@ from tests.job.samples import job_of, write_lines
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.job.folders import work_dir_of
 from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.prepared_job import PreparedJob
 from tts_pipeline.source.row_reader import RowReader
-
-
-@pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / "cache"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
 
 
 def _tree(folder: Path) -> dict[str, str]:
@@ -152,54 +145,6 @@ def test_a_sample_is_the_same_for_a_seed_and_in_source_order(tmp_path: Path) -> 
     assert len(_taken(prepare(job_of(tmp_path, selection=Selection(sample=1_000))))) == 100
 
 
-def test_a_part_is_read_with_its_names_and_voices(tmp_path: Path) -> None:
-    """Whole rows of the selection, in order; generated ids name file and row of the source."""
-    write_lines(tmp_path / "lines.parquet", speaker=["Stella", None] * 10)
-    columns = InputColumns(generate_ids=True, parameters={"voice": "speaker"})
-    prepared = prepare(job_of(tmp_path, columns=columns, selection=Selection(sample=10, seed=3)))
-    rows = prepared.read_part(RowReader(prepared.source), 1)
-    places = [int(utterance_id.removeprefix("lines:")) for utterance_id, _ in rows.keys]
-    assert places == list(prepared.row_indices)[5:]
-    assert [utterance.text for utterance in rows.utterances] == [f"Line {place}." for place in places]
-    assert [utterance.voice for utterance in rows.utterances] == [
-        ("Cherry", "Stella")[place % 2 == 0] for place in places
-    ]
-    assert rows.inputs.schema.names == ["id", "text", "speaker"]
-
-
-def test_journals_are_inside_a_local_destination(tmp_path: Path) -> None:
-    """Hidden, so that they are no part of the dataset."""
-    assert work_dir_of(job_of(tmp_path)) == tmp_path / "out" / ".work"
-
-
-def test_journals_of_an_object_store_are_in_the_users_state(tmp_path: Path) -> None:
-    """Each destination has a folder of its own, whatever slash its URL ends with."""
-    one = work_dir_of(job_of(tmp_path, destination="s3://bucket/one"))
-    assert one.parent == tmp_path / "home" / "state" / "tts-pipeline"
-    assert one == work_dir_of(job_of(tmp_path, destination="s3://bucket/one/"))
-    assert one != work_dir_of(job_of(tmp_path, destination="s3://bucket/two"))
-
-
-def test_one_work_folder_for_two_destinations_keeps_them_apart(tmp_path: Path) -> None:
-    """Journals of one dataset are never taken for another's."""
-    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
-    one, two = (work_dir_of(job_of(tmp_path, destination=tmp_path / name, **given)) for name in ("a", "b"))
-    assert one != two
-    assert one.parent == two.parent == tmp_path / "work"
-    remote = work_dir_of(job_of(tmp_path, destination="s3://bucket/a", **given))
-    assert remote.parent == tmp_path / "work"
-    assert remote not in {one, two}
-
-
-def test_locks_are_at_a_local_destination_wherever_the_journals_are(tmp_path: Path) -> None:
-    """All runs of one machine on one dataset meet there; on an object store they meet in the work folder."""
-    write_lines(tmp_path / "lines.parquet")
-    given: dict[str, Any] = {"options": {"work_dir": tmp_path / "work"}}
-    assert prepare(job_of(tmp_path, **given)).leases.lock_folder == tmp_path / "out" / ".work" / "locks"
-    remote = prepare(job_of(tmp_path, destination="memory://prepared/out", **given))
-    assert remote.leases.lock_folder == work_dir_of(remote.job) / "locks"
-
-
 def test_prices_in_force_stand_in_the_descriptor(tmp_path: Path) -> None:
     """As text, with their source: what a bill was made with can be looked up later."""
     write_lines(tmp_path / "lines.parquet")
@@ -222,19 +167,3 @@ def test_a_moved_source_is_the_same(tmp_path: Path) -> None:
     create_or_extend_dataset(prepare(job))
     (tmp_path / "here").rename(tmp_path / "there")
     prepare(replace(job, source=tmp_path / "there"))
-
-
-@pytest.mark.parametrize("given", [None, "elsewhere"])
-@pytest.mark.parametrize("planted", ["", "journals", "locks", "journals/part-00000-x.journal"])
-def test_a_link_in_the_work_folder_is_refused(tmp_path: Path, planted: str, given: str | None) -> None:
-    """Whatever would be written there would stand elsewhere; the destination and the named folder may be links."""
-    write_lines(tmp_path / "lines.parquet")
-    for name in ("out", "elsewhere"):
-        (tmp_path / f"real-{name}").mkdir()
-        (tmp_path / name).symlink_to(tmp_path / f"real-{name}")
-    job = job_of(tmp_path, options={"work_dir": None if given is None else tmp_path / given})
-    place = work_dir_of(job) / planted
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(tmp_path / "outside")
-    with pytest.raises(StorageError, match=f"{place} is a link"):
-        prepare(job)

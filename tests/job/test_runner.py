@@ -16,13 +16,11 @@ import pytest
 from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
-from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
-from tts_pipeline.job import Job, RunOptions, run_job
-from tts_pipeline.job.open_parts import max_open_parts
+from tts_pipeline.job import Job, run_job
 from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
 from tts_pipeline.job.runner import Runner
 from tts_pipeline.storage.file_lock import FileLock
@@ -65,20 +63,6 @@ def test_no_more_parts_are_open_than_allowed(tmp_path: Path, tone_service: Local
     assert runner.opened == list(range(20))
     assert runner.most_open <= max_open_parts
     assert len(list((tmp_path / "out" / "done").iterdir())) == 20
-
-
-@pytest.mark.parametrize(
-    ("options", "part_rows", "parts"),
-    [
-        (RunOptions(limits=Limits(max_concurrency=16)), 500, 8),
-        (RunOptions(limits=Limits(max_concurrency=256)), 500, 17),
-        (RunOptions(limits=Limits(max_concurrency=256)), 5_000, 8),
-        (RunOptions(limits=Limits(max_concurrency=256), max_open_parts=3), 500, 3),
-    ],
-)
-def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
-    """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
-    assert max_open_parts(options, part_rows) == parts
 
 
 class _FullDisk:

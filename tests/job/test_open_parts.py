@@ -1,0 +1,117 @@
+"""The life of a part in a run: opened under its lease, committed whole, or suspended with its journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from tests.dataset.samples import Bench
+from tests.job.samples import job_of, read, write_lines
+from tts_pipeline.config import Limits
+from tts_pipeline.dataset.active_part import ActivePart, Progress
+from tts_pipeline.dataset.commit import marker_name
+from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.flow.budget import Budget
+from tts_pipeline.job import RunOptions
+from tts_pipeline.job.allowance import Allowance
+from tts_pipeline.job.open_parts import OpenParts, max_open_parts
+from tts_pipeline.job.prepare import create_or_extend_dataset, prepare
+from tts_pipeline.job.prepared_job import PreparedJob
+from tts_pipeline.storage.file_lock import FileLock
+from tts_pipeline.wal.journal import JournalWriter
+
+
+@pytest.mark.parametrize(
+    ("options", "part_rows", "parts"),
+    [
+        (RunOptions(limits=Limits(max_concurrency=16)), 500, 8),
+        (RunOptions(limits=Limits(max_concurrency=256)), 500, 17),
+        (RunOptions(limits=Limits(max_concurrency=256)), 5_000, 8),
+        (RunOptions(limits=Limits(max_concurrency=256), max_open_parts=3), 500, 3),
+    ],
+)
+def test_more_parts_are_open_where_more_is_in_flight(options: RunOptions, part_rows: int, parts: int) -> None:
+    """One answer in a hundred that takes 30 times longer keeps its part open: the rows meanwhile need parts, too."""
+    assert max_open_parts(options, part_rows) == parts
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedJob:
+    """A job of 20 rows in four parts."""
+    write_lines(tmp_path / "lines.parquet")
+    return create_or_extend_dataset(prepare(job_of(tmp_path)))
+
+
+@asynccontextmanager
+async def _opened(prepared: PreparedJob) -> AsyncIterator[OpenParts]:
+    """Begin as a process does, and let everything go at its end."""
+    fingerprint = prepared.descriptor.fingerprint
+    invocation = Invocation(prepared.leases.invocation_id, "voices", "m", None, {}, {}, fingerprint)
+    with closing(JournalWriter(asyncio.get_running_loop().call_soon_threadsafe)) as writer:
+        parts = OpenParts(prepared, invocation, Progress(), Allowance(Budget()), writer)
+        with closing(parts):
+            yield parts
+            parts.close_source()
+
+
+async def _say(prepared: PreparedJob, part: ActivePart, rows: int) -> None:
+    bench = Bench(prepared.work_dir, prepared.source, prepared.store, prices={})
+    for utterance in list(part.todo)[:rows]:
+        await bench.say(part, utterance)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+@pytest.mark.anyio
+async def test_a_part_that_is_committed_leaves_its_tables_and_no_journal(prepared: PreparedJob, tmp_path: Path) -> None:
+    """Whoever opens it then is told that there is nothing to do."""
+    async with _opened(prepared) as parts:
+        part = parts.open(2)
+        assert part is not None
+        await _say(prepared, part, 5)
+        parts.commit(part)
+        assert len(parts) == 0
+        assert parts.open(2) is None
+        assert parts.contended == []
+    out = tmp_path / "out"
+    assert (_files(out / "speech"), _files(prepared.journals_dir)) == (["part-00002.parquet"], [])
+    assert marker_name(2) in {f"done/{name}" for name in _files(out / "done")}
+
+
+@pytest.mark.anyio
+async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_published(
+    prepared: PreparedJob, tmp_path: Path
+) -> None:
+    """Its rows count as done but not published; the next process opens it with what is left."""
+    async with _opened(prepared) as parts:
+        part = parts.open(1)
+        assert part is not None
+        await _say(prepared, part, 3)
+        assert parts.suspend_all() is None
+        assert (len(parts), parts.unpublished.speech) == (0, 3)
+    assert _files(tmp_path / "out" / "speech") == []
+    assert read(tmp_path / "out", "usage").num_rows == 3
+    assert sum(name.endswith(".journal") for name in _files(prepared.journals_dir)) == 1
+    async with _opened(prepared) as parts:
+        again = parts.open(1)
+        assert again is not None
+        assert [utterance.utterance_id for utterance in again.todo] == ["r8", "r9"]
+
+
+@pytest.mark.anyio
+async def test_a_part_that_another_process_holds_is_left_to_it(prepared: PreparedJob) -> None:
+    """It is remembered, and neither read nor written; the others are opened."""
+    with FileLock(prepared.leases.lock_folder / "part-00000.lock"):
+        async with _opened(prepared) as parts:
+            assert parts.open(0) is None
+            assert parts.contended == [0]
+            assert parts.open(1) is not None
+            assert len(parts) == 1
+    with FileLock(prepared.leases.lock_folder / "part-00001.lock"):
+        pass
