@@ -17,25 +17,16 @@ Owner = TypeVar("Owner")
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
-    """Warn the caller of a caller that a name is deprecated.
-
-    Args:
-        old: The deprecated name.
-        new: Its new name.
-        stacklevel: As of ``warnings.warn``, counted from the caller of this function.
-    """
+    """Warn the caller of a caller that a name is deprecated; ``stacklevel`` counts from the caller of this function."""
     message = f"{old} is now {new}; the old name goes in tts-pipeline {REMOVED_IN}"
     warn(message, DeprecationWarning, stacklevel + 1)
 
 
 def renamed_arguments(**new_names: str) -> Callable[[Target], Target]:
-    """Let a function, or the ``__init__`` of a class, take arguments by their old names, too.
+    """Let a function, or the ``__init__`` of a class, take arguments by their old names: ``running="options"``.
 
     Type checkers see the new names only. ``inspect.signature`` shows the old ones as well: Airflow drops arguments of
     ``default_args`` that it does not show.
-
-    Args:
-        **new_names: Old name -> new name: ``@renamed_arguments(running="options")``.
 
     Raises:
         TypeError: By the decorated function, if an argument is given by both names. Not by a dataclass, where
@@ -53,11 +44,7 @@ def renamed_arguments(**new_names: str) -> Callable[[Target], Target]:
 
 
 def renamed_attributes(**new_names: str) -> Callable[[type[Owner]], type[Owner]]:
-    """Let attributes and methods of a class be read by their old names, too.
-
-    Args:
-        **new_names: Old name -> new name: ``@renamed_attributes(running="options")``.
-    """
+    """Let attributes and methods of a class be read by their old names, too: ``running="options"``."""
 
     def decorate(owner: type[Owner]) -> type[Owner]:
         for old, new in new_names.items():

@@ -25,14 +25,10 @@ _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
 def price_at(prices: Sequence[Price], day: date) -> Price | None:
-    """Choose the price that holds on a day.
+    """Choose the price that holds on a day (UTC); None when there is none: then cost is unknown, which is not 0.
 
-    Args:
-        prices: A card's prices; the catalog refuses overlapping ones, so at most one fits.
-        day: A day in UTC; a price holds from its ``effective_from`` up to, not including, its ``effective_until``.
-
-    Returns:
-        The price; None when there is none that day: then cost is unknown, which is not 0.
+    A price holds from its ``effective_from`` up to, not including, its ``effective_until``; the catalog refuses
+    overlapping ones, so at most one fits.
     """
     for price in prices:
         has_begun = price.effective_from is None or price.effective_from <= day
@@ -42,16 +38,9 @@ def price_at(prices: Sequence[Price], day: date) -> Price | None:
 
 
 def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | None:
-    """Work out what an attempt costs.
+    """Work out what an attempt costs: money with 9 decimals, rounded half to even, in the price's currency.
 
-    Args:
-        price: The price that holds at the attempt's time; None where there is none.
-        characters: Billed characters; used by a price per character.
-        usage: What the service reported; a price by token needs its input and output tokens.
-
-    Returns:
-        Money in the price's currency with 9 decimals, rounded half to even; None without a price, and with a price
-        by token when the service did not report both kinds of tokens.
+    None without a price, and with a price by token when the service did not report both kinds of tokens.
     """
     if price is None:
         return None
@@ -88,12 +77,7 @@ def confirmed_if_unknown(upper_bound: Decimal | None) -> Decimal | None:
 
 
 class SpendBound(NamedTuple):
-    """The most that may be spent.
-
-    Args:
-        characters: Billed characters.
-        cost: Money in the currency at hand.
-    """
+    """The most that may be spent."""
 
     characters: int = 0
     cost: Decimal = ZERO
@@ -128,17 +112,9 @@ class SpendBound(NamedTuple):
 class Cost:
     """What attempts cost. Nothing else in the package adds costs up.
 
-    Args:
-        attempts: Requests sent.
-        unknown_attempts: Of these, those whose outcome is not known.
-        characters_billed: Confirmed.
-        characters_upper_bound: At most.
-        characters_without_price: Of these, those whose cost is not known.
-        cost: Confirmed; None as long as nothing has a price.
-        cost_upper_bound: At most; None as long as nothing has a price.
-        currency: Of every amount; None without a price.
-        implausible_attempts: Attempts whose report of usage cannot be true.
-        cost_in_question: Of ``cost_upper_bound``, that of these; None without any.
+    Outcomes that are not known are ``unknown_attempts``. Amounts are None as long as nothing has a price; characters
+    whose cost is not known are ``characters_without_price``. Attempts whose report of usage cannot be true are
+    ``implausible_attempts``, and their part of ``cost_upper_bound`` is ``cost_in_question``.
     """
 
     attempts: int = 0

@@ -44,16 +44,11 @@ _HOLDERS: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a job.
+    """One option of a job: its key in a job file, which is also its flag, with hyphens.
 
-    Args:
-        name: The key in a job file; with hyphens, the flag.
-        holder: The value that has its field: ``job``, ``options``, or a part of these; empty is the command line's own.
-        help: For ``--help``, without the default.
-        metavar: The placeholder of the value in ``--help``.
-        parse: Text -> value, for ``OptionKind.VALUE``.
-        kind: How it is given.
-        alias: The name of the field, or argument, in Python; None is the same name.
+    ``holder`` is the value that has its field: ``job``, ``options``, or a part of these; empty is the command line's
+    own. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the name of the
+    field, or argument, in Python; None is the same name.
     """
 
     name: str
@@ -109,11 +104,7 @@ _non_negative_integer = partial(_positive_integer, least=0)
 
 
 def positive_number(text: str) -> float:
-    """Read a number more than 0.
-
-    Raises:
-        ValueError: It is none; says what is wrong.
-    """
+    """Read a number more than 0."""
     try:
         number = float(text)
     except ValueError:

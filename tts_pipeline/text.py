@@ -52,16 +52,11 @@ Span = tuple[int, int]
 
 
 def billed_characters(text: str, billing: str) -> int:
-    """Count the characters that a service bills for a text.
+    """Count the characters that a service bills for a text; a code point is one, also a lone surrogate.
 
-    Args:
-        text: What is sent. A character is a code point, also beyond the basic plane; a lone surrogate is one.
-        billing: ``han_double`` counts a Han character (also kanji and hanja) twice and anything else once, white
-            space and punctuation included; ``characters`` and ``tokens`` count each once (with ``tokens`` the figure
-            is for information: the bill follows the tokens that the service reports).
-
-    Returns:
-        Billed characters.
+    ``han_double`` counts a Han character (also kanji and hanja) twice and anything else once, white space and
+    punctuation included; ``characters`` and ``tokens`` count each once (with ``tokens`` the figure is for information:
+    the bill follows the tokens that the service reports).
     """
     if billing != "han_double" or text.isascii():
         return len(text)
@@ -70,16 +65,11 @@ def billed_characters(text: str, billing: str) -> int:
 
 
 def input_length(text: str, unit: str) -> int:
-    """Measure a text in the unit of a model's input limit.
+    """Measure a text in the unit of a model's input limit; never raises, a lone surrogate counts as three bytes.
 
-    Args:
-        text: What would be sent; never raises, a lone surrogate counts as three bytes.
-        unit: ``characters`` (code points), ``bytes`` (UTF-8) or ``tokens``: an upper bound that needs no tokenizer.
-            Byte-level BPE, which these models use, makes each token from one byte at least, after normalising to
-            NFC, which may lengthen a text; so the bytes of either form are never fewer than the tokens.
-
-    Returns:
-        The length in that unit; for ``tokens`` at least the true number.
+    ``tokens`` is an upper bound that needs no tokenizer. Byte-level BPE, which these models use, makes each token from
+    one byte at least, after normalising to NFC, which may lengthen a text; so the bytes of either form are never fewer
+    than the tokens.
     """
     if unit == "characters":
         return len(text)
@@ -115,10 +105,6 @@ def _is_read_aloud(character: str) -> bool:
 def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
     """Refuse a text that is to cost nothing, neither money nor the work of cutting it.
 
-    Args:
-        text: An utterance's.
-        allow_unspeakable: Whether a text without anything to say is sent all the same.
-
     Raises:
         PermanentError: Never retried and never billed. ``TextTooLong`` beyond ``MAX_TEXT_CHARACTERS``, ``EmptyText``
             for an empty or white-space text, ``UnspeakableText`` where nothing is read aloud.
@@ -152,20 +138,15 @@ def speakable_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 def segment_text(
     text: str, card: Card, limit: int | None = None, *, language: str | None = None
 ) -> tuple[Segment, ...]:
-    """Cut a text into the segments that are sent, one request each.
+    """Cut a text into the segments that are sent, one request each, in order.
 
     A text that fits is one segment, as it is. A longer one is cut after sentences; a sentence that does not fit by
     itself after clauses, those after words, and only a word that does not fit between its graphemes. Then as many
-    pieces as fit are packed into each segment, so that there are few.
+    pieces as fit are packed into each segment, so that there are few. Each is ``text[start:end]``, and only white
+    space is left out between them.
 
-    Args:
-        text: An utterance's text.
-        card: Whose ``input_limit`` holds, in its ``input_unit``; None is no limit known.
-        limit: Holds in place of the card's, when the service has said another; None is the card's.
-        language: BCP-47, for the abbreviations of a language; None is guessed from the script.
-
-    Returns:
-        The segments in order: each is ``text[start:end]``, and only white space is left out between them.
+    ``limit`` holds in place of the card's, when the service has said another. The language (BCP-47) is for its
+    abbreviations; None is guessed from the script.
 
     Raises:
         PermanentError: Never retried and never billed. ``EmptyText`` for empty or white-space text,

@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 
 
 def lineage_of(sources: Sequence[str], output: str, rows: int | None) -> OperatorLineage[Any, Any]:
-    """Return a task's inputs and its output.
-
-    Args:
-        sources: Paths or URLs.
-        output: Path or URL.
-        rows: That the task wrote there; None is not known.
-    """
+    """Return a task's inputs and its output."""
     facets: dict[str, Any] = (
         {} if rows is None else {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)}
     )

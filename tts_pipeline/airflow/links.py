@@ -34,12 +34,7 @@ class SpeechReportLink(BaseOperatorLink):
 
 
 def report_link(dataset: str, page: str | None) -> str:
-    """Return where a browser shows a dataset.
-
-    Args:
-        dataset: Its path or URL.
-        page: The address of datasets' pages, with ``{dataset}`` in it; None is the place where the dataset lies.
-    """
+    """Return where a browser shows a dataset: a page with ``{dataset}`` in its address, or where the dataset lies."""
     dataset = without_passwords(dataset)
     if page:
         return page.replace("{dataset}", quote(dataset, safe=""))

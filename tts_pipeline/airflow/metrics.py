@@ -11,12 +11,9 @@ if TYPE_CHECKING:
 
 
 def send_metrics(report: Report, progress: Progress, tags: dict[str, str]) -> None:
-    """Send what one run did: counters of rows, rejects, requests and characters; its cost; the mean latency.
+    """Send what one run did, also a stopped one: rows, rejects, requests and characters; cost; mean latency.
 
-    Args:
-        report: Of the run, also of one that was stopped.
-        progress: Of the run.
-        tags: What tells tasks apart; few values each.
+    The tags tell tasks apart; few values each.
     """
     totals = report.this_run
     counts = {

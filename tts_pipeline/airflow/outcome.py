@@ -39,21 +39,13 @@ _RESUME_HINT = "what is done is kept: clear the task to go on"
 
 
 def xcom_result(report: Report) -> dict[str, Any]:
-    """Return a task's result: the dataset's place and counts; money is text.
-
-    Raises:
-        AirflowFailException: It is too large for XCom.
-    """
+    """Return a task's result: the dataset's place and counts; money is text."""
     values = report.to_json()
     return check_xcom_size({"dataset": report.destination, **{name: values[name] for name in _COUNTS}})
 
 
 def check_xcom_size(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that fits into XCom.
-
-    Raises:
-        AirflowFailException: It does not.
-    """
+    """Return a result that fits into XCom; one that is too large fails the task for good."""
     size = len(json.dumps(result).encode())
     if size > XCOM_BYTES:
         raise AirflowFailException(
@@ -64,12 +56,7 @@ def check_xcom_size(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def asset_event(report: Report, conn_id: str | None = None) -> dict[str, Any]:
-    """Return what an asset event tells of a dataset.
-
-    Args:
-        report: Of the dataset.
-        conn_id: The connection that opens it; None is none.
-    """
+    """Return what an asset event tells of a dataset."""
     values = report.to_json()
     hours, cost = values["audio_hours"], values["cost"]
     return {
@@ -87,9 +74,7 @@ def to_airflow_error(error: TtsPipelineError, final_stops: Collection[str] = FIN
     A wrong setting, a key or balance that the service refuses, a spent budget and too many rejects stay what they are
     however often a task is tried: it fails at once. Anything else is retried as the task says.
 
-    Args:
-        error: What happened.
-        final_stops: ``stopped_by`` of what stops every further try as well.
+    ``final_stops`` are the ``stopped_by`` of what stops every further try as well.
     """
     is_final = isinstance(error, ConfigurationError | FatalError) or (
         isinstance(error, StoppedError) and error.stopped_by in final_stops

@@ -15,16 +15,11 @@ if TYPE_CHECKING:
 
 
 def resolve_path(path: AnyPath, conn_id: str | None = None) -> str | FsspecPath:
-    """Return a place as the core takes it.
+    """Return a place as the core takes it: a path, a URL, an ``ObjectStoragePath``, or ``s3://my_conn@bucket/folder``.
 
-    Args:
-        path: A path, a URL, an ``ObjectStoragePath``, or a URL with a connection (``s3://my_conn@bucket/folder``).
-        conn_id: The connection that opens it; None is the one in ``path``, and without any the fsspec driver finds
-            its credentials itself.
-
-    Returns:
-        A path or URL; with a connection, together with the file system that Airflow's provider makes of it. The
-        connection is looked up here, synchronously, and is no part of what a dataset remembers.
+    The connection that opens it is ``conn_id``, else the one in the path; without any, the fsspec driver finds its
+    credentials itself. With a connection the place comes with the file system that Airflow's provider makes of it. The
+    connection is looked up here, synchronously, and is no part of what a dataset remembers.
 
     Raises:
         ConfigurationError: No provider of Airflow's is installed for that kind of storage.

@@ -33,12 +33,7 @@ _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
 class BrowseApp:
-    """A dataset as a web application; ``host`` is the name or address that the server answers on.
-
-    Raises:
-        ConfigurationError: There is no dataset.
-        StorageError: It cannot be read. Blocking.
-    """
+    """A dataset as a web application; ``host`` is the name or address that the server answers on."""
 
     def __init__(self, store: Store, host: str) -> None:
         self._host = host
@@ -154,10 +149,9 @@ def _clip_response(request: web.Request, clip: Clip) -> web.Response:
 
 
 def _parse_range(header: str | None, size: int) -> range | None:
-    """Return the bytes that a ``Range`` header asks for (RFC 9110, section 14).
+    """Return the bytes that a ``Range`` header asks for (RFC 9110, section 14); empty where the file has no such bytes.
 
-    Returns:
-        An empty range where the file has no such bytes; None, which is the whole file, for anything but a single range.
+    None, which is the whole file, for anything but a single range.
     """
     match = _SINGLE_RANGE.fullmatch(header or "")
     if match is None or not any(match.groups()):

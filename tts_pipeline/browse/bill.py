@@ -37,21 +37,13 @@ _RANK = ("cost_upper_bound", "characters_upper_bound", "requests")
 
 
 def bill_figures(dataset: DatasetLike, rows: pl.DataFrame, open_parts: Sequence[OpenPart] = ()) -> dict[str, Any]:
-    """Add up a dataset's bill. Blocking; a second or two for a million requests.
-
-    Args:
-        dataset: Where it is.
-        rows: Of ``RowTable``.
-        open_parts: Parts whose process runs or was killed.
+    """Add up a dataset's bill, of the rows of ``RowTable``. Blocking; a second or two for a million requests.
 
     Returns:
         Rows of ``usage_report``, each for one currency: ``totals``; ``over_time``, each with its ``start``, a step
         of ``step_s`` long; ``failures``, by ``error_code`` and ``outcome``; in ``by`` for model, voice and each tag
         those of each ``value``, the most expensive first. ``duration`` and ``pace`` are histograms, in seconds and in
         seconds per character.
-
-    Raises:
-        StorageError: The dataset cannot be read.
     """
     usage = usage_with_open_parts([dataset], open_parts)
     step, tags = _step_and_tags(usage)

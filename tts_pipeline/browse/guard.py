@@ -34,9 +34,6 @@ def guard_middleware(host: str) -> Middleware:
 
     A site can have its own name resolve to this machine and so read the page as its own (DNS rebinding); but the
     browser then tells that name. An address cannot be had by anybody else, nor can ``localhost``.
-
-    Args:
-        host: The name or address that the server was told to answer on.
     """
 
     @web.middleware

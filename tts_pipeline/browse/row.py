@@ -60,13 +60,7 @@ def parse_row_address(table: str, part: str, number: str) -> RowAddress | None:
 def read_row(dataset: DatasetReader, address: RowAddress) -> dict[str, Any] | None:
     """Return a row's columns, without the audio's bytes, as ``row``, and its requests as ``requests``. Blocking.
 
-    Columns that came with the source are together under ``input``.
-
-    Returns:
-        None when there is no such row.
-
-    Raises:
-        StorageError: The dataset cannot be read.
+    Columns that came with the source are together under ``input``. None when there is no such row.
     """
     row = _read(dataset, address)
     if row is None:
@@ -78,11 +72,7 @@ def read_row(dataset: DatasetReader, address: RowAddress) -> dict[str, Any] | No
 
 
 def read_clip(dataset: DatasetReader, address: RowAddress) -> Clip | None:
-    """Return a row's audio; None when there is none. Blocking.
-
-    Raises:
-        StorageError: The dataset cannot be read.
-    """
+    """Return a row's audio; None when there is none. Blocking."""
     if address.table != "speech":
         return None
     row = _read(dataset, address, ("audio", "audio_format", "audio_sha256", "segments"))
@@ -98,11 +88,7 @@ def read_clip(dataset: DatasetReader, address: RowAddress) -> Clip | None:
 
 
 def _require(store: Store, address: RowAddress, row: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Make sure that a row has the columns that every version has written, and that its audio is told.
-
-    Raises:
-        StorageError: One is missing; names the file.
-    """
+    """Make sure that a row has the columns that every version has written, and that its audio is told."""
     for name in names:
         if name not in row or (row[name] is None and name in _REQUIRED_COLUMNS):
             raise _damaged(store, address, name)

@@ -34,12 +34,8 @@ _RANGE_COLUMNS: Mapping[str, pl.Expr] = {"seconds": pl.col("duration_ms") / 1_00
 class RowQuery:
     """Rows in an order.
 
-    Args:
-        conditions: Name -> text, as in the URL; only known names, none empty.
-        sort: A name of ``SORT_KEYS``; None is the order of the dataset.
-        descending: The greatest first; nulls are last in any case.
-        offset: The first row that is given.
-        limit: How many are given.
+    Conditions are name -> text, as in the URL; only known names, none empty. ``sort`` is a name of ``SORT_KEYS``; None
+    is the order of the dataset. Nulls are last in any case.
     """
 
     conditions: tuple[tuple[str, str], ...] = ()
@@ -59,11 +55,7 @@ class RowQuery:
 
 
 def parse_row_query(query: Mapping[str, str]) -> RowQuery:
-    """Read the query of a URL: ``q``, ``status``, ``voice``, ``seconds_from``, ``sort=-cost``, ``offset``, ...
-
-    Raises:
-        ConfigurationError: A value is none of its kind.
-    """
+    """Read the query of a URL: ``q``, ``status``, ``voice``, ``seconds_from``, ``sort=-cost``, ``offset``, ..."""
     sort = query.get("sort", "")
     if sort.removeprefix("-") not in {"", *SORT_KEYS}:
         raise ConfigurationError(f"rows cannot be sorted by {sort!r}", hint=f"by one of {', '.join(SORT_KEYS)}")

@@ -93,14 +93,9 @@ def _select_rows(frame: pl.DataFrame, query: RowQuery) -> pl.Series:
 
 
 def read_rows(dataset: DatasetReader, files: Mapping[str, Sequence[str]]) -> RowTable:
-    """Read the rows of a dataset. Blocking.
+    """Read the rows of files of ``speech`` and of ``rejects``. Blocking.
 
-    Args:
-        dataset: Its job tells where in a reject's input row text and voice are.
-        files: The files of ``speech`` and of ``rejects`` that are read.
-
-    Raises:
-        StorageError: A file cannot be read.
+    The dataset's job tells where in a reject's input row text and voice are.
     """
     frame, spans = pl.DataFrame(schema=_SCHEMA), list[FileSpan]()
     tables = (("speech", _speech_expressions()), ("rejects", _reject_expressions(dataset.descriptor.job)))

@@ -18,13 +18,9 @@ _SHUTDOWN_S = 1.0
 
 
 def serve(store: Store, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve the page of a dataset until SIGTERM or SIGINT. Blocking.
+    """Serve the page of a dataset until SIGTERM or SIGINT; ``ready`` gets its URL once it can be opened. Blocking.
 
-    Args:
-        store: The dataset.
-        host: Where to answer: an address or a name of this machine.
-        port: 0 is any free one.
-        ready: Is told the page's URL once it can be opened.
+    Port 0 is any free one.
 
     Raises:
         ConfigurationError: There is no dataset, or the address cannot be had.

@@ -20,12 +20,7 @@ _FIRST_FILES = 1
 
 
 class Snapshot:
-    """What a dataset holds now. For many threads; everything is read once, by whoever wants it first.
-
-    Raises:
-        ConfigurationError: There is no dataset.
-        StorageError: It cannot be read. Blocking.
-    """
+    """What a dataset holds now. For many threads; everything is read once, by whoever wants it first."""
 
     def __init__(self, store: Store) -> None:
         self.dataset = DatasetReader.open(store)

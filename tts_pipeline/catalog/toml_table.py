@@ -152,13 +152,7 @@ class TomlTable:
 
 
 def read_toml(file: Path) -> TomlTable:
-    """Read a TOML file.
-
-    Args:
-        file: The file; UTF-8.
-
-    Returns:
-        Its outermost table.
+    """Read a TOML file in UTF-8; return its outermost table.
 
     Raises:
         ConfigurationError: No such file, not readable, or not TOML (with line and column).

@@ -18,11 +18,7 @@ from tts_pipeline.storage.location import file_path
 
 
 def build_job(settings: Settings, environ: Mapping[str, str] | None) -> Job:
-    """Make the job that settings describe.
-
-    Args:
-        settings: As given.
-        environ: Where the service's key is; None is for a job that sends nothing, and needs none.
+    """Make the job that settings describe; without ``environ`` it sends nothing, and its service needs no key.
 
     Raises:
         ConfigurationError: No service or model, an unknown one, no key, or text that is no value of its parameter.

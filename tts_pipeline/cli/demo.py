@@ -32,13 +32,11 @@ _PARAMETERS = {"voice": "voice", "language_type": "language_type"}
 
 
 def demo(arguments: argparse.Namespace) -> int:
-    """Make the demo's dataset, or show the dataset that is there.
+    """Make the demo's dataset, or show the dataset that is there; return the exit status.
 
-    The lines are written beside it, as Parquet, so that they can be looked at and run again with ``run``. A second
-    run finds everything done, sends nothing and shows the same.
-
-    Returns:
-        0 when every line is speech but the one that the service is told to refuse; else the status of a run.
+    The lines are written beside it, as Parquet, so that they can be looked at and run again with ``run``. A second run
+    finds everything done, sends nothing and shows the same. The status is 0 when every line is speech but the one that
+    the service is told to refuse.
     """
     destination: str = arguments.destination
     if not is_local(destination):

@@ -15,11 +15,7 @@ from tts_pipeline.job.progress_view import LINE_EVERY_S
 
 
 def show_export(arguments: argparse.Namespace) -> int:
-    """Export a dataset and say what it came to.
-
-    Returns:
-        0, or 3 where utterances were left out because their audio cannot be brought to the format.
-    """
+    """Export a dataset and say what it came to; return 3 where utterances were left out, as not convertible."""
     with warnings_shown():
         result = export(
             arguments.dataset,

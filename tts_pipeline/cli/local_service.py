@@ -45,10 +45,8 @@ def emulate(arguments: argparse.Namespace) -> int:
 class LocalServiceRun:
     """Makes the local service reachable while a job has something to do, and keeps what it charged meanwhile.
 
-    Args:
-        service: The job's service; any other than the local one is reachable as it is.
-        environ: Names a local service that runs already.
-        faults: Rules of misbehaviour for a service that is started here.
+    Any other service is reachable as it is. ``environ`` names a local service that runs already. ``faults`` are rules
+    of misbehaviour for a service that is started here.
 
     Raises:
         ConfigurationError: The local voice is not installed.
@@ -64,21 +62,13 @@ class LocalServiceRun:
             require_engine(EmulatorOptions())
 
     def check(self) -> None:
-        """Make sure that a service that is said to run does, before anything is written.
-
-        Raises:
-            ConfigurationError: Nothing answers there.
-        """
+        """Make sure that a service that is said to run does, before anything is written."""
         if self._url is not None:
             _read_bill(self._url)
 
     @contextmanager
     def start_service(self, service: Endpoint) -> Iterator[Endpoint]:
-        """Give the service with its URL.
-
-        Raises:
-            ConfigurationError: It did not start, or it is gone from where it ran.
-        """
+        """Give the service with its URL."""
         if service.base_url:
             yield service
             return

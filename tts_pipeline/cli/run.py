@@ -48,13 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_with_progress(job: Job, *, quiet: bool, faults: Sequence[Mapping[str, Any]] = ()) -> Report:
-    """Run a job with its progress shown; tells on standard error what stopped it, and the local service's own bill.
-
-    Args:
-        job: The job.
-        quiet: No progress.
-        faults: What the local service does wrong, when one is started.
-    """
+    """Run a job with its progress shown; tells on standard error what stopped it, and the local service's own bill."""
     progress = Progress()
     local = LocalServiceRun(job.service, environment(), faults)
     local.check()

@@ -25,11 +25,9 @@ _COLUMNS = ("column", "rename", "tag_column")
 class Settings:
     """A job as it was given.
 
-    Args:
-        source: As given.
-        destination: As given.
-        options: Values by the names of ``OPTIONS``; only those that were given, as defaults are in ``config`` alone.
-        spelled: Parameters from the command line, whose types the model's card knows; those of a job file have types.
+    ``options`` has values by the names of ``OPTIONS``; only those that were given, as defaults are in ``config``
+    alone. ``spelled`` are parameters from the command line, whose types the model's card knows; those of a job file
+    have types.
     """
 
     source: str
@@ -48,10 +46,7 @@ class Settings:
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Read a command line's settings, and those of its job file.
-
-    Args:
-        arguments: What the parser has read; only the flags that were given.
+    """Read a command line's settings, of which the parser kept only the given flags, and those of its job file.
 
     Raises:
         ConfigurationError: A value of the wrong kind, two that exclude each other, or an unknown key of the file.

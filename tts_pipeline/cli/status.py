@@ -40,12 +40,7 @@ def status_of(error: TtsPipelineError) -> int:
 
 
 def status_of_run(stopped_by: str | None, rejects: int) -> int:
-    """Return the exit status of a run.
-
-    Args:
-        stopped_by: What stopped it before its end; None when it reached it.
-        rejects: Rejects of the whole dataset.
-    """
+    """Return the exit status of a run."""
     if stopped_by is not None:
         return _STOPPED_BY[stopped_by]
     return REJECTS if rejects else OK

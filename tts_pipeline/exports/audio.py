@@ -31,13 +31,8 @@ def format_of(row: Mapping[str, Any], settings: AudioSettings) -> tuple[str, int
 def convert_row(row: Mapping[str, Any], data: bytes, settings: AudioSettings) -> tuple[Audio, int | None]:
     """Return a row's audio as an export is to have it, and the samples in each channel as a decoder counts them.
 
-    Args:
-        row: What is said of the audio; nothing of that is believed of what is decoded.
-        data: Its bytes.
-        settings: As ``check_settings`` let it pass.
-
-    Returns:
-        The number is None where no decoder of ours reads the format.
+    The number is None where no decoder of ours reads the format. The row's word is not believed of audio that is
+    decoded.
 
     Raises:
         ServiceError: It cannot be converted, or is no clip of speech (see ``audio/bounds``).

@@ -21,16 +21,9 @@ EXPORT_FILE = "export.json"
 def begin_export(
     store: Store, as_: str, options: dict[str, Any], manifests: Sequence[str]
 ) -> tuple[bool, Sequence[str]]:
-    """Take a destination.
+    """Take a destination; return whether an earlier export came to its end there, and the manifests that are to go.
 
-    Args:
-        store: The destination.
-        as_: The format.
-        options: The other settings of the export.
-        manifests: Names of those that it is to hold.
-
-    Returns:
-        Whether an earlier export came to its end there, and the manifests that it left and this one does not write.
+    Those are of the earlier export, and this one does not write them. ``options`` are the other settings of this one.
 
     Raises:
         ConfigurationError: The destination holds something else.

@@ -66,14 +66,7 @@ class NameTemplate:
         return tuple(dict.fromkeys(field for _, field, _ in self.pieces if field is not None))
 
     def file_name(self, values: Mapping[str, Any]) -> FileName:
-        """Return the name of a row.
-
-        Args:
-            values: By field; also ``utterance_id``, ``take`` and ``ext``.
-
-        Raises:
-            ConfigurationError: A value does not go with its format specification.
-        """
+        """Return the name of a row, of values by field; also ``utterance_id``, ``take`` and ``ext``."""
         texts = [(literal, self._text(values[field], spec) if field else "") for literal, field, spec in self.pieces]
         raw_name = "".join(literal + text for literal, text in texts)
         flat_name = "".join(literal + re.sub(r"[\\/]", "_", text) for literal, text in texts)
@@ -124,11 +117,7 @@ def parse_template(text: str) -> NameTemplate:
 
 
 def check_fields(template: NameTemplate, known: Sequence[str]) -> None:
-    """Make sure that every field of a template is there.
-
-    Raises:
-        ConfigurationError: One is not; names it and what there is.
-    """
+    """Make sure that every field of a template is there."""
     for field in template.fields:
         if field not in known:
             raise ConfigurationError(

@@ -59,11 +59,7 @@ class FileExporter:
     def run(self, *, is_index_valid: bool) -> None:
         """Write what is not there as it is to be, the manifests and the index, and remove what is no part of it.
 
-        Args:
-            is_index_valid: Whether the last export came to its end, so that its index holds; else files are looked for.
-
-        Raises:
-            StorageError: The dataset or the destination failed: the next export goes on with it.
+        The index of an earlier export that did not come to its end is not valid: files are then looked for.
         """
         self._is_index_valid = is_index_valid
         columns = (*_INDEX_COLUMNS, *self._fields, *self._manifests.columns)

@@ -17,11 +17,7 @@ def has_audio_files(name: str) -> bool:
 
 
 def check_export_format(name: str) -> None:
-    """Make sure that this installation can write a format.
-
-    Raises:
-        ConfigurationError: There is no such format, or its library is not installed.
-    """
+    """Make sure that this installation can write a format."""
     if name not in LIBRARIES:
         raise ConfigurationError(
             f"a dataset cannot be exported as {name!r}",

@@ -66,11 +66,7 @@ class HuggingFaceExporter:
         return ()
 
     def run(self, *, is_index_valid: bool) -> None:  # noqa: ARG002 (what is there is not looked at)
-        """Write the repository, in place of an earlier one.
-
-        Raises:
-            StorageError: The dataset or the destination failed; it is to be made anew.
-        """
+        """Write the repository, in place of an earlier one."""
         self._store.remove(CARD_FILE)  # first: without it nobody takes what is left for whole
         self._store.remove_folder(DATA_FOLDER)
         with ExitStack() as stack:

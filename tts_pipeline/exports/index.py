@@ -64,11 +64,7 @@ _CACHED_GROUPS = 4
 
 
 class ExportIndex:
-    """The files that earlier exports wrote to a destination, by utterance; 12 bytes of memory for each.
-
-    Raises:
-        StorageError: It cannot be read.
-    """
+    """The files that earlier exports wrote to a destination, by utterance; 12 bytes of memory for each."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -122,11 +118,7 @@ class ExportIndex:
         return names_by_hash
 
     def _checked_names(self, names: Iterable[str | None], file: str) -> Iterator[str]:
-        """Yield names as they stand in a file of the export; none of them may lead anywhere else.
-
-        Raises:
-            StorageError: One does.
-        """
+        """Yield names as they stand in a file of the export; none of them may lead anywhere else."""
         for name in names:
             if name is None or not is_file_name(name):
                 raise _damaged(self._store.describe(file), f"it names a file {name!r}")

@@ -17,10 +17,7 @@ class Manifests(ExitStack):
 
     This class writes none: the files and their index are all there is.
 
-    Args:
-        store: The destination.
-        splits: The names of all splits.
-        has_splits: False where one split holds everything, and no name needs it.
+    ``has_splits`` is False where one split holds everything, and no name needs it.
     """
 
     columns: ClassVar[tuple[str, ...]] = ()

@@ -52,11 +52,7 @@ class ExportOptions:
         return plan
 
     def template(self) -> NameTemplate:
-        """Return how files are named.
-
-        Raises:
-            ConfigurationError: The template cannot be used, or there are no files to name.
-        """
+        """Return how files are named."""
         if self.name is None:
             folder = "" if self.as_ == "files" else "audio/"
             return parse_template(f"{folder}{'{split}/' if self.split is not None else ''}{{utterance_id}}.{{ext}}")

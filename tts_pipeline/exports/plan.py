@@ -25,12 +25,9 @@ OnRows = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """An export that can be made.
+    """An export that can be made, of the speech files of finished parts; a filter of None exports all rows.
 
-    Args:
-        files: The speech files of finished parts.
-        has_splits: Whether splits were asked for; else ``splits`` has one for all rows.
-        filter: Which rows are exported; None is all.
+    ``has_splits`` is False where ``splits`` has one for all rows.
     """
 
     dataset: DatasetReader

@@ -26,8 +26,7 @@ class Splits:
     below whose upper bound its hash is, so that it stays there when the dataset grows, is filtered or is made anew,
     and all takes of one text stay together.
 
-    Args:
-        bounds: Name -> the first hash beyond it, ascending.
+    ``bounds`` are name -> the first hash beyond it, ascending.
     """
 
     bounds: Mapping[str, int]

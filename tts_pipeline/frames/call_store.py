@@ -53,11 +53,7 @@ _USAGE = "usage"
 
 @dataclass(frozen=True, slots=True)
 class CallDirectory:
-    """Where one call is made.
-
-    Args:
-        path: The folder.
-    """
+    """Where one call is made."""
 
     path: Path
 
@@ -82,11 +78,7 @@ class CallDirectory:
 
 @dataclass(frozen=True, slots=True)
 class CallStore:
-    """What calls leave below a folder.
-
-    Args:
-        root: The folder.
-    """
+    """What calls leave below a folder."""
 
     root: Path
 
@@ -96,33 +88,20 @@ class CallStore:
         return cls((state_folder() if work_dir is None else local_path(work_dir)) / "frames")
 
     def file_cache_dir(self) -> Path:
-        """Return where audio is kept for later calls; it is made when it is not there. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Return where audio is kept for later calls; it is made when it is not there. Blocking."""
         folder = self._make_folder("answers")
         FileCache(LocalStore(folder)).create()
         return folder
 
     def evict_oldest(self) -> None:
-        """Remove the oldest audio that is beyond ``CACHE_BYTES``. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Remove the oldest audio that is beyond ``CACHE_BYTES``. Blocking."""
         evict(self.file_cache_dir(), CACHE_BYTES)
 
     @contextmanager
     def open_call(self, rows: pl.DataFrame, identity: str | None) -> Iterator[CallDirectory]:
         """Give a call its folder: the one where it was left off, when the same call was stopped before. Blocking.
 
-        Args:
-            rows: What is to be said.
-            identity: What determines the result beside the rows; None is a call that nobody will go on with.
-
-        Raises:
-            StorageError: The disk failed.
+        ``identity`` determines the result beside the rows; None is a call that nobody will go on with.
         """
         calls = self._make_folder("calls")
         self._close_abandoned_calls()
@@ -146,11 +125,7 @@ class CallStore:
             yield fresh
 
     def close_call(self, call: CallDirectory) -> None:
-        """Let go of a call that has ended or was given up: its usage is kept, the rest removed. Blocking.
-
-        Raises:
-            StorageError: The disk failed.
-        """
+        """Let go of a call that has ended or was given up: its usage is kept, the rest removed. Blocking."""
         if call.dataset.exists():
             store = LocalStore(call.dataset)
             work_dir = call.dataset / WORK_FOLDER
@@ -168,11 +143,7 @@ class CallStore:
         return sorted([*finished_files, *self.root.glob(f"calls/*/{_DATASET}/{_USAGE}/*.parquet")])
 
     def open_claims(self) -> list[Claim]:
-        """Return what calls have claimed whose usage is not published: their processes run, or were killed. Blocking.
-
-        Raises:
-            StorageError: The disk failed, or a claim is damaged.
-        """
+        """Return the claims without published usage: their processes run, or were killed. Blocking."""
         stores = map(LocalStore, sorted(self.root.glob(f"calls/*/{_DATASET}")))
         return [claim for store in stores for _, claim in open_claims(store, committed_journals(store))]
 

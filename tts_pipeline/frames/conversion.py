@@ -16,11 +16,7 @@ UNSUPPORTED_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, T
 
 
 def to_polars(rows: ArrowStream, drop: Collection[str] = ()) -> pl.DataFrame:
-    """Return rows as a Polars frame.
-
-    Args:
-        rows: A table, or any stream, which is used up.
-        drop: Columns that are left out.
+    """Return rows as a Polars frame, without the dropped columns; a stream is used up.
 
     Raises:
         ConfigurationError: Polars cannot hold a column, or one to drop is not there; names it.

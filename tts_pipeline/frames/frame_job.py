@@ -29,16 +29,8 @@ CachePaths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 class FrameJob:
     """What is asked of a service for the rows of a frame, and how it is done.
 
-    Args:
-        service: With its key.
-        model: As sent.
-        fixed_parameters: Parameters that are the same for all rows.
-        column_parameters: Names of those that stand in columns of their own name.
-        audio: What the audio is to be.
-        catalog: Services, cards and prices; None is the built-in ones.
-        options: How it is run.
-        reuse: Where audio is that was bought before; None is nowhere, and then nothing is left to go on with either.
-        unchecked: Parameters that are not held against the card's lists.
+    Column parameters stand in columns of their own name. A ``reuse`` of None is no place, and then nothing is left to
+    go on with either. Unchecked parameters are not held against the card's lists.
     """
 
     service: Endpoint
@@ -52,13 +44,7 @@ class FrameJob:
     unchecked: tuple[str, ...] = ()
 
     def run(self, rows: pl.DataFrame, store: CallStore, progress: Progress, stop: CancelToken) -> pl.DataFrame:
-        """Say all rows, and return what came of each by its id. Blocking.
-
-        Args:
-            rows: As ``rows.utterance_rows`` returns them.
-            store: Where the call is made.
-            progress: Filled while it runs.
-            stop: Stops it from outside.
+        """Say all rows of ``rows.utterance_rows``, and return what came of each by its id. Blocking.
 
         Raises:
             ConfigurationError: A setting or a parameter is wrong; nothing was sent.

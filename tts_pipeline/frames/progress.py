@@ -18,9 +18,7 @@ from tts_pipeline.job.progress_view import REFRESHES_PER_S, ProgressView, live_d
 def show_progress(progress: Progress, show: bool | None) -> Iterator[None]:
     """Show progress while the block runs.
 
-    Args:
-        progress: What to look at.
-        show: None shows it on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
+    ``show`` None is on a terminal and in a notebook; True elsewhere, too, as lines on standard error.
     """
     from rich.errors import LiveError
 

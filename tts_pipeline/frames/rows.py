@@ -36,11 +36,8 @@ _ROW_NUMBER = "__number"
 class ColumnArguments:
     """What is to be said, and how, for each row.
 
-    Args:
-        text: The text.
-        utterance_id: What names the row in the bill; None is the column ``id`` if there is one, else the row's number.
-        columns: Parameter -> the column that carries it.
-        parameters: Parameters by name: the same for all rows, or an expression.
+    An ``utterance_id`` of None is the column ``id`` if there is one, else the row's number. A parameter is the same
+    for all rows, or an expression.
     """
 
     text: str | pl.Expr = TEXT
@@ -55,11 +52,7 @@ class ColumnArguments:
 
     @property
     def column_parameters(self) -> dict[str, pl.Expr]:
-        """The parameters that differ from row to row.
-
-        Raises:
-            ConfigurationError: One is given twice.
-        """
+        """The parameters that differ from row to row; one that is given twice is refused."""
         expressions = {name: value for name, value in self.parameters.items() if isinstance(value, pl.Expr)}
         duplicates = sorted(expressions.keys() & self.columns.keys())
         if duplicates:
@@ -89,11 +82,7 @@ def materialize(frame: Frame) -> pl.DataFrame | pa.Table:
 
 
 def select(table: pl.DataFrame | pa.Table, selection: Selection) -> pl.DataFrame | pa.Table:
-    """Return the rows that a selection takes, in their order.
-
-    Raises:
-        ConfigurationError: Fewer than one row is asked for.
-    """
+    """Return the rows that a selection takes, in their order."""
     row_indices = select_rows(selection, len(table))
     if len(row_indices) == len(table):
         return table
@@ -122,15 +111,9 @@ def utterance_rows(table: pl.DataFrame | pa.Table, arguments: ColumnArguments) -
 def with_outcomes(
     table: pl.DataFrame | pa.Table, rows: pl.DataFrame, outcomes: pl.DataFrame
 ) -> pl.DataFrame | pa.Table:
-    """Put what came of each row beside it.
+    """Return the rows in their order, in the kind of table that was given, each with its outcome beside it.
 
-    Args:
-        table: The rows as given.
-        rows: The same rows, with their ids.
-        outcomes: Speech and rejects by id.
-
-    Returns:
-        The rows, in their order, in the kind of table that was given.
+    ``rows`` are the same as the table's, with their ids; the outcomes are speech and rejects by id.
     """
     results = rows.select(ID).join(outcomes, on=ID, how="left", maintain_order="left")
     if isinstance(table, pl.DataFrame):
@@ -143,12 +126,7 @@ def with_outcomes(
 
 
 def outcomes_of(speech: pa.Table, rejects: pa.Table) -> pl.DataFrame:
-    """Return what a dataset's tables say of each utterance by ``utterance_id``: the columns of ``RESULT_COLUMNS``.
-
-    Args:
-        speech: The speech table, or none of its rows.
-        rejects: The rejects table, or none of its rows.
-    """
+    """Return what a dataset's tables say of each utterance by ``utterance_id``: the columns of ``RESULT_COLUMNS``."""
     failed = pl.DataFrame(rejects).rename({"failed_at": "created_at"})
     both = pl.concat([pl.DataFrame(speech), failed], how="diagonal")
     return both.select(RESULT_COLUMNS)

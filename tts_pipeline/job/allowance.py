@@ -32,10 +32,6 @@ def make_allowance(prepared: PreparedJob, progress: Progress, shard: Shard | Non
     """Make a run's allowance; without a cap nothing is looked at. Blocking.
 
     ``progress`` learns the cap and the spending before. A shard has its share of the cap; None is the whole job.
-
-    Raises:
-        ConfigurationError: What was spent before cannot be counted in the cap's currency.
-        StorageError: The destination or the disk failed.
     """
     cap = prepared.job.options.budget
     if cap == BudgetCap():

@@ -110,16 +110,9 @@ def open_dataset(path: DatasetLike) -> Dataset:
 def scan_table(
     dataset: DatasetReader, table: str, names: Sequence[str], file_column: str | None = None
 ) -> pl.LazyFrame:
-    """Return files of the speech or the rejects table as one lazy frame, in this order. Blocking.
+    """Return files of the table ``speech`` or ``rejects`` as one lazy frame, in this order. Blocking.
 
-    Args:
-        dataset: Where they are.
-        table: ``speech`` or ``rejects``.
-        names: The files.
-        file_column: Adds a column of this name that holds each row's file; None adds none.
-
-    Raises:
-        StorageError: A file is missing, or the schema cannot be read.
+    ``file_column`` adds a column of this name that holds each row's file.
     """
     own_schema = _polars_schema(pa.schema(arrow_fields(TABLES[table])))
     if not names:
@@ -188,11 +181,7 @@ def claims_frame(claims: Sequence[Claim]) -> pl.DataFrame:
 
 
 def scan_usage(dataset: DatasetReader) -> pl.LazyFrame:
-    """Return the whole published bill of a dataset, one row per request. Blocking where it is not on a local disk.
-
-    Raises:
-        StorageError: The dataset cannot be read.
-    """
+    """Return the whole published bill of a dataset, one row per request. Blocking where it is not on a local disk."""
     names, store = dataset.bill_files(), dataset.store
     if not names:
         return claims_frame([]).lazy()

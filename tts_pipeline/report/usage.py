@@ -74,10 +74,7 @@ def usage(datasets: Sequence[DatasetLike]) -> pl.LazyFrame:
 class OpenPart:
     """A part that was open when a report was made: its process runs, or was killed and its job not run again.
 
-    Args:
-        dataset: Its absolute path, or its URL.
-        part: The part's number.
-        claim: What may have been spent on it at most, by whom, and where its journal is.
+    The claim says what may have been spent on it at most, by whom, and where its journal is.
     """
 
     dataset: str
@@ -102,16 +99,8 @@ def open_parts(datasets: Sequence[DatasetLike]) -> list[OpenPart]:
 def usage_with_open_parts(datasets: Sequence[DatasetLike], parts: Sequence[OpenPart]) -> pl.LazyFrame:
     """Return the rows of ``usage``, and one ``unknown`` row for all that each open part may have spent.
 
-    Args:
-        datasets: As for ``usage``.
-        parts: Of ``open_parts``, which was called before: what is published meanwhile counts twice, and not never.
-
-    Returns:
-        The columns of ``usage``, and ``is_open``: whether the row stands for an open part, and not for a request.
-
-    Raises:
-        ConfigurationError: As for ``usage``.
-        StorageError: As for ``usage``.
+    The column ``is_open`` marks these rows. ``open_parts`` was called before: what is published meanwhile counts
+    twice, and not never.
     """
     frames = []
     for dataset in _open_datasets(datasets):
@@ -150,11 +139,7 @@ def usage_report(datasets: Sequence[DatasetLike], by: Sequence[str] = ()) -> pl.
 
 
 def key_expressions(by: Sequence[str]) -> dict[str, pl.Expr]:
-    """Return what each name that ``usage_report`` takes stands for.
-
-    Raises:
-        ConfigurationError: A name is not known. Never retried.
-    """
+    """Return what each name that ``usage_report`` takes stands for."""
     return {name: _key_expression(name) for name in by}
 
 

@@ -201,11 +201,7 @@ class SpeechJobOperator(BaseOperator):
         return replace(options, limits=limits, tags=tags, missing_is_empty=True)
 
     def _run_to_end(self, run: RunJob) -> Report:
-        """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred.
-
-        Raises:
-            TaskDeferred: The service asked for a long pause.
-        """
+        """Run, with a line in the log now and then; a run that stopped before its end is raised or deferred."""
         from tts_pipeline.airflow.metrics import send_metrics
         from tts_pipeline.job import Progress
         from tts_pipeline.job.progress_view import ProgressView, report_lines
