@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 import tts_pipeline
+import tts_pipeline.job
 
 
-def test_every_public_name_is_there() -> None:
-    """What ``__all__`` names can be had, and nothing is missing from the table of homes."""
-    for name in tts_pipeline.__all__:
-        assert getattr(tts_pipeline, name) is not None
-    assert dir(tts_pipeline) == tts_pipeline.__all__
+@pytest.mark.parametrize("package", [tts_pipeline, tts_pipeline.job], ids=lambda package: package.__name__)
+def test_every_public_name_is_there(package: ModuleType) -> None:
+    """Type checkers, ``dir``, ``__all__`` and whoever asks for a name see the same names."""
+    tree = ast.walk(ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8")))
+    typed = sorted(
+        alias.name for node in tree if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname
+    )
+    assert dir(package) == package.__all__ == typed
+    assert all(getattr(package, name) is not None for name in dir(package))
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

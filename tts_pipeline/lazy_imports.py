@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 from tts_pipeline.deprecation import warn_renamed
 
 
-def lazy_getattr(
-    package: str, modules: Mapping[str, Collection[str]], renamed: Mapping[str, str] = {}
-) -> Callable[[str], Any]:
-    """Return what a package's ``__getattr__`` is to be (PEP 562).
+def lazy_names(
+    package: str, modules: Mapping[str, str], renamed: Mapping[str, str] = {}
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return a package's ``__getattr__``, ``__dir__`` (PEP 562) and ``__all__``.
 
-    Args:
-        package: Its name, for the error.
-        modules: Module -> those of its names that are the package's, too.
-        renamed: Deprecated name -> new name.
+    ``modules`` has the names of each module, with spaces between; ``renamed`` the new name of each deprecated one.
     """
-    module_of = {name: home for home, names in modules.items() for name in names}
+    module_of = {name: home for home, names in modules.items() for name in names.split()}
+    public = sorted(module_of)
 
     def load(name: str) -> Any:
         if name in renamed:
@@ -29,4 +27,4 @@ def lazy_getattr(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(module_of[name]), name)
 
-    return load
+    return load, lambda: public, public
