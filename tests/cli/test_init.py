@@ -50,7 +50,7 @@ def test_every_command_is_there(module: str, function: str) -> None:
         (("run", "only-a-source"), "DESTINATION"),
         (("models", "--servce", "local"), "Did you mean '--service'?"),
         (("emulate", "--voice-mode", "opera"), "'opera'"),
-        (("emulate", "--port", "-1"), "negative"),
+        (("emulate", "--port", "-1"), "0 or more"),
         (("demo", "s3://bucket/demo"), "local folder"),
     ],
 )
