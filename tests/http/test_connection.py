@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -151,6 +152,25 @@ def test_a_silent_connection_is_used_again() -> None:
             return connections(server)
 
     assert [asyncio.run(main(probation_s)) for probation_s in (0, 20)] == [1, 9]
+
+
+def test_who_stood_still_has_not_watched() -> None:
+    """A loop that had no turn for longer than a probation has seen no silence: what comes late comes to nobody."""
+
+    async def step(request: Request) -> None:
+        answer = plain(request.body)
+        request.writer.write(answer)
+        asyncio.get_running_loop().call_later(0.02, request.writer.write, answer)
+
+    async def main() -> list[bytes]:
+        bounds = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0.05)
+        async with answering(step, bounds) as (server, transport):
+            first = await transport.exchange("POST", server.url, {}, b"a")
+            time.sleep(0.1)  # noqa: ASYNC251 (the whole loop stands still)
+            second = await transport.exchange("POST", server.url, {}, b"b")
+            return [first.body, second.body]
+
+    assert asyncio.run(main()) == [b"a", b"b"]
 
 
 @pytest.mark.parametrize("surplus", [plain(b"x"), plain(b"x")[:9], b"\r\n", b"garbage"])

@@ -222,7 +222,8 @@ class ConnectionPool(aiohttp.TCPConnector):
         super().__init__(limit=0, ssl=tls, keepalive_timeout=_KEEPALIVE_S, resolver=resolver)
         self._factory = partial(self._make_protocol)
         self._probation_s = probation_s
-        self._trusted_from_s = math.inf
+        self._is_trusted = False
+        self._silence_timer: asyncio.TimerHandle | None = None
 
     def distrust(self) -> None:
         """Take note that something came that nobody asked for: every request has its own connection from now on."""
@@ -230,29 +231,37 @@ class ConnectionPool(aiohttp.TCPConnector):
             logger.warning(
                 "the service sends more than it is asked for: each request is sent on a connection of its own"
             )
-        self._probation_s = self._trusted_from_s = math.inf
+        self._probation_s, self._is_trusted = math.inf, False
+        if self._silence_timer is not None:
+            self._silence_timer.cancel()
 
     def _make_protocol(self) -> ResponseHandler:
         return WatchedConnection(self, self._loop)
 
     async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
-        return await super()._get(key, traces) if self._is_trusted() else None
+        return await super()._get(key, traces) if self._is_trusted else None
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if self._trusted_from_s == math.inf:
-            self._trusted_from_s = self._loop.time() + self._silence_s(protocol)
+        if self._silence_timer is None and self._probation_s < math.inf:
+            self._watch(self._silence_s(protocol))
         max_idle = _MAX_IDLE_ON_PROBATION if self._probation_s < math.inf else 0
-        is_full = not self._is_trusted() and sum(map(len, self._conns.values())) >= max_idle
+        is_full = not self._is_trusted and sum(map(len, self._conns.values())) >= max_idle
         super()._release(key, protocol, should_close=should_close or is_full)
+
+    def _watch(self, silence_s: float) -> None:
+        """Trust the server after a silence. By a timer: a loop that stood still reads what came before the timer ends."""
+        self._silence_timer = self._loop.call_later(silence_s, self._trust)
+        if not silence_s:
+            self._trust()
+
+    def _trust(self) -> None:
+        self._is_trusted = self._probation_s < math.inf
 
     def _silence_s(self, protocol: ResponseHandler) -> float:
         """Return how long to watch: a proxy that asks again is late by about as long as an answer takes."""
         cycle = protocol.cycle if isinstance(protocol, WatchedConnection) else None
         response_s = self._loop.time() - cycle.start_s if cycle is not None and self._probation_s else 0.0
         return max(self._probation_s, 2 * response_s)
-
-    def _is_trusted(self) -> bool:
-        return self._loop.time() >= self._trusted_from_s
 
 
 class RequestBody(BytesPayload):
