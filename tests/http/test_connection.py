@@ -163,7 +163,7 @@ def test_who_stood_still_has_not_watched() -> None:
         asyncio.get_running_loop().call_later(0.02, request.writer.write, answer)
 
     async def main() -> list[bytes]:
-        bounds = Bounds(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0.05)
+        bounds = Timeouts(timeout_s=patience(20), connect_timeout_s=patience(20), probation_s=0.05)
         async with answering(step, bounds) as (server, transport):
             first = await transport.exchange("POST", server.url, {}, b"a")
             time.sleep(0.1)  # noqa: ASYNC251 (the whole loop stands still)

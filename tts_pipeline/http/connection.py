@@ -249,7 +249,7 @@ class ConnectionPool(aiohttp.TCPConnector):
         super()._release(key, protocol, should_close=should_close or is_full)
 
     def _watch(self, silence_s: float) -> None:
-        """Trust the server after a silence. By a timer: a loop that stood still reads what came before the timer ends."""
+        """Trust the server after a silence. By a timer: a loop that stood still first reads what came meanwhile."""
         self._silence_timer = self._loop.call_later(silence_s, self._trust)
         if not silence_s:
             self._trust()
