@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -31,3 +32,23 @@ def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
 def build_request(service: Endpoint, card: Card, text: str, parameters: Parameters) -> Request:
     """Build a single request."""
     return RequestBuilder(service, card).build(text, parameters)
+
+
+FILE = {"path": "a.parquet", "bytes": 100, "rows": 1_200, "footer_sha256": "00"}
+
+
+DESCRIPTOR = Descriptor(
+    rows=1_200,
+    part_rows=500,
+    job={"model": "qwen3-tts-flash", "parameters": {"speed": 1.2, "voice": "Cherry"}, "limit": None},
+    source=[FILE],
+    prices=[{"price_id": "p", "per_10k_characters": "0.8"}],
+)
+
+
+def source_files(*names: str, rows: int = 1_200) -> list[dict[str, Any]]:
+    return [{**FILE, "path": f"{name}.parquet", "rows": rows} for name in names]
+
+
+def described(*names: str, rows: int = 1_200) -> Descriptor:
+    return replace(DESCRIPTOR, source=source_files(*names, rows=rows), rows=rows * len(names))

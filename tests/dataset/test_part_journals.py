@@ -11,11 +11,10 @@ import pytest
 from tests.builders import descriptor_of
 from tests.dataset.samples import Bench
 from tts_pipeline.dataset.claims import claim_names
-from tts_pipeline.dataset.names import parse_journal_id, parse_part_number
+from tts_pipeline.dataset.names import parse_journal_id
 from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_cost, journal_paths
 from tts_pipeline.dataset.recovery import collect_orphans
 from tts_pipeline.dataset.spending import total_spend
-from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.journal import FRAME_HEADER
 
@@ -161,12 +160,3 @@ def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
     assert _at_most(bench) == 4 * LINE
     assert journal_paths(bench.journals, 0) == []
     assert {row["journal_id"] for row in bench.usage()} == {journal_id}
-
-
-@pytest.mark.parametrize("name", ["part-", "part-x", "part--1.json", "part-1.json", "x", "../part-x-y"])
-def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
-    """It is neither left out nor guessed at, for it may be a file of the bill."""
-    with pytest.raises(StorageError, match="none of ours"):
-        parse_part_number(name)
-    with pytest.raises(StorageError, match="none of ours"):
-        parse_journal_id("part-00000.json")

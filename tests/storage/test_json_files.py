@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.builders import DESCRIPTOR
 from tests.dataset.samples import Bench
-from tests.dataset.test_descriptor import DESCRIPTOR
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim, write_claim
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, read_descriptor

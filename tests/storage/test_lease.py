@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,10 @@ from tts_pipeline.dataset.commit import PartCommitter, create_marker
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.file_lock import HeldElsewhereError
 from tts_pipeline.storage.fsspec_store import FsspecStore
-from tts_pipeline.storage.heartbeat import BEATS_PER_LEASE, TIMEOUT_LEASES, LeaseLostError, PeerMonitor
+from tts_pipeline.storage.heartbeat import BEATS_PER_LEASE, TIMEOUT_LEASES, LeaseLostError
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
-from tts_pipeline.storage.owner import Owner, heartbeat_name
+from tts_pipeline.storage.owner import Owner
 
 LEASE_S = 1_000.0
 """So long that no thread beats within a test: beats are the test's own."""
@@ -59,25 +58,15 @@ def beat(leases: Leases) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FsspecStore]:
-    """Return an object store in memory."""
-    root = f"/{uuid.uuid4().hex}"
-    filesystem = MemoryFileSystem()
-    yield FsspecStore(filesystem, root, url=f"memory:/{root}", staging=tmp_path / "staging")
-    if filesystem.exists(root):
-        filesystem.rm(root, recursive=True)
-
-
-@pytest.fixture
-def here(tmp_path: Path, store: FsspecStore) -> Machine:
+def here(tmp_path: Path, object_store: FsspecStore) -> Machine:
     """Return a machine."""
-    return Machine(tmp_path / "here", store)
+    return Machine(tmp_path / "here", object_store)
 
 
 @pytest.fixture
-def there(tmp_path: Path, store: FsspecStore) -> Machine:
+def there(tmp_path: Path, object_store: FsspecStore) -> Machine:
     """Return another one, whose clock is 90 s apart."""
-    return Machine(tmp_path / "there", store, offset_s=-90.0)
+    return Machine(tmp_path / "there", object_store, offset_s=-90.0)
 
 
 def kill(machine: Machine) -> Leases:
@@ -249,34 +238,22 @@ def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_sign_of_life_that_went_away_is_none(store: FsspecStore) -> None:
-    """Only new contents are: a process that removed its own, or whose own was removed, is silent."""
-    owner = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
-    store.write(heartbeat_name(owner.invocation_id), owner.to_json(beat=0))
-    now = [0.0]
-    watch = PeerMonitor(store, owner, LEASE_S, lambda: now[0])
-    store.remove(heartbeat_name(owner.invocation_id))
-    now[0] = TIMEOUT_LEASES * LEASE_S
-    watch.poll()
-    assert watch.is_dead
-
-
-def test_what_another_published_is_not_replaced(store: FsspecStore) -> None:
+def test_what_another_published_is_not_replaced(object_store: FsspecStore) -> None:
     """A file that was to be new, and a marker: whoever comes second is told, unless it is the very same."""
-    store.write("leases/probe", b"there")
-    assert store.probe_create_if_absent("leases/probe")
+    object_store.write("leases/probe", b"there")
+    assert object_store.probe_create_if_absent("leases/probe")
     for data in (b"mine", b"mine", b"another's"):
         expected = pytest.raises(StorageError, match="meanwhile") if data == b"another's" else nullcontext()
-        with expected, store.subfolder("speech").stage("part-00000.parquet", is_new=True) as path:
+        with expected, object_store.subfolder("speech").stage("part-00000.parquet", is_new=True) as path:
             path.write_bytes(data)
         with expected:
-            create_marker(store, "done/part-00000.json", data)
-    assert store.read("speech/part-00000.parquet") == store.read("done/part-00000.json") == b"mine"
+            create_marker(object_store, "done/part-00000.json", data)
+    assert object_store.read("speech/part-00000.parquet") == object_store.read("done/part-00000.json") == b"mine"
 
 
-def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, store: FsspecStore) -> None:
+def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, object_store: FsspecStore) -> None:
     """Not an attempt, not a file of the part; its usage is when the part is left, for it is of one's own journal."""
-    bench = Bench.of(tmp_path, store)
+    bench = Bench.of(tmp_path, object_store)
     lost: list[str] = []
 
     def check() -> None:
@@ -293,9 +270,9 @@ def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, sto
                 await part.intend(bench.attempt(part.rows.utterances[0]), None)
 
     asyncio.run(work())
-    publisher = PartCommitter(store, bench.mapper.roles, fence=check)
+    publisher = PartCommitter(object_store, bench.mapper.roles, fence=check)
     with pytest.raises(LeaseLostError):
         publisher.commit_part(bench.rows(), bench.replays())
-    assert [store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
+    assert [object_store.names(table) for table in ("usage", "speech", "rejects", "done")] == [[], [], [], []]
     publisher.suspend_part(bench.rows(), bench.replays())
-    assert store.names("usage")
+    assert object_store.names("usage")

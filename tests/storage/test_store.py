@@ -3,21 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
-from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.storage.fsspec_store import FsspecStore
+from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.local_store import LocalStore
-from tts_pipeline.storage.open_store import open_store
-from tts_pipeline.storage.safe_folder import make_folder
 from tts_pipeline.storage.store import Store, storage_errors
 
 
@@ -162,122 +155,6 @@ def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: st
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
-    """Every way of touching a folder that is a file says so, and none raises what the system raised."""
-    (tmp_path / "speech").write_bytes(b"")
-    store = LocalStore(tmp_path)
-    doings: list[Callable[[], object]] = [
-        lambda: store.names("speech"),
-        lambda: store.remove("speech/x"),
-        lambda: store.write("speech/x", b""),
-        lambda: store.create("speech/x", b""),
-        lambda: store.stage("speech/x").__enter__(),
-    ]
-    for doing in doings:
-        with pytest.raises(StorageError, match="speech"):
-            doing()
-
-
-def test_a_destination_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
-    """A file in place of the destination is not read as an empty dataset."""
-    (tmp_path / "out").write_bytes(b"")
-    store = LocalStore(tmp_path / "out")
-    assert store.read("dataset.json") is None
-    with pytest.raises(StorageError, match="is a file, not a folder"):
-        store.is_empty()
-
-
-def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
-    """Two processes that seal one dataset at once disturb each other in no way: one of the whole files stays."""
-    store = LocalStore(tmp_path)
-    failures: list[BaseException] = []
-
-    def write(letter: bytes) -> None:
-        try:
-            for _ in range(25):
-                store.write("parts.json", letter * 10_000)
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=write, args=(letter,)) for letter in (b"a", b"b", b"c")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert store.read("parts.json") in {b"a" * 10_000, b"b" * 10_000, b"c" * 10_000}
-    assert os.listdir(tmp_path) == ["parts.json"]
-
-
-def test_only_one_of_many_creates(tmp_path: Path) -> None:
-    """Of many that create one name at once, exactly one is told that it did, and its bytes are there."""
-    store = LocalStore(tmp_path)
-    start = threading.Barrier(8)
-    made: list[int] = []
-
-    def create(number: int) -> None:
-        start.wait()
-        if store.create("dataset.json", f"{number}".encode() * 1_000):
-            made.append(number)
-
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(made) == 1
-    assert store.read("dataset.json") == f"{made[0]}".encode() * 1_000
-
-
-class _Raced(FsspecStore):
-    """An object store where another process creates the file just after we looked."""
-
-    def exists(self, name: str) -> bool:
-        return False
-
-
-def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
-    """Looking first is not enough: the store itself refuses the second one."""
-    path = f"/{uuid.uuid4().hex}"
-    store = _Raced(MemoryFileSystem(), path, url=f"memory:/{path}", staging=tmp_path)
-    assert store.create("dataset.json", b"first")
-    assert not store.create("dataset.json", b"second")
-    assert store.read("dataset.json") == b"first"
-    store.remove_folder("")
-
-
-class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """An object store whose driver raises an exception of its own making, as those of clouds do."""
-
-    cachable = False
-
-    class ExpiredTokenError(Exception):
-        """No OSError."""
-
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
-        raise self.ExpiredTokenError("the token has expired")
-
-    ls = cat_file = rm_file = put_file = pipe_file = _refuse
-
-
-def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
-    """Drivers raise exceptions of their own; each is translated once, with what was being done."""
-    store = FsspecStore(_MoodyFileSystem(), "/x", url="cloud://x", staging=tmp_path)
-    doings: list[tuple[str, Callable[[], object]]] = [
-        ("listing", lambda: store.names("done")),
-        ("reading", lambda: store.read("done/x")),
-        ("removing", lambda: store.remove("done/x")),
-        ("writing", lambda: store.write("done/x", b"")),
-        ("writing", lambda: store.create("done/x", b"")),
-    ]
-    for doing, call in doings:
-        with pytest.raises(StorageError, match=f"{doing} cloud://x/done.*expired"):
-            call()
-    with pytest.raises(StorageError, match=r"writing cloud://x/done/x.*expired"), store.stage("done/x") as path:
-        path.write_bytes(b"")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_bug_inside_a_stage_is_not_taken_for_the_disk(store: Store) -> None:
     """Only what a disk or a driver raises becomes a StorageError; a mistake of ours shows as itself."""
     with pytest.raises(KeyError), store.stage("x"):
@@ -288,21 +165,6 @@ def test_a_storage_error_is_told_once() -> None:
     """What was translated further inside keeps its own message."""
     with pytest.raises(StorageError, match=r"^inner"), storage_errors("outer", Exception), storage_errors("inner"):
         raise OSError("broken")
-
-
-def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path) -> None:
-    """Folders above are made too; a folder that is there is left alone."""
-    make_folder(tmp_path / "a" / "b" / "c")
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert (tmp_path / "a" / "b" / "c").is_dir()
-
-
-@pytest.mark.parametrize("url", ["nosuch://bucket/out", "nosuch2+x://out"])
-def test_an_unknown_kind_of_destination_is_refused_with_a_way_out(tmp_path: Path, url: str) -> None:
-    """A URL that no installed driver knows is a ConfigurationError that says what to install."""
-    with pytest.raises(ConfigurationError, match="cannot open the destination") as told:
-        open_store(url, tmp_path)
-    assert "driver" in (told.value.hint or "")
 
 
 _LEAVING = (
@@ -372,22 +234,3 @@ def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, pl
         assert found in (None, False) or way in ("stage", "below")
     assert (outside / "x").read_bytes() == b"theirs"
     assert os.listdir(outside) == ["x"]
-
-
-def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
-    """Nor is a folder read: both are told as no file."""
-    os.mkfifo(tmp_path / "dataset.json")
-    (tmp_path / "parts.json").mkdir()
-    for name in ("dataset.json", "parts.json"):
-        with pytest.raises(StorageError, match=f"{name} is not a file"):
-            LocalStore(tmp_path).read(name)
-
-
-def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> None:
-    """Drivers of object stores take a star for whatever fits; only what is called so goes."""
-    files = MemoryFileSystem()
-    root = f"/{uuid.uuid4()}"
-    for name in ("a*", "ab"):
-        FsspecStore(files, f"{root}/{name}", url="memory://", staging=tmp_path).write("old/x", b"x")
-    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_folder("old")
-    assert files.find(root) == [f"{root}/ab/old/x"]

@@ -1,0 +1,73 @@
+"""A store that fsspec reaches."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from tts_pipeline.errors import StorageError
+from tts_pipeline.storage.fsspec_store import FsspecStore
+
+
+class _Raced(FsspecStore):
+    """An object store where another process creates the file just after we looked."""
+
+    def exists(self, name: str) -> bool:
+        return False
+
+
+def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
+    """Looking first is not enough: the store itself refuses the second one."""
+    path = f"/{uuid.uuid4().hex}"
+    store = _Raced(MemoryFileSystem(), path, url=f"memory:/{path}", staging=tmp_path)
+    assert store.create("dataset.json", b"first")
+    assert not store.create("dataset.json", b"second")
+    assert store.read("dataset.json") == b"first"
+    store.remove_folder("")
+
+
+class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """An object store whose driver raises an exception of its own making, as those of clouds do."""
+
+    cachable = False
+
+    class ExpiredTokenError(Exception):
+        """No OSError."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise self.ExpiredTokenError("the token has expired")
+
+    ls = cat_file = rm_file = put_file = pipe_file = _refuse
+
+
+def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
+    """Drivers raise exceptions of their own; each is translated once, with what was being done."""
+    store = FsspecStore(_MoodyFileSystem(), "/x", url="cloud://x", staging=tmp_path)
+    doings: list[tuple[str, Callable[[], object]]] = [
+        ("listing", lambda: store.names("done")),
+        ("reading", lambda: store.read("done/x")),
+        ("removing", lambda: store.remove("done/x")),
+        ("writing", lambda: store.write("done/x", b"")),
+        ("writing", lambda: store.create("done/x", b"")),
+    ]
+    for doing, call in doings:
+        with pytest.raises(StorageError, match=f"{doing} cloud://x/done.*expired"):
+            call()
+    with pytest.raises(StorageError, match=r"writing cloud://x/done/x.*expired"), store.stage("done/x") as path:
+        path.write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> None:
+    """Drivers of object stores take a star for whatever fits; only what is called so goes."""
+    files = MemoryFileSystem()
+    root = f"/{uuid.uuid4()}"
+    for name in ("a*", "ab"):
+        FsspecStore(files, f"{root}/{name}", url="memory://", staging=tmp_path).write("old/x", b"x")
+    FsspecStore(files, f"{root}/a*", url="memory://", staging=tmp_path).remove_folder("old")
+    assert files.find(root) == [f"{root}/ab/old/x"]
