@@ -4,7 +4,14 @@ import pytest
 
 from tts_pipeline.card import Card
 from tts_pipeline.catalog import Catalog
-from tts_pipeline.catalog.checks import check_column, check_parameters, language_tag, parameter_from_text
+from tts_pipeline.catalog.checks import (
+    check_column,
+    check_parameters,
+    find_language_name,
+    find_language_tag,
+    language_tag,
+    parameter_from_text,
+)
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import ParameterValue
 
@@ -182,3 +189,34 @@ def test_language_is_a_tag_or_none(flash: Card, parameters: dict[str, ParameterV
 def test_a_card_without_languages(catalog: Catalog) -> None:
     """A model that takes no language leaves it to itself."""
     assert language_tag(catalog.cards["openai", "tts-1"], {"voice": "alloy"}) is None
+
+
+LANGUAGES = {"zh": "Chinese", "pt-BR": "Brazilian", "pt": "Portuguese", "de": "German"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "word"),
+    [
+        ("zh", "Chinese"),
+        ("zh-CN", "Chinese"),
+        ("ZH-hant-tw", "Chinese"),
+        ("zh_CN", "Chinese"),
+        ("pt-BR", "Brazilian"),
+        ("pt-PT", "Portuguese"),
+        ("nl", None),
+        ("German", None),
+        ("", None),
+    ],
+)
+def test_tags_are_looked_up_from_the_longest(tag: str, word: str | None) -> None:
+    """Subtags are dropped from the end until one fits; case does not matter; a word is not a tag."""
+    assert find_language_name(LANGUAGES, tag) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "tag"),
+    [("German", "de"), ("Brazilian", "pt-BR"), ("Auto", None), ("yue", "yue"), ("yue-HK", "yue-HK"), ("Thai", None)],
+)
+def test_the_tag_of_what_is_sent(word: str, tag: str | None) -> None:
+    """The card's tag for its word; an unknown word only where it is itself a tag; Auto has none."""
+    assert find_language_tag(LANGUAGES, word) == tag

@@ -16,7 +16,10 @@ import pytest
 from tests.cli.conftest import LOCAL, PROGRAM, Command, MakeSource
 from tests.conftest import StartEmulator
 from tests.patience import patience
+from tts_pipeline.cli.run import progress_shown
+from tts_pipeline.dataset.totals import Totals
 from tts_pipeline.emulator.local_service import LocalService
+from tts_pipeline.job import Progress
 
 KEYS = [
     "rows",
@@ -299,3 +302,24 @@ def test_a_pilot_is_taken_into_the_full_job(
     refused = command("run", make_source(20), tmp_path / "new", *LOCAL, "--reuse", make_source(20).parent)
     assert refused.status == 2
     assert "neither a dataset nor a reuse store" in refused.err
+
+
+def _progress() -> Progress:
+    return Progress(totals=Totals(rows=1_000), done_before=100)
+
+
+def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither display."""
+    with progress_shown(_progress(), quiet=True):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_where_there_is_no_terminal_lines_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    """No control characters in a log file."""
+    with progress_shown(_progress(), quiet=False):
+        pass
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("100 of 1,000 rows")
+    assert "\x1b" not in err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,13 +14,20 @@ from typing import Any
 import fsspec
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.conftest import StartEmulator
 from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.killing import PRICE, KilledJob, write_source
+from tts_pipeline.browse.snapshot import Snapshot
+from tts_pipeline.cli import main
+from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.job import run_job
-from tts_pipeline.report import usage, usage_report
+from tts_pipeline.report import open_parts, usage, usage_report
+from tts_pipeline.report.usage import tag, tag_keys
 from tts_pipeline.schema import to_table, usage_schema
 from tts_pipeline.storage.open_store import open_store
 from tts_pipeline.storage.parquet import write_tables
@@ -193,3 +202,109 @@ def test_what_rests_on_reports_that_cannot_be_true_is_told(tmp_path: Path) -> No
         (2, Decimal(2_000)),
         (0, None),
     ]
+
+
+TAGS = pa.map_(pa.string(), pa.string())
+
+
+ROWS: list[Mapping[str, str | None] | None] = [{"team": "news", "night": "7"}, {}, None, {"night": None}]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> pl.LazyFrame:
+    """Read from a file, as usage is."""
+    entries = [None if row is None else list(row.items()) for row in ROWS]
+    pq.write_table(pa.table({"tags": pa.array(entries, TAGS)}), tmp_path / "usage.parquet")
+    return pl.scan_parquet(tmp_path / "usage.parquet")
+
+
+def test_a_tag_is_null_where_a_row_does_not_have_it(rows: pl.LazyFrame) -> None:
+    """Rows without tags, with other ones and with an empty one are all without it."""
+    asked = rows.select(team=tag("team"), night=tag("night"), other=tag("other")).collect()
+    assert asked.to_dict(as_series=False) == {
+        "team": ["news", None, None, None],
+        "night": ["7", None, None, None],
+        "other": [None] * 4,
+    }
+
+
+def test_keys_are_those_of_all_rows(rows: pl.LazyFrame) -> None:
+    """Rows without tags add none, not even a null."""
+    assert rows.select(tag_keys()).collect().to_series().to_list() == ["team", "night", "night"]
+
+
+def test_a_table_without_rows_has_no_tags() -> None:
+    """As a dataset has that nothing was sent for."""
+    none = pl.DataFrame(pa.table({"tags": pa.array([], TAGS)})).lazy()
+    assert none.select(tag("team")).collect().height == 0
+    assert none.select(tag_keys()).collect().height == 0
+
+
+CLAIM = Claim("j", "i", 1_700_000_000_000_000, 500, Decimal("0.04"), "CNY", "local", "m", "books", {"team": "blue"})
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> Path:
+    """A dataset of which nothing is published: one part is claimed."""
+    store = open_store(tmp_path / "out", tmp_path)
+    store.write("dataset.json", b"{}")
+    write_claim(store, 3, CLAIM)
+    return tmp_path / "out"
+
+
+@pytest.mark.slow
+def test_a_job_that_was_killed_is_on_the_bill(
+    emulator: StartEmulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And not run again: confirmed <= charged <= possible, in characters and money, on the report and the page."""
+    service = emulator(voice_mode="tone", tone_bytes=2_000, latency_ms=100)
+    write_source(tmp_path / "lines.parquet", 100)
+    job = KilledJob(service, tmp_path / "lines.parquet", str(tmp_path / "out"), tmp_path / "work", 4)
+    while not service.bill()["characters"]:
+        assert job.kill_at_random(within_s=0.3)
+    charged = service.bill()["characters"]
+    bills = [
+        usage_report([job.destination]).to_dicts(),
+        usage_report([job.destination], ["service", "voice", "day"]).to_dicts(),
+        Snapshot(open_store(job.destination, tmp_path)).bill()["totals"],
+    ]
+    for rows in bills:
+        (row,) = rows
+        assert row["open_parts"] >= 1
+        assert row["requests"] < service.bill()["received"], "those of the open part are not published"
+        assert row["characters_billed"] <= charged <= row["characters_upper_bound"]
+        assert row["cost"] <= PRICE * charged <= row["cost_upper_bound"]
+    assert main(["report", job.destination]) == 0
+    told = capsys.readouterr().out
+    assert "at most" in told
+    assert "Run the job again" in told
+
+
+def test_an_open_part_is_told_apart_like_any_request(claimed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By account, tag and service; programs get each with its machine; an open part of a rebuild counts as well."""
+    (row,) = usage_report([claimed], ["account", "tag:team", "outcome"]).to_dicts()
+    assert (row["account"], row["tag:team"], row["outcome"], row["cost_upper_bound"]) == (
+        *("books", "blue", "unknown"),
+        Decimal("0.04"),
+    )
+    assert main(["report", str(claimed), "--format", "json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["open"]
+    assert (one["part"], one["characters_upper_bound"], one["cost_upper_bound"]) == ("part-00003", 500, "0.04")
+    write_claim(open_store(claimed / ".generations/2", claimed), 0, replace(CLAIM, journal_id="k"))
+    assert usage_report([claimed])["characters_upper_bound"].to_list() == [1_000]
+
+
+def test_an_open_part_without_a_price_has_no_cost(claimed: Path) -> None:
+    """Null, which is not 0; it is counted among open parts, not among requests."""
+    write_claim(open_store(claimed, claimed), 3, replace(CLAIM, cost_upper_bound=None, currency=None))
+    (row,) = usage_report([claimed]).to_dicts()
+    assert (row["cost"], row["cost_upper_bound"], row["requests_without_cost"], row["open_parts"]) == (None, None, 0, 1)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"cost_upper_bound": "x"}', b"[1]"])
+def test_a_damaged_claim_is_named(claimed: Path, damage: bytes) -> None:
+    """A bill without what it may have spent would be short."""
+    (claim,) = (claimed / "claims").iterdir()
+    claim.write_bytes(damage)
+    with pytest.raises(StorageError, match=rf"{claim.name}.* is damaged"):
+        open_parts([claimed])

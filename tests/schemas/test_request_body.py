@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from schemas.request_body import request_schema, schema_files
-from tts_pipeline.catalog import Catalog
+from tts_pipeline.catalog import Catalog, load_catalog
 
 FOLDER = Path(__file__).parents[2] / "schemas" / "requests"
 FLASH = ("modelstream", "qwen3-tts-flash")
@@ -30,6 +30,12 @@ SAMPLES: list[tuple[tuple[str, str], dict[str, Any], bool]] = [
     (("openai", "tts-1"), {"voice": "alloy", "speed": 4.5}, False),
     (("openai", "gpt-4o-mini-tts"), {"voice": "marin", "stream_format": "sse"}, True),
 ]
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    """The built-in catalog."""
+    return load_catalog()
 
 
 def test_files_are_what_the_cards_say(catalog: Catalog) -> None:
