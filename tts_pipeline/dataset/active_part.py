@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 from tts_pipeline.attempt import Attempt, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
+from tts_pipeline.dataset.claims import claim_of
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.totals import Totals
@@ -157,9 +159,10 @@ class ActivePart:
         """
         invocation = self._invocation
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
-        self._journal = Journal.create(path, invocation.journal_header(self.rows.number, self.journal_id))
+        header = invocation.journal_header(self.rows.number, self.journal_id)
+        self._journal = Journal.create(path, header)
         self._writer = writer
-        claim = invocation.new_claim(self.journal_id)
+        claim = claim_of(header, time.time_ns() // 1_000, invocation.currency)
         step = ClaimStep(max(characters, 1), invocation.prices.values())
         tally = SpendTally(currency=claim.currency, run=self._progress.tally)
         self._high_water = ClaimHighWater(store, self.rows.number, claim, step, tally)
@@ -248,9 +251,8 @@ class ActivePart:
             utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment if is_answer else None
         )
         await self._append_and_wait(record, b"" if is_answer else speech.audio.data)
-        self._progress.totals.speech += 1
-        self._progress.totals.reused += speech.deduplicated_from is not None
-        self._progress.totals.audio_ms += speech.audio.duration_ms
+        is_reused = speech.deduplicated_from is not None
+        self._progress.totals.add_speech(speech.audio.duration_ms, is_reused=is_reused)
         self._count_finished()
 
     async def record_reject(self, reject: Reject) -> None:

@@ -15,6 +15,7 @@ from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.models import Count
 from tts_pipeline.storage.json_files import json_bytes, read_fields
 from tts_pipeline.storage.store import Store
+from tts_pipeline.wal.records import JournalHeader
 
 InstantUs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 """Microseconds since 1970 UTC, to the end of the year 9999: a table holds no later moment."""
@@ -39,6 +40,15 @@ class Claim:
     tags: Mapping[str, str] = field(default_factory=dict)
     host: str = ""
     process: Count = 0
+
+
+def claim_of(
+    header: JournalHeader, opened_at_us: int, currency: str | None, characters: int = 0, cost: Decimal | None = None
+) -> Claim:
+    """Return the claim of a journal, on so many characters and so much money at most."""
+    bound = opened_at_us, characters, cost, currency
+    owner = header.service, header.model, header.account, header.tags
+    return Claim(header.journal_id, header.invocation_id, *bound, *owner)
 
 
 def write_claim(store: Store, part: int, claim: Claim) -> None:

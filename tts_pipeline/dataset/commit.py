@@ -61,9 +61,7 @@ class _MarkerDraft:
         """Count one new speech."""
         self.voices[speech.voice or ""] += 1
         self.languages[speech.language or ""] += 1
-        self.totals.speech += 1
-        self.totals.audio_ms += speech.duration_ms
-        self.totals.reused += speech.deduplicated_from is not None
+        self.totals.add_speech(speech.duration_ms, is_reused=speech.deduplicated_from is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +281,9 @@ def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey
     """Count the finished utterances of a part's journals, without those in ``existing``, and without usage."""
     totals = Totals()
     for record in (record for key, record in _merge_records(replays).items() if key not in existing):
-        totals.speech += record.speech is not None
         totals.rejects += record.reject is not None
         if record.speech is not None:
-            totals.audio_ms += record.speech.duration_ms
-            totals.reused += record.speech.deduplicated_from is not None
+            totals.add_speech(record.speech.duration_ms, is_reused=record.speech.deduplicated_from is not None)
     return totals
 
 

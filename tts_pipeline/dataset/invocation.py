@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tts_pipeline.dataset.claims import Claim
 from tts_pipeline.models import Price
 from tts_pipeline.wal.records import JournalHeader
 
@@ -24,20 +23,10 @@ class Invocation:
     tags: Mapping[str, str]
     dataset_fingerprint: str
 
-    def new_claim(self, journal_id: str) -> Claim:
-        """Return what a claim says of itself, without bounds."""
-        return Claim(
-            journal_id=journal_id,
-            invocation_id=self.invocation_id,
-            opened_at_us=time.time_ns() // 1_000,
-            characters_upper_bound=0,
-            cost_upper_bound=None,
-            currency=next((price.currency for price in self.prices.values()), None),
-            service=self.service,
-            model=self.model,
-            account=self.account,
-            tags=dict(self.tags),
-        )
+    @property
+    def currency(self) -> str | None:
+        """The currency of all prices; None without a price."""
+        return next((price.currency for price in self.prices.values()), None)
 
     def journal_header(self, part: int, journal_id: str) -> JournalHeader:
         """Return what a journal says of itself in its first record."""

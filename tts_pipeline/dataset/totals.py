@@ -37,6 +37,12 @@ class Totals(Cost):
             for name in _MADE:
                 setattr(self, name, getattr(self, name) + getattr(other, name))
 
+    def add_speech(self, duration_ms: int, *, is_reused: bool) -> None:
+        """Count one utterance that is speech."""
+        self.speech += 1
+        self.audio_ms += duration_ms
+        self.reused += is_reused
+
     def to_json(self) -> dict[str, Any]:
         """Return the counts as JSON holds them; money is text."""
         values = ((name, getattr(self, name)) for name in TOTALS_FIELDS)

@@ -7,7 +7,7 @@ from itertools import compress
 from typing import Any
 
 from tts_pipeline.attempt import Outcome
-from tts_pipeline.dataset.claims import Claim, read_claim
+from tts_pipeline.dataset.claims import Claim, claim_of, read_claim
 from tts_pipeline.dataset.names import file_names, parse_part_number, part_name
 from tts_pipeline.dataset.price_rows import with_prices
 from tts_pipeline.dataset.totals import damaged_amounts
@@ -16,7 +16,6 @@ from tts_pipeline.money import Cost, are_consistent_amounts, confirmed_if_unknow
 from tts_pipeline.schema import USAGE, to_table, usage_schema, usage_values
 from tts_pipeline.storage.parquet import conform_columns, read_columns, write_tables
 from tts_pipeline.storage.store import Store, storage_errors
-from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay
 
 _AMOUNTS = ("characters_billed", "characters_upper_bound", "cost", "cost_upper_bound")
@@ -159,24 +158,11 @@ def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) 
         }
         for attempt, settlement in replay.attempts.values()
     ]
-    unaccounted = replay.unaccounted
-    return (
-        rows
-        if unaccounted is None or not unaccounted.characters_upper_bound
-        else [*rows, claim_usage(_unaccounted_claim(replay, unaccounted))]
-    )
-
-
-def _unaccounted_claim(replay: Replay, unaccounted: UnaccountedSpend) -> Claim:
-    """Return a claim on just what is lost."""
-    names = ("journal_id", "invocation_id", "service", "model", "account", "tags")
-    return Claim(
-        **{name: getattr(replay.header, name) for name in names},
-        opened_at_us=unaccounted.claimed_at_us,
-        characters_upper_bound=unaccounted.characters_upper_bound,
-        cost_upper_bound=unaccounted.cost_upper_bound,
-        currency=unaccounted.currency,
-    )
+    lost = replay.unaccounted
+    if lost is not None and lost.characters_upper_bound:
+        bound = lost.currency, lost.characters_upper_bound, lost.cost_upper_bound
+        rows.append(claim_usage(claim_of(header, lost.claimed_at_us, *bound)))
+    return rows
 
 
 def claim_usage(claim: Claim) -> dict[str, Any]:
