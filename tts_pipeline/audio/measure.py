@@ -135,7 +135,6 @@ def _measure_wav(data: bytes, name: str, options: _Options) -> FlaggedAudio:
 
 
 def _measure_compressed_wav(data: bytes, options: _Options) -> Audio:
-    """Measure a whole WAV of some codec."""
     try:
         return _measure_decoded(data, "wav", options)[0]
     except TransientError as error:  # its sizes are right, so it was not cut: its codec is not known

@@ -227,7 +227,6 @@ class _FrameCount:
 
 
 def _count_frames(data: bytes, start: int, first: Frame, read_frame: FrameReader) -> _FrameCount:
-    """Count the frames from a place on."""
     count, run_start, offset, samples, frames = _FrameCount(), start, start, 0, 0
     rate_hz, channels, usual_bytes = first.sample_rate_hz, first.channels, first.length_bytes - 1
     last_frame = first

@@ -193,7 +193,6 @@ def encode(stream: SampleStream, encoding: Encoding) -> Audio:
 
 
 def _write(stream: SampleStream, encoding: Encoding) -> tuple[bytes, int]:
-    """Return a file, and how many frames it has."""
     file, frames = io.BytesIO(), 0
     options = {"format": encoding.container, "subtype": encoding.subtype, **(encoding.options or {})}
     with soundfile.SoundFile(file, "w", stream.sample_rate_hz, stream.channels, **options) as out:

@@ -214,7 +214,6 @@ def _count_frames(wav_format: _Format, fact_frames: int | None, length: int) -> 
 
 
 def _riff_bytes(data: bytes, order: str) -> int:
-    """Return the size of the whole file by its header."""
     size: int = struct.unpack_from(order + "I", data, 4)[0]
     return size + 8
 

@@ -173,7 +173,6 @@ def compatible_segment_kinds(descriptor: Descriptor, settings: AudioSettings) ->
 
 
 def _checked_audio(row: Mapping[str, Any], label: str) -> CachedAudio:
-    """Return a row as audio that was bought before."""
     audio = cached_audio_of(row, label)
     if hashlib.sha256(audio.answer.audio.data).hexdigest() != row["audio_sha256"]:
         raise MalformedRecordError("audio_sha256")

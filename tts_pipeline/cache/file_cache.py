@@ -88,7 +88,6 @@ class FileCache:
         return cached
 
     def _parse(self, data: bytes, request_key: str, take: int) -> CachedAudio:
-        """Return what a file holds."""
         record, audio = _split_file(data)
         if (record.request_key, record.take) != (request_key, take):
             raise MalformedRecordError("request_key")

@@ -43,8 +43,6 @@ class JournalCache:
 
 
 class _Entry(NamedTuple):
-    """An utterance's speech in a journal."""
-
     utterance_id: str
     segments: int
     record: UtteranceRecord

@@ -51,7 +51,6 @@ def _check(store: Store) -> None:
 
 
 def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str) -> str:
-    """Check a file; return its hash."""
     name = f"usage/{file_name}"
     data, location = store.read(name), store.describe(name)
     if data is None:

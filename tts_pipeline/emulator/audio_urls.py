@@ -69,7 +69,6 @@ async def serve_audio(request: web.Request, file: AudioFile | None) -> web.Strea
 
 
 def _error_response(status: int, code: str, message: str) -> web.Response:
-    """Answer as an object store does."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>\n'
     return web.Response(status=status, text=text, content_type="application/xml")
 

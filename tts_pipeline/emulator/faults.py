@@ -13,8 +13,6 @@ from tts_pipeline.emulator.rules import NO_FAULT, Rule
 
 
 class _RuleState:
-    """A rule and what it has met so far."""
-
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.seen = 0

@@ -135,7 +135,6 @@ def _price_end_notes(price: Price, card: Card, time: TimeEstimate, today: date) 
 
 
 def _tokens(counts: Counts, card: Card) -> Usage:
-    """Estimate what is billed by token, of the rows that are bought."""
     per_second = card.output_tokens_per_second
     if per_second is None:
         return Usage()

@@ -125,8 +125,6 @@ def check_row_parameters(
 
 @dataclass(slots=True)
 class _ValueCounter:
-    """Counts a column's distinct values, and checks them."""
-
     card: Card
     name: str
     unchecked: Collection[str]

@@ -188,7 +188,6 @@ def _without_unspeakable(batch: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _units(text: pl.Expr, unit: str) -> pl.Expr:
-    """Measure texts as ``text.input_length`` does."""
     if unit == "characters":
         return pl.col("length")
     if unit == "bytes":

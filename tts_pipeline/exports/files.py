@@ -188,5 +188,4 @@ class _PlannedFile:
 
 
 def _missing(files: Sequence[_PlannedFile]) -> list[_PlannedFile]:
-    """Return those that are not there."""
     return [file for file in files if file.existing is None]

@@ -236,7 +236,6 @@ _NUMERIC_FIELDS = ("bytes", "sample_rate_hz", "channels", "duration_ms")
 
 
 def _is_plausible(entry: IndexEntry) -> bool:
-    """Return whether a row can be true of a file."""
     numbers = [entry[name] for name in _NUMERIC_FIELDS] + [0 if entry["frames"] is None else entry["frames"]]
     return entry["sha256"] is not None and all(number is not None and number >= 0 for number in numbers)
 

@@ -302,7 +302,6 @@ class Leases:
                     self._store.remove(heartbeat_name(invocation_id))
 
     def _wait_until_dead(self, peer: PeerMonitor, resource: str) -> None:
-        """Wait until a process is known to be dead."""
         while not peer.is_dead:
             if peer.is_alive:
                 raise HeldElsewhereError(resource, str(peer.owner))

@@ -126,7 +126,6 @@ def size_and_hash(file: Any) -> dict[str, Any]:
 
 
 def _leaf_paths(path: str, kind: pa.DataType) -> Iterator[str]:
-    """Yield the Parquet paths of a column's leaves."""
     if pa.types.is_struct(kind):
         for child in kind:
             yield from _leaf_paths(f"{path}.{child.name}", child.type)

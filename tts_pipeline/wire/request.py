@@ -155,7 +155,6 @@ def _encode(body: Mapping[str, object]) -> bytes:
 
 
 def _identity_digest(service: Endpoint, path: str) -> hashlib._Hash:
-    """Begin the request key with what tells one service from another."""
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
     if service.query or service.headers:  # a service without them keeps the keys that it always had
         digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))
