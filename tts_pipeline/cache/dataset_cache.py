@@ -138,11 +138,7 @@ class DatasetCache:
 
 
 def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
-    """Return a row of a speech table as audio that was bought before; its origin begins with the label.
-
-    Raises:
-        MalformedRecordError: It says what cannot be.
-    """
+    """Return a row of a speech table as audio that was bought before; its origin begins with the label."""
     answer = {
         "segment": 0,
         "words": row["timestamps"],

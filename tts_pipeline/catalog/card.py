@@ -27,9 +27,6 @@ def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str
 
     A value that the table lacks is taken from the cards it is ``like``; single parameters and languages add to theirs
     or replace them.
-
-    Raises:
-        ConfigurationError: A mistake in it; names file and key.
     """
     service = table.text(table.require("service")) or ""
     model = table.text(table.require("model")) or ""

@@ -40,11 +40,7 @@ _TWO_EDITS_FROM = 9
 
 
 def refuse_keyword(name: str) -> None:
-    """Refuse a parameter that no card knows, where its name is that of a setting of ours, or a slip of it.
-
-    Raises:
-        ConfigurationError: Names the setting.
-    """
+    """Refuse a parameter that no card knows, where its name is that of a setting of ours, or a slip of it."""
     if name in SHARED_NAMES:
         return
     plain = name.lower().replace("-", "_")

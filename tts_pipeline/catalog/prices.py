@@ -45,11 +45,7 @@ def read_prices(
 
 
 def refuse_duplicate_id(table: TomlTable, price: Price, catalog_prices: Iterable[Price]) -> None:
-    """Refuse a price whose id already means another one: bills are read long after they were written.
-
-    Raises:
-        ConfigurationError: Names file and id.
-    """
+    """Refuse a price whose id already means another one: bills are read long after they were written."""
     if any(other.price_id == price.price_id and other != price for other in catalog_prices):
         raise table.error("", "is the id of another price already", "give yours an id of its own")
 

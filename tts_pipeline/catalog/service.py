@@ -81,11 +81,7 @@ def is_loopback_host(host: str) -> bool:
 
 
 def refuse_plain_http(service: Endpoint) -> None:
-    """Refuse to send a key where anybody on the way can read it.
-
-    Raises:
-        ConfigurationError: The service would get a key over plain http off loopback.
-    """
+    """Refuse to send a key over plain http off loopback, where anybody on the way can read it."""
     is_plain_http = service.auth != "none" and service.base_url.lower().startswith("http:")
     if is_plain_http and not is_loopback(service.base_url):
         raise ConfigurationError(

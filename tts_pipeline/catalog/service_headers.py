@@ -30,11 +30,7 @@ _SHORTEST_KEY = 6
 
 
 def authorization_of(service: Endpoint) -> str | None:
-    """Return what a service's ``key_header`` carries; None where there is no key.
-
-    Raises:
-        ConfigurationError: The key has characters that no header can carry.
-    """
+    """Return what a service's ``key_header`` carries, in characters that a header has; None where there is no key."""
     key = service.api_key
     if service.auth == "none" or key is None:
         return None
@@ -46,11 +42,7 @@ def authorization_of(service: Endpoint) -> str | None:
 
 
 def refuse_bad_headers(service: Endpoint) -> None:
-    """Refuse a query or a header that cannot be sent, that is ours, or that holds a key.
-
-    Raises:
-        ConfigurationError: Names the service and the query or header, never its value.
-    """
+    """Refuse a query or a header that cannot be sent, that is ours, or that holds a key; never show its value."""
     if reason := _header_problem(service.key_header, "", is_for_key=True):
         raise _setting_error(service, "key_header", "", reason)
     if not _is_printable(service.key_prefix or ""):
@@ -69,11 +61,7 @@ def refuse_bad_headers(service: Endpoint) -> None:
 
 
 def refuse_misplaced_key(service: Endpoint) -> None:
-    """Refuse a service whose key stands in its URL, its query, a header or its label.
-
-    Raises:
-        ConfigurationError: Names the place, never the value.
-    """
+    """Refuse a service whose key stands in its URL, its query, a header or its label; never show the value."""
     for setting, value in _public_settings(service) if service.api_key else ():
         if any(_contains_key(text, service.api_key or "") for text in (value, unquote_plus(value))):
             raise ConfigurationError(

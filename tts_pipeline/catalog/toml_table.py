@@ -125,11 +125,7 @@ class TomlTable:
         return ".".join(part for part in (self.path, key) if part)
 
     def refuse_unknown_keys(self) -> None:
-        """Refuse what nobody asked for; call it after the last key is read.
-
-        Raises:
-            ConfigurationError: Names the first unknown key, and the known ones.
-        """
+        """Refuse what nobody asked for; call it after the last key is read."""
         for key in self._values:
             if key not in self._known_keys:
                 known = ", ".join(sorted(self._known_keys))
@@ -152,11 +148,7 @@ class TomlTable:
 
 
 def read_toml(file: Path) -> TomlTable:
-    """Read a TOML file in UTF-8; return its outermost table.
-
-    Raises:
-        ConfigurationError: No such file, not readable, or not TOML (with line and column).
-    """
+    """Read a TOML file in UTF-8; return its outermost table."""
     try:
         return parse_toml(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as error:
@@ -165,11 +157,7 @@ def read_toml(file: Path) -> TomlTable:
 
 
 def parse_toml(content: str, file: str) -> TomlTable:
-    """Parse TOML; ``file`` is its name in messages.
-
-    Raises:
-        ConfigurationError: Not TOML (with line and column).
-    """
+    """Parse TOML; ``file`` is its name in messages, beside the line and column of a mistake."""
     try:
         return TomlTable(tomllib.loads(content, parse_float=Decimal), file)
     except tomllib.TOMLDecodeError as error:

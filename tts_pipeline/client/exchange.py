@@ -89,8 +89,7 @@ class Exchange:
     async def answer(self, segment_request: SegmentRequest, facts: ResponseFacts) -> Answer:
         """Send a request and return the audio that it brought; fill in the facts that the answer says of itself.
 
-        Raises:
-            ServiceError: One of its leaves, with the answer's status and request id, and without the key.
+        An error has the answer's status and request id, and never the key.
         """
         request = segment_request.http_request
         url = self._permanent_redirects.get(request.url, request.url)

@@ -251,9 +251,6 @@ def refuse_vanished(store: Store) -> None:
     """Make sure that the dataset is still there, before something is written that only it makes sense of.
 
     A disk that is not mounted any more leaves an empty folder behind: what is written there is lost.
-
-    Raises:
-        StorageError: There is no descriptor any more.
     """
     if not store.exists(DESCRIPTOR_FILE):
         raise StorageError(

@@ -50,11 +50,7 @@ def speech_name(rows: PartRows) -> str:
 
 
 def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
-    """Look at a part's speech file; without one nothing stands. Blocking.
-
-    Raises:
-        StorageError: The destination failed, or the file is of other rows.
-    """
+    """Look at a part's speech file; without one nothing stands, and one of other rows is refused. Blocking."""
     if not store.exists(speech_name(rows)):
         return NO_SPEECH
     with open_parquet(store, speech_name(rows)) as parquet:

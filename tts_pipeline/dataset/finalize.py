@@ -162,9 +162,6 @@ def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) 
     written anew (or removed), the speech table with the old rows and the new, replaced at one stroke, and the marker.
 
     Returns the parts that were opened, of the finished parts in ``numbers``.
-
-    Raises:
-        StorageError: The destination failed, or another process holds one of the parts.
     """
     rejected_parts = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
     if rejected_parts:

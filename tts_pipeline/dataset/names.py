@@ -50,9 +50,6 @@ def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
     """Return the sorted names of the files in a folder of a dataset which begin with a prefix. Blocking.
 
     A renamed file would be left out silently, with the spending in it: so a foreign name is an error.
-
-    Raises:
-        StorageError: A file has a name that a dataset does not give in this folder.
     """
     names = store.names(folder, prefix)
     for name in names:

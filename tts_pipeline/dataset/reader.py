@@ -59,12 +59,7 @@ class DatasetReader:
 
     @classmethod
     def open(cls, dataset: DatasetLike) -> Self:
-        """Open a dataset.
-
-        Raises:
-            ConfigurationError: There is none.
-            StorageError: It cannot be read.
-        """
+        """Open a dataset."""
         store = dataset if isinstance(dataset, Store) else open_store(dataset)
         if not store.exists(DESCRIPTOR_FILE):
             raise _no_dataset(store)

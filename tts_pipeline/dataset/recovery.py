@@ -30,9 +30,6 @@ def collect_orphans(
     A kill after the marker leaves them. Mostly their usage is published already. Where two processes held a part at
     one time, it may not be: it is published now, and the seal is removed, because the bill has grown. Parts that
     another process holds stay as they are, and so do the journals of another dataset.
-
-    Raises:
-        StorageError: The destination or the disk failed, or a journal is of another version.
     """
     claims_by_part = _find_open_parts(store, journals)
     claims_by_part |= {

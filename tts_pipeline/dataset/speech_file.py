@@ -48,11 +48,7 @@ class BlobReader(ExitStack):
         self._files: dict[Path, FileIO] = {}
 
     def read(self, blobs: Sequence[Blob]) -> tuple[pa.Array, list[str]]:
-        """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each.
-
-        Raises:
-            StorageError: They are not there any more.
-        """
+        """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each."""
         ends = list(accumulate((blob.length for blob in blobs), initial=0))
         data = pa.allocate_buffer(ends[-1])
         hashes = []

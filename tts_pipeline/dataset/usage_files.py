@@ -121,11 +121,7 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
 
 
 def is_provisional(store: Store, part: int, replay: Replay) -> bool:
-    """Return whether what is published of a journal is what another machine took it for, and the journal knows better.
-
-    Raises:
-        StorageError: The destination failed, or what is published is damaged.
-    """
+    """Return whether the published usage of a journal is another machine's guess, and the journal knows better."""
     name = usage_name(part, replay.journal_id)
     return (
         replay.unaccounted is None

@@ -74,9 +74,6 @@ class Espeak:
         """Return the samples of a text at ``sample_rate_hz``, and the events in order of time.
 
         The same text need not give the same samples twice: some voices breathe and flutter.
-
-        Raises:
-            SynthesisError: The voice is not there, or the library failed.
         """
         self._chunks.clear()
         self._events.clear()

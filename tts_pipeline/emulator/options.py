@@ -95,11 +95,7 @@ def to_arguments(options: EmulatorOptions) -> list[str]:
 
 
 def require_engine(options: EmulatorOptions) -> None:
-    """Make sure that the voice asked for is installed.
-
-    Raises:
-        ConfigurationError: It is not.
-    """
+    """Make sure that the voice asked for is installed."""
     if options.voice_mode == "espeak" and importlib.util.find_spec("espeakng_loader") is None:
         raise ConfigurationError(
             "The local speech service needs espeak-ng, which is not installed.",

@@ -39,11 +39,7 @@ class SpeakerPool:
             await speaker.stop()
 
     async def speak(self, request: SpeechRequest) -> SynthesisResult:
-        """Return a text spoken as asked; a process that dies over it is started again and tried once more.
-
-        Raises:
-            SynthesisError: The voice failed, or two processes died over this text.
-        """
+        """Return a text spoken as asked; a process that dies over it is started again and tried once more."""
         speaker = await self._idle.get()
         try:
             try:

@@ -65,11 +65,7 @@ class AudioLocator:
 
 
 def open_tiers(locations: Iterable[CacheLocation | OldGeneration], audio: AudioSettings) -> list[CacheTier]:
-    """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking.
-
-    Raises:
-        ConfigurationError: One of them cannot be read.
-    """
+    """Open places where audio was bought before; one where nothing is yet stays as it is. Blocking."""
     return [
         location.open(audio) for location in locations if isinstance(location, OldGeneration) or not location.is_new
     ]

@@ -106,12 +106,7 @@ def from_json(text: str | None) -> Any:
 def check_row_parameters(
     input_rows: InputRows, card: Card, parameters: Parameters, columns: Mapping[str, str], unchecked: Collection[str]
 ) -> RowParameters:
-    """Check the parameters of all rows, in one pass over the columns that carry parameters, if any do.
-
-    Raises:
-        ConfigurationError: A parameter or a value is not allowed; names the values with their numbers of rows.
-        StorageError: The source cannot be read.
-    """
+    """Check the parameters of all rows, in one pass over the columns that carry parameters, if any do."""
     varying = {name: column for name, column in columns.items() if name != TAKE}
     fixed = check_parameters(card, parameters, unchecked, from_columns=varying)
     counters = {name: _ValueCounter(card, name, unchecked, name in fixed) for name in varying}

@@ -24,9 +24,6 @@ def begin_export(
     """Take a destination; return whether an earlier export came to its end there, and the manifests that are to go.
 
     Those are of the earlier export, and this one does not write them. ``options`` are the other settings of this one.
-
-    Raises:
-        ConfigurationError: The destination holds something else.
     """
     existing = _read(store)
     if existing is None and not store.is_empty():

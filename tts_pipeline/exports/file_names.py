@@ -97,11 +97,7 @@ class NameTemplate:
 
 
 def parse_template(text: str) -> NameTemplate:
-    """Read a template.
-
-    Raises:
-        ConfigurationError: It is no format string of plain fields, or leads out of the destination.
-    """
+    """Read a template: a format string of plain fields that does not lead out of the destination."""
     try:
         pieces = list(Formatter().parse(text))
     except ValueError as error:

@@ -32,12 +32,7 @@ _INDEX_COLUMNS = (*KEY, *AUDIO_COLUMNS, "audio_sha256", *_LABEL_COLUMNS)
 
 
 class FileExporter:
-    """An export to files; it fills the report.
-
-    Raises:
-        ConfigurationError: A name cannot be made; nothing was written.
-        StorageError: The dataset cannot be read.
-    """
+    """An export to files; it fills the report."""
 
     def __init__(
         self, plan: ExportPlan, store: Store, template: NameTemplate, manifests: Manifests, report: Export

@@ -43,11 +43,7 @@ class Splits:
 
 
 def parse_splits(shares: str | Mapping[str, float] | None) -> Splits:
-    """Read shares as they are given: ``train=0.98,validation=0.02``, or by name; None is one split of everything.
-
-    Raises:
-        ConfigurationError: A name or a share that is none, or shares of more than 1 together.
-    """
+    """Read shares as they are given: ``train=0.98,validation=0.02``, or by name; None is one split of everything."""
     if shares is None:
         return Splits({DEFAULT_SPLIT: _HASHES})
     pairs = _parse_pairs(shares) if isinstance(shares, str) else [(name, str(share)) for name, share in shares.items()]

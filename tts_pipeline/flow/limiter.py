@@ -63,11 +63,7 @@ class Limiter:
         return Permit(self, row, make_attempt)
 
     def refuse_beyond_cap(self, characters: int) -> None:
-        """Stop before the first request of a text whose least charge is more than the rest of the cap.
-
-        Raises:
-            StoppedError: Nothing is sent any more.
-        """
+        """Stop before the first request of a text whose least charge is more than the rest of the cap."""
         refusal = self._budget.refusal_for_text(characters)
         if refusal is not None:
             self.stop(refusal)

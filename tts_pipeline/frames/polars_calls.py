@@ -30,11 +30,7 @@ def called_by_polars() -> bool:
 
 
 def refuse_double_purchase(*, has_cache: bool) -> None:
-    """Refuse to spend where it may happen twice for the same rows, unless the second time takes what the first bought.
-
-    Raises:
-        ConfigurationError: Polars calls, and nothing is reused.
-    """
+    """Refuse to spend where Polars calls, which may be twice for the same rows, and nothing is reused."""
     if not has_cache and called_by_polars():
         raise ConfigurationError(
             "speech is to be bought inside a function that Polars calls, which it may do twice for the same rows",

@@ -63,11 +63,7 @@ class ColumnArguments:
 
 
 def materialize(frame: Frame) -> pl.DataFrame | pa.Table:
-    """Return a frame's rows in memory: a lazy one computed, streamed, and anything but Polars as an Arrow table.
-
-    Raises:
-        ConfigurationError: It has no rows that could be taken.
-    """
+    """Return a frame's rows in memory: a lazy one computed, streamed, and anything but Polars as an Arrow table."""
     if isinstance(frame, pl.LazyFrame):
         return frame.collect(engine="streaming")
     if isinstance(frame, pl.DataFrame | pa.Table):

@@ -272,8 +272,7 @@ class RequestBody(BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Write it, unless the connection is not silent any more.
 
-        Raises:
-            UnsolicitedResponseError: It is not; nothing was written.
+        An ``UnsolicitedResponseError`` says that it is not, and that nothing was written.
         """
         connection = writer.protocol if isinstance(writer, StreamWriter) else None
         if isinstance(connection, WatchedConnection) and connection.cycle is not None:

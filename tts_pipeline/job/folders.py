@@ -21,8 +21,7 @@ WORK_FOLDER = ".work"
 def work_dir_of(job: Job) -> Path:
     """Return where a job keeps its journals: on a local disk, always, and apart from those of other destinations.
 
-    Raises:
-        StorageError: A folder or a journal in there is a link: what is written there would stand elsewhere.
+    A link in there is refused: what is written there would stand elsewhere.
     """
     work_dir = _work_dir(job)
     with storage_errors(f"looking into {work_dir}"):
@@ -43,11 +42,7 @@ def _work_dir(job: Job) -> Path:
 
 
 def locks_dir_of(home: Store, work_dir: Path) -> Path:
-    """Return where the locks of a destination are.
-
-    Raises:
-        StorageError: It is a link.
-    """
+    """Return where the locks of a destination are; a link is refused."""
     if not isinstance(home, LocalStore):
         return work_dir / "locks"
     with storage_errors(f"looking into {home.folder}"):
@@ -56,9 +51,5 @@ def locks_dir_of(home: Store, work_dir: Path) -> Path:
 
 
 def make_leases(job: Job, home: Store, work_dir: Path) -> Leases:
-    """Return what a process may hold of a destination; nothing is held yet.
-
-    Raises:
-        StorageError: The folder of the locks is a link.
-    """
+    """Return what a process may hold of a destination; nothing is held yet."""
     return Leases(home, locks_dir_of(home, work_dir), job.options.lease_s)

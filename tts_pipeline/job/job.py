@@ -173,11 +173,7 @@ class Shard:
 
 
 def divide_into_shards(parts: int, max_shards: int) -> list[Shard]:
-    """Divide parts into at most ``max_shards`` even runs; at least one shard, also of nothing.
-
-    Raises:
-        ConfigurationError: ``max_shards`` is below 1.
-    """
+    """Divide parts into at most ``max_shards`` even runs; at least one shard, also of nothing."""
     if max_shards < 1:
         raise ConfigurationError(f"max_shards is {max_shards}", hint="give at least 1")
     count = max(1, min(parts, max_shards))

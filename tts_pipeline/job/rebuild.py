@@ -38,11 +38,7 @@ class OldGeneration:
         """There is nothing to make."""
 
     def open(self, audio: AudioSettings) -> CacheTier:
-        """Read them. Blocking.
-
-        Raises:
-            ConfigurationError: One cannot be read.
-        """
+        """Read them. Blocking."""
         try:
             return JournalCache(self.folder, self.descriptor, audio, self.label)
         except StorageError as error:
@@ -82,11 +78,7 @@ class Rebuild:
         return tuple(locations)
 
     def carry_over(self, leases: Leases) -> dict[str, object]:
-        """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking.
-
-        Raises:
-            StorageError: The destination or the disk failed, or another process works on one of them.
-        """
+        """Account for all that the other generations spent, and return it for the new one's descriptor. Blocking."""
         for store, journals in self._other_generations():
             commit_all_usage(store, journals, leases)
         return totals_to_carry(self.home, [generation_at(self.home, number) for number in self._abandoned_numbers()])

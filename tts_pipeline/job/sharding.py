@@ -100,9 +100,6 @@ def limits_of_shard(limits: Limits, card: Card, shard: Shard, at_a_time: int | N
     """Return the limits of one shard: the rates are divided; concurrency is each worker's own.
 
     Without ``requests_per_minute`` the card's own rate is divided. ``at_a_time`` None runs all shards at one time.
-
-    Raises:
-        ConfigurationError: ``at_a_time`` is below 1.
     """
     if at_a_time is not None and at_a_time < 1:
         raise ConfigurationError(f"at_a_time is {at_a_time}", hint="give at least 1")

@@ -51,11 +51,7 @@ class ColumnRoles:
         return pa.schema([field.with_name(name) for field, name in zip(self.schema, names, strict=True)])
 
     def refuse_case_collisions(self) -> None:
-        """Make sure that no two columns of a table differ in case only. Datasets of before may have some.
-
-        Raises:
-            ConfigurationError: Two do.
-        """
+        """Make sure that no two columns of a table differ in case only. Datasets of before may have some."""
         _refuse_case_collisions(
             [(field.name, name) for name, field in self.passthrough], [column.name for column in SPEECH]
         )
@@ -128,11 +124,7 @@ class UtteranceMapper:
         return name, [wire_values.get(value) for value in values]
 
     def check_values(self, name: str, counts: Mapping[Any, int]) -> dict[Any, ParameterValue]:
-        """Return what is sent for each distinct value of a parameter's column.
-
-        Raises:
-            ConfigurationError: Some values are not allowed; says which, in how many rows.
-        """
+        """Return what is sent for each distinct value of a parameter's column; refuse values that are not allowed."""
         return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
 
 

@@ -11,11 +11,7 @@ from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 
 def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
-    """Make sure that no column is dropped that the job needs.
-
-    Raises:
-        ConfigurationError: One is; names it and what it is for.
-    """
+    """Make sure that no column is dropped that the job needs."""
     uses = {columns.text: "the text"}
     if not columns.generate_ids:
         uses[columns.utterance_id] = "the id"

@@ -12,8 +12,7 @@ _PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 def without_view_types(schema: pa.Schema) -> pa.Schema:
     """Return a schema with plain strings and binaries in place of views, at any depth.
 
-    Raises:
-        ConfigurationError: A column's type is still one that rows cannot be taken of.
+    A column of another type that rows cannot be taken of is refused.
     """
     plain = pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
     no_indices = pa.nulls(0, pa.int64())  # not pa.array([]): that imports pandas where it is installed, in 0.2 s

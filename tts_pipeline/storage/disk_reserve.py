@@ -41,8 +41,7 @@ class DiskReserve:
     def allocate(self) -> None:
         """Take the space, or as much as there is, down to a sixteenth.
 
-        Raises:
-            StorageError: There is not even that: a run would stop at once.
+        Less is refused: a run would stop at once.
         """
         if not hasattr(os, "posix_fallocate"):  # macOS
             return

@@ -96,11 +96,7 @@ def _expand_home(name: str) -> Path:
 
 
 def check_utf8_name(name: str) -> None:
-    """Make sure that a destination's name is text: it is written into tables, and libraries take no other name.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
+    """Make sure that a destination's name is text: it is written into tables, and libraries take no other name."""
     if utf8_name(name) != name:
         raise ConfigurationError(f"the name {name!r} is not UTF-8", hint="name a folder that is, by its whole path")
 

@@ -39,11 +39,7 @@ def scratch_root(work_dir: Path | None = None) -> Path:
 
 
 def state_folder() -> Path:
-    """Return where journals are that have no other place: in the user's state, which outlives a restart.
-
-    Raises:
-        StorageError: Nobody knows the user's home.
-    """
+    """Return where journals are that have no other place: in the user's state, which outlives a restart."""
     folder = _user_folder(platformdirs.user_state_dir)
     if folder is None:
         raise StorageError("no home is known for journals", hint=f"{WORK_DIR_HINT}, or set HOME")

@@ -60,11 +60,7 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, header: JournalHeader) -> Journal:
-        """Make a new journal, readable by its owner only, whose header and name are on the disk on return.
-
-        Raises:
-            StorageError: The disk is full or cannot be written.
-        """
+        """Make a new journal, readable by its owner only, whose header and name are on the disk on return."""
         with storage_errors(f"creating the journal {path}"):
             make_folder(path.parent)
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)

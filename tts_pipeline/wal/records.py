@@ -234,11 +234,7 @@ _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode_record(data: bytes) -> AnyRecord:
-    """Return a record that was read back.
-
-    Raises:
-        MalformedRecordError: Something in it is missing, or is not what it must be.
-    """
+    """Return a record that was read back; a ``MalformedRecordError`` says that something in it cannot be."""
     try:
         record: AnyRecord = _DECODER.decode(data)
     except _REFUSALS as error:

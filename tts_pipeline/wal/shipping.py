@@ -113,11 +113,7 @@ class LogShipper:
             self._logs[journal_id] = ShippedLog(self._store, journal)
 
     async def wait_until_shipped(self) -> None:
-        """Wait until all that is in the journals now is at the destination.
-
-        Raises:
-            StorageError: It cannot be sent: nothing may be bought.
-        """
+        """Wait until all that is in the journals now is at the destination; after an error nothing may be bought."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(future)
         self._wake_event.set()

@@ -53,11 +53,7 @@ class ContentDecoder:
             raise _damaged_error() from None
 
     def close(self) -> None:
-        """Take note that this was all.
-
-        Raises:
-            TransientError: ``MalformedBody``: it was cut. Retried, and may be billed.
-        """
+        """Take note that this was all: a body that was cut is ``MalformedBody``, retried, and may be billed."""
         if self._inflater is not None or self._pending:
             raise _damaged_error()
 

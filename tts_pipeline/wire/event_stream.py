@@ -39,9 +39,6 @@ class ServerSentEvent:
 
         Lines are joined as the standard says. Where that is no JSON, they are joined without line ends (a gateway
         split a long string), then taken one by one (a gateway lost the blank lines between events).
-
-        Raises:
-            ValueError: It is no JSON in any of these ways.
         """
         for candidates in ((b"\n".join(self.data),), (b"".join(self.data),)):
             try:

@@ -41,11 +41,7 @@ def decode_text(text: str) -> bytes:
 
 
 def decode_head(text: str) -> bytes:
-    """Return the first bytes, a few thousand, of what a string on its own stands for.
-
-    Raises:
-        ValueError: It is neither base64 nor hex.
-    """
+    """Return the first bytes, a few thousand, of what a string on its own stands for."""
     head = _join_lines(text[:_HEAD_CHARACTERS])
     return decode_text(head[: len(head) // 4 * 4])
 
