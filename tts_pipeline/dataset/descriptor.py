@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from tts_pipeline.config import MAX_DESCRIPTOR_GENERATIONS, MAX_DESCRIPTOR_PARTS
 from tts_pipeline.dataset.price_rows import check_price_row
 from tts_pipeline.dataset.totals import parse_totals
 from tts_pipeline.errors import ConfigurationError, StorageError
-from tts_pipeline.storage.json_files import JsonFields, json_bytes, read_fields
+from tts_pipeline.storage.json_files import JsonFields, json_bytes, read_fields, sha256_of
 from tts_pipeline.storage.store import Store
 
 FORMAT_VERSION = 1
@@ -98,17 +97,17 @@ class Descriptor:
     @cached_property
     def job_fingerprint(self) -> str:
         """Hash of what determines the dataset."""
-        return _hash(self.job)
+        return sha256_of(self.job)
 
     @cached_property
     def source_fingerprint(self) -> str:
         """Hash of the source's files."""
-        return _hash(self.source)
+        return sha256_of(self.source)
 
     @property
     def fingerprint(self) -> str:
         """Hash of both."""
-        return _hash([self.job_fingerprint, self.source_fingerprint])
+        return sha256_of([self.job_fingerprint, self.source_fingerprint])
 
     def fingerprint_of(self, part: int) -> str:
         """Return the hash of the job and of the source up to a part's extent; growth does not change it.
@@ -118,7 +117,7 @@ class Descriptor:
         index = self._extent_of(part)
         if index not in self._fingerprints:
             files = sum(extent.files for extent in self.extents[: index + 1])
-            self._fingerprints[index] = _hash([self.job_fingerprint, _hash(self.source[:files])])
+            self._fingerprints[index] = sha256_of([self.job_fingerprint, sha256_of(self.source[:files])])
         return self._fingerprints[index]
 
     @cached_property
@@ -257,7 +256,3 @@ def refuse_vanished(store: Store) -> None:
             f"the dataset at {store.root} has vanished: {DESCRIPTOR_FILE} is not there any more",
             hint="bring the destination back (is it mounted?) and run again: what was received is kept in the journals",
         )
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

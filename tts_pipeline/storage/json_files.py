@@ -25,10 +25,11 @@ RESTORE_HINT = "restore it from a copy"
 def json_bytes(values: Mapping[str, Any], *, option: int = 0) -> bytes:
     """Return a JSON file: the values, then their checksum. Money becomes text."""
     plain = orjson.loads(orjson.dumps(values, default=str))
-    return orjson.dumps({**plain, CHECKSUM: _checksum(plain)}, option=option)
+    return orjson.dumps({**plain, CHECKSUM: sha256_of(plain)}, option=option)
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
+def sha256_of(values: Any) -> str:
+    """Return the hash of a JSON value, whatever the order of its names."""
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
@@ -43,7 +44,7 @@ def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
     except orjson.JSONDecodeError as error:
         raise StorageError(f"{path} is damaged: {error}", hint=hint) from error
     fields = JsonFields(values, path, hint)
-    if CHECKSUM in fields.values and fields.values.pop(CHECKSUM) != _checksum(fields.values):
+    if CHECKSUM in fields.values and fields.values.pop(CHECKSUM) != sha256_of(fields.values):
         raise fields.damage_error("it is not as it was written")
     return fields
 
