@@ -23,7 +23,7 @@ def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
 
 
 def renamed_arguments(**new_names: str) -> Callable[[Target], Target]:
-    """Let a function, or the ``__init__`` of a class, take arguments by their old names: ``running="options"``.
+    """Let a function, or the ``__init__`` of a class, take arguments by their old names, too: ``running="options"``.
 
     Type checkers see the new names only. ``inspect.signature`` shows the old ones as well: Airflow drops arguments of
     ``default_args`` that it does not show.

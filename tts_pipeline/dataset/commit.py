@@ -106,7 +106,7 @@ class PartCommitter:
         self._rejects_schema = rejects_schema(layout.input_schema)
 
     def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
-        """Publish a part whose rows are all speech or rejected; return its marker. Blocking; harmless when done again.
+        """Publish a part whose rows are all speech or rejected; return its totals. Blocking; harmless when done again.
 
         The replays are of all its journals on this machine, oldest first.
 

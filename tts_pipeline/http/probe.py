@@ -19,14 +19,10 @@ _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
 def probe(service: Endpoint, *, timeout_s: float = 10.0) -> int:
-    """Ask a service for its list of models; costs nothing. Blocking, also where an event loop runs.
+    """Ask a service for its list of models; return the HTTP status: 401 or 403 where the key is refused.
 
-    Args:
-        service: With its key.
-        timeout_s: The longest wait for a connection, and the longest silence.
-
-    Returns:
-        The HTTP status: 401 or 403 where the key is refused.
+    It costs nothing. ``timeout_s`` is the longest wait for a connection, and the longest silence. Blocking, also where
+    an event loop runs.
 
     Raises:
         TransientError: No connection, or no whole answer.

@@ -242,11 +242,8 @@ def open_source(
 ) -> Source:
     """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads footers, and INT96 columns.
 
-    Args:
-        location: Where they are.
-        hive: Whether folders such as ``speaker=Cherry`` are columns.
-        work_dir: A local folder whose files are no source; None is none.
-        drop: Columns that are not read at all.
+    ``hive`` makes columns of folders such as ``speaker=Cherry``. The files of ``work_dir`` are no source. Columns in
+    ``drop`` are not read at all.
 
     Raises:
         MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.

@@ -35,7 +35,7 @@ class FileLock:
     The whole dataset has one, too, which all its runs share, and a descriptor that grows has another. It is free the
     instant its owner dies. Held by ``with``.
 
-    A holder that needs the file alone is refused where others share it: entering then raises a HeldElsewhereError.
+    Entering raises a HeldElsewhereError when another process holds it; who shares it keeps out who needs it alone.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:

@@ -21,10 +21,7 @@ def storage_errors(
 ) -> Iterator[None]:
     """Translate what disks and object stores raise into a StorageError that says what was being done.
 
-    Args:
-        action: What is being done, and where.
-        exception_type: What is translated: drivers of object stores raise exceptions of their own making.
-        hint: What to do about it.
+    ``exception_type`` is wider for drivers of object stores, which raise exceptions of their own making.
     """
     try:
         yield
