@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.job.samples import MODEL, read
+from tests.builders import MODEL
+from tests.datasets import read_table
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 
@@ -41,7 +42,7 @@ def arguments(folder: Path) -> dict[str, Any]:
 
 def outcome_of(dataset: Path) -> tuple[list[str], int, int]:
     """Return ids, characters billed and sample rate of a dataset."""
-    speech = read(dataset, "speech").sort_by("utterance_id")
+    speech = read_table(dataset, "speech").sort_by("utterance_id")
     (rate,) = set(speech["sample_rate_hz"].to_pylist())
     return speech["utterance_id"].to_pylist(), sum(speech["characters_billed"].to_pylist()), rate
 

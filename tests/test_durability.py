@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
+from tests.datasets import check_bill, read_table
 from tests.disks import small_disk
-from tests.job.samples import check_bill, job_of, read, write_lines
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
@@ -32,7 +33,7 @@ IN_FLIGHT = 4
 _RUN = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 folder = Path(sys.argv[1])
 options = {"part_rows": 20, "work_dir": folder / "work"}
@@ -65,13 +66,13 @@ def _finish(folder: Path, service: LocalService, rows: int, **options: Any) -> N
     options = {"part_rows": 20, "work_dir": folder / "work", **options}
     report = run_job(job_of(folder, service.url, options=options, limits={"max_concurrency": IN_FLIGHT}))
     assert (report.stopped, report.dataset.speech) == (None, rows)
-    assert read(folder / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(rows)]
+    assert read_table(folder / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(rows)]
     check_bill(folder / "out", service)
 
 
 def _unknown(folder: Path, *, named: bool = False) -> int:
     """Count attempts whose end is not known; named ones only, without what noise in a journal may have held."""
-    usage = read(folder / "out", "usage").filter(pc.field("outcome") == "unknown")
+    usage = read_table(folder / "out", "usage").filter(pc.field("outcome") == "unknown")
     return int(usage.num_rows - usage["utterance_id"].null_count * named)
 
 
@@ -235,7 +236,7 @@ def test_a_part_published_twice_is_published_once(tmp_path: Path, emulator: Star
     _finish(tmp_path, service, 20)
     assert speech.read_bytes() == before
     assert marker.exists()
-    assert service.bill()["received"] == read(tmp_path / "out", "usage").num_rows == 20
+    assert service.bill()["received"] == read_table(tmp_path / "out", "usage").num_rows == 20
     assert list((tmp_path / "work").rglob("*.journal")) == []
 
 

@@ -15,8 +15,9 @@ import orjson
 import pytest
 from msgspec.structs import asdict
 
+from tests.builders import job_of
 from tests.conftest import StartEmulator
-from tests.job.samples import job_of, read
+from tests.datasets import read_table
 from tts_pipeline.cli import main
 from tts_pipeline.config import QualityPolicy
 from tts_pipeline.job import Job, run_job
@@ -83,11 +84,11 @@ def test_a_dataset_of_a_dead_machine_is_gone_on_with(tmp_path: Path, emulator: S
     report = run_job(_job(tmp_path, service.url))
     assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 10, 2)
     assert [entry["text"] for entry in service.bill(entries=True)["entries"]] == ["Line 8."]
-    sent = read(tmp_path / "out", "usage")["outcome"].to_pylist()
+    sent = read_table(tmp_path / "out", "usage")["outcome"].to_pylist()
     assert (len(sent), sent.count("unknown")) == (17, 4)  # two were in flight, and the end of each journal is not known
     assert (
-        read(tmp_path / "out", "speech")["utterance_id"].to_pylist()
-        == read(GOLDEN / "finished", "speech")["utterance_id"].to_pylist()
+        read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist()
+        == read_table(GOLDEN / "finished", "speech")["utterance_id"].to_pylist()
     )
 
 

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tests.test_matrix import TEXT, _card, _quick_clock
 from tts_pipeline.catalog import Service
 from tts_pipeline.cli.summary import read_reject_causes

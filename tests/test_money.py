@@ -7,20 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import price_of, token_price_of
 from tts_pipeline.models import Price, Usage
 from tts_pipeline.money import cost_of, price_at, total_cost
 
-BY_CHARACTER = Price("by-character", "CNY", "list", per_10k_characters=Decimal("0.8"))
-BY_TOKEN = Price("by-token", "CNY", "list", per_1m_input_tokens=Decimal("1.6"), per_1m_output_tokens=Decimal(10))
-OLD = Price("old", "CNY", "list", per_10k_characters=Decimal(1), effective_until=date(2026, 1, 1))
-NEW = Price(
-    "new",
-    "CNY",
-    "list",
-    per_10k_characters=Decimal(2),
-    effective_from=date(2026, 1, 1),
-    effective_until=date(2027, 1, 1),
-)
+BY_CHARACTER = price_of("0.8", "by-character")
+BY_TOKEN = token_price_of("1.6", price_id="by-token")
+OLD = price_of(1, "old", effective_until=date(2026, 1, 1))
+NEW = price_of(2, "new", effective_from=date(2026, 1, 1), effective_until=date(2027, 1, 1))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.samples import PRICE, Bench, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, audio_of, cost_of, descriptor_of, settlement_of, speech_of
+from tests.datasets import Bench
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.active_part import ActivePart, Progress
@@ -73,7 +74,7 @@ class Job:
     @property
     def descriptor(self) -> Descriptor:
         """The dataset's."""
-        return Descriptor(self.bench.source.rows, PART_ROWS, {"model": "m", "service": "s"}, [], [])
+        return descriptor_of(self.bench.source.rows, PART_ROWS, {"model": "m", "service": "s"})
 
     def expected(self, journal_ids: Iterable[str] | None = None) -> Cost:
         """Return what the attempts of some journals cost; None is all of them."""
@@ -303,7 +304,7 @@ async def _run(job: Job, steps: Sequence[Step], ending: str) -> None:
 def _keep_one_bill(is_priced: bool, runs: Sequence[tuple[Sequence[Step], str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = LocalStore(Path(folder) / "out")
-        prices = {PRICE.price_id: PRICE} if is_priced else {}
+        prices = {FLASH_PRICE.price_id: FLASH_PRICE} if is_priced else {}
         job = Job(Bench.of(Path(folder), store, rows=PARTS * PART_ROWS, part_rows=PART_ROWS, prices=prices), is_priced)
         for steps, ending in runs:
             asyncio.run(_run(job, steps, ending))

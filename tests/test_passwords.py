@@ -12,11 +12,11 @@ from typing import Any
 import fsspec
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.cli.conftest import LOCAL, Command, MakeSource
 from tests.cli.conftest import command as command  # noqa: PLC0414 (fixtures of another folder)
 from tests.cli.conftest import local as local  # noqa: PLC0414
 from tests.cli.conftest import make_source as make_source  # noqa: PLC0414
-from tests.job.samples import job_of, write_lines
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, StorageError, TtsPipelineError, without_passwords

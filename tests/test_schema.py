@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import asdict
 
 from schemas.tables import INPUT_COLUMN, describe_table
-from tests.dataset.samples import NOW_US, PRICE, audio_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.models import Reject, Usage, Utterance
 from tts_pipeline.schema import (
@@ -95,8 +95,8 @@ def test_the_description_and_the_files_agree_on_nullability() -> None:
     assert rejects.field("input").type == pa.struct(list(source))
 
 
-ATTEMPT = Attempt("a1", "u", 2, 1, 3, "Cherry", NOW_US, 10, 12, PRICE.price_id, Decimal("0.000960000"))
-PRICES = {PRICE.price_id: PRICE}
+ATTEMPT = Attempt("a1", "u", 2, 1, 3, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, Decimal("0.000960000"))
+PRICES = {FLASH_PRICE.price_id: FLASH_PRICE}
 
 
 def _one(values: dict[str, Any], schema: pa.Schema, **more: Any) -> dict[str, Any]:

@@ -21,8 +21,9 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from tests.airflow.conftest import KEY, connection
 from tests.airflow.home import Airflow, DagRun
+from tests.builders import write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, read, write_lines
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -76,7 +77,7 @@ def test_a_cleared_run_of_last_week(run: Run, tmp_path: Path, service: LocalServ
     pq.write_table(pa.table({"id": ["late"], "text": ["A late one, corrected."]}), day / "b.parquet")
     assert _last_week(run).results("speak")[0]["speech"] == 13
     assert service.bill()["received"] == 14
-    spoken = read(tmp_path / "speech" / "2026-11-13", "speech")["text"].to_pylist()
+    spoken = read_table(tmp_path / "speech" / "2026-11-13", "speech")["text"].to_pylist()
     assert "A late one, corrected." in spoken
 
 
@@ -111,7 +112,7 @@ def test_the_sharded_dag_and_the_report(run: Run, tmp_path: Path, service: Local
     assert (result["rows"], result["speech"]) == (1_200, 1_200)
     assert [event["asset"] for event in done.result["events"]] == ["books_speech"]
     assert max(len(json.dumps(xcom["value"])) for xcom in done.result["xcoms"]) < 600
-    tags = [dict(row) for row in read(tmp_path / "speech" / "books", "usage")["tags"].to_pylist()]
+    tags = [dict(row) for row in read_table(tmp_path / "speech" / "books", "usage")["tags"].to_pylist()]
     assert {row["map_index"] for row in tags} == {"0", "1", "2"}
     assert {row["task_id"] for row in tags} == {"speech_dataset.synthesize"}
     check_bill(tmp_path / "speech" / "books", service)
@@ -152,7 +153,7 @@ def test_a_task_that_is_killed_stops_in_good_order(
     assert done.state == "failed"
     assert time.monotonic() - killed_at[0] < patience(20), "an answer takes 30 s"
     assert "interrupted by SIGTERM" in done.log
-    assert read(tmp_path / "out", "usage").num_rows == 14
+    assert read_table(tmp_path / "out", "usage").num_rows == 14
     again = run("killed")
     assert again.results("speak")[0]["speech"] == 23
     assert service.bill()["received"] <= 23 + 4

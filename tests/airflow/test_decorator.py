@@ -16,7 +16,7 @@ from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from tests.airflow.tasks import job_fields, run_task
-from tests.job.samples import read
+from tests.datasets import read_table
 from tts_pipeline.emulator.local_service import LocalService
 
 _LINES = {"id": ["a", "b"], "text": ["Good morning.", "Good night."]}
@@ -45,7 +45,7 @@ def _lazy() -> pl.LazyFrame:
 def test_rows_become_a_dataset(tmp_path: Path, service: LocalService, make: Any) -> None:
     """The task returns where it is; called again with the same rows, it buys nothing."""
     assert run_task(_task(tmp_path, make)) == str(tmp_path / "out")
-    assert read(tmp_path / "out", "speech")["text"].to_pylist() == _LINES["text"]
+    assert read_table(tmp_path / "out", "speech")["text"].to_pylist() == _LINES["text"]
     run_task(_task(tmp_path, make))
     assert service.bill()["received"] == 2
 
@@ -61,7 +61,7 @@ def test_the_function_gets_arguments_and_context(tmp_path: Path, service: LocalS
     with DAG("spoken", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
         operator = task.speech(**fields)(greet)(["Ada", "Bob"]).operator
     run_task(operator, run_id="tonight")
-    assert read(tmp_path / "out", "speech")["text"].to_pylist()[0] == "Good night, Ada, from tonight."
+    assert read_table(tmp_path / "out", "speech")["text"].to_pylist()[0] == "Good night, Ada, from tonight."
 
 
 def test_what_is_no_frame_is_told(tmp_path: Path, service: LocalService) -> None:

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from tests.airflow.tasks import job_fields, run_task
-from tests.job.samples import read, write_lines
+from tests.builders import write_lines
+from tests.datasets import read_table
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -53,4 +54,4 @@ def test_a_source_that_is_gone_does_not_empty_its_dataset(tmp_path: Path, servic
         run_task(_speak(tmp_path, options={"rebuild": True}))
     with pytest.raises(AirflowFailException):
         run_task(_speak(tmp_path))
-    assert read(tmp_path / "out", "speech").num_rows == 3
+    assert read_table(tmp_path / "out", "speech").num_rows == 3

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip install 'tts-pipeline[airflow]')")
 
 from tests.airflow.home import ROOT
-from tests.job.samples import read, write_lines
+from tests.builders import write_lines
+from tests.datasets import read_table
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -40,5 +41,5 @@ def test_a_forked_child_runs_its_tasks(tmp_path: Path, service: LocalService) ->
     command = [sys.executable, "-c", _FORK, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience(90), check=False)
     assert done.returncode == 0, done.stderr
-    assert read(tmp_path / "out", "speech").num_rows == 12
+    assert read_table(tmp_path / "out", "speech").num_rows == 12
     assert (tmp_path / "bill.parquet").exists()

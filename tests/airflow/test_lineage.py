@@ -15,7 +15,7 @@ from airflow.providers.openlineage.extractors.base import DefaultExtractor
 from airflow.sdk import DAG, task
 
 from tests.airflow.tasks import job_fields, run_task
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tts_pipeline.airflow.lineage import lineage_of
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator

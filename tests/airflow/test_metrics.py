@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.observability import stats
 
 from tests.airflow.tasks import MODEL, job_fields, run_task
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService
 

@@ -15,7 +15,7 @@ from airflow.sdk import Asset, ObjectStoragePath
 from airflow.sdk.io import attach, store
 
 from tests.airflow.tasks import context_of, job_fields, run_task
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator
 from tts_pipeline.airflow.paths import resolve_path

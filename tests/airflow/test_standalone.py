@@ -16,9 +16,10 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 
 from tests.airflow.conftest import KEY
 from tests.airflow.standalone import DagRun, DocumentedAirflow, Standalone, started_as_documented
+from tests.builders import row_ids, write_lines
 from tests.conftest import StartEmulator
+from tests.datasets import check_bill, read_table, spoken_ids
 from tests.docs.pages import fits
-from tests.job.samples import check_bill, read, write_lines
 from tts_pipeline.airflow import get_provider_info
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -101,7 +102,7 @@ def test_2000_rows_by_several_workers(airflow: Standalone, tmp_path: Path, servi
     mapped = airflow.tasks(run, "speech_dataset.synthesize")
     assert [task["rendered_map_index"] for task in mapped] == [f"part {number}" for number in range(4)]
     dataset = tmp_path / "speech" / "books"
-    assert read(dataset, "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(2_000)]
+    assert read_table(dataset, "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(2_000)]
     extra = _event(airflow, "books_speech", run)
     assert (extra["dataset"], extra["rows"], extra["speech"]) == (str(dataset), 2_000, 2_000)
     assert (float(extra["hours"]) > 0, float(extra["cost"]) > 0, extra["currency"]) == (True, True, "CNY")
@@ -120,7 +121,7 @@ def test_a_task_that_is_marked_failed(airflow: Standalone, tmp_path: Path, servi
         airflow.ask("PATCH", place, {"new_state": "failed"})
         airflow.wait_until(lambda: not Path(f"/proc/{task['pid']}").exists(), "the task's process to end", 20)
         airflow.wait_for_run(run)
-        outcomes = read(tmp_path / "out", "usage")["outcome"].to_pylist()
+        outcomes = read_table(tmp_path / "out", "usage")["outcome"].to_pylist()
         assert outcomes.count("unknown") == len(SLOW) or airflow.has_killed(task["pid"])
         again = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": True}
         airflow.ask("POST", f"/dags/{run.dag_id}/clearTaskInstances", again)
@@ -164,7 +165,7 @@ def _disturbed(
     assert airflow.wait_for_run(run) == "success", airflow.logs()
     again = service.bill()["received"] - rows
     assert 0 < again <= before["in_flight"]
-    assert sorted(read(folder / "out", "speech")["utterance_id"].to_pylist()) == sorted(f"r{n}" for n in range(rows))
+    assert sorted(spoken_ids(folder / "out")) == sorted(row_ids(rows))
     check_bill(folder / "out", service)
     print(f"in flight at the end of the process: {before['in_flight']}; bought again: {again}")
     return run

@@ -12,10 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.audio.samples import sample
-from tests.audio.test_measure import measure_bytes, page_checksum
-from tests.audio.test_mpeg import adts_file
 from tests.builders import wrap_pcm
+from tests.sounds import adts_file, measure_bytes, page_checksum, sample
 from tts_pipeline.audio.clip_limits import check_length
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.measure import make_playable

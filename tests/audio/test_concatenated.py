@@ -9,11 +9,8 @@ from collections.abc import Sequence
 import pytest
 import soundfile
 
-from tests.audio.samples import sample
-from tests.audio.test_measure import MEASURED, measure_bytes, page_checksum
-from tests.audio.test_mpeg import adts_file
-from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
+from tests.sounds import MEASURED, adts_file, decode, measure_bytes, page_checksum, sample
 from tts_pipeline.audio.clip_limits import frames_to_ms
 from tts_pipeline.audio.mpeg import read_mp3_frame
 from tts_pipeline.errors import UnreadableError

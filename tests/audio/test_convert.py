@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.audio.samples import sample
-from tests.audio.speech import audio_of, encode_samples, voice
-from tests.audio.test_mpeg import adts_file
-from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
+from tests.sounds import adts_file, decode, encode_samples, playable_audio, sample, voice
 from tts_pipeline.audio.convert import check_settings, convert
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.errors import ConfigurationError, PermanentError, TransientError
@@ -23,9 +20,9 @@ NAMES = ["wav", "flac", "mp3", "ogg"]
 @pytest.mark.parametrize("name", ["wav", "flac", "mp3", "ogg vorbis"])
 def test_every_format_becomes_every_other(name: str, wanted: str, rate_hz: int | None) -> None:
     """The result has the wanted format and rate, lasts as long, and its bytes say so themselves."""
-    before = audio_of(sample(name, seconds=0.75))
+    before = playable_audio(sample(name, seconds=0.75))
     after = convert(before, AudioSettings(wanted, rate_hz))
-    assert audio_of(after.data) == after
+    assert playable_audio(after.data) == after
     assert (after.format, after.sample_rate_hz, after.channels) == (wanted, rate_hz or 24_000, 1)
     assert after.duration_ms == before.duration_ms
 
@@ -33,7 +30,7 @@ def test_every_format_becomes_every_other(name: str, wanted: str, rate_hz: int |
 @pytest.mark.parametrize("name", ["wav", "wav float", "flac", "mp3", "ogg opus"])
 def test_what_is_so_already_is_the_same_object(name: str) -> None:
     """Not one byte changes, so nothing is lost by asking for what is there."""
-    audio = audio_of(sample(name))
+    audio = playable_audio(sample(name))
     assert convert(audio, AudioSettings()) is audio
     assert convert(audio, AudioSettings(audio.format)) is audio
     assert convert(audio, AudioSettings(audio.format, 24_000)) is audio
@@ -48,7 +45,7 @@ def test_wav_and_flac_carry_the_same_samples() -> None:
 
 def test_another_rate_alone_keeps_the_format() -> None:
     """As received but for the rate."""
-    audio = convert(audio_of(sample("mp3")), AudioSettings(sample_rate_hz=16_000))
+    audio = convert(playable_audio(sample("mp3")), AudioSettings(sample_rate_hz=16_000))
     assert (audio.format, audio.sample_rate_hz, audio.duration_ms) == ("mp3", 16_000, 1000)
 
 
@@ -68,7 +65,7 @@ def test_channels_are_kept() -> None:
 
 def test_aac_can_only_be_kept() -> None:
     """As received it stays; any other wish is an error that names the way out."""
-    audio = audio_of(adts_file(10))
+    audio = playable_audio(adts_file(10))
     assert convert(audio, AudioSettings()) is audio
     for wanted in (AudioSettings("wav"), AudioSettings(sample_rate_hz=16_000)):
         with pytest.raises(PermanentError) as met:

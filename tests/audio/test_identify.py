@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audio.samples import FORMATS, kind_of, pcm, sample
-from tests.audio.test_mpeg import adts_file
+from tests.sounds import FORMATS, adts_file, kind_of, pcm, sample
 from tts_pipeline.audio.identify import identify
 
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.audio.speech import audio_of, encode_samples, voice
-from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
+from tests.sounds import decode, encode_samples, playable_audio, voice
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.join import join
 from tts_pipeline.config import AudioSettings
@@ -26,11 +25,11 @@ def test_as_wav_nothing_is_added_and_nothing_lost(lengths: list[int], pause_ms: 
     """The samples are those of the pieces with zeros between, and each begins where it is said to."""
     parts = [np.full(length, place + 1, np.int16) for place, length in enumerate(lengths)]
     silence = np.zeros((pause_ms * rate_hz + 500) // 1000, np.int16)
-    whole, starts_ms = join([audio_of(wrap_pcm(part.tobytes(), rate_hz)) for part in parts], pause_ms)
+    whole, starts_ms = join([playable_audio(wrap_pcm(part.tobytes(), rate_hz)) for part in parts], pause_ms)
     truth = np.concatenate([piece for part in parts for piece in (silence, part)][1:])
     samples = decode(whole).samples[:, 0] * 32_768
     np.testing.assert_array_equal(samples, truth)
-    assert audio_of(whole.data) == whole
+    assert playable_audio(whole.data) == whole
     for place, start_ms in enumerate(starts_ms):
         assert abs(start_ms - int(np.argmax(samples == place + 1)) * 1000 / rate_hz) <= 0.5
 
@@ -50,7 +49,7 @@ def test_the_format_is_the_first_ones(name: str) -> None:
     whole, starts_ms = join([encode_samples(voice(0.5), name=name), encode_samples(voice(0.25), name=name)], 200)
     assert (whole.format, whole.sample_rate_hz, whole.channels) == (name, 24_000, 1)
     assert (whole.duration_ms, starts_ms) == (950, (0, 700))
-    assert audio_of(whole.data) == whole
+    assert playable_audio(whole.data) == whole
 
 
 def test_pieces_that_differ_are_brought_to_the_first() -> None:

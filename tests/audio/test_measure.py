@@ -10,35 +10,11 @@ import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.audio.samples import FORMATS, kind_of, pcm, sample
-from tests.audio.test_mpeg import adts_file
 from tests.builders import wrap_pcm
-from tts_pipeline.audio.identify import locate_audio
-from tts_pipeline.audio.measure import UNVERIFIED_LENGTH, make_pcm_playable, make_playable
-from tts_pipeline.audio.pcm import PcmFormat
+from tests.sounds import FORMATS, MEASURED, adts_file, measure_bytes, page_checksum, pcm, sample
+from tts_pipeline.audio.measure import UNVERIFIED_LENGTH
 from tts_pipeline.errors import PermanentError, ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
-
-
-def measure_bytes(
-    data: bytes, *, pcm_sample_rate_hz: int | None = None, complete: bool = True
-) -> tuple[Audio, tuple[str, ...]]:
-    if data and pcm_sample_rate_hz is not None and locate_audio(data)[1] is None:
-        return make_pcm_playable(data, PcmFormat(pcm_sample_rate_hz), complete)
-    return make_playable(data, complete=complete)
-
-
-MEASURED = [name for name in FORMATS if kind_of(name) in {"wav", "mp3", "flac", "ogg"}]
-
-
-def page_checksum(page: bytes) -> int:
-    """Return the checksum of an Ogg page (RFC 3533: polynomial 0x04c11db7, nothing reflected)."""
-    checksum = 0
-    for byte in page:
-        checksum ^= byte << 24
-        for _ in range(8):
-            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFFFFFF
-    return checksum
 
 
 @pytest.mark.parametrize("complete", [True, False])

@@ -7,15 +7,8 @@ import io
 import pytest
 import soundfile
 
-from tests.audio.samples import sample
+from tests.sounds import adts_file, sample
 from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, scan_frames, starts_with_frames
-
-
-def adts_file(frames: int, *, payload_bytes: int = 93) -> bytes:
-    """Return ADTS frames with empty payloads: AAC-LC, 24 kHz, mono."""
-    length = 7 + payload_bytes
-    header = bytes((0xFF, 0xF1, 0x58, 0x40 | length >> 11, length >> 3 & 0xFF, (length & 7) << 5 | 0x1F, 0xFC))
-    return (header + b"\x21" * payload_bytes) * frames
 
 
 @pytest.mark.parametrize(

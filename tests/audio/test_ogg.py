@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.audio.samples import sample
+from tests.sounds import sample
 from tts_pipeline.audio.ogg import PageScan, scan_pages
 
 

@@ -10,11 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audio.samples import sample
-from tests.audio.speech import EUROPEAN, TAGS, UDHR, articles, audio_of, encode_samples, noise, speak, voice
-from tests.audio.test_mpeg import adts_file
-from tests.audio.waveform import decode
 from tests.builders import wrap_pcm
+from tests.sounds import (
+    EUROPEAN,
+    LANGUAGE_TAGS,
+    UDHR,
+    adts_file,
+    articles,
+    decode,
+    encode_samples,
+    noise,
+    playable_audio,
+    sample,
+    speak,
+    voice,
+)
 from tts_pipeline.audio.convert import convert
 from tts_pipeline.audio.join import join
 from tts_pipeline.audio.quality import FLAGS, THRESHOLDS, assess, badness
@@ -70,7 +80,7 @@ def test_real_articles_have_no_flag(espeak_service: LocalService, language_type:
     """In the seven European languages, at the usual speed; with its language and without."""
     for text in list(articles(language_type))[::every]:
         audio = speak(espeak_service, text, language_type)
-        assert assess(audio, text, TAGS[language_type]) == (), text
+        assert assess(audio, text, LANGUAGE_TAGS[language_type]) == (), text
         assert assess(audio, text, None) == (), text
 
 
@@ -199,7 +209,7 @@ def test_noise_that_comes_and_goes_like_syllables_is_no_runaway() -> None:
 
 def test_audio_that_cannot_be_read_is_judged_by_its_length() -> None:
     """AAC is measured, not decoded: it is not undecodable."""
-    audio = audio_of(adts_file(100))
+    audio = playable_audio(adts_file(100))
     assert assess(audio, "Everyone has the right to life, liberty and security.", "en") == ()
     assert assess(audio, "Hi", "en") == ("too_long",)
     assert assess(audio, TEXT * 2, "en") == ("too_short",)

@@ -11,10 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tests.audio.samples import FORMATS, kind_of, sample
-from tests.audio.speech import audio_of, encode_samples, noise, voice
-from tests.audio.waveform import Waveform, decode, encode_waveform
 from tests.builders import wrap_pcm
+from tests.sounds import (
+    FORMATS,
+    Waveform,
+    decode,
+    encode_samples,
+    encode_waveform,
+    kind_of,
+    noise,
+    playable_audio,
+    sample,
+    voice,
+)
 from tts_pipeline.audio.clip_limits import frames_to_ms
 from tts_pipeline.audio.encodings import encoding_of
 from tts_pipeline.errors import PermanentError, TransientError
@@ -30,7 +39,7 @@ LOSSLESS = ["wav", "flac"]
 def test_every_format_is_decoded(name: str, channels: int) -> None:
     """The samples are libsndfile's, one column a channel, whatever the file's own type of sample."""
     data = sample(name, channels=channels, seconds=0.3)
-    sound = decode(audio_of(data))
+    sound = decode(playable_audio(data))
     truth, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     # The MP3 decoder's last bit depends on where in memory it works.
     np.testing.assert_allclose(sound.samples, truth, atol=2e-7)
@@ -42,7 +51,7 @@ def test_what_is_written_says_the_truth_of_itself(name: str) -> None:
     """Measured anew, a written file has the very format, rate, channels and duration that are told of it."""
     for seconds in (0.001, 0.5, 7.0):
         audio = encode_samples(voice(seconds), name=name)
-        assert audio_of(audio.data) == audio
+        assert playable_audio(audio.data) == audio
         assert audio.duration_ms == round(seconds * 1000)
 
 
@@ -53,7 +62,7 @@ def test_what_is_written_says_the_truth_of_itself(name: str) -> None:
 )
 def test_16_bit_samples_come_back_exactly(samples: np.ndarray, rate_hz: int, name: str) -> None:
     """WAV to FLAC and back: every 16-bit sample, in every channel, also the loudest."""
-    wav = audio_of(wrap_pcm(samples.tobytes(), rate_hz, samples.shape[1]))
+    wav = playable_audio(wrap_pcm(samples.tobytes(), rate_hz, samples.shape[1]))
     back = decode(encode_waveform(decode(wav), encoding_of(name)))
     np.testing.assert_array_equal(back.samples * 32_768, samples)
     assert encode_waveform(back, encoding_of("wav")) == wav
@@ -108,7 +117,7 @@ def test_beyond_full_scale_is_cut_off() -> None:
     """Louder than a player can play, as float files and lossy ones may be: never wrapped around."""
     file = io.BytesIO()
     soundfile.write(file, np.array([2.0, -3.0, 0.5]), 24_000, format="WAV", subtype="FLOAT")
-    sound = decode(audio_of(file.getvalue()))
+    sound = decode(playable_audio(file.getvalue()))
     assert sound.samples[:, 0].tolist() == [1.0, -1.0, 0.5]
     assert decode(encode_waveform(sound, encoding_of("wav"))).samples[:, 0].tolist() == [32_767 / 32_768, -1.0, 0.5]
 
@@ -119,7 +128,7 @@ def test_samples_that_are_no_numbers_are_malformed(wrong: float) -> None:
     file = io.BytesIO()
     soundfile.write(file, np.array([0.1, wrong, 0.1]), 24_000, format="WAV", subtype="FLOAT")
     with pytest.raises(TransientError) as met:
-        decode(audio_of(file.getvalue()))
+        decode(playable_audio(file.getvalue()))
     assert met.value.code == "MalformedAudio"
 
 

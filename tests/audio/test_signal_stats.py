@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audio.speech import noise, voice
-from tests.audio.waveform import Waveform
+from tests.sounds import Waveform, noise, voice
 from tts_pipeline.audio.signal_stats import SignalStats, measure_signal
 
 

@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.audio.samples import pcm, sample
 from tests.builders import wrap_pcm
+from tests.sounds import pcm, sample
 from tts_pipeline.audio.wav import MalformedWavError, read_wav
 from tts_pipeline.errors import UnreadableError
 

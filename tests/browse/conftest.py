@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.cli.conftest import PROGRAM
-from tests.job.samples import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.emulator.local_service import LocalService

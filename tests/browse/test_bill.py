@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.job.samples import read
+from tests.datasets import read_table
 from tts_pipeline.browse.bill import chart_step, histogram, round_width_up
 from tts_pipeline.browse.snapshot import Snapshot
 
 
 def test_every_breakdown_adds_up_to_the_usage_table(snapshot: Snapshot, dataset: Path) -> None:
     """Requests, characters and cost, over time, by model, voice and tag."""
-    bill, usage = snapshot.bill(), read(dataset, "usage")
+    bill, usage = snapshot.bill(), read_table(dataset, "usage")
     cost = sum(usage["cost"].to_pylist(), Decimal(0))
     parts = [bill["totals"], bill["over_time"]["rows"], *(part["rows"] for part in bill["by"].values())]
     assert list(bill["by"]) == ["model", "voice", "tag:speaker", "tag:team"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browse.conftest import LONG, MARKUP
-from tests.job.samples import read
+from tests.datasets import read_table
 
 pytest.importorskip("playwright")
 
@@ -204,7 +204,7 @@ def test_everything_is_done_by_keys(page: Page) -> None:
 
 def test_the_bill_is_that_of_the_usage_table(page: Page, dataset: Path) -> None:
     """Totals and every voice's, to the last digit; every chart is drawn."""
-    usage = read(dataset, "usage").to_pylist()
+    usage = read_table(dataset, "usage").to_pylist()
     page.click("#tab-bill")
     cost = sum((row["cost"] for row in usage), Decimal(0))
     figures = page.locator(".figure")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.browse.conftest import LONG, MARKUP
-from tests.exports.samples import speech_row, write_dataset
+from tests.datasets import speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, parse_row_address, read_clip, read_row
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.dataset.reader import DatasetReader

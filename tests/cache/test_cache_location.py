@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.cache.test_file_cache import KEY, found_of
-from tests.dataset.samples import Bench
+from tests.builders import REQUEST_KEY, cached_audio, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.cache.cache_location import find_cache
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.cache.file_cache import MARKER, FileCache
@@ -38,12 +37,12 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert isinstance(shelf, FileCache)
     assert [path.name for path in place.iterdir()] == [MARKER]
     assert f"nothing is kept at {place} yet" in caplog.text
-    shelf.put(KEY, 0, found_of())
+    shelf.put(REQUEST_KEY, 0, cached_audio())
     caplog.clear()
     found = find_cache(place, tmp_path / "staging")
     found.create()
     again = found.open(RECEIVED)
-    assert again.get(KEY, 0) == found_of(origin=f"{place}#u1")
+    assert again.get(REQUEST_KEY, 0) == cached_audio(origin=f"{place}#u1")
     assert caplog.text == ""
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import Bench, audio_of
+from tests.builders import audio_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.cache import dataset_cache as publishing
 from tts_pipeline.cache.dataset_cache import DatasetCache
 from tts_pipeline.config import AudioSettings, InputColumns

@@ -10,77 +10,71 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.builders import REQUEST_KEY, cached_audio
 from tts_pipeline.cache.file_cache import FileCache, evict
 from tts_pipeline.errors import StorageError
 from tts_pipeline.models import Answer, Audio, CachedAudio, Usage, Word
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
-KEY = "ab" * 32
-
-
-def found_of(data: bytes = b"audio", *, origin: str = "u1", **given: object) -> CachedAudio:
-    audio = Audio(data, "wav", 24_000, 1, 500)
-    words = (Word("Hé", 0, 250, 0, 2), Word("", 250, 500, None, None))
-    answer = Answer(0, audio, words, Usage(6, None, 2, 3), "q-1", ("clipped",))
-    return CachedAudio(answer, origin, segments=3)
-
 
 def test_what_was_put_is_got_with_its_place(store: Store) -> None:
     """All of it, on a disk and at a URL; the origin then says in which store that is."""
-    FileCache(store).put(KEY, 0, found_of())
-    got = FileCache(store, "s3://bucket/store").get(KEY, 0)
-    assert got == CachedAudio(found_of().answer, "s3://bucket/store#u1", 3)
-    assert FileCache(store).get(KEY, 0) == found_of()
+    FileCache(store).put(REQUEST_KEY, 0, cached_audio())
+    got = FileCache(store, "s3://bucket/store").get(REQUEST_KEY, 0)
+    assert got == CachedAudio(cached_audio().answer, "s3://bucket/store#u1", 3)
+    assert FileCache(store).get(REQUEST_KEY, 0) == cached_audio()
 
 
 def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
     """Another key, or another take of the same, is another file."""
     answers = FileCache(store)
-    answers.put(KEY, 0, found_of(b"zero"))
-    answers.put(KEY, -1, found_of(b"minus one"))
+    answers.put(REQUEST_KEY, 0, cached_audio(b"zero"))
+    answers.put(REQUEST_KEY, -1, cached_audio(b"minus one"))
     assert answers.get("cd" * 32, 0) is None
-    assert answers.get(KEY, 1) is None
-    assert (answers.get(KEY, -1) or found_of()).answer.audio.data == b"minus one"
-    assert sorted(answers.keys()) == [(KEY, -1), (KEY, 0)]
+    assert answers.get(REQUEST_KEY, 1) is None
+    assert (answers.get(REQUEST_KEY, -1) or cached_audio()).answer.audio.data == b"minus one"
+    assert sorted(answers.keys()) == [(REQUEST_KEY, -1), (REQUEST_KEY, 0)]
 
 
 def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
     """It would become a file name; the file that holds it is named."""
-    found = found_of()
+    found = cached_audio()
     hostile = found.answer._replace(audio=found.answer.audio._replace(format="../../x"))
-    FileCache(store).put(KEY, 0, CachedAudio(hostile, "u1"))
-    with pytest.raises(StorageError, match=KEY):
-        FileCache(store).get(KEY, 0)
+    FileCache(store).put(REQUEST_KEY, 0, CachedAudio(hostile, "u1"))
+    with pytest.raises(StorageError, match=REQUEST_KEY):
+        FileCache(store).get(REQUEST_KEY, 0)
 
 
 def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """A checksum is no proof of what somebody else wrote: wrong types and negative numbers are bought anew."""
-    answer, sound = found_of().answer, found_of().answer.audio
+    answer, sound = cached_audio().answer, cached_audio().answer.audio
     for audio in ({"duration_ms": -1}, {"sample_rate_hz": 0}, {"channels": None}, {"duration_ms": "x"}):
-        FileCache(store).put(KEY, 0, CachedAudio(answer._replace(audio=sound._replace(**audio)), "u1"))
-        assert FileCache(store).get(KEY, 0) is None
+        FileCache(store).put(REQUEST_KEY, 0, CachedAudio(answer._replace(audio=sound._replace(**audio)), "u1"))
+        assert FileCache(store).get(REQUEST_KEY, 0) is None
     for values in ({"words": (Word("x", 0, 2**70, 0, 1),)}, {"request_id": 5}, {"quality": (None,)}, {"usage": None}):
         with suppress(TypeError):  # of what cannot even be written
-            FileCache(store).put(KEY, 0, CachedAudio(answer._replace(**values), "u1"))
-            assert FileCache(store).get(KEY, 0) is None
-    assert all(KEY in message for message in caplog.messages)
+            FileCache(store).put(REQUEST_KEY, 0, CachedAudio(answer._replace(**values), "u1"))
+            assert FileCache(store).get(REQUEST_KEY, 0) is None
+    assert all(REQUEST_KEY in message for message in caplog.messages)
 
 
-@pytest.mark.parametrize("name", ["x.answer", "ab.0.answer", f"{KEY}.x.answer", f"{KEY}.0.0.answer", f"{KEY}.answer"])
+@pytest.mark.parametrize(
+    "name", ["x.answer", "ab.0.answer", *(f"{REQUEST_KEY}.{end}" for end in ("x.answer", "0.0.answer", "answer"))]
+)
 def test_names_that_are_none_of_ours_are_passed_over(store: Store, name: str) -> None:
     """They are no answers."""
-    FileCache(store).put(KEY, 0, found_of())
+    FileCache(store).put(REQUEST_KEY, 0, cached_audio())
     store.write(f"ab/{name}", b"")
-    assert list(FileCache(store).keys()) == [(KEY, 0)]
+    assert list(FileCache(store).keys()) == [(REQUEST_KEY, 0)]
 
 
 def test_the_last_one_stays(store: Store) -> None:
     """The same request bought twice is the same class of answer: either will do."""
     answers = FileCache(store)
-    answers.put(KEY, 0, found_of(b"first"))
-    answers.put(KEY, 0, found_of(b"second", origin="u2"))
-    assert answers.get(KEY, 0) == found_of(b"second", origin="u2")
+    answers.put(REQUEST_KEY, 0, cached_audio(b"first"))
+    answers.put(REQUEST_KEY, 0, cached_audio(b"second", origin="u2"))
+    assert answers.get(REQUEST_KEY, 0) == cached_audio(b"second", origin="u2")
 
 
 def test_a_store_is_marked_once(store: Store) -> None:
@@ -99,8 +93,8 @@ def test_any_answer_comes_back_as_it_was(tmp_path: Path, data: bytes, origin: st
     words = tuple(Word(text, 0, 1, None, None) for text in texts)
     found = CachedAudio(Answer(0, audio, words, Usage(), None, ()), origin)
     answers = FileCache(LocalStore(tmp_path))
-    answers.put(KEY, 0, found)
-    assert answers.get(KEY, 0) == found
+    answers.put(REQUEST_KEY, 0, found)
+    assert answers.get(REQUEST_KEY, 0) == found
 
 
 def _only_file(folder: Path) -> Path:
@@ -111,38 +105,38 @@ def _only_file(folder: Path) -> Path:
 def test_a_file_cut_anywhere_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A power cut may leave one: it is told once, and bought again."""
     answers = FileCache(LocalStore(tmp_path))
-    answers.put(KEY, 0, found_of())
+    answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
     whole = path.read_bytes()
     with caplog.at_level(logging.WARNING):
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
-            assert answers.get(KEY, 0) is None
+            assert answers.get(REQUEST_KEY, 0) is None
     assert [record.getMessage().startswith(f"{path} is damaged") for record in caplog.records] == [True]
     path.write_bytes(whole)
-    assert answers.get(KEY, 0) is not None
+    assert answers.get(REQUEST_KEY, 0) is not None
 
 
 def test_a_file_with_any_byte_changed_is_not_there(tmp_path: Path) -> None:
     """The checksum covers the record and the audio, and the header's lengths are held against the file's."""
     answers = FileCache(LocalStore(tmp_path))
-    answers.put(KEY, 0, found_of())
+    answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
     whole = path.read_bytes()
     for place in range(len(whole)):
         changed = bytearray(whole)
         changed[place] ^= 1
         path.write_bytes(changed)
-        assert answers.get(KEY, 0) is None
+        assert answers.get(REQUEST_KEY, 0) is None
 
 
 def test_a_file_under_another_name_is_not_taken(tmp_path: Path) -> None:
     """The key stands in the file too."""
     answers = FileCache(LocalStore(tmp_path))
-    answers.put(KEY, 0, found_of())
+    answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
-    path.rename(path.with_name(f"{KEY}.1.answer"))
-    assert answers.get(KEY, 1) is None
+    path.rename(path.with_name(f"{REQUEST_KEY}.1.answer"))
+    assert answers.get(REQUEST_KEY, 1) is None
 
 
 def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
@@ -152,8 +146,8 @@ def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
 
     def write(number: int) -> None:
         for _ in range(20):
-            answers.put(KEY, 0, found_of(bytes([number]) * 50_000))
-            got = answers.get(KEY, 0)
+            answers.put(REQUEST_KEY, 0, cached_audio(bytes([number]) * 50_000))
+            got = answers.get(REQUEST_KEY, 0)
             assert got is not None
             assert len(set(got.answer.audio.data)) == 1
             seen.append(len(got.answer.audio.data))
@@ -164,14 +158,14 @@ def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert seen == [50_000] * 80
-    assert [path.name for path in (tmp_path / "ab").iterdir()] == [f"{KEY}.0.answer"]
+    assert [path.name for path in (tmp_path / "ab").iterdir()] == [f"{REQUEST_KEY}.0.answer"]
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     """It names the file."""
     (tmp_path / "ab").write_bytes(b"in the way")
-    with pytest.raises(StorageError, match=KEY):
-        FileCache(LocalStore(tmp_path)).put(KEY, 0, found_of())
+    with pytest.raises(StorageError, match=REQUEST_KEY):
+        FileCache(LocalStore(tmp_path)).put(REQUEST_KEY, 0, cached_audio())
 
 
 KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cache.test_file_cache import found_of
+from tests.builders import cached_audio
 from tts_pipeline.cache import job_cache as keeping
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.storage.local_store import remove_folder
@@ -21,15 +21,15 @@ def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(keeping, "_MAX_NEW_HASHES", 3)
     first = JobCache(tmp_path / "kept")
     for number in range(5):
-        first.put(_key(number), number, found_of())
+        first.put(_key(number), number, cached_audio())
     again = JobCache(tmp_path / "kept")
     for number in range(5, 15):
-        again.put(_key(number), number, found_of())
+        again.put(_key(number), number, cached_audio())
         again.note_put(_key(number), number)
     assert all(again.may_have(_key(number), number) for number in range(15))
     assert not any(again.may_have(_key(number), number + 1) for number in range(15))
     assert not again.may_have(_key(99), 0)
-    assert again.get(_key(12), 12) == found_of()
+    assert again.get(_key(12), 12) == cached_audio()
 
 
 def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
 
 def test_removing_it_leaves_nothing(tmp_path: Path) -> None:
     """Also when it never was there."""
-    JobCache(tmp_path / "kept").put(_key(1), 0, found_of())
+    JobCache(tmp_path / "kept").put(_key(1), 0, cached_audio())
     for _ in range(2):
         remove_folder(tmp_path / "kept")
     assert list(tmp_path.iterdir()) == []

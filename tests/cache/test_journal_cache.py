@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import descriptor_of
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.cache.journal_cache import JournalCache
 from tts_pipeline.config import AudioSettings
 from tts_pipeline.emulator.tone import tone

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.cache.test_file_cache import KEY, found_of
+from tests.builders import REQUEST_KEY, cached_audio
 from tests.patience import patience
 from tts_pipeline.cache import tiered as tiered_cache
 from tts_pipeline.cache.file_cache import FileCache
@@ -62,12 +62,16 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 def test_the_first_place_that_has_it_is_taken_from() -> None:
     """What the job keeps itself goes first; a place that knows it has nothing is not even asked."""
     kept, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
-    empty, has, last = FakeTier("two"), FakeTier("three", found_of(origin="three#x")), FakeTier("four", found_of())
+    empty, has, last = (
+        FakeTier("two"),
+        FakeTier("three", cached_audio(origin="three#x")),
+        FakeTier("four", cached_audio()),
+    )
 
     async def main() -> CachedAudio | None:
         library = TieredCache([unknown, empty, has, last], kept)
         try:
-            return await library.get(KEY, 0)
+            return await library.get(REQUEST_KEY, 0)
         finally:
             await library.close()
 
@@ -81,11 +85,11 @@ def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) 
 
     async def main() -> None:
         library = TieredCache([FakeTier("dataset"), *stores])
-        await library.put(KEY, 0, found_of())
+        await library.put(REQUEST_KEY, 0, cached_audio())
         await library.close()
 
     run(main())
-    assert [store.get(KEY, 0) for store in stores] == [found_of(origin="store#u1")] * 2
+    assert [store.get(REQUEST_KEY, 0) for store in stores] == [cached_audio(origin="store#u1")] * 2
 
 
 def test_putting_does_not_wait_until_too_much_is_on_its_way(
@@ -99,8 +103,8 @@ def test_putting_does_not_wait_until_too_much_is_on_its_way(
     async def main() -> None:
         library = TieredCache([store])
         for take in range(3):
-            await library.put(KEY, take, found_of())
-        fourth = asyncio.create_task(library.put(KEY, 3, found_of()))
+            await library.put(REQUEST_KEY, take, cached_audio())
+        fourth = asyncio.create_task(library.put(REQUEST_KEY, 3, cached_audio()))
         _, waiting = await asyncio.wait({fourth}, timeout=0.05)
         assert waiting == {fourth}
         store.gate.set()
@@ -119,7 +123,7 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
 
     async def main() -> None:
         library = TieredCache([store])
-        await library.put(KEY, 0, found_of())
+        await library.put(REQUEST_KEY, 0, cached_audio())
         await library.close(within_s=0.01)
 
     run(main())
@@ -129,12 +133,12 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
 
 def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     """What it may have is bought; after some failures in succession it is not asked any more."""
-    bad, good = FakeTier("bad"), FakeTier("good", found_of())
+    bad, good = FakeTier("bad"), FakeTier("good", cached_audio())
     bad.error = StorageError("the network is gone")
 
     async def main() -> list[CachedAudio | None]:
         library = TieredCache([bad, good])
-        found = [await library.get(KEY, 0) for _ in range(MAX_FAILURES + 5)]
+        found = [await library.get(REQUEST_KEY, 0) for _ in range(MAX_FAILURES + 5)]
         await library.close()
         return found
 
@@ -151,7 +155,7 @@ def test_a_success_in_between_forgives_failures() -> None:
         library = TieredCache([shelf])
         for number in range(4 * MAX_FAILURES):
             shelf.error = None if number % MAX_FAILURES == 0 else StorageError("now and then")
-            await library.get(KEY, 0)
+            await library.get(REQUEST_KEY, 0)
         await library.close()
 
     run(main())
@@ -166,7 +170,7 @@ def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pyte
     async def main() -> None:
         library = TieredCache([store])
         for take in range(3):
-            await library.put(KEY, take, found_of())
+            await library.put(REQUEST_KEY, take, cached_audio())
         await library.close()
 
     run(main())

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
 
 import pytest
 
+from tests.builders import price_of, token_price_of
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog.card import read_card
 from tts_pipeline.catalog.toml_table import parse_toml
 from tts_pipeline.errors import ConfigurationError
-from tts_pipeline.models import Price
 
 BASE = Card(
     "lower",
@@ -21,13 +20,11 @@ BASE = Card(
     source="somewhere",
 )
 PRICES = {
-    "first": Price("first", "CNY", "list", per_10k_characters=Decimal(1), effective_until=date(2026, 1, 1)),
-    "second": Price("second", "CNY", "list", per_10k_characters=Decimal(2), effective_from=date(2026, 1, 1)),
-    "overlapping": Price(
-        "overlapping", "CNY", "list", per_10k_characters=Decimal(3), effective_from=date(2025, 12, 31)
-    ),
-    "dollars": Price("dollars", "USD", "list", per_10k_characters=Decimal(1), effective_from=date(2026, 1, 1)),
-    "tokens": Price("tokens", "CNY", "list", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(1)),
+    "first": price_of(1, "first", effective_until=date(2026, 1, 1)),
+    "second": price_of(2, "second", effective_from=date(2026, 1, 1)),
+    "overlapping": price_of(3, "overlapping", effective_from=date(2025, 12, 31)),
+    "dollars": price_of(1, "dollars", "USD", effective_from=date(2026, 1, 1)),
+    "tokens": token_price_of(1, 1, price_id="tokens"),
 }
 HEAD = 'service = "s"\nmodel = "m"\n'
 LANGUAGES = 'language_parameter = "l"\nparameters.l = { type = "string", choices = ["German", "French"] }\n'

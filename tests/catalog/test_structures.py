@@ -13,7 +13,7 @@ import pytest
 
 from schemas.request_body import request_schema
 from tests.builders import build_request
-from tests.job.samples import read
+from tests.datasets import read_table
 from tts_pipeline.card import Card, Parameter
 from tts_pipeline.catalog import Service
 from tts_pipeline.catalog.checks import check_column, check_parameters, parameter_from_text
@@ -162,4 +162,4 @@ def test_a_run_and_its_estimate_take_them(tmp_path: Path, tone_service: LocalSer
     for _ in range(2):
         report = run(tmp_path / "lines.parquet", tmp_path / "out", service, **job)  # type: ignore[arg-type] # as above
         assert (report.stopped, report.dataset.speech, tone_service.bill()["received"]) == (None, 3, 2)
-    assert len(set(read(tmp_path / "out", "speech")["request_key"].to_pylist())) == 2
+    assert len(set(read_table(tmp_path / "out", "speech")["request_key"].to_pylist())) == 2

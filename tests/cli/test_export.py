@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import LOCAL, Command, MakeSource
-from tests.exports.samples import speech_row, write_dataset
+from tests.datasets import speech_row, write_dataset
 from tts_pipeline.cli.export import periodic_progress
 from tts_pipeline.cli.parser import EXPORT_FORMATS
 from tts_pipeline.emulator.local_service import LocalService

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.audio.samples import pcm
+from tests.sounds import pcm
 from tts_pipeline.audio.measure import make_pcm_playable
 from tts_pipeline.audio.pcm import PcmFormat
 from tts_pipeline.client.headerless_pcm import ASSUMED_RATE, OTHER_RATE, check_duration, find_pcm_format

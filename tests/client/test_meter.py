@@ -9,16 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import price_of, token_price_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.errors import FatalError, PermanentError, ServiceError, ThrottledError, TransientError
 from tts_pipeline.flow.clock import Clock
-from tts_pipeline.models import Price, Segment, Usage, Utterance
+from tts_pipeline.models import Segment, Usage, Utterance
 
-OLD = Price("old", "CNY", "list", per_10k_characters=Decimal("0.8"), effective_until=date(2026, 2, 1))
-NEW = Price("new", "CNY", "list", per_10k_characters=Decimal("1.6"), effective_from=date(2026, 2, 1))
-TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal("1.6"), per_1m_output_tokens=Decimal(10))
+OLD = price_of("0.8", "old", effective_until=date(2026, 2, 1))
+NEW = price_of("1.6", "new", effective_from=date(2026, 2, 1))
+TOKENS = token_price_of("1.6")
 CARD = Card("s", "m", billing="han_double", prices=(OLD, NEW))
 LAST_INSTANT_OF_JANUARY_US = int(datetime(2026, 2, 1, tzinfo=UTC).timestamp() * 1e6) - 1
 

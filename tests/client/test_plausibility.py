@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.builders import PRICE
+from tests.builders import PRICE, token_price_of
 from tests.client.test_meter import ManualClock, attempt_of
 from tts_pipeline.card import Card
 from tts_pipeline.client.meter import AttemptResult, Meter
 from tts_pipeline.client.plausibility import MAX_COUNT, Figure, check_count, check_tokens
 from tts_pipeline.errors import TransientError
-from tts_pipeline.models import Price, Usage
+from tts_pipeline.models import Usage
 from tts_pipeline.wire.usage import InvalidUsage
 
 CARD = Card("s", "m", billing="characters", prices=(PRICE,))
-TOKENS = Price("t", "CNY", "list", per_1m_input_tokens=Decimal(2), per_1m_output_tokens=Decimal(10))
+TOKENS = token_price_of(2)
 BY_TOKEN = Card("s", "m", billing="tokens", output_tokens_per_second=50, prices=(TOKENS,))
 TEXT = "x" * 400
 TRUE = Usage(input_tokens=100, output_tokens=1_500, total_tokens=1_600)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import CARD, Bench, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH, audio_of, cost_of, settlement_of, speech_of
+from tests.datasets import Bench
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import Progress
@@ -198,7 +199,7 @@ async def test_the_claim_covers_the_part_from_the_start(bench: Bench) -> None:
         claim = read_claim(bench.store, name)
         assert claim is not None
         assert name == f"claims/part-00000-{part.journal_id}.json"
-        assert (claim.invocation_id, claim.account, claim.model) == ("invocation-1", "team", CARD.model)
+        assert (claim.invocation_id, claim.account, claim.model) == ("invocation-1", "team", FLASH.model)
         assert claim.characters_upper_bound == 4 * 7
         assert claim.cost_upper_bound == cost_of(28)
 

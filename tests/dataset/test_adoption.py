@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import Bench, cost_of
+from tests.builders import cost_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.adoption import adopt_journals, remove_shipped_logs
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.names import parse_journal_id

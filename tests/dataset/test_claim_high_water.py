@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.samples import NOW_US, PRICE, settlement_of
+from tests.builders import FLASH_PRICE, NOW_US, settlement_of, token_price_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.dataset.claim_high_water import BudgetPool, ClaimHighWater, ClaimStep
@@ -23,7 +23,7 @@ from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.storage.store import Store
 
 CLAIM = Claim("j", "i", NOW_US, 0, None, "CNY", "local", "m", None, {"team": "x"})
-BY_TOKEN = Price("t", "CNY", "list", per_1m_input_tokens=Decimal("160"), per_1m_output_tokens=Decimal(1_000))
+BY_TOKEN = token_price_of(160, 1_000)
 
 
 class _MemoryStore(LocalStore):
@@ -59,7 +59,7 @@ def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> 
 
 @given(
     spent=st.lists(st.tuples(st.integers(0, 500), st.decimals("0", "9", places=9)), max_size=12),
-    prices=st.sampled_from([[PRICE], [BY_TOKEN], [PRICE, BY_TOKEN]]),
+    prices=st.sampled_from([[FLASH_PRICE], [BY_TOKEN], [FLASH_PRICE, BY_TOKEN]]),
 )
 def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decimal]], prices: list[Price]) -> None:
     """In characters and in money, by whatever price, at every moment when a request may be sent."""
@@ -85,7 +85,7 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
 def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None:
     """By characters that is money, too; by tokens nobody knows yet; it names who claims."""
     store = LocalStore(tmp_path)
-    _high_water(store, [PRICE], 10_000)
+    _high_water(store, [FLASH_PRICE], 10_000)
     assert replace(_claimed(store), host="", process=0) == replace(
         CLAIM, characters_upper_bound=10_000, cost_upper_bound=Decimal("0.800000000")
     )
@@ -108,7 +108,7 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
     """The error reaches whoever was about to send."""
     (tmp_path / "claims").write_bytes(b"")
-    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [PRICE]), SpendTally())
+    cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]), SpendTally())
     with pytest.raises(StorageError):
         asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
 
@@ -124,7 +124,7 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
     seen: list[int] = []
     learnt: list[Cost] = []
-    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [PRICE]), SpendTally())
+    cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]), SpendTally())
     cover.open(BudgetPool(BudgetCap(max_characters=100), count, learnt.append))
     assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
     asyncio.run(cover.reserve(_attempt(1, 45, "0")))
@@ -141,7 +141,7 @@ def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Pa
     pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
     covers = [
         ClaimHighWater(
-            LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [PRICE]), SpendTally()
+            LocalStore(tmp_path), part, replace(CLAIM, journal_id=str(part)), ClaimStep(80, [FLASH_PRICE]), SpendTally()
         )
         for part in range(3)
     ]

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dataset.samples import NOW_US, Bench, audio_of, cost_of, settlement_of
+from tests.builders import NOW_US, audio_of, cost_of, settlement_of
+from tests.datasets import Bench
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.config import ROW_GROUP_BYTES, InputColumns
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import DESCRIPTOR, described, source_files
+from tests.builders import DESCRIPTOR, described, descriptor_of, source_files
 from tts_pipeline.config import MAX_PARTS, PART_ROWS
-from tts_pipeline.dataset.descriptor import Descriptor, Extent, part_rows_for, read_descriptor
+from tts_pipeline.dataset.descriptor import Extent, part_rows_for, read_descriptor
 from tts_pipeline.dataset.growth import check_descriptor, create_or_extend_descriptor
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.storage.store import Store
@@ -63,7 +63,7 @@ def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_
     first, *more = steps
     extents = tuple(Extent(rows, part_rows, 1) for rows in more)
     names = [str(number) for number in range(len(steps))]
-    grown = Descriptor(sum(steps), part_rows, {}, source_files(*names), [], extents)
+    grown = descriptor_of(sum(steps), part_rows, {}, source_files(*names), later_extents=extents)
     spans = [grown.row_range(part) for part in range(grown.parts)]
     assert [row for span in spans for row in span] == list(range(sum(steps)))
     ends = set(itertools.accumulate(steps))

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import Bench, cost_of
+from tests.builders import cost_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.active_part import PriorState
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.existing_speech import (

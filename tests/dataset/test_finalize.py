@@ -8,8 +8,8 @@ import orjson
 import pytest
 import yaml
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import Bench, cost_of
+from tests.builders import cost_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import Descriptor
 from tts_pipeline.dataset.finalize import committed_parts, dataset_card, dataset_totals, finalize, is_finalized

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import Bench, cost_of
+from tests.builders import cost_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.descriptor import read_descriptor
 from tts_pipeline.dataset.finalize import dataset_totals, finalize, is_finalized
 from tts_pipeline.dataset.generations import (

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.dataset.samples import NOW_US, PRICE
+from tests.builders import FLASH_PRICE, NOW_US
 from tts_pipeline.dataset.claims import claim_of
 from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 
@@ -24,7 +24,7 @@ def test_a_new_journal_comes_after_those_that_are_there() -> None:
 
 def test_a_claim_has_all_that_a_bill_needs_without_the_journal() -> None:
     """Who, for whom, in which currency; its bounds are not known yet."""
-    invocation = Invocation("i", "local", "m", "team", {"p": PRICE}, {"run": "nightly"}, "fingerprint")
+    invocation = Invocation("i", "local", "m", "team", {"p": FLASH_PRICE}, {"run": "nightly"}, "fingerprint")
     claim = claim_of(invocation.journal_header(0, "j"), NOW_US, invocation.currency)
     assert (claim.journal_id, claim.invocation_id, claim.currency) == ("j", "i", "CNY")
     assert (claim.service, claim.model, claim.account, claim.tags) == ("local", "m", "team", {"run": "nightly"})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.builders import descriptor_of
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.dataset.claims import claim_names
 from tts_pipeline.dataset.names import parse_journal_id
 from tts_pipeline.dataset.part_journals import QUARANTINE_SUFFIX, journal_cost, journal_paths

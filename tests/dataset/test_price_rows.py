@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import PRICE, Bench
+from tests.builders import FLASH_PRICE, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.price_rows import distinct_prices, price_row, refuse_changed_prices
@@ -20,7 +20,7 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Price
 from tts_pipeline.storage.store import Store
 
-NEWER = replace(PRICE, price_id="list-2", effective_from=date(2026, 1, 1))
+NEWER = replace(FLASH_PRICE, price_id="list-2", effective_from=date(2026, 1, 1))
 
 
 def test_a_price_is_stored_whole() -> None:
@@ -40,7 +40,7 @@ def test_a_price_is_stored_whole() -> None:
 
 def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
     """A part's marker has those that its usage names, also of another machine's journal; the seal has them once."""
-    prices = {price.price_id: price for price in (PRICE, NEWER)}
+    prices = {price.price_id: price for price in (FLASH_PRICE, NEWER)}
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4, prices=prices)
 
     async def another_machine() -> None:
@@ -55,33 +55,33 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
     bench.run(0)
     bench.run(1)
     first, second = (orjson.loads(store.read(marker_name(number)) or b"") for number in range(2))
-    assert (first["prices"], second["prices"]) == ([price_row(PRICE)], [])
+    assert (first["prices"], second["prices"]) == ([price_row(FLASH_PRICE)], [])
     finalize(store, descriptor_of(8, 4, {"model": "m", "service": "s"}))
-    assert orjson.loads(store.read("parts.json") or b"")["prices"] == [price_row(PRICE)]
+    assert orjson.loads(store.read("parts.json") or b"")["prices"] == [price_row(FLASH_PRICE)]
 
 
 def test_prices_of_one_id_that_differ_are_both_kept() -> None:
     """A bill that cannot be explained is worse than one with two explanations."""
-    one, other = price_row(PRICE), price_row(replace(PRICE, per_10k_characters=Decimal(1)))
+    one, other = price_row(FLASH_PRICE), price_row(replace(FLASH_PRICE, per_10k_characters=Decimal(1)))
     assert len(distinct_prices([one, other, dict(one), price_row(NEWER)])) == 3
 
 
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (replace(PRICE, per_10k_characters=Decimal(1)), "'list-1' is not what it was"),
-        (replace(PRICE, price_id="x", currency="USD"), "has costs in CNY, and the price 'x' is in USD"),
+        (replace(FLASH_PRICE, per_10k_characters=Decimal(1)), "'list-1' is not what it was"),
+        (replace(FLASH_PRICE, price_id="x", currency="USD"), "has costs in CNY, and the price 'x' is in USD"),
     ],
 )
 def test_a_bill_stays_one_bill(now: Price, said: str) -> None:
     """An id means one amount, and costs are in one currency."""
     with pytest.raises(ConfigurationError, match=said):
-        refuse_changed_prices([price_row(PRICE)], [price_row(now)])
+        refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(now)])
 
 
 def test_a_price_may_end_and_another_begin() -> None:
     """Also in the middle of a dataset; and where there was none there may be one."""
-    ended = replace(PRICE, effective_until=date(2026, 1, 1), source="read again")
-    refuse_changed_prices([price_row(PRICE)], [price_row(ended), price_row(NEWER)])
-    refuse_changed_prices([], [price_row(PRICE)])
-    refuse_changed_prices([price_row(PRICE)], [])
+    ended = replace(FLASH_PRICE, effective_until=date(2026, 1, 1), source="read again")
+    refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(ended), price_row(NEWER)])
+    refuse_changed_prices([], [price_row(FLASH_PRICE)])
+    refuse_changed_prices([price_row(FLASH_PRICE)], [])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.exports.samples import speech_row, write_dataset
+from tests.datasets import speech_row, write_dataset
 from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.errors import ConfigurationError, StorageError

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from tests.builders import descriptor_of
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.dataset.finalize import finalize
 from tts_pipeline.dataset.growth import create_or_extend_descriptor
 from tts_pipeline.emulator.tone import tone

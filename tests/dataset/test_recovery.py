@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import NOW_US, Bench, cost_of
+from tests.builders import NOW_US, cost_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.claims import Claim, claim_names, write_claim
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import Descriptor

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import Bench, cost_of
+from tests.builders import cost_of, descriptor_of
+from tests.datasets import Bench
 from tts_pipeline.dataset.active_part import PriorState
 from tts_pipeline.dataset.commit import PartCommitter, marker_name
 from tts_pipeline.dataset.descriptor import Descriptor

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import descriptor_of
-from tests.dataset.samples import NOW_US, Bench, cost_of, settlement_of
+from tests.builders import NOW_US, cost_of, descriptor_of, settlement_of
+from tests.datasets import Bench
 from tts_pipeline.attempt import Outcome
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.commit import PartCommitter

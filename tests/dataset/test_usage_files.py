@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.dataset.usage_files import commit_journal_usage, usage_name
 from tts_pipeline.storage.store import Store
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tts_pipeline as tts
-from tests.job.samples import MODEL, job_of
+from tests.builders import MODEL, job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, BudgetCap, InputColumns, QualityPolicy, Selection
 from tts_pipeline.emulator.local_service import LocalService

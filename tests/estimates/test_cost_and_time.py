@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.estimates.cards import PRICE, SERVICE, TODAY, card
+from tests.builders import STUDIO, STUDIO_PRICE, TODAY, narrator
 from tts_pipeline.card import Card, Endpoint
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.estimates.cost_and_time import cap_notes, estimate_notes, estimate_time, expected_cost
@@ -33,7 +33,7 @@ COUNTS = Counts(
 BY_TOKEN = Price("tokens", "EUR", "user", per_1m_input_tokens=Decimal(1), per_1m_output_tokens=Decimal(10))
 
 
-def _notes(model: Card, limits: Limits = Limits(), service: Endpoint = SERVICE, counts: Counts = COUNTS) -> str:
+def _notes(model: Card, limits: Limits = Limits(), service: Endpoint = STUDIO, counts: Counts = COUNTS) -> str:
     return "; ".join(estimate_notes(counts, model, service, estimate_time(counts, model, limits), TODAY))
 
 
@@ -53,15 +53,17 @@ def test_the_slower_rate_says_how_long_it_takes(
     limits: Limits, own: int | None, elapsed_s: float | None, limited_by: str | None
 ) -> None:
     """The card's own rate counts as given, and a given one goes before it; without any the time is not known."""
-    pace = estimate_time(COUNTS, card(requests_per_minute=own), limits)
+    pace = estimate_time(COUNTS, narrator(requests_per_minute=own), limits)
     assert (pace.elapsed_s, pace.limited_by) == (elapsed_s, limited_by)
 
 
 def test_slots_must_be_free_in_time() -> None:
     """16 in flight at 30 a minute: an answer may take 32 s."""
-    assert estimate_time(COUNTS, card(), Limits(max_concurrency=16, requests_per_minute=30)).answer_within_s == 32
-    assert estimate_time(COUNTS, card(), Limits()).answer_within_s is None
-    assert estimate_time(replace(COUNTS, segments=0), card(), Limits(requests_per_minute=30)).answer_within_s is None
+    assert estimate_time(COUNTS, narrator(), Limits(max_concurrency=16, requests_per_minute=30)).answer_within_s == 32
+    assert estimate_time(COUNTS, narrator(), Limits()).answer_within_s is None
+    assert (
+        estimate_time(replace(COUNTS, segments=0), narrator(), Limits(requests_per_minute=30)).answer_within_s is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,11 +81,11 @@ def test_answers_say_how_long_it_takes_where_rates_do_not(
     latency: Latency, limits: Limits, elapsed_s: float, limited_by: str
 ) -> None:
     """As many at a time as are in flight; and never less than a text of 10 segments takes, one after another."""
-    pace = estimate_time(replace(COUNTS, longest=(10, 1_000)), card(), limits, latency)
+    pace = estimate_time(replace(COUNTS, longest=(10, 1_000)), narrator(), limits, latency)
     assert pace.elapsed_s == pytest.approx(elapsed_s)
     assert pace.limited_by == limited_by
     assert pace.latency_s == pytest.approx(latency.seconds(60, 9_000) / 60)
-    nothing = estimate_time(replace(COUNTS, segments=0, characters_billed=0), card(), limits, latency)
+    nothing = estimate_time(replace(COUNTS, segments=0, characters_billed=0), narrator(), limits, latency)
     assert nothing.elapsed_s == 0
 
 
@@ -106,42 +108,42 @@ def test_a_cap_that_is_reached_is_told() -> None:
 
 def test_the_local_service_cannot_rehearse_japanese() -> None:
     """Which is said where there is any, and where it is the local one."""
-    japanese, local = replace(COUNTS, japanese_rows=1), replace(SERVICE, name="local", maker=False)
-    assert "cannot rehearse Japanese" in _notes(card(), service=local, counts=japanese)
-    assert "Japanese" not in _notes(card(), service=local)
-    assert "Japanese" not in _notes(card(), counts=japanese)
+    japanese, local = replace(COUNTS, japanese_rows=1), replace(STUDIO, name="local", maker=False)
+    assert "cannot rehearse Japanese" in _notes(narrator(), service=local, counts=japanese)
+    assert "Japanese" not in _notes(narrator(), service=local)
+    assert "Japanese" not in _notes(narrator(), counts=japanese)
 
 
 def test_by_character_the_cost_is_exact() -> None:
     """2 EUR for 10,000."""
-    assert expected_cost(PRICE, COUNTS, card()) == Decimal("1.800000000")
-    assert expected_cost(None, COUNTS, card()) is None
+    assert expected_cost(STUDIO_PRICE, COUNTS, narrator()) == Decimal("1.800000000")
+    assert expected_cost(None, COUNTS, narrator()) is None
 
 
 def test_by_token_it_follows_the_audio_of_what_is_bought() -> None:
     """2 hours of 100 rows, half of them bought: 3,600 s of 50 tokens, and one for each character."""
-    model = card(billing="tokens", output_tokens_per_second=50)
+    model = narrator(billing="tokens", output_tokens_per_second=50)
     assert expected_cost(BY_TOKEN, COUNTS, model) == Decimal("1.809000000")
     short = replace(COUNTS, spoken=())
     assert expected_cost(BY_TOKEN, short, model) == Decimal("0.039000000"), "50 tokens each at least"
-    assert expected_cost(BY_TOKEN, COUNTS, card(billing="tokens")) is None
+    assert expected_cost(BY_TOKEN, COUNTS, narrator(billing="tokens")) is None
 
 
 def test_a_list_price_is_only_the_makers() -> None:
     """A gateway may charge otherwise, and nobody charges for the local service."""
-    assert _notes(card()) == ""
-    gateway = replace(SERVICE, name="gateway", maker=False)
-    assert "gateway may charge otherwise" in _notes(card(), service=gateway)
-    assert "nobody charges" in _notes(card(), service=replace(SERVICE, name="local", maker=False))
-    own = card(prices=(replace(PRICE, basis="user"),))
+    assert _notes(narrator()) == ""
+    gateway = replace(STUDIO, name="gateway", maker=False)
+    assert "gateway may charge otherwise" in _notes(narrator(), service=gateway)
+    assert "nobody charges" in _notes(narrator(), service=replace(STUDIO, name="local", maker=False))
+    own = narrator(prices=(replace(STUDIO_PRICE, basis="user"),))
     assert _notes(own, service=gateway) == ""
 
 
 def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
     """Never 0."""
-    assert "the cost is null, which is not 0" in _notes(card(prices=()))
-    assert "the cost is null" in _notes(card(prices=(BY_TOKEN,), billing="tokens"))
-    assert "as rough" in _notes(card(prices=(BY_TOKEN,), billing="tokens", output_tokens_per_second=50))
+    assert "the cost is null, which is not 0" in _notes(narrator(prices=()))
+    assert "the cost is null" in _notes(narrator(prices=(BY_TOKEN,), billing="tokens"))
+    assert "as rough" in _notes(narrator(prices=(BY_TOKEN,), billing="tokens", output_tokens_per_second=50))
 
 
 @pytest.mark.parametrize(
@@ -155,19 +157,19 @@ def test_without_a_price_the_cost_is_null_with_a_warning() -> None:
 )
 def test_a_price_that_ends_meanwhile_is_told(until: date, limits: Limits, said: str | None) -> None:
     """Or one that ends at all, when it is not known how long it takes."""
-    following = replace(PRICE, price_id="next", effective_from=until)
-    notes = _notes(card(prices=(replace(PRICE, effective_until=until), following)), limits)
+    following = replace(STUDIO_PRICE, price_id="next", effective_from=until)
+    notes = _notes(narrator(prices=(replace(STUDIO_PRICE, effective_until=until), following)), limits)
     assert notes == "" if said is None else said in notes
 
 
 def test_a_price_that_nothing_follows_is_told() -> None:
     """From then on the cost is not known."""
-    notes = _notes(card(prices=(replace(PRICE, effective_until=date(2026, 3, 11)),)))
+    notes = _notes(narrator(prices=(replace(STUDIO_PRICE, effective_until=date(2026, 3, 11)),)))
     assert "no price is known from then on" in notes
 
 
 def test_what_was_not_cut_is_told() -> None:
     """An estimate of an estimate."""
-    notes = _notes(card(input_limit=600), counts=replace(COUNTS, long_texts=30_000, cut_texts=20_000))
+    notes = _notes(narrator(input_limit=600), counts=replace(COUNTS, long_texts=30_000, cut_texts=20_000))
     assert "30,000 texts are over the limit of 600 characters" in notes
     assert "the first 20,000 of them were cut" in notes

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pytest
 
 import tts_pipeline as tts
-from tests.estimates.cards import CARD, SERVICE, TODAY
+from tests.builders import NARRATOR, STUDIO, TODAY
 from tts_pipeline.catalog import Catalog
 from tts_pipeline.config import InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates import estimate, estimate_rows
 from tts_pipeline.job import Job
 
-CATALOG = Catalog({}, {("studio", "narrator"): CARD})
+CATALOG = Catalog({}, {("studio", "narrator"): NARRATOR})
 ROWS = {"text": ["Hello.", "你好。", "Hello.", None], "who": ["anna", "bert", "anna", "bert"]}
 
 
@@ -44,7 +44,7 @@ def test_everything_that_has_rows_can_be_estimated(kind: str, tmp_path: Path) ->
     limits = Limits(requests_per_minute=60)
     result = estimate(
         KINDS[kind](tmp_path),
-        SERVICE,
+        STUDIO,
         model="narrator",
         columns={"voice": "who"},
         limits=limits,
@@ -63,7 +63,7 @@ def test_the_text_may_be_another_column() -> None:
     """``InputColumns`` names it."""
     frame = pl.DataFrame({"line": ["Hello."], "who": ["anna"]})
     columns = InputColumns(text="line", parameters={"voice": "who"})
-    assert estimate(frame, SERVICE, model="narrator", columns=columns, catalog=CATALOG).characters_billed == 6
+    assert estimate(frame, STUDIO, model="narrator", columns=columns, catalog=CATALOG).characters_billed == 6
 
 
 @pytest.mark.parametrize(
@@ -80,19 +80,19 @@ def test_the_text_may_be_another_column() -> None:
 def test_what_a_run_refuses_is_refused(rows: dict[str, Any], columns: dict[str, str], said: str) -> None:
     """With the same words."""
     with pytest.raises(ConfigurationError, match=said):
-        estimate(pl.DataFrame(rows), SERVICE, model="narrator", columns=columns, catalog=CATALOG)
+        estimate(pl.DataFrame(rows), STUDIO, model="narrator", columns=columns, catalog=CATALOG)
 
 
 def test_columns_that_speech_has_too_are_no_trouble() -> None:
     """A dataset's own speech table can be estimated for another voice."""
     frame = pl.DataFrame({"utterance_id": ["a"], "text": ["Hello."], "cost": [1]})
-    assert estimate(frame, SERVICE, model="narrator", catalog=CATALOG).segments == 1
+    assert estimate(frame, STUDIO, model="narrator", catalog=CATALOG).segments == 1
 
 
 def test_a_job_may_ask_for_ids_and_a_selection() -> None:
     """As the command line does: a run would look for them."""
     rows = pl.DataFrame({"id": ["a", "b"], "text": ["Hello.", "Bye."]})
-    job = Job("", "", SERVICE, "narrator", selection=Selection(limit=1), catalog=CATALOG)
+    job = Job("", "", STUDIO, "narrator", selection=Selection(limit=1), catalog=CATALOG)
     assert estimate_rows(rows, job, today=TODAY).characters_billed == 6
     with pytest.raises(ConfigurationError, match="no column 'id'"):
         estimate_rows(rows.drop("id"), job)

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.job.samples import job_of, read, write_lines
+from tests.builders import job_of, write_lines
+from tests.datasets import read_table
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.estimates import Estimate, estimate_rows
@@ -37,11 +38,11 @@ def test_a_pilot_tells_the_pace_and_the_time(tmp_path: Path, tone_service: Local
     published = _estimate(tmp_path, tone_service, new)
     assert (published.elapsed_s, published.spoken[0].is_measured) == (None, False)
     estimate = _estimate(tmp_path, tone_service, new, options={"reuse": str(pilot)})
-    heard_s = sum(read(pilot, "speech")["duration_ms"].to_pylist()) / 1_000
+    heard_s = sum(read_table(pilot, "speech")["duration_ms"].to_pylist()) / 1_000
     assert estimate.audio_hours * 3_600 == pytest.approx(heard_s)
     assert published.audio_hours != pytest.approx(estimate.audio_hours, rel=0.05)
     assert (estimate.reused_rows, estimate.spoken[0].is_measured) == (0, True)
-    waited_s = sum(read(pilot, "usage")["latency_ms"].to_pylist()) / 1_000
+    waited_s = sum(read_table(pilot, "usage")["latency_ms"].to_pylist()) / 1_000
     assert estimate.latency_s == pytest.approx(waited_s / 30)
     assert (estimate.latency_source, estimate.limited_by) == (f"30 requests of {pilot}", "latency")
     assert estimate.elapsed_s == pytest.approx(waited_s / 8)

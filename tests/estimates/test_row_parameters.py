@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.estimates.cards import CARD
+from tests.builders import NARRATOR
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.estimates.input_rows import BATCH_ROWS, FrameRows
 from tts_pipeline.estimates.row_parameters import RowParameters, check_row_parameters, from_json, to_json
@@ -23,7 +23,7 @@ def _check(
 ) -> tuple[RowParameters, pl.DataFrame]:
     frame = pl.DataFrame(columns, strict=False)
     mapped = {name: name for name in frame.columns}
-    return check_row_parameters(FrameRows(frame.lazy()), CARD, fixed or {}, mapped, unchecked), frame
+    return check_row_parameters(FrameRows(frame.lazy()), NARRATOR, fixed or {}, mapped, unchecked), frame
 
 
 def _wire_values(name: str, values: Sequence[Any], fixed: Mapping[str, ParameterValue] | None = None) -> list[Any]:
@@ -113,7 +113,7 @@ def test_one_column_may_carry_two_parameters() -> None:
     """It is read once."""
     frame = pl.DataFrame({"who": ["anna"]})
     columns = {"voice": "who", "style": "who"}
-    sending = check_row_parameters(FrameRows(frame.lazy()), CARD, {}, columns, ())
+    sending = check_row_parameters(FrameRows(frame.lazy()), NARRATOR, {}, columns, ())
     assert frame.select(pl.struct(sending.identity_columns()).alias("sent"))["sent"].to_list() == [
         {"sent voice": '"anna"', "sent style": '"anna"'}
     ]

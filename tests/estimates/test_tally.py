@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.builders import build_request
-from tests.estimates.cards import SERVICE, card
+from tests.builders import STUDIO, build_request, narrator
 from tts_pipeline.card import Card
 from tts_pipeline.catalog.checks import check_parameters, language_tag
 from tts_pipeline.config import MAX_TEXT_CHARACTERS, QualityPolicy
@@ -49,7 +48,7 @@ SCHEMA = {"text": pl.String, "voice": pl.String, "language": pl.String, "stream"
 
 
 def _empty_locator(model: Card) -> AudioLocator:
-    return AudioLocator((), QualityPolicy(), SERVICE, model)
+    return AudioLocator((), QualityPolicy(), STUDIO, model)
 
 
 def _tally(
@@ -83,7 +82,7 @@ def test_it_counts_what_would_be_sent(
     billing: Any, unit: Any, limit: int | None, rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Row by row with the run's own functions: the same rows without text, repeats, segments and characters."""
-    model = card(billing=billing, input_unit=unit, input_limit=limit)
+    model = narrator(billing=billing, input_unit=unit, input_limit=limit)
     requests: dict[tuple[str, int], tuple[Segment, ...]] = {}
     refused, sendable = [], 0
     for row in rows:
@@ -93,7 +92,7 @@ def test_it_counts_what_would_be_sent(
         if isinstance(pieces, str):
             refused.append(pieces)
             continue
-        key = build_request(SERVICE, model, row["text"], sent).request_key
+        key = build_request(STUDIO, model, row["text"], sent).request_key
         requests[key, row["take"] or 0] = pieces
         sendable += 1
     counts = _tally(rows, model, voice="anna")
@@ -111,7 +110,7 @@ def test_it_counts_what_would_be_sent(
 def test_white_space_is_what_it_is_to_python() -> None:
     """All of it, and nothing that only Unicode or Polars takes for white space."""
     points = [chr(point) for point in range(0x3100)] + ["\ufeff", "\U000e0020"]
-    counts = _tally(pl.DataFrame({"text": points}), card())
+    counts = _tally(pl.DataFrame({"text": points}), narrator())
     assert counts.rows_without_text == sum(point.isspace() for point in points)
 
 
@@ -125,7 +124,7 @@ def test_hours_are_by_language_and_voice() -> None:
             "speed": [1.0, 2.0, None, None, None, None],
         }
     )
-    spoken = {(one.language, one.voice): one for one in _tally(frame, card()).spoken}
+    spoken = {(one.language, one.voice): one for one in _tally(frame, narrator()).spoken}
     hours = {key: one.audio_hours * 3_600 for key, one in spoken.items()}
     assert hours == {
         ("en", "anna"): pytest.approx(speaking_time_s(4, 0, "en") * 1.5),
@@ -139,16 +138,16 @@ def test_hours_are_by_language_and_voice() -> None:
 
 def test_digits_are_heard_as_words() -> None:
     """Also where there are so many rows that a sample tells, which does not depend on how voices take turns."""
-    few = _tally(pl.DataFrame({"text": ["Page 1234."]}), card()).spoken[0].audio_hours
+    few = _tally(pl.DataFrame({"text": ["Page 1234."]}), narrator()).spoken[0].audio_hours
     assert few * 3_600 == pytest.approx(speaking_time_s(9, 0, None, digits=4))
     turns = pl.DataFrame({"text": ["Page 1234."] * MANY_ROWS, "voice": ["anna", "bert"] * (MANY_ROWS // 2)})
-    for one in _tally(turns, card()).spoken:
+    for one in _tally(turns, narrator()).spoken:
         assert one.audio_hours == pytest.approx(few * MANY_ROWS / 2, rel=0.05)
 
 
 def test_repeated_rows_are_heard_each_time() -> None:
     """They are bought once, but a dataset holds them all."""
-    counts = _tally(pl.DataFrame({"text": ["ab", "ab", "ab"]}), card())
+    counts = _tally(pl.DataFrame({"text": ["ab", "ab", "ab"]}), narrator())
     assert (counts.repeated_rows, counts.segments, counts.characters_billed) == (2, 1, 2)
     assert counts.spoken == (VoiceTotals(None, None, 3, speaking_time_s(6, 0, None) / 3_600),)
 
@@ -156,7 +155,9 @@ def test_repeated_rows_are_heard_each_time() -> None:
 def test_beyond_many_long_texts_the_others_are_taken_to_be_alike() -> None:
     """Cutting takes time; what was cut says how the rest will be."""
     texts = ["Some words. " * number for number in range(100, 160)]
-    exact, guessed = (_tally(pl.DataFrame({"text": texts}), card(input_limit=60), max_cut_texts=n) for n in (1_000, 10))
+    exact, guessed = (
+        _tally(pl.DataFrame({"text": texts}), narrator(input_limit=60), max_cut_texts=n) for n in (1_000, 10)
+    )
     assert (exact.long_texts, exact.cut_texts, guessed.long_texts, guessed.cut_texts) == (60, 60, 60, 10)
     assert guessed.segments == pytest.approx(exact.segments, rel=0.03)
     assert guessed.characters_billed == pytest.approx(exact.characters_billed, rel=0.03)
@@ -164,7 +165,7 @@ def test_beyond_many_long_texts_the_others_are_taken_to_be_alike() -> None:
 
 def test_no_rows_are_an_estimate_too() -> None:
     """Of nothing."""
-    counts = _tally([], card())
+    counts = _tally([], narrator())
     assert (counts.rows, counts.segments, counts.spoken) == (0, 0, ())
 
 
@@ -172,7 +173,7 @@ def test_texts_without_anything_to_say_are_counted() -> None:
     """By themselves, and as a run judges them: they are not sent, nor are texts that are too long for any model."""
     texts = ["Hello.", "...", "😀", "<break/>", "<b>bold</b>", "%", "", None, "a" * (MAX_TEXT_CHARACTERS + 1), "ㅤ"]
     lines = FrameRows(pl.LazyFrame({"text": texts}))
-    for model in (card(), card(input_limit=None)):
+    for model in (narrator(), narrator(input_limit=None)):
         purchases = PurchaseCounter(
             check_row_parameters(lines, model, {}, {}, ()), _empty_locator(model), keeps_unspeakable=False
         )

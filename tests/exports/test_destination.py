@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.exports.samples import speech_row, write_dataset
+from tests.datasets import speech_row, write_dataset
 from tts_pipeline.dataset.generations import SWAP_FILE
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export

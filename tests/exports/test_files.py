@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.exports.samples import files_below, index_of, speech_row, write_dataset
+from tests.datasets import files_below, index_of, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import Export, export

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from tests.exports.samples import speech_row
+from tests.datasets import speech_row
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports.filters import parse_filter
 from tts_pipeline.schema import speech_schema

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.exports.samples import files_below, speech_row, write_dataset
+from tests.datasets import files_below, speech_row, write_dataset
 from tts_pipeline.browse.row import RowAddress, read_clip
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.dataset.speech_file import audio_path

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.exports.samples import RATE_HZ, speech_row, write_dataset
+from tests.datasets import RATE_HZ, speech_row, write_dataset
 from tts_pipeline.emulator.tone import tone
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.exports import export

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.audio.speech import UDHR
+from tests.datasets import index_of
 from tests.exports.readers import TimedWords, nemo_words, read_nemo, words_of
-from tests.exports.samples import index_of
+from tests.sounds import UDHR
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.builders import wrap_pcm
+from tests.datasets import files_below, speech_row, write_dataset
 from tests.exports.readers import words_of
-from tests.exports.samples import files_below, speech_row, write_dataset
 from tts_pipeline.exports import export
 from tts_pipeline.exports.manifests import seconds_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from tests.datasets import speech_row, write_dataset
 from tests.exports.readers import nemo_words, read_nemo
-from tests.exports.samples import speech_row, write_dataset
 from tts_pipeline.exports import export
 
 

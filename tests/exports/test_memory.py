@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.exports.samples import speech_row, write_parts
+from tests.datasets import speech_row, write_parts
 from tts_pipeline.emulator.tone import tone
 
 PART_ROWS = 500

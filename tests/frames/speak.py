@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import tts_pipeline as tts
-from tests.frames.samples import lines
+from tests.builders import line_frame
 from tts_pipeline.job import RunOptions
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     url, folder, rows = sys.argv[1:]
     service = tts.Service(base_url=url, auth="none")
     options = RunOptions(work_dir=Path(folder))
-    spoken = tts.synthesize(lines(int(rows)), service, model="qwen3-tts-flash", voice="Cherry", options=options)
+    spoken = tts.synthesize(line_frame(int(rows)), service, model="qwen3-tts-flash", voice="Cherry", options=options)
     print(spoken["audio"].null_count(), "without audio")
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.frames.samples import call_arguments, lines
+from tests.builders import call_arguments, line_frame
 from tts_pipeline.cache.file_cache import FileCache
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
@@ -41,7 +41,7 @@ def test_a_call_that_ended_leaves_its_bill_and_its_answers(tone_service: LocalSe
     """And nothing to go on with, also without reuse, where it leaves no answers."""
     for reuse, kept in ((Sentinel.DEFAULT_CACHE, 5), (None, 0)):
         folder = tmp_path / str(kept)
-        spoken = tts.synthesize(lines(5), voice="Cherry", reuse=reuse, **call_arguments(tone_service, folder))
+        spoken = tts.synthesize(line_frame(5), voice="Cherry", reuse=reuse, **call_arguments(tone_service, folder))
         assert _calls(folder) == []
         assert tts.usage_of(spoken, work_dir=folder).height == 5
         answers = list(FileCache(LocalStore(folder / "frames" / "answers")).keys())
@@ -76,19 +76,19 @@ def test_an_abandoned_call_is_given_up(tone_service: LocalService, tmp_path: Pat
     stop = CancelToken()
     stop.set()
     with pytest.raises(StoppedError):
-        tts.synthesize(lines(5), voice="Cherry", stop=stop, **call_arguments(tone_service, tmp_path))
+        tts.synthesize(line_frame(5), voice="Cherry", stop=stop, **call_arguments(tone_service, tmp_path))
     capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=20))
     with pytest.raises(StoppedError):
-        tts.synthesize(lines(7), voice="Cherry", **capped)
+        tts.synthesize(line_frame(7), voice="Cherry", **capped)
     spent = tts.usage_of(work_dir=tmp_path)
     assert spent.height > 0
     (tmp_path / "frames" / "calls" / "once-killed").mkdir()
-    tts.synthesize(lines(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
     assert len(_calls(tmp_path)) == 2
     long_ago = time.time() - ABANDONED_S - 60
     for path in _calls(tmp_path):
         os.utime(path, (long_ago, long_ago))
-    tts.synthesize(lines(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(tone_service, tmp_path))
     assert _calls(tmp_path) == []
     assert tts.usage_of(work_dir=tmp_path).height >= spent.height
 
@@ -98,12 +98,12 @@ def test_audio_is_kept_up_to_a_size(
 ) -> None:
     """The oldest goes first; what is gone is bought again."""
     said = call_arguments(tone_service, tmp_path)
-    tts.synthesize(lines(5), voice="Cherry", **said)
+    tts.synthesize(line_frame(5), voice="Cherry", **said)
     folder = CallStore.at(tmp_path).file_cache_dir()
     monkeypatch.setattr(call_store, "CACHE_BYTES", sum(path.stat().st_size for path in folder.glob("*/*.answer")))
-    tts.synthesize(lines(7), voice="Cherry", **said)
+    tts.synthesize(line_frame(7), voice="Cherry", **said)
     kept = sum(path.stat().st_size for path in folder.glob("*/*.answer"))
     assert 0 < kept <= call_store.CACHE_BYTES
     before = tone_service.bill()["received"]
-    tts.synthesize(lines(7), voice="Cherry", **said)
+    tts.synthesize(line_frame(7), voice="Cherry", **said)
     assert before < tone_service.bill()["received"] <= before + 5

@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import tts_pipeline as tts
+from tests.builders import call_arguments, line_frame
 from tests.conftest import StartEmulator
-from tests.frames.samples import call_arguments, lines
 from tests.frames.speak import __file__ as SCRIPT  # noqa: N812
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
@@ -40,8 +40,8 @@ def test_a_killed_call_buys_only_what_was_in_flight_again(emulator: StartEmulato
     before = local.bill()["received"]
     assert 1_500 <= before < ROWS
     said = call_arguments(local, tmp_path, limits={"max_concurrency": IN_FLIGHT})
-    spoken = tts.synthesize(lines(ROWS), voice="Cherry", **said)
-    assert spoken.select("text").equals(lines(ROWS))
+    spoken = tts.synthesize(line_frame(ROWS), voice="Cherry", **said)
+    assert spoken.select("text").equals(line_frame(ROWS))
     assert spoken["audio"].null_count() == 0
     bill = local.bill(entries=True)
     again = Counter(entry["text"] for entry in bill["entries"])
@@ -61,7 +61,7 @@ def test_an_interrupted_call_stops_in_good_order(emulator: StartEmulator, tmp_pa
     _, complaint = process.communicate(timeout=patience(20))
     assert "StoppedError: interrupted by SIGINT" in complaint
     assert local.bill()["received"] < 200
-    tts.synthesize(lines(200), voice="Cherry", **call_arguments(local, tmp_path))
+    tts.synthesize(line_frame(200), voice="Cherry", **call_arguments(local, tmp_path))
     assert local.bill()["received"] == 200
 
 
@@ -73,8 +73,8 @@ def test_a_killed_call_that_nobody_makes_again_stays_on_the_bill(emulator: Start
     process.communicate()
     (call,) = (tmp_path / "frames" / "calls").glob("*/")
     os.utime(call, (1_000, 1_000))
-    tts.synthesize(lines(0), voice="Cherry", **call_arguments(local, tmp_path))
-    tts.synthesize(lines(1), voice="Cherry", **call_arguments(local, tmp_path))
+    tts.synthesize(line_frame(0), voice="Cherry", **call_arguments(local, tmp_path))
+    tts.synthesize(line_frame(1), voice="Cherry", **call_arguments(local, tmp_path))
     assert not call.exists()
     bill, usage = local.bill(), tts.usage_of(work_dir=tmp_path)
     assert usage.height >= bill["received"]

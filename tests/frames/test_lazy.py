@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 import tts_pipeline as tts
+from tests.builders import call_arguments, line_frame
 from tests.conftest import StartEmulator
-from tests.frames.samples import call_arguments, lines
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.rows import materialize
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _named(rows: int) -> pl.LazyFrame:
-    return lines(rows).lazy().with_row_index("id")
+    return line_frame(rows).lazy().with_row_index("id")
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_rows_become_a_dataset(rows: Any, tone_service: LocalService, tmp_path: 
     report = tts.run(rows, destination, voice="Cherry", **said)
     assert (report.dataset.speech, report.stopped) == (30, None)
     speech = pl.read_parquet(destination / "speech" / "*.parquet")
-    assert speech["text"].to_list() == lines(30)["text"].to_list()
+    assert speech["text"].to_list() == line_frame(30)["text"].to_list()
     assert list((tmp_path / "work" / "rows").iterdir()) == []
 
 

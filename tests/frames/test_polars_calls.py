@@ -12,14 +12,14 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.frames.samples import NOWHERE, call_arguments, lines
+from tests.builders import NOWHERE, call_arguments, line_frame
 from tts_pipeline.config import Limits
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.polars_calls import called_by_polars
 from tts_pipeline.job import RunOptions
 
-FRAME = lines(6).with_columns(group=pl.lit(1))
+FRAME = line_frame(6).with_columns(group=pl.lit(1))
 
 
 def _elementwise(say: Callable[[Any], Any], lazy: pl.LazyFrame) -> pl.LazyFrame:
@@ -83,10 +83,10 @@ def test_without_reuse_nothing_is_bought_there(streamable: bool, tmp_path: Path)
 def test_with_reuse_it_works_and_twice_costs_once(engine: Any, tone_service: LocalService, tmp_path: Path) -> None:
     """However often Polars calls; no display is drawn there."""
     said = call_arguments(tone_service, tmp_path)
-    schema = tts.synthesize(lines(1), voice="Cherry", **said).schema
+    schema = tts.synthesize(line_frame(1), voice="Cherry", **said).schema
     say: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: tts.synthesize(rows, voice="Cherry", **said)  # noqa: E731
     for _ in range(2):
-        spoken = lines(60).lazy().map_batches(say, schema=schema, streamable=True).collect(engine=engine)
-        assert sorted(spoken["text"]) == sorted(lines(60)["text"])
+        spoken = line_frame(60).lazy().map_batches(say, schema=schema, streamable=True).collect(engine=engine)
+        assert sorted(spoken["text"]) == sorted(line_frame(60)["text"])
         assert spoken["audio"].null_count() == 0
     assert tone_service.bill()["received"] == 60

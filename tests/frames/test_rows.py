@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.frames.samples import lines
+from tests.builders import line_frame
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.frames.rows import (
     RESULT_COLUMNS,
@@ -154,7 +154,7 @@ def test_a_column_that_is_not_needed_may_be_of_any_type() -> None:
 
 def test_a_result_is_no_frame_to_say() -> None:
     """Its columns would stand there twice; the way out is named. But ids may be called as ours are."""
-    frame = lines(1).with_columns(utterance_id=pl.lit("mine"))
+    frame = line_frame(1).with_columns(utterance_id=pl.lit("mine"))
     with pytest.raises(ConfigurationError, match="drop or rename 'utterance_id'"):
         utterance_rows(frame, ColumnArguments())
     said = utterance_rows(frame, ColumnArguments(utterance_id="utterance_id"))

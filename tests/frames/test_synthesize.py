@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 
 import tts_pipeline as tts
+from tests.builders import MODEL, call_arguments, line_frame
 from tests.conftest import StartEmulator
-from tests.frames.samples import MODEL, call_arguments, lines
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError, FatalError, StoppedError
 from tts_pipeline.frames import expressions
@@ -98,20 +98,20 @@ def test_parameters_are_literals_expressions_or_columns(tone_service: LocalServi
 def test_a_call_that_was_made_before_buys_nothing(tone_service: LocalService, tmp_path: Path) -> None:
     """Nor does another frame with the same lines; without reuse everything is bought."""
     said = call_arguments(tone_service, tmp_path)
-    first = tts.synthesize(lines(20), voice="Cherry", **said)
-    again = tts.synthesize(lines(20), voice="Cherry", **said)
-    longer = tts.synthesize(lines(25), voice="Cherry", **said)
+    first = tts.synthesize(line_frame(20), voice="Cherry", **said)
+    again = tts.synthesize(line_frame(20), voice="Cherry", **said)
+    longer = tts.synthesize(line_frame(25), voice="Cherry", **said)
     assert tone_service.bill()["received"] == 25
     assert first["audio"].equals(again["audio"])
     assert first["audio"].equals(longer["audio"][:20])
     assert again["cost"].to_list() == [Decimal(0)] * 20
-    tts.synthesize(lines(20), voice="Cherry", reuse=None, **said)
+    tts.synthesize(line_frame(20), voice="Cherry", reuse=None, **said)
     assert tone_service.bill()["received"] == 45
 
 
 def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Path) -> None:
     """A column ``id`` by itself, or one that is named; a repeated one gets its row's number, a missing one is it."""
-    frame = lines(4).with_columns(pl.Series("id", ["a", "a", None, "b"]), pl.Series("key", [7, 8, 9, 10]))
+    frame = line_frame(4).with_columns(pl.Series("id", ["a", "a", None, "b"]), pl.Series("key", [7, 8, 9, 10]))
     said = call_arguments(tone_service, tmp_path)
     spoken = tts.synthesize(frame, voice="Cherry", **said)
     assert spoken["utterance_id"].to_list() == ["a", "a:1", "2", "b"]
@@ -123,15 +123,15 @@ def test_ids_name_the_rows_in_the_bill(tone_service: LocalService, tmp_path: Pat
 def test_no_rows_are_no_rows(tmp_path: Path, tone_service: LocalService) -> None:
     """With the columns and types that rows would have."""
     said = call_arguments(tone_service, tmp_path)
-    spoken = tts.synthesize(lines(2), voice="Cherry", **said)
-    none = tts.synthesize(lines(2).clear(), voice="Cherry", **said)
+    spoken = tts.synthesize(line_frame(2), voice="Cherry", **said)
+    none = tts.synthesize(line_frame(2).clear(), voice="Cherry", **said)
     assert none.schema == spoken.schema
     assert none.height == 0
 
 
 def test_a_cap_stops_it_and_a_higher_one_goes_on(tone_service: LocalService, tmp_path: Path) -> None:
     """What was bought below the cap is kept, and on the bill although there is no frame yet."""
-    frame = lines(40)
+    frame = line_frame(40)
     capped = call_arguments(tone_service, tmp_path, budget=tts.BudgetCap(max_characters=100))
     with pytest.raises(StoppedError) as stopped:
         tts.synthesize(frame, voice="Cherry", **capped)
@@ -149,7 +149,7 @@ def test_a_service_that_refuses_all_says_so(emulator: StartEmulator, tmp_path: P
     """The error itself, not a frame of rejects."""
     said = call_arguments(emulator(voice_mode="tone", required_key="made-up"), tmp_path)
     with pytest.raises(FatalError):
-        tts.synthesize(lines(), voice="Cherry", **said)
+        tts.synthesize(line_frame(), voice="Cherry", **said)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_it_can_be_awaited(tone_service: LocalService, tmp_path: Path) -> None:
     async def both() -> tuple[pl.DataFrame, pl.DataFrame]:
         said = call_arguments(tone_service, tmp_path)
         return await asyncio.gather(
-            tts.asynthesize(lines(30), voice="Cherry", **said),
-            tts.asynthesize(lines(30), voice="Cherry", **said),
+            tts.asynthesize(line_frame(30), voice="Cherry", **said),
+            tts.asynthesize(line_frame(30), voice="Cherry", **said),
         )
 
     one, other = asyncio.run(both())
@@ -193,7 +193,7 @@ def test_in_a_running_loop_it_blocks_and_works(tone_service: LocalService, tmp_p
     """As a notebook's cell does."""
 
     async def cell() -> pl.DataFrame:
-        spoken: pl.DataFrame = tts.synthesize(lines(), voice="Cherry", **call_arguments(tone_service, tmp_path))
+        spoken: pl.DataFrame = tts.synthesize(line_frame(), voice="Cherry", **call_arguments(tone_service, tmp_path))
         return spoken
 
     assert asyncio.run(cell())["audio"].null_count() == 0
@@ -208,7 +208,7 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
 
     async def cancelled() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        call = asyncio.create_task(tts.asynthesize(lines(rows), voice="Cherry", **said))
+        call = asyncio.create_task(tts.asynthesize(line_frame(rows), voice="Cherry", **said))
         await asyncio.to_thread(_wait_for, local, 10)
         call.cancel()
         await call
@@ -219,7 +219,7 @@ def test_a_cancelled_call_stops_in_good_order(emulator: StartEmulator, tmp_path:
     assert not complaints
     assert 10 <= local.bill()["received"] < rows
     local.clear_faults()
-    assert tts.synthesize(lines(rows), voice="Cherry", **said)["audio"].null_count() == 0
+    assert tts.synthesize(line_frame(rows), voice="Cherry", **said)["audio"].null_count() == 0
     assert local.bill()["received"] == rows
 
 
@@ -235,7 +235,7 @@ def test_another_thread_stops_it(emulator: StartEmulator, tmp_path: Path) -> Non
     stopper = threading.Thread(target=stop_soon)
     stopper.start()
     with pytest.raises(StoppedError) as stopped:
-        tts.synthesize(lines(60), voice="Cherry", stop=stop, **call_arguments(local, tmp_path))
+        tts.synthesize(line_frame(60), voice="Cherry", stop=stop, **call_arguments(local, tmp_path))
     stopper.join()
     assert stopped.value.stopped_by == "interrupted"
 
@@ -249,7 +249,7 @@ def test_the_types_say_what_comes_out(tone_service: LocalService, tmp_path: Path
     """A DataFrame for Polars, also through ``pipe`` and awaited, as ``mypy`` sees by ``assert_type``."""
     said = call_arguments(tone_service, tmp_path)
     service, options = said["service"], said["options"]
-    frame = lines(1)
+    frame = line_frame(1)
     assert_type(tts.synthesize(frame, service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
     assert_type(tts.synthesize(frame.lazy(), service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)
     assert_type(frame.pipe(tts.synthesize, service, model=MODEL, voice="Cherry", options=options), pl.DataFrame)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import tts_pipeline as tts
-from tests.frames.samples import call_arguments, lines
+from tests.builders import call_arguments, line_frame
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import ConfigurationError
@@ -21,27 +21,27 @@ def test_a_bill_is_that_of_the_frame(tone_service: LocalService, tmp_path: Path)
     """Of some of its rows, too, and of an Arrow table; without a frame of all. What bought nothing has none."""
     said = call_arguments(tone_service, tmp_path)
     assert tts.usage_of(work_dir=tmp_path).height == 0
-    one = tts.synthesize(lines(5), voice="Cherry", **said)
-    other = tts.synthesize(lines(3).to_arrow(), voice="Chelsie", **said)
+    one = tts.synthesize(line_frame(5), voice="Cherry", **said)
+    other = tts.synthesize(line_frame(3).to_arrow(), voice="Chelsie", **said)
     assert tts.usage_of(one[2:3], work_dir=tmp_path).height == 5
     assert set(tts.usage_of(other, work_dir=tmp_path)["voice"]) == {"Chelsie"}
     assert tts.usage_of(work_dir=tmp_path)["cost"].sum() == one["cost"].sum() + pl.DataFrame(other)["cost"].sum()
-    again = tts.synthesize(lines(5), voice="Cherry", **said)
+    again = tts.synthesize(line_frame(5), voice="Cherry", **said)
     assert tts.usage_of(again, work_dir=tmp_path).height == 0
     with pytest.raises(ConfigurationError, match="invocation_id"):
-        tts.usage_of(lines(), work_dir=tmp_path)
+        tts.usage_of(line_frame(), work_dir=tmp_path)
 
 
 def test_a_folder_may_have_any_name(tone_service: LocalService, tmp_path: Path) -> None:
     """Also one that is a pattern elsewhere."""
     folder = tmp_path / "a[1]*"
-    spoken = tts.synthesize(lines(2), voice="Cherry", **call_arguments(tone_service, folder))
+    spoken = tts.synthesize(line_frame(2), voice="Cherry", **call_arguments(tone_service, folder))
     assert tts.usage_of(spoken, work_dir=folder).height == 2
 
 
 def test_kept_usage_is_a_dataset_to_report_on(tone_service: LocalService, tmp_path: Path) -> None:
     """The folder of a call that has ended holds its descriptor and its usage, as any dataset does."""
-    spoken = tts.synthesize(lines(5), voice="Cherry", **call_arguments(tone_service, tmp_path))
+    spoken = tts.synthesize(line_frame(5), voice="Cherry", **call_arguments(tone_service, tmp_path))
     reported = usage(list((tmp_path / "frames" / "usage").iterdir())).drop("dataset").collect()
     assert reported.equals(tts.usage_of(spoken, work_dir=tmp_path))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import tts_pipeline as tts
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.dataset.active_part import ActivePart
 from tts_pipeline.dataset.commit import PartCommitter
 from tts_pipeline.job import CancelToken, run_job

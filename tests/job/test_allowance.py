@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import job_of, read, write_lines
+from tests.datasets import read_table
 from tts_pipeline.catalog import Service, load_catalog
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
@@ -131,7 +132,7 @@ def test_a_cap_on_cost_needs_to_know_what_was_spent(tmp_path: Path, tone_service
     with pytest.raises(ConfigurationError, match="characters is not known: there was no price"):
         run_job(capped)
     assert run_job(_job(tmp_path, tone_service.url, max_characters=10_000)).stopped is None
-    assert read(tmp_path / "out", "usage")["cost"].null_count > 0
+    assert read_table(tmp_path / "out", "usage")["cost"].null_count > 0
 
 
 def test_without_a_cap_nothing_is_looked_at(tmp_path: Path, tone_service: LocalService) -> None:
@@ -158,7 +159,7 @@ def test_a_report_that_cannot_be_true_is_possible_and_not_confirmed(
     assert (totals.characters_billed, totals.characters_upper_bound) == (LINE, 1_000 * LINE)
     assert (totals.implausible_attempts, totals.cost_in_question) == (1, totals.cost_upper_bound)
     assert (bill["charged"], bill["characters"]) == (1, LINE * fault.get("charge_ratio", 1))
-    (row,) = read(tmp_path / "out", "usage").to_pylist()
+    (row,) = read_table(tmp_path / "out", "usage").to_pylist()
     assert (row["implausible"], row["characters_reported"]) == (True, 1_000 * LINE)
 
 
@@ -192,7 +193,7 @@ def test_a_report_beyond_all_bounds_stops_no_publishing(tmp_path: Path, tone_ser
     job = job_of(tmp_path, tone_service.url, catalog=load_catalog(prices=prices))
     totals = run_job(replace(job, service=Service(base_url=tone_service.url, auth="none"))).dataset
     assert (totals.speech, totals.implausible_attempts) == (8, 8)
-    usage = read(tmp_path / "out", "usage")
+    usage = read_table(tmp_path / "out", "usage")
     assert set(usage["characters_reported"].to_pylist()) == {most}
     assert sum(usage["characters_billed"].to_pylist()) == totals.characters_billed == 8 * len("Line 0.")
     assert set(usage["cost_upper_bound"].to_pylist()) == {Decimal("999999999.999999999")}

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import MODEL, check_bill, job_of, read, row_ids, spoken_ids, write_lines
+from tests.builders import MODEL, job_of, row_ids, write_lines
+from tests.datasets import check_bill, read_table, spoken_ids
 from tests.patience import patience
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.emulator.local_service import LocalService
@@ -29,7 +30,7 @@ def test_a_run_makes_a_whole_dataset(tmp_path: Path, tone_service: LocalService)
     """Every row is speech with the bytes of its own text, in source order; the bill is the service's."""
     write_lines(tmp_path / "lines.parquet", 23)
     report = run_job(job_of(tmp_path, tone_service.url))
-    speech = read(tmp_path / "out", "speech")
+    speech = read_table(tmp_path / "out", "speech")
     assert (report.stopped, report.dataset.rows, report.dataset.speech) == (None, 23, 23)
     assert report.this_run == report.dataset
     assert speech["utterance_id"].to_pylist() == row_ids(23)
@@ -56,7 +57,7 @@ def test_the_public_door_takes_names_and_values(tmp_path: Path, tone_service: Lo
         speed=1.2,
     )
     assert report.stopped is None
-    assert read(tmp_path / "out", "speech")["voice"].to_pylist() == ["Stella", "Aiden", "Cherry", "Stella"]
+    assert read_table(tmp_path / "out", "speech")["voice"].to_pylist() == ["Stella", "Aiden", "Cherry", "Stella"]
 
 
 def test_rows_that_cannot_be_said_are_rejects_and_the_rest_goes_on(tmp_path: Path, tone_service: LocalService) -> None:
@@ -66,14 +67,14 @@ def test_rows_that_cannot_be_said_are_rejects_and_the_rest_goes_on(tmp_path: Pat
     pq.write_table(table, tmp_path / "lines.parquet")
     tone_service.set_faults([{"what": "refuse", "text": "Bad word"}])
     report = run_job(job_of(tmp_path, tone_service.url))
-    rejects = read(tmp_path / "out", "rejects")
+    rejects = read_table(tmp_path / "out", "rejects")
     assert (report.stopped, report.dataset.speech, report.dataset.rejects) == (None, 2, 4)
     assert rejects["utterance_id"].to_pylist() == ["1", "2", "3", "4"]
     assert rejects["error_class"].to_pylist() == ["input"] * 3 + ["permanent"]
     assert rejects["error_code"].to_pylist() == ["EmptyText"] * 3 + ["DataInspectionFailed"]
     assert rejects["attempts"].to_pylist() == [0, 0, 0, 1]
     assert rejects["input"].to_pylist() == table.slice(1, 4).to_pylist()
-    assert read(tmp_path / "out", "usage").num_rows == 3
+    assert read_table(tmp_path / "out", "usage").num_rows == 3
     check_bill(tmp_path / "out", tone_service)
 
 
@@ -85,7 +86,7 @@ def test_rows_with_nothing_to_say_are_sent_only_where_that_is_asked_for(
     pq.write_table(pa.table({"id": range(3), "text": texts}), tmp_path / "lines.parquet")
     report = run_job(job_of(tmp_path, tone_service.url))
     assert (report.dataset.speech, report.dataset.rejects, tone_service.bill()["received"]) == (1, 2, 1)
-    rejects = read(tmp_path / "out", "rejects")
+    rejects = read_table(tmp_path / "out", "rejects")
     assert rejects["error_code"].to_pylist() == ["UnspeakableText"] * 2
     assert rejects["error_class"].to_pylist() == ["input"] * 2
     job = job_of(tmp_path, tone_service.url)
@@ -190,7 +191,7 @@ def test_shards_may_be_run_in_any_order_and_are_sealed_by_publish(tmp_path: Path
 _WORKER = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import plan, run_parts
 job = job_of(Path(sys.argv[1]), sys.argv[2])
 report = run_parts(job, plan(job, 2)[int(sys.argv[3])])

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.dataset.samples import audio_of, speech_of, utterance_mapper_of, write_rows
+from tests.builders import audio_of, speech_of, write_rows
+from tests.datasets import utterance_mapper_of
 from tests.patience import patience
 from tts_pipeline.cache.job_cache import JobCache
 from tts_pipeline.client.ledger import Ledger

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.builders import job_of, write_lines
+from tests.datasets import check_bill, read_table
 from tts_pipeline.dataset.names import part_name
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError, StorageError
@@ -31,7 +32,7 @@ def test_a_part_that_another_process_has_stops_the_run_and_loses_nothing(
     assert "part-00002" in str(report.stopped)
     assert run_job(job).dataset.speech == 23
     check_bill(tmp_path / "out", tone_service)
-    assert tone_service.bill()["received"] == read(tmp_path / "out", "usage").num_rows == 23
+    assert tone_service.bill()["received"] == read_table(tmp_path / "out", "usage").num_rows == 23
 
 
 def _names(count: int) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.job.samples import job_of, read, write_lines
+from tests.builders import job_of, write_lines
+from tests.datasets import read_table
 from tts_pipeline.card import Endpoint
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService
@@ -75,7 +76,7 @@ def test_a_source_that_comes_late_is_taken_in(tmp_path: Path, tone_service: Loca
     write_lines(tmp_path / "lines.parquet", 7)
     assert [shard.parts for shard in plan(job, 2)] == [1, 1]
     assert run_job(job).dataset.speech == 7
-    assert read(tmp_path / "out", "speech").num_rows == 7
+    assert read_table(tmp_path / "out", "speech").num_rows == 7
 
 
 def test_a_source_that_is_gone_does_not_empty_a_dataset(tmp_path: Path, tone_service: LocalService) -> None:

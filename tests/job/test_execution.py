@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.builders import MODEL, job_of, row_ids, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import MODEL, check_bill, job_of, read, row_ids, spoken_ids, write_lines
+from tests.datasets import check_bill, read_table, spoken_ids
 from tts_pipeline.catalog import load_catalog
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import FatalError, StorageError
@@ -44,7 +45,7 @@ def test_a_fatal_answer_ends_the_run_and_a_later_one_goes_on(tmp_path: Path, ton
     assert isinstance(report.stopped, FatalError)
     assert report.stopped_by == "service"
     assert 0 < report.dataset.speech <= 20
-    usage = read(tmp_path / "out", "usage")
+    usage = read_table(tmp_path / "out", "usage")
     assert usage.num_rows == report.dataset.attempts == tone_service.bill()["received"]
     tone_service.clear_faults()
     again = run_job(job)
@@ -129,7 +130,7 @@ class _Entering:
 _ON_A_SMALL_DISK = """
 import resource, sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"part_rows": 100}))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job.folders import work_dir_of
 from tts_pipeline.job.prepare import prepare

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import job_of
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.config import Selection
 from tts_pipeline.emulator.local_service import LocalService
@@ -42,7 +43,7 @@ def _job(folder: Path, service: LocalService, **given: Any) -> Job:
 
 
 def _said(folder: Path) -> list[str]:
-    ids: list[str] = read(folder / "out", "speech")["utterance_id"].to_pylist()
+    ids: list[str] = read_table(folder / "out", "speech")["utterance_id"].to_pylist()
     return ids
 
 
@@ -63,7 +64,7 @@ def test_rejects_are_retried_when_asked_and_only_then(tmp_path: Path, service: L
     assert report.dataset.attempts == 14
     assert _said(tmp_path) == _names(range(12))
     assert list((tmp_path / "out" / "rejects").iterdir()) == []
-    speech = {row["utterance_id"]: row for row in read(tmp_path / "out", "speech").to_pylist()}
+    speech = {row["utterance_id"]: row for row in read_table(tmp_path / "out", "speech").to_pylist()}
     assert (speech["r3"]["attempts"], speech["r2"]["attempts"]) == (2, 1)
     check_bill(tmp_path / "out", service)
 
@@ -78,7 +79,7 @@ def test_what_a_reopened_part_has_is_not_bought_again(tmp_path: Path, service: L
     pq.write_table(pa.table(again), source / "b.parquet")
     report = run_job(_job(tmp_path, service, options={"retry_rejects": True}))
     assert (report.stopped, report.dataset.speech, report.this_run.attempts) == (None, 14, 2)
-    origins = read(tmp_path / "out", "speech").select(["utterance_id", "deduplicated_from"]).to_pylist()
+    origins = read_table(tmp_path / "out", "speech").select(["utterance_id", "deduplicated_from"]).to_pylist()
     assert {"utterance_id": "again", "deduplicated_from": "r2"} in origins
     check_bill(tmp_path / "out", service)
 
@@ -86,7 +87,7 @@ def test_what_a_reopened_part_has_is_not_bought_again(tmp_path: Path, service: L
 _RETRY = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 folder = Path(sys.argv[1])
 run_job(job_of(folder, sys.argv[2], source=folder / "source", options={"retry_rejects": True, "part_rows": 20}))

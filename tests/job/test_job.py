@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.job.samples import MODEL, job_of
+from tests.builders import MODEL, job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import AudioSettings, InputColumns, Limits, Selection
 from tts_pipeline.errors import ConfigurationError

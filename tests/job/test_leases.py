@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
@@ -31,7 +31,7 @@ DESTINATION = "s3://bucket/out"
 _RUN = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 folder, url, lease_s = sys.argv[1:]
 options = {"work_dir": Path(folder) / "stopped", "lease_s": float(lease_s), "ship_every_s": 0.1}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, write_lines
+from tests.datasets import check_bill
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
 from tts_pipeline.job import plan, run_job, run_parts

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError

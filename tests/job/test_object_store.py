@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StorageError
 from tts_pipeline.job import Report, run_job

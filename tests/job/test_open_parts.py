@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.samples import Bench
-from tests.job.samples import job_of, read, write_lines
+from tests.builders import job_of, write_lines
+from tests.datasets import Bench, read_table
 from tts_pipeline.config import Limits
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.commit import marker_name
@@ -96,7 +96,7 @@ async def test_a_part_that_is_suspended_keeps_its_journal_and_its_usage_is_publi
         assert parts.suspend_all() is None
         assert (len(parts), parts.unpublished.speech) == (0, 3)
     assert _files(tmp_path / "out" / "speech") == []
-    assert read(tmp_path / "out", "usage").num_rows == 3
+    assert read_table(tmp_path / "out", "usage").num_rows == 3
     assert sum(name.endswith(".journal") for name in _files(prepared.journals_dir)) == 1
     async with _opened(prepared) as parts:
         again = parts.open(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import MAX_LEASE_S, Limits
 from tts_pipeline.errors import ConfigurationError

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.config import InputColumns
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import run_job

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.catalog import Service
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.errors import ConfigurationError, StorageError

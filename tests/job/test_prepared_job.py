@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.config import InputColumns, Selection
 from tts_pipeline.job.prepare import prepare
 from tts_pipeline.source.row_reader import RowReader

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tests.killing import COMMAND
 from tests.patience import patience
 from tts_pipeline.cli import main

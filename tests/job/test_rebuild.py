@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import job_of
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.emulator.local_service import LocalService
@@ -50,7 +51,7 @@ def _job(folder: Path, service: LocalService, *, limits: dict[str, Any] | None =
 
 
 def _texts(folder: Path) -> list[str]:
-    texts: list[str] = read(folder / "out", "speech")["text"].to_pylist()
+    texts: list[str] = read_table(folder / "out", "speech")["text"].to_pylist()
     return texts
 
 
@@ -66,7 +67,7 @@ def test_only_what_changed_is_bought(tmp_path: Path, service: LocalService) -> N
     assert (report.stopped, report.dataset.rows, report.dataset.speech) == (None, 17, 17)
     assert (report.this_run.attempts, report.dataset.attempts, report.dataset.reused) == (3, 26, 14)
     assert _texts(tmp_path) == changed
-    rows = read(tmp_path / "out", "speech").to_pylist()
+    rows = read_table(tmp_path / "out", "speech").to_pylist()
     assert {row["deduplicated_from"] for row in rows} == {None, *(f"generation 1#r{n}" for n in range(17))} - {
         *(f"generation 1#r{n}" for n in (3, 4, 16))
     }
@@ -206,7 +207,7 @@ def test_what_was_spent_on_the_old_one_meanwhile_is_carried_too(tmp_path: Path, 
 _SWAPPING = """
 import os, signal, sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.storage.local_store import LocalStore
 from tts_pipeline.job import run_job
 
@@ -245,7 +246,7 @@ def test_a_swap_that_is_killed_is_finished_by_any_run(tmp_path: Path, service: L
 _REBUILD = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 run_job(job_of(Path(sys.argv[1]), sys.argv[2], options={"rebuild": True}))
 """

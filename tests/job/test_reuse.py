@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.cache.file_cache import MARKER
 from tts_pipeline.config import AudioSettings, InputColumns, Selection
@@ -50,8 +51,8 @@ def _bought(service: LocalService) -> int:
 
 def _check_speech(destination: Path, rows: int) -> list[dict[str, Any]]:
     """Every row has the bytes of its own text, in source order, and costs nothing where it was not bought."""
-    speech: list[dict[str, Any]] = read(destination, "speech").to_pylist()
-    usage = {(row["utterance_id"], row["take"]) for row in read(destination, "usage").to_pylist()}
+    speech: list[dict[str, Any]] = read_table(destination, "speech").to_pylist()
+    usage = {(row["utterance_id"], row["take"]) for row in read_table(destination, "usage").to_pylist()}
     assert [row["utterance_id"] for row in speech] == [f"r{number}" for number in range(rows)]
     for row in speech:
         assert row["audio"]["bytes"] == tone(row["text"])
@@ -104,7 +105,7 @@ def test_what_is_asked_for_otherwise_is_no_repeat(tmp_path: Path, service: Local
     columns = InputColumns(parameters={"voice": "speaker", "take": "number"})
     run_job(job_of(tmp_path, service.url, columns=columns))
     assert _bought(service) == 4
-    owners = [row["deduplicated_from"] for row in read(tmp_path / "out", "speech").to_pylist()]
+    owners = [row["deduplicated_from"] for row in read_table(tmp_path / "out", "speech").to_pylist()]
     assert owners == [None, "r0", None, "r2", None, "r4", None, "r0"]
 
 
@@ -202,7 +203,7 @@ def test_a_pilot_becomes_the_full_job(tmp_path: Path, service: LocalService) -> 
     """The full job buys only the rows that the pilot did not have, and says where the others came from."""
     write_lines(tmp_path / "lines.parquet", 40)
     _run(tmp_path, service, destination="pilot", selection=Selection(sample=15, seed=3))
-    pilot = read(tmp_path / "pilot", "speech").to_pylist()
+    pilot = read_table(tmp_path / "pilot", "speech").to_pylist()
     report = _run(tmp_path, service, tmp_path / "pilot")
     assert (report.stopped, report.dataset.speech, report.dataset.reused) == (None, 40, 15)
     assert (_bought(service), report.dataset.attempts) == (40, 25)
@@ -233,7 +234,7 @@ def test_the_same_job_as_flac_buys_nothing(tmp_path: Path, service: LocalService
     report = _run(tmp_path, service, store if by == "store" else tmp_path / "out", destination="flac", **given)
     assert (report.stopped, report.dataset.reused, _bought(service)) == (None, 21, bought)
     assert (report.dataset.attempts, report.dataset.characters_billed) == (0, 0)
-    first, second = (read(tmp_path / name, "speech").to_pylist() for name in ("out", "flac"))
+    first, second = (read_table(tmp_path / name, "speech").to_pylist() for name in ("out", "flac"))
     for one, two in zip(first, second, strict=True):
         same = (
             "utterance_id",
@@ -257,7 +258,7 @@ def test_a_second_dataset_buys_only_its_new_lines(tmp_path: Path, service: Local
     _run(tmp_path / "one", service, tmp_path / "store")
     report = _run(tmp_path / "two", service, tmp_path / "store")
     assert (report.dataset.reused, _bought(service)) == (10, 30)
-    row = read(tmp_path / "two" / "out", "speech").to_pylist()[-1]
+    row = read_table(tmp_path / "two" / "out", "speech").to_pylist()[-1]
     assert row["deduplicated_from"] == f"{tmp_path / 'store'}#r10"
     assert row["audio"]["bytes"] == tone("Line 10.")
 
@@ -269,7 +270,7 @@ def test_a_store_may_be_any_url(tmp_path: Path, service: LocalService) -> None:
     _run(tmp_path, service, url)
     report = _run(tmp_path, service, url, destination="again")
     assert (report.dataset.reused, _bought(service)) == (10, 10)
-    assert "secret" not in str(read(tmp_path / "again", "speech").to_pylist())
+    assert "secret" not in str(read_table(tmp_path / "again", "speech").to_pylist())
     assert "secret" not in str(report.reused_from)
 
 
@@ -356,7 +357,7 @@ def test_reuse_does_not_change_what_the_dataset_is(tmp_path: Path, service: Loca
 _RUN = """
 import sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 folder, url, out, reuse = sys.argv[1:]
 options = {"part_rows": 10, "reuse": [reuse] if reuse else []}
@@ -387,7 +388,7 @@ def test_a_kill_buys_again_at_most_what_was_in_flight(tmp_path: Path, emulator: 
 
 
 def _check_speech_after_kill(destination: Path, rows: int) -> None:
-    speech = read(destination, "speech").to_pylist()
+    speech = read_table(destination, "speech").to_pylist()
     assert [row["utterance_id"] for row in speech] == [f"r{number}" for number in range(rows)]
     assert all(row["audio"]["bytes"] == tone(row["text"]) for row in speech)
 

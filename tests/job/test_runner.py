@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.dataset.active_part import ActivePart, Progress
 from tts_pipeline.dataset.invocation import Invocation
@@ -160,7 +161,7 @@ def test_whoever_handled_signals_before_does_so_again(tmp_path: Path, tone_servi
 _RUN = """
 import json, sys, time
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 limits = {"max_concurrency": 8, "stop_grace_s": float(sys.argv[3])}
 report = run_job(job_of(Path(sys.argv[1]), sys.argv[2], limits=limits))
@@ -201,7 +202,7 @@ def test_a_signal_stops_in_good_order(tmp_path: Path, emulator: StartEmulator, n
     report = run_job(job_of(tmp_path, service.url, limits={"max_concurrency": 32}))
     assert (report.stopped, report.dataset.speech) == (None, 200)
     assert service.bill()["received"] == 200
-    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(200)]
+    assert read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(200)]
     check_bill(tmp_path / "out", service)
 
 
@@ -213,7 +214,7 @@ def test_what_does_not_come_within_the_grace_is_unknown_on_the_bill(tmp_path: Pa
     stopped = _interrupted(tmp_path, service, signal.SIGTERM, received=4 + 8, grace_s=0.3)
     assert (stopped["stopped_by"], stopped["speech"], stopped["unknown_attempts"]) == ("interrupted", 4, 8)
     assert stopped["took_s"] < patience(15), "an answer takes 20 s"
-    assert read(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
+    assert read_table(tmp_path / "out", "usage")["outcome"].to_pylist().count("unknown") == 8
     service.clear_faults()
     report = run_job(job_of(tmp_path, service.url))
     assert (report.stopped, report.dataset.speech, report.dataset.unknown_attempts) == (None, 40, 8)
@@ -236,6 +237,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, emulator: StartEmulat
     assert (report.stopped, report.dataset.speech) == (None, 40)
     assert report.dataset.unknown_attempts == 8
     assert service.bill()["received"] == 40 + 8
-    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(40)]
+    assert read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{number}" for number in range(40)]
     check_bill(tmp_path / "out", service)
     assert os.listdir(tmp_path / "out" / ".work" / "journals") == []

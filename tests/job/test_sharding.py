@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import job_of, write_lines
 from tests.patience import patience
 from tts_pipeline.config import BudgetCap, Limits
 from tts_pipeline.emulator.local_service import LocalService
@@ -96,7 +96,7 @@ _RUN = """
 import sys
 from decimal import Decimal
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.config import BudgetCap
 from tts_pipeline.job import Shard, run_parts
 options = {"budget": BudgetCap(max_cost=Decimal(sys.argv[3]), currency="CNY"), "work_dir": Path(sys.argv[4])}

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.datasets import check_bill, read_table
 from tests.patience import patience
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.errors import StoppedError
@@ -71,7 +72,7 @@ def test_what_is_in_flight_has_the_grace_and_no_more(tmp_path: Path, emulator: S
     report = run_job(job_of(tmp_path, service.url, limits={"stop_grace_s": 3.0}), stop=stop)
     assert time.monotonic() - asked_at_s[0] < patience(20), "an answer takes 60 s"
     assert (report.stopped_by, report.dataset.speech, report.dataset.unknown_attempts) == ("interrupted", 4, 8)
-    assert read(tmp_path / "out", "usage").num_rows == 12
+    assert read_table(tmp_path / "out", "usage").num_rows == 12
     assert not list((tmp_path / "out" / "claims").iterdir())
 
 
@@ -116,7 +117,7 @@ def test_the_loop_runs_in_the_callers_context_and_gives_back_what_it_raises() ->
 _INTERRUPTED = """
 import asyncio, json, signal, sys
 from pathlib import Path
-from tests.job.samples import job_of
+from tests.builders import job_of
 from tts_pipeline.job import run_job
 
 class TimeIsUp(BaseException):
@@ -161,7 +162,7 @@ def test_a_time_limit_that_raises_in_the_caller_stops_in_good_order(
     write_lines(tmp_path / "lines.parquet", 100)
     assert _interrupted(tmp_path, service, where, signal.SIGALRM) == {"raised": "TimeIsUp()"}
     received = service.bill()["received"]
-    usage = read(tmp_path / "out", "usage")
+    usage = read_table(tmp_path / "out", "usage")
     assert usage["outcome"].to_pylist() == ["succeeded"] * received
     assert received < 100
     service.clear_faults()

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.job.samples import job_of, read
+from tests.builders import job_of
+from tests.datasets import read_table
 from tts_pipeline.config import MAX_TEXT_CHARACTERS
 from tts_pipeline.dataset import speech_file
 from tts_pipeline.emulator.local_service import LocalService
@@ -28,7 +29,7 @@ def test_wide_columns_pass_through_in_small_row_groups(
     table = pa.table({"id": list(map(str, range(120))), "text": texts, "wide": [os.urandom(20_000) for _ in texts]})
     pq.write_table(table, tmp_path / "lines.parquet", use_dictionary=False)
     run_job(job_of(tmp_path, tone_service.url, options={"part_rows": 50}))
-    speech, rejects = read(tmp_path / "out", "speech"), read(tmp_path / "out", "rejects")
+    speech, rejects = read_table(tmp_path / "out", "speech"), read_table(tmp_path / "out", "rejects")
     inputs = {row["id"]: row for row in table.to_pylist()}
     assert speech.num_rows == 107
     assert all(row["wide"] == inputs[row["utterance_id"]]["wide"] for row in speech.to_pylist())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.dataset.samples import audio_of, speech_of
+from tests.builders import audio_of, speech_of
 from tests.patience import patience
 from tts_pipeline.client.ledger import Ledger, MemoryLedger
 from tts_pipeline.errors import (

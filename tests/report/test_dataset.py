@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import tts_pipeline as tts
-from tests.job.samples import job_of, write_lines
+from tests.builders import job_of, write_lines
 from tts_pipeline.dataset.claims import Claim, write_claim
 from tts_pipeline.dataset.reader import DatasetReader
 from tts_pipeline.emulator.local_service import LocalService

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.builders import job_of, write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import check_bill, job_of, read, write_lines
+from tests.datasets import check_bill, read_table
 from tests.killing import PRICE, KilledJob, write_source
 from tts_pipeline.browse.snapshot import Snapshot
 from tts_pipeline.cli import main
@@ -70,7 +71,7 @@ def test_the_totals_are_the_services_bill(tone_service: LocalService, tmp_path: 
         report = usage_report([out], by)
         assert report["requests"].sum() == bill["received"]
         assert report["characters_billed"].sum() == bill["characters"]
-        assert report["cost"].sum() == sum(read(tmp_path / "out", "usage")["cost"].to_pylist())
+        assert report["cost"].sum() == sum(read_table(tmp_path / "out", "usage")["cost"].to_pylist())
         assert (report["failed"].sum(), report["open_parts"].sum()) == (3, 0)
         assert report["retries"].sum() == 2
     check_bill(tmp_path / "out", tone_service)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.job.samples import job_of, read, write_lines
+from tests.builders import job_of, write_lines
+from tests.datasets import read_table
 from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.job import Report, run_job
 
@@ -33,7 +34,7 @@ class JobResult:
 
     def table(self, name: str) -> pa.Table:
         """Read one table of the dataset."""
-        return read(self.folder / "out", name)
+        return read_table(self.folder / "out", name)
 
     def reject_codes(self) -> dict[str, str]:
         """Return the rejects: id -> error code."""

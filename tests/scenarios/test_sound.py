@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import soundfile
 
+from tests.builders import write_lines
 from tests.conftest import StartEmulator
-from tests.job.samples import write_lines
 from tests.scenarios.conftest import RunJob, check_bill, check_every_row_once
 from tts_pipeline.client.retakes import quality_policy
 from tts_pipeline.config import AudioSettings

@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import CARD, utterance_mapper_of, write_rows
+from tests.builders import FLASH, write_rows
+from tests.datasets import utterance_mapper_of
 from tts_pipeline.config import InputColumns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import Utterance
@@ -150,7 +151,7 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
 def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
     """The distinct bad values are named, the most frequent first."""
     table = pa.table({"id": ["a"], "text": ["b"], "speaker": ["Cherry"]})
-    voicing = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), CARD, {})
+    voicing = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), FLASH, {})
     with pytest.raises(ConfigurationError, match=r"'Cherri' \(7 rows\), 'Bob' \(1 row\)"):
         voicing.check_values("voice", {"Cherry": 3, "Bob": 1, "Cherri": 7})
 

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.dataset.samples import utterance_mapper_of, write_rows
+from tests.builders import write_rows
+from tests.datasets import utterance_mapper_of
 from tts_pipeline.config import InputColumns
 from tts_pipeline.models import Utterance
 from tts_pipeline.source.columns import UtteranceMapper

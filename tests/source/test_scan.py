@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.dataset.samples import utterance_mapper_of, write_rows
+from tests.builders import write_rows
+from tests.datasets import utterance_mapper_of
 from tts_pipeline.config import InputColumns
 from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.source import scan as scanning

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from tests.builders import DESCRIPTOR
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.dataset.claims import Claim, claim_name, read_claim, write_claim
 from tts_pipeline.dataset.commit import marker_name
 from tts_pipeline.dataset.descriptor import DESCRIPTOR_FILE, MANIFEST_FILE, read_descriptor

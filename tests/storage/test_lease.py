@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tests.dataset.samples import Bench
+from tests.datasets import Bench
 from tts_pipeline.dataset.commit import PartCommitter, create_marker
 from tts_pipeline.errors import StorageError
 from tts_pipeline.storage.file_lock import HeldElsewhereError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dataset.samples import audio_of, speech_of
+from tests.builders import audio_of, speech_of
 from tests.disks import small_disk
 from tests.patience import patience
 from tts_pipeline.attempt import Attempt

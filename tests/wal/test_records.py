@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome, Settlement
 from tts_pipeline.dataset.price_rows import price_row
 from tts_pipeline.models import Reject, Usage, Utterance, Word
@@ -37,7 +37,7 @@ from tts_pipeline.wal.records import (
     encode_record,
 )
 
-ATTEMPT = Attempt("a", "r", 0, 0, 1, "Cherry", NOW_US, 10, 12, PRICE.price_id, cost_of(12))
+ATTEMPT = Attempt("a", "r", 0, 0, 1, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, cost_of(12))
 UTTERANCE = Utterance("r", "Hello.", {"voice": "Cherry"})
 SPEECH = SpeechValues.of(speech_of(UTTERANCE, audio_of("Hello."), 10))
 REJECT = RejectValues.of(Reject(UTTERANCE, "permanent", "X", "why", 1, Decimal(0), "CNY", NOW_US))
@@ -122,7 +122,7 @@ def test_records_are_the_bytes_of_format_1(record: AnyRecord) -> None:
 
 def test_the_header_is_the_bytes_of_format_1() -> None:
     """Its prices are as in the tables' metadata: each field by name, as text or null."""
-    price = replace(PRICE, effective_from=date(2026, 1, 2), source="\u00e9\u2028")
+    price = replace(FLASH_PRICE, effective_from=date(2026, 1, 2), source="\u00e9\u2028")
     header = JournalHeader(
         journal_id="j", part=3, service="s", model="m", account="a", prices={price.price_id: price}, tags={"t": "v"}
     )

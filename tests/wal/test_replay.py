@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.dataset.samples import NOW_US, PRICE, audio_of, cost_of, settlement_of, speech_of
+from tests.builders import FLASH_PRICE, NOW_US, audio_of, cost_of, settlement_of, speech_of
 from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.dataset.part_journals import journal_cost
 from tts_pipeline.errors import StorageError
@@ -41,13 +41,13 @@ REJECTED = RejectValues(
     currency="CNY",
     failed_at=NOW_US,
 )
-HEADER = JournalHeader(journal_id="j", prices={PRICE.price_id: PRICE}, dataset_fingerprint="f")
+HEADER = JournalHeader(journal_id="j", prices={FLASH_PRICE.price_id: FLASH_PRICE}, dataset_fingerprint="f")
 OPENING = encode_record(HEADER)
 
 
 def _attempt(number: int, *, segment: int = 0, utterance_id: str = "r") -> Attempt:
     return Attempt(
-        f"a{number}", utterance_id, 0, segment, number, "Cherry", NOW_US, 10, 12, PRICE.price_id, cost_of(12)
+        f"a{number}", utterance_id, 0, segment, number, "Cherry", NOW_US, 10, 12, FLASH_PRICE.price_id, cost_of(12)
     )
 
 

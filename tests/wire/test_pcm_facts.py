@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.audio.samples import pcm, sample
+from tests.sounds import pcm, sample
 from tts_pipeline.wire.pcm_facts import NO_FACTS, PcmFacts, facts_of_fields, facts_of_media_type
 from tts_pipeline.wire.response import Response
 from tts_pipeline.wire.shapes import parse_response

@@ -15,7 +15,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 
 from tests.airflow.conftest import KEY, connection
 from tests.airflow.tasks import context_of, job_fields, run_task
-from tests.job.samples import check_bill, read, write_lines
+from tests.builders import write_lines
+from tests.datasets import check_bill, read_table
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.config import BudgetCap, InputColumns
 from tts_pipeline.emulator.local_service import LocalService
@@ -32,7 +33,7 @@ def test_every_request_says_whose_it_was(tmp_path: Path, service: LocalService) 
     write_lines(tmp_path / "lines.parquet", 6)
     run_task(_speak(tmp_path, tags={"team": "newsroom"}))
     tags = {"dag_id": "night", "task_id": "speak", "run_id": "manual__1", "map_index": "-1", "team": "newsroom"}
-    assert [dict(row) for row in read(tmp_path / "out", "usage")["tags"].to_pylist()] == [tags] * 6
+    assert [dict(row) for row in read_table(tmp_path / "out", "usage")["tags"].to_pylist()] == [tags] * 6
 
 
 def test_a_tag_that_renders_as_a_number_is_text(tmp_path: Path, service: LocalService) -> None:
@@ -40,17 +41,17 @@ def test_a_tag_that_renders_as_a_number_is_text(tmp_path: Path, service: LocalSe
     write_lines(tmp_path / "lines.parquet", 2)
     task = _speak(tmp_path, tags={"day": 20260101})
     run_task(task)
-    assert {dict(row)["day"] for row in read(tmp_path / "out", "usage")["tags"].to_pylist()} == {"20260101"}
+    assert {dict(row)["day"] for row in read_table(tmp_path / "out", "usage")["tags"].to_pylist()} == {"20260101"}
 
 
 def test_columns_are_a_mapping_or_the_whole_value(tmp_path: Path, service: LocalService) -> None:
     """Parameter -> column, as for ``tts_pipeline.run``; or also where id and text are."""
     write_lines(tmp_path / "lines.parquet", 2, narrator=["Cherry", "Aiden"])
     run_task(_speak(tmp_path, parameters=None, columns={"voice": "narrator"}))
-    assert read(tmp_path / "out", "speech")["voice"].to_pylist() == ["Cherry", "Aiden"]
+    assert read_table(tmp_path / "out", "speech")["voice"].to_pylist() == ["Cherry", "Aiden"]
     columns = InputColumns(utterance_id="narrator")
     run_task(_speak(tmp_path, columns=columns, destination=str(tmp_path / "other")))
-    assert read(tmp_path / "other", "speech")["utterance_id"].to_pylist() == ["Cherry", "Aiden"]
+    assert read_table(tmp_path / "other", "speech")["utterance_id"].to_pylist() == ["Cherry", "Aiden"]
 
 
 def test_folders_are_columns_unless_it_is_said(tmp_path: Path, service: LocalService) -> None:
@@ -60,7 +61,7 @@ def test_folders_are_columns_unless_it_is_said(tmp_path: Path, service: LocalSer
     for number, given in enumerate(cases):
         out = tmp_path / str(number)
         run_task(_speak(tmp_path, source=str(tmp_path / "in"), destination=str(out), **given))
-        assert ("night" in read(out, "speech").column_names) == (number == 0)
+        assert ("night" in read_table(out, "speech").column_names) == (number == 0)
 
 
 def test_a_fatal_error_fails_without_a_retry_and_keeps_what_is_done(tmp_path: Path, service: LocalService) -> None:
@@ -84,7 +85,7 @@ def test_usage_is_cumulative_over_tries(tmp_path: Path, service: LocalService) -
         run_task(_speak(tmp_path, limits={"max_concurrency": 1}))
     service.clear_faults()
     result = run_task(_speak(tmp_path))
-    assert result["attempts"] == read(tmp_path / "out", "usage").num_rows == service.bill()["received"]
+    assert result["attempts"] == read_table(tmp_path / "out", "usage").num_rows == service.bill()["received"]
     assert result["characters_billed"] == service.bill()["characters"]
 
 

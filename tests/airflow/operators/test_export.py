@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from tests.airflow.tasks import job_fields, run_task
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tts_pipeline.airflow.operators.export import SpeechExportOperator
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService

@@ -16,7 +16,8 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from tests.airflow.tasks import context_of, job_fields, run_task
-from tests.job.samples import check_bill, read, write_lines
+from tests.builders import write_lines
+from tests.datasets import check_bill, read_table
 from tts_pipeline.airflow.operators.shards import (
     SpeechPlanOperator,
     SpeechPublishOperator,
@@ -51,7 +52,7 @@ def test_plan_shards_publish(tmp_path: Path, service: LocalService) -> None:
     result = run_task(task, outlet_events=context["outlet_events"])
     assert (len(shards), result["rows"], result["speech"]) == (3, 23, 23)
     assert context["outlet_events"][asset].extra["rows"] == 23
-    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{n}" for n in range(23)]
+    assert read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist() == [f"r{n}" for n in range(23)]
     check_bill(tmp_path / "out", service)
 
 

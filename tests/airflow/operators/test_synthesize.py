@@ -16,7 +16,8 @@ from airflow.sdk import Asset
 from airflow.sdk.exceptions import AirflowFailException
 
 from tests.airflow.tasks import context_of, job_fields, run_task
-from tests.job.samples import check_bill, read, write_lines
+from tests.builders import write_lines
+from tests.datasets import check_bill, read_table
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.emulator.local_service import LocalService
 
@@ -99,7 +100,7 @@ def test_late_articles_are_added(tmp_path: Path, service: LocalService) -> None:
     pq.write_table(table, tmp_path / "day" / "b.parquet")
     assert run_task(_speak(tmp_path, **given))["speech"] == 13
     assert service.bill()["received"] == 13
-    assert read(tmp_path / "out", "speech")["utterance_id"].to_pylist()[-1] == "late"
+    assert read_table(tmp_path / "out", "speech")["utterance_id"].to_pylist()[-1] == "late"
 
 
 def test_a_corrected_article_is_bought_again_alone(tmp_path: Path, service: LocalService) -> None:
@@ -113,4 +114,4 @@ def test_a_corrected_article_is_bought_again_alone(tmp_path: Path, service: Loca
         run_task(_speak(tmp_path))
     assert run_task(_speak(tmp_path, options={"rebuild": True}))["speech"] == 12
     assert service.bill()["received"] == 13
-    assert "Line five." in read(tmp_path / "out", "speech")["text"].to_pylist()
+    assert "Line five." in read_table(tmp_path / "out", "speech")["text"].to_pylist()

@@ -15,7 +15,7 @@ pytest.importorskip("airflow.sdk", reason="apache-airflow is not installed (pip 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from tests.airflow.tasks import job_fields, run_task
-from tests.job.samples import write_lines
+from tests.builders import write_lines
 from tests.report.test_usage import a_request, write_dataset
 from tts_pipeline.airflow.operators.synthesize import SpeechSynthesizeOperator
 from tts_pipeline.airflow.operators.usage_report import SpeechUsageReportOperator

@@ -1,29 +1,47 @@
-"""A small card, small sources, and parts whose utterances are said without any service."""
+"""Datasets: made without a service, of any rows as a job writes them, and read back."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tts_pipeline.attempt import Attempt, Outcome, Settlement
-from tts_pipeline.card import Card, Parameter
+from tests.builders import (
+    FLASH,
+    FLASH_PRICE,
+    NOW_US,
+    audio_of,
+    cost_of,
+    descriptor_of,
+    settlement_of,
+    speech_of,
+    write_rows,
+)
+from tts_pipeline.attempt import Attempt, Outcome
 from tts_pipeline.config import InputColumns
 from tts_pipeline.dataset.active_part import NO_PRIOR_STATE, ActivePart, PartRows, PriorState, Progress
 from tts_pipeline.dataset.claim_high_water import BudgetPool
 from tts_pipeline.dataset.commit import PartCommitter, remove_journals
+from tts_pipeline.dataset.descriptor import MANIFEST_FILE
 from tts_pipeline.dataset.invocation import Invocation
+from tts_pipeline.dataset.names import part_name
 from tts_pipeline.dataset.part_journals import replay_part
+from tts_pipeline.dataset.speech_file import speech_writer
+from tts_pipeline.emulator.local_service import LocalService
 from tts_pipeline.emulator.tone import tone
-from tts_pipeline.models import Answer, Audio, Price, Reject, Speech, Usage, Utterance, Word
+from tts_pipeline.exports.index import INDEX_FILE
+from tts_pipeline.models import Answer, Audio, Price, Reject, Speech, Usage, Utterance
+from tts_pipeline.schema import speech_schema
 from tts_pipeline.source.columns import ColumnRoles, UtteranceMapper
 from tts_pipeline.source.parquet_source import Source, open_source
 from tts_pipeline.source.row_reader import RowReader
@@ -31,75 +49,40 @@ from tts_pipeline.source.spooled_rows import SpooledRows
 from tts_pipeline.storage.file_lock import FileLock
 from tts_pipeline.storage.lease import Leases
 from tts_pipeline.storage.local_store import LocalStore
+from tts_pipeline.storage.parquet import read_columns
 from tts_pipeline.storage.store import Store
 from tts_pipeline.text import billed_characters
 from tts_pipeline.wal.journal import JournalWriter
 from tts_pipeline.wal.replay import Replay
 
-NOW_US = 1_760_000_000_000_000
-PRICE = Price("list-1", "CNY", "list", per_10k_characters=Decimal("0.8"))
-CARD = Card(
-    service="local",
-    model="qwen3-tts-flash",
-    parameters={
-        "voice": Parameter("voice", "string", required=True, choices=("Cherry", "Stella")),
-        "language_type": Parameter("language_type", "string", choices=("Auto", "English", "German")),
-        "speed": Parameter("speed", "number", minimum=Decimal("0.5"), maximum=Decimal(2), step=Decimal("0.1")),
-        "stream": Parameter("stream", "boolean", in_body=False),
-    },
-    languages={"en": "English", "de": "German"},
-    language_parameter="language_type",
-    input_limit=600,
-    billing="han_double",
-    prices=(PRICE,),
-)
+
+def read_table(destination: Path, table: str) -> pa.Table:
+    """Read one table of a dataset, all parts in order; an empty one where there is no file."""
+    files = sorted((destination / table).glob("*.parquet"))
+    return pa.concat_tables([pq.read_table(path) for path in files]) if files else pa.table({})
 
 
-def write_rows(path: Path, table: pa.Table | None = None, *, rows: int = 4) -> Path:
-    """Write a source of ``id`` and ``text``, or of the given table."""
-    if table is None:
-        numbers = range(rows)
-        ids = pa.array([f"r{n}" for n in numbers], pa.string())
-        table = pa.table({"id": ids, "text": pa.array([f"Line {n}." for n in numbers], pa.string())})
-    pq.write_table(table, path)
-    return path
+def spoken_ids(destination: Path) -> list[str]:
+    """Return the ids that have speech, in the dataset's order."""
+    ids: list[str] = read_table(destination, "speech")["utterance_id"].to_pylist()
+    return ids
+
+
+def check_bill(destination: Path, service: LocalService) -> None:
+    """Every request is in usage, and what the service charged lies between what is confirmed and what is possible."""
+    usage, bill = read_table(destination, "usage"), service.bill()
+    assert usage.num_rows >= bill["received"]
+    assert len(set(usage["attempt_id"].to_pylist())) == usage.num_rows
+    billed, at_most = (sum(usage[f"characters_{name}"].to_pylist()) for name in ("billed", "upper_bound"))
+    assert billed <= bill["characters"] <= at_most
+    if "unknown" not in usage["outcome"].to_pylist():
+        assert billed == bill["characters"]
+        assert usage.num_rows == bill["received"]
 
 
 def utterance_mapper_of(source: Source, columns: InputColumns = InputColumns(), **fixed: Any) -> UtteranceMapper:
     """Return how a source's rows become utterances; all are said by Cherry unless a column says otherwise."""
-    return UtteranceMapper(ColumnRoles(columns, source.schema), CARD, {"voice": "Cherry", **fixed})
-
-
-def settlement_of(attempt: Attempt, outcome: Outcome = Outcome.SUCCEEDED, **given: Any) -> Settlement:
-    """Return how an attempt ended: as it was counted, unless given otherwise."""
-    is_success = outcome is Outcome.SUCCEEDED
-    characters_billed = attempt.characters_counted if is_success else 0
-    values: dict[str, Any] = {
-        "attempt_id": attempt.attempt_id,
-        "outcome": outcome,
-        "finished_at_us": attempt.started_at_us + 200_000,
-        "latency_ms": 200,
-        "http_status": 200 if is_success else 400,
-        "error_code": None if is_success else "InvalidParameter",
-        "request_id": f"q-{attempt.attempt_id}",
-        "usage": Usage(characters_reported=characters_billed) if is_success else Usage(),
-        "characters_billed": characters_billed,
-        "characters_upper_bound": characters_billed,
-        "cost": cost_of(characters_billed),
-        "cost_upper_bound": cost_of(characters_billed),
-    }
-    return Settlement(**{**values, **given})
-
-
-def cost_of(characters: int) -> Decimal:
-    """Return what characters cost at the card's price."""
-    return (Decimal("0.8") * characters / 10_000).quantize(Decimal("1e-9"))
-
-
-def audio_of(text: str, *, audio_bytes: int | None = None) -> Audio:
-    """Return audio that only this text has."""
-    data = tone(text, tone_bytes=400) if audio_bytes is None else bytes(audio_bytes)
-    return Audio(data, "wav", 24_000, 1, duration_ms=8)
+    return UtteranceMapper(ColumnRoles(columns, source.schema), FLASH, {"voice": "Cherry", **fixed})
 
 
 @dataclass
@@ -124,7 +107,7 @@ class Bench:
     part_rows: int = 500
     tags: dict[str, str] = field(default_factory=dict)
     tag_columns: dict[str, str] = field(default_factory=dict)
-    prices: dict[str, Price] = field(default_factory=lambda: {PRICE.price_id: PRICE})
+    prices: dict[str, Price] = field(default_factory=lambda: {FLASH_PRICE.price_id: FLASH_PRICE})
     invocations: int = 0
     attempts: int = 0
 
@@ -217,7 +200,7 @@ class Bench:
             started_at_us=NOW_US + self.attempts,
             characters_counted=counted,
             characters_upper_bound=counted if bound is None else bound,
-            price_id=PRICE.price_id if self.prices else None,
+            price_id=FLASH_PRICE.price_id if self.prices else None,
             cost_upper_bound=cost_of(counted if bound is None else bound) if self.prices else None,
         )
 
@@ -280,23 +263,103 @@ class Bench:
         return [row for name in names for row in self.read(f"usage/{name}").to_pylist()]
 
 
-def speech_of(utterance: Utterance, audio: Audio, characters: int, **given: Any) -> Speech:
-    """Return an utterance's speech, of one attempt, as a client makes it."""
-    values: dict[str, Any] = {
-        "utterance": utterance,
-        "audio": audio,
-        "words": (Word(utterance.text, 0, audio.duration_ms, 0, len(utterance.text)),),
+RATE_HZ = 24_000
+
+
+DATASET_JOB = {"model": "qwen3-tts-flash", "service": "local"}
+
+
+CREATED_AT = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def speech_row(utterance_id: str, *, text: str | None = None, **values: Any) -> dict[str, Any]:
+    """Return a row of a speech table; its audio is a tone that only its text has."""
+    line = f"Line {utterance_id}." if text is None else text
+    data = values.pop("data", None) or tone(line, tone_bytes=4_800)
+    return {
+        "utterance_id": utterance_id,
+        "take": 0,
+        "text": line,
+        "service": "local",
+        "model": "qwen3-tts-flash",
+        "voice": "Cherry",
         "language": "en",
+        "audio": {"bytes": data, "path": "u.wav"},
+        "audio_format": "wav",
+        "sample_rate_hz": RATE_HZ,
+        "channels": 1,
+        "duration_ms": 100,
+        "audio_sha256": hashlib.sha256(data).hexdigest(),
+        "timestamps": [{"text": line, "start_ms": 10, "end_ms": 90, "text_start": 0, "text_end": len(line)}],
+        "timestamps_source": "service",
         "segments": 1,
         "attempts": 1,
-        "request_id": "q",
-        "request_key": hashlib.sha256(utterance.text.encode()).hexdigest(),
-        "usage": Usage(characters),
-        "characters_counted": characters,
-        "characters_billed": characters,
-        "cost": cost_of(characters),
+        "request_key": hashlib.sha256(line.encode()).hexdigest(),
+        "characters_counted": len(line),
+        "characters_billed": len(line),
+        "cost": Decimal("0.001"),
         "currency": "CNY",
-        "quality": (),
-        "created_at_us": NOW_US,
+        "quality": [],
+        "created_at": CREATED_AT,
+        "invocation_id": "i",
+        **values,
     }
-    return Speech(**{**values, **given})
+
+
+def write_dataset(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    part_rows: int = 4,
+    passed_through: Sequence[pa.Field] = (),
+    parts_left: int = 0,
+) -> Path:
+    """Write a dataset of these rows, in two row groups for each part.
+
+    Args:
+        folder: Where.
+        rows: Of the speech table.
+        part_rows: Rows in a part.
+        passed_through: The input's other columns.
+        parts_left: Parts that are not done; without any, the dataset is sealed.
+    """
+    chunks = [rows[start : start + part_rows] for start in range(0, len(rows), part_rows)]
+    write_parts(folder, chunks, part_rows=part_rows, passed_through=passed_through, parts_left=parts_left)
+    return folder
+
+
+def write_parts(
+    folder: Path,
+    chunks: Sequence[Sequence[Mapping[str, Any]]] | Iterator[Sequence[Mapping[str, Any]]],
+    *,
+    part_rows: int,
+    passed_through: Sequence[pa.Field] = (),
+    parts_left: int = 0,
+) -> None:
+    """Write a dataset part by part."""
+    store, schema, parts = LocalStore(folder), speech_schema(passed_through), 0
+    for number, rows in enumerate(chunks):
+        parts += 1
+        store.write(f"done/{part_name(number)}.json", b"{}", durable=False)
+        with store.stage(f"speech/{part_name(number)}.parquet") as path, speech_writer(path, schema) as writer:
+            half = -(-len(rows) // 2)
+            for group in filter(None, (rows[:half], rows[half:])):
+                writer.write_table(pa.Table.from_pylist([dict(row) for row in group], schema=schema))
+    descriptor = descriptor_of((parts + parts_left) * part_rows, part_rows, DATASET_JOB)
+    store.write("dataset.json", descriptor.to_json())
+    store.remove(MANIFEST_FILE)
+    if not parts_left:
+        store.write(MANIFEST_FILE, orjson.dumps({"totals": {}, "parts": [{"part": part} for part in range(parts)]}))
+
+
+def index_of(destination: Path) -> list[dict[str, Any]]:
+    """Return the index of an export."""
+    rows: list[dict[str, Any]] = read_columns(destination / INDEX_FILE).to_pylist()
+    return rows
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder by name, but what the export says of itself."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+    return {name: data for name, data in contents.items() if name not in {INDEX_FILE, "export.json"}}
