@@ -98,6 +98,7 @@ class Bench:
         tags: For the bill.
         tag_columns: For the bill, from columns.
         prices: By id.
+        fingerprint: Of job and source, in the journals.
     """
 
     folder: Path
@@ -108,6 +109,7 @@ class Bench:
     tags: dict[str, str] = field(default_factory=dict)
     tag_columns: dict[str, str] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=lambda: {FLASH_PRICE.price_id: FLASH_PRICE})
+    fingerprint: str = "fingerprint"
     invocations: int = 0
     attempts: int = 0
 
@@ -146,7 +148,7 @@ class Bench:
 
     def replays(self, number: int = 0) -> list[Replay]:
         """Read a part's journals back."""
-        return replay_part(self.store, self.journals, number, "fingerprint")
+        return replay_part(self.store, self.journals, number, self.fingerprint)
 
     def invocation(self) -> Invocation:
         """Return a new execution."""
@@ -158,7 +160,7 @@ class Bench:
             account="team",
             prices=self.prices,
             tags=self.tags,
-            dataset_fingerprint="fingerprint",
+            dataset_fingerprint=self.fingerprint,
         )
 
     @asynccontextmanager

@@ -68,27 +68,3 @@ def test_a_dataset_that_is_being_replaced_is_refused(dataset: Path, tmp_path: Pa
     (dataset / SWAP_FILE).touch()
     with pytest.raises(ConfigurationError, match="being replaced"):
         export(dataset, tmp_path / "out", as_="files")
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"as_": "hugingface"}, "Did you mean 'huggingface'"),
-        ({"as_": "huggingface", "name": "{utterance_id}"}, "has no audio files to name"),
-        ({"as_": "nemo", "name": "{utterance_id}.{ext}"}, "use 'audio/{utterance_id}.{ext}'"),
-        ({"as_": "files", "audio_format": "mp4"}, "No audio format 'mp4'"),
-        ({"as_": "files", "sample_rate_hz": 7}, "cannot have 7 samples"),
-        ({"as_": "files", "split": "train=2"}, "add up to 1 at most"),
-        ({"as_": "files", "where": "nothing = 1"}, "no column 'nothing'"),
-        ({"as_": "files", "name": "{nothing}"}, "no {nothing}"),
-        ({"as_": "files", "name": "{text:d}"}, "cannot be written as 'd'"),
-    ],
-)
-def test_a_wrong_setting_is_told_before_anything_is_written(
-    dataset: Path, tmp_path: Path, settings: dict[str, str], said: str
-) -> None:
-    """Every one of them."""
-    with pytest.raises(ConfigurationError) as raised:
-        export(dataset, tmp_path / "out", **settings)  # type: ignore[arg-type]  # any of the settings
-    assert said in str(raised.value)
-    assert not (tmp_path / "out").exists()

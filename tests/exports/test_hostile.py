@@ -130,18 +130,3 @@ def test_links_inside_an_export_are_not_followed(tmp_path: Path, as_: str) -> No
         with suppress(StorageError, ConfigurationError):
             export(dataset, out, as_=as_, name="audio/{utterance_id}.{ext}")
         assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"victim.wav": b"do not touch"}
-
-
-def test_an_index_of_other_columns_or_untrue_rows_is_damage_or_is_written_anew(tmp_path: Path) -> None:
-    """Nothing that it tells is gone by unless it can be true."""
-    dataset, out = write_dataset(tmp_path / "dataset", [speech_row("u1")]), tmp_path / "out"
-    export(dataset, out, as_="files")
-    table = pq.read_table(out / "index.parquet")
-    for name, value in (("duration_ms", -1), ("bytes", None), ("sha256", None), ("frames", -5), ("channels", None)):
-        place = table.column_names.index(name)
-        changed = table.set_column(place, name, pa.array([value], table.schema.field(name).type))
-        pq.write_table(changed, out / "index.parquet")
-        assert (export(dataset, out, as_="files").written, pq.read_table(out / "index.parquet")) == (1, table)
-    pq.write_table(table.drop_columns(["take"]), out / "index.parquet")
-    with pytest.raises(StorageError, match="columns are not those of an index"):
-        export(dataset, out, as_="files")

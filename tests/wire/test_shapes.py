@@ -311,14 +311,6 @@ def test_documents_that_are_cut_are_not_half_a_row() -> None:
     assert parse_response(make_response(body, complete=False)).complete is False
 
 
-def test_a_body_of_parts() -> None:
-    """The audio is known by its bytes, then by its label."""
-    head = b'--b1\r\nContent-Type: application/json\r\n\r\n{"a":1}\r\n--b1\r\nContent-Type: audio/x;rate=7\r\n\r\n'
-    headers = {"content-type": 'multipart/mixed; boundary="b1"'}
-    reading = parse_response(make_response(head + SOUND + b"\r\n--b1--\r\n", headers=headers))
-    assert (reading.data, reading.content_type) == (SOUND, "audio/x;rate=7")
-
-
 @pytest.mark.parametrize(
     ("status", "body", "headers", "expected"),
     [

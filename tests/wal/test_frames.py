@@ -1,0 +1,75 @@
+"""Frames of a journal file, read back: whole ones, gaps, and a torn tail that is neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tts_pipeline.wal.frames import Frame, Gap, read_frames
+from tts_pipeline.wal.journal import encode_frame
+
+RECORDS = [(b'{"kind":"one"}', b""), (b'{"kind":"two"}', b"payload"), (b'{"kind":"three"}', b"")]
+
+
+def _write(path: Path, *, damage: int | None = None, length: int | None = None, tail: bytes = b"") -> list[int]:
+    """Write the records as a journal does, one byte of them changed; return where each ends."""
+    pieces = [b"".join(encode_frame(*record)) for record in RECORDS]
+    data = bytearray(b"".join(pieces)[:length] + tail)
+    if damage is not None:
+        data[damage] ^= 1
+    path.write_bytes(data)
+    return [sum(map(len, pieces[: number + 1])) for number in range(len(pieces))]
+
+
+def _read(path: Path, *, check_payloads: bool = True) -> list[Frame | Gap]:
+    with path.open("rb") as file:
+        return list(read_frames(path, file, check_payloads=check_payloads))
+
+
+@pytest.mark.parametrize("check_payloads", [True, False])
+def test_what_was_written_is_read_in_order(tmp_path: Path, check_payloads: bool) -> None:
+    """Each record with its place, and its payload where it lies."""
+    ends = _write(tmp_path / "j")
+    frames = [one for one in _read(tmp_path / "j", check_payloads=check_payloads) if isinstance(one, Frame)]
+    assert [(one.record, one.blob.read()) for one in frames] == RECORDS
+    assert [(one.start, one.end) for one in frames] == list(zip([0, *ends], ends, strict=False))
+    assert all(one.is_payload_intact for one in frames)
+
+
+def test_a_damaged_record_is_a_gap_and_what_stands_behind_it_is_read(tmp_path: Path) -> None:
+    """The gap is as long as what it hides."""
+    first_end, second_end, _ = _write(tmp_path / "j")
+    _write(tmp_path / "j", damage=first_end + 20)
+    first, gap, third = _read(tmp_path / "j")
+    assert gap == Gap(first_end, second_end)
+    assert isinstance(first, Frame)
+    assert isinstance(third, Frame)
+    assert (first.record, third.record) == (RECORDS[0][0], RECORDS[2][0])
+
+
+def test_a_damaged_payload_leaves_its_record(tmp_path: Path) -> None:
+    """The attempt is known; only its audio is not taken."""
+    _, second_end, _ = _write(tmp_path / "j")
+    _write(tmp_path / "j", damage=second_end - 1)
+    intact = [one.is_payload_intact for one in _read(tmp_path / "j") if isinstance(one, Frame)]
+    assert intact == [True, False, True]
+
+
+@pytest.mark.parametrize("zeros", [0, 1, 5_000])
+def test_a_torn_tail_is_no_gap_wherever_it_was_torn(tmp_path: Path, zeros: int) -> None:
+    """A kill, or a power cut with its zeros, leaves that; zeros in place of a payload are no payload."""
+    first_end, second_end, _ = _write(tmp_path / "j")
+    for length in range(first_end + 1, second_end):
+        _write(tmp_path / "j", length=length, tail=bytes(zeros))
+        first, *torn = [one for one in _read(tmp_path / "j") if isinstance(one, Frame)]
+        assert (first.end, first.is_payload_intact) == (first_end, True)
+        assert [one.is_payload_intact for one in torn] in ([], [False])
+        assert len(_read(tmp_path / "j")) == 1 + len(torn)
+
+
+def test_a_tail_that_nothing_of_ours_wrote_is_a_gap(tmp_path: Path) -> None:
+    """It may hide records that were whole."""
+    *_, end = _write(tmp_path / "j")
+    _write(tmp_path / "j", tail=b"garbage" * 20)
+    assert _read(tmp_path / "j")[-1] == Gap(end, end + 140)
