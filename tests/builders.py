@@ -240,3 +240,18 @@ def cached_audio(data: bytes = b"audio", *, origin: str = "u1") -> CachedAudio:
 def wrap_pcm(samples: bytes, sample_rate_hz: int, channels: int = 1) -> bytes:
     """Return 16-bit little-endian samples with a WAV header of 44 bytes before them."""
     return wav_header(len(samples), (1, sample_rate_hz, channels, 16)) + samples
+
+
+def numbered_table(rows: int, first: int = 0) -> pa.Table:
+    """Return rows whose id is their number."""
+    numbers = range(first, first + rows)
+    return pa.table(
+        {"id": pa.array(numbers, pa.int64()), "text": pa.array([f"Line {n}" for n in numbers], pa.string())}
+    )
+
+
+def write_numbered(path: Path, rows: int, first: int = 0, *, row_group_size: int = 1_000_000) -> Path:
+    """Write a source of rows whose id is their number."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(numbered_table(rows, first), path, row_group_size=row_group_size)
+    return path

@@ -365,3 +365,10 @@ def files_below(folder: Path) -> dict[str, bytes]:
     paths = (path for path in folder.rglob("*") if path.is_file())
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     return {name: data for name, data in contents.items() if name not in {INDEX_FILE, "export.json"}}
+
+
+def ids_of(source: Source, row_indices: range | list[int] | None = None) -> list[int]:
+    """Read the ids of a source's rows; None is all of them."""
+    table = RowReader(source).read(range(source.rows) if row_indices is None else row_indices)
+    ids: list[int] = table.column("id").to_pylist()
+    return ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
 from itertools import chain
@@ -49,6 +49,26 @@ OUTSIDE = {
     "lhotse": {"exports"},
 }
 """Libraries that only some packages may import."""
+
+HEARTS = ("client/synthesis", "client/exchange", "client/assembly", "job/execution", "dataset/commit", "wal/journal")
+"""What is paid for goes through these: each has tests of its own, in a file of its own."""
+
+OF_NO_MODULE: Mapping[str, str] = {
+    "airflow": "dag_imports dags doors fork guarded page provider standalone tags",
+    "browse": "first_paint page",
+    "catalog": "structures",
+    "cli": "bad_input init living source_columns sources",
+    "client": "company_network fuzz_wire without_audio",
+    "dataset": "readers reopen",
+    "emulator": "answers",
+    "estimates": "agreement",
+    "exports": "hostile languages memory",
+    "frames": "durability lazy notebook",
+    "job": "empty growing leases limits lost_work_dir object_store passed_through read_only reuse second_interrupt"
+    " wide_rows",
+    "wire": "fuzz",
+}
+"""Tests of what several modules promise together, by room; all others stand where their module does."""
 
 READS_ENVIRONMENT = {"catalog/keys.py"}
 READS_ENVIRONMENT_BELOW = ("cli", "airflow")
@@ -138,6 +158,18 @@ def test_no_room_is_crowded() -> None:
 def test_no_module_is_long() -> None:
     """A module of more than 400 lines holds two ideas: it is split."""
     assert {path.name: lines for path in MODULES if (lines := len(path.read_text().splitlines())) > 400} == {}
+
+
+def test_tests_stand_where_their_modules_do() -> None:
+    """Whoever changes a module finds its tests by its name; tests of no module are listed."""
+    modules = {path.relative_to(PACKAGE).with_suffix("").as_posix() for path in MODULES}
+    tests = {
+        f"{room}/{path.stem.removeprefix('test_')}"
+        for room in {module.rpartition("/")[0] for module in modules} - {""}
+        for path in (TESTS_FOLDER / room).glob("test_*.py")
+    }
+    assert tests - modules == {f"{room}/{name}" for room, names in OF_NO_MODULE.items() for name in names.split()}
+    assert set(HEARTS) <= tests & modules
 
 
 def test_nothing_is_left_to_do() -> None:
