@@ -32,10 +32,11 @@ def test_nothing_that_hangs_is_waited_for(tmp_path: Path, tone_service: LocalSer
     assert [line.rpartition(": ")[2] for line in printed.splitlines()] == ["130"] * 10, printed
 
 
-_PUBLISHING_HANGS = """
+_PUBLISHING_HANGS = f"""
 import sys, time
-from tts_pipeline.cli import main
+from tts_pipeline.cli import interrupts, main
 from tts_pipeline.job.open_parts import OpenParts
+interrupts._GRACE_S = {patience(3)}  # to tell how it ended
 OpenParts.suspend_all = lambda _: time.sleep(3_600)
 sys.exit(main(sys.argv[1:]))
 """
