@@ -18,6 +18,7 @@ from tts_pipeline.dataset.speech_file import audio_path
 from tts_pipeline.emulator.containers import bomb
 from tts_pipeline.errors import ConfigurationError, StorageError
 from tts_pipeline.exports import export
+from tts_pipeline.schema import SPEECH
 from tts_pipeline.storage.local_store import LocalStore
 
 NAMES = ["../../x", "wav/../../x", "/etc/x", "", "wav\0", "x" * 5_000, "WAV"]
@@ -37,6 +38,22 @@ def test_a_format_that_there_is_not_becomes_no_file_name(tmp_path: Path, name: s
         read_clip(DatasetReader(LocalStore(dataset)), RowAddress("speech", "part-00000", 0))
     with pytest.raises(StorageError):
         audio_path(("u1", 0), name)
+
+
+@pytest.mark.parametrize("as_", ["files", "nemo", "huggingface"])
+@pytest.mark.parametrize("name", [column.name for column in SPEECH if column.name not in {"timestamps", "audio"}])
+def test_a_file_without_a_column_is_read_or_named_in_every_form(tmp_path: Path, as_: str, name: str) -> None:
+    """A column that may be null is null; without another one the file is damaged, if the form needs it."""
+    dataset = write_dataset(tmp_path / "dataset", [speech_row("u1")])
+    path = dataset / "speech" / "part-00000.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+    is_needed = not next(column.nullable for column in SPEECH if column.name == name)
+    damaged = f"part-00000.parquet is damaged: it has no column {name!r}"
+    try:
+        said = f"{export(dataset, tmp_path / 'out', as_=as_).rows} row"
+    except StorageError as error:
+        said = error.message
+    assert said == "1 row" or (is_needed and damaged in said), said
 
 
 @pytest.mark.parametrize("audio_format", ["as-received", "wav", "flac"])
