@@ -75,7 +75,7 @@ def test_a_take_comes_from_its_column() -> None:
         ({"parameters": {"take": "text"}}, "'text' for the take is of type string, not integer", "convert it"),
         ({"rename": {"nubmer": "n"}}, "`rename` names a column that the source does not have: 'nubmer'", "'number'"),
         ({"rename": {"number": "audio"}}, "'audio' has the name of a column of the speech table", "`rename={"),
-        ({"rename": {"number": "real"}}, "two columns would be named 'real'", "mend `rename`"),
+        ({"rename": {"number": "real"}}, "two columns would be named 'real'", "correct `rename`"),
     ],
 )
 def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, message: str, hint: str) -> None:

@@ -119,7 +119,9 @@ def test_a_column_of_the_files_own_is_taken_where_it_says_the_same(
         assert source.hive == {}
         assert RowReader(source).read([0]).column("k").type == pa.array(column).type
         return
-    with pytest.raises(ConfigurationError, match="has a column 'k' of its own beside its folder") as exc_info:
+    with pytest.raises(
+        ConfigurationError, match="own column 'k', which may differ from its folder's value"
+    ) as exc_info:
         open_source(tmp_path)
     assert "`hive=False`" in (exc_info.value.hint or "")
     assert open_source(tmp_path, hive=False).schema.names == ["id", "text", "k"]

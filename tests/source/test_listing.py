@@ -84,7 +84,7 @@ def test_what_is_named_is_read(place: Place, pattern: str, names: list[str]) -> 
     if names:
         assert place.names(pattern) == names
         return
-    with pytest.raises(MissingSourceError, match=r"no Parquet file .* \(1 file named with _ or \. in front left out\)"):
+    with pytest.raises(MissingSourceError, match=r"no Parquet file .*\(left out: 1 file named with _ or \. in front\)"):
         place.names(pattern)
 
 

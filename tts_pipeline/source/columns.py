@@ -1,4 +1,4 @@
-"""Columns of the source: the utterance's, and those that pass through to the tables."""
+"""Assign the source's columns to their roles: text, id, parameters, and columns that pass through to the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ColumnRoles:
     """The source's columns by their role, checked against its schema.
 
     Raises:
-        ConfigurationError: A column is missing, of the wrong type, or would collide with one of the speech table's.
+        ConfigurationError: A column is missing, has the wrong type, or has the name of a column of the speech table.
     """
 
     def __init__(self, columns: InputColumns, schema: pa.Schema) -> None:
@@ -43,7 +43,7 @@ class ColumnRoles:
 
     @property
     def input_schema(self) -> pa.Schema:
-        """The source's columns as rejects have them: under the names of ``rename`` where they differ in case only."""
+        """The source's columns as the rejects have them: ``rename`` names those that differ in case only."""
         counts = Counter(name.lower() for name in self.schema.names)
         names = [
             self.columns.rename.get(name, name) if counts[name.lower()] > 1 else name for name in self.schema.names
@@ -51,20 +51,20 @@ class ColumnRoles:
         return pa.schema([field.with_name(name) for field, name in zip(self.schema, names, strict=True)])
 
     def refuse_case_collisions(self) -> None:
-        """Make sure that no two columns of a table differ in case only. Datasets of before may have some."""
+        """Refuse columns of one table that differ in case only. Datasets of earlier versions may have such columns."""
         _refuse_case_collisions(
             [(field.name, name) for name, field in self.passthrough], [column.name for column in SPEECH]
         )
         _refuse_case_collisions(zip(self.input_schema.names, self.schema.names, strict=True))
 
     def texts(self, rows: pa.Table) -> list[str | None]:
-        """Return the texts of rows."""
+        """Return the text of each row."""
         return _values(rows, self.columns.text)
 
     def keys(self, rows: pa.Table, locations: Sequence[tuple[str, int]]) -> list[UtteranceKey]:
-        """Return the key of each row's utterance.
+        """Return the utterance key of each row.
 
-        A location is the row's file and its place in that file, see ``Source.locate``.
+        ``locations`` holds each row's file name and its position in that file: see ``Source.locate``.
         """
         if self.columns.generate_ids:
             ids = [f"{stem_of(name)}:{row}" for name, row in locations]
@@ -75,20 +75,20 @@ class ColumnRoles:
         return list(zip(ids, takes, strict=True))
 
     def id_and_parameter_columns(self) -> list[str]:
-        """Return the columns of ids, takes and parameters, each once: what is looked at before anything is sent."""
+        """Return the columns of ids, takes and parameters, each once: planning checks these columns."""
         ids = [] if self.columns.generate_ids else [self.columns.utterance_id]
         return list(dict.fromkeys([*ids, *self.columns.parameters.values()]))
 
     def parameter_columns(self) -> dict[str, str]:
-        """Return the voice parameters that are taken from columns, with their columns; ``take`` is none of them."""
+        """Return the column of each voice parameter that comes from a column; ``take`` is not among them."""
         return {name: column for name, column in self.columns.parameters.items() if name != TAKE}
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceMapper:
-    """Maps rows to utterances: a row's own parameters go before the fixed ones.
+    """Maps rows to utterances: a row's own parameter replaces the fixed one.
 
-    Unchecked parameters are not held against the card's lists.
+    Parameters in ``unchecked`` are not compared with the card's lists.
     """
 
     roles: ColumnRoles
@@ -97,13 +97,13 @@ class UtteranceMapper:
     unchecked: Collection[str] = ()
 
     def utterances(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> list[Utterance]:
-        """Return the utterances of rows; a null text becomes an empty one, a null parameter is not set."""
+        """Return the utterances of rows: a null text becomes the empty text, a null parameter keeps the fixed value."""
         varying = self.varying_parameters(rows)
         texts = self.roles.texts(rows)
         utterances = []
         for index, (text, (utterance_id, take)) in enumerate(zip(texts, keys, strict=True)):
             row_values = {name: value for name, values in varying if (value := values[index]) is not None}
-            # A longer one is refused unsaid: what is behind that is not held while the part is open.
+            # A longer text is rejected without a request: memory need not hold its end while the part is open.
             prefix = (text or "")[: MAX_TEXT_CHARACTERS + 1]
             utterances.append(
                 Utterance(utterance_id, prefix, {**self.fixed, **row_values} if row_values else self.fixed, take)
@@ -111,10 +111,10 @@ class UtteranceMapper:
         return utterances
 
     def varying_parameters(self, rows: pa.Table) -> list[tuple[str, list[ParameterValue | None]]]:
-        """Return each parameter that is taken from a column, with what is sent for each row; None is not set there.
+        """Return each parameter that comes from a column, with the value to send for each row; None is not set.
 
         Raises:
-            ConfigurationError: Some values are not allowed; says which, in how many of these rows.
+            ConfigurationError: Some values are not allowed; the error names them and counts their rows.
         """
         return [self._wire_values(rows, name, column) for name, column in self.roles.parameter_columns().items()]
 
@@ -124,12 +124,12 @@ class UtteranceMapper:
         return name, [wire_values.get(value) for value in values]
 
     def check_values(self, name: str, counts: Mapping[Any, int]) -> dict[Any, ParameterValue]:
-        """Return what is sent for each distinct value of a parameter's column; refuse values that are not allowed."""
+        """Return the value to send for each distinct value of a parameter's column; refuse forbidden values."""
         return check_column(self.card, name, counts, self.unchecked, has_fixed_value=name in self.fixed)
 
 
 def passthrough_columns(columns: InputColumns, schema: pa.Schema) -> tuple[tuple[str, pa.Field], ...]:
-    """Return the source's columns that the speech table has as well: the source's name of each, and what it becomes."""
+    """Return the columns that pass through to the speech table: the name in the source, and the field in the table."""
     used = {columns.text, *columns.parameters.values()}
     if not columns.generate_ids:
         used.add(columns.utterance_id)
@@ -137,20 +137,20 @@ def passthrough_columns(columns: InputColumns, schema: pa.Schema) -> tuple[tuple
 
 
 def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None:
-    """Say which columns keep Hugging Face ``datasets`` from opening the speech table; None is none."""
+    """Return a note on columns with which Hugging Face ``datasets`` cannot open the speech table; None without any."""
     unreadable = [(source, field) for source, field in passthrough if not is_readable_by_hugging_face(field.type)]
     if not unreadable:
         return None
     shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
     names = [source for source, _ in unreadable]
-    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out by `drop={names}`"
+    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out with `drop={names}`"
 
 
 def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
-    """Check that the columns an utterance is made of are there, with types that fit.
+    """Check that the source has each column of an utterance once, with a suitable type.
 
     Raises:
-        ConfigurationError: One is missing, stands twice or is of the wrong type.
+        ConfigurationError: A column is missing, occurs twice or has the wrong type.
     """
     _require(schema, columns.text, _TEXT)
     if not columns.generate_ids:
@@ -160,7 +160,7 @@ def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
 
 
 def parameter_values(rows: pa.Table, column: str) -> list[Any]:
-    """Return the values of a parameter's column; objects and lists as ``Nested``, so that they can be counted."""
+    """Return the values of a parameter's column; objects and lists as ``JsonText``, so that they can be counted."""
     values = _values(rows, column)
     return [to_json_text(value) for value in values] if _is_nested(rows.schema.field(column).type) else values
 
@@ -172,7 +172,7 @@ def _values(rows: pa.Table, column: str) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class _ColumnRole:
-    """What a column is for, which types fit, and what to do when there is none."""
+    """The purpose of a column, its possible types, and the hint for a missing column."""
 
     name: str
     fits: Callable[[pa.DataType], bool]
@@ -244,18 +244,18 @@ def _refuse_collisions(names: Sequence[str]) -> None:
         )
     duplicates = [name for name, count in Counter(names).items() if count > 1]
     if duplicates:
-        raise ConfigurationError(f"two columns would be named {duplicates[0]!r}", hint="mend `rename`, or the source")
+        raise ConfigurationError(f"two columns would be named {duplicates[0]!r}", hint="correct `rename` or the source")
 
 
 def _refuse_case_collisions(columns: Iterable[tuple[str, str]], reserved: Iterable[str] = ()) -> None:
-    """Refuse names that are one but for case, given with the source's name of each; ``own`` are ours."""
+    """Refuse names that differ in case only, each given with its name in the source; ``reserved`` are ours."""
     spellings = {name.lower(): name for name in reserved}
     for name, source in columns:
         other = spellings.setdefault(name.lower(), name)
         if other != name:
             raise ConfigurationError(
-                f"the source's column {source!r} would differ in case only from the column {other!r}, which DuckDB, "
-                "Spark and others take for the same",
+                f"the source's column {source!r} would differ in case only from the column {other!r}: DuckDB, Spark "
+                "and others take them for one column",
                 hint=f"{_rename_hint(source)}, or `drop={[source]}`",
             )
 

@@ -1,4 +1,4 @@
-"""``--drop``: columns of the source that are not read."""
+"""Check the columns that ``drop`` leaves out, and remove them from the source's schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.errors import ConfigurationError, did_you_mean
 
 
 def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
-    """Make sure that no column is dropped that the job needs."""
+    """Refuse to drop a column that the job needs."""
     uses = {columns.text: "the text"}
     if not columns.generate_ids:
         uses[columns.utterance_id] = "the id"
@@ -21,12 +21,13 @@ def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
     for name in columns.drop:
         if name in uses:
             raise ConfigurationError(
-                f"the column {name!r} cannot be dropped: it is needed for {uses[name]}", hint="leave one of them out"
+                f"the column {name!r} cannot be dropped: it is needed for {uses[name]}",
+                hint="remove it from `drop`, or use another column",
             )
 
 
 def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
-    """Make sure that the columns that are dropped are there."""
+    """Refuse to drop a column that the source does not have."""
     known = dict.fromkeys(names)
     for name in drop:
         if name not in known:
@@ -38,5 +39,5 @@ def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
 
 
 def without_columns(schema: pa.Schema, drop: Collection[str]) -> pa.Schema:
-    """Return a schema without some columns."""
+    """Return the schema without the columns in ``drop``."""
     return pa.schema([field for field in schema if field.name not in drop], schema.metadata) if drop else schema

@@ -1,4 +1,4 @@
-"""Duplicate requests of a job, found at planning as 64-bit hashes and stored for its runs."""
+"""Find a job's duplicate requests at planning, as 64-bit hashes, and store them for its runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tts_pipeline.storage.store import Store
 from tts_pipeline.wire.request import STREAM_PARAMETER
 
 DUPLICATES_FILE = ".repeated"
-"""The file of the hashes, until the job is done; hidden, because it is not a part of the dataset."""
+"""The file of the hashes, kept until the job is done; hidden, because it is not part of the dataset."""
 
 _HASH_BYTES = 8
 _MAX_SEEDS = 10_000
 
 
 class RequestHasher:
-    """Hashes what tells one row's requests from another's; alike in every process and version of Python.
+    """Hashes the take, text and varying parameters of a row, alike in every process and version of Python.
 
-    It is two checksums side by side, in half the time of a cryptographic hash, for planning goes through every row.
-    Rows of one hash are nearly always of one request and take. Where they are not, one waits for the other in vain.
+    The hash joins two checksums, in half the time of a cryptographic hash, because planning hashes every row.
+    Rows with the same hash nearly always have the same request and take. If not, one row waits for the other in vain.
     """
 
     def __init__(self, mapper: UtteranceMapper) -> None:
@@ -42,11 +42,11 @@ class RequestHasher:
         return int(_hashes([utterance.text.encode("utf-8", "surrogatepass")], [seed])[0])
 
     def hash_rows(self, rows: pa.Table, keys: Sequence[UtteranceKey]) -> Hashes:
-        """Return the hashes of those rows that would be sent, which have a text.
+        """Return the hashes of the rows that have a text; other rows are never sent.
 
-        A column each for the text and the parameters is enough.
+        ``rows`` needs only the columns of the text and the parameters.
         """
-        # As bytes: they need not be decoded only to be encoded again.
+        # As bytes, so that texts are not decoded only to be encoded again.
         column = rows.column(self._mapper.roles.columns.text).cast(pa.large_string()).cast(pa.large_binary())
         texts = column.to_pylist()
         has_text = [text and not text.isspace() for text in texts]
@@ -77,16 +77,15 @@ def _hashes(texts: Sequence[bytes], seeds: Sequence[int]) -> Hashes:
 
 
 def save_duplicate_hashes(store: Store, fingerprint: str, hashes: Hashes) -> None:
-    """Keep the hashes of a job's repeated requests, in place of those kept before. Blocking.
+    """Store the hashes of a job's duplicate requests, in place of earlier ones. Blocking.
 
-    They are kept at the destination: whoever goes on elsewhere, and each of many shards, need not look through the
-    whole source.
+    They are stored at the destination, so that no shard, and no run on another machine, need scan the whole source.
     """
     store.write(DUPLICATES_FILE, bytes.fromhex(fingerprint) + hashes.astype("<i8").tobytes())
 
 
 def load_duplicate_hashes(store: Store, fingerprint: str) -> Hashes | None:
-    """Return the hashes that were kept of a job; None when there are none, or the file is damaged. Blocking."""
+    """Return the stored hashes of a job; None when the file is missing, damaged, or another job's. Blocking."""
     data, prefix = store.read(DUPLICATES_FILE), bytes.fromhex(fingerprint)
     if data is None or not data.startswith(prefix) or len(data) % _HASH_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""Files below a folder, by name: on the local disk, or in any fsspec file system."""
+"""List and read the files below a folder, on the local disk or in any fsspec file system."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tts_pipeline.errors import without_passwords
 from tts_pipeline.storage.location import filesystem_of, is_local, local_path
 
 _LOST_AND_FOUND = "lost+found"
-"""Of the file systems of Linux: empty, and root's alone."""
+"""A folder of Linux file systems, empty and readable by root only."""
 
 
 class FileTree(ABC):
-    """Folders and files by their full paths, as the disk or the driver spells them."""
+    """Folders and files by their full paths, in the spelling of the disk or the driver."""
 
     filesystem: Any
     """An fsspec file system; None is the local disk."""
@@ -25,36 +25,36 @@ class FileTree(ABC):
 
     @abstractmethod
     def is_folder(self, path: str) -> bool:
-        """Return whether a path is that of a folder."""
+        """Return whether a path is a folder."""
 
     @abstractmethod
     def exists(self, path: str) -> bool:
-        """Return whether there is a file or a folder of this path."""
+        """Return whether a path is a file or a folder."""
 
     @abstractmethod
     def walk(self, root: str) -> Iterator[str]:
-        """Yield everything below a folder, relative to it; names of folders may be missing, or end with a slash."""
+        """Yield the relative path of everything below a folder; folders may be missing, or end with a slash."""
 
     @abstractmethod
     def glob(self, root: str, pattern: str) -> Iterator[str]:
-        """Yield the files below a folder that a pattern matches, hidden ones too, relative to it."""
+        """Yield the relative paths of the files below a folder that match a pattern, hidden files included."""
 
     @abstractmethod
     def read(self, path: str) -> bytes:
         """Return a file's bytes."""
 
     def display_path(self, path: str) -> str:
-        """Return a path as a person would give it."""
+        """Return a path as a person would write it."""
         return path
 
     def join(self, root: str, name: str) -> str:
-        """Return the path of what is below a folder; of the folder itself where the name is empty."""
+        """Return the path of a name below a folder; the empty name is the folder itself."""
         return f"{root.rstrip('/')}/{name}" if root and name else root or name
 
     def split(self, path: str) -> tuple[str, tuple[str, ...]]:
-        """Divide a glob into the folder that it begins with and the pieces of its pattern.
+        """Split a glob into its leading folder and the pieces of its pattern.
 
-        A folder that is there goes before the pattern that its name would be (``run[1]``).
+        An existing folder named like a pattern (``run[1]``) is taken as a folder.
         """
         pieces = path.split("/")
         count = len(list(itertools.takewhile(lambda piece: not glob.has_magic(piece), pieces)))
@@ -77,11 +77,11 @@ class LocalTree(FileTree):
         return os.path.exists(path)
 
     def walk(self, root: str) -> Iterator[str]:
-        for folder, below, files in os.walk(root, onerror=_refuse_unlisted, followlinks=True):
+        for folder, subfolders, files in os.walk(root, onerror=_refuse_unlisted, followlinks=True):
             prefix = "" if folder == root else os.path.relpath(folder, root)
-            below[:] = [name for name in below if name != _LOST_AND_FOUND and not _is_loop(root, folder, name)]
+            subfolders[:] = [n for n in subfolders if n != _LOST_AND_FOUND and not _is_loop(root, folder, n)]
             yield from (os.path.join(prefix, name) for name in files if not _is_special(folder, name))
-            yield from (os.path.join(prefix, name, "") for name in below)
+            yield from (os.path.join(prefix, name, "") for name in subfolders)
 
     def glob(self, root: str, pattern: str) -> Iterator[str]:
         for name in glob.iglob(pattern, root_dir=root, recursive=True, include_hidden=True):
@@ -122,11 +122,11 @@ class FsspecTree(FileTree):
 
 
 def open_tree(location: str | os.PathLike[str]) -> tuple[FileTree, str]:
-    """Return where a location is, and its path there.
+    """Return the tree that holds a location, and the location's path in it.
 
     Raises:
-        ImportError: The driver of that kind is not installed.
-        ValueError: There is no such kind.
+        ImportError: The driver of the URL's protocol is not installed.
+        ValueError: The protocol is unknown.
     """
     text = os.fspath(location)
     if is_local(text):
@@ -140,7 +140,7 @@ def _relative(path: str, root: str) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a name belongs to tools, as Spark and pyarrow see it; ``_lang=en`` is a folder of rows."""
+    """Return whether a name is hidden for Spark and pyarrow; ``_lang=en`` is not: it is a folder of rows."""
     return name.startswith(".") or (name.startswith("_") and "=" not in name)
 
 
@@ -150,13 +150,13 @@ def _refuse_unlisted(error: OSError) -> None:
 
 
 def _is_special(folder: str, name: str) -> bool:
-    """Say whether a name is that of no file: of a pipe, of a device. A link that leads nowhere is told when opened."""
+    """Return whether a Parquet name is no file, but a pipe or a device; a broken link fails later, when opened."""
     path = os.path.join(folder, name)
     return name.endswith(".parquet") and os.path.exists(path) and not os.path.isfile(path)
 
 
 def _is_loop(root: str, folder: str, name: str) -> bool:
-    """Say whether a folder is a link to one that it lies in."""
+    """Return whether a folder is a link to a folder that contains it."""
     path = os.path.join(folder, name)
     if not os.path.islink(path):
         return False

@@ -1,7 +1,7 @@
-"""Rows that come as a stream, written down as the source of a job: one Parquet file, in flat memory.
+"""Write a stream of rows to one Parquet file, the source of a job, in constant memory.
 
-A source is identified by its footer, which holds no contents; the footer of such a file holds a hash of all that stands
-before it, so that two streams are the same source only when they are the same rows.
+A source is identified by its footer, and a footer holds no values. So the footer of this file also holds a hash of
+everything before it: two streams are the same source only if their rows are the same.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tts_pipeline.storage.scratch import scratch_root
 from tts_pipeline.storage.store import storage_errors
 
 GROUP_ROWS = 8_192
-"""Rows in a row group, however the stream is cut: what is written depends on the rows alone."""
+"""Rows in a row group, however the stream is divided into batches: the file depends on the rows alone."""
 
 GROUP_BYTES = 32 * 1024 * 1024
-"""A row group has fewer rows where they are wider than 4 kB."""
+"""Bytes in a row group, at most: it has fewer rows if they are wider than 4 kB."""
 
 CONTENT_HASH_KEY = "tts_pipeline.content_sha256"
-"""Key of the footer's metadata that holds the hash."""
+"""The hash's key in the footer's metadata."""
 
 
 class ArrowStream(Protocol):
-    """Anything that can hand over its rows as an Arrow stream: pyarrow, Polars, pandas, DuckDB and others."""
+    """An object that exports its rows as an Arrow stream: of pyarrow, Polars, pandas, DuckDB and others."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Return the stream in a capsule."""
@@ -46,10 +46,10 @@ class ArrowStream(Protocol):
 
 @runtime_checkable
 class LazyRows(Protocol):
-    """Rows that are yet to be computed, as a Polars LazyFrame is; Polars itself is not needed to know one."""
+    """Rows that are not computed yet, such as a Polars LazyFrame; the check needs no import of Polars."""
 
     def collect_batches(self, *, chunk_size: int | None, engine: Literal["streaming"]) -> Iterable[ArrowStream]:
-        """Compute the rows, so many at a time, in order."""
+        """Compute the rows in order, ``chunk_size`` at a time."""
         ...
 
     def collect_schema(self) -> object:
@@ -60,7 +60,7 @@ class LazyRows(Protocol):
 RowStream = ArrowStream | LazyRows
 
 FILE_NAME = "frame.parquet"
-"""A constant name, for it is part of the source's fingerprint, and of the ids that are made from it."""
+"""A constant, because this name is part of the source's fingerprint and of generated ids."""
 
 _LOCK_SUFFIX = ".lock"
 
@@ -69,11 +69,11 @@ def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str
     """Write rows as a Parquet file, some thousands at a time; return the hexadecimal hash of the contents. Blocking.
 
     The hash is the same for the same rows, column names and types, as long as pyarrow writes the same bytes for them.
-    A reader of a stream is used up, categories are written as their texts, and of dropped columns only the names are
-    written. What computing a lazy frame raises is its owner's, and passes.
+    A stream reader is used up. Categories are written as their texts; only the names of dropped columns are written.
+    An exception while a lazy frame is computed belongs to the frame's owner and passes through.
 
     Raises:
-        ConfigurationError: They are no rows, a column's type cannot be read by row, or Parquet would alter its values.
+        ConfigurationError: ``rows`` holds no rows, or a column's type cannot be read row by row or stored unchanged.
         StorageError: The disk failed.
     """
     tables = _tables(rows, drop)
@@ -107,12 +107,12 @@ def _type_in_parquet(field: pa.Field) -> pa.DataType:
 
 
 def _check_lossless(table: pa.Table, schema: pa.Schema, parquet_schema: pa.Schema) -> pa.Table:
-    """Return rows as they are written; refuse values that Parquet's own types, ``parquet_schema``, would not hold."""
+    """Return the rows with the types of ``schema``; refuse values that the types of ``parquet_schema`` would alter."""
     columns = []
     for column, field, parquet_field in zip(table.columns, schema, parquet_schema, strict=True):
         try:
             values = column.cast(field.type).combine_chunks()
-            if parquet_field.type != field.type:  # dates with a time of day would lose it without a word
+            if parquet_field.type != field.type:  # dates with a time of day would silently lose it
                 values.cast(parquet_field.type)
         except pa.ArrowException as error:
             raise _lossy_column_error(field, error) from error
@@ -122,27 +122,27 @@ def _check_lossless(table: pa.Table, schema: pa.Schema, parquet_schema: pa.Schem
 
 def _lossy_column_error(field: pa.Field, error: Exception) -> ConfigurationError:
     return ConfigurationError(
-        f"the column {field.name!r} is of type {field.type}, and Parquet cannot hold it as it is: {error}",
-        hint="convert it, or leave it out by `drop`",
+        f"column {field.name!r} is of type {field.type}, which Parquet cannot hold unchanged: {error}",
+        hint="convert it, or leave it out with `drop`",
     )
 
 
 def _without_categories(field: pa.Field) -> pa.Field:
-    """Return a column of categories as one of what they stand for: their numbers depend on how the stream is cut."""
+    """Return a column of categories as a column of their values: their numbers depend on the stream's batches."""
     if not pa.types.is_dictionary(field.type):
         return field
-    return pa.field(field.name, field.type.value_type, field.nullable)  # without what Polars tells of categories
+    return pa.field(field.name, field.type.value_type, field.nullable)  # without Polars's metadata of categories
 
 
 class _HashingFile(io.FileIO):
-    """A file that knows the hash of its columns and of what was written to it."""
+    """A file that hashes its schema and all bytes that are written to it."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         super().__init__(path, "wb")
         self._hash = hashlib.sha256(str(schema).encode())
 
     def write(self, data: Any) -> int:
-        """Write all of it, as a buffered file would: pyarrow does not look at how much it was."""
+        """Write all bytes, as a buffered file would: pyarrow does not check how many were written."""
         rest = memoryview(data).cast("B")
         self._hash.update(rest)
         size_bytes = len(rest)
@@ -155,7 +155,7 @@ class _HashingFile(io.FileIO):
 
 
 def _tables(rows: RowStream, drop: Collection[str]) -> Iterator[pa.Table]:
-    """Yield an empty table, which tells the columns, and then the rows."""
+    """Yield an empty table, which has the columns, and then the rows."""
     if isinstance(rows, LazyRows):
         yield _empty_table(pa.schema(rows.collect_schema()), drop)
         batches = rows.collect_batches(chunk_size=GROUP_ROWS, engine="streaming")
@@ -174,12 +174,13 @@ def _empty_table(schema: pa.Schema, drop: Collection[str]) -> pa.Table:
         return plain.empty_table()
     except pa.ArrowNotImplementedError as error:
         raise ConfigurationError(
-            f"a column is of a type that rows cannot be read of: {error}", hint="convert it, or leave it out by `drop`"
+            f"a column has a type that cannot be read row by row: {error}",
+            hint="convert it, or leave it out with `drop`",
         ) from error
 
 
 def _with_nulls(table: pa.Table, drop: Collection[str]) -> pa.Table:
-    """Return a table with nothing in some of its columns, whatever their type."""
+    """Return the table with nulls in the columns of ``drop``, whatever their types."""
     for index, name in enumerate(table.column_names):
         if name in drop:
             table = table.set_column(index, name, pa.nulls(table.num_rows))
@@ -192,12 +193,12 @@ def _reader(rows: ArrowStream) -> pa.RecordBatchReader:
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise ConfigurationError(
             f"rows cannot be read from a {type(rows).__name__}: {error}",
-            hint="give a Polars frame, anything else with __arrow_c_stream__ that has columns, or a path",
+            hint="give a Polars frame, another object with columns and __arrow_c_stream__, or a path",
         ) from error
 
 
 def _regroup(pending: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows in tables of ``GROUP_ROWS``, or of ``GROUP_BYTES``; the last one may have fewer."""
+    """Yield the rows in tables of ``GROUP_ROWS``, or fewer where ``GROUP_BYTES`` is reached, or at the end."""
     sizes = row_sizes(pending)
     for table in tables:
         pending = pa.concat_tables([pending, table])
@@ -210,7 +211,7 @@ def _regroup(pending: pa.Table, tables: Iterator[pa.Table]) -> Iterator[pa.Table
 
 
 def _full_group_rows(sizes: Sizes) -> int:
-    """Return how many rows make a table that no further row fits into; 0 where there are too few."""
+    """Return the number of rows that fill a table; 0 when they do not fill it."""
     fitting = int(np.searchsorted(np.cumsum(sizes[:GROUP_ROWS]), GROUP_BYTES, "right"))
     is_full = fitting == GROUP_ROWS or fitting < len(sizes[:GROUP_ROWS])
     return max(1, fitting) if is_full else 0
@@ -218,13 +219,12 @@ def _full_group_rows(sizes: Sizes) -> int:
 
 @contextmanager
 def temporary_parquet(rows: RowStream, work_dir: Path | None = None, drop: Collection[str] = ()) -> Iterator[Path]:
-    """Give a file of rows, which is there as long as the block runs; of dropped columns only the names are written.
+    """Write rows to a file that exists while the block runs; only the names of dropped columns are written.
 
-    ``work_dir`` None is the user's cache, or the system's temporary folder. What a killed process left there is
-    removed.
+    ``work_dir`` None is the user's cache, or the system's temporary folder. Files of killed processes are removed.
 
     Raises:
-        ConfigurationError: They are no rows, or a column's type cannot be read by row.
+        ConfigurationError: See ``write_stream``.
         StorageError: The disk failed.
     """
     folder = scratch_root(work_dir) / "rows"

@@ -1,7 +1,7 @@
-"""Hive folders: columns whose values are in the names of folders, as in ``speaker=Cherry/a.parquet``.
+"""Read columns from the names of Hive folders, as in ``speaker=Cherry/a.parquet``.
 
-Names, values and types are those of pyarrow's hive partitioning (26.0, 2026-11): escapes are decoded, a column is int32
-where all its values are, else string.
+Names, values and types are those of pyarrow's hive partitioning (26.0, 2026-11): escapes are decoded, and a column is
+int32 if all its values are, else string.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 from tts_pipeline.errors import ConfigurationError
 
 NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
-HIVE_OFF_HINT = "mend it, or use `hive=False`: the names of folders are no columns then"
+HIVE_OFF_HINT = "rename the folders, or use `hive=False`, which makes no columns from their names"
 
 PartitionKeys = Mapping[str, str | None]
 
 
 def partition_keys(path: str) -> PartitionKeys:
-    """Return the keys that a file's folders name, with their values, None for null; refuse a key that stands twice."""
+    """Return the keys and values in the names of a file's folders; None is null. Refuse a key that occurs twice."""
     keys: dict[str, str | None] = {}
     for folder in path.split("/")[:-1]:
         name, _, value = map(unquote, folder.partition("="))
@@ -34,7 +34,7 @@ def partition_keys(path: str) -> PartitionKeys:
 
 
 def hive_columns(paths: Sequence[str]) -> dict[str, pa.Array]:
-    """Return the columns that the folders of files name: for each one, the value of each file.
+    """Return the columns from the names of folders, each with one value per file.
 
     Raises:
         ConfigurationError: The folders of two files name different keys.
@@ -51,7 +51,7 @@ def hive_columns(paths: Sequence[str]) -> dict[str, pa.Array]:
 
 
 def holds_only(metadata: pq.FileMetaData, name: str, folder_value: pa.Scalar, folder_text: str | None) -> bool:
-    """Say whether a file's own column holds the value of its folder and no other, as its statistics tell."""
+    """Return whether a file's own column, by its statistics, holds only the value of the file's folder."""
     index = metadata.schema.to_arrow_schema().get_field_index(name)
     paths = [metadata.schema.column(number).path for number in range(len(metadata.schema))]
     if index < 0 or name not in paths:

@@ -1,6 +1,7 @@
-"""INT96 timestamps, as Spark and Impala write them: they reach further than any type of Arrow's, which wraps silently.
+"""Choose the unit that INT96 timestamps, as Spark and Impala write them, are read in.
 
-They are read as nanoseconds where all of them fit (1677 to 2262), else as microseconds where none is finer.
+Their range is wider than that of any Arrow type, and Arrow wraps silently. They are read as nanoseconds if all of them
+fit (1677 to 2262), else as microseconds if none is finer.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ _PER_SECOND: Mapping[Int96Unit, int] = {"ns": 10**9, "us": 10**6}
 
 @dataclass(frozen=True, slots=True)
 class Int96:
-    """The INT96 columns of a file, with the units that hold each value unaltered, and the schema in microseconds."""
+    """A file's INT96 columns, each with the units that hold all values unaltered, and its schema in microseconds."""
 
     units: Mapping[str, frozenset[Int96Unit]]
     schema: pa.Schema
 
 
 def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collection[str]) -> Int96 | None:
-    """Look at the values of a file's INT96 columns, but the dropped; None where there are none, which costs nothing.
+    """Read a file's INT96 columns, except dropped ones, and return their units; None, at no cost, without any.
 
     Raises:
-        ConfigurationError: They are out of all proportion when they are read.
-        OSError: It cannot be read.
-        pyarrow.ArrowInvalid: It is damaged.
+        ConfigurationError: The decoded columns are disproportionately large.
+        OSError: The file cannot be read.
+        pyarrow.ArrowInvalid: The file is damaged.
     """
     leaves = metadata.schema
     names = [field.name for field in leaves.to_arrow_schema() if field.name not in drop and _has_ns(field.type)]
@@ -55,10 +56,10 @@ def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collect
 
 
 def choose_unit(files: Iterable[tuple[str, Int96]]) -> Int96Unit:
-    """Return what the INT96 timestamps of all files are read as, so that none is altered.
+    """Return the unit that holds the INT96 timestamps of all files unaltered.
 
     Raises:
-        ConfigurationError: There is no such unit; names the file and the column.
+        ConfigurationError: No unit does; the error names the file and the column.
     """
     columns = [(path, name, units) for path, int96 in files for name, units in int96.units.items()]
     for unit in _PER_SECOND:
@@ -68,7 +69,7 @@ def choose_unit(files: Iterable[tuple[str, Int96]]) -> Int96Unit:
     raise ConfigurationError(
         f"the INT96 timestamps of column {name!r} in {path!r} cannot be read unaltered: Arrow holds nanoseconds from "
         "1677 to 2262 only, and microseconds would cut some off",
-        hint=f"write it as TIMESTAMP, or leave it out by `drop={[name]}`",
+        hint=f"write it as TIMESTAMP, or leave it out with `drop={[name]}`",
     )
 
 
@@ -77,11 +78,11 @@ def _has_ns(kind: pa.DataType) -> bool:
 
 
 def _units_without_loss(*readers: Iterator[pa.RecordBatch], name: str) -> frozenset[Int96Unit]:
-    """Return the units that hold all of a column, which is read as seconds, micro- and nanoseconds."""
+    """Return the units that hold all values of a column; the readers give it in seconds, micro- and nanoseconds."""
     units = frozenset(_PER_SECOND)
     for batches in zip(*readers, strict=True):
         for seconds, micros, nanos in zip(*(leaf_arrays(batch.column(name)) for batch in batches), strict=True):
-            if seconds.type == pa.timestamp("s"):  # else a column that is nanoseconds by itself
+            if seconds.type == pa.timestamp("s"):  # else the column is stored in nanoseconds, not INT96
                 units &= _fitting_units(
                     *(leaf.drop_null().cast(pa.int64()).to_numpy() for leaf in (seconds, micros, nanos))
                 )
@@ -89,7 +90,7 @@ def _units_without_loss(*readers: Iterator[pa.RecordBatch], name: str) -> frozen
 
 
 def _fitting_units(seconds: Any, micros: Any, nanos: Any) -> frozenset[Int96Unit]:
-    """Return the units in which nothing wrapped, and nothing is cut off; what wraps does so in all arithmetic alike."""
+    """Return the units in which no value wrapped or lost digits; nanoseconds wrap here as they did in Arrow."""
     fits = {"ns": np.array_equal(nanos // _PER_SECOND["ns"], seconds)}
     fits["us"] = np.array_equal(micros // _PER_SECOND["us"], seconds) and np.array_equal(micros * 1_000, nanos)
     return frozenset(unit for unit in _PER_SECOND if fits[unit])

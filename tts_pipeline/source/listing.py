@@ -1,7 +1,7 @@
-"""List the Parquet files of a source, and the files left out: hidden ones, datasets, table logs.
+"""List the Parquet files of a source, count those left out, and refuse tables such as Delta Lake's.
 
-A folder is the glob ``**/*.parquet``. Wildcards match neither hidden names nor what lies in a dataset or an export of
-ours: these are read where the source names them, and counted where it does not.
+A folder is the glob ``**/*.parquet``. Wildcards match neither hidden names nor files of our own datasets and exports:
+such files are read if the source names them, and otherwise counted.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 from tts_pipeline.storage.location import utf8_name
 
 FOLDER_READERS = 16
-"""Folders of a glob that are looked into at one time."""
+"""Folders of a glob that are searched at the same time."""
 
 _ALL_PARQUET = ("**", "*.parquet")
 _PARQUET = re.compile(r"\.(?:parquet|parq|pq)$", re.IGNORECASE)
 _OWN_MARKS = {"dataset.json": ("dataset", b'"job_fingerprint"'), "export.json": ("export", b'"as"')}
-"""What marks a folder that we made, what such a folder is called, and what the mark holds."""
+"""The marks of our own folders: a file's name, the kind of the folder, and bytes that the file contains."""
 
 _TABLE_MARK = re.compile(
     r"(?:^|/)(?:(?P<Delta>_delta_log)|(?P<Hudi>\.hoodie(?:_partition_metadata)?)"
     r"|(?P<Iceberg>metadata/[^/]*\.metadata\.json)|(?P<Paimon>snapshot/LATEST))(?:/|$)"
 )
-"""What marks a table whose log tells which of its files and rows still count: as its maker's specification has it,
-2026-11 (Delta 4, Hudi 1, Iceberg 3, Paimon 1)."""
+"""The marks of tables whose log states which files and rows are current, by their specifications of 2026-11 (Delta 4,
+Hudi 1, Iceberg 3, Paimon 1)."""
 
 _TABLE_MARKS = ("_delta_log", ".hoodie", ".hoodie_partition_metadata", "snapshot/LATEST")
 _ICEBERG_MARK = "metadata/*.metadata.json"
 _TABLE_SUBFOLDER = re.compile(r"[^/]*=[^/]*|data|bucket-\d+")
-"""Folders of such tables that hold their files."""
+"""Folders of such tables that hold data files."""
 
 _SCANS = {"Delta": "pl.scan_delta", "Iceberg": "pl.scan_iceberg"}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceListing:
-    """The files of a source, sorted: each one's relative path, as text that can be stored, and where to open it.
+    """The files of a source, sorted: each has a relative path, as storable text, and a location to open.
 
-    A file system of None is the local disk. ``left_out`` counts Parquet files that are not read, by the reason.
+    ``filesystem`` None is the local disk. ``left_out`` counts Parquet files that are not read, by the reason.
     """
 
     filesystem: Any | None
@@ -61,31 +61,31 @@ class SourceListing:
 def list_source(location: str | os.PathLike[str], work_dir: Path | None = None) -> SourceListing:
     """Find the files of a source, outside ``work_dir``. Blocking.
 
-    A file that has the very name of a glob goes before what the glob matches.
+    A file whose name is the glob itself replaces the matches of the glob.
 
     Raises:
-        MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
-        ConfigurationError: It cannot be listed, or is a table or a dataset that cannot be read file by file.
+        MissingSourceError: The file does not exist, or no Parquet file is in the folder or matches the glob.
+        ConfigurationError: The source cannot be listed, or is a table or a dataset, which cannot be read file by file.
     """
     text = os.fspath(location)
     try:
         listing = _list_source(text, *open_tree(location), work_dir)
     except TtsPipelineError:
         raise
-    except Exception as error:  # drivers of object stores raise exceptions of their own making
+    except Exception as error:  # drivers of object stores raise exceptions of their own
         raise ConfigurationError(
             f"cannot open the source {text!r}: {error}", hint="check its path or URL, and access"
         ) from cause_of(error)
     if not listing.files:
-        beside = f" ({describe_left_out(listing.left_out)} left out)" if listing.left_out else ""
-        hint = "name a file, a folder, a glob or a URL of some"
-        raise MissingSourceError(f"no Parquet file at {text!r}{beside}", hint=hint)
+        note = f" (left out: {describe_left_out(listing.left_out)})" if listing.left_out else ""
+        hint = "give a file, a folder, a glob or a URL of Parquet files"
+        raise MissingSourceError(f"no Parquet file at {text!r}{note}", hint=hint)
     _refuse_equal_names([name for name, _ in listing.files])
     return listing
 
 
 def describe_left_out(left_out: Mapping[str, int]) -> str:
-    """Return which files were left out of a source, for people."""
+    """Describe the files that were left out of a source, for people."""
     return ", ".join(f"{count:,} file{'' if count == 1 else 's'} {reason}" for reason, count in left_out.items())
 
 
@@ -108,14 +108,14 @@ def _list_source(text: str, tree: FileTree, path: str, work_dir: Path | None) ->
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """A folder, and the pieces of the glob that is looked for in it."""
+    """A folder, and the pieces of the glob to search in it."""
 
     tree: FileTree
     root: str
     pieces: tuple[str, ...]
 
     def listing(self, matches: Sequence[str], names: Sequence[str], work_dir: Path | None) -> SourceListing:
-        """Divide the matches into files to read and files left out; ``names`` is whatever else is there."""
+        """Divide the matches into files to read and files left out; ``names`` may contain marks of folders."""
         own_folders = {**dict(self._own_folders(names)), **self._below_root(work_dir)}
         files, left_out = [], Counter[str]()
         for name in sorted(matches):
@@ -128,7 +128,7 @@ class _Search:
         return SourceListing(self.tree.filesystem, files, dict(left_out))
 
     def _skip_reason(self, name: str, own_folders: Mapping[str, str]) -> str | None:
-        """Return why a file is left out; None where it is read."""
+        """Return the reason why a file is left out; None if it is read."""
         parts = name.split("/")
         above = itertools.accumulate(parts[:-1], "{}/{}".format) if own_folders else ()
         owner = next((folder for folder in above if folder in own_folders), None)
@@ -142,7 +142,7 @@ class _Search:
         return "named with _ or . in front" if owner is None else f"of the {own_folders[owner]} at {utf8_name(owner)}/"
 
     def _own_folders(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield the folders that we made, each with what it is."""
+        """Yield our own folders, each with its kind."""
         for name in names:
             folder, _, mark = name.rpartition("/")
             kind, content = _OWN_MARKS.get(mark, ("", b""))
@@ -153,7 +153,7 @@ class _Search:
             elif kind == "dataset" and self.pieces[0] == "**":
                 raise ConfigurationError(
                     f"{self.tree.display_path(self.root)!r} is a dataset that tts-pipeline made, not a source",
-                    hint="to make another one of its speech, name its folder speech/",
+                    hint="to make another dataset from its speech, name its folder speech/",
                 )
 
     def _below_root(self, work_dir: Path | None) -> dict[str, str]:
@@ -171,7 +171,7 @@ class _Search:
 
 
 def _matches(pieces: Sequence[str], parts: Sequence[str], protected: Collection[int], depth: int = 0) -> bool:
-    """Say whether a pattern matches a path whose guarded parts no wildcard may stand for."""
+    """Return whether a pattern matches a path; wildcards do not match the protected parts."""
     if not pieces or depth == len(parts):
         return depth == len(parts) and all(piece == "**" for piece in pieces)
     piece, part = pieces[0], parts[depth]
@@ -185,11 +185,11 @@ def _matches(pieces: Sequence[str], parts: Sequence[str], protected: Collection[
 def _refuse_equal_names(names: Sequence[str]) -> None:
     equal = [name for name, count in Counter(names).items() if count > 1]
     if equal:
-        raise ConfigurationError(f"two files of the source are written {equal[0]!r}", hint="rename one of them")
+        raise ConfigurationError(f"two files of the source have the name {equal[0]!r}", hint="rename one of them")
 
 
 def _refuse_tables_above(tree: FileTree, path: str) -> None:
-    """Refuse what lies in a table, and names its files or its folders of them."""
+    """Refuse a source that lies in a table, as one of its data files or data folders."""
     folder, _, name = path.rpartition("/")
     if not tree.has_folders or not folder or (name and not _TABLE_SUBFOLDER.fullmatch(name)):
         return
@@ -214,7 +214,7 @@ def _refuse_table(folder: str, kind: str) -> None:
 
 
 def _marks_beside(tree: FileTree, root: str, matches: Sequence[str]) -> list[str]:
-    """Return the marks of tables and datasets in the folders that a glob's matches lie in, relative to its root."""
+    """Return the marks of tables and datasets in the folders of a glob's matches, relative to its root."""
     if not tree.has_folders:
         return []
     folders = {""}
@@ -231,7 +231,7 @@ def _marks_beside(tree: FileTree, root: str, matches: Sequence[str]) -> list[str
 
 
 def _marks_in(tree: FileTree, folder: str) -> list[str]:
-    with suppress(OSError):  # where nothing may be listed, nothing is known of a table
+    with suppress(OSError):  # an unreadable folder shows no marks
         marks = [mark for mark in (*_OWN_MARKS, *_TABLE_MARKS) if tree.exists(tree.join(folder, mark))]
         return [*marks, *tree.glob(folder, _ICEBERG_MARK)]
     return []

@@ -1,4 +1,4 @@
-"""The Parquet source: its files as one sequence of rows, each row group decoded at most once."""
+"""Read the Parquet files of a source as one sequence of rows, and decode each row group at most once per pass."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from tts_pipeline.storage.store import storage_errors
 FOOTER_READERS = 16
 FILES_AHEAD = 16
 SMALL_FILE_BYTES = 4 * 1024 * 1024
-"""A remote file of at most this size is fetched whole, and ahead: so much memory, times ``FILES_AHEAD``, at most."""
+"""A remote file of at most this size is fetched whole and ahead: ``FILES_AHEAD`` times as much memory, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One Parquet file of the source, with the rows of each row group and the columns that its folders name.
+    """A Parquet file of the source, with the rows of each row group and the columns from its folders' names.
 
-    The path is relative to the source's root, and part of the fingerprint. The hash is of the Parquet footer, which
-    holds counts and sizes of every column chunk.
+    ``path`` is relative to the source's root, and part of the fingerprint. ``footer_sha256`` is the hash of the Parquet
+    footer, which holds the counts and sizes of every column chunk.
     """
 
     path: str
@@ -60,9 +60,9 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the files of a source are read; a file system of None is the local disk.
+    """Options to read the files of a source; ``filesystem`` None is the local disk.
 
-    Columns in ``drop`` are no part of the schema. INT96 timestamps are read in ``int96_unit``.
+    Columns in ``drop`` are not part of the schema. INT96 timestamps are read in ``int96_unit``.
     """
 
     filesystem: Any | None = None
@@ -100,14 +100,14 @@ class Source:
         return self._file_starts[-1]
 
     def with_files(self, paths: Sequence[str]) -> Source:
-        """Return a source of these of its files, by their relative paths, in this order."""
+        """Return a source of the files with these relative paths, in this order."""
         by_path = {file.path: file for file in self.files}
         return Source([by_path[path] for path in paths], self.schema, self.left_out, self._options)
 
     def fingerprint(self) -> list[dict[str, Any]]:
-        """Return what identifies the source: each file's relative path, size and footer hash; no times, no root.
+        """Return the identity of the source: each file's relative path, size, rows and footer hash; no times, no root.
 
-        A file without rows is none of it: when it gets some, the source has grown.
+        A file without rows does not count: when it gets rows, the source has grown.
         """
         return [
             {"path": f.path, "bytes": f.size_bytes, "rows": f.rows, "footer_sha256": f.footer_sha256}
@@ -116,26 +116,26 @@ class Source:
         ]
 
     def identity(self) -> dict[str, Any]:
-        """Return what else determines the columns, where they are not as most sources have them."""
+        """Return what else determines the columns: Hive columns and the INT96 unit, unless they are the defaults."""
         hive = {"hive": self.hive} if self.hive else {}
         unit = self._options.int96_unit
         return hive if unit == ReadOptions.int96_unit else {**hive, "int96_unit": unit}
 
     @property
     def hive(self) -> dict[str, str]:
-        """The columns that the names of folders make, with their types."""
+        """The columns from the names of folders, with their types."""
         return {name: str(value.type) for name, value in self.files[0].hive.items()} if self.files else {}
 
     @property
     def _stored_columns(self) -> list[str] | None:
-        """The columns that are read from files; None is all."""
+        """The columns to read from files; None is all."""
         return [name for name in self.schema.names if name not in self.hive] if self._options.drop else None
 
     def locate(self, row: int) -> tuple[str, int]:
-        """Return the name of the file that holds a row of the source, and the row's place in that file.
+        """Return the name of the file that holds a row of the source, and the row's position in that file.
 
-        The name is the relative path; of two files that are called the same but for ``.parquet``, the later one has a
-        number behind it, so that the ids that are made of names are unique.
+        The name is the relative path. If two names differ only in ``.parquet``, the later one gets a number, so that
+        generated ids are unique.
         """
         index = bisect.bisect_right(self._file_starts, row) - 1
         return self._file_names[index], row - self._file_starts[index]
@@ -153,13 +153,13 @@ class Source:
         return names
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Stream record batches from the row group that holds row ``start``, each with its first row's place.
+        """Stream record batches from the row group that holds row ``start``, each with its first row's position.
 
-        The first place may be smaller than ``start``. ``columns`` None is all.
+        The first position may be less than ``start``. ``columns`` None is all.
 
         Raises:
-            StorageError: A file cannot be read any more, or is damaged.
-            ConfigurationError: A file is out of all proportion when it is read.
+            StorageError: A file can no longer be read, or is damaged.
+            ConfigurationError: The decoded columns of a file are disproportionately large.
         """
         first_group = bisect.bisect_right(self._group_ends, start)
         row_index = self._group_ends[first_group - 1] if first_group else 0
@@ -174,16 +174,16 @@ class Source:
                     yield row_index, projection if projection.schema.equals(schema) else projection.cast(schema)
                     row_index += batch.num_rows
                 if row_index != end:
-                    raise pa.ArrowInvalid(f"{end - row_index:,} rows that are promised are missing")
+                    raise pa.ArrowInvalid(f"{end - row_index:,} rows of the footer's count are missing")
 
     def group_of(self, row: int) -> int:
         """Return the number of the row group, counted over all files, that holds a row."""
         return bisect.bisect_right(self._group_ends, row)
 
     def _prefetch(self, first_group: int) -> Iterator[tuple[SourceFile, list[int], Future[bytes] | None]]:
-        """Yield files with their row groups from one group on; small remote ones while those behind them are fetched.
+        """Yield files with their row groups, from one group on, and fetch small remote files ahead.
 
-        Each is a round trip at least: one after the other, ten thousand of them are minutes in which nothing is read.
+        Each file is at least one round trip: ten thousand files, one after another, would stall reading for minutes.
         """
         groups = itertools.groupby(itertools.islice(self._groups, first_group, None), key=lambda pair: pair[0])
         files = ((file, [number for _, number in numbered]) for file, numbered in groups)
@@ -207,7 +207,7 @@ class Source:
     @contextmanager
     def _open(self, file: SourceFile, download: Future[bytes] | None) -> Iterator[ParquetReader]:
         is_remote = self._filesystem is not None and download is None
-        hint = "was it changed meanwhile? restore it and run again: what was received is kept"
+        hint = "if the file was changed, restore it and run again: what was received is kept"
         with storage_errors(f"reading the source file {file.location!r}", (OSError, pa.ArrowException), hint=hint):
             stream = (
                 _open_stream(self._filesystem, file.location, is_sliced=True)
@@ -229,7 +229,7 @@ def _with_hive(batch: pa.RecordBatch, hive: Mapping[str, pa.Scalar]) -> pa.Recor
 
 
 def stem_of(path: str) -> str:
-    """Return the name of a file as the ids have it that are made of files and rows."""
+    """Return the name of a file as generated ids contain it."""
     return path.removesuffix(".parquet")
 
 
@@ -240,15 +240,15 @@ def open_source(
     work_dir: Path | None = None,
     drop: Sequence[str] = (),
 ) -> Source:
-    """Open a Parquet file, a folder of them, a glob or an fsspec URL of these; reads footers, and INT96 columns.
+    """Open a Parquet file, a folder, a glob, or an fsspec URL of one of these; reads footers and INT96 columns.
 
-    ``hive`` makes columns of folders such as ``speaker=Cherry``. The files of ``work_dir`` are no source. Columns in
-    ``drop`` are not read at all.
+    ``hive`` makes columns from folders such as ``speaker=Cherry``. Files in ``work_dir`` and columns in ``drop`` are
+    not read.
 
     Raises:
-        MissingSourceError: There is no such file, or no Parquet file in the folder or by the glob.
-        ConfigurationError: Not Parquet, not to be read, files whose columns differ, or whose folders do or name
-            columns that the files have, with other values; or a column to drop is not there.
+        MissingSourceError: The file does not exist, or no Parquet file is in the folder or matches the glob.
+        ConfigurationError: A file is not Parquet or cannot be read; columns or folders of the files differ; a folder
+            names a column that its file has with other values; or the source lacks a column in ``drop``.
     """
     listing = list_source(location, work_dir)
     filesystem, listed_files = listing.filesystem, listing.files
@@ -272,7 +272,7 @@ def open_source(
 def _with_hive_columns(
     files: Sequence[SourceFile], schema: pa.Schema, filesystem: Any | None, drop: Collection[str]
 ) -> tuple[list[SourceFile], pa.Schema]:
-    """Add the columns that folders name; a column that the files have, with the folders' values, stays theirs."""
+    """Add the columns from the folders' names; a column that the files have with the same values stays the files'."""
     folder_columns = hive_columns([file.path for file in files])
     columns = {name: values for name, values in folder_columns.items() if name not in drop}
     for name in columns.keys() & set(schema.names):
@@ -280,8 +280,9 @@ def _with_hive_columns(
             with _open_stream(filesystem, file.location) as stream:
                 is_same = holds_only(parquet_file(stream).metadata, name, value, partition_keys(file.path)[name])
             if not is_same:
-                hint = "leave one of them, or use `hive=False`: the files' own column is taken then"
-                raise ConfigurationError(f"{file.path!r} has a column {name!r} of its own beside its folder", hint=hint)
+                hint = "keep one of the two, or use `hive=False` to read the file's column"
+                message = f"{file.path!r} has its own column {name!r}, which may differ from its folder's value"
+                raise ConfigurationError(message, hint=hint)
     new_columns = {name: values for name, values in columns.items() if name not in schema.names}
     hive_files = [
         replace(f, hive={name: values[n] for name, values in new_columns.items()}) for n, f in enumerate(files)
@@ -292,7 +293,7 @@ def _with_hive_columns(
 def _open_stream(filesystem: Any | None, location: str, *, is_sliced: bool = False) -> Any:
     if filesystem is None:
         return pa.OSFile(os.fsencode(location), "rb")
-    # Slices of many columns in turn: what fsspec would read ahead of one is never of another.
+    # Slices of many columns are read in turn: fsspec's read-ahead of one column never serves another.
     return filesystem.open(location, "rb", **({"cache_type": "none"} if is_sliced else {}))
 
 
@@ -311,7 +312,7 @@ def _read_footer(
             return file, schema, find_int96(stream, location, metadata, drop)
     except pa.ArrowInvalid as error:
         raise ConfigurationError(
-            f"{location!r} is not a Parquet file: {error}", hint="the source is Parquet"
+            f"{location!r} is not a Parquet file: {error}", hint="give Parquet files as the source"
         ) from cause_of(error)
     except OSError as error:
         raise ConfigurationError(f"cannot read {location!r}: {error}", hint="check the source") from cause_of(error)

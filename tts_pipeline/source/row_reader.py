@@ -12,49 +12,49 @@ from tts_pipeline.errors import ConfigurationError
 
 
 class RowBatches(Protocol):
-    """Rows that are gone through in batches: those of a source, or what is held of them."""
+    """Rows that are read in batches: those of a source, or the spooled rows of a part."""
 
     schema: pa.Schema
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield batches, each with its first row's place, from somewhere at or before row ``start`` on."""
+        """Yield batches, each with its first row's position; the first batch begins at or before row ``start``."""
 
     def group_of(self, row: int) -> int:
-        """Return the number of the group that holds a row: at the beginning of another one, reading can begin anew."""
+        """Return the number of the group that holds a row; reading can restart at the beginning of each group."""
 
 
 class RowReader:
-    """Reads runs of rows in ascending order, going through the source once; ``columns`` None is all."""
+    """Reads rows in ascending order, in one pass over the source; ``columns`` None is all."""
 
     def __init__(self, source: RowBatches, columns: Sequence[str] | None = None) -> None:
         self._source = source
         self._columns = columns
         self.schema = select_columns(source.schema, columns)
-        """Of the rows that are read."""
+        """The schema of the rows that are read."""
         self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
         self._first_row = 0
         self._batch: pa.RecordBatch | None = None
 
     def read(self, row_indices: Sequence[int]) -> pa.Table:
-        """Return the rows at these places, which ascend."""
+        """Return the rows at these positions, which ascend."""
         return pa.Table.from_batches(self.batches(row_indices), schema=self.schema)
 
     def batches(self, row_indices: Sequence[int]) -> Iterator[pa.RecordBatch]:
-        """Yield the rows at these places, which ascend, batch by batch: so many as are in memory anyway."""
+        """Yield the rows at these positions, which ascend, in the batches of the source."""
         position = 0
         while position < len(row_indices):
             self._advance_to(row_indices[position])
             batch, first = self._batch, self._first_row
             if batch is None:
                 raise ConfigurationError(
-                    f"the source has no row {row_indices[position]}", hint="was it changed meanwhile?"
+                    f"the source has no row {row_indices[position]}", hint="if the source was changed, restore it"
                 )
             until = bisect.bisect_left(row_indices, first + batch.num_rows, lo=position)
             yield _take_rows(batch, first, row_indices[position:until])
             position = until
 
     def close(self) -> None:
-        """Let go what is in memory of the file that was read last: its page, and buffers."""
+        """Release the page and the buffers of the file that was read last."""
         self._batches, self._batch = iter(()), None
 
     def _advance_to(self, row_index: int) -> None:
@@ -84,5 +84,5 @@ def _take_rows(batch: pa.RecordBatch, first_row: int, row_indices: Sequence[int]
 
 
 def select_columns(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
-    """Return the schema of some columns; None is all."""
+    """Return the schema of the columns; None is all."""
     return schema if columns is None else pa.schema([schema.field(name) for name in columns])

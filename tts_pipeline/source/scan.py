@@ -1,4 +1,4 @@
-"""One pass over the source before anything is sent: duplicate ids, bad values, duplicate requests."""
+"""Scan the source before any request is sent: refuse duplicate ids and bad values, and find duplicate requests."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tts_pipeline.storage.hash_partitions import Hashes, HashPartitions, duplica
 MAX_EXAMPLES = 5
 _TAKES = 2**31
 MAX_DISTINCT = 100_000
-"""Distinct values of one parameter that are held at a time; beyond it they are checked and let go."""
+"""Distinct values of one parameter in memory, at most: above this number they are checked and released."""
 
 
 def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMapper, *, scratch: Path) -> Hashes:
-    """Check ids, takes and parameter columns of all rows, and find requests that stand twice, in flat memory.
+    """Check ids, takes and parameters of all rows, and find duplicate requests, in constant memory.
 
-    Returns the hashes (``RequestHasher``) of the utterances that would be asked for in the same way as another one.
+    Return the hashes (``RequestHasher``) of the utterances whose request equals that of another utterance.
     Hashes that do not fit into memory go to the scratch folder.
 
     Raises:
-        ConfigurationError: An id is null or stands twice, with examples; a take fits no column of the tables; or
-            values of a parameter are not allowed, each with its number of rows.
+        ConfigurationError: An id is null or occurs twice (the error gives examples); a take is not a 32-bit integer;
+            or values of a parameter are not allowed (the error counts the rows of each).
         StorageError: The source cannot be read, or the scratch folder cannot be written.
     """
     roles = mapper.roles
@@ -47,7 +47,7 @@ def scan_source(source: Source, row_indices: Sequence[int], mapper: UtteranceMap
             if not roles.columns.generate_ids:
                 _refuse_null_ids(table, roles.columns.utterance_id)
                 ids.add(np.fromiter(map(hash, keys), np.int64, len(keys)))
-            with suppress(ConfigurationError):  # told below, with the numbers of all rows
+            with suppress(ConfigurationError):  # ``check_values`` reports it below, with the counts of all rows
                 requests.add(hasher.hash_rows(table, keys))
         duplicate_ids, duplicate_requests = duplicate_hashes(ids), duplicate_hashes(requests)
     for name, value_counts in counts.items():
@@ -83,7 +83,8 @@ def _refuse_bad_takes(table: pa.Table, roles: ColumnRoles) -> None:
     bad = [] if column is None else [v for v in table.column(column).to_pylist() if v and not -_TAKES <= v < _TAKES]
     if bad:
         raise ConfigurationError(
-            f"column {column!r} for the take holds {bad[0]}, which is no 32-bit integer", hint="number the takes anew"
+            f"column {column!r} for the take holds {bad[0]}, which is not a 32-bit integer",
+            hint="number the takes anew",
         )
 
 
@@ -100,6 +101,6 @@ def _refuse_duplicates(
     examples = ", ".join(f"{key[0]!r} ({count} rows)" for key, count in duplicates[:MAX_EXAMPLES])
     more = f" and {len(duplicates) - MAX_EXAMPLES} more" if len(duplicates) > MAX_EXAMPLES else ""
     raise ConfigurationError(
-        f"column {mapper.roles.columns.utterance_id!r} holds ids that stand more than once: {examples}{more}",
+        f"column {mapper.roles.columns.utterance_id!r} holds ids that occur more than once: {examples}{more}",
         hint="make them unique, use `generate_ids=True`, or `columns={'take': 'COLUMN'}` for several takes of one id",
     )

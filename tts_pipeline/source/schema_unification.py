@@ -1,4 +1,4 @@
-"""One schema for the files of a source: Arrow-only differences are unified, Parquet's are refused."""
+"""Unify the schemas of a source's files: accept differences that only Arrow knows, and refuse those of Parquet."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _MAX_DIFFERENCES = 5
 
 
 def unify_schemas(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
-    """Return the columns that all files have, with types that hold the values of each without a change.
+    """Return the columns that all files have, with types that hold the values of each file unchanged.
 
-    Strings and binaries of any width, categories and their values, lists of any kind, time zones of one kind of
-    instant, an extension and what it is stored as, what may be null, and columns without any value are the same Parquet
-    and go together. Column order, and names of list items, are those of the first file. Integers of two widths, or
-    times of two units, differ.
+    Differences that Parquet does not know are unified: strings and binaries of any width, categories and their values,
+    lists of any kind, time zones of instants, an extension and its storage type, nullability, and columns without any
+    value. Column order and the names of list items are those of the first file. Integers of two widths, or times of two
+    units, differ.
 
     Raises:
-        ConfigurationError: Columns differ; names two files, the column and both types.
+        ConfigurationError: Columns differ; the error names two files, the column and both types.
     """
     unified = schemas[0][1]
     unified_schemas = [unified]
@@ -41,7 +41,7 @@ def _merge_schemas(first: pa.Schema, second: pa.Schema) -> pa.Schema | None:
 
 
 def _merge_fields(first: Iterable[pa.Field], second: Iterable[pa.Field]) -> list[pa.Field] | None:
-    """Return the fields of both, by name, in the order of the first; None where they differ, or a name stands twice."""
+    """Return the merged fields, in the order of ``first``; None if names or types differ, or a name occurs twice."""
     fields_in_order, fields_by_name = list(first), {field.name: field for field in second}
     names = {field.name for field in fields_in_order}
     if len(names) < len(fields_in_order) or names != fields_by_name.keys() or len(list(second)) > len(fields_by_name):
@@ -61,7 +61,7 @@ def _merge_field(first: pa.Field, second: pa.Field) -> pa.Field | None:
 def _can_be_cast(kind: pa.DataType, other: pa.DataType) -> bool:
     try:
         pa.nulls(0, kind).cast(other)
-    except pa.ArrowNotImplementedError:  # Arrow 26 casts nothing to a list view, for one
+    except pa.ArrowNotImplementedError:  # for example, Arrow 26 casts nothing to a list view
         return False
     return True
 
@@ -119,7 +119,7 @@ def _merge_lists(first: pa.DataType, second: pa.DataType) -> pa.DataType | None:
 
 
 def _storage_type(kind: pa.DataType) -> pa.DataType:
-    """Return what Parquet knows of a type: the values of categories, the storage of an extension."""
+    """Return the type that Parquet stores: the values of categories, the storage type of an extension."""
     if isinstance(kind, pa.BaseExtensionType):
         return _storage_type(kind.storage_type)
     return _storage_type(kind.value_type) if pa.types.is_dictionary(kind) else kind
@@ -133,17 +133,17 @@ _FAMILIES = (
     ((pa.string(), pa.large_string(), pa.string_view()), pa.large_string()),
     ((pa.binary(), pa.large_binary(), pa.binary_view()), pa.large_binary()),
 )
-"""Kinds of one type in Parquet, and the one that holds all."""
+"""The Arrow types of one Parquet type, and the type that holds them all."""
 
 
 def _difference_error(schemas: Sequence[tuple[str, pa.Schema]], index: int) -> ConfigurationError:
-    """Name the first file that one of the others does not go with."""
+    """Return the error for the file at ``index``; it names the first file that differs from it."""
     path, schema = schemas[index]
     pairs = ((name, other) for name, other in schemas[:index] if _merge_schemas(other, schema) is None)
     name, other = next(pairs, schemas[0])
     return ConfigurationError(
         f"the columns of {path!r} differ from those of {name!r}: {_format_difference(other, schema)}",
-        hint="give all files of the source the same columns and types, or leave columns out by `drop=['COLUMN']`",
+        hint="give all files of the source the same columns and types, or leave columns out with `drop=['COLUMN']`",
     )
 
 
@@ -154,7 +154,7 @@ def _format_difference(first: pa.Schema, second: pa.Schema) -> str:
         f"{name}: {first_types.get(name, 'absent')} / {second_types.get(name, 'absent')}"
         for name in names[:_MAX_DIFFERENCES]
     ]
-    return "; ".join(shown) or "a name stands twice"
+    return "; ".join(shown) or "a name occurs twice"
 
 
 def _differ(first: pa.Schema, second: pa.Schema, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of an open part: small columns in memory, wide ones in an anonymous file."""
+"""Keep the rows of an open part: in memory up to a limit, then in an anonymous file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tts_pipeline.storage.row_sizes import row_sizes
 from tts_pipeline.storage.store import storage_errors
 
 _NARROW_BYTES = 4_096
-"""Rows that have less are not measured one by one: part by part, they come to little."""
+"""Rows with fewer bytes on average are not measured one by one: all rows of a part take little memory then."""
 
 
 class SpooledRows:
     """Rows in order, written once and read in slices; ``RowReader`` reads them as it reads a source.
 
-    More than ``memory_bytes`` goes to a file in ``folder``, on a local disk. It has no name, so that nothing is left
-    of it whatever becomes of the process. A folder of None holds everything in memory.
+    Rows beyond ``memory_bytes`` go to a file in ``folder``, on a local disk. The file has no name, so that it vanishes
+    with the process. ``folder`` None keeps all rows in memory.
     """
 
     def __init__(self, schema: pa.Schema, memory_bytes: int = 0, folder: Path | None = None) -> None:
         self.schema = schema
         self.row_bytes: list[int] = []
-        """What each row has; 0 for one of those that are small."""
+        """Bytes of each row; 0 for a small row."""
         self._memory_bytes = memory_bytes
         self._folder = folder
         self._batches: list[pa.RecordBatch] = []
@@ -36,20 +36,20 @@ class SpooledRows:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> SpooledRows:
-        """Hold a table's rows in memory."""
+        """Keep a table's rows in memory."""
         rows = cls(table.schema)
         for batch in table.to_batches():
             rows.add(batch)
         return rows
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take rows that follow those taken before. Blocking."""
+        """Append rows. Blocking."""
         sizes = _row_bytes(batch)
         self.row_bytes += sizes
         self._buffered_bytes += batch.nbytes
         is_small = self._writer is None and not any(sizes) and self._buffered_bytes <= self._memory_bytes
         if self._folder is None or is_small:
-            self._batches.append(batch)  # of wide rows, some would keep a whole slice of the source in memory
+            self._batches.append(batch)  # a few wide rows would keep a whole slice of the source in memory
             return
         with storage_errors(f"keeping rows of the source in {self._folder}"):
             if self._writer is None:
@@ -59,7 +59,7 @@ class SpooledRows:
             self._writer.write_batch(batch)
 
     def batches(self, start: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Yield the batches from the one on that holds row ``start``, as ``Source.batches`` does."""
+        """Yield batches as ``Source.batches`` does, from the batch that holds row ``start``."""
         first_row, names = 0, self.schema.names if columns is None else list(columns)
         for batch in self._read_all():
             if start < first_row + batch.num_rows:
@@ -67,11 +67,11 @@ class SpooledRows:
             first_row += batch.num_rows
 
     def group_of(self, row: int) -> int:  # noqa: ARG002 (as a source has it)
-        """Return 0: all is read in one go."""
+        """Return 0: all rows are one group."""
         return 0
 
     def close(self) -> None:
-        """Let the rows go."""
+        """Release the rows."""
         self._batches.clear()
         if self._file is not None:
             self._file.close()

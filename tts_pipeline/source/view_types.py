@@ -1,4 +1,4 @@
-"""Arrow's view types, whose rows pyarrow 26 cannot take: read as their plain types."""
+"""Replace Arrow's view types, whose rows pyarrow 26 cannot take, by their plain types."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _PLAIN_TYPES = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 def without_view_types(schema: pa.Schema) -> pa.Schema:
     """Return a schema with plain strings and binaries in place of views, at any depth.
 
-    A column of another type that rows cannot be taken of is refused.
+    Refuse a column of another type whose rows cannot be taken.
     """
     plain = pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
     no_indices = pa.nulls(0, pa.int64())  # not pa.array([]): that imports pandas where it is installed, in 0.2 s
     for field in plain:
-        if _is_simple(field.type):  # these can: a look would import Arrow's functions only to see that
+        if _is_simple(field.type):  # these can be taken: a test would import Arrow's functions needlessly
             continue
         try:
             pa.nulls(0, field.type).take(no_indices)
         except pa.ArrowNotImplementedError as error:
             raise ConfigurationError(
-                f"column {field.name!r} is of type {field.type}, which cannot be read by row: {error}",
-                hint=f"convert it, or leave it out by `drop={[field.name]}`",
+                f"column {field.name!r} is of type {field.type}, which cannot be read row by row: {error}",
+                hint=f"convert it, or leave it out with `drop={[field.name]}`",
             ) from error
     return plain
 
@@ -36,7 +36,7 @@ def _is_simple(kind: pa.DataType) -> bool:
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     if kind in _PLAIN_TYPES:
         return _PLAIN_TYPES[kind]
-    if pa.types.is_dictionary(kind):  # of views where a Polars frame has categories
+    if pa.types.is_dictionary(kind):  # Polars's categories have views as values
         return pa.dictionary(kind.index_type, _plain_type(kind.value_type), kind.ordered)
     if pa.types.is_struct(kind):
         return pa.struct([_plain_field(child) for child in kind])
