@@ -54,7 +54,7 @@ def test_a_writer_knows_that_it_has_lost_all_before_anybody_takes_it(object_stor
     peer.now_s = LEASE_S
     peer.heartbeat.check()
     assert peer.poll_at(LEASE_S + 1.0) == (False, False)
-    with pytest.raises(LeaseLostError, match="gave no sign of life"):
+    with pytest.raises(LeaseLostError, match="wrote no heartbeat"):
         peer.heartbeat.check()
     before = object_store.read(heartbeat_name(peer.owner.invocation_id))
     peer.heartbeat.beat()

@@ -145,7 +145,7 @@ def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, th
         held.__enter__()
         ours.check()
         here.sleep(LEASE_S + 1)
-        with pytest.raises(LeaseLostError, match="no sign of life"):
+        with pytest.raises(LeaseLostError, match="wrote no heartbeat"):
             ours.check()
         theirs = there.process()
         there.meanwhile = [theirs]

@@ -102,7 +102,7 @@ def test_a_home_that_nobody_knows_is_no_folder_of_that_name(monkeypatch: pytest.
         local_path("~/out")
     assert "HOME" in (told.value.hint or "")
     for name in ("", "file://", "file:///a%00b"):
-        with pytest.raises(ConfigurationError, match="is no name of a file"):
+        with pytest.raises(ConfigurationError, match="is not a name of a file"):
             local_path(name)
 
 

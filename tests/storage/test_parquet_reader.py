@@ -104,7 +104,7 @@ def test_what_comes_to_far_more_than_its_file_is_refused(tmp_path: Path, kind: s
     before_bytes = pa.total_allocated_bytes()
     with pytest.raises(ConfigurationError, match="leave the column out") as met:
         _read(tmp_path / "a.parquet", ["text"])
-    assert re.search("up to '(text|id|nulls|same).*' come to more than [0-9,]+ when they are read", str(met.value))
+    assert re.search("up to '(text|id|nulls|same).*' decode to more than [0-9,]+; the maximum is", str(met.value))
     assert pa.total_allocated_bytes() - before_bytes < 5_000_000
 
 

@@ -1,4 +1,4 @@
-"""Threads for work that may hang, such as a remote store: they delay neither exit nor interrupts."""
+"""Run calls that may hang, such as those of a remote store, in threads that delay neither exit nor interrupts."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ Result = TypeVar("Result")
 _Call = tuple[Future[Any], Callable[[], Any]]
 
 TO_THREAD_WORKERS = min(32, (os.cpu_count() or 1) + 4)
-"""Threads for ``asyncio.to_thread``, at most: as many as asyncio itself has."""
+"""Threads for ``asyncio.to_thread``, at most: asyncio's own number."""
 
 
 POLL_S = 0.2
-"""How often who waits looks up. A signal that the system gave to another thread does not wake the main one, which has
-to handle it: it does so once it runs."""
+"""Seconds after which a waiting thread wakes. A signal that the system gave to another thread does not wake the main
+thread, which has to handle it when it next runs."""
 
 
 FILE_READERS = 16
-"""Files that are looked into at one time: on an object store each takes some round trips."""
+"""Files that are read at the same time: on an object store, each takes some round trips."""
 
 
 class _Future(Future[Result]):
     def result(self, timeout: float | None = None) -> Result:
-        """See ``Future.result``; interruptible whichever thread a signal comes to."""
+        """See ``Future.result``; interruptible, whichever thread receives the signal."""
         while timeout is None and not self.done():
             wait([self], POLL_S)
         return super().result(timeout)
 
 
 class DaemonExecutor(ThreadPoolExecutor):
-    """Runs calls in daemon threads. Those of its base are waited for when the interpreter ends.
+    """Runs calls in daemon threads; the interpreter waits for those of the base class before it ends.
 
-    A ``with`` waits for them as that of any executor does, unless it is left by a ``KeyboardInterrupt`` or the like:
-    whoever interrupts twice must not wait for what hangs.
+    ``with`` waits for the calls, as it does for any executor, unless a ``KeyboardInterrupt`` or the like ends it: a
+    second interrupt must not wait for a call that hangs.
     """
 
     def __init__(self, max_threads: int, name: str) -> None:
-        super().__init__(max_threads)  # which begins no thread before its own ``submit``
+        super().__init__(max_threads)  # starts no thread before its own ``submit``
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._max_threads = max_threads
         self._name = name
@@ -66,7 +66,7 @@ class DaemonExecutor(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:
-        """Let the threads end when what is queued is done, or cancelled; waits for that only when told to."""
+        """Let the threads end after the queued calls, or cancel these; ``wait`` waits for the end."""
         self._is_shut_down = True
         if cancel_futures:
             self._cancel_queued()
@@ -98,7 +98,7 @@ class DaemonExecutor(ThreadPoolExecutor):
 
 
 async def in_daemon_threads(main: Coroutine[Any, Any, Result]) -> Result:
-    """Await something whose ``asyncio.to_thread`` calls, and look-ups of names, do not keep the process alive."""
+    """Await a coroutine whose ``asyncio.to_thread`` calls and host name look-ups do not keep the process alive."""
     asyncio.get_running_loop().set_default_executor(DaemonExecutor(TO_THREAD_WORKERS, "to-thread"))
     return await main
 

@@ -1,4 +1,4 @@
-"""Disk space held in reserve, so that paid answers still fit when the journals' disk is full."""
+"""Hold disk space in reserve, so that paid answers still fit when the journals' disk is full."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tts_pipeline.storage.safe_folder import make_folder
 from tts_pipeline.storage.store import storage_errors
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What the system says when space that is given back helps."""
+"""Errors of the system that released space can cure."""
 
 
 class DiskReserve:
-    """A file without a name that takes up space until that is needed.
+    """A file without a name that occupies space until the space is needed.
 
-    A request may be on its way when the disk fills up, and its answer is paid for. So that much space is taken when a
-    run starts, and given back at the first write that finds the disk full: from then on nothing new is sent, and what
-    is still to be written, answers and how attempts ended, has room. The system frees it when the process dies.
+    A request may be on its way when the disk fills up, and its answer is paid for. So a run takes this space when it
+    starts, and releases it at the first write that finds the disk full. From then on nothing new is sent, and the
+    remaining answers and settlements have room. The system frees the space when the process dies.
 
-    It is best effort: where a file system cannot set space aside there is none, and where there is little room it is
-    smaller.
+    The reserve is best effort: a file system that cannot allocate space ahead gives none, and a nearly full disk gives
+    less.
     """
 
     def __init__(self, folder: Path, size_bytes: int) -> None:
@@ -35,13 +35,14 @@ class DiskReserve:
 
     @property
     def is_allocated(self) -> bool:
-        """Whether there is space to give back."""
+        """Whether the reserve holds space."""
         return self._file is not None
 
     def allocate(self) -> None:
-        """Take the space, or as much as there is, down to a sixteenth.
+        """Take the space, or as much as is free, down to a sixteenth.
 
-        Less is refused: a run would stop at once.
+        Raises:
+            StorageError: Even less is free: a run would stop immediately.
         """
         if not hasattr(os, "posix_fallocate"):  # macOS
             return
@@ -53,7 +54,7 @@ class DiskReserve:
                 os.posix_fallocate(self._file.fileno(), 0, max(1, self._size_bytes // divisor))
             except OSError as error:
                 disk_full = error
-                if error.errno not in DISK_FULL_ERRNOS:  # cannot set space aside, or not as much in one file
+                if error.errno not in DISK_FULL_ERRNOS:  # cannot allocate ahead, or not as much in one file
                     self.release()
                     return
                 os.ftruncate(self._file.fileno(), 0)
@@ -66,7 +67,7 @@ class DiskReserve:
         )
 
     def release(self) -> None:
-        """Give the space back; harmless when done again."""
+        """Release the space; a second call does nothing."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):

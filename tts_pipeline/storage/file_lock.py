@@ -1,4 +1,4 @@
-"""A file lock of the operating system, between processes of one machine."""
+"""Lock files of the operating system between the processes of one machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tts_pipeline.storage.store import storage_errors
 
 
 class HeldElsewhereError(StorageError):
-    """Another process works on a part, or on the whole dataset. Never retried; may be looked at again.
+    """Another process works on a part, or on the whole dataset. Never retried; the caller may check again later.
 
-    ``holder`` is for people. ``is_alive`` says whether it is known to live; else it may have died.
+    ``holder`` is for people. ``is_alive`` states whether the holder is known to live; otherwise it may have died.
     """
 
     def __init__(self, resource: str, holder: str, *, is_alive: bool = True) -> None:
@@ -30,12 +30,12 @@ class HeldElsewhereError(StorageError):
 
 
 class FileLock:
-    """An operating-system lock on one part: two processes of one machine never work on it at a time.
+    """An operating-system lock on one part: two processes of one machine never work on it at the same time.
 
-    The whole dataset has one, too, which all its runs share, and a descriptor that grows has another. It is free the
-    instant its owner dies. Held by ``with``.
+    The whole dataset also has a lock, which all its runs share, and a growing descriptor has another. A lock is free
+    the instant its owner dies. Used with ``with``.
 
-    Entering raises a HeldElsewhereError when another process holds it; who shares it keeps out who needs it alone.
+    Entering raises HeldElsewhereError when another process holds the lock; shared locks exclude exclusive ones.
     """
 
     def __init__(self, path: Path, *, shared: bool = False) -> None:
@@ -62,7 +62,7 @@ class FileLock:
         if not self._is_current(fd):
             os.close(fd)
             return None
-        with suppress(OSError):  # who holds it is good to know, but a full disk need not know
+        with suppress(OSError):  # the owner's name is only for messages: a full disk may lack it
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"process {os.getpid()}\n".encode(), 0)
         return fd
@@ -75,8 +75,8 @@ class FileLock:
 
     def __exit__(self, *_: object) -> None:
         if self._fd is not None:
-            # The last one of those that share it removes the file. Where the disk takes no change any more it stays: a
-            # file that nobody has locked is no lock.
+            # The last process that shares the lock removes the file. On a disk that refuses changes the file stays: a
+            # file that no process has locked is no lock.
             with suppress(OSError):
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.path.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process of this machine holds a lock alone."""
+    """Return whether a process of this machine holds a lock exclusively."""
     with storage_errors(f"looking at {path}"):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""Any file system that fsspec knows as a store, in particular object stores."""
+"""Use any fsspec file system as a store, in particular an object store."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tts_pipeline.storage.scratch import scratch_folder
 from tts_pipeline.storage.store import LEASES, Store, storage_errors
 
 _OBJECT_STORES = frozenset({"s3", "gs", "abfs", "az", "oss"})
-"""Protocols of object stores: they have names with slashes, and no folders."""
+"""Protocols of object stores, which have names with slashes but no folders."""
 
 _GLOB_CHARACTERS = frozenset("*?[")
 _CONFLICTS = {HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED}
 
 
 class FsspecStore(Store):
-    """Any file system that fsspec knows. A file is put whole, as the last act.
+    """A store in any fsspec file system. A file is uploaded whole, as the last step.
 
-    The URL is for messages, without a password. ``staging`` is a local folder for files that are being written; None
-    is a temporary one for each of them.
+    ``url`` is for messages, which omit its password. ``staging`` is a local folder for files that are being written;
+    None makes a temporary folder for each file.
     """
 
     def __init__(self, filesystem: Any, path: str, *, url: str, staging: Path | None = None) -> None:
@@ -35,20 +35,20 @@ class FsspecStore(Store):
         self.root = without_passwords(url.rstrip("/"))
         self.staging = staging
         protocols = filesystem.protocol
-        # Asked for a folder, a driver of an object store would make the bucket, also one that is misspelt or gone.
+        # With a folder, a driver of an object store would make the bucket, even a misspelt or deleted bucket.
         self._has_folders = _OBJECT_STORES.isdisjoint((protocols,) if isinstance(protocols, str) else protocols)
-        self._create_if_absent = {"is_known": False}  # shared with the folders below
+        self._create_if_absent = {"is_known": False}  # shared with subfolders
 
     @property
     def has_create_if_absent(self) -> bool:
-        """Whether it is known to refuse to create a file that exists: see ``probe_create_if_absent``."""
+        """Whether the store is known to refuse to create an existing file: see ``probe_create_if_absent``."""
         return self._create_if_absent["is_known"]
 
     def probe_create_if_absent(self, name: str) -> bool:
-        """Find out whether the store has create-if-absent, by trying it on a file that is there; may destroy that."""
+        """Return whether the store has create-if-absent; the test on an existing file may destroy the file."""
         if _checks_then_writes(self.filesystem):
             return False
-        with storage_errors(f"trying {self.describe(name)}", Exception):
+        with storage_errors(f"testing create-if-absent on {self.describe(name)}", Exception):
             try:
                 self.filesystem.pipe_file(self._full_path(name), b"", mode="create")
             except Exception as error:
@@ -65,29 +65,28 @@ class FsspecStore(Store):
         with storage_errors(f"listing {self.describe(folder)}", Exception):
             try:
                 self.filesystem.invalidate_cache(self._full_path(folder))
-                found = self.filesystem.ls(self._full_path(folder), detail=False)
+                paths = [str(path).strip("/") for path in self.filesystem.ls(self._full_path(folder), detail=False)]
             except FileNotFoundError:
                 return []
         # An object store may have an object in place of a folder, with the folder's own name.
-        others = (str(path).strip("/") for path in found if str(path).strip("/") != self._full_path(folder).strip("/"))
-        names = {path.rsplit("/", 1)[-1] for path in others}
+        names = {path.rsplit("/", 1)[-1] for path in paths if path != self._full_path(folder).strip("/")}
         return sorted(name for name in names if name.startswith(prefix) and not name.startswith("."))
 
     def read(self, name: str) -> bytes | None:
         return self.read_start(name, None)
 
     def read_start(self, name: str, size_bytes: int | None) -> bytes | None:
-        """Return the first bytes of a file, so many at most; None when there is no such file."""
-        part = {} if size_bytes is None else {"start": 0, "end": size_bytes}
+        """Return at most the first ``size_bytes`` of a file (None is all); None when the file does not exist."""
+        byte_range = {} if size_bytes is None else {"start": 0, "end": size_bytes}
         with storage_errors(f"reading {self.describe(name)}", Exception):
             for _ in range(2):
                 with suppress(FileNotFoundError):
-                    return bytes(self.filesystem.cat_file(self._full_path(name), **part))
+                    return bytes(self.filesystem.cat_file(self._full_path(name), **byte_range))
                 self._forget_listing(name)
         return None
 
     def _forget_listing(self, name: str) -> None:
-        """Let the driver ask the store: what is not in its last listing of a folder is not there for s3fs 2026.9."""
+        """Make the driver ask the store again: for s3fs 2026.9, a file outside its last listing does not exist."""
         self.filesystem.invalidate_cache(self._full_path(name).rsplit("/", 1)[0])
 
     def exists(self, name: str) -> bool:
@@ -97,8 +96,8 @@ class FsspecStore(Store):
 
     def open(self, name: str) -> BinaryIO:
         with storage_errors(f"opening {self.describe(name)}", Exception):
-            self._forget_listing(name)  # it tells sizes, too
-            # Without a cache of its own: that would read megabytes ahead around every few bytes.
+            self._forget_listing(name)  # it also holds sizes
+            # Without fsspec's cache, which would read megabytes around every few bytes.
             return cast("BinaryIO", self.filesystem.open(self._full_path(name), "rb", cache_type="none"))
 
     def remove(self, name: str) -> None:
@@ -106,7 +105,7 @@ class FsspecStore(Store):
             self.filesystem.rm_file(self._full_path(name))
 
     def create(self, name: str, data: bytes) -> bool:
-        # Where the store is not known to refuse to overwrite this is best effort.
+        # Best effort, unless the store is known to refuse to overwrite.
         if not self.has_create_if_absent and self.exists(name):
             return False
         with self._put_errors(name):
@@ -120,7 +119,7 @@ class FsspecStore(Store):
                 self.filesystem.pipe_file(self._full_path(name), data)
         return True
 
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (it is, once it returns)
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (a put is durable once it returns)
         with self._put_errors(name):
             self.filesystem.pipe_file(self._full_path(name), data)
 
@@ -136,7 +135,7 @@ class FsspecStore(Store):
             if _GLOB_CHARACTERS.isdisjoint(path):
                 self.filesystem.rm(path, recursive=True)
                 return
-            for file in self.filesystem.find(path):  # a driver would remove all that the path fits as a pattern
+            for file in self.filesystem.find(path):  # ``rm`` would remove all matches of the path as a pattern
                 self.filesystem.rm_file(file)
 
     def subfolder(self, folder: str) -> Store:
@@ -180,22 +179,22 @@ class FsspecStore(Store):
         except Exception as error:
             if not (is_new and _is_conflict(error)):
                 raise
-            # Of a request that is sent again because its answer was lost, the first one may have put it there.
+            # A driver repeats a request whose answer was lost: the first request may have put the file there.
             with file.open("rb") as ours, self.open(name) as theirs:
                 digests = [hashlib.file_digest(cast("Any", stream), "sha256").digest() for stream in (ours, theirs)]
             if digests[0] != digests[1]:
                 raise self.conflict_error(name) from error
 
     def conflict_error(self, name: str) -> StorageError:
-        """Return the error that a file which was to be new is another process's."""
+        """Return the error for a file that should be new, but that another process has put there."""
         return StorageError(
-            f"another process has put {self.describe(name)} there meanwhile",
-            hint="run the same command again: what was received is kept in the journals",
+            f"another process has written {self.describe(name)} meanwhile",
+            hint="run the same command again: the journals keep what was received",
         )
 
 
 def _checks_then_writes(filesystem: Any) -> bool:
-    """Return whether a driver looks for a file first and writes it then: of two that look at one time both write."""
+    """Return whether a driver checks for a file before it writes: two processes that check together both write."""
     from fsspec import AbstractFileSystem
     from fsspec.implementations.dirfs import DirFileSystem
 
@@ -205,7 +204,7 @@ def _checks_then_writes(filesystem: Any) -> bool:
 
 
 def _is_conflict(error: Exception) -> bool:
-    """Return whether a store refused to create what is there (412), or what another one creates at that instant (409).
+    """Return whether a store refused to create a file that exists (412), or that another request is creating (409).
 
     s3fs 2026.9 raises FileExistsError only for a 412 that names its condition, as AWS's does.
     """
@@ -213,12 +212,12 @@ def _is_conflict(error: Exception) -> bool:
 
 
 def _is_unsupported(error: Exception) -> bool:
-    """Return whether a driver (ossfs 2023.12) or a store (501: S3's NotImplemented) has no create-if-absent."""
+    """Return whether a driver (ossfs 2023.12) or a store (501: S3's NotImplemented) lacks create-if-absent."""
     is_driver = isinstance(error, TypeError | ValueError | NotImplementedError)
     return is_driver or _status_of(error) == HTTPStatus.NOT_IMPLEMENTED
 
 
 def _status_of(error: Exception) -> int | None:
-    """Return the HTTP status that one of botocore's errors tells of, from which an error of s3fs is raised."""
+    """Return the HTTP status of the botocore error that caused an error of s3fs; None without such a cause."""
     response = getattr(error.__cause__, "response", None)
     return response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None

@@ -1,4 +1,4 @@
-"""One pass for duplicates: records spread by their hashes, so that equal hashes meet, in bounded memory."""
+"""Find duplicate hashes in one pass and bounded memory, by partitions in which equal hashes meet."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Hashes = npt.NDArray[np.int64]
 
 
 class HashPartitions(ExitStack):
-    """Records with 64-bit hashes, given back in partitions: equal hashes are in the same one. Used by ``with``.
+    """Records with 64-bit hashes, in partitions: equal hashes are in the same partition. Used with ``with``.
 
-    It holds ``memory_records`` in memory, and reads back a 64th of all at a time.
+    Memory holds ``memory_records`` records; later, a 64th of all records is read back at a time.
 
-    A record of ``kind`` is a 64-bit integer, the hash itself, or several fields, of which ``key`` is the hash. The
-    scratch folder is not touched before memory is full; see ``scratch_folder``.
+    A record of ``kind`` is the hash itself, a 64-bit integer, or has several fields, of which ``key`` is the hash. The
+    scratch folder is used only when memory is full; see ``scratch_folder``.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class HashPartitions(ExitStack):
         self._paths: list[Path] = []
 
     def add(self, records: Records) -> None:
-        """Take records."""
+        """Add records. Blocking."""
         while len(records):
             if self._records == len(self._buffer):
                 self._spill()
@@ -50,7 +50,7 @@ class HashPartitions(ExitStack):
             records = records[len(fitting) :]
 
     def partitions(self) -> Iterator[Records]:
-        """Yield all records, in no order; what is yielded may be altered."""
+        """Yield all records, in no order; the caller may alter them."""
         if not self._paths:
             yield self._buffer[: self._records]
             return

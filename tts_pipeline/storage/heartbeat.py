@@ -1,9 +1,9 @@
-"""Heartbeats of processes at one destination: our own, and those observed of others.
+"""Write the heartbeats of this process to a destination, and watch the heartbeats of other processes there.
 
-A process writes ``leases/alive-<invocation_id>.json`` anew every quarter of ``lease_s``. Clocks of two machines are
-never compared. The writer's leases hold for ``lease_s`` after it began to write the last one, by its own clock. Whoever
-watches takes it for dead when it has seen nothing new for one and a half times that, by its own clock, which began
-later. So the writer knows that its leases are lost before anybody takes them.
+A process rewrites ``leases/alive-<invocation_id>.json`` every quarter of ``lease_s``. Clocks of two machines are never
+compared. The writer's leases hold for ``lease_s`` after the start of its last write, by its own clock. A watcher takes
+the writer for dead when it has seen no new heartbeat for one and a half times ``lease_s``, by the watcher's clock,
+which began later. So the writer knows that its leases are lost before another process takes them.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from tts_pipeline.storage.fsspec_store import FsspecStore
 from tts_pipeline.storage.owner import MAX_OWNER_BYTES, Owner, heartbeat_name
 
 BEATS_PER_LEASE = 4
-"""Signs of life within ``lease_s``: three may get lost."""
+"""Heartbeats within ``lease_s``: three may get lost."""
 
 TIMEOUT_LEASES = 1.5
-"""Of this many ``lease_s`` means that a process is dead."""
+"""A process is dead after this many ``lease_s`` without a new heartbeat."""
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boottime_s() -> float:
-    """Return seconds by a clock that goes on while this process is stopped, and on Linux while the machine sleeps."""
+    """Return the seconds of a clock that runs while this process is stopped and, on Linux, while the machine sleeps."""
     return time.clock_gettime(_CLOCK)
 
 
 class LeaseLostError(StorageError):
-    """Others may work on what this process worked on: it must send and publish nothing any more. Never retried."""
+    """Other processes may work on the parts of this one: it must not send or publish any more. Never retried."""
 
 
 class Heartbeat:
-    """Says at a destination, from a thread of its own, that this process lives."""
+    """Writes heartbeats of this process to a destination, from a thread of its own."""
 
     def __init__(self, store: FsspecStore, owner: Owner, clock: Callable[[], float] = boottime_s) -> None:
         self._store = store
@@ -52,27 +52,27 @@ class Heartbeat:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the leases of this process have ended; once they have, that is for good."""
+        """Whether the leases of this process have ended, which is final."""
         if self._clock() > self._valid_until_s:
             self._is_lost = True
         return self._is_lost
 
     def check(self) -> None:
-        """Make sure that the leases of this process hold. Takes a microsecond.
+        """Check that the leases of this process hold. Takes a microsecond.
 
         Raises:
-            LeaseLostError: They do not.
+            LeaseLostError: The leases have ended.
         """
         if self.is_lost:
             reason = f": {self._failure.message}" if self._failure else "; was it stopped, or its machine asleep?"
             raise LeaseLostError(
-                f"this run gave no sign of life at {self._store.root} for {self._owner.lease_s:g} s, so others may "
+                f"this run wrote no heartbeat to {self._store.root} for {self._owner.lease_s:g} s, so other runs may "
                 f"have taken its parts over{reason}",
                 hint="nothing more was sent; run the same command again to go on",
             )
 
     def forfeit(self) -> None:
-        """Count the leases as lost: nothing is sent or published any more."""
+        """Treat the leases as lost: nothing more is sent or published."""
         self._is_lost = True
 
     def start(self) -> bool:
@@ -96,7 +96,7 @@ class Heartbeat:
                 self._valid_until_s = started_s + self._owner.lease_s
 
     def stop(self) -> None:
-        """Remove the heartbeat, after a write that is under way. Blocking."""
+        """Stop, and remove the heartbeat after a write that is under way. Blocking."""
         self._stop_event.set()
         with self._write_lock:
             self._store.remove(heartbeat_name(self._owner.invocation_id))
@@ -113,7 +113,7 @@ class Heartbeat:
 class PeerMonitor:
     """Watches the heartbeats of another process from now on. For one thread. Blocking.
 
-    Of the ``lease_s`` of both processes the longer one counts.
+    The longer ``lease_s`` of the two processes counts.
     """
 
     def __init__(
@@ -121,9 +121,9 @@ class PeerMonitor:
     ) -> None:
         self.owner = owner
         self.is_alive = False
-        """Whether it has written a heartbeat since the first look, and was not silent since."""
+        """Whether the process has written a heartbeat since the first look, and is not dead."""
         self.is_dead = False
-        """Whether it was silent for so long that its leases have ended."""
+        """Whether the process was silent for so long that its leases have ended."""
         self._store = store
         self._timeout_s = TIMEOUT_LEASES * max(lease_s, owner.lease_s)
         self._clock = clock
@@ -131,7 +131,7 @@ class PeerMonitor:
         self._last_beat_s = clock()
 
     def poll(self) -> None:
-        """Look for a new heartbeat."""
+        """Read the heartbeat, and update ``is_alive`` and ``is_dead``."""
         started_s, beat = self._clock(), self._read()
         if beat is not None and beat != self._last_beat:
             self._last_beat, self._last_beat_s = beat, self._clock()

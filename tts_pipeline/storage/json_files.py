@@ -1,7 +1,7 @@
-"""JSON files of a dataset: written with a checksum, and checked value by value when they are read.
+"""Write JSON files of a dataset with a checksum, and check them value by value when they are read.
 
-A disk may damage them, and anybody who may write to a destination may change them. The checksum tells the one; types,
-ranges and names tell what cannot be true. Files of earlier versions have no checksum.
+A disk may damage the files, and anybody with write access to the destination may change them. The checksum shows
+damage; checks of types, ranges and names refuse impossible values. Files of earlier versions have no checksum.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ RESTORE_HINT = "restore it from a copy"
 
 
 def json_bytes(values: Mapping[str, Any], *, option: int = 0) -> bytes:
-    """Return a JSON file: the values, then their checksum. Money becomes text."""
+    """Return the bytes of a JSON file: the values, then their checksum. Money becomes text."""
     plain = orjson.loads(orjson.dumps(values, default=str))
     return orjson.dumps({**plain, CHECKSUM: sha256_of(plain)}, option=option)
 
 
 def sha256_of(values: Any) -> str:
-    """Return the hash of a JSON value, whatever the order of its names."""
+    """Return the hexadecimal hash of a JSON value, whatever the order of its names."""
     return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
-    """Read a JSON file.
+    """Parse a JSON file, and verify its checksum if it has one.
 
     Raises:
-        StorageError: It is no JSON object, or not as it was written.
+        StorageError: The file is not a JSON object, or its checksum does not match.
     """
     try:
         values = orjson.loads(data)
@@ -45,22 +45,22 @@ def read_fields(data: bytes, path: str, hint: str = RESTORE_HINT) -> JsonFields:
         raise StorageError(f"{path} is damaged: {error}", hint=hint) from error
     fields = JsonFields(values, path, hint)
     if CHECKSUM in fields.values and fields.values.pop(CHECKSUM) != sha256_of(fields.values):
-        raise fields.damage_error("it is not as it was written")
+        raise fields.damage_error("its checksum does not match")
     return fields
 
 
 class JsonFields:
-    """A JSON object whose values are checked as they are taken; each method raises StorageError for unsound values."""
+    """A JSON object whose values are checked on access; each method raises StorageError for an invalid value."""
 
     def __init__(self, values: object, path: str, hint: str = RESTORE_HINT) -> None:
         self.path = path
         self._hint = hint
         if not isinstance(values, dict):
-            raise self.damage_error("it holds no object")
+            raise self.damage_error("it is not a JSON object")
         self.values: dict[str, Any] = values
 
     def damage_error(self, reason: str) -> StorageError:
-        """Return the error that says so."""
+        """Return the error for a damaged file."""
         return StorageError(f"{self.path} is damaged: {reason}", hint=self._hint)
 
     def __contains__(self, name: str) -> bool:
@@ -73,7 +73,7 @@ class JsonFields:
         return value
 
     def count(self, name: str, *, minimum: int = 0, maximum: int = MAX_COUNT) -> int:
-        """Return a whole number within bounds."""
+        """Return an integer within bounds."""
         value: int = self._value(name, int)
         if not minimum <= value <= maximum:
             raise self.damage_error(f"{name!r} is {value}")
@@ -85,14 +85,14 @@ class JsonFields:
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        """Return a text, or None where it stands there."""
+        """Return a text; None for null."""
         return None if self._is_null(name) else self.text(name)
 
     def _is_null(self, name: str) -> bool:
         return name in self.values and self.values[name] is None
 
     def amount(self, name: str, *, limit: Decimal = _MAX_AMOUNT) -> Decimal | None:
-        """Return an amount of money, which is text of nine decimals at most; None where it stands there."""
+        """Return an amount of money, stored as text with at most nine decimals; None for null."""
         if self._is_null(name):
             return None
         try:
@@ -118,5 +118,5 @@ class JsonFields:
         return JsonFields(self._value(name, dict), f"{self.path} ({name})", self._hint)
 
     def counts(self) -> dict[str, int]:
-        """Return all values, which are counts."""
+        """Return all values as counts."""
         return {name: self.count(name) for name in self.values}

@@ -1,12 +1,12 @@
-"""Who works on which part, on this machine and on all that meet at a destination: a lock here, and a lease there.
+"""Give each part to one process at a time: by a lock on this machine, and by a lease at a shared destination.
 
-A lease is a file ``leases/part-00007-000001.json``. It is only ever created where there is none, and never rewritten.
-Its number is the epoch: who takes a part over from a process that died creates the next one that is free. A part is
-held by the process whose file stands beside none but those of the dead, which it makes sure of when it has created its
-own; else it removes that again. What a process holds ends with its sign of life (``heartbeat``). An orderly end removes
-all these files.
+A lease is a file ``leases/part-00007-000001.json``. It is created only if it does not exist, and never rewritten. Its
+number is the epoch: a process that takes a part over from a dead process creates the lease of the next free epoch. A
+process holds a part if all other leases of the part belong to dead processes. It checks this after it has created its
+own lease; otherwise it removes its lease again. Leases end with the heartbeats of their process (``heartbeat``). An
+orderly end removes all these files.
 
-A local destination has locks alone: they are free the instant their owner dies.
+A local destination uses locks only, which are free the instant their owner dies.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from tts_pipeline.storage.owner import (
 from tts_pipeline.storage.store import LEASES, Store, storage_errors
 
 WHOLE_DATASET = "dataset"
-"""What is held alone while a new generation is put in place; every run shares its lock."""
+"""The resource that is held exclusively while a new generation is put in place; every run shares its lock."""
 
 ABORT_TIMEOUT_S = 1.0
-"""How long a run that is ended at once takes to let its leases go."""
+"""Seconds that an aborted run waits for the release of its leases."""
 
 _POLLS_PER_LEASE = 8
-"""Looks at another process within ``lease_s``, while nothing else can be done."""
+"""Polls of another process within ``lease_s``, while this process can only wait."""
 
 
 class Leases:
-    """Parts and datasets that a process holds. Entered by ``with``, and let go at its end; for many threads.
+    """The parts and datasets that a process holds; the end of ``with`` releases them. For many threads.
 
-    The destination is the place itself, also where a new generation is made beside the one in place. A lease holds for
-    ``lease_s`` after the last sign of life.
+    ``destination`` is the final place, even if a new generation is made beside the present one. A lease holds for
+    ``lease_s`` after the last heartbeat.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class Leases:
 
     @property
     def poll_interval_s(self) -> float:
-        """How often to look again at what others hold."""
+        """Seconds between two polls of other processes."""
         return self._lease_s / _POLLS_PER_LEASE
 
     @property
     def are_lost(self) -> bool:
-        """Whether others may hold what this process held."""
+        """Whether other processes may hold the parts of this process."""
         return self._heartbeat is not None and self._heartbeat.is_lost
 
     def __enter__(self) -> Self:
@@ -107,16 +107,16 @@ class Leases:
         thread.join(ABORT_TIMEOUT_S)
 
     def check(self) -> None:
-        """Make sure that all that is held is still held. Takes a microsecond.
+        """Check that this process still holds its leases. Takes a microsecond.
 
         Raises:
-            LeaseLostError: Others may have it.
+            LeaseLostError: Other processes may hold them.
         """
         if self._heartbeat is not None:
             self._heartbeat.check()
 
     def forfeit(self) -> None:
-        """Let nothing be sent or published any more, without a word to the destination until the end."""
+        """Treat the leases as lost, without a write to the destination: nothing more is sent or published."""
         self._is_forfeited, self._were_lost = True, self.are_lost
         if self._heartbeat is not None:
             self._heartbeat.forfeit()
@@ -125,12 +125,12 @@ class Leases:
     def hold(self, resource: str, *, wait: bool = False) -> Iterator[None]:
         """Hold a part, ``growth``, or ``dataset``. Blocking.
 
-        ``wait`` waits until a process that holds it has shown whether it lives.
+        ``wait`` waits until another holder is known to be alive or dead.
 
         Raises:
-            HeldElsewhereError: On entering, when another process holds it; or, without patience, when it is not known
-                whether that one lives.
-            LeaseLostError: This process holds nothing any more.
+            HeldElsewhereError: On entering, when another process holds the resource; without ``wait``, also when that
+                process may be dead.
+            LeaseLostError: The leases of this process have ended.
             StorageError: The disk or the destination failed, or a lease is damaged.
         """
         with FileLock(self.lock_folder / f"{resource}.lock"):
@@ -147,7 +147,7 @@ class Leases:
 
     @contextmanager
     def hold_shared(self) -> Iterator[None]:
-        """Keep the dataset from being replaced while it is worked on. Blocking; see ``hold`` for what it raises."""
+        """Keep other processes from replacing the dataset during the work. Blocking; raises as ``hold`` does."""
         with FileLock(self.lock_folder / f"{WHOLE_DATASET}.lock", shared=True):
             if self._store is not None:
                 self._start_heartbeat(self._store)
@@ -155,26 +155,26 @@ class Leases:
 
     @contextmanager
     def hold_exclusive(self) -> Iterator[None]:
-        """Have the whole dataset to oneself. Blocking; see ``hold`` for what it raises."""
+        """Hold the whole dataset exclusively. Blocking; raises as ``hold`` does."""
         with self.hold(WHOLE_DATASET, wait=True):
             if self._store is not None:
-                # Whoever begins gives a sign of life and then looks for our lease: at least one of us sees the other.
+                # A new run writes its heartbeat and then looks for our lease: at least one of the two sees the other.
                 self._wait_for_peers(self._store)
             yield
 
     def poll(self) -> None:
-        """Look again at those who held what could not be had, all at one time. Blocking."""
+        """Poll the holders of all resources that this process could not get. Blocking."""
         if self._store is None or not self._holders:
-            return  # a lock tells by itself
+            return  # locks need no poll
         names = self._store.names(LEASES)
         self._holders = {
             resource: holder for resource, holder in self._holders.items() if lease_epochs(resource, names)
         }
-        for peer in {id(watch): watch for watch in self._holders.values()}.values():
+        for peer in {id(holder): holder for holder in self._holders.values()}.values():
             peer.poll()
 
     def find_holder(self, resource: str) -> HeldElsewhereError | None:
-        """Return who had something that could not be had, as far as the last look tells; None when it may be free."""
+        """Return the holder of a resource that this process could not get, by the last poll; None if it may be free."""
         holder = self._holders.get(resource)
         if holder is not None and not holder.is_dead:
             return HeldElsewhereError(resource, str(holder.owner), is_alive=holder.is_alive)
@@ -208,18 +208,18 @@ class Leases:
     def _join(self, store: FsspecStore, heartbeat: Heartbeat) -> None:
         if not heartbeat.start():
             logger.warning(
-                "%s cannot create a file only if there is none: of two machines that work there at one time both would "
-                "buy the same rows. Let only one run",
+                "%s cannot create a file only if it does not exist: two machines that work there at the same time "
+                "would both buy the same rows. Let only one run",
                 store.root,
             )
         names = store.names(LEASES)
-        self._remote_peers(store, names)  # met now, those who have died are known at the end
+        self._remote_peers(store, names)  # watched from now on: the dead are known at the end
         for epoch in lease_epochs(WHOLE_DATASET, names):
             self._wait_for_exclusive_holder(store, lease_name(WHOLE_DATASET, epoch))
 
     def _wait_for_exclusive_holder(self, store: FsspecStore, name: str) -> None:
         owner = read_owner(store, name)
-        if owner is not None and not self._shares_locks(owner):  # among neighbours the lock is enough
+        if owner is not None and not self._shares_locks(owner):  # between processes that share locks, a lock is enough
             self._wait_until_dead(self._peer(store, owner), WHOLE_DATASET)
 
     def _acquire(self, store: FsspecStore, resource: str, *, wait: bool) -> None:
@@ -237,7 +237,7 @@ class Leases:
         raise HeldElsewhereError(resource, str(holder.owner), is_alive=holder.is_alive)
 
     def _try_acquire(self, store: FsspecStore, resource: str) -> PeerMonitor | None:
-        """Create a lease, and make sure that it stands alone; return who has it when it does not."""
+        """Create a lease, and check that no living process has another; return the holder if one has, else None."""
         assert self._owner is not None
         epoch = 1
         while True:
@@ -246,7 +246,7 @@ class Leases:
             if is_created:
                 self._lease_names[resource] = [name]
             others = set(lease_epochs(resource, store.names(LEASES)))
-            # One of ours that is not listed was removed by a holder that let go and took it for a dead one's.
+            # If our lease is not listed, a holder took it for a dead process's and removed it with its own.
             is_listed = is_created and epoch in others
             others -= {epoch} if is_created else set()
             dead, holder = self._inspect(store, resource, others)
@@ -260,31 +260,31 @@ class Leases:
             epoch = next(candidate for candidate in itertools.count(1) if candidate not in others)
 
     def _inspect(self, store: FsspecStore, resource: str, epochs: set[int]) -> tuple[list[int], PeerMonitor | None]:
-        """Return which of these leases are of the dead, and who has one and is not dead, if anybody."""
+        """Return the epochs whose owners are dead, and the first owner that may be alive, or None."""
         dead: list[int] = []
         for epoch in sorted(epochs):
             owner = read_owner(store, lease_name(resource, epoch))
             if owner is None:
                 continue
-            # Of the same work folder: we hold its lock, so whoever had the lease before does not hold it any more.
+            # A lease from our own work folder has no holder any more: we hold the lock of that folder.
             if not self._shares_locks(owner) and not (peer := self._peer(store, owner)).is_dead:
                 return dead, peer
             dead.append(epoch)
         return dead, None
 
     def _release(self, store: FsspecStore, resource: str) -> None:
-        """Remove a lease, and those of the dead before it. Of a lost one nothing is touched: it may be another's."""
+        """Remove a lease, and those of dead processes before it; keep a lost lease, which may be another process's."""
         if self.are_lost:
             return
-        with suppress(StorageError):  # ours is looked for again at the end; whoever waits sees that we are gone
+        with suppress(StorageError):  # ``_release_all`` tries again; waiting processes see our heartbeat end
             *dead, own_name = self._lease_names[resource]
-            self._lease_names[resource] = [own_name]  # the others are removed once: soon they may be a living one's
+            self._lease_names[resource] = [own_name]  # dead ones are removed once: new ones may take their names
             for name in (*dead, own_name):
                 store.remove(name)
             self._lease_names.pop(resource)
 
     def _release_all(self) -> None:
-        """Remove what is left at the destination: of ours, and signs of life of the dead."""
+        """Remove our remaining files from the destination, and the heartbeats of dead processes."""
         assert self._heartbeat is not None
         if self._store is None:
             return
@@ -309,7 +309,7 @@ class Leases:
             peer.poll()
 
     def _wait_for_peers(self, store: FsspecStore) -> None:
-        """Wait until no other process is at work, as long as it takes to know that one is dead."""
+        """Wait until no other process is at work, at most for the time after which a silent process is dead."""
         deadline_s = self._clock() + TIMEOUT_LEASES * self._lease_s
         while peers := [peer for peer in self._remote_peers(store, store.names(LEASES)) if not peer.is_dead]:
             if self._clock() > deadline_s and (alive := [peer for peer in peers if peer.is_alive]):
@@ -319,7 +319,7 @@ class Leases:
                 peer.poll()
 
     def _remote_peers(self, store: FsspecStore, names: list[str]) -> list[PeerMonitor]:
-        """Return the processes that gave a sign of life, but for those that our locks keep away."""
+        """Return the processes with a heartbeat, except those that share our locks."""
         ids = {match[1] for match in map(HEARTBEAT_NAME.fullmatch, names) if match} - {self.invocation_id}
         owners = [
             self._peers[invocation_id].owner

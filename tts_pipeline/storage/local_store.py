@@ -1,4 +1,4 @@
-"""A folder on a local disk as a store."""
+"""Use a folder on a local disk as a store."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tts_pipeline.storage.store import Store, storage_errors
 
 
 class LocalStore(Store):
-    """A folder on a local disk. What was written survives a power cut once the call returns.
+    """A folder on a local disk. A write survives a power cut once the call returns.
 
-    A link may lead to the folder; below it none is followed.
+    The folder itself may be a link; links below it are not followed.
     """
 
     def __init__(self, folder: Path | SafeFolder) -> None:
@@ -55,10 +55,10 @@ class LocalStore(Store):
             return self._files.open(name)
 
     def path(self, name: str) -> Path:
-        """Return the path of a file, for those who read it by themselves.
+        """Return the path of a file, for callers that open it themselves.
 
         Raises:
-            StorageError: It is not there, or a link.
+            StorageError: The file does not exist, or is a link.
         """
         with storage_errors(f"looking for {self.describe(name)}"):
             self._files.lstat(name)
@@ -76,7 +76,7 @@ class LocalStore(Store):
         ):
             base_name = name.rpartition("/")[2]
             try:
-                # A link, unlike a rename, fails when the name is taken, and unlike O_EXCL shows whole files only.
+                # Unlike a rename, a link fails when the name is taken; unlike O_EXCL, it shows whole files only.
                 os.link(temporary, base_name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd, follow_symlinks=False)
             except FileExistsError:
                 return False
@@ -92,7 +92,7 @@ class LocalStore(Store):
 
     @contextmanager
     def _temporary_file(self, name: str, data: bytes, *, durable: bool = True) -> Iterator[tuple[int, str]]:
-        """Give the folder and the name of a file beside the final one that holds the data, and that nobody else has."""
+        """Write the data to a file beside the final one, used by this thread only; give its folder and its name."""
         with self._files.open_parent(name, make=True) as (folder_fd, base_name):
             temporary = f".{base_name}.{os.getpid()}-{threading.get_ident()}.tmp"
             try:
@@ -108,7 +108,7 @@ class LocalStore(Store):
     def move(self, name: str, to: str) -> None:
         renaming = storage_errors(f"renaming {self.describe(name)}")
         with renaming, self._files.open_parent(to, make=True) as (target_fd, target_name), suppress(FileNotFoundError):
-            self._files.lstat(name)  # a link is not put into place
+            self._files.lstat(name)  # refuses a link
             with self._files.open_parent(name) as (folder_fd, base_name):
                 os.replace(base_name, target_name, src_dir_fd=folder_fd, dst_dir_fd=target_fd)
                 os.fsync(target_fd)
@@ -129,7 +129,7 @@ class LocalStore(Store):
 
     @contextmanager
     def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:  # noqa: ARG002 (the part's lock is enough)
-        # Always the same name, so that what a killed process left is written over: one process at a time has the part.
+        # The name is constant, so that a killed process's file is overwritten: one process at a time holds the part.
         with (
             storage_errors(f"writing {self.describe(name)}"),
             self._files.open_parent(name, make=True) as (folder_fd, base_name),
@@ -148,7 +148,7 @@ class LocalStore(Store):
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder; a folder that is not there is no error. Blocking."""
+    """Remove a folder, if it exists. Blocking."""
     if folder.exists():
         with storage_errors(f"removing {folder}"):
             shutil.rmtree(folder)

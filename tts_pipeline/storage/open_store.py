@@ -15,10 +15,10 @@ from tts_pipeline.storage.store import Store
 def open_store(destination: str | os.PathLike[str], staging: Path | None = None) -> Store:
     """Open a destination: a local path, or any fsspec URL (``s3://``, ``gs://``, ``abfs://``, ``memory://``).
 
-    ``staging`` is a local folder for files on their way to an object store; None is a temporary one for each of them.
+    ``staging`` is a local folder for files on their way to an object store; None makes a temporary folder for each.
 
     Raises:
-        ConfigurationError: No file system of that kind is installed, or its name is no text.
+        ConfigurationError: The driver of the URL's protocol is missing, or the name is not UTF-8.
     """
     text = os.fspath(destination)
     folder = local_path(text) if is_local(text) else None
@@ -28,6 +28,6 @@ def open_store(destination: str | os.PathLike[str], staging: Path | None = None)
     try:
         filesystem, path = filesystem_of(destination)
     except (ImportError, ValueError) as error:
-        hint = "install the fsspec driver of that kind, such as s3fs, gcsfs or adlfs"
+        hint = "install the fsspec driver for this URL, such as s3fs, gcsfs or adlfs"
         raise ConfigurationError(f"cannot open the destination {text!r}: {error}", hint=hint) from cause_of(error)
     return FsspecStore(filesystem, path, url=text, staging=staging)

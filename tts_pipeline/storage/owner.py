@@ -1,4 +1,4 @@
-"""The files of leases and heartbeats: their names, and the process that each one belongs to."""
+"""Name the files of leases and heartbeats, and read their owner: the process that each belongs to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def lease_name(resource: str, epoch: int) -> str:
 
 
 def lease_epochs(resource: str, names: Iterable[str]) -> list[int]:
-    """Return the epochs of the leases of a resource; names that are not ours are ignored."""
+    """Return the epochs of the leases of a resource; other names are ignored."""
     epochs = [
         name.removeprefix(f"{resource}-").removesuffix(".json") for name in names if name.startswith(f"{resource}-")
     ]
@@ -47,10 +47,10 @@ def heartbeat_name(invocation_id: str) -> str:
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """The process that a lease belongs to; host and process id are for messages.
+    """The process that a lease belongs to; ``process`` is its id on ``host``.
 
-    ``work_id`` is the id of its work folder, which holds the locks of its machine. Its leases hold ``lease_s`` without
-    a heartbeat.
+    ``work_id`` is the id of its work folder, which holds the locks of its machine. Its leases hold for ``lease_s``
+    without a heartbeat.
     """
 
     invocation_id: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
@@ -75,7 +75,7 @@ def read_owner(store: FsspecStore, name: str) -> Owner | None:
     """Read the owner of a lease or a heartbeat; None when the file is gone.
 
     Raises:
-        StorageError: The file is damaged: nobody knows its owner, nor whether that process lives.
+        StorageError: The file is damaged: its owner is unknown, and so is whether that process lives.
     """
     data = store.read_start(name, MAX_OWNER_BYTES)
     if data is None:
@@ -101,7 +101,7 @@ def has_exited(process: int) -> bool:
 
 
 def work_id_of(folder: Path) -> str:
-    """Return the id of a work folder; make one when there is none."""
+    """Return the id of a work folder; create it if it is missing or damaged."""
     path = folder / "work.id"
     with suppress(FileNotFoundError):
         text = path.read_text(errors="replace")

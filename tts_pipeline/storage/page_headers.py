@@ -1,4 +1,4 @@
-"""Parse Parquet page headers: a page's size is known before it is decompressed. Pure."""
+"""Parse Parquet page headers, so that a page's size is known before it is decompressed. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 _HEADER_BYTES = 256
 _MAX_HEADER_BYTES = 1024 * 1024
-"""A header holds a page's least and greatest value, which some writers do not shorten."""
+"""A header holds a page's minimum and maximum, which some writers do not shorten."""
 
 _DICTIONARY_PAGE = 2
 _BINARY, _STRUCT = 8, 12
@@ -16,7 +16,7 @@ _INTEGERS = (4, 5, 6)
 
 
 class PageHeader(NamedTuple):
-    """A page's header: its decompressed size, its values (nulls included), and whether they are distinct values."""
+    """A page's decompressed size, its number of values (nulls included), and whether it is a dictionary page."""
 
     unpacked_bytes: int
     values: int
@@ -24,9 +24,9 @@ class PageHeader(NamedTuple):
 
 
 def read_page_headers(read_at: Callable[[int, int], bytes], start: int, end: int) -> Iterator[PageHeader]:
-    """Yield the pages of a column chunk between two offsets, until its end or something that is no header.
+    """Yield the page headers of a column chunk between two offsets, up to the end or the first invalid header.
 
-    ``read_at`` returns so many bytes, or fewer at the file's end, from an offset.
+    ``read_at(offset, size_bytes)`` returns bytes of the file; at the file's end they may be fewer.
     """
     while start < end:
         parsed = _read_header(read_at, start)
@@ -43,7 +43,7 @@ def _read_header(read_at: Callable[[int, int], bytes], offset: int) -> tuple[dic
     while size_bytes <= _MAX_HEADER_BYTES:
         try:
             return _read_struct(read_at(offset, size_bytes), 0)
-        except IndexError:  # it is longer
+        except IndexError:  # the header is longer
             size_bytes *= 64
         except (ValueError, RecursionError):
             return None
@@ -51,7 +51,7 @@ def _read_header(read_at: Callable[[int, int], bytes], offset: int) -> tuple[dic
 
 
 def _read_struct(data: bytes, offset: int) -> tuple[dict[int, Any], int]:
-    """Read a struct of Thrift's compact protocol; return its fields by number, and the place behind it."""
+    """Read a struct of Thrift's compact protocol; return its fields by number, and the offset after it."""
     fields: dict[int, Any] = {}
     number = 0
     while head := data[offset]:
@@ -74,7 +74,7 @@ def _read_value(kind: int, data: bytes, offset: int) -> tuple[Any, int]:
         length, offset = _read_varint(data, offset)
         return None, offset + length
     if kind not in _FIXED_BYTES:
-        raise ValueError("nothing that stands in a page's header")
+        raise ValueError("page headers have no field of this type")
     return None, offset + _FIXED_BYTES[kind]
 
 
@@ -90,5 +90,5 @@ def _read_varint(data: bytes, offset: int) -> tuple[int, int]:
         shift += 7
         offset += 1
         if shift > 63:
-            raise ValueError("no integer")
+            raise ValueError("the integer has more than 64 bits")
     return value | byte << shift, offset + 1

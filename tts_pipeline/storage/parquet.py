@@ -1,4 +1,4 @@
-"""Parquet files, opened and written in one way: unbuffered, in the caller's thread, from any store."""
+"""Open and write Parquet files in one way: unbuffered, in the caller's thread, in any store."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from tts_pipeline.storage.store import Store, storage_errors
 
 
 def parquet_file(stream: Any, **options: Any) -> pq.ParquetFile:
-    """Open a stream of Parquet; it stays open. Read it with ``use_threads=False``.
+    """Open a Parquet stream, which stays open. Read it with ``use_threads=False``.
 
-    Buffered ahead, every row group that was read would stay in memory until the file is closed. And Arrow's threads
-    abort a process now and then that ends soon after ("terminate called without an active exception", pyarrow 26.0.1 on
-    a busy machine): ``pyarrow.parquet.read_table`` starts some.
+    With pre-buffering, every row group would stay in memory until the file is closed. And Arrow's threads sometimes
+    abort a process that ends soon after ("terminate called without an active exception", pyarrow 26.0.1 on a busy
+    machine): ``pyarrow.parquet.read_table`` starts such threads.
     """
     return pq.ParquetFile(stream, pre_buffer=False, **options)
 
 
 @contextmanager
 def open_parquet(store: Store, name: str) -> Iterator[pq.ParquetFile]:
-    """Open a file of ours; the checksums of its pages are verified, where it has some. Blocking.
+    """Open a file that this package wrote, and verify the checksums of its pages, if it has any. Blocking.
 
     Raises:
-        StorageError: The file cannot be read, or is damaged: also what reading it within the block raises.
+        StorageError: The file cannot be read, or is damaged; this includes errors of reads within the block.
     """
     with storage_errors(f"reading {store.describe(name)}", Exception), store.open(name) as stream:
         yield parquet_file(stream, page_checksum_verification=True)
 
 
 def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file of a table, in this thread; ``columns`` None is all of them."""
+    """Read a table's file in this thread; ``columns`` None is all."""
     stream = pa.OSFile(str(file), "rb") if isinstance(file, Path) else pa.BufferReader(file)
     with stream:
         parquet = parquet_file(stream, page_checksum_verification=True)
@@ -50,16 +50,16 @@ def read_columns(file: bytes | Path, columns: Sequence[str] | None = None) -> pa
 def conform_columns(
     table: pa.Table, names: Sequence[str], columns: Sequence[Column], location: str, *, keeps_nulls: bool = False
 ) -> pa.Table:
-    """Return columns of a file of ours as the table's schema has them, without the file's metadata.
+    """Return columns of a file with the types of the table's schema, and without the file's metadata.
 
     Polars panics at metadata that are not UTF-8, and its panics are no ``Exception``.
 
-    A missing column that may be null is null: an earlier version did not write it. Names that the schema lacks pass
-    through. ``keeps_nulls`` leaves a null where the schema has none to the caller, who passes over its row.
+    A missing nullable column becomes null: an earlier version did not write it. Columns outside the schema pass
+    through. With ``keeps_nulls``, forbidden nulls are kept for the caller, who skips their rows.
 
     Raises:
-        StorageError: A column is missing, is of another type, or holds nulls where the schema has none: the file is
-            damaged, or another.
+        StorageError: A column is missing, has another type, or holds forbidden nulls: the file is damaged, or is
+            another file.
     """
     by_name = {column.name: column for column in columns}
     with storage_errors(f"reading {location}", Exception):
@@ -84,9 +84,9 @@ def _conform(table: pa.Table, name: str, column: Column | None, location: str) -
 def parquet_writer(
     file: Any, schema: pa.Schema, *, raw_leaves: Collection[str] = (), has_checksums: bool = True
 ) -> pq.ParquetWriter:
-    """Open a file to write tables to, each as one row group. Used by ``with``.
+    """Open a file to write tables to, each as one row group. Used with ``with``.
 
-    ``raw_leaves`` are Parquet paths of values that no compression makes smaller.
+    ``raw_leaves`` are the Parquet paths of values that compression does not make smaller.
     """
     leaves = [leaf for field in schema for leaf in _leaf_paths(field.name, field.type)]
     compressed = [leaf for leaf in leaves if leaf not in raw_leaves]
@@ -114,13 +114,13 @@ def write_tables(
 
 
 def size_and_hash_at(path: Path) -> dict[str, Any]:
-    """Return a file's size and hash, as a marker tells them."""
+    """Return a file's size and hash, as a marker holds them."""
     with path.open("rb") as file:
         return size_and_hash(file)
 
 
 def size_and_hash(file: Any) -> dict[str, Any]:
-    """Return an open file's size and hash; read from its beginning, in pieces."""
+    """Return the size and hash of a file that is open at its beginning; the file is read in pieces."""
     digest = hashlib.file_digest(file, "sha256")
     return {"bytes": file.seek(0, os.SEEK_END), "sha256": digest.hexdigest()}
 

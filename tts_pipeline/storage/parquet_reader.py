@@ -24,10 +24,10 @@ from tts_pipeline.storage.parquet import parquet_file
 from tts_pipeline.storage.row_sizes import leaf_arrays, value_sizes
 
 BUFFER_BYTES = 256 * 1024
-"""Of a column chunk that are in memory at one time. Unbuffered, pyarrow holds the chunks of a row group whole."""
+"""Bytes of a column chunk in memory at a time. Without a buffer, pyarrow holds whole chunks of a row group."""
 
 REMOTE_BUFFER_BYTES = 4 * 1024 * 1024
-"""The same where each reading is a round trip."""
+"""The same for remote files, where each read is a round trip."""
 
 _ALL_BUFFERS_BYTES = 64 * 1024 * 1024
 
@@ -35,16 +35,16 @@ _TAIL_BYTES = 64 * 1024
 _INITIAL_SLICE_ROWS = 64
 _GROWTH = 4
 _RELEASE_BYTES = 4 * 1024 * 1024
-"""With a slice of this size Arrow's memory is given back, which else keeps what it had for a page of 100 MB."""
+"""After a larger slice, Arrow's unused memory is released: otherwise it keeps the memory of a page of 100 MB."""
 
 _MIN_VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8, "BYTE_ARRAY": 4}
-"""Bytes of a value in Arrow, at least: of a text, where it ends."""
+"""Bytes of a value in Arrow, at least: for a text, its offset."""
 
 SMALLER_PAGES_HINT = "leave the column out with `drop`, or write the file with smaller values and pages"
 
 
 class _ColumnChunk(NamedTuple):
-    """A column chunk of a row group; flat means one value in each row."""
+    """A column chunk of a row group; ``is_flat`` means one value per row."""
 
     path: str
     group: int
@@ -62,7 +62,7 @@ class _ColumnChunk(NamedTuple):
 
 
 class Projection(NamedTuple):
-    """The columns that are read of a file, None is all, and the unit of INT96 timestamps: ``s``, ``us`` or ``ns``."""
+    """The columns to read (None is all), and the unit of INT96 timestamps: ``s``, ``us`` or ``ns``."""
 
     columns: Sequence[str] | None = None
     int96_unit: str = "ns"
@@ -72,18 +72,18 @@ ALL_COLUMNS = Projection()
 
 
 def measure_footer(stream: Any, label: str) -> tuple[int, int]:
-    """Return a file's size and that of its footer, which its length (4 bytes) and ``PAR1`` follow.
+    """Return the sizes of a file and of its footer; the footer's length (4 bytes) and ``PAR1`` follow the footer.
 
     Raises:
-        ConfigurationError: The footer is too large to be read.
+        ConfigurationError: The footer has more than ``MAX_FOOTER_BYTES``.
     """
     stream.seek(0, os.SEEK_END)
     size_bytes = stream.tell()  # a pyarrow file's seek returns nothing
-    stream.seek(max(0, size_bytes - _TAIL_BYTES))  # what pyarrow reads first: one round trip then serves both
+    stream.seek(max(0, size_bytes - _TAIL_BYTES))  # pyarrow reads this first: one round trip serves both
     footer_bytes = int.from_bytes(stream.read(_TAIL_BYTES)[-8:-4], "little")
     if MAX_FOOTER_BYTES < footer_bytes < size_bytes:
         raise ConfigurationError(
-            f"the footer of {label!r} has {footer_bytes:,} bytes; the longest that is read has {MAX_FOOTER_BYTES:,}",
+            f"the footer of {label!r} has {footer_bytes:,} bytes; the maximum is {MAX_FOOTER_BYTES:,}",
             hint="write the file with fewer, larger row groups",
         )
     stream.seek(0)
@@ -91,13 +91,13 @@ def measure_footer(stream: Any, label: str) -> tuple[int, int]:
 
 
 class ParquetReader:
-    """A Parquet file that is read slice by slice; the stream stays open.
+    """Reads a Parquet file slice by slice; the stream stays open.
 
-    A local file has all page headers read before anything is unpacked: no read is a round trip. ``checked_groups`` are
-    row groups that an earlier reader of the file found in proportion; the set grows.
+    Of a local file, all page headers are read before a page is decompressed: no read is a round trip.
+    ``checked_groups`` are row groups that earlier readers of the file have checked; this reader adds its own.
 
     Raises:
-        pyarrow.ArrowException, OSError: It is not Parquet, or cannot be read.
+        pyarrow.ArrowException, OSError: The file is not Parquet, or cannot be read.
     """
 
     def __init__(
@@ -121,17 +121,17 @@ class ParquetReader:
             "coerce_int96_timestamp_unit": projection.int96_unit,
         }
         self._parquet = parquet_file(stream, **self._read_options)
-        # Categories within lists and structs are what pyarrow 26 cannot read over several row groups.
+        # pyarrow 26 cannot read categories within lists and structs over several row groups.
         self._is_by_group = any(map(_has_nested_dictionary, self._parquet.schema_arrow.types))
         self._slice_rows = _INITIAL_SLICE_ROWS
 
     def slices(self, groups: Iterable[int], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups, numbered in ascending order; ``columns`` None is all.
+        """Yield the rows of row groups, whose numbers ascend; ``columns`` None is all.
 
         Raises:
-            ConfigurationError: A page would take more memory than is given to one, or a row group is out of all
-                proportion when it is read.
-            pyarrow.ArrowException, OSError: It is damaged, or cannot be read.
+            ConfigurationError: A page has more than ``MAX_PAGE_BYTES``, or a decoded row group is disproportionately
+                large.
+            pyarrow.ArrowException, OSError: The file is damaged, or cannot be read.
         """
         for run in self._group_runs(groups):
             max_rows = self._max_slice_rows(run, columns)
@@ -141,10 +141,10 @@ class ParquetReader:
             for batch in batches:
                 rows_left -= batch.num_rows
                 if rows_left == 0:
-                    batches.close()  # whoever has the last rows may be long about them: the page goes now
+                    batches.close()  # the caller may keep the last rows for long: release the page
                 batch_bytes = _batch_bytes(batch)
                 rows = max(1, min(max_rows, rows * _GROWTH, SLICE_BYTES * batch.num_rows // max(1, batch_bytes)))
-                self._parquet.reader.set_batch_size(rows)  # of the next batch: pyarrow looks it up for each
+                self._parquet.reader.set_batch_size(rows)  # for the next batch: pyarrow reads the size each time
                 self._slice_rows = rows
                 if batch_bytes > _RELEASE_BYTES:
                     pa.default_memory_pool().release_unused()
@@ -152,7 +152,7 @@ class ParquetReader:
                 del batch
 
     def _group_runs(self, groups: Iterable[int]) -> Iterator[list[int]]:
-        """Put row groups of few rows together; whatever is wrong with one is found when it is its turn."""
+        """Join row groups of few rows; each row group is checked when its turn comes."""
         run, rows = list[int](), 0
         for group in groups:
             self._check_group(group)
@@ -165,7 +165,7 @@ class ParquetReader:
             yield run
 
     def _check_group(self, group: int) -> None:
-        """Refuse a row group that is out of all proportion when it is read: a dictionary, a page or a run of levels."""
+        """Refuse a row group that a dictionary, a page or a run of levels makes disproportionately large in memory."""
         if group in self._checked_groups:
             return
         row_group = self.metadata.row_group(group)
@@ -174,14 +174,14 @@ class ParquetReader:
         limit_bytes, total_bytes = max(allowance_bytes, MAX_EXPANSION_RATIO * stored_bytes), 0
         for chunk in self._chunks([group], self._projection.columns):
             if chunk.is_flat and chunk.metadata.num_values != chunk.rows:
-                raise pa.ArrowInvalid(f"{chunk.rows:,} rows are promised, {chunk.metadata.num_values:,} are there")
+                raise pa.ArrowInvalid(f"{chunk.metadata.num_values:,} values for {chunk.rows:,} rows in {chunk.path!r}")
             self._check_pages(chunk)
             total_bytes += self._decoded_bytes(chunk, limit_bytes - total_bytes)
             if total_bytes > limit_bytes:
                 raise ConfigurationError(
                     f"row group {group} of {self._label!r} has {stored_bytes:,} bytes, but its columns up to "
-                    f"{chunk.path!r} come to more than {limit_bytes:,} when they are read, which is beyond "
-                    f"{MAX_EXPANSION_RATIO:,} times as much",
+                    f"{chunk.path!r} decode to more than {limit_bytes:,}; the maximum is {MAX_EXPANSION_RATIO:,} times "
+                    "as much",
                     hint=SMALLER_PAGES_HINT,
                 )
         self._checked_groups.add(group)
@@ -205,7 +205,7 @@ class ParquetReader:
                 yield _ColumnChunk(leaf.path, group, row_group.num_rows, is_flat, row_group.column(number))
 
     def _max_slice_rows(self, groups: Sequence[int], columns: Sequence[str] | None) -> int:
-        """Return how many rows may be read at one time, so that even the largest of them fit together."""
+        """Return the maximum rows of a slice, so that even the largest rows fit into it together."""
         row_bytes = dict.fromkeys(groups, 1)
         for chunk in self._chunks(groups, columns):
             value_bytes = max(self._max_page_mean(chunk), self._longest_value(chunk, UNEVEN_SLICE_BYTES, SLICE_ROWS))
@@ -214,14 +214,14 @@ class ParquetReader:
         return max(1, min(SLICE_ROWS, UNEVEN_SLICE_BYTES // max(row_bytes.values())))
 
     def _max_page_mean(self, chunk: _ColumnChunk) -> int:
-        """Return what a value has in the page where they have most."""
+        """Return the mean bytes of a value in the page where this mean is largest."""
         pages = [page for page in self._check_pages(chunk) if not page.is_dictionary]
         mean_bytes = chunk.metadata.total_uncompressed_size // max(1, chunk.values)
         mean_value_bytes = [page.unpacked_bytes // max(1, page.values) for page in pages]
         return int(max(mean_value_bytes, default=mean_bytes))
 
     def _check_pages(self, chunk: _ColumnChunk) -> list[PageHeader]:
-        """Look at a chunk's pages before one of them is unpacked."""
+        """Return a chunk's page headers, and refuse a large page before it is decompressed."""
         metadata = chunk.metadata
         if not self._is_local and metadata.total_uncompressed_size <= MAX_PAGE_BYTES:
             return []
@@ -230,8 +230,8 @@ class ParquetReader:
         largest_bytes = max((page.unpacked_bytes for page in headers), default=0)
         if largest_bytes > MAX_PAGE_BYTES:
             raise ConfigurationError(
-                f"column {chunk.path!r} of {self._label!r} has a page of {largest_bytes:,} bytes; the largest that is "
-                f"read has {MAX_PAGE_BYTES:,}",
+                f"column {chunk.path!r} of {self._label!r} has a page of {largest_bytes:,} bytes; the maximum is "
+                f"{MAX_PAGE_BYTES:,}",
                 hint=SMALLER_PAGES_HINT,
             )
         return headers
@@ -242,7 +242,7 @@ class ParquetReader:
         return data
 
     def _decoded_bytes(self, chunk: _ColumnChunk, limit_bytes: int) -> int:
-        """Return what a chunk has when it is read; no more is counted than tells that it passes the limit."""
+        """Return the decoded bytes of a chunk; the count stops when it passes the limit."""
         width = _MIN_VALUE_BYTES.get(chunk.metadata.physical_type, 1)
         least_bytes: int = max(chunk.metadata.total_uncompressed_size, width * chunk.values)
         if least_bytes > limit_bytes or self._longest_value(chunk, limit_bytes, chunk.values) == 0:
@@ -250,7 +250,7 @@ class ParquetReader:
         return max(least_bytes, self._dictionary_bytes(chunk, limit_bytes))
 
     def _longest_value(self, chunk: _ColumnChunk, limit_bytes: int, values: int) -> int:
-        """Return the length of the longest value of a dictionary; 0 where so many values pass no limit anyway."""
+        """Return the bytes of a dictionary's longest value; 0 if ``values`` of this size cannot pass the limit."""
         if not chunk.is_dictionary or min(values, chunk.values) * chunk.metadata.total_uncompressed_size <= limit_bytes:
             return 0
         arrays = next(self._dictionaries(chunk, 1), [])
@@ -266,7 +266,7 @@ class ParquetReader:
         return total_bytes
 
     def _dictionaries(self, chunk: _ColumnChunk, rows: int) -> Iterator[list[pa.DictionaryArray]]:
-        """Yield a chunk as numbers and what they stand for, so many rows at a time."""
+        """Yield a chunk as dictionary arrays, ``rows`` rows at a time."""
         parquet = parquet_file(self._stream, read_dictionary=[chunk.path], **self._read_options)
         for batch in parquet.iter_batches(rows, row_groups=[chunk.group], columns=[chunk.path], use_threads=False):
             leaves = (leaf for column in batch.columns for leaf in leaf_arrays(column))
@@ -274,7 +274,7 @@ class ParquetReader:
 
 
 def _batch_bytes(batch: pa.RecordBatch) -> int:
-    """Return the size of rows without the dictionaries that they have in common with others."""
+    """Return the bytes of a batch without its dictionaries, which it shares with other batches."""
     columns = (column.indices if pa.types.is_dictionary(column.type) else column for column in batch.columns)
     return sum(int(column.nbytes) for column in columns)
 

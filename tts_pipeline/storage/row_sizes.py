@@ -1,4 +1,4 @@
-"""Bytes of each row of Arrow data. Pure, with numpy: Arrow's own functions take a second to import."""
+"""Measure the bytes of each row of Arrow data. Pure, with numpy: Arrow's own functions take a second to import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def groups_within(items: Iterable[_T], size: Callable[[_T], float], max_size: float) -> Iterator[list[_T]]:
-    """Divide items that follow each other into groups of ``max_size`` at most; a larger item is one of its own."""
+    """Divide consecutive items into groups of at most ``max_size``; a larger item is a group of its own."""
     group: list[_T] = []
     group_size = 0.0
     for item in items:
@@ -30,7 +30,7 @@ def groups_within(items: Iterable[_T], size: Callable[[_T], float], max_size: fl
 
 
 def row_sizes(rows: pa.RecordBatch | pa.Table) -> Sizes:
-    """Return the bytes of each row, which depend on its values alone: not on how rows are divided into batches."""
+    """Return the bytes of each row, which depend on its values only, not on the division into batches."""
     batches = rows.to_batches() if isinstance(rows, pa.Table) else [rows]
     return np.concatenate([np.zeros(0, np.int64), *(_sum_sizes(batch.columns, batch.num_rows) for batch in batches)])
 
@@ -40,7 +40,7 @@ def _sum_sizes(arrays: list[pa.Array], rows: int) -> Sizes:
 
 
 def value_sizes(array: pa.Array) -> Sizes:
-    """Return the bytes of each value; what a text has, wherever it stands."""
+    """Return the bytes of each value; a text counts in full, even if it is in a dictionary."""
     kind, types = array.type, pa.types
     if isinstance(array, pa.ExtensionArray):
         return value_sizes(array.storage)
@@ -56,7 +56,7 @@ def value_sizes(array: pa.Array) -> Sizes:
 
 
 def leaf_arrays(array: pa.Array) -> Iterator[pa.Array]:
-    """Yield the arrays that a column of structs, maps or lists is made of, at any depth; else the column itself."""
+    """Yield the leaf arrays of a column of structs, maps or lists, at any depth; for other types, the column itself."""
     if pa.types.is_map(array.type):
         children = [array.keys, array.items]
     elif pa.types.is_struct(array.type):
@@ -111,5 +111,5 @@ def _dictionary_sizes(array: pa.DictionaryArray) -> Sizes:
 def _width_bytes(kind: pa.DataType) -> int:
     try:
         return int(max(1, kind.bit_width // 8))
-    except ValueError:  # of no fixed width
+    except ValueError:  # the type has no fixed width
         return 1

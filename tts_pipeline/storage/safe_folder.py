@@ -15,21 +15,21 @@ from tts_pipeline.errors import StorageError
 _NAME = re.compile(r"(?!\.\.?(?:/|\Z))[^/\\\0]+(?:/(?!\.\.?(?:/|\Z))[^/\\\0]+)*")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _OPEN_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# A named pipe would else be waited for until somebody writes to it.
+# Otherwise, opening a named pipe would wait for a writer.
 OPEN_EXISTING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def check_name(name: str, folder: str) -> None:
-    """Make sure that a name, which may have been read from a file, stays below the folder that it is relative to.
+    """Check that a name, which may come from a file, stays below the folder that it is relative to.
 
     Names have forward slashes; the empty name is the folder itself.
 
     Raises:
-        StorageError: It is absolute, or has a step that is empty, a dot or two, or holds a backslash or a NUL, or it
+        StorageError: The name is absolute, has a step that is empty, ``.`` or ``..``, holds a backslash or a NUL, or
             cannot be encoded.
     """
     if name and not (_NAME.fullmatch(name) and _can_be_encoded(name)):
-        hint = "whatever tells this name is damaged or forged: restore it"
+        hint = "the file that contains this name is damaged or forged: restore it"
         raise StorageError(f"{name!r} is not the name of a file in {folder}", hint=hint)
 
 
@@ -41,16 +41,16 @@ def _can_be_encoded(name: str) -> bool:
 
 
 def check_no_link(path: str, mode: int) -> None:
-    """Make sure that what stands at a place is no link."""
+    """Refuse a path whose mode is that of a link."""
     if stat.S_ISLNK(mode):
-        hint = "links inside a dataset or its work folder are not followed: put there what it leads to (cp -L)"
+        hint = "links inside a dataset or its work folder are not followed: replace the link by its target (cp -L)"
         raise StorageError(f"{path} is a link", hint=hint)
 
 
 class SafeFolder:
-    """A folder whose files are opened one step after another. Links below it are refused; a link may lead to it.
+    """A folder whose files are opened step by step. Links below it are refused; the folder itself may be a link.
 
-    Every method raises StorageError for a link or a name that leaves the folder, and OSError for what the disk says.
+    Every method raises StorageError for a link or a name that leaves the folder, and OSError for errors of the disk.
 
     The root need not exist yet. Names are relative to ``inner``, a folder below the root; empty is the root itself.
     """
@@ -62,7 +62,7 @@ class SafeFolder:
         self.path = root / inner
 
     def subfolder(self, folder: str) -> SafeFolder:
-        """Return a folder below."""
+        """Return a folder below this one."""
         return SafeFolder(self.root, self._join(folder))
 
     def _join(self, name: str) -> str:
@@ -71,7 +71,7 @@ class SafeFolder:
 
     @contextmanager
     def open_folder(self, folder: str, *, make: bool = False) -> Iterator[int]:
-        """Give a descriptor of a folder, made with its parents where ``make`` is set; the empty name is this folder."""
+        """Give a descriptor of a folder; the empty name is this folder. ``make`` makes it, with its parents."""
         steps = [step for step in self._join(folder).split("/") if step]
         if make:
             make_folder(self.root)
@@ -101,7 +101,7 @@ class SafeFolder:
 
     @contextmanager
     def open_parent(self, name: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Give a descriptor of the folder that a file is in, and the file's name there."""
+        """Give a descriptor of a file's folder, and the file's name in it."""
         folder, _, base_name = name.rpartition("/")
         check_name(name, str(self.path))
         with self.open_folder(folder, make=make) as fd:
@@ -124,29 +124,29 @@ class SafeFolder:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise StorageError(f"{path} is not a file", hint="remove it, and restore the file")
-        return open(path, "rb", opener=lambda *_: fd)  # so that it is called by its name
+        return open(path, "rb", opener=lambda *_: fd)  # so that the file object has this name
 
     def lstat(self, name: str) -> os.stat_result:
-        """Return what the system says of a file."""
+        """Return the status of a file."""
         with self.open_parent(name) as (folder_fd, base_name):
             status = os.lstat(base_name, dir_fd=folder_fd)
         check_no_link(f"{self.path}/{name}", status.st_mode)
         return status
 
     def check_no_links(self, *folders: str) -> None:
-        """Make sure that folders which are there are no links, nor any above them, nor anything in them."""
+        """Refuse links in the paths of folders and among their entries; skip missing folders."""
         for folder in folders:
-            if_missing = suppress(FileNotFoundError, NotADirectoryError)
-            with if_missing, self.open_folder(folder) as fd, os.scandir(fd) as entries:
+            ignore_missing = suppress(FileNotFoundError, NotADirectoryError)
+            with ignore_missing, self.open_folder(folder) as fd, os.scandir(fd) as entries:
                 for entry in entries:
                     if entry.is_symlink():
                         check_no_link(f"{self.path / folder / entry.name}", stat.S_IFLNK)
 
 
 def create_file(name: str | Path, *, folder_fd: int | None = None) -> int:
-    """Make a new file, in place of a temporary one that a killed process left there, or of a link; return it open.
+    """Make a new file, in place of a killed process's temporary file, or of a link; return its descriptor.
 
-    ``folder_fd`` is the descriptor of the folder that the name is relative to; None where the name is a path.
+    ``folder_fd`` is the descriptor of the folder that the name is relative to; None if the name is a path.
     """
     try:
         return os.open(name, _OPEN_NEW, 0o666, dir_fd=folder_fd)
@@ -156,7 +156,7 @@ def create_file(name: str | Path, *, folder_fd: int | None = None) -> int:
 
 
 def open_lock_file(path: Path) -> int:
-    """Open the file of a lock, or make it; it is written to and removed, so a link is refused."""
+    """Open or make the file of a lock; refuse a link, because the file is written and removed."""
     try:
         return os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
@@ -166,7 +166,7 @@ def open_lock_file(path: Path) -> int:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; the names of new ones survive a power cut."""
+    """Make a folder and its parents; the names of new folders survive a power cut."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -177,7 +177,7 @@ def make_folder(folder: Path) -> None:
 def sync_path(path: str | Path, *, folder_fd: int | None = None) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk.
 
-    In the folder of ``folder_fd`` a link is not followed.
+    With ``folder_fd``, the descriptor of the folder, a link is not followed.
     """
     fd = os.open(path, os.O_RDONLY | (0 if folder_fd is None else os.O_NOFOLLOW), dir_fd=folder_fd)
     try:

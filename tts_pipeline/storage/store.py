@@ -1,4 +1,4 @@
-"""The destination as a store of named files, each visible whole or not at all: local, or any fsspec URL."""
+"""Define stores of named files, each visible whole or not at all: on a local disk, or at any fsspec URL."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import BinaryIO
 
 from tts_pipeline.errors import StorageError, cause_of
 
-DISK_HINT = "free space or mend the destination, then run the same command again: what was received is kept"
+DISK_HINT = "free space or repair the destination, then run the same command again: what was received is kept"
 LEASES = "leases"
-"""Folder of leases and signs of life, which may stand there before the dataset does."""
+"""The folder of leases and heartbeats, which may exist before the dataset."""
 
 
 @contextmanager
 def storage_errors(
     action: str, exception_type: type[Exception] | tuple[type[Exception], ...] = OSError, *, hint: str = DISK_HINT
 ) -> Iterator[None]:
-    """Translate what disks and object stores raise into a StorageError that says what was being done.
+    """Translate errors of disks and object stores into a StorageError that names the action.
 
-    ``exception_type`` is wider for drivers of object stores, which raise exceptions of their own making.
+    ``exception_type`` is wider for drivers of object stores, which raise exceptions of their own.
     """
     try:
         yield
@@ -41,64 +41,63 @@ class Store(ABC):
 
     @abstractmethod
     def names(self, folder: str, prefix: str = "") -> list[str]:
-        """Return the sorted names of the files in a folder that begin with ``prefix``; none when there is no folder."""
+        """Return the sorted names in a folder that begin with ``prefix``; none when the folder does not exist."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or None when there is no such file."""
+        """Return a file's bytes; None when the file does not exist."""
 
     @abstractmethod
     def exists(self, name: str) -> bool:
-        """Return whether there is such a file."""
+        """Return whether a file exists."""
 
     @abstractmethod
     def open(self, name: str) -> BinaryIO:
-        """Open a file that is there, to read here and there in it."""
+        """Open an existing file for reads at any offset."""
 
     @abstractmethod
     def remove(self, name: str) -> None:
-        """Remove a file; one that is not there is no error."""
+        """Remove a file; a missing file is no error."""
 
     @abstractmethod
     def create(self, name: str, data: bytes) -> bool:
-        """Write a file only if there is none of that name; return whether it was written."""
+        """Write a file only if it does not exist; return whether it was written."""
 
     @abstractmethod
     def is_empty(self) -> bool:
-        """Return whether nothing is there yet; files whose name begins with a dot do not count."""
+        """Return whether the store is empty; files whose names begin with a dot do not count."""
 
     @contextmanager
     @abstractmethod
     def stage(self, name: str, *, is_new: bool = False) -> Iterator[Path]:
-        """Give a local path to write to; leaving without an exception makes it visible under ``name``, whole.
+        """Give a local path to write to; without an exception, the whole file becomes visible as ``name`` at the end.
 
-        ``is_new`` raises a StorageError for a file of that name with other contents, where the destination can make
-        sure of that.
+        ``is_new`` raises StorageError if a file of that name has other contents, where the destination can check it.
         """
         yield Path()
 
     @abstractmethod
     def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
-        """Write a file, replacing one of that name at one stroke; also when several processes do so at a time.
+        """Write a file, or replace it atomically, even when several processes do so at the same time.
 
         ``durable`` False does not wait for the disk, which is much quicker: a power cut may leave the file torn.
         """
 
     @abstractmethod
     def move(self, name: str, to: str) -> None:
-        """Give a file another name, in place of one that has it; one that is not there was moved before, no error.
+        """Rename a file, and replace a file of the new name; a missing file was moved before and is no error.
 
-        On an object store it is copied, then removed: for a moment it has both names.
+        An object store copies the file, then removes it: for a moment it has both names.
         """
 
     @abstractmethod
     def remove_folder(self, folder: str) -> None:
-        """Remove a folder with everything in it; one that is not there is no error."""
+        """Remove a folder with its contents; a missing folder is no error."""
 
     @abstractmethod
     def subfolder(self, folder: str) -> Store:
         """Return a folder as a store of its own."""
 
     def describe(self, name: str) -> str:
-        """Return the full name, for messages."""
+        """Return a file's full name, for messages."""
         return f"{self.root}/{name}"
