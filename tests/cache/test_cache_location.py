@@ -36,7 +36,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
     shelf = found.open(RECEIVED)
     assert isinstance(shelf, FileCache)
     assert [path.name for path in place.iterdir()] == [MARKER]
-    assert f"nothing is kept at {place} yet" in caplog.text
+    assert f"{place} is not a reuse store yet: this run makes it one" in caplog.text
     shelf.put(REQUEST_KEY, 0, cached_audio())
     caplog.clear()
     found = find_cache(place, tmp_path / "staging")
@@ -60,7 +60,7 @@ def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog:
     assert len(find_cache(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
     assert caplog.text == ""
     find_cache(out, tmp_path / "staging").open(RECEIVED)
-    assert f"nothing can be taken from the dataset {out}" in caplog.text
+    assert f"no audio can be reused from the dataset {out}" in caplog.text
 
 
 def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None:

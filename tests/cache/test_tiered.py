@@ -128,7 +128,7 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
 
     run(main())
     store.gate.set()
-    assert "1 answers did not get into the reuse store in time" in caplog.text
+    assert "1 answers were not written to the reuse store in time" in caplog.text
 
 
 def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:

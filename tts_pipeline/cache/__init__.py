@@ -1,1 +1,1 @@
-"""Audio that was bought before, so that it is not bought again: reuse stores, datasets, journals, this job's own."""
+"""The caches of bought audio, so that nothing is bought twice: reuse stores, datasets, journals, and the job's own."""

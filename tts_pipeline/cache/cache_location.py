@@ -1,4 +1,4 @@
-"""Locations of cached audio: a dataset or a reuse store, recognised by their files."""
+"""Find and open cached audio at a location: a dataset or a reuse store, recognised by its files."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tts_pipeline.storage.store import Store
 
 
 class CacheTier(Protocol):
-    """Audio that was bought before, from which some may be taken."""
+    """A place that holds bought audio for reuse."""
 
     label: str
 
     def may_have(self, request_key: str, take: int) -> bool:
-        """Say whether it is worth a look; never blocks."""
+        """Return whether the tier may have the audio of a request; never blocks."""
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return what was bought for a request; None when it is not there. Blocking."""
+        """Return the audio bought for a request; None when the tier lacks it. Blocking."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLocation:
-    """A place that was looked at, and can be opened.
+    """An inspected location, which can be opened.
 
-    The label is the place as it was given, without a password. A place without a descriptor is a reuse store.
+    ``label`` is the location as given, without a password. A location without a descriptor is a reuse store.
     """
 
     store: Store
@@ -48,34 +48,34 @@ class CacheLocation:
     is_new: bool
 
     def create(self) -> None:
-        """Make a new place a reuse store; one that is there stays as it is. Blocking."""
+        """Make a new location a reuse store; an existing one stays as it is. Blocking."""
         if self.is_new:
-            logger.warning("nothing is kept at %s yet: what is bought is from now on", self.label)
+            logger.warning("%s is not a reuse store yet: this run makes it one, for the audio that it buys", self.label)
             with _as_configuration_error(self.label):
                 FileCache(self.store).create()
 
     def open(self, audio: AudioSettings) -> CacheTier:
-        """Open the place; a dataset's audio may have been converted to something else than ``audio``. Blocking."""
+        """Open the location; a dataset whose audio does not fit ``audio`` offers none. Blocking."""
         if self.descriptor is None:
             return FileCache(self.store, self.label)
         with _as_configuration_error(self.label):
             speech = DatasetCache(DatasetReader(self.store, self.descriptor), audio, self.label)
         if not len(speech):
             logger.warning(
-                "nothing can be taken from the dataset %s: it has no speech yet, or its audio was converted to "
-                "something else than is wanted now",
+                "no audio can be reused from the dataset %s: it has no speech yet, or its audio was converted to a "
+                "format that this job does not use",
                 self.label,
             )
         return speech
 
 
 def find_cache(location: str | os.PathLike[str], staging: Path | None = None) -> CacheLocation:
-    """Look at a place where audio that was bought before may be; writes nothing. Blocking.
+    """Inspect a location of cached audio, and write nothing. Blocking.
 
-    Where nothing is yet, a reuse store is made later. ``staging`` is as for ``open_store``.
+    An empty location becomes a reuse store later. ``staging`` is that of ``open_store``.
 
     Raises:
-        ConfigurationError: It is something else, of another version, or cannot be read.
+        ConfigurationError: The location is neither a dataset nor a reuse store, has another version, or cannot be read.
     """
     text = os.fspath(location)
     label = text if is_local(text) else re.sub(r"(?<=://)[^/@]*@", "", without_passwords(text))
@@ -106,7 +106,7 @@ def _check_version(label: str, marker: bytes) -> None:
 
 @contextmanager
 def _as_configuration_error(label: str) -> Iterator[None]:
-    """A place that cannot be used is a wrong setting as long as nothing was sent."""
+    """Translate StorageError: before the first request, a location that cannot be used is a wrong setting."""
     try:
         yield
     except StorageError as error:

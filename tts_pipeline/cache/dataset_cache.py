@@ -1,4 +1,4 @@
-"""A published dataset as a cache: audio found by request key, read by row group."""
+"""Use a published dataset as a cache: find audio by request key, and read it by row group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tts_pipeline.storage.hash_index import HashIndex
 from tts_pipeline.wal.records import MalformedRecordError, refuse_malformed
 
 CACHED_GROUPS = 4
-"""Row groups that are held, of ``ROW_GROUP_BYTES`` each: rows of one order are mostly asked for in that order."""
+"""Row groups in memory, of ``ROW_GROUP_BYTES`` each: requests mostly come in the order of the dataset's rows."""
 
 _USAGE = ("characters_reported", "input_tokens", "output_tokens", "total_tokens")
 _INDEX_COLUMNS = ("request_key", "take", "segments")
@@ -34,7 +34,7 @@ _COLUMNS = (
 
 
 class _RowGroup(NamedTuple):
-    """A row group: which of its rows may be taken, and what was asked for in each of these."""
+    """A row group, with the rows that may be reused and the request hashes of these rows."""
 
     file: str
     number: int
@@ -44,14 +44,14 @@ class _RowGroup(NamedTuple):
 
 
 class DatasetCache:
-    """The speech that a dataset has published, by what was asked for. For many threads.
+    """The published speech of a dataset, by request key. For many threads.
 
-    That is also the speech of a part without a marker, which was reopened for its rejects: its file is whole.
+    This includes the speech of a part without a marker, which was reopened for its rejects: its file is whole.
 
-    It takes 12 bytes of memory a row, and the row groups last read.
+    The cache takes 12 bytes of memory per row, and the row groups last read.
 
-    Audio that was converted to something else, or joined with other pauses, is left out. The label begins each origin;
-    it is empty where the dataset is this very one.
+    Audio that was converted to another format, or joined with other pauses, is left out. ``label`` begins each origin;
+    it is empty for the job's own dataset.
     """
 
     def __init__(self, dataset: DatasetReader, settings: AudioSettings, label: str) -> None:
@@ -63,7 +63,7 @@ class DatasetCache:
         ends = np.cumsum([0, *(group.rows for group in groups)])
         self._first_rows: npt.NDArray[np.int64] = ends[:-1]
         self._groups = names = [(group.file, group.number) for group in groups]
-        # Without ``self``: else the tables would outlive this, until the garbage collector comes.
+        # Without ``self``: a reference cycle would keep the tables until the garbage collector runs.
         self._table = lru_cache(CACHED_GROUPS)(lambda number: dataset.row_group(*names[number], _COLUMNS))
         hashes = np.concatenate([np.empty(0, np.uint64), *(group.hashes for group in groups)])
         row_numbers = [group.reusable_rows + np.uint32(first) for group, first in zip(groups, ends[:-1], strict=True)]
@@ -77,7 +77,7 @@ class DatasetCache:
         return bool(self._rows_of(request_key, take))
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return the audio of a request; None when there is none any more. See ``CacheTier``."""
+        """Return the audio of a request; None when the dataset no longer has it. See ``CacheTier``."""
         for row_number in self._rows_of(request_key, take):
             row = self._read_row(row_number)
             if (row["request_key"], row["take"]) != (request_key, take):
@@ -93,7 +93,7 @@ class DatasetCache:
             self._has_warned = True
             name, _ = self._groups[self._group_of(row_number)]
             logger.warning(
-                "%s has rows whose audio is not what they say of it: it is not taken, and bought anew",
+                "%s has rows that do not match their audio: this audio is not reused, but bought again",
                 self._dataset.store.describe(name),
             )
 
@@ -104,7 +104,7 @@ class DatasetCache:
         return self._hashes.rows(request_hash(request_key, take))
 
     def _index(self, kinds: Collection[str]) -> list[_RowGroup]:
-        """Look into the speech files for audio of these kinds, many at a time."""
+        """Index the audio of these kinds in the speech files, many files at a time."""
         if not kinds:
             return []
         names = self._dataset.files("speech")
@@ -132,13 +132,13 @@ class DatasetCache:
         with self._lock:  # threads that want the same row group wait for the first one to read it
             table = self._table(number)
         index = row_number - int(self._first_rows[number])
-        if table is None or index >= table.num_rows:  # the part was made anew since it was looked at
+        if table is None or index >= table.num_rows:  # the part was made anew since it was indexed
             return dict.fromkeys(_COLUMNS)
         return {name: table.column(name)[index].as_py() for name in _COLUMNS}
 
 
 def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
-    """Return a row of a speech table as audio that was bought before; its origin begins with the label."""
+    """Return a row of a speech table as cached audio; its origin begins with the label."""
     answer = {
         "segment": 0,
         "words": row["timestamps"],
@@ -153,12 +153,12 @@ def cached_audio_of(row: Mapping[str, Any], label: str) -> CachedAudio:
 
 
 def segment_kind(segments: int) -> str:
-    """Return whether audio is that of one segment, or joined from several."""
+    """Return ``one`` for audio of one segment, ``joined`` for audio of several."""
     return "one" if segments == 1 else "joined"
 
 
 def compatible_segment_kinds(descriptor: Descriptor, settings: AudioSettings) -> Collection[str]:
-    """Return which of a dataset's audio may be taken: that of one segment, and that joined from several."""
+    """Return the kinds (``segment_kind``) of a dataset's audio that may be reused."""
     job = descriptor.job
     dataset_settings = AudioSettings(job["audio_format"], job["sample_rate_hz"], job["pause_ms"])
     received = AudioSettings()

@@ -1,6 +1,6 @@
-"""A reuse store: one file for each request and take, safe for any number of writers.
+"""Keep bought audio in a reuse store: one file for each request and take, safe for any number of writers.
 
-A file's name is the request's key and the take, below a folder of the key's first two digits. It is a header of 28
+A file's name is the request key and the take, in a folder of the key's first two digits. The file holds a header of 28
 bytes (``ttsreuse``, format version, length of the record, length of the audio, CRC-32 of both; little endian), the
 record as JSON, and the audio as received. It is written whole; a second purchase of the same audio replaces it.
 """
@@ -26,7 +26,7 @@ from tts_pipeline.wal.records import AnswerRecord, MalformedRecordError, Positiv
 
 FORMAT_VERSION = 1
 MARKER = "reuse.json"
-"""Marks the folder, so that no other folder is filled with answers by mistake."""
+"""The file that marks a reuse store, so that no other folder is filled with answers by mistake."""
 
 SUFFIX = ".answer"
 _MAGIC = b"ttsreuse"
@@ -34,7 +34,7 @@ _HEADER = struct.Struct("<8sIIQI")
 
 
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The record that is kept beside the bytes of bought audio."""
+    """The record beside the bytes of bought audio."""
 
     request_key: str
     take: Take
@@ -44,7 +44,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     answer: AnswerRecord
 
     def to_cached(self, audio: bytes, label: str) -> CachedAudio:
-        """Return the audio; its origin is the label of the place, if it has one, and the utterance."""
+        """Return the audio; its origin is the label, unless that is empty, and the utterance."""
         origin = f"{label}#{self.origin}" if label else self.origin
         return CachedAudio(self.answer.to_answer(audio), origin, self.segments)
 
@@ -52,7 +52,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
 class FileCache:
     """Answers by request key and take, in a folder or at any URL.
 
-    The label is the first part of each origin; it is empty for the job's own answers.
+    ``label`` begins each origin; it is empty for the job's own answers.
     """
 
     def __init__(self, store: Store, label: str = "") -> None:
@@ -65,7 +65,7 @@ class FileCache:
         if self._store.read(MARKER) is None:
             self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
 
-    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (only a look can tell)
+    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (see below)
         """Return True: only a read can tell. Never blocks."""
         return True
 
@@ -73,7 +73,7 @@ class FileCache:
         """Return the audio of a request; None when there is none, or the file is damaged. Blocking.
 
         Raises:
-            StorageError: The store failed, or a file has an audio format that does not exist.
+            StorageError: The store failed, or a file has an unknown audio format.
         """
         name = _file_name(request_key, take)
         data = self._store.read(name)
@@ -120,13 +120,13 @@ class FileCache:
         if not self._has_warned:
             self._has_warned = True
             where = self._store.describe(name)
-            logger.warning("%s is damaged, or of another version: such answers count as not there", where)
+            logger.warning("%s is damaged, or of another version: such answers are bought again", where)
 
 
 def evict(folder: Path, max_bytes: int) -> int:
-    """Remove the oldest answers of a local reuse store until it fits ``max_bytes``; return how many. Blocking.
+    """Remove the oldest answers of a local reuse store until it fits ``max_bytes``; return their number. Blocking.
 
-    A process that looks for a removed answer meanwhile buys it again.
+    A process that needs a removed answer buys it again.
     """
     with storage_errors(f"making room in {folder}"):
         files = sorted(_files_by_age(folder))
@@ -153,12 +153,12 @@ def _files_by_age(folder: Path) -> Iterator[tuple[int, int, str]]:
 
 
 def is_request_key(text: object) -> bool:
-    """Say whether a text can be a request's key."""
+    """Return whether a value can be a request key."""
     return isinstance(text, str) and _REQUEST_KEY.fullmatch(text) is not None
 
 
 def request_hash(request_key: str, take: int) -> int:
-    """Return 64 bits of a request key, which is a hash already, and of the take."""
+    """Return a 64-bit hash of a request key, which is a hash itself, and the take."""
     return (int(request_key[:16], 16) + take * _TAKE_FACTOR) & _64_BITS
 
 
@@ -175,7 +175,7 @@ _FILE_NAME = re.compile(r"([0-9a-f]{64})\.(-?[0-9]{1,10})" + re.escape(SUFFIX))
 
 
 def _split_file(data: bytes) -> tuple[CacheRecord, bytes]:
-    """Return the record and the audio of a whole and undamaged file."""
+    """Return the record and the audio of a file; refuse a cut or damaged file."""
     if len(data) < _HEADER.size:
         raise MalformedRecordError("length")
     magic, version, record_length, audio_length, crc = _HEADER.unpack_from(data)

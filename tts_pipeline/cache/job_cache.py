@@ -1,4 +1,4 @@
-"""Audio that a job bought for its repeated requests, kept beside its journals until the job is done."""
+"""Keep the audio of a job's duplicate requests beside its journals until the job is done."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def request_hashes(store: FileCache) -> HashIndex:
 
 
 class JobCache(FileCache):
-    """A reuse store of a job's own, on the local disk; it knows what it holds, at 8 bytes an answer.
+    """The reuse store of one job, on the local disk, with an index in memory of 8 bytes per answer.
 
-    ``is_new``: the folder was not there, so earlier purchases of the job, if any, are known elsewhere at best.
+    ``is_new`` means that the folder did not exist: this store does not know earlier purchases of the job, if any.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,17 +34,17 @@ class JobCache(FileCache):
         self._known_hashes = request_hashes(self)
 
     def may_have(self, request_key: str, take: int) -> bool:
-        """Say whether it is worth a look; never blocks."""
+        """Return whether the store may have the audio of a request; never blocks."""
         key_hash = request_hash(request_key, take)
         return key_hash in self._new_hashes or key_hash in self._known_hashes
 
     def create(self) -> None:
-        """Make the folder, for its owner's eyes only: it will hold texts and voices. Blocking."""
+        """Make the folder, readable by its owner only: it will hold texts and voices. Blocking."""
         with storage_errors(f"making the folder {self._folder}"):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def note_put(self, request_key: str, take: int) -> None:
-        """Take note that something was put; where it is asked for, so that what is known changes in one thread only."""
+        """Add a put answer to the index, in the thread of ``may_have``: only one thread changes the index."""
         self._new_hashes.add(request_hash(request_key, take))
         if len(self._new_hashes) > _MAX_NEW_HASHES:
             new_hashes = np.fromiter(self._new_hashes, np.uint64, len(self._new_hashes))

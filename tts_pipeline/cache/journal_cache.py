@@ -1,4 +1,4 @@
-"""Journals as a cache: an abandoned generation may hold audio that is not published."""
+"""Use journals as a cache: an abandoned generation may hold audio that is not published."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tts_pipeline.wal.replay import Replay, UtteranceRecord, replay_journal
 
 
 class JournalCache:
-    """The speech in journals that will not be written to any more, by what was asked for. For many threads.
+    """The speech in journals that get no more records, by request key. For many threads.
 
-    Audio that was converted to something else is left out. The label begins each origin.
+    Audio that was converted to another format is left out. ``label`` begins each origin.
     """
 
     def __init__(self, folder: Path, descriptor: Descriptor, audio: AudioSettings, label: str) -> None:
@@ -30,7 +30,7 @@ class JournalCache:
         self._entries = {key: entry for key, entry in entries if segment_kind(entry.segments) in kinds}
 
     def may_have(self, request_key: str, take: int) -> bool:
-        """Return whether the audio is here; see ``CacheTier``."""
+        """Return whether the journals have the audio; see ``CacheTier``."""
         return (request_key, take) in self._entries
 
     def get(self, request_key: str, take: int) -> CachedAudio | None:

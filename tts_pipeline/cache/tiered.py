@@ -1,4 +1,4 @@
-"""All caches as one, for the client: several tiers, none of which can fail a run."""
+"""Join all caches into one for the client: several tiers, none of which can fail a run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 
 THREADS = 16
 MAX_PENDING_PUTS = 64
-"""The most answers on their way to a store: beyond it the next purchase waits."""
+"""Answers on their way to a store, at most: above this number the next purchase waits."""
 
 MAX_FAILURES = 8
-"""A place that failed this many times in succession is not asked again in this run."""
+"""A tier that failed this many times in succession is not used again in this run."""
 
 CLOSE_S = 30.0
-"""How long the end of a run waits for answers on their way to a store."""
+"""Seconds that the end of a run waits for answers on their way to a store."""
 
 STOPPED_CLOSE_S = 1.0
-"""The same wait after a stop, which must be short."""
+"""The same after a stop, which must be quick."""
 
 Result = TypeVar("Result")
 
@@ -46,16 +46,16 @@ class _GuardedTier:
         if not self.has_warned:
             self.has_warned = True
             logger.warning(
-                "%s failed: %s; what it holds may be bought again, and what is bought may not get there. "
-                "After %d failures in succession it is left alone for the rest of this run",
-                *(self.tier.label or "what this job bought before", error, MAX_FAILURES),
+                "%s failed: %s; audio in it may be bought again, and bought audio may not be stored there. "
+                "After %d failures in succession, this run does not use it any more",
+                *(self.tier.label or "the cache of this job", error, MAX_FAILURES),
             )
 
 
 class TieredCache:
-    """A ``client.reuse.AudioCache`` of datasets and reuse stores; bought audio goes to the reuse stores.
+    """A ``client.cache.AudioCache`` of datasets and reuse stores; bought audio goes to the reuse stores.
 
-    The tiers are asked in order, after ``job_cache``, which only ``RequestCoalescer`` writes.
+    A lookup tries ``job_cache``, which only ``RequestCoalescer`` writes, and then the tiers in order.
     """
 
     def __init__(self, tiers: Sequence[CacheTier], job_cache: CacheTier | None = None) -> None:
@@ -70,7 +70,7 @@ class TieredCache:
         if self._put_tasks:
             await asyncio.wait(self._put_tasks, timeout=within_s)
         if self._put_tasks:
-            logger.warning("%d answers did not get into the reuse store in time", len(self._put_tasks))
+            logger.warning("%d answers were not written to the reuse store in time", len(self._put_tasks))
         for task in self._put_tasks:
             task.cancel()
         self.abandon()
@@ -80,7 +80,7 @@ class TieredCache:
         self._threads.shutdown()
 
     async def get(self, request_key: str, take: int) -> CachedAudio | None:
-        """Return the audio of a request from the first place that has it; None when no place has it."""
+        """Return the audio of a request from the first tier that has it; None when no tier has it."""
         for guarded in self._lookup_tiers:
             if not guarded.tier.may_have(request_key, take):
                 continue
@@ -90,7 +90,7 @@ class TieredCache:
         return None
 
     async def put(self, request_key: str, take: int, entry: CachedAudio) -> None:
-        """Start to write bought audio; wait only when ``MAX_PENDING_PUTS`` answers are on their way."""
+        """Start to write bought audio; wait only while ``MAX_PENDING_PUTS`` answers are on their way."""
         for guarded in self._tiers:
             if isinstance(guarded.tier, FileCache) and not guarded.is_disabled:
                 await self._put_slots.acquire()
