@@ -28,7 +28,7 @@ def _dataset(folder: Path, *, made: str = "as-received") -> Path:
 
 
 def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Looking at it writes nothing; beginning it says that it is new, in case another one was meant."""
+    """``find_cache`` writes nothing; ``create`` warns that the store is new, in case another one was meant."""
     place = tmp_path / "new" / "store"
     found = find_cache(place, tmp_path / "staging")
     assert (found.is_new, list(tmp_path.iterdir())) == (True, [])
@@ -47,7 +47,7 @@ def test_nothing_yet_becomes_a_store(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
-    """Its speech is taken, and nothing is put there."""
+    """Its speech is reused, and nothing is written to it."""
     shelf = find_cache(_dataset(tmp_path), tmp_path / "staging").open(RECEIVED)
     assert isinstance(shelf, DatasetCache)
     assert len(shelf) == 3
@@ -55,7 +55,7 @@ def test_a_dataset_is_known_by_its_descriptor(tmp_path: Path) -> None:
 
 
 def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It would otherwise all be bought again without a word."""
+    """Without the warning, all audio would silently be bought again."""
     out = _dataset(tmp_path, made="flac")
     assert len(find_cache(out, tmp_path / "staging").open(AudioSettings("flac"))) == 3  # type: ignore[arg-type]
     assert caplog.text == ""
@@ -64,7 +64,7 @@ def test_a_dataset_of_which_nothing_can_be_taken_is_told(tmp_path: Path, caplog:
 
 
 def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None:
-    """Its name stands in tables."""
+    """Tables contain the label."""
     url = f"memory://user:secret@{uuid.uuid4().hex}/store"
     found = find_cache(url, tmp_path / "staging")
     assert found.label == url.replace("user:secret@", "")
@@ -82,7 +82,7 @@ def test_a_place_at_a_url_is_called_without_its_password(tmp_path: Path) -> None
     ],
 )
 def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    """Nobody's folder is filled with answers by mistake, and another version's store is not misread."""
+    """No other folder is filled with answers, and a store of another version is not misread."""
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / name).write_bytes(content)
     with pytest.raises(ConfigurationError, match=message) as told:
@@ -91,7 +91,7 @@ def test_anything_else_is_refused(tmp_path: Path, name: str, content: bytes, mes
 
 
 def test_a_place_that_cannot_be_used_is_a_wrong_setting(tmp_path: Path) -> None:
-    """A file where a folder belongs, a URL of no known kind, a folder below a file."""
+    """A file in place of a folder, an unknown protocol, and a folder below a file are all refused."""
     (tmp_path / "file").write_bytes(b"")
     for place in (str(tmp_path / "file"), "nosuch://bucket/store"):
         with pytest.raises(ConfigurationError):

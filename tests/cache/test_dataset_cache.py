@@ -47,7 +47,7 @@ def _get(speech: DatasetCache, text: str, take: int = 0) -> str | None:
 
 
 def test_every_row_of_done_parts_is_found(tmp_path: Path, store: Store) -> None:
-    """With its audio, its words and what was reported then; parts without a marker and rejects are not there."""
+    """Rows have their audio, words and reported usage; rejects and parts without a marker are not found."""
     bench = Bench.of(tmp_path, store, rows=25, part_rows=10)
     bench.run(0, refused=["r3"])
     bench.run(1)
@@ -64,7 +64,7 @@ def test_every_row_of_done_parts_is_found(tmp_path: Path, store: Store) -> None:
 
 
 def test_takes_are_told_apart_and_unknown_requests_are_not_there(tmp_path: Path, store: Store) -> None:
-    """Also with the same text."""
+    """Takes are distinguished even if the text is the same."""
     table = pa.table({"id": ["a", "a"], "text": ["x"] * 2, "n": [0, 1]})
     bench = Bench.of(tmp_path, store, table, columns=InputColumns(parameters={"take": "n"}))
     bench.run()
@@ -74,7 +74,7 @@ def test_takes_are_told_apart_and_unknown_requests_are_not_there(tmp_path: Path,
 
 
 def test_a_part_of_rejects_only_has_no_file(tmp_path: Path, store: Store) -> None:
-    """It is passed over."""
+    """A part without a speech file is skipped."""
     bench = Bench.of(tmp_path, store, rows=4, part_rows=2)
     bench.run(0, refused=["r0", "r1"])
     bench.run(1)
@@ -101,7 +101,7 @@ FLAC = AudioSettings("flac", 16_000)
 def test_audio_that_is_not_what_a_purchase_would_give_is_left_out(
     tmp_path: Path, made: AudioSettings, wanted: AudioSettings, one: bool, joined: bool
 ) -> None:
-    """Converted to something else, or joined with other pauses."""
+    """Audio that was converted to another format, or joined with other pauses, is left out."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     _rewrite(bench, "segments", pa.array([1, 3], pa.int16()))
@@ -117,7 +117,7 @@ def _rewrite(bench: Bench, column: str, values: pa.Array) -> None:
 
 
 def test_rows_of_one_order_read_each_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pilot's rows come in the order of the full job: neighbours are read together, and let go in time."""
+    """The full job has the order of the pilot: neighbours are read together, and released in time."""
     monkeypatch.setattr(speech_file, "ROW_GROUP_BYTES", 2_000)
     opened: Counter[str] = Counter()
 
@@ -139,7 +139,7 @@ def test_rows_of_one_order_read_each_row_group_once(tmp_path: Path, monkeypatch:
 
 
 def test_damaged_audio_is_not_there(tmp_path: Path) -> None:
-    """Its hash stands beside it."""
+    """Audio that does not match the row's hash is not reused."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     path = tmp_path / "out" / "speech" / "part-00000.parquet"
@@ -165,7 +165,7 @@ def test_damaged_audio_is_not_there(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_true_is_not_there(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, value: object
 ) -> None:
-    """It is bought anew, as if it were not there, and its file is named once; the other rows are taken."""
+    """Such a row is bought again; its file is named once; other rows are reused."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=3)
     bench.run()
     path = tmp_path / "out" / "speech" / "part-00000.parquet"
@@ -180,7 +180,7 @@ def test_a_row_that_cannot_be_true_is_not_there(
 
 
 def test_a_part_that_was_made_anew_since_is_not_mistaken(tmp_path: Path) -> None:
-    """Its rows stand elsewhere now: the whole key decides, and what is gone is not there."""
+    """The whole key decides, although the rows have moved; a removed row is not found."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=3)
     bench.run()
     speech = _open_cache(bench)
@@ -196,7 +196,7 @@ def test_a_part_that_was_made_anew_since_is_not_mistaken(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", [b"", b"no Parquet at all"])
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes) -> None:
-    """When it is opened and when it is read; it names the file."""
+    """Opening and reading both raise an error that names the file."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     bench.run()
     speech: Any = _open_cache(bench)

@@ -19,7 +19,7 @@ from tts_pipeline.storage.store import Store
 
 
 def test_what_was_put_is_got_with_its_place(store: Store) -> None:
-    """All of it, on a disk and at a URL; the origin then says in which store that is."""
+    """A store on a disk or at a URL returns every field; the origin begins with the store's label."""
     FileCache(store).put(REQUEST_KEY, 0, cached_audio())
     got = FileCache(store, "s3://bucket/store").get(REQUEST_KEY, 0)
     assert got == CachedAudio(cached_audio().answer, "s3://bucket/store#u1", 3)
@@ -27,7 +27,7 @@ def test_what_was_put_is_got_with_its_place(store: Store) -> None:
 
 
 def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
-    """Another key, or another take of the same, is another file."""
+    """Another key, or another take, is another file."""
     answers = FileCache(store)
     answers.put(REQUEST_KEY, 0, cached_audio(b"zero"))
     answers.put(REQUEST_KEY, -1, cached_audio(b"minus one"))
@@ -38,7 +38,7 @@ def test_an_answer_is_of_one_request_and_take(store: Store) -> None:
 
 
 def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
-    """It would become a file name; the file that holds it is named."""
+    """The format would become a file name; the error names the file."""
     found = cached_audio()
     hostile = found.answer._replace(audio=found.answer.audio._replace(format="../../x"))
     FileCache(store).put(REQUEST_KEY, 0, CachedAudio(hostile, "u1"))
@@ -47,7 +47,7 @@ def test_a_format_that_there_is_not_is_refused(store: Store) -> None:
 
 
 def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """A checksum is no proof of what somebody else wrote: wrong types and negative numbers are bought anew."""
+    """A valid checksum does not prove valid values: wrong types and negative numbers are bought again."""
     answer, sound = cached_audio().answer, cached_audio().answer.audio
     for audio in ({"duration_ms": -1}, {"sample_rate_hz": 0}, {"channels": None}, {"duration_ms": "x"}):
         FileCache(store).put(REQUEST_KEY, 0, CachedAudio(answer._replace(audio=sound._replace(**audio)), "u1"))
@@ -63,14 +63,14 @@ def test_what_no_answer_can_be_is_not_there(store: Store, caplog: pytest.LogCapt
     "name", ["x.answer", "ab.0.answer", *(f"{REQUEST_KEY}.{end}" for end in ("x.answer", "0.0.answer", "answer"))]
 )
 def test_names_that_are_none_of_ours_are_passed_over(store: Store, name: str) -> None:
-    """They are no answers."""
+    """Other files are not answers."""
     FileCache(store).put(REQUEST_KEY, 0, cached_audio())
     store.write(f"ab/{name}", b"")
     assert list(FileCache(store).keys()) == [(REQUEST_KEY, 0)]
 
 
 def test_the_last_one_stays(store: Store) -> None:
-    """The same request bought twice is the same class of answer: either will do."""
+    """The last of two purchases of a request stays: both are equally good."""
     answers = FileCache(store)
     answers.put(REQUEST_KEY, 0, cached_audio(b"first"))
     answers.put(REQUEST_KEY, 0, cached_audio(b"second", origin="u2"))
@@ -78,7 +78,7 @@ def test_the_last_one_stays(store: Store) -> None:
 
 
 def test_a_store_is_marked_once(store: Store) -> None:
-    """By a file that says what the folder is."""
+    """A marker file says what the folder is."""
     for _ in range(2):
         FileCache(store).create()
     assert store.names("") == ["reuse.json"]
@@ -88,7 +88,7 @@ def test_a_store_is_marked_once(store: Store) -> None:
 @given(st.binary(max_size=300), st.text(max_size=20), st.lists(st.text(max_size=9), max_size=3))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_any_answer_comes_back_as_it_was(tmp_path: Path, data: bytes, origin: str, texts: list[str]) -> None:
-    """Whatever the audio, the words and the id are."""
+    """Any audio, words and ids are returned unchanged."""
     audio = Audio(data, "mp3", 16_000, 2, 7)
     words = tuple(Word(text, 0, 1, None, None) for text in texts)
     found = CachedAudio(Answer(0, audio, words, Usage(), None, ()), origin)
@@ -103,7 +103,7 @@ def _only_file(folder: Path) -> Path:
 
 
 def test_a_file_cut_anywhere_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A power cut may leave one: it is told once, and bought again."""
+    """A power cut may cut a file: one warning names it, and the answer is bought again."""
     answers = FileCache(LocalStore(tmp_path))
     answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
@@ -118,7 +118,7 @@ def test_a_file_cut_anywhere_is_not_there(tmp_path: Path, caplog: pytest.LogCapt
 
 
 def test_a_file_with_any_byte_changed_is_not_there(tmp_path: Path) -> None:
-    """The checksum covers the record and the audio, and the header's lengths are held against the file's."""
+    """The checksum covers the record and the audio; the header's lengths must match the file's."""
     answers = FileCache(LocalStore(tmp_path))
     answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
@@ -131,7 +131,7 @@ def test_a_file_with_any_byte_changed_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_file_under_another_name_is_not_taken(tmp_path: Path) -> None:
-    """The key stands in the file too."""
+    """The file contains its key, which must match."""
     answers = FileCache(LocalStore(tmp_path))
     answers.put(REQUEST_KEY, 0, cached_audio())
     path = _only_file(tmp_path)
@@ -140,7 +140,7 @@ def test_a_file_under_another_name_is_not_taken(tmp_path: Path) -> None:
 
 
 def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
-    """And a reader meanwhile finds a whole one, or none."""
+    """A concurrent reader finds a whole answer or none."""
     answers = FileCache(LocalStore(tmp_path))
     seen: list[int] = []
 
@@ -162,7 +162,7 @@ def test_many_writers_of_one_answer_leave_one_whole(tmp_path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
-    """It names the file."""
+    """The error names the file."""
     (tmp_path / "ab").write_bytes(b"in the way")
     with pytest.raises(StorageError, match=REQUEST_KEY):
         FileCache(LocalStore(tmp_path)).put(REQUEST_KEY, 0, cached_audio())
@@ -173,7 +173,7 @@ KEYS = [f"{number:064x}" for number in (7, 3, 2**255, 1, 5)]
 
 @pytest.fixture
 def full_cache(tmp_path: Path) -> FileCache:
-    """A store of five answers, each a second younger than the one before."""
+    """Return a store of five answers, each a second younger than the one before."""
     made = FileCache(LocalStore(tmp_path))
     made.create()
     for age, key in enumerate(KEYS):
@@ -189,7 +189,7 @@ def _bytes(folder: Path) -> int:
 
 @pytest.mark.parametrize("kept", range(6))
 def test_the_oldest_go_until_the_rest_fits(kept: int, full_cache: FileCache, tmp_path: Path) -> None:
-    """And no more than that; the others are as they were."""
+    """No more answers than necessary are removed; the others stay unchanged."""
     one = _bytes(tmp_path) // len(KEYS)
     assert evict(tmp_path, one * kept + one // 2) == len(KEYS) - kept
     assert {key for key in KEYS if full_cache.get(key, 0)} == set(KEYS[len(KEYS) - kept :])
@@ -197,7 +197,7 @@ def test_the_oldest_go_until_the_rest_fits(kept: int, full_cache: FileCache, tmp
 
 
 def test_it_touches_nothing_else(full_cache: FileCache, tmp_path: Path) -> None:
-    """The store stays one, and what is no answer stays there."""
+    """The marker and other files stay."""
     (tmp_path / "ab").mkdir()
     (tmp_path / "ab" / "notes.txt").write_text("mine")
     evict(tmp_path, 0)
@@ -207,5 +207,5 @@ def test_it_touches_nothing_else(full_cache: FileCache, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_needs_no_room(tmp_path: Path) -> None:
-    """No error."""
+    """A missing folder is no error."""
     assert evict(tmp_path / "none", 0) == 0

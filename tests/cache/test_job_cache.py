@@ -17,7 +17,7 @@ def _key(number: int) -> str:
 
 
 def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was put before it was opened, and what is put and learnt since, however much that is."""
+    """It knows the answers from before it was opened, and any number of later ones."""
     monkeypatch.setattr(keeping, "_MAX_NEW_HASHES", 3)
     first = JobCache(tmp_path / "kept")
     for number in range(5):
@@ -33,7 +33,7 @@ def test_it_knows_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
-    """It holds texts and voices. Whether it was there before tells whether this machine has followed the job."""
+    """The folder holds texts and voices. ``is_new`` says whether this machine has worked on the job before."""
     answers = JobCache(tmp_path / "work" / "kept")
     assert answers.is_new
     assert not (tmp_path / "work").exists()
@@ -43,7 +43,7 @@ def test_its_folder_is_for_its_owners_eyes_only(tmp_path: Path) -> None:
 
 
 def test_removing_it_leaves_nothing(tmp_path: Path) -> None:
-    """Also when it never was there."""
+    """A folder that never existed is no error."""
     JobCache(tmp_path / "kept").put(_key(1), 0, cached_audio())
     for _ in range(2):
         remove_folder(tmp_path / "kept")

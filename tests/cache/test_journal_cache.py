@@ -19,7 +19,7 @@ JOB = {"audio_format": "as-received", "sample_rate_hz": None, "pause_ms": 300}
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """Four rows in a journal that nobody goes on with: two are speech, one is rejected, one was not begun."""
+    """Return four rows in an abandoned journal: two are speech, one is rejected, one was not started."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"))
 
     async def work() -> None:
@@ -42,7 +42,7 @@ def _key(number: int) -> str:
 
 
 def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
-    """With its audio byte for byte, and where it came from; nothing is known of the others, nor of other takes."""
+    """Audio returns byte for byte, with its origin; other rows and other takes are not found."""
     shelf = _cache(bench)
     found = shelf.get(_key(0), 0)
     assert found is not None
@@ -54,7 +54,7 @@ def test_speech_is_found_by_what_was_asked_for(bench: Bench) -> None:
 
 
 def test_audio_that_does_not_fit_is_left_out(bench: Bench) -> None:
-    """Converted to something else: none of it; joined with other pauses: that which was joined."""
+    """After a conversion to another format no audio is used; with other pauses, no joined audio."""
     assert not _cache(bench, audio_format="flac").may_have(_key(0), 0)
     assert _cache(bench, AudioSettings("flac"), audio_format="flac").may_have(_key(0), 0)
     other_pause = _cache(bench, AudioSettings(pause_ms=100))

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class FakeTier:
-    """A place without a disk: it has one answer, or fails."""
+    """A tier without a disk: it has one answer, or fails."""
 
     def __init__(self, label: str, cached: CachedAudio | None = None, *, may_have_any: bool = True) -> None:
         self.label = label
@@ -40,7 +40,7 @@ class FakeTier:
 
 
 class SlowStore(FileCache):
-    """A reuse store whose writing waits for a word, or fails."""
+    """A reuse store whose writes wait for an event, or fail."""
 
     def __init__(self, folder: Any) -> None:
         super().__init__(LocalStore(folder), "store")
@@ -60,7 +60,7 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def test_the_first_place_that_has_it_is_taken_from() -> None:
-    """What the job keeps itself goes first; a place that knows it has nothing is not even asked."""
+    """The job's own cache comes first; a tier that knows that it lacks the audio is not read."""
     kept, unknown = FakeTier("", may_have_any=False), FakeTier("one", may_have_any=False)
     empty, has, last = (
         FakeTier("two"),
@@ -80,7 +80,7 @@ def test_the_first_place_that_has_it_is_taken_from() -> None:
 
 
 def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) -> None:
-    """It is there at the latest when the library is closed."""
+    """The answers are stored at the latest when the cache is closed."""
     stores = [SlowStore(tmp_path / "one"), SlowStore(tmp_path / "two")]
 
     async def main() -> None:
@@ -95,7 +95,7 @@ def test_what_is_put_goes_to_every_reuse_store_and_to_no_dataset(tmp_path: Any) 
 def test_putting_does_not_wait_until_too_much_is_on_its_way(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A slow store holds nobody up at first, and then whoever comes next: memory is bounded."""
+    """A slow store delays no purchase at first, and then the next one: memory is bounded."""
     monkeypatch.setattr(tiered_cache, "MAX_PENDING_PUTS", 3)
     store = SlowStore(tmp_path)
     store.gate.clear()
@@ -117,7 +117,7 @@ def test_putting_does_not_wait_until_too_much_is_on_its_way(
 
 
 def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """What did not get there in time is told; it is in the journal all the same."""
+    """A warning counts the answers that were not written in time; the journal still has them."""
     store = SlowStore(tmp_path)
     store.gate.clear()
 
@@ -132,7 +132,7 @@ def test_closing_waits_only_so_long(tmp_path: Any, caplog: pytest.LogCaptureFixt
 
 
 def test_a_place_that_fails_is_told_once_and_then_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """What it may have is bought; after some failures in succession it is not asked any more."""
+    """Its audio is bought; after some failures in succession the tier is not used any more."""
     bad, good = FakeTier("bad"), FakeTier("good", cached_audio())
     bad.error = StorageError("the network is gone")
 
@@ -163,7 +163,7 @@ def test_a_success_in_between_forgives_failures() -> None:
 
 
 def test_a_store_that_cannot_be_written_fails_nobody(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever bought goes on; it is told once."""
+    """Purchases go on, after one warning."""
     store = SlowStore(tmp_path)
     store.error = StorageError("no room")
 

@@ -34,14 +34,14 @@ def _roles(table: pa.Table, **columns: Any) -> ColumnRoles:
 
 @pytest.mark.parametrize("kind", IDS)
 def test_ids_are_taken_as_their_text(kind: str) -> None:
-    """Strings of any Arrow kind are ids as they are; integers as their decimal text."""
+    """Strings of any Arrow type are used as ids unchanged; integers become their decimal text."""
     values, type_ = IDS[kind]
     table = pa.table({"id": pa.array(values, type_), "text": ["One.", "Two."]})
     assert _roles(table).keys(table, [("f", 0), ("f", 1)]) == [(str(value), 0) for value in values]
 
 
 def test_generated_ids_are_file_and_row() -> None:
-    """They name the relative path, without its ending, and the row in that file; a column ``id`` passes through."""
+    """A generated id is the relative path without its ending and the row in it; a column ``id`` passes through."""
     roles = _roles(_table(), generate_ids=True)
     assert roles.keys(_table(), [("deep/a.parquet", 7), ("b.parquet", 0)]) == [("deep/a:7", 0), ("b:0", 0)]
     assert [field.name for _, field in roles.passthrough] == ["id"]
@@ -49,7 +49,7 @@ def test_generated_ids_are_file_and_row() -> None:
 
 
 def test_a_take_comes_from_its_column() -> None:
-    """Null is the take 0; the column is no voice parameter, and does not pass through."""
+    """A null take is 0; the column is no voice parameter, and does not pass through."""
     table = _table(reading=pa.array([None, 3], pa.int16()))
     roles = _roles(table, parameters={"take": "reading"})
     assert roles.keys(table, [("f", 0), ("f", 1)]) == [("a", 0), ("b", 3)]
@@ -79,7 +79,7 @@ def test_a_take_comes_from_its_column() -> None:
     ],
 )
 def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, message: str, hint: str) -> None:
-    """Missing, mistyped, colliding: the error names the column and what to do."""
+    """The error for a missing, mistyped or colliding column names the column and the way out."""
     table = _table(number=[1, 2], real=[1.5, 2.5], bytes=[b"1", b"2"])
     with pytest.raises(ConfigurationError) as exc_info:
         _roles(table, **columns)
@@ -88,7 +88,7 @@ def test_a_wrong_column_is_refused_with_its_name_and_a_way_out(columns: Any, mes
 
 
 def test_a_column_that_stands_twice_is_refused() -> None:
-    """Two columns of one name cannot be told apart, in a role or passed through."""
+    """Two columns of one name are refused, whether they have a role or pass through."""
     table = pa.table([["a"], ["b"], ["c"], ["d"], ["e"]], names=["id", "text", "text", "more", "more"])
     with pytest.raises(ConfigurationError, match="2 columns named 'text'"):
         _roles(table)
@@ -97,7 +97,7 @@ def test_a_column_that_stands_twice_is_refused() -> None:
 
 
 def test_a_colliding_column_is_refused_with_the_rename_to_use() -> None:
-    """A column with the name of one of the speech table's is refused; the hint is the flag that helps, and it does."""
+    """A column with the name of a column of the speech table is refused; the hint shows the rename that helps."""
     table = _table(voice=["x", "y"])
     with pytest.raises(ConfigurationError) as exc_info:
         _roles(table)
@@ -107,7 +107,7 @@ def test_a_colliding_column_is_refused_with_the_rename_to_use() -> None:
 
 
 def test_columns_with_a_role_do_not_pass_through() -> None:
-    """Id, text and parameters have their own places; everything else passes through, in order, with its type."""
+    """Id, text and parameters have their own places; all other columns pass through, in order, with their types."""
     table = _table(speaker=["Cherry", None], n=[1, 2], deep=[{"x": 1}, None])
     layout = _roles(table, parameters={"voice": "speaker"})
     assert [(name, field.type) for name, field in layout.passthrough] == [
@@ -118,7 +118,7 @@ def test_columns_with_a_role_do_not_pass_through() -> None:
 
 
 def test_a_row_of_the_text_table_name_may_be_the_text_column_itself() -> None:
-    """A column named ``text`` that is the text collides with nothing; beside another text column it does."""
+    """A column named ``text`` collides with nothing if it holds the text; beside another text column it collides."""
     table = _table(sentence=["One.", "Two."])
     with pytest.raises(ConfigurationError, match="'text' has the name"):
         _roles(table, text="sentence")
@@ -126,7 +126,7 @@ def test_a_row_of_the_text_table_name_may_be_the_text_column_itself() -> None:
 
 
 def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -> None:
-    """A row's own value goes before the fixed one; null leaves the fixed one; a null text is an empty one."""
+    """A row's own value replaces the fixed value; null keeps the fixed value; a null text is an empty text."""
     table = pa.table(
         {
             "id": [1, 2, 3],
@@ -149,7 +149,7 @@ def test_utterances_have_the_rows_values_before_the_fixed_ones(tmp_path: Path) -
 
 
 def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
-    """The distinct bad values are named, the most frequent first."""
+    """The error names the distinct bad values, the most frequent first."""
     table = pa.table({"id": ["a"], "text": ["b"], "speaker": ["Cherry"]})
     voicing = UtteranceMapper(ColumnRoles(InputColumns(parameters={"voice": "speaker"}), table.schema), FLASH, {})
     with pytest.raises(ConfigurationError, match=r"'Cherri' \(7 rows\), 'Bob' \(1 row\)"):
@@ -157,7 +157,7 @@ def test_bad_values_of_a_column_are_told_with_their_row_counts() -> None:
 
 
 def test_naming_columns_stand_once_each() -> None:
-    """A column in two roles is read once."""
+    """A column with two roles is read once."""
     table = _table()
     layout = _roles(table, parameters={"voice": "id", "speed": "id"})
     assert layout.id_and_parameter_columns() == ["id"]

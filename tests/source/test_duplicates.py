@@ -26,7 +26,7 @@ from tts_pipeline.storage.local_store import LocalStore
 
 
 def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any) -> tuple[Hashes, list[int], Hashes]:
-    """Return the hashes of rows, of their utterances, and what a scan finds to be repeated."""
+    """Return the hashes of the rows, of their utterances, and of the duplicates in a scan."""
     source = open_source(write_rows(folder / "a.parquet", table))
     mapper: UtteranceMapper = utterance_mapper_of(source, InputColumns(parameters=columns), **fixed)
     rows = RowReader(source).read(range(source.rows))
@@ -38,7 +38,7 @@ def _hashes(folder: Path, table: pa.Table, columns: dict[str, str], **fixed: Any
 
 
 def test_rows_and_their_utterances_have_the_same_hashes(tmp_path: Path) -> None:
-    """What a scan finds is what a run recognises; texts, takes and parameters tell rows apart."""
+    """A run computes the same hashes as the scan; texts, takes and parameters distinguish rows."""
     table = pa.table(
         {
             "id": range(6),
@@ -56,7 +56,7 @@ def test_rows_and_their_utterances_have_the_same_hashes(tmp_path: Path) -> None:
 
 
 def test_what_is_sent_alike_is_alike(tmp_path: Path) -> None:
-    """A language by its tag or by the service's word; and whether an answer is streamed is not asked of anybody."""
+    """A language by its tag or by the service's word is the same request; streaming makes no difference."""
     languages, streamed = ["de", "German", "de"], [True, False, None]
     table = pa.table({"id": range(3), "text": ["Ja."] * 3, "lang": languages, "s": streamed})
     _, of_utterances, duplicates = _hashes(tmp_path, table, {"language_type": "lang", "stream": "s"})
@@ -64,14 +64,14 @@ def test_what_is_sent_alike_is_alike(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_text_are_not_looked_at(tmp_path: Path) -> None:
-    """They are never sent."""
+    """Rows without a text have no hash, because they are never sent."""
     table = pa.table({"id": range(5), "text": pa.array([None, None, "", " ", "\t"], pa.string())})
     of_rows, _, duplicates = _hashes(tmp_path, table, {})
     assert (len(of_rows), len(duplicates)) == (0, 0)
 
 
 def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
-    """Kept hashes are compared with those of later runs: a hash that depends on the process would find nothing."""
+    """A hash does not depend on the process: stored hashes are compared with those of later runs."""
     source = open_source(write_rows(tmp_path / "a.parquet"))
     request_hash = RequestHasher(utterance_mapper_of(source))
     assert request_hash.hash_utterance(Utterance("a", "Line 0.", {"voice": "Cherry"})) == 5391741848502970322
@@ -80,7 +80,7 @@ def test_hashes_are_the_same_in_every_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hashes", [[], [5], [-(2**63), -1, 0, 2**63 - 1]])
 def test_what_was_saved_is_loaded(tmp_path: Path, hashes: list[int]) -> None:
-    """For the job with this fingerprint, and no other; a job without repeats is known to have none."""
+    """Hashes are loaded for the job of this fingerprint only; a job without duplicates loads an empty array."""
     store = LocalStore(tmp_path / "out")
     save_duplicate_hashes(store, "f" * 64, np.array(hashes, np.int64))
     loaded = load_duplicate_hashes(store, "f" * 64)
@@ -91,7 +91,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, hashes: list[int]) -> None:
 
 @pytest.mark.parametrize("damage", [b"\0" * 8, b"\0" * 15, b"\0" * 24])
 def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
-    """It is found anew: the source is looked through again."""
+    """A damaged file counts as missing: the source is scanned again."""
     store = LocalStore(tmp_path)
     save_duplicate_hashes(store, "f" * 64, np.array([1, 2], np.int64))
     store.write(DUPLICATES_FILE, (store.read(DUPLICATES_FILE) or b"") + damage)
@@ -99,7 +99,7 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, damage: bytes) -> None:
 
 
 def test_it_is_no_part_of_the_dataset(tmp_path: Path) -> None:
-    """Nobody who lists the destination meets it; what is saved later takes its place, and it can be removed."""
+    """Listings of the destination omit the file; a later save replaces it, and it can be removed."""
     store = LocalStore(tmp_path)
     for fingerprint in ("a" * 64, "b" * 64):
         save_duplicate_hashes(store, fingerprint, np.array([1], np.int64))

@@ -1,4 +1,4 @@
-"""Rows that come as a stream, written down as a source."""
+"""Tests of streams of rows that are written as a source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAME = pl.DataFrame({"id": range(20_000)}).select("id", text=pl.format("Line {}
 
 
 def test_a_file_depends_on_the_rows_alone(tmp_path: Path) -> None:
-    """Not on how the stream is cut, or on what it is a stream of: the same bytes, and so the same source."""
+    """The bytes do not depend on the batches or the library of the stream: the same rows are the same source."""
     streams: list[Any] = [
         FRAME,
         FRAME.lazy(),
@@ -48,7 +48,7 @@ def test_a_file_depends_on_the_rows_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [pl.Categorical(), pl.Enum(["c", "a", "b"])])
 def test_categories_are_written_as_their_texts(kind: pl.DataType, tmp_path: Path) -> None:
-    """Which number stands for which is nothing of the rows, and may be another in each batch."""
+    """The numbers of categories are not part of the rows, and may differ in each batch."""
     letters = pl.when(pl.col("id") < 9_000).then(pl.lit("a")).when(pl.col("id") % 2 == 0).then(pl.lit("b"))
     texts = FRAME.with_columns(kind=letters.otherwise(pl.lit("c")))
     frame = texts.with_columns(pl.col("kind").cast(kind))
@@ -58,7 +58,7 @@ def test_categories_are_written_as_their_texts(kind: pl.DataType, tmp_path: Path
 
 
 def test_batches_have_categories_of_their_own(tmp_path: Path) -> None:
-    """More of them together than the numbers of one batch can tell."""
+    """The batches together may have more categories than the numbers of one batch can express."""
     kind = pa.dictionary(pa.int8(), pa.string())
     batches = [pa.array([f"v{one}" for one in range(first, first + 100)]).dictionary_encode() for first in (0, 100)]
     write_stream(pa.table({"x": pa.chunked_array([one.cast(kind) for one in batches])}), tmp_path / "frame.parquet")
@@ -67,7 +67,7 @@ def test_batches_have_categories_of_their_own(tmp_path: Path) -> None:
 
 @given(st.lists(st.sampled_from("bcdefg"), min_size=2, max_size=2, unique=True))
 def test_other_rows_are_another_source(tmp_path_factory: pytest.TempPathFactory, letters: list[str]) -> None:
-    """Also where sizes, counts, the smallest and the largest value are the same, which is all a footer says else."""
+    """Rows with equal sizes, counts, minima and maxima, all that a plain footer holds, still are another source."""
     folder = tmp_path_factory.mktemp("other")
     prints = []
     for letter in letters:
@@ -79,7 +79,7 @@ def test_other_rows_are_another_source(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_rows_are_written_while_they_come(tmp_path: Path) -> None:
-    """And not held until the stream ends, however small its pieces."""
+    """Rows are written as they come, not held until the stream ends, however small its batches."""
     path, sizes = tmp_path / "x.parquet", []
 
     def pieces() -> Iterator[pa.RecordBatch]:
@@ -93,7 +93,7 @@ def test_rows_are_written_while_they_come(tmp_path: Path) -> None:
 
 
 def test_no_rows_have_columns(tmp_path: Path) -> None:
-    """Of a frame without rows, and of a lazy one that computes none."""
+    """An empty frame keeps its columns, and so does a lazy frame that computes no rows."""
     for frame in (FRAME.clear(), FRAME.lazy().filter(pl.col("id") < 0)):
         write_stream(frame, tmp_path / "none.parquet")
         assert open_source(tmp_path / "none.parquet").schema.names == ["id", "text"]
@@ -102,20 +102,20 @@ def test_no_rows_have_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", [pl.Series([1]), pa.array([1]), object()])
 def test_what_has_no_columns_is_refused(given: Any, tmp_path: Path) -> None:
-    """By the name of its type."""
+    """The error names the type of the object."""
     with pytest.raises(ConfigurationError, match=type(given).__name__):
         write_stream(given, tmp_path / "x.parquet")
 
 
 def test_what_a_lazy_frame_raises_is_its_owners(tmp_path: Path) -> None:
-    """It is no failure of our disk."""
+    """An exception while a lazy frame is computed passes through: it is no failure of our disk."""
     gone = pl.scan_parquet(tmp_path / "gone.parquet", schema={"id": pl.Int64})
     with pytest.raises(FileNotFoundError):
         write_stream(gone, tmp_path / "x.parquet")
 
 
 def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
-    """Apart from those of other processes; what a killed one left goes with the next."""
+    """The file exists while the block runs, apart from other processes' files; the next run removes a killed one's."""
     leftover, used = tmp_path / "rows" / "left", tmp_path / "rows" / "used"
     for folder in (leftover, used):
         folder.mkdir(parents=True)
@@ -143,7 +143,7 @@ def test_a_file_is_there_while_it_is_needed(tmp_path: Path) -> None:
     ],
 )
 def test_what_parquet_would_alter_or_cannot_hold_is_refused(tmp_path: Path, column: pa.Array) -> None:
-    """Nothing of a frame changes on its way to the source that is made of it, and no type is a traceback."""
+    """Values of a frame never change on their way to the source, and no type ends in a traceback."""
     with pytest.raises(ConfigurationError, match=r"'odd'|union"):
         write_stream(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet")
     write_stream(pa.table({"id": [1], "odd": column}), tmp_path / "frame.parquet", ["odd"])
@@ -152,7 +152,7 @@ def test_what_parquet_would_alter_or_cannot_hold_is_refused(tmp_path: Path, colu
 def test_wide_rows_are_written_in_groups_that_depend_on_rows_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row group is bounded in bytes, too, and however the stream is cut, the file has the same contents."""
+    """A row group is bounded in bytes; the file has the same contents for any batches of the stream."""
     monkeypatch.setattr(frame_stream, "GROUP_BYTES", 100_000)
     texts = [f"{number} " * (number * 7_919 % 9_000) for number in range(60)] + ["x" * 300_000, "short"]
     table = pa.table({"id": range(62), "text": texts, "kind": pa.array(texts).dictionary_encode()})

@@ -1,4 +1,4 @@
-"""Folders such as ``speaker=Cherry`` as columns of a source."""
+"""Tests of folders such as ``speaker=Cherry`` as columns of a source."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _read(location: Path, columns: list[str] | None = None) -> pa.Table:
     ],
 )
 def test_types_and_values_are_those_of_pyarrow(tmp_path: Path, values: list[str]) -> None:
-    """Whole numbers of 32 bits where all are such, else text; escapes decoded, the default partition null."""
+    """A column of 32-bit integers only is int32, else string; escapes are decoded, the default partition is null."""
     for number, value in enumerate(values):
         _write(tmp_path / f"part={value}" / f"{number}.parquet")
     expected = ds.dataset(tmp_path, partitioning="hive").to_table()
@@ -53,7 +53,7 @@ def test_types_and_values_are_those_of_pyarrow(tmp_path: Path, values: list[str]
 
 
 def test_columns_of_folders_are_read_like_all_others(tmp_path: Path) -> None:
-    """Alone, in any order and by a glob; keys stand behind the files' columns, in the order of the folders."""
+    """Hive columns are read alone, in any order and by a glob; they follow the columns of the files."""
     for speaker in ("Cherry", "Stella"):
         _write(tmp_path / f"_lang=en/speaker={speaker}" / "a.parquet", 3)
     assert _read(tmp_path).schema.names == ["id", "text", "_lang", "speaker"]
@@ -65,20 +65,20 @@ def test_columns_of_folders_are_read_like_all_others(tmp_path: Path) -> None:
 
 
 def test_a_default_partition_alone_is_text(tmp_path: Path) -> None:
-    """Of no value nothing is inferred."""
+    """No type is inferred without a value."""
     _write(tmp_path / f"k={NULL_FOLDER}" / "a.parquet")
     assert _read(tmp_path).column("k").type == pa.string()
 
 
 def test_what_a_folder_says_is_not_in_the_files_fingerprint_twice(tmp_path: Path) -> None:
-    """The names of folders are in the files' paths; with and without columns of them, files are the same files."""
+    """Paths contain the folders' names: the fingerprint of the files is the same with and without Hive columns."""
     _write(tmp_path / "k=1" / "a.parquet")
     assert open_source(tmp_path).fingerprint() == open_source(tmp_path, hive=False).fingerprint()
     assert (open_source(tmp_path).hive, open_source(tmp_path, hive=False).hive) == ({"k": "int32"}, {})
 
 
 def test_files_whose_folders_name_other_keys_are_refused(tmp_path: Path) -> None:
-    """A missing value would be the service's default voice, and be paid for."""
+    """Files whose folders have different keys are refused: a missing value would buy the service's default voice."""
     _write(tmp_path / "a.parquet")
     _write(tmp_path / "speaker=Cherry" / "b.parquet")
     with pytest.raises(
@@ -90,7 +90,7 @@ def test_files_whose_folders_name_other_keys_are_refused(tmp_path: Path) -> None
 
 
 def test_a_key_twice_is_refused() -> None:
-    """In one path; what has no name is no key."""
+    """A key that occurs twice in a path is refused; a folder without a name before ``=`` is no key."""
     assert partition_keys("=1/k=/a=b.parquet") == {"k": ""}
     with pytest.raises(ConfigurationError, match="twice"):
         partition_keys("k=1/k=2/a.parquet")
@@ -112,7 +112,7 @@ def test_a_key_twice_is_refused() -> None:
 def test_a_column_of_the_files_own_is_taken_where_it_says_the_same(
     tmp_path: Path, folder: str, column: Any, is_same: bool
 ) -> None:
-    """Else nobody knows which one is meant."""
+    """A file's own column is used if it holds the folder's value; otherwise it is refused as ambiguous."""
     _write(tmp_path / folder / "a.parquet", k=column)
     if is_same:
         source = open_source(tmp_path)

@@ -1,4 +1,4 @@
-"""INT96 timestamps of a source."""
+"""Tests of INT96 timestamps in a source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOOMSDAY_US, YEAR_ONE_US = 253_402_214_400_000_000, -62_135_596_800_000_000
 
 
 def _write(path: Path, unit: str, *columns: list[int | None]) -> Path:
-    """Write INT96 columns ``x``, ``y`` ..., the first one also within a list, a struct and a map."""
+    """Write INT96 columns ``x``, ``y`` ...; the first column also within a list, a struct and a map."""
     kind = pa.timestamp(unit)
     arrays: dict[str, Any] = {name: pa.array(values, kind) for name, values in zip("xyz", columns, strict=False)}
     if len(columns) == 1:
@@ -43,7 +43,7 @@ def _write(path: Path, unit: str, *columns: list[int | None]) -> Path:
     ],
 )
 def test_no_timestamp_is_altered(tmp_path: Path, unit: str, values: list[int | None], read_as: str) -> None:
-    """Nanoseconds where all fit, as ever; else microseconds, at any depth."""
+    """Timestamps are read as nanoseconds if all fit, else as microseconds, at any depth."""
     source = open_source(_write(tmp_path / "a.parquet", unit, values))
     read = RowReader(source).read(range(source.rows))
     assert read["x"].type == pa.timestamp(read_as)
@@ -60,7 +60,7 @@ def test_no_timestamp_is_altered(tmp_path: Path, unit: str, values: list[int | N
 
 
 def test_one_unit_holds_for_all_files(tmp_path: Path) -> None:
-    """A file whose timestamps fit either is read as the others need it, whichever comes first."""
+    """A file whose timestamps fit both units is read in the unit that the other files need, in any order of files."""
     _write(tmp_path / "a.parquet", "us", [0])
     _write(tmp_path / "b.parquet", "us", [DOOMSDAY_US])
     source = open_source(tmp_path)
@@ -68,7 +68,7 @@ def test_one_unit_holds_for_all_files(tmp_path: Path) -> None:
 
 
 def test_what_no_unit_holds_is_refused_by_file_and_column(tmp_path: Path) -> None:
-    """Far and fine at the same time, in one column, in two or in two files; with --drop it is left alone."""
+    """Values both too far and too fine for one unit are refused, within a column or across files; ``drop`` helps."""
     path = _write(tmp_path / "a.parquet", "us", [DOOMSDAY_US], [0])
     _write(tmp_path / "b.parquet", "ns", [0], [1])
     with pytest.raises(ConfigurationError, match=r"INT96 timestamps of column '[xy]' in '[ab]\.parquet'") as exc_info:
@@ -80,7 +80,7 @@ def test_what_no_unit_holds_is_refused_by_file_and_column(tmp_path: Path) -> Non
 
 
 def test_other_columns_of_nanoseconds_are_left_as_they_are(tmp_path: Path) -> None:
-    """They may stand beside an INT96 column, whatever that is read as."""
+    """Other nanosecond columns are unaltered beside an INT96 column in any unit."""
     schema = pa.schema([("id", pa.int64()), ("far", pa.timestamp("us")), ("own", pa.int64())])
     far = pa.table([[1], pa.array([DOOMSDAY_US], pa.timestamp("us")), [5]], schema=schema)
     pq.write_table(far, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True)

@@ -1,4 +1,4 @@
-"""Which files a source names, on the disk and in a bucket alike."""
+"""Tests of the files that a source names, on the disk and in a bucket alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place:
 
 @pytest.fixture(params=["disk", "bucket"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Both kinds of places."""
+    """Return a folder on the disk, and one in a bucket."""
     if request.param == "disk":
         yield Place(str(tmp_path / "in"))
         return
@@ -47,7 +47,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def test_files_of_tools_are_left_out_and_counted(place: Place) -> None:
-    """As Spark and pyarrow have it; what is no Parquet is not told of, and what is named otherwise is."""
+    """Hidden names are those of Spark and pyarrow; other Parquet endings are counted, files of other types are not."""
     hidden = ["_temporary/0/a.parquet", ".b.parquet", "_c.parquet", "x/.git/d.parquet"]
     place.fill("a.parquet", *hidden, "B.PARQUET", "c.pq", "_SUCCESS", ".a.parquet.crc", "_metadata", "notes.txt")
     expected = {"named with _ or . in front": 4, "not called *.parquet": 2}
@@ -57,7 +57,7 @@ def test_files_of_tools_are_left_out_and_counted(place: Place) -> None:
 
 
 def test_a_folder_of_rows_may_begin_with_an_underscore(place: Place) -> None:
-    """A hive key is no tool's name, and is read by a folder's name and by a glob."""
+    """A Hive folder such as ``_lang=en`` is not hidden, for a folder and for a glob."""
     place.fill("_lang=en/a.parquet", "_lang=de/_x.parquet", ".lang=fr/a.parquet")
     for pattern in ("", "*/*.parquet", "**/*.parquet"):
         assert place.names(pattern) == ["_lang=en/a.parquet"]
@@ -79,7 +79,7 @@ def test_a_folder_of_rows_may_begin_with_an_underscore(place: Place) -> None:
     ],
 )
 def test_what_is_named_is_read(place: Place, pattern: str, names: list[str]) -> None:
-    """A pattern that begins with the same character names what is hidden; a wildcard does not."""
+    """A pattern that begins with the hidden character matches hidden names; a wildcard does not."""
     place.fill("_a.parquet", "x/_a.parquet", "_tmp/a.parquet", ".h/_a.parquet")
     if names:
         assert place.names(pattern) == names
@@ -89,7 +89,7 @@ def test_what_is_named_is_read(place: Place, pattern: str, names: list[str]) -> 
 
 
 def test_datasets_and_exports_of_ours_are_left_out_and_counted(place: Place) -> None:
-    """Wherever they lie below the source; they are read where the source names them."""
+    """Our own datasets and exports are left out anywhere below the source, but read if the source names them."""
     place.fill("a.parquet", "out/speech/p.parquet", "out/usage/p.parquet", "x/kept/data/t.parquet")
     place.fill("x/theirs/b.parquet", "out/.generations/2/speech/p.parquet")
     place.fill("out/dataset.json", content=DATASET)
@@ -107,7 +107,7 @@ def test_datasets_and_exports_of_ours_are_left_out_and_counted(place: Place) -> 
 
 
 def test_a_bucket_of_a_server_is_searched_likewise(s3: Mapping[str, str], tmp_path: Path) -> None:
-    """With the driver that people have: folders, names that look like globs, datasets, tables and their way out."""
+    """The driver that people use finds folders, names that look like globs, datasets, and tables with their hint."""
     place = Place("s3://bucket/lake")
     place.fill("in/k=1/a.parquet", "in/_b.parquet", "in/out/speech/p.parquet", "in/run[1]/k=2/c[2].parquet")
     place.fill("t/_delta_log/0.json", "t/k=1/a.parquet")
@@ -125,7 +125,7 @@ def test_a_bucket_of_a_server_is_searched_likewise(s3: Mapping[str, str], tmp_pa
 
 
 def test_a_work_folder_is_no_source(tmp_path: Path) -> None:
-    """Files that are on their way somewhere else are nobody's texts."""
+    """Files in the work folder are not read."""
     place = Place(str(tmp_path))
     place.fill("a.parquet", "work/staging/speech+p.parquet")
     listing = list_source(tmp_path, tmp_path / "work")
@@ -149,7 +149,7 @@ def test_a_work_folder_is_no_source(tmp_path: Path) -> None:
 def test_a_table_with_a_log_is_refused_with_the_way_to_read_it(
     place: Place, mark: str, kind: str, way: str, source: str
 ) -> None:
-    """Its files hold rows that were deleted; also where it lies below the source, or the source within it."""
+    """A table is refused because its files hold deleted rows: below the source, or with the source inside the table."""
     place.fill(f"lake/t/{mark}", "lake/t/a.parquet", "lake/t/data/k=1/b.parquet", "a.parquet", "lake/other/c.parquet")
     with pytest.raises(ConfigurationError, match=rf"lake/t' is a {kind} table") as exc_info:
         place.names(source)
@@ -158,7 +158,7 @@ def test_a_table_with_a_log_is_refused_with_the_way_to_read_it(
 
 
 def test_a_delta_table_without_an_entry_is_one(tmp_path: Path) -> None:
-    """The folder of its log is enough."""
+    """The folder of a Delta log suffices, even without an entry."""
     (tmp_path / "_delta_log").mkdir()
     Place(str(tmp_path)).fill("a.parquet")
     with pytest.raises(ConfigurationError, match="Delta"):
@@ -169,14 +169,14 @@ def test_a_delta_table_without_an_entry_is_one(tmp_path: Path) -> None:
     "source", ["run[1]/a[1].parquet", "run[1]", "run[1]/*.parquet", "run[1]/x?/a*", "run[12]/*1.p*"]
 )
 def test_a_name_that_is_there_goes_before_a_glob(place: Place, source: str) -> None:
-    """Brackets and question marks are those of names where there are such; else they are wildcards."""
+    """Brackets and question marks are literal if such a name exists; otherwise they are wildcards."""
     place.fill("run[1]/a[1].parquet", "run[1]/x?/a1.parquet", "run1/b1.parquet", "run1/x1/b1.parquet")
     expected = {"run[1]": ["a[1].parquet", "x?/a1.parquet"], "run[1]/x?/a*": ["a1.parquet"]}
     assert place.names(source) == expected.get(source, ["run1/b1.parquet" if "12" in source else "a[1].parquet"])
 
 
 def test_file_urls_are_sources(tmp_path: Path) -> None:
-    """However they are written: a file, a folder and a glob."""
+    """A ``file:`` URL of any form names a file, a folder or a glob."""
     Place(str(tmp_path)).fill("my texts/a[1].parquet")
     file = tmp_path / "my texts" / "a[1].parquet"
     for url in (file.as_uri(), f"file:{file}", f"file://localhost{file}", file.parent.as_uri() + "/*.parquet"):
@@ -184,7 +184,7 @@ def test_file_urls_are_sources(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_utf8_are_sources(tmp_path: Path) -> None:
-    """They are told apart, and stored, by what they are written as; two that are written alike are refused."""
+    """Names that are not UTF-8 are stored escaped; two names with the same escaped form are refused."""
     for name in (b"caf\xe9.parquet", b"d\xff/x.parquet"):
         path = tmp_path / os.fsdecode(name)
         path.parent.mkdir(exist_ok=True)
@@ -196,7 +196,7 @@ def test_names_that_are_not_utf8_are_sources(tmp_path: Path) -> None:
 
 
 def test_linked_folders_are_followed_once_around(tmp_path: Path) -> None:
-    """As pyarrow and Polars do; a link back to where it lies is no end of folders."""
+    """Links to folders are followed, as pyarrow and Polars do; a link to a folder around it is not."""
     for name in ("in/a/x.parquet", "elsewhere/y.parquet"):
         Place(str(tmp_path)).fill(name)
     for link, target in (("in/link", "../elsewhere"), ("in/a/back", "../../in"), ("elsewhere/to", "../in/a")):
@@ -210,7 +210,7 @@ def test_linked_folders_are_followed_once_around(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
 def test_a_folder_that_may_not_be_listed_is_refused(tmp_path: Path, locked: Callable[[Path], None]) -> None:
-    """Its rows would be missing without a word."""
+    """An unreadable folder is refused: its rows would be missing silently."""
     Place(str(tmp_path)).fill("a.parquet", "b/c.parquet")
     locked(tmp_path / "b")
     with pytest.raises(ConfigurationError, match="cannot open the source"):
@@ -219,7 +219,7 @@ def test_a_folder_that_may_not_be_listed_is_refused(tmp_path: Path, locked: Call
 
 @pytest.fixture
 def locked() -> Iterator[Callable[[Path], None]]:
-    """Takes every right away from folders, until the test is over."""
+    """Give a function that removes all permissions from folders until the end of the test."""
     folders: list[Path] = []
 
     def lock(folder: Path) -> None:

@@ -27,14 +27,14 @@ from tts_pipeline.storage.location import FsspecPath
 
 
 def test_one_file_is_a_source(tmp_path: Path) -> None:
-    """A file is named by its own name, whatever folder it is in."""
+    """The path of a single file is its own name, whatever its folder."""
     source = open_source(write_numbered(tmp_path / "deep" / "lines.parquet", 5))
     assert (source.rows, [file.path for file in source.files]) == (5, ["lines.parquet"])
     assert ids_of(source) == [0, 1, 2, 3, 4]
 
 
 def test_a_folder_is_read_in_the_order_of_relative_paths(tmp_path: Path) -> None:
-    """All Parquet files below a folder, sorted by relative path; other files are passed over."""
+    """All Parquet files below a folder are read, sorted by relative path; other files are skipped."""
     write_numbered(tmp_path / "b.parquet", 2, 20)
     write_numbered(tmp_path / "a" / "z.parquet", 2, 10)
     write_numbered(tmp_path / "a" / "deep" / "y.parquet", 2, 0)
@@ -45,7 +45,7 @@ def test_a_folder_is_read_in_the_order_of_relative_paths(tmp_path: Path) -> None
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
-    """Names that begin with a dot or an underscore belong to tools, not to the source; also in a glob."""
+    """Names that begin with a dot or an underscore are skipped, in a folder and by a glob."""
     write_numbered(tmp_path / "a.parquet", 1)
     for hidden in (".b.parquet", "_c.parquet", ".work/d.parquet", "_tmp/e.parquet"):
         write_numbered(tmp_path / hidden, 1)
@@ -54,7 +54,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_glob_is_named_from_its_fixed_part(tmp_path: Path) -> None:
-    """Matches are sorted and named relative to the part of the pattern without wildcards; folders are no match."""
+    """Matches are sorted and named relative to the part of the pattern before wildcards; folders are no matches."""
     write_numbered(tmp_path / "year=1" / "a.parquet", 1, 1)
     write_numbered(tmp_path / "year=2" / "a.parquet", 1, 2)
     (tmp_path / "year=3" / "a.parquet").mkdir(parents=True)
@@ -64,13 +64,13 @@ def test_a_glob_is_named_from_its_fixed_part(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_a_file(tmp_path: Path) -> None:
-    """A path that is there is taken as it is, brackets and all."""
+    """An existing path is used literally, brackets and all."""
     assert open_source(write_numbered(tmp_path / "lines[1].parquet", 3)).rows == 3
 
 
 @pytest.fixture
 def remote() -> Iterator[str]:
-    """The root of a folder on an fsspec file system."""
+    """Return the root of a folder on an fsspec file system."""
     url = f"memory://{uuid.uuid4().hex}"
     yield url
     filesystem, path = fsspec.core.url_to_fs(url)
@@ -84,7 +84,7 @@ def _put(url: str, path: Path) -> None:
 
 
 def test_an_fsspec_url_reads_the_same_rows_with_the_same_names(tmp_path: Path, remote: str) -> None:
-    """A folder, a file and a glob on another file system give what the same ones on the disk give."""
+    """A folder, a file and a glob on another file system give the same rows as on the disk."""
     write_numbered(tmp_path / "a" / "z.parquet", 3, 10, row_group_size=2)
     write_numbered(tmp_path / "b.parquet", 2, 20)
     for path in tmp_path.rglob("*.parquet"):
@@ -97,7 +97,7 @@ def test_an_fsspec_url_reads_the_same_rows_with_the_same_names(tmp_path: Path, r
 
 
 class _Together(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """A file system that gives files only to so many readers at a time."""
+    """A file system that returns files only when so many readers wait at the same time."""
 
     cachable = False
 
@@ -111,7 +111,7 @@ class _Together(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
 
 
 def test_small_remote_files_are_fetched_while_those_before_them_are_read(tmp_path: Path, remote: str) -> None:
-    """Each is a round trip: one after the other, ten thousand of them would be minutes; their order is the same."""
+    """Fetches overlap, because ten thousand round trips one after another take minutes; the order stays the same."""
     for number in range(4):
         _put(f"{remote}/{number}.parquet", write_numbered(tmp_path / "x.parquet", 5, 5 * number))
     source = open_source(FsspecPath(remote, _Together(4)))
@@ -119,7 +119,7 @@ def test_small_remote_files_are_fetched_while_those_before_them_are_read(tmp_pat
 
 
 def test_a_large_remote_file_is_not_fetched_whole(tmp_path: Path, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded by what is fetched ahead: a file beyond the limit is read where it is."""
+    """A file above the limit is read in place, so that fetching ahead takes bounded memory."""
     for number in range(3):
         _put(f"{remote}/{number}.parquet", write_numbered(tmp_path / "x.parquet", 5, 5 * number))
     source = open_source(FsspecPath(remote, _Together(99)))
@@ -128,7 +128,7 @@ def test_a_large_remote_file_is_not_fetched_whole(tmp_path: Path, remote: str, m
 
 
 def test_a_remote_file_that_vanished_is_a_storage_error(tmp_path: Path, remote: str) -> None:
-    """Though it was to be fetched ahead, it is told of when it is its turn, after the rows before it."""
+    """The failure of a fetch ahead is raised at the file's turn, after the rows before it."""
     for number in range(3):
         _put(f"{remote}/{number}.parquet", write_numbered(tmp_path / "x.parquet", 5, 5 * number))
     source = open_source(remote)
@@ -141,7 +141,7 @@ def test_a_remote_file_that_vanished_is_a_storage_error(tmp_path: Path, remote: 
 
 @pytest.mark.parametrize("location", ["nowhere.parquet", "memory://nowhere/x.parquet", "nosuch://x", "no*.parquet"])
 def test_a_source_that_is_not_there_is_refused_by_name(tmp_path: Path, location: str) -> None:
-    """The error names what was asked for and says what to do."""
+    """The error names the location and the next step."""
     place = location if "://" in location else str(tmp_path / location)
     with pytest.raises(ConfigurationError, match=r"'.*(nowhere|nosuch|no\*).*'") as exc_info:
         open_source(place)
@@ -149,7 +149,7 @@ def test_a_source_that_is_not_there_is_refused_by_name(tmp_path: Path, location:
 
 
 def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
-    """An empty folder is no source."""
+    """An empty folder is refused as a source."""
     with pytest.raises(ConfigurationError, match="no Parquet file at"):
         open_source(tmp_path)
 
@@ -158,7 +158,7 @@ def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
     "content", [b"", b"PAR1", b"id,text\n1,Hello\n" * 1_000, b"PAR1" + b"\xff" * 64 + b"\xff\xff\xff\x7fPAR1"]
 )
 def test_what_is_not_parquet_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
-    """Empty, short, textual and damaged files are refused, with the file's name."""
+    """Empty, short, textual and damaged files are refused by name."""
     path = tmp_path / "lines.parquet"
     path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"lines\.parquet"):
@@ -166,7 +166,7 @@ def test_what_is_not_parquet_is_refused_by_name(tmp_path: Path, content: bytes) 
 
 
 def test_files_with_other_columns_are_refused_with_the_difference(tmp_path: Path) -> None:
-    """The error names both files, and which column differs and how."""
+    """The error names both files and the column that differs."""
     write_numbered(tmp_path / "a.parquet", 1)
     pq.write_table(pa.table({"id": ["1"], "text": ["x"], "more": [1]}), tmp_path / "b.parquet")
     with pytest.raises(ConfigurationError, match=r"b\.parquet") as exc_info:
@@ -176,7 +176,7 @@ def test_files_with_other_columns_are_refused_with_the_difference(tmp_path: Path
 
 
 def test_metadata_makes_no_difference(tmp_path: Path) -> None:
-    """Files whose schemas differ only in metadata (that of pandas, say) belong together."""
+    """Files whose schemas differ only in metadata (such as pandas's) form one source."""
     write_numbered(tmp_path / "a.parquet", 1)
     pq.write_table(numbered_table(1, 1).replace_schema_metadata({"pandas": "{}"}), tmp_path / "b.parquet")
     source = open_source(tmp_path)
@@ -185,7 +185,7 @@ def test_metadata_makes_no_difference(tmp_path: Path) -> None:
 
 
 def test_empty_files_and_row_groups_are_no_rows(tmp_path: Path) -> None:
-    """Files without rows, at either end and between, change neither rows nor places."""
+    """Files without rows, at either end or between others, change neither rows nor positions."""
     for name, rows, first in (("a", 0, 0), ("b", 3, 0), ("c", 0, 0), ("d", 2, 3), ("e", 0, 0)):
         write_numbered(tmp_path / f"{name}.parquet", rows, first)
     source = open_source(tmp_path)
@@ -201,7 +201,7 @@ def test_empty_files_and_row_groups_are_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_source_of_no_rows_is_a_source(tmp_path: Path) -> None:
-    """Nothing is read from it, and reading nothing gives an empty table with its columns."""
+    """A source without rows reads as an empty table with its columns."""
     source = open_source(write_numbered(tmp_path / "a.parquet", 0))
     assert source.rows == 0
     assert RowReader(source).read([]).schema == source.schema
@@ -209,7 +209,7 @@ def test_a_source_of_no_rows_is_a_source(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_knows_no_root_and_no_time(tmp_path: Path) -> None:
-    """The same files elsewhere, at another time, are the same source."""
+    """The same files in another folder, at another time, are the same source."""
     for name in ("a.parquet", "deep/b.parquet"):
         write_numbered(tmp_path / "one" / name, 5)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -218,7 +218,7 @@ def test_the_fingerprint_knows_no_root_and_no_time(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_sees_a_change_that_leaves_the_size(tmp_path: Path) -> None:
-    """The footer's hash tells files of one name, size and number of rows apart."""
+    """The footer's hash distinguishes files of the same name, size and number of rows."""
     fingerprints = []
     for letter in "ab":
         table = pa.table({"id": [1, 2], "text": [letter * 9] * 2})
@@ -230,7 +230,7 @@ def test_the_fingerprint_sees_a_change_that_leaves_the_size(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("change", ["content", "name", "more"])
 def test_the_fingerprint_changes_with_content_and_names(tmp_path: Path, change: str) -> None:
-    """Other rows (of the same sizes), another relative path or another file is another source."""
+    """Other rows of the same sizes, another relative path or another file make another source."""
     write_numbered(tmp_path / "a.parquet", 5)
     before = open_source(tmp_path).fingerprint()
     if change == "content":
@@ -243,7 +243,7 @@ def test_the_fingerprint_changes_with_content_and_names(tmp_path: Path, change: 
 
 
 def test_a_file_without_rows_is_not_in_the_fingerprint(tmp_path: Path) -> None:
-    """So that a file that is written empty, and filled later, is new then and not changed."""
+    """A file that is empty at first, and filled later, is new and not changed."""
     write_numbered(tmp_path / "a.parquet", 5)
     before = open_source(tmp_path).fingerprint()
     write_numbered(tmp_path / "b.parquet", 0)
@@ -253,7 +253,7 @@ def test_a_file_without_rows_is_not_in_the_fingerprint(tmp_path: Path) -> None:
 @settings(max_examples=50)
 @given(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_locate_is_the_file_and_the_place_in_it(sizes: list[int]) -> None:
-    """Counting through the files in order finds the same."""
+    """``locate`` agrees with a count through the files in order."""
     with tempfile.TemporaryDirectory() as folder:
         for number, size in enumerate(sizes):
             write_numbered(Path(folder) / f"{number}.parquet", size)

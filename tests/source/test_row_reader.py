@@ -1,4 +1,4 @@
-"""Rows of a source at ascending places: each decoded once, in pieces."""
+"""Tests of rows of a source at ascending positions: each row is decoded once, in slices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tts_pipeline.source.row_reader import RowReader
 @settings(max_examples=60)
 @given(data=st.data())
 def test_row_reader_gives_the_rows_of_a_plain_table(data: st.DataObject) -> None:
-    """For any files, row groups and ascending places, in any division into runs: the same rows as a table in memory."""
+    """For any files, row groups, ascending positions and runs, the reader returns the rows of a table in memory."""
     sizes = data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=4))
     group_sizes = data.draw(st.lists(st.integers(1, 50), min_size=len(sizes), max_size=len(sizes)))
     rows = sum(sizes)
@@ -40,7 +40,7 @@ def test_row_reader_gives_the_rows_of_a_plain_table(data: st.DataObject) -> None
 
 
 class _CountingSource(Source):
-    """A source that takes down which rows are decoded."""
+    """A source that records which rows are decoded."""
 
     decoded: list[int]
 
@@ -60,7 +60,7 @@ def _counting_source(location: Path) -> _CountingSource:
 @pytest.mark.parametrize("step", [1, 7, 1_301])
 @pytest.mark.parametrize("row_group_size", [16, 1_500, 10_000])
 def test_ascending_parts_decode_each_row_at_most_once(tmp_path: Path, step: int, row_group_size: int) -> None:
-    """Parts of a size that fits no row group and no batch, with or without gaps, go through the source once."""
+    """Parts that fit no row group and no batch, with or without gaps, read the source once."""
     for number in range(3):
         write_numbered(tmp_path / f"{number}.parquet", 5_000, number * 5_000, row_group_size=row_group_size)
     source = _counting_source(tmp_path)
@@ -74,14 +74,14 @@ def test_ascending_parts_decode_each_row_at_most_once(tmp_path: Path, step: int,
 
 
 def test_row_groups_between_the_places_are_not_decoded(tmp_path: Path) -> None:
-    """A sample far apart reads only the row groups it needs."""
+    """A sparse sample reads only the row groups that it needs."""
     source = _counting_source(write_numbered(tmp_path / "a.parquet", 60_000, row_group_size=6_000))
     assert ids_of(source, [5, 30_000, 59_000]) == [5, 30_000, 59_000]
     assert {row // 6_000 for row in source.decoded} <= {0, 1, 5, 6, 9}
 
 
 def test_one_large_row_group_is_decoded_in_pieces(tmp_path: Path) -> None:
-    """Memory follows the batch, not the row group: no piece is larger than a batch, and none is decoded twice."""
+    """Memory follows the batch, not the row group: no slice is larger than a batch, and no row is decoded twice."""
     source = open_source(write_numbered(tmp_path / "a.parquet", 20_000))
     assert max(batch.num_rows for _, batch in source.batches()) <= 4_096
     reader = RowReader(source)
@@ -90,7 +90,7 @@ def test_one_large_row_group_is_decoded_in_pieces(tmp_path: Path) -> None:
 
 
 def test_a_reader_of_some_columns_gives_those_in_their_order(tmp_path: Path) -> None:
-    """Only the named columns are read, also when one is named like the path of a nested one."""
+    """Only the named columns are read, even if a name equals the path of a nested column."""
     table = pa.table({"a": [{"b": 1, "c": 2}], "a.b": ["own"], "id": [7]})
     pq.write_table(table, tmp_path / "a.parquet")
     read = RowReader(open_source(tmp_path / "a.parquet"), ["id", "a.b"]).read([0])
@@ -98,14 +98,14 @@ def test_a_reader_of_some_columns_gives_those_in_their_order(tmp_path: Path) -> 
 
 
 def test_a_reader_goes_back_when_asked_to(tmp_path: Path) -> None:
-    """Places before the last ones are found all the same."""
+    """Positions before the last ones are read as well."""
     reader = RowReader(open_source(write_numbered(tmp_path / "a.parquet", 50, row_group_size=10)))
     assert reader.read([40, 41])["id"].to_pylist() == [40, 41]
     assert reader.read([3, 44])["id"].to_pylist() == [3, 44]
 
 
 def test_a_source_that_shrank_meanwhile_is_a_storage_error(tmp_path: Path) -> None:
-    """A file that is gone or cut after it was opened stops in good order, with its name."""
+    """A file that was removed or cut after it was opened is a StorageError that names the file."""
     path = write_numbered(tmp_path / "a.parquet", 50)
     source = open_source(path)
     path.write_bytes(path.read_bytes()[:100])

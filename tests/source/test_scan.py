@@ -26,12 +26,12 @@ def _scan(location: Path, row_indices: Sequence[int] | None = None, **columns: A
 
 
 def test_distinct_ids_are_good(tmp_path: Path) -> None:
-    """Nothing is said, and no scratch folder is made."""
+    """Distinct ids pass silently, and no scratch folder is made."""
     _scan(write_rows(tmp_path / "a.parquet", rows=10_000))
 
 
 def test_duplicate_ids_are_told_with_examples_across_files(tmp_path: Path) -> None:
-    """Each example comes with its number of rows, wherever they are; beyond five the rest is counted."""
+    """The error gives five examples at most, each with its rows over all files, and counts the others."""
     folder = tmp_path / "source"
     folder.mkdir()
     for number in range(3):
@@ -52,7 +52,7 @@ def test_an_integer_id_and_its_text_are_the_same_id(tmp_path: Path) -> None:
 
 
 def test_readings_of_one_id_differ_by_take(tmp_path: Path) -> None:
-    """An id may stand several times with different takes, and not with the same."""
+    """An id may occur several times with different takes, but not with the same take."""
     table = pa.table({"id": ["a", "a", "b"], "text": ["x"] * 3, "t": [0, 1, 0]})
     _scan(write_rows(tmp_path / "a.parquet", table), parameters={"take": "t"})
     doubled = table.set_column(2, "t", [[1, 1, 0]])
@@ -61,7 +61,7 @@ def test_readings_of_one_id_differ_by_take(tmp_path: Path) -> None:
 
 
 def test_ids_of_equal_hashes_are_no_duplicates(tmp_path: Path) -> None:
-    """A hash that stands twice only starts a second look: other ids of that hash are not accused."""
+    """Equal hashes only start a second pass: different ids of one hash are not refused."""
     source = open_source(write_rows(tmp_path / "a.parquet", rows=10))
     mapper = utterance_mapper_of(source)
     repeated = {hash((f"r{number}", 0)) for number in range(10)}
@@ -69,7 +69,7 @@ def test_ids_of_equal_hashes_are_no_duplicates(tmp_path: Path) -> None:
 
 
 def test_only_ids_of_repeated_hashes_are_held(tmp_path: Path) -> None:
-    """The second look remembers no more than the first one found suspicious: memory stays flat."""
+    """The second pass remembers only ids of duplicate hashes: memory stays constant."""
     location = write_rows(tmp_path / "a.parquet", pa.table({"id": ["a", "a", "b", "b"], "text": ["x"] * 4}))
     source = open_source(location)
     with pytest.raises(ConfigurationError) as exc_info:
@@ -79,7 +79,7 @@ def test_only_ids_of_repeated_hashes_are_held(tmp_path: Path) -> None:
 
 
 def test_only_the_rows_taken_are_looked_at(tmp_path: Path) -> None:
-    """A duplicate outside the sample is none."""
+    """A duplicate outside the selected rows is ignored."""
     location = write_rows(tmp_path / "a.parquet", pa.table({"id": ["a", "b", "a"], "text": ["x"] * 3}))
     _scan(location, [0, 1])
     with pytest.raises(ConfigurationError):
@@ -88,21 +88,21 @@ def test_only_the_rows_taken_are_looked_at(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.dictionary(pa.int8(), pa.string()), pa.int64()])
 def test_null_ids_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
-    """An id that is null names nothing."""
+    """A null id is refused."""
     table = pa.table({"id": pa.array([None, None], kind), "text": ["x", "y"]})
     with pytest.raises(ConfigurationError, match="'id' for the id has null values"):
         _scan(write_rows(tmp_path / "a.parquet", table))
 
 
 def test_generated_ids_need_no_scan(tmp_path: Path) -> None:
-    """Ids made from file and row are unique: nulls and duplicates in a column ``id`` do not matter."""
+    """Generated ids are unique: nulls and duplicates in a column ``id`` do not matter."""
     table = pa.table({"id": ["a", "a", None], "text": ["x"] * 3})
     _scan(write_rows(tmp_path / "a.parquet", table), generate_ids=True)
 
 
 @pytest.mark.parametrize("take", [2**31, -(2**31) - 1])
 def test_a_take_that_fits_no_column_is_refused(tmp_path: Path, take: int) -> None:
-    """It is found before anything is bought, not when the tables are written."""
+    """A take outside 32 bits is refused before anything is bought, not when the tables are written."""
     table = pa.table({"id": ["a", "b"], "text": ["x", "y"], "t": [2**31 - 1, take]})
     with pytest.raises(ConfigurationError, match=f"'t' for the take holds {take}"):
         _scan(write_rows(tmp_path / "a.parquet", table), parameters={"take": "t"})
@@ -110,7 +110,7 @@ def test_a_take_that_fits_no_column_is_refused(tmp_path: Path, take: int) -> Non
 
 
 def test_bad_parameter_values_are_counted_over_all_rows(tmp_path: Path) -> None:
-    """The distinct bad values of a column come with their rows over the whole source, not over one chunk."""
+    """Bad values of a column are counted over the whole source, not over one batch."""
     speakers = ["Cherry", "Cherri", "Bob", "Cherri"] * 3_000
     table = pa.table({"id": range(12_000), "text": ["x"] * 12_000, "speaker": speakers})
     with pytest.raises(ConfigurationError, match=r"'Cherri' \(6000 rows\), 'Bob' \(3000 rows\)"):
@@ -118,7 +118,7 @@ def test_bad_parameter_values_are_counted_over_all_rows(tmp_path: Path) -> None:
 
 
 def test_many_distinct_values_are_checked_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a number of distinct values they are checked and let go, and a bad one is found all the same."""
+    """Above a number of distinct values, values are checked and released; a bad value is still found."""
     monkeypatch.setattr(scanning, "MAX_DISTINCT", 4)
     speeds = [round(0.5 + (number % 15) / 10, 1) for number in range(30)]
     good = pa.table({"id": range(30), "text": ["x"] * 30, "pace": speeds})
@@ -129,7 +129,7 @@ def test_many_distinct_values_are_checked_without_being_held(tmp_path: Path, mon
 
 
 def test_only_the_columns_that_are_checked_are_read(tmp_path: Path) -> None:
-    """A damaged page of a column that is not looked at does not disturb the scan (nor is it paid for)."""
+    """A damaged page of an unused column does not disturb the scan, which does not read it."""
     table = pa.table({"id": ["a", "b"], "text": ["x", "y"], "note": ["x" * 500, "y" * 500]})
     location = write_rows(tmp_path / "a.parquet", table)
     metadata = pq.read_metadata(location).row_group(0).column(2)

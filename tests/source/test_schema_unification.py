@@ -1,4 +1,4 @@
-"""Files of one source whose columns differ in what only Arrow knows."""
+"""Tests of files of one source whose columns differ in ways that only Arrow knows."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 def _names_aside(kind: pa.DataType) -> str:
-    """Write a type without what the first file alone decides: the name of list items, the order of fields."""
+    """Return a type without the properties of the first file: names of list items, order of fields."""
     text = str(kind).replace("<x: ", "<element: ").replace(" not null", "")
     return ", ".join(sorted(text.removeprefix("struct<").split(", "))).replace(">", "")
 
@@ -116,7 +116,7 @@ DIFFERENT: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("difference", DIFFERENT)
 def test_what_parquet_tells_apart_is_refused(tmp_path: Path, difference: str) -> None:
-    """The error names both files, the column and both types, also where a file between them has no value."""
+    """The error names both files, the column and both types, even if a file between them has no value."""
     first, second = (kind if isinstance(kind, pa.Array) else pa.nulls(2, kind) for kind in DIFFERENT[difference])
     between = pa.nulls(2, TEXT) if "null /" in difference else pa.nulls(2)
     columns = [first, second] if "null /" in difference else [between, first, second]
@@ -129,7 +129,7 @@ def test_what_parquet_tells_apart_is_refused(tmp_path: Path, difference: str) ->
 
 
 def test_ten_thousand_files_of_a_few_kinds_are_unified() -> None:
-    """A schema that was seen before costs a comparison."""
+    """A schema that occurred before costs one comparison."""
     kinds = [pa.schema([("id", TEXT), ("x", kind)]) for kind in (TEXT, pa.null(), pa.large_string())]
     schemas = [(f"{number}.parquet", kinds[number % 3]) for number in range(10_000)]
     assert unify_schemas(schemas).field("x").type == pa.large_string()

@@ -1,4 +1,4 @@
-"""Rows that are held while their part is open."""
+"""Tests of the rows that are kept while their part is open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _spool(table: pa.Table, folder: Path | None, memory_bytes: int = 0) -> Spool
 @pytest.mark.parametrize("memory_bytes", [0, 1_000, 1_000_000])
 @pytest.mark.parametrize("table", [WIDE, CATEGORIES], ids=["wide", "categories"])
 def test_rows_are_what_they_were(tmp_path: Path, table: pa.Table, memory_bytes: int) -> None:
-    """From memory, from a file or from both, whole or some columns of some rows, more than once."""
+    """Rows return unchanged from memory, a file or both; all or some columns and rows, and more than once."""
     held = _spool(table, tmp_path / "rows", memory_bytes)
     reader = RowReader(held)
     for _ in range(2):
@@ -36,7 +36,7 @@ def test_rows_are_what_they_were(tmp_path: Path, table: pa.Table, memory_bytes: 
 
 
 def test_wide_rows_are_in_no_memory_and_leave_no_file(tmp_path: Path) -> None:
-    """What is wide is in a file without a name; what each row has is known."""
+    """Wide rows go to a file without a name; the bytes of each row are known."""
     before_bytes = pa.total_allocated_bytes()
     held = _spool(WIDE, tmp_path / "rows", 10_000_000)
     assert pa.total_allocated_bytes() - before_bytes < 1_000_000
@@ -47,7 +47,7 @@ def test_wide_rows_are_in_no_memory_and_leave_no_file(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_is_told(tmp_path: Path) -> None:
-    """A folder that cannot be made is a storage error that names it."""
+    """A folder that cannot be made is a StorageError that names the folder."""
     (tmp_path / "rows").write_text("a file")
     with pytest.raises(StorageError, match=r"keeping rows of the source in .*rows"):
         _spool(WIDE, tmp_path / "rows")

@@ -22,7 +22,7 @@ VIEWS: dict[str, tuple[list[object], pa.DataType, pa.DataType]] = {
 
 @pytest.mark.parametrize("kind", VIEWS)
 def test_views_are_read_as_their_plain_kin(tmp_path: Path, kind: str) -> None:
-    """A column of a view type, at any depth, comes with the same values in a type that rows can be taken of."""
+    """A column of a view type, at any depth, is read with the same values in its plain type."""
     values, view, plain = VIEWS[kind]
     pq.write_table(pa.table({"id": [1, 2, 3], "x": pa.array(values, view)}), tmp_path / "a.parquet")
     read = RowReader(open_source(tmp_path / "a.parquet")).read([0, 2])
@@ -31,7 +31,7 @@ def test_views_are_read_as_their_plain_kin(tmp_path: Path, kind: str) -> None:
 
 
 def test_other_types_are_left_as_they_are(tmp_path: Path) -> None:
-    """Names of a list's items, nullability and dictionaries stay what they were."""
+    """Names of list items, nullability and dictionaries stay unchanged."""
     schema = pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
@@ -44,7 +44,7 @@ def test_other_types_are_left_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_type_that_rows_cannot_be_taken_of_is_refused_before_anything_is_bought(tmp_path: Path) -> None:
-    """The column and its type are named."""
+    """The error names the column and its type."""
     table = pa.table({"id": [1], "pairs": pa.array([["a", "b"]], pa.list_(pa.string_view(), 2))})
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(ConfigurationError, match=r"'pairs' is of type fixed_size_list"):

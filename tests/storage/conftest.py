@@ -1,4 +1,4 @@
-"""An object store of its own for each test of what machines do there."""
+"""Fixtures of object stores, one for each test."""
 
 from __future__ import annotations
 

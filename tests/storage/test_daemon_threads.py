@@ -13,7 +13,7 @@ from tts_pipeline.storage.daemon_threads import DaemonExecutor
 
 
 def test_calls_run_in_its_threads_and_give_back_what_they_return_or_raise() -> None:
-    """As any executor, also from an event loop."""
+    """It works as any executor, also from an event loop."""
     threads = DaemonExecutor(2, "own")
 
     async def main() -> str:
@@ -27,7 +27,7 @@ def test_calls_run_in_its_threads_and_give_back_what_they_return_or_raise() -> N
 
 
 def test_what_is_queued_is_done_before_the_threads_end() -> None:
-    """Shutting down waits for nothing, and loses nothing; what was cancelled is not begun."""
+    """A shutdown waits for nothing and loses nothing; cancelled calls are not started."""
     threads, gate, done = DaemonExecutor(1, "own"), threading.Event(), list[int]()
     first = threads.submit(gate.wait)
     second, third = (threads.submit(done.append, number) for number in (2, 3))
@@ -53,7 +53,7 @@ print("over")
 
 
 def test_a_call_that_hangs_does_not_keep_the_process_alive() -> None:
-    """A store that never answers must not hold an orderly stop."""
+    """A store that never answers does not delay an orderly stop."""
     began = time.monotonic()
     said = subprocess.run(
         [sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=patience(60), check=True

@@ -20,7 +20,7 @@ def _free(folder: Path) -> int:
 
 
 def test_space_is_taken_and_given_back(tmp_path: Path) -> None:
-    """As much as was asked for, by a file that has no name; giving it back again is harmless."""
+    """The reserve takes the requested space in a file without a name; a second release is harmless."""
     with small_disk(tmp_path / "disk", 8_192) as disk:
         before = _free(disk.folder)
         ballast = DiskReserve(disk.folder / "journals", 4 * MEGABYTE)
@@ -34,7 +34,7 @@ def test_space_is_taken_and_given_back(tmp_path: Path) -> None:
 
 
 def test_with_little_room_it_is_smaller(tmp_path: Path) -> None:
-    """A run with a little space left can begin; with none it is told so before anything is sent."""
+    """A run can start with a little free space; without any, an error precedes the first request."""
     with small_disk(tmp_path / "disk", 1_024) as disk:
         ballast = DiskReserve(disk.folder, 4 * MEGABYTE)
         ballast.allocate()
@@ -59,7 +59,7 @@ sys.stdin.read()
 
 
 def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
-    """SIGKILL gives the space back at once, and leaves no file behind."""
+    """SIGKILL frees the space immediately, and leaves no file."""
     with small_disk(tmp_path / "disk", 8_192) as disk:
         before = _free(disk.folder)
         command = [sys.executable, "-c", _HELD, str(disk.folder)]
@@ -85,6 +85,6 @@ print(ballast.is_allocated)
 
 
 def test_where_space_cannot_be_set_aside_there_is_none(tmp_path: Path) -> None:
-    """That is no reason not to begin."""
+    """A run starts without a reserve if the file system cannot allocate ahead."""
     command = [sys.executable, "-c", _LIMITED, str(tmp_path)]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"

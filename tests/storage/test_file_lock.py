@@ -1,4 +1,4 @@
-"""A lock of one machine: one process has it, and none when that one is gone."""
+"""Tests of locks on one machine: one process holds a lock, until it ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _held_elsewhere(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
-    """The error names the part and the process, and says what to do."""
+    """The error names the part and the process, and the next step."""
     path = tmp_path / "part-00007.lock"
     with _held_elsewhere(path) as other, pytest.raises(StorageError) as told:
         FileLock(path).__enter__()
@@ -49,7 +49,7 @@ def test_a_second_process_is_refused_and_told_who_has_it(tmp_path: Path) -> None
 
 
 def test_a_lock_is_free_the_instant_its_owner_is_killed(tmp_path: Path) -> None:
-    """No time-out, no stale file: SIGKILL of the owner frees it."""
+    """SIGKILL of the owner frees the lock, without a timeout or a stale file."""
     path = tmp_path / "part-00007.lock"
     with _held_elsewhere(path) as other:
         other.send_signal(signal.SIGKILL)
@@ -61,7 +61,7 @@ def test_a_lock_is_free_the_instant_its_owner_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_free_after_its_owner_let_it_go(tmp_path: Path) -> None:
-    """Released by the end of ``with``, also by an exception; its file goes too."""
+    """The end of ``with``, also by an exception, releases the lock and removes its file."""
     path = tmp_path / "locks" / "part-00007.lock"
     with pytest.raises(ZeroDivisionError), FileLock(path):
         raise ZeroDivisionError
@@ -71,7 +71,7 @@ def test_a_lock_is_free_after_its_owner_let_it_go(tmp_path: Path) -> None:
 
 
 def test_of_many_at_once_exactly_one_has_it_at_any_time(tmp_path: Path) -> None:
-    """Taking and releasing, which removes the file, in a race with others: never two owners."""
+    """Acquire and release, which removes the file, race with others: the lock never has two owners."""
     path = tmp_path / "part-00000.lock"
     owners: list[int] = []
     most: list[int] = []
@@ -99,7 +99,7 @@ def test_of_many_at_once_exactly_one_has_it_at_any_time(tmp_path: Path) -> None:
 
 
 class _RacedLock(FileLock):
-    """A lock whose file its last owner removes just after we locked it."""
+    """A lock whose file the last owner removes just after we locked it."""
 
     races = 0
 
@@ -111,7 +111,7 @@ class _RacedLock(FileLock):
 
 
 def test_a_lock_on_a_removed_file_is_not_held(tmp_path: Path) -> None:
-    """Who locked a file that is gone by then tries again, so that nobody else gets in by a new file."""
+    """A process that locked a removed file tries again, so that no other process gets in by a new file."""
     path = tmp_path / "part-00000.lock"
     with _RacedLock(path) as lock:
         assert lock.races == 1
@@ -120,14 +120,14 @@ def test_a_lock_on_a_removed_file_is_not_held(tmp_path: Path) -> None:
 
 
 def test_a_lock_where_no_file_can_be_made_is_a_storage_error(tmp_path: Path) -> None:
-    """It says what could not be locked."""
+    """The error names the lock."""
     (tmp_path / "locks").write_bytes(b"")
     with pytest.raises(StorageError, match="locking"):
         FileLock(tmp_path / "locks" / "part-00000.lock").__enter__()
 
 
 def test_a_lock_that_is_a_link_is_refused(tmp_path: Path) -> None:
-    """What it leads to is neither emptied nor removed; the link stays for a person to look at."""
+    """The target is neither emptied nor removed; the link stays for a person to inspect."""
     (tmp_path / "theirs").write_bytes(b"theirs")
     lock = tmp_path / "part-00000.lock"
     for target in ("theirs", "nothing"):

@@ -1,4 +1,4 @@
-"""A store that fsspec reaches."""
+"""Tests of stores that fsspec opens."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tts_pipeline.storage.fsspec_store import FsspecStore
 
 
 class _Raced(FsspecStore):
-    """An object store where another process creates the file just after we looked."""
+    """An object store where another process creates the file just after our check."""
 
     def exists(self, name: str) -> bool:
         return False
 
 
 def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
-    """Looking first is not enough: the store itself refuses the second one."""
+    """A check before the write is not enough: the store itself refuses the second write."""
     path = f"/{uuid.uuid4().hex}"
     store = _Raced(MemoryFileSystem(), path, url=f"memory:/{path}", staging=tmp_path)
     assert store.create("dataset.json", b"first")
@@ -32,12 +32,12 @@ def test_an_object_store_is_asked_not_to_replace(tmp_path: Path) -> None:
 
 
 class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """An object store whose driver raises an exception of its own making, as those of clouds do."""
+    """An object store whose driver raises its own exceptions, as cloud drivers do."""
 
     cachable = False
 
     class ExpiredTokenError(Exception):
-        """No OSError."""
+        """An exception that is no OSError."""
 
     def _refuse(self, *args: Any, **kwargs: Any) -> Any:
         raise self.ExpiredTokenError("the token has expired")
@@ -46,7 +46,7 @@ class _MoodyFileSystem(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no
 
 
 def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
-    """Drivers raise exceptions of their own; each is translated once, with what was being done."""
+    """A driver's own exception is translated once, into an error that names the action."""
     store = FsspecStore(_MoodyFileSystem(), "/x", url="cloud://x", staging=tmp_path)
     doings: list[tuple[str, Callable[[], object]]] = [
         ("listing", lambda: store.names("done")),
@@ -64,7 +64,7 @@ def test_whatever_a_driver_raises_is_a_storage_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_whose_name_is_a_pattern_is_removed_alone(tmp_path: Path) -> None:
-    """Drivers of object stores take a star for whatever fits; only what is called so goes."""
+    """Drivers of object stores expand a star to its matches; only the folder of this very name is removed."""
     files = MemoryFileSystem()
     root = f"/{uuid.uuid4()}"
     for name in ("a*", "ab"):

@@ -1,4 +1,4 @@
-"""Names found by their hashes."""
+"""Tests of the look-up of rows by hashes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HASHES = st.lists(st.integers(0, 3) | st.integers(2**64 - 3, 2**64 - 1), max_siz
 
 @given(hashes=HASHES)
 def test_the_rows_of_a_hash_are_found_in_their_order(hashes: list[int]) -> None:
-    """All of them, and none of another hash, however great."""
+    """All rows of a hash are found, and no row of another hash, for hashes of any size."""
     index = HashIndex(np.array(hashes, np.uint64), 7 + np.arange(len(hashes)))
     assert len(index) == len(hashes)
     for value in (*range(5), *range(2**64 - 5, 2**64)):
@@ -22,7 +22,7 @@ def test_the_rows_of_a_hash_are_found_in_their_order(hashes: list[int]) -> None:
 
 
 def test_signed_hashes_are_found_too() -> None:
-    """Those of a source are signed."""
+    """The hashes of a source are signed."""
     assert -(2**63) in HashIndex(np.array([5, -(2**63)]))
     assert 2**63 not in HashIndex(np.array([5, -(2**63)]))
     assert 5 not in HashIndex()

@@ -1,4 +1,4 @@
-"""Duplicates by their hashes: found in one pass, in memory or through files."""
+"""Tests of duplicate hashes: found in one pass, in memory or with files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HASHES = st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1)
 
 @given(batches=st.lists(st.lists(HASHES, max_size=20), max_size=10), memory_records=st.integers(1, 60))
 def test_what_stands_twice_is_found(batches: list[list[int]], memory_records: int) -> None:
-    """Each once, ascending, whether both, one or none of two equal hashes were written to the disk already."""
+    """Each duplicate is found once, ascending, whether both, one or none of its records were written to the disk."""
     with TemporaryDirectory() as scratch, HashPartitions(Path(scratch), memory_records=memory_records) as partitions:
         for hashes in batches:
             partitions.add(np.array(hashes, np.int64))
@@ -29,7 +29,7 @@ def test_what_stands_twice_is_found(batches: list[list[int]], memory_records: in
 
 
 def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:
-    """A scratch folder is only made for more than fits into memory, and is empty afterwards."""
+    """A scratch folder is made only for records beyond memory, and is empty afterwards."""
     scratch = tmp_path / "new" / "scratch"
     with HashPartitions(scratch, memory_records=3) as partitions:
         partitions.add(np.array([1, 2, 1]))
@@ -41,7 +41,7 @@ def test_what_fits_into_memory_touches_no_disk(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_is_a_storage_error(tmp_path: Path) -> None:
-    """Whether hashes are written or read back."""
+    """Failures to write and to read back are both translated."""
     with HashPartitions(tmp_path, memory_records=1) as partitions:
         partitions.add(np.array([1, 2]))
         shutil.rmtree(next(tmp_path.iterdir()))

@@ -1,4 +1,4 @@
-"""Signs of life at a destination: one's own, and those seen of others; time is the test's own."""
+"""Tests of the heartbeats of this process and of others, with the test's own time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEASE_S = 1_000.0
 
 
 class Peer:
-    """A process that beats, another one that watches it, and the time of both."""
+    """A process with heartbeats, a process that watches it, and the time of both."""
 
     def __init__(self, store: FsspecStore) -> None:
         self.now_s = 0.0
@@ -25,21 +25,21 @@ class Peer:
         self.monitor = PeerMonitor(store, self.owner, LEASE_S, lambda: self.now_s)
 
     def poll_at(self, now_s: float) -> tuple[bool, bool]:
-        """Look at a time; return whether it is alive, and whether it is dead."""
+        """Poll at a time; return whether the process is alive, and whether it is dead."""
         self.now_s = now_s
         self.monitor.poll()
         return self.monitor.is_alive, self.monitor.is_dead
 
 
 def test_a_sign_of_life_that_went_away_is_none(object_store: FsspecStore) -> None:
-    """Only new contents are: a process that removed its own, or whose own was removed, is silent."""
+    """Only new contents count: a process without a heartbeat file, whoever removed it, is silent."""
     peer = Peer(object_store)
     object_store.remove(heartbeat_name(peer.owner.invocation_id))
     assert peer.poll_at(TIMEOUT_LEASES * LEASE_S) == (False, True)
 
 
 def test_one_who_beats_lives_and_one_who_is_silent_for_long_is_dead(object_store: FsspecStore) -> None:
-    """What was there at the first look tells nothing; in between nobody knows."""
+    """A heartbeat at the first look proves nothing; between alive and dead, the state is unknown."""
     peer = Peer(object_store)
     assert peer.poll_at(1.0) == (False, False)
     peer.heartbeat.beat()
@@ -49,7 +49,7 @@ def test_one_who_beats_lives_and_one_who_is_silent_for_long_is_dead(object_store
 
 
 def test_a_writer_knows_that_it_has_lost_all_before_anybody_takes_it(object_store: FsspecStore) -> None:
-    """Its lease ends a lease after its last sign of life, and a later sign does not bring it back."""
+    """A lease ends ``lease_s`` after the last heartbeat, and a later heartbeat does not restore it."""
     peer = Peer(object_store)
     peer.now_s = LEASE_S
     peer.heartbeat.check()
@@ -63,7 +63,7 @@ def test_a_writer_knows_that_it_has_lost_all_before_anybody_takes_it(object_stor
 
 
 def test_each_sign_of_life_prolongs_the_lease_from_when_it_began(object_store: FsspecStore) -> None:
-    """By the writer's own clock."""
+    """The lease runs from the start of the write, by the writer's own clock."""
     peer = Peer(object_store)
     peer.now_s = 0.9 * LEASE_S
     peer.heartbeat.beat()
@@ -74,7 +74,7 @@ def test_each_sign_of_life_prolongs_the_lease_from_when_it_began(object_store: F
 
 
 def test_whoever_stops_leaves_no_sign(object_store: FsspecStore) -> None:
-    """And writes none any more, whatever was under way."""
+    """After a stop, no write under way leaves a heartbeat."""
     peer = Peer(object_store)
     peer.heartbeat.stop()
     peer.heartbeat.beat()

@@ -30,7 +30,7 @@ _HOSTILE: tuple[Any, ...] = (
 
 
 def test_what_was_written_is_read_and_what_was_changed_is_not() -> None:
-    """Any byte that is another one is told, with the file's name; a file of an earlier version has no checksum."""
+    """Any changed byte is an error that names the file; a file of an earlier version has no checksum."""
     data = json_bytes({"characters": 123, "cost": Decimal("0.5"), "tags": {"a": "b"}})
     assert read_fields(data, "x.json").values == {"characters": 123, "cost": "0.5", "tags": {"a": "b"}}
     assert read_fields(b'{"characters":123}', "x.json").count("characters") == 123
@@ -44,13 +44,13 @@ def test_what_was_written_is_read_and_what_was_changed_is_not() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"[" * 2_000, b'"x"', b"NaN"])
 def test_what_is_no_object_is_damaged(data: bytes) -> None:
-    """Empty, cut, of another kind, not UTF-8, too deep."""
+    """Empty, cut, not an object, not UTF-8, too deep."""
     with pytest.raises(StorageError, match=r"x\.json is damaged"):
         read_fields(data, "x.json")
 
 
 def test_each_kind_of_value_refuses_the_others() -> None:
-    """A flag is no number, a number is no text, an amount is finite, not negative and no finer than the bill."""
+    """A flag is no number, a number is no text; an amount is finite, not negative, and has nine decimals at most."""
     sound: dict[str, tuple[Any, ...]] = {"count": (0, 2**63 - 1), "text": ("", "x"), "amount": (None, "0", "0.1")}
     hostile = (*_HOSTILE, "Infinity", "1e-10", 10**30)
     for way, values in sound.items():
@@ -72,7 +72,7 @@ def test_each_kind_of_value_refuses_the_others() -> None:
     ],
 )
 def test_a_name_that_no_dataset_gives_is_told(name: str, store: Store) -> None:
-    """Whoever reads the number or the journal from it is told the file, not of a number that is none."""
+    """A wrong number or journal name is an error that names the file."""
     for read in (parse_part_number, parse_journal_id):
         with pytest.raises(StorageError, match="is none of ours"):
             read(f"claims/{name}")
@@ -83,7 +83,7 @@ def test_a_name_that_no_dataset_gives_is_told(name: str, store: Store) -> None:
 
 
 def _places(values: Any) -> list[tuple[Any, Any]]:
-    """Return every place in a value, with its owner."""
+    """Return every place in a value, with its container."""
     places: list[tuple[Any, Any]] = []
     for key in values if isinstance(values, dict) else range(len(values)) if isinstance(values, list) else ():
         places += [(values, key), *_places(values[key])]
@@ -100,7 +100,7 @@ _READERS: dict[str, Callable[[Store], object]] = {
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Store:
-    """One of each file: a descriptor, a marker, a seal and a claim."""
+    """Return a dataset with each kind of file: a descriptor, a marker, a seal and a claim."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"), rows=2)
     descriptor = replace(DESCRIPTOR, rows=2, part_rows=2, job={**DESCRIPTOR.job, "service": "s"})
     create_or_extend_descriptor(bench.store, descriptor)
@@ -112,7 +112,7 @@ def dataset(tmp_path: Path) -> Store:
 
 @pytest.mark.parametrize("name", _READERS)
 def test_whatever_a_file_says_only_errors_of_ours_come(dataset: Store, name: str) -> None:
-    """Each value left out, and changed to each hostile one, with a checksum that fits."""
+    """Every value is removed, and replaced by each hostile value, with a matching checksum."""
     values = orjson.loads(dataset.read(name) or b"")
     del values[CHECKSUM]
     _READERS[name](dataset)
@@ -144,7 +144,7 @@ def test_whatever_a_file_says_only_errors_of_ours_come(dataset: Store, name: str
     ],
 )
 def test_a_swap_does_nothing_outside_of_the_dataset(dataset: Store, change: dict[str, Any]) -> None:
-    """Whatever it names that no generation has: it is told, and nothing is moved or removed."""
+    """A swap with an invalid path, number or descriptor is an error; nothing is moved or removed."""
     descriptor = (dataset.read(DESCRIPTOR_FILE) or b"").decode()
     swap = {"generation": 2, "instead_of": 1, "given_up": [], "files": [], "descriptor": descriptor}
     dataset.write(SWAP_FILE, json_bytes(swap | change), durable=False)
@@ -155,7 +155,7 @@ def test_a_swap_does_nothing_outside_of_the_dataset(dataset: Store, change: dict
 
 
 def test_a_folder_of_generations_holds_nothing_else(store: Store) -> None:
-    """One with another name would be left out of the bill."""
+    """A generation with an unknown name is an error: the bill would omit it."""
     store.write(f"{GENERATIONS_FOLDER}/2/dataset.json", b"x")
     assert unfinished_generations(store) == [2]
     for name in ("2x", "\u0663", "02"):

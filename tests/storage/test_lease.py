@@ -1,4 +1,4 @@
-"""Leases at a destination where machines meet: who holds a part, who may take it over, and who has lost it."""
+"""Tests of leases at a shared destination: who holds a part, who may take it over, and who has lost it."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ LEASE_S = 1_000.0
 
 @dataclass(slots=True)
 class Machine:
-    """A machine with a clock of its own, which differs from all others'."""
+    """A machine with its own clock, which differs from the clocks of other machines."""
 
     folder: Path
     store: FsspecStore
     offset_s: float = 0.0
     now_s: float = 0.0
     meanwhile: list[Leases] = field(default_factory=list)
-    """Others, which live while this one waits."""
+    """Processes that send heartbeats while this machine waits."""
 
     def clock(self) -> float:
         """Return the time by this machine's clock."""
         return self.now_s + self.offset_s
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass on this machine; others may live meanwhile."""
+        """Let time pass on this machine; other machines may send heartbeats meanwhile."""
         self.now_s += seconds
         for other in self.meanwhile:
             beat(other)
@@ -52,7 +52,7 @@ class Machine:
 
 
 def beat(leases: Leases) -> None:
-    """Give a sign of life, as the thread would."""
+    """Write a heartbeat, as the thread would."""
     assert leases._heartbeat is not None
     leases._heartbeat.beat()
 
@@ -65,12 +65,12 @@ def here(tmp_path: Path, object_store: FsspecStore) -> Machine:
 
 @pytest.fixture
 def there(tmp_path: Path, object_store: FsspecStore) -> Machine:
-    """Return another one, whose clock is 90 s apart."""
+    """Return another machine, whose clock is 90 s apart."""
     return Machine(tmp_path / "there", object_store, offset_s=-90.0)
 
 
 def kill(machine: Machine) -> Leases:
-    """Have a process die that holds a part: its lock is free, what it left at the destination stays."""
+    """Let a process die that holds a part: its lock is free, its files at the destination stay."""
     dead = machine.process()
     held = dead.hold("part-00000")
     held.__enter__()
@@ -84,7 +84,7 @@ KEPT: list[object] = []
 
 
 def test_a_part_is_held_by_one_and_free_when_it_is_let_go(here: Machine, there: Machine) -> None:
-    """Another machine is told who has it; afterwards nothing is left at the destination, and nobody waits."""
+    """Another machine gets the holder's name; after the release the destination has no files, and nobody waits."""
     with here.process() as ours, there.process() as theirs:
         with ours.hold("part-00000"):
             with pytest.raises(HeldElsewhereError, match=r"process \d+ on .* is working on part-00000"):
@@ -98,7 +98,7 @@ def test_a_part_is_held_by_one_and_free_when_it_is_let_go(here: Machine, there: 
 
 
 def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(here: Machine, there: Machine) -> None:
-    """One sign of life seen, and it lives; none for one and a half leases, and its part is taken over."""
+    """A process with a heartbeat after the first look lives; silence for one and a half leases frees its part."""
     dead = kill(there)
     with here.process() as ours:
         with pytest.raises(HeldElsewhereError) as first:
@@ -120,7 +120,7 @@ def test_a_living_process_is_told_from_a_dead_one_by_the_clock_of_whoever_waits(
 
 
 def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Machine) -> None:
-    """With patience a dead one's part is had after its silence; both its traces go at the end."""
+    """With ``wait``, a dead process's part is acquired after its silence; the end removes the files of both."""
     kill(there)
     ours = here.process()
     here.meanwhile = [ours]
@@ -131,14 +131,14 @@ def test_whoever_waits_takes_over_and_the_epoch_tells(here: Machine, there: Mach
 
 
 def test_a_killed_run_goes_on_at_once_in_its_own_work_folder(here: Machine) -> None:
-    """The lock that we hold was its owner's: who has no lock there has no lease either."""
+    """We hold the lock of the work folder, so the earlier owner has no lease any more."""
     kill(here)
     with here.process() as ours, ours.hold("part-00000"):
         assert here.now_s == 0
 
 
 def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, there: Machine) -> None:
-    """By its own clock, before anybody can have taken its part; for good, and without touching what is another's."""
+    """By its own clock it knows before others take its part; the loss is final, and files of others stay."""
     ours = here.process()
     with ours:
         held = ours.hold("part-00000")
@@ -161,7 +161,7 @@ def test_a_process_that_was_stopped_knows_that_it_has_lost_all(here: Machine, th
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\0" * 200_000, b'{"invocation_id": "../../x"}'])
 def test_a_lease_that_cannot_be_read_is_an_error_that_names_it(here: Machine, data: bytes) -> None:
-    """Whether whoever wrote it lives cannot be told: nothing is bought beside him."""
+    """The writer may live: nothing is bought beside it."""
     here.store.write("leases/part-00000-000001.json", data)
     with here.process() as ours, pytest.raises(StorageError, match=r"leases/part-00000-000001\.json"):
         ours.hold("part-00000").__enter__()
@@ -171,7 +171,7 @@ def test_a_lease_that_cannot_be_read_is_an_error_that_names_it(here: Machine, da
     "name", ["part-00000-x.json", "part-00000-1.json", "part-00000-.json", "part-00000", "alive-.json"]
 )
 def test_names_that_are_no_leases_are_left_alone(here: Machine, name: str) -> None:
-    """Whatever else stands in the folder disturbs nobody."""
+    """Other files in the folder are ignored."""
     here.store.write(f"leases/{name}", b"what is this")
     with here.process() as ours, ours.hold("part-00000"):
         pass
@@ -179,7 +179,7 @@ def test_names_that_are_no_leases_are_left_alone(here: Machine, name: str) -> No
 
 
 def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
-    """A file of the dead with the highest number there is does not keep a part for ever, and goes with the others."""
+    """A dead process's file with the highest number blocks the part no longer than others, and is removed with them."""
     dead = Owner(uuid.uuid4().hex, "elsewhere", 1, "0" * 16, LEASE_S)
     for number in (1, 10**15 - 1):
         here.store.write(f"leases/part-00000-{number:06}.json", dead.to_json())
@@ -191,7 +191,7 @@ def test_a_number_however_high_is_in_nobodys_way(here: Machine) -> None:
 
 
 def test_the_whole_dataset_is_had_only_beside_the_dead(here: Machine, there: Machine) -> None:
-    """Who lives elsewhere is waited for no longer than it takes to see that; who died there does not count."""
+    """A living process is waited for until it is seen to live; a dead one does not count."""
     ours, theirs = here.process(), there.process()
     with ours, theirs, theirs.hold_shared():
         here.meanwhile = [ours, theirs]
@@ -208,7 +208,7 @@ def test_the_whole_dataset_is_had_only_beside_the_dead(here: Machine, there: Mac
 
 
 def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.LogCaptureFixture) -> None:
-    """Two machines there would buy the same rows: a warning says so, and the run goes on."""
+    """A warning states that two machines there would buy the same rows, and the run goes on."""
 
     class Forgetful(MemoryFileSystem):  # type: ignore[misc] # fsspec has no types
         cachable = False
@@ -228,7 +228,7 @@ def test_a_store_without_create_if_absent_is_told(here: Machine, caplog: pytest.
 
 
 def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
-    """Nothing is written to it, and no thread is started."""
+    """A local destination gets no files, and no thread is started."""
     with Leases(LocalStore(tmp_path / "out"), tmp_path / "locks") as ours:
         with ours.hold("part-00000"), ours.hold_shared():
             with pytest.raises(HeldElsewhereError):
@@ -239,7 +239,7 @@ def test_a_local_destination_has_locks_alone(tmp_path: Path) -> None:
 
 
 def test_what_another_published_is_not_replaced(object_store: FsspecStore) -> None:
-    """A file that was to be new, and a marker: whoever comes second is told, unless it is the very same."""
+    """The second writer of a new file or a marker gets an error, unless the contents are equal."""
     object_store.write("leases/probe", b"there")
     assert object_store.probe_create_if_absent("leases/probe")
     for data in (b"mine", b"mine", b"another's"):
@@ -252,7 +252,7 @@ def test_what_another_published_is_not_replaced(object_store: FsspecStore) -> No
 
 
 def test_nothing_is_sent_or_published_once_the_lease_is_lost(tmp_path: Path, object_store: FsspecStore) -> None:
-    """Not an attempt, not a file of the part; its usage is when the part is left, for it is of one's own journal."""
+    """No attempt and no file of the part; only the usage of its own journal is published when the part is left."""
     bench = Bench.of(tmp_path, object_store)
     lost: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A store in a folder of this machine."""
+"""Tests of stores in a folder of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tts_pipeline.storage.local_store import LocalStore
 
 
 def test_a_file_in_place_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
-    """Every way of touching a folder that is a file says so, and none raises what the system raised."""
+    """Every method raises a StorageError, and none lets the system's exception through."""
     (tmp_path / "speech").write_bytes(b"")
     store = LocalStore(tmp_path)
     doings: list[Callable[[], object]] = [
@@ -39,7 +39,7 @@ def test_a_destination_that_is_a_file_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
-    """Two processes that seal one dataset at once disturb each other in no way: one of the whole files stays."""
+    """Two processes may seal a dataset at the same time: one of the two whole files remains."""
     store = LocalStore(tmp_path)
     failures: list[BaseException] = []
 
@@ -61,7 +61,7 @@ def test_many_may_write_one_name_at_a_time(tmp_path: Path) -> None:
 
 
 def test_only_one_of_many_creates(tmp_path: Path) -> None:
-    """Of many that create one name at once, exactly one is told that it did, and its bytes are there."""
+    """Of many processes that create one name together, exactly one succeeds, and its bytes are in the file."""
     store = LocalStore(tmp_path)
     start = threading.Barrier(8)
     made: list[int] = []
@@ -81,7 +81,7 @@ def test_only_one_of_many_creates(tmp_path: Path) -> None:
 
 
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
-    """Nor is a folder read: both are told as no file."""
+    """A pipe is not waited for, and a folder is not read: each error says that the path is not a file."""
     os.mkfifo(tmp_path / "dataset.json")
     (tmp_path / "parts.json").mkdir()
     for name in ("dataset.json", "parts.json"):

@@ -1,4 +1,4 @@
-"""A place with a file system of the caller's: sources, destinations and reuse stores are opened with it."""
+"""Tests of locations: sources, destinations and reuse stores open with the caller's file system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tts_pipeline.storage.open_store import open_store
 
 @pytest.fixture
 def vault(tmp_path: Path) -> Any:
-    """A file system that no URL alone leads to, with a source of one row in it."""
+    """Return a file system that no URL alone opens, with a source of one row."""
     (tmp_path / "vault" / "texts").mkdir(parents=True)
     pq.write_table(pa.table({"id": ["a"], "text": ["One."]}), tmp_path / "vault" / "texts" / "a.parquet")
     return DirFileSystem(str(tmp_path / "vault"), target_protocol="file")
@@ -28,14 +28,14 @@ def vault(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("url", ["dir://texts", "dir://texts/a.parquet", "dir://texts/*.parquet"])
 def test_a_source_is_opened_with_its_own_file_system(vault: Any, url: str) -> None:
-    """A folder, a file, a glob."""
+    """A folder, a file and a glob open with the caller's file system."""
     source = open_source(FsspecPath(url, vault))
     assert ([file.path for file in source.files], source.rows) == (["a.parquet"], 1)
     assert [batch.num_rows for _, batch in source.batches()] == [1]
 
 
 def test_a_destination_is_too(vault: Any, tmp_path: Path) -> None:
-    """So is a reuse store, which asks for one."""
+    """A destination and a reuse store open with the caller's file system."""
     store = open_store(FsspecPath("dir://out", vault), tmp_path)
     store.write("one.json", b"{}")
     assert (store.root, (tmp_path / "vault" / "out" / "one.json").read_bytes()) == ("dir://out", b"{}")
@@ -43,7 +43,7 @@ def test_a_destination_is_too(vault: Any, tmp_path: Path) -> None:
 
 
 def test_without_one_the_url_says_how() -> None:
-    """Through fsspec; an unknown kind is an error of its."""
+    """Fsspec opens a plain URL; an unknown protocol is fsspec's error."""
     filesystem, path = filesystem_of("memory://texts/a")
     assert (filesystem.protocol, path) == ("memory", "/texts/a")
     with pytest.raises(ValueError, match="Protocol not known"):
@@ -51,7 +51,7 @@ def test_without_one_the_url_says_how() -> None:
 
 
 def test_a_location_is_its_url(vault: Any) -> None:
-    """In an identity, in a message; never what opens it."""
+    """Identities and messages contain the URL, never the file system."""
     place = FsspecPath("dir://a", vault)
     assert place == FsspecPath("dir://a", None)
     assert (repr(place), os.fspath(place)) == ("FsspecPath(url='dir://a')", "dir://a")
@@ -84,7 +84,7 @@ def test_a_file_url_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_a_file_url_escapes_is_decoded_unless_it_is_there_as_it_is_written(tmp_path: Path) -> None:
-    """A new destination has its plain name; one that an earlier version made, percent sign and all, is found."""
+    """A new destination gets the decoded name; an existing one of an earlier version, with percent signs, is found."""
     url = f"file://{tmp_path}/my%20texts%5B1%5D%FF"
     plain = tmp_path / os.fsdecode(b"my texts[1]\xff")
     assert local_path(url) == plain
@@ -94,7 +94,7 @@ def test_what_a_file_url_escapes_is_decoded_unless_it_is_there_as_it_is_written(
 
 
 def test_a_home_that_nobody_knows_is_no_folder_of_that_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A tilde that stands for nobody's home is part of a name, as in a shell; one for a home of ours is refused."""
+    """An unknown user's tilde is part of the name, as in a shell; our own tilde is refused if no home is known."""
     monkeypatch.chdir(tmp_path)
     assert local_path("~nobody-of-this-name/a") == tmp_path / "~nobody-of-this-name" / "a"
     monkeypatch.setenv("HOME", "~")
@@ -107,6 +107,6 @@ def test_a_home_that_nobody_knows_is_no_folder_of_that_name(monkeypatch: pytest.
 
 
 def test_a_name_that_is_not_utf8_is_written_so_that_it_can_be_stored() -> None:
-    """Bytes that are no text are escaped; all other names stay as they are."""
+    """Bytes that are not UTF-8 are escaped; all other names stay unchanged."""
     assert utf8_name(os.fsdecode(b"caf\xe9/\xc3\xa9.parquet")) == "caf\\xe9/é.parquet"
     assert utf8_name("plain\\xe9") == "plain\\xe9"

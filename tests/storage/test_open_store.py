@@ -1,4 +1,4 @@
-"""The store that a path or a URL names."""
+"""Tests of the store that a path or a URL opens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tts_pipeline.storage.open_store import open_store
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/out", "nosuch2+x://out"])
 def test_an_unknown_kind_of_destination_is_refused_with_a_way_out(tmp_path: Path, url: str) -> None:
-    """A URL that no installed driver knows is a ConfigurationError that says what to install."""
+    """A URL without an installed driver is a ConfigurationError that names what to install."""
     with pytest.raises(ConfigurationError, match="cannot open the destination") as told:
         open_store(url, tmp_path)
     assert "driver" in (told.value.hint or "")

@@ -1,4 +1,4 @@
-"""The files of leases and heartbeats: their names, and the process that each belongs to."""
+"""Tests of the files of leases and heartbeats: their names and owners."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ OWNER = Owner(uuid.uuid4().hex, "here", 7, "0" * 16, 60.0)
 
 
 def test_the_epochs_of_a_resource_are_read_back_from_its_names() -> None:
-    """Those of other resources, and names that are not ours, are none of them."""
+    """Leases of other resources, and other names, are ignored."""
     names = [lease_name("part-00001", epoch).removeprefix("leases/") for epoch in (1, 12, 1_234_567)]
     others = ["part-00001-1.json", "part-00001-00000a.json", "part-00001-0000012.json", "part-000011-000001.json"]
     assert lease_epochs("part-00001", [*names, *others]) == [1, 12, 1_234_567]
 
 
 def test_an_owner_is_read_back(object_store: FsspecStore) -> None:
-    """What else the file tells is not the owner's; a file that is gone has none."""
+    """Other fields of the file are ignored; a missing file has no owner."""
     object_store.write("leases/one.json", OWNER.to_json(beat=3))
     assert read_owner(object_store, "leases/one.json") == OWNER
     assert read_owner(object_store, "leases/two.json") is None
@@ -36,7 +36,7 @@ def test_an_owner_is_read_back(object_store: FsspecStore) -> None:
     "change", [{"invocation_id": "../x"}, {"lease_s": 0}, {"lease_s": 1e9}, {"host": "h" * 256}, {"process": "seven"}]
 )
 def test_an_owner_that_cannot_be_is_damage(object_store: FsspecStore, change: dict[str, object]) -> None:
-    """Nobody knows then whether whoever works there lives."""
+    """The state of the process is unknown then, so the file is an error."""
     fields = msgspec.structs.asdict(OWNER)
     object_store.write("leases/one.json", msgspec.json.encode({**fields, **change}))
     with pytest.raises(StorageError, match=r"leases/one\.json is damaged"):
@@ -51,7 +51,7 @@ def test_locks_are_shared_in_one_folder_of_one_machine() -> None:
 
 
 def test_a_process_that_was_waited_for_has_exited() -> None:
-    """One that is there has not; and of a number that no process can have nothing is known."""
+    """An existing process has not exited; for an impossible number the answer is no."""
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert has_exited(ended.pid)
@@ -60,7 +60,7 @@ def test_a_process_that_was_waited_for_has_exited() -> None:
 
 
 def test_a_work_folder_keeps_its_id(tmp_path: Path) -> None:
-    """It is made with the folder; one that was damaged is made anew."""
+    """The id is made with the folder, and made again if it is damaged."""
     first = work_id_of(tmp_path / "a" / "locks")
     assert work_id_of(tmp_path / "a" / "locks") == first != work_id_of(tmp_path / "b")
     (tmp_path / "b" / "work.id").write_text("\0damaged")

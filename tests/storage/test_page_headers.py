@@ -1,4 +1,4 @@
-"""Headers of Parquet pages."""
+"""Tests of the headers of Parquet pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _pages(data: bytes, chunk: pq.ColumnChunkMetaData) -> list[PageHeader]:
 
 
 def test_pages_add_up_to_their_column() -> None:
-    """Every page of a column is found, of both versions, with a dictionary or without one, and values of any length."""
+    """Every page is found, for both page versions, with and without a dictionary, and for values of any length."""
     texts = [f"line {number} " * (number % 40) for number in range(500)] + ["long " * 20_000]
     table = pa.table({"text": texts, "speaker": ["Cherry"] * len(texts), "lists": [[1, 2, 3]] * len(texts)})
     for version in ("1.0", "2.0"):
@@ -36,7 +36,7 @@ def test_pages_add_up_to_their_column() -> None:
 
 @given(st.binary(max_size=300))
 def test_what_is_no_header_ends_the_look(data: bytes) -> None:
-    """Damaged or hostile bytes raise nothing and go on to no end."""
+    """Damaged or hostile bytes raise nothing and end the iteration."""
     assert len(list(read_page_headers(lambda at, size: data[at : at + size], 0, len(data)))) <= len(data)
     nested = b"\x1c" * 100_000
     assert list(read_page_headers(lambda at, size: nested[at : at + size], 0, len(nested))) == []

@@ -1,4 +1,4 @@
-"""Reading tables back, and ending right after it."""
+"""Tests of Parquet files that are written, read, and read just before the process ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = pa.table({"a": [1, 2, 3], "b": ["x", None, "y"]})
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """All of it or some columns, from a file or from what is in it."""
+    """All columns or some, from a path or from bytes."""
     path = tmp_path / "table.parquet"
     pq.write_table(TABLE, path)
     assert read_columns(path).equals(TABLE)
@@ -33,7 +33,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
 def test_no_thread_is_left_behind() -> None:
-    """Arrow's threads would abort a process that ends now: none is started."""
+    """No Arrow thread is started: it would abort a process that ends now."""
     script = (
         "import os, io, pyarrow as pa, pyarrow.parquet as pq\n"
         "from tts_pipeline.storage.parquet import read_columns\n"
@@ -48,13 +48,13 @@ def test_no_thread_is_left_behind() -> None:
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 1_048_576, 1_048_577])
 def test_a_files_facts_are_its_size_and_hash(size_bytes: int) -> None:
-    """Read in pieces, from whatever is open."""
+    """The file is read in pieces, from any open stream."""
     data = bytes(size_bytes)
     assert size_and_hash(io.BytesIO(data)) == {"bytes": size_bytes, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_a_damaged_page_of_ours_is_a_storage_error_that_names_the_file(tmp_path: Path) -> None:
-    """Each page has a checksum, which is verified when it is read."""
+    """Each page has a checksum, which is verified on reading."""
     store = open_store(tmp_path)
     table = pa.table({"n": list(range(1_000))})
     write_tables(store, "usage/a.parquet", table.schema, [table])
@@ -65,7 +65,7 @@ def test_a_damaged_page_of_ours_is_a_storage_error_that_names_the_file(tmp_path:
 
 
 def test_parquet_is_opened_in_one_place() -> None:
-    """Whoever reads or writes Parquet does it by ``storage.parquet``: without Arrow's threads, and unbuffered."""
+    """Only ``storage.parquet`` opens Parquet: without Arrow's threads, and unbuffered."""
     opens = re.compile(r"\b(pq\.(ParquetFile\(|ParquetWriter\(|read_|write_)|parquet\.(read|write)_table\()")
     assert [
         path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob("*.py")) if opens.search(path.read_text())
@@ -76,7 +76,7 @@ NAMES = ("outcome", "error_code", "characters_billed")
 
 
 def test_a_column_that_an_earlier_version_did_not_write_is_null() -> None:
-    """Where it may be null; the others are of the schema's types, whatever the file says."""
+    """A missing column is null if the schema allows null; the others get the schema's types."""
     table = pa.table({"characters_billed": pa.array([7], pa.int16()), "outcome": ["succeeded"]})
     (row,) = conform_columns(table, NAMES, USAGE, "usage.parquet").to_pylist()
     assert row == {"outcome": "succeeded", "error_code": None, "characters_billed": 7}
@@ -84,14 +84,14 @@ def test_a_column_that_an_earlier_version_did_not_write_is_null() -> None:
 
 @pytest.mark.parametrize("billed", [None, pa.array([None], pa.int64())])
 def test_a_column_that_every_version_wrote_is_whole_or_the_file_is_damaged(billed: pa.Array | None) -> None:
-    """A file that was swapped for another, or damaged, is named."""
+    """A missing or null value in a required column is damage, and the error names the file."""
     table = pa.table({"outcome": ["succeeded"], **({} if billed is None else {"characters_billed": billed})})
     with pytest.raises(StorageError, match=r"usage\.parquet is damaged: it.* 'characters_billed'"):
         conform_columns(table, NAMES, USAGE, "usage.parquet")
 
 
 def test_metadata_that_are_not_utf8_are_left_out() -> None:
-    """Polars panics at them, in the schema as in a field; a damaged footer may have them."""
+    """Polars panics at such metadata, in the schema or in a field; a damaged footer may contain them."""
     field = pa.field("segment", pa.int16(), metadata={b"key": b"\xff\xfe"})
     table = pa.table([pa.array([1, 2], pa.int16())], schema=pa.schema([field], metadata={b"prices": b"\xff\xfe"}))
     assert pl.DataFrame(conform_columns(table, ["segment"], USAGE, "x"))["segment"].to_list() == [1, 2]

@@ -1,4 +1,4 @@
-"""Parquet in slices: memory is bounded in bytes, and what comes to absurd sizes is refused."""
+"""Tests of Parquet in slices: memory is bounded in bytes, and disproportionate sizes are refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CELL = os.urandom(30_000)
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> tuple[list[int], int]:
-    """Return the rows of each slice, and the most of Arrow's memory that there was at one."""
+    """Return the rows of each slice, and the peak of Arrow's memory."""
     before_bytes, peak_bytes, rows = pa.total_allocated_bytes(), 0, []
     for _, batch in open_source(path).batches(0, columns):
         rows.append(batch.num_rows)
@@ -42,7 +42,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("codec", ["none", "zstd"])
 def test_a_row_group_is_never_in_memory_whole(tmp_path: Path, codec: str) -> None:
-    """A row group of 30 MB is read with a few MB: a buffer of each column, a page and a slice."""
+    """A row group of 30 MB takes a few MB: a buffer per column, a page and a slice."""
     table = pa.table({"id": _ids(1_000), "nested": [{"docs": [_CELL]}] * 1_000})
     pq.write_table(
         table,
@@ -58,7 +58,7 @@ def test_a_row_group_is_never_in_memory_whole(tmp_path: Path, codec: str) -> Non
 
 
 def test_rows_of_uneven_sizes_are_read_by_the_largest(tmp_path: Path) -> None:
-    """Thousands of short rows do not lead to a slice of as many long ones, in pages or in a dictionary."""
+    """Thousands of short rows do not lead to a slice of as many long rows, in pages or in a dictionary."""
     texts = ["short"] * 6_000 + [_CELL[number:].hex()[:40_000] for number in range(100)]
     for use_dictionary in (False, True):
         table = pa.table({"id": _ids(6_100), "text": texts})
@@ -99,7 +99,7 @@ def _bomb(kind: str, rows: int = 20_000) -> pa.Table:
 
 @pytest.mark.parametrize("kind", ["text", "passed through", "id", "struct", "list", "sparse", "nulls", "elements"])
 def test_what_comes_to_far_more_than_its_file_is_refused(tmp_path: Path, kind: str) -> None:
-    """A dictionary or a run of levels that stands for 50 MB or more is refused before it is decoded, with its bound."""
+    """A dictionary or a run of levels that decodes to 50 MB or more is refused before it is decoded."""
     pq.write_table(_bomb(kind), tmp_path / "a.parquet", compression="zstd")
     before_bytes = pa.total_allocated_bytes()
     with pytest.raises(ConfigurationError, match="leave the column out") as met:
@@ -109,7 +109,7 @@ def test_what_comes_to_far_more_than_its_file_is_refused(tmp_path: Path, kind: s
 
 
 def test_values_that_many_rows_share_are_no_bomb(tmp_path: Path) -> None:
-    """A long value that few rows have, and a short one that all have, are read."""
+    """A long value in few rows, and a short value in all rows, are read."""
     places = pa.array([None] * 19_990 + [0] * 5 + [1] * 5, pa.int32())
     rare = pa.DictionaryArray.from_arrays(places, pa.array(["a b " * 5_000, "short"]))
     table = pa.table({"id": _ids(20_000), "text": rare, "speaker": ["Cherry"] * 20_000})
@@ -118,7 +118,7 @@ def test_values_that_many_rows_share_are_no_bomb(tmp_path: Path) -> None:
 
 
 def test_a_page_is_refused_by_what_it_would_become(tmp_path: Path) -> None:
-    """A page's header tells its size; beyond the bound it is not unpacked, also where its neighbours are small."""
+    """The header has the size of a page; a page above the maximum is not decompressed, even among small pages."""
     texts = ["short"] * 100 + ["\0" * 30_000_000] + ["short"] * 100
     pq.write_table(pa.table({"id": _ids(201), "text": texts}), tmp_path / "a.parquet", compression="zstd")
     before_bytes = pa.total_allocated_bytes()
@@ -128,7 +128,7 @@ def test_a_page_is_refused_by_what_it_would_become(tmp_path: Path) -> None:
 
 
 def test_a_footer_is_refused_by_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What describes a file is read whole, so that it is bounded, too."""
+    """A footer is read whole, so its size is bounded."""
     monkeypatch.setattr(sliced, "MAX_FOOTER_BYTES", 200)
     pq.write_table(pa.table({"id": _ids(3), "text": _ids(3)}), tmp_path / "a.parquet")
     with pytest.raises(ConfigurationError, match=r"footer of '.*' has"):
@@ -137,7 +137,7 @@ def test_a_footer_is_refused_by_its_length(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("claimed", [10, 63])
 def test_a_footer_that_counts_other_rows_is_damage(tmp_path: Path, claimed: int) -> None:
-    """No row is lost, and none made up, where a row group tells another number than its columns have."""
+    """No row is lost or added if a row group states another number of rows than its columns have."""
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"id": _ids(37), "text": _ids(37)}), path, store_schema=False)
     good, start = path.read_bytes(), path.stat().st_size - 8
@@ -151,7 +151,7 @@ def test_a_footer_that_counts_other_rows_is_damage(tmp_path: Path, claimed: int)
 
 
 def test_a_column_that_is_dropped_is_never_refused(tmp_path: Path) -> None:
-    """The way out that the error names works."""
+    """The way out in the error's hint works."""
     pq.write_table(_bomb("passed through"), tmp_path / "a.parquet", compression="zstd")
     source = open_source(tmp_path / "a.parquet", drop=["same"])
     assert sum(batch.num_rows for _, batch in source.batches()) == 20_000

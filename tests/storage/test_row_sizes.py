@@ -1,4 +1,4 @@
-"""What rows have in bytes."""
+"""Tests of the bytes of rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KINDS: Mapping[str, Callable[[list[Any]], pa.Array]] = {
 
 @given(_TEXTS, st.integers(0, 12), st.integers(0, 12))
 def test_sizes_do_not_depend_on_how_rows_are_cut(texts: list[str | None], first: int, second: int) -> None:
-    """Of every kind of column, each row has what it has in any slice; a text at least its bytes."""
+    """For every kind of column, a row has the same size in any slice; a text has at least its bytes."""
     table = pa.table({name: make(texts) for name, make in _KINDS.items()})
     cuts = sorted({0, min(first, len(texts)), min(second, len(texts)), len(texts)})
     pieces = [table.slice(start, end - start) for start, end in itertools.pairwise(cuts)]
@@ -43,7 +43,7 @@ def test_sizes_do_not_depend_on_how_rows_are_cut(texts: list[str | None], first:
 
 @given(sizes=st.lists(st.integers(0, 12), max_size=20))
 def test_groups_are_as_large_as_they_may_be(sizes: list[int]) -> None:
-    """Nothing is lost, a group that is too large is one item, and no group has room for what follows it."""
+    """Nothing is lost; a group above the maximum is one item; no group has room for the next item."""
     groups = list(groups_within(sizes, float, 10))
     assert [size for group in groups for size in group] == sizes
     assert all(sum(group) <= 10 or len(group) == 1 for group in groups)

@@ -1,4 +1,4 @@
-"""Folders that are made and looked into without following links."""
+"""Tests of folders that are made and read without following links."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.storage.safe_folder import SafeFolder, create_file, make_folde
 
 
 def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path) -> None:
-    """Folders above are made too; a folder that is there is left alone."""
+    """Missing parents are made, and an existing folder stays unchanged."""
     make_folder(tmp_path / "a" / "b" / "c")
     make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
@@ -19,7 +19,7 @@ def test_make_folder_makes_all_that_is_missing_and_nothing_again(tmp_path: Path)
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Somebody else's folder, with a file in it."""
+    """Return a folder outside the root, with a file in it."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "x").write_bytes(b"theirs")
@@ -27,7 +27,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def test_the_root_may_be_a_link_and_nothing_below_it(tmp_path: Path, outside: Path) -> None:
-    """Whoever named the root meant where it leads to; what stands below may be planted."""
+    """The user chose the root, so its link is followed; links below it may be planted."""
     (tmp_path / "root").symlink_to(outside)
     folder = SafeFolder(tmp_path / "root")
     with folder.open("x") as file:
@@ -42,7 +42,7 @@ def test_the_root_may_be_a_link_and_nothing_below_it(tmp_path: Path, outside: Pa
 
 
 def test_links_are_found_where_they_would_be_written_through(tmp_path: Path, outside: Path) -> None:
-    """The folder itself, and what stands in it; folders that are not there are no links."""
+    """Links are found among the folders and their entries; missing folders are no links."""
     (tmp_path / "work" / "locks").mkdir(parents=True)
     folder = SafeFolder(tmp_path / "work")
     folder.check_no_links("", "locks", "journals")
@@ -53,7 +53,7 @@ def test_links_are_found_where_they_would_be_written_through(tmp_path: Path, out
 
 
 def test_a_new_file_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_path: Path, outside: Path) -> None:
-    """A killed process's temporary file is replaced in the same way."""
+    """A link is replaced, not its target; so is a killed process's temporary file."""
     (tmp_path / "new").symlink_to(outside / "x")
     for _ in range(2):
         with open(create_file(tmp_path / "new"), "wb") as file:  # noqa: PTH123 (a descriptor)
@@ -62,7 +62,7 @@ def test_a_new_file_takes_the_place_of_a_link_and_not_of_what_it_leads_to(tmp_pa
 
 
 def test_folders_are_made_step_by_step_and_only_where_asked_for(tmp_path: Path) -> None:
-    """Looking makes nothing."""
+    """A read makes no folders."""
     folder = SafeFolder(tmp_path / "root").subfolder("a")
     with pytest.raises(FileNotFoundError), folder.open_folder("b/c"):
         pass

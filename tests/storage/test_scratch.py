@@ -1,4 +1,4 @@
-"""Where temporary files go on machines that have no home to put them."""
+"""Tests of the folders of temporary files on machines without a usable home."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOWHERE = "/dev/null/nowhere"
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """A work folder, a cache and a temporary folder of one's own, none of them made."""
+    """Return a work folder, a cache and a temporary folder of this test, none of them made."""
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
@@ -26,7 +26,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def test_the_first_place_that_can_be_written_is_taken(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work folder, the user's cache, the system's; and where there is none, the error says what to set."""
+    """The order is work folder, user's cache, system's folder; if none is writable, the error says what to set."""
     assert scratch_root(places["work"]) == places["work"]
     assert scratch_root() == scratch_root(Path(NOWHERE)) == places["cache"]
     monkeypatch.setenv("XDG_CACHE_HOME", NOWHERE)
@@ -46,7 +46,7 @@ def test_the_first_place_that_can_be_written_is_taken(places: dict[str, Path], m
 def test_what_others_put_into_the_systems_place_is_not_taken(
     places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, is_link: bool
 ) -> None:
-    """A link there, or a folder that everybody may write to, is somebody's trap."""
+    """A link, or a folder that any user may write to, may be a trap, and is not used."""
     monkeypatch.setenv("XDG_CACHE_HOME", NOWHERE)
     if is_link:
         places["tmp"].symlink_to(places["tmp"].parent)
@@ -58,7 +58,7 @@ def test_what_others_put_into_the_systems_place_is_not_taken(
 
 
 def test_journals_are_not_kept_where_nobody_knows_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of the name ``~`` is none; what to give is in the error."""
+    """A folder named ``~`` is not a home; the hint says what to set."""
     for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)

@@ -15,7 +15,7 @@ from tts_pipeline.storage.store import Store, storage_errors
 
 
 def test_a_file_written_is_read_back_and_replaced_whole(store: Store) -> None:
-    """What is written is there; writing again replaces it; what was never written is None."""
+    """A written file is read back; a second write replaces it; a file never written is None."""
     assert store.read("folder/name.json") is None
     store.write("folder/name.json", b"one")
     store.write("folder/name.json", b"second")
@@ -23,7 +23,7 @@ def test_a_file_written_is_read_back_and_replaced_whole(store: Store) -> None:
 
 
 def test_names_are_sorted_and_chosen_by_prefix(store: Store) -> None:
-    """Names come sorted, without those of other prefixes and without hidden ones; no folder has no names."""
+    """Names are sorted, without other prefixes and hidden names; a missing folder has no names."""
     assert store.names("usage") == []
     for name in ("part-00001-b", "part-00001-a", "part-00010-a", "other", ".hidden"):
         store.write(f"usage/{name}", b"x")
@@ -32,7 +32,7 @@ def test_names_are_sorted_and_chosen_by_prefix(store: Store) -> None:
 
 
 def test_removing_is_harmless_when_done_again(store: Store) -> None:
-    """A removed file is gone; removing one that is not there is no error."""
+    """A removed file does not exist; a second removal is no error."""
     store.write("claims/one.json", b"x")
     store.remove("claims/one.json")
     store.remove("claims/one.json")
@@ -41,14 +41,14 @@ def test_removing_is_harmless_when_done_again(store: Store) -> None:
 
 
 def test_create_never_replaces(store: Store) -> None:
-    """The first to create a file has it; the second is told, and changes nothing."""
+    """The first ``create`` of a name writes the file; the second returns False and changes nothing."""
     assert store.create("dataset.json", b"first")
     assert not store.create("dataset.json", b"second")
     assert store.read("dataset.json") == b"first"
 
 
 def test_a_destination_is_empty_until_something_visible_is_in_it(store: Store) -> None:
-    """Files whose name begins with a dot do not count: a work folder alone is still an empty destination."""
+    """Hidden files do not count: a destination with only a work folder is empty."""
     assert store.is_empty()
     store.write(".work/journals/x", b"x")
     assert store.is_empty()
@@ -57,7 +57,7 @@ def test_a_destination_is_empty_until_something_visible_is_in_it(store: Store) -
 
 
 def test_a_file_is_moved_with_all_that_it_holds(store: Store) -> None:
-    """It has the new name only, in place of what had it; moved once more it stays as it is."""
+    """The file has only its new name, in place of an earlier file; a second move changes nothing."""
     store.write("new/usage/a", b"new")
     store.write("usage/a", b"old")
     for _ in range(2):
@@ -67,7 +67,7 @@ def test_a_file_is_moved_with_all_that_it_holds(store: Store) -> None:
 
 
 def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
-    """Hidden from the one around it when its name begins with a dot, and removed with everything in it."""
+    """A folder with a dot is hidden from the store around it, and is removed with its contents."""
     inner = store.subfolder(".generations/2")
     inner.write("dataset.json", b"x")
     with inner.stage("speech/a") as path:
@@ -82,7 +82,7 @@ def test_a_folder_is_a_store_of_its_own(store: Store) -> None:
 
 
 def test_a_staged_file_is_visible_whole_and_only_after_the_end(store: Store) -> None:
-    """While it is being written nothing is seen; afterwards the whole is."""
+    """The file is invisible while it is written; at the end it is visible whole."""
     with store.stage("speech/part-00000.parquet") as path:
         path.write_bytes(b"half")
         assert store.read("speech/part-00000.parquet") is None
@@ -101,7 +101,7 @@ def _stage_half(store: Store, name: str) -> None:
 def test_an_exception_while_staging_leaves_everything_as_it_was(
     store: Store, tmp_path: Path, earlier: bytes | None
 ) -> None:
-    """No half file, no temporary file, and one that was there before is still there."""
+    """No partial file and no temporary file remain, and an earlier file stays unchanged."""
     if earlier is not None:
         store.write("speech/part-00000.parquet", earlier)
     with pytest.raises(ZeroDivisionError):
@@ -112,7 +112,7 @@ def test_an_exception_while_staging_leaves_everything_as_it_was(
 
 
 def test_a_full_disk_while_staging_is_a_storage_error_that_names_the_file(store: Store) -> None:
-    """What the disk says (ENOSPC) is told once, with the file's full name and a way out."""
+    """The disk's error (ENOSPC) appears once, with the file's full name and a hint."""
     with (
         pytest.raises(StorageError, match=r"writing .*part-00000\.parquet: No space left") as told,
         store.stage("speech/part-00000.parquet"),
@@ -148,7 +148,7 @@ except StorageError as error:
 
 @pytest.mark.parametrize("way", ["create", "write", "stage"])
 def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: str) -> None:
-    """When writing breaks in the middle, neither the file nor a temporary one stays behind."""
+    """A write that breaks off leaves neither the file nor a temporary file."""
     command = [sys.executable, "-c", _WITH_SMALL_FILES_ONLY, str(tmp_path / "out"), str(tmp_path / "staging"), way]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "File too large" in said
@@ -156,13 +156,13 @@ def test_a_disk_that_takes_no_more_leaves_no_file_at_all(tmp_path: Path, way: st
 
 
 def test_a_bug_inside_a_stage_is_not_taken_for_the_disk(store: Store) -> None:
-    """Only what a disk or a driver raises becomes a StorageError; a mistake of ours shows as itself."""
+    """Only exceptions of a disk or a driver become a StorageError; a bug of ours passes through."""
     with pytest.raises(KeyError), store.stage("x"):
         raise KeyError("x")
 
 
 def test_a_storage_error_is_told_once() -> None:
-    """What was translated further inside keeps its own message."""
+    """An error that was translated further inside keeps its message."""
     with pytest.raises(StorageError, match=r"^inner"), storage_errors("outer", Exception), storage_errors("inner"):
         raise OSError("broken")
 
@@ -199,7 +199,7 @@ _WAYS: dict[str, Callable[[Store, str], object]] = {
 
 @pytest.mark.parametrize("way", _WAYS)
 def test_a_name_that_leaves_the_store_is_refused(store: Store, way: str) -> None:
-    """In every method, on disks and elsewhere: nothing above the root is read, written, listed or removed."""
+    """No method, on any store, reads, writes, lists or removes anything above the root."""
     store.write("there", b"x")
     for name in _LEAVING:
         with pytest.raises(StorageError, match="is not the name of a file in"):
@@ -210,7 +210,7 @@ def test_a_name_that_leaves_the_store_is_refused(store: Store, way: str) -> None
 @pytest.mark.parametrize("way", _WAYS)
 @pytest.mark.parametrize("planted", ["folder", "file"])
 def test_a_link_below_a_local_store_is_not_followed(tmp_path: Path, way: str, planted: str) -> None:
-    """What it leads to is neither read nor changed; the root itself may be one."""
+    """The target is neither read nor changed; the root itself may be a link."""
     outside, real, root = tmp_path / "outside", tmp_path / "real", tmp_path / "root"
     for folder in (outside, real):
         folder.mkdir()

@@ -73,7 +73,7 @@ def write_stream(rows: RowStream, path: Path, drop: Collection[str] = ()) -> str
     An exception while a lazy frame is computed belongs to the frame's owner and passes through.
 
     Raises:
-        ConfigurationError: ``rows`` holds no rows, or a column's type cannot be read row by row or stored unchanged.
+        ConfigurationError: ``rows`` is not a stream of rows, or a column cannot be read row by row or stored unchanged.
         StorageError: The disk failed.
     """
     tables = _tables(rows, drop)

@@ -1,4 +1,4 @@
-"""Choose the unit that INT96 timestamps, as Spark and Impala write them, are read in.
+"""Choose the unit in which INT96 timestamps, as Spark and Impala write them, are read unaltered.
 
 Their range is wider than that of any Arrow type, and Arrow wraps silently. They are read as nanoseconds if all of them
 fit (1677 to 2262), else as microseconds if none is finer.
@@ -34,7 +34,7 @@ class Int96:
 
 
 def find_int96(stream: Any, label: str, metadata: pq.FileMetaData, drop: Collection[str]) -> Int96 | None:
-    """Read a file's INT96 columns, except dropped ones, and return their units; None, at no cost, without any.
+    """Read a file's INT96 columns, except dropped ones, and return their units; None, at no cost, if it has none.
 
     Raises:
         ConfigurationError: The decoded columns are disproportionately large.
