@@ -65,7 +65,7 @@ class FileCache:
         if self._store.read(MARKER) is None:
             self._store.write(MARKER, orjson.dumps({"format_version": FORMAT_VERSION}))
 
-    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (see below)
+    def may_have(self, request_key: str, take: int) -> bool:  # noqa: ARG002 (only a read can tell)
         """Return True: only a read can tell. Never blocks."""
         return True
 

@@ -1,4 +1,4 @@
-"""Lock files of the operating system between the processes of one machine."""
+"""Lock parts between the processes of one machine, by file locks of the operating system."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class FsspecStore(Store):
                 self.filesystem.pipe_file(self._full_path(name), data)
         return True
 
-    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (a put is durable once it returns)
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:  # noqa: ARG002 (a put is durable)
         with self._put_errors(name):
             self.filesystem.pipe_file(self._full_path(name), data)
 
