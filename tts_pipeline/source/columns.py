@@ -141,9 +141,9 @@ def hugging_face_note(passthrough: Iterable[tuple[str, pa.Field]]) -> str | None
     unreadable = [(source, field) for source, field in passthrough if not is_readable_by_hugging_face(field.type)]
     if not unreadable:
         return None
-    shown = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
+    labels = ", ".join(f"{field.name!r} ({field.type})" for _, field in unreadable)
     names = [source for source, _ in unreadable]
-    return f"Hugging Face datasets cannot open the column {shown}: convert it, or leave it out with `drop={names}`"
+    return f"Hugging Face datasets cannot open the column {labels}: convert it, or leave it out with `drop={names}`"
 
 
 def require_columns(columns: InputColumns, schema: pa.Schema) -> None:
@@ -265,5 +265,5 @@ def _rename_hint(name: str) -> str:
 
 
 def _format_names(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:12])
-    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+    first_names = ", ".join(repr(name) for name in names[:12])
+    return first_names + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -28,13 +28,13 @@ def check_drop(columns: InputColumns, tag_columns: Mapping[str, str]) -> None:
 
 def refuse_unknown_drop(drop: Iterable[str], names: Iterable[str]) -> None:
     """Refuse to drop a column that the source does not have."""
-    known = dict.fromkeys(names)
+    source_columns = dict.fromkeys(names)
     for name in drop:
-        if name not in known:
-            shown = ", ".join(repr(column) for column in [*known][:12])
+        if name not in source_columns:
+            names_text = ", ".join(repr(column) for column in [*source_columns][:12])
             raise ConfigurationError(
                 f"`drop` names a column that the source does not have: {name!r}",
-                hint=f"{did_you_mean(name, known)}the columns are {shown}",
+                hint=f"{did_you_mean(name, source_columns)}the columns are {names_text}",
             )
 
 

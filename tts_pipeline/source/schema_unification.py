@@ -150,11 +150,11 @@ def _difference_error(schemas: Sequence[tuple[str, pa.Schema]], index: int) -> C
 def _format_difference(first: pa.Schema, second: pa.Schema) -> str:
     first_types, second_types = _types_by_name(first), _types_by_name(second)
     names = sorted(name for name in first_types.keys() | second_types.keys() if _differ(first, second, name))
-    shown = [
+    differences = [
         f"{name}: {first_types.get(name, 'absent')} / {second_types.get(name, 'absent')}"
         for name in names[:_MAX_DIFFERENCES]
     ]
-    return "; ".join(shown) or "a name occurs twice"
+    return "; ".join(differences) or "a name occurs twice"
 
 
 def _differ(first: pa.Schema, second: pa.Schema, name: str) -> bool:
