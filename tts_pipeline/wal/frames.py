@@ -1,4 +1,4 @@
-"""Frames of a journal file, read back, also behind damage."""
+"""Read the frames of a journal file, and find the next whole frame behind damage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tts_pipeline.wal.journal import FRAME_HEADER, record_crc
 
 READ_BYTES = 256 * 1024
 RECORD_READ_BYTES = 64 * 1024
-"""Read at a time where payloads are passed over: the records of a few short answers, and little of a long one."""
+"""Buffer size where payloads are skipped: it holds the records of a few short answers, and little of a long one."""
 
 _RECORD_START = b'{"kind":"'
-"""What every record begins with, in every version: a frame begins ``FRAME.size`` bytes before it."""
+"""The first bytes of every record, in every version: its frame begins ``FRAME_HEADER.size`` bytes earlier."""
 
 
 class Blob(NamedTuple):
-    """Bytes that lie in a journal: read when they are needed, so that memory stays flat."""
+    """A range of bytes in a journal, read only when they are needed, so that memory stays flat."""
 
     path: Path
     offset: int
@@ -35,10 +35,7 @@ class Blob(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A whole record, as JSON, with its payload and its offset in the file.
-
-    A payload that was not checked counts as intact.
-    """
+    """A whole record, as JSON, with its payload and its offset in the file; an unchecked payload counts as intact."""
 
     start: int
     record: bytes
@@ -47,21 +44,21 @@ class Frame(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Offset of what stands behind it."""
+        """The offset of the next frame."""
         return self.blob.offset + self.blob.length
 
 
 class Gap(NamedTuple):
-    """Bytes that are no whole record, and no torn tail: the file was damaged after it was written."""
+    """Bytes that are neither a whole record nor a torn tail: the file was damaged after it was written."""
 
     start: int
     end: int
 
 
 def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator[Frame | Gap]:
-    """Yield the frames of a journal in order, and the gaps between them; a torn tail is neither.
+    """Yield the frames of a journal and the gaps between them, in order; a torn tail is neither.
 
-    ``check_payloads`` False reads the records alone, in a file that this process wrote.
+    With ``check_payloads=False`` only the records are read; this suits a file that this process wrote.
     """
     size_bytes, start = path.stat().st_size, 0
     while start < size_bytes:
@@ -80,7 +77,7 @@ def read_frames(path: Path, file: BinaryIO, *, check_payloads: bool) -> Iterator
 
 
 def _read_frame(path: Path, file: BinaryIO, start: int, size_bytes: int, *, check_payloads: bool) -> Frame | None:
-    """Read the frame at a file's position, which is ``at``; None when it is not whole."""
+    """Read the frame at the file's position, which is ``start``; return None when the frame is not whole."""
     parsed = _read_record(file, start, size_bytes)
     if parsed is None:
         return None
@@ -116,7 +113,7 @@ def _read_crc(file: BinaryIO, length: int) -> int:
 
 
 def _find_frame(file: BinaryIO, search_start: int, size_bytes: int) -> int | None:
-    """Return where the first frame from ``at`` on begins whose record is whole; None when there is none."""
+    """Return the offset of the first frame with a whole record, from ``search_start`` on; None without one."""
     for record_start in _find_all(file, _RECORD_START, search_start + FRAME_HEADER.size):
         start = record_start - FRAME_HEADER.size
         file.seek(start)
@@ -126,7 +123,7 @@ def _find_frame(file: BinaryIO, search_start: int, size_bytes: int) -> int | Non
 
 
 def _find_all(file: BinaryIO, pattern: bytes, offset: int) -> Iterator[int]:
-    """Yield where some bytes stand in a file; whoever takes them may move in it."""
+    """Yield each offset of a pattern in a file; the caller may seek between two results."""
     while True:
         file.seek(offset)
         piece = file.read(READ_BYTES)
@@ -140,9 +137,9 @@ def _find_all(file: BinaryIO, pattern: bytes, offset: int) -> Iterator[int]:
 
 
 def _is_torn(file: BinaryIO, start: int) -> bool:
-    """Return whether what stands from ``at`` on is the beginning of a frame: a kill tears no other way.
+    """Return whether the bytes from ``start`` on are the beginning of a frame: a kill leaves nothing else.
 
-    After a power cut zeros may stand behind it, where a disk had made room.
+    After a power cut, zeros may follow it, where the disk had allocated space.
     """
     file.seek(start)
     rest = file.read().rstrip(b"\0")
@@ -157,7 +154,7 @@ def _is_torn(file: BinaryIO, start: int) -> bool:
 
 
 def _is_cut_json(text: bytes) -> bool:
-    """Return whether a record's end is missing; one that is whole has a head that lies."""
+    """Return whether the end of a record is missing; if the record is whole, its header is wrong."""
     try:
         json.JSONDecoder().raw_decode(text.decode(errors="replace"))
     except ValueError:

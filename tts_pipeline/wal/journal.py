@@ -1,12 +1,12 @@
-"""The journal: the append-only record of a part that is not published yet, and the thread that writes it.
+"""Write the journal of a part, its append-only record until the part is published, in one thread for all journals.
 
-A journal is a file of frames. A frame is a header of 16 bytes (length of its record, length of its payload, CRC-32 of
+A journal is a file of frames. A frame is a header of 16 bytes (length of the record, length of the payload, CRC-32 of
 the payload, CRC-32 of these three and the record; little endian), then the record as JSON, then the payload (audio, or
-nothing). ``records`` has the kinds of records. An intent is on the disk (fdatasync) before its request is sent.
+nothing). ``records`` defines the kinds of records. An intent is on the disk (fdatasync) before its request is sent.
 
-A kill can only tear the tail: everything before the last fdatasync is whole, and nothing after it was acted upon. A
-file beside the journal, whose name ends in ``.synced``, holds the length that the journal had then: a shorter journal
-was cut later.
+A kill can only tear the tail: everything before the last fdatasync is whole, and nobody acted on the bytes after it. A
+file beside the journal, whose name ends in ``.synced``, holds the journal's length at that fdatasync: a shorter
+journal was cut later.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MAX_JOURNAL_BYTES = 2**40
 
 
 class DiskFullError(StorageError):
-    """There is no room for all of some frames; ``frames_written`` of them are written."""
+    """The disk has no room for all of the frames; the first ``frames_written`` are in the journal."""
 
     def __init__(self, message: str, *, frames_written: int) -> None:
         super().__init__(message, hint=DISK_HINT)
@@ -48,7 +48,7 @@ class Journal:
     """An open journal file; only the writer's thread writes to it.
 
     ``size_bytes`` is the length of the whole frames, which never change again; any thread may read it. ``synced_fd``
-    is the file for the length that is on the disk; None writes none.
+    is the file that receives the synced length; None writes no such file.
     """
 
     def __init__(self, path: Path, fd: int, size_bytes: int, synced_fd: int | None = None) -> None:
@@ -60,7 +60,7 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, header: JournalHeader) -> Journal:
-        """Make a new journal, readable by its owner only, whose header and name are on the disk on return."""
+        """Create a journal that only its owner can read; on return its header and its name are on the disk."""
         with storage_errors(f"creating the journal {path}"):
             make_folder(path.parent)
             fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
@@ -74,12 +74,12 @@ class Journal:
         return journal
 
     def append(self, frames: Sequence[tuple[bytes, ...]], *, durable: bool) -> None:
-        """Write frames, and wait until they are on the disk when ``durable``.
+        """Write frames; with ``durable``, also wait until they are on the disk.
 
         Raises:
-            StorageError: The write failed. The file is cut back to its last whole frame, and refuses what comes
-                after: an attempt whose intent is not known to be on the disk is never sent. A ``DiskFullError`` says
-                how many of the frames are written; it refuses nothing, for there may be room again.
+            StorageError: The write failed. The file is cut back to its last whole frame and refuses all later frames:
+                an attempt whose intent is perhaps not on the disk is never sent. After a ``DiskFullError``, which
+                states how many frames were written, the journal accepts frames: the disk may have room again.
         """
         if self._failure is not None:
             raise self._failure
@@ -92,10 +92,10 @@ class Journal:
             self.fsync()
 
     def fsync(self) -> None:
-        """Wait until what was written is on the disk.
+        """Wait until all frames are on the disk.
 
         Raises:
-            StorageError: It is not known to be there; the journal refuses what comes after.
+            StorageError: The frames are perhaps not on the disk; the journal refuses all later frames.
         """
         try:
             self.fdatasync()
@@ -104,25 +104,25 @@ class Journal:
             raise self._failure from error
 
     def fdatasync(self) -> None:
-        """Wait until what was written is on the disk."""
+        """Wait until all frames are on the disk, and record the synced length. Raises OSError."""
         size_bytes = self.size_bytes
         _fdatasync(self._fd)
         if self._synced_fd is not None:
-            with suppress(OSError):  # an earlier length is true as well
+            with suppress(OSError):  # an earlier length is still true
                 os.pwrite(self._synced_fd, b"%020d" % size_bytes, 0)
 
     def _write_error(self, error: OSError) -> StorageError:
         return StorageError(f"writing the journal {self.path}: {error.strerror}", hint=DISK_HINT)
 
     def _truncate(self, frames: Sequence[tuple[bytes, ...]], error: OSError) -> StorageError:
-        """Keep the frames that were written whole: they may hold audio that is paid for."""
+        """Cut the file back to its whole frames, which may hold paid audio; return the error to raise."""
         self._failure = self._write_error(error)
         try:
             file_bytes = os.fstat(self._fd).st_size
             ends = list(itertools.accumulate(map(_frame_bytes, frames), initial=self.size_bytes))
             frames_written = max(0, sum(end <= file_bytes for end in ends) - 1)
             os.ftruncate(self._fd, min(ends[frames_written], file_bytes))
-        except OSError:  # reading stops at a torn frame all the same
+        except OSError:  # no harm: replay ignores a torn frame
             return self._failure
         if error.errno in DISK_FULL_ERRNOS:
             self.size_bytes, self._failure = ends[frames_written], None
@@ -130,14 +130,14 @@ class Journal:
         return self._failure
 
     def close(self) -> None:
-        """Close the file; what was written stays."""
+        """Close the file."""
         os.close(self._fd)
         if self._synced_fd is not None:
             os.close(self._synced_fd)
 
 
 def read_synced_bytes(path: Path) -> int:
-    """Return how many bytes of a journal were on the disk, at least; 0 where nothing tells it."""
+    """Return the number of bytes of a journal that were on the disk, at least; 0 when it is not known."""
     try:
         fd = os.open(path.with_suffix(_SYNCED_SUFFIX), OPEN_EXISTING)
         try:
@@ -151,7 +151,7 @@ def read_synced_bytes(path: Path) -> int:
 
 
 def remove_journal(path: Path) -> None:
-    """Remove a journal, if it is there."""
+    """Remove a journal, if it exists."""
     with suppress(OSError):
         path.with_suffix(_SYNCED_SUFFIX).unlink()
     path.unlink(missing_ok=True)
@@ -165,12 +165,12 @@ def encode_frame(record: bytes, payload: bytes = b"") -> tuple[bytes, ...]:
 
 
 _GIL_HELD_BYTES = 5_120
-"""zlib lets the interpreter's lock go for more than this at a time. Under load a thread waits up to 5 ms to get it
-back, hundreds of times longer than the sum takes (measured: 0.3 ms a row against 0.02)."""
+"""zlib releases the GIL for larger inputs. Under load a thread waits up to 5 ms to get the GIL back, hundreds of times
+longer than the checksum takes (measured: 0.3 ms a row against 0.02)."""
 
 
 def crc32(payload: bytes) -> int:
-    """Return the CRC-32 of audio, in pieces too small to let the interpreter's lock go."""
+    """Return the CRC-32 of audio, computed in pieces too small for zlib to release the GIL."""
     crc = 0
     with memoryview(payload) as view:
         for start in range(0, len(view), _GIL_HELD_BYTES):
@@ -179,7 +179,7 @@ def crc32(payload: bytes) -> int:
 
 
 def record_crc(header: bytes, record: bytes) -> int:
-    """Return the CRC of a frame's record and of its header, as far as that goes before this sum."""
+    """Return the CRC-32 of a frame's record and of the header's fields before this checksum."""
     return zlib.crc32(record, zlib.crc32(header[: _LENGTHS.size]))
 
 
@@ -196,25 +196,25 @@ def _write_all(fd: int, pieces: list[bytes]) -> None:
         batch = pieces[first : first + _MAX_PIECES]
         batch_bytes = sum(map(len, batch))
         written_bytes = os.writev(fd, batch)
-        if written_bytes < batch_bytes:  # a full disk, a file size limit or a very large batch: go on to learn which
+        if written_bytes < batch_bytes:  # a full disk, a file size limit or a very large batch: the next write tells
             rest = memoryview(b"".join(batch))[written_bytes:]
             while rest:
                 rest = rest[os.write(fd, rest) :]
 
 
 OnWritten = Callable[[StorageError | None], None]
-"""Takes the error, or None."""
+"""A callback that takes the error of a write, or None."""
 
 WriteOutcome = tuple[OnWritten | None, StorageError | None]
-"""Who is told, and what became of the record."""
+"""The callback of a record, and its error; None without a callback or without an error."""
 
 
 @dataclass(slots=True)
 class Append:
-    """One record on its way to a journal, encoded where it was made, so that a mistake never stops the writer.
+    """One record for a journal, already encoded by its maker, so that a mistake in it never stops the writer.
 
-    ``durable`` waits for the disk, not only for the operating system. ``on_written`` is called by way of ``deliver``,
-    with the error or None; None when nobody waits.
+    ``durable`` waits for the disk, not only for the operating system. The writer calls ``on_written`` through its
+    ``deliver``, with the error or None; ``on_written`` is None when nobody waits.
     """
 
     journal: Journal
@@ -225,21 +225,22 @@ class Append:
 
 
 class JournalWriter:
-    """One thread that writes for all open journals, and has one batch at a time: what is put meanwhile is the next.
+    """One thread that writes to all open journals, one batch at a time: records put meanwhile form the next batch.
 
-    No timers: a lone record is written at once, and under load many share one write and one fdatasync. Whoever waits
-    for a write only is told before the disk is waited for. An intent is told when all that was written before is on the
-    disk, in whichever journal: a power cut, too, costs no more answers than there are places.
+    It uses no timers: a lone record is written immediately, and under load many records share one write and one
+    fdatasync. Callbacks of records that are not ``durable`` run before the fdatasync. The callback of an intent runs
+    when all earlier records of all journals are on the disk: a power cut, too, costs no more answers than the run has
+    requests in flight.
 
-    When the disk is full it refuses intents from then on, so that nothing new is sent, and writes what else comes into
-    the room that the disk reserve gave back.
+    Once the disk is full, the writer refuses intents, so that nothing new is sent, and writes all other records into
+    the space that the disk reserve released.
 
     Args:
-        deliver: Runs a function where ``put`` is called, such as an event loop's ``call_soon_threadsafe``; never
-            raises. Called once for each batch, and before that for what need not wait for the disk.
-        reserve: Space for what is in flight; None is none.
-        call_soon: Runs a function when those that put have had their turn, as an event loop's ``call_soon`` does; what
-            they put until then is one batch. By default that is at once.
+        deliver: Runs a function in the thread that calls ``put``, such as an event loop's ``call_soon_threadsafe``;
+            must not raise. Called once per batch, and before that for the records that need not wait for the disk.
+        reserve: Disk space for the records of requests in flight; None reserves nothing.
+        call_soon: Runs a function after the current callers of ``put``, as an event loop's ``call_soon`` does; all
+            records put until then are one batch. The default runs it immediately.
     """
 
     def __init__(
@@ -261,13 +262,13 @@ class JournalWriter:
         self._thread.start()
 
     def put(self, append: Append) -> None:
-        """Queue a record; records of one journal are written in the order in which they were put."""
+        """Queue a record; the records of one journal are written in the order of the calls."""
         self._pending.append(append)
         if len(self._pending) == 1 and not self._is_busy:
             self._call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        with self._hand_over_lock:  # the thread that closes is not always the one that puts
+        with self._hand_over_lock:  # `close` may run in another thread than `put`
             if self._pending:
                 self._is_busy = True
                 self._queue.put(self._pending)
@@ -279,7 +280,7 @@ class JournalWriter:
         _notify(outcomes)
 
     def close(self) -> None:
-        """Write what was put, then end the thread. Nothing is put any more."""
+        """Write all queued records, then end the thread; ``put`` must not be called afterwards."""
         self._hand_over()
         self._queue.put(None)
         self._thread.join()
@@ -312,18 +313,18 @@ class JournalWriter:
         self._deliver(partial(self._finish_batch, outcomes))
 
     def _fsync_all(self) -> dict[int, StorageError]:
-        """Put all that was written on the disk; returns the errors of journals of which that is not known."""
+        """Sync all journals; return the errors of those whose frames are perhaps not on the disk."""
         errors: dict[int, StorageError] = {}
         for key, journal in self._unsynced.items():
             try:
                 journal.fsync()
-            except StorageError as error:  # of one that was synced and closed meanwhile, it concerns nobody
+            except StorageError as error:  # nobody waits for a journal that was synced and closed meanwhile
                 errors[key] = error
         self._unsynced.clear()
         return errors
 
     def _write_group(self, appends: list[Append]) -> list[StorageError | None]:
-        """Write records of one journal, and return what became of each; none is on the disk for sure."""
+        """Write records of one journal, without a sync; return the error of each, or None."""
         if self._disk_full is not None:
             return self._write_on_full_disk(appends, self._disk_full)
         try:
@@ -341,7 +342,7 @@ class JournalWriter:
     def _write_on_full_disk(
         appends: list[Append], disk_full: DiskFullError, written: Sequence[Append] = ()
     ) -> list[StorageError | None]:
-        """Refuse intents, and write the others into what room there is; some of them may be written already."""
+        """Refuse intents and write all other records into the space that is left; skip those already ``written``."""
         written_ids = set(map(id, written))
         rest = [append for append in appends if not append.durable and id(append) not in written_ids]
         failure: StorageError | None = None
@@ -349,7 +350,7 @@ class JournalWriter:
             appends[0].journal.append(_encode_frames(rest), durable=False)
         except StorageError as error:
             failure = error
-        # An intent that is there would be unknown if it were refused: it is as good as any before it.
+        # A written intent is accepted: refused, it would count as an attempt with an unknown outcome.
         return [None if id(append) in written_ids else disk_full if append.durable else failure for append in appends]
 
 

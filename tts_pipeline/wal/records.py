@@ -1,7 +1,7 @@
-"""The records of a journal, each kind a type: how it is written as JSON, and which values are refused on reading.
+"""Define each kind of journal record as a type, which encodes it as JSON and refuses impossible values on reading.
 
-A checksum tells what a disk damaged, not what somebody else wrote. So each field has its type and its range, those of
-the tables in which it is published. Unknown fields are ignored, and fields that an earlier version did not write have
+A checksum finds the damage of a disk, but not the forgery of a person. So each field has a type and a range: those of
+the tables in which it is published. Unknown fields are ignored, and fields that an earlier version did not write get
 their defaults.
 """
 
@@ -37,15 +37,15 @@ Positive32 = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
 class MalformedRecordError(ValueError):
-    """A record says what nothing of ours can have written."""
+    """A record holds values that this package never writes."""
 
 
 class Record(msgspec.Struct, frozen=True, gc=False, tag_field="kind"):
-    """One record; ``kind`` is its first field, in every version."""
+    """The base of all records; ``kind`` is the first field, in every version."""
 
 
 class JournalHeader(Record, frozen=True, kw_only=True, tag="open"):
-    """The first record: who writes the journal, for which job, at which prices."""
+    """The first record: the invocation that writes the journal, its job and its prices."""
 
     format: int = FORMAT_VERSION
     journal_id: str
@@ -60,14 +60,14 @@ class JournalHeader(Record, frozen=True, kw_only=True, tag="open"):
 
 
 class Intent(Record, frozen=True, tag="intent"):
-    """An attempt that may be sent; with the (start, end) of the utterance's segments, once."""
+    """An attempt that may be sent; ``boundaries`` are the (start, end) of a long text's segments, stated once."""
 
     attempt: Attempt
     boundaries: tuple[tuple[Count, Count], ...] | None = None
 
 
 class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
-    """An answer without the bytes of its audio, which are kept beside it; the fields are those of both."""
+    """An answer with the format of its audio, but without the audio's bytes, which are the payload beside it."""
 
     segment: Count16
     words: tuple[Word, ...] | None
@@ -102,20 +102,20 @@ class AnswerRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settled(Record, frozen=True, tag="settled"):
-    """How an attempt ended; the payload is the audio of its answer, if there is one."""
+    """The end of an attempt; the payload is the audio of its answer, if it has one."""
 
     settlement: Settlement
     answer: AnswerRecord | None = None
 
 
 class Discarded(Record, frozen=True, tag="discarded"):
-    """An answer that is not kept after all, because a later one of the same segment is better."""
+    """The attempt of an answer that is not kept, because a later answer of the same segment is better."""
 
     attempt_id: str
 
 
 class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A row of the speech table, as far as a journal holds it, by column; times are in microseconds."""
+    """The columns of the speech table that a journal holds; times are in microseconds."""
 
     voice: str | None = None
     language: str | None = None
@@ -173,7 +173,7 @@ class SpeechValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class SpeechRecord(Record, frozen=True, tag="speech"):
-    """An utterance is done; its audio is the payload, or that of the answer with the segment ``answer``."""
+    """A finished utterance; its audio is the payload or, without a payload, the answer to the segment ``answer``."""
 
     utterance_id: str
     take: Take
@@ -182,7 +182,7 @@ class SpeechRecord(Record, frozen=True, tag="speech"):
 
 
 class RejectValues(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A row of the rejects table, as far as a journal holds it."""
+    """The columns of the rejects table that a journal holds; the time is in microseconds."""
 
     error_class: str
     error_code: str
@@ -215,7 +215,7 @@ class RejectRecord(Record, frozen=True, tag="reject"):
 
 
 class UnaccountedSpend(Record, frozen=True, tag="lost"):
-    """What the end of a journal may have spent that another machine could not copy; nothing where it had copied all."""
+    """The spending that the missing end of a copied journal may hide; all zero where the copy is complete."""
 
     claimed_at_us: Count
     characters_upper_bound: Count
@@ -224,17 +224,21 @@ class UnaccountedSpend(Record, frozen=True, tag="lost"):
 
 
 AnyRecord = Intent | Settled | Discarded | SpeechRecord | RejectRecord | UnaccountedSpend
-"""Every record after the first."""
+"""Every kind of record but the first record of a journal."""
 
 encode_record = msgspec.json.Encoder().encode
-"""Return a record as JSON; money is text."""
+"""Encode a record as JSON; money is text."""
 
 _DECODER = msgspec.json.Decoder(AnyRecord)
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 def decode_record(data: bytes) -> AnyRecord:
-    """Return a record that was read back; a ``MalformedRecordError`` says that something in it cannot be."""
+    """Decode a record.
+
+    Raises:
+        MalformedRecordError: The record holds impossible values.
+    """
     try:
         record: AnyRecord = _DECODER.decode(data)
     except _REFUSALS as error:
@@ -246,7 +250,7 @@ def decode_record(data: bytes) -> AnyRecord:
 
 @contextmanager
 def refuse_malformed() -> Iterator[None]:
-    """Turn the decoder's refusals into a ``MalformedRecordError``."""
+    """Translate the errors of the decoder into a ``MalformedRecordError``."""
     try:
         yield
     except _REFUSALS as error:
@@ -254,7 +258,7 @@ def refuse_malformed() -> Iterator[None]:
 
 
 def _amounts(record: AnyRecord) -> tuple[tuple[int, int], tuple[Decimal | None, Decimal | None]]:
-    """Return the characters and the money of a record, confirmed and at most; 0 and None where it has none."""
+    """Return a record's (confirmed, upper bound) of characters and of money; 0 and None where it has none."""
     match record:
         case Settled(settlement=end):
             return (end.characters_billed, end.characters_upper_bound), (end.cost, end.cost_upper_bound)

@@ -1,4 +1,4 @@
-"""Replay a journal: after a crash, after an orderly stop, and at every commit. A pure function of files."""
+"""Replay a journal into its attempts and utterances, after a crash or an orderly stop, and at every commit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tts_pipeline.wal.records import (
 
 @dataclass(slots=True)
 class UtteranceRecord:
-    """What a journal says of one utterance, in the order in which it happened; ``header`` is the journal's."""
+    """The state of one utterance in a journal; ``attempts`` are ids in order, ``header`` is the journal's."""
 
     header: JournalHeader
     attempts: list[str] = field(default_factory=list)
@@ -52,12 +52,12 @@ class UtteranceRecord:
 
 @dataclass(slots=True)
 class Replay:
-    """One journal, read back.
+    """The contents of one journal.
 
-    An attempt without a settlement has an unknown outcome. ``size_bytes`` is the length of the whole frames; what lies
-    behind is a torn tail. ``unread_bytes`` counts damaged records, and bytes that were on the disk and are gone: what
-    was sent there is not known. ``damaged_answers`` counts records whose audio is damaged; what they tell of the bill
-    holds. ``unaccounted`` is further spending that a copy, which may end before its journal, or damage may hide.
+    An attempt without a settlement has an unknown outcome. ``size_bytes`` is the length of the whole frames; a torn
+    tail may follow. ``unread_bytes`` counts the bytes of damaged records, and synced bytes that are gone: attempts in
+    them are unknown. ``damaged_answers`` counts records whose audio is damaged; their part of the bill is valid.
+    ``unaccounted`` is the further spending that damage, or a copy that ends before its journal, may hide.
     """
 
     header: JournalHeader
@@ -74,7 +74,7 @@ class Replay:
         return self.header.journal_id
 
     def finished_keys(self, *, include_rejects: bool = True) -> set[UtteranceKey]:
-        """Return the utterances that are speech or, unless ``include_rejects`` is False, rejected."""
+        """Return the utterances that are speech or, with ``include_rejects``, rejected."""
         return {
             key
             for key, utterance in self.utterances.items()
@@ -83,12 +83,12 @@ class Replay:
 
 
 def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
-    """Read a journal; None when its first frame is not whole: mostly nothing was ever sent under it.
+    """Read a journal; return None when its first frame is not whole: mostly it was killed before its first request.
 
-    What cannot be read is passed over and counted in ``unread_bytes``; see ``journals`` for what that means for a bill.
+    Unreadable bytes are skipped and counted in ``unread_bytes``; ``dataset/part_journals.py`` adds them to the bill.
 
     Raises:
-        StorageError: The disk failed, or the journal is of another version of this package.
+        StorageError: The disk failed, or another version of this package wrote the journal.
     """
     result: Replay | None = None
     synced_bytes = read_synced_bytes(path)  # read first: the journal may still grow
@@ -111,7 +111,7 @@ def replay_journal(path: Path, *, check_payloads: bool = True) -> Replay | None:
 
 
 def _header(path: Path, record: bytes) -> JournalHeader | None:
-    """Return the header; None when it does not tell whose the journal is."""
+    """Decode the header; return None when it is malformed, and raise a StorageError for another format."""
     try:
         with refuse_malformed():
             values = msgspec.json.decode(record, type=dict[str, Any])
@@ -126,11 +126,11 @@ def _header(path: Path, record: bytes) -> JournalHeader | None:
 
 
 def _apply_frame(replay: Replay, frame: Frame) -> None:
-    """Take in a record whose payload may be damaged: then it tells what was spent, and gives no audio."""
+    """Apply a record; when its payload is damaged, its spending counts and its audio is ignored."""
     replay.damaged_answers += not frame.is_payload_intact
     try:
         _apply_record(replay, decode_record(frame.record), frame.blob if frame.is_payload_intact else None)
-    except (KeyError, MalformedRecordError):  # of an attempt that stood in a gap, or somebody else's
+    except (KeyError, MalformedRecordError):  # its attempt is lost in a gap, or the record is forged
         replay.unread_bytes += frame.blob.offset - frame.start
 
 
@@ -146,7 +146,7 @@ def _apply_record(replay: Replay, record: AnyRecord, blob: Blob | None) -> None:
             _utterance(replay, (record.utterance_id, record.take)).reject = record.values
         case Discarded():
             attempt, settlement = replay.attempts[record.attempt_id]
-            if settlement is not None:  # else it had no room on a full disk
+            if settlement is not None:  # else a full disk had no room for the settlement
                 discarded = msgspec.structs.replace(settlement, outcome=Outcome.DISCARDED)
                 replay.attempts[attempt.attempt_id] = (attempt, discarded)
         case UnaccountedSpend():
@@ -155,7 +155,7 @@ def _apply_record(replay: Replay, record: AnyRecord, blob: Blob | None) -> None:
 
 def _apply_intent(replay: Replay, record: Intent) -> None:
     attempt = record.attempt
-    if attempt.attempt_id in replay.attempts:  # told twice: how it ended is not forgotten
+    if attempt.attempt_id in replay.attempts:  # a repeated intent must not erase the settlement
         return
     utterance = _utterance(replay, (attempt.utterance_id, attempt.take))
     replay.attempts[attempt.attempt_id] = (attempt, None)
@@ -175,7 +175,7 @@ def _apply_settlement(replay: Replay, record: Settled, blob: Blob | None) -> Non
 def _apply_speech(replay: Replay, record: SpeechRecord, blob: Blob | None) -> None:
     utterance = _utterance(replay, (record.utterance_id, record.take))
     answer = None if record.answer is None else utterance.answers.get(record.answer)
-    if blob is not None and (blob.length or answer is not None):  # else it had no room on a full disk, or is damaged
+    if blob is not None and (blob.length or answer is not None):  # else a full disk or damage lost the audio
         utterance.speech, utterance.reject = record.values, None
         utterance.audio = blob if blob.length else answer and answer[1]
 
@@ -188,7 +188,7 @@ def _utterance(replay: Replay, key: UtteranceKey) -> UtteranceRecord:
 
 
 def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
-    """Return what earlier journals know of an utterance; the answers' audio is read now."""
+    """Return the history of an utterance in earlier journals, and read the audio of its answers."""
     answers: dict[int, Answer] = {}
     boundaries: tuple[tuple[int, int], ...] | None = None
     attempts: list[tuple[Attempt, Settlement | None]] = []
@@ -212,7 +212,7 @@ def collect_history(key: UtteranceKey, replays: Sequence[Replay]) -> History:
 
 
 def merge_histories(first: History, second: History) -> History:
-    """Return what two records of different requests for one utterance tell together; answers are the second's."""
+    """Merge two histories of one utterance that share no attempts; the answers are those of the second."""
     return replace(
         second,
         segment_attempts=Counter(first.segment_attempts) + Counter(second.segment_attempts),

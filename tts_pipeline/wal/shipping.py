@@ -1,8 +1,8 @@
-"""Journals on their way to the destination, so that another machine can go on where this one is lost with its disk.
+"""Ship journals to the destination, so that another machine can continue when this one is lost with its disk.
 
 A journal is sent in chunks, ``journal/part-00007-<journal_id>-<offset>.segment``: its bytes from that offset on, of any
-length. A chunk is never changed. They hold text and audio, as the dataset itself does, and are removed when their part
-is published.
+length. A chunk never changes. Chunks hold text and audio, as the dataset does, and are removed when their part is
+published.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tts_pipeline.wal.journal import Journal
 FOLDER = "journal"
 
 RETRY_WAIT_S = 1.0
-"""A rest after a failure. The driver has tried for a while by itself then."""
+"""Pause after a failure; the driver of the store has already retried for a while."""
 
 
 def chunk_name(journal: str, offset: int) -> str:
-    """Return the name of a chunk within the dataset; names sort as offsets do."""
+    """Return the name of a chunk within the dataset; names sort by offset."""
     return f"{FOLDER}/{journal}-{offset:015}.segment"
 
 
 class ShippedLog:
-    """One journal on its way. Any thread may send; one does at a time."""
+    """The shipped copy of one journal. Any thread may send; only one sends at a time."""
 
     def __init__(self, store: Store, journal: Journal) -> None:
         self._store = store
@@ -44,11 +44,11 @@ class ShippedLog:
 
     @property
     def has_more(self) -> bool:
-        """Whether anything of the journal is not at the destination yet."""
+        """Whether bytes of the journal are not at the destination yet."""
         return self._sent_bytes < self._journal.size_bytes and not self._is_closed
 
     def send(self) -> None:
-        """Send all that was written when this was called, or more. Blocking."""
+        """Send all bytes written before the call, and perhaps later ones. Blocking."""
         path = self._journal.path
         with self._send_lock, storage_errors(f"reading the journal {path}"):
             if not self.has_more:
@@ -56,7 +56,7 @@ class ShippedLog:
             with path.open("rb") as file:
                 file.seek(self._sent_bytes)
                 while self._sent_bytes < (size_bytes := self._journal.size_bytes):
-                    # One that failed may have arrived all the same, or arrive yet: it is sent again as it was.
+                    # A failed chunk may have arrived, or may arrive later: it is sent again unchanged.
                     if self._chunk_end == self._sent_bytes:
                         self._chunk_end = min(size_bytes, self._sent_bytes + JOURNAL_CHUNK_BYTES)
                     data = file.read(self._chunk_end - self._sent_bytes)
@@ -64,23 +64,24 @@ class ShippedLog:
                     self._sent_bytes = self._chunk_end
 
     def close(self) -> None:
-        """Send nothing any more; what is being sent is then sent."""
+        """Wait for the current send, then send nothing more."""
         with self._send_lock:
             self._is_closed = True
 
 
 class LogShipper:
-    """A thread that sends what is new in the journals of open parts.
+    """A thread that ships the new bytes of the journals of open parts.
 
-    Strictly, nothing is bought before what was answered is at the destination: whoever is about to send waits for
-    that. Those who wait share what is sent, and others gather meanwhile, so that there are no more requests to the
-    destination than one after the other for each open part. Else journals are sent now and then, and a machine that is
-    lost costs what was answered since.
+    With ``is_strict``, each attempt waits until all earlier answers are at the destination. Attempts that wait share
+    one round of sends, and later ones form the next round, so each open part has at most one request to the
+    destination at a time. Otherwise journals are shipped every ``interval_s``, and losing the machine costs the
+    answers since then.
 
-    A failure is told once, and tried again. Strictly, those who wait get it when that does not help for a while.
+    A failure is logged once and retried. With ``is_strict``, waiting attempts get the error after
+    ``retry_timeout_s`` of failures.
 
-    ``interval_s`` None never sends by itself. Once ``are_leases_lost``, another process may have the parts and nothing
-    is sent: it would be left behind there.
+    With ``interval_s`` None nothing is shipped. Once ``are_leases_lost`` returns True, nothing is sent, because another
+    process may hold the parts and would never remove the chunks.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class LogShipper:
         self._are_leases_lost = are_leases_lost
         self.retry_timeout_s = SHIP_TIMEOUT_S
         self._logs: dict[str, ShippedLog] = {}
-        # Added to by the event loop alone, and taken from by the thread alone.
+        # Only the event loop adds to it, and only the thread removes from it.
         self._waiters: list[asyncio.Future[None]] = []
         self._failing_since_s: float | None = None
         self._stop_event = threading.Event()
@@ -108,36 +109,40 @@ class LogShipper:
             self._thread.start()
 
     def add(self, journal_id: str, journal: Journal) -> None:
-        """Send a journal from now on."""
+        """Ship a journal from now on."""
         if self._interval_s is not None:
             self._logs[journal_id] = ShippedLog(self._store, journal)
 
     async def wait_until_shipped(self) -> None:
-        """Wait until all that is in the journals now is at the destination; after an error nothing may be bought."""
+        """Wait until the current contents of all journals are at the destination.
+
+        Raises:
+            StorageError: They are not there, also after retries: the caller must not buy anything.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(future)
         self._wake_event.set()
         await future
 
     def wake(self) -> None:
-        """Send what is new at once; does not wait for it. From any thread."""
+        """Ship the new bytes immediately, without waiting for the result. Any thread may call this."""
         self._wake_event.set()
 
     def send_rest(self, journal_id: str) -> None:
-        """Send the last of a journal that will not be written to any more. Blocking."""
+        """Send the last bytes of a journal that receives no more records; a failure is only logged. Blocking."""
         log = self._logs.pop(journal_id, None)
         if log is not None:
             with suppress(StorageError):
                 self._send_all([log])
 
     def drop(self, journal_id: str) -> None:
-        """Send nothing more of a journal; what is being sent is then sent. Blocking."""
+        """Wait for the current send of a journal, then send nothing more of it. Blocking."""
         log = self._logs.pop(journal_id, None)
         if log is not None:
             log.close()
 
     def close(self) -> None:
-        """Let the threads end; does not wait for them, for a destination that hangs is no reason to."""
+        """Let the threads end, without waiting for them: a destination that hangs must not delay the end of a run."""
         self._stop_event.set()
         self._wake_event.set()
 
@@ -147,7 +152,7 @@ class LogShipper:
             self._wake_event.clear()
             waiters = len(self._waiters)
             try:
-                if not self._are_leases_lost():  # else those who wait find that out by themselves
+                if not self._are_leases_lost():  # else the waiting attempts notice it themselves
                     self._send_all([log for log in tuple(self._logs.values()) if log.has_more])
             except StorageError as error:
                 if self._has_timed_out():
@@ -160,15 +165,15 @@ class LogShipper:
         self._senders.shutdown(wait=False)
 
     def _send_all(self, logs: Sequence[ShippedLog]) -> None:
-        """Send what is new; the first failure of several is told."""
+        """Send the new bytes of all logs; raise the first failure, and log it unless the last send failed, too."""
         try:
             for future in [self._senders.submit(log.send) for log in logs]:
                 future.result()
         except StorageError as error:
             if self._failing_since_s is None:
                 self._failing_since_s = time.monotonic()
-                consequence = "nothing is bought" if self.is_strict else "what is bought lies on this machine alone"
-                logger.warning("%s; until that is mended, %s", error.message, consequence)
+                consequence = "nothing is bought" if self.is_strict else "new audio exists only on this machine"
+                logger.warning("%s; until this is repaired, %s", error.message, consequence)
             raise
         self._failing_since_s = None
 
@@ -177,11 +182,11 @@ class LogShipper:
         return since_s is not None and time.monotonic() - since_s >= self.retry_timeout_s
 
     def _wake_waiters(self, count: int, error: StorageError | None = None) -> None:
-        """Let those who waited first go on, or tell them that they cannot."""
+        """Resolve the first ``count`` waiters, with the error if there is one."""
         futures = self._waiters[:count]
         del self._waiters[:count]
         if futures:
-            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+            with suppress(RuntimeError):  # the loop has ended, and with it its waiters
                 futures[0].get_loop().call_soon_threadsafe(partial(_resolve, futures, error))
 
 
