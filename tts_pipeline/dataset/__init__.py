@@ -1,1 +1,1 @@
-"""The dataset: parts, claims, commits, recovery. Knows no HTTP."""
+"""The dataset: parts, claims, commits and recovery, without HTTP."""

@@ -1,4 +1,4 @@
-"""An active part: its rows, its journal, and the ledger of its attempts."""
+"""Work on one active part: keep its rows and its journal, and be the ledger of its attempts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tts_pipeline.wal.replay import Replay, collect_history, merge_histories
 
 @dataclass(frozen=True, slots=True)
 class PartRows:
-    """A part's rows as they are in the source, and what names and voices them, in source order.
+    """The rows of a part in source order: the input rows, and the key and the utterance of each.
 
     The part's number counts from 0.
     """
@@ -53,7 +53,7 @@ class PartRows:
 
     @property
     def text_bytes(self) -> int:
-        """What the texts have, about."""
+        """The approximate size of the texts, counted in characters."""
         return sum(len(utterance.text) for utterance in self.utterances)
 
     @property
@@ -64,20 +64,20 @@ class PartRows:
 
 @dataclass(slots=True)
 class Progress:
-    """What a run has done so far; written by the ledgers, read by displays whenever they like.
+    """The progress of a run so far; the ledgers write it, and displays may read it at any time.
 
     Args:
-        totals: Of this invocation; what its attempts cost is counted by ``tally`` alone.
+        totals: Totals of this invocation; only ``tally`` adds the costs of attempts.
         in_flight: Attempts sent and not settled.
-        retries: Attempts beyond a segment's first.
-        settled: Attempts whose end is known.
-        latency_ms: Summed over these.
+        retries: Attempts beyond the first of each segment.
+        settled: Settled attempts.
+        latency_ms: Sum of their latencies.
         done_before: Rows that were done before this invocation began.
-        spent_before: What was spent before it began, at most; only where there is a cap.
-        cap: What may be spent over all invocations.
+        spent_before: Upper bound of the spending before it began; only counted under a cap.
+        cap: Limit on the spending over all invocations.
 
     Attributes:
-        tally: Counts attempts, into ``totals``.
+        tally: Adds the attempts to ``totals``.
     """
 
     totals: Totals = field(default_factory=Totals)
@@ -96,10 +96,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class PriorState:
-    """The state of a part's utterances beside its journals.
+    """The state of a part's utterances outside its local journals.
 
-    ``existing`` and ``totals`` are of the speech at the destination; ``histories`` are of requests that published
-    usage tells of.
+    ``existing`` and ``totals`` describe the speech at the destination; ``histories`` hold the requests in published
+    usage. ``retry_rejects`` puts rejected rows back among the rows to do.
     """
 
     existing: Collection[UtteranceKey] = frozenset()
@@ -112,7 +112,7 @@ NO_PRIOR_STATE = PriorState()
 
 
 class ActivePart:
-    """A part being worked on; it is the ledger of its utterances' attempts."""
+    """A part that this process works on; it is the ledger of its utterances' attempts."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class ActivePart:
         self._last_answers: dict[UtteranceKey, tuple[int, Audio]] = {}
         self.on_complete: Callable[[ActivePart], None] = lambda _: None
         self.wait_until_shipped: Callable[[], Awaitable[None]] | None = None
-        """Waits until all that the journals hold is at the destination, too; None where that is not needed."""
+        """Waits until the contents of all journals are at the destination, too; None where that is not needed."""
         self._recorded_keys = {key for replay in earlier_replays for key in replay.utterances}
         finished_keys = {
             key for replay in earlier_replays for key in replay.finished_keys(include_rejects=not prior.retry_rejects)
@@ -147,15 +147,15 @@ class ActivePart:
 
     @property
     def journal_path(self) -> Path | None:
-        """The journal of this invocation; None when it had nothing to do."""
+        """The journal of this invocation; None when the part had no rows to do."""
         return None if self._journal is None else self._journal.path
 
     def begin(
         self, folder: Path, writer: JournalWriter, store: Store, characters: int, pool: BudgetPool | None = None
     ) -> Journal:
-        """Make the journal, then the claim for the characters of the rows to do; return the journal. Blocking.
+        """Create the journal, then claim the characters of the rows to do; return the journal. Blocking.
 
-        The claim is drawn from the pool; None is without a cap.
+        The claim is drawn from the pool; a pool of None means no cap.
         """
         invocation = self._invocation
         path = folder / f"{self.rows.name}-{self.journal_id}{SUFFIX}"
@@ -170,21 +170,21 @@ class ActivePart:
         return self._journal
 
     def hold(self, resources: ExitStack, fence: Callable[[], None]) -> None:
-        """Keep the part's lock, its lease and its rows until the part is closed.
+        """Hold the part's lock, its lease and its rows until the part is closed.
 
-        The fence raises a StorageError when the part is held no longer: nothing may be sent then.
+        The fence raises a StorageError when this process no longer holds the part: nothing may be sent then.
         """
         self._resources = resources
         self._fence = fence
 
     def sync(self) -> None:
-        """Put the journal's last answers on the disk: what is published is never ahead of it. Blocking."""
+        """Sync the journal to the disk, so that published files are never ahead of it. Blocking."""
         if self._journal is not None:
             with storage_errors(f"writing the journal {self._journal.path}"):
                 self._journal.fdatasync()
 
     def close(self) -> None:
-        """Close the journal and let the lock go; nothing is removed."""
+        """Close the journal and release the lock; no file is removed."""
         if self._journal is not None:
             self._journal.close()
         if self._high_water is not None:
@@ -193,7 +193,7 @@ class ActivePart:
         self._resources.close()
 
     def history(self, utterance: Utterance) -> History:
-        """Return what earlier invocations know of an utterance."""
+        """Return the history of an utterance in earlier invocations."""
         key = (utterance.utterance_id, utterance.take)
         published = self.prior.histories.get(key, _NO_HISTORY)
         return (
@@ -203,29 +203,29 @@ class ActivePart:
         )
 
     async def intend(self, attempt: Attempt, boundaries: tuple[tuple[int, int], ...] | None) -> None:
-        """Record an attempt; returns when it is on the disk, and at the destination where that is needed.
+        """Record an attempt; return when its intent is on the disk, and at the destination where that is needed.
 
         Raises:
-            StorageError: It is not there, or the part is not held any more: it must not be sent.
-            StoppedError: Other processes have claimed what is left of a cap.
+            StorageError: The intent is not there, or this process no longer holds the part: it must not be sent.
+            StoppedError: Other processes have claimed the rest of the cap.
         """
         try:
             self._fence()
             if self._high_water is not None:
                 await self._high_water.reserve(attempt)
-        except BaseException:  # nothing of it is written down
+        except BaseException:  # the intent is not in the journal
             self._progress.tally.release(attempt)
             raise
         await self._append_and_wait(Intent(attempt, boundaries), durable=True)
         if self.wait_until_shipped is not None:
             await self.wait_until_shipped()
-        self._fence()  # again: this process may have been stopped, or the disk slow
+        self._fence()  # again: the process may have been suspended, or the disk slow
         self._in_flight[attempt.attempt_id] = attempt
         self._progress.in_flight += 1
         self._progress.retries += attempt.number > 1
 
     def settle(self, settlement: Settlement, answer: Answer | None) -> None:
-        """Record how an attempt ended; never waits, and is written before anything that is recorded later."""
+        """Record the settlement of an attempt; never waits, and is written before all later records."""
         attempt = self._in_flight.pop(settlement.attempt_id)
         if answer is not None:
             self._last_answers[attempt.utterance_id, attempt.take] = (answer.segment, answer.audio)
@@ -238,14 +238,14 @@ class ActivePart:
             self._high_water.settle(settlement)
 
     def discard(self, attempt_id: str) -> None:
-        """Record that an answer is not kept, because a later one of its segment is better; the bill is the same."""
+        """Record that an answer is not kept, because a later answer of its segment is better; the bill is the same."""
         self._put(Append(self._open_journal(), encode_record(Discarded(attempt_id))))
 
     async def record_speech(self, speech: Speech) -> None:
-        """Record an utterance's speech; returns when it is written."""
+        """Record an utterance's speech; return when it is written."""
         utterance = speech.utterance
         segment, audio = self._last_answers.pop((utterance.utterance_id, utterance.take), (0, None))
-        # Audio that is one answer as it came lies in the journal already: it is not written twice.
+        # Audio that is one unchanged answer is in the journal already: it is not written twice.
         is_answer = audio is speech.audio
         record = SpeechRecord(
             utterance.utterance_id, utterance.take, SpeechValues.of(speech), segment if is_answer else None
@@ -256,7 +256,7 @@ class ActivePart:
         self._count_finished()
 
     async def record_reject(self, reject: Reject) -> None:
-        """Record that an utterance failed for good; returns when it is written."""
+        """Record that an utterance failed for good; return when it is written."""
         utterance = reject.utterance
         self._last_answers.pop((utterance.utterance_id, utterance.take), None)
         await self._append_and_wait(RejectRecord(utterance.utterance_id, utterance.take, RejectValues.of(reject)))

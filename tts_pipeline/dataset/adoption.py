@@ -1,4 +1,4 @@
-"""Adopt journals of other machines, or of lost disks, from the chunks shipped to the destination."""
+"""Adopt journals of other machines, or of lost disks, from their chunks at the destination."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ from tts_pipeline.wal.replay import Replay, replay_journal
 from tts_pipeline.wal.shipping import FOLDER, chunk_name
 
 _CHUNKS_AT_ONCE = 16
-"""Chunks that are read or removed at one time: a part may have one for each of its rows."""
+"""Chunks that are read or removed at the same time: a part may have one chunk per row."""
 
 
 def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[str] = ()) -> list[str]:
-    """Copy the journals of a part that were shipped, and are not here, to this machine. Blocking.
+    """Copy the shipped journals of a part that are not on this machine; return the ids of the copies. Blocking.
 
-    A copy ends where the last segment did. What the journal's writer sent after that is not known: the copy says so in
-    a last record, ``lost``, with what the claim still covers beyond all that the copy tells. Whoever takes over holds
-    the part's lock; that the writer is dead is taken for granted, as it is where nothing was shipped.
-
-    Returns the ids of the journals that were copied.
+    A copy ends with the last chunk. The writer may have sent more requests after it: the last record of the copy,
+    ``lost``, holds the rest of the claim beyond the spending in the copy. The caller holds the part's lock; the writer
+    is assumed dead, as it is where nothing was shipped.
 
     Raises:
-        StorageError: The destination or the disk failed, or a journal is of another version.
+        StorageError: The destination or the disk failed, or another version wrote a journal.
     """
     adopted_ids = []
     for journal_id, names in _list_chunks(store, part).items():
@@ -56,7 +54,7 @@ def adopt_journals(store: Store, folder: Path, part: int, exclude: Collection[st
 
 
 def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | None = None) -> None:
-    """Remove the shipped chunks of a committed part; ``journal_ids`` None is all its journals. Blocking."""
+    """Remove the shipped chunks of a committed part; ``journal_ids`` None means all its journals. Blocking."""
     chunks = _list_chunks(store, part)
     names = [
         name for journal_id in chunks if journal_ids is None or journal_id in journal_ids for name in chunks[journal_id]
@@ -66,7 +64,7 @@ def remove_shipped_logs(store: Store, part: int, journal_ids: Collection[str] | 
 
 
 def _list_chunks(store: Store, part: int) -> dict[str, list[str]]:
-    """Return the names of the chunks of a part by journal, in order of their offsets."""
+    """Return the names of a part's chunks by journal id, in the order of their offsets."""
     chunks = defaultdict[str, list[str]](list)
     for name in file_names(store, FOLDER, f"{part_name(part)}-"):
         chunks[parse_journal_id(name)].append(f"{FOLDER}/{name}")
@@ -82,7 +80,7 @@ def _create_private(path: Path) -> BinaryIO:
 def _copy_chunks(store: Store, journal: str, names: Sequence[str], file: BinaryIO) -> None:
     """Write the chunks in order, up to the first gap."""
     with ThreadPoolExecutor(_CHUNKS_AT_ONCE, thread_name_prefix="chunks") as threads:
-        for first in range(0, len(names), _CHUNKS_AT_ONCE):  # not all ahead: they may be more than the memory holds
+        for first in range(0, len(names), _CHUNKS_AT_ONCE):  # in batches: all together may not fit the memory
             batch = names[first : first + _CHUNKS_AT_ONCE]
             for name, data in zip(batch, threads.map(store.read, batch), strict=True):
                 if data is None or name != chunk_name(journal, file.tell()):
@@ -91,7 +89,7 @@ def _copy_chunks(store: Store, journal: str, names: Sequence[str], file: BinaryI
 
 
 def _finish_copy(path: Path, replay: Replay, claim: Claim | None) -> None:
-    """Cut off a torn tail, and record the spending that the copy may not tell."""
+    """Cut off a torn tail, and append the record of the spending that the copy may lack."""
     with path.open("r+b") as file:
         file.truncate(replay.size_bytes)
         file.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The high-water mark of a part's claim: raised before an attempt would pass it."""
+"""Keep the high-water mark of a part's claim: raise the claim before an attempt would exceed it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline.money import NANO, ZERO, Cost, SpendBound, cost_of
 from tts_pipeline.storage.store import Store
 
 _RETRY_WAITS_S = (0.1, 0.3, 0.0)
-"""The longest waits before a refused claim is tried again: two processes may have claimed at one instant."""
+"""The longest waits before a refused claim is retried: two processes may have claimed at the same instant."""
 
 NO_SPEND = SpendBound()
 
@@ -33,7 +33,7 @@ class ClaimStep(NamedTuple):
     prices: Collection[Price]
 
     def beyond(self, spend: SpendBound) -> SpendBound:
-        """Return the step: by characters its cost is known, by tokens it goes by what was spent so far."""
+        """Return the step; its cost follows from a price by characters, or, by tokens, from the spending so far."""
         costs = [cost_of(price, characters=self.characters, usage=Usage()) for price in self.prices]
         by_price = max((cost for cost in costs if cost is not None), default=ZERO)
         by_spend = spend.cost * self.characters / max(spend.characters, 1)
@@ -41,12 +41,12 @@ class ClaimStep(NamedTuple):
 
 
 class ClaimHighWater:
-    """The spending of a part at most, and the claim that covers it.
+    """The upper bound of a part's spending, and the claim that covers it.
 
     If the journal is lost with its disk, the claim is the bill: so it is never below the possible spending, in
-    characters and in money. Under a cap, other processes count the claim: so it is never above the room in the pool.
+    characters and in money. Under a cap, other processes count the claim: so it is never above the rest of the pool.
 
-    A claim is raised by ``step``. Each attempt is reported here before it is sent; ``tally`` adds the attempts up.
+    A claim rises by ``step``. Each attempt is reserved here before it is sent; ``tally`` adds the attempts up.
     """
 
     def __init__(self, store: Store, part: int, claim: Claim, step: ClaimStep, tally: SpendTally) -> None:
@@ -59,16 +59,16 @@ class ClaimHighWater:
         self.claim_bound = NO_SPEND
         self._pool: BudgetPool | None = None
         self._raise_lock = asyncio.Lock()
-        # A claim that is lowered, by another part's thread, stays above what is spent.
+        # Another part's thread may lower the claim; it must stay above the spending.
         self._lock = threading.Lock()
 
     @property
     def spend(self) -> SpendBound:
-        """The spending at most."""
+        """The upper bound of the spending."""
         return self._tally.spend.bound
 
     def open(self, pool: BudgetPool | None = None) -> None:
-        """Write the first claim, for the rows to do; a pool of None is without a cap. Blocking."""
+        """Write the first claim, for the rows to do; a pool of None means no cap. Blocking."""
         self._pool = pool
         if pool is not None:
             pool.join(self)
@@ -97,12 +97,12 @@ class ClaimHighWater:
             return is_covered
 
     def settle(self, settlement: Settlement) -> None:
-        """Give back the part of a reservation that an attempt surely did not spend."""
+        """Give back the part of a reservation that the attempt certainly did not spend."""
         with self._lock:
             self._tally.settle(settlement)
 
     def minimum_and_headroom(self, needed: SpendBound) -> tuple[SpendBound, SpendBound]:
-        """Return the smallest claim that covers the needed spending, and the headroom to claim beside it."""
+        """Return the smallest claim that covers the needed spending, and the headroom to claim beyond it."""
         minimum = self.spend.plus(needed)
         return minimum, self._step.beyond(minimum)
 
@@ -120,7 +120,7 @@ class ClaimHighWater:
             self.write(self.claim_bound)
 
     def close(self) -> None:
-        """Leave the pool: a usage file tells the spending now, and the claim is gone."""
+        """Leave the pool: from now on a usage file holds the spending, and the claim is gone."""
         if self._pool is not None:
             self._pool.leave(self)
 
@@ -137,10 +137,11 @@ class BudgetPool:
     """A cap from which all open parts of a process draw their claims, while other processes draw from it, too.
 
     A part writes its claim first, then counts all other claims, and keeps only the amount that then fits. Of two
-    processes that claim at one time at least one sees the other, so their claims together never pass the cap. They
-    need no clock, no lock and no message between them.
+    processes that claim at the same time, at least one sees the other, so their claims together never exceed the cap.
+    They need no clock, no lock and no message between them.
 
-    ``count_others`` counts the spending and the claims of all journals but those named; it blocks.
+    ``count_others`` counts the spending and the claims of all journals except the given ids; it blocks. ``on_count``
+    receives each count.
     """
 
     def __init__(
@@ -163,16 +164,13 @@ class BudgetPool:
             self._journal_ids.add(member.journal_id)
 
     def leave(self, member: ClaimHighWater) -> None:
-        """Remove a part, and keep its spending in the count."""
+        """Remove a part, and keep counting its spending."""
         with self._lock:
             self._members.remove(member)
             self._closed_spend = self._closed_spend.plus(member.spend)
 
     def draw(self, member: ClaimHighWater, needed: SpendBound) -> bool:
-        """Raise the claim of a part by the needed spending, or more where there is room; return whether it fits.
-
-        Blocking.
-        """
+        """Raise a part's claim by the needed spending, or more if the cap allows; return whether it fits. Blocking."""
         with self._lock:
             for wait_s in () if self._is_exhausted else _RETRY_WAITS_S:
                 if self._try_draw(member, needed):
@@ -217,7 +215,7 @@ class BudgetPool:
         return available.covers(minimum)
 
     def _available(self, member: ClaimHighWater) -> SpendBound:
-        """Return the most that a part may claim: the cap, less all other spending and claims."""
+        """Return the upper bound of a part's claim: the cap minus all other spending and claims."""
         cap, external, own = self._cap, self._external, self._closed_spend
         for other in self._members:
             if other is not member:

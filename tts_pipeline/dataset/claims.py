@@ -1,4 +1,4 @@
-"""Claims at the destination: the journal that opened a part, and the most that it may spend."""
+"""Read and write claims at the destination: each bounds the spending of one journal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tts_pipeline.storage.store import Store
 from tts_pipeline.wal.records import JournalHeader
 
 InstantUs = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
-"""Microseconds since 1970 UTC, to the end of the year 9999: a table holds no later moment."""
+"""Microseconds since 1970 UTC, to the end of the year 9999: a table holds no later instant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The journal that opened a part, and the most that it may spend before it raises the claim.
+    """A journal of a part, and the most that it may spend before it raises the claim.
 
-    The cost is None without a price. Service, model, account and tags are for the bill, should the journal be lost.
+    The cost is None without a price. Service, model, account and tags are for the bill, if the journal is lost.
     """
 
     journal_id: str
@@ -45,24 +45,24 @@ class Claim:
 def claim_of(
     header: JournalHeader, opened_at_us: int, currency: str | None, characters: int = 0, cost: Decimal | None = None
 ) -> Claim:
-    """Return the claim of a journal, on so many characters and so much money at most."""
+    """Return the claim of a journal on at most these characters and this cost."""
     bound = opened_at_us, characters, cost, currency
     owner = header.service, header.model, header.account, header.tags
     return Claim(header.journal_id, header.invocation_id, *bound, *owner)
 
 
 def write_claim(store: Store, part: int, claim: Claim) -> None:
-    """Put a claim at the destination, replacing an earlier one of the same journal."""
+    """Write a claim to the destination; it replaces an earlier claim of the same journal."""
     values = {name: getattr(claim, name) for name in Claim.__dataclass_fields__}
     values |= {"host": socket.gethostname(), "process": os.getpid()}
     store.write(claim_name(part, claim.journal_id), json_bytes(values))
 
 
 def read_claim(store: Store, name: str) -> Claim | None:
-    """Read a claim by its full name; None when it is gone.
+    """Read a claim by its full name; return None when it is gone.
 
     Raises:
-        StorageError: The claim is damaged, so the spending under it is not known.
+        StorageError: The claim is damaged, so the spending under it is unknown.
     """
     data = store.read(name)
     if data is None:
@@ -79,7 +79,7 @@ def read_claim(store: Store, name: str) -> Claim | None:
 
 
 _COST_LIMIT = Decimal(10) ** 9
-"""A cost in the usage table has nine digits before its point."""
+"""A cost in the usage table has at most nine digits before its decimal point."""
 
 
 def claim_name(part: int, journal_id: str) -> str:

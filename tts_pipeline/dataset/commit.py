@@ -1,4 +1,4 @@
-"""Commit a part: from its journals to its tables, in source order, then the marker. A function of files."""
+"""Commit a part: write its tables from its journals, in source order, then its marker."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tts_pipeline.wal.replay import Replay, UtteranceRecord
 
 @dataclass(slots=True)
 class _MarkerDraft:
-    """What has been written of a part so far: for the marker."""
+    """The contents of a marker, collected while the part's files are written."""
 
     totals: Totals = field(default_factory=Totals)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class _MarkerDraft:
     prices: list[dict[str, Any]] = field(default_factory=list)
 
     def add_existing(self, existing: ExistingSpeech) -> None:
-        """Count speech that stands already."""
+        """Count the speech that is at the destination already."""
         self.totals.add(existing.totals)
         self.voices.update(existing.voices)
         self.languages.update(existing.languages)
@@ -66,27 +66,27 @@ class _MarkerDraft:
 
 @dataclass(frozen=True, slots=True)
 class _PartContents:
-    """A part on its way to the destination."""
+    """The contents of a part: its rows, their records in journals, and its existing speech."""
 
     rows: PartRows
     records: Mapping[UtteranceKey, UtteranceRecord]
     existing: ExistingSpeech
 
     def row_bytes(self, index: int) -> int:
-        """Return what the row of a new speech has: its audio, and what came with it from the source."""
+        """Return the size of a new speech row: its audio and its source columns."""
         audio = self.records[self.rows.keys[index]].audio
         return self.rows.inputs.row_bytes[index] + (0 if audio is None else audio.length)
 
     def is_speech(self, key: UtteranceKey) -> bool:
-        """Return whether an utterance is speech; else it is rejected."""
+        """Return whether an utterance is speech; otherwise it is rejected."""
         return key in self.existing.row_indices or _finished_record(self.records, key).speech is not None
 
 
 class PartCommitter:
-    """Writes parts of one dataset.
+    """Commits the parts of one dataset.
 
-    The fence raises a StorageError when others may publish the same files. It is asked before each file but usage,
-    which no two processes have in common.
+    The fence raises a StorageError when another process may publish the same files. It is called before each file
+    except usage files, which two processes never share.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class PartCommitter:
         self._rejects_schema = rejects_schema(layout.input_schema)
 
     def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:
-        """Publish a part whose rows are all speech or rejected; return its totals. Blocking; harmless when done again.
+        """Publish a part whose rows are all speech or rejected; return its totals. Blocking; safe to repeat.
 
-        The replays are of all its journals on this machine, oldest first.
+        The replays are those of all its journals on this machine, oldest first.
 
         Raises:
-            StorageError: The destination failed; nothing is lost, publish again.
+            StorageError: The destination failed; nothing is lost, and the caller may publish again.
         """
         part = _PartContents(rows, _merge_records(replays), read_existing_speech(self._store, rows))
         draft = _MarkerDraft(Totals(rows=len(rows.keys)))
-        self._fence()  # usage, too: the marker of another process may tell of that file as it is
+        self._fence()  # before usage, too: another process's marker may hold the hash of the present file
         self.commit_usage(rows, replays)
         self._add_usage(rows, draft)
         self._commit_rejects(part, draft)
@@ -125,16 +125,16 @@ class PartCommitter:
         return draft.totals
 
     def commit_usage(self, rows: PartRows, replays: Sequence[Replay]) -> None:
-        """Publish the usage of journals that will not be written to any more; one already published is left alone.
+        """Publish the usage of journals that receive no more records; a published usage file stays as it is.
 
-        But what another machine guessed of a journal that it took for lost is replaced by the truth.
+        Exception: another machine's guess about a journal that seemed lost is replaced by the journal's real usage.
         """
         tags = self._row_tags(rows)
         for replay in replays:
             commit_journal_usage(self._store, rows.number, replay, tags)
 
     def suspend_part(self, rows: PartRows, replays: Sequence[Replay]) -> None:
-        """Publish the usage of a part that stays open; its claims are then told in full by its usage files.
+        """Publish the usage of a part that stays open, and remove its claims, which the usage now covers.
 
         Raises:
             StorageError: The destination failed; the journals still hold everything.
@@ -143,11 +143,11 @@ class PartCommitter:
         self._remove_claims(rows.number, replays)
 
     def account_for_lost_journals(self, part: int, local: Sequence[Replay]) -> None:
-        """Write ``unknown`` usage for claims whose journal is neither here nor published: the worst case is spent."""
+        """Write ``unknown`` usage, at the upper bound, for claims whose journal is neither local nor published."""
         account_for_claims(self._store, claim_names(self._store, part), {replay.journal_id for replay in local})
 
     def _remove_claims(self, part: int, replays: Sequence[Replay]) -> None:
-        """Remove the claims of journals whose usage is published; another's may still be spending."""
+        """Remove the claims of these journals, whose usage is published; other journals may still be spending."""
         for replay in replays:
             self._store.remove(claim_name(part, replay.journal_id))
 
@@ -163,7 +163,7 @@ class PartCommitter:
         }
 
     def _add_usage(self, rows: PartRows, draft: _MarkerDraft) -> None:
-        """Add up every journal's usage file of the part, also those of other machines and earlier runs."""
+        """Add up all usage files of the part, including those of other machines and earlier runs."""
         for file_name in file_names(self._store, "usage", f"{rows.name}-"):
             data = self._store.read(f"usage/{file_name}")
             if data is None:
@@ -178,7 +178,7 @@ class PartCommitter:
         rows, name = part.rows, f"rejects/{part.rows.name}.parquet"
         reject_rows = [index for index, key in enumerate(rows.keys) if not part.is_speech(key)]
         if not reject_rows:
-            self._store.remove(name)  # of a part that was reopened for its rejects, all of which are speech now
+            self._store.remove(name)  # the part may have been reopened for its rejects, which are all speech now
             return
         draft.totals.rejects = len(reject_rows)
         tables = self._reject_tables(part, reject_rows)
@@ -206,7 +206,7 @@ class PartCommitter:
             return
         self._fence()
         name = speech_name(rows)
-        if len(speech_rows) == len(existing.row_indices):  # nothing is new: the file stays as it is
+        if len(speech_rows) == len(existing.row_indices):  # no new speech: the file stays as it is
             with storage_errors(f"reading {self._store.describe(name)}", Exception), self._store.open(name) as file:
                 draft.files[name] = size_and_hash(file)
         else:
@@ -223,7 +223,7 @@ class PartCommitter:
                 draft.add_speech(speech)
 
     def _speech_tables(self, part: _PartContents, speech_rows: Sequence[int]) -> Iterator[pa.Table]:
-        """Yield the speech in source order: what stands from its file, what is new from the journals."""
+        """Yield the speech in source order: existing rows from their file, new rows from the journals."""
         rows, existing = part.rows, part.existing
         with BlobReader() as blobs, ExitStack() as resources:
             reader = None
@@ -238,7 +238,7 @@ class PartCommitter:
                     continue
                 for group in split_row_groups(indices, part.row_bytes):
                     yield self._speech_table(part, group, inputs.read(group), blobs)
-                    if any(rows.inputs.row_bytes[index] for index in group):  # else Arrow keeps what it had for them
+                    if any(rows.inputs.row_bytes[index] for index in group):  # else Arrow keeps the freed memory
                         pa.default_memory_pool().release_unused()
 
     def _speech_table(
@@ -265,20 +265,24 @@ class PartCommitter:
 
 
 def marker_name(part: int) -> str:
-    """Return the name of a part's marker, whose being there means that the part is done."""
+    """Return the name of a part's marker; the part is done when this file exists."""
     return f"done/{part_name(part)}.json"
 
 
 def create_marker(store: Store, name: str, data: bytes) -> None:
-    """Write a marker where there is none, as far as the destination can make sure of that."""
+    """Write a marker only where none exists, if the destination can ensure that.
+
+    Raises:
+        StorageError: The destination holds a different marker of this name.
+    """
     if not isinstance(store, FsspecStore) or not store.has_create_if_absent:
         store.write(name, data)
-    elif not store.create(name, data) and store.read(name) != data:  # a request may be sent again that had arrived
+    elif not store.create(name, data) and store.read(name) != data:  # equal after a retry of a request that arrived
         raise store.conflict_error(name)
 
 
 def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey] = ()) -> Totals:
-    """Count the finished utterances of a part's journals, without those in ``existing``, and without usage."""
+    """Count the finished utterances in a part's journals, without those in ``existing`` and without usage."""
     totals = Totals()
     for record in (record for key, record in _merge_records(replays).items() if key not in existing):
         totals.rejects += record.reject is not None
@@ -288,14 +292,14 @@ def finished_totals(replays: Sequence[Replay], existing: Collection[UtteranceKey
 
 
 def remove_journals(folder: Path, part: int, journal_ids: Sequence[str]) -> None:
-    """Remove journals of a part that is published."""
+    """Remove the local journals of a published part."""
     with storage_errors(f"removing journals in {folder}"):
         for journal_id in journal_ids:
             remove_journal(folder / f"{part_name(part)}-{journal_id}{SUFFIX}")
 
 
 def _merge_records(replays: Sequence[Replay]) -> dict[UtteranceKey, UtteranceRecord]:
-    """Return each utterance's last word: speech for good, else the reject of the latest journal that has one."""
+    """Return each utterance's final record: its speech, else the reject of the latest journal that has one."""
     merged: dict[UtteranceKey, UtteranceRecord] = {}
     for replay in replays:
         for key, record in replay.utterances.items():

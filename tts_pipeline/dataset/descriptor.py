@@ -1,4 +1,4 @@
-"""The dataset's descriptor: its job, its source, and the size of its parts. Written once, then compared."""
+"""Describe a dataset in ``dataset.json``: its job, its source and the size of its parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tts_pipeline.storage.store import Store
 FORMAT_VERSION = 1
 DESCRIPTOR_FILE = "dataset.json"
 MANIFEST_FILE = "parts.json"
-"""Written when all parts are done; while it is there nothing is left to do."""
+"""The seal: written when all parts are done; while it exists, nothing is left to do."""
 
 _TEXTS = frozenset({"service", "model", "text_column", "audio_format"})
 _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
@@ -29,9 +29,9 @@ _OBJECTS = frozenset({"parameters", "columns", "rename", "query", "headers"})
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """A run of the source's files that came at one time, divided into parts of its own.
+    """Consecutive source files that were added at the same time, divided into parts of their own.
 
-    The last part may be shorter than ``part_rows``.
+    The last part may have fewer rows than ``part_rows``.
     """
 
     rows: int
@@ -40,7 +40,7 @@ class Extent:
 
     @property
     def parts(self) -> int:
-        """How many parts there are."""
+        """The number of parts."""
         return -(-self.rows // self.part_rows)
 
 
@@ -48,10 +48,10 @@ class Extent:
 class Descriptor:
     """The identity of a dataset: its rows, its job, its source and its prices.
 
-    ``job`` holds the values that determine the dataset, not how it is run. ``source`` has each file's relative path,
-    size, rows and footer hash, in the order of the rows. ``generation`` counts from 1: a rebuild makes the next in the
-    same place. ``carried_totals`` is the spending of earlier generations, as ``Totals`` are in JSON; None is nothing.
-    Extents and parts are computed once: there may be thousands of them.
+    ``job`` holds the settings that determine the dataset, not those of its execution. ``source`` has each file's
+    relative path, size, rows and footer hash, in the order of the rows. ``generation`` counts from 1: a rebuild makes
+    the next generation in the same place. ``carried_totals`` is the spending of earlier generations, as the JSON of
+    ``Totals``; None means nothing. Extents and parts are computed once: a dataset may have thousands of them.
     """
 
     rows: int
@@ -65,7 +65,7 @@ class Descriptor:
 
     @cached_property
     def extents(self) -> tuple[Extent, ...]:
-        """All extents, the first one first."""
+        """All extents, in the order of the rows."""
         rows = self.rows - sum(extent.rows for extent in self.later_extents)
         files = len(self.source) - sum(extent.files for extent in self.later_extents)
         return (Extent(rows, self.part_rows, files), *self.later_extents)
@@ -80,11 +80,11 @@ class Descriptor:
 
     @property
     def parts(self) -> int:
-        """How many parts there are; an empty source has none."""
+        """The number of parts; 0 for an empty source."""
         return self._part_ends[-1]
 
     def row_range(self, part: int) -> range:
-        """Return the places (among the rows taken) of a part's rows."""
+        """Return the row numbers of a part among all rows of the dataset."""
         index = self._extent_of(part)
         extent = self.extents[index]
         first_part = self._part_ends[index] - extent.parts
@@ -96,23 +96,23 @@ class Descriptor:
 
     @cached_property
     def job_fingerprint(self) -> str:
-        """Hash of what determines the dataset."""
+        """The hash of the job's settings."""
         return sha256_of(self.job)
 
     @cached_property
     def source_fingerprint(self) -> str:
-        """Hash of the source's files."""
+        """The hash of the source's files."""
         return sha256_of(self.source)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of both."""
+        """The hash of the job and the source."""
         return sha256_of([self.job_fingerprint, self.source_fingerprint])
 
     def fingerprint_of(self, part: int) -> str:
         """Return the hash of the job and of the source up to a part's extent; growth does not change it.
 
-        A journal of the part with another one is not of this dataset.
+        A journal of the part with another hash belongs to another dataset.
         """
         index = self._extent_of(part)
         if index not in self._fingerprints:
@@ -122,11 +122,11 @@ class Descriptor:
 
     @cached_property
     def _fingerprints(self) -> dict[int, str]:
-        """Those that were asked for, by extent: few of them have journals, or are worked on."""
+        """The requested hashes, by extent: few extents have journals or open parts."""
         return {}
 
     def with_first_files(self, files: int) -> Descriptor | None:
-        """Return what this was when it had so many files; None when it never had just these."""
+        """Return this descriptor as it was with its first ``files`` files; None when it never had this number."""
         for count in range(len(self.later_extents) + 1):
             extents = self.extents[: count + 1]
             if sum(extent.files for extent in extents) == files:
@@ -135,7 +135,7 @@ class Descriptor:
         return None
 
     def to_json(self) -> bytes:
-        """Return the descriptor's file."""
+        """Return the contents of the descriptor's file."""
         return json_bytes(
             {
                 "format_version": FORMAT_VERSION,
@@ -161,10 +161,10 @@ def part_rows_for(rows: int) -> int:
 
 
 def read_descriptor(store: Store) -> Descriptor | None:
-    """Read a destination's descriptor; None when there is none.
+    """Read a destination's descriptor; return None when it has none.
 
     Raises:
-        ConfigurationError: It is of another format version, or no descriptor of ours.
+        ConfigurationError: The file has another format version, or is not a descriptor of this package.
         StorageError: It is damaged.
     """
     data = store.read(DESCRIPTOR_FILE)
@@ -172,10 +172,10 @@ def read_descriptor(store: Store) -> Descriptor | None:
 
 
 def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -> Descriptor:
-    """Read a descriptor, which may be damaged or hostile; root and file name are for messages.
+    """Parse a descriptor, which may be damaged or hostile; root and file name appear in messages.
 
     Raises:
-        ConfigurationError: It is of another format version, or no descriptor of ours.
+        ConfigurationError: The file has another format version, or is not a descriptor of this package.
         StorageError: It is damaged.
     """
     version = format_version_of(data)
@@ -202,7 +202,7 @@ def parse_descriptor(data: bytes, root: str, file_name: str = DESCRIPTOR_FILE) -
 
 
 class _JobSettings(dict[str, Any]):
-    """The job's settings in a descriptor; reading a setting that the file lacks is a StorageError."""
+    """The job's settings in a descriptor; reading a setting that the file lacks raises a StorageError."""
 
     def __init__(self, descriptor: JsonFields) -> None:
         job = descriptor.object("job")
@@ -237,7 +237,7 @@ def _read_extent(values: JsonFields) -> Extent:
 
 
 def _refuse_impossible(descriptor: Descriptor, fields: JsonFields) -> None:
-    """Make sure that a descriptor's numbers fit each other; what stands there twice must be the same."""
+    """Refuse a descriptor whose numbers contradict each other, or whose derived values are wrong."""
     if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MAX_DESCRIPTOR_PARTS:
         raise fields.damage_error("its numbers of rows, files and parts do not fit each other")
     parse_totals(fields.path, descriptor.carried_totals or {})
@@ -247,9 +247,9 @@ def _refuse_impossible(descriptor: Descriptor, fields: JsonFields) -> None:
 
 
 def refuse_vanished(store: Store) -> None:
-    """Make sure that the dataset is still there, before something is written that only it makes sense of.
+    """Refuse a destination whose descriptor has vanished, before a file of the dataset is written there.
 
-    A disk that is not mounted any more leaves an empty folder behind: what is written there is lost.
+    A disk that is no longer mounted leaves an empty folder behind: files written there are lost.
     """
     if not store.exists(DESCRIPTOR_FILE):
         raise StorageError(

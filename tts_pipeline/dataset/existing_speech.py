@@ -1,8 +1,8 @@
-"""Speech of an open part that is at the destination already: it stays, and is written again beside what is new.
+"""Read the speech of an open part that is at the destination already: its rows are done, and are copied at the commit.
 
-A part is open while it has no marker. Its speech file may be there all the same: a run died between the two, perhaps
-with its journal, or the part was reopened for its rejects. Such a file is whole, since files appear at one stroke, and
-of this part, since a destination holds one dataset. So its rows are done, whatever the journals say.
+A part is open while it has no marker. Its speech file may still exist: a run died between the two, perhaps with its
+journal, or the part was reopened for its rejects. Such a file is whole, since files appear atomically, and belongs to
+this part, since a destination holds one dataset. So its rows are done, whatever the journals say.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _USAGE_COLUMNS = ("utterance_id", "take", "segment", "characters_billed", "cost"
 
 @dataclass(frozen=True, slots=True)
 class ExistingSpeech:
-    """The utterances in a part's speech file, each with its row in the file, and what they add up to."""
+    """The utterances in a part's speech file, each with its row in the file, and their totals."""
 
     row_indices: Mapping[UtteranceKey, int] = field(default_factory=dict)
     totals: Totals = field(default_factory=Totals)
@@ -50,7 +50,11 @@ def speech_name(rows: PartRows) -> str:
 
 
 def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
-    """Look at a part's speech file; without one nothing stands, and one of other rows is refused. Blocking."""
+    """Read the keys and totals of a part's speech file; without a file, return ``NO_SPEECH``. Blocking.
+
+    Raises:
+        StorageError: The file cannot be read, or holds rows that are not in the source.
+    """
     if not store.exists(speech_name(rows)):
         return NO_SPEECH
     with open_parquet(store, speech_name(rows)) as parquet:
@@ -75,7 +79,7 @@ def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
 
 
 class ExistingSpeechReader:
-    """Reads runs of rows in ascending order, each row once."""
+    """Reads ranges of rows in ascending order, each row once."""
 
     def __init__(self, slices: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
         self._slices = slices
@@ -84,7 +88,7 @@ class ExistingSpeechReader:
         self._table = schema.empty_table()
 
     def rows(self, start: int, end: int) -> Iterator[pa.Table]:
-        """Yield rows ``start`` to ``end`` (half open) in pieces of one slice at most."""
+        """Yield the rows from ``start`` up to, not including, ``end``, in tables of at most one slice."""
         while start < end:
             while start >= self._first_row + self._table.num_rows:
                 self._first_row += self._table.num_rows
@@ -104,9 +108,9 @@ def open_existing_speech(store: Store, rows: PartRows, schema: pa.Schema) -> Ite
 
 
 def published_histories(store: Store, rows: PartRows, local_journals: Collection[str]) -> dict[UtteranceKey, History]:
-    """Return what published usage tells of a part's utterances, where its journal is not on this machine any more.
+    """Return the histories of a part's utterances in published usage whose journals are not on this machine. Blocking.
 
-    Requests are numbered on from there, and a row's cost is that of all its requests. Blocking.
+    With them, the numbers of attempts continue, and the cost of a row includes all its requests.
     """
     attempts_by_key: dict[UtteranceKey, list[tuple[int, int, Decimal | None]]] = {}
     for name in file_names(store, "usage", f"{rows.name}-"):
@@ -116,7 +120,7 @@ def published_histories(store: Store, rows: PartRows, local_journals: Collection
             table = parquet.read(columns=list(_USAGE_COLUMNS), use_threads=False)
             columns = conform_columns(table, _USAGE_COLUMNS, USAGE, store.describe(f"usage/{name}")).to_pydict()
         for utterance_id, take, *values in zip(*(columns[column] for column in _USAGE_COLUMNS), strict=True):
-            if utterance_id is not None:  # a lost journal's: nobody knows which utterances it was for
+            if utterance_id is not None:  # null for a lost journal, whose utterances are unknown
                 attempts_by_key.setdefault((utterance_id, take), []).append((values[0], values[1], values[2]))
     return {key: _history(attempts) for key, attempts in attempts_by_key.items()}
 

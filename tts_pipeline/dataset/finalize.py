@@ -1,4 +1,4 @@
-"""Finalize a dataset: check that all parts are done, add them up, write ``parts.json`` and the card; or reopen it."""
+"""Finalize a dataset: check that all parts are done, add them up, and write its card and seal; or reopen it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CARD_FILE = "README.md"
 
 
 def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | None:
-    """Read the seal; None when there is none, or one from before the dataset grew."""
+    """Read the seal, ``parts.json``; return None without a seal, or with one from before the dataset grew."""
     data = store.read(MANIFEST_FILE)
     if data is None:
         return None
@@ -45,14 +45,14 @@ def is_finalized(store: Store, descriptor: Descriptor) -> bool:
 
 
 def committed_parts(store: Store, descriptor: Descriptor) -> set[int]:
-    """Return the parts that have a marker; one look when the dataset is sealed, else one listing."""
+    """Return the parts that have a marker; costs one read when the dataset is sealed, else one listing."""
     if is_finalized(store, descriptor):
         return set(range(descriptor.parts))
     return {parse_part_number(name) for name in file_names(store, "done", "part-")}
 
 
 def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
-    """Add up the dataset: the markers of its done parts and the published usage of the others."""
+    """Add up the dataset: the markers of its done parts, and the published usage of its other parts."""
     manifest = _read_manifest(store, descriptor)
     if manifest is not None:
         return parse_totals(store.describe(MANIFEST_FILE), manifest["totals"])
@@ -62,9 +62,9 @@ def dataset_totals(store: Store, descriptor: Descriptor) -> Totals:
 
 
 def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[str, Any]]) -> Totals:
-    """Add up markers, the usage that none of them tells of, and what earlier generations spent.
+    """Add up markers, the usage files that no marker lists, and the spending of earlier generations.
 
-    Such usage is that of open parts, and of whoever worked on a part when another had published it: a bill is whole.
+    Unlisted usage comes from open parts, and from processes that worked on a part which another process published.
     """
     totals = parse_totals(store.describe(DESCRIPTOR_FILE), descriptor.carried_totals or {})
     for _, cost in costs_by_part(store, markers):
@@ -73,7 +73,7 @@ def _sum_totals(store: Store, descriptor: Descriptor, markers: Iterable[Mapping[
 
 
 def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterator[tuple[int, Cost]]:
-    """Yield the totals of markers and the cost of all usage outside them, each with its part's number. Blocking."""
+    """Yield the totals of markers and the cost of unlisted usage files, each with its part's number. Blocking."""
     listed_files = set[str]()
     for marker in markers:
         listed_files.update(marker["files"])
@@ -85,11 +85,11 @@ def costs_by_part(store: Store, markers: Iterable[Mapping[str, Any]]) -> Iterato
 
 
 def finalize(store: Store, descriptor: Descriptor) -> None:
-    """Seal a dataset: the card, then ``parts.json``, last. Harmless when done again.
+    """Seal a dataset: write its card, then ``parts.json``. Safe to repeat.
 
     Raises:
-        StorageError: Parts have no marker yet, or files that a marker tells of are gone; names some. Or another
-            process has grown the dataset.
+        StorageError: Parts have no marker, or files listed in markers are missing; the message names up to five. Or
+            another process has grown the dataset.
     """
     committed_numbers = committed_parts(store, descriptor)
     missing = [number for number in range(descriptor.parts) if number not in committed_numbers]
@@ -127,7 +127,7 @@ def _refuse_missing_files(store: Store, markers: Iterable[Mapping[str, Any]]) ->
 
 
 def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
-    """Read markers, many at a time: on an object store each is a round trip. Those that are not there are left out."""
+    """Read markers in parallel, because each is a round trip on an object store; omit those that do not exist."""
     with DaemonExecutor(FILE_READERS, "markers") as readers:
         marker_data = readers.map(lambda number: (number, store.read(marker_name(number))), sorted(numbers))
         return [_parse_marker(store, number, data) for number, data in marker_data if data is not None]
@@ -153,15 +153,13 @@ def _parse_marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
 
 
 def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) -> set[int]:
-    """Open the finished parts that have rejects, so that a run tries these rows again. Blocking.
+    """Reopen the parts with rejects among the finished parts ``numbers``, and return them. Blocking.
 
-    A run may die at any instant, because the writes have an order. The seal goes first, so that a dataset is never
-    sealed while a part of it is open; then the markers of the parts. From then on a part is open, and a plain run
-    finishes it. Its speech file stays, and the rows in it are finished; its usage files stay for good; only its
-    rejects are left to do. Then the part is committed as usual: the usage of the new journal, the rejects table
-    written anew (or removed), the speech table with the old rows and the new, replaced at one stroke, and the marker.
-
-    Returns the parts that were opened, of the finished parts in ``numbers``.
+    A run may die at any instant, because the changes have an order. First the seal is removed, so that a dataset is
+    never sealed while one of its parts is open; then the markers of the parts. From then on a part is open, and a plain
+    run finishes it: its speech file stays and its rows are done, its usage files stay forever, and only its rejects are
+    left to do. The commit then writes, as usual, the usage of the new journal, the new rejects table (or removes it),
+    the speech table with the old and the new rows, replaced atomically, and the marker.
     """
     rejected_parts = {marker["part"] for marker in read_markers(store, numbers) if marker["totals"]["rejects"]}
     if rejected_parts:
@@ -174,14 +172,14 @@ def reopen_rejected_parts(store: Store, leases: Leases, numbers: Iterable[int]) 
 
 
 def dataset_card(descriptor: Descriptor, totals: Totals, markers: Iterable[Mapping[str, Any]]) -> str:
-    """Return the dataset's card: its YAML head makes Hugging Face's ``load_dataset`` open tables by name."""
+    """Return the dataset's card; its YAML head lets Hugging Face's ``load_dataset`` open the tables by name."""
     voices: Counter[str] = Counter()
     languages: Counter[str] = Counter()
     for marker in markers:
         voices.update(marker["voices"])
         languages.update(marker["languages"])
     tags = sorted(language for language in languages if language)
-    # Without usage: datasets 5.2 knows no maps, and a configuration that cannot be opened is none.
+    # Usage is omitted: datasets 5.2 supports no maps, and would fail to open this configuration.
     tables = [name for name, count in (("speech", totals.speech), ("rejects", totals.rejects)) if count]
     return "\n".join([*_front_matter(tables, tags), "", *_card_text(descriptor, totals, voices, languages)]) + "\n"
 
@@ -228,16 +226,16 @@ def _join_counts(counts: Mapping[str, int]) -> str:
 
 
 _PLAIN_YAML = re.compile(r"(?!no$)[A-Za-z0-9-]+")
-"""What YAML reads as a text; Norwegian would be false."""
+"""Plain scalars that YAML reads as text; it would read ``no``, Norwegian, as false."""
 
 _MARKUP = re.compile(r"[\\`*_\[\]<>|~&]")
 
 
 def escape_markdown(value: str) -> str:
-    """Return a value as Markdown shows it: without markup, on one line."""
+    """Escape a value so that Markdown shows it without markup, on one line."""
     return _MARKUP.sub(r"\\\g<0>", printable(value))
 
 
 def escape_code_span(value: str) -> str:
-    """Return a value that stands between backticks in Markdown."""
+    """Escape a value for use between backticks in Markdown."""
     return printable(value).replace("`", "'")

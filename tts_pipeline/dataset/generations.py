@@ -1,17 +1,17 @@
-"""A dataset made anew in its own place: a new generation beside the old one, put in its stead when it is finished.
+"""Rebuild a dataset in its place: a new generation is made beside the old one, and replaces it when it is finished.
 
-The new one is a whole dataset below ``.generations/<number>/``. Readers see the old one, sealed, all the time that it
-is made. Then everything is moved by names alone, the same on disks (renamed) and on object stores, which know no
-renaming (copied within the store, then removed):
+The new generation is a whole dataset below ``.generations/<number>/``. While it is made, readers see the old one,
+sealed. Then the files are moved by name, in the same steps on disks (renamed) and on object stores, which cannot rename
+(copied within the store, then removed):
 
-1. ``.generations/swap.json`` is written: from now on the new generation counts. Whoever comes next and finds it, after
-   a crash at any instant, goes on from here, and every step may be done again.
-2. The seal of the old one goes: what readers see from here to step 6 is a dataset that is not finished.
-3. The old usage files get names of their own, ``usage/generation-<number>-part-...``: the bill stays, in the same
-   folder, and apart from that of the new parts.
-4. The new files take the places of the old ones; old files that have no new one are removed.
-5. The descriptor of the new one is written; it carries what all earlier ones spent.
-6. The new one is sealed. What is left below ``.generations/`` is removed, ``swap.json`` at the very last.
+1. ``.generations/swap.json`` is written: from now on the new generation counts. After a crash at any instant, the next
+   process that finds this file continues the swap, and every step may be repeated.
+2. The seal of the old generation is removed: from here to step 6 readers see an unfinished dataset.
+3. The old usage files are renamed to ``usage/generation-<number>-part-...``: the bill stays in the same folder, apart
+   from that of the new parts.
+4. The new files replace the old ones; old files without a new one are removed.
+5. The descriptor of the new generation is written; it carries the spending of all earlier generations.
+6. The new generation is sealed. The rest below ``.generations/`` is removed, ``swap.json`` last.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def generation_at(root: Store, number: int) -> Store:
-    """Return where a generation is made."""
+    """Return the store in which a generation is made."""
     return root.subfolder(f"{GENERATIONS_FOLDER}/{number}")
 
 
@@ -49,7 +49,7 @@ def unfinished_generations(root: Store) -> list[int]:
     """Return the generations that were begun and are not in place, oldest first.
 
     Raises:
-        StorageError: The destination failed, or something else is there.
+        StorageError: The destination failed, or the folder of generations holds a foreign name.
     """
     return sorted(
         _parse_number(root, name)
@@ -68,7 +68,7 @@ def _parse_number(root: Store, name: str) -> int:
 
 
 def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, Any]:
-    """Add up the spending of a dataset, earlier generations and abandoned ones included. Blocking."""
+    """Add up the spending of a dataset, including earlier and abandoned generations. Blocking."""
     descriptor = read_descriptor(root)
     totals = parse_totals(root.describe(DESCRIPTOR_FILE), (descriptor and descriptor.carried_totals) or {})
     for store in (root, *abandoned):
@@ -80,12 +80,12 @@ def totals_to_carry(root: Store, abandoned: Iterable[Store] = ()) -> dict[str, A
 
 
 def swap_in(root: Store, number: int) -> None:
-    """Put a finished generation in the place of the one that is there. Blocking.
+    """Replace the generation in place by a finished one. Blocking.
 
-    All other generations that are not in place are given up, and only their usage is kept.
+    All other generations are given up, and only their usage is kept.
 
     Raises:
-        StorageError: The destination failed: the next run goes on with it. Or the generation is not finished.
+        StorageError: The destination failed: the next run continues the swap. Or the generation is not finished.
     """
     new_store = generation_at(root, number)
     descriptor, existing = read_descriptor(new_store), read_descriptor(root)
@@ -105,10 +105,10 @@ def swap_in(root: Store, number: int) -> None:
 
 
 def resume_swap(root: Store) -> bool:
-    """Go on with a swap that was begun, if one was; return whether. Blocking.
+    """Continue a swap that was begun; return False when there is none. Blocking.
 
     Raises:
-        StorageError: The destination failed: the next run goes on with it.
+        StorageError: The destination failed: the next run continues the swap.
     """
     data = root.read(SWAP_FILE)
     if data is None:
@@ -135,7 +135,7 @@ def resume_swap(root: Store) -> bool:
 
 
 def _read_swap(root: Store, data: bytes) -> dict[str, Any]:
-    """Read what a swap is to do, and make sure that it does nothing outside of the dataset."""
+    """Read the plan of a swap, and refuse a plan that reaches outside the dataset."""
     swap = read_fields(data, root.describe(SWAP_FILE), "restore it: it tells which generation counts")
     swap.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
     swap.count("instead_of", maximum=MAX_DESCRIPTOR_GENERATIONS)

@@ -16,27 +16,27 @@ from tts_pipeline.storage.store import Store
 
 
 class Growth(Enum):
-    """Which growth of a source a dataset follows: existing parts keep their rows, new rows make new parts."""
+    """The growth of a source that a dataset accepts: existing parts keep their rows, and new rows make new parts."""
 
-    NONE = "what was there when the dataset was planned is all there is"
-    AT_THE_END = "new files, all behind the old ones in the order of paths"
-    ANYWHERE = "new files wherever they stand; their rows come behind the old ones"
+    NONE = "no new files: the plan of the dataset is final"
+    AT_THE_END = "new files that all follow the old ones in the order of paths"
+    ANYWHERE = "new files anywhere in the order of paths; their rows follow the old ones"
 
 
 def check_descriptor(store: Store, current: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor | None:
-    """Compare with the descriptor that is there; None when the destination is still empty. Writes nothing.
+    """Compare a job with the descriptor at the destination. Writes nothing.
 
-    ``current`` describes the job of today, its whole source as one extent. Returns the dataset's descriptor, or its
-    next one when the source has grown; the part size is that of the dataset.
+    ``current`` describes the present job, with its whole source as one extent. Returns the dataset's descriptor, or its
+    extended one when the source has grown; the part size is that of the dataset. Returns None for an empty destination.
 
     Raises:
-        ConfigurationError: The destination holds another job, another source, or files that are no dataset of ours.
+        ConfigurationError: The destination holds another job, another source, or files that are not a dataset.
     """
     existing = read_descriptor(store)
     if existing is None:
         if store.is_empty():
             return None
-        existing = read_descriptor(store)  # another process may have made it between the two looks
+        existing = read_descriptor(store)  # another process may have made the dataset in between
     if existing is None:
         raise ConfigurationError(
             f"the destination {store.root} is not empty and holds no dataset", hint="name a new or empty folder"
@@ -48,7 +48,7 @@ def check_descriptor(store: Store, current: Descriptor, growth: Growth = Growth.
 
 
 def is_stored(store: Store, descriptor: Descriptor) -> bool:
-    """Return whether a descriptor is at the destination already, or one that has grown from it."""
+    """Return whether the destination already holds a descriptor of at least as many source files."""
     existing = read_descriptor(store)
     return existing is not None and len(existing.source) >= len(descriptor.source)
 
@@ -56,13 +56,13 @@ def is_stored(store: Store, descriptor: Descriptor) -> bool:
 def create_or_extend_descriptor(
     store: Store, descriptor: Descriptor, *, lock: Callable[[], AbstractContextManager[Any]] = nullcontext
 ) -> Descriptor:
-    """Create the descriptor, or replace it by one that has grown; return the descriptor that holds for this job.
+    """Create the descriptor, or replace it by its extension; return the descriptor that is valid for this job.
 
-    The dataset may have grown beyond it since. ``lock`` keeps other processes from growing it at the same time.
+    The dataset itself may have grown beyond it meanwhile. ``lock`` keeps other processes from growing it now.
 
     Raises:
-        ConfigurationError: As ``check_descriptor``.
-        StorageError: It cannot be written, or another process grows the dataset right now.
+        ConfigurationError: As for ``check_descriptor``.
+        StorageError: The descriptor cannot be written, or another process is growing the dataset.
     """
     if not store.exists(DESCRIPTOR_FILE) and store.create(DESCRIPTOR_FILE, descriptor.to_json()):
         return descriptor
@@ -72,13 +72,13 @@ def create_or_extend_descriptor(
     with lock():
         existing = _reconcile(store, descriptor)
         if existing is descriptor:
-            store.remove(MANIFEST_FILE)  # first, so that a dataset is never sealed with parts that are not done
+            store.remove(MANIFEST_FILE)  # first, so that a dataset is never sealed with unfinished parts
             store.write(DESCRIPTOR_FILE, descriptor.to_json())
     return existing
 
 
 def _reconcile(store: Store, descriptor: Descriptor) -> Descriptor:
-    """Return what holds: ``descriptor`` itself where it has grown from what is there, else that, as far as wanted."""
+    """Return ``descriptor`` itself if it extends the stored one, else the stored one up to the wanted files."""
     existing = read_descriptor(store) or descriptor
     _refuse_another_job(store, existing, descriptor)
     files = min(len(existing.source), len(descriptor.source))
@@ -131,7 +131,7 @@ def _refuse_another_source(store: Store, existing: Descriptor, current: Descript
 
 
 def _refuse_other_rows(store: Store, existing: Descriptor, current: Descriptor) -> None:
-    """Make sure that a descriptor of the same job and files is of as many rows: else it is damaged."""
+    """Refuse a stored descriptor of the same job and files with another number of rows: it is damaged."""
     existing_files = _by_path(existing)
     new_rows = sum(file["rows"] for file in current.source if file["path"] not in existing_files)
     is_pilot = existing.job.get("limit") is not None or existing.job.get("sample") is not None

@@ -1,4 +1,4 @@
-"""An invocation: one execution of a job by one process, named in its journals, claims and bills."""
+"""Identify an invocation, one execution of a job by one process, in its journals, claims and bills."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts_pipeline.wal.records import JournalHeader
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """Who is working, for whom, at which prices: what every journal and bill of one execution has in common."""
+    """The values that all journals and bills of one execution share: its id, service, account, prices and tags."""
 
     invocation_id: str
     service: str
@@ -29,7 +29,7 @@ class Invocation:
         return next((price.currency for price in self.prices.values()), None)
 
     def journal_header(self, part: int, journal_id: str) -> JournalHeader:
-        """Return what a journal says of itself in its first record."""
+        """Return the first record of a journal of this invocation."""
         return JournalHeader(
             journal_id=journal_id,
             part=part,
@@ -44,10 +44,7 @@ class Invocation:
 
 
 def new_journal_id(earlier_ids: Sequence[str] = (), now_ns: Callable[[], int] = time.time_ns) -> str:
-    """Return an id that is unique for all time, and sorts by time.
-
-    It sorts after the earlier ids also when the clock was set back meanwhile.
-    """
+    """Return an id that is unique forever and sorts by time; after the earlier ids even if the clock was set back."""
     latest_ns = max((int(journal_id[:_TIME_DIGITS], 16) for journal_id in earlier_ids), default=-1)
     return f"{max(now_ns(), latest_ns + 1):0{_TIME_DIGITS}x}{secrets.token_hex(4)}"
 

@@ -1,4 +1,4 @@
-"""The names of the files of parts: format and parse."""
+"""Format and parse the names of the files of parts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def part_name(number: int) -> str:
 
 
 def parse_part_number(name: str) -> int:
-    """Return the part's number from the name of any of its files."""
+    """Return the part's number in the name of any of its files."""
     return int(_parse(name)["part"])
 
 
 def parse_journal_id(name: str) -> str:
-    """Return the journal's id from the name of its file, its claim or its usage."""
+    """Return the journal's id in the name of its file, its claim or its usage."""
     journal = _parse(name)["journal"]
     if journal is None:
         raise _bad_name(name)
@@ -41,15 +41,16 @@ def parse_journal_id(name: str) -> str:
 
 
 def is_valid_name(folder: str, name: str) -> bool:
-    """Return whether a file of a dataset's folder may have a name."""
+    """Return whether a name is valid for a file in a folder of a dataset."""
     match = _PATTERNS[folder].fullmatch(name) if folder in _PATTERNS else None
     return match is not None and part_name(int(match["part"])) == f"part-{match['part']}"
 
 
 def file_names(store: Store, folder: str, prefix: str = "") -> list[str]:
-    """Return the sorted names of the files in a folder of a dataset which begin with a prefix. Blocking.
+    """Return the sorted names of the files in a folder of a dataset that begin with a prefix. Blocking.
 
-    A renamed file would be left out silently, with the spending in it: so a foreign name is an error.
+    Raises:
+        StorageError: A file has a foreign name. Ignoring a renamed file would silently omit the spending in it.
     """
     names = store.names(folder, prefix)
     for name in names:

@@ -1,4 +1,4 @@
-"""Journals of a part on this machine, and the spending that damage may hide."""
+"""Read the local journals of a part, and bound the spending that damage in them may hide."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tts_pipeline.wal.records import UnaccountedSpend
 from tts_pipeline.wal.replay import Replay, replay_journal
 
 QUARANTINE_SUFFIX = ".damaged"
-"""Suffix of a journal that tells nothing any more: nobody reads it, and nobody removes it."""
+"""Suffix of a journal with an unreadable header: it is never read again, and never removed."""
 
 _MIN_INTENT_BYTES = 256
-"""The record of an attempt is not shorter, whatever its ids are."""
+"""The minimum size of the record of an attempt, whatever its ids are."""
 
 NOTHING_UNACCOUNTED = UnaccountedSpend(0, 0, ZERO, None)
 
@@ -35,14 +35,14 @@ def journal_paths(folder: Path, part: int) -> list[Path]:
 def replay_part(
     store: Store, folder: Path, part: int, dataset_fingerprint: str, *, own_journal_id: str | None = None
 ) -> list[Replay]:
-    """Read the local journals of a part back; one that was torn in its first frame sent nothing and is removed.
+    """Replay the local journals of a part, oldest first.
 
-    The store's claims say what a damaged journal may have spent. The payloads of ``own_journal_id``, which this
-    process wrote, need no check.
+    A journal that was torn in its first frame sent nothing and is removed. The claims in the store bound the spending
+    of a damaged journal. The payloads of ``own_journal_id``, which this process wrote, need no check.
 
     Raises:
-        StorageError: The disk failed, or a journal is of another version, or of another dataset that was at the same
-            destination: its audio is of other texts or other voices.
+        StorageError: The disk failed, or a journal belongs to another version, or to another dataset that was at the
+            same destination: its audio is of other texts or other voices.
     """
     replays = []
     for path in journal_paths(folder, part):
@@ -60,11 +60,11 @@ def replay_part(
 
 
 def read_journal(store: Store, path: Path, *, check_payloads: bool = True) -> Replay | None:
-    """Read a journal, and find what may have been spent where it is damaged.
+    """Replay a journal, and bound the spending that its damage may hide.
 
     Returns:
-        None when it does not tell whose it is, or is another one than its name says: what it spent is then what its
-        claim says, as if it were not there.
+        None when the header is unreadable, or does not agree with the file's name: the claim is then its spending, as
+        if the journal did not exist.
 
     Raises:
         StorageError: As for ``replay_journal``, or the claim is damaged, too.
@@ -78,7 +78,7 @@ def read_journal(store: Store, path: Path, *, check_payloads: bool = True) -> Re
 
 
 def warn_of_damage(path: Path, replay: Replay) -> None:
-    """Tell the user what a damaged journal means: for the bill, and for what is bought again."""
+    """Warn the user of a damaged journal: of its effect on the bill, and of the audio that is bought again."""
     if replay.unread_bytes and replay.unaccounted is not None:
         logger.warning(
             "the journal %s is damaged: %d bytes cannot be read. What was sent there is unknown and counts at its "
@@ -97,7 +97,7 @@ def warn_of_damage(path: Path, replay: Replay) -> None:
 
 
 def _quarantine(store: Store, path: Path) -> None:
-    """Remove a journal that was killed in its first write; one that was claimed on has lost what it told."""
+    """Remove a journal without a claim, which was killed in its first write; rename a damaged one with a claim."""
     with storage_errors(f"removing the journal {path}"):
         if not store.exists(claim_name(parse_part_number(path.name), parse_journal_id(path.name))):
             remove_journal(path)
@@ -112,19 +112,19 @@ def _quarantine(store: Store, path: Path) -> None:
 
 
 def _spend_in_gaps(store: Store, part: int, replay: Replay) -> UnaccountedSpend:
-    """Return what may have been spent in the gaps of a journal."""
+    """Return the bound of the spending that the gaps of a journal may hide."""
     claim = read_claim(store, claim_name(part, replay.journal_id))
     if claim is not None:
         return unaccounted_spend(replay, claim)
     if replay.unaccounted is not None:
         return replay.unaccounted
-    if store.exists(usage_name(part, replay.journal_id)):  # published when the journal was whole
+    if store.exists(usage_name(part, replay.journal_id)):  # published while the journal was whole
         return NOTHING_UNACCOUNTED
     return _worst_case(replay)
 
 
 def unaccounted_spend(replay: Replay, claim: Claim | None) -> UnaccountedSpend:
-    """Return what a claim covers beyond what its journal tells; without one nothing is left to account for."""
+    """Return the rest of a claim beyond the known spending of its journal; without a claim, nothing."""
     if claim is None:
         return NOTHING_UNACCOUNTED
     known, cost = journal_cost(replace(replay, unaccounted=None)).bound, claim.cost_upper_bound
@@ -137,7 +137,7 @@ def unaccounted_spend(replay: Replay, claim: Claim | None) -> UnaccountedSpend:
 
 
 def _worst_case(replay: Replay) -> UnaccountedSpend:
-    """Return a bound where no claim tells one: as many attempts as fit into the gaps, each the largest known."""
+    """Return the bound without a claim: as many attempts as fit into the gaps, each as large as the largest known."""
     attempts = [attempt for attempt, _ in replay.attempts.values()]
     max_attempts = replay.unread_bytes // _MIN_INTENT_BYTES + 1
     costs = [attempt.cost_upper_bound for attempt in attempts if attempt.cost_upper_bound is not None]
@@ -155,7 +155,7 @@ def _price(replay: Replay, attempt: Attempt) -> Price | None:
 
 
 def journal_cost(replay: Replay) -> Cost:
-    """Return what a journal's attempts did cost and may have cost; what is not settled counts at its worst."""
+    """Return the cost of a journal's attempts, and its unaccounted spend; unsettled attempts count at most."""
     total = Cost()
     for attempt, settlement in replay.attempts.values():
         price = _price(replay, attempt)
@@ -167,7 +167,7 @@ def journal_cost(replay: Replay) -> Cost:
 
 
 def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> None:
-    """Make sure that a journal is of this dataset, not of another one that was at the same destination."""
+    """Refuse a journal of another dataset that was at the same destination."""
     if replay.header.dataset_fingerprint != dataset_fingerprint:
         raise StorageError(
             f"the journal {path} is of another job or source than the dataset now at the destination",

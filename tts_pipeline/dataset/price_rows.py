@@ -1,7 +1,7 @@
-"""Prices behind a bill: stored with journals, usage and markers, so that every cost can be recomputed.
+"""Store the prices of a bill in usage files and markers, so that every cost can be recomputed.
 
-A price row is a ``Price`` as JSON: each of its fields by name, as text, or null. A usage file holds the rows of the
-prices its attempts name in its Parquet metadata, under ``prices``: whoever takes a part over has them too.
+A price row is a ``Price`` as JSON: each field by name, as text, or null. A usage file holds the rows of its attempts'
+prices in its Parquet metadata, under ``prices``, so that a process which adopts the part has them, too.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _AMOUNTS = ("currency", "per_10k_characters", "per_1m_input_tokens", "per_1m_out
 
 
 def price_row(price: Price) -> dict[str, str | None]:
-    """Return a price as it is stored; amounts and days are text."""
+    """Return the row of a price; amounts and days are text."""
     return {name: None if value is None else str(value) for name, value in asdict(price).items()}
 
 
 def with_prices(usage: pa.Table, prices: Mapping[str, Price]) -> pa.Table:
-    """Return a usage table with the rows of the prices that it names in its metadata."""
+    """Return a usage table whose metadata holds the rows of the prices in its ``price_id`` column."""
     price_ids = set(usage.column("price_id").to_pylist()) - {None}
     rows = [price_row(prices[price_id]) for price_id in sorted(price_ids & prices.keys())]
     return usage.replace_schema_metadata({**(usage.schema.metadata or {}), _KEY: orjson.dumps(rows)})
 
 
 def read_prices(data: bytes) -> list[dict[str, Any]]:
-    """Return the price rows of a usage file; none when it has none."""
+    """Return the price rows of a usage file; an empty list if it has none."""
     metadata = parquet_file(pa.BufferReader(data)).schema_arrow.metadata or {}
     rows: list[dict[str, Any]] = orjson.loads(metadata.get(_KEY, b"[]"))
     return rows
 
 
 def check_price_row(row: JsonFields) -> dict[str, Any]:
-    """Return a price row that was read back, whose values are all texts, or null."""
+    """Return a stored price row after checking that all its values are texts or null."""
     row.text("price_id")
     for name in row.values:
         row.text_or_none(name)
@@ -52,16 +52,16 @@ def check_price_row(row: JsonFields) -> dict[str, Any]:
 
 
 def distinct_prices(rows: Iterable[PriceRow]) -> list[PriceRow]:
-    """Return each price row once, in the order of their ids; two of one id that differ are both kept."""
+    """Return each price row once, sorted by id; differing rows of the same id are both kept."""
     unique_rows = {orjson.dumps(dict(row), option=orjson.OPT_SORT_KEYS): row for row in rows}
     return sorted(unique_rows.values(), key=lambda row: row["price_id"] or "")
 
 
 def refuse_changed_prices(existing: Iterable[PriceRow], current: Iterable[PriceRow]) -> None:
-    """Make sure that the bill of a dataset stays one bill. When a price holds, and who says so, may change.
+    """Refuse prices with which the costs of a dataset no longer add up; the dates and source of a price may change.
 
     Raises:
-        ConfigurationError: An id now means another amount, or the costs would be in two currencies.
+        ConfigurationError: The amount of an id has changed, or the costs would be in two currencies.
     """
     existing_by_id = {row["price_id"]: row for row in existing}
     for row in current:

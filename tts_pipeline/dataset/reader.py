@@ -1,4 +1,4 @@
-"""A dataset as readers see it: its finished parts, the files of its tables, and columns by file or by row group."""
+"""Read a dataset: its finished parts, the files of its tables, and columns by file or by row group."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tts_pipeline.storage.parquet import conform_columns, open_parquet
 from tts_pipeline.storage.store import Store, storage_errors
 
 DatasetLike = str | os.PathLike[str] | Store
-"""A folder, a URL, or a store that is open already."""
+"""A folder, a URL, or an open store."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of the speech table, while its file is open; ``audio`` reads the bytes of all its rows.
+    """A row group of the speech table, valid while its file is open; ``audio`` reads the bytes of all its rows.
 
-    Rows are numbered from the first file that is read.
+    ``first_row`` counts rows from the beginning of the first file read.
     """
 
     part: int
@@ -44,7 +44,7 @@ class RowGroup:
 
 
 class DatasetReader:
-    """Reads the files of a dataset. For many threads; reads nothing before it is needed. Every method blocks.
+    """Reads the files of a dataset. Thread-safe; reads only when needed. Every method blocks.
 
     A column that a file lacks is null where its table allows nulls: an earlier version wrote the file. Any other
     missing column is damage.
@@ -59,7 +59,7 @@ class DatasetReader:
 
     @classmethod
     def open(cls, dataset: DatasetLike) -> Self:
-        """Open a dataset."""
+        """Open a dataset; raise a ConfigurationError where there is none."""
         store = dataset if isinstance(dataset, Store) else open_store(dataset)
         if not store.exists(DESCRIPTOR_FILE):
             raise _no_dataset(store)
@@ -67,7 +67,7 @@ class DatasetReader:
 
     @cached_property
     def descriptor(self) -> Descriptor:
-        """What identifies the dataset."""
+        """The dataset's descriptor."""
         descriptor = read_descriptor(self.store)
         if descriptor is None:
             raise _no_dataset(self.store)
@@ -78,7 +78,7 @@ class DatasetReader:
         """The numbers of the finished parts, in ascending order.
 
         Raises:
-            ConfigurationError: A new generation takes the dataset's place right now.
+            ConfigurationError: A new generation is replacing the dataset.
             StorageError: The dataset cannot be read.
         """
         if self.store.exists(SWAP_FILE):
@@ -90,26 +90,26 @@ class DatasetReader:
         return sorted(number for number in numbers if number < self.descriptor.parts)
 
     def totals(self) -> Totals:
-        """Add up the finished parts, and what was published of the others."""
+        """Add up the finished parts, and the published usage of the other parts."""
         return dataset_totals(self.store, self.descriptor)
 
     def files(self, table: str) -> list[str]:
-        """Return the files of a table, part by part, also those of parts that are not finished."""
+        """Return the files of a table, part by part, including those of unfinished parts."""
         names = [name for name in self.store.names(table, "part-") if is_valid_name(table, name)]
         return [f"{table}/{name}" for name in sorted(names, key=lambda name: (parse_part_number(name), name))]
 
     def committed_files(self, table: str) -> list[str]:
-        """Return the files of a table that belong to finished parts, part by part."""
+        """Return the files of a table in finished parts, part by part."""
         parts = set(self.parts)
         return [name for name in self.files(table) if parse_part_number(name) in parts]
 
     def bill_files(self) -> list[str]:
-        """Return all usage files: of this generation and earlier ones, and of those being made or given up."""
+        """Return the usage files of all generations: in place, earlier, unfinished and given up."""
         folders = ["usage", *(f"{GENERATIONS_FOLDER}/{number}/usage" for number in unfinished_generations(self.store))]
         return sorted(f"{folder}/{name}" for folder in folders for name in file_names(self.store, folder))
 
     def open_claims(self) -> list[tuple[int, Claim]]:
-        """Return the parts whose process runs or was killed, with the most that each may have spent."""
+        """Return the claims, with their parts' numbers, of processes that are running or were killed."""
         unfinished = (generation_at(self.store, number) for number in unfinished_generations(self.store))
         return [
             claim
@@ -128,13 +128,13 @@ class DatasetReader:
             return self._check(name, parquet.read(columns=list(columns), use_threads=False), columns)
 
     def read_files(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read columns without audio, one table for each file, many files at a time, in order."""
+        """Yield columns without audio, one table per file, in order; reads several files in parallel."""
         with DaemonExecutor(FILE_READERS, "dataset") as readers:
             for start in range(0, len(names), FILE_READERS):
                 yield from readers.map(lambda name: self.read(name, columns), names[start : start + FILE_READERS])
 
     def row_groups(self, names: Sequence[str], columns: Sequence[str]) -> Iterator[RowGroup]:
-        """Read files row group by row group. A group can be asked for its audio until the next one is read."""
+        """Yield the row groups of files; the audio of a group can be read until the next group is requested."""
         first_row = 0
         for name in names:
             with open_parquet(self.store, name) as parquet:
@@ -145,14 +145,14 @@ class DatasetReader:
                     first_row += rows.num_rows
 
     def row_group(self, name: str, number: int, columns: Sequence[str]) -> pa.Table | None:
-        """Read columns of one row group; None when the file has fewer of them."""
+        """Read columns of one row group; return None when the file has fewer row groups."""
         with open_parquet(self.store, name) as parquet:
             return self._read_group(parquet, name, number, columns) if number < parquet.num_row_groups else None
 
     def row(self, name: str, number: int, columns: Sequence[str] | None = None) -> pa.Table | None:
-        """Read one row, counted from 0 in its file; None when there is no such row. Only its row group is read.
+        """Read one row, counted from 0 in its file; return None when it does not exist. Reads only its row group.
 
-        ``columns`` None is all but the audio.
+        ``columns`` None means all columns but the audio.
         """
         if not self.store.exists(name):
             return None
@@ -178,7 +178,7 @@ class DatasetReader:
         return audio
 
     def _check(self, name: str, table: pa.Table, columns: Sequence[str]) -> pa.Table:
-        """Return a file's table with just these columns, in order; check names that may become file names."""
+        """Return a file's table with only these columns, in order; check audio formats, which may become file names."""
         kind = name.rsplit("/", 2)[-2]
         table = conform_columns(table, columns, TABLES[kind], self.store.describe(name), keeps_nulls=True)
         if "audio_format" in columns:

@@ -27,9 +27,9 @@ def collect_orphans(
 ) -> None:
     """Publish the usage of orphaned journals and claims of committed parts, then delete them.
 
-    A kill after the marker leaves them. Mostly their usage is published already. Where two processes held a part at
-    one time, it may not be: it is published now, and the seal is removed, because the bill has grown. Parts that
-    another process holds stay as they are, and so do the journals of another dataset.
+    A kill after the marker leaves orphans. Usually their usage is published already. If two processes held a part at
+    the same time, it may not be: then it is published now, and the seal is removed, because the bill has grown. Parts
+    that another process holds stay as they are, and so do the journals of another dataset.
     """
     claims_by_part = _find_open_parts(store, journals)
     claims_by_part |= {
@@ -42,7 +42,7 @@ def collect_orphans(
             try:
                 stack.enter_context(leases.hold(part_name(number)))
             except HeldElsewhereError:
-                continue  # whoever has it accounts for it
+                continue  # its holder accounts for it
             shipped_ids = {parse_journal_id(name) for name in file_names(store, SHIPPED, f"{part_name(number)}-")}
             adopt_journals(store, journals, number, exclude=shipped_ids - {parse_journal_id(name) for name in claims})
             paths = _commit_usage(
@@ -55,10 +55,10 @@ def collect_orphans(
 
 
 def commit_all_usage(store: Store, journals: Path, leases: Leases) -> None:
-    """Publish the usage of all journals and claims of a dataset that nobody continues. The journals stay.
+    """Publish the usage of all journals and claims of an abandoned dataset. The journals stay.
 
     Raises:
-        StorageError: The destination or the disk failed, a journal is of another version, or another process still
+        StorageError: The destination or the disk failed, another version wrote a journal, or another process still
             works on one of the parts.
     """
     for number, claims in _find_open_parts(store, journals).items():
@@ -100,7 +100,7 @@ def _commit_usage(
     is_better_known = any(is_provisional(store, number, replay) for replay in replays)
     if is_better_known or not all(store.exists(usage_name(number, journal_id)) for journal_id in spending_ids):
         store.remove(MANIFEST_FILE)
-    if is_better_known:  # its marker tells of the guess: the part is published again by whoever runs the job
+    if is_better_known:  # the marker holds the hash of the guess: the next run publishes the part again
         store.remove(marker_name(number))
     for replay in replays:
         commit_journal_usage(store, number, replay)

@@ -1,4 +1,4 @@
-"""The file of the speech table: audio uncompressed, the rest compressed, row groups that fit memory."""
+"""Build the file of the speech table: uncompressed audio, compressed other columns, row groups that fit memory."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from tts_pipeline.wal.frames import Blob
 from tts_pipeline.wal.replay import UtteranceRecord
 
 AUDIO_LEAVES = ("audio.bytes", "audio.path")
-"""Columns without dictionary, compression and statistics: they cost time and gain nothing on audio."""
+"""Columns without dictionary, compression and statistics, which cost time and gain nothing for audio."""
 
 
 def split_row_groups(indices: Sequence[int], row_bytes: Callable[[int], int]) -> Iterator[list[int]]:
-    """Divide rows, by places, into groups of ``ROW_GROUP_BYTES`` at most; a larger row is one of its own."""
+    """Divide row indices into groups of at most ``ROW_GROUP_BYTES``; a larger row is a group of its own."""
     return groups_within(indices, row_bytes, ROW_GROUP_BYTES)
 
 
 def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Put small tables that follow each other together, as many as make up ``ROW_GROUP_BYTES`` at most."""
+    """Concatenate consecutive small tables into tables of at most ``ROW_GROUP_BYTES``."""
     return map(pa.concat_tables, groups_within(tables, lambda table: table.nbytes, ROW_GROUP_BYTES))
 
 
 class BlobReader(ExitStack):
-    """Reads from journals by offset, each opened once. Used by ``with``."""
+    """Reads payloads from journals, and opens each journal once. Use it in a ``with`` statement."""
 
     def __init__(self) -> None:
         super().__init__()
         self._files: dict[Path, FileIO] = {}
 
     def read(self, blobs: Sequence[Blob]) -> tuple[pa.Array, list[str]]:
-        """Return the bytes as one binary column, read straight into its memory, and the SHA-256 of each."""
+        """Return the blobs as one binary column, read directly into its memory, and the SHA-256 of each."""
         ends = list(accumulate((blob.length for blob in blobs), initial=0))
         data = pa.allocate_buffer(ends[-1])
         hashes = []
@@ -71,7 +71,7 @@ class BlobReader(ExitStack):
 def speech_columns(
     keys: Sequence[UtteranceKey], records: Sequence[UtteranceRecord], texts: pa.Array, blobs: BlobReader
 ) -> list[pa.Array]:
-    """Return the speech table's own columns for utterances that are speech; keys and records have one order."""
+    """Return the speech table's own columns for finished utterances; keys and records have the same order."""
     speeches = [record.speech for record in records if record.speech is not None]
     paths = [audio_path(key, speech.audio_format) for key, speech in zip(keys, speeches, strict=True)]
     data, hashes = blobs.read([record.audio for record in records if record.audio is not None])
@@ -94,10 +94,10 @@ def speech_columns(
 
 
 def audio_path(key: UtteranceKey, audio_format: str) -> str:
-    """Return the file name that stands beside an audio's bytes, without anything that a path could mean.
+    """Return the file name that is stored beside audio; characters with a meaning in paths are replaced.
 
     Raises:
-        StorageError: The format is none that there is: the journal or the dataset was tampered with.
+        StorageError: The format is unknown: the journal or the dataset was tampered with.
     """
     utterance_id, take = key
     check_audio_formats((audio_format,), f"what is kept of utterance {utterance_id!r}")
@@ -106,5 +106,5 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
 
 
 def speech_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Open a file for speech: the audio is stored as it is, the rest is compressed. Used by ``with``."""
+    """Open a speech file for writing; only columns other than audio are compressed. Use it in a ``with`` statement."""
     return parquet_writer(path, schema, raw_leaves=AUDIO_LEAVES, has_checksums=False)

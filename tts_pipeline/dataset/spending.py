@@ -1,4 +1,4 @@
-"""Spending of a dataset so far, at most: a budget starts from it."""
+"""Compute the upper bound of a dataset's spending so far, from which a budget starts."""
 
 from __future__ import annotations
 
@@ -20,28 +20,25 @@ from tts_pipeline.wal.journal import SUFFIX
 from tts_pipeline.wal.replay import Replay
 
 EARLIER_GENERATIONS = -1
-"""Stands for a part's number where an earlier generation of the dataset spent something."""
+"""The key, in place of a part's number, for the spending of earlier generations."""
 
 
 def total_spend(store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> Cost:
-    """Add up what every attempt of a dataset did cost and may have cost, over all invocations. Blocking.
-
-    See ``DatasetSpend``.
-    """
+    """Add up the confirmed and the possible cost of a dataset over all invocations; see ``DatasetSpend``. Blocking."""
     return sum_of(DatasetSpend(store, descriptor, journals, locks).by_part().values())
 
 
 class DatasetSpend:
-    """What a dataset has spent, at most, over all invocations, and counted on while others spend. Blocking.
+    """The upper bound of a dataset's spending over all invocations; ``refresh`` counts it again. Blocking.
 
-    That is what is published, the journals on this machine whose usage is not, and all that open claims cover whose
-    journal is neither here nor published, or is here and still written to. What is unknown counts at its worst.
+    It is the sum of the published usage, the local journals whose usage is not published, and the open claims whose
+    journal is neither local nor published, or is local and still written to. Unknown costs count at their bound.
     """
 
     def __init__(self, store: Store, descriptor: Descriptor, journals: Path, locks: Path) -> None:
         self._store = store
         self._by_part = defaultdict[int, Cost](Cost)
-        # Claims first, then usage: a journal is published before its claim goes, so one of the two is always seen.
+        # Claims first, then usage: usage is published before its claim is removed, so one of the two is always seen.
         self._claims = list(open_claims(store, ()))
         self._counted_journals = committed_journals(store)
         self._by_part[EARLIER_GENERATIONS].add(
@@ -55,16 +52,16 @@ class DatasetSpend:
         for path in sorted(journals.glob(f"part-*{SUFFIX}")):
             number = parse_part_number(path.name)
             if is_locked(locks / f"{part_name(number)}.lock"):
-                continue  # it may be written to: its claim is what counts
+                continue  # it may still be written to: its claim counts
             replay = None if path.stem in self._counted_journals else _read_unless_removed(self._store, path)
-            if replay is not None:  # else its usage is published, or all that is known of it is its claim
+            if replay is not None:  # else its usage is published, or only its claim is known
                 self._by_part[number].add(journal_cost(replay))
                 self._counted_journals.add(path.stem)
 
     def by_part(self) -> dict[int, Cost]:
-        """Return what was spent when this was made, or counted anew, by the part's number, or ``EARLIER_GENERATIONS``.
+        """Return the spending at the last count by part number, or ``EARLIER_GENERATIONS``.
 
-        Parts that spent nothing may be missing.
+        Parts without spending may be missing.
         """
         by_part = defaultdict(Cost, {number: sum_of([cost]) for number, cost in self._by_part.items()})
         for number, claim in self._claims:
@@ -73,7 +70,7 @@ class DatasetSpend:
         return dict(by_part)
 
     def refresh(self, own_journals: Collection[str]) -> dict[int, Cost]:
-        """Count again what was published and claimed, without the caller's own journals; return it by part."""
+        """Count new usage and the open claims, without the caller's own journals; return the spending by part."""
         self._claims = [claim for claim in open_claims(self._store, ()) if claim[1].journal_id not in own_journals]
         for name in sorted(committed_journals(self._store) - self._counted_journals):
             usage = f"usage/{name}.parquet"

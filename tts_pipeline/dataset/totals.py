@@ -1,4 +1,4 @@
-"""Totals of a run, a part or a dataset, which add up."""
+"""Count the rows and the cost of a run, a part or a dataset, and add such totals up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tts_pipeline.storage.json_files import JsonFields
 
 @dataclass(slots=True, kw_only=True)
 class Totals(Cost):
-    """What was made and what it cost; ``cost`` stays None as long as nothing had a price.
+    """The counts of rows and their cost; ``cost`` stays None until an attempt has a price.
 
     Args:
         rows: Utterances in the source.
@@ -31,7 +31,7 @@ class Totals(Cost):
     audio_ms: int = 0
 
     def add(self, other: Cost) -> None:
-        """Add what another made and what it cost."""
+        """Add another cost, and the counts of rows if it has them."""
         Cost.add(self, other)
         if isinstance(other, Totals):
             for name in _MADE:
@@ -44,13 +44,13 @@ class Totals(Cost):
         self.reused += is_reused
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as JSON holds them; money is text."""
+        """Return the totals as JSON values; money is text."""
         values = ((name, getattr(self, name)) for name in TOTALS_FIELDS)
         return {name: str(value) if isinstance(value, Decimal) else value for name, value in values}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
-        """Return counts that ``to_json`` gave; other keys are passed over."""
+        """Return the totals in JSON values from ``to_json``; unknown keys are ignored."""
         known = {name: values[name] for name in TOTALS_FIELDS if name in values}
         for name in _MONEY:
             if known.get(name) is not None:
@@ -59,12 +59,12 @@ class Totals(Cost):
 
 
 def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
-    """Return the counts of a file, which may be damaged or hostile; other keys are passed over.
+    """Return the totals in a file, which may be damaged or hostile; unknown keys are ignored.
 
-    Counts that earlier versions did not know may be missing.
+    Counts that earlier versions did not write may be missing.
 
     Raises:
-        StorageError: They cannot be true: missing, negative, or more confirmed than possible.
+        StorageError: The totals are impossible: missing, negative, or confirmed above the upper bound.
     """
     if not values:
         return Totals()
@@ -81,21 +81,21 @@ def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
 
 
 def damaged_amounts(location: str) -> StorageError:
-    """Return the error of a file that tells amounts that cannot be true."""
+    """Return the error for a file with impossible amounts."""
     message = f"{location} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
     return StorageError(message, hint=BILL_HINT)
 
 
 BILL_HINT = "restore it: the bill is added up from it"
 _OPTIONAL = frozenset({"characters_without_price", "implausible_attempts", "cost_in_question"})
-"""What earlier versions did not count."""
+"""Fields that files of earlier versions may lack."""
 
 TOTALS_FIELDS = (
     *("rows", "speech", "rejects", "attempts", "unknown_attempts", "reused"),
     *("characters_billed", "characters_upper_bound", "characters_without_price"),
     *("cost", "cost_upper_bound", "currency", "audio_ms", "implausible_attempts", "cost_in_question"),
 )
-"""In the order in which files have them."""
+"""The fields of totals, in their order in files."""
 
 _MADE = ("rows", "speech", "rejects", "reused", "audio_ms")
 _MONEY = ("cost", "cost_upper_bound", "cost_in_question")

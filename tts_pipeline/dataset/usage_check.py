@@ -19,22 +19,20 @@ from tts_pipeline.storage.store import Store
 
 
 def verify_usage(store: Store) -> None:
-    """Make sure that the usage files of a dataset are complete and unchanged. Blocking.
+    """Check that the usage files of a dataset and its unfinished generations are complete and unchanged. Blocking.
 
     A marker holds the hash of each usage file of its part. The files of open parts have no such hash: their amounts
-    must be possible, their pages have checksums, and none may be the copy of another file.
-
-    Unfinished generations are checked, too.
+    must be possible, their pages have checksums, and none may be a copy of another file.
 
     Raises:
-        StorageError: A file is missing, is damaged, or is the copy of another file; names the file.
+        StorageError: A file is missing or damaged, or is a copy of another file; the message names it.
     """
     for generation in (store, *(generation_at(store, number) for number in unfinished_generations(store))):
         _check(generation)
 
 
 def _check(store: Store) -> None:
-    # While generations are swapped, markers and usage are apart.
+    # During a swap, markers and usage belong to different generations.
     expected_hashes = {} if store.exists(SWAP_FILE) else _read_expected_hashes(store)
     names = store.names("usage")
     missing = sorted(expected_hashes.keys() - {f"usage/{name}" for name in names})
@@ -64,7 +62,7 @@ def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str
 
 
 def _read_expected_hashes(store: Store) -> dict[str, str]:
-    """Return the SHA-256 of each usage file that the seal names, or, where there is no seal, the markers."""
+    """Return the SHA-256 of each usage file in the seal or, without a seal, in the markers."""
     data = store.read(MANIFEST_FILE)
     if data is None:
         markers = read_markers(store, map(parse_part_number, file_names(store, "done", "part-")))

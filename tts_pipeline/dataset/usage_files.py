@@ -1,4 +1,4 @@
-"""Usage files, one for each journal: the bill. Only a provisional one is ever replaced."""
+"""Write and add up usage files, one per journal, which are the bill; only a provisional file is ever replaced."""
 
 from __future__ import annotations
 
@@ -30,11 +30,10 @@ def usage_name(part: int, journal_id: str) -> str:
 def commit_journal_usage(
     store: Store, part: int, replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]] | None = None
 ) -> None:
-    """Publish the usage of a journal that will not be written to any more; what is published is left alone. Blocking.
+    """Publish the usage of a journal that receives no more records. Blocking.
 
-    But what another machine told of a journal that it took for lost is replaced by the truth, which a copy is not.
-
-    Tags by utterance come beside those of the whole job.
+    Published usage stays as it is, unless it is another machine's guess about a journal that seemed lost: the original
+    journal, but not an adopted copy, replaces it. Tags by utterance are added to the tags of the job.
     """
     name = usage_name(part, replay.journal_id)
     if not replay.attempts and (replay.unaccounted is None or not replay.unaccounted.characters_upper_bound):
@@ -47,7 +46,7 @@ def commit_journal_usage(
 
 
 def account_for_claims(store: Store, names: Iterable[str], local_journals: Collection[str]) -> None:
-    """Write ``unknown`` usage for claims whose journal is neither here nor published, and remove them. Blocking."""
+    """Write ``unknown`` usage for claims whose journal is neither local nor published; remove the claims. Blocking."""
     for name in names:
         claim = read_claim(store, name)
         if claim is None or claim.journal_id in local_journals:
@@ -59,15 +58,15 @@ def account_for_claims(store: Store, names: Iterable[str], local_journals: Colle
 
 
 def committed_journals(store: Store) -> set[str]:
-    """Return the journals whose usage is published, by their files' name without its suffix. Blocking."""
+    """Return the journals whose usage is published, as ``part-00007-<journal_id>``. Blocking."""
     return {name.removesuffix(".parquet") for name in file_names(store, "usage") if name.startswith("part-")}
 
 
 def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Claim]]:
-    """Yield each claim whose journal is not known, with its part. Blocking.
+    """Yield each claim whose journal is not in ``known``, with its part's number. Blocking.
 
-    Its process is still spending, or was killed. The known journals are to be listed before the claims are read: usage
-    that is published meanwhile then counts twice rather than not at all.
+    Its process is still spending, or was killed. List the known journals before the call: usage that is published
+    meanwhile then counts twice rather than not at all.
     """
     for name in file_names(store, "claims"):
         claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
@@ -76,7 +75,7 @@ def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Cla
 
 
 def claim_cost(claim: Claim) -> Cost:
-    """Return what a claim may have spent: all that it claims."""
+    """Return the possible spending under a claim: all of it."""
     return Cost.at_most(claim.characters_upper_bound, claim.cost_upper_bound, claim.currency)
 
 
@@ -84,7 +83,7 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
     """Add up a usage file.
 
     Raises:
-        StorageError: It is damaged, or tells amounts that cannot be true.
+        StorageError: The file is damaged, or its amounts are impossible.
     """
     with storage_errors(f"reading {location}", Exception):
         columns = ("outcome", "currency", *_AMOUNTS, _IMPLAUSIBLE)
@@ -100,7 +99,7 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
         raise damaged_amounts(location)
     outcomes, currencies = (table.column(name).to_pylist() for name in ("outcome", "currency"))
     currency = next(filter(None, currencies), None)
-    if {*currencies} - {None, currency}:  # two currencies are never added: of the others nothing is known
+    if {*currencies} - {None, currency}:  # two currencies are never added: costs in the others count as unknown
         confirmed, costs = (
             [cost if its_currency == currency else None for cost, its_currency in zip(column, currencies, strict=True)]
             for column in (confirmed, costs)
@@ -121,7 +120,7 @@ def usage_cost(data: bytes, location: str = "a usage file") -> Cost:
 
 
 def is_provisional(store: Store, part: int, replay: Replay) -> bool:
-    """Return whether the published usage of a journal is another machine's guess, and the journal knows better."""
+    """Return whether the published usage of a journal is another machine's guess that the journal can correct."""
     name = usage_name(part, replay.journal_id)
     return (
         replay.unaccounted is None
@@ -132,7 +131,7 @@ def is_provisional(store: Store, part: int, replay: Replay) -> bool:
 
 
 def _holds_outcomes_of(store: Store, name: str, replay: Replay) -> bool:
-    """Return whether a usage file holds a journal's attempts as they ended, no more and no less."""
+    """Return whether a usage file holds exactly the attempts of a journal, with their outcomes."""
     data = store.read(name)
     if data is None:
         return False
@@ -162,7 +161,7 @@ def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) 
 
 
 def claim_usage(claim: Claim) -> dict[str, Any]:
-    """Return the usage row that stands for all that a claim may have spent, as long as its journal does not tell."""
+    """Return the usage row for the whole amount of a claim whose journal is unknown."""
     return {
         "attempt_id": f"claim-{claim.journal_id}",
         "invocation_id": claim.invocation_id,
