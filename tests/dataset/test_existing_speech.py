@@ -51,7 +51,7 @@ def test_speech_of_other_rows_is_refused(tmp_path: Path, store: Store) -> None:
     other.run()
     store.remove(marker_name(0))
     bench = Bench.of(tmp_path, store, rows=3)
-    with pytest.raises(StorageError, match="holds other rows"):
+    with pytest.raises(StorageError, match="holds rows that are not in the source"):
         read_existing_speech(store, bench.rows())
 
 

@@ -107,7 +107,7 @@ def test_a_large_growth_has_larger_parts(store: Store) -> None:
 def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
     """Their rows would stand among old ones: with ``--append`` they come behind them; later runs know the order."""
     create_or_extend_descriptor(store, described("a", "c"))
-    with pytest.raises(ConfigurationError, match=r"grown in between: 'b\.parquet' is new") as refused:
+    with pytest.raises(ConfigurationError, match=r"has new files among the old ones: 'b\.parquet' is new") as refused:
         _grow(store, described("a", "b", "c"))
     assert "`append=True`" in (refused.value.hint or "")
     grown = _grow(store, described("a", "b", "c"), Growth.ANYWHERE)

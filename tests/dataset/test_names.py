@@ -12,9 +12,9 @@ from tts_pipeline.storage.store import Store
 @pytest.mark.parametrize("name", ["part-", "part-x", "part--1.json", "part-1.json", "x", "../part-x-y"])
 def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
     """It is neither left out nor guessed at, for it may be a file of the bill."""
-    with pytest.raises(StorageError, match="none of ours"):
+    with pytest.raises(StorageError, match="not the name of a dataset file"):
         parse_part_number(name)
-    with pytest.raises(StorageError, match="none of ours"):
+    with pytest.raises(StorageError, match="not the name of a dataset file"):
         parse_journal_id("part-00000.json")
 
 
@@ -58,5 +58,5 @@ def test_a_renamed_file_is_an_error_and_is_not_left_out(store: Store) -> None:
     assert file_names(store, "usage") == ["part-00000-b.parquet", "part-00001-a.parquet"]
     assert file_names(store, "usage", "part-00001-") == ["part-00001-a.parquet"]
     store.write("usage/part-00002-c (copy).parquet", b"")
-    with pytest.raises(StorageError, match=r"part-00002-c \(copy\)\.parquet.* none of ours"):
+    with pytest.raises(StorageError, match=r"part-00002-c \(copy\)\.parquet.* not the name of a dataset file"):
         file_names(store, "usage")

@@ -69,7 +69,7 @@ def test_prices_of_one_id_that_differ_are_both_kept() -> None:
 @pytest.mark.parametrize(
     ("now", "said"),
     [
-        (replace(FLASH_PRICE, per_10k_characters=Decimal(1)), "'list-1' is not what it was"),
+        (replace(FLASH_PRICE, per_10k_characters=Decimal(1)), "'list-1' differs from the price of this id"),
         (replace(FLASH_PRICE, price_id="x", currency="USD"), "has costs in CNY, and the price 'x' is in USD"),
     ],
 )

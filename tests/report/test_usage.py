@@ -182,7 +182,7 @@ def test_amounts_that_cannot_be_true_are_a_damaged_file(tmp_path: Path, amounts:
     for place in (str(tmp_path / "out"), f"memory://damaged-{uuid.uuid4().hex}"):
         write_dataset(place, tmp_path, a_request())
         write_dataset(place, tmp_path, a_request(), a_request(**amounts), file="usage/part-00000-b")
-        with pytest.raises(StorageError, match=r"part-00000-b\.parquet is damaged: it tells amounts"):
+        with pytest.raises(StorageError, match=r"part-00000-b\.parquet is damaged: its amounts"):
             usage_report([place])
 
 

@@ -74,11 +74,11 @@ def test_each_kind_of_value_refuses_the_others() -> None:
 def test_a_name_that_no_dataset_gives_is_told(name: str, store: Store) -> None:
     """A wrong number or journal name is an error that names the file."""
     for read in (parse_part_number, parse_journal_id):
-        with pytest.raises(StorageError, match="is none of ours"):
+        with pytest.raises(StorageError, match="is not the name of a dataset file"):
             read(f"claims/{name}")
     if "/" not in name:
         store.write(f"claims/{name}", b"{}")
-        with pytest.raises(StorageError, match="is none of ours"):
+        with pytest.raises(StorageError, match="is not the name of a dataset file"):
             file_names(store, "claims")
 
 

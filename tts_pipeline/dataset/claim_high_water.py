@@ -190,7 +190,7 @@ class BudgetPool:
         return StoppedError(
             f"the budget is used up: other runs have spent or claimed {' and '.join(amounts)} by now",
             stopped_by="budget",
-            hint="everything done is kept; run it again when they have ended, for what they left, or raise the cap",
+            hint="all finished rows are kept; run the job again when the other runs have ended, or raise the cap",
         )
 
     def _try_draw(self, member: ClaimHighWater, needed: SpendBound) -> bool:

@@ -67,7 +67,7 @@ def read_claim(store: Store, name: str) -> Claim | None:
     data = store.read(name)
     if data is None:
         return None
-    fields = read_fields(data, store.describe(name), "restore the file: it tells what the journal may have spent")
+    fields = read_fields(data, store.describe(name), "restore the file: it limits the spending of its journal")
     fields.amount("cost_upper_bound", limit=_COST_LIMIT)
     try:
         claim = msgspec.convert(fields.values, Claim)

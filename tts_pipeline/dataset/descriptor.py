@@ -239,11 +239,11 @@ def _read_extent(values: JsonFields) -> Extent:
 def _refuse_impossible(descriptor: Descriptor, fields: JsonFields) -> None:
     """Refuse a descriptor whose numbers contradict each other, or whose derived values are wrong."""
     if descriptor.extents[0].rows < 0 or descriptor.extents[0].files < 0 or descriptor.parts > MAX_DESCRIPTOR_PARTS:
-        raise fields.damage_error("its numbers of rows, files and parts do not fit each other")
+        raise fields.damage_error("its numbers of rows, files and parts contradict each other")
     parse_totals(fields.path, descriptor.carried_totals or {})
     for name in ("parts", "job_fingerprint", "source_fingerprint"):
         if name in fields and fields.values[name] != getattr(descriptor, name):
-            raise fields.damage_error(f"{name!r} is not that of what else it tells")
+            raise fields.damage_error(f"{name!r} contradicts its other values")
 
 
 def refuse_vanished(store: Store) -> None:
@@ -253,6 +253,6 @@ def refuse_vanished(store: Store) -> None:
     """
     if not store.exists(DESCRIPTOR_FILE):
         raise StorageError(
-            f"the dataset at {store.root} has vanished: {DESCRIPTOR_FILE} is not there any more",
-            hint="bring the destination back (is it mounted?) and run again: what was received is kept in the journals",
+            f"the dataset at {store.root} has vanished: its {DESCRIPTOR_FILE} is missing",
+            hint="bring the destination back (is it mounted?) and run again: the journals keep all received audio",
         )

@@ -63,8 +63,8 @@ def read_existing_speech(store: Store, rows: PartRows) -> ExistingSpeech:
     row_indices = {key: row for row, key in enumerate(zip(columns["utterance_id"], columns["take"], strict=True))}
     if not row_indices.keys() <= set(rows.keys):
         raise StorageError(
-            f"{store.describe(speech_name(rows))} holds other rows than the source's",
-            hint="it is of another dataset: remove it, or name another destination",
+            f"{store.describe(speech_name(rows))} holds rows that are not in the source",
+            hint="it belongs to another dataset: remove it, or use another destination",
         )
     return ExistingSpeech(
         row_indices,

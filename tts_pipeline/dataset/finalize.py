@@ -32,10 +32,10 @@ def _read_manifest(store: Store, descriptor: Descriptor) -> Mapping[str, Any] | 
     data = store.read(MANIFEST_FILE)
     if data is None:
         return None
-    manifest = read_fields(data, store.describe(MANIFEST_FILE), "remove it, and run again: it is made anew from done/")
+    manifest = read_fields(data, store.describe(MANIFEST_FILE), "remove it and run again: it is rebuilt from done/")
     numbers = [part.count("part") if "part" in part.values else None for part in manifest.objects("parts")]
     if any(number not in (None, index) for index, number in enumerate(numbers)):
-        raise manifest.damage_error("its parts do not follow one another")
+        raise manifest.damage_error("its parts are not in order")
     return manifest.values if len(manifest.items("parts")) >= descriptor.parts else None
 
 
@@ -135,7 +135,7 @@ def read_markers(store: Store, numbers: Iterable[int]) -> list[dict[str, Any]]:
 
 def _parse_marker(store: Store, number: int, data: bytes) -> dict[str, Any]:
     location = store.describe(marker_name(number))
-    marker = read_fields(data, location, "restore it, or remove it and run again: the part's rows that are speech stay")
+    marker = read_fields(data, location, "restore it, or remove it and run again: the part's speech is kept")
     if marker.count("part") != number:
         raise marker.damage_error(f"it is the marker of {part_name(marker.count('part'))}")
     parse_totals(location, marker.object("totals").values)

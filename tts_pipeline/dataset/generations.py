@@ -60,7 +60,7 @@ def unfinished_generations(root: Store) -> list[int]:
 
 def _parse_number(root: Store, name: str) -> int:
     if not _NUMBER.fullmatch(name):
-        hint = "give it back its number: what was spent for it is on the bill"
+        hint = "rename it to its number: its spending is on the bill"
         raise StorageError(
             f"{root.describe(f'{GENERATIONS_FOLDER}/{name}')} is not the name of a generation", hint=hint
         )
@@ -90,7 +90,8 @@ def swap_in(root: Store, number: int) -> None:
     new_store = generation_at(root, number)
     descriptor, existing = read_descriptor(new_store), read_descriptor(root)
     if descriptor is None or not new_store.exists(MANIFEST_FILE):
-        raise StorageError(f"{new_store.root} is not finished", hint="run the job again with `rebuild=True`")
+        message = f"the generation at {new_store.root} is not finished"
+        raise StorageError(message, hint="run the job again with `rebuild=True`")
     abandoned = [other for other in unfinished_generations(root) if other != number]
     carried_totals = totals_to_carry(root, [generation_at(root, other) for other in abandoned])
     swap = {
@@ -136,7 +137,7 @@ def resume_swap(root: Store) -> bool:
 
 def _read_swap(root: Store, data: bytes) -> dict[str, Any]:
     """Read the plan of a swap, and refuse a plan that reaches outside the dataset."""
-    swap = read_fields(data, root.describe(SWAP_FILE), "restore it: it tells which generation counts")
+    swap = read_fields(data, root.describe(SWAP_FILE), "restore it: it states which generation counts")
     swap.count("generation", minimum=1, maximum=MAX_DESCRIPTOR_GENERATIONS)
     swap.count("instead_of", maximum=MAX_DESCRIPTOR_GENERATIONS)
     for number in swap.items("given_up"):

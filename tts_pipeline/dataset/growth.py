@@ -39,7 +39,7 @@ def check_descriptor(store: Store, current: Descriptor, growth: Growth = Growth.
         existing = read_descriptor(store)  # another process may have made the dataset in between
     if existing is None:
         raise ConfigurationError(
-            f"the destination {store.root} is not empty and holds no dataset", hint="name a new or empty folder"
+            f"the destination {store.root} is not empty and holds no dataset", hint="use a new or empty folder"
         )
     _refuse_another_job(store, existing, current)
     _refuse_another_source(store, existing, current)
@@ -89,7 +89,8 @@ def _reconcile(store: Store, descriptor: Descriptor) -> Descriptor:
         if earlier is not None:
             return earlier
     _refuse_another_source(store, existing, descriptor)
-    raise ConfigurationError(f"the dataset at {store.root} has grown otherwise meanwhile", hint="run it again")
+    message = f"another process has extended the dataset at {store.root} with other files"
+    raise ConfigurationError(message, hint="run the job again")
 
 
 def _refuse_another_job(store: Store, existing: Descriptor, current: Descriptor) -> None:
@@ -99,14 +100,14 @@ def _refuse_another_job(store: Store, existing: Descriptor, current: Descriptor)
         differences = "; ".join(f"{n} is {existing.job.get(n)!r} there and {current.job.get(n)!r} now" for n in names)
         raise ConfigurationError(
             f"the dataset at {store.root} is of another job: {differences}",
-            hint=f"use the same settings to go on with it{hints}, or another destination",
+            hint=f"use the same settings to continue it{hints}, or use another destination",
         )
 
 
 _SETTING_HINTS = {
-    "hive": " (`hive=False`, where it was made without the columns of folders), or make it anew with `rebuild=True`",
-    "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), or make it anew with `rebuild=True`: what is "
-    "unchanged is not bought again",
+    "hive": " (`hive=False` if it was made without the columns of folders), or remake it with `rebuild=True`",
+    "int96_unit": " (INT96 timestamps beyond 2262 wrapped in it), or remake it with `rebuild=True`: unchanged rows "
+    "are not bought again",
 }
 
 
@@ -125,8 +126,8 @@ def _refuse_another_source(store: Store, existing: Descriptor, current: Descript
     changes += [f"{path!r} is new" for path in current_files.keys() - existing_files.keys()]
     raise ConfigurationError(
         f"the source of the dataset at {store.root} has changed: {_summarize(changes)}",
-        hint="restore the source to go on with it, use another destination, or make the dataset anew with "
-        "`rebuild=True`: what is unchanged is then not bought again",
+        hint="restore the source to continue the dataset, use another destination, or remake the dataset with "
+        "`rebuild=True`: unchanged rows are not bought again",
     )
 
 
@@ -137,8 +138,8 @@ def _refuse_other_rows(store: Store, existing: Descriptor, current: Descriptor) 
     is_pilot = existing.job.get("limit") is not None or existing.job.get("sample") is not None
     if existing.rows != (existing.rows if is_pilot and new_rows else current.rows - new_rows):
         raise StorageError(
-            f"{store.describe(DESCRIPTOR_FILE)} is damaged: it tells of {existing.rows} rows, "
-            f"and its source has {current.rows}",
+            f"{store.describe(DESCRIPTOR_FILE)} is damaged: it states {existing.rows} rows, "
+            f"but its source has {current.rows}",
             hint=RESTORE_HINT,
         )
 
@@ -152,12 +153,12 @@ def _extend(store: Store, existing: Descriptor, current: Descriptor, growth: Gro
     if existing.job.get("limit") is not None or existing.job.get("sample") is not None:
         raise ConfigurationError(
             f"the source of the dataset at {store.root} has grown, but a pilot (`limit`, `sample`) cannot: {listing}",
-            hint="use another destination, with `reuse` of this one, or make it anew with `rebuild=True`",
+            hint="use another destination, and this one for `reuse`, or remake it with `rebuild=True`",
         )
     if growth is Growth.AT_THE_END and new_files[0]["path"] < max(existing_files, default=""):
         raise ConfigurationError(
-            f"the source of the dataset at {store.root} has grown in between: {listing}",
-            hint="use `append=True` to take the rows of new files in behind the old ones, wherever the files stand",
+            f"the source of the dataset at {store.root} has new files among the old ones: {listing}",
+            hint="use `append=True` to append their rows to the old rows, wherever the files are",
         )
     rows = sum(file["rows"] for file in new_files)
     extent = Extent(rows, max(existing.part_rows, -(-rows // MAX_PARTS)), len(new_files))

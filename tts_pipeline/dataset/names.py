@@ -68,6 +68,6 @@ def _parse(name: str) -> re.Match[str]:
 
 def _bad_name(name: str) -> StorageError:
     return StorageError(
-        f"{name!r} among the files of the dataset is none of ours",
-        hint="give it back its name, or move it elsewhere: what a file of the bill tells cannot be left out",
+        f"{name!r} is not the name of a dataset file",
+        hint="restore its name, or move it elsewhere: a file of the bill must not be ignored",
     )

@@ -81,16 +81,15 @@ def warn_of_damage(path: Path, replay: Replay) -> None:
     """Warn the user of a damaged journal: of its effect on the bill, and of the audio that is bought again."""
     if replay.unread_bytes and replay.unaccounted is not None:
         logger.warning(
-            "the journal %s is damaged: %d bytes cannot be read. What was sent there is unknown and counts at its "
-            "most, %d characters; audio that stood there is bought again. Look after the disk",
+            "the journal %s is damaged: %d bytes are unreadable. The attempts in them are unknown and count at their "
+            "upper bound, %d characters; the audio in them is bought again. Check the disk",
             path,
             replay.unread_bytes,
             replay.unaccounted.characters_upper_bound,
         )
     if replay.damaged_answers:
         logger.warning(
-            "the journal %s is damaged: audio of %d records is not what was written, and is bought again. "
-            "Look after the disk",
+            "the journal %s is damaged: the audio of %d records has changed, and is bought again. Check the disk",
             path,
             replay.damaged_answers,
         )
@@ -104,8 +103,8 @@ def _quarantine(store: Store, path: Path) -> None:
             return
         path.rename(path.with_suffix(QUARANTINE_SUFFIX))
     logger.warning(
-        "the journal %s is damaged where it says whose it is, and was set aside as %s: what it spent is unknown and "
-        "counts at its most; audio that stood there is bought again. Look after the disk",
+        "the header of the journal %s is damaged, and the file was set aside as %s: its spending is unknown and counts "
+        "at its upper bound; its audio is bought again. Check the disk",
         path,
         path.with_suffix(QUARANTINE_SUFFIX).name,
     )
@@ -171,5 +170,5 @@ def check_fingerprint(path: Path, replay: Replay, dataset_fingerprint: str) -> N
     if replay.header.dataset_fingerprint != dataset_fingerprint:
         raise StorageError(
             f"the journal {path} is of another job or source than the dataset now at the destination",
-            hint="it may hold audio already paid for: go on with that dataset, or remove the journal to give it up",
+            hint="it may hold audio already paid for: continue its dataset, or remove the journal to give the audio up",
         )

@@ -68,13 +68,13 @@ def refuse_changed_prices(existing: Iterable[PriceRow], current: Iterable[PriceR
         existing_row = existing_by_id.get(row["price_id"], row)
         if any(existing_row.get(name) != row[name] for name in _AMOUNTS):
             raise ConfigurationError(
-                f"the price {row['price_id']!r} is not what it was when this dataset was made",
-                hint="give a changed price an id of its own: what is on the bill already stays as it is",
+                f"the price {row['price_id']!r} differs from the price of this id in this dataset",
+                hint="give a changed price a new id: the bill so far keeps its prices",
             )
         currencies = {other.get("currency") for other in (row, *existing_by_id.values())}
         if len(currencies) > 1:
             raise ConfigurationError(
                 f"this dataset has costs in {next(iter(existing_by_id.values())).get('currency')}, "
                 f"and the price {row['price_id']!r} is in {row['currency']}",
-                hint="costs of a dataset are added up: use another destination, or a price in its currency",
+                hint="a dataset adds its costs up: use another destination, or a price in its currency",
             )

@@ -84,7 +84,7 @@ class DatasetReader:
         if self.store.exists(SWAP_FILE):
             raise ConfigurationError(
                 f"the dataset at {self.store.root} is being replaced by a new generation",
-                hint="run its job to finish that",
+                hint="run its job to finish the replacement",
             )
         numbers = committed_parts(self.store, self.descriptor)
         return sorted(number for number in numbers if number < self.descriptor.parts)

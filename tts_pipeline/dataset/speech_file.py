@@ -100,7 +100,7 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
         StorageError: The format is unknown: the journal or the dataset was tampered with.
     """
     utterance_id, take = key
-    check_audio_formats((audio_format,), f"what is kept of utterance {utterance_id!r}")
+    check_audio_formats((audio_format,), f"the record of utterance {utterance_id!r}")
     safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
     return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
 

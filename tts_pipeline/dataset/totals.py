@@ -82,7 +82,7 @@ def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:
 
 def damaged_amounts(location: str) -> StorageError:
     """Return the error for a file with impossible amounts."""
-    message = f"{location} is damaged: it tells amounts that are negative, or more as confirmed than as possible"
+    message = f"{location} is damaged: its amounts are negative, or confirmed above their upper bound"
     return StorageError(message, hint=BILL_HINT)
 
 

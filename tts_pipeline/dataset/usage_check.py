@@ -37,15 +37,15 @@ def _check(store: Store) -> None:
     names = store.names("usage")
     missing = sorted(expected_hashes.keys() - {f"usage/{name}" for name in names})
     if missing:
-        raise StorageError(f"{store.describe(missing[0])} is gone, which a part that is done tells of", hint=BILL_HINT)
+        raise StorageError(f"{store.describe(missing[0])} is gone, but a marker lists it", hint=BILL_HINT)
     file_names(store, "claims")
     with DaemonExecutor(FILE_READERS, "bill") as readers:
         hashes = list(readers.map(partial(_check_file, store, expected_hashes), names))
     first_by_hash = dict(zip(reversed(hashes), reversed(names), strict=True))
     for name, sha256 in zip(names, hashes, strict=True):
         if first_by_hash[sha256] != name:
-            same = f"{store.describe(f'usage/{name}')} holds the same as {first_by_hash[sha256]}"
-            raise StorageError(f"{same}, which no two files do", hint=BILL_HINT)
+            location, earlier = store.describe(f"usage/{name}"), first_by_hash[sha256]
+            raise StorageError(f"{location} equals {earlier}: one of them is a copy", hint=BILL_HINT)
 
 
 def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str) -> str:
@@ -57,7 +57,7 @@ def _check_file(store: Store, expected_hashes: Mapping[str, str], file_name: str
     if name not in expected_hashes:
         usage_cost(data, f"usage tables: {location}")
     elif sha256 != expected_hashes[name]:
-        raise StorageError(f"{location} is damaged: it is not what its part was marked as done with", hint=BILL_HINT)
+        raise StorageError(f"{location} is damaged: it does not have the hash in its part's marker", hint=BILL_HINT)
     return sha256
 
 
@@ -74,4 +74,4 @@ def _read_expected_hashes(store: Store) -> dict[str, str]:
     return {name: sha256 for name, sha256 in files if name.startswith("usage/")}
 
 
-_RESTORE_HINT = "restore it: it names the files that the bill is made of"
+_RESTORE_HINT = "restore it: it lists the files of the bill"
