@@ -227,8 +227,8 @@ class BudgetPool:
         return limit.minus(own).minus(external.bound)
 
 
-def _maximum(one: SpendBound, other: SpendBound) -> SpendBound:
-    return SpendBound(max(one.characters, other.characters), max(one.cost, other.cost))
+def _maximum(first: SpendBound, second: SpendBound) -> SpendBound:
+    return SpendBound(max(first.characters, second.characters), max(first.cost, second.cost))
 
 
 def _fair_headroom(headroom: SpendBound, available: SpendBound) -> SpendBound:

@@ -101,8 +101,8 @@ class PartCommitter:
         self._tag_columns = dict(tag_columns or {})
         self._fence = fence
         self._speech_schema = speech_schema([field for _, field in layout.passthrough])
-        passed = [source for source, _ in layout.passthrough]
-        self._input_columns = list(dict.fromkeys([layout.columns.text, *passed]))
+        passthrough_columns = [source for source, _ in layout.passthrough]
+        self._input_columns = list(dict.fromkeys([layout.columns.text, *passthrough_columns]))
         self._rejects_schema = rejects_schema(layout.input_schema)
 
     def commit_part(self, rows: PartRows, replays: Sequence[Replay]) -> Totals:

@@ -92,11 +92,11 @@ def finalize(store: Store, descriptor: Descriptor) -> None:
             another process has grown the dataset.
     """
     committed_numbers = committed_parts(store, descriptor)
-    missing = [number for number in range(descriptor.parts) if number not in committed_numbers]
-    if missing:
-        examples = ", ".join(part_name(number) for number in missing[:5])
+    missing_parts = [number for number in range(descriptor.parts) if number not in committed_numbers]
+    if missing_parts:
+        examples = ", ".join(part_name(number) for number in missing_parts[:5])
         raise StorageError(
-            f"{len(missing)} of {descriptor.parts} parts are not done: {examples}",
+            f"{len(missing_parts)} of {descriptor.parts} parts are not done: {examples}",
             hint="run the job again, then publish",
         )
     current = read_descriptor(store)
@@ -118,10 +118,10 @@ def finalize(store: Store, descriptor: Descriptor) -> None:
 
 def _refuse_missing_files(store: Store, markers: Iterable[Mapping[str, Any]]) -> None:
     files = {f"{folder}/{name}" for folder in TABLES for name in store.names(folder)}
-    missing = sorted(name for marker in markers for name in marker["files"] if name not in files)
-    if missing:
+    missing_files = sorted(name for marker in markers for name in marker["files"] if name not in files)
+    if missing_files:
         raise StorageError(
-            f"{len(missing)} files of the dataset are gone: {', '.join(missing[:5])}",
+            f"{len(missing_files)} files of the dataset are gone: {', '.join(missing_files[:5])}",
             hint="restore them, or remove the markers of their parts in done/ and run the job again",
         )
 

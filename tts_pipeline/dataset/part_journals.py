@@ -126,11 +126,11 @@ def unaccounted_spend(replay: Replay, claim: Claim | None) -> UnaccountedSpend:
     """Return the rest of a claim beyond the known spending of its journal; without a claim, nothing."""
     if claim is None:
         return NOTHING_UNACCOUNTED
-    known, cost = journal_cost(replace(replay, unaccounted=None)).bound, claim.cost_upper_bound
+    known_spend, cost = journal_cost(replace(replay, unaccounted=None)).bound, claim.cost_upper_bound
     return UnaccountedSpend(
         claim.opened_at_us,
-        max(0, claim.characters_upper_bound - known.characters),
-        None if cost is None else max(ZERO, cost - known.cost),
+        max(0, claim.characters_upper_bound - known_spend.characters),
+        None if cost is None else max(ZERO, cost - known_spend.cost),
         claim.currency,
     )
 
@@ -159,9 +159,9 @@ def journal_cost(replay: Replay) -> Cost:
     for attempt, settlement in replay.attempts.values():
         price = _price(replay, attempt)
         total.add_attempt(settlement or attempt, price.currency if price else None)
-    lost = replay.unaccounted
-    if lost is not None:
-        total.add(Cost.at_most(lost.characters_upper_bound, lost.cost_upper_bound, lost.currency))
+    spend = replay.unaccounted
+    if spend is not None:
+        total.add(Cost.at_most(spend.characters_upper_bound, spend.cost_upper_bound, spend.currency))
     return total
 
 

@@ -101,8 +101,8 @@ def audio_path(key: UtteranceKey, audio_format: str) -> str:
     """
     utterance_id, take = key
     check_audio_formats((audio_format,), f"the record of utterance {utterance_id!r}")
-    safe = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
-    return f"{safe}{f'-{take}' if take else ''}.{audio_format}"
+    safe_id = re.sub(r"[^\w.-]", "_", utterance_id).lstrip(".") or "_"
+    return f"{safe_id}{f'-{take}' if take else ''}.{audio_format}"
 
 
 def speech_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -51,11 +51,11 @@ class Totals(Cost):
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Return the totals in JSON values from ``to_json``; unknown keys are ignored."""
-        known = {name: values[name] for name in TOTALS_FIELDS if name in values}
+        fields = {name: values[name] for name in TOTALS_FIELDS if name in values}
         for name in _MONEY:
-            if known.get(name) is not None:
-                known[name] = Decimal(known[name])
-        return cls(**known)
+            if fields.get(name) is not None:
+                fields[name] = Decimal(fields[name])
+        return cls(**fields)
 
 
 def parse_totals(location: str, values: Mapping[str, Any]) -> Totals:

@@ -62,14 +62,14 @@ def committed_journals(store: Store) -> set[str]:
     return {name.removesuffix(".parquet") for name in file_names(store, "usage") if name.startswith("part-")}
 
 
-def open_claims(store: Store, known: Collection[str]) -> Iterator[tuple[int, Claim]]:
-    """Yield each claim whose journal is not in ``known``, with its part's number. Blocking.
+def open_claims(store: Store, counted_journals: Collection[str]) -> Iterator[tuple[int, Claim]]:
+    """Yield each claim whose journal is not in ``counted_journals``, with its part's number. Blocking.
 
-    Its process is still spending, or was killed. List the known journals before the call: usage that is published
+    Its process is still spending, or was killed. List the counted journals before the call: usage that is published
     meanwhile then counts twice rather than not at all.
     """
     for name in file_names(store, "claims"):
-        claim = None if name.removesuffix(".json") in known else read_claim(store, f"claims/{name}")
+        claim = None if name.removesuffix(".json") in counted_journals else read_claim(store, f"claims/{name}")
         if claim is not None:
             yield parse_part_number(name), claim
 
@@ -153,10 +153,10 @@ def _usage_rows(replay: Replay, tags: Mapping[UtteranceKey, Mapping[str, str]]) 
         }
         for attempt, settlement in replay.attempts.values()
     ]
-    lost = replay.unaccounted
-    if lost is not None and lost.characters_upper_bound:
-        bound = lost.currency, lost.characters_upper_bound, lost.cost_upper_bound
-        rows.append(claim_usage(claim_of(header, lost.claimed_at_us, *bound)))
+    spend = replay.unaccounted
+    if spend is not None and spend.characters_upper_bound:
+        bound = spend.currency, spend.characters_upper_bound, spend.cost_upper_bound
+        rows.append(claim_usage(claim_of(header, spend.claimed_at_us, *bound)))
     return rows
 
 
