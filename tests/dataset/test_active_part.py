@@ -29,12 +29,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A dataset of four rows, none of them said."""
+    """A dataset of four rows, none of them spoken."""
     return Bench.of(tmp_path, store)
 
 
 def test_a_part_is_its_rows_as_they_are_in_the_source(tmp_path: Path, store: Store) -> None:
-    """Part k is rows [k*n, (k+1)*n), whole, with their names and utterances."""
+    """Part k holds the rows [k*n, (k+1)*n), with their keys and utterances."""
     bench = Bench.of(tmp_path, store, rows=10, part_rows=4)
     assert [bench.rows(number).keys for number in range(3)] == [
         [("r0", 0), ("r1", 0), ("r2", 0), ("r3", 0)],
@@ -47,7 +47,7 @@ def test_a_part_is_its_rows_as_they_are_in_the_source(tmp_path: Path, store: Sto
 
 
 async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:
-    """Only then may the request be sent: another process that looks now sees it."""
+    """Only then may the request be sent: another process that looks now sees the intent."""
     async with bench.part() as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, ((0, 3), (3, 7)))
@@ -57,7 +57,7 @@ async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:
 
 
 async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has had its own fdatasync when it returns; results are written, and go to the disk with the next intent."""
+    """An intent returns after its own fdatasync; results are written, and synced with the next intent."""
     syncs: list[int] = []
     fdatasync = journal._fdatasync
 
@@ -77,7 +77,7 @@ async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.
 
 
 async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(bench: Bench) -> None:
-    """Another process that looks then sees the answer, though the utterance is not recorded as done."""
+    """Another process then sees the answer, although the utterance is not recorded as done."""
     async with bench.part() as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, None)
@@ -89,7 +89,7 @@ async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(
 
 
 async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Bench) -> None:
-    """The answer's end never waits, and its speech, recorded next, finds it there."""
+    """Settling never waits, and the speech recorded next finds the answer in the journal."""
     async with bench.part() as part:
         audio = audio_of("", audio_bytes=50_000)
         speech = await bench.say(part, part.todo[0], audio=audio)
@@ -102,7 +102,7 @@ async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Benc
 
 
 async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Bench) -> None:
-    """Joined or converted audio is another one than the answer's: it has bytes of its own."""
+    """Joined or converted audio differs from the answer, so its bytes are written."""
     async with bench.part() as part:
         _, answer = await bench.buy(part, part.todo[0])
         joined = audio_of("another")
@@ -115,7 +115,7 @@ async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Ben
 
 
 async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) -> None:
-    """The next invocation finds the segment paid for: its history has audio, request and money."""
+    """The next invocation finds the paid segment: its history has the audio, the request and the cost."""
     async with bench.part() as part:
         _, answer = await bench.buy(part, part.todo[1])
     async with bench.part() as part:
@@ -131,7 +131,7 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
 
 
 async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
-    """Speech and rejects of earlier journals are left out of what is to do; a part with nothing left has no journal."""
+    """Rows that earlier journals finished are not to do; a part with no rows to do has no journal."""
     async with bench.part() as part:
         await bench.say(part, part.todo[2])
         await bench.refuse(part, part.todo[0])
@@ -147,7 +147,7 @@ async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
 
 
 async def test_the_part_says_when_its_last_row_is_written(bench: Bench) -> None:
-    """Once, after the last speech or reject, whatever its place."""
+    """It says so once, after the last speech or reject, whatever its position."""
     complete: list[int] = []
     async with bench.part() as part:
         part.on_complete = lambda one: complete.append(one.rows.number)
@@ -158,7 +158,7 @@ async def test_the_part_says_when_its_last_row_is_written(bench: Bench) -> None:
 
 
 async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
-    """While a request is in flight it is unknown and may cost its bound; settled, it costs what it costs."""
+    """A request in flight is unknown and counts at its bound; a settled request counts at its cost."""
     progress = Progress()
     async with bench.part(progress=progress) as part:
         attempt = bench.attempt(part.todo[0], bound=20)
@@ -180,7 +180,7 @@ async def test_progress_counts_requests_rows_and_money(bench: Bench) -> None:
 
 
 async def test_without_a_price_money_stays_unknown(tmp_path: Path, store: Store) -> None:
-    """Characters are counted all the same."""
+    """Characters are still counted."""
     bench = Bench.of(tmp_path, store, prices={})
     progress = Progress()
     async with bench.part(progress=progress) as part:
@@ -193,7 +193,7 @@ async def test_without_a_price_money_stays_unknown(tmp_path: Path, store: Store)
 
 
 async def test_the_claim_covers_the_part_from_the_start(bench: Bench) -> None:
-    """Before anything is sent it says at the destination who may spend how much at most."""
+    """Before anything is sent, the claim at the destination states the invocation and its upper bound."""
     async with bench.part() as part:
         (name,) = claim_names(bench.store, 0)
         claim = read_claim(bench.store, name)
@@ -205,7 +205,7 @@ async def test_the_claim_covers_the_part_from_the_start(bench: Bench) -> None:
 
 
 async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> None:
-    """At every moment what may have been spent is within the claim; what surely cost nothing is given back."""
+    """The possible spending never exceeds the claim; failed requests give their reservation back."""
     async with bench.part() as part:
 
         def claim_now() -> Claim:
@@ -236,7 +236,7 @@ async def test_the_claim_is_raised_before_spending_passes_it(bench: Bench) -> No
 
 
 async def test_claims_of_many_at_once_cover_them_all(tmp_path: Path, store: Store) -> None:
-    """Concurrent intents that pass the claim together are all within it when they return."""
+    """Concurrent intents that together exceed the claim are all covered when they return."""
     bench = Bench.of(tmp_path, store, rows=60)
     async with bench.part() as part:
         attempts = [bench.attempt(utterance, bound=70) for utterance in part.todo]
@@ -247,7 +247,7 @@ async def test_claims_of_many_at_once_cover_them_all(tmp_path: Path, store: Stor
 
 
 async def test_an_attempt_that_cannot_be_claimed_is_not_recorded(tmp_path: Path) -> None:
-    """When the destination refuses a larger claim, the intent fails: nothing may be sent for it."""
+    """When the destination refuses a larger claim, the intent fails and nothing may be sent."""
     store = open_store(tmp_path / "out", tmp_path / "staging")
     bench = Bench.of(tmp_path, store, rows=1)
     async with bench.part() as part:
@@ -262,7 +262,7 @@ async def test_an_attempt_that_cannot_be_claimed_is_not_recorded(tmp_path: Path)
 
 
 async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
-    """An intent, a speech and a reject that cannot be written raise; nothing else of the part is recorded."""
+    """An intent or a speech that cannot be written raises, and the part records nothing else."""
     async with bench.part() as part:
         assert isinstance(part._journal, Journal)
         part._journal._failure = StorageError("the disk is full")
@@ -277,7 +277,7 @@ async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
 
 
 async def test_a_cancelled_waiter_disturbs_nobody(bench: Bench) -> None:
-    """Whoever stops waiting for the disk, in an orderly stop, leaves the others their answers."""
+    """A waiter that is cancelled in an orderly stop does not affect the other waiters."""
     async with bench.part() as part:
         tasks = [asyncio.ensure_future(part.intend(bench.attempt(utterance), None)) for utterance in part.todo]
         await asyncio.sleep(0)
@@ -288,7 +288,7 @@ async def test_a_cancelled_waiter_disturbs_nobody(bench: Bench) -> None:
 
 
 async def test_takes_of_one_id_are_told_apart(tmp_path: Path, store: Store) -> None:
-    """Two readings of one text are two utterances in the journal."""
+    """Two takes of one id are two utterances in the journal."""
     table = pa.table({"id": ["a", "a"], "text": ["One.", "One."], "n": [0, 1]})
     bench = Bench.of(tmp_path, store, table, columns=InputColumns(parameters={"take": "n"}))
     async with bench.part() as part:
@@ -298,7 +298,7 @@ async def test_takes_of_one_id_are_told_apart(tmp_path: Path, store: Store) -> N
 
 
 def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
-    """Nothing was sent under it; it does not stand in the way."""
+    """Nothing was sent under it, and it is not in the way."""
     path = tmp_path / "part-00000-x.journal"
     path.write_bytes(b"\0" * 100)
     assert replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint") == []
@@ -306,7 +306,7 @@ def test_a_journal_torn_in_its_first_frame_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
-    """Its audio is of other texts or voices; it may be paid for, so it is not thrown away either."""
+    """Its audio is of other texts or voices, but may be paid for, so it is not removed either."""
     path = tmp_path / "part-00000-x.journal"
     Journal.create(path, JournalHeader(journal_id="x", dataset_fingerprint="another")).close()
     with pytest.raises(StorageError, match="of another job or source") as told:
@@ -316,7 +316,7 @@ def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
 
 
 def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
-    """Part 1 and part 10001 are told apart."""
+    """Part 1 and part 10001 are not confused."""
     for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
         header = JournalHeader(journal_id=name[-1], dataset_fingerprint="f")
         Journal.create(tmp_path / f"{name}.journal", header).close()

@@ -1,4 +1,4 @@
-"""A journal taken over from what was shipped of it: nothing bought again that it tells, nothing missing on the bill."""
+"""Adopting a shipped journal: nothing in it is bought again, and nothing is missing on the bill."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LINE = 7
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A dataset of four rows, none of them said."""
+    """A dataset of four rows, none of them spoken."""
     return Bench.of(tmp_path, store)
 
 
 def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, orderly: bool = False) -> str:
-    """Say rows and ship them, send more without an answer, say some more; lose the disk. Returns the journal's id."""
+    """Speak rows and ship them, send more without an answer, speak more; lose the disk. Return the journal's id."""
 
     async def work() -> str:
         async with bench.part() as part:
@@ -60,7 +60,7 @@ def _lose(bench: Bench, *, spoken: int = 2, in_flight: int = 1, more: int = 0, o
 
 
 def _adopt(bench: Bench) -> list[str]:
-    """Take over as a run does: what is known of it is published at once, and its claim is gone."""
+    """Adopt as a run does: publish the known usage immediately, and remove the claim."""
     adopted_ids = adopt_journals(bench.store, bench.journals, 0)
     bench.publisher.suspend_part(bench.rows(), bench.replays())
     return adopted_ids
@@ -74,7 +74,7 @@ def _bounds(bench: Bench) -> tuple[int, int]:
 
 
 def test_what_was_shipped_is_known_and_the_rest_is_within_the_claim(bench: Bench) -> None:
-    """Two are paid for, one may be; what was sent after the last segment may have spent what is left of the claim."""
+    """Two rows are paid, one may be; requests after the last chunk may have spent the rest of the claim."""
     journal_id = _lose(bench, more=1)
     assert _adopt(bench) == [journal_id]
     (one,) = bench.replays()
@@ -89,7 +89,7 @@ def test_what_was_shipped_is_known_and_the_rest_is_within_the_claim(bench: Bench
 
 
 def test_the_part_is_gone_on_with(bench: Bench) -> None:
-    """Rows that were shipped are not said again; the bill holds both invocations."""
+    """Shipped rows are not bought again; the bill holds both invocations."""
     _lose(bench)
     _adopt(bench)
     bench.run()
@@ -100,7 +100,7 @@ def test_the_part_is_gone_on_with(bench: Bench) -> None:
 
 
 def test_a_second_disk_may_be_lost_too(bench: Bench) -> None:
-    """A third machine has what both shipped; the bill, which tells of what was lost, is not replaced by less."""
+    """A third machine has the chunks of both; the bill, which includes the lost spending, never shrinks."""
     first = _lose(bench)
     _adopt(bench)
     before = _bounds(bench)
@@ -112,7 +112,7 @@ def test_a_second_disk_may_be_lost_too(bench: Bench) -> None:
 
 
 def test_after_an_orderly_stop_nothing_is_lost(bench: Bench) -> None:
-    """Its usage is published whole, and stays so."""
+    """The usage is published completely, and stays unchanged."""
     _lose(bench, in_flight=0, orderly=True)
     before = bench.usage()
     _adopt(bench)
@@ -121,7 +121,7 @@ def test_after_an_orderly_stop_nothing_is_lost(bench: Bench) -> None:
 
 
 def test_the_truth_replaces_what_was_guessed_of_the_rest(bench: Bench) -> None:
-    """The machine that was taken for lost comes back with its journal."""
+    """The machine that seemed lost comes back with its journal."""
 
     async def work() -> None:
         async with bench.part() as part:
@@ -140,7 +140,7 @@ def test_the_truth_replaces_what_was_guessed_of_the_rest(bench: Bench) -> None:
 
 
 def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
-    """All of the claim was in the copy; the machine that was taken for lost sent one more all the same."""
+    """The copy covered the whole claim, but the machine that seemed lost sent one more request."""
     elsewhere = replace(bench, folder=bench.folder / "elsewhere")
 
     async def work() -> None:
@@ -162,7 +162,7 @@ def test_the_truth_replaces_a_copy_that_seemed_whole(bench: Bench) -> None:
 
 
 def test_what_is_here_is_not_copied(bench: Bench) -> None:
-    """A journal's own machine has all of it; nobody else's copies are read that are not asked for."""
+    """A journal's own machine has all of it, and excluded journals are not copied."""
     journal_id = _lose(bench)
     assert adopt_journals(bench.store, bench.journals, 0, exclude=[journal_id]) == []
     assert adopt_journals(bench.store, bench.journals, 0) == [journal_id]
@@ -174,7 +174,7 @@ def test_what_is_here_is_not_copied(bench: Bench) -> None:
 
 @pytest.mark.parametrize("damage", ["gap", "torn", "first"])
 def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> None:
-    """At a segment that is missing or torn; without its beginning there is none, and the whole claim may be spent."""
+    """A copy ends at a missing or torn chunk; without the first chunk the whole claim may be spent."""
     journal_id = _lose(bench, spoken=3, in_flight=0)
     (name,) = bench.store.names(FOLDER)
     data = bench.store.read(f"{FOLDER}/{name}") or b""
@@ -195,7 +195,7 @@ def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> No
 
 
 def test_a_copy_is_for_its_owner_only(bench: Bench) -> None:
-    """It holds text and audio."""
+    """The copy holds text and audio."""
     _lose(bench)
     adopt_journals(bench.store, bench.journals, 0)
     (path,) = journal_paths(bench.journals, 0)
@@ -203,7 +203,7 @@ def test_a_copy_is_for_its_owner_only(bench: Bench) -> None:
 
 
 def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
-    """Before its usage is published, too."""
+    """The lost spending counts even before its usage is published."""
     _lose(bench, more=1)
     descriptor = descriptor_of(4, 500, {})
     assert total_spend(bench.store, descriptor, bench.journals, bench.journals).characters_upper_bound == 4 * LINE
@@ -214,7 +214,7 @@ def test_a_cap_counts_what_is_lost(bench: Bench) -> None:
 
 
 def test_what_was_shipped_of_a_done_part_is_swept(bench: Bench) -> None:
-    """With its claim it is accounted for, as a journal that is here; without one it is told already, and not read."""
+    """With a claim, the journal is adopted and accounted for; without one it is on the bill already, and not read."""
     other = _lose(bench)
     bench.run()
     _lose(bench, spoken=0, in_flight=0)
@@ -226,7 +226,7 @@ def test_what_was_shipped_of_a_done_part_is_swept(bench: Bench) -> None:
 
 
 def test_a_generation_that_is_given_up_is_accounted_for_with_what_was_shipped(bench: Bench) -> None:
-    """Its audio is here then, to be taken."""
+    """Its audio is then on this machine, and can be reused."""
     _lose(bench)
     commit_all_usage(bench.store, bench.journals, bench.leases)
     assert len(bench.replays()[0].finished_keys()) == 2

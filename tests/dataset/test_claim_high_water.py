@@ -27,7 +27,7 @@ BY_TOKEN = token_price_of(160, 1_000)
 
 
 class _MemoryStore(LocalStore):
-    """Remembers the claim, and nothing else."""
+    """A store that keeps only the claim."""
 
     data: bytes | None = None
 
@@ -62,7 +62,7 @@ def _high_water(store: Store, prices: Sequence[Price], characters: int = 10) -> 
     prices=st.sampled_from([[FLASH_PRICE], [BY_TOKEN], [FLASH_PRICE, BY_TOKEN]]),
 )
 def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decimal]], prices: list[Price]) -> None:
-    """In characters and in money, by whatever price, at every moment when a request may be sent."""
+    """This holds in characters and in money, for every price, whenever a request may be sent."""
     store = _MemoryStore(Path("nowhere"))
     cover = _high_water(store, prices)
 
@@ -83,7 +83,7 @@ def test_the_claim_is_never_below_what_may_be_spent(spent: list[tuple[int, Decim
 
 
 def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None:
-    """By characters that is money, too; by tokens nobody knows yet; it names who claims."""
+    """A price by characters gives its cost; a price by tokens does not; the claim names its invocation."""
     store = LocalStore(tmp_path)
     _high_water(store, [FLASH_PRICE], 10_000)
     assert replace(_claimed(store), host="", process=0) == replace(
@@ -97,7 +97,7 @@ def test_the_first_claim_is_what_the_rows_are_counted_at(tmp_path: Path) -> None
 
 
 def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) -> None:
-    """The next raise is as far ahead in money as in characters, so that there are few of them."""
+    """The next raise has as much headroom in money as in characters, so that raises are rare."""
     store = LocalStore(tmp_path)
     cover = _high_water(store, [BY_TOKEN], 100)
     asyncio.run(cover.reserve(_attempt(1, 50, "0.5")))
@@ -106,7 +106,7 @@ def test_a_price_by_token_is_claimed_by_what_was_spent_so_far(tmp_path: Path) ->
 
 
 def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
-    """The error reaches whoever was about to send."""
+    """The caller gets the error."""
     (tmp_path / "claims").write_bytes(b"")
     cover = ClaimHighWater(LocalStore(tmp_path), 0, CLAIM, ClaimStep(10, [FLASH_PRICE]), SpendTally())
     with pytest.raises(StorageError):
@@ -114,7 +114,7 @@ def test_what_cannot_be_claimed_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
-    """So that of two at one instant one sees the other; what does not fit is not sent, and the claim stays true."""
+    """Of two concurrent claims one sees the other; an attempt that does not fit is not sent, and the claim is kept."""
     store, others = LocalStore(tmp_path), [40]
 
     def count(own: Collection[str]) -> Cost:
@@ -129,7 +129,7 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
     assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
     asyncio.run(cover.reserve(_attempt(1, 45, "0")))
     assert (seen[-1], _claimed(store).characters_upper_bound) == (125, 52)
-    others[0] = 60  # another has claimed meanwhile
+    others[0] = 60  # another process has raised its claim
     with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
         asyncio.run(cover.reserve(_attempt(2, 15, "0")))
     assert (seen[-1], _claimed(store).characters_upper_bound) == (140, 52)
@@ -137,7 +137,7 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
 
 def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:
-    """All of a cap can be spent by any of them."""
+    """Each part can spend the whole cap."""
     pot = BudgetPool(BudgetCap(max_characters=100), lambda _: Cost(), lambda _: None)
     covers = [
         ClaimHighWater(

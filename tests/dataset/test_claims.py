@@ -11,7 +11,7 @@ CLAIM = Claim("j1", "i1", 1, 500, Decimal("0.040000000"), "CNY", "local", "m", N
 
 
 def test_a_claim_is_read_back_with_who_and_where(store: Store) -> None:
-    """Money is exact; host and process are those that wrote it."""
+    """Money is exact; host and process are those of the writer."""
     write_claim(store, 7, CLAIM)
     claim = read_claim(store, claim_name(7, "j1"))
     assert claim is not None
@@ -21,7 +21,7 @@ def test_a_claim_is_read_back_with_who_and_where(store: Store) -> None:
 
 
 def test_a_claim_without_a_price_has_no_cost(store: Store) -> None:
-    """Unknown stays unknown; a claim that is gone is None."""
+    """An unknown cost stays unknown; a missing claim is None."""
     write_claim(store, 7, replace(CLAIM, cost_upper_bound=None, currency=None))
     claim = read_claim(store, claim_name(7, "j1"))
     assert claim is not None
@@ -30,7 +30,7 @@ def test_a_claim_without_a_price_has_no_cost(store: Store) -> None:
 
 
 def test_claims_are_found_by_their_part(store: Store) -> None:
-    """All claims on a part, and none of another whose number begins alike."""
+    """All claims of a part are found, and none of a part whose number begins alike."""
     for part, journal in ((1, "a"), (1, "b"), (10, "c"), (100_001, "d"), (10_000, "e")):
         write_claim(store, part, replace(CLAIM, journal_id=journal))
     assert claim_names(store, 1) == [claim_name(1, "a"), claim_name(1, "b")]

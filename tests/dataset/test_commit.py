@@ -37,7 +37,7 @@ REJECTS_FILE = "rejects/part-00000.parquet"
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A dataset of four rows, none of them said."""
+    """A dataset of four rows, none of them spoken."""
     return Bench.of(tmp_path, store)
 
 
@@ -52,7 +52,7 @@ def _tables(bench: Bench) -> dict[str, bytes | None]:
 
 
 def test_tables_are_in_source_order_whatever_the_order_of_completion(bench: Bench) -> None:
-    """Rows finish in any order; in the table they stand as in the source, each with its own audio."""
+    """Rows finish in any order; the table has them in source order, each with its own audio."""
     bench.run(refused=["r1"], order=lambda utterance: -int(utterance.utterance_id[1:]))
     speech = bench.read(SPEECH_FILE)
     assert speech["utterance_id"].to_pylist() == ["r0", "r2", "r3"]
@@ -66,7 +66,7 @@ def test_tables_are_in_source_order_whatever_the_order_of_completion(bench: Benc
 
 
 def test_the_tables_have_exactly_the_published_columns(bench: Bench) -> None:
-    """Names, types, order and nullability are those of the schema, in the files."""
+    """The files have the names, types, order and nullability of the schema."""
     bench.run(refused=["r1"])
     assert list(bench.read(SPEECH_FILE).schema) == arrow_fields(SPEECH)
     rejects = bench.read(REJECTS_FILE).schema
@@ -77,7 +77,7 @@ def test_the_tables_have_exactly_the_published_columns(bench: Bench) -> None:
 
 
 def test_a_speech_row_holds_what_the_client_said_of_it(bench: Bench) -> None:
-    """Every column comes back with its value."""
+    """Every column has its value."""
     bench.run()
     row = bench.read(SPEECH_FILE).to_pylist()[2]
     text = "Line 2."
@@ -118,7 +118,7 @@ def test_a_speech_row_holds_what_the_client_said_of_it(bench: Bench) -> None:
 
 
 async def test_words_and_flags_that_are_not_there_are_null_and_empty(bench: Bench) -> None:
-    """No timestamps is null with a null source, not an empty list; no flags is an empty list; no price is null."""
+    """Missing timestamps are null with a null source; missing flags are an empty list; a missing price is null."""
     async with bench.part() as part:
         for utterance in part.todo:
             given = {"words": None, "language": None, "cost": None, "currency": None, "quality": ("a", "b")}
@@ -130,7 +130,7 @@ async def test_words_and_flags_that_are_not_there_are_null_and_empty(bench: Benc
 
 
 async def test_usage_is_one_row_per_request_sent(bench: Bench) -> None:
-    """Succeeded, failed and unknown, in the order of sending, with what is sure and what is possible."""
+    """Succeeded, failed and unknown attempts are in the order of sending, with confirmed and possible amounts."""
     async with bench.part() as part:
         first = part.todo[0]
         failed = bench.attempt(first)
@@ -160,7 +160,7 @@ async def test_usage_is_one_row_per_request_sent(bench: Bench) -> None:
 
 
 async def test_tags_are_the_users_and_the_rows_own_go_before(tmp_path: Path, store: Store) -> None:
-    """The same for all rows, and from columns; a null in a column leaves the tag of all."""
+    """Tags of the job apply to all rows, tags of columns override them, and a null in a column does not."""
     table = pa.table({"id": ["a", "b"], "text": ["One.", "Two."], "team": ["x", None], "n": [1, 2]})
     bench = Bench.of(tmp_path, store, table, tags={"run": "nightly", "team": "all"})
     bench.tag_columns = {"team": "team", "number": "n"}
@@ -175,7 +175,7 @@ async def test_tags_are_the_users_and_the_rows_own_go_before(tmp_path: Path, sto
 
 
 def test_publishing_twice_gives_the_same_bytes(bench: Bench) -> None:
-    """A crash after any file is mended by publishing again: every table is the same, byte for byte."""
+    """Publishing again repairs a crash after any file: every table is the same, byte for byte."""
 
     async def say() -> None:
         async with bench.part() as part:
@@ -193,7 +193,7 @@ def test_publishing_twice_gives_the_same_bytes(bench: Bench) -> None:
 
 
 async def test_an_order_of_files_ends_with_the_marker(tmp_path: Path) -> None:
-    """Usage, rejects, speech, then the marker: what is seen after a crash is never more than what is accounted for."""
+    """The order is usage, rejects, speech, marker: after a crash, published rows are always accounted for."""
 
     class _Watched(LocalStore):
         seen: list[str]
@@ -224,7 +224,7 @@ async def test_an_order_of_files_ends_with_the_marker(tmp_path: Path) -> None:
 
 
 def test_the_marker_tells_counts_checksums_and_journals(bench: Bench) -> None:
-    """Totals are those of the part's tables; each file is there with its size and hash."""
+    """Totals agree with the part's tables; each file is listed with its size and hash."""
     bench.run(refused=["r1"])
     marker = _marker(bench)
     assert Totals.from_json(marker["totals"]) == Totals(
@@ -249,13 +249,13 @@ def test_the_marker_tells_counts_checksums_and_journals(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("refused", "there"), [([], {"speech"}), (["r0", "r1", "r2", "r3"], {"rejects"})])
 def test_a_table_without_rows_has_no_file(bench: Bench, refused: list[str], there: set[str]) -> None:
-    """All speech, or all rejects: the other table has no file."""
+    """If all rows are speech, or all are rejects, the other table has no file."""
     bench.run(refused=refused)
     assert {name for name in ("speech", "rejects") if bench.store.names(name)} == there
 
 
 async def test_a_part_that_sent_nothing_has_no_usage(bench: Bench) -> None:
-    """Rows that are rejected before anything is sent leave rejects and no usage file."""
+    """Rows rejected before any request leave rejects but no usage file."""
     async with bench.part() as part:
         for utterance in part.todo:
             reject = await _refused_unsent(bench, utterance)
@@ -272,7 +272,7 @@ async def _refused_unsent(bench: Bench, utterance: Utterance) -> Any:
 
 
 def test_a_part_that_is_not_done_is_not_published(bench: Bench) -> None:
-    """An utterance that is neither speech nor reject keeps the marker from being written."""
+    """An utterance that is neither speech nor rejected prevents the marker."""
 
     async def say() -> None:
         async with bench.part() as part:
@@ -285,7 +285,7 @@ def test_a_part_that_is_not_done_is_not_published(bench: Bench) -> None:
 
 
 async def test_speech_of_earlier_journals_keeps_its_own_invocation(bench: Bench) -> None:
-    """What an earlier execution finished says so, in source order with the rest; every journal has its usage."""
+    """Rows keep the invocation that finished them, in source order; every journal has its usage file."""
     for count in (1, 2, 1):
         async with bench.part() as part:
             for utterance in part.todo[-count:]:
@@ -327,7 +327,7 @@ def _bench_of_everything(tmp_path: Path, store: Store) -> Bench:
 
 
 def test_other_columns_pass_through_with_their_types(tmp_path: Path, store: Store) -> None:
-    """Nested, dictionary, decimal and time columns come after the table's own, under their new names, unchanged."""
+    """Nested, dictionary, decimal and time columns follow the table's own columns, renamed but unchanged."""
     bench = _bench_of_everything(tmp_path, store)
     bench.run(refused=["2"])
     speech = bench.read(SPEECH_FILE)
@@ -342,7 +342,7 @@ def test_other_columns_pass_through_with_their_types(tmp_path: Path, store: Stor
 
 
 def test_a_reject_has_the_whole_input_row(tmp_path: Path, store: Store) -> None:
-    """Under its source names and types, a null text null, so that it can be mended and run again."""
+    """It has its source names and types, with a null text as null, so that it can be corrected and run again."""
     bench = _bench_of_everything(tmp_path, store)
     bench.run(refused=["2", "3"])
     rejects = bench.read(REJECTS_FILE)
@@ -363,7 +363,7 @@ def test_a_reject_has_the_whole_input_row(tmp_path: Path, store: Store) -> None:
     ],
 )
 async def test_row_groups_hold_16_mb_of_audio_at_most(tmp_path: Path, sizes: list[int], groups: list[int]) -> None:
-    """As many rows as fit; one larger row is a group of its own."""
+    """A group holds as many rows as fit; a larger row is a group of its own."""
     store = LocalStore(tmp_path / "out")
     bench = Bench.of(tmp_path, store, rows=len(sizes))
     async with bench.part() as part:
@@ -376,7 +376,7 @@ async def test_row_groups_hold_16_mb_of_audio_at_most(tmp_path: Path, sizes: lis
 
 
 def test_audio_is_stored_as_it_is_and_the_rest_compressed(tmp_path: Path) -> None:
-    """No codec, dictionary or statistics for audio; zstd and both for everything else, at any depth."""
+    """Audio has no codec, dictionary or statistics; all other columns have zstd and both, at any depth."""
     bench = _bench_of_everything(tmp_path, LocalStore(tmp_path / "out"))
     bench.run(refused=["2"])
     metadata = pq.read_metadata(tmp_path / "out" / SPEECH_FILE).row_group(0)
@@ -396,7 +396,7 @@ CLAIM = Claim("lost", "i0", NOW_US, 500, cost_of(500), "CNY", "local", "qwen3-tt
 
 
 def test_a_claim_whose_journal_is_lost_is_unknown_usage_at_its_worst(bench: Bench) -> None:
-    """Who takes over accounts for all that the claim may have spent, once; the claim is then told in full."""
+    """The next process accounts once for the whole claim, and removes it."""
     write_claim(bench.store, 0, CLAIM)
     for _ in range(2):
         bench.publisher.account_for_lost_journals(0, [])
@@ -413,7 +413,7 @@ def test_a_claim_whose_journal_is_lost_is_unknown_usage_at_its_worst(bench: Benc
 
 
 async def test_a_claim_whose_journal_is_here_or_published_is_not_lost(bench: Bench) -> None:
-    """What is known exactly is not guessed."""
+    """Exactly known spending is not guessed."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
     bench.publisher.account_for_lost_journals(0, bench.replays())
@@ -426,7 +426,7 @@ async def test_a_claim_whose_journal_is_here_or_published_is_not_lost(bench: Ben
 
 
 async def test_a_journal_that_comes_back_replaces_the_guess(bench: Bench) -> None:
-    """Another machine took it for lost; its owner knows exactly, and more than the guess may have been spent since."""
+    """The journal seemed lost to another machine; its owner knows the exact spending, which may exceed the guess."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
         bench.publisher.account_for_lost_journals(0, [])
@@ -451,7 +451,7 @@ async def test_publishing_leaves_the_claims_of_others(bench: Bench) -> None:
 
 
 async def test_leaving_a_part_publishes_its_usage_and_keeps_its_journal(bench: Bench) -> None:
-    """An orderly stop: the bill is there, the claim is told in full, and what is paid for is in the journal."""
+    """After an orderly stop the bill is published, the claim is removed, and the journal keeps the paid audio."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
         await part.intend(bench.attempt(part.todo[1]), None)
@@ -494,7 +494,7 @@ def test_the_name_beside_the_audio_is_no_path(key: tuple[str, int], path: str) -
 
 
 async def test_counts_of_what_journals_hold(bench: Bench) -> None:
-    """Finished rows only; their requests are counted by their usage files."""
+    """Only finished rows count; the usage files count their requests."""
     async with bench.part() as part:
         await bench.say(part, part.todo[0])
         await bench.refuse(part, part.todo[1])
@@ -513,7 +513,7 @@ async def test_counts_of_what_journals_hold(bench: Bench) -> None:
 
 
 async def test_a_destination_that_fails_while_publishing_loses_nothing(tmp_path: Path) -> None:
-    """No marker, no half file; the journal stays, and publishing works once the destination does."""
+    """No marker or partial file remains, the journal stays, and publishing works once the destination does."""
     bench = Bench.of(tmp_path, LocalStore(tmp_path / "out"))
     path = await asyncio.to_thread(_journalled, bench)
     (tmp_path / "out" / "speech").write_bytes(b"")
@@ -527,7 +527,7 @@ async def test_a_destination_that_fails_while_publishing_loses_nothing(tmp_path:
 
 
 def test_a_journal_that_shrank_meanwhile_gives_no_half_audio(bench: Bench) -> None:
-    """Bytes that were there when it was read back are not there any more: nothing is published in their place."""
+    """The journal lost bytes after its replay: nothing is published in their place."""
     path = _journalled(bench)
     replays = bench.replays()
     path.write_bytes(path.read_bytes()[:-1_000])
@@ -538,7 +538,7 @@ def test_a_journal_that_shrank_meanwhile_gives_no_half_audio(bench: Bench) -> No
 
 
 async def test_a_later_count_of_the_service_is_kept_beside_ours(bench: Bench) -> None:
-    """What was reported and what was counted are columns of their own; the bill follows the report."""
+    """Reported and counted characters have their own columns; the bill follows the report."""
     async with bench.part() as part:
         for utterance in part.todo:
             attempt = bench.attempt(utterance)

@@ -19,7 +19,7 @@ from tts_pipeline.storage.store import Store
 
 @given(rows=st.integers(0, 5_000_000))
 def test_parts_hold_every_row_once_and_are_never_too_many(rows: int) -> None:
-    """Parts follow each other without gaps; 500 rows each, or more so that there are at most 2,000."""
+    """Parts are contiguous, with 500 rows each, or more so that there are at most 2,000."""
     part_rows = part_rows_for(rows)
     descriptor = replace(DESCRIPTOR, rows=rows, part_rows=part_rows)
     assert part_rows >= PART_ROWS
@@ -34,12 +34,12 @@ def test_parts_hold_every_row_once_and_are_never_too_many(rows: int) -> None:
     ("rows", "part_rows"), [(0, 500), (1_000_000, 500), (1_000_001, 501), (2_000_000, 1_000), (10_000_000, 5_000)]
 )
 def test_the_part_size_grows_only_with_large_sources(rows: int, part_rows: int) -> None:
-    """500 rows up to a million; beyond, as few as keep the parts at 2,000."""
+    """A part has 500 rows up to a million; beyond, as few as keep the number of parts at 2,000."""
     assert part_rows_for(rows) == part_rows
 
 
 def test_what_was_made_is_read_back(store: Store) -> None:
-    """A descriptor is the same after the way to the file and back; making it again changes nothing."""
+    """A descriptor is the same when it is read back; creating it again changes nothing."""
     assert read_descriptor(store) is None
     assert create_or_extend_descriptor(store, DESCRIPTOR) == DESCRIPTOR
     assert read_descriptor(store) == DESCRIPTOR
@@ -48,7 +48,7 @@ def test_what_was_made_is_read_back(store: Store) -> None:
 
 
 def test_the_file_says_what_it_is(store: Store) -> None:
-    """Format version, sizes and both fingerprints stand in the file, for people and other tools."""
+    """The file holds the format version, sizes and both fingerprints, for people and other tools."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     values = orjson.loads(store.read("dataset.json") or b"")
     assert (values["format_version"], values["rows"], values["part_rows"], values["parts"]) == (1, 1_200, 500, 3)
@@ -59,7 +59,7 @@ def test_the_file_says_what_it_is(store: Store) -> None:
 
 @given(steps=st.lists(st.integers(0, 100), min_size=1, max_size=6), part_rows=st.integers(1, 40))
 def test_every_row_is_in_one_part_however_a_dataset_grew(steps: list[int], part_rows: int) -> None:
-    """Spans follow each other without gaps, and none spans two extents."""
+    """Ranges are contiguous, and no range spans two extents."""
     first, *more = steps
     extents = tuple(Extent(rows, part_rows, 1) for rows in more)
     names = [str(number) for number in range(len(steps))]
@@ -85,7 +85,7 @@ def test_the_fingerprint_of_a_part_outlives_growth() -> None:
 
 
 class _Counted(list[dict[str, Any]]):
-    """Files that count how often they are gone through."""
+    """A list of files that counts its reads."""
 
     looks = 0
 
@@ -95,7 +95,7 @@ class _Counted(list[dict[str, Any]]):
 
 
 def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
-    """Thousands of files times thousands of parts would be minutes."""
+    """Hashing thousands of files for each of thousands of parts would take minutes."""
     files = _Counted(source_files("a", "b"))
     grown = replace(described("a"), source=files, rows=2_400, later_extents=(Extent(1_200, 500, 1),))
     assert len({grown.fingerprint_of(part) for part in range(grown.parts)}) == 2
@@ -103,7 +103,7 @@ def test_a_source_is_hashed_once_for_all_parts_of_an_extent() -> None:
 
 
 def test_the_parts_of_many_extents_follow_one_another() -> None:
-    """A source that grows every day: all rows, in order, in parts of their own extent only."""
+    """A source that grows every day keeps all rows in order, and no part spans two extents."""
     grown = tuple(Extent(rows, 500, 1) for rows in range(1, 2_000, 7))
     many = replace(DESCRIPTOR, rows=DESCRIPTOR.rows + sum(one.rows for one in grown), later_extents=grown)
     spans = [many.row_range(part) for part in range(many.parts)]
@@ -113,14 +113,14 @@ def test_the_parts_of_many_extents_follow_one_another() -> None:
 
 @pytest.mark.parametrize("content", [b'{"format_version": 2}', b"{}", b"[]", b"not JSON", b""])
 def test_another_format_is_refused(store: Store, content: bytes) -> None:
-    """A descriptor of another version, or a file of that name that is none of ours, is not guessed at."""
+    """A descriptor of another version, or a foreign file of that name, is not guessed at."""
     store.write("dataset.json", content)
     with pytest.raises(ConfigurationError, match="is of format"):
         read_descriptor(store)
 
 
 def test_the_fingerprint_covers_job_and_source_and_not_prices() -> None:
-    """A journal fits a dataset when job and source are the same; what it costs may change."""
+    """A journal fits a dataset with the same job and source; prices may change."""
     assert DESCRIPTOR.fingerprint == replace(DESCRIPTOR, prices=[], part_rows=7).fingerprint
     assert DESCRIPTOR.fingerprint != replace(DESCRIPTOR, job={}).fingerprint
     assert DESCRIPTOR.fingerprint != replace(DESCRIPTOR, source=[]).fingerprint

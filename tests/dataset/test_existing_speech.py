@@ -28,7 +28,7 @@ SPEECH = "speech/part-00000.parquet"
 
 
 def test_where_there_is_no_speech_nothing_stands(tmp_path: Path, store: Store) -> None:
-    """A new part, and one all of whose rows were rejected."""
+    """A new part has no speech, nor has a part whose rows were all rejected."""
     bench = Bench.of(tmp_path, store)
     assert read_existing_speech(store, bench.rows()) == NO_SPEECH
     bench.run(refused=["r0", "r1", "r2", "r3"])
@@ -36,7 +36,7 @@ def test_where_there_is_no_speech_nothing_stands(tmp_path: Path, store: Store) -
 
 
 def test_what_stands_is_counted_as_a_marker_counts_it(tmp_path: Path, store: Store) -> None:
-    """Rows by their place in the file, with voices, languages and duration."""
+    """Rows have their indices in the file; voices, languages and durations are counted."""
     bench = Bench.of(tmp_path, store)
     bench.run(refused=["r1"])
     standing = read_existing_speech(store, bench.rows())
@@ -46,7 +46,7 @@ def test_what_stands_is_counted_as_a_marker_counts_it(tmp_path: Path, store: Sto
 
 
 def test_speech_of_other_rows_is_refused(tmp_path: Path, store: Store) -> None:
-    """A speech file that is not of this source is neither taken for done nor written over."""
+    """A speech file of another source neither counts as done nor is overwritten."""
     other = Bench.of(tmp_path, store, rows=5)
     other.run()
     store.remove(marker_name(0))
@@ -56,7 +56,7 @@ def test_speech_of_other_rows_is_refused(tmp_path: Path, store: Store) -> None:
 
 
 def test_a_large_part_is_copied_in_row_groups(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups fill up across old and new rows, so that a retry does not tear them to pieces."""
+    """Row groups are filled across old and new rows, so that a retry does not fragment them."""
     monkeypatch.setattr("tts_pipeline.dataset.speech_file.ROW_GROUP_BYTES", 4_000)
     bench = Bench.of(tmp_path, store, rows=40)
     bench.run(refused=[f"r{number}" for number in range(0, 40, 10)])
@@ -72,7 +72,7 @@ def test_a_large_part_is_copied_in_row_groups(tmp_path: Path, store: Store, monk
 def test_runs_of_rows_are_read_across_row_groups(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, group_bytes: int
 ) -> None:
-    """Whatever the groups: each run is given in pieces, in order, and no row twice."""
+    """Whatever the row groups, each range is yielded in pieces, in order, and no row twice."""
     monkeypatch.setattr("tts_pipeline.dataset.speech_file.ROW_GROUP_BYTES", group_bytes)
     bench = Bench.of(tmp_path, store, rows=12)
     bench.run()
@@ -96,7 +96,7 @@ async def _say_and_refuse(bench: Bench) -> None:
 
 
 def test_requests_are_known_from_published_usage(tmp_path: Path, store: Store) -> None:
-    """By utterance, with their cost; those of journals that are here are told by the journals."""
+    """Requests are grouped by utterance, with their cost; local journals report their own requests."""
     bench = Bench.of(tmp_path, store)
     asyncio.run(_say_and_refuse(bench))
     bench.publisher.suspend_part(bench.rows(), bench.replays())

@@ -28,7 +28,7 @@ def _bench_with_descriptor(tmp_path: Path, store: Store, *, rows: int = 10) -> t
 
 
 def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Store) -> None:
-    """Some of the missing parts are named; no card and no ``parts.json`` is written."""
+    """The error names some missing parts; no card and no ``parts.json`` is written."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     bench.run(1)
     with pytest.raises(StorageError, match="2 of 3 parts are not done: part-00000, part-00002"):
@@ -39,7 +39,7 @@ def test_nothing_is_sealed_before_all_parts_are_done(tmp_path: Path, store: Stor
 
 
 def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Store) -> None:
-    """``parts.json`` adds up the markers, and has every part's files; sealing again is harmless."""
+    """``parts.json`` adds the markers up and lists every part's files; sealing again is safe."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     for number in (2, 0, 1):
         bench.run(number, refused=["r5"])
@@ -68,7 +68,7 @@ def test_a_sealed_dataset_tells_its_parts_and_totals(tmp_path: Path, store: Stor
 
 
 def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: Path, store: Store) -> None:
-    """What was spent in a part that an orderly stop left open counts, and nothing counts twice."""
+    """The spending in a part left open by an orderly stop counts, and nothing counts twice."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     bench.run(0)
 
@@ -86,7 +86,7 @@ def test_totals_of_an_unfinished_dataset_have_the_usage_of_open_parts(tmp_path: 
 
 
 def test_a_dataset_whose_files_are_gone_is_not_sealed(tmp_path: Path, store: Store) -> None:
-    """A marker tells of a file that is not there: it is named, with the way out."""
+    """The error names a missing file that a marker lists, with the remedy."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store, rows=4)
     bench.run(0)
     store.remove("speech/part-00000.parquet")
@@ -95,14 +95,14 @@ def test_a_dataset_whose_files_are_gone_is_not_sealed(tmp_path: Path, store: Sto
 
 
 def test_a_dataset_of_no_rows_can_be_sealed(tmp_path: Path, store: Store) -> None:
-    """No parts, no tables, all zero."""
+    """It has no parts and no tables, and all totals are zero."""
     _, descriptor = _bench_with_descriptor(tmp_path, store, rows=0)
     finalize(store, descriptor)
     assert dataset_totals(store, descriptor) == Totals()
 
 
 def test_parts_are_known_by_number_however_many_there_are(tmp_path: Path) -> None:
-    """Also a sixth digit is one of the number."""
+    """A sixth digit belongs to the number, too."""
     store = LocalStore(tmp_path)
     descriptor = descriptor_of(200_000, 1, {})
     for number in (7, 10_000, 100_001):
@@ -111,7 +111,7 @@ def test_parts_are_known_by_number_however_many_there_are(tmp_path: Path) -> Non
 
 
 def test_the_card_names_what_is_there(tmp_path: Path, store: Store) -> None:
-    """Its head names a configuration for what can be opened, speech by default; its body says it is synthetic."""
+    """Its head has a configuration for each readable table, speech as the default; its body says synthetic."""
     bench, descriptor = _bench_with_descriptor(tmp_path, store)
     for number in range(3):
         bench.run(number, refused=["r5"])
@@ -132,7 +132,7 @@ def test_the_card_names_what_is_there(tmp_path: Path, store: Store) -> None:
 
 
 def test_the_card_names_no_table_without_files() -> None:
-    """Nobody is sent to a folder that is not there; what is not known is said to be unknown."""
+    """The card refers to no missing folder, and calls an unknown cost unknown."""
     card = dataset_card(descriptor_of(0, 500, {"model": "m", "service": "s"}), Totals(rejects=1), [])
     values = yaml.safe_load(card.split("---\n", 2)[1])
     assert [one["config_name"] for one in values["configs"]] == ["rejects"]
@@ -142,7 +142,7 @@ def test_the_card_names_no_table_without_files() -> None:
 
 
 def test_the_card_takes_no_markup_from_names() -> None:
-    """A voice, a language or a model is text, whatever it holds; a cost of which a part is not known says so."""
+    """A voice, a language or a model is plain text, whatever it holds; a partly unknown cost says so."""
     voices = {"<img src=x>[a](b)\n# Title": 1, "Eldric Sage": 2}
     marker = {"voices": voices, "languages": {"no": 1, "en\nlicense: mit": 1}}
     descriptor = descriptor_of(3, 500, {"model": "m`<b>", "service": "s"})

@@ -28,7 +28,7 @@ JOB = {"model": "m", "service": "s"}
 
 
 def _generation(folder: Path, root: Store, number: int, rows: int, *, part_rows: int = 4) -> Bench:
-    """Begin a generation of so many rows; the first one is in the dataset's place."""
+    """Begin a generation of ``rows`` rows; generation 1 is in the dataset's place."""
     store = root if number == 1 else generation_at(root, number)
     (folder / f"{number}").mkdir()
     bench = Bench.of(folder / f"{number}", store, rows=rows, part_rows=part_rows)
@@ -55,14 +55,14 @@ def _files(store: Store) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def root(tmp_path: Path, store: Store) -> Store:
-    """A sealed dataset of three parts with rejects in the last one, and a finished one of two beside it."""
+    """A sealed dataset of three parts, with rejects in the last, and beside it a finished generation of two parts."""
     _finish(_generation(tmp_path, store, 1, 10), refused=("r9",))
     _finish(_generation(tmp_path, store, 2, 7))
     return store
 
 
 def test_a_new_generation_takes_the_place_of_the_old_one(root: Store) -> None:
-    """Its files under the old names, nothing of the old ones but their usage; sealed, and nothing left beside it."""
+    """Its files get the old names; of the old files only usage stays; the dataset is sealed, with nothing left over."""
     new, old = _files(generation_at(root, 2)), _files(root)
     old_usage = {name.replace("usage/", "usage/generation-1-"): data for name, data in old.items() if "usage" in name}
     swap_in(root, 2)
@@ -75,7 +75,7 @@ def test_a_new_generation_takes_the_place_of_the_old_one(root: Store) -> None:
 
 
 def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> None:
-    """What the old one spent is carried, in totals, in what a cap counts, and over another rebuild."""
+    """The old spending is carried into totals, caps and later rebuilds."""
     for number in (2, 3):
         if number == 3:
             _finish(_generation(tmp_path, root, 3, 4))
@@ -91,7 +91,7 @@ def test_the_bill_is_that_of_all_generations(root: Store, tmp_path: Path) -> Non
 
 
 def test_readers_see_the_old_one_until_the_new_one_is_finished(tmp_path: Path, store: Store) -> None:
-    """What is made beside it changes nothing that they see; it cannot be put in place before it is finished."""
+    """An unfinished generation changes nothing for readers, and cannot be swapped in."""
     _finish(_generation(tmp_path, store, 1, 10))
     before, seal = _files(store), store.read("parts.json")
     begun = _generation(tmp_path, store, 2, 7)
@@ -103,7 +103,7 @@ def test_readers_see_the_old_one_until_the_new_one_is_finished(tmp_path: Path, s
 
 
 def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root: Store) -> None:
-    """The source changed again meanwhile: a third one is made, and what the second one spent is on the bill."""
+    """The source changed again: a third generation is made, and the spending of the second is on the bill."""
     descriptor = read_descriptor(generation_at(root, 2))
     assert descriptor is not None
     _finish(_generation(tmp_path, root, 3, 5))
@@ -119,18 +119,18 @@ def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root:
 
 
 def test_nothing_is_swapped_that_was_not_begun(root: Store) -> None:
-    """Every run looks; mostly there is nothing to do."""
+    """Every run checks; usually nothing is to do."""
     before = _files(root)
     assert not resume_swap(root)
     assert _files(root) == before
 
 
 class _DiedError(Exception):
-    """The process is gone."""
+    """The process has died."""
 
 
 class _Dying(LocalStore):
-    """A place whose process dies before its n-th change."""
+    """A store whose process dies before its n-th change."""
 
     left = 10_000
 
@@ -157,7 +157,7 @@ class _Dying(LocalStore):
 
 
 def test_a_swap_that_dies_at_any_change_is_finished_by_the_next_run(tmp_path: Path) -> None:
-    """Whatever the instant: afterwards the new generation is there whole, and the bill is complete."""
+    """Whatever the instant, afterwards the new generation is complete, and so is the bill."""
     steps, died = 0, True
     while died:
         folder = tmp_path / str(steps)
@@ -199,7 +199,7 @@ def _usage(root: Store) -> list[Any]:
 
 
 def test_a_new_descriptor_keeps_its_generation(tmp_path: Path, store: Store) -> None:
-    """Growth after a rebuild is that of the new generation."""
+    """The number of a generation is not part of its fingerprint."""
     bench = _generation(tmp_path, store, 1, 10)
     descriptor = read_descriptor(store)
     assert descriptor is not None

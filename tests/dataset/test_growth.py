@@ -1,4 +1,4 @@
-"""A dataset's descriptor is made once, checked by every later run, and grows with its source."""
+"""A dataset's descriptor is created once, checked by every later run, and grows with its source."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_nothing_is_written_by_a_check(store: Store) -> None:
 
 
 def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
-    """Whoever goes on with a dataset takes its part size, whatever was asked for now."""
+    """A run that continues a dataset uses its part size, whatever the run requests."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     there = check_descriptor(store, replace(DESCRIPTOR, part_rows=100, prices=[]))
     assert there == DESCRIPTOR
@@ -41,7 +41,7 @@ def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
     ],
 )
 def test_another_job_is_refused_with_the_difference(store: Store, change: dict[str, Any], told: str) -> None:
-    """The setting that differs is named, with both values."""
+    """The error names the setting that differs, with both values."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError) as refused:
         check_descriptor(store, replace(DESCRIPTOR, job={**DESCRIPTOR.job, **change}))
@@ -59,7 +59,7 @@ def test_another_job_is_refused_with_the_difference(store: Store, change: dict[s
     ],
 )
 def test_a_changed_source_is_refused_with_the_difference(store: Store, files: list[Any], told: str) -> None:
-    """The file that changed, came or went is named."""
+    """The error names the file that changed, appeared or vanished."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
@@ -68,7 +68,7 @@ def test_a_changed_source_is_refused_with_the_difference(store: Store, files: li
 
 
 def test_many_changed_files_are_counted(store: Store) -> None:
-    """Five are named, the rest is a number."""
+    """The error names five files and counts the rest."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     many = [{**FILE, "path": f"{number}.parquet"} for number in range(7)]
     with pytest.raises(ConfigurationError, match="and 3 more"):
@@ -82,7 +82,7 @@ def _grow(store: Store, descriptor: Descriptor, growth: Growth = Growth.AT_THE_E
 
 
 def test_new_files_behind_the_old_ones_make_new_parts(store: Store) -> None:
-    """Old parts keep their rows, also the last one, which is short; new rows begin new parts of the same size."""
+    """Old parts keep their rows, even a short last one; new rows begin new parts of the same size."""
     create_or_extend_descriptor(store, described("a"))
     grown = _grow(store, described("a", "b", "c"))
     assert read_descriptor(store) == grown
@@ -97,7 +97,7 @@ def test_new_files_behind_the_old_ones_make_new_parts(store: Store) -> None:
 
 
 def test_a_large_growth_has_larger_parts(store: Store) -> None:
-    """Also what comes later is at most 2,000 parts."""
+    """Each growth, too, has at most 2,000 parts."""
     create_or_extend_descriptor(store, described("a"))
     files = [*source_files("a"), *source_files("b", rows=2_000_000)]
     grown = _grow(store, replace(DESCRIPTOR, source=files, rows=2_001_200))
@@ -105,7 +105,7 @@ def test_a_large_growth_has_larger_parts(store: Store) -> None:
 
 
 def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
-    """Their rows would stand among old ones: with ``--append`` they come behind them; later runs know the order."""
+    """Only ``append`` adds files that sort among the old ones; their rows come last, and later runs keep this order."""
     create_or_extend_descriptor(store, described("a", "c"))
     with pytest.raises(ConfigurationError, match=r"has new files among the old ones: 'b\.parquet' is new") as refused:
         _grow(store, described("a", "b", "c"))
@@ -119,7 +119,7 @@ def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
 
 @pytest.mark.parametrize("pilot", [{"limit": 5}, {"sample": 5}])
 def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
-    """Which rows it took depends on the whole source; the way out is told."""
+    """Its choice of rows depends on the whole source; the error states the remedy."""
     one = replace(described("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
     create_or_extend_descriptor(store, one)
     with pytest.raises(ConfigurationError, match="a pilot") as refused:
@@ -128,7 +128,7 @@ def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
 
 
 def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
-    """A file that came after the plan is for the next plan; one that grew meanwhile leaves the plan as it is."""
+    """A file that came after the plan waits for the next plan; growth by another run does not change the plan."""
     create_or_extend_descriptor(store, described("a"))
     planned = _grow(store, described("a", "b"), Growth.NONE)
     assert planned == described("a")
@@ -138,7 +138,7 @@ def test_who_works_on_a_plan_keeps_to_it(store: Store) -> None:
 
 
 def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
-    """A run that dies in between leaves a dataset that is not sealed, never one sealed with parts that are not done."""
+    """A run that dies in between leaves an unsealed dataset, never a sealed one with unfinished parts."""
     seen: list[str] = []
 
     class _Watched(LocalStore):
@@ -159,7 +159,7 @@ def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
 
 
 def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) -> None:
-    """The second looks again under the lock: what it wanted is there already, or is refused."""
+    """The second checks again under the lock: its files are there already, or are refused."""
     create_or_extend_descriptor(store, described("a"))
     one, two = (check_descriptor(store, described("a", *more)) for more in (("b", "c"), ("b",)))
     assert one is not None
@@ -176,7 +176,7 @@ def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) 
 
 
 def test_a_destination_that_holds_other_things_is_refused(store: Store) -> None:
-    """Somebody's files are not touched; what begins with a dot is nobody's."""
+    """Foreign files are not touched; names that begin with a dot do not count."""
     store.write(".work/locks/x", b"")
     assert check_descriptor(store, DESCRIPTOR) is None
     store.write("holiday.jpg", b"")
@@ -185,7 +185,7 @@ def test_a_destination_that_holds_other_things_is_refused(store: Store) -> None:
 
 
 class _RacedStore(LocalStore):
-    """A destination where another process makes the dataset between our looking for it and our looking around."""
+    """A destination where another process creates the dataset between two reads of this process."""
 
     def is_empty(self) -> bool:
         create_or_extend_descriptor(LocalStore(self.folder), DESCRIPTOR)
@@ -193,12 +193,12 @@ class _RacedStore(LocalStore):
 
 
 def test_another_process_that_makes_the_dataset_first_is_no_error(tmp_path: Path) -> None:
-    """Two workers of one job that start at once both go on with the one dataset."""
+    """Two workers of one job that start at the same time both continue the same dataset."""
     assert check_descriptor(_RacedStore(tmp_path), DESCRIPTOR) == DESCRIPTOR
 
 
 def test_another_process_that_makes_another_dataset_first_is_told(store: Store) -> None:
-    """Who comes second with another job is refused, though the destination was empty when it looked."""
+    """The second process with another job is refused, although the destination was empty when it looked."""
     assert check_descriptor(store, DESCRIPTOR) is None
     create_or_extend_descriptor(store, replace(DESCRIPTOR, job={"model": "other"}))
     with pytest.raises(ConfigurationError, match="another job"):

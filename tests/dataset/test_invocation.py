@@ -6,7 +6,7 @@ from tts_pipeline.dataset.invocation import Invocation, new_journal_id
 
 
 def test_journal_ids_sort_by_time_and_are_never_the_same() -> None:
-    """Names of journals put them in the order in which they were made."""
+    """Journal ids sort in the order of their creation."""
     ids = [new_journal_id() for _ in range(100)]
     assert len(set(ids)) == 100
     assert [one[:16] for one in ids] == sorted(one[:16] for one in ids)
@@ -14,7 +14,7 @@ def test_journal_ids_sort_by_time_and_are_never_the_same() -> None:
 
 
 def test_a_new_journal_comes_after_those_that_are_there() -> None:
-    """Also when the clock was set back: its word goes before theirs."""
+    """It also sorts after them when the clock was set back."""
     earlier = [new_journal_id(now_ns=lambda: 2_000), new_journal_id(now_ns=lambda: 1_000)]
     later = new_journal_id(earlier, now_ns=lambda: 500)
     assert later > max(earlier)
@@ -23,7 +23,7 @@ def test_a_new_journal_comes_after_those_that_are_there() -> None:
 
 
 def test_a_claim_has_all_that_a_bill_needs_without_the_journal() -> None:
-    """Who, for whom, in which currency; its bounds are not known yet."""
+    """It names the invocation, the account and the currency; its bounds are not known yet."""
     invocation = Invocation("i", "local", "m", "team", {"p": FLASH_PRICE}, {"run": "nightly"}, "fingerprint")
     claim = claim_of(invocation.journal_header(0, "j"), NOW_US, invocation.currency)
     assert (claim.journal_id, claim.invocation_id, claim.currency) == ("j", "i", "CNY")

@@ -11,7 +11,7 @@ from tts_pipeline.storage.store import Store
 
 @pytest.mark.parametrize("name", ["part-", "part-x", "part--1.json", "part-1.json", "x", "../part-x-y"])
 def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
-    """It is neither left out nor guessed at, for it may be a file of the bill."""
+    """It is neither ignored nor guessed at, because it may be a file of the bill."""
     with pytest.raises(StorageError, match="not the name of a dataset file"):
         parse_part_number(name)
     with pytest.raises(StorageError, match="not the name of a dataset file"):
@@ -20,7 +20,7 @@ def test_a_name_that_is_none_of_ours_is_a_storage_error(name: str) -> None:
 
 @pytest.mark.parametrize("number", [0, 7, 99_999, 123_456_789])
 def test_a_part_is_known_from_the_name_of_any_of_its_files(number: int) -> None:
-    """Five digits at least, and no more zeros than those: one part has one name."""
+    """A number has at least five digits, and leading zeros only up to five: each part has exactly one name."""
     name = part_name(number)
     for file in (f"{name}.parquet", f"usage/{name}-j1.parquet", f"generation-2-{name}-j1.parquet", f"{name}-j1.json"):
         assert parse_part_number(file) == number
@@ -47,12 +47,12 @@ def test_a_part_is_known_from_the_name_of_any_of_its_files(number: int) -> None:
     ],
 )
 def test_each_folder_has_names_of_its_own(folder: str, name: str, is_valid: bool) -> None:
-    """A file that was moved to another folder does not count as one of that."""
+    """A file that was moved to another folder is not valid there."""
     assert is_valid_name(folder, name) is is_valid
 
 
 def test_a_renamed_file_is_an_error_and_is_not_left_out(store: Store) -> None:
-    """The spending that it tells of would be left out with it."""
+    """Ignoring it would omit its spending."""
     store.write("usage/part-00001-a.parquet", b"")
     store.write("usage/part-00000-b.parquet", b"")
     assert file_names(store, "usage") == ["part-00000-b.parquet", "part-00001-a.parquet"]

@@ -1,4 +1,4 @@
-"""A damaged journal: the bill is never short for it, and whoever runs the job is told."""
+"""A damaged journal never makes the bill too small, and the user is warned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DESCRIPTOR = descriptor_of(4, 500, {"model": "m"})
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A journal of four rows that were said and not published, as a kill leaves it."""
+    """A journal of four rows that were spoken and not published, as a kill leaves it."""
     bench = Bench.of(tmp_path, store)
 
     async def work() -> None:
@@ -44,7 +44,7 @@ def _path(bench: Bench) -> Path:
 
 
 def _damage(bench: Bench, pattern: bytes) -> None:
-    """Flip a bit where some bytes stand for the first time."""
+    """Flip a bit at the first occurrence of a pattern."""
     data = bytearray(_path(bench).read_bytes())
     data[data.index(pattern)] ^= 1
     _path(bench).write_bytes(data)
@@ -55,7 +55,7 @@ def _at_most(bench: Bench) -> int:
 
 
 def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """An intent that cannot be read hides its answer: the claim tells what it may have spent, and the user is told."""
+    """An unreadable intent hides its answer: the claim bounds its spending, and the user is warned."""
     _damage(bench, b'"r1"')
     assert (
         total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
@@ -70,7 +70,7 @@ def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.Lo
 
 
 def test_a_journal_that_was_cut_is_as_long_on_the_bill_as_it_was_on_the_disk(bench: Bench) -> None:
-    """At whatever byte, between two records as well as within one: what a cut hides is what the claim leaves."""
+    """A cut at any byte, between records or within one, hides at most the rest of the claim."""
     path = _path(bench)
     whole = path.read_bytes()
     header_bytes = whole.index(b'{"kind":"intent"') - FRAME_HEADER.size
@@ -85,7 +85,7 @@ def test_a_journal_that_was_cut_is_as_long_on_the_bill_as_it_was_on_the_disk(ben
 
 @pytest.mark.parametrize("length", ["", "x", "-1", "9" * 30, None])
 def test_a_damaged_length_tells_nothing(bench: Bench, length: str | None) -> None:
-    """The journal is read as it is; a link is not followed."""
+    """The journal is read as it is, and a link is not followed."""
     synced = _path(bench).with_suffix(".synced")
     synced.unlink()
     if length is None:
@@ -101,7 +101,7 @@ def test_a_damaged_length_tells_nothing(bench: Bench, length: str | None) -> Non
 def test_audio_that_is_damaged_is_bought_again_and_billed_once_each(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the first one cost is known: nothing is unknown on the bill."""
+    """The cost of the first purchase is known: nothing on the bill is unknown."""
     data = _path(bench).read_bytes()
     _damage(bench, data[data.index(b"RIFF") + 50 :][:40])
     with caplog.at_level(logging.WARNING):
@@ -114,7 +114,7 @@ def test_audio_that_is_damaged_is_bought_again_and_billed_once_each(
 def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
     bench: Bench, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is set aside, not removed; its claim is what it may have spent, for a cap and for the bill."""
+    """It is set aside, not removed; its claim counts as its spending, for a cap and on the bill."""
     path = _path(bench)
     if how == "header":
         _damage(bench, b'"open"')
@@ -132,7 +132,7 @@ def test_a_journal_that_does_not_tell_whose_it_is_counts_as_lost(
 
 
 def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
-    """It was added up from the whole journal: a damaged one does not replace it, nor adds to it."""
+    """It comes from the whole journal: a damaged one neither replaces it nor adds to it."""
     bench.publisher.suspend_part(bench.rows(), bench.replays())
     before = bench.usage()
     assert claim_names(bench.store, 0) == []
@@ -143,7 +143,7 @@ def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
 
 
 def test_where_no_claim_is_left_a_gap_holds_as_many_attempts_as_fit(bench: Bench) -> None:
-    """Each the largest that is known."""
+    """Each of them counts like the largest known attempt."""
     bench.store.remove(claim_names(bench.store, 0)[0])
     _damage(bench, b'"r1"')
     (one,) = bench.replays()
@@ -153,7 +153,7 @@ def test_where_no_claim_is_left_a_gap_holds_as_many_attempts_as_fit(bench: Bench
 
 
 def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:
-    """A journal that a kill left behind its marker, and that another process never read."""
+    """A kill left the journal after its marker, and no other process read it."""
     journal_id = parse_journal_id(_path(bench).name)
     _damage(bench, b'"r1"')
     collect_orphans(bench.store, bench.journals, bench.leases, {0}, lambda _: "fingerprint")

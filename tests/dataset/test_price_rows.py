@@ -1,4 +1,4 @@
-"""Price rows on their way through journal, usage file and marker to the sealed dataset."""
+"""Price rows go through journal, usage file and marker into the sealed dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEWER = replace(FLASH_PRICE, price_id="list-2", effective_from=date(2026, 1, 1))
 
 
 def test_a_price_is_stored_whole() -> None:
-    """Amounts and days as text, what is not set as null."""
+    """Amounts and days are text, unset fields are null."""
     assert price_row(NEWER) == {
         "price_id": "list-2",
         "currency": "CNY",
@@ -39,7 +39,7 @@ def test_a_price_is_stored_whole() -> None:
 
 
 def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
-    """A part's marker has those that its usage names, also of another machine's journal; the seal has them once."""
+    """A marker has the prices in its usage, including another machine's; the seal has each price once."""
     prices = {price.price_id: price for price in (FLASH_PRICE, NEWER)}
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4, prices=prices)
 
@@ -51,7 +51,7 @@ def test_the_prices_of_a_bill_go_with_it(tmp_path: Path, store: Store) -> None:
     bench.publisher.suspend_part(bench.rows(0), bench.replays(0))
     for path in bench.journals.glob("*.journal"):
         path.unlink()
-    bench.prices = {NEWER.price_id: NEWER}  # which this one's attempts do not name
+    bench.prices = {NEWER.price_id: NEWER}  # no attempt names this price
     bench.run(0)
     bench.run(1)
     first, second = (orjson.loads(store.read(marker_name(number)) or b"") for number in range(2))
@@ -74,13 +74,13 @@ def test_prices_of_one_id_that_differ_are_both_kept() -> None:
     ],
 )
 def test_a_bill_stays_one_bill(now: Price, said: str) -> None:
-    """An id means one amount, and costs are in one currency."""
+    """An id means one amount, and all costs are in one currency."""
     with pytest.raises(ConfigurationError, match=said):
         refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(now)])
 
 
 def test_a_price_may_end_and_another_begin() -> None:
-    """Also in the middle of a dataset; and where there was none there may be one."""
+    """A price may change in the middle of a dataset, and a dataset without a price may get one."""
     ended = replace(FLASH_PRICE, effective_until=date(2026, 1, 1), source="read again")
     refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(ended), price_row(NEWER)])
     refuse_changed_prices([], [price_row(FLASH_PRICE)])

@@ -1,4 +1,4 @@
-"""A dataset's files as readers see them."""
+"""Readers see the finished parts and the files of a dataset."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ NAMES = [f"speech/part-0000{number}.parquet" for number in range(3)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten rows in three parts, of which each file has two row groups; one part more is not finished."""
+    """Ten rows in three parts, whose files have two row groups each; a fourth part is not finished."""
     rows = [speech_row(f"u{number}", duration_ms=number) for number in range(10)]
     return write_dataset(tmp_path / "dataset", rows, parts_left=1)
 
 
 def test_finished_parts_are_told_from_files(folder: Path) -> None:
-    """A part without a marker may have a file; what is no name of ours is no file of the dataset."""
+    """A part without a marker may have a file; a file with a foreign name does not belong to the dataset."""
     shutil.copy(folder / NAMES[0], folder / "speech/part-00003.parquet")
     shutil.copy(folder / NAMES[0], folder / "speech/part-3.parquet")
     dataset = DatasetReader.open(folder)
@@ -37,7 +37,7 @@ def test_finished_parts_are_told_from_files(folder: Path) -> None:
 
 
 def test_rows_are_read_in_order_whichever_way(folder: Path) -> None:
-    """By file, by row group with its audio, and one by one."""
+    """Rows are read by file, by row group with its audio, and one by one."""
     dataset = DatasetReader(LocalStore(folder))
     ids = [f"u{number}" for number in range(10)]
     tables = list(dataset.read_files(NAMES, ["utterance_id"]))
@@ -56,7 +56,7 @@ def test_rows_are_read_in_order_whichever_way(folder: Path) -> None:
 
 
 def test_a_column_that_a_file_lacks_is_null_or_damage(folder: Path) -> None:
-    """Null where the table allows it, as in files of earlier versions; else the file is named."""
+    """It is null where the table allows nulls, as in files of earlier versions; else the error names the file."""
     table = pq.read_table(folder / NAMES[0])
     pq.write_table(table.drop_columns(["currency", "take"]), folder / NAMES[0])
     dataset = DatasetReader.open(folder)
@@ -66,13 +66,13 @@ def test_a_column_that_a_file_lacks_is_null_or_damage(folder: Path) -> None:
 
 
 def test_a_dataset_that_is_being_replaced_has_no_finished_parts(folder: Path) -> None:
-    """Its files are of two generations for a moment."""
+    """For a moment its files belong to two generations."""
     LocalStore(folder).write(SWAP_FILE, b"{}")
     with pytest.raises(ConfigurationError, match="being replaced by a new generation"):
         _ = DatasetReader.open(folder).parts
 
 
 def test_a_place_without_a_dataset_is_told(tmp_path: Path) -> None:
-    """With what one is."""
+    """The hint describes a dataset."""
     with pytest.raises(ConfigurationError, match=r"there is no dataset at .*it holds dataset\.json"):
         DatasetReader.open(tmp_path)

@@ -1,4 +1,4 @@
-"""The published files, as other people's tools open them."""
+"""Other tools open the published files."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # other people's warnings are theirs
+        warnings.simplefilter("ignore")  # warnings of other projects do not concern us
         import datasets
 
         datasets.disable_progress_bars()
@@ -56,7 +56,7 @@ def _hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
 def test_hugging_face_opens_the_speech_table_with_an_audio_feature(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
-    """``load_dataset(folder)`` gives the speech table; its audio is an Audio feature whose bytes soundfile decodes."""
+    """``load_dataset(folder)`` gives the speech table; its Audio feature holds bytes that soundfile decodes."""
     with _hugging_face(tmp_path, monkeypatch) as datasets:
         options = {"cache_dir": str(tmp_path / "cache"), "split": "train", "streaming": streaming}
         loaded = datasets.load_dataset(str(dataset), **options)
@@ -70,7 +70,7 @@ def test_hugging_face_opens_the_speech_table_with_an_audio_feature(
 
 
 def test_hugging_face_opens_the_rejects_by_name(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are a configuration of their own."""
+    """The rejects are a separate configuration."""
     with _hugging_face(tmp_path, monkeypatch) as datasets:
         given = {"cache_dir": str(tmp_path / "cache"), "split": "train"}
         rejects = datasets.load_dataset(str(dataset), "rejects", **given)
@@ -78,7 +78,7 @@ def test_hugging_face_opens_the_rejects_by_name(dataset: Path, tmp_path: Path, m
 
 
 def test_polars_opens_the_parts(dataset: Path) -> None:
-    """All tables, as they are, with money as decimals."""
+    """All tables open unchanged, with money as decimals."""
     speech = pl.read_parquet(dataset / "speech" / "*.parquet")
     assert speech["utterance_id"].to_list() == [f"r{number}" for number in SAID]
     assert speech.schema["cost"] == pl.Decimal(18, 9)
@@ -88,7 +88,7 @@ def test_polars_opens_the_parts(dataset: Path) -> None:
 
 
 def test_pyarrow_opens_the_parts(dataset: Path) -> None:
-    """As one dataset of one schema."""
+    """The parts open as one dataset with one schema."""
     table = pads.dataset(dataset / "speech").to_table()
     assert table["audio"].to_pylist()[0]["bytes"] == tone("Line 0.", tone_bytes=400)
     assert table.num_rows == len(SAID)

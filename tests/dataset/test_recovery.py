@@ -23,7 +23,7 @@ CLAIM = Claim("lost", "i0", NOW_US, 500, cost_of(500), "CNY", "local", "qwen3-tt
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A dataset of four rows, none of them said."""
+    """A dataset of four rows, none of them spoken."""
     return Bench.of(tmp_path, store)
 
 
@@ -32,7 +32,7 @@ def _descriptor(bench: Bench) -> Descriptor:
 
 
 def _journalled(bench: Bench) -> Path:
-    """Say all rows, and leave the part open with its journal, which is returned."""
+    """Speak all rows and leave the part open; return its journal."""
 
     async def say() -> None:
         async with bench.part() as part:
@@ -49,7 +49,7 @@ def _collect(bench: Bench, done: set[int]) -> None:
 
 
 def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
-    """A kill between marker and removal leaves texts and audio lying about: the next run removes them."""
+    """A kill between marker and removal leaves texts and audio on the disk: the next run removes them."""
     path = _journalled(bench)
     bench.publisher.commit_part(bench.rows(), bench.replays())
     before = bench.usage()
@@ -60,7 +60,7 @@ def test_a_journal_left_behind_after_the_marker_is_swept(bench: Bench) -> None:
 
 
 def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
-    """Not before the marker, not while a process has the part."""
+    """It stays until the marker exists, and while a process holds the part."""
     path = _journalled(bench)
     _collect(bench, set())
     with FileLock(bench.folder / "locks" / "part-00000.lock"):
@@ -70,7 +70,7 @@ def test_a_journal_that_is_still_needed_is_not_swept(bench: Bench) -> None:
 
 
 def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: Bench) -> None:
-    """Two machines had the part: the one that died has a journal that no usage tells of. It is told, and resealed."""
+    """Two machines held the part: the usage of the dead one's journal is published, and the dataset resealed."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     path = _journalled(bench)
     aside = bench.folder / "aside"
@@ -88,7 +88,7 @@ def test_what_was_spent_on_a_part_that_another_published_is_on_the_bill(bench: B
 
 
 def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> None:
-    """Its owner lost the race, and its disk: nobody else will ever account for it. Told once."""
+    """Its owner lost the race and its disk, so nobody else will account for it. It counts once."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     bench.run()
     finalize(bench.store, descriptor)
@@ -103,7 +103,7 @@ def test_a_claim_on_a_part_that_is_done_is_spent_at_its_worst(bench: Bench) -> N
 
 
 def test_an_old_claim_whose_usage_is_published_changes_nothing(bench: Bench) -> None:
-    """A kill between usage and the claim's removal leaves a claim that is told in full: the seal stays."""
+    """A kill between usage and removal of the claim leaves a claim without further spending: the seal stays."""
     descriptor = create_or_extend_descriptor(bench.store, _descriptor(bench))
     bench.run()
     finalize(bench.store, descriptor)

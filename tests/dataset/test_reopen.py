@@ -31,7 +31,7 @@ SPEECH = "speech/part-00000.parquet"
 
 @pytest.fixture
 def bench(tmp_path: Path, store: Store) -> Bench:
-    """A sealed dataset of two parts; of the first one two rows were rejected."""
+    """A sealed dataset of two parts; the first has two rejects."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=5)
     _seal(bench)
     return bench
@@ -61,7 +61,7 @@ def _prior_state(bench: Bench, number: int = 0, *, retry_rejects: bool = False) 
 
 
 async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -> list[str]:
-    """Do what is left of the first part, at most so many rows; return which it was."""
+    """Do at most ``until`` of the remaining rows of the first part; return all that remained."""
     async with bench.part(prior=_prior_state(bench)) as part:
         names = [utterance.utterance_id for utterance in part.todo]
         for utterance in part.todo[:until]:
@@ -75,7 +75,7 @@ def _ids(bench: Bench, name: str = SPEECH) -> list[str]:
 
 
 def test_rejected_rows_are_tried_anew_and_the_speech_stays(bench: Bench) -> None:
-    """Only rejects are left to do; afterwards the table holds all rows in source order, old ones as they were."""
+    """Only rejects are to do; then the table holds all rows in source order, and the old ones unchanged."""
     before = bench.read(SPEECH).to_pylist()
     assert _reopen(bench) == {0}
     assert asyncio.run(_retry(bench)) == ["r1", "r3"]
@@ -92,7 +92,7 @@ def test_rejected_rows_are_tried_anew_and_the_speech_stays(bench: Bench) -> None
 
 
 def test_old_usage_stays(bench: Bench) -> None:
-    """The bill only grows: every usage file is there byte for byte, and the new one beside it."""
+    """The bill only grows: every usage file stays byte for byte, and a new one is added."""
     before = {name: bench.store.read(f"usage/{name}") for name in bench.store.names("usage")}
     _reopen(bench)
     asyncio.run(_retry(bench, refused=["r3"]))
@@ -104,7 +104,7 @@ def test_old_usage_stays(bench: Bench) -> None:
 
 
 def test_requests_of_before_count_for_the_row(bench: Bench) -> None:
-    """Attempts go on from where they were, and the history has their cost, though their journal is gone."""
+    """The numbers of attempts continue, and the history has their cost, although their journal is gone."""
     _reopen(bench)
 
     async def look() -> None:
@@ -119,7 +119,7 @@ def test_requests_of_before_count_for_the_row(bench: Bench) -> None:
 
 
 def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
-    """Nothing to retry: not even the seal is touched."""
+    """Without rejects not even the seal is touched."""
     _reopen(bench)
     asyncio.run(_retry(bench))
     bench.publish()
@@ -129,7 +129,7 @@ def test_what_has_no_rejects_is_left_alone(bench: Bench) -> None:
 
 
 def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
-    """Whoever dies in between leaves a dataset that is not sealed, with a part that is still done."""
+    """A process that dies in between leaves an unsealed dataset whose part is still done."""
     seen: list[str] = []
 
     class _Watched(LocalStore):
@@ -145,14 +145,14 @@ def test_the_seal_is_broken_before_the_marker_goes(tmp_path: Path) -> None:
 
 
 def test_a_part_that_another_process_has_is_not_reopened(bench: Bench) -> None:
-    """Its marker stays."""
+    """The marker of such a part stays."""
     with FileLock(bench.folder / "locks" / "part-00000.lock"), pytest.raises(StorageError, match="part-00000"):
         _reopen(bench)
     assert committed_parts(bench.store, _descriptor(bench)) == {0, 1}
 
 
 class _DiedError(Exception):
-    """The process is gone."""
+    """The process has died."""
 
 
 class _Dying(LocalStore):
@@ -180,7 +180,7 @@ class _Dying(LocalStore):
 
 @pytest.mark.parametrize("writes", range(12))
 def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Path, writes: int) -> None:
-    """Before and after each step of reopening and publishing: no row is lost, said twice or done twice on the bill."""
+    """Whatever the step of reopening and publishing, no row is lost, spoken twice or billed twice."""
     bench = Bench.of(tmp_path, _Dying(tmp_path / "out"), rows=8, part_rows=5)
     _seal(bench)
     assert isinstance(bench.store, _Dying)
@@ -210,7 +210,7 @@ def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Pat
 
 
 def test_speech_without_a_marker_counts_when_its_journal_is_lost(tmp_path: Path, store: Store) -> None:
-    """Died between speech and marker, on a machine that never came back: its rows are not bought again."""
+    """The run died between speech and marker, and its machine never came back: the rows are not bought again."""
     bench = Bench.of(tmp_path, store)
     bench.run(refused=["r2"])
     store.remove(marker_name(0))
@@ -222,7 +222,7 @@ def test_speech_without_a_marker_counts_when_its_journal_is_lost(tmp_path: Path,
 
 
 def test_rejects_of_an_open_part_are_tried_anew_when_asked(tmp_path: Path, store: Store) -> None:
-    """An earlier journal's reject is final for a plain run, and not for one that retries; its speech wins then."""
+    """An earlier journal's reject is final for a plain run, but not for a retry, whose speech then wins."""
     bench = Bench.of(tmp_path, store)
 
     async def work() -> None:
@@ -242,7 +242,7 @@ def test_rejects_of_an_open_part_are_tried_anew_when_asked(tmp_path: Path, store
 
 
 def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
-    """A publisher of another process, which knows only files, gives the same."""
+    """A committer in another process, which only knows the files, gives the same result."""
     _reopen(bench)
     asyncio.run(_retry(bench))
     PartCommitter(bench.store, bench.mapper.roles).commit_part(bench.rows(), bench.replays())
@@ -250,7 +250,7 @@ def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
 
 
 def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store: Store) -> None:
-    """Two processes had the row, in a race: what is paid for is not given up for the other one's reject."""
+    """Two processes raced for the row: paid speech is not dropped for the other one's reject."""
     bench = Bench.of(tmp_path, store)
     past = PriorState(retry_rejects=True)
 

@@ -19,7 +19,7 @@ MEGABYTE = 1024 * 1024
 
 @given(sizes=st.lists(st.integers(0, 20), max_size=30))
 def test_groups_are_as_large_as_they_may_be_and_no_larger(sizes: list[int]) -> None:
-    """Every row once, in order; a group of several rows fits, and the next row would not have fitted into it."""
+    """Every row comes once, in order; a group of several rows fits, and the next row would not fit into it."""
     groups = list(split_row_groups(range(len(sizes)), lambda place: sizes[place] * MEGABYTE))
     assert [place for group in groups for place in group] == list(range(len(sizes)))
     for number, group in enumerate(groups):
@@ -30,7 +30,7 @@ def test_groups_are_as_large_as_they_may_be_and_no_larger(sizes: list[int]) -> N
 
 
 def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
-    """From several journals, in any order; what is not there is an error and never half of it."""
+    """Blobs come from several journals in any order; a missing blob is an error, never a partial result."""
     one, two = tmp_path / "1", tmp_path / "2"
     one.write_bytes(b"0123456789")
     two.write_bytes(b"abcdefghij")
@@ -45,7 +45,7 @@ def test_bytes_are_read_by_their_place(tmp_path: Path) -> None:
 
 
 def test_every_table_is_a_row_group(tmp_path: Path) -> None:
-    """However many rows it has; the file reads back as all of them."""
+    """A table of any number of rows is one row group, and the file reads back completely."""
     schema = pa.schema([("audio", pa.struct([("bytes", pa.binary()), ("path", pa.string())])), ("n", pa.int64())])
     rows = [[{"audio": {"bytes": bytes(n), "path": "x"}, "n": n} for n in some] for some in (range(3), range(3, 4))]
     with speech_writer(tmp_path / "x.parquet", schema) as writer:

@@ -1,4 +1,4 @@
-"""What a dataset has spent, wherever that is written down."""
+"""The spending of a dataset counts wherever it is recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINE = 7
 
 
 def _buy(bench: Bench, number: int, *, rows: int, unknown: int = 0) -> None:
-    """Buy the first rows of a part, and leave some more attempts in flight; nothing is published."""
+    """Buy the first rows of a part, and leave some more attempts in flight; publish nothing."""
 
     async def work() -> None:
         async with bench.part(number) as part:
@@ -56,14 +56,14 @@ def _figures(bench: Bench) -> tuple[int, int, int]:
 
 
 def test_an_empty_dataset_has_spent_nothing(tmp_path: Path, store: Store) -> None:
-    """And no cost is none, not 0."""
+    """An unknown cost is None, not 0."""
     bench = Bench.of(tmp_path, store)
     assert _figures(bench) == (0, 0, 0)
     assert _total_spend(bench).cost is None
 
 
 def test_a_part_counts_once_at_every_stage(tmp_path: Path, store: Store) -> None:
-    """In its journal, left open with its usage published, done, and done with a journal that a kill left behind."""
+    """It counts in its journal, when left open with its usage published, and when done."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4)
     bench.run(1)
     _buy(bench, 0, rows=2, unknown=1)
@@ -77,7 +77,7 @@ def test_a_part_counts_once_at_every_stage(tmp_path: Path, store: Store) -> None
 
 
 def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Store) -> None:
-    """The journal of a part that is done tells nothing new."""
+    """The journal of a finished part adds nothing."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=4)
     bench.publisher.commit_part(bench.rows(), bench.replays())
@@ -86,7 +86,7 @@ def test_a_kill_between_marker_and_sweep_counts_once(tmp_path: Path, store: Stor
 
 
 def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -> None:
-    """Another machine may publish its share of a part that is done already."""
+    """Another machine may publish its share of a finished part."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=1)
     late = bench.replays()
@@ -98,7 +98,7 @@ def test_usage_that_came_after_the_marker_counts(tmp_path: Path, store: Store) -
 
 
 def test_a_claim_without_a_journal_counts_as_spent(tmp_path: Path, store: Store) -> None:
-    """All that it claims: the machine that made it may be lost, or still spending."""
+    """The whole claim counts: its machine may be lost, or still spending."""
     bench = Bench.of(tmp_path, store)
     _buy(bench, 0, rows=1)
     claim = Claim("elsewhere", "i", NOW_US, 500, cost_of(500), "CNY", "local", "m", None)
@@ -108,7 +108,7 @@ def test_a_claim_without_a_journal_counts_as_spent(tmp_path: Path, store: Store)
 
 @pytest.mark.parametrize("left", [False, True])
 def test_characters_without_a_price_are_told_apart(tmp_path: Path, store: Store, *, left: bool) -> None:
-    """Their cost is not known, so that no sum of money has it; surely not billed is surely free."""
+    """Their cost is unknown, so no sum of money includes it; a failed request is certainly free."""
     bench = Bench.of(tmp_path, store, prices={})
 
     async def work() -> None:
@@ -127,7 +127,7 @@ def test_characters_without_a_price_are_told_apart(tmp_path: Path, store: Store,
 
 
 def test_what_earlier_generations_spent_counts(tmp_path: Path, store: Store) -> None:
-    """A rebuilt dataset has their bill too."""
+    """A rebuilt dataset keeps their bill."""
     bench = Bench.of(tmp_path, store)
     bench.run()
     carried = Totals(attempts=3, characters_billed=100, characters_upper_bound=120).to_json()

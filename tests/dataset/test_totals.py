@@ -29,7 +29,7 @@ TOTALS = st.builds(
 
 @given(totals=TOTALS)
 def test_totals_survive_json(totals: Totals) -> None:
-    """Counts and money are exactly the same after the way through a marker; unknown keys are passed over."""
+    """Counts and money come back exactly from a marker; unknown keys are ignored."""
     values = orjson.loads(orjson.dumps({**totals.to_json(), "of a later version": 1}))
     assert Totals.from_json(values) == totals
 
@@ -49,7 +49,7 @@ def test_adding_adds_every_count(one: Totals, other: Totals) -> None:
 
 
 def test_cost_stays_unknown_until_something_has_a_price() -> None:
-    """Unknown is not 0: adding None leaves None; adding money makes it known."""
+    """Unknown is not 0: adding None leaves None; adding money makes the cost known."""
     totals = Totals()
     totals.add(Totals(rows=1))
     assert totals == Totals(rows=1)
@@ -59,7 +59,7 @@ def test_cost_stays_unknown_until_something_has_a_price() -> None:
 
 
 def test_what_is_in_question_adds_up() -> None:
-    """As all other counts, and a count of before it was known is none."""
+    """Implausible attempts add up like all other counts; totals from before this count have none."""
     totals = Totals.from_json(SOUND)
     assert (totals.implausible_attempts, totals.cost_in_question) == (0, None)
     totals.add(Cost(implausible_attempts=1, cost_in_question=Decimal("0.2")))
@@ -83,6 +83,6 @@ def test_what_is_in_question_adds_up() -> None:
     ],
 )
 def test_amounts_that_cannot_be_true_are_refused(damage: dict[str, Any]) -> None:
-    """A marker that tells them makes no cap wider: the file is named."""
+    """Such a marker does not widen a cap: the error names the file."""
     with pytest.raises(StorageError, match=r"part-00007\.json is damaged"):
         parse_totals("done/part-00007.json", SOUND | damage)

@@ -1,4 +1,4 @@
-"""The usage files of a dataset are complete and unchanged, or the file that is not is named."""
+"""The usage files of a dataset are complete and unchanged, or the error names the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tts_pipeline.storage.store import Store
 
 @pytest.fixture(params=["with a seal", "without a seal"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, store: Store) -> Bench:
-    """A dataset of two parts whose hashes stand in the seal, or in the markers."""
+    """A dataset of two parts whose hashes are in the seal or in the markers."""
     bench = Bench.of(tmp_path, store, rows=8, part_rows=4)
     descriptor = create_or_extend_descriptor(
         store, descriptor_of(8, 4, {"model": "m", "service": "s"}, bench.source.fingerprint())
@@ -36,14 +36,14 @@ def _usage(store: Store, number: int) -> str:
 
 
 def test_what_was_committed_is_complete(bench: Bench) -> None:
-    """Nothing is written by the look."""
+    """The check changes nothing."""
     before = {name: bench.store.read(f"usage/{name}") for name in bench.store.names("usage")}
     verify_usage(bench.store)
     assert {name: bench.store.read(f"usage/{name}") for name in bench.store.names("usage")} == before
 
 
 def test_a_file_that_is_gone_is_named(bench: Bench) -> None:
-    """Its part tells of it."""
+    """The marker of its part lists it."""
     name = _usage(bench.store, 1)
     bench.store.remove(name)
     with pytest.raises(StorageError, match=rf"{name} is gone"):
@@ -51,7 +51,7 @@ def test_a_file_that_is_gone_is_named(bench: Bench) -> None:
 
 
 def test_a_file_that_is_another_one_than_was_committed_is_named(bench: Bench) -> None:
-    """Also where its rows are good ones: the bill of another part is not that of this one."""
+    """Valid rows do not help: the bill of another part is not the bill of this one."""
     name, other = _usage(bench.store, 0), bench.store.read(_usage(bench.store, 1))
     assert other is not None
     bench.store.write(name, other)
@@ -60,7 +60,7 @@ def test_a_file_that_is_another_one_than_was_committed_is_named(bench: Bench) ->
 
 
 def test_a_copy_of_a_file_is_not_billed_twice(bench: Bench) -> None:
-    """Under the name of an open part it would have no hash that it could be checked against."""
+    """Under the name of an open part, the copy has no hash to be checked against."""
     data = bench.store.read(_usage(bench.store, 0))
     assert data is not None
     bench.store.write("usage/part-00001-copy.parquet", data)
@@ -69,7 +69,7 @@ def test_a_copy_of_a_file_is_not_billed_twice(bench: Bench) -> None:
 
 
 def test_usage_of_an_open_part_has_to_be_possible(tmp_path: Path, store: Store) -> None:
-    """It has no marker yet: whole files are taken, a damaged one is named."""
+    """The part has no marker yet: whole files are accepted, and the error names a damaged one."""
     bench = Bench.of(tmp_path, store)
 
     async def work() -> None:

@@ -9,7 +9,7 @@ from tts_pipeline.storage.store import Store
 
 
 def test_what_is_published_is_left_alone(tmp_path: Path, store: Store) -> None:
-    """Never written again, whatever its journal may say by now; a journal without requests has no file."""
+    """Published usage is never rewritten, whatever its journal holds by now; a journal without requests has no file."""
     bench = Bench.of(tmp_path, store)
 
     async def work() -> None:

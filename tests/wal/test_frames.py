@@ -1,4 +1,4 @@
-"""Frames of a journal file, read back: whole ones, gaps, and a torn tail that is neither."""
+"""Reading the frames of a journal file yields whole frames and gaps, but not a torn tail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RECORDS = [(b'{"kind":"one"}', b""), (b'{"kind":"two"}', b"payload"), (b'{"kind"
 
 
 def _write(path: Path, *, damage: int | None = None, length: int | None = None, tail: bytes = b"") -> list[int]:
-    """Write the records as a journal does, one byte of them changed; return where each ends."""
+    """Write the records as a journal does, with one byte changed; return the end of each frame."""
     pieces = [b"".join(encode_frame(*record)) for record in RECORDS]
     data = bytearray(b"".join(pieces)[:length] + tail)
     if damage is not None:
@@ -29,7 +29,7 @@ def _read(path: Path, *, check_payloads: bool = True) -> list[Frame | Gap]:
 
 @pytest.mark.parametrize("check_payloads", [True, False])
 def test_what_was_written_is_read_in_order(tmp_path: Path, check_payloads: bool) -> None:
-    """Each record with its place, and its payload where it lies."""
+    """Each record is read with its offset and its payload."""
     ends = _write(tmp_path / "j")
     frames = [one for one in _read(tmp_path / "j", check_payloads=check_payloads) if isinstance(one, Frame)]
     assert [(one.record, one.blob.read()) for one in frames] == RECORDS
@@ -38,7 +38,7 @@ def test_what_was_written_is_read_in_order(tmp_path: Path, check_payloads: bool)
 
 
 def test_a_damaged_record_is_a_gap_and_what_stands_behind_it_is_read(tmp_path: Path) -> None:
-    """The gap is as long as what it hides."""
+    """The gap is as long as the hidden frame."""
     first_end, second_end, _ = _write(tmp_path / "j")
     _write(tmp_path / "j", damage=first_end + 20)
     first, gap, third = _read(tmp_path / "j")
@@ -49,7 +49,7 @@ def test_a_damaged_record_is_a_gap_and_what_stands_behind_it_is_read(tmp_path: P
 
 
 def test_a_damaged_payload_leaves_its_record(tmp_path: Path) -> None:
-    """The attempt is known; only its audio is not taken."""
+    """The attempt is known; only its audio is ignored."""
     _, second_end, _ = _write(tmp_path / "j")
     _write(tmp_path / "j", damage=second_end - 1)
     intact = [one.is_payload_intact for one in _read(tmp_path / "j") if isinstance(one, Frame)]
@@ -58,7 +58,7 @@ def test_a_damaged_payload_leaves_its_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("zeros", [0, 1, 5_000])
 def test_a_torn_tail_is_no_gap_wherever_it_was_torn(tmp_path: Path, zeros: int) -> None:
-    """A kill, or a power cut with its zeros, leaves that; zeros in place of a payload are no payload."""
+    """A kill, or a power cut with its zeros, leaves a torn tail; zeros in place of a payload are no payload."""
     first_end, second_end, _ = _write(tmp_path / "j")
     for length in range(first_end + 1, second_end):
         _write(tmp_path / "j", length=length, tail=bytes(zeros))
@@ -69,7 +69,7 @@ def test_a_torn_tail_is_no_gap_wherever_it_was_torn(tmp_path: Path, zeros: int) 
 
 
 def test_a_tail_that_nothing_of_ours_wrote_is_a_gap(tmp_path: Path) -> None:
-    """It may hide records that were whole."""
+    """Such a tail may hide records that were whole."""
     *_, end = _write(tmp_path / "j")
     _write(tmp_path / "j", tail=b"garbage" * 20)
     assert _read(tmp_path / "j")[-1] == Gap(end, end + 140)

@@ -41,14 +41,14 @@ def _record(number: int) -> bytes:
 
 
 def _notes(path: Path) -> list[int]:
-    """Return the numbers of the notes in a journal, in order (replay keeps the order of first mention)."""
+    """Return the numbers of the records in a journal, in order (replay keeps the order of first mention)."""
     found = replay_journal(path)
     assert found is not None
     return [int(utterance_id) for utterance_id, _ in found.utterances]
 
 
 def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> None:
-    """Texts and audio are nobody else's: mode 0600. The header is there before anything is sent."""
+    """Texts and audio are private: the mode is 0600. The header is written before anything is sent."""
     path = tmp_path / "deep" / "part-00000-j.journal"
     Journal.create(path, HEADER).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -58,14 +58,14 @@ def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> No
 
 
 def test_a_journal_is_never_made_twice(tmp_path: Path) -> None:
-    """A name that is taken is an error: what is there is never written over."""
+    """An existing name is an error: an existing journal is never overwritten."""
     Journal.create(tmp_path / "x.journal", HEADER).close()
     with pytest.raises(StorageError, match="creating the journal"):
         Journal.create(tmp_path / "x.journal", HEADER)
 
 
 class _SlowDisk(Journal):
-    """A journal on a disk whose syncs wait for the test, and are counted."""
+    """A journal on a disk whose syncs wait for the test and are counted."""
 
     def begin(self) -> None:
         self.syncs = 0
@@ -92,7 +92,7 @@ def _writer(reserve: DiskReserve | None = None) -> tuple[JournalWriter, queue.Si
 
 
 def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: Path) -> None:
-    """1,000 concurrent intents: those that gather during one sync share the next; each waits for its own."""
+    """Of 1,000 concurrent intents, those that arrive during one sync share the next; each waits for its own sync."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
     told: dict[int, int] = {}
@@ -124,7 +124,7 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
 
 
 def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
-    """A result is written, not synced: the next intent's sync takes it along."""
+    """A result is written without a sync; the next intent's sync includes it."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
     told: list[StorageError | None] = []
@@ -138,7 +138,7 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
 
 
 def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> None:
-    """However slow the disk is: one write and one sync for all of it, handed over when the first batch is told."""
+    """However slow the disk is, all of it gets one write and one sync, after the first batch is reported."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
     told: list[int] = []
@@ -161,7 +161,7 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
 
 
 def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(tmp_path: Path) -> None:
-    """Whoever sends then loses no answer by a kill, though that is one of another part's."""
+    """A process killed after sending then loses no answer, not even one of another part."""
     earlier = Journal.create(tmp_path / "earlier.journal", HEADER)
     later = Journal.create(tmp_path / "later.journal", HEADER)
     writer, deliveries = _writer()
@@ -183,7 +183,7 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
 
 
 def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_path: Path) -> None:
-    """A power cut, too, costs no more answers than there are places: an answer's place may be another part's next."""
+    """A power cut costs no more answers than requests in flight: another part may take over an answer's permit."""
     synced: list[str] = []
 
     class _Seen(Journal):
@@ -214,7 +214,7 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
 
 
 def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
-    """The writer gets all of it together when the turn is over: one write, one sync; and at the end, what is left."""
+    """After a turn the writer gets its records together: one write, one sync. Closing writes the rest."""
     appended: list[int] = []
 
     class _Counted(Journal):
@@ -240,7 +240,7 @@ def test_what_is_put_in_one_turn_is_one_wake_up(tmp_path: Path) -> None:
 
 
 def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
-    """Everything put before the end is written, also what nobody waits for, for all journals."""
+    """All records put before the end are written, for all journals, also those without a waiter."""
     journals = [Journal.create(tmp_path / f"{number}.journal", HEADER) for number in range(3)]
     writer, _ = _writer()
     for number in range(300):
@@ -252,7 +252,7 @@ def test_closing_writes_what_is_queued(tmp_path: Path) -> None:
 
 
 def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
-    """More pieces than the system takes in one call, with payloads between: all of it, in order."""
+    """A batch of more pieces than one system call takes, with payloads, is written completely and in order."""
     journal = Journal.create(tmp_path / "x.journal", HEADER)
     journal.append([encode_frame(_record(number), bytes(number % 50)) for number in range(3_000)], durable=True)
     journal.close()
@@ -260,7 +260,7 @@ def test_one_large_batch_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
-    """Each waiter gets the answer of its own journal."""
+    """Each waiter gets the result of its own journal."""
     good, bad = (Journal.create(tmp_path / f"{name}.journal", HEADER) for name in ("good", "bad"))
     bad.close()
     writer, deliveries = _writer()
@@ -294,7 +294,7 @@ frames = [record(0, 1_000), record(1, 2_000), record(2, 50_000), record(3, 10)]
 deliveries, told, later = queue.SimpleQueue(), [], []
 writer = JournalWriter(deliveries.put)
 writer.put(Append(journal, *record(9, 10)))
-for pieces in frames:  # one batch, for the first one is not told yet
+for pieces in frames:  # one batch, because the first record is not reported yet
     writer.put(Append(journal, *pieces, durable=True, on_written=told.append))
 for _ in range(2):
     deliveries.get(timeout=10)()
@@ -307,7 +307,7 @@ print(told[0])
 
 
 def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_path: Path) -> None:
-    """Every waiter of the batch is told, so nothing of it is sent; whole frames stay; nothing comes after them."""
+    """All waiters of the batch get the error, so none sends; whole frames stay, and later frames are refused."""
     path = tmp_path / "x.journal"
     command = [sys.executable, "-c", _FULL, str(path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -320,7 +320,7 @@ def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_p
 
 
 def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> None:
-    """What is not known to be on the disk is not acted upon; what was written may stay."""
+    """Nobody acts on records that are perhaps not on the disk; the written records may stay."""
 
     class _Broken(Journal):
         def fdatasync(self) -> None:
@@ -338,7 +338,7 @@ def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> 
 
 
 def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> list[str]:
-    """Write a record and audio of 100 KB for each number, with an intent before each; return what became of them."""
+    """Write an intent and an answer of 100 KB for each number; return the outcome of each write."""
     writer, deliveries = _writer(reserve)
     journal = Journal.create(folder / "x.journal", HEADER)
     outcomes: list[str] = []
@@ -358,7 +358,7 @@ def _until_full(folder: Path, reserve: DiskReserve | None, numbers: range) -> li
 
 
 def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path) -> None:
-    """The first write that finds it full gives the ballast back: intents are refused, answers are written into it."""
+    """The first write to a full disk releases the reserve: intents are refused, answers are written into it."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
         ballast = DiskReserve(disk.folder, 1_048_576)
         ballast.allocate()
@@ -371,7 +371,7 @@ def test_on_a_full_disk_nothing_new_is_sent_and_answers_still_fit(tmp_path: Path
 
 
 def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> None:
-    """What does not fit is told to whoever waits; what comes later and fits is still written."""
+    """A record that does not fit is reported to its waiter; a later one that fits is still written."""
     with small_disk(tmp_path / "disk", 1_024) as disk:
         outcomes = _until_full(disk.folder, None, range(14))
         assert outcomes.count("answer refused") >= 3
@@ -381,7 +381,7 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
 
 
 def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
-    """On a full disk a small record may fit where its audio did not: the journal is read, and that is bought again."""
+    """A full disk may take a small record but not its audio: the journal is readable, and the audio is bought again."""
     path = tmp_path / "x.journal"
     attempt = Attempt("a", "u", 0, 0, 1, None, 0, 5, 5, None, None)
     journal = Journal.create(path, HEADER)
@@ -396,7 +396,7 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
-    """Of one batch, what was written is, other intents are refused, and the rest goes into the ballast."""
+    """Of one batch, written records stay, other intents are refused, and the rest goes into the reserve."""
     with small_disk(tmp_path / "disk", 2_048) as disk:
         ballast = DiskReserve(disk.folder, 1_048_576)
         ballast.allocate()
@@ -404,7 +404,7 @@ def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:
         outcomes: dict[int, bool] = {}
         writer, deliveries = _writer(ballast)
         writer.put(Append(journal, _record(99)))
-        for number in range(15):  # one batch, for the first one is not told yet
+        for number in range(15):  # one batch, because the first record is not reported yet
             done = partial(lambda number, error: outcomes.update({number: error is None}), number)
             writer.put(Append(journal, _record(number), bytes(100_000), durable=number in {2, 12, 14}, on_written=done))
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""The records of a journal: the same bytes in every version, and nothing taken in that cannot be true."""
+"""The records of a journal have the same bytes in every version, and impossible values are refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _FIELDS: Mapping[type[object], str] = {
 
 
 def _encode_format_1(record: Record) -> bytes:
-    """Write a record as the first version did, by another library."""
+    """Encode a record as the first version did, with another library."""
     return orjson.dumps(_plain(record))
 
 
@@ -97,7 +97,7 @@ OTHERS: Mapping[type[object], st.SearchStrategy[Any]] = {
 
 
 def _values(hint: Any) -> st.SearchStrategy[Any]:
-    """Return the values that a field's type allows."""
+    """Return a strategy for the values that a field's type allows."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return st.integers(arguments[1].ge, arguments[1].le)
@@ -121,7 +121,7 @@ def test_records_are_the_bytes_of_format_1(record: AnyRecord) -> None:
 
 
 def test_the_header_is_the_bytes_of_format_1() -> None:
-    """Its prices are as in the tables' metadata: each field by name, as text or null."""
+    """Its prices have the form of the tables' metadata: each field by name, as text or null."""
     price = replace(FLASH_PRICE, effective_from=date(2026, 1, 2), source="\u00e9\u2028")
     header = JournalHeader(
         journal_id="j", part=3, service="s", model="m", account="a", prices={price.price_id: price}, tags={"t": "v"}
@@ -134,13 +134,13 @@ def test_the_header_is_the_bytes_of_format_1() -> None:
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_a_record_comes_back_as_it_was(record: AnyRecord) -> None:
-    """Every field, and its type."""
+    """Every field comes back with its type."""
     assert decode_record(encode_record(record)) == record
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_what_a_later_version_adds_is_ignored(record: AnyRecord) -> None:
-    """At any depth."""
+    """Unknown fields are ignored at any depth."""
     plain = orjson.loads(encode_record(record))
     more = {"later": {"x": [1]}, **{name: _with_more(value) for name, value in plain.items()}}
     assert decode_record(orjson.dumps({"kind": plain["kind"], **more})) == record
@@ -151,7 +151,7 @@ def _with_more(value: Any) -> Any:
 
 
 def test_what_an_earlier_version_did_not_write_has_its_default() -> None:
-    """A column that may be null is null; a report was plausible; a speech had audio of its own."""
+    """A nullable column is null; a report was plausible; a speech had its own audio."""
     settled = orjson.loads(encode_record(RECORDS[1]))
     del settled["settlement"]["implausible"], settled["answer"]
     assert decode_record(orjson.dumps(settled)) == Settled(settlement_of(ATTEMPT))
@@ -178,7 +178,7 @@ def test_what_an_earlier_version_did_not_write_has_its_default() -> None:
     ids=range(11),
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:
-    """In one way, however it is spoilt."""
+    """Every kind of damage raises the same error."""
     with pytest.raises(MalformedRecordError):
         decode_record(data)
 
@@ -207,7 +207,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("number", "inner", "name", "value"), MALFORMED)
 def test_what_cannot_be_true_is_refused(number: int, inner: str, name: str, value: object) -> None:
-    """Values that do not fit the tables, and amounts that are negative, no numbers, or above their bound."""
+    """Values that do not fit the tables are refused, and amounts that are negative, no numbers or above their bound."""
     plain = orjson.loads(encode_record(RECORDS[number]))
     plain[inner][name] = value
     with pytest.raises(MalformedRecordError):

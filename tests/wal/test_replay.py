@@ -79,7 +79,7 @@ def _read(path: Path) -> Replay:
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
-    """Audio byte for byte, words, usage and flags: what was paid for need not be bought again."""
+    """Audio, words, usage and flags come back unchanged: paid answers need not be bought again."""
     attempt = _attempt(1)
     answer = Answer(
         0,
@@ -97,7 +97,7 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
-    """An intent alone says that something may have been sent; its history counts the request and no money."""
+    """An intent alone may have been sent; the history counts its request but no money."""
     found = _read(_write(tmp_path / "j", _intent(_attempt(1))))
     assert found.attempts == {"a1": (_attempt(1), None)}
     assert collect_history(("r", 0), [found]) == History(segment_attempts={0: 1})
@@ -105,7 +105,7 @@ def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
 
 
 def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
-    """They come with an attempt, and are kept while later ones have none; a text that was cut anew has new ones."""
+    """Intents without boundaries keep the earlier ones; a text that was cut again has new ones."""
     first = _write(
         tmp_path / "1",
         _intent(_attempt(1), [(0, 4), (4, 9)]),
@@ -123,7 +123,7 @@ def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
 
 
 def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
-    """A later answer of the same segment took its place: both stand on the bill, one as discarded."""
+    """A later answer of the same segment replaced it: both are on the bill, one as discarded."""
     worse, better = Answer(0, audio_of("a"), quality=("silent",)), Answer(0, audio_of("b"))
     path = _write(
         tmp_path / "j",
@@ -142,7 +142,7 @@ def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -> None:
-    """Audio that is one answer as it came is not written twice."""
+    """Audio that is one unchanged answer is not written twice."""
     answer = Answer(0, audio_of("a"))
     record = _speech("s")
     found = _read(
@@ -163,7 +163,7 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
 
 
 def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
-    """An utterance that was rejected and then said is speech."""
+    """An utterance that was rejected and then spoken is speech."""
     reject = encode_record(RejectRecord("r", 0, REJECTED))
     found = _read(_write(tmp_path / "j", reject, (_speech("r", answer=None), b"audio")))
     said = found.utterances["r", 0]
@@ -173,14 +173,14 @@ def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\0" * 12, b"\0" * 5_000, b"x" * 16, b"x" * 5_000])
 def test_a_journal_torn_in_its_first_frame_is_none(tmp_path: Path, content: bytes) -> None:
-    """Nothing can have been sent under it."""
+    """Nothing can have been sent under such a journal."""
     (tmp_path / "j").write_bytes(content)
     assert replay_journal(tmp_path / "j") is None
 
 
 @pytest.mark.parametrize("version", [0, 2, None, "1"])
 def test_another_format_version_is_a_storage_error(tmp_path: Path, version: object) -> None:
-    """It may hold paid audio: it is neither guessed at nor thrown away."""
+    """The journal may hold paid audio: it is neither guessed at nor removed."""
     opening = encode_record({"kind": "open", "format": version, "journal_id": "j"})
     (tmp_path / "j").write_bytes(b"".join(encode_frame(opening)))
     with pytest.raises(StorageError, match="is of format") as told:
@@ -189,7 +189,7 @@ def test_another_format_version_is_a_storage_error(tmp_path: Path, version: obje
 
 
 def test_a_journal_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
-    """A folder in its place, for one."""
+    """A folder in the journal's place, for example, is an error."""
     with pytest.raises(StorageError, match="reading the journal"):
         replay_journal(tmp_path)
 
@@ -199,7 +199,7 @@ IDS = st.sampled_from(["a", "b", "c"])
 
 @st.composite
 def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
-    """Any order of events that can happen: intents, settlements of open ones, speeches and rejects."""
+    """Draw a possible order of events: intents, settlements of open attempts, speeches and rejects."""
     frames: list[tuple[bytes, bytes]] = []
     open_attempts: list[Attempt] = []
     answered: set[str] = set()
@@ -227,7 +227,7 @@ def _histories(draw: st.DrawFn) -> list[tuple[bytes, bytes]]:
 
 
 def _ends(frames: list[tuple[bytes, bytes]]) -> list[int]:
-    """Return where each frame ends, the opening's first."""
+    """Return the end of each frame, beginning with the header's."""
     ends = [len(b"".join(encode_frame(OPENING)))]
     for frame in frames:
         ends.append(ends[-1] + len(b"".join(encode_frame(*frame))))
@@ -235,7 +235,7 @@ def _ends(frames: list[tuple[bytes, bytes]]) -> list[int]:
 
 
 def _same(one: Replay, other: Replay) -> bool:
-    """Compare what two journals say, but for the files' names."""
+    """Return whether two journals have the same contents, apart from their paths."""
     return (one.header, one.attempts, one.size_bytes) == (other.header, other.attempts, other.size_bytes) and {
         key: _plain(record) for key, record in one.utterances.items()
     } == {key: _plain(record) for key, record in other.utterances.items()}
@@ -252,13 +252,13 @@ def _plain(record: UtteranceRecord) -> Any:
 def test_a_torn_tail_loses_only_what_was_not_whole(
     frames: list[tuple[bytes, bytes]], data: st.DataObject, zeros: int
 ) -> None:
-    """Cut at any byte, with the zeros of a power cut behind it: exactly the records whole before it, and no damage."""
+    """Cut at any byte, with a power cut's zeros, a journal keeps exactly its whole records and counts no damage."""
     with tempfile.TemporaryDirectory() as folder:
         whole = _write(Path(folder) / "whole", *frames).read_bytes()
         at = data.draw(st.integers(0, len(whole) - 1))
         torn = Path(folder) / "torn"
         torn.write_bytes(whole[:at] + bytes(zeros))
-        # Zeros that happen to be what was there tear nothing.
+        # Zeros that equal the original bytes tear nothing.
         reach = at + len(whole[at : at + zeros]) - len(whole[at : at + zeros].lstrip(b"\0"))
         left = sum(end <= reach for end in _ends(frames))
         if left == 0:
@@ -272,7 +272,7 @@ def test_a_torn_tail_loses_only_what_was_not_whole(
 @settings(max_examples=100)
 @given(frames=_histories(), data=st.data(), damage=st.sampled_from(["flip", "zero", "garbage", "gone", "more"]))
 def test_what_stands_behind_damage_is_read(frames: list[tuple[bytes, bytes]], data: st.DataObject, damage: str) -> None:
-    """Every attempt whose record is untouched is there, and the damage is known wherever it may hide one."""
+    """Every attempt with an undamaged record is read, and damage is reported wherever it may hide an attempt."""
     with tempfile.TemporaryDirectory() as folder:
         path = _write(Path(folder) / "j", *frames)
         whole, ends = path.read_bytes(), _ends(frames)
@@ -292,7 +292,7 @@ def test_what_stands_behind_damage_is_read(frames: list[tuple[bytes, bytes]], da
         intents = {orjson.loads(record)["attempt"]["attempt_id"] for record, _ in untouched if b'"intent"' in record}
         assert intents <= found.attempts.keys()
         is_all = len(found.attempts) == sum(b'"intent"' in record for record, _ in frames)
-        may_be_torn = upto > [0, *ends][-2] or whole.startswith(left.rstrip(b"\0"))  # as a kill leaves a journal's end
+        may_be_torn = upto > [0, *ends][-2] or whole.startswith(left.rstrip(b"\0"))  # as after a kill
         assert is_all or may_be_torn or found.unread_bytes
 
 
@@ -304,7 +304,7 @@ def _damaged(path: Path, at: int) -> Path:
 
 
 def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> None:
-    """Its settlement stands behind the damage, and its audio: whose they were is not known, and nothing breaks."""
+    """The settlement and the audio follow the damage: their attempt is unknown, and nothing breaks."""
     answer = Answer(0, audio_of("a"))
     path = _write(
         tmp_path / "j",
@@ -321,7 +321,7 @@ def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> Non
 
 
 def test_a_record_that_is_told_twice_is_told_once(tmp_path: Path) -> None:
-    """How an attempt ended is not forgotten over its intent, and it is one request."""
+    """A repeated intent does not erase the settlement, and counts as one request."""
     intent, settled = _intent(_attempt(1)), _settled(_attempt(1), Answer(0, audio_of("a")))
     found = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
     assert found.attempts == {"a1": (_attempt(1), settlement_of(_attempt(1)))}
@@ -332,7 +332,7 @@ HOSTILE: list[object] = [None, -1, 2**63, "x", [], {}, 1.5, True, "NaN", "-1"]
 
 
 def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None:
-    """A checksum is no proof: amounts that are negative or no numbers are not added up; nothing breaks."""
+    """A checksum is no proof: amounts that are negative or not numbers are not added up; nothing breaks."""
     intent = orjson.loads(_intent(_attempt(1)))
     settled = orjson.loads(_settled(_attempt(1))[0])
     speech = orjson.loads(_speech("r"))
@@ -353,7 +353,7 @@ def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None
 def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_audio(
     frames: list[tuple[bytes, bytes]],
 ) -> None:
-    """Leaving the payloads' checksums out changes nothing about a whole journal."""
+    """Skipping the payloads' checksums changes nothing for a whole journal."""
     with tempfile.TemporaryDirectory() as folder:
         path = _write(Path(folder) / "j", *frames)
         quick = replay_journal(path, check_payloads=False)
@@ -362,7 +362,7 @@ def test_what_this_process_wrote_reads_the_same_without_a_second_look_at_the_aud
 
 
 def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
-    """One flipped bit in a payload, whose record is whole: what it cost is known, and it is bought again."""
+    """One flipped bit in a payload leaves its record whole: its cost is known, and the audio is bought again."""
     attempt = _attempt(1)
     frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
     found = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
@@ -372,5 +372,5 @@ def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
 
 
 def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:
-    """Nothing known is nothing known."""
+    """The history of an unknown utterance is empty."""
     assert collect_history(("x", 0), [_read(_write(tmp_path / "j", _intent(_attempt(1))))]) == History()

@@ -1,4 +1,4 @@
-"""What is sent of journals, and when."""
+"""Journals are shipped to the destination in chunks, at the right times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = "part-00007-0123"
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    """A journal with its header and nothing else."""
+    """A journal with only its header."""
     made = Journal.create(tmp_path / "journals" / f"{NAME}.journal", JournalHeader(journal_id="0123"))
     yield made
     made.close()
@@ -41,7 +41,7 @@ def _shipped(store: Store) -> bytes:
 
 
 def test_a_segments_name_tells_its_part_its_journal_and_its_place() -> None:
-    """And names sort as places do."""
+    """The names sort by offset."""
     names = [chunk_name(NAME, offset) for offset in (0, 9 * 10**9, 10**13)]
     assert names == sorted(names)
     assert (parse_part_number(names[1]), parse_journal_id(names[1])) == (7, "0123")
@@ -52,7 +52,7 @@ def _chunks(store: Store) -> dict[str, bytes]:
 
 
 def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
-    """Of any size up to a bound; one that is there is never changed, and nothing is sent twice."""
+    """Chunks have any size up to a bound; an existing chunk never changes, and nothing is sent twice."""
     shipment = ShippedLog(store, journal)
     shipment.send()
     assert _shipped(store) == journal.path.read_bytes()
@@ -73,7 +73,7 @@ def test_chunks_joined_are_the_journal(store: Store, journal: Journal) -> None:
 
 
 def test_a_chunk_that_failed_is_sent_again_as_it_was(tmp_path: Path, journal: Journal) -> None:
-    """It may have arrived, or arrive late: then it must not stand in place of a longer one."""
+    """It may have arrived, or arrive late: then it must not replace a longer chunk."""
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
@@ -87,7 +87,7 @@ def test_a_chunk_that_failed_is_sent_again_as_it_was(tmp_path: Path, journal: Jo
 
 
 def test_what_is_not_whole_is_not_sent(store: Store, journal: Journal) -> None:
-    """A write that is cut back when the disk is full was never there."""
+    """A write that a full disk will cut back is never shipped."""
     size_bytes = journal.size_bytes
     with journal.path.open("ab") as file:
         file.write(b"torn")
@@ -96,7 +96,7 @@ def test_what_is_not_whole_is_not_sent(store: Store, journal: Journal) -> None:
 
 
 def test_after_the_end_nothing_is_sent(store: Store, journal: Journal) -> None:
-    """The part is published: its journal, and what was shipped of it, are removed."""
+    """After the part is published, its journal and its chunks are removed."""
     shipment = ShippedLog(store, journal)
     shipment.close()
     journal.path.unlink()
@@ -105,7 +105,7 @@ def test_after_the_end_nothing_is_sent(store: Store, journal: Journal) -> None:
 
 
 def test_a_journal_that_is_gone_is_a_storage_error(store: Store, journal: Journal) -> None:
-    """It is told as what it is, and where."""
+    """The error states the action and the path."""
     journal.path.unlink()
     with pytest.raises(StorageError, match="reading the journal"):
         ShippedLog(store, journal).send()
@@ -124,7 +124,7 @@ def _wait_until_shipped(store: Store, journal: Journal) -> None:
 
 
 def test_it_is_sent_now_and_then(store: Store, journal: Journal) -> None:
-    """Without being asked; or at once, when asked to hurry."""
+    """The shipper sends at its interval, or immediately when it is woken."""
     often, seldom = LogShipper(store, 0.02), LogShipper(store, 3_600)
     for shipper in (often, seldom):
         _append(journal, 1_000)
@@ -137,7 +137,7 @@ def test_it_is_sent_now_and_then(store: Store, journal: Journal) -> None:
 
 
 def test_where_nothing_is_to_be_shipped_nothing_is(store: Store, journal: Journal) -> None:
-    """As for a destination on this machine's own disk."""
+    """A destination on this machine's own disk needs no shipping."""
     shipper = LogShipper(store, None)
     shipper.add("0123", journal)
     shipper.send_rest("0123")
@@ -146,7 +146,7 @@ def test_where_nothing_is_to_be_shipped_nothing_is(store: Store, journal: Journa
 
 
 def test_the_rest_is_sent_once(store: Store, journal: Journal) -> None:
-    """At an orderly stop, when the journal has ended; of one that is not known there is none."""
+    """An orderly stop sends the rest of a finished journal; an unknown journal has no rest."""
     shipper = LogShipper(store, 3_600)
     shipper.add("0123", journal)
     _append(journal, 1_000)
@@ -159,7 +159,7 @@ def test_the_rest_is_sent_once(store: Store, journal: Journal) -> None:
 def test_a_destination_that_fails_is_told_once_and_tried_again(
     tmp_path: Path, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was bought lies on this machine all the while, and whoever waits for it to arrive goes on waiting."""
+    """Meanwhile the bought audio exists only on this machine, and the waiters keep waiting."""
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
@@ -182,7 +182,7 @@ def test_a_destination_that_fails_is_told_once_and_tried_again(
 
 
 def test_who_waits_goes_on_when_all_has_arrived(store: Store, journal: Journal) -> None:
-    """Also what was written to other journals; those who wait at one time share what is sent."""
+    """A waiter waits for all journals; concurrent waiters share one round of sends."""
     other = Journal.create(journal.path.with_name("part-00008-4567.journal"), JournalHeader(journal_id="4567"))
     shipper = LogShipper(store, 3_600, is_strict=True)
     shipper.add("0123", journal)
@@ -202,7 +202,7 @@ def test_who_waits_goes_on_when_all_has_arrived(store: Store, journal: Journal) 
 
 
 def test_who_waits_for_long_is_told(tmp_path: Path, journal: Journal) -> None:
-    """It must not send; each gets an error of its own. Somebody who was stopped meanwhile is nobody's concern."""
+    """Each waiter gets its own error and must not send; a cancelled waiter disturbs nobody."""
     store = open_store(tmp_path / "out", tmp_path / "staging")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / FOLDER).write_text("in the way")
