@@ -51,9 +51,9 @@ async def test_an_intent_is_on_the_disk_when_it_returns(bench: Bench) -> None:
     async with bench.part() as part:
         attempt = bench.attempt(part.todo[0])
         await part.intend(attempt, ((0, 3), (3, 7)))
-        (seen,) = bench.replays()
-        assert seen.attempts == {"a1": (attempt, None)}
-        assert seen.utterances["r0", 0].boundaries == ((0, 3), (3, 7))
+        (replay,) = bench.replays()
+        assert replay.attempts == {"a1": (attempt, None)}
+        assert replay.utterances["r0", 0].boundaries == ((0, 3), (3, 7))
 
 
 async def test_only_intents_wait_for_the_disk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,9 +83,9 @@ async def test_an_intent_returns_when_what_was_settled_before_is_in_the_journal(
         await part.intend(attempt, None)
         part.settle(settlement_of(attempt), Answer(0, audio_of("x")))
         await part.intend(bench.attempt(part.todo[1]), None)
-        (seen,) = bench.replays()
-        assert list(seen.utterances["r0", 0].answers) == [0]
-        assert list(seen.finished_keys()) == []
+        (replay,) = bench.replays()
+        assert list(replay.utterances["r0", 0].answers) == [0]
+        assert list(replay.finished_keys()) == []
 
 
 async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Bench) -> None:
@@ -93,12 +93,12 @@ async def test_what_was_settled_comes_before_what_was_recorded_later(bench: Benc
     async with bench.part() as part:
         audio = audio_of("", audio_bytes=50_000)
         speech = await bench.say(part, part.todo[0], audio=audio)
-        (seen,) = bench.replays()
-    said = seen.utterances["r0", 0]
-    assert seen.finished_keys() == {("r0", 0)}
-    assert isinstance(said.audio, Blob)
-    assert said.audio.read() == speech.audio.data
-    assert seen.size_bytes < 60_000, "audio that is one answer as it came is written once"
+        (replay,) = bench.replays()
+    utterance = replay.utterances["r0", 0]
+    assert replay.finished_keys() == {("r0", 0)}
+    assert isinstance(utterance.audio, Blob)
+    assert utterance.audio.read() == speech.audio.data
+    assert replay.size_bytes < 60_000, "audio that is one answer as it came is written once"
 
 
 async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Bench) -> None:
@@ -108,8 +108,8 @@ async def test_audio_that_is_not_an_answer_is_written_with_the_speech(bench: Ben
         joined = audio_of("another")
         assert joined.data != answer.audio.data
         await part.record_speech(speech_of(part.todo[0], joined, 7))
-    (seen,) = bench.replays()
-    audio = seen.utterances["r0", 0].audio
+    (replay,) = bench.replays()
+    audio = replay.utterances["r0", 0].audio
     assert audio is not None
     assert audio.read() == joined.data
 
@@ -125,9 +125,9 @@ async def test_a_crash_between_answer_and_speech_keeps_the_answer(bench: Bench) 
             answers={0: answer}, segment_attempts={0: 1}, characters_billed=7, cost=cost_of(7)
         )
         await part.record_speech(speech_of(part.todo[1], part.history(part.todo[1]).answers[0].audio, 7))
-    seen = bench.replays()[-1].utterances["r1", 0]
-    assert seen.audio is not None
-    assert seen.audio.read() == answer.audio.data
+    audio = bench.replays()[-1].utterances["r1", 0].audio
+    assert audio is not None
+    assert audio.read() == answer.audio.data
 
 
 async def test_what_is_finished_is_not_done_again(bench: Bench) -> None:
@@ -150,7 +150,7 @@ async def test_the_part_says_when_its_last_row_is_written(bench: Bench) -> None:
     """It says so once, after the last speech or reject, whatever its position."""
     complete: list[int] = []
     async with bench.part() as part:
-        part.on_complete = lambda one: complete.append(one.rows.number)
+        part.on_complete = lambda finished_part: complete.append(finished_part.rows.number)
         for utterance in reversed(part.todo):
             assert complete == []
             await (bench.refuse if utterance.utterance_id == "r2" else bench.say)(part, utterance)
@@ -257,8 +257,8 @@ async def test_an_attempt_that_cannot_be_claimed_is_not_recorded(tmp_path: Path)
         (tmp_path / "out" / "claims").write_bytes(b"")
         with pytest.raises(StorageError, match="claims"):
             await part.intend(bench.attempt(part.todo[0], bound=1_000), None)
-        (seen,) = bench.replays()
-        assert seen.attempts == {}
+        (replay,) = bench.replays()
+        assert replay.attempts == {}
 
 
 async def test_a_disk_error_reaches_whoever_waits(bench: Bench) -> None:
@@ -309,9 +309,9 @@ def test_a_journal_of_another_dataset_is_refused(tmp_path: Path) -> None:
     """Its audio is of other texts or voices, but may be paid for, so it is not removed either."""
     path = tmp_path / "part-00000-x.journal"
     Journal.create(path, JournalHeader(journal_id="x", dataset_fingerprint="another")).close()
-    with pytest.raises(StorageError, match="of another job or source") as told:
+    with pytest.raises(StorageError, match="of another job or source") as exc_info:
         replay_part(LocalStore(tmp_path), tmp_path, 0, "fingerprint")
-    assert "already paid for" in (told.value.hint or "")
+    assert "already paid for" in (exc_info.value.hint or "")
     assert path.exists()
 
 
@@ -320,4 +320,4 @@ def test_journals_are_those_of_the_part_oldest_first(tmp_path: Path) -> None:
     for name in ("part-00001-b", "part-00001-a", "part-10001-a"):
         header = JournalHeader(journal_id=name[-1], dataset_fingerprint="f")
         Journal.create(tmp_path / f"{name}.journal", header).close()
-    assert [one.journal_id for one in replay_part(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]
+    assert [replay.journal_id for replay in replay_part(LocalStore(tmp_path), tmp_path, 1, "f")] == ["a", "b"]

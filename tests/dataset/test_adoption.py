@@ -77,14 +77,15 @@ def test_what_was_shipped_is_known_and_the_rest_is_within_the_claim(bench: Bench
     """Two rows are paid, one may be; requests after the last chunk may have spent the rest of the claim."""
     journal_id = _lose(bench, more=1)
     assert _adopt(bench) == [journal_id]
-    (one,) = bench.replays()
-    assert (len(one.finished_keys()), len(one.attempts)) == (2, 3)
-    assert one.unaccounted is not None
-    assert (one.unaccounted.characters_upper_bound, one.unaccounted.cost_upper_bound) == (LINE, cost_of(LINE))
+    (replay,) = bench.replays()
+    assert (len(replay.finished_keys()), len(replay.attempts)) == (2, 3)
+    assert replay.unaccounted is not None
+    spend = replay.unaccounted
+    assert (spend.characters_upper_bound, spend.cost_upper_bound) == (LINE, cost_of(LINE))
     assert [row["outcome"] for row in bench.usage()] == ["succeeded", "succeeded", "unknown", "unknown"]
     assert _bounds(bench) == (2 * LINE, 4 * LINE)
-    lost = bench.usage()[-1]
-    assert (lost["utterance_id"], lost["invocation_id"], lost["journal_id"]) == (None, "invocation-1", journal_id)
+    row = bench.usage()[-1]
+    assert (row["utterance_id"], row["invocation_id"], row["journal_id"]) == (None, "invocation-1", journal_id)
     assert claim_names(bench.store, 0) == []
 
 
@@ -108,7 +109,7 @@ def test_a_second_disk_may_be_lost_too(bench: Bench) -> None:
     assert _adopt(bench) == [first, second]
     assert bench.replays()[0].unaccounted == UnaccountedSpend(0, 0, Decimal(0), None)
     assert _bounds(bench) == (before[0] + LINE, before[1] + 2 * LINE)
-    assert {key[0] for one in bench.replays() for key in one.finished_keys()} == {"r0", "r1", "r2"}
+    assert {key[0] for replay in bench.replays() for key in replay.finished_keys()} == {"r0", "r1", "r2"}
 
 
 def test_after_an_orderly_stop_nothing_is_lost(bench: Bench) -> None:
@@ -184,8 +185,8 @@ def test_a_copy_ends_where_it_cannot_be_trusted(bench: Bench, damage: str) -> No
     bench.store.write(second, data[at:-1])
     if damage == "first":
         bench.store.remove(first)
-    taken = adopt_journals(bench.store, bench.journals, 0)
-    assert taken == ([] if damage == "first" else [journal_id])
+    adopted_ids = adopt_journals(bench.store, bench.journals, 0)
+    assert adopted_ids == ([] if damage == "first" else [journal_id])
     assert not list(bench.journals.glob("*.copying"))
     bench.publisher.suspend_part(bench.rows(), bench.replays())
     bench.publisher.account_for_lost_journals(0, bench.replays())

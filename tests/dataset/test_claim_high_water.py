@@ -119,21 +119,21 @@ def test_others_are_counted_after_the_claim_is_written(tmp_path: Path) -> None:
 
     def count(own: Collection[str]) -> Cost:
         assert set(own) == {"j"}
-        seen.append(_claimed(store).characters_upper_bound)
+        claims.append(_claimed(store).characters_upper_bound)
         return Cost(characters_upper_bound=others[0])
 
-    seen: list[int] = []
-    learnt: list[Cost] = []
+    claims: list[int] = []
+    counts: list[Cost] = []
     cover = ClaimHighWater(store, 0, CLAIM, ClaimStep(80, [FLASH_PRICE]), SpendTally())
-    cover.open(BudgetPool(BudgetCap(max_characters=100), count, learnt.append))
-    assert (seen, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
+    cover.open(BudgetPool(BudgetCap(max_characters=100), count, counts.append))
+    assert (claims, _claimed(store).characters_upper_bound) == ([80], 30), "half of what others leave"
     asyncio.run(cover.reserve(_attempt(1, 45, "0")))
-    assert (seen[-1], _claimed(store).characters_upper_bound) == (125, 52)
+    assert (claims[-1], _claimed(store).characters_upper_bound) == (125, 52)
     others[0] = 60  # another process has raised its claim
     with pytest.raises(StoppedError, match="other runs have spent or claimed 60 of 100 characters"):
         asyncio.run(cover.reserve(_attempt(2, 15, "0")))
-    assert (seen[-1], _claimed(store).characters_upper_bound) == (140, 52)
-    assert learnt[-1].characters_upper_bound == 60
+    assert (claims[-1], _claimed(store).characters_upper_bound) == (140, 52)
+    assert counts[-1].characters_upper_bound == 60
 
 
 def test_parts_of_one_process_give_each_other_what_they_do_not_need(tmp_path: Path) -> None:

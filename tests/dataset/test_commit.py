@@ -42,8 +42,8 @@ def bench(tmp_path: Path, store: Store) -> Bench:
 
 
 def _marker(bench: Bench, number: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(bench.store.read(marker_name(number)) or b"null")
-    return found
+    marker: dict[str, Any] = orjson.loads(bench.store.read(marker_name(number)) or b"null")
+    return marker
 
 
 def _tables(bench: Bench) -> dict[str, bytes | None]:
@@ -121,8 +121,8 @@ async def test_words_and_flags_that_are_not_there_are_null_and_empty(bench: Benc
     """Missing timestamps are null with a null source; missing flags are an empty list; a missing price is null."""
     async with bench.part() as part:
         for utterance in part.todo:
-            given = {"words": None, "language": None, "cost": None, "currency": None, "quality": ("a", "b")}
-            await bench.say(part, utterance, **given)
+            values = {"words": None, "language": None, "cost": None, "currency": None, "quality": ("a", "b")}
+            await bench.say(part, utterance, **values)
     bench.publish()
     row = bench.read(SPEECH_FILE).to_pylist()[0]
     assert (row["timestamps"], row["timestamps_source"], row["language"]) == (None, None, None)
@@ -247,11 +247,11 @@ def test_the_marker_tells_counts_checksums_and_journals(bench: Bench) -> None:
         assert facts == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-@pytest.mark.parametrize(("refused", "there"), [([], {"speech"}), (["r0", "r1", "r2", "r3"], {"rejects"})])
-def test_a_table_without_rows_has_no_file(bench: Bench, refused: list[str], there: set[str]) -> None:
+@pytest.mark.parametrize(("refused", "tables"), [([], {"speech"}), (["r0", "r1", "r2", "r3"], {"rejects"})])
+def test_a_table_without_rows_has_no_file(bench: Bench, refused: list[str], tables: set[str]) -> None:
     """If all rows are speech, or all are rejects, the other table has no file."""
     bench.run(refused=refused)
-    assert {name for name in ("speech", "rejects") if bench.store.names(name)} == there
+    assert {name for name in ("speech", "rejects") if bench.store.names(name)} == tables
 
 
 async def test_a_part_that_sent_nothing_has_no_usage(bench: Bench) -> None:

@@ -39,10 +39,10 @@ def test_what_stands_is_counted_as_a_marker_counts_it(tmp_path: Path, store: Sto
     """Rows have their indices in the file; voices, languages and durations are counted."""
     bench = Bench.of(tmp_path, store)
     bench.run(refused=["r1"])
-    standing = read_existing_speech(store, bench.rows())
-    assert standing.row_indices == {("r0", 0): 0, ("r2", 0): 1, ("r3", 0): 2}
-    assert (standing.totals.speech, standing.totals.audio_ms, standing.totals.reused) == (3, 24, 0)
-    assert (standing.voices, standing.languages) == (Counter(Cherry=3), Counter(en=3))
+    existing = read_existing_speech(store, bench.rows())
+    assert existing.row_indices == {("r0", 0): 0, ("r2", 0): 1, ("r3", 0): 2}
+    assert (existing.totals.speech, existing.totals.audio_ms, existing.totals.reused) == (3, 24, 0)
+    assert (existing.voices, existing.languages) == (Counter(Cherry=3), Counter(en=3))
 
 
 def test_speech_of_other_rows_is_refused(tmp_path: Path, store: Store) -> None:

@@ -33,10 +33,10 @@ def _generation(folder: Path, root: Store, number: int, rows: int, *, part_rows:
     (folder / f"{number}").mkdir()
     bench = Bench.of(folder / f"{number}", store, rows=rows, part_rows=part_rows)
     spent_before = None if number == 1 else totals_to_carry(root)
-    wanted = descriptor_of(
+    descriptor = descriptor_of(
         rows, part_rows, JOB, bench.source.fingerprint(), generation=number, carried_totals=spent_before
     )
-    create_or_extend_descriptor(store, wanted)
+    create_or_extend_descriptor(store, descriptor)
     return bench
 
 
@@ -108,9 +108,9 @@ def test_the_usage_of_a_generation_that_was_given_up_stays(tmp_path: Path, root:
     assert descriptor is not None
     _finish(_generation(tmp_path, root, 3, 5))
     swap_in(root, 3)
-    there = read_descriptor(root)
-    assert there is not None
-    assert dataset_totals(root, there).attempts == 10 + 7 + 5
+    current = read_descriptor(root)
+    assert current is not None
+    assert dataset_totals(root, current).attempts == 10 + 7 + 5
     assert unfinished_generations(root) == []
     names = root.names("usage")
     assert [sum(name.startswith(start) for name in names) for start in ("generation-1-", "generation-2-", "part-")] == [

@@ -27,12 +27,12 @@ def test_nothing_is_written_by_a_check(store: Store) -> None:
 def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
     """A run that continues a dataset uses its part size, whatever the run requests."""
     create_or_extend_descriptor(store, DESCRIPTOR)
-    there = check_descriptor(store, replace(DESCRIPTOR, part_rows=100, prices=[]))
-    assert there == DESCRIPTOR
+    existing = check_descriptor(store, replace(DESCRIPTOR, part_rows=100, prices=[]))
+    assert existing == DESCRIPTOR
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "difference"),
     [
         ({"model": "other"}, "model is 'qwen3-tts-flash' there and 'other' now"),
         ({"parameters": {"voice": "Stella"}}, "parameters is {'speed': 1.2, 'voice': 'Cherry'} there and"),
@@ -40,17 +40,17 @@ def test_the_part_size_of_a_dataset_stays_its_own(store: Store) -> None:
         ({"rename": {"a": "b"}}, "rename is None there and {'a': 'b'} now"),
     ],
 )
-def test_another_job_is_refused_with_the_difference(store: Store, change: dict[str, Any], told: str) -> None:
+def test_another_job_is_refused_with_the_difference(store: Store, change: dict[str, Any], difference: str) -> None:
     """The error names the setting that differs, with both values."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError) as refused:
         check_descriptor(store, replace(DESCRIPTOR, job={**DESCRIPTOR.job, **change}))
-    assert told in refused.value.message
+    assert difference in refused.value.message
     assert "another destination" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "difference"),
     [
         ([{**FILE, "bytes": 101}], "'a.parquet' has changed"),
         ([{**FILE, "footer_sha256": "01"}], "'a.parquet' has changed"),
@@ -58,12 +58,12 @@ def test_another_job_is_refused_with_the_difference(store: Store, change: dict[s
         ([{**FILE, "path": "b.parquet"}], "'a.parquet' is gone; 'b.parquet' is new"),
     ],
 )
-def test_a_changed_source_is_refused_with_the_difference(store: Store, files: list[Any], told: str) -> None:
+def test_a_changed_source_is_refused_with_the_difference(store: Store, files: list[Any], difference: str) -> None:
     """The error names the file that changed, appeared or vanished."""
     create_or_extend_descriptor(store, DESCRIPTOR)
     with pytest.raises(ConfigurationError, match=r"source of the dataset .* has changed") as refused:
         check_descriptor(store, replace(DESCRIPTOR, source=files))
-    assert told in refused.value.message
+    assert difference in refused.value.message
     assert "`rebuild=True`" in (refused.value.hint or "")
 
 
@@ -76,9 +76,9 @@ def test_many_changed_files_are_counted(store: Store) -> None:
 
 
 def _grow(store: Store, descriptor: Descriptor, growth: Growth = Growth.AT_THE_END) -> Descriptor:
-    there = check_descriptor(store, descriptor, growth)
-    assert there is not None
-    return create_or_extend_descriptor(store, there)
+    planned = check_descriptor(store, descriptor, growth)
+    assert planned is not None
+    return create_or_extend_descriptor(store, planned)
 
 
 def test_new_files_behind_the_old_ones_make_new_parts(store: Store) -> None:
@@ -120,10 +120,10 @@ def test_files_in_between_are_taken_in_only_when_asked(store: Store) -> None:
 @pytest.mark.parametrize("pilot", [{"limit": 5}, {"sample": 5}])
 def test_a_pilot_does_not_grow(store: Store, pilot: dict[str, Any]) -> None:
     """Its choice of rows depends on the whole source; the error states the remedy."""
-    one = replace(described("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
-    create_or_extend_descriptor(store, one)
+    descriptor = replace(described("a"), job={**DESCRIPTOR.job, **pilot}, rows=5)
+    create_or_extend_descriptor(store, descriptor)
     with pytest.raises(ConfigurationError, match="a pilot") as refused:
-        check_descriptor(store, replace(one, source=source_files("a", "b")))
+        check_descriptor(store, replace(descriptor, source=source_files("a", "b")))
     assert "`reuse`" in (refused.value.hint or "")
 
 
@@ -161,18 +161,18 @@ def test_growing_breaks_the_seal_first(tmp_path: Path) -> None:
 def test_two_that_grow_at_once_do_not_lose_what_the_other_took_in(store: Store) -> None:
     """The second checks again under the lock: its files are there already, or are refused."""
     create_or_extend_descriptor(store, described("a"))
-    one, two = (check_descriptor(store, described("a", *more)) for more in (("b", "c"), ("b",)))
-    assert one is not None
-    assert two is not None
+    larger, smaller = (check_descriptor(store, described("a", *more)) for more in (("b", "c"), ("b",)))
+    assert larger is not None
+    assert smaller is not None
 
     @contextmanager
     def raced() -> Iterator[None]:
-        create_or_extend_descriptor(store, one)
+        create_or_extend_descriptor(store, larger)
         yield
 
     with pytest.raises(ConfigurationError, match=r"'c\.parquet' is gone"):
-        create_or_extend_descriptor(store, two, lock=raced)
-    assert read_descriptor(store) == one
+        create_or_extend_descriptor(store, smaller, lock=raced)
+    assert read_descriptor(store) == larger
 
 
 def test_a_destination_that_holds_other_things_is_refused(store: Store) -> None:

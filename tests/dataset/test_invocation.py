@@ -9,8 +9,8 @@ def test_journal_ids_sort_by_time_and_are_never_the_same() -> None:
     """Journal ids sort in the order of their creation."""
     ids = [new_journal_id() for _ in range(100)]
     assert len(set(ids)) == 100
-    assert [one[:16] for one in ids] == sorted(one[:16] for one in ids)
-    assert {len(one) for one in ids} == {24}
+    assert [journal_id[:16] for journal_id in ids] == sorted(journal_id[:16] for journal_id in ids)
+    assert {len(journal_id) for journal_id in ids} == {24}
 
 
 def test_a_new_journal_comes_after_those_that_are_there() -> None:

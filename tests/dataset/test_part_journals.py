@@ -60,8 +60,8 @@ def test_what_is_hidden_by_damage_is_on_the_bill(bench: Bench, caplog: pytest.Lo
     assert (
         total_spend(bench.store, DESCRIPTOR, bench.journals, bench.folder / "locks").characters_upper_bound == 4 * LINE
     )
-    (one,) = bench.replays()
-    assert one.finished_keys() == {("r0", 0), ("r2", 0), ("r3", 0)}
+    (replay,) = bench.replays()
+    assert replay.finished_keys() == {("r0", 0), ("r2", 0), ("r3", 0)}
     assert caplog.messages[0].startswith(f"the journal {_path(bench)} is damaged: ")
     assert f"at their upper bound, {LINE} characters" in caplog.messages[0]
     bench.run()
@@ -76,8 +76,8 @@ def test_a_journal_that_was_cut_is_as_long_on_the_bill_as_it_was_on_the_disk(ben
     header_bytes = whole.index(b'{"kind":"intent"') - FRAME_HEADER.size
     for size_bytes in (*range(header_bytes, len(whole), 97), whole.rindex(b'{"kind":"intent"') - FRAME_HEADER.size):
         path.write_bytes(whole[:size_bytes])
-        (one,) = bench.replays()
-        assert journal_cost(one).characters_upper_bound == 4 * LINE, size_bytes
+        (replay,) = bench.replays()
+        assert journal_cost(replay).characters_upper_bound == 4 * LINE, size_bytes
     bench.run()
     assert _at_most(bench) >= 4 * LINE + LINE, "the last row at least was bought again"
     assert not list(bench.journals.iterdir())
@@ -92,8 +92,8 @@ def test_a_damaged_length_tells_nothing(bench: Bench, length: str | None) -> Non
         synced.symlink_to("/dev/zero")
     else:
         synced.write_text(length)
-    (one,) = bench.replays()
-    assert (one.unaccounted, len(one.finished_keys())) == (None, 4)
+    (replay,) = bench.replays()
+    assert (replay.unaccounted, len(replay.finished_keys())) == (None, 4)
     bench.run()
     assert _at_most(bench) == 4 * LINE
 
@@ -137,8 +137,8 @@ def test_usage_that_was_published_before_the_damage_holds(bench: Bench) -> None:
     before = bench.usage()
     assert claim_names(bench.store, 0) == []
     _damage(bench, b'"r1"')
-    (one,) = bench.replays()
-    bench.publisher.suspend_part(bench.rows(), [one])
+    (replay,) = bench.replays()
+    bench.publisher.suspend_part(bench.rows(), [replay])
     assert bench.usage() == before
 
 
@@ -146,10 +146,10 @@ def test_where_no_claim_is_left_a_gap_holds_as_many_attempts_as_fit(bench: Bench
     """Each of them counts like the largest known attempt."""
     bench.store.remove(claim_names(bench.store, 0)[0])
     _damage(bench, b'"r1"')
-    (one,) = bench.replays()
-    assert one.unaccounted is not None
-    assert one.unaccounted.characters_upper_bound == (one.unread_bytes // 256 + 1) * LINE
-    assert one.unaccounted.cost_upper_bound
+    (replay,) = bench.replays()
+    assert replay.unaccounted is not None
+    assert replay.unaccounted.characters_upper_bound == (replay.unread_bytes // 256 + 1) * LINE
+    assert replay.unaccounted.cost_upper_bound
 
 
 def test_damage_in_a_part_that_is_done_is_on_the_bill(bench: Bench) -> None:

@@ -67,15 +67,15 @@ def test_prices_of_one_id_that_differ_are_both_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "message"),
     [
         (replace(FLASH_PRICE, per_10k_characters=Decimal(1)), "'list-1' differs from the price of this id"),
         (replace(FLASH_PRICE, price_id="x", currency="USD"), "has costs in CNY, and the price 'x' is in USD"),
     ],
 )
-def test_a_bill_stays_one_bill(now: Price, said: str) -> None:
+def test_a_bill_stays_one_bill(now: Price, message: str) -> None:
     """An id means one amount, and all costs are in one currency."""
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         refuse_changed_prices([price_row(FLASH_PRICE)], [price_row(now)])
 
 

@@ -72,8 +72,8 @@ def test_hugging_face_opens_the_speech_table_with_an_audio_feature(
 def test_hugging_face_opens_the_rejects_by_name(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rejects are a separate configuration."""
     with _hugging_face(tmp_path, monkeypatch) as datasets:
-        given = {"cache_dir": str(tmp_path / "cache"), "split": "train"}
-        rejects = datasets.load_dataset(str(dataset), "rejects", **given)
+        options = {"cache_dir": str(tmp_path / "cache"), "split": "train"}
+        rejects = datasets.load_dataset(str(dataset), "rejects", **options)
     assert [row["input"]["id"] for row in rejects] == ["r5"]
 
 
@@ -98,9 +98,9 @@ def test_duckdb_opens_the_parts(dataset: Path) -> None:
     """Sums over structs, lists and decimals work in SQL."""
     with duckdb.connect() as connection:
         speech = f"read_parquet('{dataset}/speech/*.parquet')"
-        found = connection.execute(
+        sums = connection.execute(
             f"select count(*), sum(cost)::varchar, sum(octet_length(audio.bytes)), sum(len(timestamps)) from {speech}"
         ).fetchone()
         (requests,) = connection.execute(f"select count(*) from '{dataset}/usage/*.parquet'").fetchone() or (None,)
-    assert found == (9, "0.005040000", 9 * 444, 9)
+    assert sums == (9, "0.005040000", 9 * 444, 9)
     assert requests == ROWS

@@ -54,10 +54,10 @@ def _reopen(bench: Bench) -> set[int]:
 
 def _prior_state(bench: Bench, number: int = 0, *, retry_rejects: bool = False) -> PriorState:
     rows = bench.rows(number)
-    standing = read_existing_speech(bench.store, rows)
+    existing = read_existing_speech(bench.store, rows)
     here = {one.journal_id for one in bench.replays(number)}
     histories = published_histories(bench.store, rows, here)
-    return PriorState(standing.row_indices.keys(), standing.totals, histories, retry_rejects)
+    return PriorState(existing.row_indices.keys(), existing.totals, histories, retry_rejects)
 
 
 async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -> list[str]:
@@ -70,8 +70,8 @@ async def _retry(bench: Bench, *, refused: Sequence[str] = (), until: int = 9) -
 
 
 def _ids(bench: Bench, name: str = SPEECH) -> list[str]:
-    found: list[str] = bench.read(name)["utterance_id"].to_pylist()
-    return found
+    ids: list[str] = bench.read(name)["utterance_id"].to_pylist()
+    return ids
 
 
 def test_rejected_rows_are_tried_anew_and_the_speech_stays(bench: Bench) -> None:
@@ -205,8 +205,8 @@ def test_a_retry_that_dies_at_any_write_is_finished_by_a_plain_run(tmp_path: Pat
     totals = dataset_totals(bench.store, _descriptor(bench))
     assert totals.attempts == len(usage)
     assert (totals.speech, totals.rejects) == (8 - len(rejects), len(rejects))
-    said = [row["utterance_id"] for row in usage if row["outcome"] == "succeeded"]
-    assert len(said) == len(set(said)), "nothing was bought twice"
+    speech_ids = [row["utterance_id"] for row in usage if row["outcome"] == "succeeded"]
+    assert len(speech_ids) == len(set(speech_ids)), "nothing was bought twice"
 
 
 def test_speech_without_a_marker_counts_when_its_journal_is_lost(tmp_path: Path, store: Store) -> None:
@@ -252,7 +252,7 @@ def test_publishing_takes_what_stands_from_its_file(bench: Bench) -> None:
 def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store: Store) -> None:
     """Two processes raced for the row: paid speech is not dropped for the other one's reject."""
     bench = Bench.of(tmp_path, store)
-    past = PriorState(retry_rejects=True)
+    prior = PriorState(retry_rejects=True)
 
     async def work() -> None:
         async with bench.part() as part:
@@ -260,7 +260,7 @@ def test_speech_goes_before_a_reject_whatever_their_order(tmp_path: Path, store:
                 await bench.say(part, utterance)
         (path,) = bench.journals.glob("*.journal")
         path.rename(tmp_path / path.name)
-        async with bench.part(prior=past) as part:
+        async with bench.part(prior=prior) as part:
             await bench.refuse(part, part.todo[0])
         (tmp_path / path.name).rename(path)
 

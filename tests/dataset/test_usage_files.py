@@ -19,12 +19,12 @@ def test_what_is_published_is_left_alone(tmp_path: Path, store: Store) -> None:
             assert part.remaining == 3
 
     asyncio.run(work())
-    one, empty = bench.replays()
+    replay, empty = bench.replays()
     for _ in range(2):
-        commit_journal_usage(store, 0, one)
+        commit_journal_usage(store, 0, replay)
         commit_journal_usage(store, 0, empty)
-        assert [f"usage/{name}" for name in store.names("usage")] == [usage_name(0, one.journal_id)]
-    before = store.read(usage_name(0, one.journal_id))
-    one.attempts.clear()
-    commit_journal_usage(store, 0, one)
-    assert store.read(usage_name(0, one.journal_id)) == before
+        assert [f"usage/{name}" for name in store.names("usage")] == [usage_name(0, replay.journal_id)]
+    before = store.read(usage_name(0, replay.journal_id))
+    replay.attempts.clear()
+    commit_journal_usage(store, 0, replay)
+    assert store.read(usage_name(0, replay.journal_id)) == before

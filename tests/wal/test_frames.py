@@ -31,10 +31,10 @@ def _read(path: Path, *, check_payloads: bool = True) -> list[Frame | Gap]:
 def test_what_was_written_is_read_in_order(tmp_path: Path, check_payloads: bool) -> None:
     """Each record is read with its offset and its payload."""
     ends = _write(tmp_path / "j")
-    frames = [one for one in _read(tmp_path / "j", check_payloads=check_payloads) if isinstance(one, Frame)]
-    assert [(one.record, one.blob.read()) for one in frames] == RECORDS
-    assert [(one.start, one.end) for one in frames] == list(zip([0, *ends], ends, strict=False))
-    assert all(one.is_payload_intact for one in frames)
+    frames = [frame for frame in _read(tmp_path / "j", check_payloads=check_payloads) if isinstance(frame, Frame)]
+    assert [(frame.record, frame.blob.read()) for frame in frames] == RECORDS
+    assert [(frame.start, frame.end) for frame in frames] == list(zip([0, *ends], ends, strict=False))
+    assert all(frame.is_payload_intact for frame in frames)
 
 
 def test_a_damaged_record_is_a_gap_and_what_stands_behind_it_is_read(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_damaged_payload_leaves_its_record(tmp_path: Path) -> None:
     """The attempt is known; only its audio is ignored."""
     _, second_end, _ = _write(tmp_path / "j")
     _write(tmp_path / "j", damage=second_end - 1)
-    intact = [one.is_payload_intact for one in _read(tmp_path / "j") if isinstance(one, Frame)]
+    intact = [frame.is_payload_intact for frame in _read(tmp_path / "j") if isinstance(frame, Frame)]
     assert intact == [True, False, True]
 
 
@@ -62,9 +62,9 @@ def test_a_torn_tail_is_no_gap_wherever_it_was_torn(tmp_path: Path, zeros: int) 
     first_end, second_end, _ = _write(tmp_path / "j")
     for length in range(first_end + 1, second_end):
         _write(tmp_path / "j", length=length, tail=bytes(zeros))
-        first, *torn = [one for one in _read(tmp_path / "j") if isinstance(one, Frame)]
+        first, *torn = [frame for frame in _read(tmp_path / "j") if isinstance(frame, Frame)]
         assert (first.end, first.is_payload_intact) == (first_end, True)
-        assert [one.is_payload_intact for one in torn] in ([], [False])
+        assert [frame.is_payload_intact for frame in torn] in ([], [False])
         assert len(_read(tmp_path / "j")) == 1 + len(torn)
 
 

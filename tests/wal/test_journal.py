@@ -42,9 +42,9 @@ def _record(number: int) -> bytes:
 
 def _notes(path: Path) -> list[int]:
     """Return the numbers of the records in a journal, in order (replay keeps the order of first mention)."""
-    found = replay_journal(path)
-    assert found is not None
-    return [int(utterance_id) for utterance_id, _ in found.utterances]
+    replay = replay_journal(path)
+    assert replay is not None
+    return [int(utterance_id) for utterance_id, _ in replay.utterances]
 
 
 def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_a_new_journal_names_itself_and_is_its_owners_only(tmp_path: Path) -> No
     path = tmp_path / "deep" / "part-00000-j.journal"
     Journal.create(path, HEADER).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = replay_journal(path)
-    assert found is not None
-    assert (found.journal_id, found.header.part) == ("j", 0)
+    replay = replay_journal(path)
+    assert replay is not None
+    assert (replay.journal_id, replay.header.part) == ("j", 0)
 
 
 def test_a_journal_is_never_made_twice(tmp_path: Path) -> None:
@@ -95,14 +95,14 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
     """Of 1,000 concurrent intents, those that arrive during one sync share the next; each waits for its own sync."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
-    told: dict[int, int] = {}
-    synced_when_told: dict[int, int] = {}
+    order: dict[int, int] = {}
+    sync_counts: dict[int, int] = {}
 
     def put(number: int) -> None:
         def done(error: StorageError | None) -> None:
             assert error is None
-            told[number] = len(told)
-            synced_when_told[number] = journal.syncs
+            order[number] = len(order)
+            sync_counts[number] = journal.syncs
 
         writer.put(Append(journal, _record(number), durable=True, on_written=done))
 
@@ -112,14 +112,14 @@ def test_many_intents_share_few_syncs_and_none_is_told_before_its_own(tmp_path: 
         put(number)
     assert deliveries.empty(), "nothing is told while the first sync has not returned"
     journal.may_sync.set()
-    while len(told) < 1_000:
+    while len(order) < 1_000:
         deliveries.get(timeout=patience(10))()
     writer.close()
     journal.close()
     assert journal.syncs <= 3
-    assert synced_when_told[0] == 1
-    assert min(synced_when_told[number] for number in range(1, 1_000)) >= 2
-    assert [told[number] for number in range(1_000)] == list(range(1_000))
+    assert sync_counts[0] == 1
+    assert min(sync_counts[number] for number in range(1, 1_000)) >= 2
+    assert [order[number] for number in range(1_000)] == list(range(1_000))
     assert _notes(tmp_path / "x.journal") == list(range(1_000))
 
 
@@ -127,10 +127,10 @@ def test_what_need_not_be_durable_waits_for_no_sync(tmp_path: Path) -> None:
     """A result is written without a sync; the next intent's sync includes it."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
-    told: list[StorageError | None] = []
-    writer.put(Append(journal, _record(1), b"audio", on_written=told.append))
+    outcomes: list[StorageError | None] = []
+    writer.put(Append(journal, _record(1), b"audio", on_written=outcomes.append))
     deliveries.get(timeout=patience(10))()
-    assert told == [None]
+    assert outcomes == [None]
     assert journal.syncs == 0
     assert not journal.reached.is_set()
     writer.close()
@@ -141,19 +141,19 @@ def test_what_is_put_while_a_batch_is_on_its_way_is_the_next(tmp_path: Path) -> 
     """However slow the disk is, all of it gets one write and one sync, after the first batch is reported."""
     journal = _slow_disk(tmp_path / "x.journal")
     writer, deliveries = _writer()
-    told: list[int] = []
+    numbers: list[int] = []
     for number, durable in ((0, True), (1, False), (2, True), (3, True)):
-        done = partial(lambda number, _: told.append(number), number)
+        done = partial(lambda number, _: numbers.append(number), number)
         writer.put(Append(journal, _record(number), durable=durable, on_written=done))
     journal.may_sync.set()
     finish = deliveries.get(timeout=patience(10))
-    assert (told, _notes(journal.path)) == ([], [0])
+    assert (numbers, _notes(journal.path)) == ([], [0])
     finish()
-    assert told == [0]
+    assert numbers == [0]
     deliveries.get(timeout=patience(10))()
-    assert told == [0, 1], "who waits for a write only is told before the disk is waited for"
+    assert numbers == [0, 1], "who waits for a write only is told before the disk is waited for"
     deliveries.get(timeout=patience(10))()
-    assert told == [0, 1, 2, 3]
+    assert numbers == [0, 1, 2, 3]
     assert _notes(journal.path) == [0, 1, 2, 3]
     assert journal.syncs == 2
     writer.close()
@@ -165,18 +165,18 @@ def test_an_intent_is_told_when_what_was_put_before_is_written_in_every_journal(
     earlier = Journal.create(tmp_path / "earlier.journal", HEADER)
     later = Journal.create(tmp_path / "later.journal", HEADER)
     writer, deliveries = _writer()
-    seen: list[list[int]] = []
+    snapshots: list[list[int]] = []
 
     def look(_: StorageError | None) -> None:
-        seen.append(_notes(earlier.path))
+        snapshots.append(_notes(earlier.path))
 
     for number in range(20):
         writer.put(Append(later, _record(2 * number), durable=True, on_written=lambda _: None))
         writer.put(Append(earlier, _record(number)))
         writer.put(Append(later, _record(2 * number + 1), durable=True, on_written=look))
-        while len(seen) <= number:
+        while len(snapshots) <= number:
             deliveries.get(timeout=patience(10))()
-    assert seen == [list(range(number + 1)) for number in range(20)]
+    assert snapshots == [list(range(number + 1)) for number in range(20)]
     writer.close()
     earlier.close()
     later.close()
@@ -201,13 +201,15 @@ def test_an_intent_is_told_when_answers_in_other_journals_are_on_the_disk(tmp_pa
         deliveries.get(timeout=patience(10))()
     assert synced == []
     closed.close()
-    told: list[tuple[StorageError | None, list[str]]] = []
+    outcomes: list[tuple[StorageError | None, list[str]]] = []
     for number in range(2):
         writer.put(
-            Append(later, _record(number), durable=True, on_written=lambda error: told.append((error, list(synced))))
+            Append(
+                later, _record(number), durable=True, on_written=lambda error: outcomes.append((error, list(synced)))
+            )
         )
         deliveries.get(timeout=patience(10))()
-    assert told == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
+    assert outcomes == [(None, ["earlier", "later"]), (None, ["earlier", "later", "later"])]
     writer.close()
     earlier.close()
     later.close()
@@ -264,15 +266,15 @@ def test_a_failed_journal_does_not_stop_the_others(tmp_path: Path) -> None:
     good, bad = (Journal.create(tmp_path / f"{name}.journal", HEADER) for name in ("good", "bad"))
     bad.close()
     writer, deliveries = _writer()
-    told: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
+    outcomes: dict[str, list[StorageError | None]] = {"bad": [], "good": []}
     for name, journal in (("bad", bad), ("good", good)):
-        writer.put(Append(journal, _record(1), durable=True, on_written=told[name].append))
-    while not all(told.values()):
+        writer.put(Append(journal, _record(1), durable=True, on_written=outcomes[name].append))
+    while not all(outcomes.values()):
         deliveries.get(timeout=patience(10))()
     writer.close()
     good.close()
-    assert told["good"] == [None]
-    assert isinstance(told["bad"][0], StorageError)
+    assert outcomes["good"] == [None]
+    assert isinstance(outcomes["bad"][0], StorageError)
 
 
 _FULL = """
@@ -310,13 +312,13 @@ def test_a_disk_that_takes_no_more_keeps_whole_frames_and_refuses_the_rest(tmp_p
     """All waiters of the batch get the error, so none sends; whole frames stay, and later frames are refused."""
     path = tmp_path / "x.journal"
     command = [sys.executable, "-c", _FULL, str(path)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert said[0] == f"{['StorageError'] * 4} ['StorageError']"
-    assert said[1].startswith(f"writing the journal {path}: File too large (")
-    found = replay_journal(path)
-    assert found is not None
-    assert [key for key, _ in found.utterances] == ["9", "0", "1"]
-    assert found.size_bytes == path.stat().st_size, "the torn frame is cut off"
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert output[0] == f"{['StorageError'] * 4} ['StorageError']"
+    assert output[1].startswith(f"writing the journal {path}: File too large (")
+    replay = replay_journal(path)
+    assert replay is not None
+    assert [key for key, _ in replay.utterances] == ["9", "0", "1"]
+    assert replay.size_bytes == path.stat().st_size, "the torn frame is cut off"
 
 
 def test_a_sync_that_fails_fails_the_waiter_and_all_after_it(tmp_path: Path) -> None:
@@ -375,9 +377,9 @@ def test_when_even_the_ballast_is_used_up_whole_frames_stay(tmp_path: Path) -> N
     with small_disk(tmp_path / "disk", 1_024) as disk:
         outcomes = _until_full(disk.folder, None, range(14))
         assert outcomes.count("answer refused") >= 3
-        found = replay_journal(disk.folder / "x.journal")
-        assert found is not None
-        assert found.size_bytes == (disk.folder / "x.journal").stat().st_size
+        replay = replay_journal(disk.folder / "x.journal")
+        assert replay is not None
+        assert replay.size_bytes == (disk.folder / "x.journal").stat().st_size
 
 
 def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
@@ -389,10 +391,10 @@ def test_a_speech_whose_answer_had_no_room_is_not_done(tmp_path: Path) -> None:
     records = (Intent(attempt), Discarded("a"), SpeechRecord("u", 0, values, answer=0))
     journal.append([encode_frame(encode_record(record)) for record in records], durable=True)
     journal.close()
-    found = replay_journal(path)
-    assert found is not None
-    assert found.finished_keys() == set()
-    assert [settled for _, settled in found.attempts.values()] == [None], "what it cost is unknown"
+    replay = replay_journal(path)
+    assert replay is not None
+    assert replay.finished_keys() == set()
+    assert [settled for _, settled in replay.attempts.values()] == [None], "what it cost is unknown"
 
 
 def test_a_batch_that_fills_the_disk_is_told_one_by_one(tmp_path: Path) -> None:

@@ -67,15 +67,15 @@ def _speech(utterance_id: str, *, answer: int | None = 0) -> bytes:
 
 
 def _write(path: Path, *frames: tuple[bytes, bytes] | bytes) -> Path:
-    pieces = [one if isinstance(one, tuple) else (one, b"") for one in (OPENING, *frames)]
-    path.write_bytes(b"".join(piece for one in pieces for piece in encode_frame(*one)))
+    pieces = [frame if isinstance(frame, tuple) else (frame, b"") for frame in (OPENING, *frames)]
+    path.write_bytes(b"".join(piece for frame in pieces for piece in encode_frame(*frame)))
     return path
 
 
 def _read(path: Path) -> Replay:
-    found = replay_journal(path)
-    assert found is not None
-    return found
+    replay = replay_journal(path)
+    assert replay is not None
+    return replay
 
 
 def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -89,19 +89,19 @@ def test_an_answer_comes_back_as_it_was(tmp_path: Path) -> None:
         request_id="q",
         quality=("unverified_length",),
     )
-    found = _read(_write(tmp_path / "j", _intent(attempt), _settled(attempt, answer)))
-    assert collect_history(("r", 0), [found]) == History(
+    replay = _read(_write(tmp_path / "j", _intent(attempt), _settled(attempt, answer)))
+    assert collect_history(("r", 0), [replay]) == History(
         answers={0: answer}, boundaries=None, segment_attempts={0: 1}, characters_billed=10, cost=cost_of(10)
     )
-    assert found.attempts == {"a1": (attempt, settlement_of(attempt))}
+    assert replay.attempts == {"a1": (attempt, settlement_of(attempt))}
 
 
 def test_an_attempt_without_an_end_is_unknown(tmp_path: Path) -> None:
     """An intent alone may have been sent; the history counts its request but no money."""
-    found = _read(_write(tmp_path / "j", _intent(_attempt(1))))
-    assert found.attempts == {"a1": (_attempt(1), None)}
-    assert collect_history(("r", 0), [found]) == History(segment_attempts={0: 1})
-    assert found.finished_keys() == set()
+    replay = _read(_write(tmp_path / "j", _intent(_attempt(1))))
+    assert replay.attempts == {"a1": (_attempt(1), None)}
+    assert collect_history(("r", 0), [replay]) == History(segment_attempts={0: 1})
+    assert replay.finished_keys() == set()
 
 
 def test_boundaries_are_those_that_were_written_last(tmp_path: Path) -> None:
@@ -133,10 +133,10 @@ def test_a_discarded_answer_is_billed_and_not_kept(tmp_path: Path) -> None:
         _settled(_attempt(2), better),
         encode_record(Discarded("a1")),
     )
-    found = _read(path)
-    outcomes = [settlement.outcome for _, settlement in found.attempts.values() if settlement is not None]
+    replay = _read(path)
+    outcomes = [settlement.outcome for _, settlement in replay.attempts.values() if settlement is not None]
     assert outcomes == [Outcome.DISCARDED, Outcome.SUCCEEDED]
-    history = collect_history(("r", 0), [found])
+    history = collect_history(("r", 0), [replay])
     assert history.answers == {0: better}
     assert history.characters_billed == 20
 
@@ -145,7 +145,7 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
     """Audio that is one unchanged answer is not written twice."""
     answer = Answer(0, audio_of("a"))
     record = _speech("s")
-    found = _read(
+    replay = _read(
         _write(
             tmp_path / "j",
             _intent(_attempt(1, utterance_id="r")),
@@ -154,8 +154,8 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
             (record, b"joined audio"),
         )
     )
-    assert found.finished_keys() == {("r", 0), ("s", 0)}
-    own, other = found.utterances["r", 0].audio, found.utterances["s", 0].audio
+    assert replay.finished_keys() == {("r", 0), ("s", 0)}
+    own, other = replay.utterances["r", 0].audio, replay.utterances["s", 0].audio
     assert isinstance(own, Blob)
     assert isinstance(other, Blob)
     assert own.read() == answer.audio.data
@@ -165,10 +165,10 @@ def test_a_speech_points_at_its_answer_or_has_audio_of_its_own(tmp_path: Path) -
 def test_a_later_word_of_an_utterance_counts(tmp_path: Path) -> None:
     """An utterance that was rejected and then spoken is speech."""
     reject = encode_record(RejectRecord("r", 0, REJECTED))
-    found = _read(_write(tmp_path / "j", reject, (_speech("r", answer=None), b"audio")))
-    said = found.utterances["r", 0]
-    assert said.reject is None
-    assert said.speech is not None
+    replay = _read(_write(tmp_path / "j", reject, (_speech("r", answer=None), b"audio")))
+    utterance = replay.utterances["r", 0]
+    assert utterance.reject is None
+    assert utterance.speech is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"\0" * 12, b"\0" * 5_000, b"x" * 16, b"x" * 5_000])
@@ -183,9 +183,9 @@ def test_another_format_version_is_a_storage_error(tmp_path: Path, version: obje
     """The journal may hold paid audio: it is neither guessed at nor removed."""
     opening = encode_record({"kind": "open", "format": version, "journal_id": "j"})
     (tmp_path / "j").write_bytes(b"".join(encode_frame(opening)))
-    with pytest.raises(StorageError, match="is of format") as told:
+    with pytest.raises(StorageError, match="is of format") as exc_info:
         replay_journal(tmp_path / "j")
-    assert "already paid for" in (told.value.hint or "")
+    assert "already paid for" in (exc_info.value.hint or "")
 
 
 def test_a_journal_that_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:
@@ -234,11 +234,11 @@ def _ends(frames: list[tuple[bytes, bytes]]) -> list[int]:
     return ends
 
 
-def _same(one: Replay, other: Replay) -> bool:
+def _same(first: Replay, second: Replay) -> bool:
     """Return whether two journals have the same contents, apart from their paths."""
-    return (one.header, one.attempts, one.size_bytes) == (other.header, other.attempts, other.size_bytes) and {
-        key: _plain(record) for key, record in one.utterances.items()
-    } == {key: _plain(record) for key, record in other.utterances.items()}
+    return (first.header, first.attempts, first.size_bytes) == (second.header, second.attempts, second.size_bytes) and {
+        key: _plain(record) for key, record in first.utterances.items()
+    } == {key: _plain(record) for key, record in second.utterances.items()}
 
 
 def _plain(record: UtteranceRecord) -> Any:
@@ -287,13 +287,13 @@ def test_what_stands_behind_damage_is_read(frames: list[tuple[bytes, bytes]], da
         }[damage]
         left = whole[:at] + new + whole[upto:]
         path.write_bytes(left)
-        found = _read(path)
+        replay = _read(path)
         untouched = [one for one, start, end in zip(frames, ends, ends[1:], strict=False) if end <= at or start >= upto]
         intents = {orjson.loads(record)["attempt"]["attempt_id"] for record, _ in untouched if b'"intent"' in record}
-        assert intents <= found.attempts.keys()
-        is_all = len(found.attempts) == sum(b'"intent"' in record for record, _ in frames)
+        assert intents <= replay.attempts.keys()
+        is_all = len(replay.attempts) == sum(b'"intent"' in record for record, _ in frames)
         may_be_torn = upto > [0, *ends][-2] or whole.startswith(left.rstrip(b"\0"))  # as after a kill
-        assert is_all or may_be_torn or found.unread_bytes
+        assert is_all or may_be_torn or replay.unread_bytes
 
 
 def _damaged(path: Path, at: int) -> Path:
@@ -314,18 +314,18 @@ def test_records_of_an_attempt_that_is_lost_count_as_lost(tmp_path: Path) -> Non
         _speech("r"),
         _intent(_attempt(2)),
     )
-    found = _read(_damaged(path, _ends([])[0] + 40))
-    assert found.attempts == {"a2": (_attempt(2), None)}
-    assert found.finished_keys() == set()
-    assert found.unread_bytes > len(_intent(_attempt(1)))
+    replay = _read(_damaged(path, _ends([])[0] + 40))
+    assert replay.attempts == {"a2": (_attempt(2), None)}
+    assert replay.finished_keys() == set()
+    assert replay.unread_bytes > len(_intent(_attempt(1)))
 
 
 def test_a_record_that_is_told_twice_is_told_once(tmp_path: Path) -> None:
     """A repeated intent does not erase the settlement, and counts as one request."""
     intent, settled = _intent(_attempt(1)), _settled(_attempt(1), Answer(0, audio_of("a")))
-    found = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
-    assert found.attempts == {"a1": (_attempt(1), settlement_of(_attempt(1)))}
-    assert collect_history(("r", 0), [found]).segment_attempts == {0: 1}
+    replay = _read(_write(tmp_path / "j", intent, settled, intent, settled, _speech("r"), _speech("r")))
+    assert replay.attempts == {"a1": (_attempt(1), settlement_of(_attempt(1)))}
+    assert collect_history(("r", 0), [replay]).segment_attempts == {0: 1}
 
 
 HOSTILE: list[object] = [None, -1, 2**63, "x", [], {}, 1.5, True, "NaN", "-1"]
@@ -339,13 +339,13 @@ def test_what_nothing_of_ours_can_have_written_is_damage(tmp_path: Path) -> None
     for record, inner in ((intent, "attempt"), (settled, "settlement"), (speech, "values")):
         for name, value in itertools.product(record[inner], HOSTILE):
             changed = {**record, inner: {**record[inner], name: value}}
-            found = _read(_write(tmp_path / "j", _intent(_attempt(1)), encode_record(changed), _intent(_attempt(2))))
-            assert {"a1", "a2"} <= found.attempts.keys()
-            cost = journal_cost(found)
+            replay = _read(_write(tmp_path / "j", _intent(_attempt(1)), encode_record(changed), _intent(_attempt(2))))
+            assert {"a1", "a2"} <= replay.attempts.keys()
+            cost = journal_cost(replay)
             assert 0 <= cost.characters_billed <= cost.characters_upper_bound
         for value in HOSTILE:
-            found = _read(_write(tmp_path / "j", encode_record({**record, inner: value}), _intent(_attempt(2))))
-            assert (list(found.attempts), found.unread_bytes > 0) == (["a2"], True)
+            replay = _read(_write(tmp_path / "j", encode_record({**record, inner: value}), _intent(_attempt(2))))
+            assert (list(replay.attempts), replay.unread_bytes > 0) == (["a2"], True)
 
 
 @settings(max_examples=60)
@@ -365,10 +365,10 @@ def test_audio_that_is_damaged_is_not_taken_for_whole(tmp_path: Path) -> None:
     """One flipped bit in a payload leaves its record whole: its cost is known, and the audio is bought again."""
     attempt = _attempt(1)
     frames = [(_intent(attempt), b""), _settled(attempt, Answer(0, audio_of("a"))), (_speech("r"), b"")]
-    found = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
-    assert found.attempts == {"a1": (attempt, settlement_of(attempt))}
-    assert (found.finished_keys(), found.damaged_answers, found.unread_bytes) == (set(), 1, 0)
-    assert collect_history(("r", 0), [found]).answers == {}
+    replay = _read(_damaged(_write(tmp_path / "j", *frames), _ends(frames)[2] - 9))
+    assert replay.attempts == {"a1": (attempt, settlement_of(attempt))}
+    assert (replay.finished_keys(), replay.damaged_answers, replay.unread_bytes) == (set(), 1, 0)
+    assert collect_history(("r", 0), [replay]).answers == {}
 
 
 def test_an_utterance_nobody_heard_of_has_no_history(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ NAME = "part-00007-0123"
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """A journal with only its header."""
-    made = Journal.create(tmp_path / "journals" / f"{NAME}.journal", JournalHeader(journal_id="0123"))
-    yield made
-    made.close()
+    new_journal = Journal.create(tmp_path / "journals" / f"{NAME}.journal", JournalHeader(journal_id="0123"))
+    yield new_journal
+    new_journal.close()
 
 
 def _append(journal: Journal, payload_bytes: int) -> None:
@@ -216,8 +216,8 @@ def test_who_waits_for_long_is_told(tmp_path: Path, journal: Journal) -> None:
         shipper.add("0123", journal)
         return await asyncio.gather(*waiting, shipper.wait_until_shipped(), return_exceptions=True)
 
-    cancelled, *told = asyncio.run(wait())
+    cancelled, *errors = asyncio.run(wait())
     shipper.close()
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert {type(error) for error in told} <= {StorageError, type(None)}
-    assert isinstance(told[-1], StorageError)
+    assert {type(error) for error in errors} <= {StorageError, type(None)}
+    assert isinstance(errors[-1], StorageError)

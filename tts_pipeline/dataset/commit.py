@@ -85,8 +85,8 @@ class _PartContents:
 class PartCommitter:
     """Commits the parts of one dataset.
 
-    The fence raises a StorageError when another process may publish the same files. It is called before each file
-    except usage files, which two processes never share.
+    The fence raises a StorageError when another process may publish the same files. ``commit_part`` calls it before
+    each file; other methods write only usage files, which two processes never share.
     """
 
     def __init__(
