@@ -1,4 +1,4 @@
-"""Write the journal of a part, its append-only record until the part is published, in one thread for all journals.
+"""Write journals, the append-only records of parts that are not published yet, in one thread.
 
 A journal is a file of frames. A frame is a header of 16 bytes (length of the record, length of the payload, CRC-32 of
 the payload, CRC-32 of these three and the record; little endian), then the record as JSON, then the payload (audio, or
@@ -196,7 +196,7 @@ def _write_all(fd: int, pieces: list[bytes]) -> None:
         batch = pieces[first : first + _MAX_PIECES]
         batch_bytes = sum(map(len, batch))
         written_bytes = os.writev(fd, batch)
-        if written_bytes < batch_bytes:  # a full disk, a file size limit or a very large batch: the next write tells
+        if written_bytes < batch_bytes:  # a full disk, a file size limit or a very large batch: the next write shows
             rest = memoryview(b"".join(batch))[written_bytes:]
             while rest:
                 rest = rest[os.write(fd, rest) :]
