@@ -1,1 +1,1 @@
-"""The wire: request building and response reading as pure functions; no I/O, no clock, no retry."""
+"""Build requests and parse responses, by pure functions: no I/O, no clock, no retry."""

@@ -1,4 +1,4 @@
-"""Find the audio in one JSON object of an answer: in base64, or behind a URL."""
+"""Find the audio in one JSON object of an answer, as text or behind a URL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Decode = Callable[[str], bytes]
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:/")
 _OBJECT_STORE = ".aliyuncs.com"
 _HOLDERS = ("output", "data", "result", "response", "Response", "payload", None)
-"""Where the audio is looked for, first to last; None is the object itself."""
+"""Names of the objects that are searched for audio, first to last; None is the object itself."""
 
 # Alibaba's and OpenAI's, then those of ElevenLabs and Google (also in Protobuf's own spelling); MiniMax's data.audio.
 _DATA_NAMES = (
@@ -26,10 +26,10 @@ _MEDIA_TYPE_NAMES = frozenset({"mimeType", "mime_type", "content_type", "content
 
 
 class AudioContent(NamedTuple):
-    """Where an answer has its audio: exactly one of ``data``, decoded, and ``url``, absolute, is set.
+    """The audio of an answer: either ``data``, decoded, or ``url``, absolute, is set.
 
-    The URL is ``https`` on Alibaba's object store, whatever was said, and expires at seconds since 1970 UTC. The
-    content type is that of a data URI, or of the object that the data is in.
+    The URL is ``https`` on Alibaba's object store, whatever the answer says; ``expires_at`` is in seconds since 1970
+    UTC. The content type is that of a data URI, or of the object that holds the data.
     """
 
     data: bytes | None = None
@@ -38,17 +38,17 @@ class AudioContent(NamedTuple):
     content_type: str | None = None
 
     def __repr__(self) -> str:
-        """Show where it is, or how much of it there is."""
+        """Show the URL, or the size of the data."""
         return f"AudioContent({self.url!r})" if self.data is None else f"AudioContent({len(self.data)} bytes)"
 
 
 def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> AudioContent | None:
-    """Return the audio of one JSON object; None where it has none. Data goes before a URL when it can be decoded.
+    """Return the audio of one JSON object; None without audio. Data that can be decoded goes before a URL.
 
     One ``TextDecoder`` decodes all objects of a stream.
 
     Raises:
-        ValueError: There is data that cannot be decoded, and no URL to fall back on.
+        ValueError: The object has data that cannot be decoded, and no URL to fall back on.
     """
     decode_error: ValueError | None = None
     for holder in _audio_holders(payload):
@@ -67,16 +67,16 @@ def find_audio(payload: Mapping[str, Any], decode: Decode = decode_text) -> Audi
 
 
 def audio_from_text(text: str, holder: Mapping[str, Any] | None = None, decode: Decode = decode_text) -> AudioContent:
-    """Return what a string stands for: a data URI, a URL, base64 or hex.
+    """Return the audio that a string encodes as a data URI, a URL, base64 or hex.
 
-    The object that holds the string tells ``expires_at`` and the media type.
+    The object that holds the string supplies ``expires_at`` and the media type.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The string is none of these.
     """
     if text[:5].lower() == "data:":
         return _from_data_uri(text, decode)
-    # Base64 has no colon, so this is decided in its first few characters.
+    # Base64 has no colon, so the search ends after its first few characters.
     if _SCHEME.match(text):
         return audio_at_url(text.strip(), holder)
     return AudioContent(data=decode(text), content_type=media_type_of(holder) if holder else None)
@@ -106,8 +106,8 @@ def _first_text(holder: Mapping[str, Any], names: tuple[str, ...]) -> str | None
 
 
 def media_type_of(holder: Mapping[str, Any]) -> str | None:
-    """Return the media type that an object tells of the audio in it (Gemini's ``inlineData``); None without one."""
-    if _MEDIA_TYPE_NAMES.isdisjoint(holder):  # nearly every answer's
+    """Return the media type that an object states for its audio (Gemini's ``inlineData``); None without one."""
+    if _MEDIA_TYPE_NAMES.isdisjoint(holder):  # true for nearly every answer
         return None
     for name in sorted(_MEDIA_TYPE_NAMES):
         media_type = holder.get(name)
@@ -128,7 +128,7 @@ def _from_data_uri(text: str, decode: Decode) -> AudioContent:
 
 
 def with_https(url: str) -> str:
-    """Return a URL with ``https`` where it is a plain http link to Alibaba's object store, which answers on both."""
+    """Return a URL, with ``https`` for a plain http link to Alibaba's object store, which serves both."""
     if _OBJECT_STORE not in url.lower():
         return url
     try:
@@ -137,7 +137,7 @@ def with_https(url: str) -> str:
         if is_plain_http and (parts.hostname or "").endswith(_OBJECT_STORE):
             return parts._replace(scheme="https", netloc=parts.netloc.removesuffix(":80")).geturl()
     except ValueError:
-        pass  # an address that cannot be parsed is refused where it is fetched
+        pass  # the fetch refuses an address that cannot be parsed
     return url
 
 

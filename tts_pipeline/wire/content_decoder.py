@@ -1,6 +1,6 @@
-"""Decompress response bodies in small pieces, so that a bound on their size holds. Pure.
+"""Decompress response bodies in small pieces, so that a limit on their size works. Pure.
 
-One coding at most: 2 KB that were compressed twice stand for gigabytes.
+A body may have one coding at most: 2 KB that were compressed twice inflate to gigabytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tts_pipeline.errors import TransientError, UnreadableError
 
 _CHUNK_BYTES = 1024 * 1024
 _MAX_FILES = 1_000
-"""gzip files in one body: each may be empty, so that no size bounds them."""
+"""The most gzip files in one body: each may be empty, so a limit on the size does not stop them."""
 
 _IDENTITY = frozenset({"", "identity"})
 _GZIP = frozenset({"gzip", "x-gzip"})
@@ -20,10 +20,10 @@ _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
 
 class ContentDecoder:
-    """Inflates a body; the codings of several ``Content-Encoding`` have commas between.
+    """Inflates a body; commas separate the codings of several ``Content-Encoding`` headers.
 
     Raises:
-        UnreadableError: ``UnsupportedCoding``: not gzip and not deflate, or more than one. It may be billed.
+        UnreadableError: ``UnsupportedCoding``: neither gzip nor deflate, or several codings. May have been billed.
     """
 
     def __init__(self, codings: str) -> None:
@@ -36,13 +36,10 @@ class ContentDecoder:
         self._inflater: zlib._Decompress | None = None
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """Inflate what arrived.
-
-        Yields:
-            Pieces of at most 1 MB, as they are asked for.
+        """Inflate received bytes lazily, in pieces of at most 1 MB.
 
         Raises:
-            TransientError: ``MalformedBody``: it is damaged. Retried, and may be billed.
+            TransientError: ``MalformedBody``: the body is damaged. Retried; may have been billed.
         """
         if self._coding is None:
             yield data
@@ -53,7 +50,11 @@ class ContentDecoder:
             raise _damaged_error() from None
 
     def close(self) -> None:
-        """Take note that this was all: a body that was cut is ``MalformedBody``, retried, and may be billed."""
+        """End the body.
+
+        Raises:
+            TransientError: ``MalformedBody``: the body was cut. Retried; may have been billed.
+        """
         if self._inflater is not None or self._pending:
             raise _damaged_error()
 
@@ -69,7 +70,7 @@ class ContentDecoder:
             data = self._inflater.unconsumed_tail
             while chunk:
                 yield chunk
-                # A full piece may not be all that the input so far stands for.
+                # After a full piece, the input so far may inflate to more.
                 chunk = self._inflater.decompress(data, _CHUNK_BYTES) if len(chunk) == _CHUNK_BYTES else b""
                 data = self._inflater.unconsumed_tail
             if self._inflater.eof:
@@ -88,11 +89,11 @@ class ContentDecoder:
 
 
 def unsupported_coding_error(codings: str) -> UnreadableError:
-    """Return the refusal of a body in codings that are not read."""
+    """Return the error for a body in codings that we do not decode."""
     return UnreadableError(
         f"the answer has a content coding that cannot be read: {codings[:60]!r}",
         code="UnsupportedCoding",
-        hint="the request asks for 'identity': correct the setup of the service, or of a proxy before it",
+        hint="the request accepts only 'identity': correct the setup of the service, or of a proxy before it",
     )
 
 

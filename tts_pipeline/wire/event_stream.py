@@ -1,7 +1,7 @@
 """Parse server-sent events as services really send them (https://html.spec.whatwg.org/multipage/server-sent-events.html).
 
-Beyond the standard: Alibaba puts the status into a *comment* (``:HTTP_STATUS/400``), and events are also taken when
-the last blank line is missing, because a whole last frame without it is common and a cut one shows in its JSON.
+Beyond the standard: Alibaba puts the status into a *comment* (``:HTTP_STATUS/400``), and the last event may lack its
+blank line: a whole last frame without it is common, and a cut frame shows in its JSON.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DONE = "[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event: its name, the HTTP status told in a comment, and its data.
+    """One event: its name, the HTTP status of its comment, and its data.
 
-    The name is ``message`` by default, as the standard says. The lines of ``data`` are in order, never empty.
+    The name is ``message`` by default, as in the standard. ``data`` holds the lines in order, at least one.
     """
 
     name: str
@@ -37,8 +37,8 @@ class ServerSentEvent:
     def payloads(self) -> list[object]:
         """Return the JSON of the event, mostly one value.
 
-        Lines are joined as the standard says. Where that is no JSON, they are joined without line ends (a gateway
-        split a long string), then taken one by one (a gateway lost the blank lines between events).
+        Lines are joined as in the standard. If the result is not JSON, they are joined without line ends (a gateway
+        split a long string), then parsed one by one (a gateway lost the blank lines between events).
         """
         for candidates in ((b"\n".join(self.data),), (b"".join(self.data),)):
             try:
@@ -49,14 +49,14 @@ class ServerSentEvent:
 
 
 def is_event_stream(body: bytes, content_type: str | None = None) -> bool:
-    """Whether an answer is an event stream by its label, or by its first bytes, whatever its label says."""
+    """Return whether an answer is an event stream, by its content type or by its first bytes."""
     if (content_type or "").lower().startswith("text/event-stream"):
         return True
     return body[:16].removeprefix(BYTE_ORDER_MARK).lstrip().startswith(_FIRST_BYTES)
 
 
 def parse_events(body: bytes) -> Iterator[ServerSentEvent]:
-    """Yield the events that carry data, in order; comments other than the status, ids and retry hints are dropped."""
+    """Yield the events that carry data, in order, without ids, retry hints and comments other than the status."""
     name, status = "", None
     data: list[bytes] = []
     for line in (*body.removeprefix(BYTE_ORDER_MARK).splitlines(), b""):

@@ -1,7 +1,7 @@
-"""Classify a failing answer: which of our errors it is, and whether it may have cost money.
+"""Classify a failing answer as one of our errors, and decide whether it may have cost money.
 
-``failure_body`` reads the body; ``failure_codes`` says as data what codes and statuses mean. Codes are read out of
-messages here, at the boundary, and nowhere else.
+``failure_body`` parses the body; ``failure_codes`` holds the meanings of codes and statuses. Codes inside messages are
+read only here, at the boundary.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from tts_pipeline.wire.retry_after import rate_limit_reset_s, retry_after_s
 
 NO_AUDIO = "NoAudio"
 INVALID_HTTP = "InvalidHttpAnswer"
-"""The code of a whole answer in which nothing could be audio."""
+"""The code of an answer that is not valid HTTP."""
 
 UNEXPECTED_TEXT = "UnexpectedText"
-"""The code of a page or another text in place of an answer, under a status that says all is well."""
+"""The code of a page or another text in place of an answer, under a successful status."""
 
 WRONG_SERVICE_HINT = "if every row meets this, the service answers in another form: check `service` and its address"
 
@@ -57,7 +57,7 @@ WRONG_SERVICE_HINT = "if every row meets this, the service answers in another fo
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:
     """Return the error that a failing answer means. Never raises.
 
-    The status may be 200, for an error inside it, and the body of any form, also empty or cut.
+    The status may be 200, with an error in the body; the body may have any form, and may be empty or cut.
     """
     return _error_of(with_header_code(parse_failure(body), headers), status, headers)
 
@@ -72,8 +72,8 @@ def classify_payload(
 ) -> ServiceError:
     """Return the error that a parsed object means, inside an HTTP 200 or a server-sent event. Never raises.
 
-    What may have been billed follows the HTTP ``status``, not the ``event_status`` that the event itself told. Audio
-    that came before it in the same stream may be billed, whatever it says.
+    ``may_be_billed`` follows the HTTP ``status``, not the ``event_status`` that the event states. Audio that came
+    earlier in the same stream may be billed, whatever the object says.
     """
     failure = with_header_code(parse_failure_payload(payload, event_status), headers)
     failure = replace(failure, has_audio=has_audio or _has_audio(payload))
@@ -88,9 +88,9 @@ def _has_audio(payload: Mapping[str, Any]) -> bool:
 
 
 def malformed_error(code: str, message: str, response: Response, *, request_id: str | None = None) -> TransientError:
-    """Return the error for an answer that is not whole: retried, and taken as billed.
+    """Return the error for an incomplete answer: retried; may have been billed.
 
-    The code is ``EmptyBody``, ``MalformedBody`` or ``CutStream``. A request id of None takes the headers'.
+    The code is ``EmptyBody``, ``MalformedBody`` or ``CutStream``. A request id of None takes that of the headers.
     """
     request_id = request_id or response.request_id
     return TransientError(message, code=code, http_status=response.status, request_id=request_id)
@@ -99,11 +99,11 @@ def malformed_error(code: str, message: str, response: Response, *, request_id: 
 def missing_audio_error(
     message: str, response: Response, *, is_unreadable: bool, request_id: str | None = None
 ) -> ServiceError:
-    """Return the error for a whole answer without audio; taken as billed. The message says what it is instead of audio.
+    """Return the error for a whole answer without audio, which may have been billed. The message describes the answer.
 
-    ``is_unreadable``: something in it may be audio in a form that we cannot read: never bought again. Else it is
-    bought once more: models fail so once in a while (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11).
-    A request id of None takes the headers'.
+    ``is_unreadable``: the answer may hold audio in a form that we cannot read; it is never bought again. Otherwise it
+    is retried: models sometimes fail like this (a Gemini model's 200 with ``finishReason: OTHER``, seen 2026-11). A
+    request id of None takes that of the headers.
     """
     return (UnreadableError if is_unreadable else TransientError)(
         message,
@@ -122,7 +122,7 @@ def _error_of(
     default_code: str = "MalformedBody",
 ) -> ServiceError:
     code = _most_specific_code(failure.codes)
-    # Gateways flatten: 200, 400 and 500 give way to the status told inside; the others speak for themselves.
+    # Gateways flatten statuses: a status inside the body overrides 200, 400 and 500, but no other status.
     is_flattened = failure.status is not None and (status < 400 or status in {400, 500})
     effective_status = failure.status if is_flattened and failure.status is not None else status
     wait_s = retry_after_s(headers)
@@ -144,10 +144,10 @@ def _error_of(
 
 
 def _is_surely_unbilled(failure: FailureBody, rule: FailureRule, status: int) -> bool:
-    """Whether surely nothing was charged: by the status, or inside a success because nothing was done for us.
+    """Return whether surely nothing was charged: by the status, or because the service refused before its work.
 
-    A bad key, an empty account, a refused model and a rate are found before any speech is made. A refused text may be
-    found in what was made of it, and what reports characters has counted them.
+    Services refuse a bad key, an empty account, a model and a rate before they make speech. They may refuse a text
+    after making speech of it, and an answer that reports characters has counted them.
     """
     if status in UNBILLED_STATUSES:
         return True
@@ -156,7 +156,7 @@ def _is_surely_unbilled(failure: FailureBody, rule: FailureRule, status: int) ->
 
 
 def _most_specific_code(codes: tuple[str, ...]) -> str | None:
-    """Return the code that says most: a known specific one, a known one, any."""
+    """Return the most specific code: a known code that is not generic, else a known code, else any code."""
     known_codes = [code for code in codes if is_known(code)]
     specific_codes = [code for code in known_codes if normalize_code(code) not in GENERIC_CODES]
     return next(iter((*specific_codes, *known_codes, *codes)), None)
@@ -166,7 +166,7 @@ def _rule_and_limit(
     failure: FailureBody, code: str | None, status: int, http_status: int
 ) -> tuple[FailureRule, int | None]:
     rule = _find_rule(failure, code, status, http_status)
-    # Token limits of a minute are told in the same words, under a code that throttles.
+    # Token limits per minute are described in the same words, under a code for throttling.
     may_name_limit = not issubclass(rule.error, FatalError | ThrottledError)
     limit = find_input_limit(failure.message) if may_name_limit else None
     return (rule, None) if limit is None else (RULES["too_long"], limit)
@@ -185,17 +185,17 @@ def _find_rule(failure: FailureBody, code: str | None, status: int, http_status:
         return RULES[message_meaning]
     if failure.meaning is not None:
         return RULES[failure.meaning]
-    # A gateway's own word for what came from behind it gives way to the status told inside, and so does a word for any
-    # failure (Mistral's ``invalid_request_error`` under a 429) to a status that says more.
+    # The status inside the body overrides a gateway's generic code, and a more specific status overrides a code for any
+    # failure (Mistral's ``invalid_request_error`` under a 429).
     use_status = is_generic and (status != http_status or status in SPECIFIC_STATUSES)
     return rule_for(None if use_status else code, status)
 
 
 def _is_out_of_quota(failure: FailureBody, code: str, status: int) -> bool:
-    """Whether a code that may mean tokens of a minute means an empty account: where no time is told to come back.
+    """Return whether a quota code means an empty account rather than tokens per minute: never if it states a wait.
 
-    OpenAI's ``insufficient_quota`` is nested and speaks of plan and billing; so is Alibaba's alias for the tokens of a
-    minute, but that has its own request id in the body, or a link to Alibaba's documentation.
+    OpenAI's ``insufficient_quota`` is nested and mentions plan and billing. Alibaba's alias for tokens per minute does
+    so as well, but its body has a request id, or a link to Alibaba's documentation.
     """
     if failure.wait_s is not None or status not in (200, 400, 429):
         return False

@@ -1,9 +1,9 @@
-"""Parse the body of a failing answer, in any vendor's form, without judging it.
+"""Parse the body of a failing answer, in any vendor's form, without classifying it.
 
 Forms: a flat Alibaba body (``code``, ``message``), a nested ``{"error": {...}}``, ``{"error": "text"}``, FastAPI's
 ``detail``, the objects of other makers (``base_resp``, ``Response.Error``, ``detail.status``, numbers, Google's
-``details``), any of these inside HTTP 200 or inside a server-sent event (also under an HTTP 400 that is labelled JSON),
-an HTML page, plain text, and a flattened message that carries another answer's code and status.
+``details``), any of these inside HTTP 200 or inside a server-sent event (also under an HTTP 400 with a content type of
+JSON), an HTML page, plain text, and a flattened message that carries another answer's code and status.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tts_pipeline.wire.retry_after import requested_wait_s
 from tts_pipeline.wire.usage import usage_of
 
 _MAX_BYTES = 1_048_576
-"""More of a failing body than this is not looked at."""
+"""Only this much of a failing body is read."""
 
 _MAX_EVENTS = 1_000
-"""More events than this are not looked at: an error is the last of a few, or the only one."""
+"""Only this many events are read: an error is the last of a few events, or the only one."""
 
 _MAX_MESSAGE_CHARACTERS = 4_000
-"""More of a message than this is not searched for codes."""
+"""Only this much of a message is searched for codes."""
 
 _STATUS_NAMES = ("status_code", "statusCode", "status", "code")
 _MESSAGE_NAMES = (
@@ -39,26 +39,26 @@ _MESSAGE_NAMES = (
 )
 _CODE_NAMES = ("code", "error_code", "err_code", "errorCode", "Code", "__type", "type", "category")
 _FAILURE_PATHS = (("error",), ("detail",), ("Response", "Error"), ("base_resp",), ("header",), (), ("output",))
-"""Where in an answer the object stands that tells of a failure, the most telling place first."""
+"""Paths in an answer to an object that describes a failure, the most specific first."""
 _NAMED_STATUS_PATHS = (("error",), ("detail",))
-"""Where ``status`` is a word that names the failure: ``RESOURCE_EXHAUSTED``, ``quota_exceeded``."""
+"""Paths to objects whose ``status`` is a word for the failure: ``RESOURCE_EXHAUSTED``, ``quota_exceeded``."""
 _TYPE_HEADERS = ("x-amzn-errortype", "x-ms-error-code")
 _SCHEME_NAMES = frozenset(form.path[0] for form in vendor_codes.NUMERIC_SCHEMES)
 _ONLY_CODE = frozenset({"code"})
 _BARE_CODE_NAMES = frozenset(_CODE_NAMES) - {"type", "category"}
-"""What names a failure without an ``error`` around it; a type may be that of a success."""
+"""Fields that name a failure even without an ``error`` around them; a type may be that of a success."""
 _NON_ERRORS = frozenset({"0", "200", "ok", "success", "none", "null", "false", "no", "no error", "n/a", "-"})
-"""What stands in the place of an error where there is none."""
+"""Values in the place of an error that mean success."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureBody:
     """The content of a failing answer, whatever its form.
 
-    ``codes`` are candidates for the code, the most telling place first. The message is not yet fit to be shown.
-    ``status`` was told inside the body; ``characters`` are said to be billed; ``meaning`` is a name in
-    ``failure_codes.RULES``, for a known number of a maker's. ``is_nested``: it was an ``{"error": {...}}``.
-    ``has_audio``: audio came with it, or before it in a stream: that may be billed, whatever it says.
+    ``codes`` are candidates for the code, from the most specific place first. The message is not yet cleaned for
+    display. ``status`` is the status inside the body; ``characters`` is the reported count of billed characters;
+    ``meaning`` is a name in ``failure_codes.RULES``, for a maker's known number. ``is_nested``: the body is an
+    ``{"error": {...}}``. ``has_audio``: audio came with it, or before it in a stream, and may be billed in any case.
     """
 
     codes: tuple[str, ...] = ()
@@ -73,10 +73,10 @@ class FailureBody:
 
 
 def is_failure(payload: Mapping[str, Any]) -> bool:
-    """Whether an object that came with a 200 is a failure.
+    """Return whether an object that came with a 200 is a failure.
 
-    It is by an ``error``, a bad ``status_code``, a maker's number that is not its success, or a known code. An unknown
-    non-empty ``code`` is not enough: there are ``"Success"``, ``"ok"`` and the like.
+    A failure has an ``error``, a failing ``status_code``, a maker's number other than success, or a known code. An
+    unknown non-empty ``code`` is not enough: it may be ``"Success"``, ``"ok"`` and the like.
     """
     if _is_error(payload.get("error")) or _value_at(payload, ("Response", "Error")):
         return True
@@ -96,7 +96,7 @@ def _is_error(error: object) -> bool:
 
 
 def parse_failure(body: bytes) -> FailureBody:
-    """Return what a body of any form says; also an empty, cut or binary one."""
+    """Return the content of a body in any form, also of an empty, cut or binary one."""
     body = body[:_MAX_BYTES]
     stream_failure = _parse_stream_failure(body) if is_event_stream(body) else None
     if stream_failure is not None:
@@ -127,7 +127,7 @@ def _parse_stream_failure(body: bytes) -> FailureBody | None:
 
 
 def parse_failure_payload(payload: Mapping[str, Any], event_status: int | None) -> FailureBody:
-    """Return what a parsed object says; ``event_status`` is the status told by the event it came in, None without."""
+    """Return the content of a parsed object; ``event_status`` is the status of its event, None without one."""
     holders = [holder for path in _FAILURE_PATHS if isinstance(holder := _value_at(payload, path), dict)]
     statuses = [event_status, *map(_inner_status, holders)]
     scheme, number = _find_number(payload)
@@ -147,7 +147,7 @@ def parse_failure_payload(payload: Mapping[str, Any], event_status: int | None) 
 
 
 def with_header_code(failure: FailureBody, headers: Mapping[str, str]) -> FailureBody:
-    """Add the type that a header tells, as Amazon's do (``ThrottlingException:http://...``), as the first code."""
+    """Add the type in a header, such as Amazon's (``ThrottlingException:http://...``), as the first code."""
     kinds = (_type_name(headers[name]) for name in _TYPE_HEADERS if name in headers)
     codes = tuple(kind for kind in kinds if _is_code(kind))
     return replace(failure, codes=(*codes, *failure.codes)) if codes else failure
@@ -166,9 +166,9 @@ def _value_at(payload: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _find_number(payload: Mapping[str, Any]) -> tuple[vendor_codes.NumericScheme | None, int]:
-    """Return the maker's form of an object that tells a number other than success in it, and the number."""
+    """Return the maker's form in which an object states a failure number, and the number; None without one."""
     names = _SCHEME_NAMES & payload.keys()
-    if not names or (names == _ONLY_CODE and not payload["code"]):  # nearly every answer: this is done for each
+    if not names or (names == _ONLY_CODE and not payload["code"]):  # nearly every answer ends here
         return None, 0
     for scheme in vendor_codes.NUMERIC_SCHEMES:
         if scheme.path[0] not in names or (scheme.sibling is not None and scheme.sibling not in payload):
@@ -225,7 +225,7 @@ def _codes_of(payload: Mapping[str, Any], holders: list[dict[str, Any]]) -> Iter
 def _is_code(code: object) -> TypeGuard[str]:
     if not isinstance(code, str) or not 0 < len(code) <= 100:
         return False
-    # A status in the place of a code ("code": "400") is no name.
+    # A status in the place of a code ("code": "400") is not a code.
     return code.isprintable() and not code.isspace() and not re.fullmatch(r"\d{3}", code)
 
 
@@ -242,12 +242,12 @@ def _messages_of(holders: list[dict[str, Any]]) -> Iterator[str]:
 def _dump_json(value: object) -> str:
     try:
         return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:  # it reads deeper nesting than it writes
+    except orjson.JSONEncodeError:  # orjson parses deeper nesting than it serializes
         return ""
 
 
 def _inner_status(holder: Mapping[str, Any]) -> int | None:
-    """Return the failing status that an object tells of itself, also as a numeric code; None without."""
+    """Return the failing status in an object, also as a numeric code; None without one."""
     for name in _STATUS_NAMES:
         status = holder.get(name)
         if isinstance(status, str) and re.fullmatch(r"[45]\d\d", status):
@@ -261,7 +261,7 @@ _FLATTENED_STATUS = re.compile(r"<([45]\d\d)>|\bstatus[ _]?code['\"]?\s*[:=]?\s*
 
 
 def _with_flattened_code(failure: FailureBody) -> FailureBody:
-    """Add what a message carries from the answer behind a gateway, as the last candidates."""
+    """Add the code and the status that a message carries from the answer behind a gateway, as the last candidates."""
     message = failure.message[:_MAX_MESSAGE_CHARACTERS]
     code = find_code(message)
     codes = (*failure.codes, code) if code else failure.codes
@@ -274,7 +274,7 @@ _FREE_QUOTA = re.compile(r"free (?:allocated |trial )?quota|free[ -]tier[^.]{0,6
 
 
 def mentions_free_quota(message: str) -> bool:
-    """Whether a message speaks of the free quota, which no waiting gives back."""
+    """Return whether a message mentions the free quota, which waiting does not restore."""
     return _FREE_QUOTA.search(message[:_MAX_MESSAGE_CHARACTERS]) is not None
 
 
@@ -282,12 +282,12 @@ _BILLING = re.compile(r"check your plan and billing details(?!.*(?:aliyun|alibab
 
 
 def mentions_billing(message: str) -> bool:
-    """Whether a message sends its reader to plan and billing, as OpenAI's; Alibaba's has a link of its own."""
+    """Return whether a message refers to plan and billing without Alibaba's link, as OpenAI's does."""
     return _BILLING.search(message[:_MAX_MESSAGE_CHARACTERS]) is not None
 
 
 _INPUT_LIMITS = (
-    # Alibaba, about the text itself; "Range of max_tokens should be" is another matter.
+    # Alibaba, about the text itself; "Range of max_tokens should be" is about something else.
     re.compile(r"range of (?:input|text)(?: text)? length should be \[\s*\d+\s*,\s*(\d+)\s*\]", re.IGNORECASE),
     # OpenAI (pydantic): String should have at most 4096 characters
     re.compile(r"string should have at most (\d+) characters", re.IGNORECASE),
@@ -300,7 +300,7 @@ _INPUT_LIMITS = (
 
 
 def find_input_limit(message: str) -> int | None:
-    """Return the limit that a service told when it refused a text as too long; None when it told none."""
+    """Return the limit that a service stated when it refused a text as too long; None without one."""
     for pattern in _INPUT_LIMITS:
         match = pattern.search(message[:_MAX_MESSAGE_CHARACTERS])
         if match and int(match[1][:9]) > 0:

@@ -1,6 +1,6 @@
-"""Failure codes and statuses as data: the error each means, and the advice that goes with it.
+"""Tables of failure codes and statuses: the error that each means, and its hint.
 
-The codes of other makers are in ``vendor_codes``. Sources:
+``vendor_codes`` holds the codes of other makers. Sources:
 https://www.alibabacloud.com/help/en/model-studio/error-code (with the OpenAI-style aliases that it lists),
 https://platform.openai.com/docs/guides/error-codes, and the codes of the one-api / new-api gateways; all read in 2026.
 """
@@ -16,7 +16,7 @@ from tts_pipeline.wire import vendor_codes
 
 
 class FailureRule(NamedTuple):
-    """What a failure is: its class, and a hint for people."""
+    """The error class of a failure, and a hint for people."""
 
     error: type[ServiceError]
     hint: str | None = None
@@ -32,7 +32,7 @@ RULES: Mapping[str, FailureRule] = {
         FatalError, "check the service's key and that it belongs to this address and region, then run again"
     ),
     "no_balance": FailureRule(
-        FatalError, "settle the bill or top up the account, then run again: what is done is kept"
+        FatalError, "settle the bill or top up the account, then run again: finished rows are kept"
     ),
     "no_access": FailureRule(FatalError, "ask for access to this model or choose another with `model`, then run again"),
     "no_model": FailureRule(FatalError, "check `model`; `tts-pipeline models` lists what each service has"),
@@ -90,7 +90,7 @@ _WORD_CODES: Mapping[str, Sequence[str]] = {
 
 
 def normalize_code(code: str) -> str:
-    """Return a code without its spelling: ``InvalidApiKey`` and ``invalid_api_key`` are one code."""
+    """Return a code without case and punctuation: ``InvalidApiKey`` and ``invalid_api_key`` are one code."""
     return re.sub(r"[^a-z0-9]", "", code.lower())
 
 
@@ -99,19 +99,19 @@ _ALL_CODES = (*_WORD_CODES.items(), *vendor_codes.WORD_CODES.items())
 RULE_BY_CODE: Mapping[str, FailureRule] = {
     normalize_code(code): RULES[meaning] for meaning, codes in _ALL_CODES for code in codes
 }
-"""Normal code -> what it means."""
+"""Normalized code -> the rule."""
 
 RULE_BY_CODE_AND_STATUS: Mapping[tuple[str, int], FailureRule] = {
-    # Per-minute tokens where it is throttled; a gateway's word for an empty account where it is refused.
+    # Tokens per minute under a 429; a gateway's code for an empty account under a refusal.
     ("insufficientquota", 402): RULES["no_balance"],
     ("insufficientquota", 403): RULES["no_balance"],
-    # Bought characters where it is refused (ElevenLabs: 401); where it is throttled, a minute's, if a time is told.
+    # Bought characters under a refusal (ElevenLabs: 401); a limit per minute under a 429, if it states a wait.
     ("quotaexceeded", 429): RULES["throttled"],
-    # new-api says so when no channel serves the model just now, which passes.
+    # new-api sends this when no channel serves the model at the moment, which passes.
     ("modelnotfound", 500): RULES["transient"],
     ("modelnotfound", 503): RULES["transient"],
 }
-"""Where the status changes what a code means."""
+"""Codes whose meaning depends on the status."""
 
 GENERIC_CODES = frozenset(
     normalize_code(code)
@@ -130,10 +130,10 @@ GENERIC_CODES = frozenset(
         ),
     )
 )
-"""Codes that gateways give to whatever came from behind them: a known code inside the message says more."""
+"""Codes that gateways give to any failure behind them: a known code inside the message is more specific."""
 
 QUOTA_CODES = frozenset({"throttlingallocationquota", "insufficientquota", "allocationquota", "quotaexceeded"})
-"""Codes that mean tokens per minute, or all that was paid for: which of them, the form and the words tell."""
+"""Codes that mean either tokens per minute or the whole paid quota: the body's form and words decide."""
 
 _KNOWN_SPELLINGS = sorted({code for _, codes in _ALL_CODES for code in codes}, key=len, reverse=True)
 _CODE_IN_MESSAGE = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _KNOWN_SPELLINGS))})(?![\w.]*\w)")
@@ -142,7 +142,7 @@ _DELIMITER = re.compile(r"""\s*(?:[:"',)\]}<-]|$)""")
 
 
 def find_code(message: str) -> str | None:
-    """Return the known code that a flattened message carries (``<429> Throttling.RateQuota: ...``); None without.
+    """Return the known code in a flattened message (``<429> Throttling.RateQuota: ...``); None without one.
 
     A code that could also be a plain word (``Throttling``, ``Arrearage``) counts only before a delimiter.
     """
@@ -154,7 +154,7 @@ def find_code(message: str) -> str | None:
 
 
 def meaning_of_message(message: str) -> str | None:
-    """Return what a message without a code means, by how it begins; None where that tells nothing."""
+    """Return the meaning of a message without a code, by its beginning; None for an unknown beginning."""
     return next(
         (meaning for pattern, meaning in vendor_codes.MESSAGE_PATTERNS if pattern.match(message.lstrip()[:200])), None
     )
@@ -166,10 +166,10 @@ _RULE_BY_STATUS: Mapping[int, FailureRule] = {
     **dict.fromkeys((300, 301, 302, 303, 307, 308), _SUSPECT),  # it redirects to nowhere
     401: RULES["bad_key"],
     402: RULES["no_balance"],
-    403: FailureRule(SuspectError, "if every row meets this: check the key's rights, or what a proxy says"),
+    403: FailureRule(SuspectError, "if every row meets this, check the key's rights and the proxy, if any"),
     404: _SUSPECT,
     405: _SUSPECT,
-    407: FailureRule(FatalError, "the proxy wants a login: check the proxy's settings"),
+    407: FailureRule(FatalError, "the proxy requires a login: check the proxy's settings"),
     408: RULES["transient"],
     409: RULES["transient"],
     410: _SUSPECT,
@@ -182,14 +182,14 @@ _RULE_BY_STATUS: Mapping[int, FailureRule] = {
 }
 
 SPECIFIC_STATUSES = frozenset({401, 402, 403, 404, 405, 407, 413, 429})
-"""Statuses that say more than a code of ``GENERIC_CODES``."""
+"""Statuses that are more specific than a code of ``GENERIC_CODES``."""
 
 UNBILLED_STATUSES = frozenset({307, 308, 400, 401, 402, 403, 404, 407, 413, 422, 429})
-"""Statuses after which surely nothing was charged: a refusal, a proxy's refusal, or "ask the same elsewhere"."""
+"""Statuses after which surely nothing was charged: a refusal, a proxy's refusal, or a redirect of the same request."""
 
 
 def rule_for(code: str | None, status: int) -> FailureRule:
-    """Return what a failure means: by its code at this status, by its code, by its code's family, by its status."""
+    """Return the rule of a failure: by code and status, by code, by the code's family, or by status."""
     for name in () if code is None else _families(code):
         rule = RULE_BY_CODE_AND_STATUS.get((name, status)) or RULE_BY_CODE.get(name)
         if rule:
@@ -200,11 +200,11 @@ def rule_for(code: str | None, status: int) -> FailureRule:
 
 
 def is_known(code: str) -> bool:
-    """Whether a code, or the family before one of its dots, is in the table."""
+    """Return whether the table has a code, or its family before one of its dots."""
     return any(name in RULE_BY_CODE for name in _families(code))
 
 
 def _families(code: str) -> Iterator[str]:
-    """Yield a code, and the families before its dots, the longest first; each without its spelling."""
+    """Yield a code and the families before its dots, the longest first, each normalized."""
     parts = code.split(".")
     return (normalize_code(".".join(parts[:length])) for length in range(len(parts), 0, -1))

@@ -1,4 +1,4 @@
-"""Parse JSON within bounds, and extract it from its wrappings: several documents in one body, prefixes, callbacks."""
+"""Parse JSON within limits, and extract it from several documents in one body, guards and callbacks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts_pipeline.config import MAX_CLIP_S, MAX_JSON_VALUES, TEXT_BYTES_PER_S
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GUARD = re.compile(rb"\)\]\}',?\s*|while ?\(1\);|for ?\(;;\);")
-"""What keeps a browser from running JSON as a script."""
+"""A prefix that prevents browsers from running JSON as a script."""
 _JSONP_CALL = re.compile(rb"(?:/\*\*/\s*)?[A-Za-z_$][\w$.]{0,63}\((.*)\)\s*;?", re.DOTALL)
 _BOUNDARY = re.compile(rb"[}\]][\s\x1e]*[{\[]")
 _SEPARATOR = re.compile(r"[\s,\x1e]*")
@@ -21,24 +21,24 @@ _SEPARATOR = re.compile(r"[\s,\x1e]*")
 MAX_TEXT_BYTES = round(MAX_CLIP_S * TEXT_BYTES_PER_S)
 
 _VALUE_MARKS = (b",", b"[", b"{", b"\n", b"\r")
-"""Before each JSON value, and behind each line; base64 has none of them."""
+"""Marks before each JSON value and after each line; base64 has none of them."""
 
 _WIDE_CHARACTER = re.compile(rb"\xf0|\\u[dD][89abAB]")
-"""One character beyond 16 bits makes a string four times as wide in memory."""
+"""A single character beyond 16 bits makes a whole string four times as wide in memory."""
 
 UNCHECKED_BYTES = 262_144
-"""A shorter text is parsed without counting: even one of lists alone stays below 20 MB."""
+"""A shorter text is parsed without counting: even a text of nothing but lists takes less than 20 MB."""
 
 
 class ExcessiveTextError(ValueError):
-    """A text is too large, or holds too many values; its message says which. Never leaves the wire."""
+    """A text is too large, or holds too many values; the message says which. Never leaves ``wire``."""
 
 
 def check_text(body: bytes) -> None:
-    """Refuse a text that would cost more memory than any speech does; 0.15 ms for 100 KB, and nothing below 256 KB.
+    """Refuse a text that would take more memory than any speech. It takes 0.15 ms for 100 KB, nothing below 256 KB.
 
     Raises:
-        ExcessiveTextError: It has more than ``MAX_TEXT_BYTES``, or more than ``MAX_JSON_VALUES``.
+        ExcessiveTextError: The text has more than ``MAX_TEXT_BYTES`` or ``MAX_JSON_VALUES``.
     """
     if len(body) <= UNCHECKED_BYTES:
         return
@@ -49,11 +49,11 @@ def check_text(body: bytes) -> None:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Return the value of a JSON text of any origin. orjson refuses depths beyond 1,024, NaN and infinities.
+    """Return the value of an untrusted JSON text. orjson refuses depths beyond 1,024, NaN and infinities.
 
     Raises:
         ExcessiveTextError: As in ``check_text``.
-        ValueError: It is no JSON.
+        ValueError: The text is not JSON.
     """
     data = text.encode("utf-8", "replace") if isinstance(text, str) else text
     check_text(data)
@@ -61,7 +61,7 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def unwrap_json(body: bytes) -> bytes:
-    """Return a text without byte order mark, space around it, a guard before it, or a JSONP call around it."""
+    """Return a text without its byte order mark, surrounding white space, guard or JSONP call."""
     text = body.removeprefix(BYTE_ORDER_MARK).strip()
     guard = _GUARD.match(text)
     if guard:
@@ -71,13 +71,13 @@ def unwrap_json(body: bytes) -> bytes:
 
 
 def split_documents(text: bytes) -> list[Any]:
-    """Return the values of JSON documents that follow one another: on lines of their own, or without anything between.
+    """Return the values of consecutive JSON documents, one on each line or directly adjacent.
 
     Raises:
-        ValueError: One of them is no whole JSON.
+        ValueError: One of them is not whole JSON.
     """
     if not _BOUNDARY.search(text):
-        raise ValueError("one document, and broken")
+        raise ValueError("a single broken document")
     try:
         return [parse_json(line) for line in text.splitlines() if line.strip()]
     except ValueError:
@@ -92,6 +92,6 @@ def _split_adjacent(text: str) -> Iterator[Any]:
             _, end = decoder.raw_decode(text, offset)
         except RecursionError:
             raise ValueError("nested too deeply") from None
-        yield parse_json(text[offset:end])  # held to the same rules as a document on its own
+        yield parse_json(text[offset:end])  # with the same limits as a separate document
         separator = _SEPARATOR.match(text, end)
         offset = separator.end() if separator else end

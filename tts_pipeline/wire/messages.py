@@ -26,7 +26,7 @@ _SECRETS = (
         r"|signature)\b(?:\s+provided)?[\"']?\s*[:=]\s*[\"']?)(?!bearer\b|\[redacted)[^\s\"',;}&]+",
         re.IGNORECASE,
     ),
-    # Any long mixed run of letters and digits; a request id (dashed groups) is none.
+    # Any long mixed run of letters and digits; a request id has dashes and does not match.
     re.compile(r"()\b(?=[A-Za-z_]*\d)(?=\d*[A-Za-z_])[A-Za-z0-9_]{32,}\b"),
 )
 

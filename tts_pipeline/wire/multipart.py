@@ -13,13 +13,13 @@ _MAX_PARTS = 100
 
 
 def is_multipart(response: Response) -> bool:
-    """Whether a body is of several parts, by its content type and its first bytes."""
+    """Return whether a body has several parts, by its content type and its first bytes."""
     match = _BOUNDARY.match(response.content_type or "")
     return match is not None and response.body.lstrip()[:2] == b"--"
 
 
 def audio_part(response: Response) -> Response | None:
-    """Return the part with the audio as an answer of its own: by its bytes, by its label, or the one that is JSON."""
+    """Return the part with the audio as a separate answer: by its bytes, by its content type, or because it is JSON."""
     parts = list(_parts(response))
     candidates = (
         *(part for part in parts if identify(part.body) is not None),

@@ -1,8 +1,8 @@
 """Parse media types, headers and parameters that describe headerless PCM. Pure.
 
-``audio/L16`` and its kin: RFC 2586 and RFC 3551 (network byte order, 8 bits are unsigned); ``audio/basic``: RFC 2046
-(mu-law, 8,000 Hz). Google's Gemini API says ``audio/L16;codec=pcm;rate=24000`` of little-endian samples (its
-documentation of speech generation, read 2026-11), and so that ``codec`` is taken for little-endian.
+``audio/L16`` and the like: RFC 2586 and RFC 3551 (network byte order, 8 bits are unsigned); ``audio/basic``: RFC 2046
+(mu-law, 8,000 Hz). Google's Gemini API labels little-endian samples ``audio/L16;codec=pcm;rate=24000`` (its
+documentation of speech generation, read 2026-11), so this ``codec`` means little-endian.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tts_pipeline.config import MAX_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RAT
 
 
 class PcmFacts(NamedTuple):
-    """What is told of samples; None where nothing is.
+    """Stated facts about samples; None for unknown facts.
 
-    The sample rate is within what speech can have; anything else is not believed. The coding is ``signed``,
-    ``unsigned``, ``float``, ``mulaw`` or ``alaw``. ``is_pcm``: they are said to be headerless samples at all.
+    A sample rate that speech cannot have is ignored. The coding is ``signed``, ``unsigned``, ``float``, ``mulaw`` or
+    ``alaw``. ``is_pcm``: the audio is stated to be headerless samples.
     """
 
     sample_rate_hz: int | None = None
@@ -30,7 +30,7 @@ class PcmFacts(NamedTuple):
     is_pcm: bool | None = None
 
     def with_defaults(self, defaults: PcmFacts) -> PcmFacts:
-        """Return these facts, with another's where there are none."""
+        """Return these facts, completed by other facts."""
         facts = {name: value for name, value in self._asdict().items() if value is not None}
         return defaults._replace(**facts)
 
@@ -50,7 +50,7 @@ _FACTS_BY_SUBTYPE: Mapping[str, PcmFacts] = {
     **dict.fromkeys(("basic", "mulaw", "ulaw", "pcmu"), _MULAW),
     **dict.fromkeys(("alaw", "pcma"), _ALAW),
 }
-"""By the subtype, without ``x-``."""
+"""Facts by subtype, without ``x-``."""
 
 _PARAMETER = re.compile(r"([\w.-]+)\s*=\s*\"?(?:\(\w+\))?([^\";,]*)")
 _PREFIX = re.compile(r"^(x|tts|audio|output|pcm|voice)(?=[a-z])")
@@ -76,7 +76,7 @@ _ORDER_IN_NAME = re.compile(r"(?:8|16|24|32|64)_?(le|be)")
 
 
 def facts_of_media_type(content_type: str | None) -> PcmFacts:
-    """Return what a media type says, the likes of ``audio/L16; rate=16000; channels=2``; its kind's own rate too."""
+    """Return the facts of a media type such as ``audio/L16; rate=16000; channels=2``, with those of its subtype."""
     if not content_type:
         return NO_FACTS
     kind, _, options = content_type.partition(";")
@@ -92,7 +92,7 @@ def facts_of_media_type(content_type: str | None) -> PcmFacts:
 
 
 def facts_of_fields(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
-    """Return what names and values say: of headers, of a JSON object, or of a request's parameters.
+    """Return the facts of names and values from headers, a JSON object, or a request's parameters.
 
     ``X-Sample-Rate``, ``x-audio-sample-rate-hz``, ``sample_rate`` and ``audio_sample_rate`` are one name.
     """
@@ -105,18 +105,18 @@ def facts_of_fields(pairs: Iterable[tuple[str, Any]]) -> PcmFacts:
 
 
 def is_fact_name(name: str) -> bool:
-    """Whether a name stands for something that is told of samples."""
+    """Return whether a name denotes a fact about samples."""
     return _fact_of_name(name) is not None
 
 
 def is_format_name(name: str) -> bool:
-    """Whether a parameter of this name says which format is wanted."""
+    """Return whether a parameter of this name requests a format."""
     return _fact_of_name(name) == "format"
 
 
 @lru_cache(maxsize=1024)
 def _fact_of_name(name: str) -> str | None:
-    """Return which fact a name stands for; None for any other name."""
+    """Return the fact that a name denotes; None for any other name."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     if plain in _CODING_HEADERS:
         return None
@@ -153,7 +153,7 @@ def _parse_order(value: str) -> PcmFacts:
 
 
 def _parse_format(value: str) -> PcmFacts:
-    """Return what a format's name says: ``pcm_s16le``, ``LINEAR16``, ``raw-24khz-16bit-mono-pcm``, ``ulaw_8000``."""
+    """Return the facts in a format's name: ``pcm_s16le``, ``LINEAR16``, ``raw-24khz-16bit-mono-pcm``, ``ulaw_8000``."""
     coding = next((name for name, pattern in _CODINGS if pattern.search(value)), None)
     if coding is None and not _IS_PCM.search(value):
         return NO_FACTS

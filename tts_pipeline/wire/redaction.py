@@ -1,8 +1,8 @@
 """Remove a secret from a service's answer by its value, however it is encoded.
 
 A key need not begin with ``sk-``. A service, or a proxy before it, may echo it in a message, a code, a request id or a
-header: as it is, escaped for a URL, JSON or HTML, as hex or base64 (of ``user:key`` too), broken by line breaks,
-markup or invisible characters, in other case, backwards, or cut.
+header: plain, escaped for a URL, JSON or HTML, as hex or base64 (also of ``user:key``), broken by line breaks, markup
+or invisible characters, in other case, backwards, or cut.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from tts_pipeline.wire.messages import REDACTED
 from tts_pipeline.wire.response import Response
 
 _SHORT_CHARACTERS = 6
-"""A shorter secret is looked for as a word of its own only: ``test`` is part of other words."""
+"""A shorter secret is redacted only as a separate word: ``test`` is part of other words."""
 
 _MIN_CHARACTERS = 3
-"""A shorter secret is none, and is not looked for."""
+"""A shorter secret is ignored."""
 
 _FRAGMENT_CHARACTERS = 12
-"""So many characters of a secret in a row are redacted also without the rest: messages are cut anywhere."""
+"""A fragment of a secret is redacted from this many characters on: messages are cut anywhere."""
 
 _MAX_CHARACTERS = 128
-"""Characters of a secret that are looked for in every writing. A longer one (a token of a few kilobytes) is taken by
-its beginning, with all that follows it without a space."""
+"""Characters of a secret that are searched for in every encoding. A longer secret (a token of a few kilobytes) is
+redacted by its beginning, with all that follows it without a space."""
 
 _MAX_BODY_BYTES = 1_000_000
-"""A longer body is no failure that anybody reads: what is read of it is redacted afterwards."""
+"""A longer body is not redacted as a whole: the parts of it that are read are redacted afterwards."""
 
 _GAP = r"(?:[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]|<[^<>]{0,80}>|\\[nrt]){0,4}"
-"""What may stand between two characters of a secret: what a reader does not see, or ``clean_message`` takes out."""
+"""Possible text between two characters of a secret: invisible characters, and those that ``clean_message`` removes."""
 
 _SUSPICIOUS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff<>%&\\]")
-"""A gap, or the sign of something escaped; a request id has none."""
+"""A gap or an escape character; a request id has neither."""
 
 Text = TypeVar("Text", str, str | None)
 
 
 class Redactor:
-    """Replaces secrets in texts. Made once for a service; pure, and a few microseconds for a request id.
+    """Replaces secrets in texts; built once for a service. Pure; takes a few microseconds for a request id.
 
-    Empty and very short secrets are passed over.
+    Empty and very short secrets are ignored.
     """
 
     def __init__(self, secrets: Iterable[str | None] = ()) -> None:
         usable = {secret for secret in secrets if secret and len(secret) >= _MIN_CHARACTERS}
-        # The longest first: one may be part of another, as a key is of "Bearer key".
+        # The longest first: a secret may be part of another, as a key is of "Bearer key".
         self._secrets = sorted(usable, key=len, reverse=True)
         self._literals = [literal.lower() for secret in self._secrets for literal in _literals(secret)]
 
@@ -64,17 +64,17 @@ class Redactor:
         return self._long.sub(REDACTED, self._short.sub(REDACTED, text))
 
     def redact_response(self, response: Response) -> Response:
-        """Return a failing answer without secrets in its headers and its body; the same where there are none."""
+        """Return a failing answer without secrets in its headers and its body; the same object without secrets."""
         headers = {name: self.redact(value) for name, value in response.headers.items()}
         body = response.body
         if self._secrets and len(body) <= _MAX_BODY_BYTES:
-            # Short ones stay until the message is read: one may be the name of a field.
+            # Short secrets stay until the message is parsed: a field's name may equal one.
             body = self._long.sub(REDACTED, body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         is_clean = body == response.body and headers == response.headers
         return response if is_clean else response._replace(headers=headers, body=body)
 
     def redact_error(self, error: ServiceError) -> None:
-        """Take secrets out of every field of an error."""
+        """Remove secrets from every field of an error."""
         error.message, error.code = self.redact(error.message), self.redact(error.code)
         error.hint, error.request_id = self.redact(error.hint), self.redact(error.request_id)
         error.args = (error.message,)
@@ -102,7 +102,7 @@ def _any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 
 
 def _patterns_of(secret: str) -> Iterator[str]:
-    """Yield patterns of the ways in which a secret is written: the whole first, then pieces, each with what follows."""
+    """Yield patterns of a secret: of the whole in any writing, then of its fragments with the text after them."""
     yield _GAP.join(map(_character_pattern, secret[:_MAX_CHARACTERS])) + (
         "" if len(secret) <= _MAX_CHARACTERS else r"[^\s\"'<>]*"
     )
@@ -110,7 +110,7 @@ def _patterns_of(secret: str) -> Iterator[str]:
 
 
 def _literals(secret: str) -> list[str]:
-    """Return what a plain text has in it that has a secret in it, or the better part of one."""
+    """Return the strings of which any text with a secret, or a large part of it, contains at least one."""
     if len(secret) < _SHORT_CHARACTERS:
         return [secret]
     head = secret[:_MAX_CHARACTERS]
@@ -121,7 +121,7 @@ def _literals(secret: str) -> list[str]:
 
 
 def _character_pattern(character: str) -> str:
-    """Return the pattern of one character: as it is, or escaped for a URL (also twice), JSON or HTML."""
+    """Return the pattern of one character: plain, or escaped for a URL (also twice), JSON or HTML."""
     code = ord(character)
     escaped = [rf"%(?:25)*{code:02x}", rf"\\+u00{code:02x}", rf"\\+x{code:02x}", f"&#0*{code};", f"&#x0*{code:x};"]
     if character in _ENTITIES:
@@ -134,9 +134,9 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;
 
 
 def _in_base64(secret: str) -> Iterator[str]:
-    """Yield what base64 of any text has in it that has the secret in it: it may begin at any of three places."""
+    """Yield the strings of which base64 of any text with the secret contains one, by the secret's offset modulo 3."""
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + secret.encode()).decode().rstrip("=")
-        inner = encoded[(0, 2, 3)[shift] : -1]  # the characters at both ends hold bits of what stands beside it
+        inner = encoded[(0, 2, 3)[shift] : -1]  # the characters at both ends hold bits of the text beside the secret
         yield inner
         yield inner.translate(str.maketrans("+/", "-_"))

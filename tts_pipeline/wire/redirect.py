@@ -1,7 +1,7 @@
-"""Classify a redirect of the request: the service at another address, or finished audio. Pure.
+"""Classify a redirect: it leads to the service at another address, or to finished audio. Pure.
 
-RFC 9110, 15.4: 307 and 308 ask for the same request elsewhere; 301, 302 and 303 let it become a GET, and some services
-point so to the audio that they made.
+RFC 9110, 15.4: 307 and 308 request the same request elsewhere; 301, 302 and 303 turn it into a GET, and some services
+use them to point to finished audio.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_REDIRECTS = 5
 
 _METHOD_PRESERVING = frozenset({307, 308})
-_HINT = "give the service this address, if it is to be trusted: `service`, base_url of a catalog, or the connection"
+_HINT = "if you trust this address, give it to the service: in `service`, base_url of a catalog, or the connection"
 _PRINTABLE = "/%:@!$&'()*+,;=-._~[]"
 
 
 def redirect_url(url: str, response: Response) -> str | None:
-    """Return where a redirected request is to be sent again; None where the answer leads to audio, or to nothing.
+    """Return the URL to send a redirected request to; None when the answer leads to audio, or nowhere.
 
     Raises:
-        FatalError: ``Redirected``: the service is elsewhere, and neither its key nor a text is sent there unasked. Only
-            the same host and port is, or https in place of http on their own ports. Not billed.
+        FatalError: ``Redirected``: the service is elsewhere. Its key and texts go only to the same host and port, or to
+            https in place of http on their default ports. Not billed.
     """
     target = _resolve_location(url, response.headers.get("location", ""))
     if response.status not in _METHOD_PRESERVING:
@@ -39,25 +39,23 @@ def redirect_url(url: str, response: Response) -> str | None:
 
 def too_many_redirects_error(url: str) -> FatalError:
     """Return the error for a request that was redirected too often."""
-    reason = f"leads on through more than {MAX_REDIRECTS} redirects, last to {_printable_url(url)}"
+    reason = f"leads through more than {MAX_REDIRECTS} redirects, last to {_printable_url(url)}"
     return _redirected_error(reason)
 
 
 def refuse_page(url: str, response: Response) -> None:
-    """Refuse a web page, or a door that takes no GET, where a redirect of the request should have led to audio.
+    """Refuse a web page, or a URL that takes no GET, where a redirect should have led to audio.
 
     Raises:
-        SuspectError: ``Redirected``: alone it is a row's, twice in succession the service's address is wrong.
+        SuspectError: ``Redirected``: once, it concerns the row; twice in succession, the service's address is wrong.
     """
     media_type = response.headers.get("content-type", "").lower()
     if response.status == 405 or (response.status < 300 and media_type.startswith(("text/html", "application/xhtml"))):
-        raise SuspectError(
-            f"the service's address redirects to {_printable_url(url)}: use that", code="Redirected", hint=_HINT
-        )
+        raise SuspectError(f"the service's address redirects to {_printable_url(url)}", code="Redirected", hint=_HINT)
 
 
 def _moved_error(target: str | None, status: int) -> FatalError:
-    reason = f"to {_printable_url(target)}: use that" if target else "without an address"
+    reason = f"to {_printable_url(target)}" if target else "without an address"
     return _redirected_error(f"redirects {reason}", status)
 
 
@@ -67,8 +65,8 @@ def _redirected_error(reason: str, status: int | None = None) -> FatalError:
 
 
 def _resolve_location(url: str, location: str) -> str | None:
-    """Return the address that a ``Location`` means; None where it is none of http or https."""
-    # A header is bytes: what is not ASCII in it is what a browser would percent-encode.
+    """Return the address of a ``Location``; None when it is neither http nor https."""
+    # A header is bytes: a browser percent-encodes those that are not ASCII.
     encoded = quote(location.strip().encode("latin-1", "replace"), safe=_PRINTABLE + "?#")
     try:
         parts = urlsplit(urljoin(url, encoded)) if encoded else None
@@ -93,13 +91,13 @@ def _is_trusted(old: SplitResult, new: SplitResult) -> bool:
 
 
 def _is_same_route(url: str, target: str) -> bool:
-    """Whether an address is the request's own route: on another host, with another scheme, prefix, slash or query."""
+    """Return whether an address has the request's route, whatever its host, scheme, prefix, slash or query."""
     route = urlsplit(url).path.strip("/").split("/")[-2:]
     return urlsplit(target).path.strip("/").split("/")[-2:] == route
 
 
 def _printable_url(url: str) -> str:
-    """Return an address as it may be shown: without a user and a query, which may hold a key or a signature."""
+    """Return an address that is safe to show: without user and query, which may hold a key or a signature."""
     parts = urlsplit(url)
     netloc = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=netloc, query="", fragment="").geturl()

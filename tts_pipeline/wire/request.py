@@ -1,4 +1,4 @@
-"""Build the one HTTP request of an attempt: a table of dialects, and one small body builder for each."""
+"""Build the HTTP request of an attempt, in the service's dialect."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tts_pipeline.errors import ConfigurationError, PermanentError
 from tts_pipeline.models import Parameters, ParameterValue
 
 STREAM_PARAMETER = "stream"
-"""The client's own switch: it asks for server-sent events and is never in a body."""
+"""The client's own switch: it requests server-sent events and is never in a body."""
 
 _STREAM_HEADER = "x-dashscope-sse"
 _RESERVED = frozenset({"model", "input"})
 
 
 class Request(NamedTuple):
-    """What is sent for one segment, without the key: whoever sends it adds ``Authorization``.
+    """The HTTP request for one segment, without the API key: the sender adds ``Authorization``.
 
     Header names are in lower case. The body is UTF-8 JSON in a fixed order of keys, so that equal requests are equal
     bytes. ``request_key`` is the hex SHA-256 over the service's name, the path, the service's own query and headers
-    where it has any, and the body. Not over the base URL, the stream switch or the key: the same request through a
-    restarted local service, another mirror, or streamed, is the same purchase.
+    (if any), and the body. It leaves out the base URL, the stream switch and the API key: the same request to a
+    restarted local service or another mirror, or streamed, is the same purchase.
     """
 
     method: str
@@ -37,7 +37,7 @@ class Request(NamedTuple):
     request_key: str
 
     def __repr__(self) -> str:
-        """Show all but the body, which is somebody's text."""
+        """Show all fields but the body, which holds a person's text."""
         fields = (f"{name}={getattr(self, name)!r}" for name in ("method", "url", "headers", "request_key"))
         return f"Request({', '.join(fields)})"
 
@@ -60,8 +60,8 @@ _DASHSCOPE_INPUT = ("voice", "language_type")
 
 
 def _nested_body(model: str, text: str, parameters: dict[str, ParameterValue]) -> dict[str, object]:
-    # As the maker's own SDK does (dashscope-sdk-python, aigc/multimodal_conversation.py): the text, the voice and the
-    # language go into "input", anything else into "parameters".
+    # As in the maker's own SDK (dashscope-sdk-python, aigc/multimodal_conversation.py): the text, the voice and the
+    # language go into "input", all others into "parameters".
     input_parameters = {name: parameters[name] for name in _DASHSCOPE_INPUT if name in parameters}
     other_parameters = {name: value for name, value in parameters.items() if name not in input_parameters}
     body: dict[str, object] = {"model": model, "input": {"text": text, **input_parameters}}
@@ -75,10 +75,10 @@ _DIALECTS: Mapping[str, _Dialect] = {
 
 
 class RequestBuilder:
-    """Builds the requests of one model on one service: whatever is alike in all of them is made once.
+    """Builds the requests of one model on one service, and their common parts only once.
 
-    The base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not. The card gives the order of keys,
-    and says which parameters stay out of the body.
+    The base URL may end with the dialect's version (``/v1``, ``/api/v1``) or not. The card determines the order of keys
+    and the parameters that stay out of the body.
 
     Raises:
         ConfigurationError: The dialect is unknown.
@@ -96,9 +96,9 @@ class RequestBuilder:
         self._unsent = frozenset(name for name in (STREAM_PARAMETER, *self._order) if not is_in_body(card, name))
 
     def build(self, text: str, parameters: Parameters) -> Request:
-        """Build the request for one segment, the text exactly as it is; parameters are checked and normalised.
+        """Build the request for one segment with the unchanged text; the parameters are already checked and normalised.
 
-        Unset parameters are not sent, an explicit ``False`` is.
+        Unset parameters are not sent; an explicit ``False`` is sent.
 
         Raises:
             ConfigurationError: A parameter would overwrite the model or the text.
@@ -113,7 +113,7 @@ class RequestBuilder:
         return Request("POST", self._url, headers, body, digest.hexdigest())
 
     def _body_parameters(self, parameters: Parameters) -> dict[str, ParameterValue]:
-        """Return what goes into the body: voice, then the card's order, then unknown names sorted."""
+        """Return the parameters of the body: the voice, then the card's order, then unknown names, sorted."""
         if not _RESERVED.isdisjoint(parameters):
             names = ", ".join(sorted(_RESERVED & parameters.keys()))
             raise ConfigurationError(f"{names} cannot be set as a parameter", hint="use `model` and `text`")
@@ -122,7 +122,7 @@ class RequestBuilder:
 
 
 def query_of(service: Endpoint) -> str:
-    """Return the query of a service as it ends a URL; empty where it has none."""
+    """Return the query of a service as the end of a URL; empty without a query."""
     return f"?{urlencode(service.query)}" if service.query else ""
 
 
@@ -132,12 +132,12 @@ def _dialect_of(service: Endpoint) -> _Dialect:
     except KeyError:
         choices = ", ".join(_DIALECTS)
         raise ConfigurationError(
-            f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"one of {choices}"
+            f"service {service.name!r} has the unknown dialect {service.dialect!r}", hint=f"use one of {choices}"
         ) from None
 
 
 def is_in_body(card: Card, name: str) -> bool:
-    """Return whether a parameter is part of the body, and by that of what makes two requests the same."""
+    """Return whether a parameter is part of the body, and so of the request key."""
     parameter = card.parameters.get(name)
     return name != STREAM_PARAMETER and (parameter is None or parameter.in_body)
 
@@ -156,6 +156,6 @@ def _encode(body: Mapping[str, object]) -> bytes:
 
 def _identity_digest(service: Endpoint, path: str) -> hashlib._Hash:
     digest = hashlib.sha256(f"{service.name}\0{path}\0".encode("utf-8", "surrogatepass"))
-    if service.query or service.headers:  # a service without them keeps the keys that it always had
+    if service.query or service.headers:  # a service without them keeps the request keys of earlier versions
         digest.update(orjson.dumps([service.query, service.headers], option=orjson.OPT_SORT_KEYS))
     return digest

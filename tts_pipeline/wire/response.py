@@ -1,4 +1,4 @@
-"""Responses before and after parsing: the two values between the client and the parsers."""
+"""Values of an HTTP answer before and after parsing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _REQUEST_ID_HEADERS = ("x-request-id", "x-dashscope-request-id", "x-oneapi-reque
 
 
 class Response(NamedTuple):
-    """One whole HTTP answer, decompressed, its header names in lower case.
+    """One whole HTTP answer, decompressed, with header names in lower case.
 
-    ``complete`` is False when the body ended with the connection, without a length or chunks: it may be cut.
+    ``complete`` is False when the body ended with the connection, without a length or chunks, and so may be cut.
     """
 
     status: int
@@ -29,22 +29,22 @@ class Response(NamedTuple):
 
     @property
     def content_type(self) -> str | None:
-        """The media type with its parameters; None when there is none."""
+        """The media type with its parameters; None without one."""
         return self.headers.get("content-type")
 
     @property
     def request_id(self) -> str | None:
-        """The service's request id by its headers; None when they have none."""
+        """The service's request id in the headers; None without one."""
         return request_id_of(self.headers)
 
 
 class ParsedResponse(NamedTuple):
-    """The content of a successful answer: audio, or the place to fetch it from. Exactly one of both is set.
+    """The content of a successful answer: either audio, or the URL to fetch it from.
 
     The first four fields are those of an ``AudioContent``; a URL may be relative after a redirect, and is fetched
-    without the key. The words are not yet placed in the text. ``quality`` has flags such as ``timestamps_dropped``.
-    ``complete`` is False when ``data`` is a body that ended with the connection; what came inside JSON or a finished
-    stream is whole, however the connection ended.
+    without the API key. The words are not yet aligned with the text. ``quality`` has flags such as
+    ``timestamps_dropped``. ``complete`` is False when ``data`` is a body that ended with the connection; audio inside
+    JSON or a finished stream is whole, however the connection ended.
     """
 
     data: bytes | None = None
@@ -58,13 +58,13 @@ class ParsedResponse(NamedTuple):
     complete: bool = True
 
     def __repr__(self) -> str:
-        """Show all but the bytes."""
+        """Show all fields but the bytes."""
         fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
         return f"ParsedResponse({len(self.data or b'')} bytes, {fields})"
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """Return the request id that a service or gateway put into its headers; None when there is none."""
+    """Return the request id that a service or gateway put into its headers; None without one."""
     for name in _REQUEST_ID_HEADERS:
         if name in headers:
             return clean_id(headers[name])
@@ -72,12 +72,12 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 
 def request_id_in(payload: Mapping[str, Any]) -> str | None:
-    """Return the request id that an object tells; None when it has none. MiniMax calls it ``trace_id``."""
+    """Return the request id in an object; None without one. MiniMax names it ``trace_id``."""
     return clean_id(payload.get("request_id")) or clean_id(payload.get("trace_id"))
 
 
 def clean_id(value: object) -> str | None:
-    """Return a request id as it may be stored: printable and at most 200 characters; None for anything else."""
+    """Return a request id that is fit to store, cut to 200 characters; None if it is not printable text."""
     if isinstance(value, str) and value and value.isprintable():
         return value[:200]
     return None

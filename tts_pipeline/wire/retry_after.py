@@ -1,4 +1,4 @@
-"""Parse the wait that a failing answer asks for: ``Retry-After``, rate-limit resets, fields, messages."""
+"""Parse the wait that a failing answer requests: ``Retry-After``, rate-limit resets, fields, messages."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FIELDS_S = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, 
 _FIELDS_S |= {"retryDelay": 1.0, "retry_after_ms": 0.001, "retryAfterMs": 0.001}
 _RESETS = ("requests", "tokens", "characters")
 _MAX_WAIT_S = 10 * 366 * 86_400
-"""A number beyond ten years is a time, not a wait: seconds, or milliseconds beyond a thousand times that."""
+"""A number beyond ten years is a time since 1970, not a wait: in seconds, or in milliseconds if 1,000 times larger."""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the service asks us to wait; None where it does not say, or says nothing readable.
+    """Return the seconds that the service asks us to wait; None without a readable wait.
 
-    A date is measured against the answer's own ``Date``, so that clocks need not agree.
+    A date is compared with the answer's own ``Date``, so that clocks need not agree.
     """
     for name, unit_s in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         match = _SECONDS.fullmatch(headers.get(name, ""))
@@ -39,11 +39,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def rate_limit_reset_s(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until a used-up rate limit begins anew, by the headers; None where no header says.
+    """Return the seconds until a used-up rate limit resets, by the headers; None without such a header.
 
-    OpenAI tells a duration for each of its limits (``x-ratelimit-reset-tokens: 6m0s``, with
-    ``x-ratelimit-remaining-tokens``); others one number of seconds, or a time in seconds or milliseconds since 1970
-    (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/, read on 2026-11-29).
+    OpenAI sends a duration for each of its limits (``x-ratelimit-reset-tokens: 6m0s``, with
+    ``x-ratelimit-remaining-tokens``). Others send one number of seconds, or a time in seconds or milliseconds since
+    1970 (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/, read on 2026-11-29).
     """
     used_up = [limit for limit in _RESETS if headers.get(f"x-ratelimit-remaining-{limit}", "").strip() == "0"]
     waits = [parse_duration_s(headers.get(f"x-ratelimit-reset-{limit}", "")) for limit in used_up]
@@ -62,7 +62,7 @@ def _until_s(number: float, headers: Mapping[str, str]) -> float | None:
 
 
 def requested_wait_s(holders: Sequence[Mapping[str, Any]], message: str) -> float | None:
-    """Return the seconds that a body asks to wait, in a field or in its message; None where it does not say."""
+    """Return the seconds that a body asks us to wait, in a field or in its message; None without a wait."""
     for holder in (*holders, *_detail_objects(holders)):
         for name, unit_s in _FIELDS_S.items():
             wait_s = _wait_of(holder.get(name), unit_s)
@@ -73,7 +73,7 @@ def requested_wait_s(holders: Sequence[Mapping[str, Any]], message: str) -> floa
 
 
 def _detail_objects(holders: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the objects where Google (``details``), and gateways (``metadata``), tell of the wait."""
+    """Return the objects in which Google (``details``) and gateways (``metadata``) state the wait."""
     objects: list[Any] = []
     for holder in holders:
         details = holder.get("details")
@@ -91,7 +91,7 @@ def _wait_of(value: object, unit_s: float) -> float | None:
 
 
 def parse_duration_s(text: str) -> float | None:
-    """Read a duration such as ``38.9s``, ``6m0s``, ``120ms`` or ``7 seconds``; None for anything else."""
+    """Parse a duration such as ``38.9s``, ``6m0s``, ``120ms`` or ``7 seconds``; None for any other text."""
     if not _DURATION.fullmatch(text[:100]):
         return None
     return sum(float(number) * _UNITS_S[unit.lower()] for number, unit in _PIECE.findall(text[:100]))

@@ -1,7 +1,7 @@
-"""Find audio under unknown JSON names: by its first bytes, or by a link to an audio file.
+"""Find audio under unknown JSON names, by its first bytes or as a link to an audio file.
 
-Used where the names that are known have none. What a request sent and an answer repeats (a voice to be cloned) is no
-answer, so names like ``input`` are passed over; where two different things could be meant, neither is taken.
+The search runs when no known name holds audio. It skips names like ``input``, because an answer may echo audio of the
+request (a voice to clone). When two different values could be the audio, it takes neither.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tts_pipeline.wire.text_decoder import MIN_TEXT_CHARACTERS, TextDecoder, dec
 _MAX_DEPTH = 12
 _MAX_LEAVES = 20_000
 _MAX_LONG_STRINGS = 200
-"""How much of an answer is searched."""
+"""Limits of the search within an answer."""
 
 _ECHO_NAMES = re.compile(r"(?:^|\.)(?:input|request|prompt|ref(?:erence)?(?:_|\.|audio|$))", re.IGNORECASE)
 _ALTERNATIVES = frozenset({"candidates", "choices", "generations"})
-"""Lists of several answers to one question: the first is taken."""
+"""Lists of alternative answers to one request: the first is taken."""
 
 _DATA_NAMES = frozenset({"data", "content", "bytes", "body", "audio", "chunk", "payload"})
-"""Where an object that tells a media type has its data, also headerless samples: Gemini's ``inlineData.data``."""
+"""Names of the data in an object with a media type, also of headerless samples: Gemini's ``inlineData.data``."""
 
 _LINK = re.compile(r"https?://", re.IGNORECASE)
 _AUDIO_FILE = re.compile(r"\.(?:wav|mp3|flac|ogg|oga|opus|aac|m4a|pcm|webm)$", re.IGNORECASE)
@@ -44,7 +44,7 @@ _UNRELATED_LINK = re.compile(
 class Leaf(NamedTuple):
     """One value in a JSON document that is neither an object nor a list, and the media type of the object around it.
 
-    The name has the names on the way to it, with dots; the places in lists are left out, so that all chunks of a list
+    The name is the path of names to the value, joined by dots; it leaves out list indices, so that all chunks of a list
     have one name.
     """
 
@@ -54,7 +54,7 @@ class Leaf(NamedTuple):
 
 
 def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
-    """Yield the values in a document, in order, also of JSON inside its strings; no deeper than 12 levels."""
+    """Yield the values in a document, in order, also those of JSON inside its strings, down to 12 levels."""
     if isinstance(value, dict):
         media_type = media_type_of(value)
         children = [(f"{name}.{key}" if name else key, child) for key, child in value.items()]
@@ -77,7 +77,7 @@ def leaves(value: object, name: str = "", depth: int = 0) -> Iterator[Leaf]:
 
 
 def _bytes_in(value: object) -> bytes | None:
-    """Return the bytes that a list of numbers stands for, as Node writes its buffers; None for any other list."""
+    """Return the bytes of a list of numbers, the form in which Node writes its buffers; None for any other list."""
     if not isinstance(value, list) or len(value) < MIN_TEXT_CHARACTERS or not isinstance(value[0], int):
         return None
     try:
@@ -96,7 +96,7 @@ def _inner_json(value: object) -> Any:
 
 
 def search_audio(payload: object) -> AudioContent | None:
-    """Return the audio in a document under whatever name; None where there is none, or more than one."""
+    """Return the audio in a document under any name; None without audio, or with several candidates."""
     groups = _strings_by_name(payload)
     audio_by_depth: dict[int, dict[bytes | None, AudioContent]] = {}
     for name, group in groups.items():
@@ -105,7 +105,7 @@ def search_audio(payload: object) -> AudioContent | None:
             audio_by_depth.setdefault(name.count("."), {})[audio.data] = audio
     if not audio_by_depth:
         return _find_link(groups)
-    # What is deeper is a part of it, as Hume's snippets are.
+    # Deeper audio is a part of it, such as Hume's snippets.
     nearest = audio_by_depth[min(audio_by_depth)]
     return next(iter(nearest.values())) if len(nearest) == 1 else None
 
@@ -119,7 +119,7 @@ def _strings_by_name(payload: object) -> Mapping[str, list[Leaf]]:
 
 
 def _join_group(group: Sequence[Leaf]) -> AudioContent | None:
-    """Return what the strings of one name are together; chunks after the first are known by it only."""
+    """Return the audio of all strings of one name; only the first chunk must look like audio."""
     candidates = [index for index, leaf in enumerate(group) if len(leaf.value) >= MIN_TEXT_CHARACTERS][
         :_MAX_LONG_STRINGS
     ]
@@ -163,7 +163,7 @@ def _find_link(groups: Mapping[str, Sequence[Leaf]]) -> AudioContent | None:
 
 
 def _link_score(name: str, link: str) -> int:
-    """Return how likely a link leads to audio: 0 is not at all."""
+    """Return a score of how likely a link leads to audio; 0 is not at all."""
     try:
         is_file = _AUDIO_FILE.search(urlsplit(link).path) is not None
     except ValueError:
@@ -172,7 +172,7 @@ def _link_score(name: str, link: str) -> int:
 
 
 def has_possible_audio(payload: object) -> bool:
-    """Whether a document has a string that could be audio which we cannot read: long, without spaces, no link."""
+    """Return whether a document has a string that may be unreadable audio: long, without spaces, not a link."""
     return any(
         isinstance(leaf.value, str)
         and len(leaf.value) >= MIN_TEXT_CHARACTERS
@@ -183,7 +183,7 @@ def has_possible_audio(payload: object) -> bool:
 
 
 def describe_keys(payload: object) -> str:
-    """Say what a document is by its keys, never by its values: ``JSON with the keys code, data.id``."""
+    """Describe a document by its keys, never by its values: ``JSON with the keys code, data.id``."""
     if not isinstance(payload, dict | list):
         return f"a JSON {_TYPE_NAMES.get(type(payload), 'number')}"
     names = dict.fromkeys(leaf.name for leaf in islice(leaves(payload), _MAX_LEAVES))
@@ -203,10 +203,10 @@ _ANY_TYPE = "audio/*"
 
 
 def with_media_type(audio: AudioContent, payload: object) -> AudioContent:
-    """Give headerless samples a media type of all that their JSON says of them; other audio stays as it is.
+    """Add the facts that a JSON document states about headerless samples to their media type; keep other audio as is.
 
-    ``{"data": {"audio": "<samples>"}, "extra_info": {"audio_sample_rate": 16000}}`` (MiniMax, 2026-11) has the media
-    type ``audio/*;audio_sample_rate=16000``.
+    ``{"data": {"audio": "<samples>"}, "extra_info": {"audio_sample_rate": 16000}}`` (MiniMax, 2026-11) becomes the
+    media type ``audio/*;audio_sample_rate=16000``.
     """
     if not audio.data or locate_audio(audio.data)[1] is not None:
         return audio

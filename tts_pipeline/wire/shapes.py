@@ -1,4 +1,7 @@
-"""Parse a successful answer by its status, content type and first bytes, never by the vendor's name."""
+"""Parse a successful answer, in the shape that its status, content type and first bytes show.
+
+The vendor's name never decides.
+"""
 
 from __future__ import annotations
 
@@ -42,21 +45,21 @@ __all__ = ["ParsedResponse", "Response", "parse_response", "reported_usage"]
 _HEAD_BYTES = 256
 _SUCCESSES = frozenset({"0", "200", "ok", "success", "succeeded"})
 _LONG_CONTENT = re.compile(r">([A-Za-z0-9+/=_\s-]{64,})<")
-"""What stands between two tags of XML and could be base64."""
+"""Possible base64 between two tags of XML."""
 
 _MIN_AUDIO_BYTES = 48
 """The header of a WAV and two samples."""
 
 
 def parse_response(response: Response) -> ParsedResponse:
-    """Return what an answer says: audio, or where to fetch it.
+    """Return the content of an answer: its audio, or the URL of its audio.
 
     Raises:
-        ServiceError: The answer is a failure, by status or inside a 200; the leaf says whether it is retried.
-        TransientError: It should have been a success and is not whole: ``EmptyBody``, ``MalformedBody``, ``CutStream``.
-            Or it is and nothing in it could be audio: ``NoAudio``. Retried; may have been billed.
-        PermanentError: ``UnreadableAudio``: there is something in it that we cannot read, and could not the next time.
-            ``AnswerTooLarge``: text that no speech needs. Never retried; may have been billed.
+        ServiceError: The answer is a failure, by its status or inside a 200; the leaf class says whether it is retried.
+        TransientError: ``EmptyBody``, ``MalformedBody``, ``CutStream``: a success that is not whole. ``NoAudio``: a
+            whole answer in which nothing could be audio. Retried; may have been billed.
+        PermanentError: ``UnreadableAudio``: the answer holds audio that we cannot read, now or later.
+            ``AnswerTooLarge``: a text larger than any speech. Never retried; may have been billed.
     """
     if response.status >= 400:
         raise classify(response.status, response.headers, response.body)
@@ -69,8 +72,8 @@ def parse_response(response: Response) -> ParsedResponse:
 
 
 def _parse_shape(response: Response) -> ParsedResponse:
-    """Parse an answer by the first shape that it has; a new shape is one more branch here."""
-    if _is_object(response):  # first: nearly every answer is an object
+    """Parse an answer by the first shape that fits; a new shape is one more branch here."""
+    if _is_object(response):  # first, because nearly every answer is an object
         return _parse_object(response)
     if response.status in REDIRECTS and response.headers.get("location"):
         return ParsedResponse(*audio_at_url(response.headers["location"]), request_id=response.request_id)
@@ -87,7 +90,7 @@ def _parse_shape(response: Response) -> ParsedResponse:
 
 
 def reported_usage(response: Response) -> Usage:
-    """Return what an answer says it consumed, in whatever form; also a failing one. Never raises."""
+    """Return the usage that an answer of any form reports, also a failing one. Never raises."""
     usage = NO_USAGE
     for value in _json_values(response):
         if isinstance(value, dict):
@@ -96,7 +99,7 @@ def reported_usage(response: Response) -> Usage:
 
 
 def _json_values(response: Response) -> Iterator[object]:
-    """Yield the JSON values in a text, as far as it can be read."""
+    """Yield the JSON values in a text, up to the first that does not parse."""
     if not (_is_text(response) or _is_object(response)):
         return
     try:
@@ -132,7 +135,7 @@ def _is_object(response: Response) -> bool:
 
 
 def _is_text(response: Response) -> bool:
-    """Whether the first bytes are text. Audio has control bytes early: headers, sizes, quiet samples."""
+    """Return whether the first bytes are text. Audio has control bytes early: headers, sizes, quiet samples."""
     head = response.body[:_HEAD_BYTES]
     return len(head.translate(None, CONTROL_BYTES)) == len(head)
 
@@ -151,7 +154,7 @@ def _parse_documents(text: bytes, response: Response) -> ParsedResponse:
     except ValueError:
         values = []
     if len(values) < 2:
-        raise malformed_error("MalformedBody", "the answer is no whole JSON: it was cut or damaged", response)
+        raise malformed_error("MalformedBody", "the answer is not whole JSON: it was cut or damaged", response)
     return parse_documents(values, response, is_whole=response.complete)
 
 
@@ -202,17 +205,17 @@ def _words_of(payload: Mapping[str, Any]) -> tuple[tuple[TimedText, ...] | None,
 
 
 def _parse_text(response: Response) -> ParsedResponse:
-    """Read JSON that is no object, or a bare string: a URL, a data URI, base64; anything else is somebody's message."""
+    """Parse JSON other than an object, or a bare string: a URL, a data URI, base64; any other text is a message."""
     text = unwrap_json(response.body)
     complete = True
     try:
         value = parse_json(text)
-        if isinstance(value, str) and value[:1] in ("{", "["):  # JSON that was made JSON once more
+        if isinstance(value, str) and value[:1] in ("{", "["):  # JSON that was encoded as JSON twice
             return parse_response(response._replace(body=value.encode("utf-8", "replace")))
     except ValueError:
         if text.startswith((b"{", b"[", b'"')):
             return _parse_documents(text, response)
-        # Without quotes around it, base64 that was cut is still base64.
+        # Unquoted base64 that was cut is still base64.
         value, complete = text.decode("utf-8", "replace"), response.complete
     if isinstance(value, dict):
         return _parse_payload(value, response)
@@ -225,7 +228,7 @@ def _parse_text(response: Response) -> ParsedResponse:
 
 
 def _text_error(value: object, response: Response, *, is_json: bool) -> ServiceError:
-    """Return the error that a text means: a failure it tells of, an answer without audio, or somebody's page."""
+    """Return the error that a text means: a failure that it describes, an answer without audio, or a web page."""
     error = classify(response.status, response.headers, response.body)
     if error.code != "MalformedBody":
         return error
@@ -249,7 +252,7 @@ def _audio_from_string(value: str) -> AudioContent | None:
 
 
 def _parse_bytes(response: Response) -> ParsedResponse:
-    """Take the body as audio, whatever it is labelled: its bytes are identified later."""
+    """Take the body as audio, whatever its content type: its bytes are identified later."""
     return ParsedResponse(
         response.body,
         content_type=response.content_type,

@@ -1,4 +1,4 @@
-"""Merge a sequence of JSON objects into one response: server-sent events, JSON lines, an array."""
+"""Merge a sequence of JSON objects (server-sent events, JSON lines, an array) into one response."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ _LAST_TYPES = frozenset(
         *("done", "end", "finish", "finished", "complete", "completed"),
     }
 )
-"""``type`` of an object, or name of an event: OpenAI's, Cartesia's ``done``, and their like."""
+"""``type`` of the last object, or name of the last event: OpenAI's, Cartesia's ``done``, and the like."""
 _LAST_MARKS = ("done", "is_final", "isFinal", "is_last", "is_last_chunk", "is_end", "finished")
 _REASONS = ("finish_reason", "finishReason")
 _HOLDERS = ("output", "data", "result")
 _LISTS = ("choices", "candidates")
 _UNFINISHED_REASONS = ("", "null", None)
-"""``finish_reason`` while Alibaba is still generating; the string is not a slip of ours."""
+"""``finish_reason`` while Alibaba is still generating; the string ``null`` is not our mistake."""
 
 _BARE_TEXT = re.compile(rb"[A-Za-z0-9+/=_-]{16,}")
 """A chunk of base64 or hex without JSON around it."""
 
 _REPEATING_STATUS = 2
-"""MiniMax's ``data.status`` of the last object, which repeats all of the audio unless it was asked not to (2026-11)."""
+"""MiniMax's ``data.status`` of the last object, which repeats all audio unless the request forbids it (2026-11)."""
 _REPEATED_SHARE = 0.9
-"""It is encoded anew, so it may be a little shorter than the chunks together; a chunk of its own is much shorter."""
+"""The repeated audio is encoded anew, so it may be a little shorter than all chunks; a mere chunk is much shorter."""
 
 
 @dataclass(slots=True)
@@ -67,14 +67,13 @@ class _StreamState:
 
 
 def parse_stream(response: Response) -> ParsedResponse:
-    """Return the reading of a whole event stream: chunks are decoded one by one, then joined.
+    """Return the content of a whole event stream: decode each chunk, then join them.
 
     Raises:
-        ServiceError: An event was an error; by its code and status.
-        TransientError: ``CutStream`` without its last frame, ``MalformedBody`` with a frame that is no JSON,
-            ``NoAudio``. May have been billed.
-        PermanentError: ``UnreadableAudio``: there is something in it that is neither base64 nor hex. May have been
-            billed.
+        ServiceError: An event was an error, classified by its code and status.
+        TransientError: ``CutStream`` without the last frame, ``MalformedBody`` with a frame that is not JSON,
+            ``NoAudio``. Retried; may have been billed.
+        PermanentError: ``UnreadableAudio``: the audio is neither base64 nor hex. Never retried; may have been billed.
     """
     state = _StreamState()
     for event in parse_events(response.body):
@@ -87,9 +86,9 @@ def parse_stream(response: Response) -> ParsedResponse:
 
 
 def parse_documents(values: Sequence[object], response: Response, *, is_whole: bool) -> ParsedResponse:
-    """Return the reading of JSON values that belong together, in order; raises as ``parse_stream`` does.
+    """Return the content of consecutive JSON values that belong together; raises as ``parse_stream`` does.
 
-    ``is_whole``: their form tells that none is missing; else the audio itself must, unless the last one says it.
+    ``is_whole``: their form shows that none is missing. Otherwise the last value, or else the audio, must show it.
     """
     state = _StreamState()
     for value in values:
@@ -106,7 +105,7 @@ def _event_payloads(event: ServerSentEvent, response: Response) -> list[object]:
         if _BARE_TEXT.fullmatch(text):
             return [text.decode()]
         raise malformed_error(
-            "MalformedBody", "a frame of the stream is no JSON: it was cut or damaged", response
+            "MalformedBody", "a frame of the stream is not JSON: it was cut or damaged", response
         ) from None
 
 
@@ -117,7 +116,7 @@ def _add_value(
     event_name: str | None = None,
     event_status: int | None = None,
 ) -> None:
-    """Take one value; raises where it is a failure, by itself or by the event around it."""
+    """Add one value; raise if the value itself, or the event around it, is a failure."""
     if not isinstance(value, dict):
         state.other_payloads.append(value)
         return
@@ -188,7 +187,7 @@ def _parsed_response(response: Response, state: _StreamState) -> ParsedResponse:
 
 
 def _audio_of(response: Response, state: _StreamState) -> AudioContent:
-    """Return the audio, if the stream came to its end; a link to all of it makes up for a damaged chunk."""
+    """Return the audio of a stream that has its end; a link to the whole audio replaces a damaged chunk."""
     if not state.is_finished:
         raise malformed_error(
             "CutStream", "the stream ended before its last frame", response, request_id=state.request_id
@@ -203,7 +202,7 @@ def _audio_of(response: Response, state: _StreamState) -> AudioContent:
 
 
 def _join_chunks(state: _StreamState) -> bytes:
-    """Join the chunks; where the last object repeated all of them, they are not taken twice."""
+    """Join the chunks; take them only once when the last object repeated all of them."""
     data = b"".join(state.chunks)
     if state.full_audio is not None:
         return (
@@ -214,7 +213,7 @@ def _join_chunks(state: _StreamState) -> bytes:
 
 
 def _is_repetition(full_audio: bytes, data: bytes, chunk_count: int) -> bool:
-    # One chunk may be as long as the one before it; as long as several, or equal, or a file of its own, it is no chunk.
+    # A chunk may be as long as one chunk before it. It is a repetition if it is as long as several, equal, or a file.
     return chunk_count > 1 or full_audio.startswith(data) or identify(full_audio) is not None
 
 

@@ -1,8 +1,8 @@
 """Parse word timestamps in every form that services send, and align them with the utterance's text.
 
 Two steps: ``find_words`` finds a timed list in an answer and normalises it to milliseconds (pure, without the text);
-``align_words`` orders it, holds it within the audio and maps each word to its place in the text. What cannot be
-believed is dropped with a flag, never stored.
+``align_words`` orders it, clamps it to the audio and maps each word to its range in the text. Implausible timestamps
+are dropped with a flag, never stored.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from tts_pipeline.models import Word
 from tts_pipeline.wire.word_aligner import WordAligner, is_unspaced
 
 TIMESTAMPS_DROPPED = "timestamps_dropped"
-"""The flag of a reading whose timestamps were ragged or absurd, and so are null."""
+"""The flag of audio whose timestamps were malformed or implausible, and so are null."""
 
 _MAX_MS = 86_400_000
 _OVERSHOOT_MS = 500
-"""A last word may end this much (or 5 %) after the audio: services round, and count trailing silence differently."""
+"""The last word may end this long (or 5 %) after the audio: services round, and count trailing silence differently."""
 _OVERLAP_MS = 250
-"""Neighbouring words may overlap this much: coarticulation and rounding; more is a broken alignment."""
+"""Neighbouring words may overlap this long, by coarticulation and rounding; more is a broken alignment."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedText:
-    """One timed piece of text as the service gave it, which may differ from the text sent (``twelve`` for ``12``).
+    """One timed word as the service sent it, which may differ from the text (``twelve`` for ``12``).
 
-    Times are from the start of the segment's audio. The service's own places in the text are to be believed only where
-    the text agrees.
+    Times are from the start of the segment's audio. The service's own indices into the text are used only where the
+    text agrees.
     """
 
     text: str
@@ -41,14 +41,14 @@ class TimedText:
 
 
 class MalformedTimestampsError(ValueError):
-    """A timed list that is there and broken: arrays of different lengths, missing texts, times that are no numbers.
+    """A broken timed list: arrays of different lengths, missing texts, times that are not numbers.
 
-    Never leaves the wire: the reader turns it into the flag ``timestamps_dropped``.
+    Never leaves ``wire``: the parser turns it into the flag ``timestamps_dropped``.
     """
 
 
-# (start, end, milliseconds in one unit), tried in order. Names with a unit in them come first; begin_time/end_time and
-# BeginTime/EndTime are milliseconds (Alibaba CosyVoice and ISI, Tencent), start/end and their kin are seconds
+# (start, end, milliseconds per unit), tried in order. Names with a unit come first; begin_time/end_time and
+# BeginTime/EndTime are milliseconds (Alibaba CosyVoice and ISI, Tencent), start/end and the like are seconds
 # (Cartesia, LMNT, Inworld, OpenAI-style word lists).
 _TIMES: Sequence[tuple[str, str, int]] = (
     ("start_ms", "end_ms", 1),
@@ -71,13 +71,13 @@ _WORD_ARRAYS = ("words", "start", "end")
 
 
 def find_words(payload: Mapping[str, Any]) -> tuple[TimedText, ...] | None:
-    """Return the timed words of one JSON object; None where it has none.
+    """Return the timed words of one JSON object; None without any.
 
     Raises:
-        MalformedTimestampsError: There is a timed list, and it is broken.
+        MalformedTimestampsError: The object has a timed list, which is broken.
     """
     for holder in _holders(payload):
-        if _LIST_NAMES.isdisjoint(holder):  # nearly every answer's
+        if _LIST_NAMES.isdisjoint(holder):  # true for nearly every answer
             continue
         for name in _LISTS:
             value = holder.get(name)
@@ -109,7 +109,7 @@ def _words_of_sentences(sentences: object) -> list[Any]:
 
 
 def _parse_list(value: object, holder: Mapping[str, Any]) -> list[TimedText]:
-    """Read whichever of the three forms this is; an unknown one (a plain string) is no timestamps at all."""
+    """Parse a list in any of the three forms; an unknown form (a plain string) has no timestamps."""
     if isinstance(value, dict):
         if _CHARACTER_ARRAYS[0] in value:
             return _from_characters(value)
@@ -119,7 +119,7 @@ def _parse_list(value: object, holder: Mapping[str, Any]) -> list[TimedText]:
         if isinstance(value[0], str) and _WORD_ARRAYS[1] in holder:
             return [TimedText(*column) for column in _columns(holder, _WORD_ARRAYS)]
         if isinstance(value[0], dict):
-            # Alibaba ISI lists whole sentences among the words, told apart by this flag.
+            # Alibaba ISI lists whole sentences among the words and marks them with this flag.
             is_sentence = [isinstance(item, dict) and item.get("sentence") is True for item in value]
             return [_from_object(item) for item, skip in zip(value, is_sentence, strict=True) if not skip]
     return []
@@ -127,7 +127,7 @@ def _parse_list(value: object, holder: Mapping[str, Any]) -> list[TimedText]:
 
 def _from_object(item: object) -> TimedText:
     if not isinstance(item, dict):
-        raise MalformedTimestampsError("an entry is no object")
+        raise MalformedTimestampsError("an entry is not an object")
     text = next((item[name] for name in _TEXTS if isinstance(item.get(name), str)), None)
     if text is None:
         raise MalformedTimestampsError("an entry has no text")
@@ -149,7 +149,7 @@ def _index_of(item: Mapping[str, Any]) -> tuple[int | None, int | None]:
 
 def _to_ms(value: object, unit_ms: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MalformedTimestampsError("a time is no number")
+        raise MalformedTimestampsError("a time is not a number")
     if not 0 <= value * unit_ms <= _MAX_MS:  # also false for NaN
         raise MalformedTimestampsError("a time is negative or beyond a day")
     return round(value * unit_ms)
@@ -162,14 +162,14 @@ def _columns(arrays: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[
     if not len(texts) == len(starts) == len(ends):
         raise MalformedTimestampsError("the arrays differ in length")
     if not all(isinstance(text, str) for text in texts):
-        raise MalformedTimestampsError("a text is no string")
+        raise MalformedTimestampsError("a text is not a string")
     return [
         (text, _to_ms(start, 1000), _to_ms(end, 1000)) for text, start, end in zip(texts, starts, ends, strict=True)
     ]
 
 
 def _from_characters(arrays: Mapping[str, Any]) -> list[TimedText]:
-    """Join characters into words at white space; a letter of a script without spaces is a word of its own."""
+    """Join characters into words at white space; each letter of a script without spaces is a word."""
     words: list[TimedText] = []
     index, in_word = 0, False
     for character, start, end in _columns(arrays, _CHARACTER_ARRAYS):
@@ -188,9 +188,9 @@ def _from_characters(arrays: Mapping[str, Any]) -> list[TimedText]:
 
 
 def merge_words(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
-    """Return the words of a whole stream once each: services repeat and extend the list in every frame.
+    """Return each word of a whole stream once: services repeat and extend the list in every frame.
 
-    A word is the same when its text, start and place are; its last mention wins, because ends are corrected later.
+    Words with equal text, start and index are the same; the last mention wins, because services correct ends later.
     """
     unique = {(word.text, word.start_ms, word.index_start): word for word in words}
     return tuple(unique.values())
@@ -199,11 +199,11 @@ def merge_words(words: Iterable[TimedText]) -> tuple[TimedText, ...]:
 def align_words(
     words: Sequence[TimedText] | None, text: str, duration_ms: int
 ) -> tuple[tuple[Word, ...] | None, tuple[str, ...]]:
-    """Order words, hold them within the audio and map them to places in the text, as it was sent.
+    """Order words, clamp them to the audio and map them to ranges in the text as it was sent; return them and flags.
 
-    Each word has ``0 <= start_ms <= end_ms <= duration_ms``, none begins before the one before it has ended, and
-    places never overlap (None where the text does not hold the word: ``twelve`` for ``12`` among other unknown words).
-    Words that cannot be believed are None, and the flag ``timestamps_dropped``; no words are no flag.
+    Each word has ``0 <= start_ms <= end_ms <= duration_ms``, and begins at or after the end of the word before it.
+    Ranges never overlap; they are None where the text does not hold the word (``twelve`` for ``12`` among other unknown
+    words). Implausible words become None with the flag ``timestamps_dropped``; no words become None without a flag.
     """
     timed_words = sorted((word for word in words or () if word.text.strip()), key=lambda word: word.start_ms)
     if not timed_words:
@@ -221,7 +221,7 @@ def align_words(
 
 
 def _clamp_times(words: Sequence[TimedText], duration_ms: int) -> list[tuple[int, int]]:
-    """Clamp small overshoots: to the audio's end, and to the start of the next word."""
+    """Clamp small overshoots to the end of the audio and to the start of the next word."""
     limits = [*(word.start_ms for word in words[1:]), duration_ms]
     return [
         (min(word.start_ms, duration_ms), min(word.end_ms, limit, duration_ms))
@@ -230,7 +230,7 @@ def _clamp_times(words: Sequence[TimedText], duration_ms: int) -> list[tuple[int
 
 
 def _is_implausible(words: Sequence[TimedText], duration_ms: int) -> bool:
-    """Whether words run backwards, overlap, leave the audio, or cover no more than a tenth of a long one."""
+    """Return whether words run backwards, overlap, exceed the audio, or cover less than a tenth of long audio."""
     last_ms = max(word.end_ms for word in words)
     if last_ms == 0 or last_ms > duration_ms + max(_OVERSHOOT_MS, duration_ms // 20):
         return True

@@ -1,8 +1,8 @@
 """Parse the usage that an answer reports, under every vendor's field names.
 
 Read 2026-11: ``usage`` of Alibaba Model Studio and of OpenAI; ``usageMetadata`` of the Gemini API, also in a 200
-without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``x-amzn-requestcharacters`` of Amazon Polly. Known, but
-not looked up again: ``usage.processedCharactersCount`` of Inworld, ``billable_characters_count`` of Speechify,
+without audio; ``extra_info.usage_characters`` of MiniMax T2A; ``x-amzn-requestcharacters`` of Amazon Polly. From
+memory, not looked up: ``usage.processedCharactersCount`` of Inworld, ``billable_characters_count`` of Speechify,
 ``consumedCharacterCount`` of Murf, ``input_character_length`` of DeepInfra, and the headers ``character-cost`` of
 ElevenLabs and ``dg-char-count`` of Deepgram.
 """
@@ -17,31 +17,31 @@ from msgspec.structs import astuple
 from tts_pipeline.models import Usage
 
 NO_USAGE = Usage()
-"""That of an answer that tells none."""
+"""The usage of an answer that reports none."""
 
 
 class InvalidUsage(Usage, frozen=True):
-    """Usage of which some count is none: negative, a fraction, or beyond what any column holds. It is None there."""
+    """Usage with an invalid count (negative, a fraction, or too large for a column), which is None."""
 
 
 _INVALID = -1
 _MAX_COUNT = 2**53
-"""Beyond this a count is nonsense, and no column could hold it."""
+"""A larger count is invalid, and too large for any column."""
 
 _USAGE_NAMES = ("usage", "token_usage", "usageMetadata", "usage_metadata", "extra_info", "billing")
 _HOLDERS = ("output", "data", "result", "response", "metadata", "meta", "error", "message")
-"""Objects that usage may be inside of, one level down."""
+"""Objects that may hold the usage, one level down."""
 
 _BARE_CHARACTERS = (
     *("usage_characters", "billed_characters", "billable_characters_count", "consumedCharacterCount"),
     *("character_count", "characterCount", "input_character_length"),
 )
-"""Counts that stand in the answer itself, without an object around them."""
+"""Counts in the answer itself, without an object around them."""
 _CHARACTERS = (
     *("characters", "input_characters", *_BARE_CHARACTERS, "characters_count", "processedCharactersCount"),
     *("billedCharacters", "total_characters", "request_characters"),
 )
-# Older Alibaba models tell the tokens of each kind in *_details only; prompt_ and completion_ are the chat dialect's.
+# Older Alibaba models report the tokens of each kind only in *_details; prompt_ and completion_ are the chat dialect's.
 _INPUT_TOKENS = ("input_tokens", "prompt_tokens", "promptTokenCount", ("input_tokens_details", "text_tokens"))
 _OUTPUT_TOKENS = (
     "output_tokens",
@@ -60,20 +60,20 @@ _HEADER_NAMES = frozenset(_HEADERS)
 
 
 def usage_of(payload: Mapping[str, Any]) -> Usage:
-    """Return the usage of one JSON object; None in every field that it does not tell."""
+    """Return the usage of one JSON object; counts that it does not report are None."""
     result = NO_USAGE
     for fields in _usage_objects(payload):
         usage = _make_usage([_first_count(fields, names) for names in _COUNTS])
         result = usage if result is NO_USAGE else merge_usage(result, usage)
-        if result.characters_reported is not None:  # in the first place, for nearly every answer
+        if result.characters_reported is not None:  # true in the first object of nearly every answer
             return result
     count = _first_count(payload, _BARE_CHARACTERS)
     return result if count is None else merge_usage(result, _make_usage((count, None, None, None)))
 
 
 def usage_in_headers(headers: Mapping[str, str]) -> Usage:
-    """Return the characters that an answer's headers tell, by lower-case name; ``NO_USAGE`` itself without any."""
-    if _HEADER_NAMES.isdisjoint(headers):  # nearly every answer's
+    """Return the characters that headers (with lower-case names) report; ``NO_USAGE`` itself without any."""
+    if _HEADER_NAMES.isdisjoint(headers):  # true for nearly every answer
         return NO_USAGE
     texts = {name: headers[name].strip() for name in _HEADERS if name in headers}
     numbers = {
@@ -83,7 +83,7 @@ def usage_in_headers(headers: Mapping[str, str]) -> Usage:
 
 
 def merge_usage(first: Usage, other: Usage) -> Usage:
-    """Return a usage with the fields of another one where it has none."""
+    """Return a usage, completed by the fields of another."""
     fields = (mine if mine is not None else theirs for mine, theirs in zip(astuple(first), astuple(other), strict=True))
     return (InvalidUsage if isinstance(first, InvalidUsage) or isinstance(other, InvalidUsage) else Usage)(*fields)
 

@@ -1,7 +1,7 @@
-"""Vendors' failures as data: codes that are words, codes that are numbers, and bare sentences.
+"""Tables of vendors' failures: codes that are words, codes that are numbers, and bare sentences.
 
-A meaning is a name in ``failure_codes.RULES``. Numbers are read only in their maker's own form, so that those of two
-makers never clash.
+A meaning is a name in ``failure_codes.RULES``. Numbers are read only in their maker's own form, so that the numbers of
+two makers never clash.
 
 Read on 2026-11-29, in stored copies:
 
@@ -91,14 +91,14 @@ WORD_CODES: Mapping[str, Sequence[str]] = {
 """Meaning -> codes that are words, in their makers' own spelling."""
 
 DAILY_QUOTA = re.compile(r"PerDay")
-"""In the ``quotaId`` or ``quota_limit`` of Google's details: what is used up comes back tomorrow."""
+"""Part of the ``quotaId`` or ``quota_limit`` in Google's details: the used-up quota returns tomorrow."""
 
 
 class NumericScheme(NamedTuple):
-    """A form in which failures are numbers, by their meaning; the path to the number is that in the JSON object.
+    """A maker's form in which failures are numbers: the path to the number in the JSON object, and numbers by meaning.
 
-    ``sibling`` is a name that stands in the object too, where the path alone does not tell the form. ``success`` are
-    the numbers when all is well; where it ``is_strict`` any other number is a failure, also beside audio.
+    ``sibling`` is another name in the object, for a form that the path alone does not identify. ``success`` holds the
+    numbers of a success; if ``is_strict``, any other number is a failure, even beside audio.
     """
 
     path: tuple[str, ...]
@@ -186,7 +186,7 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
             "transient": (50000000, 50000001),
         },
         sibling="task_id",
-        success=frozenset({*range(10), 200, 20000000}),  # small ones are the state of somebody else's task
+        success=frozenset({*range(10), 200, 20000000}),  # small numbers are the state of another maker's task
     ),
     NumericScheme(  # BigModel
         ("error", "code"),
@@ -222,7 +222,7 @@ NUMERIC_SCHEMES: Sequence[NumericScheme] = (
 MESSAGE_PATTERNS: Sequence[tuple[re.Pattern[str], str]] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
-        # Volcengine gives one number to all three (from memory).
+        # Volcengine gives these failures one number (from memory).
         (r".{0,80}quota exceeded for types: \S*(?:concurrency|qps)", "throttled"),
         (r".{0,80}quota exceeded for types: \S*lifetime", "no_balance"),
         (r"(?:api[ _-]?key (?:is )?(?:not valid|invalid|expired)|(?:invalid|incorrect) api[ _-]?key)\b", "bad_key"),
@@ -232,4 +232,4 @@ MESSAGE_PATTERNS: Sequence[tuple[re.Pattern[str], str]] = tuple(
         (r"(?:insufficient (?:account )?(?:balance|credits?)\b|out of call volume quota)", "no_balance"),
     )
 )
-"""What a message begins with that carries no code, -> meaning. Only the beginning: services quote a row's own text."""
+"""Beginning of a message without a code -> meaning. Only the beginning, because services quote the row's own text."""

@@ -1,4 +1,4 @@
-"""Map spoken words, in order, to their positions in the text."""
+"""Map spoken words, in order, to their ranges in the text."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 _SEARCH_CHARACTERS = 48
-"""How many characters ahead a word is looked for: further away, an equal word is likely another one."""
+"""How many characters ahead a word is searched: further away, an equal word is probably another one."""
 _SEARCH_CHARACTERS_PER_MISS = 24
-"""Each word not found (a number read out, an abbreviation) lets the next be this much further away."""
+"""Each missing word (a number read out, an abbreviation) lets the next word be this much further away."""
 _GAP_CHARACTERS_PER_CHARACTER = 4
 
 WordSpan = tuple[int | None, int | None]
 
 
 class WordAligner:
-    """Places one word after another; places are ordered and never overlap.
+    """Maps one word after another to ranges that are ordered and never overlap.
 
-    A word is found where the service says it is, if the text agrees there, else as the next equal piece of text, else
-    as the next piece that is equal without case, width and accents' encoding. A single word that is nowhere takes what
-    stands between its neighbours (``twelve`` for ``12``); several in a row have no place.
+    A word's range is the service's own, if the text agrees there; else the next equal piece of text; else the next
+    piece that is equal apart from case, width and the encoding of accents. A single missing word takes the text between
+    its neighbours (``twelve`` for ``12``); several missing words in a row have no range.
     """
 
     def __init__(self, text: str) -> None:
@@ -32,7 +32,7 @@ class WordAligner:
         self._misses = 0
 
     def add_word(self, word: str, index_start: int | None, index_end: int | None) -> None:
-        """Place the next word, with the service's own idea of where it is; None where it has none."""
+        """Map the next word; the indices are the service's own, None without them."""
         span = (
             self._service_span(word, index_start, index_end) or self._find_ahead(word) or self._find_ahead_folded(word)
         )
@@ -44,7 +44,7 @@ class WordAligner:
             self._misses += 1
 
     def spans(self) -> Iterator[WordSpan]:
-        """Yield the place of each word, in the order they were given; (None, None) where there is none."""
+        """Yield the range of each word, in the order of the words; (None, None) without a range."""
         bounds = [(0, 0), *self._spans, (len(self._text), len(self._text))]
         for number, span in enumerate(self._spans, start=1):
             gap_start, gap_end = bounds[number - 1][1], bounds[number + 1][0]
@@ -75,7 +75,7 @@ class WordAligner:
         return None if index is None else (offsets[index], offsets[index + len(folded_word) - 1] + 1)
 
     def _folded_text(self) -> tuple[str, list[int]]:
-        """Return the folded text, and for each of its characters the place it came from."""
+        """Return the folded text, and for each of its characters the index of its origin."""
         if self._folded is None:
             pieces = [(fold(character), index) for index, character in enumerate(self._text)]
             folded = "".join(piece for piece, _ in pieces)
@@ -92,11 +92,11 @@ class WordAligner:
 
 
 def _find_whole_word(text: str, word: str, cursor: int, reach: int) -> int | None:
-    """Return where the word comes next, preferring a whole word to a part of another one (``a`` in ``cat``)."""
+    """Return the next index of a word, preferring a whole word to a part of another one (``a`` in ``cat``)."""
     last = cursor + reach + len(word)
     first = offset = text.find(word, cursor, last)
     while offset >= 0:
-        # Right at the cursor a part is meant: services cut words into pieces.
+        # Directly at the cursor a part of a word counts: services cut words into pieces.
         if offset == cursor or not (_is_within_word(text, offset) or _is_within_word(text, offset + len(word))):
             return offset
         offset = text.find(word, offset + 1, last)
@@ -104,7 +104,7 @@ def _find_whole_word(text: str, word: str, cursor: int, reach: int) -> int | Non
 
 
 def _is_within_word(text: str, offset: int) -> bool:
-    """Whether the characters on both sides of a place belong to one word."""
+    """Return whether the characters on both sides of an offset belong to one word."""
     if not 0 < offset < len(text):
         return False
     before, after = text[offset - 1], text[offset]
@@ -117,7 +117,7 @@ _HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF)
 
 
 def is_unspaced(character: str) -> bool:
-    """Whether a character is of a script without spaces, where every character counts as a word."""
+    """Return whether a character is of a script without spaces, where every character counts as a word."""
     return any(low <= ord(character[0]) <= high for low, high in (*_UNSPACED, *_HAN))
 
 
