@@ -27,7 +27,7 @@ def dataset(tmp_path: Path) -> Path:
         ({"as_": "hugingface"}, "Did you mean 'huggingface'"),
         ({"as_": "huggingface", "name": "{utterance_id}"}, "has no audio files to name"),
         ({"as_": "nemo", "name": "{utterance_id}.{ext}"}, "use 'audio/{utterance_id}.{ext}'"),
-        ({"as_": "files", "audio_format": "mp4"}, "No audio format 'mp4'"),
+        ({"as_": "files", "audio_format": "mp4"}, "unknown audio format 'mp4'"),
         ({"as_": "files", "sample_rate_hz": 7}, "cannot have 7 samples"),
         ({"as_": "files", "split": "train=2"}, "add up to 1 at most"),
         ({"as_": "files", "where": "nothing = 1"}, "no column 'nothing'"),

@@ -1,1 +1,1 @@
-"""Audio: identify, measure, mend, convert. Pure functions over whole files in memory."""
+"""Identify, measure, correct and convert audio, by pure functions over whole files in memory."""

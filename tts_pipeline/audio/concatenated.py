@@ -1,6 +1,6 @@
-"""Split a body that holds several audio files in a row, as streams with a file in each chunk do.
+"""Split a body that holds several audio files in a row.
 
-Decoders take the first one and leave the others: half of the sound is lost without a word.
+Streams with a file in each chunk make such bodies. Decoders play only the first file, and the rest is lost silently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tts_pipeline.errors import UnreadableError
 _WAV = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE", re.DOTALL)
 _FLAC = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _OGG = re.compile(rb"OggS\x00\x02")
-# A word of each, which is found ten times as fast, and how far into the mark it is.
+# A word of each mark, which is found ten times as fast, and its offset in the mark.
 _MARKS = ((b"WAVE", 8, _WAV), (b"fLaC", 0, _FLAC), (b"OggS\0\2", 0, _OGG))
 
 _JUNK = b"\r\n\t \0"
@@ -28,13 +28,13 @@ _TEXT_AT_END = re.compile(rb"[\t\r\n -~]{%d,}\0*\Z" % _MIN_TEXT_BYTES)
 
 
 def split_files(data: bytes, name: str) -> Sequence[bytes]:
-    """Return the files that a body consists of, in order, each as it stands there; mostly one, the very bytes given.
+    """Return the files of a body, in order and unchanged; mostly a single one, which is the same object as ``data``.
 
-    All of them are of the format of the first.
+    All files have the format of the first, ``name``.
     """
     if name == "wav" and is_canonical(data):
         return (data,)
-    tag = id3_length(data)  # what begins behind a tag is the file that the tag is of
+    tag = id3_length(data)  # the tag belongs to the file that begins after it
     offsets = sorted({0, *(offset for offset in _file_offsets(data, name) if offset > tag)})
     if len(offsets) == 1:
         return (data,)
@@ -44,7 +44,7 @@ def split_files(data: bytes, name: str) -> Sequence[bytes]:
 
 def _file_offsets(data: bytes, name: str) -> Iterator[int]:
     for word, offset, mark in _MARKS:
-        if name != "ogg" or mark is not _OGG:  # of several streams that run at one time, each has its mark
+        if name != "ogg" or mark is not _OGG:  # each of several multiplexed streams has a mark
             word_offset = 0
             while (word_offset := data.find(word, word_offset + 1)) >= 0:
                 if word_offset >= offset and mark.match(data, word_offset - offset):
@@ -55,14 +55,14 @@ def _file_offsets(data: bytes, name: str) -> Iterator[int]:
 
 
 def _is_header_alone(file: bytes) -> bool:
-    """Whether a WAV ends where its samples would begin: the first chunk of some streams."""
+    """Return whether a WAV ends where its samples would begin, like the first chunk of some streams."""
     return file[8:12] == b"WAVE" and 0 <= len(file) - 8 - file.find(b"data", 12) < 2
 
 
 def check_seam(file: bytes, name: str) -> None:
-    """Refuse what stands between a file that plays and the next one, if it is neither blank, zeros nor a tag.
+    """Refuse data between a playable file and the next one, unless it is blanks, zeros or a tag.
 
-    A head of another answer or part, a page, a frame of somebody's protocol: it is not known whose sound follows.
+    The head of another answer or part, a page, or a frame of another protocol may introduce the sound of another text.
 
     Raises:
         UnreadableError: ``UnsupportedAudio``. Never retried; may have been billed.
@@ -71,19 +71,19 @@ def check_seam(file: bytes, name: str) -> None:
     if end is None:
         is_foreign = _TEXT_AT_END.search(_without_tag(file)[-_MAX_PADDING_BYTES:]) is not None
     else:
-        rest = file[end:].strip(_JUNK)
-        is_text = len(rest) >= _MIN_TEXT_BYTES and _TEXT.fullmatch(rest) is not None
-        is_foreign = not rest.startswith(_TAGS) and (is_text or len(rest) >= _MAX_PADDING_BYTES)
+        trailing = file[end:].strip(_JUNK)
+        is_text = len(trailing) >= _MIN_TEXT_BYTES and _TEXT.fullmatch(trailing) is not None
+        is_foreign = not trailing.startswith(_TAGS) and (is_text or len(trailing) >= _MAX_PADDING_BYTES)
     if is_foreign:
         raise UnreadableError(
             f"other data follows the {name}, and then another file: it is unknown which sound is the speech",
             code="UnsupportedAudio",
-            hint="listen to what the service sent",
+            hint="listen to the service's audio",
         )
 
 
 def _end_of(file: bytes, name: str) -> int | None:
-    """Return where a file ends by its own words; None where it has none."""
+    """Return the end of a file by its own sizes; None without sizes."""
     if name == "mp3":
         scan = scan_frames(file, read_mp3_frame)
         return scan.end if scan else None
@@ -93,7 +93,7 @@ def _end_of(file: bytes, name: str) -> int | None:
 
 
 def _without_tag(file: bytes) -> bytes:
-    """Leave out the tag at the end, which is the next file's, or an old one of this file."""
+    """Cut off the tag at the end, which belongs to the next file, or is an old tag of this file."""
     tag_offset = file.rfind(b"ID3")
     if tag_offset > 0 and (length := id3_length(file, tag_offset)) and tag_offset + length >= len(file):
         return file[:tag_offset]

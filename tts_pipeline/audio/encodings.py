@@ -1,9 +1,9 @@
-"""Audio formats as data: the formats of a dataset, and the sample rates of each.
+"""Table of the audio formats of a dataset, and the sample rates of each.
 
-Measured with libsndfile 1.2.2 (soundfile 0.14.0, 2026-11): all four keep the number of samples, so a duration never
-changes by encoding. WAV and FLAC give back the very samples. MP3 has a delay and padding of its own, which LAME notes
-in the first frame and decoders take off again; a player that ignores the note hears a little more silence. Ogg counts
-samples in its pages. An Ogg file has a random serial number, so two files of one sound differ in some bytes.
+Measured with libsndfile 1.2.2 (soundfile 0.14.0, 2026-11): all four keep the number of samples, so encoding never
+changes a duration. WAV and FLAC return exactly the same samples. MP3 adds a delay and padding, which LAME notes in the
+first frame and decoders remove; a player that ignores the note plays a little more silence. Ogg counts samples in its
+pages. An Ogg file has a random serial number, so two files of one sound differ in some bytes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tts_pipeline.errors import PermanentError
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How one format is written; container, subtype and options are libsndfile's.
+    """The way to write one format; container, subtype and options are libsndfile's.
 
-    ``rates_hz`` are the only sample rates between the lowest and the highest, in order; empty where all are. Sound of
-    more channels than ``max_channels`` is mixed down to one. The options are the quality of a lossy format; empty for
-    16-bit samples.
+    ``rates_hz`` lists the only possible sample rates between the lowest and the highest, in order; it is empty if all
+    are possible. More channels than ``max_channels`` are mixed down to one. ``options`` set the quality of a lossy
+    format; None for 16-bit samples.
     """
 
     name: str
@@ -35,13 +35,13 @@ class Encoding:
     options: Mapping[str, Any] | None = None
 
     def can_carry(self, rate_hz: int) -> bool:
-        """Whether sound of this sample rate can be written without resampling it."""
+        """Return whether sound of a sample rate can be written without resampling."""
         return self.minimum_hz <= rate_hz <= self.maximum_hz and (not self.rates_hz or rate_hz in self.rates_hz)
 
     def rate_for(self, rate_hz: int) -> int:
-        """Return the rate itself, or else the next higher one that can be written, or else the highest.
+        """Return the rate itself if the format can carry it, else its next higher rate, else its highest.
 
-        Higher, so that nothing is lost where the rate was the service's choice.
+        The rate goes up so that no sound of the service is lost.
         """
         if self.can_carry(rate_hz):
             return rate_hz
@@ -51,14 +51,14 @@ class Encoding:
         )
 
 
-# Lossy qualities were chosen by what they cost speech of 24 kHz: error at least 26 dB below it, at about 75 kbit/s.
-# libsndfile's own choices are MP3 27.5 dB at 68 kbit/s and Vorbis 21 dB at 53. A constant bit rate is no choice: LAME
-# quietly lowers the sample rate for the smaller ones, and reaches only 26 dB at 160 kbit/s.
+# The lossy qualities keep the error at least 26 dB below speech of 24 kHz, at about 75 kbit/s. libsndfile's defaults
+# are 27.5 dB at 68 kbit/s for MP3 and 21 dB at 53 kbit/s for Vorbis. A constant bit rate is unsuitable: LAME silently
+# lowers the sample rate for low bit rates, and reaches only 26 dB at 160 kbit/s.
 _ENCODINGS: Mapping[str, Encoding] = {
     "wav": Encoding("wav", "WAV", "PCM_16", 1, 1_000_000),
-    # Above 655,350 Hz libFLAC refuses.
+    # libFLAC refuses rates above 655,350 Hz.
     "flac": Encoding("flac", "FLAC", "PCM_16", 1, 655_350),
-    # LAME takes these only: libsndfile fails for any other.
+    # LAME takes only these rates: libsndfile fails for any other.
     "mp3": Encoding(
         "mp3",
         "MP3",
@@ -74,21 +74,21 @@ _ENCODINGS: Mapping[str, Encoding] = {
 }
 
 OUTPUT_FORMATS = (AS_RECEIVED, *_ENCODINGS)
-"""What ``AudioSettings.format`` may be."""
+"""Possible values of ``AudioSettings.format``."""
 
 
 def encoding_of(name: str) -> Encoding:
-    """Return how a format is written, and thereby whether it can be read here.
+    """Return the encoding of a format; libsndfile can also read each of these formats.
 
     Raises:
         PermanentError: ``UnsupportedAudio``: AAC and the like, which libsndfile neither reads nor writes. Never
-            retried; the attempt was answered, so it may have been billed.
+            retried; may have been billed.
     """
     encoding = _ENCODINGS.get(name)
     if encoding is None:
         raise PermanentError(
-            f"audio in {name} can only be kept as received: it cannot be decoded here",
+            f"audio in {name} can only be kept as received: this package cannot decode it",
             code="UnsupportedAudio",
-            hint="ask for another encoding, such as response_format=mp3 or wav",
+            hint="request another encoding, such as response_format=mp3 or wav",
         )
     return encoding

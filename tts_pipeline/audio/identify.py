@@ -1,4 +1,4 @@
-"""Identify audio by its first bytes, never by a label."""
+"""Identify the format of audio by its first bytes, never by a label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tts_pipeline.audio.mpeg import id3_length, read_adts_frame, read_mp3_frame, starts_with_frames
 
-# (place, magic bytes, format), tried in order.
+# (offset, magic bytes, format), tried in order.
 _MAGIC: Sequence[tuple[int, bytes, str]] = (
     (0, b"fLaC", "flac"),
     (0, b"OggS", "ogg"),
@@ -19,21 +19,21 @@ _MAGIC: Sequence[tuple[int, bytes, str]] = (
     (0, b".snd", "au"),
 )
 KNOWN_FORMATS = frozenset({"wav", "mp3", "aac", "opus", *(name for _, _, name in _MAGIC)})
-"""All formats that audio may be said to have; ``opus`` is of earlier versions."""
+"""All format names of audio; ``opus`` comes from earlier versions."""
 
 _WAV = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 
 _JUNK = b"\r\n\t \0\xef\xbb\xbf"
-"""White space, zeros and a byte order mark: what gateways put before a body."""
+"""White space, zeros and a byte order mark, which gateways put before a body."""
 
 _JUNK_BYTES = 65_536
 
 
 def locate_audio(data: bytes) -> tuple[bytes, str | None]:
-    """Return data from where audio of a known format begins, and the format: behind blanks and zeros, if need be.
+    """Return the data from the beginning of the audio on, without blanks and zeros before it, and the audio's format.
 
-    Where there is no known format these are the very bytes given, and None.
+    For an unknown format, return the same object and None.
     """
     name = identify(data)
     if name is None and (offset := min(len(data), _JUNK_BYTES) - len(data[:_JUNK_BYTES].lstrip(_JUNK))):
@@ -46,8 +46,8 @@ def locate_audio(data: bytes) -> tuple[bytes, str | None]:
 def identify(data: bytes) -> str | None:
     """Return ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac`` (ADTS), ``m4a``, ``webm``, ...; None for anything else.
 
-    Headerless PCM is None. MP3 and AAC have no magic number: two frames in a row must agree, so that samples that
-    happen to look like one header are not taken for it.
+    Headerless PCM is None. MP3 and AAC have no magic number: two frames in a row must agree, so that samples that look
+    like a header by chance do not count.
     """
     if data[:4] in _WAV and data[8:12] == b"WAVE":
         return "wav"

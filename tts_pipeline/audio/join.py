@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 def join(
     audios: Sequence[Audio], pause_ms: int, settings: AudioSettings = AudioSettings()
 ) -> tuple[Audio, tuple[int, ...]]:
-    """Return several pieces of audio as one, with silence between them, in the wanted format.
+    """Join pieces of audio with silence between them, in the format of the settings.
 
-    Each piece is decoded once and brought to the target's rate at once, and the whole is encoded once: a lossy format
-    is gone through once more than it was received in, and never a second time for the conversion.
+    Return the joined audio, and the start of each piece in milliseconds, for shifting timestamps. A single piece that
+    already has the format is the same object.
 
-    The pieces need not agree in format, rate or channels: the first decides, but for what is wanted. Returns the
-    whole, and where in it each piece begins, in milliseconds, so that timestamps can be shifted. As WAV it has exactly
-    the samples of the pieces and the pauses. A single piece that is as wanted is the very object given.
+    Each piece is decoded once, directly to the target rate, and the result is encoded once: a lossy format loses
+    quality one more time, but not twice. The pieces may differ in format, rate and channels; the first decides all that
+    the settings leave open. As WAV, the result has exactly the samples of the pieces and the pauses.
 
     Raises:
         TransientError: ``MalformedAudio``: a piece does not decode, or has no sound. Retried; may have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that cannot be decoded here; ``ImplausibleAudio`` or
-            ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
+        PermanentError: ``UnsupportedAudio``: we cannot decode the format; ``ImplausibleAudio`` or ``ClipTooLong`` (see
+            ``clip_limits``). Never retried; may have been billed.
     """
     if len(audios) == 1:
         return convert(audios[0], settings), (0,)
-    # Imported here: most utterances are one segment, and never need it.
+    # Imported here, because most utterances have one segment and never need it.
     from tts_pipeline.audio.samples import SampleStream, encode
 
     name, rate_hz = target_format(audios[0], settings)
@@ -45,7 +45,7 @@ def join(
 
 
 def _join_blocks(audios: Sequence[Audio], rate_hz: int, pause_ms: int, starts: list[int]) -> Iterator[Samples]:
-    """Yield the samples of all pieces with silence between them; takes down where each of them begins, in frames."""
+    """Yield the samples of all pieces with silence between them; append the first frame of each piece to ``starts``."""
     import numpy as np
 
     from tts_pipeline.audio.samples import open_stream

@@ -1,4 +1,4 @@
-"""Make received bytes playable and measure them: wrap PCM, mend headers, refuse empty or cut audio."""
+"""Make received audio playable and measure it: wrap PCM, correct headers, refuse empty or cut audio."""
 
 from __future__ import annotations
 
@@ -32,32 +32,31 @@ from tts_pipeline.errors import ServiceError, TransientError, UnreadableError
 from tts_pipeline.models import Audio
 
 UNVERIFIED_LENGTH = "unverified_length"
-"""The flag of audio that ended with the connection in a container that cannot tell whether it is whole."""
+"""The flag of audio that ended with the connection in a container that does not show whether it is whole."""
 
-_ASK_FOR_ANOTHER = "ask for another encoding, such as response_format=mp3 or wav"
+_OTHER_ENCODING_HINT = "request another encoding, such as response_format=mp3 or wav"
 FlaggedAudio = tuple[Audio, tuple[str, ...]]
 
 
 class _Options(NamedTuple):
-    """Whether a file is known to be whole, and how long it may be."""
+    """Whether the file was received whole, and its longest accepted duration."""
 
     complete: bool
     max_s: float
 
 
 def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> FlaggedAudio:
-    """Return received bytes as audio that plays, measured, and flags; the very bytes given, unless they were mended.
+    """Return received bytes as playable, measured audio, and flags; right bytes are kept as the same object.
 
     ``complete`` is False when the bytes ended with the connection, without a length or chunks. The container then
-    decides whether they are whole; where it cannot (PCM, a header without sizes), the flag ``unverified_length`` says
-    so. ``max_s`` is more for audio that was joined from several answers.
+    shows whether they are whole; if it cannot (PCM, a header without sizes), the audio gets the flag
+    ``unverified_length``. ``max_s`` is higher for audio that was joined from several answers.
 
     Raises:
-        TransientError: ``MalformedAudio``: empty, cut, or not decodable. Retried; the attempt was answered, so it may
-            have been billed.
-        UnreadableError: ``UnreadableAudio`` (whole, and of no known format), ``UnsupportedAudio`` (known, and cannot be
-            measured here), ``ImplausibleAudio`` or ``ClipTooLong`` (see ``bounds``). Never retried; may have been
-            billed.
+        TransientError: ``MalformedAudio``: empty, cut, or not decodable. Retried; may have been billed.
+        UnreadableError: ``UnreadableAudio`` (whole, in an unknown format), ``UnsupportedAudio`` (in a format that we
+            cannot measure), ``ImplausibleAudio`` or ``ClipTooLong`` (see ``clip_limits``). Never retried; may have
+            been billed.
     """
     if not data:
         raise malformed_error("the audio is empty")
@@ -72,7 +71,7 @@ def make_playable(data: bytes, *, complete: bool, max_s: float = MAX_CLIP_S) -> 
 
 
 def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
-    """Measure a file; several that follow each other become one, in the first one's format."""
+    """Measure a file; join consecutive files into one, in the format of the first."""
     results = []
     for number, file in enumerate(files, 1):
         content, name = locate_audio(file)
@@ -89,16 +88,16 @@ def _measure_files(files: Sequence[bytes], options: _Options) -> FlaggedAudio:
 
 def _unknown_format_error(data: bytes, complete: bool) -> ServiceError:
     message = f"the {len(data)} bytes are not audio of a known format"
-    if not complete:  # the beginning of a file that was cut, perhaps
+    if not complete:  # perhaps the beginning of a cut file
         return malformed_error(message)
-    return UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+    return UnreadableError(message, code="UnreadableAudio", hint="look at the service's answer to this request")
 
 
 def _refuse_format(_: bytes, name: str, __: _Options) -> FlaggedAudio:
     raise UnreadableError(
-        f"the service sent {name}, which cannot be measured",
+        f"the service sent {name}, which this package cannot measure",
         code="UnsupportedAudio",
-        hint=_ASK_FOR_ANOTHER,
+        hint=_OTHER_ENCODING_HINT,
     )
 
 
@@ -116,7 +115,7 @@ def _make_audio(
 def make_pcm_playable(data: bytes, pcm_format: PcmFormat, complete: bool) -> FlaggedAudio:
     """Return headerless samples as a WAV, and flags; raises as ``make_playable`` and ``pcm.wrap_as_wav`` do.
 
-    Nothing but the answer's length tells whether samples are whole: ``complete`` is as for ``make_playable``.
+    ``complete`` is as for ``make_playable``; only the answer's length shows whether samples are whole.
     """
     wav, frames = wrap_as_wav(data, pcm_format)
     audio = _make_audio(wav, "wav", (pcm_format.sample_rate_hz, pcm_format.channels), frames)
@@ -137,8 +136,8 @@ def _measure_wav(data: bytes, name: str, options: _Options) -> FlaggedAudio:
 def _measure_compressed_wav(data: bytes, options: _Options) -> Audio:
     try:
         return _measure_decoded(data, "wav", options)[0]
-    except TransientError as error:  # its sizes are right, so it was not cut: its codec is not known
-        raise UnreadableError(error.message, code="UnsupportedAudio", hint=_ASK_FOR_ANOTHER) from None
+    except TransientError as error:  # its sizes are right, so it was not cut: its codec is unknown
+        raise UnreadableError(error.message, code="UnsupportedAudio", hint=_OTHER_ENCODING_HINT) from None
 
 
 _FRAME_READERS: Mapping[str, FrameReader] = {"mp3": read_mp3_frame, "aac": read_adts_frame}
@@ -168,15 +167,15 @@ def _measure_ogg(data: bytes, name: str, options: _Options) -> FlaggedAudio:
         raise malformed_error("the ogg is cut: its last page is not whole")
     if scan.is_multiplexed:
         raise _several_sounds_error(name)
-    audio, _ = _measure_decoded(data[: scan.end], name, options)  # libsndfile refuses what has anything behind it
+    audio, _ = _measure_decoded(data[: scan.end], name, options)  # libsndfile refuses a file with data after it
     return audio, () if scan.is_last or options.complete else (UNVERIFIED_LENGTH,)
 
 
 def _several_sounds_error(name: str) -> UnreadableError:
     return UnreadableError(
-        f"the {name} holds several sounds, at different rates or at the same time: which is the speech is unknown",
+        f"the {name} holds several sounds, at different rates or at the same time: it is unknown which is the speech",
         code="UnsupportedAudio",
-        hint=_ASK_FOR_ANOTHER,
+        hint=_OTHER_ENCODING_HINT,
     )
 
 
@@ -185,8 +184,8 @@ def _measure_flac(data: bytes, name: str, options: _Options) -> FlaggedAudio:
 
 
 def _measure_decoded(data: bytes, name: str, options: _Options) -> FlaggedAudio:
-    """Decode it all, because a header only says how much sound there should be."""
-    # Imported here: it brings in numpy, and most answers are WAV or MP3.
+    """Measure audio by decoding all of it, because a header states only the intended length."""
+    # Imported here, because it imports numpy and most answers are WAV or MP3.
     from tts_pipeline.audio.samples import BLOCK_FRAMES, UNKNOWN_FRAMES, open_sound_file
 
     with open_sound_file(data, name) as file:
@@ -209,4 +208,4 @@ _MEASURE_BY_FORMAT: Mapping[str, Callable[[bytes, str, _Options], FlaggedAudio]]
     "ogg": _measure_ogg,
     "flac": _measure_flac,
 }
-# AIFF, AU and CAF are left out on purpose: libsndfile shortens a cut one without a word, and no service sends them.
+# AIFF, AU and CAF are left out on purpose: libsndfile silently shortens a cut file, and no service sends them.

@@ -1,4 +1,6 @@
-"""Scan the frames of MPEG audio (MP3) and ADTS (AAC): each header tells its frame's length, so a cut shows.
+"""Scan the frames of MP3 and of AAC in ADTS, to measure a file and to detect a cut.
+
+Each header states the length of its frame, so a missing piece shows.
 
 Header layouts: ISO/IEC 11172-3 and 13818-3 (MP3), ISO/IEC 13818-7 (ADTS); the Xing/Info and LAME tags as documented at
 http://gabriel.mp3-tech.org/mp3infotag.html.
@@ -13,21 +15,21 @@ from functools import lru_cache
 
 _V1_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _V2_KBPS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-# By the two version bits: 2.5, (reserved), 2, 1.
+# Indexed by the two version bits: 2.5, (reserved), 2, 1.
 _MP3_RATES_HZ = ((11025, 12000, 8000), (), (22050, 24000, 16000), (44100, 48000, 32000))
 _ADTS_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _SYNC = re.compile(rb"\xff(?=[\xe2\xe3\xf0-\xf3\xf8-\xfb])")
 _ID3V1_BYTES = 128
 _TRAILERS = (b"APETAGEX", b"LYRICSBEGIN")
 DECODER_DELAY = 529
-"""Samples by which every decoder of Layer III lags."""
+"""Delay of every Layer III decoder, in samples."""
 
 _TAG_FRAME_BYTES = 96
 _TAG_OFFSETS = (13, 15, 21, 23, 36, 38)
-"""Where in its frame a tag is: behind the header, a checksum or none, and 9, 17 or 32 bytes of side information."""
+"""Offsets of a tag in its frame: after the header, an optional checksum, and 9, 17 or 32 bytes of side information."""
 
 _SEARCH_BYTES = 65_536
-"""How far frames are looked for behind bytes that are none."""
+"""How far the next frame is searched after bytes that are not a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameScan:
-    """The facts of all frames, the rate and the channels of the first, and where the last one ends.
+    """Facts about all frames of a file, the rate and the channels of the first, and the end of the last.
 
-    ``samples`` are per channel, without the encoder's delay and padding where the file tells them. ``is_cut``: the
-    last frame is not whole, or fewer frames are there than the file says. ``is_mixed``: a frame has another rate or
-    other channels. ``is_irregular``: decoders would lose sound: there is something between the frames, or more of them
-    than the file says, or their bit rate varies and the file does not say how many there are. ``has_length``: the file
-    says how many frames it has.
+    ``samples`` are per channel, without the encoder's delay and padding if the file states them. ``is_cut``: the last
+    frame is not whole, or the file has fewer frames than it states. ``is_mixed``: a frame has another rate or other
+    channels. ``is_irregular``: decoders would lose sound, because the file has other data between the frames, has more
+    frames than it states, or has a varying bit rate without stating the number of frames. ``has_length``: the file
+    states its number of frames.
     """
 
     samples: int
@@ -61,7 +63,7 @@ class FrameScan:
     end: int = field(default=0, compare=False)
 
     def is_all_of(self, data: bytes) -> bool:
-        """Whether a file is nothing but the frames that it says it has: so it is one, and right."""
+        """Return whether a file consists of exactly the frames that it states, and so is a single, regular file."""
         is_right = self.has_length and not (self.is_cut or self.is_mixed or self.is_irregular)
         return is_right and self.end == len(data)
 
@@ -70,13 +72,13 @@ FrameReader = Callable[[bytes, int], Frame | None]
 
 
 def read_mp3_frame(data: bytes, offset: int) -> Frame | None:
-    """Return the Layer III frame whose header is at a place; None where there is none, or a free-format one."""
+    """Return the Layer III frame whose header is at an offset; None without one, or for a free-format frame."""
     if offset + 4 > len(data) or data[offset] != 0xFF:
         return None
     return _mp3_frame(data[offset + 1], data[offset + 2], data[offset + 3] >> 6)
 
 
-# A file has a handful of different headers, so this halves the time of a walk.
+# A file has a handful of different headers, so the cache halves the time of a scan.
 @lru_cache(maxsize=1024)
 def _mp3_frame(second: int, third: int, mode: int) -> Frame | None:
     version, rate, bitrate = second >> 3 & 3, third >> 2 & 3, third >> 4
@@ -89,7 +91,7 @@ def _mp3_frame(second: int, third: int, mode: int) -> Frame | None:
 
 
 def read_adts_frame(data: bytes, offset: int) -> Frame | None:
-    """Return the ADTS frame whose header is at a place; None where there is none."""
+    """Return the ADTS frame whose header is at an offset; None without one."""
     if offset + 7 > len(data) or data[offset] != 0xFF or data[offset + 1] & 0xF6 != 0xF0:
         return None
     third, fourth = data[offset + 2], data[offset + 3]
@@ -102,9 +104,9 @@ def read_adts_frame(data: bytes, offset: int) -> Frame | None:
 
 
 def starts_with_frames(data: bytes, offset: int, read_frame: FrameReader) -> bool:
-    """Whether a frame begins here that is followed by a second one of its kind, or by the end of the data.
+    """Return whether a frame begins at an offset, followed by another of its kind or by the end of the data.
 
-    One header alone proves little: in random samples one place in about 2,000 looks like one.
+    A single header proves little: in random samples about one offset in 2,000 looks like one.
     """
     first = read_frame(data, offset)
     if first is None:
@@ -117,7 +119,7 @@ def starts_with_frames(data: bytes, offset: int, read_frame: FrameReader) -> boo
 
 
 def id3_length(data: bytes, offset: int = 0) -> int:
-    """Return the length of the ID3v2 tag at a place, 0 where there is none."""
+    """Return the length of the ID3v2 tag at an offset; 0 without one."""
     if data[offset : offset + 3] != b"ID3" or len(data) < offset + 10:
         return 0
     size = 0
@@ -127,9 +129,9 @@ def id3_length(data: bytes, offset: int = 0) -> int:
 
 
 def scan_frames(data: bytes, read_frame: FrameReader) -> FrameScan | None:
-    """Walk all frames; None when there is not one whole frame of sound.
+    """Scan all frames; None without a whole frame of sound.
 
-    Bytes that are no frame are stepped over where frames go on behind them, as decoders do; tags at the end are none.
+    Other bytes between frames are skipped, as decoders do; tags at the end do not count as a cut.
     """
     start = _first_frame(data, id3_length(data), read_frame)
     first = None if start is None else read_frame(data, start)
@@ -142,7 +144,7 @@ def scan_frames(data: bytes, read_frame: FrameReader) -> FrameScan | None:
     if tag:
         samples -= first.samples
         if tag.frames:
-            # Decoders lag by so much, and what they would say after the end is never heard.
+            # Decoders lag by this delay, and never play the sound after the end.
             samples -= tag.delay_samples + max(tag.padding_samples, DECODER_DELAY)
             is_irregular = is_irregular or count.frames - 1 > tag.frames
         is_cut = is_cut or count.frames - 1 < tag.frames
@@ -157,7 +159,7 @@ def scan_frames(data: bytes, read_frame: FrameReader) -> FrameScan | None:
 
 
 def tagged_starts(data: bytes) -> Iterator[int]:
-    """Yield where within data an MP3 begins, by the frame that says how many follow; not where data itself does."""
+    """Yield the offsets of further MP3 files in the data, each by its first frame, which states how many follow."""
     start = id3_length(data)
     for word in (b"Xing", b"Info", b"VBRI"):
         word_offset = start
@@ -175,11 +177,11 @@ def _is_tagged(data: bytes, offset: int) -> bool:
 
 
 def with_frame_count(data: bytes) -> bytes:
-    """Return an MP3 whose first frame says how many there are, and that has nothing between them.
+    """Return an MP3 whose first frame states the number of frames, without other data between the frames.
 
-    mpg123, which libsndfile decodes with, believes that frame; without it, it guesses the length from the bit rate of
-    the first ones and decodes no more (measured 2026-11: 11,190 of 25,344 samples). Behind the last frame is one of
-    silence: decoders lag, and so all of the sound is heard.
+    mpg123, the decoder of libsndfile, relies on that frame; without it, mpg123 guesses the length from the bit rate of
+    the first frames and decodes no more (measured 2026-11: 11,190 of 25,344 samples). A frame of silence is added at
+    the end: decoders lag, and so they play all of the sound.
     """
     start = _first_frame(data, id3_length(data), read_mp3_frame) or 0
     first = read_mp3_frame(data, start)
@@ -193,7 +195,7 @@ def with_frame_count(data: bytes) -> bytes:
 
 
 def _silence(header: bytes) -> bytes:
-    """Return a frame without sound, large enough for a tag, of the kind that a header is of."""
+    """Return a frame without sound, large enough for a tag, of the same kind as a header."""
     second, mode = header[1] | 1, header[3] & 0xC0
     for bitrate in range(1, 15):
         third = bitrate << 4 | header[2] & 0x0C
@@ -204,7 +206,7 @@ def _silence(header: bytes) -> bytes:
 
 
 def _tag_frame(header: bytes, frames: int) -> bytes:
-    """Return a first frame that says how many follow, of which the last one is silence."""
+    """Return a first frame that states the number of frames after it, of which the last is silence."""
     is_mono, is_version_1 = header[3] >> 6 == 3, header[1] >> 3 & 3 == 3
     side = (17 if is_mono else 32) if is_version_1 else (9 if is_mono else 17)
     padding = 1152 if is_version_1 else 576
@@ -216,7 +218,7 @@ def _tag_frame(header: bytes, frames: int) -> bytes:
 
 @dataclass(slots=True)
 class _FrameCount:
-    """Frames, in runs without anything between them."""
+    """Counts of frames, and the runs of adjacent frames."""
 
     samples: int = 0
     frames: int = 0
@@ -281,7 +283,7 @@ class _EncoderTag:
 
 
 def _read_tag(frame: bytes) -> _EncoderTag | None:
-    """Return what an encoder wrote into its first frame, which carries no sound itself; None where it is sound."""
+    """Return the encoder's tag in the first frame, which then carries no sound; None if the frame is sound."""
     offset = max(frame.find(b"Xing", 4, 48), frame.find(b"Info", 4, 48))
     if offset < 0:
         return _EncoderTag(int.from_bytes(frame[50:54]), 0, 0) if frame[36:40] == b"VBRI" else None

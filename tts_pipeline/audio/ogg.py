@@ -1,4 +1,4 @@
-"""Scan the pages of an Ogg file: whether it is whole, and whether it is a single file (RFC 3533)."""
+"""Scan the pages of an Ogg file, to find out whether it is whole and a single file (RFC 3533)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _END_OF_STREAM = 0x04
 
 @dataclass(frozen=True, slots=True)
 class PageScan:
-    """Where walking the pages ended: the end of the last whole page.
+    """Facts about the pages of a file; ``end`` is the end of the last whole page.
 
     ``is_cut``: the last page is not whole. ``is_last``: the last page says that it is the last. ``stream_offsets`` are
-    the starts of streams that follow one another; the first at 0. ``is_multiplexed``: several streams run at one time,
-    of which only one can be the speech.
+    the starts of consecutive streams, the first at 0. ``is_multiplexed``: several streams run in parallel, of which
+    only one can be the speech.
     """
 
     is_cut: bool
@@ -26,7 +26,7 @@ class PageScan:
 
 
 def scan_pages(data: bytes) -> PageScan:
-    """Return what the pages of an Ogg file say, up to the last; bytes that are no page are stepped over."""
+    """Scan all pages of an Ogg file, skipping bytes that are not a page."""
     offset, end, flags, stream_offsets, is_multiplexed = 0, 0, 0, [0], False
     while data.startswith(b"OggS", offset):
         table = offset + _HEADER_BYTES

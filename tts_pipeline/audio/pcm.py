@@ -17,7 +17,7 @@ _SIGN = bytes(code ^ 0x80 for code in range(256))
 
 
 class PcmFormat(NamedTuple):
-    """The form of samples without a header: rate in each channel, channels that alternate, bits of one sample.
+    """The form of headerless samples: rate of each channel, interleaved channels, bits of one sample.
 
     The coding is ``signed``, ``unsigned``, ``float``, ``mulaw`` or ``alaw``.
     """
@@ -30,20 +30,20 @@ class PcmFormat(NamedTuple):
 
 
 def wrap_as_wav(data: bytes, pcm_format: PcmFormat) -> tuple[bytes, int]:
-    """Return samples as a WAV that every player reads, and how many there are in each channel.
+    """Return samples as a WAV that every player reads, and their number in each channel.
 
     Raises:
-        TransientError: ``MalformedAudio``: they end within a sample, so they were cut. Retried; may have been billed.
-        UnreadableError: ``UnreadableAudio``: they are text; ``UnsupportedAudio``, ``ImplausibleAudio``: no samples are
-            of this format. Never retried; may have been billed.
+        TransientError: ``MalformedAudio``: the data ends within a sample, so it was cut. Retried; may have been billed.
+        UnreadableError: ``UnreadableAudio``: the data is text; ``UnsupportedAudio``, ``ImplausibleAudio``: samples
+            cannot have this format. Never retried; may have been billed.
     """
     check_rate_and_channels("PCM", pcm_format.sample_rate_hz, pcm_format.channels)
     if pcm_format.bits not in _SIZES[pcm_format.coding]:
         message = f"samples of {pcm_format.bits} bits cannot be {pcm_format.coding}"
-        raise UnreadableError(message, code="UnsupportedAudio", hint="ask for another encoding, such as wav")
+        raise UnreadableError(message, code="UnsupportedAudio", hint="request another encoding, such as wav")
     if _is_text(data):
-        message = f"{len(data)} bytes of text came where samples were asked for"
-        raise UnreadableError(message, code="UnreadableAudio", hint="look at what the service answers to this request")
+        message = f"the service sent {len(data)} bytes of text in place of samples"
+        raise UnreadableError(message, code="UnreadableAudio", hint="look at the service's answer to this request")
     block = pcm_format.bits // 8 * pcm_format.channels
     if len(data) % block:
         raise malformed_error("the PCM ends within a sample: it was cut")
@@ -55,7 +55,7 @@ def wrap_as_wav(data: bytes, pcm_format: PcmFormat) -> tuple[bytes, int]:
 
 def _little_endian(data: bytes, pcm_format: PcmFormat) -> bytes:
     width = pcm_format.bits // 8
-    if width == 1:  # a WAV's are unsigned
+    if width == 1:  # 8-bit samples of a WAV are unsigned
         data = data.translate(_SIGN) if pcm_format.coding == "signed" else data
         return data + bytes(len(data) % 2)
     if not pcm_format.is_big_endian:
@@ -67,7 +67,7 @@ def _little_endian(data: bytes, pcm_format: PcmFormat) -> bytes:
 
 
 def _is_text(data: bytes) -> bool:
-    """Whether the first bytes are text of any kind: JSON, a page, base64, hex. Speech has zeros and other controls."""
+    """Return whether the first bytes are text: JSON, a page, base64, hex. Speech has zeros and other control bytes."""
     head = data[:_TEXT_BYTES]
     if len(head) < _MIN_TEXT_BYTES or head.translate(None, CONTROL_BYTES) != head:
         return False

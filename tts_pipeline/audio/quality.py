@@ -1,4 +1,4 @@
-"""Quality flags: suspicious audio, found by measures that need no second model."""
+"""Raise quality flags for suspicious audio, by measures that need no second model."""
 
 from __future__ import annotations
 
@@ -24,40 +24,42 @@ TOO_LONG = "too_long"
 CLIPPED = "clipped"
 
 FLAGS = (UNDECODABLE, EMPTY, SILENT, RUNAWAY_NOISE, CUT_TAIL, TOO_SHORT, TOO_LONG, CLIPPED)
-"""All flags, the worst first: nothing to hear, no speech, a part of the text missing, all of it there and spoilt."""
+"""All flags, the worst first: nothing to hear, no speech, a part of the text missing, all of the text but damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From where on a measure is a flag. ``undecodable`` has none: a file decodes or does not.
+    """Limits of the measures beyond which a flag is raised. ``undecodable`` has none: a file decodes or does not.
 
     "Local voices" are 27 voices of espeak-ng reading 592 articles in ten languages at their usual speed, twice each,
     1,180 recordings; measured 2026-11.
 
     Args:
         empty_below_s: ``empty``: the sound is shorter than this. One pitch period of a low voice takes as long.
-        silent_below_dbfs: ``silent``: the loudest 20 ms are softer. Speech is recommended to be at -22 dBFS (RFC 7874,
-            section 4: 2,600 of 32,767), and services let a volume be 0.1, which is 20 dB less; 18 dB are to spare.
+        silent_below_dbfs: ``silent``: the loudest 20 ms are softer. The recommended level of speech is -22 dBFS (RFC
+            7874, section 4: 2,600 of 32,767), and services allow a volume of 0.1, which is 20 dB less; 18 dB are to
+            spare.
         clipped_share: ``clipped``: more than this share of the samples is within three or more in a row at full scale.
-            Three are what makes an "over" on studio meters since the Sony PCM-1630; a tenth of a per cent is a
-            millisecond in every second. Local voices: 0; the same times 20: 0.2.
+            Three in a row are an "over" on studio meters since the Sony PCM-1630; a tenth of a per cent is a
+            millisecond in every second. Local voices: 0; amplified 20 times: 0.2.
         cut_tail_db: ``cut_tail``: the last 5 ms are louder than this, relative to the loud parts of the speech. Speech
-            decays before it ends. Local voices: -25 at most; cut at any place, about 8 of 10 are louder than this, and
+            decays before it ends. Local voices: -25 at most; cut at random, about 8 of 10 are louder than this, and
             most of the others were cut in a pause or a plosive.
         noise_within_db: ``runaway_noise``: the level moves less than this for ``noise_min_s``. Speech moves with its
             syllables, one to seven times a second (Elliott and Theunissen, The modulation transfer function for speech
             intelligibility, PLoS Computational Biology 5, 2009). In every second of the local voices the 90th and the
             10th percentile are 8 dB apart or more; those of white noise 1, of pink noise 4 at most, of a hum less. So
-            noise of most colours is found, without a spectrum.
+            the measure finds noise of most colours without a spectrum.
         noise_below_loud_db: A stretch softer than the loud parts (the 95th percentile) by more than this is a pause
-            with a hiss in it.
-        noise_min_s: A held vowel is shorter. A shorter sound is noise when all of it is, from ``noise_whole_min_s`` on.
+            with a hiss.
+        noise_min_s: A held vowel is shorter. A shorter sound, from ``noise_whole_min_s`` on, is noise if all of it is.
         noise_whole_min_s: See ``noise_min_s``; the measure needs a second.
         sounding_above_db: The speech lasts from the first to the last 20 ms that are louder than this, relative to the
-            loud parts. ``too_short``: that is shorter than the text takes to say at the least (see ``pace``).
-        margin_s: ``too_long``: it is longer than the text takes at the most, and this, since a word alone is said
-            slower than in a sentence.
-        silence_around_s: ``too_long``, too: so much more silence is around it.
+            loud parts. ``too_short``: the speech is shorter than the fastest reading of the text (see
+            ``speaking_rate``).
+        margin_s: ``too_long``: the speech is longer than the slowest reading of the text by more than this; a single
+            word is spoken slower than in a sentence.
+        silence_around_s: ``too_long``, too: the silence around the speech is longer than this as well.
     """
 
     empty_below_s: float = 0.01
@@ -74,16 +76,16 @@ class Thresholds:
 
 
 THRESHOLDS = Thresholds()
-"""What ``assess`` goes by."""
+"""The thresholds of ``assess``."""
 
 
 def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0) -> tuple[str, ...]:
-    """Return the flags of a text's audio, sorted; none is the usual.
+    """Return the flags of a text's audio, sorted; mostly none. Never raises.
 
-    It takes about a millisecond for ten seconds of WAV, and what decoding takes for other formats. Audio in a format
-    that cannot be decoded here, such as AAC, is judged by its length alone.
+    It takes about a millisecond for ten seconds of WAV, and the decoding time for other formats. Audio in a format that
+    we cannot decode, such as AAC, is judged by its length alone.
 
-    A language (BCP-47) of None is guessed from the script; ``speed`` is in times of the usual. Never raises.
+    A language (BCP-47) of None is guessed from the script; ``speed`` is relative to the usual speed.
     """
     if not audio.data:
         return (EMPTY,)
@@ -102,8 +104,8 @@ def assess(audio: Audio, text: str, language: str | None, *, speed: float = 1.0)
 
 
 def _measure_signal(audio: Audio) -> SignalStats | None:
-    """Measure audio block by block; None where it has a header only."""
-    # Imported here: soundfile and numpy take a while, and the names above are wanted without them.
+    """Measure audio block by block; None if it has only a header."""
+    # Imported here, because soundfile and numpy load slowly and users of the names above do not need them.
     from tts_pipeline.audio.samples import open_stream
     from tts_pipeline.audio.signal_stats import measure_signal
 
@@ -113,10 +115,10 @@ def _measure_signal(audio: Audio) -> SignalStats | None:
 
 
 def badness(flags: Collection[str]) -> int:
-    """Return how bad audio with these flags is, so that ``min(takes, key=...)`` is the best of several takes.
+    """Return a score of how bad audio with these flags is, so that ``min(takes, key=...)`` is the best take.
 
-    The worst flag decides, in the order of ``FLAGS``; where two takes share it, the next worst does. Flags of others
-    (``unverified_length``, ...) weigh less than any of these, and only by their number. 0 is without a flag.
+    The worst flag decides, in the order of ``FLAGS``; between equal ones the next worst does. Other flags
+    (``unverified_length``, ...) weigh less than any of these, and only by their number. 0 means no flag.
     """
     other_count = sum(flag not in FLAGS for flag in flags)
     weight = sum(1 << len(FLAGS) - rank for rank, flag in enumerate(FLAGS) if flag in flags)
@@ -138,7 +140,7 @@ def _signal_flags(signal: SignalStats) -> Iterator[str]:
 def _is_noise(signal: SignalStats) -> bool:
     above_dbfs = max(THRESHOLDS.silent_below_dbfs, signal.loud_dbfs - THRESHOLDS.noise_below_loud_db)
     steady_s = signal.longest_steady_s(within_db=THRESHOLDS.noise_within_db, above_dbfs=above_dbfs)
-    # Windows are half a second apart, so up to that much of the end is in none.
+    # Windows are half a second apart, so up to half a second at the end is in no window.
     whole_s = max(THRESHOLDS.noise_whole_min_s, signal.duration_s - 0.5)
     return steady_s >= min(THRESHOLDS.noise_min_s, whole_s)
 

@@ -1,6 +1,6 @@
-"""Decode audio to samples and encode samples to audio; resample and mix channels between.
+"""Decode audio to samples, resample and mix them, and encode samples to audio.
 
-All of it goes block by block: a few bytes of a compressed file can decode to hours.
+All steps work block by block, because a few bytes of a compressed file can decode to hours.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ from tts_pipeline.config import MAX_CLIP_S
 from tts_pipeline.models import Audio
 
 Samples = npt.NDArray[np.float32]
-"""One row a moment, one column a channel; -1 to 1."""
+"""Samples from -1 to 1: a row for each frame, a column for each channel."""
 
 BLOCK_FRAMES = 65_536
-"""Written at a time: libvorbis puts a whole call's samples on the stack and kills the process when it is full
+"""Frames written at a time: libvorbis puts all samples of a call on the stack and kills the process when it is full
 (https://github.com/libsndfile/libsndfile/issues/1095)."""
 
 UNKNOWN_FRAMES = 1 << 62
-"""libsndfile tells a length near 2**63 where a header has none."""
+"""libsndfile reports a length near 2**63 for a header without a length."""
 
 _READ_FRAMES = 16 * BLOCK_FRAMES
-"""Read at a time: most clips are one block."""
+"""Frames read at a time: most clips are one block."""
 
 
 class SampleStream(NamedTuple):
-    """Audio that is decoded block by block, once; a block has frames x channels."""
+    """Audio that is decoded once, block by block; a block has frames x channels."""
 
     blocks: Iterator[Samples]
     sample_rate_hz: int
     channels: int
 
     def resampled(self, rate_hz: int) -> SampleStream:
-        """Return the same sound at another sample rate; itself where it has that rate.
+        """Return the same sound at another sample rate; the same object if it already has that rate.
 
-        By soxr at HQ (20 bits): what it adds is below what rounding to 16 bits does.
+        soxr resamples at HQ (20 bits): its error is below that of rounding to 16 bits.
         """
         if rate_hz == self.sample_rate_hz:
             return self
         return SampleStream(_resample(self, rate_hz), rate_hz, self.channels)
 
     def with_channels(self, channels: int) -> SampleStream:
-        """Return the same sound in another number of channels; itself where it has that number.
+        """Return the same sound in another number of channels; the same object if it already has that number.
 
-        All are the mean of those there were: what a voice says in only one of them is not lost.
+        Every new channel is the mean of the old ones, so that a voice in only one of them is not lost.
         """
         if channels == self.channels:
             return self
@@ -82,7 +82,7 @@ def _mix(block: Samples, channels: int) -> Samples:
 
 
 class _LenientFile(io.BytesIO):
-    """A file in which a damaged header may ask for a place before the start: C code calls this, and cannot catch."""
+    """A file that tolerates seeks before its start, by damaged headers: the C caller cannot catch an exception."""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}.get(whence, 0)
@@ -91,11 +91,11 @@ class _LenientFile(io.BytesIO):
 
 @contextmanager
 def open_sound_file(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
-    """Open a file that is in memory.
+    """Open a file in memory.
 
     Raises:
-        TransientError: ``MalformedAudio``: it cannot be decoded, now or while it is read. Retried; the attempt was
-            answered, so it may have been billed.
+        TransientError: ``MalformedAudio``: the file does not decode, now or during reading. Retried; may have been
+            billed.
     """
     try:
         with soundfile.SoundFile(_LenientFile(data)) as file:
@@ -106,14 +106,15 @@ def open_sound_file(data: bytes, name: str) -> Iterator[soundfile.SoundFile]:
 
 @contextmanager
 def open_stream(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[SampleStream]:
-    """Open a file to be decoded block by block. Used by ``with``; errors may come with any block.
+    """Open audio for decoding block by block, in a ``with`` block; any block may raise an error.
 
-    Samples beyond full scale, which lossy formats may have, are cut off there as every player does.
+    Samples beyond full scale, which lossy formats may have, are clipped, as every player does.
 
     Raises:
-        TransientError: ``MalformedAudio``: it does not decode. Retried; may have been billed.
-        PermanentError: ``UnsupportedAudio``: a format that cannot be read here. Never retried; may have been billed.
-        UnreadableError: ``ImplausibleAudio``, ``ClipTooLong`` (see ``bounds``). Never retried; may have been billed.
+        TransientError: ``MalformedAudio``: the audio does not decode. Retried; may have been billed.
+        PermanentError: ``UnsupportedAudio``: we cannot read the format. Never retried; may have been billed.
+        UnreadableError: ``ImplausibleAudio``, ``ClipTooLong`` (see ``clip_limits``). Never retried; may have been
+            billed.
     """
     encoding_of(audio.format)
     plain = _plain_wav(audio.data)
@@ -129,7 +130,7 @@ def open_stream(audio: Audio, max_s: float = MAX_CLIP_S) -> Iterator[SampleStrea
 
 
 def make_decodable(audio: Audio) -> bytes:
-    """Return a file that libsndfile decodes to its end."""
+    """Return the file with a correct length, so that libsndfile decodes it to its end."""
     if audio.format != "mp3":
         return with_true_length(audio.data) if audio.format == "flac" else audio.data
     scan = scan_frames(audio.data, read_mp3_frame)
@@ -138,7 +139,7 @@ def make_decodable(audio: Audio) -> bytes:
 
 
 def _plain_wav(data: bytes) -> SampleStream | None:
-    """Read 16-bit PCM behind the usual header of 44 bytes, a tenth of the work; None for any other file."""
+    """Read 16-bit PCM after the usual header of 44 bytes, in a tenth of the time; None for any other file."""
     if len(data) < PLAIN_HEADER.size:
         return None
     riff, _, wave, fmt, fmt_bytes, tag, channels, rate_hz, _, block, bits, chunk, size = PLAIN_HEADER.unpack_from(data)
@@ -159,10 +160,10 @@ def _scale(samples: npt.NDArray[np.int16]) -> Iterator[Samples]:
 
 
 def _blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
-    """Read by blocks, because a header may promise any length."""
+    """Yield a file's blocks; reading all at once would trust the length in its header."""
     while len(block := file.read(_READ_FRAMES, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
-            raise malformed_error("the audio has samples that are no numbers")
+            raise malformed_error("the audio has samples that are not numbers")
         yield np.clip(block, -1, 1, out=block)
 
 
@@ -175,13 +176,13 @@ def _limit_length(stream: SampleStream, name: str, max_s: float) -> Iterator[Sam
 
 
 def encode(stream: SampleStream, encoding: Encoding) -> Audio:
-    """Return a sound as a file; more channels than the encoding takes are mixed down to one.
+    """Return a sound as a file; mix more channels than the encoding takes down to one.
 
-    16-bit formats are rounded without dither: the error is 98 dB below full scale and under any voice's own noise, and
-    samples that were 16 bits before come back exactly.
+    16-bit formats are rounded without dither: the error is 98 dB below full scale, under the noise of any voice, and
+    samples that had 16 bits before stay exactly the same.
 
     Raises:
-        TransientError: ``MalformedAudio``: there is not one sample. Retried; may have been billed.
+        TransientError: ``MalformedAudio``: the sound has no sample. Retried; may have been billed.
     """
     if stream.channels > encoding.max_channels:
         stream = stream.with_channels(1)
@@ -205,6 +206,6 @@ def _write(stream: SampleStream, encoding: Encoding) -> tuple[bytes, int]:
 
 
 def _to_int16(samples: Samples) -> npt.NDArray[np.int16]:
-    # Not left to libsndfile: it multiplies by 32,767, which changes samples that were 16 bits before.
+    # libsndfile would multiply by 32,767, which changes samples that had 16 bits before.
     rounded: npt.NDArray[np.int16] = np.clip(np.rint(samples * np.float32(32_768)), -32_768, 32_767).astype(np.int16)
     return rounded

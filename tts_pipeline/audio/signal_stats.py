@@ -1,4 +1,4 @@
-"""Statistics of a signal without knowing its words: levels, clipping, its end, its steadiness."""
+"""Measure a signal without knowing its words: levels, clipping, its end, its steadiness."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy.typing as npt
 from tts_pipeline.audio.samples import Samples, SampleStream
 
 _FRAME_S = 0.02
-"""Levels are measured over so long: two pitch periods of a low voice, so that they do not flutter with its pitch."""
+"""Length of a level measurement: two pitch periods of a low voice, so that levels do not flutter with its pitch."""
 
 _WINDOW_FRAMES = 50
 _HOP_FRAMES = 25
 _TAIL_S = 0.005
 _FULL_SCALE = 32_766 / 32_768
-"""The last step but one of 16 bits, for what a resampler or a lossy format took off."""
+"""One step of 16 bits below the maximum, because a resampler or a lossy format may lower peaks."""
 
 _FLOOR = np.float32(1e-12)
-"""Power added to all, so that digital silence is -120 dBFS and not minus infinity."""
+"""Power added to every level, so that digital silence is -120 dBFS and not minus infinity."""
 
 Powers = npt.NDArray[np.float32]
-"""Mean squares. They are in the order of the levels in dB, and logarithms of all of them take long."""
+"""Mean squares. They sort like levels in dB, and the logarithms of all of them would take long."""
 
 Levels = npt.NDArray[np.float32]
 
@@ -31,10 +31,11 @@ Levels = npt.NDArray[np.float32]
 class SignalStats(NamedTuple):
     """The measures of a sound. Levels are RMS in dB relative to full scale (a square wave at full scale is 0).
 
-    ``powers`` and ``loudest_dbfs`` are of 20 ms each; ``loud_dbfs``, the loud parts, is the 95th percentile of the
-    levels. ``tail_db`` is the last 5 ms relative to the loud parts. ``clipped_share`` is of the samples within three
-    or more in a row at full scale. ``steadiness_db`` is, for every second (in steps of half a second), how far apart
-    the 90th and the 10th percentile of its 50 levels are; ``window_dbfs`` is the level of its loud parts.
+    ``powers`` and ``loudest_dbfs`` are of 20 ms each; ``loud_dbfs``, the level of the loud parts, is the 95th
+    percentile of the levels. ``tail_db`` is the level of the last 5 ms relative to the loud parts. ``clipped_share`` is
+    the share of samples within three or more in a row at full scale. ``steadiness_db`` has, for every second (in steps
+    of half a second), the distance between the 90th and the 10th percentile of its 50 levels; ``window_dbfs`` has the
+    level of its loud parts.
     """
 
     duration_s: float
@@ -47,14 +48,14 @@ class SignalStats(NamedTuple):
     window_dbfs: Levels
 
     def sounding_s(self, *, above_db: float) -> float:
-        """Return the time from the first to the last level that is at least so loud, relative to the loud parts."""
-        (places,) = (self.powers >= 10 ** ((self.loud_dbfs + above_db) / 10)).nonzero()
-        return float(places[-1] - places[0] + 1) * _FRAME_S if len(places) else 0.0
+        """Return the time from the first to the last level of at least ``above_db``, relative to the loud parts."""
+        (frames,) = (self.powers >= 10 ** ((self.loud_dbfs + above_db) / 10)).nonzero()
+        return float(frames[-1] - frames[0] + 1) * _FRAME_S if len(frames) else 0.0
 
     def longest_steady_s(self, *, within_db: float, above_dbfs: float) -> float:
-        """Return the length of the longest stretch whose level neither moves more, nor is softer, than is given.
+        """Return the length of the longest stretch whose level stays within a range and above a minimum.
 
-        Stretches are found by windows of a second: 0 for a shorter sound.
+        Stretches consist of windows of a second: 0 for a shorter sound.
         """
         if not len(self.steadiness_db):
             return 0.0
@@ -73,7 +74,7 @@ def measure_signal(stream: SampleStream) -> SignalStats:
     powers = accumulator.powers()
     steadiness, loudness = _windows(powers)
     ordered = np.sort(powers)
-    # The level there is; np.percentile would blend two, and takes as long as all the rest.
+    # An actual level: np.percentile would interpolate two, and takes as long as all the rest.
     loud_dbfs = _to_db(ordered[95 * (len(powers) - 1) // 100])
     return SignalStats(
         duration_s=accumulator.frames / rate_hz,
@@ -88,7 +89,7 @@ def measure_signal(stream: SampleStream) -> SignalStats:
 
 
 class _Accumulator:
-    """What is taken down of a sound while it goes by, block by block."""
+    """Running measures of a sound, block by block."""
 
     def __init__(self, rate_hz: int) -> None:
         self.frames = 0
@@ -100,10 +101,10 @@ class _Accumulator:
         self._remainder = np.empty(0, np.float32)
 
     def add(self, block: Samples) -> None:
-        # One channel is a view; of several, what is in any of them counts.
+        # A single channel is a view; several are averaged, so that sound in any of them counts.
         mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
         self.frames += len(mono)
-        # Three in a row across two blocks are let go: there are 16 * 65,536 in a block.
+        # Three in a row across two blocks are not counted: a block has 16 * 65,536 frames.
         self.clipped_count += _count_clipped(block)
         self.tail = _concatenate(self.tail, mono[-self._tail_frames :])[-self._tail_frames :]
         mono = _concatenate(self._remainder, mono)
@@ -113,7 +114,7 @@ class _Accumulator:
             self._powers.append(_frame_powers(mono[:usable], self._frame_length))
 
     def powers(self) -> Powers:
-        """Return the powers of every 20 ms; of all there is where it is less."""
+        """Return the power of every 20 ms; of the whole sound if it is shorter."""
         if not self._powers:
             return _frame_powers(self._remainder, len(self._remainder))
         return self._powers[0] if len(self._powers) == 1 else np.concatenate(self._powers)
@@ -145,8 +146,8 @@ def _windows(powers: Powers) -> tuple[Levels, Levels]:
 
 
 def _count_clipped(samples: Samples) -> int:
-    """Return how many samples are within three or more in a row at full scale."""
-    # Hardly any file comes near: two passes spare it the rest.
+    """Return the number of samples within three or more in a row at full scale."""
+    # Hardly any file comes near full scale: two fast passes skip the rest.
     if not len(samples) or max(samples.max(), -samples.min()) < _FULL_SCALE:
         return 0
     full = np.abs(samples) >= _FULL_SCALE

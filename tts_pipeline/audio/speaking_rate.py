@@ -1,4 +1,4 @@
-"""How long a text takes to speak, at least and at most, by its characters and its language."""
+"""Estimate the shortest and the longest time to speak a text, by its characters and its language."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Mapping
 from functools import cache
 
 FASTEST_FACTOR = 0.6
-"""Times the usual reading time. In the study below, three standard deviations are 0.65 (Russian) to 0.78 (German);
-local voices are at 0.76 or more."""
+"""Shortest time, as a multiple of the usual reading time. In the study below, three standard deviations are 0.65
+(Russian) to 0.78 (German); local voices are at 0.76 or more."""
 
 SLOWEST_FACTOR = 1.6
-"""Times the usual reading time. In the study below, two standard deviations are 1.23 (German) to 1.55 (Russian);
-audiobooks in English are advised to have 150 to 160 words a minute, 1.5 times slower than its readers; local voices are
-at 1.46 or less. What is said twice is at 2."""
+"""Longest time, as a multiple of the usual reading time. In the study below, two standard deviations are 1.23 (German)
+to 1.55 (Russian); the advice for audiobooks in English is 150 to 160 words a minute, 1.5 times slower than the study's
+readers; local voices are at 1.46 or less. A text spoken twice is at 2."""
 
 _LETTERS_PER_MINUTE: Mapping[str, int] = {
     "ar": 612, "de": 920, "en": 987, "es": 1025, "fi": 1078, "fr": 998, "he": 833, "it": 950, "nl": 978,
     "pl": 916, "pt": 913, "ru": 986, "sl": 885, "sv": 917, "tr": 1054, "zh": 255,
 }  # fmt: skip
-"""Letters a minute read aloud, spaces left out, by language.
+"""Letters read aloud in a minute, without spaces, by language.
 
 Trauzettel-Klosinski, Dietz: Standardized assessment of reading performance: the new International Reading Speed Texts
 IReST. Investigative Ophthalmology & Visual Science 53 (2012), 5452-5461; 436 native speakers. Read 2026-11: the
-abstract; by language, as the reader mode of Firefox quotes its table.
+abstract, and the figures by language in the reader mode of Firefox, which quotes the study's table.
 """
 
 _LATIN = frozenset({"de", "en", "es", "fi", "fr", "it", "nl", "pl", "pt", "sl", "sv", "tr"})
@@ -34,7 +34,7 @@ _MORA_S = 0.125
 """The study's 357 Japanese characters a minute, at 1.35 morae each (a third of them kanji, of two morae)."""
 
 _SYLLABLE_S = 60 / 370
-"""The study's mean over all languages, for those it has none of: Korean."""
+"""The study's mean over all languages, for a language that it lacks: Korean."""
 
 _SCRIPT_LETTER_S: Mapping[str, float] = {
     "LATIN": 0.068,  # the study's mean of 14 alphabetic languages
@@ -49,22 +49,22 @@ _SCRIPT_LETTER_S: Mapping[str, float] = {
     "CJK": 60 / _LETTERS_PER_MINUTE["zh"],
     "IDEOGRAPHIC": 60 / _LETTERS_PER_MINUTE["zh"],
 }
-"""Usual seconds a letter, by the first word of its Unicode name."""
+"""Usual seconds per letter, by the first word of its Unicode name."""
 
 _HAN_LETTER_S: Mapping[str, float] = {"ja": 2 * _MORA_S, "ko": _SYLLABLE_S}
-"""Usual seconds a Han character in languages other than Chinese."""
+"""Usual seconds per Han character in languages other than Chinese."""
 
 _LETTER_S: Mapping[str, float] = {
     **{language: 60 / letters for language, letters in _LETTERS_PER_MINUTE.items() if language != "zh"},
     "ja": _MORA_S,
     "ko": _SYLLABLE_S,
 }
-"""Usual seconds of a letter by language; in Chinese the letters are another script's."""
+"""Usual seconds per letter, by language; letters in a Chinese text belong to another script."""
 
 Range = tuple[float, float]
-"""Seconds: at least, at most."""
+"""Shortest and longest time in seconds."""
 
-# Of what has no study: from what is said in the eleven languages of the services, at the paces above.
+# Characters without a study: estimated from their spoken forms in the eleven languages of the services, at these rates.
 _NOTHING: Range = (0.0, 0.0)
 _UNKNOWN_LETTER: Range = (0.03, 0.4)
 _DIGIT: Range = (0.03, 0.55)  # "1000000" is two words; "77" is "siebenundsiebzig"
@@ -89,11 +89,11 @@ _CATEGORIES: Mapping[str, Range] = {
 
 
 def speaking_range_s(text: str, language: str | None) -> Range:
-    """Return how many seconds a text takes to say at the least and at the most.
+    """Return the shortest and the longest time to speak a text, in seconds, at the usual speed.
 
-    Silence before and after it is not counted, and neither is a speed other than the usual.
+    The times leave out silence before and after the speech.
 
-    A language (BCP-47) of None, or without figures here, is guessed from the script, letter by letter.
+    With a language (BCP-47) of None, or without figures here, the script of each letter decides.
     """
     plain = unicodedata.normalize("NFKC", text)
     language_code = _language_code(plain, language)
@@ -103,11 +103,11 @@ def speaking_range_s(text: str, language: str | None) -> Range:
 
 
 def usual_pace_s(language: str | None) -> tuple[float, float]:
-    """Return the usual seconds of a letter and of a Han character in running text, pauses included.
+    """Return the usual seconds per letter and per Han character in running text, pauses included.
 
-    A letter is what is neither a space nor Han: the study counted so.
+    As in the study, every character that is neither a space nor Han counts as a letter.
 
-    A language (BCP-47) of None, or without figures here, has the mean of the alphabets, and Chinese.
+    A language (BCP-47) of None, or without figures here, gets the mean of the alphabets, and Chinese.
     """
     language_code = "" if language is None else language.partition("-")[0].lower()
     letter_s = _LETTER_S.get(language_code, _SCRIPT_LETTER_S["LATIN"])
@@ -121,7 +121,7 @@ def _language_code(text: str, language: str | None) -> str:
 
 
 class _Seconds(dict[str, float]):
-    """The least (0) or the most (1) seconds of every character met so far, in one language."""
+    """Cache of the shortest (0) or the longest (1) time of each character, in one language."""
 
     def __init__(self, language_code: str, bound: int) -> None:
         self._language_code = language_code

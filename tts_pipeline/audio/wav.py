@@ -1,7 +1,7 @@
-"""Read, mend and write WAV headers (RIFF, big-endian RIFX, 64-bit RF64).
+"""Read, correct and write WAV headers (RIFF, big-endian RIFX, 64-bit RF64).
 
-The sizes in a streamed header are written before the length is known, and are then placeholders: the bytes are what
-counts. Layouts: Microsoft's RIFF/WAVE documents, EBU Tech 3306 (RF64).
+A streamed header is written before the length is known, and its sizes are placeholders: the actual bytes decide.
+Layouts: Microsoft's RIFF/WAVE documents, EBU Tech 3306 (RF64).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tts_pipeline.errors import UnreadableError
 PLAIN_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _EXTENSIBLE = 0xFFFE
 _LINEAR = {1: range(8, 33), 3: (32, 64), 6: (8,), 7: (8,)}
-"""PCM, float, A-law, mu-law: every sample has the same size; how many bits that can be."""
+"""Possible bits per sample in PCM, float, A-law and mu-law, whose samples all have the same size."""
 
 _MAX_PADDING_BYTES = 64
 _TAGS = (b"TAG", b"ID3", b"APETAGEX")
 
 _PLACEHOLDER = 0x7FFF0000
-"""From here on a size is a placeholder (0x7FFFFFBF, 0x7FFFFFFF, 0xFFFFFFFF are seen): no answer may be that large."""
+"""A size from this on is a placeholder (0x7FFFFFBF, 0x7FFFFFFF, 0xFFFFFFFF occur): no answer may be that large."""
 
 
 class MalformedWavError(ValueError):
-    """The bytes are no whole WAV; never leaves the package: it becomes ``MalformedAudio``."""
+    """The bytes are not a whole WAV. Never leaves the package: it becomes ``MalformedAudio``."""
 
 
 class Wav(NamedTuple):
-    """A WAV file that plays, the very bytes given where its header was right; frames are counted by the bytes there.
+    """A playable WAV file, the same object as received if its header was right; its bytes determine ``frames``.
 
-    ``is_measured``: the header had no length of its own, so that a cut would not show. ``is_linear``: every sample has
-    the same size; else only decoding tells how many there are.
+    ``is_measured``: the header had no length, so a cut would not show. ``is_linear``: every sample has the same size;
+    otherwise only decoding determines their number.
     """
 
     data: bytes
@@ -56,7 +56,7 @@ class _Format:
 
 @dataclass(slots=True)
 class _Chunks:
-    """What the chunks of a file say; sizes as declared."""
+    """The content of a file's chunks, with declared sizes."""
 
     format: _Format | None = None
     data_offset: int = 0
@@ -66,7 +66,7 @@ class _Chunks:
 
 
 def wav_header(size: int, sample_format: tuple[int, int, int, int]) -> bytes:
-    """Return the 44 bytes before so many bytes of samples, by format tag, sample rate, channels and bits."""
+    """Return the header of 44 bytes for ``size`` bytes of samples; the format is tag, sample rate, channels, bits."""
     tag, sample_rate_hz, channels, bits = sample_format
     block = bits // 8 * channels
     rate = (channels, sample_rate_hz, sample_rate_hz * block, block, bits)
@@ -74,23 +74,23 @@ def wav_header(size: int, sample_format: tuple[int, int, int, int]) -> bytes:
 
 
 def read_wav(data: bytes) -> Wav:
-    """Return a WAV file that plays, mended where its sizes lie; the very bytes given where they do not.
+    """Return a playable WAV file with correct sizes; the same bytes if its sizes were correct.
 
     Raises:
-        MalformedWavError: It is cut (shorter than its header truly says), empty, or no WAV that can be understood.
-        UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has; ``UnsupportedAudio``:
-            samples of a size that cannot be, or two pieces of them.
+        MalformedWavError: The file is cut (shorter than its real sizes say), empty, or not a WAV.
+        UnreadableError: ``ImplausibleAudio``: a sample rate or channels that no speech has; ``UnsupportedAudio``: an
+            impossible size of samples, or two pieces of sound.
     """
     return _read_canonical(data) or _read_chunks(data)
 
 
 def is_canonical(data: bytes) -> bool:
-    """Whether this is one usual file, whose sizes say that it is all there is."""
+    """Return whether this is a single file with the usual header and correct sizes."""
     return _read_canonical(data) is not None
 
 
 def end_of_wav(data: bytes) -> int | None:
-    """Return where a file that plays ends by its own sizes; None where they do not agree, or do not know it."""
+    """Return the end of a playable file by its own sizes; None if they are missing or contradict each other."""
     order = ">" if data[:4] == b"RIFX" else "<"
     chunks = _scan_chunks(data, order)
     end, riff_bytes = chunks.data_offset + chunks.declared_bytes, _riff_bytes(data, order)
@@ -98,7 +98,7 @@ def end_of_wav(data: bytes) -> int | None:
 
 
 def _read_canonical(data: bytes) -> Wav | None:
-    """Take the usual file (44 bytes of header, right sizes) without looking further; None for any other."""
+    """Read the usual file (a header of 44 bytes, correct sizes) without scanning its chunks; None for any other."""
     if len(data) <= PLAIN_HEADER.size:
         return None
     riff, size, _, fmt, fmt_size, tag, channels, rate, _, block, bits, name, length = PLAIN_HEADER.unpack_from(data)
@@ -115,13 +115,13 @@ def _read_chunks(data: bytes) -> Wav:
     chunks = _scan_chunks(data, order)
     wav_format = chunks.format
     if wav_format is None or not chunks.data_offset:
-        raise MalformedWavError("the WAV has no format or no data")
+        raise MalformedWavError("the WAV lacks its format or its data")
     length, is_measured = _true_length(data, order, chunks, len(data) - chunks.data_offset)
     if wav_format.tag in _LINEAR:
         length -= length % wav_format.block_bytes
     frames = _count_frames(wav_format, chunks.fact_frames, length)
     if frames <= 0:
-        raise MalformedWavError("the WAV has a header and no sound")
+        raise MalformedWavError("the WAV has a header but no sound")
     has_true_sizes = data[:4] in {b"RIFF", b"RIFX"} and _riff_bytes(data, order) == len(data)
     if has_true_sizes and chunks.declared_bytes == length:
         file = data
@@ -158,35 +158,38 @@ def _read_format(chunk: bytes, order: str) -> _Format:
     if tag == _EXTENSIBLE and len(chunk) >= 26:
         tag = struct.unpack_from(order + "H", chunk, 24)[0]
     if bits not in _LINEAR.get(tag, (bits,)):
-        raise UnreadableError(f"the WAV says that its samples have {bits} bits of kind {tag}", code="UnsupportedAudio")
+        raise UnreadableError(
+            f"the WAV claims samples of {bits} bits in format {tag}, which this package cannot read",
+            code="UnsupportedAudio",
+        )
     if tag in _LINEAR:
         block = channels * ((bits + 7) // 8)
     if not block:
-        raise MalformedWavError("the WAV says that a sample has no bits")
+        raise MalformedWavError("the WAV claims samples of 0 bits")
     return _Format(tag, channels, rate, byte_rate, block, chunk)
 
 
 def _true_length(data: bytes, order: str, chunks: _Chunks, present_bytes: int) -> tuple[int, bool]:
-    """Return the length of the samples, and whether only the bytes told it."""
+    """Return the length of the samples in bytes, and whether it is only measured from the actual bytes."""
     declared = chunks.long_bytes if chunks.declared_bytes == 0xFFFFFFFF and chunks.long_bytes else chunks.declared_bytes
     if declared == 0 or declared >= _PLACEHOLDER:
         riff_bytes = _riff_bytes(data, order)
         if declared == 0 and riff_bytes == len(data):
             return 0, False
         if len(data) < riff_bytes < _PLACEHOLDER:
-            raise MalformedWavError(f"the WAV is cut: {len(data)} bytes of {riff_bytes}")
+            raise MalformedWavError(f"the WAV is cut: {len(data)} of {riff_bytes} bytes")
         return present_bytes, riff_bytes != len(data)
     if declared > present_bytes:
-        raise MalformedWavError(f"the WAV is cut: {present_bytes} bytes of samples of {declared}")
+        raise MalformedWavError(f"the WAV is cut: {present_bytes} of {declared} bytes of samples")
     end = chunks.data_offset + declared + (declared & 1)
     if declared < present_bytes and not _is_chunks(data, order, end) and not _is_padding(data, order, end):
-        # A header patched for the first piece of a stream: more samples follow than it says.
+        # The header was written for the first piece of a stream: more samples follow than it says.
         return present_bytes, True
     return declared, False
 
 
 def _is_padding(data: bytes, order: str, end: int) -> bool:
-    """Whether what follows a file that agrees with itself is no sound: a tag, zeros, or a few bytes as a line end."""
+    """Return whether the data after a consistent file is not sound: a tag, zeros, or a few bytes as a line end."""
     is_whole = _riff_bytes(data, order) == end or data[:4] in {b"RF64", b"BW64"}
     return is_whole and (
         len(data) - end < _MAX_PADDING_BYTES or data.startswith(_TAGS, end) or not any(memoryview(data)[end:])
@@ -194,7 +197,7 @@ def _is_padding(data: bytes, order: str, end: int) -> bool:
 
 
 def _is_chunks(data: bytes, order: str, offset: int) -> bool:
-    """Whether what follows the samples is chunks (LIST, id3, ...) up to the end, the last of which may be cut."""
+    """Return whether only chunks (LIST, id3, ...) follow the samples; the last chunk may be cut."""
     while offset + 8 <= len(data):
         name, size = struct.unpack_from(order + "4sI", data, offset)
         if not (name.isascii() and name.decode("ascii").isprintable()):
@@ -219,7 +222,7 @@ def _riff_bytes(data: bytes, order: str) -> int:
 
 
 def _mend(samples: memoryview, order: str, chunk: bytes, fact_frames: int | None) -> bytes:
-    """Return a file of samples with true sizes, and only of what is needed to play them."""
+    """Return a file with correct sizes and only the chunks that players need."""
     length = len(samples)
     fmt, padding = chunk + b"\0" * (len(chunk) & 1), b"\0" * (length & 1)
     fact = b"" if fact_frames is None else struct.pack(order + "4sII", b"fact", 4, fact_frames)
