@@ -51,7 +51,7 @@ def test_prices_are_in_order_of_time() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('prices = ["first", "overlapping"]', "overlap: 'first' and 'overlapping' hold on the same day"),
+        ('prices = ["first", "overlapping"]', "overlap: 'first' and 'overlapping' apply on the same day"),
         ('prices = ["first", "dollars"]', "must be in one currency"),
         ('prices = ["tokens"]', "not a price for billing by characters"),
         ('billing = "tokens"\nprices = ["first"]', "not a price for billing by tokens"),
@@ -61,8 +61,8 @@ def test_prices_are_in_order_of_time() -> None:
         ('language_parameter = "l"', "language_parameter must be one of the card's parameters"),
         ('languages.de = "German"', "language_parameter is missing"),
         (LANGUAGES + 'languages.german = "German"', "languages.german must be a BCP-47 tag"),
-        (LANGUAGES + 'languages.de = "Dutch"', "languages.de must be a word of its own, among the choices of l"),
-        (LANGUAGES + 'languages.de = "German"\nlanguages.fr = "German"', "must be a word of its own"),
+        (LANGUAGES + 'languages.de = "Dutch"', "languages.de must be a unique word among the choices of l"),
+        (LANGUAGES + 'languages.de = "German"\nlanguages.fr = "German"', "must be a unique word"),
         ("colour = 1", "colour is not a known key"),
     ],
 )

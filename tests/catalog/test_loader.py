@@ -49,7 +49,7 @@ def test_a_users_entries_add_and_replace(load_text: LoadText) -> None:
 
 def test_the_id_of_a_price_means_one_price_for_good(load_text: LoadText) -> None:
     """It stands in every bill: a user's price cannot take a built-in one's."""
-    with pytest.raises(ConfigurationError, match=r"prices\.openai-tts-1 is the id of another price already"):
+    with pytest.raises(ConfigurationError, match=r"prices\.openai-tts-1 is already the id of another price"):
         load_text("""
             [prices.openai-tts-1]
             currency = "USD"

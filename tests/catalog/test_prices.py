@@ -87,11 +87,14 @@ def test_a_service_by_url_can_have_prices(load_prices: LoadPrices) -> None:
         (ONE.replace(FLASH, "qwen3-tts-flsh") + "per_10k_characters = 1", "Did you mean 'qwen3-tts-flash'"),
         (ONE.replace("modelstream", "modelstraem") + "per_10k_characters = 1", "Did you mean 'modelstream'"),
         (f"{ONE}per_1m_input_tokens = 1\nper_1m_output_tokens = 1", "not a price for billing by han_double"),
-        (ONE.replace("prices.one", "prices.openai-tts-1") + "per_10k_characters = 1", "the id of another price"),
+        (
+            ONE.replace("prices.one", "prices.openai-tts-1") + "per_10k_characters = 1",
+            "already the id of another price",
+        ),
         ('[prices.one]\nmodel = "m"\ncurrency = "CNY"\nper_10k_characters = 1', "prices.one.service is missing"),
         (
             f"{ONE}per_10k_characters = 1\n" + ONE.replace("one", "two") + "per_10k_characters = 2",
-            "'one' and 'two' hold on the same day",
+            "'one' and 'two' apply on the same day",
         ),
         (
             f"{ONE}per_10k_characters = 1\neffective_until = 2026-01-01\n"

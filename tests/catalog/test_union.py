@@ -62,7 +62,7 @@ def test_required_is_what_every_card_requires() -> None:
 
 def test_types_must_agree() -> None:
     """A parameter cannot be a number and a string."""
-    with pytest.raises(ConfigurationError, match="parameter 'p' differs in type"):
+    with pytest.raises(ConfigurationError, match="parameter 'p' has different types"):
         united(number("0", "1"), Parameter("p", "string"))
 
 

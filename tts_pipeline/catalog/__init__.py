@@ -1,4 +1,4 @@
-"""Services, model cards and prices as data, and the checks against them."""
+"""Load services, model cards and prices, and check parameters against them."""
 
 from tts_pipeline.catalog.catalog import Catalog, find_service, load_catalog
 from tts_pipeline.catalog.service import Service

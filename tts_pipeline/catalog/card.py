@@ -16,7 +16,7 @@ from tts_pipeline.errors import did_you_mean
 from tts_pipeline.models import Price
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
-"""The shape of a BCP-47 tag whose language is an ISO 639 code (RFC 5646; other primary subtags are not in use)."""
+"""The form of a BCP-47 tag whose language is an ISO 639 code (RFC 5646; other primary subtags are not in use)."""
 
 _UNITS = ("characters", "bytes", "tokens")
 _COUNTERS = ("han_double", "characters", "tokens")
@@ -25,8 +25,8 @@ _COUNTERS = ("han_double", "characters", "tokens")
 def read_card(table: TomlTable, like: Callable[[str], Card], prices: Mapping[str, Price]) -> Card:
     """Read one ``[[cards]]`` table; ``like`` looks a card up by ``service/model``.
 
-    A value that the table lacks is taken from the cards it is ``like``; single parameters and languages add to theirs
-    or replace them.
+    The cards that the table is ``like`` supply the values that it lacks; its parameters and languages are added to
+    theirs, or replace those of the same name.
     """
     service = table.text(table.require("service")) or ""
     model = table.text(table.require("model")) or ""
@@ -70,7 +70,7 @@ def _prices(table: TomlTable, catalog_prices: Mapping[str, Price]) -> tuple[Pric
 
 
 def sort_prices(prices: Iterable[Price]) -> tuple[Price, ...]:
-    """Return prices in the order in which they begin to hold."""
+    """Return prices in the order of their first days."""
     return tuple(sorted(prices, key=lambda price: price.effective_from or date.min))
 
 
@@ -84,28 +84,27 @@ def _check_languages(table: TomlTable, card: Card) -> None:
     words = list(card.languages.values())
     for tag, word in card.languages.items():
         if not LANGUAGE_TAG.fullmatch(tag):
-            raise table.error(f"languages.{tag}", "must be a BCP-47 tag, as de or zh-CN")
+            raise table.error(f"languages.{tag}", "must be a BCP-47 tag, such as de or zh-CN")
         if words.count(word) > 1 or (parameter and parameter.choices is not None and word not in parameter.choices):
             raise table.error(
-                f"languages.{tag}", f"must be a word of its own, among the choices of {parameter and parameter.name}"
+                f"languages.{tag}", f"must be a unique word among the choices of {parameter and parameter.name}"
             )
 
 
 def check_prices(table: TomlTable, billing: str, prices: Sequence[Price], *, key: str = "prices") -> None:
-    """Make sure that all of a model's prices, in order of time, can hold together.
-
-    ``billing`` is the counter that the model's bill follows.
+    """Check that a model's prices, in order of time, fit together and fit its ``billing``.
 
     Raises:
-        ConfigurationError: One is not for this billing, they are in two currencies, or two hold on the same day.
+        ConfigurationError: A price is not for this billing, the prices are in two currencies, or two prices apply on
+            the same day.
     """
     for price in prices:
         if (price.per_10k_characters is None) != (billing == "tokens"):
             raise table.error(key, f"has {price.price_id!r}, which is not a price for billing by {billing}")
     if len({price.currency for price in prices}) > 1:
-        raise table.error(key, "must be in one currency: costs of a model are added up")
+        raise table.error(key, "must be in one currency, because a model's costs are added up")
     for earlier, later in pairwise(prices):
         ends, begins = earlier.effective_until, later.effective_from
         if ends is None or begins is None or begins < ends:
             pair = f"{earlier.price_id!r} and {later.price_id!r}"
-            raise table.error(key, f"overlap: {pair} hold on the same day", "effective_until is exclusive")
+            raise table.error(key, f"overlap: {pair} apply on the same day", "effective_until is exclusive")

@@ -1,4 +1,4 @@
-"""The catalog: services and model cards by name, built in or from a user's file."""
+"""Look up services and model cards in the catalog, built in or from a user's file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Catalog:
     """Services and model cards by name.
 
     Args:
-        services: By name, in the order of the files.
-        cards: By (service, model), in the order of the files.
-        prices: By (service, model), a user's own in place of the card's.
+        services: Services by name, in the order of the files.
+        cards: Cards by (service, model), in the order of the files.
+        prices: A user's own prices by (service, model), in place of the card's.
     """
 
     services: Mapping[str, Service]
@@ -33,41 +33,36 @@ class Catalog:
     prices: Mapping[tuple[str, str], tuple[Price, ...]] = field(default_factory=dict)
 
     def service(self, name_or_url: str) -> Service:
-        """Look a service up.
+        """Return a service without its key.
 
         Args:
             name_or_url: A name of the catalog, or a URL with or without ``/v1``, which becomes the name.
 
-        Returns:
-            The service, without a key.
-
         Raises:
-            ConfigurationError: Neither a known name nor a URL.
+            ConfigurationError: The argument is neither a known name nor a URL.
         """
         if "://" in name_or_url:
             return Service(base_url=name_or_url)
         if name_or_url not in self.services:
-            hint = (
-                f"{did_you_mean(name_or_url, self.services)}Known: {', '.join(self.services)}; or give a URL, http..."
-            )
+            hint = f"{did_you_mean(name_or_url, self.services)}Use one of {', '.join(self.services)}, or a URL, http..."
             raise ConfigurationError(f"unknown service {name_or_url!r}", hint=hint)
         return self.services[name_or_url]
 
     def card(self, service: Endpoint, model: str) -> Card:
-        """Find the card that holds for a model on a service.
+        """Return the card of a model on a service.
 
         Args:
-            service: A service of the catalog, or any other: that is one by URL.
+            service: A service of the catalog, or a service by URL.
             model: The model's name as sent.
 
         Returns:
-            The card of that service, else one for any service. On a service by URL also the card of that model's name
-            on the first other service in the catalog, one of the same dialect preferred: its prices are the maker's,
-            its rate limit is another account's and left out; and for an unknown model a card that lets any parameter
-            through and knows no price and no limit.
+            The service's own card, else the card for any service. For a service by URL, else the model's card on the
+            first other service in the catalog, preferably of the same dialect: with the maker's prices, but without the
+            rate limit, which is another account's. For an unknown model there, a card that sends any parameter and has
+            no price and no limit.
 
         Raises:
-            ConfigurationError: A service of the catalog has no such model; names those it has.
+            ConfigurationError: A service of the catalog has no such model; the hint lists its models.
         """
         card = self._find_card(service, model)
         return replace(card, prices=self.prices.get((service.name, model), card.prices))
@@ -84,29 +79,26 @@ class Catalog:
         return replace(borrowed, service=service.name, requests_per_minute=None)
 
     def _borrowed_card(self, service: Endpoint, model: str) -> Card | None:
-        # The emulator's cards are nobody's real card: they come last.
+        # The emulator's cards come last, because they describe no real model.
         names = sorted(self.services, key=lambda name: (name == LOCAL, self.services[name].dialect != service.dialect))
         return next((self.cards[name, model] for name in names if (name, model) in self.cards), None)
 
     def _unknown_model(self, service: str, model: str) -> ConfigurationError:
-        known = [card.model for card in self.cards.values() if card.service in {service, ANY_SERVICE}]
-        hint = f"{did_you_mean(model, known)}It has: {', '.join(known) or 'no model'}; add a card with `catalog`"
+        models = [card.model for card in self.cards.values() if card.service in {service, ANY_SERVICE}]
+        hint = f"{did_you_mean(model, models)}It has: {', '.join(models) or 'no model'}; add a card with `catalog`"
         return ConfigurationError(f"service {service!r} has no model {model!r}", hint=hint)
 
 
 def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalog:
-    """Load the built-in catalog and a user's own.
+    """Load the built-in catalog, with a user's own catalog and prices.
 
     Args:
-        path: A TOML file that adds services, prices and cards, or replaces those of the same name; None is none.
+        path: A TOML file that adds services, prices and cards, or replaces those of the same name; None adds nothing.
             ``example.toml`` beside this module shows every form.
-        prices: A TOML file with prices of a user's own, see ``example-prices.toml`` there; None is none.
-
-    Returns:
-        The catalog.
+        prices: A TOML file with a user's own prices, as in ``example-prices.toml`` there; None adds nothing.
 
     Raises:
-        ConfigurationError: A mistake in the file; names file, key and what was expected.
+        ConfigurationError: A file has a mistake; the message names the file, the key and the expected value.
     """
     layers = [built_in_layer()]
     if path is not None:
@@ -123,7 +115,7 @@ def load_catalog(path: Path | None = None, prices: Path | None = None) -> Catalo
 
 
 def find_service(name: str, *, catalog: Catalog | None = None, environ: Mapping[str, str] | None = None) -> Service:
-    """Look a service up, with its key from the environment.
+    """Return a service with its key from the environment.
 
     Args:
         name: A name of the catalog, or a URL.

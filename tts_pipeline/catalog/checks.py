@@ -15,7 +15,7 @@ MAX_EXAMPLES = 10
 """Distinct bad values of a column that an error message shows."""
 
 _MAX_REPR_CHARACTERS = 60
-"""A longer value is cut: it may be a whole text, when the wrong column was named."""
+"""A longer value is cut: a wrong column may hold whole texts."""
 
 
 def check_parameters(
@@ -25,14 +25,15 @@ def check_parameters(
     *,
     from_columns: Collection[str] = (),
 ) -> dict[str, ParameterValue]:
-    """Check the parameters that hold for every row; return them as they are sent, in the same order.
+    """Check the parameters that apply to every row; return them as they are sent, in the same order.
 
     Text that spells a number or a boolean counts as one; a language may be a BCP-47 tag. ``unchecked`` parameters may
-    have a value, or a name, that the card does not know; a known one's type is checked all the same. A required
+    have a value, or a name, that the card does not know; the type of a known parameter is still checked. A required
     parameter in ``from_columns``, which a column carries row by row, is not missing.
 
     Raises:
-        ConfigurationError: An unknown parameter, a bad value or a missing one; names it and what is allowed.
+        ConfigurationError: A parameter is unknown, missing or has a bad value; the message names it and its allowed
+            values.
     """
     wire_values = {name: _check_value(card, name, value, unchecked) for name, value in parameters.items()}
     for parameter in card.parameters.values():
@@ -54,18 +55,18 @@ def check_column(
 ) -> dict[object, ParameterValue]:
     """Check the values of a column that carries a parameter row by row; return each as it is sent.
 
-    ``counts`` has the number of rows of each distinct value; None, which is not returned, is a row that leaves the
-    parameter unset: where there ``has_fixed_value``, it gets one that holds for all rows. ``unchecked`` is as in
+    ``counts`` has the number of rows of each distinct value. Rows with None leave the parameter unset; if it
+    ``has_fixed_value``, they get the value for all rows. The result has no entry for None. ``unchecked`` is as in
     :func:`check_parameters`.
 
     Raises:
-        ConfigurationError: Names the distinct bad values with their row counts, the most frequent first.
+        ConfigurationError: Values are bad; the message lists them with their row counts, the most frequent first.
     """
     parameter = _find_parameter(card, name, unchecked)
     unset = counts.get(None, 0)
     if unset and parameter and parameter.required and not has_fixed_value:
         raise ConfigurationError(
-            f"{unset} {_row_noun(unset)} without {name!r}, which {_model_on_service(card)} needs",
+            f"{_model_on_service(card)} needs the parameter {name!r}, and {unset} {_row_noun(unset)} lack it",
             hint=f"fill the column, or give a value for all rows; it takes {expectation(parameter)}",
         )
     is_unchecked = name in unchecked
@@ -81,8 +82,8 @@ def check_column(
 def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
     """Read a parameter's value from a shell, as in ``--set speed=1.2``.
 
-    The card's type decides. Of a parameter it does not know, ``5`` is a number, ``true`` a boolean and ``"5"``, in
-    quotes, text. :func:`check_parameters` says whether the value is allowed.
+    The card's type decides. For a parameter that the card does not know, ``5`` is a number, ``true`` a boolean and
+    ``"5"``, in quotes, text. :func:`check_parameters` then checks whether the value is allowed.
 
     Raises:
         ConfigurationError: The text does not spell a value of the parameter's type.
@@ -96,39 +97,38 @@ def parameter_from_text(card: Card, name: str, text: str) -> ParameterValue:
     if parameter.type == "string" and is_structure(text):
         raise ConfigurationError(
             f"{name!r} cannot be an object or a list on {_model_on_service(card)}",
-            hint=f"it takes {expectation(parameter)}; a text that looks like one is given in a job file or from Python",
+            hint=f"it takes {expectation(parameter)}; give a text that looks like one in a job file or from Python",
         )
     return value
 
 
 def language_tag(card: Card, parameters: Mapping[str, ParameterValue]) -> str | None:
-    """Return the BCP-47 tag in which a text is to be spoken; None leaves it to the service (not given, or ``Auto``)."""
+    """Return the BCP-47 tag of the requested language; None leaves it to the service (not given, or ``Auto``)."""
     word = parameters.get(card.language_parameter or "")
     return find_language_tag(card.languages, word) if isinstance(word, str) else None
 
 
 def find_language_name(languages: Mapping[str, str], tag: str) -> str | None:
-    """Find the service's word for a BCP-47 tag in any case; None when no tag of the card fits.
+    """Return the service's word for a BCP-47 tag in any case; None when no tag of the card fits.
 
-    Subtags are dropped from the end until one fits (RFC 4647, lookup): ``zh-CN`` finds ``Chinese`` under ``zh``. An
+    Subtags are dropped from the end until a tag fits (RFC 4647, lookup): ``zh-CN`` finds ``Chinese`` under ``zh``. An
     underscore, as in a locale's name, counts as a hyphen.
     """
-    known = {card_tag.lower(): name for card_tag, name in languages.items()}
+    name_by_tag = {card_tag.lower(): name for card_tag, name in languages.items()}
     subtags = tag.replace("_", "-").lower().split("-")
     prefixes = ("-".join(subtags[:count]) for count in range(len(subtags), 0, -1))
-    return next((known[prefix] for prefix in prefixes if prefix in known), None)
+    return next((name_by_tag[prefix] for prefix in prefixes if prefix in name_by_tag), None)
 
 
 def find_language_tag(languages: Mapping[str, str], name: str) -> str | None:
-    """Find the BCP-47 tag of a service's word for a language.
+    """Return the BCP-47 tag of a service's word for a language.
 
-    An unknown word that itself looks like a tag (``yue``) is returned as it is; None for any other, ``Auto`` for
-    example.
+    An unknown word that looks like a tag (``yue``) is returned unchanged; None for any other word, such as ``Auto``.
     """
     for tag, card_name in languages.items():
         if card_name == name:
             return tag
-    # Longer words are names of languages, not tags: Thai and Dutch would pass for one otherwise.
+    # The pattern allows 2 or 3 letters: longer words (Thai, Dutch) are names of languages, not tags.
     return name if LANGUAGE_TAG.fullmatch(name) else None
 
 
@@ -141,7 +141,7 @@ def _check_value(card: Card, name: str, value: object, unchecked: Collection[str
 
 
 def _find_parameter(card: Card, name: str, unchecked: Collection[str]) -> Parameter | None:
-    """Return the card's parameter; None for one that may be sent all the same."""
+    """Return the card's parameter; None for an unknown parameter that may be sent all the same."""
     if name in card.parameters or name in unchecked:
         return card.parameters.get(name)
     refuse_keyword(name)
@@ -152,7 +152,7 @@ def _find_parameter(card: Card, name: str, unchecked: Collection[str]) -> Parame
 
 
 def _wire_value(card: Card, parameter: Parameter | None, value: object, *, is_unchecked: bool) -> ParameterValue | None:
-    """Return what is sent for a value; None for a bad one."""
+    """Return a value as it is sent; None for a bad value."""
     if parameter is None:
         return coerce_untyped(value)
     wire_value = coerce(parameter.type, value)
@@ -172,9 +172,9 @@ def _bad_value(card: Card, name: str, parameter: Parameter | None, value: object
 def _bad_values(card: Card, name: str, parameter: Parameter | None, bad: Mapping[object, int]) -> ConfigurationError:
     frequent = sorted(bad, key=lambda value: (-bad[value], str(value)))
     examples = [f"{_short_repr(value)} ({bad[value]} {_row_noun(bad[value])})" for value in frequent[:MAX_EXAMPLES]]
-    rest = frequent[MAX_EXAMPLES:]
-    if rest:
-        examples.append(f"and {len(rest)} more ({sum(bad[value] for value in rest)} rows)")
+    others = frequent[MAX_EXAMPLES:]
+    if others:
+        examples.append(f"and {len(others)} more ({sum(bad[value] for value in others)} rows)")
     return ConfigurationError(
         f"the column for {name!r} has values that {_model_on_service(card)} does not take: {', '.join(examples)}",
         hint=_allowed_hint(card, parameter, frequent[0]),
@@ -186,9 +186,9 @@ def _allowed_hint(card: Card, parameter: Parameter | None, value: object) -> str
         return "it takes a string, a number or a boolean, or an object or a list of these"
     near = did_you_mean(str(value)[:_MAX_REPR_CHARACTERS], map(str, parameter.choices or ()))
     tags = f", or a tag: {', '.join(card.languages)}" if parameter.name == card.language_parameter else ""
-    # A wrong type is refused in any case, so there is no way out to offer.
-    way_out = f"; {_unchecked_hint(parameter.name)}" if coerce(parameter.type, value) is not None else ""
-    return f"{near}It takes {expectation(parameter)}{tags}{way_out}"
+    # ``unchecked`` does not help against a wrong type, which is always refused.
+    unchecked_hint = f"; {_unchecked_hint(parameter.name)}" if coerce(parameter.type, value) is not None else ""
+    return f"{near}It takes {expectation(parameter)}{tags}{unchecked_hint}"
 
 
 def _short_repr(value: object) -> str:

@@ -15,27 +15,27 @@ from tts_pipeline.errors import ConfigurationError
 from tts_pipeline.models import ParameterValue, Price
 
 DIALECTS = ("openai", "dashscope")
-"""How requests can be built."""
+"""The forms of requests that ``wire.request`` builds."""
 
 ANY_SERVICE = "*"
-"""Stands in a card for any service."""
+"""The service of a card that applies to any service."""
 
 LOCAL = "local"
-"""The service that has no URL until it is started."""
+"""The local service, which has no URL until it is started."""
 
 _TYPES = ("string", "number", "integer", "boolean", "object", "array")
 _NUMBERS = ("number", "integer")
 _VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _MAX_PRICE = 10**9
-"""No price in any currency is higher; what a request costs at it fits the tables."""
+"""No price in any currency is higher; the cost of a request at this price fits the tables."""
 
 _BY_CHARACTER = "per_10k_characters"
 _BY_TOKEN = ("per_1m_input_tokens", "per_1m_output_tokens")
 
 
 def read_service(name: str, table: TomlTable) -> Service:
-    """Read ``[services.NAME]``; an error names file and key, never a value that may be a service's key."""
+    """Read ``[services.NAME]``; an error names the file and the setting, never a value, which may be an API key."""
     if not name or "/" in name or name == ANY_SERVICE:
         raise table.error("", f"must have a name without a slash, other than {ANY_SERVICE!r}")
     auth = table.one_of("auth", ("bearer", "none")) or "bearer"
@@ -68,10 +68,10 @@ def read_service(name: str, table: TomlTable) -> Service:
 
 
 def read_price(price_id: str, table: TomlTable, basis: Literal["list", "user"]) -> Price:
-    """Read ``[prices.ID]``; ``basis`` holds when the table does not say."""
+    """Read ``[prices.ID]``; ``basis`` is the default for a table without one."""
     currency = table.text(table.require("currency")) or ""
     if not _CURRENCY.fullmatch(currency):
-        raise table.error("currency", "must be three capitals, as CNY")
+        raise table.error("currency", "must be three capitals, such as CNY")
     price = Price(
         price_id=price_id,
         currency=currency,
@@ -111,7 +111,7 @@ def read_parameter(name: str, table: TomlTable) -> Parameter:
     _check_range(table, parameter)
     for label in parameter.labels:
         if label not in (parameter.choices or ()):
-            raise table.error(f"labels.{label}", "is the label of something that is not among the choices")
+            raise table.error(f"labels.{label}", "is a label for a value that is not among the choices")
     return parameter
 
 
@@ -120,7 +120,7 @@ def _read_amount(table: TomlTable, key: str) -> Decimal | None:
     if amount is not None and amount < 0:
         raise table.error(key, "must not be negative")
     if amount is not None and amount > _MAX_PRICE:
-        raise table.error(key, f"must be {_MAX_PRICE:,} at most", "its unit is in its name")
+        raise table.error(key, f"must be {_MAX_PRICE:,} at most", "the name of the key states the unit")
     return amount
 
 

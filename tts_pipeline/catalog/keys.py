@@ -1,4 +1,4 @@
-"""Find a service's API key. With the command line and Airflow, the only reader of the environment."""
+"""Find a service's API key in the environment, which only this module, ``cli`` and ``airflow`` read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tts_pipeline.errors import ConfigurationError
 AnyService = TypeVar("AnyService", bound=Endpoint)
 
 URL_KEY_VARIABLE = "TTS_API_KEY"
-"""Holds the key of a service that is given by URL only."""
+"""The variable with the key of a service by URL."""
 
 
 def environment() -> Mapping[str, str]:
@@ -24,13 +24,13 @@ def environment() -> Mapping[str, str]:
 
 
 def with_key(service: AnyService, environ: Mapping[str, str]) -> AnyService:
-    """Give a service its key, from the variable that the catalog names; ``TTS_API_KEY`` for a service by URL.
+    """Return a service with its key, from the variable that the catalog names; ``TTS_API_KEY`` for a service by URL.
 
-    A service that has a key keeps it, and one without authentication gets none. A service by URL on loopback without a
-    key needs none: its ``auth`` is ``none``.
+    A service that has a key keeps it, and a service without authentication gets none. A service by URL on loopback
+    needs no key: without one, its ``auth`` becomes ``none``.
 
     Raises:
-        ConfigurationError: The key is missing or cannot be one, or would travel over plain http off loopback.
+        ConfigurationError: The key is missing or malformed, or would travel over plain http off loopback.
     """
     if service.auth == "none":
         return service

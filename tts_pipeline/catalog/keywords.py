@@ -1,4 +1,4 @@
-"""The names of our own settings, so that a misspelt one is not taken for a voice parameter."""
+"""Refuse the names of our own settings, also misspelt, where voice parameters are given."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from tts_pipeline.options import OPTIONS
 SHARED_NAMES = frozenset(
     {"actions", "audio", "format", "model", "parameters", "quality", "seed", "text", "voice", "latency_s"}
 )
-"""Names of ours that are also parameters of speech services, from memory: ``seed`` (ElevenLabs), ``quality`` (PlayHT),
-``format`` (Fish Audio), ``audio`` (Volcengine: https://volcengine.com/docs/6561/79823, 2026-11-29). Never refused."""
+"""Our names that are also parameters of speech services, and never refused. From memory: ``seed`` (ElevenLabs),
+``quality`` (PlayHT), ``format`` (Fish Audio), ``audio`` (Volcengine: https://volcengine.com/docs/6561/79823,
+2026-11-29)."""
 
 _ARGUMENTS = frozenset(
     {
@@ -21,7 +22,7 @@ _ARGUMENTS = frozenset(
         *("budget", "columns", "max_open_parts", "missing_is_empty", "ship_every_s", "ship_journals"),
     }
 )
-"""Names that only Python has, beside the fields of ``config``."""
+"""Names that exist only in Python, in addition to the fields of ``config``."""
 
 _VALUES = (AudioSettings, BudgetCap, InputColumns, Limits, QualityPolicy, Selection)
 
@@ -30,27 +31,27 @@ KEYWORDS = (
     | {field.name for value in _VALUES for field in fields(value)}
     | _ARGUMENTS
 ) - SHARED_NAMES
-"""Names of flags, of keys of a job file, and of arguments, without those that services have as parameters too."""
+"""Names of flags, of keys of a job file, and of arguments, without those that are also parameters of services."""
 
 _ONE_EDIT_FROM = 5
-"""A shorter keyword is only met by itself: too many names are one letter from it."""
+"""A shorter keyword must match exactly: too many names differ from it by one letter."""
 
 _TWO_EDITS_FROM = 9
-"""From this length on, two letters may be wrong."""
+"""From this length on, a match may have two wrong letters."""
 
 
 def refuse_keyword(name: str) -> None:
-    """Refuse a parameter that no card knows, where its name is that of a setting of ours, or a slip of it."""
+    """Refuse a parameter that the card does not know, if its name is that of our own setting, also misspelt."""
     if name in SHARED_NAMES:
         return
     plain = name.lower().replace("-", "_")
     nearest = _nearest(plain)
     if nearest is not None:
-        problem = "is a setting of a run, and no voice parameter" if plain == nearest else "is no known voice parameter"
+        problem = "is a setting of a run, not a voice parameter" if plain == nearest else "is not a voice parameter"
         raise ConfigurationError(
             f"{name!r} {problem}",
-            hint=f"Did you mean {nearest!r}? It is a flag, a key of a job file, or a field of tts.Job or what it "
-            f"holds. If the service has a parameter {name}, name it in `unchecked={[name]}`",
+            hint=f"Did you mean {nearest!r}? It is a flag, a key of a job file, or a field of tts.Job or its values. "
+            f"If the service has a parameter {name}, name it in `unchecked={[name]}`",
         )
 
 
@@ -65,7 +66,7 @@ def _max_distance(keyword: str) -> int:
 
 
 def _edit_distance(name: str, keyword: str) -> int:
-    """Count the letters that are missing, too many, wrong or changed places; more than two count as three."""
+    """Count the letters that are missing, superfluous, wrong or swapped; more than two count as three."""
     if abs(len(name) - len(keyword)) > 2:
         return 3
     previous: list[int] = []

@@ -1,4 +1,4 @@
-"""Load catalog files, and lay a user's over the built-in ones."""
+"""Load catalog files, and combine a user's file with the built-in files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tts_pipeline.errors import did_you_mean
 from tts_pipeline.models import Price
 
 BUILT_IN = ("services", "prices", "modelstream", "baze", "local", "dashscope", "openai")
-"""The files of the built-in catalog, in the order in which services and models are listed."""
+"""The files of the built-in catalog, in the order in which lists show services and models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What one catalog says by itself: cards are still tables, because they may build on the layer beneath."""
+    """The entries of one catalog; cards are still tables, because they may build on the layer below."""
 
     services: dict[str, Service] = field(default_factory=dict)
     prices: dict[str, Price] = field(default_factory=dict)
@@ -41,10 +41,10 @@ def built_in_layer() -> Layer:
 
 
 def user_layer(file: Path, catalog_prices: Collection[Price] = ()) -> Layer:
-    """Read a user's own catalog; a price in it is the user's unless it says otherwise, with an id that is not taken.
+    """Read a user's own catalog; the basis of its prices is ``user`` by default, and their ids must be new.
 
     Raises:
-        ConfigurationError: A mistake in it; names file, key and what was expected.
+        ConfigurationError: The file has a mistake; the message names the file, the key and the expected value.
     """
     layer = Layer()
     _add_entries(layer, read_toml(file), "user", catalog_prices)
@@ -52,7 +52,7 @@ def user_layer(file: Path, catalog_prices: Collection[Price] = ()) -> Layer:
 
 
 def resolve_cards(layers: Sequence[Layer], services: Collection[str]) -> dict[tuple[str, str], Card]:
-    """Turn every layer's tables into cards, the upper layer's in place of the lower's; the lowest layer is first."""
+    """Turn the tables of all layers, the lowest first, into cards; an upper layer's card replaces a lower layer's."""
     prices = {name: price for layer in layers for name, price in layer.prices.items()}
     resolver = _Resolver(layers, prices, services)
     references = dict.fromkeys(reference for layer in layers for reference in layer.cards)
@@ -70,7 +70,7 @@ class _Resolver:
         self._in_progress: set[tuple[str, int]] = set()
 
     def card(self, reference: str, top: int) -> Card:
-        """Resolve a card as seen from a layer: that layer's own, else the nearest beneath."""
+        """Return the card of a reference on a layer: that layer's own, else the next lower layer's."""
         level = next(level for level in range(top, -1, -1) if reference in self._layers[level].cards)
         key = (reference, level)
         if key not in self._cards:
@@ -83,12 +83,12 @@ class _Resolver:
         table = self._layers[level].cards[reference]
 
         def like(other: str) -> Card:
-            # A card that is like itself means the one it replaces.
+            # A card that is like itself refers to the card that it replaces.
             below = level - 1 if other == reference else top
             if not any(other in layer.cards for layer in self._layers[: below + 1]):
                 raise table.error("like", f"names an unknown card {other!r}", did_you_mean(other, self._known))
             if other != reference and any(other == name for name, _ in self._in_progress):
-                raise table.error("like", f"leads back to {reference!r} through {other!r}")
+                raise table.error("like", f"forms a circle: {other!r} leads back to {reference!r}")
             return self.card(other, below)
 
         card = read_card(table, like, self._prices)

@@ -1,4 +1,4 @@
-"""A user's own prices, in place of the catalog's."""
+"""Read a user's own prices, which replace the catalog's, and describe the caveats of a price."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Reference = tuple[str, str]
 def read_prices(
     file: Path, card_of: Callable[[str, str], Card], catalog_prices: Collection[Price]
 ) -> dict[Reference, tuple[Price, ...]]:
-    """Read a file of prices: by service and model all their prices, in order of time, in place of the catalog's.
+    """Read a file of prices; return all prices of each service and model in it, in order of time.
 
-    ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` beside; its basis is ``user``.
-    An id that the catalog has means the catalog's price, in every bill.
+    ``[prices.ID]`` is as in a catalog, with ``service`` (a name or a URL) and ``model`` as well; its basis is ``user``.
+    An id of the catalog must have the catalog's price, because it means that price in every bill.
 
     Raises:
-        ConfigurationError: A mistake in it, such as an unknown model, prices that overlap in time, in two currencies or
-            not for the model's billing, or an id that is taken; names file and key.
+        ConfigurationError: The file has a mistake, such as an unknown model, an id of another price, or prices that
+            overlap in time, are in two currencies or do not fit the model's billing; the message names file and key.
     """
     root = read_toml(file)
     cards: dict[Reference, Card] = {}
@@ -45,16 +45,13 @@ def read_prices(
 
 
 def refuse_duplicate_id(table: TomlTable, price: Price, catalog_prices: Iterable[Price]) -> None:
-    """Refuse a price whose id already means another one: bills are read long after they were written."""
+    """Refuse a price whose id already means another price: people read bills long after they were written."""
     if any(other.price_id == price.price_id and other != price for other in catalog_prices):
-        raise table.error("", "is the id of another price already", "give yours an id of its own")
+        raise table.error("", "is already the id of another price", "give your price a new id")
 
 
 def caveat(service: Endpoint, card: Card, price: Price | None) -> str | None:
-    """Say what a person must know of a cost that this price leads to; None when there is nothing to say.
-
-    A price of None: no price holds.
-    """
+    """Return the caveat of a cost at this price, for people; None without a caveat. A price of None is unknown."""
     if price is None:
         return (
             f"no price is known for {card.model} on {service.name}: its cost is null, which is not 0 "

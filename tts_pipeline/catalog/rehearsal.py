@@ -1,4 +1,4 @@
-"""Limits of the local service that rehearse the paid services."""
+"""Warn about texts with which the local service cannot rehearse a paid service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_JAPANESE = (
 
 
 def rehearsal_warning(service: Endpoint, text: str, language: str | None) -> str | None:
-    """Return a warning about a text that the local service cannot rehearse; None for any other, and other services.
+    """Return a warning about a text that the local service cannot rehearse; None for other texts and services.
 
     A language (BCP-47) of None is guessed from the script.
     """

@@ -1,4 +1,4 @@
-"""The route to a service and its audio: trusted certificates and proxies. Pure."""
+"""Determine the route to a service and its audio: trusted certificates and proxies. Pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tts_pipeline.card import PORTS, Endpoint
 from tts_pipeline.errors import ConfigurationError
 
 DIRECT = "none"
-"""The ``proxy`` of a service that is reached straight, whatever the environment names."""
+"""The ``proxy`` of a service that is connected directly, whatever the environment says."""
 
 _CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
-"""OpenSSL's own: in place of the authorities that it would trust."""
+"""OpenSSL's own variables, which replace its default authorities."""
 
 _PROXY_HINT = "write it as http://proxy.example:3128; a SOCKS proxy cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where trust comes from, and which proxy is on the way.
+    """The trusted certificates and the proxies on the way to a service.
 
-    ``ca_file`` is trusted beside the public authorities; ``cert_file``, and ``cert_dir`` as ``openssl rehash`` makes
-    it, in their place. Proxies are by ``http`` and ``https``; each may hold a login. ``no_proxy_hosts`` are as
-    ``NO_PROXY`` lists them.
+    ``ca_file`` is trusted beside the public authorities; ``cert_file``, and ``cert_dir`` made by ``openssl rehash``, in
+    their place. ``proxies`` is by scheme, ``http`` and ``https``; each proxy may hold a login. ``no_proxy_hosts`` are
+    the entries of ``NO_PROXY``.
     """
 
     ca_file: str | None = None
@@ -37,7 +37,7 @@ class Route:
     no_proxy_hosts: tuple[str, ...] = ()
 
     def proxy_for(self, url: str) -> str | None:
-        """Return the proxy for an address; None where it is reached straight, as this machine always is."""
+        """Return the proxy for a URL; None for a direct connection, which this machine itself always has."""
         if not self.proxies:
             return None
         parts = urlsplit(url)
@@ -47,25 +47,25 @@ class Route:
 
     @property
     def proxy_hosts(self) -> frozenset[str]:
-        """The proxies' own hosts."""
+        """The hosts of the proxies."""
         return frozenset(urlsplit(proxy).hostname or "" for proxy in self.proxies.values())
 
     @property
     def passwords(self) -> frozenset[str]:
-        """The proxies' passwords, as they are written and as they are."""
+        """The proxies' passwords, both percent-encoded and decoded."""
         encoded = {urlsplit(proxy).password or "" for proxy in self.proxies.values()}
         return frozenset(encoded | {unquote(password) for password in encoded}) - {""}
 
 
 def route_of(service: Endpoint, environ: Mapping[str, str]) -> Route:
-    """Return how a service is reached: as it says itself, else as the environment says.
+    """Return the route to a service: by its own settings, else by the environment.
 
     Its ``ca_file`` is trusted beside the public authorities, or beside those of ``SSL_CERT_FILE`` and
-    ``SSL_CERT_DIR``. Its ``proxy`` is for its audio too, in place of the environment's and whatever ``NO_PROXY``
-    lists. ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` also count in lower case, which goes first.
+    ``SSL_CERT_DIR``. Its ``proxy`` applies to its audio too, and overrides the environment's proxies and ``NO_PROXY``.
+    ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` also count in lower case, which goes first.
 
     Raises:
-        ConfigurationError: A proxy is no address of one; names where it was given, never its login.
+        ConfigurationError: A proxy is not an address; the message names its setting, never its login.
     """
     parts, own_proxy = urlsplit(service.base_url), service.proxy
     is_local = not parts.hostname or _is_this_machine(parts.hostname)
@@ -86,10 +86,11 @@ def route_of(service: Endpoint, environ: Mapping[str, str]) -> Route:
 
 
 def proxy_address(proxy: str, where: str) -> str:
-    """Return a proxy's address whole, with its scheme.
+    """Return a proxy's full address, with its scheme.
 
     Raises:
-        ConfigurationError: It is none; the message names where it was given, never the address, which may hold a login.
+        ConfigurationError: It is not an address; the message has ``where`` (its setting), never the address, which may
+            hold a login.
     """
     address = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
     try:
@@ -117,7 +118,7 @@ def _proxies_in(environ: Mapping[str, str], *, is_needed: bool) -> Iterator[tupl
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    """Return a variable, in lower case first; one that is set to nothing says that there is none."""
+    """Return a variable, in lower case first; an empty variable means no proxy."""
     return environ.get(name, environ.get(name.upper()))
 
 
@@ -128,7 +129,7 @@ def _bypasses_proxy(no_proxy_hosts: tuple[str, ...], host: str, port: int | None
 
 
 def _is_this_machine(host: str) -> bool:
-    """Whether a host is this machine by its name or address; no proxy leads there."""
+    """Return whether a host is this machine, by its name or address; no proxy leads there."""
     address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
@@ -137,7 +138,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _matches(entry: str, host: str, port: int | None) -> bool:
-    """Whether an entry of ``NO_PROXY`` means a host: ``*``, a name and all names in it, an address or a network."""
+    """Return whether an entry of ``NO_PROXY`` (``*``, a name with its subdomains, an address, a network) has a host."""
     if entry == "*":
         return True
     if (address := _address(host)) is not None:

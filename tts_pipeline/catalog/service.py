@@ -1,4 +1,4 @@
-"""A service: its URL, its dialect and its key."""
+"""Build and check a service's value: its URL, its dialect and its key."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _ENDINGS = ("/audio/speech", "/v1")
 
 @dataclass(frozen=True, slots=True)
 class Service(Endpoint):
-    """An endpoint: where, in which dialect, with which key.
+    """A service's address, dialect and key.
 
-    ``Service(base_url="https://gateway.example", api_key=key)`` is a service of one's own, named by its URL;
-    ``find_service("modelstream")`` is one of the catalog's, with its key from the environment.
+    ``Service(base_url="https://gateway.example", api_key=key)`` is a user's own service, named by its URL;
+    ``find_service("modelstream")`` is a service of the catalog, with its key from the environment.
 
     Args:
-        name: The catalog's name; the URL when it is not given.
+        name: The catalog's name; the URL by default.
         key_variable: The environment variable that holds the key; None where the catalog names none.
 
     Raises:
-        ConfigurationError: The URL is not one, the query or a header cannot be sent or holds a key, the proxy is none,
+        ConfigurationError: The URL or the proxy is not an address, the query or a header cannot be sent or holds a key,
             or the key would travel over plain http off loopback.
     """
 
     name: str = field(default="", kw_only=True)
-    named: ClassVar[Callable[..., Service]]  # set by ``catalog.catalog``, which stands above this module
+    named: ClassVar[Callable[..., Service]]  # set by ``catalog.catalog``, which imports this module
     key_variable: str | None = field(default=None, kw_only=True, compare=False)
 
     def __post_init__(self) -> None:
@@ -49,13 +49,13 @@ class Service(Endpoint):
 
 
 def normalise_url(url: str) -> str:
-    """Reduce a service's URL to the one form in which it is compared, stored and requested.
+    """Return a service's URL in the form that is compared, stored and requested.
 
-    ``/v1``, ``/v1/audio/speech``, a trailing slash and a default port go, and the host is in lower case.
+    It has no ``/v1``, no ``/v1/audio/speech``, no trailing slash and no default port, and its host is in lower case.
 
     Raises:
-        ConfigurationError: Not http or https, without a host, or with a user, a query or a fragment: a key may hide
-            there, and a service's name is stored. The message does not repeat them.
+        ConfigurationError: The URL is not http or https, has no host, or has a user, a query or a fragment: a key may
+            be in these, and a service's name is stored. The message does not repeat them.
     """
     parts = _split_url(url)
     host = (parts.hostname or "").lower()
@@ -68,12 +68,12 @@ def normalise_url(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Say whether a URL's host is this machine: ``localhost``, 127.0.0.0/8 or ::1. Names are not resolved."""
+    """Return whether a URL's host is this machine: ``localhost``, 127.0.0.0/8 or ::1. Names are not resolved."""
     return is_loopback_host(urlsplit(url).hostname or "")
 
 
 def is_loopback_host(host: str) -> bool:
-    """Say whether only this machine reaches a host; of a name other than ``localhost`` that is not known."""
+    """Return whether only this machine reaches a host; False for any name other than ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -81,12 +81,12 @@ def is_loopback_host(host: str) -> bool:
 
 
 def refuse_plain_http(service: Endpoint) -> None:
-    """Refuse to send a key over plain http off loopback, where anybody on the way can read it."""
+    """Refuse to send a key over plain http off loopback, where anybody in between can read it."""
     is_plain_http = service.auth != "none" and service.base_url.lower().startswith("http:")
     if is_plain_http and not is_loopback(service.base_url):
         raise ConfigurationError(
-            f"service {service.name!r}: a key is not sent over plain http",
-            hint='use https; for a service without a key, say auth = "none" in a catalog of your own',
+            f"service {service.name!r}: a key is never sent over plain http",
+            hint='use https; for a service without a key, set auth = "none" in a catalog of your own',
         )
 
 
@@ -97,11 +97,13 @@ def _split_url(url: str) -> SplitResult:
     except ValueError:
         raise ConfigurationError("the service's URL is malformed") from None
     if parts.scheme not in PORTS or not is_valid:
-        raise ConfigurationError("a service's URL must be http:// or https:// and a host, with port and path if needed")
+        raise ConfigurationError(
+            "the service's URL must begin with http:// or https:// and a host; a port and a path may follow"
+        )
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ConfigurationError(
             f"the URL of the service at {parts.hostname} must have no user, query or fragment",
-            hint="what every request needs in its query is `query` of the service, in a catalog or in Python; "
+            hint="put the query of every request into `query` of the service, in a catalog or in Python; "
             "a key comes from the environment, not from a URL",
         )
     return parts

@@ -1,4 +1,4 @@
-"""Query and headers of every request to a service, with the key in its own header."""
+"""Check the query and headers of every request to a service, and build the header with its key."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ _RESERVED_HEADERS = frozenset(
         *("connection", "keep-alive", "upgrade", "expect", "te", "trailer", "range", "proxy-connection"),
     }
 )
-"""Headers that the client or the connection decides on."""
+"""Headers that the client or the connection sets."""
 
 _SECRET_NAME = re.compile(
     r"(key|token|secret|sig|signature|password|passwd|pwd|credentials?|auth|authorization|cookie|jwt)$"
 )
 _SHORTEST_KEY = 6
-"""A shorter key may stand inside a longer value by chance."""
+"""A shorter key may be part of a longer value by chance."""
 
 
 def authorization_of(service: Endpoint) -> str | None:
-    """Return what a service's ``key_header`` carries, in characters that a header has; None where there is no key."""
+    """Return the value of a service's ``key_header``; None without a key.
+
+    Raises:
+        ConfigurationError: The key has characters that a header cannot carry.
+    """
     key = service.api_key
     if service.auth == "none" or key is None:
         return None
-    if not key.isascii() or not key.isprintable():  # the value is never shown: it may be the key but for one character
+    if not key.isascii() or not key.isprintable():  # never show the value: it may be the key, apart from one character
         raise ConfigurationError(f"the key of service {service.name!r} has characters that no header can carry")
     default_prefix = _BEARER if service.key_header.lower() == _AUTHORIZATION else ""
     prefix = default_prefix if service.key_prefix is None else service.key_prefix
@@ -42,7 +46,7 @@ def authorization_of(service: Endpoint) -> str | None:
 
 
 def refuse_bad_headers(service: Endpoint) -> None:
-    """Refuse a query or a header that cannot be sent, that is ours, or that holds a key; never show its value."""
+    """Refuse a query or a header that cannot be sent, that the client sets, or that holds a key; hide its value."""
     if reason := _header_problem(service.key_header, "", is_for_key=True):
         raise _setting_error(service, "key_header", "", reason)
     if not _is_printable(service.key_prefix or ""):
@@ -56,17 +60,17 @@ def refuse_bad_headers(service: Endpoint) -> None:
         if name.lower() == service.key_header.lower():
             raise _setting_error(service, "headers", name, "is the header of the key")
     if len({name.lower() for name in service.headers}) < len(service.headers):
-        raise _setting_error(service, "headers", "", "has a name twice, which is the same in capitals")
+        raise _setting_error(service, "headers", "", "has a name twice: upper and lower case are the same")
     refuse_misplaced_key(service)
 
 
 def refuse_misplaced_key(service: Endpoint) -> None:
-    """Refuse a service whose key stands in its URL, its query, a header or its label; never show the value."""
+    """Refuse a service whose key is in its URL, its query, another header or its label; never show the value."""
     for setting, value in _public_settings(service) if service.api_key else ():
         if any(_contains_key(text, service.api_key or "") for text in (value, unquote_plus(value))):
             raise ConfigurationError(
                 f"{setting} of the service holds the service's key",
-                hint="a key goes into a header of its own: key_header",
+                hint="the key goes only into the header that key_header names",
             )
 
 
@@ -86,7 +90,7 @@ def _contains_key(value: str, key: str) -> bool:
 def _query_problem(name: str, value: object) -> str | None:
     if not isinstance(value, str) or not name or not (name + value).isprintable():
         return "must be a name and a text without control characters"
-    return "may be a key, which never stands in a URL: use key_header" if _is_secret(name) else None
+    return "may be a key, which must never be in a URL: use key_header" if _is_secret(name) else None
 
 
 def _header_problem(name: str, value: object, *, is_for_key: bool = False) -> str | None:
@@ -97,7 +101,7 @@ def _header_problem(name: str, value: object, *, is_for_key: bool = False) -> st
     if name.lower() in _RESERVED_HEADERS:
         return "is set by the client itself"
     if _is_secret(name) and not is_for_key:
-        return "may hold a key, which is not written down: use key_header, and the key's own variable"
+        return "may hold a key, which is never written into a file: use key_header, and the key's variable"
     return None
 
 

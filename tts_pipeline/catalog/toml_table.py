@@ -1,4 +1,4 @@
-"""Strict TOML reading: every error names the file, the key and the expected value."""
+"""Read TOML strictly: every error names the file, the key and the expected value."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Value = TypeVar("Value")
 
 
 class TomlTable:
-    """One TOML table whose keys are asked for by name; what nobody asked for is a mistake.
+    """One TOML table whose keys are read by name; a key that was never read is a mistake.
 
-    Numbers with a point are read as exact decimals.
-
-    The path is the dotted place of the table in the file; empty for the outermost.
+    Numbers with a point are read as exact decimals. ``path`` is the dotted path of the table in the file; empty for the
+    outermost.
     """
 
     def __init__(self, values: dict[str, object], file: str, path: str = "") -> None:
@@ -32,17 +31,17 @@ class TomlTable:
         return key in self._values
 
     def require(self, key: str) -> str:
-        """Return the key when the table has it."""
+        """Return the key; refuse a table without it."""
         if key not in self._values:
             raise self.error(key, "is missing")
         return key
 
     def text(self, key: str) -> str | None:
-        """Read a string; None when it is not given."""
+        """Read a string; None without one."""
         return self._typed(key, str, "a string")
 
     def one_of(self, key: str, known: Sequence[str]) -> str | None:
-        """Read a string that is one of ``known``; None when it is not given."""
+        """Read a string that is one of ``known``; None without one."""
         value = self.text(key)
         if value is not None and value not in known:
             raise self._type_error(key, f"one of {', '.join(map(repr, known))}", did_you_mean(value, known))
@@ -54,14 +53,14 @@ class TomlTable:
         return default if value is None else value
 
     def positive_integer(self, key: str) -> int | None:
-        """Read an integer of 1 or more; None when it is not given."""
+        """Read an integer of 1 or more; None without one."""
         number = self._typed(key, int, "an integer of 1 or more")
         if number is not None and number < 1:
             raise self._type_error(key, "an integer of 1 or more")
         return number
 
     def decimal(self, key: str) -> Decimal | None:
-        """Read a finite number, exactly; None when it is not given."""
+        """Read a finite number, exactly; None without one."""
         if type(self._values.get(key)) is int:
             return Decimal(self._typed(key, int, "a number") or 0)
         number = self._typed(key, Decimal, "a number")
@@ -70,11 +69,11 @@ class TomlTable:
         return number
 
     def day(self, key: str) -> date | None:
-        """Read a date such as ``2026-01-31``; None when it is not given."""
+        """Read a date such as ``2026-01-31``; None without one."""
         return self._typed(key, date, "a date such as 2026-01-31")
 
     def text_array(self, key: str) -> tuple[str, ...] | None:
-        """Read an array of different strings; None when it is not given."""
+        """Read an array of different strings; None without one."""
         value = self._typed(key, list, "an array of strings")
         if value is None:
             return None
@@ -85,31 +84,31 @@ class TomlTable:
         return tuple(value)
 
     def array(self, key: str) -> list[object] | None:
-        """Read an array of anything, not empty; None when it is not given."""
+        """Read a non-empty array of any values; None without one."""
         value = self._typed(key, list, "an array that is not empty")
         if value == []:
             raise self._type_error(key, "an array that is not empty")
         return value
 
     def text_table(self, key: str) -> dict[str, str]:
-        """Read a table of strings; empty when it is not given."""
+        """Read a table of strings; empty without one."""
         table = self.table(key)
         return {name: table.text(name) or "" for name in table.names()} if table else {}
 
     def table(self, key: str) -> TomlTable | None:
-        """Read a table within; None when it is not given."""
+        """Read an inner table; None without one."""
         value = self._typed(key, dict, "a table")
         return None if value is None else TomlTable(value, self.file, self.dotted_key(key))
 
     def tables(self, key: str) -> Iterator[tuple[str, TomlTable]]:
-        """Read a table of tables, name by name; nothing when it is not given."""
+        """Yield the names and tables of a table of tables; nothing without one."""
         outer = self.table(key) or TomlTable({}, self.file)
         for name in outer.names():
             if (inner := outer.table(name)) is not None:
                 yield name, inner
 
     def array_of_tables(self, key: str) -> list[TomlTable]:
-        """Read ``[[key]]`` tables; empty when there are none."""
+        """Read ``[[key]]`` tables; empty without any."""
         expected = f"tables, each written [[{key}]]"
         value = self._typed(key, list, expected) or []
         if not all(isinstance(item, dict) for item in value):
@@ -121,22 +120,22 @@ class TomlTable:
         return tuple(self._values)
 
     def dotted_key(self, key: str) -> str:
-        """Return the dotted place of a key in the file; of the table itself for an empty key."""
+        """Return the dotted path of a key in the file; that of the table itself for an empty key."""
         return ".".join(part for part in (self.path, key) if part)
 
     def refuse_unknown_keys(self) -> None:
-        """Refuse what nobody asked for; call it after the last key is read."""
+        """Refuse keys that were never read; call it after reading the last key."""
         for key in self._values:
             if key not in self._known_keys:
-                known = ", ".join(sorted(self._known_keys))
-                raise self.error(key, "is not a known key", f"{did_you_mean(key, self._known_keys)}known here: {known}")
+                keys = ", ".join(sorted(self._known_keys))
+                raise self.error(key, "is not a known key", f"{did_you_mean(key, self._known_keys)}known here: {keys}")
 
     def error(self, key: str, problem: str, hint: str = "") -> ConfigurationError:
-        """Make the error that names file and key. The value is left out: it may be a service's key by mistake."""
+        """Return the error with file and key, without the value, which may be an API key by mistake."""
         return ConfigurationError(f"{self.file}: {self.dotted_key(key)} {problem}", hint=hint.strip() or None)
 
     def _typed(self, key: str, kind: type[Value], expected: str) -> Value | None:
-        """Read a value of exactly one type: true is no integer, and a time of day no date."""
+        """Read a value of exactly one type: true is not an integer, and a time of day is not a date."""
         self._known_keys.add(key)
         value = self._values.get(key)
         if value is None or type(value) is kind:
@@ -148,17 +147,17 @@ class TomlTable:
 
 
 def read_toml(file: Path) -> TomlTable:
-    """Read a TOML file in UTF-8; return its outermost table."""
+    """Return the outermost table of a TOML file in UTF-8."""
     try:
         return parse_toml(file.read_text(encoding="utf-8"), str(file))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{file}: cannot be read: {reason}") from None
+        raise ConfigurationError(f"{file} cannot be read: {reason}") from None
 
 
 def parse_toml(content: str, file: str) -> TomlTable:
-    """Parse TOML; ``file`` is its name in messages, beside the line and column of a mistake."""
+    """Parse TOML; messages name the ``file``, and line and column of a mistake."""
     try:
         return TomlTable(tomllib.loads(content, parse_float=Decimal), file)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{file}: is not TOML: {error}") from None
+        raise ConfigurationError(f"{file} is not TOML: {error}") from None

@@ -1,4 +1,4 @@
-"""Union of several cards: every parameter that any of them takes."""
+"""Unite several cards into a card that takes every parameter of any of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tts_pipeline.models import ParameterValue
 
 
 def unite_cards(cards: Sequence[Card]) -> Card | None:
-    """Make the card that takes what any of several cards takes; None for no cards.
+    """Return the card that takes all that any of several cards takes; None for no cards.
 
-    Parameters, their values, their ranges and the languages are united, a parameter is required only where every card
-    requires it; everything else (limit, billing, prices) is the first card's.
+    Parameters, their values, their ranges and the languages are united; a parameter is required only if every card
+    requires it. All other fields (limit, billing, prices) are the first card's.
 
     Raises:
-        ConfigurationError: A parameter has different types, or differs in where it is sent.
+        ConfigurationError: A parameter has different types, or is in the body of only some cards' requests.
     """
     if not cards:
         return None
@@ -39,7 +39,7 @@ def _unite_parameter(name: str, cards: Sequence[Card]) -> Parameter:
     parameters = [card.parameters[name] for card in cards if name in card.parameters]
     first = parameters[0]
     if any((other.type, other.in_body) != (first.type, first.in_body) for other in parameters):
-        raise ConfigurationError(f"parameter {name!r} differs in type among the cards to be united")
+        raise ConfigurationError(f"parameter {name!r} has different types in the cards to unite")
     return replace(
         first,
         required=len(parameters) == len(cards) and all(parameter.required for parameter in parameters),

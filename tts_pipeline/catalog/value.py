@@ -1,4 +1,4 @@
-"""One parameter's value: its type, whether it is allowed, and how it is sent."""
+"""Convert a parameter's value to its type and to the form that is sent, and check whether it is allowed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tts_pipeline.models import ParameterValue
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 _MAX_DIGITS = 18
-"""Numbers beyond 10^18 are no parameter of speech, and would be slow to expand."""
+"""Numbers beyond 10^18 are not parameters of speech, and would be slow to expand."""
 
 _MAX_DEPTH = 16
-"""Objects in one another, at most; none of a speech service's goes as deep as 4."""
+"""The deepest nesting of objects; no speech service reaches 4."""
 
 
 class JsonText(str):
-    """An object or a list of a column, as JSON: a value that can be counted, and told from a text."""
+    """An object or a list of a column, as JSON: hashable, so that it can be counted, and distinct from a text."""
 
     __slots__ = ()
 
 
 def to_json_text(value: object) -> JsonText | None:
-    """Write a row's object or list as JSON; a field that is null is left out, as one that is not set."""
+    """Return a row's object or list as JSON, without null fields, which count as unset; None for None."""
     return None if value is None else JsonText(json.dumps(_without_nulls(value), ensure_ascii=False, default=str))
 
 
@@ -37,18 +37,18 @@ def _without_nulls(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(name): _without_nulls(item) for name, item in value.items() if item is not None}
     if isinstance(value, list):
-        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):  # a map of Arrow
+        if value and all(isinstance(item, tuple) and len(item) == 2 for item in value):  # an Arrow map
             return _without_nulls(dict(value))
         return [_without_nulls(item) for item in value]
     return value
 
 
 def coerce(kind: ParameterType, value: object) -> ParameterValue | None:
-    """Bring a value to a parameter's type, where nothing is lost by it; None when it has not the type.
+    """Convert a value to a parameter's type without loss; return None if it does not have the type.
 
-    Text from a shell or a template counts as what it spells: ``"1.2"`` is a number, ``"false"`` a boolean. A whole
-    number is an integer however it is written (``1``, ``1.0``, ``"1"``), so that equal requests are the same bytes.
-    True is a boolean, never 1.
+    Text from a shell or a template counts as the value that it spells: ``"1.2"`` is a number, ``"false"`` a boolean. A
+    whole number is an integer in any spelling (``1``, ``1.0``, ``"1"``), so that equal requests are equal bytes. True
+    is a boolean, never 1.
     """
     match kind:
         case "string":
@@ -70,14 +70,15 @@ def coerce(kind: ParameterType, value: object) -> ParameterValue | None:
 
 
 def has_type(kind: ParameterType, value: object) -> bool:
-    """Say whether a value has a parameter's type without being spelled as text."""
+    """Return whether a value has a parameter's type itself, not as text that spells it."""
     return coerce(kind, value) is not None and (kind == "string" or not isinstance(value, str))
 
 
 def coerce_untyped(value: object) -> ParameterValue | None:
-    """Bring a value for a parameter of unknown type to what JSON can carry; None when it cannot.
+    """Convert a value for a parameter of unknown type to a JSON value; return None if that is impossible.
 
-    Text that is a JSON object or list is that, as it comes from a shell, a template or a column of texts.
+    Text that spells a JSON object or list becomes one: a shell, a template or a column of texts cannot give it
+    otherwise.
     """
     structure = _to_structure(value)
     if structure is not None:
@@ -88,7 +89,7 @@ def coerce_untyped(value: object) -> ParameterValue | None:
 
 
 def from_text(text: str) -> ParameterValue:
-    """Read the value of a parameter of unknown type from a shell, as JSON would; anything else is the text itself.
+    """Read the value of a parameter of unknown type from a shell, as JSON; text that is not JSON stays text.
 
     ``5`` is a number, ``true`` a boolean, ``"5"`` in quotes is the text 5, ``{"id": "x"}`` an object, and ``warm`` is
     the text warm.
@@ -102,12 +103,12 @@ def from_text(text: str) -> ParameterValue:
 
 
 def is_structure(value: object) -> bool:
-    """Say whether a value is an object or a list, or spells one."""
+    """Return whether a value is an object or a list, or text that spells one."""
     return _to_structure(value) is not None
 
 
 def _to_structure(value: object) -> dict[str, Any] | list[Any] | None:
-    """Return an object or a list as it is sent, its names in order, so that equal requests are equal bytes."""
+    """Return an object or a list as it is sent, with sorted names, so that equal requests are equal bytes."""
     if isinstance(value, str):
         if value.lstrip()[:1] not in ("{", "["):
             return None
@@ -133,12 +134,12 @@ def _to_json(value: object, depth: int) -> Any:
         return value
     number = _json_number(_to_decimal(value))
     if number is None:
-        raise ValueError("no JSON")
+        raise ValueError("not JSON")
     return number
 
 
 def is_allowed(parameter: Parameter, value: ParameterValue) -> bool:
-    """Say whether a value of the right type is among a parameter's choices and within its range and step."""
+    """Return whether a value of the right type is among a parameter's choices and within its range and step."""
     if parameter.choices is not None and value not in parameter.choices:
         return False
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -150,7 +151,7 @@ def is_allowed(parameter: Parameter, value: ParameterValue) -> bool:
 
 
 def expectation(parameter: Parameter) -> str:
-    """Say what a parameter takes, for an error message."""
+    """Describe the values that a parameter takes, for an error message."""
     if parameter.choices is not None:
         return f"one of {', '.join(map(repr, parameter.choices))}"
     article = "an" if parameter.type in ("integer", "object", "array") else "a"
@@ -177,7 +178,7 @@ def _to_decimal(value: object) -> Decimal | None:
 
 
 def _shortest_repr(value: float) -> str:
-    """Write a float as it was meant: a float32 column holds 1.2 as 1.2000000476837158, which is in no step of 0.1."""
+    """Return a float as its user wrote it: a float32 column holds 1.2 as 1.2000000476837158, not a multiple of 0.1."""
     if math.isfinite(value) and abs(value) < 1e38 and _as_float32(value) == value:
         spellings = (f"{value:.{digits}g}" for digits in range(1, 10))
         return next((text for text in spellings if _as_float32(float(text)) == value), repr(value))
