@@ -1,4 +1,4 @@
-"""``python -m tts_pipeline.emulator``: the local speech service alone."""
+"""Start the local speech service alone: ``python -m tts_pipeline.emulator``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.errors import ConfigurationError
 
 
 def main() -> int:
-    """Serve until told to end; returns the exit status."""
+    """Serve until a signal; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tts_pipeline.emulator", description="A local speech service.")
     add_arguments(parser)
     try:

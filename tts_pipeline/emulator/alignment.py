@@ -13,7 +13,7 @@ from tts_pipeline.emulator.audio import TimedWord
 
 
 class EventKind(IntEnum):
-    """The kinds of event that matter here, by espeak-ng's own numbers (``espeak_EVENT_TYPE`` in speak_lib.h, 1.52)."""
+    """The kinds of event that alignment uses, by espeak-ng's numbers (``espeak_EVENT_TYPE`` in speak_lib.h, 1.52)."""
 
     WORD = 1
     CLAUSE_END = 5
@@ -22,7 +22,7 @@ class EventKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What espeak-ng reports while it speaks, at an offset in the text (characters) and in the audio (samples).
+    """An event of espeak-ng, at an offset in the text (characters) and in the audio (samples).
 
     A pause is a phoneme of silence.
     """
@@ -43,11 +43,11 @@ class _Span:
 def align(
     text: str, events: Iterable[Event], *, language: str, samples: int, sample_rate_hz: int
 ) -> tuple[TimedWord, ...]:
-    """Return the words of a text with the times at which they are heard; events are in order of time.
+    """Return the words of a text with their times in the audio; the events must be in order of time.
 
-    A word begins at espeak-ng's own event for it and ends where the next begins, or where a pause does. Words that the
-    voice runs together (``of the``, two characters of one Chinese word) are one word here: no time is invented
-    between. Chinese is timed by the character, Japanese by the phrase.
+    A word begins at espeak-ng's own event for it and ends at the next word, or at a pause. Words that the voice runs
+    together (``of the``, two characters of one Chinese word) become one word, without invented times between them.
+    Chinese is timed by the character, Japanese by the phrase.
     """
     events = list(events)
     spans = list(_spans(text, events, language))
@@ -71,7 +71,7 @@ def align(
 
 
 def _spans(text: str, events: Sequence[Event], language: str) -> Iterator[_Span]:
-    """Yield the words that have a time of their own, each with those that the voice ran together with it."""
+    """Yield the words that have their own time, each with the words that the voice ran together with it."""
     sample_at = {event.text_offset: event.sample for event in reversed(events) if event.kind is EventKind.WORD}
     word_offsets = sorted(sample_at)
     clauses = [(0, 0)] + [(event.text_offset, event.sample) for event in events if event.kind is EventKind.CLAUSE_END]
@@ -86,7 +86,7 @@ def _spans(text: str, events: Sequence[Event], language: str) -> Iterator[_Span]
         if not has_event and match.lastgroup == "sign":
             continue
         if has_event or clause != clause_of_current:
-            # espeak-ng 1.52 sends no event for the first word of some Korean clauses: it begins where the clause does.
+            # espeak-ng 1.52 sends no event for the first word of some Korean clauses: it begins with the clause.
             sample = sample_at[word_offsets[nearest]] if has_event else clauses[clause][1]
             if current:
                 yield current
@@ -98,7 +98,7 @@ def _spans(text: str, events: Sequence[Event], language: str) -> Iterator[_Span]
 
 
 def _before_pause(phonemes: Sequence[Event], end: int) -> int:
-    """Return where the silence at the end of a word begins."""
+    """Return the beginning of the silence at the end of a word; ``end`` without silence."""
     for phoneme in reversed(phonemes):
         if not phoneme.is_pause:
             break
@@ -116,5 +116,5 @@ _BY_CHARACTER = regex.compile(
 
 
 def _word_pattern(language: str) -> regex.Pattern[str]:
-    """Return what a word is: for Chinese each Han character is one."""
+    """Return the pattern of a word; in Chinese each Han character is a word."""
     return _BY_CHARACTER if language == "Chinese" else _BY_WORD

@@ -1,4 +1,4 @@
-"""Encode samples for an answer: resampled, with a header, or compressed."""
+"""Resample and encode samples for an answer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    # Only the processes that make sound load it: the one that serves starts sooner.
+    # Only the processes that make sound load numpy, so that the serving process starts sooner.
     import numpy as np
     import numpy.typing as npt
 
 Samples: TypeAlias = "npt.NDArray[np.int16]"
-"""Mono, 16 bits."""
+"""Mono samples of 16 bits."""
 
 CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "pcm": "audio/pcm"}
 
@@ -25,7 +25,7 @@ class SynthesisError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A word of the text and when it is heard; ``begin_index`` and ``end_index`` are places in the text (half open)."""
+    """A word of the text and its time; ``begin_index`` and ``end_index`` are its half-open range in the text."""
 
     text: str
     begin_ms: int
@@ -36,7 +36,7 @@ class TimedWord:
 
 @dataclass(frozen=True, slots=True)
 class SynthesisResult:
-    """A spoken text: audio in the format asked for, and the words in order; None where they were not asked for."""
+    """A spoken text: audio in the requested format, and the words in order; None if they were not requested."""
 
     audio: bytes
     words: tuple[TimedWord, ...] | None = None
@@ -44,7 +44,7 @@ class SynthesisResult:
 
 @lru_cache(maxsize=256)
 def wav_header(sample_bytes: int, sample_rate_hz: int) -> bytes:
-    """Return the 44 bytes before mono samples of 16 bits."""
+    """Return the header of 44 bytes for mono samples of 16 bits."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", sample_bytes + 36, b"WAVE", b"fmt ", 16),

@@ -1,4 +1,4 @@
-"""Keep audio for a limited time, and serve it by URL: whole, or with a fault of signed URLs."""
+"""Keep audio for a limited time, and serve it by URL, whole or with a fault of signed URLs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tts_pipeline.emulator.rules import NO_FAULT, Rule
 from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
 
 CAPACITY_BYTES = 128 * 1024 * 1024
-"""The oldest audio is forgotten beyond this."""
+"""Beyond this size the oldest audio is dropped."""
 
 _ENDLESS_CHUNK = bytes(65_536)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """Audio behind a URL; ``expires_at`` is in seconds since 1970 UTC, None is never, and ``rule`` spoils the fetch."""
+    """Audio behind a URL; ``expires_at`` is in seconds since 1970 UTC, None is never; ``rule`` has the fetch fault."""
 
     audio: bytes
     content_type: str
@@ -29,7 +29,7 @@ class AudioFile:
 
 
 class AudioStore:
-    """Audio by name; beyond ``capacity_bytes`` it forgets the oldest, but never the newest."""
+    """Audio by name; beyond ``capacity_bytes`` it drops the oldest, but never the newest."""
 
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._capacity_bytes = capacity_bytes
@@ -45,12 +45,12 @@ class AudioStore:
             self._bytes -= len(oldest.audio)
 
     def get(self, name: str) -> AudioFile | None:
-        """Return the audio of that name; None when it never was or is forgotten."""
+        """Return the audio of a name; None if it is unknown or was dropped."""
         return self._by_name.get(name)
 
 
 async def serve_audio(request: web.Request, file: AudioFile | None) -> web.StreamResponse:
-    """Answer a request for stored audio; None is audio that is not, or no more, there."""
+    """Answer a request for stored audio; None is audio that the store does not have."""
     if file is None or file.rule.fetch == "missing":
         return _error_response(404, "NoSuchKey", "The specified key does not exist.")
     if file.expires_at is not None and time.time() >= file.expires_at:

@@ -1,4 +1,4 @@
-"""The service's own bill, counted by its own counter, to check the pipeline's against."""
+"""Keep the service's own bill, by its own counter, as a check of the pipeline's bill."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af
 
 
 def charged_characters(text: str) -> int:
-    """Return what a text is charged for: a Han character counts 2, everything else 1, spaces and signs included.
+    """Return the charged characters of a text: a Han character counts 2, any other 1, spaces and signs included.
 
-    Alibaba Cloud Model Studio's rule for Qwen-TTS; that its "Chinese character" is one of these Unicode ranges is our
-    assumption.
+    This is Alibaba Cloud Model Studio's rule for Qwen-TTS; we assume that its "Chinese character" means these Unicode
+    ranges.
     """
     return len(text) + len(_HAN.findall(text))
 
 
 _TOKENS_PER_SECOND = 50
-"""Of audio, and at least so many (Alibaba Cloud Model Studio, Qwen-TTS, read 2026-11-20)."""
+"""Tokens per second of audio, and the least for a request (Alibaba Cloud Model Studio, Qwen-TTS, read 2026-11-20)."""
 
 _BYTES_PER_TOKEN = 3
-"""Of text: about what Qwen's vocabulary makes of it; our assumption."""
+"""Bytes of text per token, about as in Qwen's vocabulary; our assumption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a request is charged for, in the words of a ``usage`` object."""
+    """The charge of a request, in the words of a ``usage`` object."""
 
     characters: int
     input_tokens: int = 0
     output_tokens: int = 0
 
     def times(self, ratio: float) -> Charge:
-        """Return so many times of it, rounded."""
+        """Return the charge multiplied by a ratio, rounded."""
         return self if ratio == 1 else Charge(*(round(ratio * count) for count in astuple(self)))
 
     def usage(self) -> dict[str, Any]:
-        """Return it as Alibaba Cloud reports it."""
+        """Return the usage object in Alibaba Cloud's form."""
         return {**asdict(self), "total_tokens": self.input_tokens + self.output_tokens}
 
 
 def tokens_of(text: str, audio_s: float) -> tuple[int, int]:
-    """Return what a model by token takes for a text and for the audio of it."""
+    """Return the tokens that a model billed by token charges for a text and for its audio."""
     audio = math.ceil(_TOKENS_PER_SECOND * audio_s)
     return math.ceil(len(text.encode()) / _BYTES_PER_TOKEN), max(_TOKENS_PER_SECOND, audio)
 
@@ -59,10 +59,10 @@ def tokens_of(text: str, audio_s: float) -> tuple[int, int]:
 class BillEntry:
     """One request, from its arrival on.
 
-    ``seq`` counts from 1. The text is empty where the request could not be read. ``voice`` is as asked for, or the one
-    that spoke. Characters and tokens are its charge, or would be; input tokens are 0 for a model that is billed by
-    character. ``charged``: it is on the bill. The status is None while it is in flight, the hash where no audio was
-    served.
+    ``seq`` counts from 1. The text is empty if the request could not be parsed. ``voice`` is the requested voice, or
+    the default that spoke. Characters and tokens are the charge, or would be if the request were charged; input tokens
+    are 0 for a model that is billed by character. ``charged``: the request is on the bill. ``status`` is None while the
+    request is in flight; ``sha256`` is None if no audio was served.
     """
 
     seq: int
@@ -80,14 +80,14 @@ class BillEntry:
     sha256: str | None = None
 
     def read_fields(self, fields: Mapping[str, Any]) -> None:
-        """Take over what can be read from the body of the request."""
+        """Copy the fields that can be read from the body of the request."""
         known_fields = {name: fields.get(name) for name in ("input", "model", "voice")}
         self.text, self.model, self.voice = (value if isinstance(value, str) else "" for value in known_fields.values())
         self.parameters = {name: value for name, value in fields.items() if name not in known_fields}
 
     @property
     def is_refused(self) -> bool:
-        """Whether it was turned away at the door (any 4xx)."""
+        """Whether the service refused the request (any 4xx)."""
         return self.status is not None and 400 <= self.status < 500
 
 
@@ -95,9 +95,9 @@ _COUNTS = ("characters", "input_tokens", "output_tokens")
 
 
 class Bill:
-    """Every request that came, and which of them were charged.
+    """All received requests, and which of them were charged.
 
-    Charged requests are also appended to the file, one JSON line each, before their answer is sent.
+    A charged request is also appended to the file, as a JSON line, before its answer is sent.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -108,12 +108,12 @@ class Bill:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything; a request still in flight is not counted any more."""
+        """Drop all entries, also those of requests in flight."""
         self._entries: list[BillEntry] = []
         self._max_in_flight = self.in_flight
 
     def forget(self, entry: BillEntry) -> None:
-        """Take a request off the list: it was only sent on."""
+        """Remove a request that was only redirected."""
         if entry in self._entries:
             self._entries.remove(entry)
 
@@ -124,7 +124,7 @@ class Bill:
 
     @contextmanager
     def receive(self) -> Iterator[BillEntry]:
-        """Open the entry of a request and count it as in flight inside the ``with``."""
+        """Open the entry of a request, and count it as in flight inside the ``with`` block."""
         seq = len(self._entries) + 1
         received_at = time.time()
         entry = BillEntry(seq, f"local-{time.time_ns():x}-{seq}", received_at)
@@ -137,7 +137,7 @@ class Bill:
             self.in_flight -= 1
 
     def charge(self, entry: BillEntry) -> None:
-        """Put a request on the bill; called before the first byte of its answer is written."""
+        """Put a request on the bill; call it before writing the first byte of the answer."""
         entry.charged = True
         if self._file:
             self._file.write(orjson.dumps(asdict(entry)) + b"\n")
@@ -146,9 +146,9 @@ class Bill:
         """Return the bill as it is served.
 
         Returns:
-            ``received`` (all requests), ``requests`` (those not turned away with a 4xx), ``charged`` (those on the
-            bill), ``characters``, ``input_tokens``, ``output_tokens`` (of those), ``in_flight`` and
-            ``max_in_flight``; ``entries`` in order of arrival when asked for.
+            ``received`` (all requests), ``requests`` (those not refused with a 4xx), ``charged`` (those on the bill),
+            ``characters``, ``input_tokens`` and ``output_tokens`` (of the charged), ``in_flight`` and
+            ``max_in_flight``; with ``entries`` also these, in order of arrival.
         """
         charged = [entry for entry in self._entries if entry.charged]
         totals: dict[str, Any] = {

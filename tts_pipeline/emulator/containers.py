@@ -1,4 +1,4 @@
-"""Containers around an answer's audio that are not one file with a true header. Pure."""
+"""Wrap an answer's audio in unusual containers: repeated, padded, headerless, or with a false header. Pure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class AudioPayload:
 
 
 _Wrapper = Callable[[AudioPayload, int], AudioPayload]
-"""From audio and its sample rate in Hz to the audio in a container."""
+"""Wraps audio of a sample rate in Hz in a container."""
 
 
 def wrap_audio(payload: AudioPayload, sample_rate_hz: int, container: str | None) -> AudioPayload:
-    """Return audio in one of the ``CONTAINERS``; None is as it is.
+    """Return audio in one of the ``CONTAINERS``; None leaves it unchanged.
 
-    The payload is a WAV, or headerless 16-bit samples; other files only where the container is about whole files.
+    The payload is a WAV or headerless 16-bit samples; containers of whole files take other files as well.
     """
     return payload if container is None else _WRAPPERS[container](payload, sample_rate_hz)
 

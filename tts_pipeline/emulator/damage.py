@@ -1,4 +1,4 @@
-"""Damaged audio: silent, noisy, cut, clipped, as a voice on a bad day. Pure."""
+"""Damage audio: make it silent, noisy, cut or clipped, like the output of a failing voice. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Samples = npt.NDArray[np.int32]
 
 
 def damage_audio(audio: bytes, sound: str) -> bytes:
-    """Return audio with one of the ``SOUNDS``, whole in its form; compressed audio stays as it is."""
+    """Return audio with one of the ``SOUNDS``, in a well-formed file; compressed audio stays unchanged."""
     if audio.startswith((b"ID3", b"\xff")):
         return audio
     has_header = audio.startswith(b"RIFF")
@@ -31,7 +31,7 @@ def _noise(samples: _Samples) -> _Samples:
 
 
 def _cut(samples: _Samples) -> _Samples:
-    """End where it is loud, in the middle."""
+    """Cut at a loud sample in the middle."""
     half = len(samples) // 2
     return samples[: half + int(np.argmax(abs(samples[half : half + half // 2]))) + 1]
 

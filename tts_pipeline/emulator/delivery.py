@@ -1,4 +1,4 @@
-"""Deliver an answer: whole or cut, with a length, in chunks, or ended by the connection."""
+"""Deliver an answer whole or cut, with a length, in chunks, or ended by the connection."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aiohttp import web
 from tts_pipeline.emulator.wire_faults import WIRE_FAULTS
 
 _CHUNK_BYTES = 4_093
-"""A prime, so that the pieces that a client receives end in the middle of everything."""
+"""A prime, so that the pieces that a client receives end in the middle of words, frames and samples."""
 _POLL_S, _POLLS = 0.02, 100
-"""How long a connection stays open after an answer that went wrong on its way, unless its reader closes it."""
+"""How long a connection stays open after an answer with a wire fault, unless its reader closes it."""
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -24,8 +24,8 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 class Delivery:
     """An answer, ready to be written.
 
-    A content type of None sends no such header. The framing is ``length``, ``chunks``, or ``connection`` (the body's
-    end is the connection's). ``cut_after`` counts bytes of the body; None cuts before the first byte of the answer.
+    A content type of None sends no such header. The framing is ``length``, ``chunks``, or ``connection`` (the body ends
+    with the connection). ``cut_after`` counts bytes of the body; None cuts before the first byte of the answer.
     ``wire`` is one of ``WIRE_FAULTS``.
     """
 
@@ -40,7 +40,7 @@ class Delivery:
 
 
 async def deliver(request: web.Request, delivery: Delivery) -> web.StreamResponse:
-    """Write an answer, or hand it over to be written."""
+    """Write an answer, or return it for aiohttp to write."""
     if delivery.wire is not None:
         return await _play_wire(request, delivery, delivery.wire)
     if delivery.content_type is None or delivery.framing != "length" or delivery.cut:
@@ -50,7 +50,7 @@ async def deliver(request: web.Request, delivery: Delivery) -> web.StreamRespons
 
 
 def _write(request: web.Request, delivery: Delivery) -> web.StreamResponse:
-    """Write what aiohttp would not, such as a body without a label, and close the connection."""
+    """Write an answer that aiohttp would not write, such as a body without a content type, and close the connection."""
     transport = request.transport
     if transport is not None and not (delivery.cut and delivery.cut_after is None):
         body = delivery.body[: delivery.cut_after] if delivery.cut else delivery.body
@@ -62,7 +62,7 @@ def _write(request: web.Request, delivery: Delivery) -> web.StreamResponse:
 
 
 async def _play_wire(request: web.Request, delivery: Delivery, wire: str) -> web.StreamResponse:
-    """Write what a wire makes of an answer; the connection stays open for a while, and looks as if it could be used."""
+    """Write an answer with a wire fault; the connection stays open for a while, and looks usable."""
     transport = request.transport
     head = _head(replace(delivery, framing="length"), connection="keep-alive")
     steps = chain(WIRE_FAULTS[wire](head, delivery.body), repeat(_POLL_S, _POLLS))
@@ -98,5 +98,5 @@ def _chunked(body: bytes, *, is_complete: bool) -> bytes:
 
 
 def json_delivery(value: object, status: int = 200) -> Delivery:
-    """Return a value as an answer in JSON."""
+    """Return an answer with a value as JSON."""
     return Delivery(status, orjson.dumps(value))

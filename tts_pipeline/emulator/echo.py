@@ -14,30 +14,30 @@ from tts_pipeline.emulator.delivery import Delivery
 from tts_pipeline.emulator.request import RefusalError
 
 _CUT = 20
-"""Characters that are left of a key that is cut."""
+"""Characters that remain of a cut key."""
 
 
 def encode_echo(authorization: str, writing: str) -> str:
-    """Return what is sent back of an ``Authorization`` header, in one of ``ECHO_ENCODINGS``."""
+    """Return the echo of an ``Authorization`` header's key, in one of ``ECHO_ENCODINGS``."""
     return _ENCODERS[writing](authorization.partition(" ")[2])
 
 
 def echo_in_refusal(refusal: RefusalError, echo: str) -> RefusalError:
-    """Return a refusal that has the echo in its code and its message, there at the very end of what is shown."""
+    """Return a refusal with the echo in its code and its message, once more at the end of the part that is shown."""
     padding = "." * (280 - len(refusal.message))
     headers = {**refusal.headers, **_headers(echo)}
     return RefusalError(refusal.status, echo, f"{refusal.message} {echo} {padding} {echo}", headers)
 
 
 def echo_in_answer(delivery: Delivery, request_id: str, echo: str) -> Delivery:
-    """Return a right answer that has the echo in the place of its request id."""
+    """Return a right answer with the echo in place of its request id."""
     name = b'"request_id":'
     body = delivery.body.replace(name + orjson.dumps(request_id), name + orjson.dumps(echo))
     return replace(delivery, body=body, headers={**delivery.headers, **_headers(echo)})
 
 
 def _headers(echo: str) -> Mapping[str, str]:
-    """Return a request id's header with the echo; none where no header can carry it."""
+    """Return the header of the request id with the echo; no header if none can carry it."""
     return {"X-Request-Id": echo} if echo.isascii() and echo.isprintable() else {}
 
 

@@ -1,4 +1,4 @@
-"""Errors on the wire, in every form seen in the wild. Pure."""
+"""Render errors in every form seen in the wild. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tts_pipeline.emulator.rules import NO_FAULT, Rule
 
 
 def refuse(refusal: RefusalError, request_id: str, rule: Rule = NO_FAULT) -> Delivery:
-    """Return the answer to a request that is refused, in the rule's form."""
+    """Return the answer to a refused request, in the rule's form."""
     if rule.body is not None:
         delivery = Delivery(refusal.status, rule.body.encode(), rule.content_type)
     else:

@@ -1,8 +1,8 @@
-"""espeak-ng, by ctypes: one voice in one process, speaking one text at a time.
+"""Speak with espeak-ng through ctypes: one text at a time in one process.
 
-espeak-ng is free software under the GPL, version 3, and keeps global state. This module is therefore run only in a
-process of its own (``python -m tts_pipeline.emulator.speaker``); nothing else in the package loads the library. It
-comes, with its voices, in the wheel ``espeakng-loader``.
+espeak-ng is free software under the GPL, version 3, and keeps global state. Therefore this module runs only in a
+separate process (``python -m tts_pipeline.emulator.speaker``); nothing else in the package loads the library. The wheel
+``espeakng-loader`` has the library and its voices.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tts_pipeline.emulator.request import SpeechRequest
 from tts_pipeline.emulator.voices import VOICES, espeak_voice_name
 
 _SYNCHRONOUS = 2
-"""``AUDIO_OUTPUT_SYNCHRONOUS``: speaks inside the call; the asynchronous mode polls every 20 ms."""
+"""``AUDIO_OUTPUT_SYNCHRONOUS``: speak within the call; the asynchronous mode polls every 20 ms."""
 _PHONEME_EVENTS = 1
 _DONT_EXIT = 0x8000
-"""Without it the library ends the process when it does not find its data."""
+"""Without this flag the library ends the process when it does not find its data."""
 _UTF8 = 1
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _WORDS_PER_MINUTE = 175
@@ -53,13 +53,13 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Espeak:
-    """The library, loaded and ready. There is at most one in a process."""
+    """The loaded library; a process may have at most one."""
 
     def __init__(self) -> None:
         import espeakng_loader
 
         library = Path(espeakng_loader.get_library_path()).resolve()
-        # espeak-ng 1.52 does not find its data behind a path of more than about 150 bytes; "." is never too long.
+        # espeak-ng 1.52 does not find its data under a path of more than about 150 bytes; "." is never too long.
         os.chdir(library.parent)
         self._library = ctypes.CDLL(str(library))
         self.sample_rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, b".", _PHONEME_EVENTS | _DONT_EXIT)
@@ -78,7 +78,7 @@ class Espeak:
         self._chunks.clear()
         self._events.clear()
         self._set_voice(request)
-        # A zero would end the text early; a blank in its place keeps all places right.
+        # A zero would end the text early; a blank in its place keeps all offsets right.
         text = request.text.replace("\0", " ").encode()
         self._check(self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _UTF8, None, None), "speak")
         return np.frombuffer(b"".join(self._chunks), np.int16), list(self._events)
@@ -112,6 +112,6 @@ class Espeak:
 
 def _to_event(kind: EventKind, event: _Event) -> Event:
     is_pause = kind is EventKind.PHONEME and bytes(event.id.phoneme).startswith(b"_")
-    # Word events count characters from 1; the others say how many lie before them.
+    # Word events count characters from 1; the others state the number of characters before them.
     text_offset = event.text_position - 1 if kind is EventKind.WORD else event.text_position
     return Event(kind, text_offset, event.sample, is_pause)

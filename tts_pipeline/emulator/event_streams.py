@@ -1,4 +1,4 @@
-"""Answers as server-sent events: Alibaba Cloud's frames and OpenAI's. Pure."""
+"""Render answers as server-sent events, in the frames of Alibaba Cloud and OpenAI. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def ali_stream(
 ) -> bytes:
     """Return audio as Alibaba Cloud streams it.
 
-    The status travels in a comment, there is no space after the colons, every chunk is base64 of its own, words are
-    repeated and grow, and the last frame has no data but the URL, the reason and the usage. The second event spans two
-    ``data:`` lines, as the standard allows.
+    The status is in a comment, no space follows the colons, every chunk is encoded in base64 separately, each frame
+    repeats and extends the words, and the last frame has no data but the URL, the reason and the usage. The second
+    event spans two ``data:`` lines, as the standard allows.
     """
     chunks = _chunks(audio)
     frames = []
@@ -45,16 +45,16 @@ def ali_frame(
     """Return an Alibaba Cloud event, ``result`` or ``error``; ``split`` spreads its JSON over two ``data:`` lines."""
     data = orjson.dumps(payload)
     if split:
-        # Before the last member: a line may break only between two tokens.
-        at = data.rindex(b',"') + 1
-        data = data[:at] + b"\ndata:" + data[at:]
+        # Split before the last member: a line may break only between two tokens.
+        offset = data.rindex(b',"') + 1
+        data = data[:offset] + b"\ndata:" + data[offset:]
     return b"id:%d\nevent:%b\n:HTTP_STATUS/%d\ndata:%b" % (number, event.encode(), status, data) + _END
 
 
 def openai_stream(audio: bytes, usage: Mapping[str, Any]) -> bytes:
     """Return audio as OpenAI streams it: ``speech.audio.delta`` events, then ``speech.audio.done`` with the usage.
 
-    OpenAI knows tokens only: for a model that is billed by character, its characters stand for those of the text.
+    OpenAI reports only tokens: for a model that is billed by character, the characters take the place of text tokens.
     """
     events: list[dict[str, Any]] = [{"type": "speech.audio.delta", "audio": chunk} for chunk in _chunks(audio)]
     tokens = {name: count for name, count in usage.items() if name != "characters"}
@@ -65,7 +65,7 @@ def openai_stream(audio: bytes, usage: Mapping[str, Any]) -> bytes:
 
 
 def cut_stream(stream: bytes) -> bytes:
-    """Return the first half of a stream's events, whole ones."""
+    """Return the first half of a stream's events; each stays whole."""
     events = stream.split(_END)[:-1]
     return b"".join(event + _END for event in events[: len(events) // 2])
 

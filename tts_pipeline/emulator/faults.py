@@ -1,4 +1,4 @@
-"""Faults on demand: which rule applies to a request, and its answer."""
+"""Choose the rule that applies to a request, and the error that it answers with."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class _RuleState:
 
 
 class Faults:
-    """The rules in force, by a clock in seconds that never goes backwards."""
+    """The rules in force; the clock is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self.put(())
 
     def put(self, rules: Sequence[Rule]) -> None:
-        """Replace all rules; their time and their counts begin anew."""
+        """Replace all rules; restart their time and their counts."""
         self._states = [_RuleState(rule) for rule in rules]
         self._since = self._clock()
 
     def match(self, text: str, *, is_redirected: bool = False) -> Rule:
-        """Return the first rule that holds for a request, else ``NO_FAULT``; a redirect holds only once."""
+        """Return the first rule that applies to a request, else ``NO_FAULT``; a redirect applies only once."""
         if not self._states:
             return NO_FAULT
         age_s = self._clock() - self._since
@@ -64,12 +64,12 @@ class Faults:
         return next((state.rule for state in candidates if state.matches(text, age_s)), NO_FAULT)
 
     def summary(self) -> list[dict[str, Any]]:
-        """Return each rule as it was put, with ``seen`` (requests that suited it) and ``hits``."""
+        """Return each rule as it was put, with ``seen`` (requests that met its text and time) and ``hits``."""
         return [{**state.rule.payload, "seen": state.seen, "hits": state.hits} for state in self._states]
 
 
 def refusal_of(rule: Rule) -> RefusalError | None:
-    """Return the error that a rule answers with; None for a rule that lets the request be spoken."""
+    """Return the error that a rule answers with; None for a rule with a spoken answer."""
     if rule.what == "throttle":
         return throttle_error(_retry_after(rule))
     if rule.what == "refuse":
@@ -88,6 +88,6 @@ def _retry_after(rule: Rule) -> dict[str, str]:
 
 
 def throttle_error(headers: Mapping[str, str] | None = None) -> RefusalError:
-    """Return the refusal of a request that comes too early."""
+    """Return the refusal of a request that came too early."""
     message = "Requests rate limit exceeded, please try again later."
     return RefusalError(429, "Throttling.RateQuota", message, headers)

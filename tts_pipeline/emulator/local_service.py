@@ -1,4 +1,4 @@
-"""The local service for the length of a ``with`` block, in a process of its own."""
+"""Run the local service in a separate process, for the duration of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _SHUTDOWN_TIMEOUT_S = 5.0
 
 
 class LocalService:
-    """The local speech service as a process of its own, started by ``with`` (or ``start``) and ended with it.
+    """The local speech service in a separate process, which ``with`` (or ``start``) starts and ends.
 
-    It also ends when this process dies, however it dies, and is not hit by the terminal's Ctrl-C.
+    The process also ends when this process dies in any way, and ignores the terminal's Ctrl-C.
 
     Args:
-        options: How it is started; None is the default.
+        options: The options of the service; None is the default.
 
     Example:
         >>> with LocalService(EmulatorOptions(voice_mode="tone")) as local:
@@ -39,7 +39,7 @@ class LocalService:
         self.options = replace(options or EmulatorOptions(), while_stdin=True)
         self._process: subprocess.Popen[bytes] | None = None
         self.url = ""
-        """Where the service is, without ``/v1`` and without a trailing slash."""
+        """The service's URL, without ``/v1`` and without a trailing slash."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -52,10 +52,10 @@ class LocalService:
 
     @property
     def pid(self) -> int:
-        """The process, while it runs.
+        """The id of the process.
 
         Raises:
-            ConfigurationError: It does not run.
+            ConfigurationError: The service is not running.
         """
         return self._live_process().pid
 
@@ -63,7 +63,7 @@ class LocalService:
         """Start the process and wait until it answers.
 
         Raises:
-            ConfigurationError: espeak-ng is not installed, or the service did not start; says why.
+            ConfigurationError: espeak-ng is not installed, or the service did not start; the message says why.
         """
         require_engine(self.options)
         command = [sys.executable, "-m", "tts_pipeline.emulator", *to_arguments(self.options)]
@@ -78,7 +78,7 @@ class LocalService:
             self.url = self._wait_until_ready(self._process, stderr)
 
     def close(self, timeout_s: float = _SHUTDOWN_TIMEOUT_S) -> None:
-        """End the process; harmless when it has ended. It is killed when it does not end by itself in ``timeout_s``."""
+        """End the process, if it runs; kill it if it has not ended after ``timeout_s``."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -93,7 +93,7 @@ class LocalService:
         process.stdout.close()
 
     def kill(self) -> None:
-        """End the process as a power cut would."""
+        """Kill the process, as a power cut would."""
         self._live_process().kill()
         self.close()
 
@@ -107,14 +107,14 @@ class LocalService:
         return summary
 
     def reset_bill(self) -> None:
-        """Forget every request so far."""
+        """Drop all requests so far from the bill."""
         self._request("DELETE", "/emulator/bill")
 
     def set_faults(self, rules: Sequence[Mapping[str, Any]]) -> None:
-        """Replace the rules of misbehaviour; ``tts_pipeline.emulator.rules`` describes them.
+        """Replace the fault rules; ``tts_pipeline.emulator.rules`` describes them.
 
         Raises:
-            ConfigurationError: A rule is not understood; says what is known.
+            ConfigurationError: A rule is invalid; the message lists the valid names or values.
         """
         self._request("PUT", "/emulator/faults", list(rules))
 
@@ -124,19 +124,17 @@ class LocalService:
         return rules
 
     def clear_faults(self) -> None:
-        """Behave well again."""
+        """Remove all fault rules."""
         self._request("DELETE", "/emulator/faults")
 
     def _live_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            raise ConfigurationError(
-                "The local speech service is not running.", hint="start it by `with` or by `start`"
-            )
+            raise ConfigurationError("The local speech service is not running.", hint="start it with `with` or `start`")
         return self._process
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
         assert process.stdout is not None
-        line = process.stdout.readline()  # or its end: a machine that is busy takes as long as it takes
+        line = process.stdout.readline()  # empty when the process ended; no timeout, because the machine may be busy
         if line:
             return str(json.loads(line)["url"])
         self.close()
@@ -145,7 +143,7 @@ class LocalService:
         raise ConfigurationError(f"The local speech service did not start: {last[0]}")
 
     def _request(self, method: str, path: str, body: object = None) -> Any:
-        # Not a client with proxies: the environment must not lead this astray.
+        # ``http.client`` ignores proxies in the environment, which must not redirect this request.
         with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=_RESPONSE_TIMEOUT_S)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""Options of the local service, and their way to a command line and back."""
+"""Define the options of the local service, and convert them to a command line and back."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Literal
 from tts_pipeline.errors import ConfigurationError
 
 MAX_BODY_BYTES = 1024 * 1024
-"""A request body larger than this is answered with 413; the longest permitted text is 600 characters."""
+"""A larger request body gets a 413; the longest permitted text is 600 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmulatorOptions:
-    """Everything that can be set about the local service.
+    """All options of the local service.
 
     Args:
-        host: The address it listens on; anything but loopback lets others in.
-        port: 0 takes any free one.
-        voice_mode: ``espeak`` speaks; ``tone`` makes cheap audio from a hash of the text, for load.
-        tone_bytes: Bytes of samples in a tone, header not counted; None follows the length of the text.
-        latency_ms: Least time from a request to its answer.
-        requests_per_minute: Enforced smoothly: a request before its slot gets a 429; None is no limit.
-        rate_tolerance_ms: How early a request may come.
+        host: The address to listen on; any address but loopback admits other machines.
+        port: The port to listen on; 0 takes any free port.
+        voice_mode: ``espeak`` speaks; ``tone`` makes cheap audio from a hash of the text, for load tests.
+        tone_bytes: Bytes of samples in a tone, without the header; None follows the length of the text.
+        latency_ms: The least time from a request to its answer.
+        requests_per_minute: A smooth rate: a request before its slot gets a 429; None is no limit.
+        rate_tolerance_ms: How early before its slot a request may come.
         max_in_flight: Requests beyond this number at one time get a 429; None is no limit.
-        required_key: A made-up bearer key that requests must carry; None takes any request.
-        key_header: The header that carries it: after ``Bearer`` in ``Authorization``, bare in any other.
-        required_query: The query that requests must have, as it stands in a URL; None takes any request.
-        answer: Whether audio comes as base64 ``data`` or as a ``url`` that the service serves; a request may say
-            otherwise with ``?answer=``.
-        bill: Every charged request is also appended to this file as a JSON line; None keeps the bill in memory only.
+        required_key: A made-up bearer key that requests must carry; None accepts any request.
+        key_header: The header with that key: after ``Bearer`` in ``Authorization``, alone in any other header.
+        required_query: The query that requests must have, as in a URL; None accepts any request.
+        answer: Whether answers hold audio as base64 ``data`` or as a ``url`` that the service serves; ``?answer=`` in a
+            request overrides it.
+        bill: A file that gets a JSON line for every charged request; None keeps the bill only in memory.
         speakers: espeak-ng processes that speak at one time.
-        while_stdin: End when standard input closes, so that it never outlives the process that started it.
+        while_stdin: Whether to end when standard input closes, and so never to outlive the parent process.
     """
 
     host: str = "127.0.0.1"
@@ -77,16 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def options_from(namespace: argparse.Namespace) -> EmulatorOptions:
-    """Return the options that a parser with these arguments has read."""
-    return EmulatorOptions(**{each.name: getattr(namespace, each.name) for each in fields(EmulatorOptions)})
+    """Return the options that a parser with these arguments has parsed."""
+    return EmulatorOptions(**{option.name: getattr(namespace, option.name) for option in fields(EmulatorOptions)})
 
 
 def to_arguments(options: EmulatorOptions) -> list[str]:
-    """Return the command line that ``options_from`` reads back as the same options."""
+    """Return the command line of options; ``options_from`` reads the same options back."""
     words: list[str] = []
-    for each in fields(options):
-        value = getattr(options, each.name)
-        flag = "--" + each.name.replace("_", "-")
+    for option in fields(options):
+        value = getattr(options, option.name)
+        flag = "--" + option.name.replace("_", "-")
         if value is True:
             words.append(flag)
         elif value is not None and value is not False:
@@ -95,7 +95,7 @@ def to_arguments(options: EmulatorOptions) -> list[str]:
 
 
 def require_engine(options: EmulatorOptions) -> None:
-    """Make sure that the voice asked for is installed."""
+    """Check that espeak-ng is installed, if the options need it."""
     if options.voice_mode == "espeak" and importlib.util.find_spec("espeakng_loader") is None:
         raise ConfigurationError(
             "The local speech service needs espeak-ng, which is not installed.",

@@ -1,4 +1,4 @@
-"""Parse and check a request as the services document it."""
+"""Parse and check a request, as the paid services document it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from tts_pipeline.emulator.voices import AUTO, DEFAULT_VOICE, LANGUAGES, VOICES, guess_language
 
 BILLED_BY_TOKEN = "qwen-tts"  # noqa: S105 (a model's name)
-"""An older model of the maker's."""
+"""An older model of the maker."""
 
 MODELS = ("qwen3-tts-flash", "qwen3-tts-flash-2025-11-27", "qwen3-tts-instruct-flash", BILLED_BY_TOKEN)
-"""The models of both services, with the dated name of the first, and the maker's model that is billed by token."""
+"""The models of both services, the dated name of the first, and the maker's model that is billed by token."""
 
 INPUT_LIMIT = 600
-"""Longest text in characters (Alibaba Cloud Model Studio, Qwen3-TTS-Flash, read 2026-01)."""
+"""The longest text in characters (Alibaba Cloud Model Studio, Qwen3-TTS-Flash, read 2026-01)."""
 
 FORMATS = ("wav", "mp3", "pcm")
 SAMPLE_RATES_HZ = (24_000, 16_000)
 
 
 class RefusalError(Exception):
-    """A request that is answered with an error, in the service's own code and words."""
+    """The refusal of a request, with the paid service's own code and message."""
 
     def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -40,10 +40,10 @@ def invalid(message: str) -> RefusalError:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRequest:
-    """A request that can be answered: a known model and voice, a text of 1 to ``INPUT_LIMIT`` characters.
+    """A valid request: a known model and voice, a text of 1 to ``INPUT_LIMIT`` characters.
 
-    The language is a language type, never ``Auto``. ``pcm`` is samples without a header, 16 bits, little endian, mono.
-    The rate is 24,000 or 16,000 Hz; speed, pitch (0.5 to 2) and volume (0.1 to 2) are in times of the usual.
+    The language is a language type, never ``Auto``. ``pcm`` is headerless samples: 16 bits, little endian, mono. The
+    rate is 24,000 or 16,000 Hz; speed, pitch (0.5 to 2) and volume (0.1 to 2) are multiples of the usual.
     """
 
     model: str
@@ -59,9 +59,9 @@ class SpeechRequest:
 
 
 def flatten_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a body, also of one in the nested form of Alibaba Cloud's own endpoint.
+    """Return the fields of a body in the flat form, also of a body in the nested form of Alibaba Cloud's endpoint.
 
-    There the text, the voice and the language are inside ``input``, other parameters inside ``parameters``.
+    The nested form has the text, the voice and the language in ``input``, and other parameters in ``parameters``.
     """
     input_fields = fields.get("input")
     if not isinstance(input_fields, dict):
@@ -72,9 +72,9 @@ def flatten_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_request(fields: Mapping[str, Any]) -> SpeechRequest:
-    """Return what a request asks for.
+    """Return the checked request in these fields.
 
-    Both models take the parameters of both services. A parameter that neither knows is ignored, as the services do.
+    All models take the parameters of both services. Unknown parameters are ignored, as in the services.
 
     Raises:
         RefusalError: 404 for an unknown model, 400 for a field that is missing, of a wrong type or out of range.

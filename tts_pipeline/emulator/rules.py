@@ -1,4 +1,4 @@
-"""The rules of misbehaviour, read from JSON. Pure.
+"""Parse the fault rules, which make the service fail or answer unusually, from JSON. Pure.
 
 A rule is a JSON object. ``what`` is one of
 
@@ -8,30 +8,30 @@ A rule is a JSON object. ``what`` is one of
 * ``refuse``: 400 ``DataInspectionFailed``;
 * ``slow``: a right answer, ``delay_s`` later (1);
 * ``cut``: the connection is cut before the answer, or after ``after_bytes`` of its body;
-* ``shape``: a right answer in an unusual form;
-* ``redirect``: ``status`` (308) and ``location``, by default the same path with a slash at its end, where rules of this
-  kind do not hold but all others do. It is no request on the bill.
+* ``shape``: a right answer in an unusual shape;
+* ``redirect``: ``status`` (308) and ``location``, by default the same path with a slash at its end, where redirects do
+  not apply but all other rules do. The bill does not list this request.
 
-``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` says otherwise. ``delay_s`` goes with every
-rule; ``echo`` sends the request's key back in every text of the answer, in one of ``ECHO_ENCODINGS``. The three kinds
-of error take a ``form``, one of ``FORMS``. The three kinds of answer take
+``slow``, ``cut`` and ``shape`` are charged, the others are not; ``charge`` overrides this. Every rule takes
+``delay_s``, and ``echo``, which sends the request's key back in every text of the answer, in one of
+``ECHO_ENCODINGS``. The three kinds of error take a ``form``, one of ``FORMS``. The three kinds of answer take
 
 * ``shape``, one of ``SHAPES``;
 * ``timestamps``, the form of word times: one of ``TIMESTAMPS``;
-* ``sound``, one of ``SOUNDS``: what is heard instead, in audio that is not compressed;
-* ``container``, one of ``CONTAINERS``: what stands around the sound (twice, behind blanks, as big-endian samples);
-* ``wav_length``: what a WAV header claims to be the bytes of its samples (placeholders: 2147483583, 4294967295);
-* ``report_ratio``: the usage that is reported, times the truth; ``charge_ratio``: what is charged, and reported, times
-  the usual; ``usage``: an object whose fields are reported in place of the true ones, whatever they are;
+* ``sound``, one of ``SOUNDS``: the damage to audio that is not compressed;
+* ``container``, one of ``CONTAINERS``: the form of the audio file (twice, after blanks, as big-endian samples);
+* ``wav_length``: the bytes of samples that a WAV header claims (placeholders: 2147483583, 4294967295);
+* ``report_ratio``: the reported usage as a multiple of the true usage; ``charge_ratio``: the charged and reported usage
+  as a multiple of the usual; ``usage``: an object whose fields are reported in place of the true ones;
 * ``ends``: with ``connection`` the body has no length and ends with the connection, complete or cut;
-* for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and what its ``fetch`` meets:
+* for shapes with a URL: another ``url``, its ``lifetime_s`` (0 is expired), and the fault of its ``fetch``:
   ``redirect`` (to ``location``), ``endless``, ``slow`` (by ``fetch_delay_s``), ``cut``, ``missing``, or a ``wire``;
-* ``wire``: what becomes of the answer on its way: one of ``WIRE_FAULTS``, such as ``twice``, ``late``, ``drip_head``.
+* ``wire``: the fault of the answer's transport: one of ``WIRE_FAULTS``, such as ``twice``, ``late``, ``drip_head``.
 
-All of a rule's conditions must hold: ``text`` (substring), ``from_s`` and ``until_s`` (since the rules were put),
-``after`` N requests, only the ``first`` N after those, ``every`` Nth of them, with probability ``ratio`` (drawn from
-the rule's own ``seed``), at most ``count`` times. ``after``, ``first`` and ``every`` count the requests that suit the
-rule by text and time. The first rule that holds wins.
+A request must meet all conditions of a rule: ``text`` (substring), ``from_s`` and ``until_s`` (since the rules were
+put), ``after`` N requests, only the ``first`` N after those, ``every`` Nth of them, with probability ``ratio`` (drawn
+from the rule's own ``seed``), at most ``count`` times. ``after``, ``first`` and ``every`` count the requests that meet
+the rule's text and time. The first rule that applies wins.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ SOUNDS = ("empty", "silent", "noise", "cut", "short", "long", "clipped")
 FETCH_FAULTS = ("redirect", "endless", "slow", "cut", "missing", *WIRE_FAULTS)
 
 URL_LIFETIME_S = 24 * 3600
-"""How long an audio URL is good for, as Alibaba Cloud's are."""
+"""Lifetime of an audio URL, that of Alibaba Cloud's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule, as in the module's description; None is no condition, or not given."""
+    """One rule, as the module's docstring describes it; None is no condition, or no value."""
 
     what: str
     text: str | None = None
@@ -114,7 +114,7 @@ class Rule:
 
 
 NO_FAULT = Rule("nothing")
-"""What holds where no rule does."""
+"""The rule of a request to which no other rule applies."""
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "throttle": {"charge": False},
@@ -162,11 +162,11 @@ def parse_rules(payload: object) -> tuple[Rule, ...]:
     """Return the rules in a request's body, in order.
 
     Raises:
-        RefusalError: 400 that says what is known, when something is not.
+        RefusalError: 400 for an invalid rule; the message lists the valid names or values.
     """
     if not isinstance(payload, list):
         raise invalid("The faults must be a list of rules.")
-    return tuple(_parse_rule(each) for each in payload)
+    return tuple(_parse_rule(rule) for rule in payload)
 
 
 def _parse_rule(payload: object) -> Rule:
@@ -175,10 +175,10 @@ def _parse_rule(payload: object) -> Rule:
     what = payload.get("what")
     if not isinstance(what, str) or what not in _FIELDS_BY_KIND:
         raise invalid(f"'what' must be one of {', '.join(_FIELDS_BY_KIND)}, not {what!r}.")
-    known = ("what", *_COMMON_FIELDS, *_FIELDS_BY_KIND[what])
+    known_fields = ("what", *_COMMON_FIELDS, *_FIELDS_BY_KIND[what])
     for name, value in payload.items():
-        if name not in known:
-            raise invalid(f"A rule with what={what} has no {name!r}; it knows {', '.join(known)}.")
+        if name not in known_fields:
+            raise invalid(f"A rule with what={what} has no {name!r}; it takes {', '.join(known_fields)}.")
         _check_value(name, value)
     return Rule(**{**_DEFAULTS[what], **payload}, payload=payload)
 

@@ -1,4 +1,4 @@
-"""Serve as a process: announced on standard output, ended by a signal or with the parent."""
+"""Run the service as a process that announces its URL on standard output and ends by a signal or with its parent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHUTDOWN_S = 1.0
 def serve(options: EmulatorOptions) -> None:
     """Run the service until SIGTERM, SIGINT or, with ``while_stdin``, the end of standard input.
 
-    One line of JSON, ``{"url": "http://127.0.0.1:PORT"}``, on standard output says that it is ready.
+    When it is ready, it prints a line of JSON, ``{"url": "http://127.0.0.1:PORT"}``.
 
     Raises:
         ConfigurationError: The port is taken, or espeak-ng is not installed.
@@ -67,7 +67,7 @@ async def _open_engine(options: EmulatorOptions) -> AsyncIterator[Engine]:
                 return await asyncio.to_thread(speak_tone, request, options.tone_bytes)
             return speak_tone(request, options.tone_bytes)
 
-        # Prepares the sound, so that the first answer is as quick as all others.
+        # Prepare the sound, so that the first answer is as quick as all others.
         tone("", tone_bytes=options.tone_bytes)
         yield speak
 
@@ -78,7 +78,7 @@ async def _listen(runner: web.AppRunner, options: EmulatorOptions) -> str:
     except OSError as error:
         raise ConfigurationError(
             f"The local speech service cannot listen on {options.host}:{options.port}: {error.strerror}.",
-            hint="choose another port, or 0 for any free one",
+            hint="choose another port, or 0 for any free port",
         ) from error
     host, port = runner.addresses[0][:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -94,7 +94,7 @@ def _stop_with_stdin(stop_event: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        # Not sys.stdin: its lock, held by a thread, would break the interpreter's own end.
+        # ``os.read``, because a thread that holds the lock of sys.stdin would break the interpreter's shutdown.
         while os.read(sys.stdin.fileno(), 4_096):
             pass
         with contextlib.suppress(RuntimeError):

@@ -1,4 +1,4 @@
-"""The HTTP service: a request's way to its answer, and endpoints for tests."""
+"""Answer HTTP requests for speech, and serve the endpoints for tests."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from tts_pipeline.emulator.rules import Rule, parse_rules
 from tts_pipeline.emulator.shapes import NEEDS_URL, Answer, render_answer, with_wav_length
 
 _SAMPLE_BYTES = 2
-"""Mono, 16 bits. That model has no other audio than WAV."""
+"""Mono, 16 bits. The model that is billed by token has only WAV audio."""
 
 _ROUTES = ("/v1/audio/speech", "/api/v1/services/aigc/multimodal-generation/generation")
 
 Engine = Callable[[SpeechRequest], Awaitable[SynthesisResult]]
-"""Speaks a request; raises ``SynthesisError``."""
+"""Speaks a request, or raises ``SynthesisError``."""
 
 
 class RateLimiter:
-    """Lets one request through per interval, not a minute's worth at once (the generic cell rate algorithm).
+    """Admits one request per interval, never a minute's worth together (the generic cell rate algorithm).
 
-    A request that came up to ``tolerance_s`` too early adds that to the next one's wait.
+    A request may come up to ``tolerance_s`` early; the next request's wait is then longer by the same time.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RateLimiter:
         self._next_slot = clock()
 
     def try_acquire(self) -> bool:
-        """Take a slot and return True, or return False when the request comes before its slot."""
+        """Take a slot and return True, or return False if the request comes before its slot."""
         now = self._clock()
         if now < self._next_slot - self._tolerance_s:
             return False
@@ -66,7 +66,7 @@ class RateLimiter:
 
 
 class SpeechServer:
-    """The service: it admits requests, plays faults, answers and keeps the bill."""
+    """The service, which admits requests, applies fault rules, answers and keeps the bill."""
 
     def __init__(self, options: EmulatorOptions, engine: Engine) -> None:
         self._options = options
@@ -77,7 +77,7 @@ class SpeechServer:
         self._store = AudioStore()
 
     def application(self) -> web.Application:
-        """Return the service as an application of aiohttp."""
+        """Return the service as an aiohttp application."""
         application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.add_routes(
             [
@@ -214,13 +214,13 @@ class SpeechServer:
 def _damage_sound(audio: bytes, sound: str | None) -> bytes:
     if sound is None:
         return audio
-    from tts_pipeline.emulator.damage import damage_audio  # with numpy, without which this process starts sooner
+    from tts_pipeline.emulator.damage import damage_audio  # imported here with numpy, so that the process starts sooner
 
     return damage_audio(audio, sound)
 
 
 def _read_request(body: bytes, entry: BillEntry) -> SpeechRequest:
-    """Return what is asked for; what can be read is on the bill's entry also when it is refused."""
+    """Return the request in a body; copy its readable fields to the bill's entry, also of a refused request."""
     fields = _parse_json(body)
     if not isinstance(fields, dict):
         raise invalid("The request body must be a JSON object.")

@@ -1,7 +1,7 @@
-"""Successful answers on the wire, in every shape seen in the wild. Pure.
+"""Render successful answers in every shape seen in the wild. Pure.
 
-Beside the shapes of Alibaba Cloud and OpenAI: MiniMax's hex (also streamed, where the last event repeats all of it),
-Gemini's parts and its billed failures, lines of JSON, and names that no table of ours has.
+Apart from the shapes of Alibaba Cloud and OpenAI: MiniMax's hex (also streamed, with all audio repeated in the last
+event), Gemini's parts and its billed failures, lines of JSON, and names that none of our tables has.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _BOUNDARY = "0f8e1c"
 class Answer:
     """The content of an answer.
 
-    A URL of None puts the audio inside the answer; it expires at seconds since 1970 UTC. Words are None where they
-    were not asked for; a usage of None is the characters, and no tokens. ``timestamps`` is one of ``TIMESTAMPS``.
+    A URL of None puts the audio inside the answer; ``expires_at`` is in seconds since 1970 UTC. Words are None if they
+    were not requested; a usage of None reports the characters, and no tokens. ``timestamps`` is one of ``TIMESTAMPS``.
     """
 
     request_id: str
@@ -50,16 +50,16 @@ class Answer:
 
     @property
     def reported_characters(self) -> dict[str, Any]:
-        """The usage object of an answer that tells characters only."""
+        """The usage object of an answer that reports only characters."""
         return {name: count for name, count in self.reported_usage.items() if name == "characters"}
 
 
 NEEDS_URL = frozenset({"ali_url", "json_string_url", "audio_url_object", "redirect", "ali_sse", "unknown_url"})
-"""Shapes that say where the audio is served."""
+"""Shapes with the URL of the audio."""
 
 
 def render_answer(answer: Answer, shape: str = "ali_data", rule: Rule = NO_FAULT) -> Delivery:
-    """Return a right answer in one of the ``SHAPES``, spoilt as the rule says."""
+    """Return a right answer in one of the ``SHAPES``, with the rule's faults."""
     delivery = _RENDERERS[shape](replace(answer, timestamps=rule.timestamps))
     if rule.ends == "connection":
         delivery = replace(delivery, framing="connection")
@@ -69,7 +69,7 @@ def render_answer(answer: Answer, shape: str = "ali_data", rule: Rule = NO_FAULT
 
 
 def with_wav_length(audio: bytes, length: int | None) -> bytes:
-    """Return a WAV whose header claims another length of its samples; None, and what is no WAV, stays as it is."""
+    """Return a WAV whose header claims another length of samples; unchanged for a length of None or other audio."""
     if length is None or audio[:4] != b"RIFF":
         return audio
     claimed = length.to_bytes(4, "little")
@@ -83,15 +83,15 @@ def _timing_fields(answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _ali(answer: Answer) -> Delivery:
     data = b"" if answer.url else pybase64.b64encode(answer.audio)
-    # Put together from bytes: encoding a megabyte of base64 as a JSON string would search it for quotes.
+    # Built from bytes, because encoding a megabyte of base64 as a JSON string would search it for quotes.
     head = b'{"status_code":200,"request_id":"%b","code":"","message":"",' % answer.request_id.encode()
     audio = b'"output":{"text":null,"finish_reason":"stop","choices":null,"audio":{"data":"%b","url":%b,'
-    rest = b'"id":"audio_%b","expires_at":%d}' % (answer.request_id.encode(), answer.expires_at)
+    tail = b'"id":"audio_%b","expires_at":%d}' % (answer.request_id.encode(), answer.expires_at)
     sentence_fields, top_fields = _timing_fields(answer)
     sentence_json = b',"sentence":' + orjson.dumps(sentence_fields) if sentence_fields else b""
     top_json = b"," + orjson.dumps(top_fields)[1:-1] if top_fields else b""
     usage = b'},"usage":' + orjson.dumps(answer.reported_usage)
-    parts = (head, audio % (data, orjson.dumps(answer.url or "")), rest, sentence_json, usage, top_json, b"}")
+    parts = (head, audio % (data, orjson.dumps(answer.url or "")), tail, sentence_json, usage, top_json, b"}")
     return Delivery(200, b"".join(parts))
 
 
@@ -131,30 +131,30 @@ def _stream(body: bytes) -> Delivery:
 
 
 def _hex_in_json(answer: Answer) -> Delivery:
-    """MiniMax T2A: hex, and the usage beside it."""
+    """MiniMax T2A: hex, and the usage beside the audio."""
     return json_delivery(_hex_event(answer.audio, 2) | _extra(answer))
 
 
 def _hex_stream(answer: Answer) -> Delivery:
-    """MiniMax T2A, streamed: hex of chunks, then once more of all, then the sentinel."""
+    """MiniMax T2A, streamed: hex of each chunk, then of all audio again, then the sentinel."""
     events = [_hex_event(chunk, 1) for chunk in _chunks(answer)]
     events.append(_hex_event(answer.audio, 2) | _extra(answer))
     return _stream(b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n")
 
 
 def _unknown_url(answer: Answer) -> Delivery:
-    """A link under a name that no table has, beside other links."""
+    """A link under a name that none of our tables has, beside other links."""
     links = {"file_link": answer.url or "", "callback_url": "https://b.example/"}
     return json_delivery({"docs": "https://a.example/docs", "answer": links})
 
 
 def _list_of_chunks(answer: Answer) -> Delivery:
-    """Chunks in objects of a list, each base64 of its own."""
+    """Chunks in the objects of a list, each encoded in base64 separately."""
     return json_delivery({"segments": [{"part": _base64(chunk), "n": n} for n, chunk in enumerate(_chunks(answer))]})
 
 
 def _lines_of_json(answer: Answer) -> Delivery:
-    """One object a line, with a chunk in each."""
+    """One object in each line, with one chunk."""
     lines = [orjson.dumps({"result": {"audioContent": _base64(chunk)}}) + b"\n" for chunk in _chunks(answer)]
     return Delivery(200, b"".join(lines), "application/x-ndjson")
 
@@ -174,14 +174,14 @@ def _parts_of_a_form(answer: Answer) -> Delivery:
 
 
 def _billed_failure(answer: Answer) -> Delivery:
-    """Gemini: no content, a reason that says nothing, and tokens that are billed."""
+    """Gemini: no content, a meaningless reason, and tokens that are billed."""
     characters = _characters_of(answer)
     tokens = {"promptTokenCount": characters, "candidatesTokenCount": 50, "totalTokenCount": characters + 50}
     return json_delivery({"candidates": [{"content": {}, "finishReason": "OTHER"}], "usageMetadata": tokens})
 
 
 def _unreadable(answer: Answer) -> Delivery:
-    """Text in the place of the audio, where all else is well."""
+    """Text in place of the audio, in an otherwise right answer."""
     return json_delivery({"ok": True, "answer": _base64(b"no audio at all, whatever it is" * 9)} | _extra(answer))
 
 

@@ -1,4 +1,4 @@
-"""A process that speaks with espeak-ng: ``python -m tts_pipeline.emulator.speaker``. It ends with its input."""
+"""Speak with espeak-ng as a process, until its input ends: ``python -m tts_pipeline.emulator.speaker``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tts_pipeline.emulator.speaker_protocol import pack_frame, read_frames
 
 
 def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:
-    """Return a text spoken as asked."""
+    """Return the spoken text of a request."""
     samples, events = espeak.speak(request)
     words = None
     if request.timestamps:
@@ -31,9 +31,9 @@ def speak(espeak: Espeak, request: SpeechRequest) -> SynthesisResult:
 
 def main() -> None:
     """Speak until standard input ends."""
-    # An interrupt from the terminal goes to the whole group; the server decides when this process ends.
+    # An interrupt from the terminal goes to the whole process group, but the server decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The library must not be able to print into the frames.
+    # The library must not print into the frames.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     espeak = Espeak()

@@ -1,4 +1,4 @@
-"""A pool of speaking processes: each speaks one text at a time, and is restarted when it dies."""
+"""Manage a pool of processes, each of which speaks one text at a time and is restarted when it dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tts_pipeline.emulator.request import SpeechRequest
 from tts_pipeline.emulator.speaker_protocol import LENGTH, pack_frame, unpack_frame
 
 _ANSWER_TIMEOUT_S = 60.0
-"""600 characters take well under a second; a process that is silent for this long hangs."""
+"""600 characters take well under a second; a process that is silent for this long is hanging."""
 
 
 class SpeakerPool:
@@ -39,7 +39,7 @@ class SpeakerPool:
             await speaker.stop()
 
     async def speak(self, request: SpeechRequest) -> SynthesisResult:
-        """Return a text spoken as asked; a process that dies over it is started again and tried once more."""
+        """Return the spoken text of a request; if the process dies over it, restart the process and try once more."""
         speaker = await self._idle.get()
         try:
             try:
@@ -53,7 +53,7 @@ class SpeakerPool:
 
 
 class _SpeakerProcess:
-    """One process, started again when it has died."""
+    """One process, which is restarted after it has died."""
 
     def __init__(self, command: tuple[str, ...]) -> None:
         self._command = command
@@ -77,7 +77,7 @@ class _SpeakerProcess:
             async with asyncio.timeout(_ANSWER_TIMEOUT_S):
                 answer = await _exchange(process, request)
         except BaseException:
-            # Its answer would be taken for the next one's.
+            # A late answer would be taken for that of the next request.
             await self.stop()
             raise
         if isinstance(answer, SynthesisError):

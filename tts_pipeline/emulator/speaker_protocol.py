@@ -1,7 +1,8 @@
-"""The protocol with a speaking process: frames, each a pickled value behind its length in four bytes, big endian.
+"""Pack and unpack the frames to and from a speaking process.
 
-A request is a ``SpeechRequest``. Its answer is a ``SynthesisResult`` or a ``SynthesisError``. Answers come in the order
-of the requests. Both ends are processes of the local service, so that no frame comes from elsewhere.
+A frame is the length in four bytes, big endian, then a pickled value: a ``SpeechRequest``, or its answer, a
+``SynthesisResult`` or a ``SynthesisError``. Answers come in the order of the requests. Both ends are processes of the
+local service, so no frame comes from elsewhere.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ def pack_frame(value: object) -> bytes:
 
 
 def unpack_frame(data: bytes) -> Any:
-    """Return the value in a frame, given without its length."""
-    return pickle.loads(data)  # noqa: S301 (written by a process of our own)
+    """Return the value in a frame; ``data`` is without the length."""
+    return pickle.loads(data)  # noqa: S301 (our own process wrote it)
 
 
 def read_frames(source: BinaryIO) -> Iterator[Any]:
-    """Yield the values of whole frames until the source ends, also in the middle of one."""
+    """Yield the values of whole frames until the source ends; drop a frame that is cut."""
     while len(head := source.read(LENGTH.size)) == LENGTH.size:
         (size,) = LENGTH.unpack(head)
         data = source.read(size)

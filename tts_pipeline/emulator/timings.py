@@ -1,4 +1,4 @@
-"""Word timestamps in the forms that services send. Pure."""
+"""Render word timestamps in the forms that services send. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tts_pipeline.emulator.audio import TimedWord
 
 
 def ali_words(words: Sequence[TimedWord]) -> list[dict[str, str | int]]:
-    """Return words as Alibaba Cloud lists them: milliseconds, and places in the input."""
+    """Return words in Alibaba Cloud's form: milliseconds, and indices into the input."""
     return [
         {
             "text": word.text,
@@ -26,14 +26,14 @@ def timing_fields(words: Sequence[TimedWord], text: str, form: str) -> tuple[dic
     """Return the fields of ``output.sentence``, and those at the top of the JSON.
 
     The form is ``ali``; ``characters`` (three parallel arrays, seconds); ``arrays`` (``words`` / ``start`` / ``end``,
-    seconds); ``objects`` (a list with ``word``, ``start``, ``end``, seconds); or wrong: ``ragged`` (arrays of unequal
-    length), ``absurd`` (far beyond the audio, and backwards).
+    seconds); ``objects`` (a list with ``word``, ``start``, ``end``, seconds); or a wrong form: ``ragged`` (arrays of
+    unequal length), ``absurd`` (far beyond the audio, and backwards).
     """
     if form == "ali":
         return {"words": ali_words(words)}, {}
     if form == "absurd":
-        late = [TimedWord(each.text, each.end_ms * 1_000, each.begin_ms, -1, len(text) + 9) for each in words]
-        return {"words": ali_words(late)}, {}
+        late_words = [TimedWord(word.text, word.end_ms * 1_000, word.begin_ms, -1, len(text) + 9) for word in words]
+        return {"words": ali_words(late_words)}, {}
     if form == "characters":
         return {}, {"alignment": _characters(words, text)}
     if form == "objects":
@@ -49,7 +49,7 @@ def timing_fields(words: Sequence[TimedWord], text: str, form: str) -> tuple[dic
 
 
 def _characters(words: Sequence[TimedWord], text: str) -> dict[str, list[Any]]:
-    """Every character of the text: inside a word at its share of the word's time, outside in the gap."""
+    """Return every character of the text: within a word at its share of the word's time, else in the gap."""
     starts, ends = [0.0] * len(text), [0.0] * len(text)
     at_ms, position = 0.0, 0
     for word in words:
@@ -62,8 +62,8 @@ def _characters(words: Sequence[TimedWord], text: str) -> dict[str, list[Any]]:
             starts[index] = (word.begin_ms + offset * each_ms) / 1_000
             ends[index] = (word.begin_ms + (offset + 1) * each_ms) / 1_000
         at_ms, position = word.end_ms, word.end_index
-    for rest in range(position, len(text)):
-        starts[rest] = ends[rest] = at_ms / 1_000
+    for index in range(position, len(text)):
+        starts[index] = ends[index] = at_ms / 1_000
     return {
         "characters": list(text),
         "character_start_times_seconds": starts,

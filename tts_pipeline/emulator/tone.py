@@ -1,4 +1,4 @@
-"""Cheap audio that is distinct for each text: a hash chooses where in one long tone it starts."""
+"""Make cheap audio that differs for each text: a hash of the text chooses an offset in one long tone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tts_pipeline.emulator.request import SpeechRequest
 _OFFSETS = 1 << 19
 _LOUDNESS_OF_MARK = 1_000
 _SAMPLES_PER_CHARACTER_AT_24K = 1_680
-"""70 ms a character, about what a voice takes."""
+"""70 ms per character, about as long as a voice takes."""
 
 
 def tone(
     text: str, *, tone_bytes: int | None = None, sample_rate_hz: int = 24_000, response_format: str = "wav"
 ) -> bytes:
-    """Return the audio that the tone mode answers for a text, so that a test can compute it anew.
+    """Return the audio of the tone mode for a text, which a test can compute as well.
 
-    The same text always gives the same bytes, on any machine and in any process, and another text gives others: the
-    first 64 samples spell its hash. Voice, speed, pitch and volume make no difference.
+    The same text always gives the same bytes, on any machine and in any process, and another text gives other bytes:
+    the first 64 samples spell its hash. Voice, speed, pitch and volume make no difference.
 
-    ``tone_bytes`` are of samples (an odd one is cut off), header not counted; None is 70 ms a character. The format is
-    ``wav`` or ``pcm``; ``mp3`` is the same sound, compressed, and not cheap.
+    ``tone_bytes`` counts the samples without the header, rounded down to an even number; None is 70 ms per character.
+    The format is ``wav`` or ``pcm``; ``mp3`` is the same sound, compressed, and not cheap.
     """
     if tone_bytes is None:
         tone_bytes = len(text) * _SAMPLES_PER_CHARACTER_AT_24K * sample_rate_hz // 24_000 * 2
@@ -45,7 +45,7 @@ def tone(
 
 
 def speak_tone(request: SpeechRequest, tone_bytes: int | None) -> SynthesisResult:
-    """Return the tone for a request, with its words spread evenly over it when they are asked for."""
+    """Return the tone for a request; if timestamps are requested, with the words spread evenly over the tone."""
     audio = tone(
         request.text,
         tone_bytes=tone_bytes,
@@ -76,12 +76,12 @@ _MARKS = tuple(
     struct.pack("<8h", *(_LOUDNESS_OF_MARK if byte >> bit & 1 else -_LOUDNESS_OF_MARK for bit in range(8)))
     for byte in range(256)
 )
-"""A byte, spelt as eight samples."""
+"""Each byte as eight samples."""
 
 
 @cache
 def _hum(blocks: int) -> memoryview:
-    """A hum that drifts upwards, in whole numbers only, so that it is the same on every machine; prepared once."""
+    """Return a hum that drifts upwards, computed in integers only, so that it is the same on every machine."""
     import numpy as np
 
     sample_number = np.arange(blocks * _BLOCK_BYTES // 2, dtype=np.int64)

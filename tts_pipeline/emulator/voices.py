@@ -1,4 +1,4 @@
-"""Voices as data: the services' names and languages, each mapped to a voice of espeak-ng."""
+"""Map the paid services' voices and languages to voices of espeak-ng."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LANGUAGES = {
     "French": "fr",
     "Russian": "ru",
 }
-"""Language type -> espeak-ng's voice for it. ``Auto`` is decided by ``guess_language``."""
+"""Language type -> espeak-ng's voice. ``guess_language`` resolves ``Auto``."""
 
 AUTO = "Auto"
 
@@ -65,10 +65,10 @@ VOICES = {
     "Seren": VoicePreset("anika", -6, 0.85),
     "Pip": VoicePreset("m8", 12, 1.15),
 }
-"""The voices of both services; every row sounds different from every other."""
+"""The voices of both services; each sounds different from every other."""
 
 DEFAULT_VOICE = "Cherry"
-"""Speaks where a request names no voice."""
+"""The voice of a request that names none."""
 
 _SCRIPTS = (
     ("Japanese", regex.compile(r"[\p{Hiragana}\p{Katakana}]")),
@@ -82,16 +82,16 @@ _SCRIPTS = (
 
 
 def guess_language(text: str) -> str:
-    """Return the language type that the script of the text speaks for, ``English`` where nothing does.
+    """Return the language type that the script of the text indicates, by default ``English``.
 
-    Kana decide before Han characters do, since Japanese is written with both; among the languages in Latin letters only
-    a letter that one of them alone has decides.
+    Kana decide before Han characters, because Japanese is written with both. Among the languages in Latin letters only
+    a letter that a single language has decides.
     """
     return next((language for language, sign in _SCRIPTS if sign.search(text)), "English")
 
 
 def espeak_voice_name(voice: str, language: str) -> str:
-    """Return the name under which espeak-ng knows this voice in this language."""
+    """Return espeak-ng's name of a voice in a language."""
     preset = VOICES[voice]
     base = preset.english if language == "English" else LANGUAGES[language]
     return f"{base}+{preset.variant}"

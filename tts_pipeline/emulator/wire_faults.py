@@ -1,4 +1,4 @@
-"""Faults of transport: an answer twice, late, slow, compressed, or not HTTP at all. Pure."""
+"""Apply faults of transport: an answer sent twice, late, slowly, compressed, or not as HTTP. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BOMB_BYTES = 1024 * 1024 * 1024
 
 
 def _drip(data: bytes) -> Iterator[Step]:
-    for at in range(len(data)):
-        yield data[at : at + 1]
+    for offset in range(len(data)):
+        yield data[offset : offset + 1]
         yield _DRIP_S
 
 
@@ -53,7 +53,7 @@ def _with_coding(head: bytes, coding: bytes, body: bytes) -> bytes:
 
 
 def _with_framing(head: bytes, framing: bytes) -> bytes:
-    """Return a head that says in another way how long its body is."""
+    """Return a head that states the length of its body in another way."""
     lines = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"content-length:", b"transfer-"))]
     return _with_header(b"\r\n".join(lines), framing)
 
@@ -85,4 +85,4 @@ WIRE_FAULTS: Mapping[str, Callable[[bytes, bytes], Iterable[Step]]] = {
     "gzip_twice": lambda head, body: [_with_coding(head, b"gzip, gzip", _gzip(_gzip(body)))],
     "bomb": lambda head, _body: [_bomb(head)],
 }
-"""Each fault by its name in a rule: from an answer's head and body to the pieces on the wire and the pauses between."""
+"""Each fault by its name in a rule: it turns an answer's head and body into pieces on the wire and pauses."""
