@@ -1,1 +1,1 @@
-"""The tables and the request bodies, as JSON for machines."""
+"""Publish the tables and the request bodies as JSON for machines."""

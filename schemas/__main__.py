@@ -16,7 +16,7 @@ PAGE = FOLDER.parent / "docs" / "tables.md"
 
 
 def main() -> None:
-    """Write one file for every table and one for every model's request body, and the columns into the page."""
+    """Write a file for each table, a file for each model's request body, and the columns into the page."""
     for table in TABLES:
         text = json.dumps(describe_table(table), indent=2, ensure_ascii=False) + "\n"
         (FOLDER / f"{table}.json").write_text(text, encoding="utf-8")
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def with_columns(page: str) -> str:
-    """Return the page with the columns as they are now, between ``<!-- columns of TABLE -->`` and ``<!-- end -->``."""
+    """Return the page with the current columns between ``<!-- columns of TABLE -->`` and ``<!-- end -->``."""
     place = re.compile(r"(<!-- columns of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
     return place.sub(lambda match: f"{match[1]}{_columns(match[2])}{match[3]}", page)
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of request bodies, built from model cards."""
+"""Build the JSON Schemas of request bodies from model cards."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ Schema = dict[str, object]
 
 
 def request_schema(card: Card) -> Schema:
-    """Describe the body of a request to ``/v1/audio/speech`` for a model.
+    """Return the JSON Schema (draft 2020-12) of a model's request body for ``/v1/audio/speech``.
 
-    Args:
-        card: The model's card, of a service that speaks the ``openai`` dialect.
-
-    Returns:
-        A JSON Schema, draft 2020-12. A step is written as the list of its values: ``multipleOf`` 0.1 is checked with
-        binary floats by most validators, and refuses 0.3.
+    A step is written as the list of its values: most validators check ``multipleOf`` 0.1 with binary floats, and refuse
+    0.3. The card is of a service with the ``openai`` dialect.
     """
     body = {name: parameter for name, parameter in card.parameters.items() if parameter.in_body}
     return {
@@ -42,11 +38,7 @@ def request_schema(card: Card) -> Schema:
 
 
 def schema_files(catalog: Catalog) -> Mapping[str, str]:
-    """Write the schemas of every model that a service other than the local one takes in the ``openai`` dialect.
-
-    Returns:
-        File name, ``<model>.json``, -> content.
-    """
+    """Return file name (``<model>.json``) -> content for each model of a remote service with the ``openai`` dialect."""
     services = [name for name, service in catalog.services.items() if service.dialect == "openai" and name != LOCAL]
     cards = [card for card in catalog.cards.values() if card.service in services]
     return {f"{card.model}.json": _json(request_schema(card)) for card in cards}
@@ -57,7 +49,7 @@ def _json(schema: Schema) -> str:
 
 
 def _input(card: Card) -> Schema:
-    schema: Schema = {"type": "string", "description": "What is said.", "minLength": 1}
+    schema: Schema = {"type": "string", "description": "The text to speak.", "minLength": 1}
     if card.input_limit is not None and card.input_unit == "characters":
         schema["maxLength"] = card.input_limit
     return schema

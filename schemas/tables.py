@@ -9,11 +9,11 @@ import pyarrow as pa
 from tts_pipeline.schema import TABLES, Column
 
 INPUT_COLUMN = Column("input", pa.struct([]), False, None, "The whole input row, with the source's own column types.")
-"""Last column of ``rejects``; its fields are those of the source."""
+"""The last column of ``rejects``; its fields are those of the source."""
 
 
 def describe_table(table: str) -> dict[str, Any]:
-    """Return the published description of a table, as its file in ``schemas/`` holds it."""
+    """Return the published description of a table, the content of its file in ``schemas/``."""
     columns = [*TABLES[table], *([INPUT_COLUMN] if table == "rejects" else [])]
     return {
         "table": table,
@@ -25,5 +25,5 @@ def describe_table(table: str) -> dict[str, Any]:
 
 
 def _type_name(column: Column) -> str:
-    # A list's item has a name in Arrow that says nothing, and another one in Parquet.
+    # Arrow gives a list's item a name without meaning, and Parquet another one.
     return "struct" if column is INPUT_COLUMN else str(column.type).replace("list<item: ", "list<")
