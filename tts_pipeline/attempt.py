@@ -1,4 +1,4 @@
-"""One HTTP request for one segment: what is known before it is sent, and how it ended. Frozen, no I/O."""
+"""Values that record one HTTP request for one segment: the attempt before it is sent, the settlement when it ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tts_pipeline.models import Count, Count16, Take, Usage
 
 
 class Outcome(StrEnum):
-    """How an attempt ended, for the bill."""
+    """The outcome of an attempt, as the usage table records it."""
 
     SUCCEEDED = "succeeded"
     DISCARDED = "discarded"
@@ -24,16 +24,16 @@ class Attempt(Struct, frozen=True, gc=False):
 
     Args:
         attempt_id: Unique for all time.
-        utterance_id: Whose it is.
-        take: Whose it is.
-        segment: Place of the segment, from 0.
-        number: Which attempt for this segment, from 1.
-        voice: The voice sent; None when left to the service.
+        utterance_id: The utterance it speaks.
+        take: The take of that utterance.
+        segment: Index of the segment, from 0.
+        number: Number of the attempt for this segment, from 1.
+        voice: The voice that is sent; None leaves it to the service.
         started_at_us: Microseconds since 1970 UTC.
         characters_counted: Our count, by the card's billing rule.
-        characters_upper_bound: The most it may be billed for.
+        characters_upper_bound: The most characters that it may be billed for.
         price_id: The price that applies at ``started_at_us``; None without a price.
-        cost_upper_bound: The most it may cost in the price's currency; None without a price.
+        cost_upper_bound: The most that it may cost, in the price's currency; None without a price.
     """
 
     attempt_id: str
@@ -50,22 +50,22 @@ class Attempt(Struct, frozen=True, gc=False):
 
 
 class Settlement(Struct, frozen=True, gc=False):
-    """How an attempt ended: the bill's second half, written when the outcome is known.
+    """The end of an attempt, recorded as soon as its outcome is known.
 
     Args:
         attempt_id: The attempt it settles.
-        outcome: See the table of outcomes in the documentation of the usage table.
+        outcome: The documentation of the usage table explains each outcome.
         finished_at_us: Microseconds since 1970 UTC.
-        latency_ms: From before sending to after reading, by a clock that never goes backwards.
+        latency_ms: From before sending to after reading, by a monotonic clock.
         http_status: None when no answer came.
         error_code: The service's code or ours; None on success.
-        request_id: The service's; None when none came.
-        usage: What the service reported.
-        characters_billed: Confirmed: reported if that can be true, else counted; 0 without success.
-        characters_upper_bound: What it may have been billed for.
-        cost: Confirmed, in the price's currency; None without a price.
-        cost_upper_bound: At most; None without a price.
-        implausible: Whether the service reported what cannot be true: then our own count is what is confirmed.
+        request_id: The service's request id; None when it sent none.
+        usage: The usage that the service reported.
+        characters_billed: Confirmed: the reported count if it is plausible, else our count; 0 without success.
+        characters_upper_bound: The most characters that it may have been billed for.
+        cost: Confirmed cost, in the price's currency; None without a price.
+        cost_upper_bound: The most that it may have cost; None without a price.
+        implausible: Whether the service reported an implausible count: then our own count is the confirmed one.
     """
 
     attempt_id: str

@@ -1,4 +1,4 @@
-"""A model's card and a service's endpoint: what requests may carry, where they go, what they cost. Frozen, no I/O."""
+"""Values that describe a model (its card) and a service (its endpoint). Frozen, no I/O."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Literal
 from tts_pipeline.models import ParameterValue, Price
 
 PORTS = {"http": 80, "https": 443}
-"""By the scheme of a URL."""
+"""Default port of each URL scheme."""
 
 ParameterType = Literal["string", "number", "integer", "boolean", "object", "array"]
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter a model takes.
+    """One parameter that a model takes.
 
     Args:
         name: The service's own name, also the key in the request body.
         type: The JSON type that is sent.
-        required: A request without it is refused before it is sent.
-        choices: Allowed values; None is any value of the type and range.
-        labels: What a choice means, for people (``{"Cherry": "Intellectual Female"}``).
-        minimum: Smallest number allowed, inclusive.
-        maximum: Largest number allowed, inclusive.
-        step: Numbers are ``minimum`` plus a multiple of it, compared as decimals; None is any.
-        in_body: False for a switch of the client's that is never in the body (``stream``).
+        required: Whether a request without it is refused before it is sent.
+        choices: Allowed values; None allows any value of the type and range.
+        labels: The meaning of each choice, for people (``{"Cherry": "Intellectual Female"}``).
+        minimum: Smallest number allowed, inclusive; None is no minimum.
+        maximum: Largest number allowed, inclusive; None is no maximum.
+        step: Numbers are ``minimum`` plus a multiple of the step, compared as decimals; None allows any number.
+        in_body: False for a switch of the client that the body never carries (``stream``).
         description: One sentence.
     """
 
@@ -46,22 +46,22 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a model on a service takes and costs, each figure with its source.
+    """The parameters, limits, billing and prices of a model on a service.
 
     Args:
-        service: The service's name, or ``*`` for a card that holds on any service.
+        service: The service's name, or ``*`` for a card that applies to any service.
         model: The model's name as sent.
-        snapshot: The dated name it stands for; None when unknown.
-        parameters: By name, in the order of the documentation.
-        languages: BCP-47 tag -> the service's word (``{"de": "German"}``); empty when it takes none.
-        language_parameter: The parameter that carries the language; None when there is none.
-        input_limit: The longest text of one request, in ``input_unit``; None is no limit known.
-        input_unit: What ``input_limit`` counts.
-        billing: The counter that the bill follows.
-        output_tokens_per_second: Billed by token: what a second of audio takes; None is not known.
-        prices: In order of time.
-        requests_per_minute: The service's own limit for this model and an account; None is none known.
-        permissive: True where parameters that the card does not know are let through.
+        snapshot: The dated name that ``model`` stands for; None when unknown.
+        parameters: Parameters by name, in the order of the service's documentation.
+        languages: BCP-47 tag -> the service's word (``{"de": "German"}``); empty when the model takes no language.
+        language_parameter: The parameter that carries the language; None when the model has none.
+        input_limit: The longest text of one request, in ``input_unit``; None is no known limit.
+        input_unit: The unit of ``input_limit``.
+        billing: The unit that the service bills by.
+        output_tokens_per_second: Tokens billed for a second of audio, with billing by token; None is unknown.
+        prices: Prices in order of time.
+        requests_per_minute: The service's own limit for this model and one account; None is no known limit.
+        permissive: Whether parameters that the card does not know are sent.
         source: Where the card's figures were read, and when.
     """
 
@@ -83,24 +83,24 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint: where, in which dialect, with which key. ``tts_pipeline.Service`` adds the look-up by name.
+    """A service's address, dialect and key. ``tts_pipeline.Service`` adds the look-up by name.
 
     Args:
-        name: ``local``, ``modelstream``, ``baze``, ``dashscope``, the user's own, or the URL itself.
-        base_url: Without ``/v1`` and without a trailing slash.
-        dialect: How requests are built.
+        name: ``local``, ``modelstream``, ``baze``, ``dashscope``, a name of the user's own, or the URL itself.
+        base_url: URL without ``/v1`` and without a trailing slash.
+        dialect: The form of its requests.
         auth: ``bearer`` or ``none``.
         api_key: Never shown, logged, stored or part of an identity.
         account: A label for the bill, never the key.
-        maker: Whether it is its models' own maker, so that their list prices are what it charges.
+        maker: Whether the service is the maker of its models, so that it charges their list prices.
         source: Where these facts were read, and when.
-        query: In the URL of every request (``{"api-version": "2025-03-01"}``); part of what is asked for. Never a key.
-        headers: With every request, by name; part of what is asked for. Never a key.
-        key_header: The header that carries the key.
-        key_prefix: A word before the key in it; None is ``Bearer`` in ``Authorization``, and none in any other.
-        ca_file: A PEM file of authorities that are trusted beside the public ones; None is none.
-        proxy: Where the service and its audio are reached through; ``none`` is straight; None is what the environment
-            names. May hold a login, so it is shown nowhere. Never for this machine itself.
+        query: Query of every request's URL (``{"api-version": "2025-03-01"}``); part of the request key. No API key.
+        headers: Headers of every request; part of the request key. No API key.
+        key_header: The header that carries the API key.
+        key_prefix: The word before the API key; None is ``Bearer`` in ``Authorization``, and no word in other headers.
+        ca_file: A PEM file of authorities that are trusted beside the public ones; None adds none.
+        proxy: The proxy for the service and its audio; ``none`` connects directly; None takes the environment's proxy.
+            It may hold a login, so it is never shown. It never applies to this machine itself.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Old names of the public face: each works for one release, and warns with its new name."""
+"""Keep old names of the public interface working for one release, with a warning that states the new name."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any, TypeVar, cast
 from warnings import warn  # not the module: Airflow replaces a module of that name where it wraps functions
 
 REMOVED_IN = "0.2.0"
-"""The release in which the old names go."""
+"""The release that no longer has the old names."""
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 Owner = TypeVar("Owner")
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
-    """Warn the caller of a caller that a name is deprecated; ``stacklevel`` counts from the caller of this function."""
+    """Warn that a name is deprecated; the warning is attributed ``stacklevel`` frames above this function's caller."""
     message = f"{old} is now {new}; the old name goes in tts-pipeline {REMOVED_IN}"
     warn(message, DeprecationWarning, stacklevel + 1)
 
 
 def renamed_arguments(**new_names: str) -> Callable[[Target], Target]:
-    """Let a function, or the ``__init__`` of a class, take arguments by their old names, too: ``running="options"``.
+    """Let a function, or the ``__init__`` of a class, also take arguments by their old names: ``running="options"``.
 
-    Type checkers see the new names only. ``inspect.signature`` shows the old ones as well: Airflow drops arguments of
-    ``default_args`` that it does not show.
+    Type checkers see only the new names. ``inspect.signature`` shows the old ones as well, because Airflow drops
+    arguments of ``default_args`` that the signature lacks.
 
     Raises:
-        TypeError: By the decorated function, if an argument is given by both names. Not by a dataclass, where
-            ``dataclasses.replace`` gives both: there the old name wins.
+        TypeError: The decorated function got an argument by both names. A dataclass does not raise, because
+            ``dataclasses.replace`` passes both names: there the old name wins.
     """
 
     def decorate(target: Any) -> Any:
@@ -44,7 +44,7 @@ def renamed_arguments(**new_names: str) -> Callable[[Target], Target]:
 
 
 def renamed_attributes(**new_names: str) -> Callable[[type[Owner]], type[Owner]]:
-    """Let attributes and methods of a class be read by their old names, too: ``running="options"``."""
+    """Let attributes and methods of a class also be read by their old names: ``running="options"``."""
 
     def decorate(owner: type[Owner]) -> type[Owner]:
         for old, new in new_names.items():
@@ -91,7 +91,7 @@ def _with_new_names(
 
 def _show_old_names(signature: inspect.Signature, new_names: Mapping[str, str]) -> inspect.Signature:
     parameters = list(signature.parameters.values())
-    at = len(parameters) - (bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
+    position = len(parameters) - (bool(parameters) and parameters[-1].kind is inspect.Parameter.VAR_KEYWORD)
     old_names = [name for name in new_names if name not in signature.parameters]
     old = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in old_names]
-    return signature.replace(parameters=[*parameters[:at], *old, *parameters[at:]])
+    return signature.replace(parameters=[*parameters[:position], *old, *parameters[position:]])

@@ -1,21 +1,21 @@
-"""The exception tree, split by what the caller does about it.
+"""Exceptions of the package, in a tree whose branches are the caller's reactions.
 
 ::
 
     TtsPipelineError
     ├── ConfigurationError   a setting, an input or a parameter is wrong; nothing was sent (exit 2)
-    │   └── MissingSourceError   there is no source (yet)
-    ├── StorageError         disk, destination or lock; what was received is kept (exit 6)
-    ├── ServiceError         what one attempt met; says whether it may have cost money
+    │   └── MissingSourceError   the source does not exist (yet)
+    ├── StorageError         a disk, a destination or a lock failed; received answers are kept (exit 6)
+    ├── ServiceError         the failure of one attempt; says whether it may have cost money
     │   ├── TransientError   the same attempt may succeed later: retried with jitter
     │   │   └── ThrottledError   429: pauses the run, never uses up a row's attempts
     │   ├── PermanentError   this utterance will never succeed: it becomes a reject
-    │   │   ├── SuspectError     it may be every utterance's: fatal when two rows meet it in succession
-    │   │   └── UnreadableError  a whole answer without audio that can be read: another would be no better
+    │   │   ├── SuspectError     every utterance may meet it: fatal when two rows meet it in succession
+    │   │   └── UnreadableError  a whole answer without readable audio: another answer would be no better
     │   └── FatalError       no utterance can succeed: the run stops in good order (exit 5)
-    └── StoppedError         a run stopped in good order before its end; says by what
+    └── StoppedError         a run stopped in good order before its end; states the reason
 
-Errors are told apart by type and by the fields below, never by the text of the message.
+Callers distinguish errors by type and by the fields below, never by the text of the message.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from typing import Self
 
 
 class TtsPipelineError(Exception):
-    """Root of everything this package raises on purpose.
+    """Root of all exceptions that this package raises on purpose.
 
     Args:
-        message: What failed, and where; one sentence, never a key, never a whole text. Passwords go out of its URLs.
+        message: What failed, and where: one sentence, without keys and whole texts. Passwords are cut out of its URLs.
         hint: What the reader can do about it; printed after the message.
     """
 
@@ -50,11 +50,11 @@ class ConfigurationError(TtsPipelineError):
 
 
 class MissingSourceError(ConfigurationError):
-    """There is no Parquet file where the source should be; it may come later. Never retried."""
+    """The source has no Parquet file; it may come later. Never retried."""
 
 
 class StorageError(TtsPipelineError):
-    """A disk, a destination or a lock failed; what was received is kept. Never retried."""
+    """A disk, a destination or a lock failed; received answers are kept. Never retried."""
 
 
 class StoppedError(TtsPipelineError):
@@ -64,7 +64,7 @@ class StoppedError(TtsPipelineError):
         message: What stopped the run.
         stopped_by: ``budget``, ``service``, ``outage``, ``rejects`` or ``interrupted``.
         hint: What to do before running again.
-        until: When to run again, where the service asked for a pause until then (UTC); None otherwise.
+        until: The end of a pause that the service requested (UTC): run again then; None without a pause.
     """
 
     def __init__(
@@ -76,18 +76,18 @@ class StoppedError(TtsPipelineError):
 
 
 class ServiceError(TtsPipelineError):
-    """What one attempt met at the service.
+    """The failure of one attempt at the service.
 
     Args:
-        message: What the service said, cut to a readable length, or what broke.
-        code: The service's own code (``Throttling.RateQuota``), or ours for what has none
-            (``ConnectionLost``, ``MalformedBody``); goes into ``error_code``.
-        http_status: The status that was received; None when none was.
+        message: The service's message, cut to a readable length, or a description of the failure.
+        code: The service's own code (``Throttling.RateQuota``), or ours for a failure without one
+            (``ConnectionLost``, ``MalformedBody``); stored as ``error_code``.
+        http_status: The received status; None when none was received.
         request_id: The service's request id; None when none was received.
         may_be_billed: False only where surely nothing was charged: never sent, status 400, 401, 402, 403, 404, 413,
             422, 429, or a known code for a bad key, an empty account or a rate inside a 200.
-        retry_after_s: Seconds the service asked us to wait; None when it did not say.
-        characters_reported: Billed characters the failing answer itself reported; None mostly.
+        retry_after_s: Seconds that the service asked us to wait; None when it did not.
+        characters_reported: Billed characters that the failing answer reported; mostly None.
         input_limit: The service's own limit when it refused a text as too long; None otherwise.
         hint: What the reader can do about it.
     """
@@ -121,7 +121,7 @@ class ServiceError(TtsPipelineError):
     def for_utterance(
         self, utterance_id: str, *, attempts: int, cost: Decimal | None, currency: str | None = None
     ) -> Self:
-        """Say whose error this is, after how many requests, at which confirmed cost; returns itself to be raised."""
+        """Add the utterance, its number of requests and its confirmed cost; return the error itself, to be raised."""
         self.utterance_id = utterance_id
         self.attempts = attempts
         self.cost = cost
@@ -147,7 +147,7 @@ class TransientError(ServiceError):
 
 
 class ThrottledError(TransientError):
-    """The service said 429: the whole run pauses; retried without using up the row's attempts."""
+    """The service answered 429: the whole run pauses; retried without using up the row's attempts."""
 
 
 class PermanentError(ServiceError):
@@ -155,16 +155,16 @@ class PermanentError(ServiceError):
 
 
 class SuspectError(PermanentError):
-    """A refusal without a known code (403, 404, ...): this row's own until two different rows meet it in succession.
+    """A refusal without a known code (403, 404, ...): it concerns one row until two rows meet it in succession.
 
-    Whoever sees several rows treats the second one in succession as fatal; alone it is a reject. Never retried.
+    A caller with several rows treats the second in succession as fatal; a single one is a reject. Never retried.
     """
 
 
 class UnreadableError(PermanentError):
-    """A whole and well-formed answer without audio that can be read: not bought again, as another would be no better.
+    """A whole and well-formed answer without readable audio: not bought again, as another would be no better.
 
-    An answer that may have been cut on its way is a ``TransientError`` instead. Never retried; may have been billed.
+    An answer that may have been cut in transit is a ``TransientError`` instead. Never retried; may have been billed.
     """
 
 
@@ -173,8 +173,8 @@ class FatalError(ServiceError):
 
 
 _URL = re.compile(r"([A-Za-z][\w+.-]*://)([^\s'\"<>]*)")
-# A secret of AWS may hold slashes; a number before the first one is a port. A name alone is one of Azure's containers,
-# or an id of Airflow's connection, but may be a token where the URL is a web address.
+# An AWS secret may hold slashes; a number before the first slash is a port. A name alone is an Azure container or the
+# id of an Airflow connection, but may be a token where the URL is a web address.
 _USER = re.compile(r"[^\s@/]*:(?!\d+(?:/|$))[^\s@]*@")
 _WEB_USER = re.compile(r"[^\s@/]+@")
 _QUERY = re.compile(r"([?&;][^=&?#;]+=)[^&#;]*")
@@ -182,34 +182,34 @@ _DRIVERS_USER = re.compile(r"(?<![\w/])[^\s/:@'\"]+:(?!//)[^\s@'\":]+@(?=\w)")
 
 
 def without_passwords(text: str) -> str:
-    """Return a text, also a URL alone, as it may be shown: without user and password, and values of a query.
+    """Return a text or URL without users, passwords and query values, safe to show.
 
-    Drivers of object stores put paths into their errors that begin with ``user:password@`` and have no scheme.
+    Drivers of object stores put paths without a scheme into their errors that begin with ``user:password@``.
     """
     return _DRIVERS_USER.sub("", _URL.sub(_redact_url, text)) if "@" in text or "://" in text else text
 
 
 def _redact_url(url: re.Match[str]) -> str:
-    scheme, rest = url[1], url[2]
+    scheme, address = url[1], url[2]
     if scheme.lower() == "file://":
         return url[0]
-    rest = _USER.sub("", rest, count=1) if _USER.match(rest) else rest
-    if scheme.lower() in ("http://", "https://") and _WEB_USER.match(rest):
-        rest = _WEB_USER.sub("", rest, count=1)
-    return scheme + _QUERY.sub(r"\1***", rest)
+    address = _USER.sub("", address, count=1) if _USER.match(address) else address
+    if scheme.lower() in ("http://", "https://") and _WEB_USER.match(address):
+        address = _WEB_USER.sub("", address, count=1)
+    return scheme + _QUERY.sub(r"\1***", address)
 
 
 def cause_of(error: BaseException) -> BaseException | None:
-    """Return what an error of ours is raised from; None where that would show a password."""
+    """Return the error as the cause of one of ours; None where it would show a password."""
     return error if without_passwords(text := str(error)) == text else None
 
 
 def printable(text: str) -> str:
-    """Return a text as one line that a terminal or a log shows as it is.
+    """Return a text as one line without characters that a terminal or a log would interpret.
 
-    Data and services may hold what moves the cursor, colours, forges lines or turns the order of characters around:
+    Texts of data and services may move the cursor, set colours, forge lines or reverse the order of characters: by
     control and format characters, escape sequences, line and paragraph separators, lone surrogates. White space becomes
-    a space, joiners (of Persian, of emoji) go, and each of the others becomes U+FFFD.
+    a space, joiners (of Persian, of emoji) are removed, and each of the others becomes U+FFFD.
     """
     return text if text.isprintable() else "".join(map(_printable_character, text))
 

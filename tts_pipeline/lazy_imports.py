@@ -14,7 +14,7 @@ def lazy_names(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return a package's ``__getattr__``, ``__dir__`` (PEP 562) and ``__all__``.
 
-    ``modules`` has the names of each module, with spaces between; ``renamed`` the new name of each deprecated one.
+    ``modules`` maps each module to its names, separated by spaces; ``renamed`` maps deprecated names to new ones.
     """
     module_of = {name: home for home, names in modules.items() for name in names.split()}
     public = sorted(module_of)

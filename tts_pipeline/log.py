@@ -1,4 +1,4 @@
-"""The package's logger: what users set the level of, and what ``cli`` sends to the terminal."""
+"""The package's logger: users set its level, and ``cli`` sends its messages to the terminal."""
 
 from __future__ import annotations
 

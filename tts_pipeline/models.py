@@ -1,7 +1,7 @@
-"""Shared value types that one floor hands to the next. Frozen, without I/O.
+"""Frozen value types that all floors share: utterances, segments, audio, answers, speech, rejects, prices.
 
-Those that are made for every request are structs or named tuples: a frozen dataclass of a dozen fields takes 5 us to
-make. Those that a journal holds are structs, whose fields have the ranges of the tables' columns.
+Types that are built for every request are structs or named tuples: building a frozen dataclass of a dozen fields takes
+5 us. Types that a journal holds are structs, whose fields have the ranges of the tables' columns.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import Annotated, Any, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 ParameterValue = str | int | float | bool | dict[str, Any] | list[Any]
-"""What a voice parameter may be. ``True`` is a boolean, never the number 1; objects and lists are those of JSON."""
+"""Value of a voice parameter. ``True`` is a boolean, never the number 1; objects and lists are those of JSON."""
 
 Parameters = Mapping[str, ParameterValue]
-"""Voice parameters by the service's own names (``voice``, ``speed``, ...), only those that are set."""
+"""The voice parameters that are set, by the service's own names (``voice``, ``speed``, ...)."""
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count16 = Annotated[int, Meta(ge=0, le=2**15 - 1)]
 Count32 = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Take = Annotated[int, Meta(ge=-(2**31) + 1, le=2**31 - 1)]
-"""A take is the user's own, and may be negative."""
+"""The user chooses the take, and may choose a negative one."""
 
 Reported = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
-"""What a service reports may be anything."""
+"""A service may report any number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One input row: what is to be said, and how.
+    """One input row: a text to speak, and its voice parameters.
 
     Args:
         utterance_id: Unique together with ``take``.
-        text: What is to be said; may be empty, which is a reject.
-        parameters: The voice parameters that apply to this row; unset ones are absent, never None.
-        take: Tells several readings of one text apart.
+        text: The text to speak; an empty one becomes a reject.
+        parameters: The voice parameters of this row; unset ones are absent, never None.
+        take: Distinguishes several readings of one text.
     """
 
     utterance_id: str
@@ -49,7 +49,7 @@ class Utterance:
 
     @property
     def voice(self) -> str | None:
-        """The voice asked for, an object as JSON; None when left to the service."""
+        """The requested voice, an object as JSON; None when left to the service."""
         voice = self.parameters.get("voice")
         if isinstance(voice, dict | list):
             return json.dumps(voice, ensure_ascii=False)
@@ -61,10 +61,10 @@ class Segment:
     """A piece of an utterance that fits the model's input limit.
 
     Args:
-        index: Place among the utterance's segments, from 0.
-        text: What is sent, exactly ``utterance.text[start:end]``.
-        start: Place of the first character in the utterance's text.
-        end: Place after the last character.
+        index: Index among the utterance's segments, from 0.
+        text: The text that is sent, exactly ``utterance.text[start:end]``.
+        start: Index of the first character in the utterance's text.
+        end: Index after the last character.
     """
 
     index: int
@@ -74,7 +74,7 @@ class Segment:
 
 
 class Word(Struct, frozen=True, gc=False):
-    """One timed piece of text; ``text_start`` and ``text_end`` are places in the utterance's text (half open)."""
+    """One timed word; ``text_start`` and ``text_end`` are its half-open range in the utterance's text, if known."""
 
     text: str
     start_ms: Count
@@ -84,7 +84,7 @@ class Word(Struct, frozen=True, gc=False):
 
 
 class Usage(Struct, frozen=True, gc=False):
-    """What the service says one attempt consumed; None where it said nothing."""
+    """The usage that the service reported for one attempt; None for counts that it did not report."""
 
     characters_reported: Reported | None = None
     input_tokens: Reported | None = None
@@ -96,11 +96,11 @@ HOUR_MS = 3_600_000
 
 
 class Audio(NamedTuple):
-    """Playable audio and what its bytes say of themselves.
+    """Playable audio, and the facts that its bytes state.
 
     Args:
-        data: A complete file: headerless PCM is wrapped as WAV, a lying WAV header is mended.
-        format: ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac``, ... as found in the bytes, not as asked for.
+        data: A complete file: headerless PCM is wrapped as WAV, a wrong WAV header is corrected.
+        format: ``wav``, ``mp3``, ``flac``, ``ogg``, ``aac``, ... as identified from the bytes, not as requested.
         sample_rate_hz: Samples per second and channel.
         channels: 1 is mono.
         duration_ms: Measured from the bytes, rounded to the nearest millisecond.
@@ -113,21 +113,21 @@ class Audio(NamedTuple):
     duration_ms: int
 
     def __repr__(self) -> str:
-        """Show all but the bytes."""
+        """Show all fields but the bytes."""
         fields_text = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True))
         return f"Audio({len(self.data)} bytes, {fields_text})"
 
 
 class Answer(NamedTuple):
-    """One segment's audio, paid for: what a successful attempt brought.
+    """The result of a successful attempt: one segment's audio, paid for.
 
     Args:
-        segment: Place of the segment, from 0.
-        audio: As received, but wrapped or mended so that it plays.
-        words: Timed words, places relative to the *segment's* text; None where there are none.
-        usage: What the service reported.
-        request_id: The service's; None when none came.
-        quality: Flags found so far, such as ``unverified_length``.
+        segment: Index of the segment, from 0.
+        audio: The received audio, wrapped or corrected so that it plays.
+        words: Timed words, with ranges in the *segment's* text; None without timestamps.
+        usage: The usage that the service reported.
+        request_id: The service's request id; None when it sent none.
+        quality: Quality flags so far, such as ``unverified_length``.
     """
 
     segment: int
@@ -140,13 +140,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CachedAudio:
-    """Audio for exactly one request that was bought before, and need not be bought again.
+    """Audio that was bought before for an equal request, and need not be bought again.
 
     Args:
-        answer: What it brought, with places relative to the text of that request. Audio and words may also be those of
-            a whole utterance, joined from several segments.
-        origin: Where it came from, for people: the utterance it was bought for, and where that is kept.
-        segments: How many segments the text was said in.
+        answer: The answer to that request, with ranges in the text of the request. Its audio and words may also be
+            those of a whole utterance, joined from several segments.
+        origin: For people: the utterance that the audio was bought for, and where it is kept.
+        segments: Number of segments that the text was spoken in.
     """
 
     answer: Answer
@@ -156,15 +156,15 @@ class CachedAudio:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What is known of an utterance from earlier invocations, or from before a crash.
+    """The record of an utterance from earlier invocations, or from before a crash.
 
     Args:
-        answers: Segments that are already paid for, by their place; not to be bought again.
-        boundaries: The (start, end) of each segment as first planned; None when it was never begun, so that a
-            later version that would cut elsewhere still fits the answers already paid for.
-        segment_attempts: Requests that were sent for each segment, by its place.
-        characters_billed: Confirmed, over those attempts.
-        cost: Confirmed, over those attempts; None without a price.
+        answers: Answers that are already paid for, by the index of their segment; these are not bought again.
+        boundaries: The (start, end) of each segment as first planned, so that a later version that would cut elsewhere
+            still fits the answers already paid for; None for an utterance that was never begun.
+        segment_attempts: Number of requests that were sent for each segment, by its index.
+        characters_billed: Confirmed characters of these attempts.
+        cost: Confirmed cost of these attempts; None without a price.
     """
 
     answers: Mapping[int, Answer] = field(default_factory=dict)
@@ -175,25 +175,25 @@ class History:
 
 
 class Speech(NamedTuple):
-    """The result of an utterance.
+    """The result of an utterance that succeeded.
 
     Args:
-        utterance: What was said.
-        audio: The whole of it.
-        words: Timed words with places in the utterance's text; None where there are none.
+        utterance: The utterance that was spoken.
+        audio: The audio of the whole utterance.
+        words: Timed words, with ranges in the utterance's text; None without timestamps.
         language: BCP-47; None when left to the service.
-        segments: How many segments it was said in.
-        attempts: How many requests were sent for it, over all invocations known.
-        request_id: The last segment's.
+        segments: Number of segments that the text was spoken in.
+        attempts: Number of requests that were sent for it, over all known invocations.
+        request_id: The service's request id of the last segment; None when it sent none.
         request_key: Hash of exactly what was sent.
-        usage: Summed over the segments' successful attempts.
-        characters_counted: Our count over the text sent.
-        characters_billed: Confirmed, over all its attempts.
-        cost: Of all its confirmed attempts; None without a price.
-        currency: Of ``cost``; None without a price.
-        quality: Flags, sorted.
+        usage: Sum over the successful attempts of its segments.
+        characters_counted: Our count of the sent text.
+        characters_billed: Confirmed characters of all its attempts.
+        cost: Confirmed cost of all its attempts; None without a price.
+        currency: Currency of ``cost``; None without a price.
+        quality: Quality flags, sorted.
         created_at_us: Microseconds since 1970 UTC.
-        deduplicated_from: Where the audio was taken from when this utterance bought nothing.
+        deduplicated_from: Origin of the audio when nothing was bought for this utterance; None otherwise.
     """
 
     utterance: Utterance
@@ -219,13 +219,13 @@ class Reject:
     """An utterance that failed for good.
 
     Args:
-        utterance: What was to be said.
+        utterance: The utterance that failed.
         error_class: ``input`` (never sent), ``permanent`` or ``transient`` (attempts used up).
         error_code: The service's code or ours.
-        message: What happened, with a hint; never the whole text.
-        attempts: How many requests were sent for it.
-        cost: Of its confirmed attempts; None without a price.
-        currency: Of ``cost``.
+        message: The failure, with a hint; never the whole text.
+        attempts: Number of requests that were sent for it.
+        cost: Confirmed cost of its attempts; None without a price.
+        currency: Currency of ``cost``; None without a price.
         failed_at_us: Microseconds since 1970 UTC.
     """
 
@@ -241,19 +241,19 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs on a service, from when to when, and who says so.
+    """The price of a model on a service, with its period and its source.
 
-    Exactly one of ``per_10k_characters`` and the two ``per_1m_*`` prices is set. Money is decimal.
+    Either ``per_10k_characters`` or the two ``per_1m_*`` prices are set, never both.
 
     Args:
         price_id: Stable name, stored with every attempt.
         currency: ISO 4217.
         basis: ``list`` (the maker's published price) or ``user``.
-        per_10k_characters: By billed characters.
-        per_1m_input_tokens: By token, text in.
-        per_1m_output_tokens: By token, audio out.
-        effective_from: First day (UTC) it holds; None is always.
-        effective_until: First day (UTC) it no longer holds; None is open.
+        per_10k_characters: Price of 10,000 billed characters.
+        per_1m_input_tokens: Price of 1,000,000 tokens of text.
+        per_1m_output_tokens: Price of 1,000,000 tokens of audio.
+        effective_from: First day (UTC) of the price; None has no beginning.
+        effective_until: First day (UTC) after the price; None has no end.
         source: Where the figure was read, and when.
     """
 
@@ -269,4 +269,4 @@ class Price:
 
 
 UtteranceKey = tuple[str, int]
-"""``(utterance_id, take)``: what names an utterance within a dataset."""
+"""``(utterance_id, take)``: identifies an utterance within a dataset."""

@@ -1,4 +1,4 @@
-"""Costs: usage times price. Exact decimals, never floats."""
+"""Price usage and add up costs, in exact decimals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tts_pipeline.models import Price, Usage
 
 ZERO = Decimal(0)
 NANO = Decimal("1e-9")
-"""The scale of every cost: what ``decimal128(18, 9)`` in the tables holds."""
+"""The scale of every cost, that of ``decimal128(18, 9)`` in the tables."""
 
 _UNLIMITED_COST = Decimal("1e30")
 
 _ARITHMETIC = Context(prec=60, rounding=ROUND_HALF_EVEN)
-"""So that a bill does not depend on the decimal context that a caller happens to have set."""
+"""Makes a bill independent of the caller's decimal context."""
 
 
 def price_at(prices: Sequence[Price], day: date) -> Price | None:
-    """Choose the price that holds on a day (UTC); None when there is none: then cost is unknown, which is not 0.
+    """Return the price of a day (UTC); None without one: then the cost is unknown, which is not 0.
 
-    A price holds from its ``effective_from`` up to, not including, its ``effective_until``; the catalog refuses
-    overlapping ones, so at most one fits.
+    A price applies from its ``effective_from`` up to, not including, its ``effective_until``; at most one applies,
+    because the catalog refuses overlapping prices.
     """
     for price in prices:
         has_begun = price.effective_from is None or price.effective_from <= day
@@ -38,7 +38,7 @@ def price_at(prices: Sequence[Price], day: date) -> Price | None:
 
 
 def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | None:
-    """Work out what an attempt costs: money with 9 decimals, rounded half to even, in the price's currency.
+    """Return the cost of an attempt: 9 decimals, rounded half to even, in the price's currency.
 
     None without a price, and with a price by token when the service did not report both kinds of tokens.
     """
@@ -54,20 +54,17 @@ def cost_of(price: Price | None, *, characters: int, usage: Usage) -> Decimal | 
         return ((text + audio) / 1_000_000).quantize(NANO)
 
 
-def add_costs(one: Decimal | None, other: Decimal | None, sign: int = 1) -> Decimal | None:
-    """Add a cost to another, or take it off with a sign of -1: None is not 0, so what is not known adds nothing."""
+def add_costs(cost: Decimal | None, other: Decimal | None, sign: int = 1) -> Decimal | None:
+    """Add a cost to another, or subtract it with a sign of -1: None is unknown, not 0, and adds nothing."""
     if other is None:
-        return one
+        return cost
     if sign < 0:
-        return _ARITHMETIC.subtract(one or ZERO, other)
-    return other if one is None else _ARITHMETIC.add(one, other)
+        return _ARITHMETIC.subtract(cost or ZERO, other)
+    return other if cost is None else _ARITHMETIC.add(cost, other)
 
 
 def total_cost(costs: Iterable[Decimal | None]) -> Decimal | None:
-    """Add costs up, as ``add_costs`` does.
-
-    Whoever shows a sum of which some are not known says beside it how many these are.
-    """
+    """Add costs up, as ``add_costs`` does. Show such a sum together with the number of its unknown costs."""
     return reduce(add_costs, costs, None)
 
 
@@ -77,19 +74,19 @@ def confirmed_if_unknown(upper_bound: Decimal | None) -> Decimal | None:
 
 
 class SpendBound(NamedTuple):
-    """The most that may be spent."""
+    """The most that may be spent, in characters and money."""
 
     characters: int = 0
     cost: Decimal = ZERO
 
     @classmethod
     def of(cls, attempt: Attempt | Settlement) -> SpendBound:
-        """Return the bound of one attempt; without a price no money is counted."""
+        """Return the bound of one attempt; its money is 0 without a price."""
         return cls(attempt.characters_upper_bound, attempt.cost_upper_bound or ZERO)
 
     @classmethod
     def of_cap(cls, cap: BudgetCap) -> SpendBound:
-        """Return what a cap allows, which is beyond all spending where it is not set."""
+        """Return the bound that a cap sets; where it is unset, the bound is beyond all spending."""
         return cls(
             sys.maxsize if cap.max_characters is None else cap.max_characters,
             _UNLIMITED_COST if cap.max_cost is None else cap.max_cost,
@@ -104,17 +101,17 @@ class SpendBound(NamedTuple):
         return SpendBound(self.characters - other.characters, self.cost - other.cost)
 
     def covers(self, other: SpendBound) -> bool:
-        """Say whether another bound is within this one."""
+        """Return whether another bound is within this one."""
         return other.characters <= self.characters and other.cost <= self.cost
 
 
 @dataclass(slots=True, kw_only=True)
 class Cost:
-    """What attempts cost. Nothing else in the package adds costs up.
+    """The cost of attempts, and the only place in the package that adds costs up.
 
-    Outcomes that are not known are ``unknown_attempts``. Amounts are None as long as nothing has a price; characters
-    whose cost is not known are ``characters_without_price``. Attempts whose report of usage cannot be true are
-    ``implausible_attempts``, and their part of ``cost_upper_bound`` is ``cost_in_question``.
+    ``unknown_attempts`` counts attempts with an unknown outcome. Amounts are None until an attempt has a price;
+    ``characters_without_price`` counts the characters with an unknown cost. ``implausible_attempts`` counts attempts
+    with an implausible report of usage; ``cost_in_question`` is their part of ``cost_upper_bound``.
     """
 
     attempts: int = 0
@@ -130,7 +127,7 @@ class Cost:
 
     @classmethod
     def at_most(cls, characters: int, upper_bound: Decimal | None, currency: str | None) -> Cost:
-        """Return the cost of attempts of which only the bounds are known; ``upper_bound`` is None without a price."""
+        """Return the cost of attempts with known bounds only; ``upper_bound`` is None without a price."""
         if upper_bound is None:
             return cls(characters_upper_bound=characters, characters_without_price=characters)
         return cls(characters_upper_bound=characters, cost=ZERO, cost_upper_bound=upper_bound, currency=currency)
@@ -141,12 +138,12 @@ class Cost:
         return SpendBound(self.characters_upper_bound, self.cost_upper_bound or ZERO)
 
     def bound_with(self, attempt: Attempt) -> SpendBound:
-        """The most that may have been spent when another attempt is sent, too."""
+        """Return the most that may have been spent once another attempt is sent."""
         characters = self.characters_upper_bound + attempt.characters_upper_bound
         return SpendBound(characters, add_costs(self.cost_upper_bound, attempt.cost_upper_bound) or ZERO)
 
     def add(self, other: Cost) -> None:
-        """Add another cost. Two currencies are never added: characters of another one count as without a price."""
+        """Add another cost. Currencies are never mixed: characters in another currency count as without a price."""
         self.attempts += other.attempts
         self.unknown_attempts += other.unknown_attempts
         self.characters_billed += other.characters_billed
@@ -161,14 +158,14 @@ class Cost:
         self.cost_in_question = add_costs(self.cost_in_question, other.cost_in_question)
 
     def add_attempt(self, attempt: Attempt | Settlement, currency: str | None, sign: int = 1) -> None:
-        """Add one attempt: as it was settled, else at most, for its outcome is unknown. A sign of -1 takes it off."""
+        """Add a settlement, or an attempt with an unknown outcome at its upper bound. A sign of -1 subtracts it."""
         characters, upper_bound = attempt.characters_upper_bound, attempt.cost_upper_bound
         self.attempts += sign
         self.characters_upper_bound += sign * characters
         cost: Decimal | None = None
         if isinstance(attempt, Attempt):
             self.unknown_attempts += sign
-            cost = ZERO if self.cost is None else None  # what adds nothing to a sum is not added
+            cost = ZERO if self.cost is None else None  # skips the addition of 0 to an existing sum
         else:
             cost = attempt.cost
             self.characters_billed += sign * attempt.characters_billed
@@ -182,7 +179,7 @@ class Cost:
         self.cost_upper_bound = add_costs(self.cost_upper_bound, upper_bound, sign)
 
     def _takes(self, currency: str | None) -> bool:
-        """Say whether money of a currency is added here; the first currency is the sum's."""
+        """Return whether this sum takes money of a currency; the first currency becomes the sum's."""
         if self.currency is None:
             self.currency = currency
         return currency is None or currency == self.currency
@@ -196,14 +193,14 @@ def sum_of(costs: Iterable[Cost]) -> Cost:
     return total
 
 
-@lru_cache(maxsize=4_096)  # texts are of few lengths, and a row's cost is asked for several times
+@lru_cache(maxsize=4_096)  # texts have few lengths, and a row's cost is computed several times
 def _character_cost(per_10k: Decimal, characters: int) -> Decimal:
     with localcontext(_ARITHMETIC):
         return (per_10k * characters / 10_000).quantize(NANO)
 
 
 def are_consistent_amounts(characters: tuple[int, int], costs: tuple[Decimal | None, Decimal | None]) -> bool:
-    """Say whether what is confirmed and what is possible can be true together; None is not known."""
+    """Return whether (confirmed, upper bound) of characters and of costs can both be true; None is unknown."""
     confirmed, upper_bound = costs
     if not all(cost is None or cost.is_finite() for cost in costs):
         return False

@@ -1,4 +1,4 @@
-"""A job's options, each written once: flags, keys of a job file and names of parameters follow from this table."""
+"""The table of a job's options: flags, keys of a job file and names of parameters are derived from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tts_pipeline.config import (
 
 
 class OptionKind(Enum):
-    """How an option is given."""
+    """The way to give an option."""
 
     VALUE = "one value; the last one counts"
     SWITCH = "on or off"
@@ -44,11 +44,11 @@ _HOLDERS: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option of a job: its key in a job file, which is also its flag, with hyphens.
+    """One option of a job: ``name`` is its key in a job file and, with hyphens, its flag.
 
-    ``holder`` is the value that has its field: ``job``, ``options``, or a part of these; empty is the command line's
-    own. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the name of the
-    field, or argument, in Python; None is the same name.
+    ``holder`` is the value with its field: ``job``, ``options``, or a part of these; it is empty for options of the
+    command line alone. ``help`` is without the default. ``parse`` reads text for ``OptionKind.VALUE``. ``alias`` is the
+    name of the field, or argument, in Python; None is the same name.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Option:
 
     @property
     def help_with_default(self) -> str:
-        """The help, and the default where ``config`` has one."""
+        """The help, with the default where ``config`` has one."""
         default = getattr(_HOLDERS.get(self.holder), self.parameter, None)
         if default is None or self.kind is not OptionKind.VALUE:
             return self.help
@@ -149,7 +149,7 @@ _unspeakable = partial(_one_of, choices={action: action for action in get_args(U
 _NAMES, _PAIRS, _SWITCH = OptionKind.NAMES, OptionKind.PAIRS, OptionKind.SWITCH
 
 COMMAND_LINE = "options"
-"""The group of the options of the command line alone."""
+"""The group of options that only the command line has."""
 
 GROUPS: Mapping[str, Sequence[Option]] = {
     "what": (
@@ -314,7 +314,7 @@ GROUPS: Mapping[str, Sequence[Option]] = {
         Option("quiet", "", "no progress", kind=_SWITCH),
     ),
 }
-"""In the order of ``--help``."""
+"""Options by group, in the order of ``--help``."""
 
 OPTIONS = tuple(option for group in GROUPS.values() for option in group)
 
@@ -325,7 +325,7 @@ BY_PARAMETER = {
     "parameters": BY_NAME["set"],
     "columns": BY_NAME["column"],
 }
-"""By the name that a message calls it: ``columns`` are those of parameters, as in ``tts.run(columns=...)``."""
+"""Options by the name that a message uses: ``columns`` are those of parameters, as in ``tts.run(columns=...)``."""
 
 EXCLUSIVE = (("id_column", "generate_ids"), ("limit", "sample"))
-"""Pairs of which only one may be given; a flag goes before the other one in a job file."""
+"""Pairs of options that exclude each other; a flag overrides the other option in a job file."""

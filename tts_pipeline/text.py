@@ -15,8 +15,8 @@ from tts_pipeline.errors import PermanentError
 from tts_pipeline.models import Segment
 
 HAN = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]"
-"""A Han character, as a regular expression of any dialect. Which code points the maker counts double is not documented:
-our assumption."""
+"""A Han character, as a regular expression of any dialect. The maker does not document the code points that it counts
+double: these are our assumption."""
 
 KANA = re.compile("[\u3040-\u30ff]")
 _HAN = re.compile(f"{HAN}+")
@@ -32,13 +32,13 @@ _SPACE_END = re.compile(r"\s+")
 _SCRIPTS = (("ja", KANA), ("ko", re.compile("[\uac00-\ud7a3]")), ("zh", _HAN))
 
 FILLERS = "\u115f\u1160\u3164\uffa0"
-"""Letters of Hangul that are blank, for a class in a regular expression."""
+"""Blank letters of Hangul, for a class in a regular expression."""
 
 _SPOKEN = re.compile(f"[^\\W_{FILLERS}]")
 """A letter or a digit of any script."""
 
 _SPOKEN_SIGNS = frozenset("%‰‱&@#§¶°℃℉№℡™©®℗℠℮")
-"""Punctuation and symbols that are read aloud; of mathematics and money all are, but for lines and arrows."""
+"""Punctuation and symbols that are read aloud. Signs of mathematics and money all are, except lines and arrows."""
 
 _LOOKALIKES = frozenset("\uff5e")
 """The tilde of full width, by which Japanese lengthens a vowel."""
@@ -46,17 +46,17 @@ _LOOKALIKES = frozenset("\uff5e")
 _LINES = re.compile("[|~\u2190-\u21ff\u2300-\u23ff\u25a0-\u25ff\u27c0-\u27ff\u2900-\u297f\u2b00-\u2bff]")
 _PICTURES = re.compile("[\U0001f000-\U0001faff]")
 _TAG = re.compile(r"<[/!?a-zA-Z](?![^<>]*\s(?:alias|ph)\s*=)[^<>]*>")
-"""Markup, but for SSML whose attribute is spoken in place of its text."""
+"""Markup, except SSML whose attribute is spoken in place of its text."""
 
 Span = tuple[int, int]
 
 
 def billed_characters(text: str, billing: str) -> int:
-    """Count the characters that a service bills for a text; a code point is one, also a lone surrogate.
+    """Count the characters that a service bills for a text; a code point is one character, also a lone surrogate.
 
-    ``han_double`` counts a Han character (also kanji and hanja) twice and anything else once, white space and
-    punctuation included; ``characters`` and ``tokens`` count each once (with ``tokens`` the figure is for information:
-    the bill follows the tokens that the service reports).
+    ``han_double`` counts a Han character (also kanji and hanja) twice and any other once, white space and punctuation
+    included. ``characters`` and ``tokens`` count each once; with ``tokens`` the count is only information, because the
+    bill follows the tokens that the service reports.
     """
     if billing != "han_double" or text.isascii():
         return len(text)
@@ -65,11 +65,10 @@ def billed_characters(text: str, billing: str) -> int:
 
 
 def input_length(text: str, unit: str) -> int:
-    """Measure a text in the unit of a model's input limit; never raises, a lone surrogate counts as three bytes.
+    """Measure a text in the unit of a model's input limit; never raises: a lone surrogate counts as three bytes.
 
-    ``tokens`` is an upper bound that needs no tokenizer. Byte-level BPE, which these models use, makes each token from
-    one byte at least, after normalising to NFC, which may lengthen a text; so the bytes of either form are never fewer
-    than the tokens.
+    ``tokens`` is an upper bound that needs no tokenizer. These models use byte-level BPE, which makes each token from
+    at least one byte after normalising to NFC. NFC may lengthen a text, so the bound is the longer of both forms.
     """
     if unit == "characters":
         return len(text)
@@ -79,10 +78,10 @@ def input_length(text: str, unit: str) -> int:
 
 
 def is_speakable(text: str) -> bool:
-    """Say whether a text has anything that is read aloud.
+    """Return whether a text holds anything that is read aloud.
 
-    That is a letter or a digit of any script, a sign of money or mathematics, or one of ``%&@#°`` and the like. White
-    space, punctuation, emoji, marks, control characters, what is invisible, and markup are none.
+    Letters and digits of any script, signs of money and mathematics, and ``%&@#°`` and the like are read aloud. White
+    space, punctuation, emoji, marks, control and invisible characters, and markup are not.
     """
     if "<" in text:
         text = _TAG.sub(" ", text)
@@ -93,7 +92,7 @@ def is_speakable(text: str) -> bool:
 
 
 def _is_read_aloud(character: str) -> bool:
-    # A lone surrogate is somebody else's mistake. What Python does not know yet may be a letter of a newer Unicode.
+    # A lone surrogate counts, because it gets another error. A code point unknown to Python may be a newer letter.
     category = unicodedata.category(character)
     if category in ("Sc", "Cs") or character in _SPOKEN_SIGNS:
         return True
@@ -103,7 +102,7 @@ def _is_read_aloud(character: str) -> bool:
 
 
 def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
-    """Refuse a text that is to cost nothing, neither money nor the work of cutting it.
+    """Refuse a text that is too long or has nothing to say, before it costs money or the work of cutting it.
 
     Raises:
         PermanentError: Never retried and never billed. ``TextTooLong`` beyond ``MAX_TEXT_CHARACTERS``, ``EmptyText``
@@ -111,7 +110,7 @@ def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
     """
     if len(text) > MAX_TEXT_CHARACTERS:
         raise PermanentError(
-            f"the text has more than {MAX_TEXT_CHARACTERS:,} characters, which is the most that one utterance may have",
+            f"the text has more than {MAX_TEXT_CHARACTERS:,} characters, the maximum of one utterance",
             code="TextTooLong",
             may_be_billed=False,
             hint="cut it into several rows",
@@ -128,7 +127,7 @@ def check_speakable(text: str, *, allow_unspeakable: bool = False) -> None:
 
 
 def speakable_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-    """Leave out the segments without anything to say, such as the dots behind a long sentence; one is left at least."""
+    """Drop segments with nothing to say, such as the dots after a long sentence; at least one segment remains."""
     if len(segments) == 1:
         return segments
     speakable = [segment for segment in segments if is_speakable(segment.text)] or segments[:1]
@@ -138,15 +137,14 @@ def speakable_segments(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
 def segment_text(
     text: str, card: Card, limit: int | None = None, *, language: str | None = None
 ) -> tuple[Segment, ...]:
-    """Cut a text into the segments that are sent, one request each, in order.
+    """Cut a text into segments, in order; each is sent as one request.
 
-    A text that fits is one segment, as it is. A longer one is cut after sentences; a sentence that does not fit by
-    itself after clauses, those after words, and only a word that does not fit between its graphemes. Then as many
-    pieces as fit are packed into each segment, so that there are few. Each is ``text[start:end]``, and only white
-    space is left out between them.
+    A text that fits is one unchanged segment. A longer text is cut after sentences, a sentence that does not fit after
+    clauses, a clause after words, and a word between its graphemes. Then as many pieces as fit are packed into each
+    segment, to keep segments few. Each segment is ``text[start:end]``; only white space between segments is left out.
 
-    ``limit`` holds in place of the card's, when the service has said another. The language (BCP-47) is for its
-    abbreviations; None is guessed from the script.
+    ``limit`` replaces the card's limit when the service has reported another. The language (BCP-47) selects the
+    abbreviations; None guesses it from the script.
 
     Raises:
         PermanentError: Never retried and never billed. ``EmptyText`` for empty or white-space text,
@@ -173,7 +171,7 @@ class _Segmenter:
     graphemes: Sequence[int]
 
     def split(self, span: Span, boundaries: Sequence[Sequence[int]]) -> Iterator[Span]:
-        """Cut a span at the first kind of places; what is still too long at the next kind, and so on."""
+        """Cut a span at the first kind of boundaries, pieces that are still too long at the next kind, and so on."""
         start, end = span
         if self.fits(start, end):
             yield span
@@ -189,7 +187,7 @@ class _Segmenter:
                 yield from self.split(part, boundaries[1:])
 
     def pack(self, pieces: Iterable[Span]) -> Iterator[Span]:
-        """Join neighbours as long as they fit, and leave out the white space between what results."""
+        """Join neighbours as long as they fit, and leave out the white space between the results."""
         current: Span | None = None
         for start, end in pieces:
             if current is None or self.fits(current[0], end):
@@ -205,7 +203,7 @@ class _Segmenter:
         return input_length(self.text[start:end], self.unit) <= self.limit
 
     def trim(self, start: int, end: int) -> Span:
-        """Leave white space at both ends out, but none that a combining mark makes part of a grapheme."""
+        """Trim white space at both ends, except where a combining mark makes it part of a grapheme."""
         piece = self.text[start:end]
         first = start + len(piece) - len(piece.lstrip())
         last = max(first, start + len(piece.rstrip()))
@@ -214,7 +212,7 @@ class _Segmenter:
 
 
 def _find_boundaries(text: str, language: str) -> tuple[Sequence[int], ...]:
-    """Return the places where a text may be cut, the best kind first; the last are the ends of its graphemes."""
+    """Return the places where a text may be cut, the best kind first; the last kind is the ends of its graphemes."""
     # Imported here because few runs need them, and regex takes 40 ms.
     import regex
     import sentencex
@@ -238,7 +236,7 @@ def _check_encodable(text: str) -> None:
             f"character {error.start} of the text is a lone surrogate, which UTF-8 cannot carry",
             code="UnencodableText",
             may_be_billed=False,
-            hint="the text was decoded wrongly somewhere: mend it at its source",
+            hint="the text was decoded with the wrong encoding: correct it at its source",
         ) from None
 
 
